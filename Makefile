@@ -1,0 +1,56 @@
+# The only entry points. Each sets up what it needs on a machine that has Python 3.11+ and make.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+RUN    := $(BIN)/python
+INPUT  ?=
+DATA   ?= quickstart-data
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test check format lint types coverage clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "fletching needs Python 3.11 or newer; '$(PYTHON)' is not. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "could not create $(VENV): is the venv module of $(PYTHON) installed (Debian: python3-venv)?" >&2; exit 1; }
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
+
+# What a user needs: the package with its server and command line.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing fletching into $(VENV)"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[server,cli]'
+	@touch $@
+
+# What the tests and checks need on top.
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "installing the test and check tools into $(VENV)"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --editable '.[all]' --group test --group lint --group typing
+	@touch $@
+
+quickstart: $(VENV)/.installed ## run the main job on real data (INPUT=path takes yours)
+	@$(BIN)/fletching quickstart $(if $(INPUT),--input '$(INPUT)') '$(DATA)'
+
+test: $(VENV)/.installed-dev ## run the tests
+	@$(RUN) -m pytest -n 2 -q
+
+check: $(VENV)/.installed-dev format lint types test ## format, lint, types, tests
+
+format: $(VENV)/.installed-dev ## fail if a file is not formatted
+	@$(BIN)/ruff format --check .
+
+lint: $(VENV)/.installed-dev ## lint
+	@$(BIN)/ruff check .
+
+types: $(VENV)/.installed-dev ## strict types
+	@$(BIN)/mypy
+
+coverage: $(VENV)/.installed-dev ## branch coverage per module
+	@$(RUN) -m pytest -n 2 -q --cov --cov-report=term-missing
+
+clean: ## remove the environment and every generated file
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

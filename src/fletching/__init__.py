@@ -1,0 +1,57 @@
+"""Fletching: tables and blobs over plain HTTP, verbatim, verified, exactly once.
+
+``connect`` opens a client over HTTP or over a local folder, ``serve`` runs the service inside this
+process; ``fletching.ipc``, ``fletching.lz4stream`` and ``fletching.wire`` stand alone and are
+imported by name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fletching._version import __version__
+from fletching.errors import FletchingError
+
+if TYPE_CHECKING:
+    from fletching.client import Blob, Client, Scan, Table, connect
+    from fletching.protocol.blob_type import BlobType, blob
+    from fletching.server import Server, serve
+
+__all__ = [
+    "Blob",
+    "BlobType",
+    "Client",
+    "FletchingError",
+    "Scan",
+    "Server",
+    "Table",
+    "__version__",
+    "blob",
+    "connect",
+    "serve",
+]
+
+# Where each lazy name lives: importing `fletching.ipc` alone must not import the client or server.
+_HOMES = {
+    "Blob": "fletching.client",
+    "BlobType": "fletching.protocol.blob_type",
+    "Client": "fletching.client",
+    "Scan": "fletching.client",
+    "Server": "fletching.server",
+    "Table": "fletching.client",
+    "blob": "fletching.protocol.blob_type",
+    "connect": "fletching.client",
+    "serve": "fletching.server",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'fletching' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,141 @@
+"""Small values that several rooms share: names, partition specifications, half-open ranges."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+
+from fletching.errors import UsageError
+
+__all__ = ["DEFAULT_SCHEMA", "ByteRange", "PartitionSpec", "RowRange", "TableName"]
+
+DEFAULT_SCHEMA = "default"
+"""The schema (namespace) a table belongs to when none is named."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class TableName:
+    """A table's full name. Names compare as written; the catalog looks them up case-insensitively."""
+
+    project: str
+    name: str
+    schema: str = DEFAULT_SCHEMA
+
+    def __str__(self) -> str:
+        """``project.schema.name``."""
+        return f"{self.project}.{self.schema}.{self.name}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class RowRange:
+    """Rows ``start`` (included) to ``end`` (excluded), counted from 0."""
+
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        """Refuses a negative start or a range that ends before it starts."""
+        if not 0 <= self.start <= self.end:
+            raise UsageError(f"row range {self.start}..{self.end} is not 0 <= start <= end")
+
+    @property
+    def length(self) -> int:
+        """How many rows the range holds."""
+        return self.end - self.start
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class ByteRange:
+    """Bytes ``start`` (included) to ``end`` (excluded), counted from 0."""
+
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        """Refuses a negative start or a range that ends before it starts."""
+        if not 0 <= self.start <= self.end:
+            raise UsageError(f"byte range {self.start}..{self.end} is not 0 <= start <= end")
+
+    @property
+    def length(self) -> int:
+        """How many bytes the range holds."""
+        return self.end - self.start
+
+    def shifted(self, offset: int) -> ByteRange:
+        """The same range, ``offset`` bytes further on."""
+        return ByteRange(self.start + offset, self.end + offset)
+
+
+# A key, "=", then a quoted or a bare value. Quoted values may hold the separators.
+_PART = re.compile(
+    r"""\s*(?P<key>[^=,/'"\s]+)\s*=\s*(?:'(?P<single>[^']*)'|"(?P<double>[^"]*)"|(?P<bare>[^,/'"]*))\s*(?P<end>[,/]|\Z)""",
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class PartitionSpec:
+    """Partition columns and their values, in order: ``pt=20260101,region=eu``.
+
+    A spec may name all of a table's partition columns (a partition) or a leading part of them
+    (a prefix). Values are text, as everywhere in the Storage API.
+    """
+
+    items: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str | PartitionSpec | Mapping[str, object] | None) -> PartitionSpec:
+        """Reads ``k=v[,k2=v2]``; ``/`` also separates, values may be quoted (PROTOCOL 2.1).
+
+        Raises:
+            UsageError: the text is not of this form, or names a key twice.
+        """
+        if text is None:
+            return cls()
+        if isinstance(text, PartitionSpec):
+            return text
+        if isinstance(text, Mapping):
+            return cls(tuple((str(key), str(value)) for key, value in text.items()))
+        if not text.strip():
+            return cls()
+        items: list[tuple[str, str]] = []
+        position = 0
+        while True:
+            match = _PART.match(text, position)
+            if match is None:
+                raise UsageError(f"partition {text!r} is not of the form key=value[,key=value]")
+            bare = match["bare"]
+            value = match["single"] if bare is None else bare.strip()
+            if value is None:
+                value = match["double"]
+            items.append((match["key"].strip("`"), value))
+            position = match.end()
+            if not match["end"]:
+                break
+        if len({key.lower() for key, _ in items}) != len(items):
+            raise UsageError(f"partition {text!r} names a column twice")
+        return cls(tuple(items))
+
+    def __str__(self) -> str:
+        """``k=v,k2=v2``; a value is quoted when it holds a separator or quote."""
+        return ",".join(f"{key}={_quoted(value)}" for key, value in self.items)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """The (column, value) pairs in order."""
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        """How many columns the spec names."""
+        return len(self.items)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The values in order."""
+        return tuple(value for _, value in self.items)
+
+
+def _quoted(value: str) -> str:
+    if not re.search(r"""[,/'"=]|^\s|\s$""", value):
+        return value
+    quote = '"' if "'" in value else "'"
+    return f"{quote}{value}{quote}"

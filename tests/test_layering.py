@@ -1,0 +1,85 @@
+"""The rooms may import each other only along the arrows of docs/architecture.md."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "fletching"
+
+GROUND = {"errors", "types", "_version"}
+PURE = {"ipc", "lz4stream", "wire", "protocol"}
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "_version": set(),
+    "types": {"errors"},
+    "ipc": GROUND,
+    "lz4stream": GROUND,
+    "wire": GROUND,
+    "protocol": GROUND | {"ipc", "lz4stream", "wire"},
+    "catalog": GROUND | {"protocol"},
+    "objects": GROUND,
+    "engine": GROUND | PURE | {"catalog", "objects"},
+    "server": GROUND | PURE | {"engine"},
+    "client": GROUND | PURE,
+    "connectors": GROUND | PURE | {"client"},
+    "testing": GROUND | PURE | {"catalog", "objects", "engine", "server", "client"},
+    "cli": GROUND | PURE | {"catalog", "objects", "engine", "server", "client", "connectors"},
+    # the package's front: names of DESIGN section 6, imported when they are used
+    "": GROUND | PURE | {"server", "client"},
+}
+# The one module that may reach from the client into the engine.
+EXCEPTIONS = {("client/transports/embedded.py", "engine")}
+FORBIDDEN_IN_PURE_ROOMS = {"asyncio", "socket", "threading", "time", "os", "logging"}
+
+
+def modules() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    package = ["fletching", *path.relative_to(SOURCE).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            if module == "fletching":
+                yield from (f"fletching.{alias.name}" for alias in node.names)
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE).parts
+    if len(parts) > 1:
+        return parts[0]
+    return "" if parts[0] == "__init__.py" else parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_rooms_import_only_along_the_arrows(path: Path) -> None:
+    room = room_of(path)
+    assert room in ALLOWED, f"{room} is not a room of docs/architecture.md"
+    for name in imports(path):
+        if not name.startswith("fletching."):
+            continue
+        target = name.split(".")[1]
+        if target == room or target not in ALLOWED:
+            continue
+        if (path.relative_to(SOURCE).as_posix(), target) in EXCEPTIONS:
+            continue
+        assert target in ALLOWED[room], f"{path.relative_to(SOURCE)} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in modules() if room_of(p) in PURE],
+    ids=lambda p: str(p.relative_to(SOURCE)),
+)
+def test_pure_rooms_touch_no_clock_thread_socket_or_system(path: Path) -> None:
+    roots = {name.split(".")[0] for name in imports(path)}
+    assert not roots & FORBIDDEN_IN_PURE_ROOMS
