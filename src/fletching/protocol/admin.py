@@ -6,6 +6,7 @@ requests; the engine knows only these.
 
 from __future__ import annotations
 
+
 import msgspec
 
 from fletching.protocol.requests import Request, TableRequest
@@ -38,7 +39,7 @@ class CreateTable(TableRequest, frozen=True, kw_only=True):
     arrow_schema: bytes
     partition_columns: tuple[tuple[str, str], ...] = ()
     comment: str = ""
-    properties: dict[str, str] = {}
+    properties: dict[str, str] = msgspec.field(default_factory=dict)
     primary_key: tuple[str, ...] = ()
     lifecycle_days: int | None = None
     if_not_exists: bool = False
@@ -109,7 +110,7 @@ class TableInfo(Response, frozen=True, kw_only=True):
     modified_at: float = 0.0
     owner: str = ""
     comment: str = ""
-    properties: dict[str, str] = {}
+    properties: dict[str, str] = msgspec.field(default_factory=dict)
     primary_key: tuple[str, ...] = ()
     lifecycle_days: int | None = None
 

@@ -140,7 +140,7 @@ class CreateWriteSession(TableRequest, frozen=True, kw_only=True):
     partition: PartitionSpec = PartitionSpec()
     overwrite: bool = False
     enhance_write_check: bool = False
-    flags: dict[str, str] = {}
+    flags: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class GetWriteSession(TableRequest, frozen=True, kw_only=True):

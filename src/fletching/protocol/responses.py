@@ -68,7 +68,7 @@ class WriteSession(Response, frozen=True, kw_only=True):
     """2.5 and 2.6, and block mode's forms of them (2.19)."""
 
     session_id: str
-    streams: dict[str, int] = {}
+    streams: dict[str, int] = msgspec.field(default_factory=dict)
     """Closed streams and their highest closed version."""
     warning_message: str = ""
     min_uncommitted_staging_id: str | None = None
