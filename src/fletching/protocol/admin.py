@@ -6,7 +6,6 @@ requests; the engine knows only these.
 
 from __future__ import annotations
 
-
 import msgspec
 
 from fletching.protocol.requests import Request, TableRequest
