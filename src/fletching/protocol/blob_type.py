@@ -1,0 +1,74 @@
+"""The Arrow extension type of BLOB columns: ``fletching.blob``, stored as ``binary``.
+
+A value is a blob reference (PROTOCOL 4.5), not the blob: the UTF-8 bytes of the reference text when
+read, that or the decoded token when written. The type is registered with pyarrow when this module
+is imported, so schemas read from streams and files carry it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Self
+
+import pyarrow as pa
+
+__all__ = ["BLOB_EXTENSION_NAME", "BlobType", "blob", "contains_blob", "is_blob"]
+
+BLOB_EXTENSION_NAME = "fletching.blob"
+
+
+class BlobType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow ships no types: its base is Any
+    """The type of a column of blob references; has no parameters, so all its instances are equal."""
+
+    def __init__(self) -> None:
+        """Fixes storage (``binary``) and name."""
+        super().__init__(pa.binary(), BLOB_EXTENSION_NAME)
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        """Nothing: the name says it all."""
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage_type: Any, serialized: bytes) -> Self:
+        """Rebuilds the type from a schema; parameters of a later release are ignored.
+
+        Raises:
+            pyarrow.ArrowInvalid: the storage is not ``binary``.
+        """
+        del serialized
+        if storage_type != pa.binary():
+            raise pa.ArrowInvalid(f"{BLOB_EXTENSION_NAME} is stored as binary, not {storage_type}")
+        return cls()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles by class: there are no parameters."""
+        return BlobType, ()
+
+
+def blob() -> BlobType:
+    """The Arrow type for BLOB columns, for use in ``pyarrow.schema``."""
+    return BlobType()
+
+
+def is_blob(data_type: Any) -> bool:
+    """Whether an Arrow type is a BLOB itself (not: contains one)."""
+    return (
+        isinstance(data_type, pa.BaseExtensionType)
+        and data_type.extension_name == BLOB_EXTENSION_NAME
+    )
+
+
+def contains_blob(data_type: Any) -> bool:
+    """Whether an Arrow type is a BLOB or has one anywhere inside (list, map, struct)."""
+    if is_blob(data_type):
+        return True
+    if isinstance(data_type, pa.BaseExtensionType):
+        return contains_blob(data_type.storage_type)
+    if pa.types.is_dictionary(data_type):
+        return contains_blob(data_type.value_type)
+    return any(contains_blob(data_type.field(i).type) for i in range(data_type.num_fields))
+
+
+# Registered in pyarrow's process-wide table; a second import under another name finds it there.
+with contextlib.suppress(pa.ArrowKeyError):
+    pa.register_extension_type(BlobType())
