@@ -1,0 +1,1 @@
+"""The ``fletching`` command: one module per command, results on stdout, diagnostics on stderr."""
