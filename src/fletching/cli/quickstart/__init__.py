@@ -1,0 +1,1 @@
+"""The main job on real input: write over HTTP, read back in parallel, prove that all came back."""
