@@ -1,0 +1,69 @@
+"""The history of the catalog's tables: one revision per change, run when a catalog is opened.
+
+Revisions are the modules of ``versions``, in order. Each is written out with alembic's operations
+and never refers to ``schema.py``, which moves on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy
+from sqlalchemy import Connection, text
+
+from fletching.errors import StorageError
+
+if TYPE_CHECKING:
+    from fletching.catalog.database import Database
+
+__all__ = ["NEWEST_REVISION", "current_revision", "upgrade"]
+
+NEWEST_REVISION = "0001"
+"""What this release writes. Known without alembic, whose import would cost every opening."""
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The revision that the catalog is at; None before its first."""
+    if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+        return None
+    revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if revision is None else str(revision)
+
+
+def upgrade(database: Database, revision: str = NEWEST_REVISION) -> None:
+    """Brings the catalog up to a revision in one transaction; does nothing if it is there.
+
+    Raises:
+        StorageError: the catalog was written by a release that is newer than this one.
+    """
+    with database.read() as connection:
+        if current_revision(connection) == revision:
+            return
+    from alembic.config import Config
+    from alembic.migration import MigrationContext
+    from alembic.operations import Operations
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", __path__[0].replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    scripts = ScriptDirectory.from_config(config)
+    known = {script.revision for script in scripts.walk_revisions()}
+    # Two processes that open a new folder at once take turns here: the second reads the revision
+    # again inside its transaction and finds nothing left to do.
+    with database.write() as connection:
+        current = current_revision(connection)
+        if current is not None and current not in known:
+            raise StorageError(
+                f"the catalog is at revision {current}, which this release does not know: "
+                "it was written by a newer Fletching; upgrade to open it"
+            )
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                # What alembic itself passes: the steps between where the catalog is and `revision`.
+                "fn": lambda start, _context: scripts._upgrade_revs(revision, start),  # noqa: SLF001 - alembic's command does the same; its public way wants an env.py
+            },
+        )
+        with Operations.context(context):
+            context.run_migrations()

@@ -1,0 +1,317 @@
+"""Every table of the catalog, as it is after the newest migration.
+
+Conventions: times are seconds since the epoch (float); names are kept as written and, for lookup,
+case-folded in a ``*_key`` column; a partition is the JSON array of its values (``["20260101"]``,
+and ``[]`` for a table without partitions), so that it compares and indexes as one text; versions
+are integers that count the commits of one table.
+
+A segment is visible in version ``v`` when ``added_version <= v`` and not ``removed_version <= v``.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+__all__ = [
+    "accepted_writes",
+    "access_keys",
+    "blob_packs",
+    "grants",
+    "leases",
+    "metadata",
+    "partitions",
+    "projects",
+    "read_sessions",
+    "schemas",
+    "segments",
+    "staged_segments",
+    "table_schemas",
+    "tables",
+    "write_sessions",
+    "write_streams",
+]
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite counts rows by itself only in columns declared INTEGER; those hold 64 bits there.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("name_key", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+schemas = Table(
+    "schemas",
+    metadata,
+    Column("project_key", Text, ForeignKey("projects.name_key"), primary_key=True),
+    Column("name_key", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+tables = Table(
+    "tables",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_key", Text, nullable=False),
+    Column("schema_key", Text, nullable=False),
+    Column("name_key", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("schema", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    # JSON: [[name, ODPS type], ...]
+    Column("partition_columns", Text, nullable=False),
+    # The newest row of table_schemas, repeated here so that one query describes a table.
+    Column("schema_version", Integer, nullable=False),
+    Column("arrow_schema", LargeBinary, nullable=False),
+    # JSON: per data column, the ids of the column and its nested nodes, depth-first (PROTOCOL 3.2)
+    Column("column_ids", Text, nullable=False),
+    Column("next_column_id", Integer, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    # Totals of what is visible in `version`, kept by the transactions that change it.
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("segments", BigInteger, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("properties", Text, nullable=False),  # JSON object
+    Column("primary_key", Text, nullable=False),  # JSON array of names
+    Column("lifecycle_days", Integer),
+    Column("created_at", Float, nullable=False),
+    Column("modified_at", Float, nullable=False),
+    Column("dropped_at", Float),
+)
+Index(
+    "uq_tables_live_name",
+    tables.c.project_key,
+    tables.c.schema_key,
+    tables.c.name_key,
+    unique=True,
+    sqlite_where=text("dropped_at IS NULL"),
+    postgresql_where=text("dropped_at IS NULL"),
+)
+
+table_schemas = Table(
+    "table_schemas",
+    metadata,
+    Column("table_id", Text, ForeignKey("tables.id"), primary_key=True),
+    Column("schema_version", Integer, primary_key=True),
+    Column("arrow_schema", LargeBinary, nullable=False),
+    Column("column_ids", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+partitions = Table(
+    "partitions",
+    metadata,
+    Column("table_id", Text, ForeignKey("tables.id"), primary_key=True),
+    Column("partition", Text, primary_key=True),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("modified_at", Float, nullable=False),
+)
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("table_id", Text, ForeignKey("tables.id"), nullable=False),
+    Column("partition", Text, nullable=False),
+    # Where its rows stand among the table's: commit order, then stream id, then write order.
+    Column("position", BigInteger, nullable=False),
+    Column("schema_version", Integer, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("crc32c", BigInteger, nullable=False),
+    # Little-endian int64 rows: offset, metadata length, body length, rows of each record batch.
+    Column("batch_index", LargeBinary, nullable=False),
+    # The same for dictionary batches, with the dictionary's id in place of rows; empty if none.
+    Column("dictionary_index", LargeBinary, nullable=False),
+    # Codecs of the batches' buffers: "", "lz4", "zstd", or several with commas.
+    Column("codecs", Text, nullable=False),
+    Column("statistics", LargeBinary),
+    Column("added_version", BigInteger, nullable=False),
+    Column("removed_version", BigInteger),
+    Column("removed_at", Float),
+)
+Index("ix_segments_table_id_position", segments.c.table_id, segments.c.position)
+Index(
+    "ix_segments_removed",
+    segments.c.removed_at,
+    sqlite_where=text("removed_at IS NOT NULL"),
+    postgresql_where=text("removed_at IS NOT NULL"),
+)
+
+read_sessions = Table(
+    "read_sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("table_id", Text, ForeignKey("tables.id"), nullable=False),
+    # The snapshot: nothing visible in this version is collected while the session lives.
+    Column("table_version", BigInteger, nullable=False),
+    Column("request", LargeBinary, nullable=False),
+    # What the reading room derived at creation and wants back; opaque here.
+    Column("plan", LargeBinary),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
+Index(
+    "ix_read_sessions_table_id_table_version",
+    read_sessions.c.table_id,
+    read_sessions.c.table_version,
+)
+Index("ix_read_sessions_expires_at", read_sessions.c.expires_at)
+
+write_sessions = Table(
+    "write_sessions",
+    metadata,
+    Column("pk", _Id, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False),
+    Column("table_id", Text, ForeignKey("tables.id"), nullable=False),
+    Column("write_mode", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    # JSON: [[name, value], ...] of the statically bound partition columns
+    Column("partition_spec", Text, nullable=False),
+    Column("overwrite", Boolean, nullable=False),
+    Column("enhance_write_check", Boolean, nullable=False),
+    Column("flags", Text, nullable=False),  # JSON object
+    Column("schema_version", Integer, nullable=False),
+    # What a commit did, so that its repetition gets the same answer.
+    Column("committed_version", BigInteger),
+    Column("commit_request", Text),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("ended_at", Float),
+    UniqueConstraint("table_id", "write_mode", "id"),
+)
+Index("ix_write_sessions_id", write_sessions.c.id)
+Index("ix_write_sessions_expires_at", write_sessions.c.expires_at)
+
+write_streams = Table(
+    "write_streams",
+    metadata,
+    Column("pk", _Id, primary_key=True, autoincrement=True),
+    Column("session_pk", _Id, ForeignKey("write_sessions.pk"), nullable=False),
+    Column("stream_id", Text, nullable=False),
+    Column("stream_version", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    # Counts the re-creations of one (id, version): an ingest of an earlier one may not land.
+    Column("attempt", Integer, nullable=False),
+    Column("exactly_once", Boolean, nullable=False),
+    Column("token_digest", LargeBinary),
+    Column("row_offset", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("writes", BigInteger, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("modified_at", Float, nullable=False),
+    UniqueConstraint("session_pk", "stream_id", "stream_version"),
+)
+
+staged_segments = Table(
+    "staged_segments",
+    metadata,
+    Column("pk", _Id, primary_key=True, autoincrement=True),
+    Column("stream_pk", _Id, ForeignKey("write_streams.pk"), nullable=False),
+    Column("key", Text, nullable=False, unique=True),
+    Column("partition", Text, nullable=False),
+    # Which TableWrite of the stream made it.
+    Column("write_number", BigInteger, nullable=False),
+    Column("schema_version", Integer, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("crc32c", BigInteger, nullable=False),
+    Column("batch_index", LargeBinary, nullable=False),
+    Column("dictionary_index", LargeBinary, nullable=False),
+    Column("codecs", Text, nullable=False),
+    Column("statistics", LargeBinary),
+    Column("created_at", Float, nullable=False),
+)
+Index("ix_staged_segments_stream_pk", staged_segments.c.stream_pk)
+
+accepted_writes = Table(
+    "accepted_writes",
+    metadata,
+    Column("stream_pk", _Id, ForeignKey("write_streams.pk"), primary_key=True),
+    Column("retry_trace_id", Text, primary_key=True),
+    Column("response", LargeBinary, nullable=False),  # JSON of the WriteResult
+    Column("created_at", Float, nullable=False),
+)
+
+blob_packs = Table(
+    "blob_packs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("table_id", Text, ForeignKey("tables.id"), nullable=False),
+    # The write session that uploaded it; NULL once the session has committed.
+    Column("session_pk", _Id),
+    Column("blobs", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("crc32c", BigInteger, nullable=False),
+    Column("partitions", Text, nullable=False),  # JSON array: partitions its blobs were sent for
+    Column("committed_version", BigInteger),
+    Column("created_at", Float, nullable=False),
+)
+Index("ix_blob_packs_table_id", blob_packs.c.table_id)
+Index("ix_blob_packs_session_pk", blob_packs.c.session_pk)
+
+access_keys = Table(
+    "access_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("secret", LargeBinary, nullable=False),  # encrypted with the server key
+    Column("security_token", LargeBinary),  # likewise
+    Column("comment", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("revoked_at", Float),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("pk", _Id, primary_key=True, autoincrement=True),
+    Column("grantee", Text, nullable=False),
+    Column("project_pattern", Text, nullable=False),
+    Column("table_pattern", Text, nullable=False),
+    Column("permission", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    UniqueConstraint("grantee", "project_pattern", "table_pattern", "permission"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)

@@ -1,0 +1,129 @@
+"""Segments: what of a table is visible in which version, in which order.
+
+A segment's ``position`` orders it among its table's: the version that added it in the upper bits,
+its place inside that commit (by stream id, then write order) in the lower. A compacted segment
+takes the position of the first one that it replaces, so the order of rows never changes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
+
+from fletching.catalog.schema import segments
+from fletching.errors import LimitExceededError
+
+__all__ = [
+    "MAX_SEGMENTS_PER_COMMIT",
+    "SegmentRow",
+    "decode_partition",
+    "encode_partition",
+    "position_in",
+    "visible_partitions",
+    "visible_segments",
+]
+
+_POSITION_BITS = 24
+MAX_SEGMENTS_PER_COMMIT = 1 << _POSITION_BITS
+"""How many segments one commit may add: what the position's lower bits hold."""
+
+_IN_LIMIT = 500  # values in one IN (...) list; above it, filtering here is cheaper than binding
+
+
+class SegmentRow(NamedTuple):
+    """What a read plan needs of a segment; a plain tuple, as there may be 100,000 of them."""
+
+    id: int
+    key: str
+    partition: str
+    """JSON array of partition values; ``decode_partition`` reads it."""
+    rows: int
+    bytes: int
+    batch_index: bytes
+    """Little-endian int64 rows (offset, metadata length with prefix and padding, body length, rows),
+    one per record batch, in file order."""
+    dictionary_index: bytes
+    """The same for dictionary batches, with the dictionary's id in place of rows; empty if none.
+    All of them precede the batches that need them, and none replaces another."""
+    schema_version: int
+    codecs: str
+    """Codecs of the batches' buffers: ``""`` none, ``"lz4"``, ``"zstd"``, or several with commas."""
+    added_version: int
+    position: int
+    crc32c: int
+    """CRC32C of the whole object."""
+    statistics: bytes | None
+
+
+_COLUMNS = [segments.c[name] for name in SegmentRow._fields]
+
+
+def encode_partition(values: Iterable[str]) -> str:
+    """The catalog's text of a partition's values, in column order; ``[]`` without partitions."""
+    return json.dumps(list(values), ensure_ascii=False, separators=(",", ":"))
+
+
+def decode_partition(text: str) -> tuple[str, ...]:
+    """Partition values, in column order, from the catalog's text."""
+    return tuple(json.loads(text))
+
+
+def position_in(version: int, ordinal: int) -> int:
+    """The position of a commit's ``ordinal``-th segment."""
+    if ordinal >= MAX_SEGMENTS_PER_COMMIT:
+        raise LimitExceededError(
+            "too many segments in one commit", limit=MAX_SEGMENTS_PER_COMMIT, actual=ordinal + 1
+        )
+    return version << _POSITION_BITS | ordinal
+
+
+def _visible(table_id: str, version: int) -> Any:
+    return and_(
+        segments.c.table_id == table_id,
+        segments.c.added_version <= version,
+        or_(segments.c.removed_version.is_(None), segments.c.removed_version > version),
+    )
+
+
+def visible_segments(
+    connection: Connection,
+    table_id: str,
+    version: int,
+    partitions: Collection[tuple[str, ...]] | None = None,
+) -> list[SegmentRow]:
+    """The segments of a snapshot in row order: commit order, then stream id, then write order.
+
+    Args:
+        connection: an open transaction.
+        table_id: the table.
+        version: the snapshot.
+        partitions: only these (values in column order); None for all of them.
+
+    Cost: one query; about 1 microsecond per segment and no object per column.
+    """
+    statement = select(*_COLUMNS).where(_visible(table_id, version)).order_by(segments.c.position)
+    wanted = None if partitions is None else {encode_partition(values) for values in partitions}
+    if wanted is not None and len(wanted) <= _IN_LIMIT:
+        statement = statement.where(segments.c.partition.in_(sorted(wanted)))
+    rows = [SegmentRow._make(row) for row in connection.execute(statement)]
+    if wanted is not None and len(wanted) > _IN_LIMIT:
+        rows = [row for row in rows if row.partition in wanted]
+    return rows
+
+
+def visible_partitions(
+    connection: Connection, table_id: str, version: int
+) -> list[tuple[tuple[str, ...], int, int]]:
+    """(values, rows, bytes) of each partition that has segments in a snapshot, in value order."""
+    statement = (
+        select(segments.c.partition, func.sum(segments.c.rows), func.sum(segments.c.bytes))
+        .where(_visible(table_id, version))
+        .group_by(segments.c.partition)
+    )
+    return sorted(
+        (decode_partition(text), int(rows), int(size))
+        for text, rows, size in connection.execute(statement)
+    )
