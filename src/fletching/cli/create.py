@@ -1,0 +1,57 @@
+"""``fletching create``: makes a table from column text or from a file's schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fletching.cli.options import AccessKey, At, JsonOutput, Project, open_client
+from fletching.cli.output import console, print_json
+from fletching.cli.tabular import FileFormat, open_batches
+from fletching.errors import UsageError
+
+__all__ = ["create"]
+
+
+def create(
+    table: Annotated[str, typer.Argument(help="The table's name.")],
+    columns: Annotated[
+        str | None,
+        typer.Argument(help='Columns as text: "id BIGINT, image BLOB, tags ARRAY<STRING>".'),
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option("--like", metavar="FILE", help="Take the columns of this file instead."),
+    ] = None,
+    file_format: Annotated[
+        FileFormat | None, typer.Option("--format", help="The format of --like's file.")
+    ] = None,
+    partition_by: Annotated[
+        str, typer.Option("--partition-by", metavar="A,B", help="Partition columns.")
+    ] = "",
+    if_not_exists: Annotated[
+        bool, typer.Option("--if-not-exists", help="Succeed when the table is there already.")
+    ] = False,
+    at: At = "./data",
+    project: Project = "demo",
+    access_key: AccessKey = None,
+    as_json: JsonOutput = False,
+) -> None:
+    """Create a table."""
+    if (columns is None) == (like is None):
+        raise UsageError("give either the columns as text or --like FILE")
+    schema: object = columns
+    if like is not None:
+        with open_batches(str(like), file_format) as (file_schema, _):
+            schema = file_schema.remove_metadata()
+    names = [name.strip() for name in partition_by.split(",") if name.strip()]
+    with open_client(at, project, access_key) as client:
+        made = client.create_table(
+            table, schema, partition_by=names or None, if_not_exists=if_not_exists
+        )
+        if as_json:
+            print_json({"table": made.name, "columns": made.schema.names})
+        else:
+            console().print(f"{made.name}: {len(made.schema.names)} columns", markup=False)

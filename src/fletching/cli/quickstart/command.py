@@ -1,0 +1,135 @@
+"""``fletching quickstart``: the main job with progress bars, ending in a table of what was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fletching.cli.output import (
+    ExitCode,
+    console,
+    diagnostics,
+    human_bytes,
+    human_count,
+    print_json,
+    print_table,
+    progress_bars,
+)
+from fletching.cli.quickstart.job import Mismatch, Step, move_table
+from fletching.cli.quickstart.sources import Source, standard_library, user_files
+
+__all__ = ["quickstart"]
+
+PROJECT = "demo"
+
+
+def quickstart(
+    folder: Annotated[
+        Path, typer.Argument(help="Where the service keeps its data; made if absent, kept after.")
+    ] = Path("quickstart-data"),
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            metavar="PATH",
+            help="A Parquet, CSV or Arrow IPC file, or a folder of them. [default: the standard "
+            "library's source]",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Run the main job: tables go in over HTTP and come out verbatim, and that is proven.
+
+    Exits with 0 when every value came back, with 3 when anything differs.
+    """
+    import fletching
+
+    sources = user_files(source) if source else standard_library()
+    steps: list[Step] = []
+    try:
+        with fletching.serve(folder, port=0, project=PROJECT) as server:
+            access_id, secret = server.access_key
+            client = fletching.connect(
+                server.url, project=PROJECT, access_id=access_id, access_key=secret
+            )
+            if not as_json:
+                diagnostics().print(f"serving {folder} on {server.url}")
+            with client, progress_bars(quiet=as_json) as bars:
+                for one in sources:
+                    task = bars.add_task(one.table, total=None)
+                    moved: dict[str, int] = {}
+
+                    def report(
+                        step: str,
+                        rows: int,
+                        _bytes: int,
+                        *,
+                        table: str = one.table,
+                        task: int = task,
+                        moved: dict[str, int] = moved,
+                    ) -> None:
+                        moved[step] = moved.get(step, 0) + rows
+                        # The first step counts the rows; the later ones know what to expect.
+                        total = next(iter(moved.values())) if len(moved) > 1 else None
+                        bars.update(
+                            task,  # type: ignore[arg-type]  # rich's TaskID is an int
+                            description=f"{table}: {step}",
+                            completed=moved[step],
+                            total=total,
+                        )
+
+                    steps.extend(move_table(client, one, report))
+    except Mismatch as exc:
+        diagnostics().print(f"[bold red]the data differs[/] {exc}", soft_wrap=True)
+        raise typer.Exit(ExitCode.DIFFERENT) from None
+    if as_json:
+        print_json([{**dataclasses.asdict(s), "gb_per_s": s.gigabytes_per_second} for s in steps])
+        return
+    _summary(sources, steps)
+    _what_next(folder, sources)
+
+
+def _summary(sources: list[Source], steps: list[Step]) -> None:
+    for origin in dict.fromkeys(one.origin for one in sources):
+        console().print(f"Moved {origin}\nin and out over HTTP; every value came back.\n")
+    print_table(
+        None,
+        [
+            ("table", "left"),
+            ("step", "left"),
+            ("rows", "right"),
+            ("bytes", "right"),
+            ("seconds", "right"),
+            ("GB/s", "right"),
+        ],
+        [
+            (
+                step.table if index == 0 or steps[index - 1].table != step.table else "",
+                step.name,
+                human_count(step.rows),
+                human_bytes(step.bytes),
+                f"{step.seconds:.3f}",
+                f"{step.gigabytes_per_second:.2f}",
+            )
+            for index, step in enumerate(steps)
+        ],
+        caption="Bytes are Arrow buffers. Writes include the fsync.",
+    )
+
+
+def _what_next(folder: Path, sources: list[Source]) -> None:
+    table = sources[-1].table
+    console().print(
+        f"""
+What to try next
+  serve it again     fletching serve {folder} --port 8787
+  look at a table    fletching head {table} --at {folder}
+  list the tables    fletching ls --at {folder}
+  take one out       fletching get {table} {table}.parquet --at {folder}
+  in Python          fletching.connect("{folder}").table("{table}").scan().to_table()
+""".rstrip(),
+        soft_wrap=True,
+    )
