@@ -35,6 +35,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     nullable: bool = True
     comment: str = ""
     column_ids: tuple[int, ...] = ()
+    primary_key: bool = False
 
 
 class TableSchema(msgspec.Struct, frozen=True, kw_only=True):
