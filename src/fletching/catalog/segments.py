@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, func, or_, select
 
 from fletching.catalog.schema import segments
 from fletching.errors import LimitExceededError
@@ -41,7 +41,8 @@ class SegmentRow(NamedTuple):
     partition: str
     """JSON array of partition values; ``decode_partition`` reads it."""
     rows: int
-    bytes: int
+    length: int
+    """Bytes of the object."""
     batch_index: bytes
     """Little-endian int64 rows (offset, metadata length with prefix and padding, body length, rows),
     one per record batch, in file order."""
@@ -58,7 +59,7 @@ class SegmentRow(NamedTuple):
     statistics: bytes | None
 
 
-_COLUMNS = [segments.c[name] for name in SegmentRow._fields]
+_COLUMNS = [segments.c[{"length": "bytes"}.get(name, name)] for name in SegmentRow._fields]
 
 
 def encode_partition(values: Iterable[str]) -> str:

@@ -1,0 +1,491 @@
+"""Objects as files of a local folder, mapped into memory for reading.
+
+::
+
+    root/tables/t1/0c9f-1.arrow      an object, exactly its bytes
+    root/.staging/<writer>/7         bytes of an object that is not committed yet
+    root/.staging/<writer>/lock      locked while that writer lives
+    root/.staging/lock               held for the moment of registering or looking for the dead
+
+A commit is: fsync of the file, a hard link under its key (which fails if the key is taken), fsync
+of the folder, removal of the staging name. After a crash the staging folder of the dead process is
+known by its lock being free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import mmap
+import os
+import secrets
+import shutil
+import stat
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from typing_extensions import Buffer
+
+from fletching import faultpoints
+from fletching.errors import (
+    CorruptObjectError,
+    FletchingError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StorageError,
+    StorageFullError,
+    UsageError,
+)
+from fletching.objects.store import ObjectInfo, checked_key
+
+__all__ = ["LocalObject", "LocalSink", "LocalStore"]
+
+_STAGING = ".staging"
+_IOV_MAX = 1024  # buffers per writev: POSIX's minimum on the systems we run on
+_SAMPLE_BYTES = 128 * 1024  # the kernel's default read-ahead: its neighbours share one fate
+_LOAD_BYTES = 1 << 20
+_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
+
+
+class LocalStore:
+    """A folder of objects. Several processes may share it."""
+
+    def __init__(self, root: str | Path, *, mapped: bool = True, create: bool = True) -> None:
+        """Opens the folder.
+
+        Args:
+            root: the folder.
+            mapped: False reads instead of mapping, for disks that fail under a mapping: a page
+                that cannot be read is then an error rather than a signal.
+            create: whether to make the folder if it is absent.
+
+        Raises:
+            StorageError: the folder is absent or cannot be made.
+        """
+        self.root = Path(root)
+        self.writer = secrets.token_hex(6)
+        self._mapped = mapped
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._registration: int | None = None
+        self._closed = False
+        self._folders: set[str] = set()
+        with _translated("opening the object folder", None):
+            if create:
+                self.root.mkdir(parents=True, exist_ok=True)
+                _sync_folder(self.root.resolve().parent)
+            elif not self.root.is_dir():
+                raise StorageError(f"there is no object folder at {self.root}")
+
+    # --- writing ---
+
+    def create(self, key: str) -> LocalSink:
+        """Begins an object; see ``ObjectStore``."""
+        path = self._path(key)
+        with _translated("creating", key):
+            staging = self._register() / str(next(self._numbers))
+            descriptor = os.open(
+                staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644
+            )
+        return LocalSink(self, key, path, staging, descriptor)
+
+    def delete(self, key: str) -> None:
+        """Removes an object; see ``ObjectStore``. Mapped views of it stay valid."""
+        path = self._path(key)
+        with _translated("deleting", key), contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        faultpoints.reach("object.deleted")
+
+    def _path(self, key: str) -> Path:
+        return self.root / checked_key(key)
+
+    def _prepare_folder(self, folder: Path) -> None:
+        """Makes an object's folder durable before the first object in it is."""
+        name = str(folder)
+        if name not in self._folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Synced whoever made them: their maker may have died before it could.
+            parent = folder
+            while parent != self.root:
+                parent = parent.parent
+                _sync_folder(parent)
+            self._folders.add(name)
+
+    def _forget_folder(self, folder: Path) -> None:
+        self._folders.discard(str(folder))
+
+    # --- reading ---
+
+    def open(self, key: str) -> LocalObject:
+        """Opens an object; see ``ObjectStore``. Holds a file descriptor until closed."""
+        path = self._path(key)
+        with _translated("opening", key):
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise ObjectNotFoundError(f"there is no object {key}", key=key) from error
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                os.close(descriptor)
+                raise ObjectNotFoundError(f"there is no object {key}", key=key)
+        return LocalObject(key, descriptor, status.st_size, mapped=self._mapped)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Walks the folder; see ``ObjectStore``."""
+        start = self.root / checked_key(prefix.rstrip("/")) if prefix.strip("/") else self.root
+        pending = [start]
+        while pending:
+            folder = pending.pop()
+            with _translated("listing", None):
+                try:
+                    entries = list(os.scandir(folder))
+                except FileNotFoundError:
+                    continue  # dropped while walking
+                except NotADirectoryError:
+                    continue
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(Path(entry.path))
+                elif entry.is_file(follow_symlinks=False):
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+                    key = str(Path(entry.path).relative_to(self.root))
+                    yield ObjectInfo(key, status.st_size, status.st_mtime)
+
+    # --- who lives ---
+
+    def _register(self) -> Path:
+        """This writer's staging folder; at its first use, made and locked."""
+        folder = self.root / _STAGING / self.writer
+        if self._registration is None:
+            with self._lock:
+                if self._closed:
+                    raise UsageError("the object store is closed")
+                if self._registration is None:
+                    with self._registry():
+                        folder.mkdir()
+                        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        self._registration = descriptor
+        return folder
+
+    @contextlib.contextmanager
+    def _registry(self) -> Iterator[None]:
+        staging = self.root / _STAGING
+        staging.mkdir(exist_ok=True)
+        descriptor = os.open(staging / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def dead_writers(self) -> frozenset[str]:
+        """Removes what dead processes staged and tells their ids; see ``ObjectStore``."""
+        staging = self.root / _STAGING
+        if not staging.is_dir():
+            return frozenset()
+        dead = set()
+        with _translated("looking for dead writers", None), self._registry():
+            for folder in staging.iterdir():
+                if not folder.is_dir() or folder.name == self.writer:
+                    continue
+                try:
+                    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+                except FileNotFoundError:
+                    dead.add(folder.name)  # died between mkdir and lock
+                    continue
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue  # alive
+                finally:
+                    os.close(descriptor)
+                for leftover in folder.iterdir():
+                    if leftover.name != "lock":
+                        leftover.unlink(missing_ok=True)
+                dead.add(folder.name)
+        return frozenset(dead)
+
+    def forget_writer(self, writer: str) -> None:
+        """Removes a dead writer's staging folder."""
+        if "/" in checked_key(writer) or writer == self.writer:
+            raise UsageError(f"{writer!r} is not another writer")
+        with _translated("forgetting a dead writer", None), self._registry():
+            shutil.rmtree(self.root / _STAGING / writer, ignore_errors=True)
+
+    def close(self) -> None:
+        """Ends this opening; see ``ObjectStore``."""
+        with self._lock:
+            self._closed = True
+            if self._registration is None:
+                return
+            with contextlib.suppress(OSError):
+                shutil.rmtree(self.root / _STAGING / self.writer)
+            os.close(self._registration)
+            self._registration = None
+
+
+class LocalSink:
+    """A file under a staging name until ``commit`` links it under its key."""
+
+    def __init__(
+        self, store: LocalStore, key: str, path: Path, staging: Path, descriptor: int
+    ) -> None:
+        self.key = key
+        self.length = 0
+        self._store = store
+        self._path = path
+        self._staging = staging
+        self._descriptor: int | None = descriptor
+
+    def write(self, data: Buffer) -> None:
+        """Appends bytes; see ``ObjectSink``."""
+        self.write_many((data,))
+
+    def write_many(self, buffers: Sequence[Buffer]) -> None:
+        """Appends buffers with one system call per 1,024 of them; see ``ObjectSink``."""
+        descriptor = self._open_descriptor()
+        views = [view for view in map(_bytes_view, buffers) if view.nbytes]
+        with _translated("writing", self.key):
+            first = 0
+            while first < len(views):
+                written = os.writev(descriptor, views[first : first + _IOV_MAX])
+                self.length += written
+                # A call may take less than it was given; go on from the byte it stopped at.
+                while first < len(views) and written >= views[first].nbytes:
+                    written -= views[first].nbytes
+                    first += 1
+                if written:
+                    views[first] = views[first][written:]
+
+    def commit(self) -> None:
+        """Makes the object durable and visible; see ``ObjectSink``."""
+        descriptor = self._open_descriptor()
+        faultpoints.reach("object.written")
+        try:
+            with _translated("committing", self.key):
+                os.fsync(descriptor)
+                faultpoints.reach("object.synced")
+                self._publish()
+                faultpoints.reach("object.published")
+                _sync_folder(self._path.parent)
+                faultpoints.reach("object.durable")
+        except BaseException:
+            self.abort()
+            raise
+        self._descriptor = None
+        os.close(descriptor)
+        # A leftover staging name is harmless and goes with the writer's folder.
+        with contextlib.suppress(OSError):
+            self._staging.unlink()
+
+    def _publish(self) -> None:
+        folder = self._path.parent
+        for again in (True, False):
+            self._store._prepare_folder(folder)  # noqa: SLF001 - the sink is the store's own half
+            try:
+                os.link(self._staging, self._path)
+            except FileExistsError as error:
+                raise ObjectExistsError(f"object {self.key} exists", key=self.key) from error
+            except FileNotFoundError:
+                # The folder was removed since it was last used; it is made again, once.
+                self._store._forget_folder(folder)  # noqa: SLF001 - as above
+                if not again:
+                    raise
+            except OSError as error:
+                if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EMLINK}:
+                    raise
+                # A file system without hard links. Keys are made up at random, so that between
+                # this look and the rename nobody takes it.
+                if self._path.exists():
+                    raise ObjectExistsError(f"object {self.key} exists", key=self.key) from error
+                self._staging.rename(self._path)
+                return
+            else:
+                return
+
+    def abort(self) -> None:
+        """Drops the file; see ``ObjectSink``."""
+        if self._descriptor is None:
+            return
+        descriptor, self._descriptor = self._descriptor, None
+        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            self._staging.unlink()
+
+    def _open_descriptor(self) -> int:
+        if self._descriptor is None:
+            raise UsageError(f"the sink of object {self.key} is already committed or aborted")
+        return self._descriptor
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.abort()
+
+
+class LocalObject:
+    """A file opened for reading; mapped as a whole at its first view."""
+
+    def __init__(self, key: str, descriptor: int, length: int, *, mapped: bool) -> None:
+        self.key = key
+        self.length = length
+        self._descriptor = descriptor
+        self._mapped = mapped
+        self._lock = threading.Lock()
+        self._map: memoryview | None = None
+        self._closed = False
+
+    def view(self, start: int, end: int) -> memoryview:
+        """Borrows from the mapping, which lives as long as any view of it; see ``StoredObject``."""
+        if not self._mapped:
+            return self.read(start, end)
+        self._check(start, end)
+        if self._map is None:
+            self._map_file()
+            if self._map is None:
+                return self.read(start, end)
+        return self._map[start:end]
+
+    def read(self, start: int, end: int) -> memoryview:
+        """Reads into memory of its own; see ``StoredObject``."""
+        self._check(start, end)
+        # The copy is what the caller asks for: pages of a failing disk must not be mapped.
+        data = memoryview(bytearray(end - start))
+        with _translated("reading", self.key):
+            position = 0
+            while position < len(data):
+                count = os.preadv(self._descriptor, [data[position:]], start + position)
+                if count == 0:
+                    raise self._shrunk(start + position)
+                position += count
+        return data.toreadonly()
+
+    def resident(self, start: int, end: int) -> bool:
+        """Reads a byte per 128 KiB without waiting; see ``StoredObject``."""
+        if not self._mapped:
+            return False
+        if _NOWAIT is None:
+            return True  # nothing can be known without waiting
+        probe = bytearray(1)
+        try:
+            for offset in itertools.chain(
+                range(start, end, _SAMPLE_BYTES), (end - 1,) if end > start else ()
+            ):
+                if os.preadv(self._descriptor, [probe], offset, _NOWAIT) != 1:
+                    return False
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            # EOPNOTSUPP: the file system cannot tell, as tmpfs on older kernels. Anything else is
+            # for `load` to find.
+            return error.errno == errno.EOPNOTSUPP
+        return True
+
+    def load(self, start: int, end: int) -> None:
+        """Reads the range through a scratch buffer, without the interpreter's lock."""
+        self._check(start, end)
+        # The copy into scratch is thrown away: what it leaves behind is the page cache.
+        scratch = memoryview(bytearray(min(_LOAD_BYTES, end - start)))
+        with _translated("reading", self.key):
+            position = start
+            while position < end:
+                count = os.preadv(self._descriptor, [scratch[: end - position]], position)
+                if count == 0:
+                    raise self._shrunk(position)
+                position += count
+
+    def close(self) -> None:
+        """Closes the file; views keep the mapping. See ``StoredObject``."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._map = None
+                os.close(self._descriptor)
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():
+            self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check(self, start: int, end: int) -> None:
+        if self._closed:
+            raise UsageError(f"object {self.key} is closed")
+        if not 0 <= start <= end <= self.length:
+            raise UsageError(f"bytes {start}..{end} are outside object {self.key} of {self.length}")
+        # A page behind the end of a file is a fatal signal, so the length is looked at each time.
+        size = os.fstat(self._descriptor).st_size
+        if size < end:
+            raise self._shrunk(size)
+
+    def _shrunk(self, size: int) -> CorruptObjectError:
+        return CorruptObjectError(
+            f"object {self.key} ends at byte {size}; it had {self.length}", key=self.key
+        )
+
+    def _map_file(self) -> None:
+        with self._lock:
+            if self._map is None and self.length:
+                try:
+                    mapping = mmap.mmap(self._descriptor, self.length, access=mmap.ACCESS_READ)
+                except (OSError, ValueError):
+                    # No address space or a file system that cannot map: reading still works.
+                    self._mapped = False
+                    return
+                self._map = memoryview(mapping)
+            elif not self.length:
+                self._map = memoryview(b"")
+
+
+def _bytes_view(data: Buffer) -> memoryview:
+    view = memoryview(data)
+    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _translated(doing: str, key: str | None) -> Iterator[None]:
+    """Raises the system's errors as ours; the one place where they are known."""
+    try:
+        yield
+    except FletchingError:
+        raise
+    except OSError as error:
+        what = f"{doing} {key}" if key else doing
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise StorageFullError(f"no room while {what}: {error.strerror}", key=key) from error
+        raise StorageError(f"{what} failed: {error.strerror}", key=key) from error

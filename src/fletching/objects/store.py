@@ -1,0 +1,163 @@
+"""What every object store promises: bytes under a key that never change once they are visible.
+
+Keys are ``/``-separated names of letters, digits, ``.``, ``_`` and ``-``; no name begins with a
+dot, so ``..`` and a store's own hidden files are out of reach whatever a caller passes on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from typing_extensions import Buffer
+
+from fletching.errors import UsageError
+
+__all__ = [
+    "MAX_KEY_LENGTH",
+    "ObjectInfo",
+    "ObjectSink",
+    "ObjectStore",
+    "StoredObject",
+    "checked_key",
+]
+
+MAX_KEY_LENGTH = 900
+"""Characters in a key: below what S3 (1,024 bytes) and file systems with a long root allow."""
+
+_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}"
+_KEY = re.compile(rf"{_NAME}(?:/{_NAME})*")
+
+
+def checked_key(key: str) -> str:
+    """Returns the key if it is well-formed.
+
+    Raises:
+        UsageError: it is not; nothing of it was used.
+    """
+    if len(key) > MAX_KEY_LENGTH or not _KEY.fullmatch(key):
+        raise UsageError(
+            f"{key[:120]!r} is not an object key: names of A-Z a-z 0-9 . _ - between slashes"
+        )
+    return key
+
+
+class ObjectInfo(NamedTuple):
+    """One object in a listing."""
+
+    key: str
+    length: int
+    """Bytes."""
+    modified: float
+    """Seconds since the epoch, by the store's clock."""
+
+
+class ObjectSink(Protocol):
+    """Takes the bytes of a new object. Not thread-safe; use as a context manager aborts on an error."""
+
+    key: str
+    length: int
+    """Bytes written so far."""
+
+    def write(self, data: Buffer) -> None:
+        """Appends bytes; they are on their way to the store when this returns, and not kept here.
+
+        Raises:
+            StorageFullError: no room.
+            StorageError: the store failed.
+        """
+
+    def write_many(self, buffers: Sequence[Buffer]) -> None:
+        """Appends several buffers in order, without joining them."""
+
+    def commit(self) -> None:
+        """Makes the object visible: durable, atomic, exclusive.
+
+        Raises:
+            ObjectExistsError: the key is taken; nothing remains of this sink.
+            StorageFullError: no room; nothing remains.
+            StorageError: the store failed; nothing is visible.
+        """
+
+    def abort(self) -> None:
+        """Drops everything; idempotent, and without effect after a commit."""
+
+
+class StoredObject(Protocol):
+    """An object that can be read. Thread-safe, but ``close`` must not race with other calls.
+
+    Views stay valid as long as they are referred to, also after ``close`` and after the object is
+    deleted from the store.
+    """
+
+    key: str
+    length: int
+
+    def view(self, start: int, end: int) -> memoryview:
+        """Bytes ``start`` to ``end``: mapped where the store can (no copy, no I/O yet), else read.
+
+        Raises:
+            CorruptObjectError: the object is shorter than it was.
+            StorageError: the store failed.
+        """
+
+    def read(self, start: int, end: int) -> memoryview:
+        """The same, always by reading into memory of its own; blocks."""
+
+    def resident(self, start: int, end: int) -> bool:
+        """Whether ``view`` of the range and the use of it will not wait for a disk or a network.
+
+        A guess by sampling, cheap enough for an event loop.
+        """
+
+    def load(self, start: int, end: int) -> None:
+        """Brings the range into the page cache; blocks.
+
+        Failing disks are found here, as StorageError, rather than under a mapping, as a signal.
+        """
+
+    def close(self) -> None:
+        """Gives up what views do not hold; idempotent."""
+
+
+class ObjectStore(Protocol):
+    """Immutable objects by key. Thread-safe."""
+
+    writer: str
+    """An id of this opening of the store. Whoever makes up keys puts it into them, so that objects
+    that a dead process published and never told the catalog about can be told from those that a
+    living one is about to."""
+
+    def create(self, key: str) -> ObjectSink:
+        """Begins an object, which is visible only after the sink's ``commit``.
+
+        Raises:
+            UsageError: the key is malformed.
+            StorageError: the store failed.
+        """
+
+    def open(self, key: str) -> StoredObject:
+        """Opens an object for reading.
+
+        Raises:
+            ObjectNotFoundError: there is none under the key.
+        """
+
+    def delete(self, key: str) -> None:
+        """Removes an object; does nothing if there is none."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object whose key begins with the prefix's whole names (``tables/t1``), in no order."""
+
+    def dead_writers(self) -> frozenset[str]:
+        """Ids of openings that ended without ``close``; what they had not published is removed.
+
+        They are told again until ``forget_writer``. A store that cannot know says none.
+        """
+
+    def forget_writer(self, writer: str) -> None:
+        """Ends the telling of a dead writer, once all it left behind is dealt with."""
+
+    def close(self) -> None:
+        """Ends this opening; idempotent. Objects already opened stay readable."""
