@@ -32,6 +32,7 @@ BUSY_TIMEOUT_SECONDS = 30.0
 """How long a transaction waits for another process's before the write is refused as retryable."""
 
 _WRITE = "fletching_write"
+_DURABLE = "fletching_durable"
 
 
 class Database:
@@ -89,8 +90,13 @@ class Database:
                 transaction.rollback()
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
         """One transaction: durable when the block has ended, undone if it raised.
+
+        Args:
+            durable: False does not wait for the disk: a power cut may undo the transaction as a
+                whole, never a part of it. For what a client can do again, such as opening a read
+                session.
 
         Raises:
             ServiceUnavailableError: the catalog is locked by someone else for too long.
@@ -98,8 +104,10 @@ class Database:
             StorageError: the database failed otherwise.
         """
         with translated_errors(), self._writers, self._engine.connect() as connection:
-            connection.execution_options(**{_WRITE: True})
+            connection.execution_options(**{_WRITE: True, _DURABLE: durable})
             with connection.begin():
+                if not durable and not self._is_sqlite:
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 yield connection
 
     def close(self) -> None:
@@ -145,8 +153,13 @@ def _create_engine(url: str | Path, busy_timeout_seconds: float) -> sqlalchemy.E
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get(_WRITE, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        options = connection.get_execution_options()
+        if not options.get(_WRITE, False):
+            connection.exec_driver_sql("BEGIN")
+            return
+        level = "FULL" if options.get(_DURABLE, True) else "NORMAL"
+        connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 

@@ -1,0 +1,56 @@
+"""Read sessions: the snapshots that readers hold, and until when."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sqlalchemy import Connection, insert, select, update
+
+from fletching.catalog.schema import read_sessions
+
+__all__ = ["ReadSessionRow", "extend_read_session", "find_read_session", "insert_read_session"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReadSessionRow:
+    """A row of ``read_sessions``."""
+
+    id: str
+    table_id: str
+    table_version: int
+    request: bytes
+    plan: bytes | None
+    created_at: float
+    expires_at: float
+
+
+def insert_read_session(connection: Connection, row: ReadSessionRow) -> None:
+    """Pins a snapshot.
+
+    Read the table's version and insert the session in one ``write`` transaction: retention, which
+    decides under the same lock, then either sees the session or ran before the version was read.
+    """
+    connection.execute(insert(read_sessions).values(**dataclasses.asdict(row)))
+
+
+def find_read_session(connection: Connection, session_id: str) -> ReadSessionRow | None:
+    """Looks a session up, expired ones too until retention removes them."""
+    row = connection.execute(select(read_sessions).where(read_sessions.c.id == session_id)).first()
+    if row is None:
+        return None
+    return ReadSessionRow(
+        row.id,
+        row.table_id,
+        row.table_version,
+        bytes(row.request),
+        None if row.plan is None else bytes(row.plan),
+        row.created_at,
+        row.expires_at,
+    )
+
+
+def extend_read_session(connection: Connection, session_id: str, expires_at: float) -> None:
+    """Lets a session live longer."""
+    connection.execute(
+        update(read_sessions).where(read_sessions.c.id == session_id).values(expires_at=expires_at)
+    )

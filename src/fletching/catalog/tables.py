@@ -1,0 +1,350 @@
+"""Projects, schemas and tables: names, Arrow schemas, versions and totals."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from fletching.catalog.schema import (
+    partitions,
+    projects,
+    schemas,
+    table_schemas,
+    tables,
+)
+from fletching.errors import AlreadyExistsError, NoSuchProjectError, NoSuchTableError
+from fletching.types import TableName
+
+__all__ = [
+    "TableRow",
+    "add_schema_version",
+    "drop_table",
+    "ensure_project",
+    "ensure_schema",
+    "find_table",
+    "get_table",
+    "insert_table",
+    "list_projects",
+    "list_tables",
+    "lock_table",
+    "publish_version",
+    "schema_history",
+    "table_by_id",
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TableRow:
+    """A row of ``tables``, its JSON columns read."""
+
+    id: str
+    name: TableName
+    partition_columns: tuple[tuple[str, str], ...]
+    """(name, ODPS type) pairs."""
+    schema_version: int
+    arrow_schema: bytes
+    """An encapsulated schema message: the data columns."""
+    column_ids: tuple[tuple[int, ...], ...]
+    """Per data column, the ids of its nodes depth-first; then one single id per partition column."""
+    next_column_id: int
+    version: int
+    rows: int
+    bytes: int
+    segments: int
+    owner: str
+    comment: str
+    properties: dict[str, str]
+    primary_key: tuple[str, ...]
+    lifecycle_days: int | None
+    created_at: float
+    modified_at: float
+    dropped_at: float | None
+
+
+def ensure_project(connection: Connection, project: str, now: float) -> None:
+    """Creates a project and its default schema unless they exist."""
+    key = project.casefold()
+    if (
+        connection.execute(select(projects.c.name).where(projects.c.name_key == key)).first()
+        is None
+    ):
+        connection.execute(insert(projects).values(name_key=key, name=project, created_at=now))
+
+
+def ensure_schema(connection: Connection, project: str, schema: str, now: float) -> None:
+    """Creates a schema unless it exists.
+
+    Raises:
+        NoSuchProjectError: there is no such project.
+    """
+    project_key, key = project.casefold(), schema.casefold()
+    if (
+        connection.execute(
+            select(projects.c.name).where(projects.c.name_key == project_key).with_for_update()
+        ).first()
+        is None
+    ):
+        raise NoSuchProjectError(f"there is no project {project}")
+    found = connection.execute(
+        select(schemas.c.name).where(
+            schemas.c.project_key == project_key, schemas.c.name_key == key
+        )
+    ).first()
+    if found is None:
+        connection.execute(
+            insert(schemas).values(
+                project_key=project_key, name_key=key, name=schema, created_at=now
+            )
+        )
+
+
+def list_projects(connection: Connection) -> list[str]:
+    """Names of all projects, in order."""
+    return list(connection.execute(select(projects.c.name).order_by(projects.c.name_key)).scalars())
+
+
+def _row(values: Any) -> TableRow:
+    return TableRow(
+        id=values.id,
+        name=TableName(values.project, values.name, values.schema),
+        partition_columns=tuple(
+            (name, kind) for name, kind in json.loads(values.partition_columns)
+        ),
+        schema_version=values.schema_version,
+        arrow_schema=bytes(values.arrow_schema),
+        column_ids=tuple(tuple(ids) for ids in json.loads(values.column_ids)),
+        next_column_id=values.next_column_id,
+        version=values.version,
+        rows=values.rows,
+        bytes=values.bytes,
+        segments=values.segments,
+        owner=values.owner,
+        comment=values.comment,
+        properties=json.loads(values.properties),
+        primary_key=tuple(json.loads(values.primary_key)),
+        lifecycle_days=values.lifecycle_days,
+        created_at=values.created_at,
+        modified_at=values.modified_at,
+        dropped_at=values.dropped_at,
+    )
+
+
+def _live(name: TableName) -> Any:
+    return (
+        (tables.c.project_key == name.project.casefold())
+        & (tables.c.schema_key == name.schema.casefold())
+        & (tables.c.name_key == name.name.casefold())
+        & tables.c.dropped_at.is_(None)
+    )
+
+
+def find_table(connection: Connection, name: TableName) -> TableRow | None:
+    """Looks a table up by name, case-insensitively; None if there is none."""
+    row = connection.execute(select(tables).where(_live(name))).first()
+    return None if row is None else _row(row)
+
+
+def get_table(connection: Connection, name: TableName) -> TableRow:
+    """Looks a table up by name.
+
+    Raises:
+        NoSuchProjectError: there is no such project.
+        NoSuchTableError: there is no such table in it.
+    """
+    row = find_table(connection, name)
+    if row is None:
+        key = name.project.casefold()
+        known = select(projects.c.name).where(projects.c.name_key == key)
+        if connection.execute(known).first() is None:
+            raise NoSuchProjectError(f"there is no project {name.project}")
+        raise NoSuchTableError(f"there is no table {name}")
+    return row
+
+
+def table_by_id(connection: Connection, table_id: str, *, lock: bool = False) -> TableRow | None:
+    """Looks a table up by id, dropped ones too; ``lock`` keeps other writers off until the end."""
+    statement = select(tables).where(tables.c.id == table_id)
+    row = connection.execute(statement.with_for_update() if lock else statement).first()
+    return None if row is None else _row(row)
+
+
+def lock_table(connection: Connection, table_id: str) -> TableRow:
+    """The table, locked until the transaction ends: whoever changes what is visible holds this.
+
+    Raises:
+        NoSuchTableError: it was dropped.
+    """
+    row = table_by_id(connection, table_id, lock=True)
+    if row is None or row.dropped_at is not None:
+        raise NoSuchTableError("the table has been dropped")
+    return row
+
+
+def insert_table(
+    connection: Connection,
+    *,
+    table_id: str,
+    name: TableName,
+    partition_columns: Sequence[tuple[str, str]],
+    arrow_schema: bytes,
+    column_ids: Sequence[Sequence[int]],
+    next_column_id: int,
+    owner: str,
+    comment: str,
+    properties: dict[str, str],
+    primary_key: Sequence[str],
+    lifecycle_days: int | None,
+    now: float,
+) -> TableRow:
+    """Creates a table at version 0 in an existing project; its schema is created with it.
+
+    Raises:
+        NoSuchProjectError: there is no such project.
+        AlreadyExistsError: the name is taken.
+    """
+    ensure_schema(connection, name.project, name.schema, now)
+    if find_table(connection, name) is not None:
+        raise AlreadyExistsError(f"table {name} already exists")
+    ids = json.dumps([list(item) for item in column_ids])
+    connection.execute(
+        insert(tables).values(
+            id=table_id,
+            project_key=name.project.casefold(),
+            schema_key=name.schema.casefold(),
+            name_key=name.name.casefold(),
+            project=name.project,
+            schema=name.schema,
+            name=name.name,
+            partition_columns=json.dumps([list(item) for item in partition_columns]),
+            schema_version=1,
+            arrow_schema=arrow_schema,
+            column_ids=ids,
+            next_column_id=next_column_id,
+            version=0,
+            rows=0,
+            bytes=0,
+            segments=0,
+            owner=owner,
+            comment=comment,
+            properties=json.dumps(properties),
+            primary_key=json.dumps(list(primary_key)),
+            lifecycle_days=lifecycle_days,
+            created_at=now,
+            modified_at=now,
+        )
+    )
+    connection.execute(
+        insert(table_schemas).values(
+            table_id=table_id,
+            schema_version=1,
+            arrow_schema=arrow_schema,
+            column_ids=ids,
+            created_at=now,
+        )
+    )
+    return get_table(connection, name)
+
+
+def add_schema_version(
+    connection: Connection,
+    table: TableRow,
+    *,
+    arrow_schema: bytes,
+    column_ids: Sequence[Sequence[int]],
+    next_column_id: int,
+    now: float,
+) -> None:
+    """Gives a locked table its next schema; earlier ones stay known for older segments."""
+    ids = json.dumps([list(item) for item in column_ids])
+    connection.execute(
+        insert(table_schemas).values(
+            table_id=table.id,
+            schema_version=table.schema_version + 1,
+            arrow_schema=arrow_schema,
+            column_ids=ids,
+            created_at=now,
+        )
+    )
+    connection.execute(
+        update(tables)
+        .where(tables.c.id == table.id)
+        .values(
+            schema_version=table.schema_version + 1,
+            arrow_schema=arrow_schema,
+            column_ids=ids,
+            next_column_id=next_column_id,
+            modified_at=now,
+        )
+    )
+
+
+def schema_history(connection: Connection, table_id: str) -> dict[int, bytes]:
+    """Every schema the table has had: schema version to schema message."""
+    rows = connection.execute(
+        select(table_schemas.c.schema_version, table_schemas.c.arrow_schema).where(
+            table_schemas.c.table_id == table_id
+        )
+    )
+    return {version: bytes(message) for version, message in rows}
+
+
+def publish_version(
+    connection: Connection,
+    table_id: str,
+    *,
+    version: int,
+    rows: int,
+    length: int,
+    segments: int,
+    now: float,
+) -> None:
+    """Makes ``version`` a locked table's current one; the totals change by the given amounts."""
+    connection.execute(
+        update(tables)
+        .where(tables.c.id == table_id)
+        .values(
+            version=version,
+            rows=tables.c.rows + rows,
+            bytes=tables.c.bytes + length,
+            segments=tables.c.segments + segments,
+            modified_at=now,
+        )
+    )
+
+
+def list_tables(
+    connection: Connection, project: str, schema: str, *, prefix: str, marker: str, limit: int
+) -> list[TableRow]:
+    """Live tables whose name begins with ``prefix`` and comes after ``marker``, in name order.
+
+    Raises:
+        NoSuchProjectError: there is no such project.
+    """
+    key = project.casefold()
+    if (
+        connection.execute(select(projects.c.name).where(projects.c.name_key == key)).first()
+        is None
+    ):
+        raise NoSuchProjectError(f"there is no project {project}")
+    statement = select(tables).where(
+        tables.c.project_key == key,
+        tables.c.schema_key == schema.casefold(),
+        tables.c.dropped_at.is_(None),
+        tables.c.name_key > marker.casefold(),
+    )
+    if prefix:
+        folded = prefix.casefold()
+        statement = statement.where(func.substr(tables.c.name_key, 1, len(folded)) == folded)
+    return [
+        _row(row) for row in connection.execute(statement.order_by(tables.c.name_key).limit(limit))
+    ]
+
+
+def drop_table(connection: Connection, table_id: str, now: float) -> None:
+    """Frees a locked table's name and ends its visibility; retention removes the rest."""
+    connection.execute(update(tables).where(tables.c.id == table_id).values(dropped_at=now))
+    connection.execute(delete(partitions).where(partitions.c.table_id == table_id))

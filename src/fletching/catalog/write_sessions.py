@@ -1,0 +1,149 @@
+"""Write sessions: their rows, without the rules (``engine/writing/states.py`` has those)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from fletching.catalog.schema import write_sessions
+
+__all__ = [
+    "WriteSessionRow",
+    "end_write_session",
+    "extend_write_session",
+    "find_default_session",
+    "find_write_session",
+    "insert_write_session",
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WriteSessionRow:
+    """A row of ``write_sessions``, its JSON columns read."""
+
+    pk: int
+    id: str
+    table_id: str
+    write_mode: str
+    state: str
+    partition_spec: tuple[tuple[str, str], ...]
+    """The statically bound partition columns, in the table's order."""
+    overwrite: bool
+    enhance_write_check: bool
+    flags: dict[str, str]
+    schema_version: int
+    committed_version: int | None
+    commit_request: str | None
+    created_at: float
+    expires_at: float
+
+
+def _row(values: Any) -> WriteSessionRow:
+    return WriteSessionRow(
+        pk=values.pk,
+        id=values.id,
+        table_id=values.table_id,
+        write_mode=values.write_mode,
+        state=values.state,
+        partition_spec=tuple((name, value) for name, value in json.loads(values.partition_spec)),
+        overwrite=bool(values.overwrite),
+        enhance_write_check=bool(values.enhance_write_check),
+        flags=json.loads(values.flags),
+        schema_version=values.schema_version,
+        committed_version=values.committed_version,
+        commit_request=values.commit_request,
+        created_at=values.created_at,
+        expires_at=values.expires_at,
+    )
+
+
+def insert_write_session(
+    connection: Connection,
+    *,
+    session_id: str,
+    table_id: str,
+    write_mode: str,
+    state: str,
+    partition_spec: tuple[tuple[str, str], ...],
+    overwrite: bool,
+    enhance_write_check: bool,
+    flags: dict[str, str],
+    schema_version: int,
+    now: float,
+    expires_at: float,
+) -> WriteSessionRow:
+    """Adds a session."""
+    pk = connection.execute(
+        insert(write_sessions).values(
+            id=session_id,
+            table_id=table_id,
+            write_mode=write_mode,
+            state=state,
+            partition_spec=json.dumps([list(item) for item in partition_spec]),
+            overwrite=overwrite,
+            enhance_write_check=enhance_write_check,
+            flags=json.dumps(flags),
+            schema_version=schema_version,
+            created_at=now,
+            expires_at=expires_at,
+        )
+    ).inserted_primary_key
+    assert pk is not None
+    row = connection.execute(select(write_sessions).where(write_sessions.c.pk == pk[0])).one()
+    return _row(row)
+
+
+def find_write_session(
+    connection: Connection, table_id: str, session_id: str, *, lock: bool = False
+) -> WriteSessionRow | None:
+    """A table's session by its id; None if there is none. ``lock`` holds it until the end."""
+    statement = select(write_sessions).where(
+        write_sessions.c.id == session_id, write_sessions.c.table_id == table_id
+    )
+    row = connection.execute(statement.with_for_update() if lock else statement).first()
+    return None if row is None else _row(row)
+
+
+def find_default_session(
+    connection: Connection, table_id: str, session_id: str, write_mode: str, *, lock: bool = False
+) -> WriteSessionRow | None:
+    """The implicit session of a table and write mode; None before its first use."""
+    statement = select(write_sessions).where(
+        write_sessions.c.id == session_id,
+        write_sessions.c.table_id == table_id,
+        write_sessions.c.write_mode == write_mode,
+    )
+    row = connection.execute(statement.with_for_update() if lock else statement).first()
+    return None if row is None else _row(row)
+
+
+def end_write_session(
+    connection: Connection,
+    pk: int,
+    *,
+    state: str,
+    now: float,
+    committed_version: int | None = None,
+    commit_request: str | None = None,
+) -> None:
+    """Moves a session to a final state, with what its commit did if it was one."""
+    connection.execute(
+        update(write_sessions)
+        .where(write_sessions.c.pk == pk)
+        .values(
+            state=state,
+            ended_at=now,
+            committed_version=committed_version,
+            commit_request=commit_request,
+        )
+    )
+
+
+def extend_write_session(connection: Connection, pk: int, expires_at: float) -> None:
+    """Lets a session live longer."""
+    connection.execute(
+        update(write_sessions).where(write_sessions.c.pk == pk).values(expires_at=expires_at)
+    )
