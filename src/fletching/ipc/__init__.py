@@ -1,0 +1,64 @@
+"""Arrow IPC building blocks: walk, embed, project and open at random, zero-copy and safe on hostile bytes.
+
+Usable without the rest of the package and without a server. Pure: nothing here opens a socket,
+starts a thread or looks at a clock. See docs/ipc.md.
+"""
+
+from __future__ import annotations
+
+from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.decoder import DecoderState, MessageDecoder
+from fletching.ipc.encoding import BatchEncoder, encode_batch, encode_schema
+from fletching.ipc.file import ArrowFile, open_file
+from fletching.ipc.file_writer import Block, FileWriter
+from fletching.ipc.limits import Limits
+from fletching.ipc.message import END_OF_STREAM, Message, MessageIterator, messages, read_message
+from fletching.ipc.metadata import (
+    Codec,
+    DictionaryBatchHeader,
+    MessageType,
+    MetadataVersion,
+    RecordBatchHeader,
+)
+from fletching.ipc.projection import (
+    Constant,
+    ProjectedMessage,
+    Projection,
+    Projector,
+    plan_projection,
+    project,
+)
+from fletching.ipc.schema_header import read_schema
+from fletching.ipc.validation import validate
+
+__all__ = [
+    "END_OF_STREAM",
+    "ArrowFile",
+    "BatchDecoder",
+    "BatchEncoder",
+    "Block",
+    "Codec",
+    "Constant",
+    "DecoderState",
+    "DictionaryBatchHeader",
+    "FileWriter",
+    "Limits",
+    "Message",
+    "MessageDecoder",
+    "MessageIterator",
+    "MessageType",
+    "MetadataVersion",
+    "ProjectedMessage",
+    "Projection",
+    "Projector",
+    "RecordBatchHeader",
+    "encode_batch",
+    "encode_schema",
+    "messages",
+    "open_file",
+    "plan_projection",
+    "project",
+    "read_message",
+    "read_schema",
+    "validate",
+]

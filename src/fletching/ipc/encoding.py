@@ -1,0 +1,345 @@
+"""Writing encapsulated messages: metadata flatbuffers and the frames around them.
+
+Record batch metadata is laid out by hand, front to back, because it is written once per batch on
+the path of every projected read, and a general flatbuffer builder takes ten times as long. The
+layout is the same every time::
+
+    0   root offset, padding
+    8   vtable of Message, padding
+    24  Message: header offset, body length, version, type [, custom metadata offset]
+    .   vtable of RecordBatch, RecordBatch
+    .   [vtable of BodyCompression, BodyCompression]
+    .   nodes, buffers, variadic counts [, custom metadata]
+
+All references lead forward, so each is known as soon as the sizes are.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from typing_extensions import Buffer
+
+from fletching.errors import UsageError
+from fletching.ipc.flatbuffer import Table
+from fletching.ipc.message import CONTINUATION, as_view
+from fletching.ipc.metadata import Codec, MetadataVersion, read_message_header
+
+__all__ = [
+    "BatchEncoder",
+    "encode_batch",
+    "encode_record_batch_metadata",
+    "encode_schema",
+    "frame_metadata",
+    "padding",
+]
+
+_CODEC_IDS: Final = {Codec.LZ4_FRAME: 0, Codec.ZSTD: 1}
+_RECORD_BATCH: Final = 3
+_ZEROS: Final = bytes(64)
+
+
+def padding(length: int, alignment: int = 8) -> int:
+    """How many bytes lead from ``length`` to the next multiple of ``alignment``."""
+    return -length % alignment
+
+
+def frame_metadata(flatbuffer: bytes) -> bytes:
+    """The modern prefix, the flatbuffer, and padding to a multiple of 8."""
+    pad = -len(flatbuffer) % 8
+    return b"".join(
+        (CONTINUATION, struct.pack("<i", len(flatbuffer) + pad), flatbuffer, _ZEROS[:pad])
+    )
+
+
+def encode_key_values(pairs: Mapping[bytes, bytes]) -> bytes:
+    """A flatbuffer vector of KeyValue tables, position-independent and a multiple of 4 long."""
+    count = len(pairs)
+    tables = bytearray()
+    offsets: list[int] = []
+    base = 4 + 4 * count
+    for key, value in pairs.items():
+        key_bytes, value_bytes = _string(key), _string(value)
+        # vtable (8 bytes), table (soffset, key, value: 12 bytes), strings
+        offsets.append(base + len(tables) + 8)
+        tables += struct.pack("<HHHH", 8, 12, 4, 8)
+        tables += struct.pack("<iII", 8, 8, 4 + len(key_bytes))
+        tables += key_bytes + value_bytes
+    vector = struct.pack("<I", count)
+    vector += b"".join(
+        struct.pack("<I", offset - (4 + 4 * index)) for index, offset in enumerate(offsets)
+    )
+    return vector + bytes(tables)
+
+
+def _string(text: bytes) -> bytes:
+    """Length, bytes, terminator, and padding to a multiple of 4."""
+    return struct.pack("<I", len(text)) + text + _ZEROS[: 1 + -(len(text) + 1) % 4]
+
+
+def encode_record_batch_metadata(
+    length: int,
+    nodes: np.ndarray[Any, np.dtype[np.int64]],
+    buffers: np.ndarray[Any, np.dtype[np.int64]],
+    body_length: int,
+    *,
+    compression: Codec | None = None,
+    variadic_counts: Sequence[int] = (),
+    version: MetadataVersion = MetadataVersion.V5,
+    custom_metadata: Mapping[bytes, bytes] | None = None,
+) -> bytes:
+    """The flatbuffer of a record batch message, a multiple of 8 bytes long, without prefix.
+
+    Args:
+        length: rows.
+        nodes: int64 (fields, 2): length and null count of each field, depth first.
+        buffers: int64 (buffers, 2): offset into the body and length of each buffer.
+        body_length: bytes of the body, padding included.
+        compression: the codec of every buffer.
+        variadic_counts: number of data buffers of each view-typed field.
+        version: V5, unless unions are kept as V4 laid them out.
+        custom_metadata: key-value pairs of the message.
+    """
+    custom = encode_key_values(custom_metadata) if custom_metadata else b""
+    # Message at 24: soffset 4, header 4, body length 8, version 2, type 1, pad 1, custom 4 -> 24
+    # vtable at 8: size 14, table size, version, type, header, body length, custom
+    message = 24
+    batch_vtable = 48
+    # RecordBatch vtable: size, table size, length, nodes, buffers, compression, variadic
+    batch = batch_vtable + 16
+    # RecordBatch: soffset 4, nodes 4, length 8, buffers 4, compression 4, variadic 4, pad 4 -> 32
+    position = batch + 32
+    compression_vtable = position if compression is not None else 0
+    if compression is not None:
+        position += 16  # vtable 8, table: soffset 4, codec 1, method 1, pad 2
+    compression_table = compression_vtable + 8
+    nodes_at = position + 4  # the count; items start at a multiple of 8
+    position = nodes_at + 4 + 16 * len(nodes)
+    buffers_at = position + 4
+    position = buffers_at + 4 + 16 * len(buffers)
+    variadic_at = position + 4 if variadic_counts else 0
+    if variadic_counts:
+        position = variadic_at + 4 + 8 * len(variadic_counts)
+    custom_at = position if custom else 0
+    parts = [
+        struct.pack(
+            "<II7H2x",
+            message,
+            0,
+            14,
+            24,
+            16,  # version
+            18,  # type
+            4,  # header
+            8,  # body length
+            20 if custom else 0,
+        ),
+        struct.pack(
+            "<iIqhBxI",
+            message - 8,
+            batch - (message + 4),
+            body_length,
+            version,
+            _RECORD_BATCH,
+            custom_at - (message + 20) if custom else 0,
+        ),
+        struct.pack(
+            "<7H2x",
+            14,
+            32,
+            8,  # length
+            4,  # nodes
+            16,  # buffers
+            20 if compression is not None else 0,
+            24 if variadic_counts else 0,
+        ),
+        struct.pack(
+            "<iIqIIII",
+            batch - batch_vtable,
+            nodes_at - (batch + 4),
+            length,
+            buffers_at - (batch + 16),
+            compression_table - (batch + 20) if compression is not None else 0,
+            variadic_at - (batch + 24) if variadic_counts else 0,
+            0,
+        ),
+    ]
+    if compression is not None:
+        parts.append(struct.pack("<HHHHibbxx", 8, 8, 4, 5, 8, _CODEC_IDS[compression], 0))
+    parts += [
+        struct.pack("<II", 0, len(nodes)),
+        np.ascontiguousarray(nodes, "<i8").tobytes(),
+        struct.pack("<II", 0, len(buffers)),
+        np.ascontiguousarray(buffers, "<i8").tobytes(),
+    ]
+    if variadic_counts:
+        parts.append(
+            struct.pack(f"<II{len(variadic_counts)}q", 0, len(variadic_counts), *variadic_counts)
+        )
+    parts += [custom, _ZEROS[: -(position + len(custom)) % 8]]
+    return b"".join(parts)
+
+
+def encode_schema(schema: pa.Schema, *, dictionary_ids: Sequence[int] | None = None) -> bytes:
+    """The framed schema message.
+
+    Args:
+        schema: fields and metadata, all of which are kept.
+        dictionary_ids: one id for each dictionary-encoded field, depth first (a field before its
+            children, inside value types too). By default they count from 0, as pyarrow's do.
+
+    Raises:
+        UsageError: the number of ids is not that of the dictionary-encoded fields.
+    """
+    if dictionary_ids is None:
+        return bytes(schema.serialize())
+    # pyarrow counts ids from 0, and a flatbuffer leaves a 0 out, so it could not be overwritten.
+    # A field in front takes the 0 and is cut off again: the fields are a vector of references.
+    first = pa.field("", pa.dictionary(pa.int8(), pa.null()))
+    framed = bytearray(pa.schema([first, *schema], schema.metadata).serialize())
+    view = memoryview(framed)[8:]
+    table = read_message_header(view).table
+    start, count = table.vector(1, 4)
+    positions = [
+        position
+        for field in list(table.tables(1))[1:]
+        for position in _dictionary_id_positions(field)
+    ]
+    if len(positions) != len(dictionary_ids):
+        raise UsageError(
+            f"{len(dictionary_ids)} dictionary ids were given for {len(positions)} fields"
+        )
+    for position, id_ in zip(positions, dictionary_ids, strict=True):
+        struct.pack_into("<q", view, position, id_)
+    struct.pack_into("<I", view, start, count - 1)
+    reference = table.reference_position(1)
+    struct.pack_into("<I", view, reference, start - reference)
+    view.release()
+    return bytes(framed)
+
+
+def _dictionary_id_positions(field: Table) -> list[int]:
+    encoding = field.table(4)
+    own = [] if encoding is None else [encoding.int64_position(0)]
+    return own + [
+        position for child in field.tables(5) for position in _dictionary_id_positions(child)
+    ]
+
+
+def encode_batch(
+    batch: pa.RecordBatch,
+    *,
+    compression: Codec | str | None = None,
+    options: pa.ipc.IpcWriteOptions | None = None,
+) -> list[Buffer]:
+    """One record batch message as framed pieces to be written in turn: prefix and metadata, then body.
+
+    Without compression no value is copied: the body's pieces are views of the batch's buffers,
+    which they keep alive. With it, pyarrow compresses buffer by buffer. Dictionaries are messages
+    of their own and are not included: `BatchEncoder` writes them where they are needed.
+
+    Args:
+        batch: the rows.
+        compression: ``"lz4"``, ``"zstd"`` or None.
+        options: pyarrow's write options, for everything else; ``compression`` must be None then.
+
+    Raises:
+        UsageError: compression and options are both given, or pyarrow cannot encode the batch.
+    """
+    return BatchEncoder(batch.schema, compression=compression, options=options).encode(batch)[-1]
+
+
+class BatchEncoder:
+    """Encodes the batches of one stream, with the dictionary messages that they need before them.
+
+    A dictionary is sent once, and again (a replacement, or a delta if the options allow it) when a
+    later batch comes with another one. Not thread-safe.
+
+    Attributes:
+        schema_message: the framed schema message, to be written first.
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        *,
+        compression: Codec | str | None = None,
+        options: pa.ipc.IpcWriteOptions | None = None,
+    ) -> None:
+        """Errors as for `encode_batch`."""
+        if options is None:
+            options = pa.ipc.IpcWriteOptions(
+                compression=None if compression is None else str(compression)
+            )
+        elif compression is not None:
+            raise UsageError("give compression or options, not both")
+        self._sink = _Sink()
+        self._schema = schema
+        self._file = pa.PythonFile(self._sink, mode="w")
+        self._writer = pa.ipc.new_stream(self._file, schema, options=options)
+        self.schema_message: bytes = encode_schema(schema)
+        self._started = False
+
+    def encode(self, batch: pa.RecordBatch) -> list[list[Buffer]]:
+        """The messages of one batch: its dictionaries' if they are new, and last its own, as pieces."""
+        try:
+            self._writer.write_batch(batch)
+        except (pa.ArrowException, ValueError, TypeError) as error:
+            raise UsageError(f"the batch cannot be encoded: {error}") from error
+        pieces, self._sink.pieces = self._sink.pieces, []
+        framed = _split(pieces)
+        if not self._started:
+            # pyarrow writes the schema message before the first batch.
+            self._started = True
+            del framed[0]
+        return framed
+
+
+class _Sink:
+    """A file that keeps what is written to it; pyarrow hands buffers over without copying them."""
+
+    closed = False
+    mode = "wb"
+
+    def __init__(self) -> None:
+        self.pieces: list[Buffer] = []
+
+    def writable(self) -> bool:
+        """Always; pyarrow asks."""
+        return True
+
+    def write(self, data: Buffer) -> int:
+        """Keeps the buffer itself."""
+        view = as_view(data)
+        self.pieces.append(view)
+        return len(view)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def _split(pieces: list[Buffer]) -> list[list[Buffer]]:
+    """Cuts a sequence of written pieces into messages; pyarrow never lets one piece span two."""
+    framed: list[list[Buffer]] = []
+    index = 0
+    while index < len(pieces):
+        head = b""
+        while len(head) < 8:
+            head += bytes(pieces[index])
+            index += 1
+        length = 8 + int.from_bytes(head[4:8], "little")
+        while len(head) < length:
+            head += bytes(pieces[index])
+            index += 1
+        body_length = read_message_header(memoryview(head)[8:]).body_length
+        message: list[Buffer] = [head]
+        while body_length > 0:
+            message.append(pieces[index])
+            body_length -= memoryview(pieces[index]).nbytes
+            index += 1
+        framed.append(message)
+    return framed

@@ -1,0 +1,519 @@
+"""`open_file`: random access to Arrow IPC files, at any offset inside a larger buffer or file."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Self
+
+import pyarrow as pa
+
+from fletching.errors import (
+    LimitExceededError,
+    MalformedFrameError,
+    TruncatedStreamError,
+    UsageError,
+    WireError,
+)
+from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.file_writer import Block
+from fletching.ipc.flatbuffer import Table, root_table
+from fletching.ipc.limits import DEFAULT_LIMITS, Limits
+from fletching.ipc.message import MAGIC, Message, message_at, read_prefix, relocated
+from fletching.ipc.metadata import (
+    MessageHeader,
+    MessageType,
+    MetadataVersion,
+    read_custom_metadata,
+    read_message_header,
+)
+from fletching.ipc.projection import Projector
+from fletching.ipc.schema_header import read_schema_header
+from fletching.ipc.source import Source, merge_ranges, open_source
+from fletching.types import ByteRange
+
+__all__ = ["ArrowFile", "Footer", "open_file", "read_footer"]
+
+_BLOCK: Final = struct.Struct("<qi4xq")
+_TAIL_BYTES: Final = 10  # i32 footer length, magic
+_FIRST_READ_BYTES: Final = 64 << 10
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Footer:
+    """What a file's footer says; block offsets count from the file's start.
+
+    Attributes:
+        start: where the footer's flatbuffer starts.
+        end: where the file ends.
+    """
+
+    version: MetadataVersion
+    dictionaries: tuple[Block, ...]
+    batches: tuple[Block, ...]
+    custom_metadata: dict[bytes, bytes]
+    start: int
+    end: int
+
+
+def read_footer(
+    source: Source, offset: int, length: int, limits: Limits = DEFAULT_LIMITS
+) -> Footer:
+    """Reads and checks the footer of the file in ``length`` bytes at ``offset``.
+
+    Raises:
+        TruncatedStreamError: too short for a file, or the closing magic is missing.
+        MalformedFrameError: not an Arrow file, or a footer that points outside it.
+        LimitExceededError: a footer above the metadata limit.
+    """
+    if length < 8 + _TAIL_BYTES:
+        raise TruncatedStreamError(
+            "too short for an Arrow IPC file",
+            layer="file",
+            offset=offset,
+            expected=8 + _TAIL_BYTES,
+            actual=length,
+        )
+    if bytes(source.view(offset, offset + len(MAGIC))) != MAGIC:
+        raise MalformedFrameError(
+            "the file does not start with ARROW1", layer="file", offset=offset, expected="ARROW1"
+        )
+    end = offset + length
+    tail_start = max(offset + 8, end - (_TAIL_BYTES if source.mapped else _FIRST_READ_BYTES))
+    tail = source.view(tail_start, end)
+    if bytes(tail[-len(MAGIC) :]) != MAGIC:
+        raise TruncatedStreamError(
+            "the file does not end with ARROW1: its writer died, or it was cut;"
+            " recover() rebuilds the footer",
+            layer="file",
+            offset=end - len(MAGIC),
+            expected="ARROW1",
+        )
+    (footer_length,) = struct.unpack_from("<i", tail, len(tail) - _TAIL_BYTES)
+    if not 0 < footer_length <= length - 8 - _TAIL_BYTES:
+        raise MalformedFrameError(
+            "the footer's length does not fit the file",
+            layer="footer",
+            offset=end - _TAIL_BYTES,
+            expected=f"1..{length - 8 - _TAIL_BYTES}",
+            actual=footer_length,
+        )
+    if footer_length > limits.max_metadata_bytes:
+        raise LimitExceededError(
+            "the footer is too long",
+            layer="footer",
+            offset=end - _TAIL_BYTES,
+            actual=footer_length,
+            limit=limits.max_metadata_bytes,
+        )
+    start = end - _TAIL_BYTES - footer_length
+    view = (
+        tail[start - tail_start : -_TAIL_BYTES]
+        if start >= tail_start
+        else source.view(start, end - _TAIL_BYTES)
+    )
+    try:
+        return _parse_footer(view, start - offset, length, limits)
+    except WireError as error:
+        raise relocated(error, start) from None
+
+
+def _parse_footer(view: memoryview, start: int, length: int, limits: Limits) -> Footer:
+    table = root_table(view)
+    number = table.int16(0)
+    if number not in (MetadataVersion.V4, MetadataVersion.V5):
+        raise MalformedFrameError(
+            "unknown footer version", layer="footer", expected="V4 or V5", actual=f"V{number + 1}"
+        )
+    version = MetadataVersion(number)
+    schema = table.table(1)
+    if schema is None:
+        raise MalformedFrameError("the footer has no schema", layer="footer")
+    read_schema_header(schema, version, limits)
+    return Footer(
+        version,
+        _blocks(table, 2, start),
+        _blocks(table, 3, start),
+        read_custom_metadata(table, 4, limits),
+        start,
+        length,
+    )
+
+
+def _blocks(table: Table, slot: int, end: int) -> tuple[Block, ...]:
+    start, count = table.vector(slot, 24)
+    blocks = tuple(
+        Block(*values) for values in _BLOCK.iter_unpack(table.data[start : start + 24 * count])
+    )
+    for index, block in enumerate(blocks):
+        if (
+            block.offset < 8
+            or block.metadata_length < 8
+            or block.body_length < 0
+            or block.end > end
+        ):
+            raise MalformedFrameError(
+                f"block {index} of the footer lies outside the file's messages",
+                layer="footer",
+                expected=f"within 8..{end}",
+                actual=tuple(block),
+            )
+    return blocks
+
+
+class ArrowFile:
+    """An Arrow IPC file, opened for random access by batch or row; see `open_file`.
+
+    Batches of a mapped file borrow from the mapping, which lives as long as any of them. Reading
+    from a Python file is not thread-safe; from memory it is, once the first batch was read.
+
+    Attributes:
+        schema: of the batches that come out (the chosen columns, if some were chosen).
+        footer: blocks and custom metadata.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        offset: int,
+        length: int,
+        *,
+        columns: Sequence[str | int] | None,
+        limits: Limits,
+        validate_values: bool,
+        trusted: bool,
+        require_zero_copy: bool,
+    ) -> None:
+        """Reads footer and schema message; errors as for `open_file`."""
+        self._source = source
+        self._offset = offset
+        self._limits = limits
+        self.footer = read_footer(source, offset, length, limits)
+        message = self._read_schema_message(8)
+        self._options: dict[str, Any] = {
+            "limits": limits,
+            "validate_values": validate_values,
+            "trusted": trusted,
+            "require_zero_copy": require_zero_copy,
+        }
+        self.schema_message = message
+        self._projector: Projector | None = None
+        if columns is not None:
+            self._projector = Projector(message, columns, limits=limits)
+            message = next(_one_message(self._projector.schema_message))
+        self._decoder = BatchDecoder(message, **self._options)
+        self.schema: pa.Schema = self._decoder.schema
+        self._dictionaries_read = False
+        self._row_starts: list[int] | None = None
+
+    # --- what is in it ---------------------------------------------------------------------------
+
+    @property
+    def num_record_batches(self) -> int:
+        """How many record batches the file holds."""
+        return len(self.footer.batches)
+
+    @property
+    def custom_metadata(self) -> dict[bytes, bytes]:
+        """The footer's key-value pairs."""
+        return self.footer.custom_metadata
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all batches. The first use reads each batch's metadata, and keeps the sums."""
+        return self._starts()[-1]
+
+    def _starts(self) -> list[int]:
+        if self._row_starts is None:
+            starts = [0]
+            for index in range(len(self.footer.batches)):
+                header = self._header(self.footer.batches[index])
+                starts.append(starts[-1] + header.record_batch(self._limits).length)
+            self._row_starts = starts
+        return self._row_starts
+
+    def row_range(self, index: int) -> tuple[int, int]:
+        """First row of a batch, and the row behind its last."""
+        starts = self._starts()
+        index = self._index(index)
+        return starts[index], starts[index + 1]
+
+    def __len__(self) -> int:
+        """Record batches."""
+        return len(self.footer.batches)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """All batches in order."""
+        return (self[index] for index in range(len(self)))
+
+    # --- messages ----------------------------------------------------------------------------------
+
+    def message(self, index: int) -> Message:
+        """The record batch message as stored, whole; its offset counts from the start of the source."""
+        return self._message_at_block(self.footer.batches[self._index(index)])
+
+    def _index(self, index: int) -> int:
+        count = len(self.footer.batches)
+        if not -count <= index < count:
+            raise IndexError(f"batch {index} does not exist, the file has {count}")
+        return index % count
+
+    def _metadata(self, block: Block) -> tuple[int, memoryview]:
+        start = self._offset + block.offset
+        if block.metadata_length > self._limits.max_metadata_bytes:
+            raise LimitExceededError(
+                "a message's metadata is too long",
+                layer="footer",
+                offset=start,
+                actual=block.metadata_length,
+                limit=self._limits.max_metadata_bytes,
+            )
+        view = self._source.view(start, start + block.metadata_length)
+        prefix, length = read_prefix(view, 0, len(view), self._limits)
+        if prefix + length != block.metadata_length:
+            raise MalformedFrameError(
+                "footer and message disagree about the metadata's length",
+                layer="footer",
+                offset=start,
+                expected=block.metadata_length,
+                actual=prefix + length,
+            )
+        return prefix, view[prefix:]
+
+    def _header(self, block: Block) -> MessageHeader:
+        return self._parsed(block, self._metadata(block)[1])
+
+    def _parsed(self, block: Block, metadata: memoryview) -> MessageHeader:
+        start = self._offset + block.offset
+        try:
+            header = read_message_header(metadata)
+        except WireError as error:
+            raise relocated(error, start) from None
+        if header.body_length != block.body_length:
+            raise MalformedFrameError(
+                "footer and message disagree about the body's length",
+                layer="footer",
+                offset=start,
+                expected=block.body_length,
+                actual=header.body_length,
+            )
+        return header
+
+    def _check_body_length(self, block: Block) -> None:
+        if not self._source.mapped and block.body_length > self._limits.max_body_bytes:
+            raise LimitExceededError(
+                "a message's body is too long to be read",
+                layer="message",
+                offset=self._offset + block.offset,
+                actual=block.body_length,
+                limit=self._limits.max_body_bytes,
+            )
+
+    def _message_at_block(self, block: Block) -> Message:
+        prefix, metadata = self._metadata(block)
+        header = self._parsed(block, metadata)
+        self._check_body_length(block)
+        start = self._offset + block.offset
+        body = start + block.metadata_length
+        return Message(
+            metadata,
+            self._source.view(body, body + block.body_length),
+            offset=start,
+            prefix_length=prefix,
+            header=header,
+        )
+
+    def _read_schema_message(self, position: int) -> Message:
+        """The schema message, which only its own prefix measures."""
+        start = self._offset + position
+        end = self._offset + self.footer.start
+        head = self._source.view(start, min(end, start + 8))
+        prefix, length = read_prefix(head, 0, len(head), self._limits)
+        stop = min(end, start + prefix + length)
+        found = message_at(self._source.view(start, stop), 0, stop - start, self._limits)
+        if isinstance(found, int):
+            raise MalformedFrameError("the file has no schema message", layer="file", offset=start)
+        found.offset = start
+        return found
+
+    # --- batches -----------------------------------------------------------------------------------
+
+    def __getitem__(self, index: int) -> pa.RecordBatch:
+        """A record batch by number; negative numbers count from the end.
+
+        Raises:
+            IndexError: there is no such batch.
+            WireError: any of its children, when the file is damaged; see `BatchDecoder.decode`.
+        """
+        self._read_dictionaries()
+        block = self.footer.batches[self._index(index)]
+        message = (
+            self._message_at_block(block)
+            if self._projector is None
+            else self._projected(block, self._projector)
+        )
+        if message.type is not MessageType.RECORD_BATCH:
+            raise MalformedFrameError(
+                "the footer lists another message as a record batch",
+                layer="footer",
+                offset=message.offset,
+                actual=message.type.label,
+            )
+        batch = self._decoder.decode(message)
+        if batch is None:  # pragma: no cover - decode gives a batch for this type
+            raise MalformedFrameError("no record batch", layer="footer")
+        return batch
+
+    def _read_dictionaries(self) -> None:
+        if self._dictionaries_read:
+            return
+        wanted = set(self._decoder.header.dictionary_ids)
+        for block in self.footer.dictionaries if wanted else ():
+            header = self._header(block)
+            if header.type is not MessageType.DICTIONARY_BATCH:
+                raise MalformedFrameError(
+                    "the footer lists another message as a dictionary batch",
+                    layer="footer",
+                    offset=self._offset + block.offset,
+                    actual=header.type.label,
+                )
+            if header.table.int64(0) in wanted:
+                self._decoder.decode(self._message_at_block(block))
+        self._dictionaries_read = True
+
+    def _projected(self, block: Block, projector: Projector) -> Message:
+        """A message with the chosen columns only, of which only their bytes were read."""
+        _, metadata = self._metadata(block)
+        header = self._parsed(block, metadata)
+        start = self._offset + block.offset + block.metadata_length
+        if self._source.mapped:
+            selected = projector.select(metadata)
+            body = self._source.view(start, start + block.body_length)
+            return Message(memoryview(selected), body, offset=self._offset + block.offset)
+        self._check_body_length(block)
+        del header
+        plan = projector.plan(metadata)
+        wanted = [piece for piece in plan.pieces if isinstance(piece, ByteRange)]
+        reads = merge_ranges(wanted)
+        views = [self._source.view(start + r.start, start + r.end) for r in reads]
+        return _assembled(plan, reads, views, self._offset + block.offset)
+
+    def slice(self, start: int, length: int | None = None) -> list[pa.RecordBatch]:
+        """Rows ``start`` to ``start + length`` as slices of the batches they lie in, in order.
+
+        The batch is found by binary search; a slice borrows like its batch. Rows beyond the end
+        are not there: the result is shorter then, and empty if start is the number of rows.
+
+        Args:
+            start: first row, counted from 0.
+            length: rows; None for all that follow.
+
+        Raises:
+            UsageError: a negative start or length, or a start behind the end.
+        """
+        starts = self._starts()
+        total = starts[-1]
+        if start < 0 or start > total or (length is not None and length < 0):
+            raise UsageError(f"rows {start}, {length} do not lie in a file of {total} rows")
+        end = total if length is None else min(total, start + length)
+        index = bisect.bisect_right(starts, start) - 1
+        slices: list[pa.RecordBatch] = []
+        while start < end:
+            stop = min(end, starts[index + 1])
+            if stop > start:
+                slices.append(self[index].slice(start - starts[index], stop - start))
+                start = stop
+            index += 1
+        return slices
+
+    def to_table(self) -> pa.Table:
+        """All batches as one table, which borrows like them."""
+        return pa.Table.from_batches(list(self), schema=self.schema)
+
+    def select(self, columns: Sequence[str | int]) -> Self:
+        """The same file with only these columns; shares the source."""
+        return type(self)(
+            self._source,
+            self._offset,
+            self.footer.end,
+            columns=columns,
+            **self._options,
+        )
+
+
+def _one_message(framed: bytes) -> Iterator[Message]:
+    from fletching.ipc.message import messages
+
+    return messages(framed)
+
+
+def _assembled(plan: Any, reads: list[ByteRange], views: list[memoryview], offset: int) -> Message:
+    """The projected message from the ranges that were read."""
+    body = memoryview(pa.allocate_buffer(plan.body_length)).cast("B")
+    position = 0
+    starts = [read.start for read in reads]
+    for piece in plan.pieces:
+        if isinstance(piece, ByteRange):
+            index = bisect.bisect_right(starts, piece.start) - 1
+            base = starts[index]
+            data: Any = views[index][piece.start - base : piece.end - base]
+        else:
+            data = piece
+        # A copy: what was read has gaps that would otherwise stay in memory with the arrays.
+        body[position : position + len(data)] = data
+        position += len(data)
+    return Message(memoryview(plan.prefix)[8:], body.toreadonly(), offset=offset)
+
+
+def open_file(
+    source: Any,
+    offset: int = 0,
+    length: int | None = None,
+    *,
+    columns: Sequence[str | int] | None = None,
+    memory_map: bool = True,
+    limits: Limits = DEFAULT_LIMITS,
+    validate_values: bool = False,
+    trusted: bool = False,
+    require_zero_copy: bool = False,
+) -> ArrowFile:
+    """Opens an Arrow IPC file for random access. Costs one read of the footer and one of the schema.
+
+    Args:
+        source: a path (mapped into memory), any buffer, a seekable binary file, or a `Source`.
+        offset: where the file starts in it.
+        length: the file's bytes; None for all that follow.
+        columns: read only these, by name or index: of a Python file, only their bytes are read
+            (small gaps are read along), of a mapped one only their pages are touched.
+        memory_map: False reads from a path instead of mapping it.
+        limits: what the file may claim.
+        validate_values: also check values against their types; see `validate`.
+        trusted: skip the validation of contents; see `BatchDecoder`.
+        require_zero_copy: raise where a batch cannot borrow from the source.
+
+    Raises:
+        UsageError: a range outside the source, or an unknown column.
+        TruncatedStreamError: the file is cut off or has no footer; `recover` may help.
+        MalformedFrameError: it is no Arrow file, or a damaged one.
+        LimitExceededError: it claims more than the limits.
+        InvalidDataError: its schema is none.
+    """
+    opened = open_source(source, memory_map=memory_map)
+    if length is None:
+        length = opened.length - offset
+    if offset < 0 or length < 0 or offset + length > opened.length:
+        raise UsageError(
+            f"{length} bytes at {offset} do not lie in a source of {opened.length} bytes"
+        )
+    return ArrowFile(
+        opened,
+        offset,
+        length,
+        columns=columns,
+        limits=limits,
+        validate_values=validate_values,
+        trusted=trusted,
+        require_zero_copy=require_zero_copy,
+    )

@@ -1,0 +1,333 @@
+"""Which field nodes and buffers each column of a schema takes in a record batch message.
+
+A record batch lists the nodes and buffers of all its fields depth first, with nothing that says
+where one column ends: that follows from the types alone. Each type takes one node, its own buffers
+and then its children:
+
+========================================  =======================================================
+type                                      buffers
+========================================  =======================================================
+null, run-end encoded                     none
+boolean, number, time, decimal, fixed     validity, data
+size binary, interval
+(large) utf8, (large) binary              validity, offsets, data
+utf8 view, binary view                    validity, views, then as many as the variadic count says
+(large) list, map                         validity, offsets
+(large) list view                         validity, offsets, sizes
+struct, fixed size list                   validity
+dense union                               type ids, offsets (before V5: validity first)
+sparse union                              type ids (before V5: validity first)
+dictionary                                as its index type
+extension                                 as its storage type
+========================================  =======================================================
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from fletching.errors import LimitExceededError, MalformedFrameError
+from fletching.ipc.limits import Limits
+from fletching.ipc.metadata import MetadataVersion, RecordBatchHeader
+
+__all__ = ["BatchLayout", "BufferKind", "ColumnSpan", "child_types"]
+
+
+class BufferKind(enum.IntEnum):
+    """What a buffer holds."""
+
+    VALIDITY = 0
+    DATA = 1
+    OFFSETS = 2
+    SIZES = 3
+    TYPE_IDS = 4
+    VIEWS = 5
+    VARIADIC = 6
+    TEXT = 7
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Buffer:
+    """A buffer of a node: it holds at least ``(length + extra) * bits`` bits."""
+
+    kind: BufferKind
+    bits: int = 0
+    extra: int = 0
+
+
+_VALIDITY: Final = _Buffer(BufferKind.VALIDITY, 1)
+
+
+def child_types(data_type: pa.DataType) -> list[pa.DataType]:
+    """The types of a type's children in the order of the message; a dictionary's are its own affair."""
+    if isinstance(data_type, pa.BaseExtensionType):
+        return child_types(data_type.storage_type)
+    if pa.types.is_dictionary(data_type):
+        return []
+    return [data_type.field(index).type for index in range(data_type.num_fields)]
+
+
+def _buffers_of(data_type: pa.DataType, version: MetadataVersion) -> tuple[_Buffer, ...]:
+    types = pa.types
+    if isinstance(data_type, pa.BaseExtensionType):
+        return _buffers_of(data_type.storage_type, version)
+    if types.is_dictionary(data_type):
+        return _VALIDITY, _Buffer(BufferKind.DATA, data_type.index_type.bit_width)
+    if types.is_null(data_type) or types.is_run_end_encoded(data_type):
+        return ()
+    if types.is_union(data_type):
+        own = [_Buffer(BufferKind.TYPE_IDS, 8)]
+        if data_type.mode == "dense":
+            own.append(_Buffer(BufferKind.OFFSETS, 32))
+        return (_VALIDITY, *own) if version is MetadataVersion.V4 else tuple(own)
+    if types.is_struct(data_type) or types.is_fixed_size_list(data_type):
+        return (_VALIDITY,)
+    if types.is_string(data_type) or types.is_binary(data_type):
+        return _VALIDITY, _Buffer(BufferKind.OFFSETS, 32, 1), _Buffer(BufferKind.TEXT)
+    if types.is_large_string(data_type) or types.is_large_binary(data_type):
+        return _VALIDITY, _Buffer(BufferKind.OFFSETS, 64, 1), _Buffer(BufferKind.TEXT)
+    if types.is_string_view(data_type) or types.is_binary_view(data_type):
+        return _VALIDITY, _Buffer(BufferKind.VIEWS, 128), _Buffer(BufferKind.VARIADIC)
+    if types.is_list(data_type) or types.is_map(data_type):
+        return _VALIDITY, _Buffer(BufferKind.OFFSETS, 32, 1)
+    if types.is_large_list(data_type):
+        return _VALIDITY, _Buffer(BufferKind.OFFSETS, 64, 1)
+    if types.is_list_view(data_type):
+        return _VALIDITY, _Buffer(BufferKind.OFFSETS, 32), _Buffer(BufferKind.SIZES, 32)
+    if types.is_large_list_view(data_type):
+        return _VALIDITY, _Buffer(BufferKind.OFFSETS, 64), _Buffer(BufferKind.SIZES, 64)
+    return _VALIDITY, _Buffer(BufferKind.DATA, data_type.bit_width)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ColumnSpan:
+    """Where one column's nodes, buffers and variadic counts stand in a batch; half-open ranges."""
+
+    node_start: int
+    node_end: int
+    buffer_start: int
+    buffer_end: int
+    variadic_start: int
+    variadic_end: int
+
+
+class BatchLayout:
+    """The nodes and buffers of all columns of a schema, compiled once and used for every batch.
+
+    Attributes:
+        nodes: field nodes in every batch.
+        fixed_buffers: buffers in every batch, without those that variadic counts add.
+        view_fields: fields whose data buffers a variadic count numbers.
+    """
+
+    def __init__(
+        self, types: list[pa.DataType], version: MetadataVersion = MetadataVersion.V5
+    ) -> None:
+        """Compiles the layout; linear in the number of fields."""
+        node_of: list[int] = []
+        kinds: list[int] = []
+        bits: list[int] = []
+        extra: list[int] = []
+        views: list[int] = []  # positions in the fixed buffers before which variadic ones stand
+        roots: list[int] = []
+        spans: list[ColumnSpan] = []
+        nodes = 0
+        for column in types:
+            start = nodes, len(node_of), len(views)
+            roots.append(nodes)
+            for data_type in _depth_first(column):
+                for buffer in _buffers_of(data_type, version):
+                    if buffer.kind is BufferKind.VARIADIC:
+                        views.append(len(node_of))
+                        continue
+                    node_of.append(nodes)
+                    kinds.append(buffer.kind)
+                    bits.append(buffer.bits)
+                    extra.append(buffer.extra)
+                nodes += 1
+            spans.append(ColumnSpan(start[0], nodes, start[1], len(node_of), start[2], len(views)))
+        self.nodes = nodes
+        self.fixed_buffers = len(node_of)
+        self.view_fields = len(views)
+        self._spans = spans
+        self._views = views
+        self._roots = np.array(roots, np.int64)
+        self._node_of = np.array(node_of, np.int64)
+        self._kinds = np.array(kinds, np.int64)
+        self._bits = np.array(bits, np.int64)
+        self._extra = np.array(extra, np.int64)
+        self._is_validity = self._kinds == BufferKind.VALIDITY
+        self._is_offsets = self._extra > 0
+
+    def spans(self, header: RecordBatchHeader) -> list[ColumnSpan]:
+        """Where each column stands in this batch; `check` it first.
+
+        Without view types this is the same for every batch and costs nothing.
+        """
+        if not self._views:
+            return self._spans
+        # How many variadic buffers stand before the i-th view field.
+        before = [0]
+        for count in header.variadic_counts:
+            before.append(before[-1] + count)
+        return [
+            dataclasses.replace(
+                span,
+                buffer_start=span.buffer_start + before[span.variadic_start],
+                buffer_end=span.buffer_end + before[span.variadic_end],
+            )
+            for span in self._spans
+        ]
+
+    def check_counts(self, header: RecordBatchHeader) -> None:
+        """Refuses a header whose numbers of nodes, buffers or variadic counts the schema does not give.
+
+        Raises:
+            MalformedFrameError: they differ, or a variadic count is negative.
+        """
+        if len(header.nodes) != self.nodes:
+            raise _mismatch("field nodes", self.nodes, len(header.nodes))
+        counts = header.variadic_counts
+        # Writers of schemas without view types may give an empty vector; none may give a longer one.
+        if len(counts) != self.view_fields:
+            raise _mismatch("variadic counts", self.view_fields, len(counts))
+        if counts and min(counts) < 0:
+            raise _mismatch("variadic buffers", "0 or more", min(counts))
+        buffers = self.fixed_buffers + sum(counts)
+        if len(header.buffers) != buffers:
+            raise _mismatch("buffers", buffers, len(header.buffers))
+
+    def check(self, header: RecordBatchHeader, body_length: int, limits: Limits) -> None:
+        """Everything that metadata alone can get wrong, given the schema; costs some 20 microseconds.
+
+        Counts, signs, that every column is as long as the batch, that every buffer lies inside the
+        body and overlaps no other, and that none is shorter than its field needs. After this no
+        arithmetic on the header can overflow or leave the body.
+
+        Raises:
+            MalformedFrameError: one of these does not hold.
+            LimitExceededError: a child array claims more values than ``limits.max_rows``.
+        """
+        self.check_counts(header)
+        nodes, buffers = header.nodes, header.buffers
+        lengths, nulls = nodes[:, 0], nodes[:, 1]
+        if len(nodes):
+            if lengths.min() < 0 or nulls.min() < 0 or (nulls > lengths).any():
+                bad = int(((lengths < 0) | (nulls < 0) | (nulls > lengths)).argmax())
+                raise _mismatch(
+                    f"a length and null count (node {bad})",
+                    "0 <= null count <= length",
+                    nodes[bad].tolist(),
+                )
+            if lengths.max() > limits.max_rows:
+                raise LimitExceededError(
+                    "a child array is too long",
+                    layer="record batch",
+                    actual=int(lengths.max()),
+                    limit=limits.max_rows,
+                )
+            wrong = lengths[self._roots] != header.length
+            if wrong.any():
+                column = int(wrong.argmax())
+                raise _mismatch(
+                    f"rows in column {column}", header.length, int(lengths[self._roots[column]])
+                )
+        if not len(buffers):
+            return
+        starts, sizes = buffers[:, 0], buffers[:, 1]
+        outside = (starts < 0) | (sizes < 0) | (starts > body_length)
+        if not outside.any():
+            outside = sizes > body_length - starts
+        if outside.any():
+            bad = int(outside.argmax())
+            raise _mismatch(
+                f"buffer {bad} inside the body",
+                f"within 0..{body_length}",
+                buffers[bad].tolist(),
+            )
+        _check_overlap(starts, sizes)
+        if header.compression is None:
+            self.check_sizes(header, sizes)
+
+    def check_sizes(
+        self, header: RecordBatchHeader, sizes: np.ndarray[Any, np.dtype[np.int64]]
+    ) -> None:
+        """Refuses buffers that are shorter than their field's length needs.
+
+        Args:
+            header: a header that passed the other checks of `check`.
+            sizes: bytes of each buffer after decompression.
+
+        Raises:
+            MalformedFrameError: a buffer is too short.
+        """
+        if self._views:
+            sizes = np.delete(sizes, self._variadic_positions(header))
+        lengths = header.nodes[self._node_of, 0]
+        # In floating point, because a length times a declared width can pass 2**63; exact up to
+        # 2**53 bytes, and no body is larger than that.
+        required = np.ceil((lengths + self._extra).astype(np.float64) * self._bits / 8)
+        # A bitmap may be absent where nothing is null, and offsets where there is no value.
+        absent = (sizes == 0) & (
+            (self._is_validity & (header.nodes[self._node_of, 1] == 0))
+            | (self._is_offsets & (lengths == 0))
+        )
+        short = (sizes < required) & ~absent
+        if short.any():
+            bad = int(short.argmax())
+            raise _mismatch(
+                f"bytes in a {BufferKind(int(self._kinds[bad])).name.lower()} buffer"
+                f" of field {int(self._node_of[bad])}",
+                f"at least {int(required[bad])}",
+                int(sizes[bad]),
+            )
+
+    def _variadic_positions(self, header: RecordBatchHeader) -> list[int]:
+        positions: list[int] = []
+        for position, count in zip(self._views, header.variadic_counts, strict=True):
+            first = position + len(positions)
+            positions.extend(range(first, first + count))
+        return positions
+
+
+def _depth_first(data_type: pa.DataType) -> Iterator[pa.DataType]:
+    yield data_type
+    for child in child_types(data_type):
+        yield from _depth_first(child)
+
+
+def _check_overlap(
+    starts: np.ndarray[Any, np.dtype[np.int64]], sizes: np.ndarray[Any, np.dtype[np.int64]]
+) -> None:
+    present = sizes > 0
+    starts, sizes = starts[present], sizes[present]
+    if not len(starts):
+        return
+    ends = starts + sizes
+    if (starts[1:] >= ends[:-1]).all():
+        return
+    order = np.argsort(starts, kind="stable")
+    starts, ends = starts[order], ends[order]
+    overlaps = starts[1:] < ends[:-1]
+    if overlaps.any():
+        bad = int(overlaps.argmax())
+        raise _mismatch(
+            "buffers that do not overlap",
+            f"a start of at least {int(ends[bad])}",
+            int(starts[bad + 1]),
+        )
+
+
+def _mismatch(what: str, expected: object, actual: object) -> MalformedFrameError:
+    return MalformedFrameError(
+        f"a record batch has the wrong {what}: expected {expected}, got {actual}",
+        layer="record batch",
+        expected=expected,
+        actual=actual,
+    )

@@ -1,0 +1,448 @@
+"""Encapsulated messages: cutting a buffer of the stream format into them, without copying.
+
+======  =====  =============================================================================
+offset  bytes  meaning
+======  =====  =============================================================================
+0       4      continuation marker, FF FF FF FF; absent before format 0.15 (legacy)
+4       4      i32 little-endian: length of the metadata with its padding; 0 ends the stream
+8       n      metadata: a flatbuffer, padded so that the body starts at a multiple of 8
+8 + n   b      body: the buffers, at the offsets that the metadata gives; b is in the metadata
+======  =====  =============================================================================
+
+The end-of-stream marker is a length of 0, with the continuation marker (8 bytes) or without it
+(4 bytes). A stream may also just end after a message.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final, Self
+
+import pyarrow as pa
+from typing_extensions import Buffer
+
+from fletching.errors import (
+    LimitExceededError,
+    MalformedFrameError,
+    TruncatedStreamError,
+    UsageError,
+    WireError,
+)
+from fletching.ipc.limits import DEFAULT_LIMITS, Limits
+from fletching.ipc.metadata import (
+    DictionaryBatchHeader,
+    MessageHeader,
+    MessageType,
+    MetadataVersion,
+    RecordBatchHeader,
+    read_message_header,
+)
+
+__all__ = [
+    "END_OF_STREAM",
+    "MAGIC",
+    "Message",
+    "MessageIterator",
+    "as_view",
+    "messages",
+    "read_message",
+]
+
+CONTINUATION: Final = b"\xff\xff\xff\xff"
+END_OF_STREAM: Final = CONTINUATION + b"\x00\x00\x00\x00"
+"""The 8-byte end-of-stream marker that is written here; the 4-byte legacy form is read as well."""
+MAGIC: Final = b"ARROW1"
+"""What an IPC file begins (padded to 8 bytes) and ends with."""
+
+_I32: Final = struct.Struct("<i")
+_U32_I32: Final = struct.Struct("<Ii")
+_MARKER: Final = 0xFFFFFFFF
+
+
+def as_view(data: Buffer) -> memoryview:
+    """A flat, read-only view of any contiguous buffer (bytes, mmap, pyarrow.Buffer, numpy array)."""
+    view = data if isinstance(data, memoryview) else memoryview(data)
+    if view.format != "B" or view.ndim != 1:
+        try:
+            view = view.cast("B")
+        except TypeError:
+            raise UsageError("the buffer is not contiguous in memory") from None
+    return view.toreadonly()
+
+
+class Message:
+    """One encapsulated message. ``metadata`` and ``body`` are views; the input must outlive them.
+
+    Attributes:
+        offset: where the message (its length prefix) starts, in bytes from the start of the input.
+        prefix_length: 8, or 4 for the legacy form without continuation marker.
+        metadata: the flatbuffer with its padding, without the prefix.
+        body: the buffers of the message.
+    """
+
+    __slots__ = ("_header", "body", "metadata", "offset", "prefix_length")
+
+    def __init__(
+        self,
+        metadata: memoryview,
+        body: memoryview,
+        *,
+        offset: int = 0,
+        prefix_length: int = 8,
+        header: MessageHeader | None = None,
+    ) -> None:
+        """Wraps metadata and body; the header is read unless it comes along, errors as there."""
+        self._header = read_message_header(metadata) if header is None else header
+        if self._header.body_length != len(body):
+            raise MalformedFrameError(
+                "metadata and body disagree about the body's length",
+                layer="message",
+                offset=offset,
+                expected=self._header.body_length,
+                actual=len(body),
+            )
+        self.metadata = metadata
+        self.body = body
+        self.offset = offset
+        self.prefix_length = prefix_length
+
+    @property
+    def type(self) -> MessageType:
+        """What the message carries."""
+        return self._header.type
+
+    @property
+    def version(self) -> MetadataVersion:
+        """The metadata version its writer declared."""
+        return self._header.version
+
+    @property
+    def header(self) -> MessageHeader:
+        """The parsed outermost table."""
+        return self._header
+
+    @property
+    def metadata_length(self) -> int:
+        """Bytes from ``offset`` to the body: prefix, flatbuffer and padding, as a file's footer counts."""
+        return self.prefix_length + len(self.metadata)
+
+    @property
+    def body_length(self) -> int:
+        """Bytes of the body, its padding included."""
+        return len(self.body)
+
+    @property
+    def end(self) -> int:
+        """Where the next message or the end-of-stream marker starts."""
+        return self.offset + self.prefix_length + len(self.metadata) + len(self.body)
+
+    @property
+    def prefix(self) -> bytes:
+        """The length prefix, in the form the message was found in."""
+        length = _I32.pack(len(self.metadata))
+        return length if self.prefix_length == 4 else CONTINUATION + length
+
+    def frame(self) -> list[Buffer]:
+        """The message as it was found, byte for byte: prefix, metadata and body, to be written in turn."""
+        return [self.prefix, self.metadata, self.body]
+
+    def record_batch(self, limits: Limits = DEFAULT_LIMITS) -> RecordBatchHeader:
+        """Length, nodes, buffer positions, codec and variadic counts; for a dictionary batch, its values'.
+
+        Nothing is compared with a schema yet. Costs one small parse; copies nothing.
+
+        Raises:
+            MalformedFrameError: another type of message, or a broken header.
+            LimitExceededError: more rows than ``limits.max_rows``.
+        """
+        try:
+            return self._header.record_batch(limits)
+        except WireError as error:
+            raise self.located(error) from None
+
+    def dictionary_batch(self, limits: Limits = DEFAULT_LIMITS) -> DictionaryBatchHeader:
+        """Id, delta flag and values' header of a dictionary batch; errors as for `record_batch`."""
+        try:
+            return self._header.dictionary_batch(limits)
+        except WireError as error:
+            raise self.located(error) from None
+
+    def custom_metadata(self, limits: Limits = DEFAULT_LIMITS) -> dict[bytes, bytes]:
+        """The message's own key-value pairs, which most writers leave empty (copies)."""
+        try:
+            return self._header.custom_metadata(limits)
+        except WireError as error:
+            raise self.located(error) from None
+
+    def buffer(self, index: int) -> memoryview:
+        """The bytes of the ``index``-th buffer as stored, compressed if they are; a view of the body.
+
+        Raises:
+            UsageError: there is no such buffer.
+            MalformedFrameError: it lies outside the body.
+        """
+        buffers = self.record_batch().buffers
+        if not 0 <= index < len(buffers):
+            raise UsageError(f"buffer {index} does not exist, the message has {len(buffers)}")
+        start, length = buffers[index].tolist()
+        if start < 0 or length < 0 or start + length > len(self.body):
+            raise MalformedFrameError(
+                f"buffer {index} lies outside the body",
+                layer="record batch",
+                offset=self.offset,
+                expected=f"within 0..{len(self.body)}",
+                actual=f"{start}, {length} bytes",
+            )
+        return self.body[start : start + length]
+
+    def located(self, error: WireError) -> WireError:
+        """The same error with its offset counted from the start of the input, for re-raising."""
+        inner = error.offset or 0
+        return type(error)(
+            error.message,
+            layer=error.layer,
+            offset=self.offset + (self.prefix_length + inner if error.layer == "metadata" else 0),
+            expected=error.expected,
+            actual=error.actual,
+            limit=error.limit,
+        )
+
+    def to_pyarrow(self) -> pa.Message:
+        """The message for pyarrow's own functions: zero-copy, and unchecked beyond its frame."""
+        return pyarrow_message(self.metadata, self.body)
+
+    def __repr__(self) -> str:
+        """Type and position."""
+        return f"<Message {self.type.label} at {self.offset}, body {self.body_length} bytes>"
+
+
+class _Pieces:
+    """A file whose reads are answered by given buffers in turn: how pyarrow takes a message uncopied."""
+
+    mode = "rb"
+    closed = False
+
+    def __init__(self, pieces: tuple[Buffer, ...]) -> None:
+        self._pieces = iter(pieces)
+
+    def readable(self) -> bool:
+        """Always; pyarrow asks."""
+        return True
+
+    def read(self, _length: int) -> Buffer:
+        """The next piece; its length is what pyarrow asks for, since the pieces make one message."""
+        return next(self._pieces, b"")
+
+
+def pyarrow_message(metadata: Buffer, body: Buffer) -> pa.Message:
+    """A `pyarrow.Message` that borrows metadata and body, which need not lie side by side."""
+    length = memoryview(metadata).nbytes
+    return pa.ipc.read_message(_Pieces((CONTINUATION, _I32.pack(length), metadata, body)))
+
+
+def read_prefix(view: memoryview, position: int, end: int, limits: Limits) -> tuple[int, int]:
+    """Prefix length and metadata length at ``position``; the latter is 0 at an end-of-stream marker.
+
+    Raises:
+        TruncatedStreamError: the input ends inside the prefix.
+        MalformedFrameError: a negative length.
+        LimitExceededError: more than ``limits.max_metadata_bytes``.
+    """
+    available = end - position
+    if available < 4:
+        raise truncated("the length prefix", position, 4, available)
+    (length,) = _I32.unpack_from(view, position)
+    prefix = 4
+    if length == -1:
+        if available < 8:
+            raise truncated("the length prefix", position, 8, available)
+        length = _I32.unpack_from(view, position + 4)[0]
+        prefix = 8
+    check_metadata_length(length, position, limits)
+    return prefix, length
+
+
+def check_metadata_length(length: int, offset: int, limits: Limits) -> None:
+    """Refuses a metadata length that is negative, impossible or above the limit."""
+    if length < 0:
+        raise MalformedFrameError(
+            "negative metadata length",
+            layer="message",
+            offset=offset,
+            expected="0 or more",
+            actual=length,
+        )
+    if length > limits.max_metadata_bytes:
+        raise LimitExceededError(
+            "a message's metadata is too long",
+            layer="message",
+            offset=offset,
+            actual=length,
+            limit=limits.max_metadata_bytes,
+        )
+
+
+def truncated(what: str, offset: int, expected: int, actual: int) -> TruncatedStreamError:
+    """The error for input that ends inside ``what``, which starts at ``offset``."""
+    return TruncatedStreamError(
+        f"the input ends inside {what}: {expected} bytes expected, {actual} present",
+        layer="message",
+        offset=offset,
+        expected=expected,
+        actual=actual,
+    )
+
+
+def message_at(view: memoryview, position: int, end: int, limits: Limits) -> Message | int:
+    """The message at ``position``, or the length of the end-of-stream marker that stands there.
+
+    Raises:
+        TruncatedStreamError: the input ends inside the message.
+        MalformedFrameError: what stands there is no message.
+        LimitExceededError: its metadata is longer than the limit.
+    """
+    prefix, length = read_prefix(view, position, end, limits)
+    if length == 0:
+        return prefix
+    start = position + prefix
+    if length > end - start:
+        raise truncated("a message's metadata", position, length, end - start)
+    metadata = view[start : start + length]
+    try:
+        header = read_message_header(metadata)
+    except WireError as error:
+        raise relocated(error, start) from None
+    start += length
+    if header.body_length > end - start:
+        raise truncated("a message's body", position, header.body_length, end - start)
+    return Message(
+        metadata,
+        view[start : start + header.body_length],
+        offset=position,
+        prefix_length=prefix,
+        header=header,
+    )
+
+
+def relocated(error: WireError, offset: int) -> WireError:
+    """The same error with ``offset`` added to its own, for re-raising by whoever knows the place."""
+    return type(error)(
+        error.message,
+        layer=error.layer,
+        offset=offset + (error.offset or 0),
+        expected=error.expected,
+        actual=error.actual,
+        limit=error.limit,
+    )
+
+
+class MessageIterator:
+    """Walks the messages of one stream; see `messages`.
+
+    Attributes:
+        position: bytes consumed: the start of the next message while walking, and once the walk is
+            over the exact end of the stream, its end-of-stream marker included.
+        marker_length: length of the end-of-stream marker: 8, 4 (legacy), 0 if the input ended
+            without one, and None while the walk goes on.
+    """
+
+    def __init__(self, view: memoryview, position: int, end: int, limits: Limits) -> None:
+        self._view = view
+        self._end = end
+        self._limits = limits
+        self.position = position
+        self.marker_length: int | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Message:
+        """The next message; errors as for `messages`."""
+        if self.marker_length is not None:
+            raise StopIteration
+        if self.position == self._end:
+            self.marker_length = 0
+            raise StopIteration
+        found = message_at(self._view, self.position, self._end, self._limits)
+        if isinstance(found, int):
+            self.marker_length = found
+            self.position += found
+            raise StopIteration
+        self.position = found.end
+        return found
+
+
+def messages(data: Buffer, offset: int = 0, *, limits: Limits = DEFAULT_LIMITS) -> MessageIterator:
+    """Walks the messages of the stream that starts at ``offset``, or of the stream inside a file.
+
+    The cost per message is one small metadata parse, whatever the bodies' size: bodies are not
+    touched, so those of a mapped file stay on disk. Bytes after the end-of-stream marker are left
+    alone; `MessageIterator.position` tells where they start. If the input starts with a file's
+    magic, the stream inside the file is walked; a file that lacks the end-of-stream marker (legal
+    in old files) ends where its footer begins.
+
+    Args:
+        data: any contiguous buffer: bytes, memoryview, mmap, pyarrow.Buffer. The messages borrow
+            from it: keep it alive and unchanged while they are used.
+        offset: where the stream starts, in bytes; the messages' offsets count from the start of data.
+        limits: what the input may claim.
+
+    Raises:
+        UsageError: ``offset`` lies outside the data.
+        TruncatedStreamError: while walking, the input ends inside a message.
+        MalformedFrameError: while walking, something that is not a message.
+        LimitExceededError: while walking, metadata above its limit.
+    """
+    view = as_view(data)
+    if not 0 <= offset <= len(view):
+        raise UsageError(f"offset {offset} lies outside the data of {len(view)} bytes")
+    start, end = offset, len(view)
+    if bytes(view[start : start + len(MAGIC)]) == MAGIC and len(view) - start >= 8:
+        start += 8
+        end = _footer_start(view, start)
+    return MessageIterator(view, start, end, limits)
+
+
+def _footer_start(view: memoryview, start: int) -> int:
+    """Where the footer of a file begins whose trailing magic ends the data, else the data's end."""
+    end = len(view)
+    if end - start < 10 or bytes(view[end - 6 :]) != MAGIC:
+        return end
+    (length,) = _I32.unpack_from(view, end - 10)
+    footer = end - 10 - length
+    return footer if length > 0 and footer >= start else end
+
+
+def read_message(file: Any, *, limits: Limits = DEFAULT_LIMITS) -> Message | None:
+    """Reads one message from a blocking file; None at the end-of-stream marker or the file's end.
+
+    Args:
+        file: has ``read(n)``, which may return fewer bytes than asked for. A file with
+            ``readinto`` is read straight into the message's own buffers, without another copy.
+        limits: checked before anything is allocated.
+
+    Raises:
+        TruncatedStreamError: the file ended inside the message.
+        MalformedFrameError: it is no message.
+        LimitExceededError: metadata or body above their limits.
+    """
+    from fletching.ipc.decoder import MessageDecoder
+
+    decoder = MessageDecoder(limits)
+    readinto = getattr(file, "readinto", None)
+    while True:
+        for message in decoder:
+            return message
+        if decoder.ended:
+            return None
+        if readinto is None:
+            chunk = file.read(decoder.bytes_needed)
+            count = len(chunk)
+            decoder.feed(chunk)
+        else:
+            count = readinto(decoder.writable(read_ahead=0)) or 0
+            decoder.wrote(count)
+        if not count:
+            if decoder.bytes_consumed == 0:
+                return None
+            decoder.finish()

@@ -1,0 +1,443 @@
+"""Choosing columns of a record batch message without decoding it.
+
+The new message's metadata lists the chosen columns' nodes and buffers; its body is made of ranges of
+the old body, in the new order. No value is read, copied or decompressed: that works for every type
+and codec, because a column is a run of nodes and buffers whatever they hold.
+
+Constant columns can be appended: a partition column, say, that is not stored with the rows. Their
+buffers are the only bytes that are made here, once for each number of rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from typing_extensions import Buffer
+
+from fletching.errors import MalformedFrameError, UsageError
+from fletching.ipc.encoding import (
+    encode_batch,
+    encode_record_batch_metadata,
+    encode_schema,
+    frame_metadata,
+)
+from fletching.ipc.layout import BatchLayout
+from fletching.ipc.limits import DEFAULT_LIMITS, Limits
+from fletching.ipc.message import CONTINUATION, Message, as_view
+from fletching.ipc.metadata import (
+    Codec,
+    MessageHeader,
+    MessageType,
+    MetadataVersion,
+    RecordBatchHeader,
+    read_message_header,
+)
+from fletching.ipc.schema_header import FieldHeader, schema_header, schema_message_of
+from fletching.types import ByteRange
+
+__all__ = ["Constant", "ProjectedMessage", "Projection", "Projector", "plan_projection", "project"]
+
+_ZEROS: Final = bytes(8)
+ALIGNMENT: Final = 8
+"""Buffers of a projected body start at multiples of this, as the format demands."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Projection:
+    """How to make a projected message from the stored one.
+
+    Attributes:
+        prefix: length prefix and metadata, ready to be written.
+        pieces: the body in order: ranges of the old body, or literal bytes (padding, constants).
+        body_length: sum of the pieces' lengths.
+    """
+
+    prefix: bytes
+    pieces: tuple[ByteRange | bytes, ...]
+    body_length: int
+
+    @property
+    def length(self) -> int:
+        """Bytes of the whole message."""
+        return len(self.prefix) + self.body_length
+
+    def frame(self, body: Buffer) -> list[Buffer]:
+        """The message as buffers to be written in turn; ranges become views of ``body``."""
+        view = as_view(body)
+        frame: list[Buffer] = [self.prefix]
+        frame += [
+            piece if isinstance(piece, bytes) else view[piece.start : piece.end]
+            for piece in self.pieces
+        ]
+        return frame
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProjectedMessage:
+    """A projected message in memory: framed metadata, and the body as views of the old one."""
+
+    prefix: bytes
+    body: tuple[Buffer, ...]
+    body_length: int
+
+    def frame(self) -> list[Buffer]:
+        """All of it, to be written in turn."""
+        return [self.prefix, *self.body]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Constant:
+    """A column to append whose value is the same in every row.
+
+    Attributes:
+        field: name and type; no dictionary type.
+        value: a `pyarrow.Scalar` of that type, or a Python value that converts to it; None is null.
+    """
+
+    field: pa.Field
+    value: Any
+
+    def array(self, rows: int) -> pa.Array:
+        """The column for a batch of so many rows."""
+        value = self.value
+        if not isinstance(value, pa.Scalar):
+            value = pa.scalar(value, self.field.type)
+        if value.type != self.field.type:
+            value = value.cast(self.field.type)
+        return pa.repeat(value, rows)
+
+
+ConstantColumn = Constant | tuple[pa.Field, pa.Array]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Literal:
+    """A constant column, encoded: nodes and buffers as in a batch of its own, and its body."""
+
+    nodes: list[tuple[int, int]]
+    buffers: list[tuple[int, int]]
+    variadic_counts: tuple[int, ...]
+    body: bytes
+
+
+class Projector:
+    """A choice of columns, compiled for one schema; use it for every message of a stream.
+
+    Attributes:
+        columns: indices of the chosen columns, in their new order.
+        schema: the resulting schema: chosen fields, then constants; metadata is kept.
+        dictionary_ids: the ids of the dictionaries that the chosen columns use.
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema | Message,
+        columns: Iterable[str | int] | None = None,
+        constants: Sequence[ConstantColumn] = (),
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        """Compiles the choice.
+
+        Args:
+            schema: of the stored batches; the stream's schema message if it has dictionaries whose
+                ids another writer chose.
+            columns: names or indices, in the wanted order; None for all.
+            constants: columns to append, each a `Constant` or a field and an array of as many rows
+                as every batch that will be projected.
+            limits: what messages may claim.
+
+        Raises:
+            UsageError: an unknown or ambiguous column.
+        """
+        if isinstance(schema, Message):
+            from fletching.ipc.schema_header import read_schema
+
+            self._message: Message | None = schema
+            source = read_schema(schema, limits)
+        else:
+            self._message = None
+            source = schema
+        self._limits = limits
+        self._source = source
+        self.columns = _resolve(source, columns)
+        self._constants = tuple(constants)
+        self.schema: pa.Schema = pa.schema(
+            [source.field(index) for index in self.columns]
+            + [c.field if isinstance(c, Constant) else c[0] for c in self._constants],
+            source.metadata,
+        )
+        self._types = source.types
+        self._layouts: dict[int, BatchLayout] = {}
+        self._literals = functools.lru_cache(maxsize=16)(self._encode_constants)
+
+    @functools.cached_property
+    def _chosen_headers(self) -> list[FieldHeader]:
+        message = self._message or schema_message_of(self._source)
+        fields = schema_header(message, self._limits).fields
+        return [fields[index] for index in self.columns]
+
+    @functools.cached_property
+    def dictionary_ids(self) -> frozenset[int]:
+        """The ids of the dictionaries that the chosen columns use: pass their messages on as they are."""
+        return frozenset(self._ids_in_order)
+
+    @functools.cached_property
+    def _ids_in_order(self) -> list[int]:
+        return [
+            field.dictionary_id
+            for top in self._chosen_headers
+            for field in top.walk()
+            if field.dictionary_id is not None
+        ]
+
+    @functools.cached_property
+    def schema_message(self) -> bytes:
+        """The framed schema message of the projected stream; dictionaries keep their ids."""
+        ids = self._ids_in_order
+        return encode_schema(self.schema, dictionary_ids=ids) if ids else encode_schema(self.schema)
+
+    def plan(self, metadata: Buffer) -> Projection:
+        """The projection of one record batch, from its metadata alone.
+
+        Args:
+            metadata: the message's flatbuffer, with or without its (modern) length prefix. The body
+                need not be in memory.
+
+        Raises:
+            MalformedFrameError: the metadata does not fit the schema, or is no record batch's.
+            LimitExceededError: it claims more than the limits.
+        """
+        message = read_message_header(_without_prefix(as_view(metadata)))
+        header = self._checked(message)
+        spans = self._layout(message.version).spans(header)
+        nodes: list[Any] = []
+        variadic: list[int] = []
+        positions: list[tuple[int, int]] = []
+        pieces: list[ByteRange | bytes] = []
+        length = 0
+        buffers = header.buffers.tolist()
+        for column in self.columns:
+            span = spans[column]
+            nodes.append(header.nodes[span.node_start : span.node_end])
+            variadic += header.variadic_counts[span.variadic_start : span.variadic_end]
+            length = _place(
+                buffers[span.buffer_start : span.buffer_end],
+                message.body_length,
+                length,
+                positions,
+                pieces,
+            )
+        for literal in self._literals(header.length, header.compression) if self._constants else ():
+            nodes.append(np.array(literal.nodes, np.int64).reshape(-1, 2))
+            variadic += literal.variadic_counts
+            positions += [(start + length, size) for start, size in literal.buffers]
+            if literal.body:
+                pieces.append(literal.body)
+            length += len(literal.body)
+        prefix = frame_metadata(
+            encode_record_batch_metadata(
+                header.length,
+                np.concatenate(nodes) if nodes else np.empty((0, 2), np.int64),
+                np.array(positions, np.int64).reshape(-1, 2),
+                length,
+                compression=header.compression,
+                variadic_counts=variadic,
+                version=message.version,
+                custom_metadata=message.custom_metadata(self._limits),
+            )
+        )
+        return Projection(prefix, tuple(pieces), length)
+
+    def select(self, metadata: Buffer) -> bytes:
+        """Metadata of the chosen columns that points into the old body: for reading it in place.
+
+        Without prefix. Constants are not supported here. Errors as for `plan`.
+        """
+        message = read_message_header(_without_prefix(as_view(metadata)))
+        header = self._checked(message)
+        spans = [self._layout(message.version).spans(header)[column] for column in self.columns]
+        empty = np.empty((0, 2), np.int64)
+        return encode_record_batch_metadata(
+            header.length,
+            np.concatenate([empty, *(header.nodes[s.node_start : s.node_end] for s in spans)]),
+            np.concatenate(
+                [empty, *(header.buffers[s.buffer_start : s.buffer_end] for s in spans)]
+            ),
+            message.body_length,
+            compression=header.compression,
+            variadic_counts=[
+                count
+                for s in spans
+                for count in header.variadic_counts[s.variadic_start : s.variadic_end]
+            ],
+            version=message.version,
+        )
+
+    def project(self, message: Message) -> ProjectedMessage:
+        """The projection of a message in memory; its body's pieces are views. Errors as for `plan`."""
+        plan = self.plan(message.metadata)
+        _, *body = plan.frame(message.body)
+        return ProjectedMessage(plan.prefix, tuple(body), plan.body_length)
+
+    def _layout(self, version: MetadataVersion) -> BatchLayout:
+        layout = self._layouts.get(version)
+        if layout is None:
+            layout = self._layouts[version] = BatchLayout(self._types, version)
+        return layout
+
+    def _checked(self, message: MessageHeader) -> RecordBatchHeader:
+        if message.type is not MessageType.RECORD_BATCH:
+            raise MalformedFrameError(
+                "only record batches can be projected",
+                layer="message",
+                expected=MessageType.RECORD_BATCH.label,
+                actual=message.type.label,
+            )
+        header = message.record_batch(self._limits)
+        self._layout(message.version).check(header, message.body_length, self._limits)
+        return header
+
+    def _encode_constants(self, rows: int, codec: Codec | None) -> tuple[_Literal, ...]:
+        return tuple(_encode_constant(constant, rows, codec) for constant in self._constants)
+
+
+def _encode_constant(constant: ConstantColumn, rows: int, codec: Codec | None) -> _Literal:
+    if isinstance(constant, Constant):
+        field, array = constant.field, constant.array(rows)
+    else:
+        field, array = constant
+    if len(array) != rows:
+        raise UsageError(
+            f"constant column {field.name!r} has {len(array)} rows, the batch has {rows}"
+        )
+    batch = pa.record_batch([array], schema=pa.schema([field]))
+    # One copy of made-up bytes, kept for every further batch of this length.
+    prefix, *body = encode_batch(batch, compression=codec)
+    header = read_message_header(memoryview(prefix)[8:]).record_batch()
+    return _Literal(
+        [tuple(node) for node in header.nodes.tolist()],
+        [tuple(buffer) for buffer in header.buffers.tolist()],
+        header.variadic_counts,
+        b"".join(bytes(piece) for piece in body),
+    )
+
+
+def _place(
+    buffers: list[list[int]],
+    body_length: int,
+    length: int,
+    positions: list[tuple[int, int]],
+    pieces: list[ByteRange | bytes],
+) -> int:
+    """Appends one column's buffers to the new body of ``length`` bytes; returns its new length.
+
+    Buffers that follow each other in the old body with nothing but padding between them stay one
+    piece, their padding included.
+    """
+    run_start = run_end = -1  # of the old body; the run's bytes end the new body
+    for start, size in buffers:
+        if size == 0:
+            length = _pad(length, pieces)
+            positions.append((length, 0))
+            continue
+        end = min(start + size + (-size % ALIGNMENT), body_length)
+        if run_start >= 0 and start % ALIGNMENT == 0 and 0 <= start - run_end < 64:
+            # Arrow pads to 8 or 64 bytes, so a gap below 64 is padding.
+            positions.append((length + start - run_end, size))
+            length += end - run_end
+            run_end = end
+            pieces[-1] = ByteRange(run_start, run_end)
+        else:
+            length = _pad(length, pieces)
+            positions.append((length, size))
+            pieces.append(ByteRange(start, end))
+            length += end - start
+            run_start, run_end = (start, end) if start % ALIGNMENT == 0 else (-1, -1)
+    return _pad(length, pieces)
+
+
+def _pad(length: int, pieces: list[ByteRange | bytes]) -> int:
+    pad = -length % ALIGNMENT
+    if pad:
+        pieces.append(_ZEROS[:pad])
+    return length + pad
+
+
+def _without_prefix(view: memoryview) -> memoryview:
+    if bytes(view[:4]) != CONTINUATION:
+        return view
+    if len(view) < 8:
+        raise MalformedFrameError("a length prefix without its length", layer="message")
+    (length,) = struct.unpack_from("<i", view, 4)
+    if not 0 <= length <= len(view) - 8:
+        raise MalformedFrameError(
+            "the length prefix disagrees with the metadata",
+            layer="message",
+            expected=length,
+            actual=len(view) - 8,
+        )
+    return view[8 : 8 + length]
+
+
+def _resolve(schema: pa.Schema, columns: Iterable[str | int] | None) -> tuple[int, ...]:
+    if columns is None:
+        return tuple(range(len(schema)))
+    if isinstance(columns, str):
+        raise UsageError("columns is a sequence of names, not one name")
+    found: list[int] = []
+    for column in columns:
+        if isinstance(column, int):
+            if not 0 <= column < len(schema):
+                raise UsageError(f"column {column} does not exist, there are {len(schema)}")
+            found.append(column)
+            continue
+        indices = schema.get_all_field_indices(column)
+        if len(indices) != 1:
+            what = "is ambiguous" if indices else "does not exist"
+            raise UsageError(f"column {column!r} {what}")
+        found.append(indices[0])
+    if len(set(found)) != len(found):
+        raise UsageError("a column is named twice")
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=64)
+def _projector(schema: pa.Schema, columns: tuple[str | int, ...] | None) -> Projector:
+    return Projector(schema, columns)
+
+
+def plan_projection(
+    metadata: Buffer,
+    schema: pa.Schema,
+    columns: Sequence[str | int] | None,
+    constants: Sequence[ConstantColumn] = (),
+) -> Projection:
+    """The projection of one record batch from its metadata alone; see `Projector.plan`.
+
+    For many batches of one schema a `Projector` saves the look-up of the compiled choice.
+
+    Raises:
+        UsageError: an unknown or ambiguous column.
+        MalformedFrameError: the metadata does not fit the schema, or is no record batch's.
+        LimitExceededError: it claims more than the default limits.
+    """
+    if constants:
+        return Projector(schema, columns, constants).plan(metadata)
+    return _projector(schema, None if columns is None else tuple(columns)).plan(metadata)
+
+
+def project(
+    message: Message, schema: pa.Schema, columns: Sequence[str | int] | None
+) -> ProjectedMessage:
+    """The chosen columns of a record batch message: new metadata, and the body's pieces as views.
+
+    Errors as for `plan_projection`. The views borrow from ``message.body``.
+    """
+    return _projector(schema, None if columns is None else tuple(columns)).project(message)

@@ -1,0 +1,147 @@
+"""Where a file's bytes come from: memory (mapped files too), or a Python file that is read in ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol, runtime_checkable
+
+import pyarrow as pa
+from typing_extensions import Buffer
+
+from fletching.errors import TruncatedStreamError, UsageError
+from fletching.ipc.message import as_view
+from fletching.types import ByteRange
+
+__all__ = ["FileSource", "MappedSource", "Source", "merge_ranges"]
+
+GAP_BYTES: Final = 64 << 10
+"""Ranges closer than this are read at one go: on a disk or object store the gap costs less than a request."""
+WHOLE_SHARE: Final = 0.8
+"""From this share of a span on it is read whole."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Random access to immutable bytes.
+
+    Attributes:
+        length: bytes.
+        mapped: whether `view` costs no read, so that whole bodies may be asked for.
+    """
+
+    length: int
+    mapped: bool
+
+    def view(self, start: int, end: int) -> memoryview:
+        """The bytes of a range that lies inside; borrowed from the source or read for the caller."""
+
+
+class MappedSource:
+    """Bytes in memory, or mapped into it."""
+
+    mapped = True
+
+    def __init__(self, data: Buffer) -> None:
+        self._view = as_view(data)
+        self.length = len(self._view)
+
+    def view(self, start: int, end: int) -> memoryview:
+        """A view; copies nothing."""
+        return self._view[start:end]
+
+
+class FileSource:
+    """A seekable binary file, read in exactly the ranges asked for.
+
+    Blocking. Not thread-safe, as the file has one position. Each range is read into memory of its
+    own that starts at a multiple of 64.
+    """
+
+    mapped = False
+
+    def __init__(self, file: Any) -> None:
+        """Finds the length by seeking to the end."""
+        self._file = file
+        self.length = int(file.seek(0, 2))
+
+    def view(self, start: int, end: int) -> memoryview:
+        """Reads a range.
+
+        Raises:
+            TruncatedStreamError: the file became shorter.
+        """
+        target = memoryview(pa.allocate_buffer(end - start)).cast("B")
+        self._file.seek(start)
+        readinto = getattr(self._file, "readinto", None)
+        filled = 0
+        while filled < len(target):
+            if readinto is not None:
+                count = readinto(target[filled:]) or 0
+            else:
+                chunk = self._file.read(len(target) - filled)
+                count = len(chunk)
+                # A file without readinto hands out its own bytes; the arrays need aligned ones.
+                target[filled : filled + count] = chunk
+            if not count:
+                raise TruncatedStreamError(
+                    "the file ended inside a range",
+                    layer="file",
+                    offset=start + filled,
+                    expected=end - start,
+                    actual=filled,
+                )
+            filled += count
+        return target.toreadonly()
+
+
+def open_source(source: Any, *, memory_map: bool = True) -> Source:
+    """A source from a path, a buffer, a seekable file or something that is a source already.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if isinstance(source, Source):
+        return source
+    if isinstance(source, str) or hasattr(source, "__fspath__"):
+        if memory_map:
+            with pa.memory_map(str(source)) as mapped:
+                return MappedSource(mapped.read_buffer())
+        return FileSource(pa.OSFile(str(source)))
+    if isinstance(source, pa.NativeFile) or hasattr(source, "seek"):
+        try:
+            return MappedSource(source)  # an mmap is a file and a buffer
+        except TypeError:
+            return FileSource(source)
+    try:
+        return MappedSource(source)
+    except TypeError:
+        raise UsageError(
+            f"cannot open a {type(source).__name__}: give a path, a buffer or a seekable file"
+        ) from None
+
+
+def merge_ranges(
+    ranges: Sequence[ByteRange], *, gap_bytes: int = GAP_BYTES, whole_share: float = WHOLE_SHARE
+) -> list[ByteRange]:
+    """The reads that cover the ranges: neighbours with small gaps become one.
+
+    Args:
+        ranges: what is wanted, in any order.
+        gap_bytes: gaps shorter than this are read along.
+        whole_share: if the ranges make up this share of their span, the span is read at one go.
+    """
+    ordered = sorted(piece for piece in ranges if piece.length)
+    if not ordered:
+        return []
+    wanted = sum(piece.length for piece in ordered)
+    span = ByteRange(ordered[0].start, max(piece.end for piece in ordered))
+    if wanted >= whole_share * span.length:
+        return [span]
+    merged = [ordered[0]]
+    for piece in ordered[1:]:
+        last = merged[-1]
+        if piece.start - last.end < gap_bytes:
+            merged[-1] = ByteRange(last.start, max(last.end, piece.end))
+        else:
+            merged.append(piece)
+    return merged
