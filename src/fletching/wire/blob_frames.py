@@ -465,6 +465,8 @@ class Decoder:
             TruncatedStreamError: inside a frame.
             WireError: whatever `events` finds in input it had not read yet.
         """
+        if self._error is not None:
+            raise self._error
         if self._finished:
             return
         self._ready = list(self.events())

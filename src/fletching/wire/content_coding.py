@@ -346,9 +346,11 @@ class Decoder:
         Raises:
             TruncatedStreamError: inside a frame.
         """
+        if self._error is not None:
+            raise self._error
         if self._finished:
             return
-        self._ready.extend(self.events())
+        self._ready = list(self.events())
         self._finished = True
         if self._frame is not None:
             self._error = TruncatedStreamError(

@@ -177,9 +177,11 @@ class Decoder:
             MalformedFrameError: the last block is a checksum without payload.
             ChecksumMismatchError: the last block is damaged.
         """
+        if self._error is not None:
+            raise self._error
         if self._finished:
             return
-        self._ready.extend(self.events())
+        self._ready = list(self.events())
         self._finished = True
         block, self._carry = self._carry, bytearray()
         if not block:
