@@ -8,7 +8,9 @@
     │   ├── ChecksumMismatchError   bytes and checksum disagree
     │   ├── MalformedFrameError     a structure that its specification does not allow
     │   ├── LimitExceededError      a size, count, depth or ratio above its documented limit
+    │   │   └── SizeOverflowError   a size that the codec's own API cannot take (also an overflow)
     │   ├── DecompressionError      a compressed block that does not decode
+    │   ├── LZ4StreamError          what lz4.stream reports under this name
     │   ├── InvalidDataError        well-framed Arrow data whose values break the format's rules
     │   └── ZeroCopyError           ``require_zero_copy`` was asked for and a copy was needed
     ├── ProtocolError               a message that breaks the Storage API's rules
@@ -123,8 +125,16 @@ class LimitExceededError(WireError):
     """A size, count, depth or ratio is above its documented limit: raise the limit if you trust the source."""
 
 
+class SizeOverflowError(LimitExceededError, OverflowError):
+    """A size is above what the codec's API or the object's buffers can take: split the input."""
+
+
 class DecompressionError(WireError):
     """A compressed block or frame does not decode."""
+
+
+class LZ4StreamError(WireError):
+    """An LZ4 stream object was asked for what its block cannot give: corrupt, incomplete or out of band."""
 
 
 class InvalidDataError(WireError):

@@ -1,0 +1,71 @@
+"""The last 64 KiB of a stream, which its next block may refer to."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from fletching.lz4stream.block_format import HISTORY_BYTES
+
+__all__ = ["RecentOutput", "Window"]
+
+
+class Window:
+    """The last ``limit`` bytes appended, always contiguous.
+
+    Costs one copy of what is appended (a block's input is the caller's and may change, and LZ4
+    wants its dictionary in one piece) and, amortised, a third of a byte moved per byte.
+    """
+
+    __slots__ = ("_buffer", "_end", "_limit", "_view")
+
+    def __init__(self, limit: int = HISTORY_BYTES) -> None:
+        self._limit = limit
+        # Four times the window: what is kept moves to the front once per three windows' worth.
+        self._buffer = bytearray(4 * limit)
+        self._view = memoryview(self._buffer)
+        self._end = 0
+
+    def append(self, data: memoryview | bytes) -> None:
+        """Takes ``data`` as the newest bytes."""
+        data = memoryview(data)[-self._limit :] if len(data) > self._limit else data
+        if self._end + len(data) > len(self._buffer):
+            kept = self._view[max(0, self._end - self._limit) : self._end]
+            self._view[: len(kept)] = kept
+            self._end = len(kept)
+        self._view[self._end : self._end + len(data)] = data
+        self._end += len(data)
+
+    def view(self) -> memoryview:
+        """The window, oldest byte first; valid until the next ``append``."""
+        return self._view[max(0, self._end - self._limit) : self._end]
+
+
+class RecentOutput:
+    """References to the pieces of output that hold the last 64 KiB; nothing is copied until asked."""
+
+    __slots__ = ("_length", "_pieces")
+
+    def __init__(self, dictionary: bytes = b"") -> None:
+        self._pieces: deque[bytes] = deque([dictionary] if dictionary else [])
+        self._length = len(dictionary)
+
+    def append(self, piece: bytes) -> None:
+        """Keeps a reference to ``piece`` and lets go of pieces that are out of reach."""
+        pieces = self._pieces
+        pieces.append(piece)
+        self._length += len(piece)
+        while self._length - len(pieces[0]) >= HISTORY_BYTES:
+            self._length -= len(pieces.popleft())
+
+    def copy(self) -> RecentOutput:
+        """The same history, unaffected by what is appended here later."""
+        twin = RecentOutput()
+        twin._pieces = deque(self._pieces)
+        twin._length = self._length
+        return twin
+
+    def joined(self) -> memoryview | bytes:
+        """The last 64 KiB in one piece: copied, unless one piece holds them all."""
+        if len(self._pieces) == 1:
+            return memoryview(self._pieces[0])[-HISTORY_BYTES:]
+        return b"".join(self._pieces)[-HISTORY_BYTES:]
