@@ -1,0 +1,31 @@
+"""The service: an ASGI shell over the engine, and the HTTP/1.1 server that runs it.
+
+``serve`` starts a server in a background thread; ``create_app`` gives the ASGI application alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fletching.server.app import create_app
+    from fletching.server.serve import Server, serve
+    from fletching.server.settings import ServerSettings
+
+__all__ = ["Server", "ServerSettings", "create_app", "serve"]
+
+_HOMES = {
+    "Server": "fletching.server.serve",
+    "ServerSettings": "fletching.server.settings",
+    "create_app": "fletching.server.app",
+    "serve": "fletching.server.serve",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used: the package itself stays cheap to import."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

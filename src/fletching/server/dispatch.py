@@ -1,0 +1,138 @@
+"""The Storage API's one handler: action to request, request to engine verb, answer to HTTP.
+
+Both versions and every spelling of the path come here. Nothing is decided about tables or sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from fletching.protocol.codec import (
+    STREAMING_BODIES,
+    decode_request,
+    encode_response,
+    parse_action,
+)
+from fletching.protocol.headers import RETRY_TRACE_ID, USER_AGENT
+from fletching.protocol.requests import PreviewTable, ReadInstance, ReadTable, Request, WriteTable
+from fletching.protocol.vocabulary import ApiVersion
+from fletching.server.exchange import Exchange
+from fletching.server.service import Service
+from fletching.server.settings import ReplyCompression
+from fletching.server.streaming import reply_with_plan
+from fletching.server.uploading import receive_ingest
+from fletching.wire.content_coding import ContentCoding, negotiate
+
+__all__ = ["HANDLERS", "Handler", "handle_storage", "reply_coding"]
+
+Handler = Callable[[Exchange, Service, Any, ApiVersion], Awaitable[None]]
+"""Answers one decoded request."""
+
+_Read = TypeVar("_Read", ReadTable, ReadInstance)
+
+_BUFFER_CODECS = {ContentCoding.ZSTD: "zstd", ContentCoding.LZ4_FRAME: "lz4"}
+
+
+async def handle_storage(exchange: Exchange, service: Service, version: ApiVersion) -> None:
+    """Answers a request to a storage path; raises what becomes its error reply.
+
+    Raises:
+        FletchingError: the request is wrong, refused, or failed.
+    """
+    query = exchange.query
+    action = parse_action(query)
+    exchange.action = action
+    # JSON first, then decoding: the body says half of what is asked.
+    body = b"" if action in STREAMING_BODIES else await exchange.read_body()
+    request = decode_request(version, exchange.method, query, exchange.header_list, body)
+    handler = HANDLERS.get(type(request), _call)
+    await handler(exchange, service, request, version)
+
+
+async def _call(
+    exchange: Exchange, service: Service, request: Request, version: ApiVersion
+) -> None:
+    with service.calls.enter():
+        response = await service.workers.call(service.engine.call, request)
+        headers, body = encode_response(response, request, version)
+    await exchange.reply(body, headers=headers)
+
+
+async def _read(
+    exchange: Exchange, service: Service, request: ReadTable | ReadInstance, _version: ApiVersion
+) -> None:
+    coding, request = reply_coding(exchange, request, service.settings.reply_compression)
+    await _stream(exchange, service, request, coding)
+
+
+async def _preview(
+    exchange: Exchange, service: Service, request: PreviewTable, _version: ApiVersion
+) -> None:
+    # Never compressed: no client asks, and none would decode it (PROTOCOL 2.4).
+    await _stream(exchange, service, request, ContentCoding.IDENTITY)
+
+
+async def _stream(
+    exchange: Exchange,
+    service: Service,
+    request: ReadTable | ReadInstance | PreviewTable,
+    coding: ContentCoding,
+) -> None:
+    settings = service.settings
+    with service.reads.enter():
+        await reply_with_plan(
+            exchange,
+            lambda: service.engine.read(request),
+            service.workers,
+            # One group is sent while the next is prepared, and each may be exceeded by a piece.
+            group_bytes=max(settings.read_memory_bytes // 4, 1),
+            coding=coding,
+            level=settings.compression_level if coding is ContentCoding.ZSTD else None,
+        )
+
+
+async def _write(
+    exchange: Exchange, service: Service, request: WriteTable, version: ApiVersion
+) -> None:
+    coding = ContentCoding.from_token(request.content_encoding)
+    with service.bodies.enter():
+        ingest = await service.workers.call(service.engine.open_ingest, request)
+        result = await receive_ingest(exchange, ingest, service.workers, service.memory, coding)
+    headers, body = encode_response(result, request, version)
+    await exchange.reply(body, headers=headers)
+
+
+def reply_coding(
+    exchange: Exchange, request: _Read, compression: ReplyCompression
+) -> tuple[ContentCoding, _Read]:
+    """Decides how a reply is compressed, if the client asks for it (PROTOCOL 5.1).
+
+    Clients disagree about what the same header means: PyODPS since 0.13.2 (told by its user agent
+    and retry id) decodes the whole body, every other client the buffers of the batches.
+
+    Returns:
+        The coding of the whole body, and the request with the Arrow buffer codec filled in.
+    """
+    coding = negotiate(request.accept_encoding)
+    if coding is ContentCoding.IDENTITY or compression is ReplyCompression.OFF:
+        return ContentCoding.IDENTITY, request
+    whole = compression is ReplyCompression.BODY
+    if compression is ReplyCompression.AUTO:
+        user_agent = exchange.header(USER_AGENT).lower()
+        whole = user_agent.startswith("pyodps/") and bool(exchange.header(RETRY_TRACE_ID))
+    if whole:
+        return coding, request
+    codec = _BUFFER_CODECS.get(coding)
+    return ContentCoding.IDENTITY, msgspec.structs.replace(request, buffer_codec=codec)
+
+
+HANDLERS: dict[type[Request], Handler] = {
+    ReadTable: _read,
+    ReadInstance: _read,
+    PreviewTable: _preview,
+    WriteTable: _write,
+}
+"""Requests with a streamed body or reply; every other one is a JSON call of the engine."""

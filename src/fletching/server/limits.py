@@ -1,0 +1,117 @@
+"""What the service admits at one time: requests by kind, and bytes of uploads in memory.
+
+Everything here lives on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Iterator
+
+from fletching.errors import ThrottledError
+
+__all__ = ["Gate", "MemoryBudget"]
+
+
+class Gate:
+    """Counts the requests of one kind and turns away those above the limit.
+
+    Refusing at once is right for requests: a client that waits holds a connection, and one that
+    retries after ``Retry-After`` does not.
+    """
+
+    def __init__(self, name: str, limit: int, retry_after_seconds: float) -> None:
+        self.name = name
+        self.limit = limit
+        self.open = 0
+        self.refused = 0
+        self._retry_after = retry_after_seconds
+
+    @contextlib.contextmanager
+    def enter(self) -> Iterator[None]:
+        """Holds a place while the request runs.
+
+        Raises:
+            ThrottledError: all places are taken; nothing of the request was read.
+        """
+        if self.open >= self.limit:
+            self.refused += 1
+            raise ThrottledError(
+                f"{self.limit} {self.name} are running, which is the limit",
+                retry_after_seconds=self._retry_after,
+                limit=self.limit,
+            )
+        self.open += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
+
+
+class MemoryBudget:
+    """Bytes of messages that uploads may hold, given out in the order of asking.
+
+    An upload asks before it receives a message, and gives back when that message is stored, so
+    whoever holds bytes can go on without asking for more: nobody waits for somebody who waits. A
+    message larger than the whole budget is let in when nothing else is held.
+    """
+
+    def __init__(self, limit: int, patience_seconds: float, retry_after_seconds: float) -> None:
+        self.limit = limit
+        self.held = 0
+        self.peak = 0
+        self._patience = patience_seconds
+        self._retry_after = retry_after_seconds
+        self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, count: int) -> None:
+        """Waits until ``count`` bytes fit.
+
+        Raises:
+            ThrottledError: they did not within the budget's patience.
+        """
+        if not self._queue and self._fits(count):
+            self._grant(count)
+            return
+        granted = asyncio.get_running_loop().create_future()
+        self._queue.append((count, granted))
+        try:
+            async with asyncio.timeout(self._patience):
+                await granted
+        except BaseException as exc:
+            if granted.done() and not granted.cancelled():
+                self.give(count)
+            else:
+                granted.cancel()
+                self._wake()
+            if isinstance(exc, TimeoutError):
+                raise ThrottledError(
+                    f"uploads hold {self.held} bytes of messages and {count} more do not fit",
+                    retry_after_seconds=self._retry_after,
+                    limit=self.limit,
+                ) from exc
+            raise
+
+    def give(self, count: int) -> None:
+        """Gives bytes back."""
+        self.held -= count
+        self._wake()
+
+    def _fits(self, count: int) -> bool:
+        return self.held == 0 or self.held + count <= self.limit
+
+    def _grant(self, count: int) -> None:
+        self.held += count
+        self.peak = max(self.peak, self.held)
+
+    def _wake(self) -> None:
+        while self._queue:
+            count, granted = self._queue[0]
+            if not granted.done():
+                if not self._fits(count):
+                    return
+                self._grant(count)
+                granted.set_result(None)
+            self._queue.popleft()

@@ -1,0 +1,205 @@
+"""Executing read plans: stored bytes to the socket at the client's pace.
+
+While the loop sends one group of buffers, a worker prepares the next: it opens objects, brings in
+pages that are not resident, computes what must be computed. The loop never waits for a disk, and a
+reply holds at most two groups.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from typing_extensions import Buffer
+
+from fletching.engine.reading.plan import Computed, Extent, Literal, Piece, ReadPlan, run_checked
+from fletching.protocol.layers import table_body_encoder
+from fletching.server.exchange import Exchange
+from fletching.server.workers import Workers
+from fletching.wire.content_coding import ContentCoding
+
+__all__ = ["BufferSource", "CodedSource", "PlanSource", "reply_with_plan", "send_source"]
+
+SLICE_BYTES = 4 * 1024 * 1024
+"""The most that is handed to the socket at once: an extent may be as long as a batch."""
+
+
+class BufferSource(Protocol):
+    """What a reply is made of, group by group. ``next_group`` and ``close`` block."""
+
+    def next_group(self) -> Sequence[Buffer]:
+        """Returns the next buffers, ready to be sent; none at the end."""
+
+    def close(self) -> None:
+        """Gives up what the source holds; idempotent."""
+
+
+class PlanSource:
+    """The buffers of a read plan, about ``group_bytes`` at a time. Used by one thread at a time."""
+
+    def __init__(self, plan: ReadPlan, group_bytes: int) -> None:
+        self.plan = plan
+        self._group_bytes = group_bytes
+        self._pieces: Iterator[Piece] = iter(plan.pieces)
+        self._extent: Extent | None = None
+        self._position = 0
+
+    def next_group(self) -> Sequence[Buffer]:
+        """Prepares buffers until the group is full; see ``BufferSource``.
+
+        Raises:
+            FletchingError: the store failed, or computed batches are not what was announced.
+        """
+        group: list[Buffer] = []
+        room = self._group_bytes
+        while room > 0:
+            if self._extent is not None:
+                view = self._next_slice(self._extent, room)
+                group.append(view)
+                room -= view.nbytes
+                continue
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            if isinstance(piece, Extent):
+                if piece.length:
+                    self._extent, self._position = piece, piece.start
+            elif isinstance(piece, Literal):
+                group.append(piece.data)
+                room -= piece.length
+            else:
+                room -= self._compute(piece, group)
+        return group
+
+    def _next_slice(self, extent: Extent, room: int) -> memoryview:
+        start = self._position
+        end = min(extent.end, start + min(room, SLICE_BYTES))
+        if not extent.object.resident(start, end):
+            extent.object.load(start, end)
+        self._position = end
+        if end == extent.end:
+            self._extent = None
+        return extent.object.view(start, end)
+
+    @staticmethod
+    def _compute(piece: Computed, group: list[Buffer]) -> int:
+        size = 0
+        for buffer in run_checked(piece):
+            length = memoryview(buffer).nbytes
+            if length:
+                group.append(buffer)
+                size += length
+        return size
+
+    def close(self) -> None:
+        """Closes the plan's generator, and with it the objects it has open."""
+        self._extent = None
+        close = getattr(self._pieces, "close", None)
+        if close is not None:
+            close()
+
+
+class CodedSource:
+    """Another source's bytes under a content coding."""
+
+    def __init__(self, source: BufferSource, coding: ContentCoding, level: int | None) -> None:
+        self._source = source
+        self._encoder = table_body_encoder(coding, level=level)
+        self._ended = False
+
+    def next_group(self) -> Sequence[Buffer]:
+        """Compresses groups until something comes out; see ``BufferSource``."""
+        coded: list[Buffer] = []
+        while not coded and not self._ended:
+            group = self._source.next_group()
+            for buffer in group:
+                coded += self._encoder.encode(buffer)
+            if not group:
+                self._ended = True
+                coded += self._encoder.finish()
+        return coded
+
+    def close(self) -> None:
+        """Closes the inner source."""
+        self._source.close()
+
+
+async def send_source(
+    exchange: Exchange, source: BufferSource, group: Sequence[Buffer], workers: Workers
+) -> None:
+    """Sends ``group``, which was prepared already, and the rest of the source, and ends the reply.
+
+    Raises:
+        ConnectionBrokenError: the client is gone; the source is closed.
+        FletchingError: preparing failed; the reply cannot be completed.
+    """
+    ahead: asyncio.Future[Sequence[Buffer]] | None = None
+    try:
+        while group:
+            ahead = workers.bulk(source.next_group)
+            await exchange.write_all(group)
+            # The reference to sent buffers goes before the next group is waited for.
+            group = ()
+            group = await ahead
+        await exchange.finish()
+    finally:
+        if ahead is not None and not ahead.done():
+            # A generator cannot be closed while another thread runs it.
+            await asyncio.wait({ahead})
+        if ahead is not None and not ahead.cancelled():
+            # Its failure, if any, was raised above or is of no interest to a client that is gone.
+            ahead.exception()
+        with contextlib.suppress(asyncio.CancelledError):
+            await workers.bulk(source.close)
+
+
+async def reply_with_plan(
+    exchange: Exchange,
+    make_plan: Callable[[], ReadPlan],
+    workers: Workers,
+    *,
+    group_bytes: int,
+    coding: ContentCoding = ContentCoding.IDENTITY,
+    level: int | None = None,
+    headers: dict[str, str] | None = None,
+) -> None:
+    """Makes a plan, and answers with what it says; with its length announced if it is known.
+
+    Args:
+        exchange: to answer.
+        make_plan: blocks; what it raises becomes the reply, since nothing has been sent by then.
+        workers: where blocking happens.
+        group_bytes: how much is prepared at a time.
+        coding: of the whole body; anything but identity makes the reply chunked.
+        level: of the coding.
+        headers: more reply headers.
+
+    Raises:
+        ConnectionBrokenError: the client is gone.
+        FletchingError: what ``make_plan`` raised, or (with the reply begun) what preparing raised.
+    """
+
+    def begin() -> tuple[int | None, BufferSource, Sequence[Buffer]]:
+        plan = make_plan()
+        source: BufferSource = PlanSource(plan, group_bytes)
+        length = plan.length
+        if coding is not ContentCoding.IDENTITY:
+            source, length = CodedSource(source, coding, level), None
+        try:
+            return length, source, source.next_group()
+        except BaseException:
+            source.close()
+            raise
+
+    length, source, group = await workers.bulk(begin)
+    fields = dict(headers or {})
+    if coding is not ContentCoding.IDENTITY:
+        fields["content-encoding"] = coding.value
+    try:
+        await exchange.start(length, headers=fields)
+    except BaseException:
+        await workers.bulk(source.close)
+        raise
+    await send_source(exchange, source, group, workers)
