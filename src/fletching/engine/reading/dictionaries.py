@@ -1,0 +1,114 @@
+"""Dictionary batch messages of a reply: each segment's own, before its first batch.
+
+A stream has one id per dictionary-encoded field, and segments may come from writers that numbered
+theirs differently. The reply's ids are those of the table's schema; where a segment's differ, its
+dictionary messages get new metadata around the same body.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from fletching.engine.reading.layout import ReplyLayout
+from fletching.engine.reading.plan import Extent, Literal
+from fletching.engine.reading.stored import DictionaryMessage, SegmentReader
+from fletching.errors import CorruptObjectError, WireError
+from fletching.ipc.encoding import frame_metadata
+from fletching.ipc.metadata import read_message_header
+from fletching.ipc.schema_header import schema_header
+
+__all__ = ["DictionaryPieces", "renumbered"]
+
+_DICTIONARY_BATCH: Final = 2
+_WRAPPER: Final = struct.Struct("<II 6H4x iIqhBxI 5H6x iIqBxxxI")
+_INNER: Final = _WRAPPER.size
+
+
+class DictionaryPieces:
+    """The dictionaries of one segment that a reply needs, told batch by batch; each is sent once."""
+
+    def __init__(self, reader: SegmentReader, layout: ReplyLayout) -> None:
+        self._reader = reader
+        self._ids = self._mapping(layout) if reader.row.dictionary_index else {}
+        self._told = 0
+
+    def _mapping(self, layout: ReplyLayout) -> Mapping[int, int]:
+        """Ids in the segment to ids in the reply."""
+        try:
+            fields = schema_header(self._reader.schema_message()).fields
+        except WireError as error:
+            raise CorruptObjectError(
+                f"a segment's schema message is damaged: {error.message}", key=self._reader.row.key
+            ) from error
+        stored: list[int] = []
+        for output, index in zip(layout.outputs, self._reader.columns.source, strict=True):
+            if index is not None and not output.converts:
+                stored += [
+                    field.dictionary_id
+                    for field in fields[index].walk()
+                    if field.dictionary_id is not None
+                ]
+        ids = layout.dictionary_ids_of(self._reader.columns)
+        return dict(zip(stored, ids, strict=True))
+
+    def _next(self, before: int) -> Iterator[tuple[DictionaryMessage, int]]:
+        entries = self._reader.dictionaries(before)
+        for entry in entries[self._told :]:
+            sent_id = self._ids.get(entry.id)
+            if sent_id is not None:
+                yield entry, sent_id
+        self._told = max(self._told, len(entries))
+
+    def length_before(self, offset: int) -> int:
+        """Bytes of the messages that `pieces_before` would give."""
+        return sum(piece.length for piece in self.pieces_before(offset))
+
+    def pieces_before(self, offset: int) -> Iterator[Literal | Extent]:
+        """The messages that stand before ``offset`` and were not told yet."""
+        stored = self._reader.object if self._ids else None
+        for entry, sent_id in self._next(offset):
+            assert stored is not None
+            if sent_id == entry.id:
+                yield Extent(stored, entry.offset, entry.end)
+                continue
+            metadata = self._reader.metadata(entry.offset, entry.metadata_length)
+            yield Literal(renumbered(metadata, sent_id))
+            yield Extent(stored, entry.offset + entry.metadata_length, entry.end)
+
+
+def renumbered(metadata: memoryview, dictionary_id: int) -> bytes:
+    """Framed metadata of a dictionary batch with another id and the same description of its values.
+
+    The id may be absent from the old flatbuffer (it is when it is 0), so it cannot be written over.
+    Instead a new message and dictionary batch table are put before the old flatbuffer, whose record
+    batch table they refer to: references inside a flatbuffer are relative and lead forward.
+
+    ======  ======================================================
+    offset  what
+    ======  ======================================================
+    0       root offset: 24
+    8       vtable of Message
+    24      Message: header, body length, version, type
+    48      vtable of DictionaryBatch
+    64      DictionaryBatch: data, id, is delta
+    88      the old flatbuffer
+    ======  ======================================================
+
+    Raises:
+        MalformedFrameError: the metadata is not that of a dictionary batch.
+    """
+    flatbuffer = metadata[8:]
+    header = read_message_header(flatbuffer)
+    is_delta = header.dictionary_batch().is_delta
+    data = header.table.table(1)
+    assert data is not None  # reading the dictionary batch has found it
+    wrapper = _WRAPPER.pack(
+        *(24, 0),
+        *(12, 24, 16, 18, 4, 8),  # Message: version, type, header, body length
+        *(16, 64 - 28, header.body_length, header.version, _DICTIONARY_BATCH, 0),
+        *(10, 24, 8, 4, 16),  # DictionaryBatch: id, data, is delta
+        *(16, _INNER + data.position - 68, dictionary_id, is_delta, 0),
+    )
+    return frame_metadata(wrapper + bytes(flatbuffer))

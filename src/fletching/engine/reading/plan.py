@@ -1,0 +1,115 @@
+"""Read plans: what a reply consists of, before any of its payload is touched.
+
+A plan is executed by the server (views to ``send``), by the embedded transport (views to pyarrow)
+and by tests (bytes); it knows nothing of any of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
+
+import pyarrow as pa
+from typing_extensions import Buffer
+
+from fletching.errors import CorruptObjectError
+from fletching.objects.store import StoredObject
+
+__all__ = ["Computed", "Extent", "Literal", "Piece", "ReadPlan"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Literal:
+    """Bytes made for this reply: schema messages, rewritten metadata, padding, constants, EOS."""
+
+    data: Buffer
+
+    @property
+    def length(self) -> int:
+        """Bytes that the reply gets from this piece."""
+        return memoryview(self.data).nbytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Extent:
+    """Bytes ``start`` to ``end`` of an object, as stored."""
+
+    object: StoredObject
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        """Bytes that the reply gets from this piece."""
+        return self.end - self.start
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Computed:
+    """Batches whose values or layout must be made; ``run`` blocks and belongs in a worker thread.
+
+    ``run`` may be called again and then computes again. ``length`` is the exact sum of its
+    buffers' lengths, or None when only running can tell.
+    """
+
+    run: Callable[[], Sequence[Buffer]]
+    length: int | None
+
+
+Piece: TypeAlias = Literal | Extent | Computed
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReadPlan:
+    """A whole Arrow IPC stream as a sequence of pieces: schema message, messages, end of stream.
+
+    Attributes:
+        schema: what the reader will see.
+        rows: how many rows the stream holds; None when a filter decides it.
+        length: bytes of the whole stream; None when a computed piece lacks its length.
+        pieces: the stream in order. May be iterated again; each iteration opens objects and reads
+            metadata as it goes, so it blocks: iterate in a worker thread. Nothing is held beyond
+            the piece in hand.
+        batches: the same rows as record batches, for readers in the same process; blocks likewise.
+            Values that need no computation are shared with the segments' mappings.
+    """
+
+    schema: pa.Schema
+    rows: int | None
+    length: int | None
+    pieces: Iterable[Piece]
+    batches: Callable[[], Iterator[pa.RecordBatch]]
+
+    def buffers(self) -> Iterator[Buffer]:
+        """Executes the plan here and now: views of stored bytes, and what was made.
+
+        Views borrow from the store's mappings and stay valid as long as they are referenced.
+        Blocks on I/O and computation.
+
+        Raises:
+            CorruptObjectError: a computed piece is not as long as was announced.
+        """
+        for piece in self.pieces:
+            if isinstance(piece, Literal):
+                yield piece.data
+            elif isinstance(piece, Extent):
+                yield piece.object.view(piece.start, piece.end)
+            else:
+                yield from run_checked(piece)
+
+
+def run_checked(piece: Computed) -> Sequence[Buffer]:
+    """Runs a computed piece and compares what came out with the announced length.
+
+    Raises:
+        CorruptObjectError: they differ; sending the bytes would break the reply's framing.
+    """
+    buffers = piece.run()
+    if piece.length is not None:
+        actual = sum(memoryview(buffer).nbytes for buffer in buffers)
+        if actual != piece.length:
+            raise CorruptObjectError(
+                f"computed batches have {actual} bytes where {piece.length} were announced"
+            )
+    return buffers

@@ -1,0 +1,331 @@
+"""From a row range of a snapshot to a read plan.
+
+Each record batch goes one of three ways:
+
+* ``AS_IS``: its message is sent as stored; neighbours in one segment become one extent.
+* ``PROJECT``: new metadata, and the wanted buffers as extents; partition columns and columns that
+  were added later are appended. Values are not touched.
+* ``COMPUTE``: the values must be decoded: a cut inside the batch, another buffer codec, another
+  type or unit, a filter.
+
+Lengths are added up before the first byte is sent, so that a reply has a total length, unless a
+computed batch's length shows only when it is made, or adding up would take longer than sending
+(`AHEAD_MESSAGES`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fletching import ipc
+from fletching.engine.reading.computing import BatchComputation
+from fletching.engine.reading.dictionaries import DictionaryPieces
+from fletching.engine.reading.layout import ReplyLayout
+from fletching.engine.reading.plan import Extent, Literal, Piece, ReadPlan
+from fletching.engine.reading.projecting import ColumnPieces
+from fletching.engine.reading.rendering import RowFilter
+from fletching.engine.reading.snapshot import Snapshot
+from fletching.engine.reading.stored import SegmentReader
+from fletching.objects.store import ObjectStore
+from fletching.types import RowRange
+
+__all__ = ["ReadOptions", "plan_rows"]
+
+AHEAD_MESSAGES = 512
+"""Up to this many projected or computed batches are measured before sending, whatever their size
+(about 0.1 milliseconds each)."""
+
+AHEAD_BYTES_PER_MESSAGE = 1 << 18
+"""Larger batches than this are measured ahead up to `AHEAD_LARGE_MESSAGES`: sending takes longer."""
+
+AHEAD_LARGE_MESSAGES = 8192
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How a reply's batches must be.
+
+    Attributes:
+        max_rows: most rows of a batch; None for as stored.
+        max_bytes: most bytes of a batch, uncompressed; None for any.
+        codec: the buffers' codec, ``"lz4"`` or ``"zstd"``; None for as stored.
+        row_filter: which rows; None for all.
+        skip_rows: rows of the result to leave out at its beginning.
+    """
+
+    max_rows: int | None = None
+    max_bytes: int | None = None
+    codec: str | None = None
+    row_filter: RowFilter | None = None
+    skip_rows: int = 0
+
+
+class Way(enum.IntEnum):
+    """How a batch gets into the reply; see the module docstring."""
+
+    NOT = 0
+    AS_IS = 1
+    PROJECT = 2
+    COMPUTE = 3
+
+
+def plan_rows(
+    snapshot: Snapshot,
+    store: ObjectStore,
+    layout: ReplyLayout,
+    wanted: RowRange,
+    options: ReadOptions,
+) -> ReadPlan:
+    """The plan of a reply that holds ``wanted`` rows of the snapshot.
+
+    Opens segments only as far as lengths need it (no segment, when everything goes as it is).
+
+    Raises:
+        InvalidArgumentError: a computed batch cannot be made as asked for; of those only that are
+            measured ahead, the rest fail when they are made.
+        CorruptObjectError: a segment is missing or damaged.
+    """
+    if options.row_filter is None and options.skip_rows:
+        start = min(wanted.start + options.skip_rows, wanted.end)
+        wanted = RowRange(start, wanted.end)
+        options = dataclasses.replace(options, skip_rows=0)
+    builder = _Builder(snapshot, store, layout, wanted, options)
+    return ReadPlan(
+        schema=layout.schema,
+        rows=None if options.row_filter else wanted.length,
+        length=builder.length(),
+        pieces=_Repeatable(builder),
+        batches=builder.batches,
+    )
+
+
+class _Repeatable:
+    """The builder's pieces, as often as they are asked for."""
+
+    def __init__(self, builder: _Builder) -> None:
+        self._builder = builder
+
+    def __iter__(self) -> Iterator[Piece]:
+        return self._builder.pieces()
+
+
+class _Builder:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        store: ObjectStore,
+        layout: ReplyLayout,
+        wanted: RowRange,
+        options: ReadOptions,
+    ) -> None:
+        self.snapshot = snapshot
+        self.store = store
+        self.layout = layout
+        self.wanted = wanted
+        self.options = options
+        starts = snapshot.row_start
+        self.first = int(np.searchsorted(starts, wanted.start, side="right")) - 1
+        self.last = int(np.searchsorted(starts, wanted.end, side="left"))
+        if wanted.length == 0:
+            self.first = self.last = 0
+        self.ways = self._choose_ways()
+
+    # --- which way -----------------------------------------------------------------------------
+
+    def _choose_ways(self) -> NDArray[np.int8]:
+        """The way of each batch from ``first`` to ``last``, found per segment and in bulk."""
+        snapshot, options = self.snapshot, self.options
+        window = slice(self.first, self.last)
+        ways = np.full(self.last - self.first, Way.COMPUTE, dtype=np.int8)
+        if not len(ways):
+            return ways
+        owner = snapshot.batch_segment[window]
+        if options.row_filter is None:
+            kinds: dict[tuple[int, str], Way] = {}
+            first_segment, last_segment = int(owner[0]), int(owner[-1])
+            rows = snapshot.segments[first_segment : last_segment + 1]
+            per_segment = np.empty(len(rows), dtype=np.int8)
+            for number, row in enumerate(rows):
+                key = row.schema_version, row.codecs
+                kind = kinds.get(key)
+                if kind is None:
+                    kind = kinds[key] = self._segment_way(*key)
+                per_segment[number] = kind
+            ways[:] = per_segment[owner - first_segment]
+            if options.max_rows is not None:
+                ways[snapshot.rows[window] > options.max_rows] = Way.COMPUTE
+            if options.max_bytes is not None:
+                ways[snapshot.message_length[window] > options.max_bytes] = Way.COMPUTE
+            # Where the range begins or ends inside a batch.
+            if int(snapshot.row_start[self.first]) < self.wanted.start:
+                ways[0] = Way.COMPUTE
+            if int(snapshot.row_start[self.last]) > self.wanted.end:
+                ways[-1] = Way.COMPUTE
+        # A batch without rows is sent only where it does not break an extent.
+        ways[(snapshot.rows[window] == 0) & (ways != Way.AS_IS)] = Way.NOT
+        return ways
+
+    def _segment_way(self, schema_version: int, codecs: str) -> Way:
+        stored = self.layout.stored(schema_version)
+        options = self.options
+        if stored.converts or (options.codec is not None and codecs != options.codec):
+            return Way.COMPUTE
+        if options.max_bytes is not None and codecs:
+            return Way.COMPUTE  # the limit is on uncompressed bytes, which only decoding tells
+        if stored.whole:
+            return Way.AS_IS
+        return Way.PROJECT if stored.appendable else Way.COMPUTE
+
+    # --- runs ----------------------------------------------------------------------------------
+
+    def _runs(self) -> Iterator[tuple[Way, int, int]]:
+        """(way, first batch, end batch): neighbours of one segment that go the same way.
+
+        Batches of an ``AS_IS`` run lie in the segment without a gap.
+        """
+        snapshot = self.snapshot
+        window = slice(self.first, self.last)
+        ways = self.ways
+        if not len(ways):
+            return
+        owner = snapshot.batch_segment[window]
+        offset = snapshot.offset[window]
+        ends = offset + snapshot.message_length[window]
+        breaks = (
+            (ways[1:] != ways[:-1])
+            | (owner[1:] != owner[:-1])
+            | ((ways[1:] == Way.AS_IS) & (offset[1:] != ends[:-1]))
+        )
+        starts = [0, *(np.flatnonzero(breaks) + 1).tolist(), len(ways)]
+        for start, end in itertools.pairwise(starts):
+            way = Way(int(ways[start]))
+            if way is not Way.NOT:
+                yield way, self.first + start, self.first + end
+
+    def _reader(self, batch: int, current: SegmentReader | None) -> SegmentReader:
+        row = self.snapshot.segment_of(batch)
+        if current is not None and current.row is row:
+            return current
+        return SegmentReader(self.store, row, self.layout.stored(row.schema_version))
+
+    def _rows_of(self, batch: int) -> tuple[int, int]:
+        """Which rows of a batch are wanted."""
+        start = int(self.snapshot.row_start[batch])
+        end = int(self.snapshot.row_start[batch + 1])
+        return max(self.wanted.start - start, 0), min(self.wanted.end, end) - start
+
+    def _computation(self, reader: SegmentReader, batch: int) -> BatchComputation:
+        snapshot, options = self.snapshot, self.options
+        offset = int(snapshot.offset[batch])
+        start, end = self._rows_of(batch)
+        return BatchComputation(
+            reader=reader,
+            layout=self.layout,
+            partition=snapshot.partition_of(batch),
+            offset=offset,
+            end=offset + int(snapshot.message_length[batch]),
+            start_row=start,
+            end_row=end,
+            max_rows=options.max_rows,
+            max_bytes=options.max_bytes,
+            codec=options.codec,
+            row_filter=options.row_filter,
+        )
+
+    def _projection(self, reader: SegmentReader, batch: int) -> ColumnPieces:
+        return ColumnPieces(reader, self.layout, self.snapshot.partition_of(batch))
+
+    # --- lengths -------------------------------------------------------------------------------
+
+    def length(self) -> int | None:
+        """Bytes of the whole stream, or None."""
+        measured = int(np.count_nonzero(self.ways >= Way.PROJECT))
+        if not self._worth_measuring(measured):
+            return None
+        snapshot = self.snapshot
+        total = len(self.layout.schema_message) + len(ipc.END_OF_STREAM)
+        as_is = self.ways == Way.AS_IS
+        total += int(snapshot.message_length[self.first : self.last][as_is].sum())
+        if not measured and not self.layout.has_dictionaries:
+            return total
+        reader: SegmentReader | None = None
+        dictionaries: DictionaryPieces | None = None
+        for way, first, end in self._runs():
+            previous, reader = reader, self._reader(first, reader)
+            if self.layout.has_dictionaries:
+                if reader is not previous or dictionaries is None:
+                    dictionaries = DictionaryPieces(reader, self.layout)
+                total += dictionaries.length_before(int(snapshot.offset[end - 1]))
+            if way is Way.PROJECT:
+                projection = self._projection(reader, first)
+                for batch in range(first, end):
+                    total += projection.length(
+                        int(snapshot.offset[batch]), int(snapshot.metadata_length[batch])
+                    )
+            elif way is Way.COMPUTE:
+                for batch in range(first, end):
+                    length = self._computation(reader, batch).length()
+                    if length is None:
+                        return None
+                    total += length
+        return total
+
+    def _worth_measuring(self, measured: int) -> bool:
+        if measured <= AHEAD_MESSAGES:
+            return True
+        if self.options.row_filter is not None or self.options.codec is not None:
+            return False
+        sizes = self.snapshot.byte_start
+        mean = int(sizes[self.last] - sizes[self.first]) // (self.last - self.first)
+        return measured <= AHEAD_LARGE_MESSAGES and mean >= AHEAD_BYTES_PER_MESSAGE
+
+    # --- the stream ----------------------------------------------------------------------------
+
+    def pieces(self) -> Iterator[Piece]:
+        """The stream, made as it is asked for."""
+        snapshot = self.snapshot
+        yield Literal(self.layout.schema_message)
+        reader: SegmentReader | None = None
+        dictionaries: DictionaryPieces | None = None
+        skip = self.options.skip_rows
+        for way, first, end in self._runs():
+            previous, reader = reader, self._reader(first, reader)
+            if self.layout.has_dictionaries:
+                if reader is not previous or dictionaries is None:
+                    dictionaries = DictionaryPieces(reader, self.layout)
+                yield from dictionaries.pieces_before(int(snapshot.offset[end - 1]))
+            if way is Way.AS_IS:
+                stop = int(snapshot.offset[end - 1]) + int(snapshot.message_length[end - 1])
+                yield Extent(reader.object, int(snapshot.offset[first]), stop)
+            elif way is Way.PROJECT:
+                projection = self._projection(reader, first)
+                for batch in range(first, end):
+                    yield from projection.pieces(
+                        int(snapshot.offset[batch]), int(snapshot.metadata_length[batch])
+                    )
+            else:
+                for batch in range(first, end):
+                    computation = self._computation(reader, batch)
+                    if skip:
+                        skip -= computation.skip(skip)
+                    yield from computation.pieces()
+        yield Literal(ipc.END_OF_STREAM)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The same rows as record batches; stored values are shared with the segments' mappings."""
+        reader: SegmentReader | None = None
+        skip = self.options.skip_rows
+        for _, first, end in self._runs():
+            reader = self._reader(first, reader)
+            for batch in range(first, end):
+                computation = self._computation(reader, batch)
+                if skip:
+                    skip -= computation.skip(skip)
+                yield from computation.batches()

@@ -1,0 +1,105 @@
+"""Rows of a stored batch as the reply's columns: filter, select, convert, fill in."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import acero
+
+from fletching.engine.reading.conversion import convert
+from fletching.engine.reading.layout import ReplyLayout
+from fletching.errors import CorruptObjectError, InvalidArgumentError
+
+__all__ = ["RowFilter", "constant_column", "constant_scalar", "render"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RowFilter:
+    """A predicate over columns of the table.
+
+    Attributes:
+        expression: a pyarrow expression over the table's column names.
+        layout: the columns that it mentions, as stored.
+    """
+
+    expression: Any
+    layout: ReplyLayout
+
+    def chosen(
+        self, batch: pa.RecordBatch, schema_version: int, partition: tuple[str, ...]
+    ) -> pa.RecordBatch:
+        """The stored batch's rows for which the predicate is true; copies them unless all are.
+
+        Raises:
+            InvalidArgumentError: the predicate cannot be applied to the columns' types.
+        """
+        seen = render(batch, self.layout, schema_version, partition)
+        source = acero.Declaration(
+            "table_source", acero.TableSourceNodeOptions(pa.Table.from_batches([seen]))
+        )
+        mask = acero.ProjectNodeOptions([self.expression], ["chosen"])
+        try:
+            plan = acero.Declaration("project", mask, inputs=[source])
+            chosen = plan.to_table(use_threads=False).column(0)
+            if chosen.null_count == 0 and pa.compute.all(chosen).as_py():
+                return batch
+            return batch.filter(chosen.combine_chunks())
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            raise InvalidArgumentError(
+                f"the filter cannot be applied to the table's columns: {error}"
+            ) from error
+
+
+def render(
+    batch: pa.RecordBatch, layout: ReplyLayout, schema_version: int, partition: tuple[str, ...]
+) -> pa.RecordBatch:
+    """The rows of a stored batch as ``layout`` wants them; shares every value that is not converted.
+
+    Args:
+        batch: as decoded from a segment of ``schema_version``.
+        layout: the reply's columns.
+        schema_version: which of the table's schemas the segment has.
+        partition: the values of its partition columns.
+
+    Raises:
+        InvalidArgumentError: a value does not fit the type asked for.
+    """
+    count = len(layout.table.data)
+    columns: list[Any] = []
+    for output, index in zip(layout.outputs, layout.stored(schema_version).source, strict=True):
+        data_type = output.field.type
+        if index is None:
+            value = partition[output.place - count] if output.place >= count else None
+            columns.append(constant_column(data_type, value, batch.num_rows))
+        else:
+            columns.append(convert(batch.column(index), data_type, output.field.name))
+    return pa.RecordBatch.from_arrays(columns, schema=layout.schema)
+
+
+@functools.lru_cache(maxsize=8)
+def constant_column(data_type: Any, value: str | None, rows: int) -> Any:
+    """A column of one value, or of nulls; the newest few are kept, as batches repeat their length.
+
+    Raises:
+        CorruptObjectError: a partition value is not of its column's type.
+    """
+    if value is None:
+        return pa.nulls(rows, data_type)
+    return pa.repeat(constant_scalar(data_type, value), rows)
+
+
+def constant_scalar(data_type: Any, value: str | None) -> Any:
+    """A partition value, which is text in the catalog, in its column's type; None is null.
+
+    Raises:
+        CorruptObjectError: it is not of that type.
+    """
+    if value is None:
+        return pa.scalar(None, data_type)
+    try:
+        return pa.scalar(value).cast(data_type)
+    except pa.ArrowInvalid as error:
+        raise CorruptObjectError(f"partition value {value!r} is no {data_type}") from error

@@ -1,0 +1,198 @@
+"""Splits: the row ranges into which a read session divides its snapshot (PROTOCOL 2.1).
+
+Every process finds the same splits from the same snapshot and request. Splits follow each other in
+row order, do not overlap, and together are the whole. What the modes promise:
+
+* Size: whole batches, up to ``split_number`` bytes of messages; a batch above that is a split of
+  its own. A snapshot of very many segments is divided by position instead (`GRID_SEGMENTS`):
+  split ``i`` holds the batches that start in its ``split_number`` bytes of the segments laid end
+  to end, so that counting the splits needs no segment. There a split may exceed its bytes by a part
+  of a batch, or be empty.
+* RowOffset: ``split_number`` rows each, the last one fewer.
+* Parallelism: ``split_number`` splits of about equal rows, moved to a batch boundary when one is near.
+
+With ``cross_partition`` False no split has rows of two partitions: each partition is divided
+by itself, and Parallelism gives every partition at least one split.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fletching.engine.reading.snapshot import Snapshot
+from fletching.errors import InvalidArgumentError
+from fletching.protocol.requests import SplitOptions
+from fletching.protocol.vocabulary import SplitMode
+from fletching.types import RowRange
+
+__all__ = ["GRID_SEGMENTS", "Scope", "Splits", "check_options", "count_splits"]
+
+GRID_SEGMENTS = 4096
+"""Tables of more segments than this are divided by position: loading them all would make opening a
+session as slow as reading (about 4 microseconds a segment)."""
+
+MIN_GRID_BYTES = 1 << 20
+"""Least bytes of a split by position, so that a tiny ``split_number`` does not mean millions."""
+
+MAX_PARALLELISM = 65536
+"""Most splits that Parallelism may ask for."""
+
+# A split of Parallelism may grow or shrink by this part of itself to end between two batches.
+_SNAP_DIVISOR = 4
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scope:
+    """A run of rows that splits do not leave: the whole snapshot or one partition."""
+
+    rows: int
+    bytes: int
+
+
+def check_options(options: SplitOptions) -> None:
+    """Refuses modes and numbers that mean nothing.
+
+    Raises:
+        InvalidArgumentError: which, with the limit.
+    """
+    if options.split_mode is SplitMode.BUCKET:
+        raise InvalidArgumentError(
+            "split mode Bucket needs a clustered table; use Size, RowOffset or Parallelism"
+        )
+    if options.split_number < 1:
+        raise InvalidArgumentError(
+            f"SplitNumber {options.split_number} is below 1", actual=options.split_number, limit=1
+        )
+    if options.split_mode is SplitMode.PARALLELISM and options.split_number > MAX_PARALLELISM:
+        raise InvalidArgumentError(
+            f"SplitNumber {options.split_number} asks for more than {MAX_PARALLELISM} splits",
+            actual=options.split_number,
+            limit=MAX_PARALLELISM,
+        )
+
+
+def count_splits(options: SplitOptions, scopes: Sequence[Scope]) -> list[int]:
+    """How many splits each scope has, where totals decide it: all modes but Size of whole batches."""
+    number = options.split_number
+    if options.split_mode is SplitMode.ROW_OFFSET:
+        return [-(-scope.rows // number) for scope in scopes]
+    if options.split_mode is SplitMode.PARALLELISM:
+        if len(scopes) == 1:
+            return [number]
+        total = sum(scope.rows for scope in scopes)
+        return [max(1, round(number * scope.rows / max(total, 1))) for scope in scopes]
+    size = max(number, MIN_GRID_BYTES)
+    return [-(-scope.bytes // size) if scope.rows else 0 for scope in scopes]
+
+
+class Splits:
+    """The splits of one session. Immutable; thread-safe; cheap but for Size of whole batches (one pass)."""
+
+    def __init__(self, options: SplitOptions, snapshot: Snapshot, *, grid: bool) -> None:
+        """Divides ``snapshot``; ``grid`` chooses Size by position and must not change for a session."""
+        self._mode = options.split_mode
+        self._number = options.split_number
+        self._snapshot = snapshot
+        batches = snapshot.batch_count
+        whole = options.cross_partition or len(snapshot.partitions) <= 1
+        if whole:
+            self._first_batch = np.array([0, batches], dtype=np.int64)
+        else:
+            self._first_batch = snapshot.partition_batches
+        self._first_row = snapshot.row_start[self._first_batch]
+        self._packed: NDArray[np.int64] | None = None
+        if self._mode is SplitMode.SIZE and not grid:
+            self._packed = _pack(snapshot, self._first_batch, self._number)
+            self.count = len(self._packed) - 1
+            return
+        if self._mode is SplitMode.SIZE:
+            self._number = max(self._number, MIN_GRID_BYTES)
+            self._position, ends = _positions(snapshot, self._first_batch, whole=whole)
+        else:
+            ends = [0] * (len(self._first_batch) - 1)
+        rows = np.diff(self._first_row).tolist()
+        scopes = [Scope(count, size) for count, size in zip(rows, ends, strict=True)]
+        counts = count_splits(options, scopes)
+        self._first_split = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self.count = int(self._first_split[-1])
+
+    def rows(self, index: int) -> RowRange:
+        """The rows of split ``index``.
+
+        Raises:
+            InvalidArgumentError: there is no such split.
+        """
+        if not 0 <= index < self.count:
+            raise InvalidArgumentError(
+                f"there is no split {index}: the session has {self.count}, counted from 0",
+                actual=index,
+                limit=self.count,
+            )
+        if self._packed is not None:
+            starts = self._snapshot.row_start
+            return RowRange(int(starts[self._packed[index]]), int(starts[self._packed[index + 1]]))
+        scope = int(np.searchsorted(self._first_split, index, side="right")) - 1
+        place = index - int(self._first_split[scope])
+        parts = int(self._first_split[scope + 1] - self._first_split[scope])
+        return RowRange(self._cut(scope, place, parts), self._cut(scope, place + 1, parts))
+
+    def _cut(self, scope: int, place: int, parts: int) -> int:
+        """The first row of the scope's split ``place``."""
+        start, end = int(self._first_row[scope]), int(self._first_row[scope + 1])
+        if place == 0:
+            return start
+        if place == parts:
+            return end
+        if self._mode is SplitMode.ROW_OFFSET:
+            return min(start + place * self._number, end)
+        if self._mode is SplitMode.PARALLELISM:
+            return self._near_boundary(
+                start + (end - start) * place // parts, (end - start) // parts
+            )
+        first, last = int(self._first_batch[scope]), int(self._first_batch[scope + 1])
+        position = self._position[first:last]
+        batch = first + int(np.searchsorted(position, place * self._number, side="left"))
+        return int(self._snapshot.row_start[batch])
+
+    def _near_boundary(self, row: int, split_rows: int) -> int:
+        starts = self._snapshot.row_start
+        after = int(np.searchsorted(starts, row, side="left"))
+        near = min((int(starts[after - 1]), int(starts[after])), key=lambda b: abs(b - row))
+        return near if abs(near - row) <= split_rows // _SNAP_DIVISOR else row
+
+
+def _pack(
+    snapshot: Snapshot, first_batch: NDArray[np.int64], split_bytes: int
+) -> NDArray[np.int64]:
+    """First batch of each split and, last, the number of batches: whole batches up to the bytes."""
+    bounds: list[int] = []
+    bytes_before = snapshot.byte_start
+    for first, last in zip(first_batch[:-1].tolist(), first_batch[1:].tolist(), strict=True):
+        if snapshot.row_start[first] == snapshot.row_start[last]:
+            continue  # nothing to read here; batches without rows make no split
+        batch = first
+        while batch < last:
+            bounds.append(batch)
+            room = int(bytes_before[batch]) + split_bytes
+            full = int(np.searchsorted(bytes_before, room, side="right")) - 1
+            batch = min(max(full, batch + 1), last)
+    return np.array([*bounds, snapshot.batch_count], dtype=np.int64)
+
+
+def _positions(
+    snapshot: Snapshot, first_batch: NDArray[np.int64], *, whole: bool
+) -> tuple[NDArray[np.int64], list[int]]:
+    """Where each batch starts in its scope's segments laid end to end, and each scope's total bytes."""
+    sizes = np.array([segment.length for segment in snapshot.segments], dtype=np.int64)
+    before = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    position = before[snapshot.batch_segment] + snapshot.offset
+    if whole:
+        return position, [int(before[-1])]
+    places = np.arange(len(snapshot.partitions) + 1, dtype=np.int64)
+    bounds = before[np.searchsorted(snapshot.segment_partition, places, side="left")]
+    scope = np.repeat(np.arange(len(first_batch) - 1), np.diff(first_batch))
+    return position - bounds[scope], np.diff(bounds).tolist()

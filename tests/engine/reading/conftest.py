@@ -1,0 +1,279 @@
+"""A catalog and an object store in memory, and a way to put segments into them."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from sqlalchemy import insert
+
+from fletching import ipc
+from fletching.catalog import tables as catalog_tables
+from fletching.catalog.database import Database
+from fletching.catalog.partitions import add_partition, change_totals
+from fletching.catalog.schema import segments as segments_table
+from fletching.catalog.segments import encode_partition, position_in
+from fletching.engine.reading.sessions import Reading
+from fletching.errors import ObjectNotFoundError
+from fletching.protocol.requests import CreateReadSession, ReadTable
+from fletching.types import TableName
+
+TABLE = TableName("demo", "events")
+
+
+class MemoryObject:
+    def __init__(self, key: str, data: bytes, log: list[tuple[str, int, int]]) -> None:
+        self.key = key
+        self.length = len(data)
+        self._view = memoryview(data)
+        self._log = log
+
+    def view(self, start: int, end: int) -> memoryview:
+        assert 0 <= start <= end <= self.length
+        self._log.append((self.key, start, end))
+        return self._view[start:end]
+
+    read = view
+
+    def resident(self, start: int, end: int) -> bool:
+        return True
+
+    def load(self, start: int, end: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class MemoryStore:
+    """Objects in a dict; remembers which ranges were asked for."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, bytes] = {}
+        self.views: list[tuple[str, int, int]] = []
+        self.opened: list[str] = []
+
+    def open(self, key: str) -> MemoryObject:
+        self.opened.append(key)
+        if key not in self.data:
+            raise ObjectNotFoundError("no such object", key=key)
+        return MemoryObject(key, self.data[key], self.views)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Shelf:
+    """One table, filled segment by segment, with the reading room over it."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.store = MemoryStore()
+        self.clock = Clock()
+        self.reading = self.process()
+        self._numbers = itertools.count()
+        self.schema: pa.Schema
+        self.table_id = "t1"
+
+    def process(self) -> Reading:
+        """Another process over the same data: nothing is cached in it."""
+        return Reading(self.database, self.store, clock=self.clock)  # type: ignore[arg-type]  # a reader needs open() alone
+
+    def create(
+        self,
+        schema: pa.Schema,
+        partition_columns: Sequence[tuple[str, str]] = (),
+        *,
+        schema_message: bytes | None = None,
+    ) -> None:
+        self.schema = schema
+        count = len(schema) + len(partition_columns)
+        with self.database.write() as connection:
+            catalog_tables.ensure_project(connection, "demo", self.clock())
+            catalog_tables.insert_table(
+                connection,
+                table_id=self.table_id,
+                name=TABLE,
+                partition_columns=partition_columns,
+                arrow_schema=schema_message or ipc.encode_schema(schema),
+                column_ids=[(number + 1,) for number in range(count)],
+                next_column_id=count + 1,
+                owner="",
+                comment="",
+                properties={},
+                primary_key=(),
+                lifecycle_days=None,
+                now=self.clock(),
+            )
+
+    def add_columns(self, *fields: pa.Field) -> None:
+        self.schema = pa.schema([*self.schema, *fields])
+        with self.database.write() as connection:
+            table = catalog_tables.lock_table(connection, self.table_id)
+            count = len(self.schema) + len(table.partition_columns)
+            catalog_tables.add_schema_version(
+                connection,
+                table,
+                arrow_schema=ipc.encode_schema(self.schema),
+                column_ids=[(number + 1,) for number in range(count)],
+                next_column_id=count + 1,
+                now=self.clock(),
+            )
+
+    def add(
+        self,
+        batches: Iterable[pa.RecordBatch] | pa.RecordBatch,
+        partition: Sequence[str] = (),
+        *,
+        codec: str = "",
+        stream: bytes | None = None,
+    ) -> str:
+        """Commits one segment; returns its object key. ``stream`` is stored message by message."""
+        if isinstance(batches, pa.RecordBatch):
+            batches = [batches]
+        sink = io.BytesIO()
+        rows: list[int] = []
+        if stream is not None:
+            messages = list(ipc.messages(stream))
+            writer = ipc.FileWriter(sink, messages[0])
+            for message in messages[1:]:
+                writer.write_message(message)
+                if message.type is ipc.MessageType.RECORD_BATCH:
+                    rows.append(message.record_batch().length)
+        else:
+            batches = list(batches)
+            schema = batches[0].schema if batches else self.schema
+            writer = ipc.FileWriter(sink, schema, compression=codec or None)
+            for batch in batches:
+                writer.write(batch)
+                rows.append(batch.num_rows)
+        writer.close()
+        data = sink.getvalue()
+        ids = [
+            message.dictionary_batch().id
+            for message in ipc.messages(data)
+            if message.type is ipc.MessageType.DICTIONARY_BATCH
+        ]
+        key = f"tables/t1/{next(self._numbers)}"
+        self.store.data[key] = data
+        with self.database.write() as connection:
+            table = catalog_tables.lock_table(connection, self.table_id)
+            version = table.version + 1
+            text = encode_partition(partition)
+            connection.execute(
+                insert(segments_table).values(
+                    key=key,
+                    table_id=self.table_id,
+                    partition=text,
+                    position=position_in(version, 0),
+                    schema_version=table.schema_version,
+                    rows=sum(rows),
+                    bytes=len(data),
+                    crc32c=0,
+                    batch_index=_index(writer.batches, rows),
+                    dictionary_index=_index(writer.dictionaries, ids),
+                    codecs=codec,
+                    added_version=version,
+                )
+            )
+            if partition:
+                add_partition(connection, self.table_id, text, self.clock())
+                change_totals(
+                    connection,
+                    self.table_id,
+                    text,
+                    rows=sum(rows),
+                    length=len(data),
+                    now=self.clock(),
+                )
+            catalog_tables.publish_version(
+                connection,
+                self.table_id,
+                version=version,
+                rows=sum(rows),
+                length=len(data),
+                segments=1,
+                now=self.clock(),
+            )
+        return key
+
+    def session(self, **request: Any) -> Any:
+        request.setdefault("verbatim_types", True)
+        return self.reading.create_session(CreateReadSession(table=TABLE, **request))
+
+    def plan(self, session: Any, **request: Any) -> Any:
+        return self.reading.read(ReadTable(table=TABLE, session_id=session.session_id, **request))
+
+    def read(self, session: Any = None, **request: Any) -> pa.Table:
+        """The rows of a TableRead, after proving that plan, bytes and batches agree."""
+        return checked_table(self.plan(session or self.session(), **request))
+
+
+def _index(blocks: Sequence[Any], last: Sequence[int]) -> bytes:
+    return b"".join(
+        struct.pack("<4q", *block, value) for block, value in zip(blocks, last, strict=True)
+    )
+
+
+def stream_bytes(plan: Any) -> bytes:
+    return b"".join(bytes(buffer) for buffer in plan.buffers())
+
+
+def checked_table(plan: Any) -> pa.Table:
+    """Executes a plan both ways; the announced length, schema and rows must be true."""
+    data = stream_bytes(plan)
+    if plan.length is not None:
+        assert len(data) == plan.length
+    walked = ipc.messages(data)
+    for _ in walked:
+        pass
+    assert walked.position == len(data)
+    with pa.ipc.open_stream(data) as reader:
+        assert reader.schema.equals(plan.schema, check_metadata=True)
+        table = reader.read_all()
+    table.validate(full=True)
+    if plan.rows is not None:
+        assert table.num_rows == plan.rows
+    batches = list(plan.batches())
+    assert same_rows(pa.Table.from_batches(batches, plan.schema), table)
+    return table
+
+
+def same_rows(one: pa.Table, other: pa.Table) -> bool:
+    """Equality by values; dictionaries may differ where what they encode does not."""
+    if one.schema != other.schema or one.num_rows != other.num_rows:
+        return False
+    return one.equals(other) or one.to_pylist() == other.to_pylist()
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    database = Database.open(tmp_path / "catalog.sqlite")
+    yield Shelf(database)
+    database.close()
+
+
+@pytest.fixture
+def make_shelf(tmp_path: Path) -> Iterator[Any]:
+    """Fresh shelves, for properties that need one per example."""
+    opened: list[Database] = []
+
+    def make() -> Shelf:
+        database = Database.open(tmp_path / f"catalog-{len(opened)}.sqlite")
+        opened.append(database)
+        return Shelf(database)
+
+    yield make
+    for database in opened:
+        database.close()
