@@ -65,10 +65,7 @@ def ls(
         partitions = client.table(table).partitions()
         if as_json:
             print_json(
-                [
-                    {"partition": str(p.partition), "rows": p.rows, "bytes": p.bytes}
-                    for p in partitions
-                ]
+                [{"partition": str(p), "rows": p.rows, "bytes": p.bytes} for p in partitions]
             )
         elif not partitions:
             console().print(f"{table} has no partitions", markup=False)
@@ -76,5 +73,5 @@ def ls(
             print_table(
                 None,
                 [("partition", "left"), ("rows", "right"), ("bytes", "right")],
-                [(str(p.partition), human_count(p.rows), human_bytes(p.bytes)) for p in partitions],
+                [(str(p), human_count(p.rows), human_bytes(p.bytes)) for p in partitions],
             )
