@@ -7,9 +7,9 @@ import time
 from typing import Any
 
 import pytest
+from tests.server.conftest import Run, read_all, read_reply
 
 from fletching.server.body import RequestBody
-from tests.server.conftest import Run, read_all, read_reply
 
 KIB = 1024
 

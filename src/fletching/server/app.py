@@ -95,7 +95,7 @@ async def _fail(exchange: Exchange, error: FletchingError) -> None:
         await exchange.reply_error(error)
     except ConnectionBrokenError:
         exchange.outcome = "disconnected"
-    if exchange.status is not None and exchange.status >= 500:  # noqa: PLR2004  our fault, not the client's
+    if exchange.status is not None and exchange.status >= 500:
         logger.error("%s: %s", exchange.request_id, error, exc_info=error)
 
 

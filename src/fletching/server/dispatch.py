@@ -31,7 +31,7 @@ __all__ = ["HANDLERS", "Handler", "handle_storage", "reply_coding"]
 Handler = Callable[[Exchange, Service, Any, ApiVersion], Awaitable[None]]
 """Answers one decoded request."""
 
-_Read = TypeVar("_Read", ReadTable, ReadInstance)
+_Read = TypeVar("_Read", bound=ReadTable | ReadInstance)
 
 _BUFFER_CODECS = {ContentCoding.ZSTD: "zstd", ContentCoding.LZ4_FRAME: "lz4"}
 

@@ -149,7 +149,7 @@ class Server:
         def run() -> None:
             try:
                 self.run()
-            except BaseException as exc:  # noqa: BLE001  raised by `start` or logged
+            except BaseException as exc:
                 self._failure = exc
                 logger.exception("the server stopped")
             finally:

@@ -170,7 +170,8 @@ class ServerSettings:
         """Refuses values that cannot work, naming the setting."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, int | float) and value < 0:
+            # Written so that it also refuses what compares with nothing (nan).
+            if isinstance(value, int | float) and not value >= 0:
                 raise UsageError(f"setting {field.name} is {value}: it cannot be negative")
         for name in ("max_bodies", "max_reads", "max_calls", "call_threads", "bulk_threads"):
             if getattr(self, name) < 1:

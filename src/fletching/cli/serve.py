@@ -1,0 +1,125 @@
+"""``fletching serve``: runs the service over a data folder until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fletching.cli.output import console, diagnostics, print_json
+
+if TYPE_CHECKING:
+    from fletching.server.serve import Server
+
+__all__ = ["serve"]
+
+
+def serve(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="The data folder; created if it does not exist."),
+    ],
+    host: Annotated[
+        str | None, typer.Option(envvar="FLETCHING_HOST", help="Address to listen on. [127.0.0.1]")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(envvar="FLETCHING_PORT", help="Port to listen on; 0 takes a free one. [8787]"),
+    ] = None,
+    access_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="FLETCHING_ACCESS_KEY",
+            metavar="ID:SECRET",
+            help="A key that may sign requests; may be repeated. Without any the folder's own is used, generated at the first start.",
+        ),
+    ] = None,
+    project: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FLETCHING_PROJECT", help="The project that exists from the start. [demo]"
+        ),
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Certificate chain; with it TLS is spoken.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(metavar="PEM", help="Private key, if the certificate's file lacks it."),
+    ] = None,
+    access_log: Annotated[
+        bool | None,
+        typer.Option("--access-log/--no-access-log", help="One line per request on stderr. [on]"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print where it serves as JSON, for machines.")
+    ] = False,
+) -> None:
+    """Serve a data folder over HTTP until SIGTERM or Ctrl-C, then drain.
+
+    Every other setting is an environment variable FLETCHING_<NAME>; docs/operations.md lists them.
+    """
+    from fletching.server.keys import parse_key
+    from fletching.server.serve import Server
+    from fletching.server.settings import ServerSettings
+
+    settings = ServerSettings.from_environment(
+        os.environ,
+        host=host,
+        port=port,
+        project=project,
+        tls_certificate=str(tls_certificate) if tls_certificate else None,
+        tls_key=str(tls_key) if tls_key else None,
+        access_log=access_log,
+    )
+    _log_to_stderr()
+    server = Server(folder, dict(map(parse_key, access_key)) if access_key else None, settings)
+    if as_json:
+        access_id, secret = server.access_key
+        document = {"url": server.url, "project": settings.project, "access_id": access_id}
+        if server.new_key:
+            document["access_key"] = secret
+        print_json(document)
+        sys.stdout.flush()
+    else:
+        _introduce(server, folder)
+    server.run()
+    if not as_json:
+        diagnostics().print("stopped: every request in flight was finished", markup=False)
+
+
+def _introduce(server: Server, folder: Path) -> None:
+    """Says where the service is and how to reach it; a new key's secret is shown this once."""
+    access_id, secret = server.access_key
+    # A secret that was shown before, or that came on the command line, is not shown again.
+    shown = secret if server.new_key else "SECRET"
+    project = server.settings.project
+    lines = [f"serving {folder} on {server.url}, project {project}"]
+    if server.new_key:
+        lines += [
+            "",
+            f"access key (new, shown this once, kept in {folder}/access-key):",
+            f"  {access_id}:{secret}",
+        ]
+    lines += [
+        "",
+        "connect with",
+        f'  fletching.connect("{server.url}", project="{project}", access_id="{access_id}", access_key="{shown}")',
+        f'  odps.ODPS("{access_id}", "{shown}", project="{project}", endpoint="{server.url}/api")',
+        f"health: {server.url}/healthz    stop: Ctrl-C",
+    ]
+    out = console()
+    for line in lines:
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger("fletching")
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
