@@ -8,6 +8,17 @@ from __future__ import annotations
 
 from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.decoder import DecoderState, MessageDecoder
+from fletching.ipc.embedding import (
+    Batches,
+    read_prefixed,
+    read_prefixed_at,
+    read_single,
+    read_single_at,
+    read_stream,
+    read_stream_at,
+    write_prefixed,
+    write_stream,
+)
 from fletching.ipc.encoding import BatchEncoder, encode_batch, encode_schema
 from fletching.ipc.file import ArrowFile, open_file
 from fletching.ipc.file_writer import Block, FileWriter
@@ -28,6 +39,7 @@ from fletching.ipc.projection import (
     plan_projection,
     project,
 )
+from fletching.ipc.recovery import Recovery, recover
 from fletching.ipc.schema_header import read_schema
 from fletching.ipc.validation import validate
 
@@ -36,6 +48,7 @@ __all__ = [
     "ArrowFile",
     "BatchDecoder",
     "BatchEncoder",
+    "Batches",
     "Block",
     "Codec",
     "Constant",
@@ -52,6 +65,7 @@ __all__ = [
     "Projection",
     "Projector",
     "RecordBatchHeader",
+    "Recovery",
     "encode_batch",
     "encode_schema",
     "messages",
@@ -59,6 +73,15 @@ __all__ = [
     "plan_projection",
     "project",
     "read_message",
+    "read_prefixed",
+    "read_prefixed_at",
     "read_schema",
+    "read_single",
+    "read_single_at",
+    "read_stream",
+    "read_stream_at",
+    "recover",
     "validate",
+    "write_prefixed",
+    "write_stream",
 ]

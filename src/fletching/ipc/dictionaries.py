@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from fletching.errors import InvalidDataError, UsageError
+from fletching.errors import InvalidDataError
 from fletching.ipc.schema_header import FieldHeader
+from fletching.ipc.type_tree import any_below, with_children
 
 __all__ = ["DictionaryField", "attach", "dictionary_fields", "storage_type"]
 
 
 def has_dictionary(data_type: pa.DataType) -> bool:
     """Whether the type, or one below it, is a dictionary."""
-    if isinstance(data_type, pa.BaseExtensionType):
-        return has_dictionary(data_type.storage_type)
-    if pa.types.is_dictionary(data_type):
-        return True
-    return any(has_dictionary(data_type.field(index).type) for index in range(data_type.num_fields))
+    return any_below(data_type, pa.types.is_dictionary)
 
 
 def storage_type(data_type: pa.DataType) -> pa.DataType:
@@ -32,35 +29,11 @@ def storage_type(data_type: pa.DataType) -> pa.DataType:
     """
     if not has_dictionary(data_type):
         return data_type
-    types = pa.types
     if isinstance(data_type, pa.BaseExtensionType):
         return storage_type(data_type.storage_type)
-    if types.is_dictionary(data_type):
+    if pa.types.is_dictionary(data_type):
         return data_type.index_type
-    fields = [
-        data_type.field(index).with_type(storage_type(data_type.field(index).type))
-        for index in range(data_type.num_fields)
-    ]
-    if types.is_struct(data_type):
-        return pa.struct(fields)
-    if types.is_list(data_type):
-        return pa.list_(fields[0])
-    if types.is_large_list(data_type):
-        return pa.large_list(fields[0])
-    if types.is_list_view(data_type):
-        return pa.list_view(fields[0])
-    if types.is_large_list_view(data_type):
-        return pa.large_list_view(fields[0])
-    if types.is_fixed_size_list(data_type):
-        return pa.list_(fields[0], data_type.list_size)
-    if types.is_map(data_type):
-        entries = fields[0].type
-        return pa.map_(entries.field(0), entries.field(1), keys_sorted=data_type.keys_sorted)
-    if types.is_union(data_type):
-        return pa.union(fields, mode=data_type.mode, type_codes=data_type.type_codes)
-    if types.is_run_end_encoded(data_type):
-        return pa.run_end_encoded(data_type.run_end_type, fields[1].type)
-    raise UsageError(f"dictionaries inside {data_type} are not supported")
+    return with_children(data_type, storage_type)
 
 
 class DictionaryField:

@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 _CODEC_IDS: Final = {Codec.LZ4_FRAME: 0, Codec.ZSTD: 1}
+_SCHEMA: Final = 1
 _RECORD_BATCH: Final = 3
 _ZEROS: Final = bytes(64)
 
@@ -228,6 +229,25 @@ def _dictionary_id_positions(field: Table) -> list[int]:
     return own + [
         position for child in field.tables(5) for position in _dictionary_id_positions(child)
     ]
+
+
+def encode_schema_reference(
+    flatbuffer: memoryview, position: int, version: MetadataVersion
+) -> bytes:
+    """A schema message's flatbuffer made of another flatbuffer that holds the Schema table.
+
+    A file's footer has the schema as a table of its own. It is embedded whole behind a Message
+    table that refers to it: references are relative, so it reads the same in its new place.
+    """
+    head = 48
+    return b"".join(
+        (
+            struct.pack("<II6H4x", 24, 0, 12, 20, 16, 18, 4, 8),
+            struct.pack("<iIqhBx4x", 16, head + position - 28, 0, version, _SCHEMA),
+            flatbuffer,
+            _ZEROS[: -len(flatbuffer) % 8],
+        )
+    )
 
 
 def encode_batch(

@@ -18,6 +18,7 @@ from fletching.errors import (
     WireError,
 )
 from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.encoding import encode_schema_reference
 from fletching.ipc.file_writer import Block
 from fletching.ipc.flatbuffer import Table, root_table
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
@@ -30,7 +31,7 @@ from fletching.ipc.metadata import (
     read_message_header,
 )
 from fletching.ipc.projection import Projector
-from fletching.ipc.schema_header import read_schema_header
+from fletching.ipc.schema_header import SchemaHeader, read_schema_header, schema_header
 from fletching.ipc.source import Source, merge_ranges, open_source
 from fletching.types import ByteRange
 
@@ -46,6 +47,8 @@ class Footer:
     """What a file's footer says; block offsets count from the file's start.
 
     Attributes:
+        schema: the footer's own copy of the schema's header.
+        schema_metadata: a schema message made of that copy.
         start: where the footer's flatbuffer starts.
         end: where the file ends.
     """
@@ -54,6 +57,8 @@ class Footer:
     dictionaries: tuple[Block, ...]
     batches: tuple[Block, ...]
     custom_metadata: dict[bytes, bytes]
+    schema: SchemaHeader
+    schema_metadata: bytes = dataclasses.field(repr=False)
     start: int
     end: int
 
@@ -131,12 +136,13 @@ def _parse_footer(view: memoryview, start: int, length: int, limits: Limits) -> 
     schema = table.table(1)
     if schema is None:
         raise MalformedFrameError("the footer has no schema", layer="footer")
-    read_schema_header(schema, version, limits)
     return Footer(
         version,
         _blocks(table, 2, start),
         _blocks(table, 3, start),
         read_custom_metadata(table, 4, limits),
+        read_schema_header(schema, version, limits),
+        encode_schema_reference(view, schema.position, version),
         start,
         length,
     )
@@ -191,7 +197,7 @@ class ArrowFile:
         self._offset = offset
         self._limits = limits
         self.footer = read_footer(source, offset, length, limits)
-        message = self._read_schema_message(8)
+        message = self._schema_message()
         self._options: dict[str, Any] = {
             "limits": limits,
             "validate_values": validate_values,
@@ -325,18 +331,28 @@ class ArrowFile:
             header=header,
         )
 
-    def _read_schema_message(self, position: int) -> Message:
-        """The schema message, which only its own prefix measures."""
-        start = self._offset + position
+    def _schema_message(self) -> Message:
+        """The stream's schema message if it says what the footer says, else one made of the footer.
+
+        The footer decides: some writers make files whose embedded stream is not valid.
+        """
+        start = self._offset + 8
         end = self._offset + self.footer.start
-        head = self._source.view(start, min(end, start + 8))
-        prefix, length = read_prefix(head, 0, len(head), self._limits)
-        stop = min(end, start + prefix + length)
-        found = message_at(self._source.view(start, stop), 0, stop - start, self._limits)
-        if isinstance(found, int):
-            raise MalformedFrameError("the file has no schema message", layer="file", offset=start)
-        found.offset = start
-        return found
+        try:
+            head = self._source.view(start, min(end, start + 8))
+            prefix, length = read_prefix(head, 0, len(head), self._limits)
+            stop = min(end, start + prefix + length)
+            found = message_at(self._source.view(start, stop), 0, stop - start, self._limits)
+            if (
+                isinstance(found, Message)
+                and schema_header(found, self._limits) == self.footer.schema
+            ):
+                found.offset = start
+                return found
+        except WireError:
+            pass  # the footer has all that is needed
+        metadata = memoryview(self.footer.schema_metadata)
+        return Message(metadata, memoryview(b""), offset=self._offset + self.footer.start)
 
     # --- batches -----------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from fletching.errors import InvalidDataError
+from fletching.ipc.type_tree import any_below, with_children
 
 __all__ = ["relaxed_type", "validate"]
 
@@ -25,13 +26,23 @@ def _is_constrained(data_type: pa.DataType) -> bool:
 
 def has_constrained(data_type: pa.DataType) -> bool:
     """Whether the type, or one below it, does not allow every bit pattern of its width."""
+    return any_below(data_type, _is_constrained)
+
+
+def relaxed_type(data_type: pa.DataType) -> pa.DataType:
+    """The type of the same layout in which constrained values are plain integers or bytes."""
+    types = pa.types
+    if not has_constrained(data_type):
+        return data_type
     if isinstance(data_type, pa.BaseExtensionType):
-        return has_constrained(data_type.storage_type)
-    if pa.types.is_dictionary(data_type):
-        return has_constrained(data_type.value_type)
-    return _is_constrained(data_type) or any(
-        has_constrained(data_type.field(index).type) for index in range(data_type.num_fields)
-    )
+        return relaxed_type(data_type.storage_type)
+    if types.is_dictionary(data_type):
+        return pa.dictionary(
+            data_type.index_type, relaxed_type(data_type.value_type), data_type.ordered
+        )
+    if _is_constrained(data_type):
+        return pa.binary(data_type.bit_width // 8)
+    return with_children(data_type, relaxed_type)
 
 
 def validate(batch: pa.RecordBatch, *, values: bool = True) -> None:
@@ -79,8 +90,3 @@ def _run(thing: pa.Array | pa.RecordBatch, *, full: bool, name: str | None = Non
     except (pa.ArrowException, ValueError) as error:
         where = "" if name is None else f"column {name!r}: "
         raise InvalidDataError(f"{where}{error}", layer="values") from None
-
-
-def relaxed_type(data_type: pa.DataType) -> pa.DataType:
-    """The type of the same layout whose fixed-width values may be anything."""
-    return data_type

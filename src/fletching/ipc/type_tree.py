@@ -1,0 +1,61 @@
+"""Arrow types as trees: changing the types below a nested type while its layout stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+
+from fletching.errors import UsageError
+
+__all__ = ["any_below", "with_children"]
+
+
+def any_below(data_type: pa.DataType, test: Callable[[pa.DataType], bool]) -> bool:
+    """Whether the type or one below it passes a test; looks into storage and dictionary values."""
+    if isinstance(data_type, pa.BaseExtensionType):
+        return any_below(data_type.storage_type, test)
+    if test(data_type):
+        return True
+    if pa.types.is_dictionary(data_type):
+        return any_below(data_type.value_type, test)
+    return any(
+        any_below(data_type.field(index).type, test) for index in range(data_type.num_fields)
+    )
+
+
+def with_children(
+    data_type: pa.DataType, change: Callable[[pa.DataType], pa.DataType]
+) -> pa.DataType:
+    """The same type over children that were changed; a type without children is returned as it is.
+
+    Raises:
+        UsageError: a nested type that is not known here.
+    """
+    if not data_type.num_fields:
+        return data_type
+    types = pa.types
+    fields = [
+        data_type.field(index).with_type(change(data_type.field(index).type))
+        for index in range(data_type.num_fields)
+    ]
+    if types.is_struct(data_type):
+        return pa.struct(fields)
+    if types.is_list(data_type):
+        return pa.list_(fields[0])
+    if types.is_large_list(data_type):
+        return pa.large_list(fields[0])
+    if types.is_list_view(data_type):
+        return pa.list_view(fields[0])
+    if types.is_large_list_view(data_type):
+        return pa.large_list_view(fields[0])
+    if types.is_fixed_size_list(data_type):
+        return pa.list_(fields[0], data_type.list_size)
+    if types.is_map(data_type):
+        entries = fields[0].type
+        return pa.map_(entries.field(0), entries.field(1), keys_sorted=data_type.keys_sorted)
+    if types.is_union(data_type):
+        return pa.union(fields, mode=data_type.mode, type_codes=data_type.type_codes)
+    if types.is_run_end_encoded(data_type):
+        return pa.run_end_encoded(data_type.run_end_type, fields[1].type)
+    raise UsageError(f"{data_type} is a nested type that is not known here")
