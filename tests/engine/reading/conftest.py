@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import shutil
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,10 +22,11 @@ from fletching.catalog.schema import segments as segments_table
 from fletching.catalog.segments import encode_partition, position_in
 from fletching.engine.reading.sessions import Reading
 from fletching.errors import ObjectNotFoundError
-from fletching.protocol.requests import CreateReadSession, ReadTable
+from fletching.protocol.requests import ArrowOptions, CreateReadSession, ReadTable
 from fletching.types import TableName
 
 TABLE = TableName("demo", "events")
+AS_STORED = ArrowOptions(timestamp_unit=None, datetime_unit=None)
 
 
 class MemoryObject:
@@ -210,6 +212,7 @@ class Shelf:
 
     def session(self, **request: Any) -> Any:
         request.setdefault("verbatim_types", True)
+        request.setdefault("arrow_options", AS_STORED)
         return self.reading.create_session(CreateReadSession(table=TABLE, **request))
 
     def plan(self, session: Any, **request: Any) -> Any:
@@ -257,23 +260,30 @@ def same_rows(one: pa.Table, other: pa.Table) -> bool:
     return one.equals(other) or one.to_pylist() == other.to_pylist()
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    database = Database.open(tmp_path / "catalog.sqlite")
-    yield Shelf(database)
-    database.close()
+@pytest.fixture(scope="session")
+def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated catalog to copy: migrating takes longer than most tests."""
+    path = tmp_path_factory.mktemp("catalog") / "catalog.sqlite"
+    Database.open(path).close()
+    return path
 
 
 @pytest.fixture
-def make_shelf(tmp_path: Path) -> Iterator[Any]:
+def make_shelf(empty_catalog: Path, tmp_path: Path) -> Iterator[Any]:
     """Fresh shelves, for properties that need one per example."""
     opened: list[Database] = []
 
     def make() -> Shelf:
-        database = Database.open(tmp_path / f"catalog-{len(opened)}.sqlite")
-        opened.append(database)
-        return Shelf(database)
+        path = tmp_path / f"catalog-{len(opened)}.sqlite"
+        shutil.copy(empty_catalog, path)
+        opened.append(Database.open(path, migrate=False))
+        return Shelf(opened[-1])
 
     yield make
     for database in opened:
         database.close()
+
+
+@pytest.fixture
+def shelf(make_shelf: Any) -> Any:
+    return make_shelf()
