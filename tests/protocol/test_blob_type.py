@@ -12,7 +12,14 @@ import pytest
 
 import fletching
 from fletching.protocol import blob_type
-from fletching.protocol.blob_type import BLOB_EXTENSION_NAME, BlobType, blob, contains_blob, is_blob
+from fletching.protocol.blob_type import (
+    BLOB_EXTENSION_NAME,
+    BlobType,
+    blob,
+    contains_blob,
+    is_blob,
+    storage_type,
+)
 
 
 def stream_of(schema: Any, *columns: Any) -> bytes:
@@ -87,3 +94,31 @@ def test_a_process_without_the_type_reads_plain_binary() -> None:
 )
 def test_blobs_are_found_at_any_depth(data_type: Any, expected: bool) -> None:
     assert contains_blob(data_type) is expected
+
+
+@pytest.mark.parametrize(
+    ("data_type", "expected"),
+    [
+        (pa.int8(), pa.int8()),
+        (blob(), pa.binary()),
+        (pa.list_(pa.field("e", blob(), nullable=False)), None),
+        (pa.large_list(blob()), pa.large_list(pa.binary())),
+        (pa.list_(blob(), 2), pa.list_(pa.binary(), 2)),
+        (pa.map_(pa.string(), pa.list_(blob())), pa.map_(pa.string(), pa.list_(pa.binary()))),
+        (
+            pa.struct([("a", pa.int8()), ("b", blob())]),
+            pa.struct([("a", pa.int8()), ("b", pa.binary())]),
+        ),
+    ],
+    ids=str,
+)
+def test_storage_types(data_type: Any, expected: Any) -> None:
+    if expected is None:
+        expected = pa.list_(pa.field("e", pa.binary(), nullable=False))
+    assert storage_type(data_type) == expected
+    assert not contains_blob(storage_type(data_type))
+
+
+def test_what_blobs_cannot_stand_in_is_refused() -> None:
+    with pytest.raises(pa.ArrowInvalid):
+        storage_type(pa.run_end_encoded(pa.int32(), blob()))

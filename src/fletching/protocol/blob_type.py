@@ -12,7 +12,14 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-__all__ = ["BLOB_EXTENSION_NAME", "BlobType", "blob", "contains_blob", "is_blob"]
+__all__ = [
+    "BLOB_EXTENSION_NAME",
+    "BlobType",
+    "blob",
+    "contains_blob",
+    "is_blob",
+    "storage_type",
+]
 
 BLOB_EXTENSION_NAME = "fletching.blob"
 
@@ -67,6 +74,31 @@ def contains_blob(data_type: Any) -> bool:
     if pa.types.is_dictionary(data_type):
         return contains_blob(data_type.value_type)
     return any(contains_blob(data_type.field(i).type) for i in range(data_type.num_fields))
+
+
+def storage_type(data_type: Any) -> Any:
+    """The same type with ``binary`` in the place of every BLOB; ``array.cast`` to it copies nothing."""
+    if not contains_blob(data_type):
+        return data_type
+    if isinstance(data_type, pa.BaseExtensionType):
+        return storage_type(data_type.storage_type)
+    if pa.types.is_struct(data_type):
+        return pa.struct([field.with_type(storage_type(field.type)) for field in data_type])
+    if pa.types.is_map(data_type):
+        return pa.map_(
+            data_type.key_field.with_type(storage_type(data_type.key_type)),
+            data_type.item_field.with_type(storage_type(data_type.item_type)),
+            keys_sorted=data_type.keys_sorted,
+        )
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    if not any(kind(data_type) for kind in lists):
+        raise pa.ArrowInvalid(f"BLOB values cannot stand inside {data_type}")
+    value = data_type.value_field.with_type(storage_type(data_type.value_type))
+    if pa.types.is_fixed_size_list(data_type):
+        return pa.list_(value, data_type.list_size)
+    if pa.types.is_large_list(data_type):
+        return pa.large_list(value)
+    return pa.list_(value)
 
 
 # Registered in pyarrow's process-wide table; a second import under another name finds it there.

@@ -1,0 +1,1 @@
+"""Blobs: references, packs, uploads, reading and collection. Synchronous, thread-safe."""
