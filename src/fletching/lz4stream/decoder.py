@@ -33,9 +33,8 @@ __all__ = ["DEFAULT_MAX_BLOCK_BYTES", "Block", "Decoder"]
 DEFAULT_MAX_BLOCK_BYTES: Final = 4 * 1024 * 1024
 """The default limit of one block's decompressed length."""
 
-# Compressed bytes decoded in one call: enough that calls do not count, and few enough that the
-# output, at most 255 times as much, stays bounded; 32 KiB measured best from 1 to 64 KiB pages.
-_RUN_BYTES: Final = 32 * 1024
+# Compressed bytes decoded as one run; more gained nothing from 1 to 64 KiB pages.
+_RUN_BYTES: Final = 512 * 1024
 
 _SIZE: Final = SIZE_FIELDS[4]
 
@@ -60,7 +59,7 @@ class Decoder:
     """Decodes what any LZ4 writer with up to 64 KiB of history made, whatever its page size.
 
     ``feed`` a chunk, then exhaust ``events``; after the last chunk call ``finish``. Memory stays
-    below one block as stored, one block as decompressed and about 9 MiB.
+    below one block as stored, two as decompressed and about 5 MiB, whatever the input.
 
     Not safe for use by several threads at once. After an error the decoder is at its end: every
     further call raises the same error.
@@ -69,8 +68,8 @@ class Decoder:
         store_comp_size: width of the size field, 1, 2 or 4 bytes; 0 takes ``block_sizes``.
         dictionary: the writer's initial dictionary.
         max_block_bytes: the limit of one block's decompressed length. A size field above what such
-            a block can need is refused before anything is gathered. 64 KiB, 256 KiB, 1 MiB and
-            what is above 4 MiB decode fastest: LZ4 itself then checks many blocks at once.
+            a block can need is refused before anything is gathered. Below 64 KiB blocks are
+            decoded one at a time, which is slower.
         max_total_bytes: the limit of the whole decompressed length; None for none.
         end_mark: whether a length of 0 ends the stream. Then it must be there, and what follows
             it is ``unused_data``.
@@ -110,7 +109,7 @@ class Decoder:
         self._max_total_bytes = max_total_bytes
         self._end_mark = end_mark
         self._size = size
-        self._in_runs = self._chain.checks_runs and size is None
+        self._running: tuple[memoryview, int, int] | None = None
         self._chunks: deque[memoryview] = deque()
         self._ready: deque[Block] = deque()
         self._partial = bytearray()
@@ -149,7 +148,7 @@ class Decoder:
             LimitExceededError: a block or the stream is above its limit.
             MalformedFrameError: a block of length 0 without end marks, or across the known size.
         """
-        while self._advance(one_by_one=not self._in_runs):
+        while self._advance(one_by_one=False):
             while self._ready:
                 yield self._ready.popleft().data
 
@@ -171,7 +170,7 @@ class Decoder:
         """
         if self._error is not None:
             raise self._error
-        if self._ready or (self._chunks and not self.eof):
+        if self._ready or self._running or (self._chunks and not self.eof):
             raise UsageError("events() must be exhausted before finish()")
         if self._partial:
             raise self._fail(
@@ -213,6 +212,9 @@ class Decoder:
         while not self._ready:
             if self._error is not None:
                 raise self._error
+            if self._running is not None:
+                self._continue_run()
+                continue
             if self._width == 0 and self._size_out_of_band() is None:
                 self.eof = True
             if self.eof:
@@ -230,8 +232,11 @@ class Decoder:
                     block, self._partial = memoryview(self._partial), bytearray()
                     self._decode_one(block)
                 continue
-            consumed = 0 if one_by_one else self._decode_run(view)
-            consumed = consumed or self._decode_one(view)
+            consumed = 0
+            if not one_by_one and self._size is None and self._chain.checks_runs:
+                consumed = self._start_run(view)
+            if consumed == 0:
+                consumed = self._decode_one(view)
             if consumed == 0:
                 # Copied: the chunk is the caller's, and the block's end comes in another.
                 self._partial += view
@@ -266,13 +271,13 @@ class Decoder:
 
     # --- decoding ----------------------------------------------------------------------------
 
-    def _decode_run(self, view: memoryview) -> int:
-        """Decodes the complete, plain blocks at the head of ``view``; returns their length."""
+    def _start_run(self, view: memoryview) -> int:
+        """Begins to decode the complete, plain blocks at the head of ``view``; returns their length."""
         width = self._width
-        limit = min(self._chain.run_block_limit, self._max_stored)
         last_start = len(view) - width
-        if last_start < 0:
+        if width == 0 or last_start < 0:
             return 0
+        limit = min(self._chain.run_block_bytes, self._max_stored)
         unpack = SIZE_FIELDS[width].unpack_from
         parts: list[bytes | memoryview] = []
         position = blocks = 0
@@ -285,28 +290,35 @@ class Decoder:
             blocks += 1
             if width != 4:
                 parts += (_SIZE.pack(length), view[start:position])
-        if blocks == 0:
-            return 0
-        # Other widths are copied: LZ4 reads runs with 4-byte lengths.
-        run = view[:position] if width == 4 else memoryview(b"".join(parts))
+        if blocks:
+            # Other widths are copied: LZ4 reads runs with 4-byte lengths.
+            run = view[:position] if width == 4 else memoryview(b"".join(parts))
+            self._chain.start_run(run)
+            self._running = run, position, blocks
+        return position
+
+    def _continue_run(self) -> None:
+        """Makes the run's next piece ready, or accounts for its end."""
+        assert self._running is not None
+        run, stored_length, blocks = self._running
         try:
-            pieces = self._chain.decompress_run(run)
+            piece = self._chain.next_piece()
         except BlockError as error:
-            # What came before the damage is good, and the caller gets it first.
-            self._hand_out(error.pieces, 0)
-            offset = self.bytes_consumed
+            self._running = None
             at = 0
             for _ in range(error.index):
                 (length,) = _SIZE.unpack_from(run, at)
                 at += 4 + length
-                offset += width + length
-            self.bytes_consumed = offset
+                self.bytes_consumed += self._width + length
             self.blocks += error.index
             self._refuse_block(error)
-            return position
-        self.blocks += blocks
-        self._hand_out(pieces, position)
-        return position
+            return
+        if piece:
+            self._hand_out(piece)
+        else:
+            self._running = None
+            self.bytes_consumed += stored_length
+            self.blocks += blocks
 
     def _decode_one(self, view: memoryview) -> int:
         """Decodes the block at the head of ``view``; returns its length, or 0 if it is incomplete."""
@@ -343,31 +355,38 @@ class Decoder:
         except BlockError as error:
             self._refuse_block(error)
             return end
+        self._hand_out(data, length)
         self.blocks += 1
-        self._hand_out([data], end, length)
-        return end
-
-    def _hand_out(self, pieces: list[bytes], consumed: int, stored_length: int = 0) -> None:
-        """Accounts for decoded blocks and makes their contents ready."""
-        self.bytes_out += sum(map(len, pieces))
-        for limit, error in (
-            (self._max_total_bytes, LimitExceededError),
-            (self._size, MalformedFrameError),
-        ):
-            if limit is not None and self.bytes_out > limit:
-                raise self._fail(
-                    error(
-                        f"the stream decompresses to more than {limit} bytes",
-                        layer=LAYER,
-                        offset=self.bytes_consumed,
-                        actual=self.bytes_out,
-                        limit=limit,
-                    )
-                )
-        self._ready.extend(Block(self.bytes_consumed, stored_length, piece) for piece in pieces)
-        self.bytes_consumed += consumed
+        self.bytes_consumed += end
         if self.bytes_out == self._size:
             self.eof = True
+        return end
+
+    def _hand_out(self, piece: bytes, stored_length: int = 0) -> None:
+        """Makes decoded bytes ready, within the stream's limits."""
+        self.bytes_out += len(piece)
+        if self._max_total_bytes is not None and self.bytes_out > self._max_total_bytes:
+            raise self._fail(
+                LimitExceededError(
+                    f"the stream decompresses to more than {self._max_total_bytes} bytes",
+                    layer=LAYER,
+                    offset=self.bytes_consumed,
+                    actual=self.bytes_out,
+                    limit=self._max_total_bytes,
+                )
+            )
+        if self._size is not None and self.bytes_out > self._size:
+            raise self._fail(
+                MalformedFrameError(
+                    f"a block reaches past the stream's known size of {self._size} bytes",
+                    layer=LAYER,
+                    offset=self.bytes_consumed,
+                    expected=self._size,
+                    actual=self.bytes_out,
+                )
+            )
+        if piece:
+            self._ready.append(Block(self.bytes_consumed, stored_length, piece))
 
     def _refuse_block(self, error: BlockError) -> None:
         """Notes the error of the block at ``bytes_consumed``, to be raised once it is its turn."""
