@@ -7,7 +7,7 @@ INPUT  ?=
 DATA   ?= quickstart-data
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check format lint types coverage clean
+.PHONY: help quickstart test check format lint types coverage docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ types: $(VENV)/.installed-dev ## strict types
 
 coverage: $(VENV)/.installed-dev ## branch coverage per module
 	@$(RUN) -m pytest -n 2 -q --cov --cov-report=term-missing
+
+docs: $(VENV)/.installed ## write the generated pages anew
+	@$(RUN) -m fletching.cli.reference > docs/cli.md
 
 clean: ## remove the environment and every generated file
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -16,10 +16,12 @@ __all__ = ["create"]
 
 
 def create(
-    table: Annotated[str, typer.Argument(help="The table's name.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     columns: Annotated[
         str | None,
-        typer.Argument(help='Columns as text: "id BIGINT, image BLOB, tags ARRAY<STRING>".'),
+        typer.Argument(
+            metavar="COLUMNS", help='Columns as text: "id BIGINT, image BLOB, tags ARRAY<STRING>".'
+        ),
     ] = None,
     like: Annotated[
         Path | None,

@@ -13,7 +13,7 @@ __all__ = ["drop"]
 
 
 def drop(
-    table: Annotated[str, typer.Argument(help="The table's name.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     partition: Annotated[
         str | None,
         typer.Option("--partition", metavar="K=V", help="Drop only this partition."),

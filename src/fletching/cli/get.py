@@ -16,8 +16,10 @@ __all__ = ["get"]
 
 
 def get(
-    table: Annotated[str, typer.Argument(help="The table's name.")],
-    file: Annotated[str, typer.Argument(help="The file to write; - writes to a pipe.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="The file to write; - writes to a pipe.")
+    ],
     file_format: Annotated[
         FileFormat | None,
         typer.Option("--format", help="The file's format, when the suffix does not tell."),

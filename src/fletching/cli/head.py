@@ -16,7 +16,7 @@ CELL_CHARACTERS = 60
 
 
 def head(
-    table: Annotated[str, typer.Argument(help="The table's name.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="How many rows.")] = 10,
     partition: Annotated[
         str | None, typer.Option("--partition", metavar="K=V", help="Only of this partition.")

@@ -21,7 +21,7 @@ def when(seconds: float) -> str:
 
 def ls(
     table: Annotated[
-        str | None, typer.Argument(help="A table: list its partitions instead.")
+        str | None, typer.Argument(metavar="TABLE", help="A table: list its partitions instead.")
     ] = None,
     at: At = "./data",
     project: Project = "demo",

@@ -25,7 +25,7 @@ __all__ = ["put"]
 
 
 def put(
-    table: Annotated[str, typer.Argument(help="The table's name.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     files: Annotated[
         list[str],
         typer.Argument(help="Parquet, CSV or Arrow files; - reads a pipe.", metavar="FILE..."),

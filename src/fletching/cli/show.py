@@ -14,7 +14,7 @@ __all__ = ["show"]
 
 
 def show(
-    table: Annotated[str, typer.Argument(help="The table's name.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     at: At = "./data",
     project: Project = "demo",
     access_key: AccessKey = None,

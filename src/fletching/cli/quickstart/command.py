@@ -28,7 +28,10 @@ PROJECT = "demo"
 
 def quickstart(
     folder: Annotated[
-        Path, typer.Argument(help="Where the service keeps its data; made if absent, kept after.")
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="Where the service keeps its data; made if absent, kept after."
+        ),
     ] = Path("quickstart-data"),
     source: Annotated[
         Path | None,
@@ -41,7 +44,10 @@ def quickstart(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Run the main job: tables go in over HTTP and come out verbatim, and that is proven.
+    """Move real tables in and out over HTTP and prove it.
+
+    The standard library's source, or your own files, go in through parallel write streams and come
+    back whole, projected and one partition alone; every value is compared.
 
     Exits with 0 when every value came back, with 3 when anything differs.
     """
