@@ -14,9 +14,7 @@ from fletching.errors import (
     ConnectionBrokenError,
     InvalidParameterError,
     PayloadTooLargeError,
-    ServiceError,
 )
-from fletching.protocol.faults import encode_fault
 from fletching.protocol.headers import REQUEST_ID
 from fletching.server.body import AsgiBody, BodySink, RequestBody
 from fletching.server.settings import ServerSettings
@@ -168,11 +166,6 @@ class Exchange:
         view = memoryview(body)
         await self.start(view.nbytes, status=status, content_type=content_type, headers=headers)
         await self._write(view, more=False)
-
-    async def reply_error(self, error: ServiceError) -> None:
-        """Sends an error as PROTOCOL 6 says."""
-        fault = encode_fault(error.with_request_id(self.request_id))
-        await self.reply(fault.body, status=fault.status, headers=fault.headers)
 
     async def start(
         self,

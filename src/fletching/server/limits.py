@@ -53,9 +53,9 @@ class Gate:
 class MemoryBudget:
     """Bytes of messages that uploads may hold, given out in the order of asking.
 
-    An upload asks before it receives a message, and gives back when that message is stored, so
-    whoever holds bytes can go on without asking for more: nobody waits for somebody who waits. A
-    message larger than the whole budget is let in when nothing else is held.
+    An upload asks before it receives a message, and gives back when that message is stored. While it
+    waits it holds nothing but what a worker is about to give back, so nobody waits for somebody who
+    waits. A message larger than the whole budget is let in when nothing else is held.
     """
 
     def __init__(self, limit: int, patience_seconds: float, retry_after_seconds: float) -> None:
@@ -93,6 +93,10 @@ class MemoryBudget:
                     limit=self.limit,
                 ) from exc
             raise
+
+    def add(self, count: int) -> None:
+        """Takes ``count`` bytes at once: a little more for who already holds and must not wait."""
+        self._grant(count)
 
     def give(self, count: int) -> None:
         """Gives bytes back."""

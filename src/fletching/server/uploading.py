@@ -135,6 +135,11 @@ class DecoderSink:
         """Lets ``count`` bytes of the message being received in."""
         self._granted += count
 
+    def revoke(self) -> int:
+        """Takes back what was granted to the message being received, and says how much."""
+        count, self._granted = self._granted, 0
+        return count
+
     @property
     def granted(self) -> int:
         """Budget held by messages that were not handed out yet."""
@@ -255,15 +260,16 @@ async def _receive_plain(
                 raise sink.error
             messages, size, held = sink.take()
             if messages:
-                try:
-                    await budget.take(max(size - held, 0))
-                except BaseException:
-                    budget.give(held)
-                    raise
+                if held:
+                    budget.add(max(size - held, 0))
+                else:
+                    await budget.take(size)
                 await backlog.put(messages, max(size, held))
                 del messages
-            wanted = sink.wanted
-            if wanted and not ended:
+            if sink.wanted and not ended:
+                # What is held for the same message's metadata is given back before waiting.
+                budget.give(sink.revoke())
+                wanted = sink.wanted
                 await budget.take(wanted)
                 sink.grant(wanted)
         await backlog.drain()
