@@ -1,0 +1,204 @@
+"""`Engine`: the rules of the service behind a handful of verbs (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from fletching import faultpoints
+from fletching.catalog.database import Database
+from fletching.catalog.tables import TableRow, ensure_project, list_projects
+from fletching.engine.blobs.references import ReferenceChecker, ReferenceKey
+from fletching.engine.context import Clock, EngineContext
+from fletching.engine.reading.plan import ReadPlan
+from fletching.engine.reading.sessions import Reading
+from fletching.engine.server_key import load_server_key
+from fletching.engine.settings import EngineSettings
+from fletching.engine.tables import Tables
+from fletching.engine.writing.ingest import CellChecker, Ingest, open_ingest
+from fletching.engine.writing.sessions import WriteSessions
+from fletching.engine.writing.streams import WriteStreams
+from fletching.errors import StorageError, UsageError
+from fletching.objects.local import LocalStore
+from fletching.objects.store import ObjectStore
+from fletching.protocol import admin, requests
+from fletching.protocol.blob_type import contains_blob
+from fletching.protocol.requests import PreviewTable, ReadTable, Request, WriteTable
+from fletching.protocol.responses import Response
+
+__all__ = ["Engine"]
+
+CATALOG_FILE = "catalog.sqlite"
+OBJECTS_FOLDER = "objects"
+SERVER_KEY_FILE = "server.key"
+
+
+class Engine:
+    """Tables in a data folder. Thread-safe; several processes may open the same folder.
+
+    Attributes:
+        context: the parts that every room of the engine works with.
+    """
+
+    def __init__(self, context: EngineContext) -> None:
+        """Joins the parts; use ``open``."""
+        self.context = context
+        self._lock = threading.Lock()
+        self._closed = False
+        self._reading = Reading(
+            context.database,
+            context.store,
+            clock=context.clock,
+            session_seconds=context.settings.read_session_seconds,
+        )
+        self._reference_key = ReferenceKey(context.server_key)
+        tables = Tables(context)
+        sessions = WriteSessions(context)
+        streams = WriteStreams(context)
+        self._calls: dict[type[Request], Callable[[Any], Response]] = {
+            admin.AddColumns: tables.add_columns,
+            admin.CreatePartition: tables.create_partition,
+            admin.CreateTable: tables.create,
+            admin.DescribeTable: tables.describe,
+            admin.DropPartition: tables.drop_partition,
+            admin.DropTable: tables.drop,
+            admin.ListPartitions: tables.list_partitions,
+            admin.ListTables: tables.list,
+            requests.AbortWriteSession: sessions.abort,
+            requests.CloseWriteStream: streams.close,
+            requests.CommitWriteSession: sessions.commit,
+            requests.CreateReadSession: self._reading.create_session,
+            requests.CreateWriteSession: sessions.create,
+            requests.CreateWriteStream: streams.create,
+            requests.GetReadSession: self._reading.get_session,
+            requests.GetWriteSchema: sessions.schema,
+            requests.GetWriteSession: sessions.get,
+            requests.GetWriteStream: streams.get,
+        }
+        self._reads: dict[type[Request], Callable[[Any], ReadPlan]] = {
+            PreviewTable: self._reading.preview,
+            ReadTable: self._reading.read,
+        }
+
+    @classmethod
+    def open(
+        cls,
+        location: str | Path,
+        *,
+        settings: EngineSettings | None = None,
+        clock: Clock = time.time,
+        store: ObjectStore | None = None,
+    ) -> Self:
+        """Opens a data folder, making it if it is absent, and clears up after processes that died.
+
+        Args:
+            location: the folder: ``catalog.sqlite``, ``objects/`` and ``server.key`` are in it
+                unless the settings put them elsewhere.
+            settings: see ``EngineSettings``.
+            clock: seconds since the epoch.
+            store: an object store to use instead; closed with the engine.
+
+        Raises:
+            StorageError: the folder cannot be used, or was written by a newer release.
+        """
+        faultpoints.arm_from_environment()
+        settings = settings or EngineSettings()
+        folder = Path(location)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{folder} cannot be used: {error.strerror}") from error
+        key = load_server_key(folder / SERVER_KEY_FILE)
+        database = Database.open(
+            settings.catalog_url or folder / CATALOG_FILE,
+            busy_timeout_seconds=settings.busy_timeout_seconds,
+        )
+        try:
+            store = store or LocalStore(folder / OBJECTS_FOLDER, mapped=settings.objects_mapped)
+            engine = cls(EngineContext(database, store, settings, clock, key))
+        except BaseException:
+            database.close()
+            raise
+        return engine
+
+    # --- the verbs ---
+
+    def call(self, request: Request) -> Response:
+        """Answers a request that has no body and whose answer is a value.
+
+        Raises:
+            UsageError: a request of another kind.
+            FletchingError: what the request deserves; see the method that answers it.
+        """
+        self._check_open()
+        answer = self._calls.get(type(request))
+        if answer is None:
+            raise UsageError(f"{type(request).__name__} is not answered by Engine.call")
+        return answer(request)
+
+    def read(self, request: ReadTable | PreviewTable) -> ReadPlan:
+        """Plans the reply to a request for rows.
+
+        Raises:
+            UsageError: a request of another kind.
+            FletchingError: no such session or split, or wrong limits.
+        """
+        self._check_open()
+        plan = self._reads.get(type(request))
+        if plan is None:
+            raise UsageError(f"{type(request).__name__} is not answered by Engine.read")
+        return plan(request)
+
+    def open_ingest(self, request: WriteTable) -> Ingest:
+        """Prepares to take the body of a TableWrite; see ``open_ingest`` in ``writing.ingest``."""
+        self._check_open()
+        return open_ingest(self.context, request, cell_checker=self._cell_checker)
+
+    def _cell_checker(self, table: TableRow, schema: Any) -> CellChecker | None:
+        if not any(contains_blob(field.type) for field in schema):
+            return None
+        return ReferenceChecker(self._reference_key, table.id)
+
+    # --- projects ---
+
+    def ensure_project(self, project: str) -> None:
+        """Creates a project unless it exists."""
+        self._check_open()
+        with self.context.database.write() as connection:
+            ensure_project(connection, project, self.context.clock())
+
+    def projects(self) -> list[str]:
+        """Names of all projects."""
+        self._check_open()
+        with self.context.database.read() as connection:
+            return list_projects(connection)
+
+    # --- its life ---
+
+    def close(self) -> None:
+        """Ends this opening of the folder; idempotent. Plans that are under way stay readable."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self.context.store.close()
+        self.context.database.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError("the engine is closed")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,50 @@
+"""The data folder's secret: 32 random bytes, made once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from fletching.errors import StorageError
+
+__all__ = ["KEY_BYTES", "load_server_key"]
+
+KEY_BYTES = 32
+
+
+def load_server_key(path: Path) -> bytes:
+    """Reads the key, making it (mode 600, durable) if there is none; safe against a race to make it.
+
+    Raises:
+        StorageError: the file cannot be read or made, or does not hold a key.
+    """
+    try:
+        if not path.exists():
+            _make(path)
+        key = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"the server key {path} is not usable: {error.strerror}") from error
+    if len(key) != KEY_BYTES:
+        raise StorageError(f"the server key {path} has {len(key)} bytes, not {KEY_BYTES}")
+    return key
+
+
+def _make(path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, secrets.token_bytes(KEY_BYTES))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    # Whoever links first has made the key; the others use it.
+    with contextlib.suppress(FileExistsError):
+        os.link(temporary, path)
+    temporary.unlink()
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,94 @@
+"""What an engine may be told: lifetimes, limits, where catalog and objects are."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from fletching.errors import UsageError
+from fletching.ipc.limits import Limits
+
+__all__ = ["EngineSettings"]
+
+_MIB = 1 << 20
+_GIB = 1 << 30
+_DAY_SECONDS = 86_400.0
+
+
+def _write_limits() -> Limits:
+    return Limits(
+        max_metadata_bytes=16 * _MIB,
+        max_body_bytes=512 * _MIB,
+        max_uncompressed_bytes=_GIB,
+        max_dictionary_bytes=512 * _MIB,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """Settings of an engine; every one has a default that suits a single host.
+
+    Attributes:
+        catalog_url: a PostgreSQL URL; None keeps the catalog in the folder, in SQLite.
+        objects_mapped: whether local objects are mapped into memory. False reads them, for disks
+            that fail under a mapping.
+        create_projects: whether a project that is named for the first time comes into being.
+        route_token: what replies carry for clients to send back (PROTOCOL 4.4).
+        busy_timeout_seconds: how long a transaction waits for another process's.
+
+        read_session_seconds: life of a read session, and of the snapshot that it pins.
+        write_session_seconds: life of a write session since its last use.
+        stream_seconds: life of an idle stream of a ``default`` session, and so of the memory of
+            its row offset.
+        blob_seconds: life of uploaded blobs whose session never committed, since its last use.
+        removed_seconds: how long what a commit or a drop removed stays, for readers that hold no
+            session.
+        orphan_seconds: age at which an object that the catalog does not know is garbage, unless
+            its writer is known to have died, in which case it is at once.
+
+        write_limits: what an Arrow body may claim, message by message.
+        max_write_batches: record batches in one TableWrite.
+        max_write_empty_batches: of these, batches without rows.
+        max_write_partitions: partitions that one TableWrite may touch.
+        max_columns: data columns of a table.
+        max_partition_columns: partition columns of a table.
+        max_session_streams: streams and stream versions of one write session.
+        validate_values: whether values must also be what their types allow (UTF-8 in strings,
+            dates in whole days); memory safety is always checked.
+
+        compact_segment_bytes: segments below this size are worth merging.
+        compact_target_bytes: size up to which they are merged.
+        compact_min_segments: how many neighbours it takes.
+    """
+
+    catalog_url: str | None = None
+    objects_mapped: bool = True
+    create_projects: bool = True
+    route_token: str = "local"  # noqa: S105 - a routing hint, not a secret
+    busy_timeout_seconds: float = 30.0
+
+    read_session_seconds: float = _DAY_SECONDS
+    write_session_seconds: float = _DAY_SECONDS
+    stream_seconds: float = 30 * _DAY_SECONDS
+    blob_seconds: float = _DAY_SECONDS
+    removed_seconds: float = 3_600.0
+    orphan_seconds: float = 3_600.0
+
+    write_limits: Limits = dataclasses.field(default_factory=_write_limits)
+    max_write_batches: int = 1_000_000
+    max_write_empty_batches: int = 1_000
+    max_write_partitions: int = 512
+    max_columns: int = 10_000
+    max_partition_columns: int = 16
+    max_session_streams: int = 20_000
+    validate_values: bool = True
+
+    compact_segment_bytes: int = 16 * _MIB
+    compact_target_bytes: int = 128 * _MIB
+    compact_min_segments: int = 8
+
+    def __post_init__(self) -> None:
+        """Refuses lifetimes and limits that are not positive."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
+                raise UsageError(f"setting {field.name} is {value}, but must not be negative")

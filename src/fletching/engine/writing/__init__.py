@@ -1,0 +1,1 @@
+"""The write path: sessions and streams, ingest of Arrow bodies, commits, exactly-once."""

@@ -1,0 +1,168 @@
+"""Writes one segment: an Arrow IPC file whose messages keep the bytes that their writer gave them.
+
+The footer's custom metadata has, under ``fletching.crc32c``, eight hexadecimal digits for each
+message in file order, the schema message first: the CRC32C of the encapsulated message, from its
+continuation marker to the end of its body.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from crc32c import crc32c
+from typing_extensions import Buffer
+
+from fletching.catalog.write_streams import NewSegment
+from fletching.errors import LimitExceededError
+from fletching.ipc.file_writer import Block, encode_footer
+from fletching.ipc.message import END_OF_STREAM, MAGIC
+from fletching.objects.store import ObjectSink
+
+__all__ = ["CRC32C_KEY", "SegmentWriter", "segment_head"]
+
+CRC32C_KEY: Final = b"fletching.crc32c"
+_BATCH: Final = struct.Struct("<qqqq")
+_MAX_FOOTER_BYTES: Final = (1 << 31) - 1
+
+
+def segment_head(schema_message: bytes) -> bytes:
+    """The bytes before a segment's first batch: magic, padding and the framed schema message."""
+    return MAGIC + bytes(-len(MAGIC) % 8) + schema_message
+
+
+class SegmentWriter:
+    """One segment being written. Not thread-safe.
+
+    Attributes:
+        partition: the catalog's text of the partition.
+        rows: so far.
+        dictionaries: what the file has of each dictionary: id to whatever the caller notes.
+    """
+
+    def __init__(
+        self, sink: ObjectSink, schema_message: bytes, *, partition: str, schema_version: int
+    ) -> None:
+        """Begins the file.
+
+        Args:
+            sink: takes the bytes; committed by ``finish`` and aborted by ``abort``.
+            schema_message: framed, a multiple of 8 bytes long.
+            partition: the catalog's text of the partition.
+            schema_version: of the table, that the schema message is.
+        """
+        self.partition = partition
+        self.rows = 0
+        self.dictionaries: dict[int, object] = {}
+        self._sink = sink
+        self._schema_version = schema_version
+        self._schema_metadata = schema_message[8:]
+        self._crc32c = 0
+        self._message_crc32cs: list[int] = [crc32c(schema_message)]
+        self._batches: list[tuple[int, int, int, int]] = []
+        self._dictionaries: list[tuple[int, int, int, int]] = []
+        self._codecs: set[str] = set()
+        self._put([segment_head(schema_message)])
+
+    def write_batch(
+        self,
+        frame: Sequence[Buffer],
+        *,
+        metadata_length: int,
+        body_length: int,
+        rows: int,
+        codec: str | None,
+    ) -> None:
+        """Appends a record batch message as it is.
+
+        Args:
+            frame: the whole message in pieces; each of the two lengths a multiple of 8.
+            metadata_length: bytes of prefix, metadata and padding.
+            body_length: bytes of the body.
+            rows: rows of the batch.
+            codec: of its buffers; None if they are not compressed.
+        """
+        self._batches.append((self._sink.length, metadata_length, body_length, rows))
+        self._message(frame)
+        self.rows += rows
+        self._codecs.add(codec or "none")
+
+    def write_dictionary(
+        self,
+        frame: Sequence[Buffer],
+        *,
+        metadata_length: int,
+        body_length: int,
+        dictionary_id: int,
+    ) -> None:
+        """Appends a dictionary batch message as it is; it must not replace one in the file."""
+        self._dictionaries.append((self._sink.length, metadata_length, body_length, dictionary_id))
+        self._message(frame)
+
+    def _message(self, frame: Sequence[Buffer]) -> None:
+        value = 0
+        for piece in frame:
+            value = crc32c(piece, value)
+        self._message_crc32cs.append(value)
+        self._put(frame)
+
+    def _put(self, pieces: Sequence[Buffer]) -> None:
+        # A second pass over the bytes, at a multiple of the disk's speed: the whole object's
+        # checksum lets any copy of the file be proven without parsing it.
+        for piece in pieces:
+            self._crc32c = crc32c(piece, self._crc32c)
+        self._sink.write_many(pieces)
+
+    @property
+    def key(self) -> str:
+        """The object's key."""
+        return self._sink.key
+
+    @property
+    def batch_count(self) -> int:
+        """Record batches so far."""
+        return len(self._batches)
+
+    def complete(self) -> NewSegment:
+        """Writes the end of the file; what is left to do is the sink's ``commit``.
+
+        Raises:
+            LimitExceededError: the footer is longer than the format can say.
+            StorageError: the store failed.
+        """
+        marks = "".join(f"{value:08x}" for value in self._message_crc32cs).encode()
+        footer = encode_footer(
+            self._schema_metadata,
+            [Block(offset, metadata, body) for offset, metadata, body, _ in self._dictionaries],
+            [Block(offset, metadata, body) for offset, metadata, body, _ in self._batches],
+            {CRC32C_KEY: marks},
+        )
+        if len(footer) > _MAX_FOOTER_BYTES:
+            raise LimitExceededError(
+                "a segment has too many batches for its footer",
+                layer="footer",
+                actual=len(footer),
+                limit=_MAX_FOOTER_BYTES,
+            )
+        self._put([END_OF_STREAM, footer, struct.pack("<i", len(footer)), MAGIC])
+        codecs = self._codecs if self._codecs != {"none"} else set()
+        return NewSegment(
+            key=self._sink.key,
+            partition=self.partition,
+            schema_version=self._schema_version,
+            rows=self.rows,
+            length=self._sink.length,
+            crc32c=self._crc32c,
+            batch_index=b"".join(_BATCH.pack(*row) for row in self._batches),
+            dictionary_index=b"".join(_BATCH.pack(*row) for row in self._dictionaries),
+            codecs=",".join(sorted(codecs)),
+        )
+
+    def commit(self) -> None:
+        """Makes the object durable and visible in the store; see ``ObjectSink.commit``."""
+        self._sink.commit()
+
+    def abort(self) -> None:
+        """Drops the object; idempotent, and without effect after ``commit``."""
+        self._sink.abort()
