@@ -37,6 +37,7 @@ __all__ = [
     "projects",
     "read_sessions",
     "schemas",
+    "segment_packs",
     "segments",
     "staged_segments",
     "table_schemas",
@@ -271,17 +272,26 @@ blob_packs = Table(
     Column("id", Text, primary_key=True),
     Column("key", Text, nullable=False, unique=True),
     Column("table_id", Text, ForeignKey("tables.id"), nullable=False),
-    # The write session that uploaded it; NULL once the session has committed.
-    Column("session_pk", _Id),
+    # The write session that uploaded it; the session may be gone before the pack.
+    Column("session_pk", _Id, nullable=False),
     Column("blobs", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("crc32c", BigInteger, nullable=False),
-    Column("partitions", Text, nullable=False),  # JSON array: partitions its blobs were sent for
-    Column("committed_version", BigInteger),
     Column("created_at", Float, nullable=False),
 )
 Index("ix_blob_packs_table_id", blob_packs.c.table_id)
-Index("ix_blob_packs_session_pk", blob_packs.c.session_pk)
+Index("ix_blob_packs_created_at", blob_packs.c.created_at)
+
+# Which packs the rows of a segment, staged or published, refer to. A pack that no segment is
+# linked to, and whose session is over, is garbage. Rows of segments that are gone are removed when
+# packs are collected.
+segment_packs = Table(
+    "segment_packs",
+    metadata,
+    Column("segment_key", Text, primary_key=True),
+    Column("pack_id", Text, ForeignKey("blob_packs.id"), primary_key=True),
+)
+Index("ix_segment_packs_pack_id", segment_packs.c.pack_id)
 
 access_keys = Table(
     "access_keys",

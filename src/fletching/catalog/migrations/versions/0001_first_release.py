@@ -100,19 +100,27 @@ def upgrade() -> None:
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("table_id", sa.Text(), nullable=False),
-        sa.Column("session_pk", _ID, nullable=True),
+        sa.Column("session_pk", _ID, nullable=False),
         sa.Column("blobs", sa.BigInteger(), nullable=False),
         sa.Column("bytes", sa.BigInteger(), nullable=False),
         sa.Column("crc32c", sa.BigInteger(), nullable=False),
-        sa.Column("partitions", sa.Text(), nullable=False),
-        sa.Column("committed_version", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(["table_id"], ["tables.id"], name=op.f("fk_blob_packs_table_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_blob_packs")),
         sa.UniqueConstraint("key", name=op.f("uq_blob_packs_key")),
     )
-    op.create_index("ix_blob_packs_session_pk", "blob_packs", ["session_pk"], unique=False)
+    op.create_index("ix_blob_packs_created_at", "blob_packs", ["created_at"], unique=False)
     op.create_index("ix_blob_packs_table_id", "blob_packs", ["table_id"], unique=False)
+    op.create_table(
+        "segment_packs",
+        sa.Column("segment_key", sa.Text(), nullable=False),
+        sa.Column("pack_id", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["pack_id"], ["blob_packs.id"], name=op.f("fk_segment_packs_pack_id")
+        ),
+        sa.PrimaryKeyConstraint("segment_key", "pack_id", name=op.f("pk_segment_packs")),
+    )
+    op.create_index("ix_segment_packs_pack_id", "segment_packs", ["pack_id"], unique=False)
     op.create_table(
         "partitions",
         sa.Column("table_id", sa.Text(), nullable=False),
