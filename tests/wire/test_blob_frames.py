@@ -389,6 +389,14 @@ class TestLargeData:
         if kind is ChecksumType.NONE:
             assert frame_length(BlobHeader(), len(data)) == len(wire)
 
+    @pytest.mark.parametrize("header", [BlobHeader(), BlobHeader(file_name="a")])
+    @pytest.mark.parametrize("length", [0, (1 << 20) - 1, 1 << 20])
+    def test_a_header_may_be_given_as_json(self, header: BlobHeader, length: int) -> None:
+        data = bytes(length)
+        wire = encoded([Frame(header, data)])
+        assert b"".join(map(bytes, Encoder().frame(header.to_json(), data))) == wire
+        assert frame_length(len(header.to_json()), length) == len(wire)
+
     def test_a_footer_that_breaks_the_announcement_is_an_error(self) -> None:
         with pytest.raises(MalformedFrameError):
             frames_of(raw(b'{"ChecksumType":1}', DATA, footer(0)))

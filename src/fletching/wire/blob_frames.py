@@ -277,15 +277,29 @@ def _footer(checksum: ChecksumType, hashes: _Hashes) -> bytes:
     return msgspec.json.encode({"Checksum": fields})
 
 
-def _announced(header: BlobHeader, data_length: int, checksum: ChecksumType) -> bytes:
-    if data_length >= _ANNOUNCE_BYTES:
-        header = dataclasses.replace(header, checksum=checksum)
-    return header.to_json()
+def _announcement(data_length: int, checksum: ChecksumType) -> bytes:
+    return b'"ChecksumType":%d}' % checksum if data_length >= _ANNOUNCE_BYTES else b""
 
 
-def frame_length(header: BlobHeader, data_length: int) -> int:
-    """Bytes of a whole frame without checksum, as `Encoder` writes it: for a Content-Length."""
-    header_bytes = len(_announced(header, data_length, ChecksumType.NONE))
+def _header_json(header: BlobHeader | bytes, data_length: int, checksum: ChecksumType) -> bytes:
+    json = header if isinstance(header, bytes) else header.to_json()
+    announcement = _announcement(data_length, checksum)
+    if not announcement:
+        return json
+    return json[:-1] + (b"," if len(json) > 2 else b"") + announcement
+
+
+def frame_length(header: BlobHeader | int, data_length: int) -> int:
+    """Bytes of a whole frame without checksum, as `Encoder` writes it: for a Content-Length.
+
+    Args:
+        header: the header, or the length of its JSON if that is all that is known.
+        data_length: bytes of data.
+    """
+    header_bytes = header if isinstance(header, int) else len(header.to_json())
+    announcement = _announcement(data_length, ChecksumType.NONE)
+    if announcement:
+        header_bytes += len(announcement) - 1 + (1 if header_bytes > 2 else 0)
     return 3 * LENGTH_BYTES + header_bytes + data_length + len(_NO_CHECKSUM_FOOTER)
 
 
@@ -300,8 +314,10 @@ class Encoder:
         self._hashes = _Hashes(frozenset())
         self._remaining: int | None = None
 
-    def start(self, header: BlobHeader, data_length: int) -> list[Buffer]:
+    def start(self, header: BlobHeader | bytes, data_length: int) -> list[Buffer]:
         """Begins a frame whose data will have exactly ``data_length`` bytes.
+
+        The header may also be given as its JSON, an object without a checksum type.
 
         Raises:
             UsageError: a frame is open, or the length is negative.
@@ -312,7 +328,7 @@ class Encoder:
             raise UsageError(f"a blob of {data_length} bytes")
         self._remaining = data_length
         self._hashes = _Hashes(frozenset({self._checksum}))
-        header_json = _announced(header, data_length, self._checksum)
+        header_json = _header_json(header, data_length, self._checksum)
         return [_length(len(header_json)) + header_json + _length(data_length)]
 
     def data(self, data: Buffer) -> list[Buffer]:
@@ -346,7 +362,7 @@ class Encoder:
         footer = _footer(self._checksum, self._hashes)
         return [_length(len(footer)) + footer]
 
-    def frame(self, header: BlobHeader, data: Buffer) -> list[Buffer]:
+    def frame(self, header: BlobHeader | bytes, data: Buffer) -> list[Buffer]:
         """A whole frame."""
         view = memoryview(data).cast("B")
         return [*self.start(header, len(view)), *self.data(view), *self.end()]
