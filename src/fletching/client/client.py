@@ -1,0 +1,224 @@
+"""A project of a service: its tables, and where a broken read is taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import pyarrow as pa
+
+from fletching.client.catalog_names import TableEntry
+from fletching.client.channel import Channel
+from fletching.client.reader import ArrowReader
+from fletching.client.schemas import columns_of
+from fletching.client.table import Table
+from fletching.client.token import ResumeToken
+from fletching.errors import UsageError
+from fletching.ipc import encode_schema
+from fletching.protocol.admin import (
+    CreateTable,
+    DescribeTable,
+    DropTable,
+    ListTables,
+    TableInfo,
+    TablePage,
+)
+from fletching.protocol.responses import Done
+from fletching.protocol.schema import format_type, odps_type_of_field
+from fletching.types import DEFAULT_SCHEMA, TableName
+
+__all__ = ["Client"]
+
+
+class Client:
+    """One project of a service or of a local folder; made by `fletching.connect`. Thread-safe.
+
+    As a context manager it closes its connections, or the folder's engine, at the end. A pickled
+    client, and every table, split and session of it, carries what it was connected with,
+    credentials included.
+
+    Attributes:
+        project: whose tables these are.
+        schema: the namespace of tables named without one.
+        channel: how the client calls; for what is built on it.
+    """
+
+    def __init__(self, channel: Channel, project: str, *, schema: str = DEFAULT_SCHEMA) -> None:
+        self.channel = channel
+        self.project = project
+        self.schema = schema
+
+    def with_options(self, **changes: Any) -> Client:
+        """The same client with other options for all its calls (see `CallOptions`).
+
+        ``timeouts`` and ``retry`` may be dicts of what changes:
+        ``client.with_options(timeouts={"idle": 5.0}, connections=8)``. Connections are shared.
+        """
+        return Client(self.channel.changed(changes), self.project, schema=self.schema)
+
+    # --- tables ------------------------------------------------------------------------------
+
+    def create_table(
+        self,
+        name: str,
+        schema: pa.Schema | str | Any,
+        partition_by: Sequence[str] | Mapping[str, str] | str | None = None,
+        *,
+        if_not_exists: bool = False,
+        comment: str = "",
+        properties: Mapping[str, str] | None = None,
+        primary_key: Sequence[str] = (),
+        lifecycle_days: int | None = None,
+    ) -> Table:
+        """Creates a table.
+
+        Args:
+            name: ``table``, ``schema.table`` or ``project.schema.table``.
+            schema: an Arrow schema, or columns as text: ``"id BIGINT, image BLOB, tags
+                ARRAY<STRING>"``.
+            partition_by: partition columns. One that the schema has is taken out of the data
+                columns and keeps its type; any other is text. A dict gives ODPS types by name.
+            if_not_exists: return the table that is there, whatever its columns are.
+            comment: kept with the table.
+            properties: likewise.
+            primary_key: names of key columns.
+            lifecycle_days: kept with the table.
+
+        Raises:
+            AlreadyExistsError: the table exists.
+            UsageError: columns that do not parse, or an empty name.
+            InvalidArgumentError: the service cannot store a column.
+        """
+        columns = columns_of(schema)
+        data, partition_columns = split_columns(columns, partition_by)
+        info = self.channel.call(
+            CreateTable(
+                table=self.table_name(name),
+                arrow_schema=encode_schema(data),
+                partition_columns=partition_columns,
+                comment=comment,
+                properties=dict(properties or {}),
+                primary_key=tuple(primary_key),
+                lifecycle_days=lifecycle_days,
+                if_not_exists=if_not_exists,
+            ),
+            TableInfo,
+        )
+        return Table(self.channel, info)
+
+    def table(self, name: str) -> Table:
+        """Looks a table up.
+
+        Raises:
+            NoSuchTableError: there is none of this name.
+        """
+        return Table(
+            self.channel,
+            self.channel.call(DescribeTable(table=self.table_name(name)), TableInfo),
+        )
+
+    def list_tables(self, prefix: str = "", *, schema: str | None = None) -> list[TableEntry]:
+        """The tables' names in order, each with what the catalog knows of it (see `TableEntry`)."""
+        found: list[TableEntry] = []
+        marker = ""
+        while True:
+            page = self.channel.call(
+                ListTables(
+                    project=self.project,
+                    schema=schema or self.schema,
+                    prefix=prefix,
+                    marker=marker,
+                ),
+                TablePage,
+            )
+            found.extend(TableEntry(info) for info in page.tables)
+            if not page.marker:
+                return found
+            marker = page.marker
+
+    def drop_table(self, name: str, *, if_exists: bool = False) -> None:
+        """Drops a table; open read sessions end.
+
+        Raises:
+            NoSuchTableError: there is none, and ``if_exists`` was not given.
+        """
+        self.channel.call(DropTable(table=self.table_name(name), if_exists=if_exists), Done)
+
+    def table_name(self, name: str) -> TableName:
+        """Reads ``table``, ``schema.table`` or ``project.schema.table``.
+
+        Raises:
+            UsageError: an empty part, or more than three.
+        """
+        parts = name.split(".")
+        if not all(parts) or len(parts) > 3:
+            raise UsageError(
+                f"table name {name!r} is not table, schema.table or project.schema.table"
+            )
+        project = parts[0] if len(parts) == 3 else self.project
+        schema = parts[-2] if len(parts) >= 2 else self.schema
+        return TableName(project, parts[-1], schema)
+
+    # --- reading on --------------------------------------------------------------------------
+
+    def resume(self, token: ResumeToken | str) -> ArrowReader:
+        """Reads a split on from a token that ``ArrowReader.token`` gave, in this or another process.
+
+        Raises:
+            UsageError: the token is not one.
+        """
+        return ArrowReader(self.channel, ResumeToken.parse(token))
+
+    # --- life --------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Closes connections, or the folder's engine; idempotent."""
+        self.channel.transport.close()
+
+    def __enter__(self) -> Self:
+        """Returns the client."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes the client."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Project and place, without credentials."""
+        return f"<Client {self.project} at {self.channel.reopen}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles by what reopens it."""
+        return _reopened, (self.channel.reopen, self.project, self.schema)
+
+
+def _reopened(reopen: Any, project: str, schema: str) -> Client:
+    return Client(reopen(), project, schema=schema)
+
+
+def split_columns(
+    columns: pa.Schema, partition_by: Sequence[str] | Mapping[str, str] | str | None
+) -> tuple[pa.Schema, tuple[tuple[str, str], ...]]:
+    """Data columns, and partition columns as (name, ODPS type) pairs.
+
+    Raises:
+        UsageError: a partition column named twice.
+    """
+    if isinstance(partition_by, str):
+        partition_by = [partition_by]
+    by_name = {field.name.casefold(): field for field in columns}
+    typed = dict(partition_by) if isinstance(partition_by, Mapping) else {}
+    pairs: list[tuple[str, str]] = []
+    for name in partition_by or ():
+        field = by_name.get(name.casefold())
+        kind = typed.get(name) or (
+            "string" if field is None else format_type(odps_type_of_field(field))
+        )
+        pairs.append((name if field is None else field.name, kind))
+    taken = {name.casefold() for name, _ in pairs}
+    if len(taken) != len(pairs):
+        raise UsageError(
+            f"partition columns name one twice: {', '.join(name for name, _ in pairs)}"
+        )
+    data = [field for field in columns if field.name.casefold() not in taken]
+    return pa.schema(data, metadata=columns.metadata), tuple(pairs)

@@ -1,0 +1,92 @@
+"""What a caller may set per client, per table or per call: timeouts, retries, sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from fletching.client.retry import RetryPolicy
+from fletching.errors import UsageError
+
+__all__ = ["CallOptions", "Timeouts"]
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds to wait for the peer; None waits for ever. All are on by default.
+
+    Attributes:
+        connect: for a connection.
+        first_byte: from the end of the request to the first byte of the reply.
+        idle: between any two bytes, and for the peer to take the next part of a body.
+        total: for one attempt. Only time spent waiting for the peer counts, so that a caller who
+            thinks long between two batches is not cut off.
+    """
+
+    connect: float | None = 10.0
+    first_byte: float | None = 120.0
+    idle: float | None = 60.0
+    total: float | None = 3600.0
+
+    def __post_init__(self) -> None:
+        """Refuses times that are not positive."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not value > 0:
+                raise UsageError(
+                    f"timeout {field.name} is {value}; give seconds above 0, or None to wait for ever"
+                )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """Options that every call takes from its client, table or scan.
+
+    Attributes:
+        timeouts: see `Timeouts`.
+        retry: see `RetryPolicy`.
+        connections: how many connections one scan or one append may use at once.
+        read_ahead_bytes: how many bytes of batches a parallel scan may hold that its caller has
+            not taken yet, beside one batch per connection.
+        write_body_bytes: the size at which buffered batches are sent; one request's body is about
+            this long, or one row if that is longer.
+        split_bytes: the wanted size of a scan's splits.
+        compression: the Arrow buffer codec asked for and sent: ``"lz4"``, ``"zstd"`` or None for
+            as it is.
+    """
+
+    timeouts: Timeouts = Timeouts()
+    retry: RetryPolicy = RetryPolicy()  # noqa: RUF009  # a frozen value, as Timeouts is
+    connections: int = 4
+    read_ahead_bytes: int = 128 * MEBIBYTE
+    write_body_bytes: int = 32 * MEBIBYTE
+    split_bytes: int = 128 * MEBIBYTE
+    compression: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses sizes below 1 and unknown codecs."""
+        for name in ("connections", "write_body_bytes", "split_bytes"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"option {name} must be at least 1, not {getattr(self, name)}")
+        if self.read_ahead_bytes < 0:
+            raise UsageError("option read_ahead_bytes must not be negative")
+        if self.compression not in {None, "lz4", "zstd"}:
+            raise UsageError(f"compression {self.compression!r} is not 'lz4', 'zstd' or None")
+
+    def changed(self, **changes: Any) -> CallOptions:
+        """These options with some replaced; ``timeouts`` and ``retry`` may be given as dicts of changes.
+
+        Raises:
+            UsageError: no such option, or a value it cannot have.
+        """
+        known = {field.name for field in dataclasses.fields(self)}
+        unknown = sorted(set(changes) - known)
+        if unknown:
+            raise UsageError(f"no such option: {', '.join(unknown)}; there are {sorted(known)}")
+        for name in ("timeouts", "retry"):
+            value = changes.get(name)
+            if isinstance(value, dict):
+                changes[name] = dataclasses.replace(getattr(self, name), **value)
+        return dataclasses.replace(self, **changes)

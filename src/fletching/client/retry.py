@@ -1,0 +1,204 @@
+"""When to send a request again, and how long to wait before it (PROTOCOL 4.6).
+
+The rules are in one table::
+
+    what happened                             the request    repeated when
+    ----------------------------------------  -------------  -------------------------------------
+    no connection (ConnectError)              was not sent   always
+    429                                       was not done   always, after Retry-After if given
+    408, 5xx but 501, 505 and 507             may be done    the request may be repeated
+    connection broken, silent peer, cut body  may be done    the request may be repeated
+    any other status                          was refused    never
+
+"May be repeated" is a property of the request, not of the failure: looking something up, opening a
+session, committing and aborting may be; dropping a table that must exist may not. The budget is
+time, not attempts: a server that restarts within it is never noticed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import random
+import time
+import uuid
+from collections.abc import Callable
+from typing import TypeVar
+
+from fletching.errors import (
+    ConnectError,
+    ServiceError,
+    TransportError,
+    TruncatedStreamError,
+    UsageError,
+)
+
+__all__ = ["Effect", "RetryPolicy", "RetrySequence", "Timing", "effect_of", "retrying"]
+
+_T = TypeVar("_T")
+
+# Statuses that say the peer will never do this: repeating cannot help.
+_FINAL_STATUSES = frozenset({501, 505, 507})
+
+
+class Effect(enum.Enum):
+    """What a failure says about the request that met it."""
+
+    NONE = "none"
+    """The request was not sent, or was turned away before anything was done."""
+    UNKNOWN = "unknown"
+    """The request may have been done: only one that is safe to repeat may be sent again."""
+    REFUSED = "refused"
+    """The service understood and refused; the same request gets the same answer."""
+
+
+def effect_of(error: BaseException) -> Effect:
+    """Reads from an error whether its request may be, or was, carried out."""
+    if isinstance(error, ConnectError):
+        return Effect.NONE
+    if isinstance(error, ServiceError):
+        if error.http_status == 429:
+            return Effect.NONE
+        if error.http_status == 408:
+            return Effect.UNKNOWN
+        if error.http_status >= 500 and error.http_status not in _FINAL_STATUSES:
+            return Effect.UNKNOWN
+        return Effect.REFUSED
+    # A reply that ends inside a unit is a broken connection that HTTP could not see.
+    if isinstance(error, TransportError | TruncatedStreamError):
+        return Effect.UNKNOWN
+    return Effect.REFUSED
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How long and how often to try again; a value, shared freely.
+
+    Attributes:
+        budget_seconds: from the first failure on, how long to keep trying. 0 never retries.
+        first_delay_seconds: the wait before the first repetition; each further one doubles.
+        longest_delay_seconds: no wait is longer, except one that the service asks for.
+        jitter: each wait is shortened by up to this fraction at random, so that clients that
+            failed together do not return together.
+
+    Raises:
+        UsageError: a negative time, or a jitter outside 0..1.
+    """
+
+    budget_seconds: float = 120.0
+    first_delay_seconds: float = 0.2
+    longest_delay_seconds: float = 16.0
+    jitter: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuses values that mean nothing."""
+        if min(self.budget_seconds, self.first_delay_seconds, self.longest_delay_seconds) < 0:
+            raise UsageError("a retry policy's times must not be negative")
+        if not 0 <= self.jitter <= 1:
+            raise UsageError(f"a retry policy's jitter is a fraction 0..1, not {self.jitter}")
+
+    def delay_seconds(self, attempt: int, luck: float) -> float:
+        """The wait after the failure of attempt 0, 1, 2...; ``luck`` is a random number in 0..1."""
+        # The exponent is capped: 2.0**1100 is an OverflowError, and the wait is long capped by then.
+        delay = self.first_delay_seconds * 2.0 ** min(attempt, 60)
+        return min(delay, self.longest_delay_seconds) * (1.0 - self.jitter * luck)
+
+
+NO_RETRIES = RetryPolicy(budget_seconds=0.0)
+"""Fails at the first failure."""
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Clock, sleep, luck and ids, passed in so that tests run without waiting.
+
+    Attributes:
+        clock: seconds on a clock that only moves forward.
+        sleep: blocks for so many seconds.
+        luck: a random number in 0..1.
+        new_id: a fresh id for a retry sequence.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    luck: Callable[[], float] = random.random
+    new_id: Callable[[], str] = _new_id
+
+
+class RetrySequence:
+    """One request and its repetitions: a trace id that stays, an index that counts.
+
+    Not thread-safe: a sequence belongs to the call that made it.
+
+    Attributes:
+        trace_id: sent with every attempt (header ``odps-tunnel-retry-trace-id``), so that the
+            service recognises a repeated body.
+        index: 0 for the first attempt (header ``odps-tunnel-retry-index``).
+    """
+
+    __slots__ = ("_deadline", "_failures", "_policy", "_timing", "index", "trace_id")
+
+    def __init__(
+        self, policy: RetryPolicy, timing: Timing, *, trace_id: str | None = None, index: int = 0
+    ) -> None:
+        self.trace_id = trace_id or timing.new_id()
+        self.index = index
+        self._policy = policy
+        self._timing = timing
+        self._deadline: float | None = None
+        self._failures = 0
+
+    def wait(self, error: Exception, *, repeatable: bool) -> None:
+        """Blocks until it is time for the next attempt.
+
+        Args:
+            error: what the last attempt met.
+            repeatable: whether the request may be sent again although it may have been done.
+
+        Raises:
+            Exception: ``error`` itself, if it must not be retried or the budget is spent.
+        """
+        effect = effect_of(error)
+        if effect is Effect.REFUSED or (effect is Effect.UNKNOWN and not repeatable):
+            raise error
+        now = self._timing.clock()
+        if self._deadline is None:
+            self._deadline = now + self._policy.budget_seconds
+        delay = self._policy.delay_seconds(self._failures, self._timing.luck())
+        if isinstance(error, ServiceError) and error.retry_after_seconds is not None:
+            delay = max(delay, error.retry_after_seconds)
+        if now + delay > self._deadline or self._policy.budget_seconds == 0:
+            raise error
+        self._timing.sleep(delay)
+        self._failures += 1
+        self.index += 1
+
+    def progressed(self) -> None:
+        """Something arrived: the next failure starts with a whole budget and a short wait."""
+        self._deadline = None
+        self._failures = 0
+
+
+def retrying(
+    operation: Callable[[RetrySequence], _T],
+    *,
+    policy: RetryPolicy,
+    timing: Timing,
+    repeatable: bool,
+    trace_id: str | None = None,
+) -> _T:
+    """Calls ``operation`` until it returns, its failure must not be retried, or the budget is spent.
+
+    Raises:
+        FletchingError: the last failure, as ``operation`` raised it.
+    """
+    sequence = RetrySequence(policy, timing, trace_id=trace_id)
+    while True:
+        try:
+            return operation(sequence)
+        except (ServiceError, TransportError, TruncatedStreamError) as error:
+            sequence.wait(error, repeatable=repeatable)

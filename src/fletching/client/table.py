@@ -1,0 +1,353 @@
+"""One table: its schema, partitions and rows; reading and writing start here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from fletching.client.appending import append_rows
+from fletching.client.catalog_names import Partition
+from fletching.client.channel import Channel
+from fletching.client.retry import RetrySequence
+from fletching.client.scan import Scan
+from fletching.client.schemas import columns_of, table_schemas
+from fletching.client.sessions import WriteSession
+from fletching.client.streaming import StreamingWriter
+from fletching.errors import UsageError
+from fletching.ipc import encode_schema
+from fletching.protocol.admin import (
+    AddColumns,
+    CreatePartition,
+    DescribeTable,
+    DropPartition,
+    ListPartitions,
+    PartitionInfo,
+    PartitionPage,
+    TableInfo,
+)
+from fletching.protocol.requests import PreviewTable
+from fletching.protocol.responses import Done
+from fletching.protocol.vocabulary import WriteMode
+from fletching.types import PartitionSpec, TableName
+
+__all__ = ["Table"]
+
+PartitionLike = str | PartitionSpec | Mapping[str, object]
+"""``"pt=20260101,region=eu"``, a `PartitionSpec`, or a dict of columns and values."""
+
+
+class Table:
+    """A table of one client; made by ``client.table`` and ``client.create_table``. Thread-safe.
+
+    Attributes:
+        full_name: project, schema and name.
+        channel: how the table calls; for what is built on it.
+    """
+
+    def __init__(self, channel: Channel, info: TableInfo) -> None:
+        self.channel = channel
+        self.full_name: TableName = info.table
+        self._set(info)
+
+    def _set(self, info: TableInfo) -> None:
+        self._info = info
+        self._data_schema, self._schema = table_schemas(info)
+
+    # --- what it is --------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The table's name without project and schema."""
+        return self.full_name.name
+
+    @property
+    def schema(self) -> pa.Schema:
+        """What a scan of everything returns: the data columns, then the partition columns.
+
+        As of when the object was made, or of the last `reload`.
+        """
+        return self._schema
+
+    @property
+    def data_schema(self) -> pa.Schema:
+        """The data columns alone."""
+        return self._data_schema
+
+    @property
+    def partition_columns(self) -> tuple[str, ...]:
+        """The names of the partition columns, in order; empty for a table without partitions."""
+        return tuple(self._schema.names[len(self._data_schema) :])
+
+    @property
+    def cheapest_column(self) -> str:
+        """The column whose values are the fewest bytes, for reads that want only the rows' number."""
+        if self.partition_columns:
+            return self.partition_columns[0]
+        if not self._data_schema.names:
+            raise UsageError(f"table {self.name} has no columns")
+
+        def width(field: pa.Field) -> int:
+            try:
+                return int(field.type.bit_width)
+            except ValueError:
+                return 1 << 20
+
+        return str(min(self._data_schema, key=width).name)
+
+    @property
+    def info(self) -> TableInfo:
+        """What the catalog knew of the table when the object was made, or at the last `reload`."""
+        return self._info
+
+    def reload(self) -> Table:
+        """Asks the catalog again; returns the table itself.
+
+        Raises:
+            NoSuchTableError: it was dropped.
+        """
+        self._set(self.channel.call(DescribeTable(table=self.full_name), TableInfo))
+        return self
+
+    def with_options(self, **changes: Any) -> Table:
+        """The same table with other options for all its calls (see `CallOptions`)."""
+        return Table(self.channel.changed(changes), self._info)
+
+    def count_rows(
+        self,
+        partition: PartitionLike | None = None,
+        *,
+        filter: str | None = None,  # noqa: A002  # the query's own word
+    ) -> int:
+        """How many rows are visible now: from the catalog, or, with a filter, by reading.
+
+        Args:
+            partition: only this partition, or all that a leading part names.
+            filter: only the rows for which this SQL predicate is true.
+
+        Raises:
+            NoSuchTableError: the table was dropped.
+        """
+        if filter is not None:
+            partitions = None if partition is None else [partition]
+            scan = self.scan(columns=[], partitions=partitions, filter=filter)
+            return sum(batch.num_rows for batch in scan.to_batches())
+        if partition is None:
+            return self.channel.call(DescribeTable(table=self.full_name), TableInfo).rows
+        return sum(each.rows for each in self.partitions(partition))
+
+    def partitions(self, prefix: PartitionLike | None = None) -> list[Partition]:
+        """The partitions in the order of their values, each a text with figures (see `Partition`)."""
+        found: list[Partition] = []
+        marker = ""
+        while True:
+            page = self.channel.call(
+                ListPartitions(
+                    table=self.full_name, prefix=PartitionSpec.parse(prefix), marker=marker
+                ),
+                PartitionPage,
+            )
+            found.extend(Partition(info) for info in page.partitions)
+            if not page.marker:
+                return found
+            marker = page.marker
+
+    def create_partition(
+        self, partition: PartitionLike, *, if_not_exists: bool = False
+    ) -> Partition:
+        """Adds an empty partition.
+
+        Raises:
+            AlreadyExistsError: it is there, and ``if_not_exists`` was not given.
+        """
+        spec = PartitionSpec.parse(partition)
+        info = self.channel.call(
+            CreatePartition(table=self.full_name, partition=spec, if_not_exists=if_not_exists),
+            PartitionInfo,
+        )
+        return Partition(info)
+
+    def drop_partition(self, partition: PartitionLike, *, if_exists: bool = False) -> None:
+        """Removes a partition with its rows.
+
+        Raises:
+            NoSuchPartitionError: it is not there, and ``if_exists`` was not given.
+        """
+        spec = PartitionSpec.parse(partition)
+        self.channel.call(
+            DropPartition(table=self.full_name, partition=spec, if_exists=if_exists), Done
+        )
+
+    def add_columns(self, columns: pa.Schema | str) -> Table:
+        """Appends nullable columns; older rows have nulls there. Returns the table, reloaded."""
+        schema = columns_of(columns)
+        self.channel.call(
+            AddColumns(table=self.full_name, arrow_schema=encode_schema(schema)),
+            TableInfo,
+        )
+        return self.reload()
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def scan(
+        self,
+        columns: Iterable[str] | None = None,
+        partitions: Iterable[PartitionLike] | PartitionLike | None = None,
+        filter: str | None = None,  # noqa: A002  # the query's own word
+        limit: int | None = None,
+    ) -> Scan:
+        """Describes a read; nothing happens before one of the scan's methods is called.
+
+        Args:
+            columns: the wanted columns in the wanted order; None for all.
+            partitions: one or several specifications, full or leading parts; None for all.
+            filter: an SQL predicate over data and partition columns: ``"id > 10 AND pt = 'a'"``.
+            limit: at most so many rows, the table's first.
+
+        Raises:
+            UsageError: a column named twice, a negative limit, a malformed partition.
+        """
+        if isinstance(columns, str):
+            raise UsageError(f"columns is a list of names; give [{columns!r}]")
+        if isinstance(partitions, str | PartitionSpec | Mapping):
+            partitions = [partitions]
+        return Scan(
+            table=self,
+            columns=None if columns is None else tuple(columns),
+            partitions=None
+            if partitions is None
+            else tuple(PartitionSpec.parse(each) for each in partitions),
+            filter=filter,
+            limit=limit,
+        )
+
+    def to_table(self) -> pa.Table:
+        """All rows in memory: ``scan().to_table()``."""
+        return self.scan().to_table()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """All rows for any library that takes Arrow's C stream."""
+        return self.scan().__arrow_c_stream__(requested_schema)
+
+    def preview(
+        self,
+        limit: int = 10,
+        *,
+        partition: PartitionLike | None = None,
+        columns: Iterable[str] | None = None,
+    ) -> pa.Table:
+        """A few rows, without a session: the first in the order of partitions."""
+        request = PreviewTable(
+            table=self.full_name,
+            limit=limit,
+            partition=PartitionSpec.parse(partition),
+            columns=tuple(columns or ()),
+            verbatim_types=True,
+        )
+        table: pa.Table = self.channel.retrying(
+            lambda attempt: self._preview(request, attempt), repeatable=True
+        )
+        return table
+
+    def _preview(self, request: PreviewTable, attempt: RetrySequence) -> pa.Table:
+        source = self.channel.transport.read(request, self.channel.options, attempt)
+        try:
+            return pa.Table.from_batches(list(source), schema=source.schema)
+        finally:
+            source.close()
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def append(self, data: Any, partition: PartitionLike | None = None, *, streams: int = 1) -> int:
+        """Adds rows, all or none; returns how many when they are durable and visible.
+
+        Args:
+            data: anything tabular (see `fletching.client.data`), read a batch at a time.
+            partition: the partition of all rows. None, or a leading part, on a partitioned table:
+                the remaining partition columns are in the data, and each row goes to its own.
+            streams: how many streams to write at once. One keeps the rows' order.
+
+        Raises:
+            UsageError: data that does not fit the table.
+            ServiceError: the service refused; nothing is visible.
+            TransportError: no answer within the retry budget. If that was the commit's, the rows may
+                be visible: open a session with `write_session` where that must be known.
+        """
+        with self.write_session(partition) as session:
+            return append_rows(session, data, streams)
+
+    def overwrite(
+        self, data: Any, partition: PartitionLike | None = None, *, streams: int = 1
+    ) -> int:
+        """Replaces rows in one step; returns how many there are now. Else as `append`.
+
+        What is replaced: the partition's rows; with dynamic partitions those of every partition
+        that the data has; on a table without partitions all.
+        """
+        with self.write_session(partition, overwrite=True) as session:
+            return append_rows(session, data, streams)
+
+    def write_session(
+        self, partition: PartitionLike | None = None, overwrite: bool = False
+    ) -> WriteSession:
+        """Opens a write session (see `WriteSession`); arguments as for `append` and `overwrite`.
+
+        Raises:
+            UsageError: a malformed partition.
+            ServiceError: the service refused.
+        """
+        return WriteSession.open(
+            self.channel,
+            self.full_name,
+            partition=PartitionSpec.parse(partition),
+            overwrite=overwrite,
+        )
+
+    def open_write_session(self, session_id: str) -> WriteSession:
+        """Joins a session that another process opened."""
+        return WriteSession(self.channel, self.full_name, session_id)
+
+    def stream_writer(
+        self,
+        stream_id: str,
+        *,
+        exactly_once: bool = True,
+        resume: bool = False,
+        partition: PartitionLike | None = None,
+        realtime: bool = False,
+    ) -> StreamingWriter:
+        """Opens a stream whose rows are visible when a flush returns (see `StreamingWriter`).
+
+        Args:
+            stream_id: a name that stays the same over restarts of its writer.
+            exactly_once: guard the rows by offsets; without, a lost answer may double rows.
+            resume: go on after the rows that the stream has; whoever wrote before can no longer.
+            partition: values for partition columns that the data lacks.
+            realtime: the service's real-time mode, where it tells the two apart.
+
+        Raises:
+            UsageError: ``resume`` without ``exactly_once``.
+            ServiceError: the service refused.
+        """
+        return StreamingWriter(
+            self.channel,
+            self.full_name,
+            stream_id,
+            exactly_once=exactly_once,
+            resume=resume,
+            partition=PartitionSpec.parse(partition),
+            write_mode=WriteMode.STREAMING_REALTIME if realtime else WriteMode.STREAMING,
+        )
+
+    def __repr__(self) -> str:
+        """Name and columns."""
+        return f"<Table {self.full_name} ({', '.join(self._schema.names)})>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles by name and by what reopens the client."""
+        return _reopened, (self.channel.reopen, self._info)
+
+
+def _reopened(reopen: Any, info: TableInfo) -> Table:
+    return Table(reopen(), info)

@@ -1,0 +1,203 @@
+"""The service in this process: an engine over a folder, without HTTP.
+
+Reads are the engine's batches, whose values lie in the mapped segments; nothing is copied that is
+not computed. Writes go through the same ingest as those of a server, so the same is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import pyarrow as pa
+
+from fletching.client.options import CallOptions
+from fletching.client.retry import RetrySequence
+from fletching.client.transport import ReadRequest
+from fletching.engine.engine import Engine
+from fletching.engine.reading.plan import ReadPlan
+from fletching.errors import UsageError
+from fletching.ipc import END_OF_STREAM, BatchEncoder
+from fletching.protocol.requests import Request, WriteTable
+from fletching.protocol.responses import Response, WriteResult
+
+__all__ = ["EmbeddedTransport"]
+
+FEED_BYTES = 16 * 1024 * 1024
+"""How much of a body the ingest is given before it checks and stores what is complete."""
+
+
+class EmbeddedTransport:
+    """A `fletching.client.transport.Transport` over an engine. Thread-safe, as the engine is.
+
+    Attributes:
+        connections_pay: never: mapped pages come as fast to one thread.
+        engine: the engine; owned, closed by `close`.
+    """
+
+    connections_pay = False
+
+    def __init__(self, location: str | Path, *, engine: Engine | None = None) -> None:
+        """Opens the folder, or takes over an engine that is open already.
+
+        Raises:
+            StorageError: the folder cannot be opened.
+        """
+        self.engine = Engine.open(location) if engine is None else engine
+
+    def call(self, request: Request, options: CallOptions, attempt: RetrySequence) -> Response:
+        """See `Transport.call`; options have no meaning here."""
+        del options, attempt
+        return self.engine.call(request)
+
+    def read(
+        self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
+    ) -> EmbeddedSource:
+        """See `Transport.read`."""
+        del options, attempt
+        return EmbeddedSource(self.engine.read(request))
+
+    def write(
+        self,
+        request: WriteTable,
+        batches: Sequence[pa.RecordBatch],
+        schema: pa.Schema,
+        options: CallOptions,
+        attempt: RetrySequence,
+    ) -> WriteResult:
+        """See `Transport.write`; the batches are encoded once, into the bodies that are stored."""
+        sink = self.open_write(request, options, attempt)
+        try:
+            encoder = BatchEncoder(schema, compression=options.compression)
+            sink.write(encoder.schema_message)
+            for batch in batches:
+                for message in encoder.encode(batch):
+                    for piece in message:
+                        sink.write(piece)
+            sink.write(END_OF_STREAM)
+        except BaseException:
+            sink.abort()
+            raise
+        return sink.finish()
+
+    def open_read(
+        self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
+    ) -> PlanBytes:
+        """See `Transport.open_read`."""
+        del options, attempt
+        return PlanBytes(self.engine.read(request))
+
+    def open_write(
+        self, request: WriteTable, options: CallOptions, attempt: RetrySequence
+    ) -> IngestSink:
+        """See `Transport.open_write`."""
+        del options
+        request = msgspec.structs.replace(request, retry_trace_id=attempt.trace_id)
+        return IngestSink(self.engine.open_ingest(request))
+
+    def close(self) -> None:
+        """Closes the engine; batches that were handed out stay valid."""
+        self.engine.close()
+
+    def __enter__(self) -> Self:
+        """Returns the transport."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes it."""
+        self.close()
+
+
+class EmbeddedSource:
+    """The batches of a read plan; a `fletching.client.transport.BatchSource`."""
+
+    def __init__(self, plan: ReadPlan) -> None:
+        self._plan = plan
+        self._cancelled = False
+        self.schema: pa.Schema = plan.schema
+        self.request_id: str | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """The batches; errors of the engine as they are."""
+        for batch in self._plan.batches():
+            if self._cancelled:
+                raise UsageError("the read was cancelled")
+            yield batch
+
+    def cancel(self) -> None:
+        """Ends the iteration at the next batch."""
+        self._cancelled = True
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class PlanBytes:
+    """The bytes of a read plan; a `fletching.client.transport.BytesSource`."""
+
+    def __init__(self, plan: ReadPlan) -> None:
+        self._buffers = iter(plan.buffers())
+        self._current = memoryview(b"")
+        self.request_id: str | None = None
+
+    def readinto(self, buffer: Any) -> int:
+        """Copies the next bytes; 0 at the end of the stream."""
+        target = memoryview(buffer).cast("B")
+        if not target.nbytes:
+            return 0
+        while not self._current.nbytes:
+            following = next(self._buffers, None)
+            if following is None:
+                return 0
+            self._current = memoryview(following).cast("B")
+        count = min(target.nbytes, self._current.nbytes)
+        target[:count] = self._current[:count]
+        self._current = self._current[count:]
+        return count
+
+    def close(self) -> None:
+        """Lets go of the stored bytes."""
+        self._current = memoryview(b"")
+        self._buffers = iter(())
+
+
+class IngestSink:
+    """The body of one TableWrite on its way into an ingest; a `BytesSink`."""
+
+    def __init__(self, ingest: Any) -> None:
+        self._ingest = ingest
+        self._fed = 0
+
+    def write(self, data: Any) -> None:
+        """Feeds the decoder, and has stored what is complete from time to time."""
+        view = memoryview(data).cast("B")
+        try:
+            self._ingest.decoder.feed(view)
+            self._fed += view.nbytes
+            if self._fed >= FEED_BYTES:
+                self._store()
+        except BaseException:
+            self.abort()
+            raise
+
+    def finish(self) -> WriteResult:
+        """Stores the rest, durably; the engine's answer."""
+        try:
+            self._store()
+            result: WriteResult = self._ingest.finish()
+        except BaseException:
+            self.abort()
+            raise
+        return result
+
+    def abort(self) -> None:
+        """Nothing of the body remains; idempotent."""
+        self._ingest.abort()
+
+    def _store(self) -> None:
+        self._fed = 0
+        messages = list(self._ingest.decoder)
+        if messages:
+            self._ingest.accept(messages)

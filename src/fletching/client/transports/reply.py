@@ -1,0 +1,187 @@
+"""One HTTP reply: its body received into the caller's memory, its end proven, its errors translated."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import urllib3
+
+from fletching.client.options import Timeouts
+from fletching.client.transports.connections import ReplyConnection
+from fletching.errors import ConnectionBrokenError, ReadTimeoutError
+
+__all__ = ["Reply", "Stopwatch"]
+
+RECEIVE_BYTES = 1024 * 1024
+"""Longest receive asked for at once: between two, cancelling and the total timeout are looked at."""
+
+
+class Stopwatch:
+    """Adds up the time spent waiting for the peer, for the total timeout."""
+
+    def __init__(self, timeouts: Timeouts, clock: Callable[[], float], url: str) -> None:
+        self.timeouts = timeouts
+        self._clock = clock
+        self._url = url
+        self._spent = 0.0
+
+    def limit(self, seconds: float | None) -> float | None:
+        """The shorter of a timeout and what is left of the total.
+
+        Raises:
+            ReadTimeoutError: nothing is left.
+        """
+        total = self.timeouts.total
+        if total is None:
+            return seconds
+        left = total - self._spent
+        if left <= 0:
+            raise ReadTimeoutError(
+                f"{self._url} took longer than the total timeout of {total} s", url=self._url
+            )
+        return left if seconds is None else min(seconds, left)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Counts the time inside."""
+        started = self._clock()
+        try:
+            yield
+        finally:
+            self._spent += self._clock() - started
+
+
+class Reply:
+    """A reply whose headers are in; not thread-safe but for `cancel`.
+
+    Attributes:
+        status: the HTTP status.
+        headers: by lower-case name.
+        url: without query, for messages.
+    """
+
+    def __init__(self, response: Any, stopwatch: Stopwatch, url: str) -> None:
+        self._response: urllib3.BaseHTTPResponse | None = response
+        connection = response.connection
+        assert isinstance(connection, ReplyConnection)
+        raw = connection.raw_reply
+        assert raw is not None
+        self._raw: http.client.HTTPResponse = raw
+        self._socket: socket.socket | None = connection.sock
+        self._stopwatch = stopwatch
+        self._limit: float | None = -1.0
+        self._chunked = bool(raw.chunked)
+        self._expects_end = self._chunked or raw.length is not None
+        self._ended = False
+        self._cancelled = False
+        self.url = url
+        self.status: int = response.status
+        self.headers: dict[str, str] = {
+            name.lower(): value for name, value in response.headers.items()
+        }
+
+    def readinto(self, buffer: Any) -> int:
+        """Receives into ``buffer`` up to its length; 0 only at the reply's proven end.
+
+        Payload is copied once, from the kernel into the buffer (but for what came with the headers
+        or a chunk's head, up to 8 KiB).
+
+        Raises:
+            ConnectionBrokenError: the connection ended, or the body was shorter than announced.
+            ReadTimeoutError: the peer was silent for the idle timeout, or the total one ran out.
+        """
+        view = memoryview(buffer)
+        if self._ended or not view.nbytes:
+            return 0
+        view = view.cast("B")[:RECEIVE_BYTES]
+        self._arm()
+        try:
+            with self._stopwatch.running():
+                count = self._raw.readinto(view)
+        except TimeoutError as exc:
+            self.close()
+            raise ReadTimeoutError(
+                f"{self.url} sent nothing for {self._limit} s", url=self.url
+            ) from exc
+        except (OSError, http.client.HTTPException, ValueError) as exc:
+            # ValueError: the socket's file was closed by `cancel` in another thread.
+            self.close()
+            raise self._broken(f"{type(exc).__name__}: {exc}") from exc
+        if count:
+            return count
+        if not self._chunked and self._raw.length:
+            left = self._raw.length
+            self.close()
+            raise self._broken(f"the body ended {left} bytes short of its Content-Length")
+        self._end()
+        return 0
+
+    def read_all(self, limit: int) -> bytes:
+        """The rest of the body.
+
+        Raises:
+            ConnectionBrokenError: the connection ended first, or there is more than ``limit`` bytes.
+            ReadTimeoutError: as `readinto`.
+        """
+        parts = bytearray()
+        room = bytearray(64 * 1024)
+        while count := self.readinto(room):
+            parts += memoryview(room)[:count]
+            if len(parts) > limit:
+                self.close()
+                raise self._broken(f"a reply of one value is longer than {limit} bytes")
+        return bytes(parts)
+
+    def finish(self, limit: int = 64 * 1024) -> None:
+        """Takes what stands behind the data, so that the connection can be used again.
+
+        A peer that sends more than ``limit`` bytes, or breaks off now, costs only the connection.
+        """
+        room = bytearray(8 * 1024)
+        taken = 0
+        try:
+            while (count := self.readinto(room)) and taken <= limit:
+                taken += count
+        except (ConnectionBrokenError, ReadTimeoutError):
+            # Closed by `readinto`; the data before was complete by its own marker.
+            return
+        self.close()
+
+    def cancel(self) -> None:
+        """Breaks the connection under a read that blocks in another thread; idempotent."""
+        self._cancelled = True
+        sock = self._socket
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Gives the connection back if the reply has ended, else closes it; idempotent."""
+        response, self._response, self._socket = self._response, None, None
+        if response is None:
+            return
+        if not self._ended or self._cancelled:
+            response.close()
+        response.release_conn()
+
+    def _end(self) -> None:
+        self._ended = True
+        self.close()
+
+    def _arm(self) -> None:
+        """Sets the socket's timeout, where it changed: that is a system call."""
+        limit = self._stopwatch.limit(self._stopwatch.timeouts.idle)
+        if limit != self._limit and self._socket is not None:
+            self._limit = limit
+            # The socket of a reply whose connection ends with it lives on in the reply's file only.
+            with contextlib.suppress(OSError):
+                self._socket.settimeout(limit)
+
+    def _broken(self, reason: str) -> ConnectionBrokenError:
+        return ConnectionBrokenError(
+            f"the connection to {self.url} broke in mid-reply: {reason}", url=self.url
+        )

@@ -1,0 +1,135 @@
+"""What the client's tests share: a clock that nobody waits for, and a transport made of a dict."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self
+
+import pyarrow as pa
+import pytest
+
+from fletching.client.channel import Channel
+from fletching.client.options import CallOptions
+from fletching.client.retry import RetryPolicy, RetrySequence, Timing
+from fletching.protocol.requests import ReadTable, Request, WriteTable
+from fletching.protocol.responses import Response, WriteResult
+
+
+class FakeClock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    @property
+    def timing(self) -> Timing:
+        ids = itertools.count(1)
+        return Timing(
+            clock=lambda: self.now,
+            sleep=self.sleep,
+            luck=lambda: 0.0,
+            new_id=lambda: f"trace-{next(ids)}",
+        )
+
+
+@dataclasses.dataclass
+class FakeSource:
+    """Batches from a list; items that are exceptions are raised."""
+
+    schema: pa.Schema
+    items: Sequence[Any]
+    request_id: str | None = "req-1"
+    closed: bool = False
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for item in self.items:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def cancel(self) -> None:
+        self.closed = True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeTransport:
+    """Answers with whatever the test's functions return or raise."""
+
+    connections_pay = True
+
+    def __init__(self) -> None:
+        self.on_call: Callable[[Request, RetrySequence], Response] = self._unexpected
+        self.on_read: Callable[[ReadTable], FakeSource] = self._unexpected
+        self.on_write: Callable[[WriteTable, Sequence[Any], RetrySequence], WriteResult] = (
+            self._unexpected
+        )
+        self.sources: list[FakeSource] = []
+        self.requests: list[Any] = []
+
+    @staticmethod
+    def _unexpected(*_: object) -> Any:
+        pytest.fail("the test expects no such request")
+
+    def call(self, request: Request, options: CallOptions, attempt: RetrySequence) -> Response:
+        self.requests.append(request)
+        return self.on_call(request, attempt)
+
+    def read(self, request: Any, options: CallOptions, attempt: RetrySequence) -> FakeSource:
+        self.requests.append(request)
+        source = self.on_read(request)
+        self.sources.append(source)
+        return source
+
+    def write(
+        self,
+        request: WriteTable,
+        batches: Sequence[pa.RecordBatch],
+        schema: pa.Schema,
+        options: CallOptions,
+        attempt: RetrySequence,
+    ) -> WriteResult:
+        self.requests.append(request)
+        return self.on_write(request, batches, attempt)
+
+    def open_read(self, *_: object) -> Any:
+        raise NotImplementedError
+
+    def open_write(self, *_: object) -> Any:
+        raise NotImplementedError
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def transport() -> FakeTransport:
+    return FakeTransport()
+
+
+@pytest.fixture
+def channel(clock: FakeClock, transport: FakeTransport) -> Channel:
+    options = CallOptions(retry=RetryPolicy(budget_seconds=10.0, first_delay_seconds=1.0))
+    return Channel(transport, options, clock.timing, None)
+
+
+@pytest.fixture
+def fake_source() -> type[FakeSource]:
+    return FakeSource

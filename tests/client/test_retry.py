@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fletching.client.retry import Effect, RetryPolicy, RetrySequence, effect_of, retrying
+from fletching.errors import (
+    ConnectError,
+    ConnectionBrokenError,
+    FletchingError,
+    InternalServerError,
+    InvalidArgumentError,
+    MalformedFrameError,
+    NoPermissionError,
+    ReadTimeoutError,
+    RowOffsetError,
+    ServiceError,
+    ServiceUnavailableError,
+    StorageFullError,
+    ThrottledError,
+    TruncatedStreamError,
+    UsageError,
+)
+
+CASES: list[tuple[FletchingError, Effect]] = [
+    (ConnectError("x"), Effect.NONE),
+    (ThrottledError("x"), Effect.NONE),
+    (ServiceError("x", http_status=429), Effect.NONE),
+    (ServiceError("x", http_status=408), Effect.UNKNOWN),
+    (InternalServerError("x"), Effect.UNKNOWN),
+    (ServiceUnavailableError("x"), Effect.UNKNOWN),
+    (ServiceError("x", http_status=502), Effect.UNKNOWN),
+    (ServiceError("x", http_status=504), Effect.UNKNOWN),
+    (ServiceError("x", http_status=599), Effect.UNKNOWN),
+    (ConnectionBrokenError("x"), Effect.UNKNOWN),
+    (ReadTimeoutError("x"), Effect.UNKNOWN),
+    (TruncatedStreamError("x"), Effect.UNKNOWN),
+    (ServiceError("x", http_status=501), Effect.REFUSED),
+    (ServiceError("x", http_status=505), Effect.REFUSED),
+    (StorageFullError("x"), Effect.REFUSED),
+    (InvalidArgumentError("x"), Effect.REFUSED),
+    (NoPermissionError("x"), Effect.REFUSED),
+    (RowOffsetError("x"), Effect.REFUSED),
+    (MalformedFrameError("x"), Effect.REFUSED),
+    (UsageError("x"), Effect.REFUSED),
+]
+
+
+@pytest.mark.parametrize(("error", "effect"), CASES, ids=lambda x: str(x)[:40])
+def test_an_error_tells_whether_its_request_was_done(error: FletchingError, effect: Effect) -> None:
+    assert effect_of(error) is effect
+
+
+def failing(errors: list[Exception]) -> Callable[[RetrySequence], str]:
+    """Raises each error once, then returns."""
+    remaining = list(errors)
+
+    def operation(attempt: RetrySequence) -> str:
+        if remaining:
+            raise remaining.pop(0)
+        return f"{attempt.trace_id} {attempt.index}"
+
+    return operation
+
+
+POLICY = RetryPolicy(budget_seconds=100, first_delay_seconds=1, longest_delay_seconds=8)
+
+
+def test_the_trace_id_stays_and_the_index_counts(clock: Any) -> None:
+    errors: list[Exception] = [ConnectError("x"), ThrottledError("x"), InternalServerError("x")]
+    result = retrying(failing(errors), policy=POLICY, timing=clock.timing, repeatable=True)
+    assert result == "trace-1 3"
+
+
+def test_a_given_trace_id_is_kept(clock: Any) -> None:
+    result = retrying(
+        failing([ConnectError("x")]),
+        policy=POLICY,
+        timing=clock.timing,
+        repeatable=True,
+        trace_id="mine",
+    )
+    assert result == "mine 1"
+
+
+def test_waits_double_up_to_the_longest(clock: Any) -> None:
+    errors: list[Exception] = [ConnectError("x")] * 6
+    retrying(failing(errors), policy=POLICY, timing=clock.timing, repeatable=True)
+    assert clock.slept == [1, 2, 4, 8, 8, 8]
+
+
+def test_jitter_only_shortens(clock: Any) -> None:
+    assert POLICY.delay_seconds(2, luck=1.0) == pytest.approx(2.0)
+    assert POLICY.delay_seconds(2, luck=0.0) == 4.0
+
+
+@given(st.integers(0, 5000), st.floats(0, 1))
+def test_no_wait_is_negative_or_above_the_longest(attempt: int, luck: float) -> None:
+    assert 0 <= POLICY.delay_seconds(attempt, luck) <= 8
+
+
+def test_the_service_decides_a_longer_wait(clock: Any) -> None:
+    errors: list[Exception] = [ThrottledError("x", retry_after_seconds=30)]
+    retrying(failing(errors), policy=POLICY, timing=clock.timing, repeatable=True)
+    assert clock.slept == [30]
+
+
+def test_a_wait_beyond_the_budget_is_not_begun(clock: Any) -> None:
+    error = ThrottledError("x", retry_after_seconds=101)
+    with pytest.raises(ThrottledError) as caught:
+        retrying(failing([error]), policy=POLICY, timing=clock.timing, repeatable=True)
+    assert caught.value is error
+    assert clock.slept == []
+
+
+def test_the_budget_is_time_from_the_first_failure(clock: Any) -> None:
+    calls = 0
+
+    def operation(attempt: RetrySequence) -> None:
+        nonlocal calls
+        calls += 1
+        clock.now += 5 if calls > 1 else 1_000_000  # the first attempt's own time does not count
+        raise ConnectError("x")
+
+    with pytest.raises(ConnectError):
+        retrying(operation, policy=POLICY, timing=clock.timing, repeatable=True)
+    # waits 1 2 4 8 8 ..., each attempt taking 5 s, within 100 s of the first failure
+    assert clock.slept == [1, 2, 4, 8, 8, 8, 8, 8, 8]
+
+
+def test_no_budget_means_one_attempt(clock: Any) -> None:
+    policy = RetryPolicy(budget_seconds=0, first_delay_seconds=0)
+    with pytest.raises(ConnectError):
+        retrying(failing([ConnectError("x")]), policy=policy, timing=clock.timing, repeatable=True)
+
+
+@pytest.mark.parametrize("error", [InternalServerError("x"), ConnectionBrokenError("x")])
+def test_what_may_be_done_already_is_not_repeated_unless_it_may_be(
+    clock: Any, error: Exception
+) -> None:
+    with pytest.raises(type(error)):
+        retrying(failing([error]), policy=POLICY, timing=clock.timing, repeatable=False)
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize("error", [ConnectError("x"), ThrottledError("x")])
+def test_what_was_not_done_is_always_repeated(clock: Any, error: Exception) -> None:
+    assert retrying(failing([error]), policy=POLICY, timing=clock.timing, repeatable=False)
+
+
+def test_a_refusal_is_raised_at_once(clock: Any) -> None:
+    with pytest.raises(InvalidArgumentError):
+        retrying(
+            failing([InvalidArgumentError("x")]),
+            policy=POLICY,
+            timing=clock.timing,
+            repeatable=True,
+        )
+    assert clock.slept == []
+
+
+def test_progress_gives_the_whole_budget_again(clock: Any) -> None:
+    sequence = RetrySequence(POLICY, clock.timing)
+    for _ in range(50):
+        for _ in range(3):
+            sequence.wait(ConnectionBrokenError("x"), repeatable=True)
+        sequence.progressed()
+    assert clock.slept == [1, 2, 4] * 50
+    assert sequence.index == 150
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"budget_seconds": -1.0},
+        {"first_delay_seconds": -1.0},
+        {"longest_delay_seconds": -0.1},
+        {"jitter": 1.5},
+        {"jitter": -0.5},
+    ],
+)
+def test_meaningless_policies_are_refused(fields: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        RetryPolicy(**fields)
