@@ -12,10 +12,12 @@ from fletching.cli.create import create
 from fletching.cli.drop import drop
 from fletching.cli.get import get
 from fletching.cli.head import head
+from fletching.cli.inspect import inspect
 from fletching.cli.ls import ls
 from fletching.cli.output import ExitCode, diagnostics
 from fletching.cli.put import put
 from fletching.cli.quickstart.command import quickstart
+from fletching.cli.serve import serve
 from fletching.cli.show import show
 from fletching.errors import FletchingError, UsageError
 
@@ -32,7 +34,7 @@ app = typer.Typer(
 )
 
 # In the order a newcomer meets them.
-for _command in (quickstart, create, ls, show, put, get, head, drop):
+for _command in (quickstart, serve, create, ls, show, put, get, head, drop, inspect):
     app.command()(_command)
 
 

@@ -22,6 +22,15 @@ from fletching.ipc.embedding import (
 from fletching.ipc.encoding import BatchEncoder, encode_batch, encode_schema
 from fletching.ipc.file import ArrowFile, open_file
 from fletching.ipc.file_writer import Block, FileWriter
+from fletching.ipc.inspection import (
+    BufferReport,
+    ColumnReport,
+    Inspection,
+    MessageReport,
+    PartReport,
+    Problem,
+    inspect_bytes,
+)
 from fletching.ipc.limits import Limits
 from fletching.ipc.message import END_OF_STREAM, Message, MessageIterator, messages, read_message
 from fletching.ipc.metadata import (
@@ -50,17 +59,23 @@ __all__ = [
     "BatchEncoder",
     "Batches",
     "Block",
+    "BufferReport",
     "Codec",
+    "ColumnReport",
     "Constant",
     "DecoderState",
     "DictionaryBatchHeader",
     "FileWriter",
+    "Inspection",
     "Limits",
     "Message",
     "MessageDecoder",
     "MessageIterator",
+    "MessageReport",
     "MessageType",
     "MetadataVersion",
+    "PartReport",
+    "Problem",
     "ProjectedMessage",
     "Projection",
     "Projector",
@@ -68,6 +83,7 @@ __all__ = [
     "Recovery",
     "encode_batch",
     "encode_schema",
+    "inspect_bytes",
     "messages",
     "open_file",
     "plan_projection",

@@ -114,6 +114,11 @@ class BatchDecoder:
                         actual=str(found.value_type),
                     )
 
+    def value_type(self, dictionary_id: int) -> pa.DataType | None:
+        """The type of a dictionary's values, or None if no field uses it."""
+        field = self._fields.get(dictionary_id)
+        return None if field is None else field.value_type
+
     def decode(self, message: Message) -> pa.RecordBatch | None:
         """The record batch of a message; None for a dictionary batch, which is remembered.
 

@@ -9,12 +9,19 @@ precision. Old writers produced files that fail only the second level.
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 import pyarrow as pa
 
 from fletching.errors import InvalidDataError
 from fletching.ipc.type_tree import any_below, with_children
 
 __all__ = ["relaxed_type", "validate"]
+
+
+# pyarrow's texts quote the offending value; ours name no data.
+_VALUE: Final = re.compile(r"(Decimal value |(?:date|time)(?:32|64)\[\w+\] )-?\d+")
 
 
 def _is_constrained(data_type: pa.DataType) -> bool:
@@ -80,7 +87,8 @@ def validate_array(array: pa.Array, name: str) -> None:
     try:
         relaxed = array.view(relaxed_type(array.type))
     except (pa.ArrowException, ValueError) as error:
-        raise InvalidDataError(f"column {name!r}: {error}", layer="values") from None
+        text = _VALUE.sub(r"\1(not shown)", str(error))
+        raise InvalidDataError(f"column {name!r}: {text}", layer="values") from None
     _run(relaxed, full=True, name=name)
 
 
@@ -89,4 +97,5 @@ def _run(thing: pa.Array | pa.RecordBatch, *, full: bool, name: str | None = Non
         thing.validate(full=full)
     except (pa.ArrowException, ValueError) as error:
         where = "" if name is None else f"column {name!r}: "
-        raise InvalidDataError(f"{where}{error}", layer="values") from None
+        text = _VALUE.sub(r"\1(not shown)", str(error))
+        raise InvalidDataError(f"{where}{text}", layer="values") from None

@@ -1,0 +1,346 @@
+"""One self-contained page that draws an `Inspection` to scale: every byte of the input has its place.
+
+The map is a strip cut into rows of equal length, like the lines of a page: one unit of width is the
+same number of bytes everywhere. No script, no font and no picture is fetched from anywhere.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from fletching.cli.output import human_bytes, human_count
+
+if TYPE_CHECKING:
+    from fletching import ipc
+
+__all__ = ["page"]
+
+_WIDTH = 1200
+_ROW_HEIGHT = 22
+_ROW_GAP = 6
+_MAX_ROWS = 40
+_MAX_SPANS = 6000
+"""Pieces drawn one by one; beyond that a message's columns are drawn as one piece each."""
+
+# Hues for columns, far enough apart to tell neighbours, in an order that separates them.
+_HUES = (212, 24, 145, 280, 48, 340, 180, 95, 255, 10, 165, 310)
+
+_STYLE = """
+:root { color-scheme: light dark; --paper: #fbfaf8; --ink: #1d1b18; --dim: #6d675f; --line: #ddd7cd;
+  --card: #fff; --schema: #8a8378; --meta: #b9b1a4; --pad: #e9e4db; --other: #d9534f; --footer: #57534c;
+  --eos: #1d1b18; --lightness: 58%; }
+@media (prefers-color-scheme: dark) { :root { --paper: #16181b; --ink: #e9e6e1; --dim: #9a958c;
+  --line: #34373c; --card: #1e2125; --schema: #8f897f; --meta: #5d5a55; --pad: #2a2d31; --other: #c9504c;
+  --footer: #a8a298; --eos: #fff; --lightness: 52%; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
+main { max-width: 1280px; margin: 0 auto; padding: 32px 24px 64px; }
+h1 { font-size: 22px; margin: 0 0 4px; overflow-wrap: anywhere; }
+h2 { font-size: 16px; margin: 36px 0 10px; }
+p { margin: 4px 0; color: var(--dim); }
+.facts { display: flex; flex-wrap: wrap; gap: 10px; margin: 20px 0 0; }
+.fact { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 8px 14px; }
+.fact b { display: block; font-size: 18px; font-variant-numeric: tabular-nums; }
+.fact span { color: var(--dim); font-size: 13px; }
+.ok b { color: #2e8b57; } .bad b { color: var(--other); }
+figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 14px; }
+svg { display: block; width: 100%; height: auto; }
+svg text { fill: var(--dim); font: 11px ui-monospace, Menlo, Consolas, monospace; }
+rect.schema { fill: var(--schema); } rect.meta { fill: var(--meta); } rect.pad { fill: var(--pad); }
+rect.other { fill: var(--other); } rect.footer { fill: var(--footer); } rect.eos { fill: var(--eos); }
+rect:hover { stroke: var(--ink); stroke-width: 1.5; }
+.legend { display: flex; flex-wrap: wrap; gap: 6px 16px; margin: 12px 0 0; font-size: 13px; color: var(--dim); }
+.legend i { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin-right: 6px; }
+.scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
+table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: 5px 12px; border-bottom: 1px solid var(--line); white-space: nowrap; }
+tr:last-child td { border-bottom: 0; }
+th { color: var(--dim); font-weight: 600; } .n { text-align: right; }
+td.type { max-width: 28em; overflow: hidden; text-overflow: ellipsis; }
+.bar { display: inline-block; height: 9px; border-radius: 2px; vertical-align: baseline; }
+ul { margin: 0; padding-left: 18px; } .error { color: var(--other); font-weight: 600; } .warning { color: #b8860b; }
+"""
+
+
+class _Span(NamedTuple):
+    """A run of bytes with one meaning: its class and colour, and the words shown for it."""
+
+    start: int
+    end: int
+    kind: str
+    title: str
+    color: str = ""
+
+
+def page(report: ipc.Inspection, name: str) -> str:
+    """The page as text."""
+    title = html.escape(name)
+    body = "\n".join(
+        part
+        for part in (
+            f"<h1>{title}</h1>",
+            "<p>Arrow IPC data, drawn to scale. Point at a piece to see what it is.</p>",
+            _facts(report),
+            _problems(report),
+            _map(report),
+            *(_part(part, index, len(report.parts)) for index, part in enumerate(report.parts)),
+        )
+        if part
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}: Arrow IPC map</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _color(index: int) -> str:
+    hue = _HUES[index % len(_HUES)]
+    saturation = 62 - 14 * (index // len(_HUES) % 3)
+    return f"hsl({hue} {saturation}% var(--lightness))"
+
+
+def _facts(report: ipc.Inspection) -> str:
+    errors = sum(problem.severity == "error" for problem in report.problems)
+    state = "sound" if report.ok else f"{errors} error{'s' * (errors != 1)}"
+    checked = "contents checked" if report.verified else "contents not read"
+    facts = [
+        (human_bytes(report.length), f"{human_count(report.length)} bytes", ""),
+        (" + ".join(part.kind for part in report.parts[:4]) or "none", "format", ""),
+        (human_count(sum(part.batches for part in report.parts)), "record batches", ""),
+        (human_count(sum(part.rows for part in report.parts)), "rows", ""),
+        (state, checked, " ok" if report.ok else " bad"),
+    ]
+    cells = "".join(
+        f'<div class="fact{style}"><b>{html.escape(big)}</b><span>{html.escape(small)}</span></div>'
+        for big, small, style in facts
+    )
+    return f'<div class="facts">{cells}</div>'
+
+
+def _problems(report: ipc.Inspection) -> str:
+    if not report.problems:
+        return ""
+    items = "".join(
+        f'<li><span class="{problem.severity}">{problem.severity}</span>'
+        f" at {human_count(problem.offset)}: {html.escape(problem.text)}</li>"
+        for problem in report.problems[:200]
+    )
+    return f"<h2>What is wrong</h2><ul>{items}</ul>"
+
+
+# --- the map -----------------------------------------------------------------------------------------
+
+
+def _map(report: ipc.Inspection) -> str:
+    if not report.length:
+        return ""
+    spans = list(_spans(report, detail=True))
+    if len(spans) > _MAX_SPANS:
+        spans = list(_spans(report, detail=False))
+    rows = max(1, min(_MAX_ROWS, len(spans) // 3))
+    per_row = -(-report.length // rows)
+    rows = -(-report.length // per_row)
+    scale = _WIDTH / per_row
+    rects = [
+        _rect(span, row, start, end, scale, per_row)
+        for span in spans
+        for row, start, end in _cut(span, per_row)
+    ]
+    labels = "".join(
+        f'<text x="{_WIDTH + 8}" y="{row * (_ROW_HEIGHT + _ROW_GAP) + 15}">'
+        f"{human_count(row * per_row)}</text>"
+        for row in range(rows)
+    )
+    height = rows * (_ROW_HEIGHT + _ROW_GAP)
+    return (
+        "<h2>Map</h2><figure>"
+        f'<svg viewBox="0 0 {_WIDTH + 110} {height}" role="img" aria-label="the bytes of the input">'
+        f"{''.join(rects)}{labels}</svg>{_legend(report)}"
+        f"<p>{human_count(per_row)} bytes to a row; the number at its end is where it starts.</p>"
+        "</figure>"
+    )
+
+
+def _cut(span: _Span, per_row: int) -> Iterator[tuple[int, int, int]]:
+    start = span.start
+    while start < span.end:
+        row = start // per_row
+        end = min(span.end, (row + 1) * per_row)
+        yield row, start, end
+        start = end
+
+
+def _rect(span: _Span, row: int, start: int, end: int, scale: float, per_row: int) -> str:
+    x = (start - row * per_row) * scale
+    width = (end - start) * scale
+    fill = f' style="fill:{span.color}"' if span.color else ""
+    return (
+        f'<rect class="{span.kind}"{fill} x="{x:.2f}" y="{row * (_ROW_HEIGHT + _ROW_GAP)}"'
+        f' width="{width:.2f}" height="{_ROW_HEIGHT}"><title>{html.escape(span.title)}</title></rect>'
+    )
+
+
+def _spans(report: ipc.Inspection, *, detail: bool) -> Iterator[_Span]:
+    for start, end in report.other:
+        yield _Span(start, end, "other", f"{human_count(end - start)} bytes that are no Arrow data")
+    for part in report.parts:
+        if part.kind == "file":
+            yield _Span(part.start, part.start + 8, "footer", "ARROW1: the file's magic")
+        for number, message in enumerate(part.messages):
+            yield from _message_spans(number, message, detail=detail)
+        if part.marker is not None:
+            offset, length = part.marker
+            yield _Span(offset, offset + length, "eos", f"end-of-stream marker, {length} bytes")
+        if part.footer is not None:
+            offset, length = part.footer
+            yield _Span(
+                offset, offset + length, "footer", f"footer, {human_count(length)} bytes with magic"
+            )
+
+
+def _message_spans(number: int, message: ipc.MessageReport, *, detail: bool) -> Iterator[_Span]:
+    rows = "" if message.rows is None else f", {human_count(message.rows)} rows"
+    head = f"message {number}: {message.type}{rows}"
+    body = message.offset + message.metadata_length
+    kind = "schema" if message.type == "schema" else "meta"
+    yield _Span(
+        message.offset,
+        body,
+        kind,
+        f"{head}\nmetadata, {human_count(message.metadata_length)} bytes",
+    )
+    if message.body_length:
+        # Underneath: what no buffer covers is padding.
+        yield _Span(
+            body,
+            message.end,
+            "pad",
+            f"{head}\npadding, {human_count(message.padding)} bytes in all",
+        )
+    for index, column in enumerate(message.columns):
+        title = (
+            f"{head}\n{column.name}: {column.type}\n{human_count(column.stored_bytes)} bytes"
+            + (f", {column.ratio:.2f} : 1" if message.codec else "")
+            + (f", {human_count(column.nulls)} nulls" if column.nulls else "")
+        )
+        present = [buffer for buffer in column.buffers if buffer.length]
+        if not detail and present:
+            yield _Span(
+                present[0].offset,
+                present[-1].offset + present[-1].length,
+                "column",
+                title,
+                _color(index),
+            )
+            continue
+        for buffer in present:
+            yield _Span(
+                buffer.offset,
+                buffer.offset + buffer.length,
+                "column",
+                f"{title}\nthis buffer: {human_count(buffer.length)} bytes at {human_count(buffer.offset)}",
+                _color(index),
+            )
+
+
+def _legend(report: ipc.Inspection) -> str:
+    entries = [
+        ("var(--schema)", "schema"),
+        ("var(--meta)", "metadata"),
+        ("var(--pad)", "padding"),
+        ("var(--footer)", "magic and footer"),
+        ("var(--eos)", "end of stream"),
+    ]
+    if report.other:
+        entries.append(("var(--other)", "no Arrow data"))
+    if len(report.parts) == 1:
+        names = [name for name, _ in report.parts[0].schema]
+        entries += [(_color(index), name) for index, name in enumerate(names[:24])]
+    items = "".join(
+        f'<span><i style="background:{color}"></i>{html.escape(text)}</span>'
+        for color, text in entries
+    )
+    return f'<div class="legend">{items}</div>'
+
+
+# --- the tables ----------------------------------------------------------------------------------------
+
+
+def _part(part: ipc.PartReport, index: int, count: int) -> str:
+    which = f" {index + 1} of {count}" if count > 1 else ""
+    head = (
+        f"<h2>{part.kind.capitalize()}{which}: {human_count(part.start)} to {human_count(part.end)},"
+        f" {part.endianness}-endian</h2>"
+    )
+    return head + _column_table(part) + "<h2>Messages</h2>" + _message_table(part)
+
+
+def _column_table(part: ipc.PartReport) -> str:
+    batches = [m for m in part.messages if m.columns and m.dictionary_id is None]
+    stored = [0] * len(part.schema)
+    uncompressed = [0] * len(part.schema)
+    nulls = [0] * len(part.schema)
+    for message in batches:
+        for index, column in enumerate(message.columns):
+            stored[index] += column.stored_bytes
+            uncompressed[index] += column.uncompressed_bytes
+            nulls[index] += column.nulls
+    largest = max(stored, default=0) or 1
+    rows = "".join(
+        f'<tr><td>{html.escape(name)}</td><td class="type">{html.escape(data_type)}</td>'
+        f'<td class="n">{human_count(nulls[index])}</td>'
+        f'<td class="n">{human_count(stored[index])}</td>'
+        f'<td class="n">{f"{uncompressed[index] / stored[index]:.2f}" if stored[index] else "-"}</td>'
+        f'<td style="width:40%"><span class="bar" style="width:{100 * stored[index] / largest:.2f}%;'
+        f'background:{_color(index)}"></span></td></tr>'
+        for index, (name, data_type) in enumerate(part.schema)
+    )
+    return (
+        '<div class="scroll"><table><thead><tr><th>column</th><th>type</th><th class="n">nulls</th>'
+        '<th class="n">bytes</th><th class="n">ratio</th><th>share</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _message_table(part: ipc.PartReport) -> str:
+    shown = part.messages[:500]
+    rows = "".join(_message_row(message) for message in shown)
+    if len(shown) < len(part.messages):
+        rows += f'<tr><td colspan="9">{len(part.messages) - len(shown)} more</td></tr>'
+    headings = (
+        '<th class="n">offset</th><th>message</th><th class="n">rows</th><th class="n">metadata</th>'
+        '<th class="n">body</th><th>codec</th><th class="n">padding</th><th class="n">alignment</th>'
+        "<th>zero-copy</th>"
+    )
+    return (
+        f'<div class="scroll"><table><thead><tr>{headings}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _message_row(message: ipc.MessageReport) -> str:
+    name = message.type
+    if message.dictionary_id is not None:
+        name += f" {message.dictionary_id}" + (" (delta)" if message.is_delta else "")
+    has_arrays = message.zero_copy is not None
+    cells = [
+        ("n", human_count(message.offset)),
+        ("", name),
+        ("n", "" if message.rows is None else human_count(message.rows)),
+        ("n", human_count(message.metadata_length)),
+        ("n", human_count(message.body_length)),
+        ("", message.codec or ("none" if has_arrays else "")),
+        ("n", human_count(message.padding) if has_arrays else ""),
+        ("n", "" if message.alignment is None else str(message.alignment)),
+        ("", ("yes" if message.zero_copy else "no") if has_arrays else ""),
+    ]
+    return (
+        "<tr>"
+        + "".join(f'<td class="{style}">{html.escape(text)}</td>' for style, text in cells)
+        + "</tr>"
+    )

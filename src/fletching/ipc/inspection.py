@@ -1,0 +1,559 @@
+"""`inspect_bytes`: what a file of Arrow IPC data looks like inside, as a value.
+
+The report never fails on the bytes: what is wrong with them stands in it. Metadata is read, bodies
+are not, except for the claimed sizes of compressed buffers, and all of them with ``verify``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+from typing_extensions import Buffer
+
+from fletching.errors import WireError
+from fletching.ipc.batches import BatchDecoder, claimed_sizes
+from fletching.ipc.file import Footer, read_footer
+from fletching.ipc.layout import BatchLayout
+from fletching.ipc.limits import DEFAULT_LIMITS, Limits
+from fletching.ipc.message import CONTINUATION, MAGIC, Message, as_view, message_at, read_prefix
+from fletching.ipc.metadata import MessageType, RecordBatchHeader, read_message_header
+from fletching.ipc.schema_header import Endianness, SchemaHeader, read_schema, schema_header
+from fletching.ipc.source import MappedSource
+from fletching.ipc.validation import validate
+
+__all__ = [
+    "BufferReport",
+    "ColumnReport",
+    "Inspection",
+    "MessageReport",
+    "PartReport",
+    "Problem",
+    "inspect_bytes",
+]
+
+_WINDOW_BYTES: Final = 1 << 20
+_MAX_ALIGNMENT: Final = 64
+_MAX_PARTS: Final = 1000
+_MAX_CANDIDATES: Final = 20_000
+"""Places tried while looking for Arrow data inside other bytes, so that the search ends soon."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong at a place. A warning does not keep the data from being read."""
+
+    offset: int
+    severity: Literal["error", "warning"]
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BufferReport:
+    """Where a buffer stands in the input, and its bytes before compression."""
+
+    offset: int
+    length: int
+    uncompressed: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ColumnReport:
+    """One column of one record or dictionary batch; bytes are of all its buffers, nested ones too."""
+
+    name: str
+    type: str
+    nulls: int
+    stored_bytes: int
+    uncompressed_bytes: int
+    buffers: tuple[BufferReport, ...]
+
+    @property
+    def ratio(self) -> float:
+        """Uncompressed to stored bytes."""
+        return self.uncompressed_bytes / self.stored_bytes if self.stored_bytes else 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MessageReport:
+    """One message: where it stands and what it carries.
+
+    Attributes:
+        offset: where it starts in the input.
+        type: schema, dictionary batch, record batch, tensor, sparse tensor.
+        version: V4 or V5.
+        prefix_length: 8, or 4 without continuation marker.
+        metadata_length: bytes before the body, prefix included.
+        body_length: bytes of the body, padding included.
+        rows: of a record or dictionary batch.
+        codec: how buffers are compressed.
+        dictionary_id: of a dictionary batch.
+        is_delta: whether it adds to its dictionary.
+        padding: bytes of the body that belong to no buffer.
+        alignment: largest power of two, up to 64, that all buffers' places in the input are
+            multiples of.
+        zero_copy: whether its arrays can borrow from the input; None if it has no arrays.
+        columns: bytes by column.
+        verified: None if contents were not looked at, else whether they are valid.
+    """
+
+    offset: int
+    type: str
+    version: str
+    prefix_length: int
+    metadata_length: int
+    body_length: int
+    rows: int | None = None
+    codec: str | None = None
+    dictionary_id: int | None = None
+    is_delta: bool = False
+    padding: int = 0
+    alignment: int | None = None
+    zero_copy: bool | None = None
+    columns: tuple[ColumnReport, ...] = ()
+    verified: bool | None = None
+
+    @property
+    def end(self) -> int:
+        """Where it ends."""
+        return self.offset + self.metadata_length + self.body_length
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PartReport:
+    """One stream or file in the input.
+
+    Attributes:
+        kind: ``"stream"`` or ``"file"``.
+        start: where it starts.
+        end: where it ends, its end-of-stream marker or footer included.
+        endianness: ``"little"`` or ``"big"``.
+        schema: the columns, as text.
+        messages: all that could be read.
+        marker: where the end-of-stream marker stands, and its length; None if it is missing.
+        footer: where the footer stands, and its length with the closing magic; None if missing.
+        footer_metadata: the footer's key-value pairs.
+    """
+
+    kind: Literal["stream", "file"]
+    start: int
+    end: int
+    endianness: str
+    schema: tuple[tuple[str, str], ...]
+    messages: tuple[MessageReport, ...]
+    marker: tuple[int, int] | None
+    footer: tuple[int, int] | None
+    footer_metadata: dict[bytes, bytes]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all record batches."""
+        return sum(m.rows or 0 for m in self.messages if m.type == MessageType.RECORD_BATCH.label)
+
+    @property
+    def batches(self) -> int:
+        """Record batches."""
+        return sum(m.type == MessageType.RECORD_BATCH.label for m in self.messages)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inspection:
+    """The whole input: its parts in order, what lies between them, and what is wrong.
+
+    Attributes:
+        length: bytes of the input.
+        parts: streams and files found.
+        other: ranges that belong to none: leading, between, trailing.
+        problems: in the order of their places.
+        verified: whether contents were checked.
+    """
+
+    length: int
+    parts: tuple[PartReport, ...]
+    other: tuple[tuple[int, int], ...]
+    problems: tuple[Problem, ...]
+    verified: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is Arrow data and no error in it."""
+        return bool(self.parts) and not any(p.severity == "error" for p in self.problems)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain lists, dicts, numbers and text, for JSON; keys are the attributes' names."""
+        plain = dataclasses.asdict(self)
+        for part, report in zip(plain["parts"], self.parts, strict=True):
+            part["rows"] = report.rows
+            part["batches"] = report.batches
+            part["footer_metadata"] = {
+                key.decode("utf-8", "replace"): value.decode("utf-8", "replace")
+                for key, value in report.footer_metadata.items()
+            }
+        plain["ok"] = self.ok
+        return plain
+
+
+def inspect_bytes(
+    data: Buffer, *, verify: bool = False, limits: Limits = DEFAULT_LIMITS
+) -> Inspection:
+    """Finds the streams and files in the data and reports on every message; never raises on the bytes.
+
+    Args:
+        data: any contiguous buffer, for instance a mapped file.
+        verify: also decode and validate all batches, and compare the footer with the messages.
+        limits: what the input may claim; more is reported as an error.
+    """
+    view = as_view(data)
+    problems: list[Problem] = []
+    parts: list[PartReport] = []
+    other: list[tuple[int, int]] = []
+    position = 0
+    while position < len(view) and len(parts) < _MAX_PARTS:
+        start = _find(view, position, limits)
+        if start is None:
+            break
+        if start > position:
+            other.append((position, start))
+        part = _Part(view, start, verify=verify, limits=limits, problems=problems).report()
+        parts.append(part)
+        position = max(part.end, start + 1)
+    if position < len(view):
+        other.append((position, len(view)))
+    _report_other(view, parts, other, problems)
+    problems.sort(key=lambda problem: problem.offset)
+    return Inspection(len(view), tuple(parts), tuple(other), tuple(problems), verify)
+
+
+def _report_other(
+    view: memoryview,
+    parts: list[PartReport],
+    other: list[tuple[int, int]],
+    problems: list[Problem],
+) -> None:
+    if not parts:
+        what = "no Arrow IPC stream or file was found" if len(view) else "there are no bytes"
+        problems.append(Problem(0, "error", what))
+        return
+    for start, end in other:
+        where = "before" if start < parts[0].start else "behind"
+        problems.append(
+            Problem(
+                start, "warning", f"{end - start} bytes {where} the Arrow data belong to none of it"
+            )
+        )
+
+
+def _find(view: memoryview, position: int, limits: Limits) -> int | None:
+    """Where the next stream or file starts, at or behind a position."""
+    if _starts_part(view, position, limits, legacy=True):
+        return position
+    for candidate in _candidates(view, (MAGIC + b"\0\0", CONTINUATION), position + 1):
+        if _starts_part(view, candidate, limits, legacy=False):
+            return candidate
+    return None
+
+
+def _candidates(view: memoryview, needles: tuple[bytes, ...], position: int) -> Iterator[int]:
+    """Places of any of the needles, in order, up to a bound."""
+    overlap = max(map(len, needles)) - 1
+    tried = 0
+    while position < len(view):
+        # Copied window by window, since a memoryview cannot be searched.
+        chunk = bytes(view[position : position + _WINDOW_BYTES + overlap])
+        for place in sorted({place for needle in needles for place in _places(chunk, needle)}):
+            if place < _WINDOW_BYTES:
+                yield position + place
+                tried += 1
+                if tried >= _MAX_CANDIDATES:
+                    return
+        position += _WINDOW_BYTES
+
+
+def _places(chunk: bytes, needle: bytes) -> Iterator[int]:
+    place = chunk.find(needle)
+    while place >= 0:
+        yield place
+        place = chunk.find(needle, place + 1)
+
+
+def _starts_part(view: memoryview, position: int, limits: Limits, *, legacy: bool) -> bool:
+    """Whether a file, or a stream whose schema message can be read, starts here."""
+    if bytes(view[position : position + 8]) == MAGIC + b"\0\0":
+        return True
+    if not legacy and bytes(view[position : position + 4]) != CONTINUATION:
+        return False
+    try:
+        found = message_at(view, position, len(view), limits)
+    except WireError:
+        return False
+    return isinstance(found, Message) and found.type is MessageType.SCHEMA
+
+
+class _Part:
+    """Walks one stream or file and collects its report."""
+
+    def __init__(
+        self,
+        view: memoryview,
+        start: int,
+        *,
+        verify: bool,
+        limits: Limits,
+        problems: list[Problem],
+    ) -> None:
+        self._view = view
+        self._start = start
+        self._verify = verify
+        self._limits = limits
+        self._problems = problems
+        self._is_file = bytes(view[start : start + 8]) == MAGIC + b"\0\0"
+        self._footer: Footer | None = None
+        self._footer_span: tuple[int, int] | None = None
+        self._header: SchemaHeader | None = None
+        self._schema: pa.Schema | None = None
+        self._decoder: BatchDecoder | None = None
+        self._layouts: dict[int, BatchLayout] = {}
+        self._messages: list[MessageReport] = []
+
+    def _problem(
+        self, offset: int, text: str, severity: Literal["error", "warning"] = "error"
+    ) -> None:
+        self._problems.append(Problem(offset, severity, text))
+
+    def report(self) -> PartReport:
+        limit = len(self._view)
+        if self._is_file:
+            self._find_footer()
+            if self._footer_span is not None:
+                limit = self._footer_span[0]
+        position, marker = self._walk(self._start + 8 * self._is_file, limit)
+        if self._is_file:
+            self._compare_footer(position if marker is None else marker[0])
+        end = position if self._footer_span is None else sum(self._footer_span)
+        return PartReport(
+            "file" if self._is_file else "stream",
+            self._start,
+            end,
+            "big" if self._header and self._header.endianness is Endianness.BIG else "little",
+            ()
+            if self._schema is None
+            else tuple((field.name, str(field.type)) for field in self._schema),
+            tuple(self._messages),
+            marker,
+            self._footer_span,
+            {} if self._footer is None else self._footer.custom_metadata,
+        )
+
+    # --- the footer --------------------------------------------------------------------------------
+
+    def _find_footer(self) -> None:
+        """Looks for the footer at the end of the input, then for the next closing magic."""
+        source = MappedSource(self._view)
+        first: WireError | None = None
+        for end in self._footer_ends():
+            try:
+                footer = read_footer(source, self._start, end - self._start, self._limits)
+            except WireError as error:
+                first = first or error
+                continue
+            self._footer = footer
+            start = self._start + footer.start
+            self._footer_span = start, end - start
+            return
+        if first is not None:
+            self._problem(first.offset or self._start, f"no usable footer: {first.message}")
+
+    def _footer_ends(self) -> Iterator[int]:
+        yield len(self._view)
+        for place in _candidates(self._view, (MAGIC,), self._start + 8):
+            yield place + len(MAGIC)
+
+    def _compare_footer(self, messages_end: int) -> None:
+        footer = self._footer
+        if footer is None:
+            return
+        start = self._start
+        listed = {block.offset + start: block for block in (*footer.dictionaries, *footer.batches)}
+        found = {
+            m.offset: m
+            for m in self._messages
+            if m.type in (MessageType.RECORD_BATCH.label, MessageType.DICTIONARY_BATCH.label)
+        }
+        for offset, message in found.items():
+            block = listed.get(offset)
+            if block is None:
+                self._problem(offset, "a message that the footer does not list", "warning")
+            elif tuple(block)[1:] != (message.metadata_length, message.body_length):
+                self._problem(offset, "the footer gives this message other lengths")
+        for offset in listed.keys() - found.keys():
+            self._problem(
+                offset,
+                "the footer lists a message here, walking finds none",
+                "error" if offset < messages_end else "warning",
+            )
+        if self._header is not None and self._header != footer.schema:
+            self._problem(
+                start + footer.start, "footer and schema message give different schemas", "warning"
+            )
+
+    # --- the messages ------------------------------------------------------------------------------
+
+    def _walk(self, position: int, limit: int) -> tuple[int, tuple[int, int] | None]:
+        """All messages up to a limit; returns where they end and the end-of-stream marker."""
+        while position < limit:
+            try:
+                found = message_at(self._view, position, limit, self._limits)
+            except WireError as error:
+                self._problem(position, error.message)
+                self._partial(position, limit)
+                return (limit if self._is_cut(position, limit) else position), None
+            if isinstance(found, int):
+                return position + found, (position, found)
+            self._messages.append(self._message(found))
+            position = found.end
+        self._problem(
+            position,
+            "the end-of-stream marker is missing: a cut at this place could not be told from the end",
+            "warning",
+        )
+        return position, None
+
+    def _is_cut(self, position: int, limit: int) -> bool:
+        """Whether what stands here is a message whose end is missing, rather than other bytes."""
+        try:
+            prefix, length = read_prefix(self._view, position, limit, self._limits)
+            start = position + prefix
+            if start + length > limit:
+                return prefix == 8
+            read_message_header(self._view[start : start + length])
+        except WireError:
+            return False
+        return True
+
+    def _partial(self, position: int, limit: int) -> None:
+        """Says what the cut message would have been, if its metadata is whole."""
+        try:
+            prefix, length = read_prefix(self._view, position, limit, self._limits)
+            start = position + prefix
+            header = read_message_header(self._view[start : min(limit, start + length)])
+        except WireError:
+            return
+        missing = start + length + header.body_length - limit
+        if missing > 0:
+            self._problem(position, f"a {header.type.label} lacks its last {missing} bytes")
+
+    def _message(self, message: Message) -> MessageReport:
+        report = MessageReport(
+            message.offset,
+            message.type.label,
+            message.version.name,
+            message.prefix_length,
+            message.metadata_length,
+            message.body_length,
+        )
+        try:
+            if message.type is MessageType.SCHEMA:
+                return self._schema_message(message, report)
+            if message.type in (MessageType.RECORD_BATCH, MessageType.DICTIONARY_BATCH):
+                report = self._batch(message, report)
+                return self._verified(message, report) if self._verify else report
+        except WireError as error:
+            self._problem(message.offset, error.message)
+            return dataclasses.replace(report, verified=False if self._verify else None)
+        return report
+
+    def _schema_message(self, message: Message, report: MessageReport) -> MessageReport:
+        if self._header is not None:
+            self._problem(message.offset, "a second schema message")
+            return report
+        self._header = schema_header(message, self._limits)
+        if self._header.endianness is Endianness.BIG:
+            self._problem(message.offset, "values are big-endian: reading copies them", "warning")
+        self._schema = read_schema(message, self._limits)
+        self._decoder = BatchDecoder(message, limits=self._limits)
+        return report
+
+    def _batch(self, message: Message, report: MessageReport) -> MessageReport:
+        header = message.record_batch(self._limits)
+        if message.type is MessageType.DICTIONARY_BATCH:
+            dictionary = message.dictionary_batch(self._limits)
+            report = dataclasses.replace(
+                report, dictionary_id=dictionary.id, is_delta=dictionary.is_delta
+            )
+        report = dataclasses.replace(report, rows=header.length, codec=header.compression)
+        columns = self._columns_of(message, report.dictionary_id)
+        if columns is None:
+            return report
+        layout = BatchLayout([data_type for _, data_type in columns], message.version)
+        layout.check(header, message.body_length, self._limits)
+        buffers = _buffers(message, header, self._limits)
+        stored = sum(buffer.length for buffer in buffers)
+        alignment = _MAX_ALIGNMENT
+        for buffer in buffers:
+            if buffer.length:
+                alignment = min(alignment, buffer.offset & -buffer.offset or _MAX_ALIGNMENT)
+        little = self._header is not None and self._header.endianness is Endianness.LITTLE
+        return dataclasses.replace(
+            report,
+            padding=message.body_length - stored,
+            alignment=alignment,
+            zero_copy=header.compression is None and little and alignment >= 8,
+            columns=tuple(_columns(columns, layout, header, buffers)),
+        )
+
+    def _columns_of(
+        self, message: Message, dictionary_id: int | None
+    ) -> list[tuple[str, pa.DataType]] | None:
+        if self._schema is None or self._decoder is None:
+            self._problem(message.offset, "a batch before the schema")
+            return None
+        if dictionary_id is None:
+            return [(field.name, field.type) for field in self._schema]
+        value_type = self._decoder.value_type(dictionary_id)
+        return None if value_type is None else [("values", value_type)]
+
+    def _verified(self, message: Message, report: MessageReport) -> MessageReport:
+        if self._decoder is None:
+            return dataclasses.replace(report, verified=False)
+        batch = self._decoder.decode(message)
+        if batch is not None:
+            try:
+                validate(batch, values=True)
+            except WireError as error:
+                # Readable, but not what the type allows; old writers made such files.
+                self._problem(message.offset, error.message, "warning")
+        return dataclasses.replace(report, verified=True)
+
+
+def _buffers(message: Message, header: RecordBatchHeader, limits: Limits) -> list[BufferReport]:
+    body = message.offset + message.metadata_length
+    sizes = (
+        header.buffers[:, 1]
+        if header.compression is None
+        else claimed_sizes(header, message.body, limits)
+    )
+    return [
+        BufferReport(body + start, length, size)
+        for (start, length), size in zip(header.buffers.tolist(), sizes.tolist(), strict=True)
+    ]
+
+
+def _columns(
+    columns: list[tuple[str, pa.DataType]],
+    layout: BatchLayout,
+    header: RecordBatchHeader,
+    buffers: list[BufferReport],
+) -> Iterator[ColumnReport]:
+    nulls = header.nodes[:, 1].tolist()
+    for (name, data_type), span in zip(columns, layout.spans(header), strict=True):
+        own = tuple(buffers[span.buffer_start : span.buffer_end])
+        yield ColumnReport(
+            name,
+            str(data_type),
+            nulls[span.node_start],
+            sum(buffer.length for buffer in own),
+            sum(buffer.uncompressed for buffer in own),
+            own,
+        )
