@@ -86,39 +86,43 @@ def _convert(array: Any, sent: Any) -> Any:
         fields = [sent.field(i) for i in range(sent.num_fields)]
         return pa.StructArray.from_arrays(children, fields=fields, mask=array.is_null())
     if _TYPES.is_map(stored) and _TYPES.is_map(sent):
-        dense = _rebased(array)
+        listed = _as_list(array)
+        entries = listed.flatten()
         return pa.MapArray.from_arrays(
-            _offsets(dense, pa.int32()),
-            _convert(dense.keys, sent.key_type),
-            _convert(dense.items, sent.item_type),
+            _offsets(listed),
+            _convert(entries.field(0), sent.key_type),
+            _convert(entries.field(1), sent.item_type),
             type=sent,
+            mask=_null_mask(array),
         )
-    if _TYPES.is_list(sent) and hasattr(stored, "value_type") and _TYPES.is_nested(stored):
-        return _convert_list(array, sent)
+    if _TYPES.is_list(sent) and hasattr(stored, "value_field"):
+        # Any list layout: its elements in order, which shares them where they lie together.
+        return pa.ListArray.from_arrays(
+            _offsets(array),
+            _convert(array.flatten(), sent.value_type),
+            type=sent,
+            mask=_null_mask(array),
+        )
     return pc.cast(array, options=pc.CastOptions(sent, allow_time_truncate=True))
 
 
-def _convert_list(array: Any, sent: Any) -> Any:
-    """Any list layout to ``list``, its elements converted."""
-    stored = array.type
-    if not _TYPES.is_list(stored):
-        # The plain list of the same elements, then those: one of the two casts copies offsets only.
-        array = pc.cast(array, pa.list_(stored.value_field))
-    dense = _rebased(array)
-    return pa.ListArray.from_arrays(
-        _offsets(dense, pa.int32()), _convert(dense.values, sent.value_type), type=sent
+def _as_list(array: Any) -> Any:
+    """A map as the list of its entries, which it is, by reference."""
+    entries = pa.StructArray.from_arrays(
+        [array.keys, array.items], fields=[array.type.key_field, array.type.item_field]
+    )
+    buffers = array.buffers()[:2]  # validity and offsets are the map's own
+    return pa.Array.from_buffers(
+        pa.list_(entries.type), len(array), buffers, array.null_count, array.offset, [entries]
     )
 
 
-def _rebased(array: Any) -> Any:
-    """The array with offset 0, which building from offsets asks for; copies only a slice."""
-    return array if array.offset == 0 else pa.concat_arrays([array])
+def _offsets(array: Any) -> Any:
+    """Where each list's elements start in ``array.flatten()``, and where the last one's end."""
+    lengths = pc.fill_null(pc.list_value_length(array), 0).cast(pa.int64())
+    starts = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths)])
+    return starts.cast(pa.int32())
 
 
-def _offsets(array: Any, offset_type: Any) -> Any:
-    """The offsets with a null where the list is null, as building from offsets wants it."""
-    offsets = array.offsets.cast(offset_type)
-    if array.null_count == 0:
-        return offsets
-    valid = pa.concat_arrays([array.is_valid(), pa.array([True])])
-    return pc.if_else(valid, offsets, pa.scalar(None, offset_type))
+def _null_mask(array: Any) -> Any:
+    return array.is_null() if array.null_count else None

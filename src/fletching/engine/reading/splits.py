@@ -172,15 +172,19 @@ def _pack(
     bounds: list[int] = []
     bytes_before = snapshot.byte_start
     for first, last in zip(first_batch[:-1].tolist(), first_batch[1:].tolist(), strict=True):
-        if snapshot.row_start[first] == snapshot.row_start[last]:
-            continue  # nothing to read here; batches without rows make no split
-        batch = first
+        batch = _with_rows(snapshot, first)
         while batch < last:
             bounds.append(batch)
             room = int(bytes_before[batch]) + split_bytes
             full = int(np.searchsorted(bytes_before, room, side="right")) - 1
-            batch = min(max(full, batch + 1), last)
+            batch = _with_rows(snapshot, min(max(full, batch + 1), last))
     return np.array([*bounds, snapshot.batch_count], dtype=np.int64)
+
+
+def _with_rows(snapshot: Snapshot, batch: int) -> int:
+    """This batch, or the next one that has rows: a split begins with one, so that none is empty."""
+    starts = snapshot.row_start
+    return int(np.searchsorted(starts, starts[batch], side="right")) - 1
 
 
 def _positions(
