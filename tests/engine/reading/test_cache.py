@@ -1,0 +1,31 @@
+"""The cache keeps what was used last, up to its weight."""
+
+from __future__ import annotations
+
+from fletching.engine.reading.cache import RecentlyUsed
+
+
+def test_the_longest_unused_goes_first() -> None:
+    cache = RecentlyUsed[str, int](2)
+    cache.put("a", 1)
+    cache.put("b", 2)
+    assert cache.get("a") == 1
+    cache.put("c", 3)
+    assert [cache.get(key) for key in "abc"] == [1, None, 3]
+    cache.put("a", 9)
+    assert cache.get("a") == 9
+    assert len(cache) == 2
+
+
+def test_weights_bound_the_sum_and_a_giant_stands_alone() -> None:
+    cache = RecentlyUsed[str, bytes](10, weight=len)
+    cache.put("a", b"12345")
+    cache.put("b", b"12345")
+    cache.put("c", b"1")
+    assert [cache.get(key) for key in "abc"] == [None, b"12345", b"1"]
+    cache.put("giant", b"x" * 100)
+    assert [cache.get(key) for key in ("b", "c")] == [None, None]
+    assert cache.get("giant") is not None
+    cache.put("d", b"1")
+    assert cache.get("giant") is None
+    assert cache.get("d") == b"1"

@@ -1,0 +1,100 @@
+"""Cuts: within the limits, nothing lost, and exactly as long as announced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fletching import ipc
+from fletching.engine.reading.cutting import (
+    Cut,
+    cut_rows,
+    encode_cuts,
+    encoded_length,
+    group_cuts,
+)
+
+
+def batch(sizes: list[int | None]) -> pa.RecordBatch:
+    return pa.record_batch(
+        {
+            "n": pa.array(range(len(sizes)), pa.int32()),
+            "t": pa.array([None if size is None else "x" * size for size in sizes], pa.string()),
+            "l": pa.array([[1] * ((size or 0) % 4) for size in sizes], pa.list_(pa.int8())),
+        }
+    )
+
+
+_sizes = st.lists(st.one_of(st.none(), st.integers(0, 300)), max_size=60)
+_maybe = st.one_of(st.none(), st.integers(1, 70))
+
+
+def decoded(messages: bytes, schema: pa.Schema) -> list[pa.RecordBatch]:
+    stream = ipc.encode_schema(schema) + messages + ipc.END_OF_STREAM
+    with pa.ipc.open_stream(stream) as reader:
+        return list(reader)
+
+
+@given(
+    sizes=_sizes,
+    start=st.integers(0, 9),
+    max_rows=_maybe,
+    max_bytes=st.one_of(st.none(), st.integers(1, 4000)),
+)
+def test_cuts_are_the_rows_within_the_limits(
+    sizes: list[int | None], start: int, max_rows: int | None, max_bytes: int | None
+) -> None:
+    whole = batch(sizes).slice(start)
+    cuts = cut_rows(whole, max_rows=max_rows, max_bytes=max_bytes)
+    edge = 0
+    for cut in cuts:
+        assert cut.start == edge < cut.end
+        edge = cut.end
+        assert max_rows is None or cut.end - cut.start <= max_rows
+        assert max_bytes is None or cut.length <= max_bytes or cut.end - cut.start == 1
+    assert edge == whole.num_rows
+    encoded = b"".join(map(bytes, encode_cuts(whole, cuts)))
+    assert len(encoded) == encoded_length(cuts)
+    batches = decoded(encoded, whole.schema)
+    assert [b.num_rows for b in batches] == [cut.end - cut.start for cut in cuts]
+    assert pa.Table.from_batches(batches, whole.schema) == pa.Table.from_batches([whole])
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_another_codec_is_in_the_messages(codec: str) -> None:
+    whole = batch([200] * 100)
+    encoded = b"".join(map(bytes, encode_cuts(whole, cut_rows(whole, max_rows=40), codec=codec)))
+    for message in ipc.messages(encoded):
+        assert message.record_batch().compression == codec
+    assert pa.Table.from_batches(decoded(encoded, whole.schema)).combine_chunks() == (
+        pa.Table.from_batches([whole]).combine_chunks()
+    )
+
+
+def test_cuts_of_uneven_rows_take_part_in_the_same_encoding() -> None:
+    whole = batch([10, 20, 30, 40, 50])
+    cuts = [
+        Cut(a, b, pa.ipc.get_record_batch_size(whole.slice(a, b - a)))
+        for a, b in ((0, 1), (1, 4), (4, 5))
+    ]
+    encoded = b"".join(map(bytes, encode_cuts(whole, cuts)))
+    assert [b.num_rows for b in decoded(encoded, whole.schema)] == [1, 3, 1]
+
+
+@given(lengths=st.lists(st.integers(1, 50)), room=st.integers(1, 100))
+def test_groups_are_the_cuts_in_order(lengths: list[int], room: int) -> None:
+    cuts = [Cut(number, number + 1, length) for number, length in enumerate(lengths)]
+    groups = list(group_cuts(cuts, room))
+    assert [cut for group in groups for cut in group] == cuts
+    assert all(encoded_length(group) <= room or len(group) == 1 for group in groups)
+
+
+def test_a_batch_of_no_columns_can_be_cut(shelf: Any) -> None:
+    none = pa.record_batch({"a": [1, 2, 3]}).select([])
+    cuts = cut_rows(none, max_rows=2)
+    encoded = b"".join(map(bytes, encode_cuts(none, cuts)))
+    assert len(encoded) == encoded_length(cuts)
