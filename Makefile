@@ -55,5 +55,15 @@ coverage: $(VENV)/.installed-dev ## branch coverage per module
 docs: $(VENV)/.installed ## write the generated pages anew
 	@$(RUN) -m fletching.cli.reference > docs/cli.md
 
+interop: interop-lz4 ## both directions with the peers we replace or talk to
+
+interop-lz4: $(VENV)/.installed-dev ## lz4.stream, built from source, and liblz4 (needs gcc)
+	@$(RUN) interop/lz4_stream/prepare.py
+	@$(RUN) -m pytest -n 2 -q interop/lz4_stream
+
+bench-lz4: $(VENV)/.installed-dev ## lz4stream beside lz4.stream, in one run (needs gcc)
+	@$(RUN) interop/lz4_stream/prepare.py
+	@$(RUN) benchmarks/bench_lz4stream.py
+
 clean: ## remove the environment and every generated file
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .interop build dist

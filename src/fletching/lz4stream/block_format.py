@@ -39,6 +39,7 @@ __all__ = [
     "compress_bound",
     "input_bound",
     "literal_prefix",
+    "longest_block",
     "stored_size_limit",
 ]
 
@@ -73,6 +74,13 @@ def input_bound(length: int) -> int:
         return 0
     bound = (length * 255 - 4080) >> 8
     return bound + 1 if bound <= LZ4_MAX_INPUT_SIZE else 0
+
+
+def longest_block(buffer_size: int) -> int:
+    """The longest block whose ``input_bound`` is within ``buffer_size``; -1 if there is none."""
+    if buffer_size < 1:
+        return -1
+    return min((256 * buffer_size + 4079) // 255, compress_bound(LZ4_MAX_INPUT_SIZE))
 
 
 def stored_size_limit(store_comp_size: int) -> int:

@@ -97,16 +97,18 @@ class ChainDecompressor:
         """The longest block, as stored, that may stand in a run."""
         return self._class_bytes
 
-    def decompress_block(self, block: memoryview) -> bytes:
+    def decompress_block(self, block: memoryview | bytes) -> bytes:
         """The contents of one block.
 
         Raises:
             BlockError: it does not decode, or to more than the limit.
         """
         length = len(block)
-        if not self._linked or not 0 < length <= self._class_bytes:
+        if not 0 < length <= self._class_bytes:
             return self._decompress_exactly(block, 0)
         if self._frame is None:
+            if not self._linked:
+                return self._decompress_exactly(block, 0)
             self._start_frame()
         limit = self._limit
         room = length * _MAX_EXPANSION
@@ -217,7 +219,7 @@ class ChainDecompressor:
 
     # --- frame and block ---------------------------------------------------------------------
 
-    def _decompress_exactly(self, block: memoryview, index: int) -> bytes:
+    def _decompress_exactly(self, block: memoryview | bytes, index: int) -> bytes:
         # The frame, if there is one, will not see this block: the next one starts afresh.
         self._frame = None
         history = self._recent.joined()

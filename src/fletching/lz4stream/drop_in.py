@@ -20,6 +20,7 @@ from fletching.lz4stream.block_format import (
     as_dictionary,
     check_store_comp_size,
     input_bound,
+    longest_block,
     stored_size_limit,
 )
 from fletching.lz4stream.chain_compressor import ChainCompressor, Mode, Strategy
@@ -158,6 +159,7 @@ class LZ4StreamDecompressor:
         self._buffer_size = buffer_size
         self._return_bytearray = bool(return_bytearray)
         self._width = store_comp_size
+        self._longest = min(longest_block(buffer_size), stored_size_limit(store_comp_size))
         self._chain: ChainDecompressor | None = ChainDecompressor(
             min(buffer_size, LZ4_MAX_INPUT_SIZE), history
         )
@@ -192,24 +194,12 @@ class LZ4StreamDecompressor:
         """
         if self._chain is None:
             raise _closed()
-        view = as_bytes_view(chunk)
-        length = len(view)
-        if length > stored_size_limit(self._width):
-            raise SizeOverflowError(
-                f"Source length ({length}) too large for LZ4 store_comp_size ({self._width}) value",
-                actual=length,
-                limit=stored_size_limit(self._width),
-            )
-        least = input_bound(length)
-        if not 0 < least <= self._buffer_size:
-            raise LZ4StreamError(
-                f"Maximal decompressed data ({least}) cannot fit in LZ4 internal buffer "
-                f"({self._buffer_size})",
-                actual=least,
-                limit=self._buffer_size,
-            )
+        block = chunk if type(chunk) is bytes else as_bytes_view(chunk)
+        length = len(block)
+        if length > self._longest:
+            raise self._too_long(length)
         try:
-            data = self._chain.decompress_block(view)
+            data = self._chain.decompress_block(block)
         except BlockError as error:
             # lz4.stream's number is a place in the block; a block that is too large has none here.
             raise LZ4StreamError(
@@ -218,6 +208,22 @@ class LZ4StreamDecompressor:
             ) from None
         # A copy, asked for: the history refers to the bytes, which must not change.
         return bytearray(data) if self._return_bytearray else data
+
+    def _too_long(self, length: int) -> SizeOverflowError | LZ4StreamError:
+        limit = stored_size_limit(self._width)
+        if length > limit:
+            return SizeOverflowError(
+                f"Source length ({length}) too large for LZ4 store_comp_size ({self._width}) value",
+                actual=length,
+                limit=limit,
+            )
+        least = input_bound(length)
+        return LZ4StreamError(
+            f"Maximal decompressed data ({least}) cannot fit in LZ4 internal buffer "
+            f"({self._buffer_size})",
+            actual=least,
+            limit=self._buffer_size,
+        )
 
     def get_block(self, stream: Buffer) -> bytes | bytearray:
         """The first block of ``stream`` without its size field; only the block is copied.

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from fletching.lz4stream.block_format import HISTORY_BYTES
 
 __all__ = ["RecentOutput", "Window"]
+
+# When references out of reach are dropped: seldom enough not to count for small blocks.
+_RECENT_BYTES: Final = 4 * HISTORY_BYTES
 
 
 class Window:
@@ -51,9 +55,13 @@ class RecentOutput:
 
     def append(self, piece: bytes) -> None:
         """Keeps a reference to ``piece`` and lets go of pieces that are out of reach."""
-        pieces = self._pieces
-        pieces.append(piece)
+        self._pieces.append(piece)
         self._length += len(piece)
+        if self._length > _RECENT_BYTES:
+            self._trim()
+
+    def _trim(self) -> None:
+        pieces = self._pieces
         while self._length - len(pieces[0]) >= HISTORY_BYTES:
             self._length -= len(pieces.popleft())
 
