@@ -110,6 +110,15 @@ class Database:
                     connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 yield connection
 
+    @contextlib.contextmanager
+    def trial(self) -> Iterator[Connection]:
+        """A ``write`` transaction that is always undone: to find out what one would do."""
+        with translated_errors(), self._writers, self._engine.connect() as connection:
+            connection.execution_options(**{_WRITE: True, _DURABLE: False})
+            with connection.begin() as transaction:
+                yield connection
+                transaction.rollback()
+
     def close(self) -> None:
         """Closes idle connections; idempotent."""
         self._engine.dispose()

@@ -34,6 +34,7 @@ __all__ = [
     "publish_version",
     "schema_history",
     "table_by_id",
+    "tables_with_segments",
 ]
 
 
@@ -342,6 +343,16 @@ def list_tables(
     return [
         _row(row) for row in connection.execute(statement.order_by(tables.c.name_key).limit(limit))
     ]
+
+
+def tables_with_segments(connection: Connection, *, at_least: int) -> list[TableName]:
+    """Names of live tables with so many segments or more."""
+    rows = connection.execute(
+        select(tables.c.project, tables.c.name, tables.c.schema).where(
+            tables.c.dropped_at.is_(None), tables.c.segments >= at_least
+        )
+    )
+    return [TableName(*row) for row in rows]
 
 
 def drop_table(connection: Connection, table_id: str, now: float) -> None:

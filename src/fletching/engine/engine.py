@@ -13,12 +13,15 @@ from fletching import faultpoints
 from fletching.catalog.database import Database
 from fletching.catalog.tables import TableRow, ensure_project, list_projects
 from fletching.engine.blobs.references import ReferenceChecker, ReferenceKey
+from fletching.engine.compaction import CompactionReport, compact_table, compact_tables
 from fletching.engine.context import Clock, EngineContext
 from fletching.engine.reading.plan import ReadPlan
 from fletching.engine.reading.sessions import Reading
+from fletching.engine.retention import Retention, RetentionReport
 from fletching.engine.server_key import load_server_key
 from fletching.engine.settings import EngineSettings
 from fletching.engine.tables import Tables
+from fletching.engine.verify import Verification
 from fletching.engine.writing.ingest import CellChecker, Ingest, open_ingest
 from fletching.engine.writing.sessions import WriteSessions
 from fletching.engine.writing.streams import WriteStreams
@@ -29,6 +32,7 @@ from fletching.protocol import admin, requests
 from fletching.protocol.blob_type import contains_blob
 from fletching.protocol.requests import PreviewTable, ReadTable, Request, WriteTable
 from fletching.protocol.responses import Response
+from fletching.types import TableName
 
 __all__ = ["Engine"]
 
@@ -120,6 +124,7 @@ class Engine:
         try:
             store = store or LocalStore(folder / OBJECTS_FOLDER, mapped=settings.objects_mapped)
             engine = cls(EngineContext(database, store, settings, clock, key))
+            Retention(engine.context).recover()
         except BaseException:
             database.close()
             raise
@@ -176,6 +181,27 @@ class Engine:
         self._check_open()
         with self.context.database.read() as connection:
             return list_projects(connection)
+
+    # --- upkeep ---
+
+    def collect(self, *, dry_run: bool = False) -> RetentionReport:
+        """Collects what nobody needs any more; see ``Retention.collect``."""
+        self._check_open()
+        return Retention(self.context).collect(dry_run=dry_run)
+
+    def compact(
+        self, table: TableName | None = None, *, min_segments: int | None = None
+    ) -> list[CompactionReport]:
+        """Merges small segments of one table or of all; see ``compact_table``."""
+        self._check_open()
+        if table is None:
+            return compact_tables(self.context, min_segments=min_segments)
+        return [compact_table(self.context, table, min_segments=min_segments)]
+
+    def verify(self) -> Verification:
+        """Prepares to prove every checksum and reference; iterate the result."""
+        self._check_open()
+        return Verification(self.context)
 
     # --- its life ---
 

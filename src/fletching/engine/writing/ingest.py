@@ -18,6 +18,7 @@ from typing_extensions import Buffer
 from fletching import faultpoints, ipc
 from fletching.catalog import tables as catalog_tables
 from fletching.catalog import write_sessions, write_streams
+from fletching.catalog.blobs import link_segments
 from fletching.catalog.publishing import publish
 from fletching.catalog.segments import encode_partition
 from fletching.catalog.tables import TableRow
@@ -63,6 +64,10 @@ __all__ = ["CellChecker", "CellCheckers", "Ingest", "open_ingest"]
 
 class CellChecker(Protocol):
     """Checks cells that only other parts of the engine understand: BLOB references."""
+
+    @property
+    def packs(self) -> frozenset[str]:
+        """Ids of the packs that the checked cells refer to."""
 
     def check_batch(self, batch: Any, schema: Any) -> Any:
         """Checks a validated batch with the columns of ``schema``.
@@ -380,6 +385,11 @@ class Ingest:
             version = publish(connection, table, segments, now=now) if segments else table.version
         else:
             write_streams.insert_staged(connection, stream.pk, stream.writes, segments, now)
+        if self._body is not None and self._body.packs:
+            # From here on the packs live as long as these segments do.
+            link_segments(
+                connection, target.table.id, [row.key for row in segments], self._body.packs
+            )
         row_offset = stream.row_offset + self._rows
         state = stream.state
         if request.block_number is not None:
@@ -488,6 +498,11 @@ class _Body:
                 f"{request.schema_version})",
                 latest_schema_version=current,
             ) from error
+
+    @property
+    def packs(self) -> frozenset[str]:
+        """Ids of the blob packs that stored rows refer to."""
+        return frozenset() if self._checker is None else self._checker.packs
 
     def accept(self, message: ipc.Message) -> int:
         """Stores a dictionary or record batch message; returns its rows."""

@@ -1,0 +1,34 @@
+"""Leases: background work that one process at a time should do."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from fletching.catalog.schema import leases
+
+__all__ = ["acquire_lease", "release_lease"]
+
+
+def acquire_lease(
+    connection: Connection, name: str, holder: str, *, now: float, seconds: float
+) -> bool:
+    """Takes or extends a lease in a ``write`` transaction; False if someone else has it."""
+    row = connection.execute(
+        select(leases.c.holder, leases.c.expires_at).where(leases.c.name == name).with_for_update()
+    ).first()
+    if row is None:
+        connection.execute(
+            insert(leases).values(name=name, holder=holder, expires_at=now + seconds)
+        )
+        return True
+    if row.holder != holder and row.expires_at > now:
+        return False
+    connection.execute(
+        update(leases).where(leases.c.name == name).values(holder=holder, expires_at=now + seconds)
+    )
+    return True
+
+
+def release_lease(connection: Connection, name: str, holder: str) -> None:
+    """Gives a lease up; does nothing if someone else has it."""
+    connection.execute(delete(leases).where(leases.c.name == name, leases.c.holder == holder))
