@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 from typing import Any
 
@@ -17,6 +17,8 @@ from fletching.protocol.requests import ArrowOptions
 from fletching.protocol.vocabulary import TimeUnit
 
 D = decimal.Decimal
+MICRO = dt.datetime.fromisoformat("1970-01-01T00:00:00.000001")
+MILLI = dt.datetime.fromisoformat("1970-01-01T00:00:00.001")
 
 # stored column, type sent, values sent, whether the stored bytes go as they are
 CASES: dict[str, tuple[pa.Array, pa.DataType, list[Any], bool]] = {
@@ -36,9 +38,9 @@ CASES: dict[str, tuple[pa.Array, pa.DataType, list[Any], bool]] = {
     "time64": (pa.array([7, None], pa.time64("us")), pa.int64(), [7, None], True),
     "duration": (pa.array([7, None], pa.duration("s")), pa.int64(), [7, None], True),
     "date64": (
-        pa.array([datetime.date(2020, 1, 2)], pa.date64()),
+        pa.array([dt.date(2020, 1, 2)], pa.date64()),
         pa.date32(),
-        [datetime.date(2020, 1, 2)],
+        [dt.date(2020, 1, 2)],
         False,
     ),
     "dictionary": (
@@ -119,25 +121,25 @@ CASES: dict[str, tuple[pa.Array, pa.DataType, list[Any], bool]] = {
     "ts_ns": (
         pa.array([1_000, None], pa.timestamp("ns")),
         pa.timestamp("ns"),
-        [datetime.datetime(1970, 1, 1, 0, 0, 0, 1), None],
+        [MICRO, None],
         True,
     ),
     "ts_us": (
         pa.array([1, None], pa.timestamp("us")),
         pa.timestamp("ns"),
-        [datetime.datetime(1970, 1, 1, 0, 0, 0, 1), None],
+        [MICRO, None],
         False,
     ),
     "ts_ms": (
         pa.array([1], pa.timestamp("ms")),
         pa.timestamp("ms"),
-        [datetime.datetime(1970, 1, 1, 0, 0, 0, 1000)],
+        [MILLI],
         True,
     ),
     "zoned": (
         pa.array([1_000], pa.timestamp("ns", "UTC")),
         pa.timestamp("ns"),
-        [datetime.datetime(1970, 1, 1, 0, 0, 0, 1)],
+        [MICRO],
         True,
     ),
 }
@@ -171,7 +173,7 @@ def plain(values: list[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("unit", list(TimeUnit))
 def test_units_are_those_asked_for(shelf: Any, unit: TimeUnit) -> None:
-    moment = datetime.datetime(2024, 5, 6, 7, 8, 9, 123456)
+    moment = dt.datetime.fromisoformat("2024-05-06T07:08:09.123456")
     batch = pa.record_batch(
         {
             "stamp": pa.array([moment, None], pa.timestamp("us")),
@@ -195,7 +197,9 @@ def test_units_are_those_asked_for(shelf: Any, unit: TimeUnit) -> None:
 
 
 def test_a_moment_that_nanoseconds_cannot_count_is_refused(shelf: Any) -> None:
-    batch = pa.record_batch({"t": pa.array([datetime.datetime(9999, 1, 1)], pa.timestamp("us"))})
+    batch = pa.record_batch(
+        {"t": pa.array([dt.datetime.fromisoformat("9999-01-01")], pa.timestamp("us"))}
+    )
     shelf.create(batch.schema)
     shelf.add([batch])
     session = shelf.session(verbatim_types=False, arrow_options=ArrowOptions())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 from typing import Any
 
@@ -20,7 +20,7 @@ def _with_nulls(values: list[Any]) -> list[Any]:
 
 
 def _dates() -> list[Any]:
-    return [datetime.date(2020, 1, 1) + datetime.timedelta(days=i) for i in range(ROWS)]
+    return [dt.date(2020, 1, 1) + dt.timedelta(days=i) for i in range(ROWS)]
 
 
 def zoo() -> dict[str, pa.Array]:

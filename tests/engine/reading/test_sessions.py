@@ -9,6 +9,7 @@ import pytest
 
 from fletching.engine.reading import sessions
 from fletching.engine.reading.sessions import READ_SESSION_SECONDS
+from fletching.engine.reading.splits import GRID_SEGMENTS
 from fletching.errors import (
     CorruptObjectError,
     ExpiredSessionError,
@@ -72,7 +73,7 @@ def test_a_session_sees_what_was_there_when_it_was_opened(shelf: Any) -> None:
 
 @pytest.mark.parametrize("mode", [SplitMode.SIZE, SplitMode.ROW_OFFSET, SplitMode.PARALLELISM])
 @pytest.mark.parametrize("cross", [True, False])
-@pytest.mark.parametrize("grid_above", [sessions.GRID_SEGMENTS, 0])
+@pytest.mark.parametrize("grid_above", [GRID_SEGMENTS, 0])
 def test_every_process_finds_the_same_splits(
     days: Any, mode: SplitMode, cross: bool, grid_above: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
