@@ -27,6 +27,8 @@ POINTS = (
     "write.staging",  # segments durable, catalog transaction not begun
     "write.staged",  # in the transaction, before it commits
     "write.accepted",  # committed, reply not sent
+    "blobs.durable",  # pack durable, unknown to the catalog
+    "blobs.accepted",  # known, reply not sent
     "stream.created",
     "stream.closed",
     "commit.begun",  # in the transaction, before anything is changed

@@ -12,7 +12,7 @@ from typing import Any, Self
 from fletching import faultpoints
 from fletching.catalog.database import Database
 from fletching.catalog.tables import TableRow, ensure_project, list_projects
-from fletching.engine.blobs.references import ReferenceChecker, ReferenceKey
+from fletching.engine.blobs.service import Blobs
 from fletching.engine.compaction import CompactionReport, compact_table, compact_tables
 from fletching.engine.context import Clock, EngineContext
 from fletching.engine.reading.plan import ReadPlan
@@ -46,6 +46,7 @@ class Engine:
 
     Attributes:
         context: the parts that every room of the engine works with.
+        blobs: uploads of blobs, replies and ranges.
     """
 
     def __init__(self, context: EngineContext) -> None:
@@ -59,7 +60,7 @@ class Engine:
             clock=context.clock,
             session_seconds=context.settings.read_session_seconds,
         )
-        self._reference_key = ReferenceKey(context.server_key)
+        self.blobs = Blobs(context)
         tables = Tables(context)
         sessions = WriteSessions(context)
         streams = WriteStreams(context)
@@ -166,7 +167,7 @@ class Engine:
     def _cell_checker(self, table: TableRow, schema: Any) -> CellChecker | None:
         if not any(contains_blob(field.type) for field in schema):
             return None
-        return ReferenceChecker(self._reference_key, table.id)
+        return self.blobs.checker(table.id)
 
     # --- projects ---
 

@@ -55,6 +55,12 @@ class EngineSettings:
         validate_values: whether values must also be what their types allow (UTF-8 in strings,
             dates in whole days); memory safety is always checked.
 
+        max_blob_bytes: bytes of one blob.
+        max_blob_upload_bytes: decoded bytes of one upload.
+        max_blobs_per_upload: frames of one batch upload.
+        max_blob_ratio: decoded to coded bytes of a compressed upload, from 64 MiB on.
+        max_blobs_per_read: references of one request.
+
         compact_segment_bytes: segments below this size are worth merging.
         compact_target_bytes: size up to which they are merged.
         compact_min_segments: how many neighbours it takes.
@@ -81,6 +87,12 @@ class EngineSettings:
     max_partition_columns: int = 16
     max_session_streams: int = 20_000
     validate_values: bool = True
+
+    max_blob_bytes: int = 1024 * _GIB
+    max_blob_upload_bytes: int = 1024 * _GIB
+    max_blobs_per_upload: int = 1_000_000
+    max_blob_ratio: int = 1_000
+    max_blobs_per_read: int = 100_000
 
     compact_segment_bytes: int = 16 * _MIB
     compact_target_bytes: int = 128 * _MIB
