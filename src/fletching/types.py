@@ -67,9 +67,10 @@ class ByteRange:
         return ByteRange(self.start + offset, self.end + offset)
 
 
-# A key, "=", then a quoted or a bare value. Quoted values may hold the separators.
+# A key, "=", then a quoted or a bare value. Quoted values may hold the separators. Nothing is
+# ever given back (possessive repeats), so that a hostile text costs linear time.
 _PART = re.compile(
-    r"""\s*(?P<key>[^=,/'"\s]+)\s*=\s*(?:'(?P<single>[^']*)'|"(?P<double>[^"]*)"|(?P<bare>[^,/'"]*))\s*(?P<end>[,/]|\Z)""",
+    r"""\s*+(?P<key>[^=,/'"\s]++)\s*+=\s*+(?:'(?P<single>[^']*+)'|"(?P<double>[^"]*+)"|(?P<bare>[^,/'"\s]*+(?:\s++[^,/'"\s]++)*+))\s*+(?P<end>[,/]|\Z)""",
 )
 
 

@@ -6,6 +6,8 @@ requests; the engine knows only these.
 
 from __future__ import annotations
 
+import builtins
+
 import msgspec
 
 from fletching.protocol.requests import Request, TableRequest
@@ -94,12 +96,15 @@ class DropPartition(TableRequest, frozen=True, kw_only=True):
 
 
 class TableInfo(Response, frozen=True, kw_only=True):
-    """What the catalog knows of a table. Times are seconds since the epoch."""
+    """What the catalog knows of a table. Times are seconds since the epoch.
+
+    ``builtins.bytes`` because the field ``bytes`` hides the type from whoever resolves annotations.
+    """
 
     table: TableName
     table_id: str
     schema: TableSchema
-    arrow_schema: bytes
+    arrow_schema: builtins.bytes
     version: int = 0
     schema_version: int = 1
     rows: int = 0

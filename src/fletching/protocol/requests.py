@@ -17,15 +17,18 @@ __all__ = [
     "ArrowOptions",
     "CloseWriteStream",
     "CommitWriteSession",
+    "CreateInstanceReadSession",
     "CreateReadSession",
     "CreateWriteSession",
     "CreateWriteStream",
+    "GetInstanceReadSession",
     "GetReadSession",
     "GetWriteSchema",
     "GetWriteSession",
     "GetWriteStream",
     "PreviewTable",
     "ReadBlobs",
+    "ReadInstance",
     "ReadTable",
     "Request",
     "SplitOptions",
@@ -153,8 +156,8 @@ class GetWriteSession(TableRequest, frozen=True, kw_only=True):
 class CommitWriteSession(TableRequest, frozen=True, kw_only=True):
     """2.7: makes a session's rows visible, all or none.
 
-    ``streams`` None commits the highest closed version of every stream; otherwise exactly these
-    (stream id, stream version) pairs. ``commit_messages`` is block mode's list.
+    ``streams`` None or empty commits the highest closed version of every stream (the wire cannot
+    tell the two apart); otherwise exactly these (stream id, stream version) pairs. ``commit_messages`` is block mode's list.
     """
 
     session_id: str
@@ -225,6 +228,41 @@ class WriteTable(TableRequest, frozen=True, kw_only=True):
     quota_token: str | None = None
     """Block mode (2.19)."""
     content_encoding: str | None = None
+
+
+# --- results of SQL instances ----------------------------------------------------------------
+
+
+class InstanceRequest(Request, frozen=True, kw_only=True):
+    """A request about the result of one instance (a finished SQL statement)."""
+
+    project: str
+    instance_id: str
+
+
+class CreateInstanceReadSession(InstanceRequest, frozen=True, kw_only=True):
+    """2.17: opens the result of an instance for reading."""
+
+    enable_limit: bool = False
+
+
+class GetInstanceReadSession(InstanceRequest, frozen=True, kw_only=True):
+    """2.17: looks such a session up."""
+
+    session_id: str
+
+
+class ReadInstance(InstanceRequest, frozen=True, kw_only=True):
+    """2.18: rows ``offset`` to ``offset + count`` of the result; None means to the end."""
+
+    session_id: str
+    offset: int = 0
+    count: int | None = None
+    columns: tuple[str, ...] = ()
+    max_batch_rows: int | None = None
+    accept_encoding: tuple[str, ...] = ()
+    buffer_codec: str | None = None
+    """As in `ReadTable`."""
 
 
 # --- blobs -----------------------------------------------------------------------------------

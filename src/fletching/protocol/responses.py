@@ -10,6 +10,7 @@ __all__ = [
     "BlobReferences",
     "Column",
     "Done",
+    "InstanceReadSession",
     "ReadSession",
     "Response",
     "TableSchema",
@@ -133,3 +134,16 @@ class BlobReferences(Response, frozen=True, kw_only=True):
     md5: str | None = None
     single: bool = False
     warning_message: str = ""
+
+
+class InstanceReadSession(Response, frozen=True, kw_only=True):
+    """2.17: the result of an instance, opened for reading."""
+
+    session_id: str
+    record_count: int
+    schema: TableSchema
+    status: SessionStatus = SessionStatus.NORMAL
+    owner: str = ""
+    initiated: str = ""
+    """When the instance began, as an HTTP date."""
+    quota_name: str = ""

@@ -1,0 +1,80 @@
+"""Names of the HTTP headers the Storage API uses, in lower case (PROTOCOL 1.1, 1.2, 4.3, 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+__all__ = [
+    "ACCEPT_ENCODING",
+    "ACCESS_TOKEN",
+    "APPLICATION_AUTHENTICATION",
+    "ARROW_STREAM",
+    "AUTHORIZATION",
+    "BEARER_TOKEN",
+    "CONTENT_ENCODING",
+    "CONTENT_TYPE",
+    "DATE",
+    "JSON",
+    "LATEST_SCHEMA_VERSION",
+    "OCTET_STREAM",
+    "REQUEST_ID",
+    "RETRY_AFTER",
+    "RETRY_INDEX",
+    "RETRY_TRACE_ID",
+    "ROUTE_TOKEN",
+    "STS_TOKEN",
+    "USER_AGENT",
+    "accepted_codings",
+    "lower_case",
+]
+
+ACCEPT_ENCODING = "accept-encoding"
+ACCESS_TOKEN = "x-odps-max-storage-write-access-token"  # noqa: S105  # a header's name
+APPLICATION_AUTHENTICATION = "application-authentication"
+AUTHORIZATION = "authorization"
+BEARER_TOKEN = "x-odps-bearer-token"  # noqa: S105  # a header's name
+CONTENT_ENCODING = "content-encoding"
+CONTENT_TYPE = "content-type"
+DATE = "date"
+LATEST_SCHEMA_VERSION = "odps-tunnel-latest-schema-version"
+REQUEST_ID = "x-odps-request-id"
+RETRY_AFTER = "retry-after"
+RETRY_INDEX = "odps-tunnel-retry-index"
+RETRY_TRACE_ID = "odps-tunnel-retry-trace-id"
+ROUTE_TOKEN = "x-odps-max-storage-route-token"  # noqa: S105  # a header's name
+STS_TOKEN = "authorization-sts-token"  # noqa: S105  # a header's name
+USER_AGENT = "user-agent"
+
+# Content types.
+JSON = "application/json; charset=utf-8"
+OCTET_STREAM = "application/octet-stream"
+ARROW_STREAM = "application/vnd.apache.arrow.stream"
+
+
+def lower_case(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Headers by lower-case name; of repeated ones the last is kept."""
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    return {name.lower(): value for name, value in pairs}
+
+
+def accepted_codings(value: str) -> tuple[str, ...]:
+    """The content codings of an Accept-Encoding header, most wanted first.
+
+    ``identity``, ``*`` and codings with ``q=0`` are left out: what remains may be used, and nothing
+    has to be.
+    """
+    ranked: list[tuple[float, str]] = []
+    for item in value.split(",")[:32]:
+        name, *parameters = (part.strip() for part in item.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            key, _, text = parameter.partition("=")
+            if key.strip().lower() == "q":
+                try:
+                    weight = float(text)
+                except ValueError:
+                    weight = 0.0  # a weight that cannot be read gives no permission
+        if name and weight > 0 and name.lower() not in {"identity", "*"}:
+            ranked.append((weight, name.lower()))
+    ranked.sort(key=lambda pair: -pair[0])
+    return tuple(name for _, name in ranked)
