@@ -183,18 +183,18 @@ def unreferenced_packs(
     return [row.id for row in connection.execute(statement)]
 
 
-def forget_packs(connection: Connection, ids: Sequence[str]) -> list[str]:
-    """Removes packs that still have no link; returns the keys of their objects.
+def forget_packs(connection: Connection, ids: Sequence[str]) -> list[tuple[str, int]]:
+    """Removes packs that still have no link; returns keys and lengths of their objects.
 
     Locks the packs first and looks at their links after that: whoever linked one meanwhile has
     either committed, and is seen, or waits and will find it gone.
     """
-    keys: list[str] = []
+    forgotten: list[tuple[str, int]] = []
     for some in _groups(ids):
         locked = {
-            row.id: row.key
+            row.id: (row.key, row.bytes)
             for row in connection.execute(
-                select(blob_packs.c.id, blob_packs.c.key)
+                select(blob_packs.c.id, blob_packs.c.key, blob_packs.c.bytes)
                 .where(blob_packs.c.id.in_(some))
                 .with_for_update()
             )
@@ -207,8 +207,8 @@ def forget_packs(connection: Connection, ids: Sequence[str]) -> list[str]:
         }
         garbage = [pack for pack in locked if pack not in linked]
         connection.execute(delete(blob_packs).where(blob_packs.c.id.in_(garbage)))
-        keys += [locked[pack] for pack in garbage]
-    return keys
+        forgotten += [locked[pack] for pack in garbage]
+    return forgotten
 
 
 def _groups(values: Sequence[str]) -> Iterable[Sequence[str]]:

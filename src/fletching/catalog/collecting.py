@@ -186,10 +186,10 @@ def drop_dropped_tables(
 
 
 def known_keys(connection: Connection, keys: Sequence[str]) -> set[str]:
-    """Which of some segments' keys the catalog knows, visible, removed or staged."""
+    """Which of some keys the catalog knows: segments visible, removed or staged, and packs."""
     found: set[str] = set()
     for some in _chunks(keys):
-        for table in (segments, staged_segments):
+        for table in (segments, staged_segments, blob_packs):
             found.update(
                 connection.execute(select(table.c.key).where(table.c.key.in_(some))).scalars()
             )

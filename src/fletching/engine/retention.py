@@ -10,6 +10,9 @@ read sessions        when expired for ``removed_seconds`` (until then a refresh 
 removed segments     ``removed_seconds`` after a commit, drop or compaction removed them, unless
                      a read session's snapshot has them
 dropped tables       ``removed_seconds`` after the drop, with all that is theirs
+blob packs           when the last segment whose rows refer to them is gone; those that no row came
+                     to refer to, when their session was aborted, or ``blob_seconds`` after both
+                     the upload and the end of the session
 orphan objects       that no row of the catalog names: at once if the process that wrote them is
                      known to be dead, else ``orphan_seconds`` after they were written
 ===================  ==========================================================================
@@ -25,6 +28,7 @@ from typing import Any
 
 from fletching import faultpoints
 from fletching.catalog import collecting
+from fletching.catalog.blobs import forget_packs, forget_stale_links, unreferenced_packs
 from fletching.catalog.collecting import ForgottenObject
 from fletching.catalog.leases import acquire_lease, release_lease
 from fletching.engine.context import EngineContext
@@ -45,7 +49,7 @@ class Collected:
 
     kind: str
     """``write session``, ``read session``, ``removed segment``, ``dropped table``, ``orphan``,
-    ``staged segment``, ``idle stream``."""
+    ``staged segment``, ``idle stream``, ``blob pack``."""
     name: str
     """A session's or table's id, or an object's key."""
     bytes: int = 0
@@ -109,6 +113,7 @@ class Retention:
                 self._read_sessions,
                 self._dropped_tables,
                 self._removed_segments,
+                self._blob_packs,
             ):
                 collected += self._run(step, dry_run=dry_run)
             collected += self.orphans(dry_run=dry_run)
@@ -183,6 +188,14 @@ class Retention:
         before = now - self._context.settings.removed_seconds
         objects = collecting.forget_removed_segments(connection, removed_before=before)
         return _removed(objects), [item.key for item in objects]
+
+    def _blob_packs(self, connection: Any, now: float) -> tuple[list[Collected], list[str]]:
+        forget_stale_links(connection)
+        ids = unreferenced_packs(
+            connection, now=now, kept_seconds=self._context.settings.blob_seconds
+        )
+        packs = forget_packs(connection, ids)
+        return [Collected("blob pack", *pack) for pack in packs], [key for key, _ in packs]
 
     # --- orphans ---
 

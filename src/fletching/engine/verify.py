@@ -10,7 +10,10 @@ import numpy as np
 from crc32c import crc32c
 
 from fletching.catalog import verifying
+from fletching.catalog.blobs import PackInfo, list_packs
+from fletching.catalog.collecting import known_keys
 from fletching.catalog.verifying import StoredSegment
+from fletching.engine.blobs.packs import check_pack
 from fletching.engine.context import EngineContext
 from fletching.engine.writing.segment_writer import CRC32C_KEY
 from fletching.errors import FletchingError, ObjectNotFoundError, StorageError
@@ -47,14 +50,18 @@ class Verification:
         self._context = context
         with context.database.read() as connection:
             self._segments = verifying.stored_segments(connection)
+            self._packs = list(list_packs(connection))
             self._totals = verifying.wrong_totals(connection)
-        self.total_objects = len(self._segments)
+        self.total_objects = len(self._segments) + len(self._packs)
         self.total_bytes = sum(segment.length for segment in self._segments)
+        self.total_bytes += sum(pack.length for pack in self._packs)
 
     def __iter__(self) -> Iterator[Checked]:
         """Every object in turn, then the totals that are wrong."""
         for segment in self._segments:
             yield self._check(segment)
+        for pack in self._packs:
+            yield self._check_pack(pack)
         for name, problem in self._totals:
             yield Checked(name, 0, (problem,))
 
@@ -69,6 +76,30 @@ class Verification:
         except StorageError as error:
             problems = [f"the object cannot be read: {error}"]
         return Checked(segment.key, segment.length, tuple(problems))
+
+    def _check_pack(self, pack: PackInfo) -> Checked:
+        try:
+            stored = self._context.store.open(pack.key)
+        except ObjectNotFoundError:
+            with self._context.database.read() as connection:
+                if not known_keys(connection, [pack.key]):
+                    return Checked(pack.key, 0)  # collected since stock was taken
+            return Checked(pack.key, 0, ("the object is missing",))
+        except StorageError as error:
+            return Checked(pack.key, 0, (f"the object cannot be read: {error}",))
+        try:
+            blobs = sum(1 for _ in check_pack(stored, pack.crc32c))
+        except StorageError as error:
+            return Checked(pack.key, pack.length, (error.message,))
+        finally:
+            stored.close()
+        if (stored.length, blobs) != (pack.length, pack.blobs):
+            problem = (
+                f"it has {stored.length} bytes and {blobs} blobs; the catalog says {pack.length}"
+                f" and {pack.blobs}"
+            )
+            return Checked(pack.key, pack.length, (problem,))
+        return Checked(pack.key, pack.length)
 
     def _problems(self, segment: StoredSegment) -> list[str]:
         stored = self._context.store.open(segment.key)

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 
 from fletching.catalog import tables as catalog_tables
-from fletching.catalog.blobs import forget_packs, forget_stale_links, unreferenced_packs
 from fletching.engine.blobs.packs import read_header
 from fletching.engine.blobs.reading import BlobReadPlan, Packs, plan_reply
 from fletching.engine.blobs.references import BlobReference, ReferenceChecker, ReferenceKey
@@ -48,7 +47,7 @@ class BlobSlice:
 
 
 class Blobs:
-    """Uploads, replies, ranges and collection. Thread-safe; all methods block."""
+    """Uploads, replies and ranges. Thread-safe; all methods block."""
 
     def __init__(self, context: EngineContext) -> None:
         self._context = context
@@ -140,26 +139,6 @@ class Blobs:
             else ()
         )
         return BlobSlice(header, total, ByteRange(start, end), _etag(parsed), pieces)
-
-    def collect(self) -> int:
-        """Removes packs that nothing needs any more; returns how many.
-
-        These are uploads whose session was aborted or expired without a row that refers to them,
-        and blobs whose last segment is gone (`fletching.catalog.blobs.unreferenced_packs`).
-        """
-        context = self._context
-        removed = 0
-        while True:
-            with context.database.write() as connection:
-                forget_stale_links(connection)
-                ids = unreferenced_packs(
-                    connection, now=context.clock(), kept_seconds=context.settings.blob_seconds
-                )
-                keys = forget_packs(connection, ids)
-            if not keys:
-                return removed
-            context.delete_objects(keys)
-            removed += len(keys)
 
 
 def _etag(reference: BlobReference) -> str:
