@@ -287,6 +287,10 @@ class Ingest:
         self._check_usable()
         try:
             self.decoder.finish(require_marker=True)
+            if not self._started:
+                raise MalformedFrameError(
+                    "the Arrow stream has no schema", layer="message", offset=0
+                )
             if self._replayed is not None:
                 self._result = self._replayed
             elif self._body is None:
