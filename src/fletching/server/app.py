@@ -12,6 +12,7 @@ from fletching.errors import (
     NotFoundError,
 )
 from fletching.protocol.codec import is_admin_path, parse_storage_path
+from fletching.protocol.faults import encode_fault
 from fletching.server.admin import handle_admin
 from fletching.server.connection import Application
 from fletching.server.dispatch import handle_storage
@@ -91,8 +92,9 @@ async def _fail(exchange: Exchange, error: FletchingError) -> None:
     if exchange.status is not None:
         logger.error("%s: the reply was cut: %s", exchange.request_id, error)
         return
+    fault = encode_fault(error, exchange.request_id)
     try:
-        await exchange.reply_error(error)
+        await exchange.reply(fault.body, status=fault.status, headers=fault.headers)
     except ConnectionBrokenError:
         exchange.outcome = "disconnected"
     if exchange.status is not None and exchange.status >= 500:

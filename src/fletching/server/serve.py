@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import errno
 import logging
-import math
 import os
 import signal
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -29,24 +30,70 @@ from fletching.server.settings import ServerSettings
 
 __all__ = ["Server", "serve"]
 
+TICK_SECONDS = 0.1
+TICKS_PER_DAY = 864_000
+DRAIN_POLL_SECONDS = 0.01
+CUT_SECONDS = 5.0
+"""How long requests that were cut at the end of a drain may take to clear up."""
+
 logger = logging.getLogger("fletching.server")
 
 
 class _Runner(uvicorn.Server):
-    """uvicorn's server with our drain: told to the service first, and signals end the process well."""
+    """uvicorn's server with our way of stopping."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
         self.ready = threading.Event()
 
+    def stop(self) -> None:
+        """Begins to drain; from any thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            # A loop that is closed has stopped already.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stopping.set)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts to listen."""
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self.ready.set()
 
+    async def main_loop(self) -> None:
+        """Keeps the Date header current until it is time to stop."""
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks = (ticks + 1) % TICKS_PER_DAY
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._stopping.wait()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drains: no new connections, requests in flight finish, every connection is closed."""
         self._service.draining = True
-        await super().shutdown(sockets)
+        state = self.server_state
+        for server in self.servers:
+            server.close()
+        for listening in sockets or ():
+            listening.close()
+        for connection in list(state.connections):
+            connection.shutdown()
+        deadline = time.monotonic() + self._service.settings.drain_seconds
+        while (state.connections or state.tasks) and not self.force_exit:
+            if time.monotonic() > deadline:
+                logger.error("%d requests did not finish in time: cut", len(state.tasks))
+                break
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+        cut = list(state.tasks)
+        for task in cut:
+            task.cancel()
+        if cut:
+            await asyncio.wait(cut, timeout=CUT_SECONDS)
+        await self.lifespan.shutdown()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -69,7 +116,7 @@ class _Runner(uvicorn.Server):
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self.should_exit and number == signal.SIGINT:
             self.force_exit = True
-        self.should_exit = True
+        self.stop()
 
 
 class Server:
@@ -108,6 +155,7 @@ class Server:
             self.settings = settings = dataclasses.replace(settings, port=self.port)
             engine = Engine.open(path, **(engine_options or {}))
             try:
+                engine.ensure_project(settings.project)
                 self.service = Service(engine, settings, ring)
                 self._runner = _Runner(_configuration(self.service), self.service)
             except BaseException:
@@ -164,7 +212,7 @@ class Server:
 
     def close(self) -> None:
         """Drains and stops: requests in flight finish, then every connection is closed. Idempotent."""
-        self._runner.should_exit = True
+        self._runner.stop()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -252,7 +300,6 @@ def _configuration(service: Service) -> uvicorn.Config:
         proxy_headers=False,
         headers=[("server", "fletching")],
         backlog=settings.backlog,
-        timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
     )

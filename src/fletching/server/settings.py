@@ -176,6 +176,15 @@ class ServerSettings:
         for name in ("max_bodies", "max_reads", "max_calls", "call_threads", "bulk_threads"):
             if getattr(self, name) < 1:
                 raise UsageError(f"setting {name} is {getattr(self, name)}: it must be at least 1")
+        try:
+            compression = ReplyCompression(self.reply_compression)
+        except ValueError as exc:
+            words = ", ".join(ReplyCompression)
+            raise UsageError(
+                f"setting reply_compression is {self.reply_compression!r}: it is one of {words}"
+            ) from exc
+        # Its name is as good as the value itself.
+        object.__setattr__(self, "reply_compression", compression)
         if self.tls_key and not self.tls_certificate:
             raise UsageError("setting tls_key is given without tls_certificate")
         if not 0 <= self.port <= 65535:
@@ -218,12 +227,6 @@ def _parse(variable: str, text: str, kind: Any) -> Any:
                 f"{variable}={text!r} is not a whole number (KiB, MiB, GiB may follow)"
             )
         return int(match[1]) * _UNITS[match[2].lower()]
-    if ReplyCompression in options:
-        try:
-            return ReplyCompression(text)
-        except ValueError as exc:
-            words = ", ".join(ReplyCompression)
-            raise UsageError(f"{variable}={text!r} is none of {words}") from exc
     if float in options:
         try:
             return float(text)
