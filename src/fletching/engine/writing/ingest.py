@@ -286,11 +286,7 @@ class Ingest:
             return self._result
         self._check_usable()
         try:
-            self.decoder.finish(require_marker=True)
-            if not self._started:
-                raise MalformedFrameError(
-                    "the Arrow stream has no schema", layer="message", offset=0
-                )
+            self._check_complete()
             if self._replayed is not None:
                 self._result = self._replayed
             elif self._body is None:
@@ -312,6 +308,11 @@ class Ingest:
     def _check_usable(self) -> None:
         if self._failed or self._result is not None:
             raise UsageError("the ingest is finished or aborted")
+
+    def _check_complete(self) -> None:
+        self.decoder.finish(require_marker=True)
+        if not self._started:
+            raise MalformedFrameError("the Arrow stream has no schema", layer="message", offset=0)
 
     def _finish_counted(self) -> WriteResult:
         """A body whose beginning is in the stream already: all of it must be (PROTOCOL 4.3)."""
@@ -453,12 +454,12 @@ class _Body:
                 [c for c in self._match.columns if c is not None],
                 limits=self._limits,
             )
-        kept = set(self._match.columns)
+        fields = self._decoder.header.fields
         ids = [
             node.dictionary_id
-            for number, field in enumerate(self._decoder.header.fields)
-            if number in kept
-            for node in field.walk()
+            for column in self._match.columns
+            if column is not None
+            for node in fields[column].walk()
             if node.dictionary_id is not None
         ]
         # As they are, messages can only be stored under the dictionary ids of the table's schema.

@@ -1,0 +1,216 @@
+"""An engine in a temporary folder with a clock that tests move, and short ways to talk to it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fletching import ipc
+from fletching.engine.engine import Engine
+from fletching.engine.settings import EngineSettings
+from fletching.protocol.admin import CreateTable, DescribeTable, TableInfo
+from fletching.protocol.requests import (
+    AbortWriteSession,
+    CloseWriteStream,
+    CommitWriteSession,
+    CreateReadSession,
+    CreateWriteSession,
+    CreateWriteStream,
+    GetWriteStream,
+    ReadTable,
+    WriteTable,
+)
+from fletching.protocol.responses import WriteResult
+from fletching.types import PartitionSpec, TableName
+
+T = TableName("demo", "t")
+
+
+class ManualClock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def stream_bytes(batches: Sequence[Any], schema: Any, **options: Any) -> bytes:
+    """An Arrow IPC stream, as a client sends it."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+class House:
+    """An engine and the calls tests make again and again."""
+
+    table = T
+    stream_bytes = staticmethod(stream_bytes)
+
+    def __init__(self, engine: Engine, clock: ManualClock) -> None:
+        self.engine = engine
+        self.clock = clock
+
+    def create(
+        self, schema: Any, partition_by: Sequence[str] = (), table: TableName = T, **options: Any
+    ) -> TableInfo:
+        request = CreateTable(
+            table=table,
+            arrow_schema=ipc.encode_schema(schema),
+            partition_columns=tuple((name, "string") for name in partition_by),
+            **options,
+        )
+        info = self.engine.call(request)
+        assert isinstance(info, TableInfo)
+        return info
+
+    def describe(self, table: TableName = T) -> TableInfo:
+        info = self.engine.call(DescribeTable(table=table))
+        assert isinstance(info, TableInfo)
+        return info
+
+    def session(self, partition: str = "", table: TableName = T, **options: Any) -> str:
+        request = CreateWriteSession(
+            table=table, partition=PartitionSpec.parse(partition), **options
+        )
+        return str(self.engine.call(request).session_id)  # type: ignore[attr-defined]  # a WriteSession
+
+    def stream(self, session: str, stream: str = "s", version: int = 1, **options: Any) -> Any:
+        return self.engine.call(
+            CreateWriteStream(
+                table=options.pop("table", T),
+                session_id=session,
+                stream_id=stream,
+                stream_version=version,
+                **options,
+            )
+        )
+
+    def look(self, session: str, stream: str = "s", version: int = 1, **options: Any) -> Any:
+        return self.engine.call(
+            GetWriteStream(
+                table=T, session_id=session, stream_id=stream, stream_version=version, **options
+            )
+        )
+
+    def close(self, session: str, stream: str = "s", version: int = 1, table: TableName = T) -> Any:
+        return self.engine.call(
+            CloseWriteStream(
+                table=table, session_id=session, stream_id=stream, stream_version=version
+            )
+        )
+
+    def commit(self, session: str, table: TableName = T, **options: Any) -> Any:
+        return self.engine.call(CommitWriteSession(table=table, session_id=session, **options))
+
+    def abort(self, session: str, table: TableName = T) -> Any:
+        return self.engine.call(AbortWriteSession(table=table, session_id=session))
+
+    def send(
+        self, body: bytes, session: str, stream: str = "s", version: int = 1, **options: Any
+    ) -> WriteResult:
+        """One TableWrite, its body fed as one chunk."""
+        ingest = self.engine.open_ingest(
+            WriteTable(
+                table=options.pop("table", T),
+                session_id=session,
+                stream_id=stream,
+                stream_version=version,
+                **options,
+            )
+        )
+        try:
+            ingest.decoder.feed(body)
+            ingest.accept(list(ingest.decoder))
+            return ingest.finish()
+        except BaseException:
+            ingest.abort()
+            raise
+
+    def write(
+        self, data: Any, session: str, stream: str = "s", version: int = 1, **options: Any
+    ) -> WriteResult:
+        """One TableWrite of a table, batch or list of batches."""
+        if isinstance(data, pa.RecordBatch):
+            data = [data]
+        batches = data.to_batches() if isinstance(data, pa.Table) else list(data)
+        schema = data.schema if isinstance(data, pa.Table) else batches[0].schema
+        return self.send(stream_bytes(batches, schema), session, stream, version, **options)
+
+    def append(self, data: Any, partition: str = "", table: TableName = T, **options: Any) -> str:
+        """A whole write session: one stream, committed."""
+        session = self.session(partition, table=table, **options)
+        self.stream(session, table=table)
+        self.write(data, session, table=table)
+        self.close(session, table=table)
+        self.commit(session, table=table)
+        return session
+
+    def open_read(self, table: TableName = T, **options: Any) -> str:
+        request = CreateReadSession(table=table, verbatim_types=True, **options)
+        return str(self.engine.call(request).session_id)  # type: ignore[attr-defined]  # a ReadSession
+
+    def read_session(self, session: str, table: TableName = T) -> Any:
+        plan = self.engine.read(ReadTable(table=table, session_id=session))
+        return pa.ipc.open_stream(b"".join(bytes(piece) for piece in plan.buffers())).read_all()
+
+    def read(self, table: TableName = T, **options: Any) -> Any:
+        return self.read_session(self.open_read(table, **options), table)
+
+    def keys(self) -> set[str]:
+        """Every object in the store."""
+        return {info.key for info in self.engine.context.store.list()}
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+Opener = Callable[..., House]
+
+
+@pytest.fixture(scope="session")
+def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated catalog to copy: running the migrations takes most of a short test's time."""
+    folder = tmp_path_factory.mktemp("empty")
+    Engine.open(folder).close()
+    return folder / "catalog.sqlite"
+
+
+@pytest.fixture
+def open_house(tmp_path: Path, clock: ManualClock, empty_catalog: Path) -> Iterator[Opener]:
+    engines: list[Engine] = []
+
+    def open_(folder: str = "data", **settings: Any) -> House:
+        store = settings.pop("store", None)
+        catalog = tmp_path / folder / "catalog.sqlite"
+        if not catalog.exists():
+            catalog.parent.mkdir()
+            shutil.copy(empty_catalog, catalog)
+        engine = Engine.open(
+            tmp_path / folder, settings=EngineSettings(**settings), clock=clock, store=store
+        )
+        engines.append(engine)
+        return House(engine, clock)
+
+    yield open_
+    for engine in engines:
+        engine.close()
+
+
+@pytest.fixture
+def house(open_house: Opener) -> House:
+    return open_house()
