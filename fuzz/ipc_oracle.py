@@ -7,6 +7,7 @@ offset was let through that leads outside.
 
 from __future__ import annotations
 
+import contextlib
 import io
 
 import pyarrow as pa
@@ -29,10 +30,11 @@ LIMITS = ipc.Limits(
 def touch(batch: pa.RecordBatch) -> None:
     """Reads the elements of a batch that was let through."""
     for part in (batch.slice(0, TOUCHED_ROWS), batch.slice(max(0, len(batch) - TOUCHED_ROWS))):
-        try:
+        # Python has no such date, or two columns share a name: no fault of the bytes.
+        with contextlib.suppress(
+            pa.ArrowException, ValueError, OverflowError, KeyError, ImportError
+        ):
             part.to_pylist()
-        except (pa.ArrowException, ValueError, OverflowError, KeyError, ImportError):
-            pass  # Python has no such date, or two columns share a name: no fault of the bytes
         b"".join(bytes(piece) for message in encoded(part) for piece in message)
         for index in range(part.num_columns):
             try:
@@ -106,10 +108,8 @@ def file(data: bytes) -> None:
         except WireError:
             continue
         for index in range(min(len(opened), 50)):
-            try:
+            with contextlib.suppress(WireError):
                 touch(opened[index])
-            except WireError:
-                pass
         try:
             chosen = opened.select(list(range(0, len(opened.schema), 2)))
             for batch in chosen.slice(0, TOUCHED_ROWS):

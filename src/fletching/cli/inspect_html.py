@@ -30,10 +30,10 @@ _HUES = (212, 24, 145, 280, 48, 340, 180, 95, 255, 10, 165, 310)
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fbfaf8; --ink: #1d1b18; --dim: #6d675f; --line: #ddd7cd;
   --card: #fff; --schema: #8a8378; --meta: #b9b1a4; --pad: #e9e4db; --other: #d9534f; --footer: #57534c;
-  --eos: #1d1b18; --lightness: 58%; }
+  --eos: #1d1b18; --dictionary: #2f6f73; --lightness: 58%; }
 @media (prefers-color-scheme: dark) { :root { --paper: #16181b; --ink: #e9e6e1; --dim: #9a958c;
   --line: #34373c; --card: #1e2125; --schema: #8f897f; --meta: #5d5a55; --pad: #2a2d31; --other: #c9504c;
-  --footer: #a8a298; --eos: #fff; --lightness: 52%; } }
+  --footer: #a8a298; --eos: #fff; --dictionary: #6fb3b8; --lightness: 52%; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
@@ -130,7 +130,8 @@ def _problems(report: ipc.Inspection) -> str:
         f" at {human_count(problem.offset)}: {html.escape(problem.text)}</li>"
         for problem in report.problems[:200]
     )
-    return f"<h2>What is wrong</h2><ul>{items}</ul>"
+    heading = "Remarks" if report.ok else "What is wrong"
+    return f"<h2>{heading}</h2><ul>{items}</ul>"
 
 
 # --- the map -----------------------------------------------------------------------------------------
@@ -223,6 +224,7 @@ def _message_spans(number: int, message: ipc.MessageReport, *, detail: bool) -> 
             f"{head}\npadding, {human_count(message.padding)} bytes in all",
         )
     for index, column in enumerate(message.columns):
+        color = _color(index) if message.dictionary_id is None else "var(--dictionary)"
         title = (
             f"{head}\n{column.name}: {column.type}\n{human_count(column.stored_bytes)} bytes"
             + (f", {column.ratio:.2f} : 1" if message.codec else "")
@@ -235,7 +237,7 @@ def _message_spans(number: int, message: ipc.MessageReport, *, detail: bool) -> 
                 present[-1].offset + present[-1].length,
                 "column",
                 title,
-                _color(index),
+                color,
             )
             continue
         for buffer in present:
@@ -244,7 +246,7 @@ def _message_spans(number: int, message: ipc.MessageReport, *, detail: bool) -> 
                 buffer.offset + buffer.length,
                 "column",
                 f"{title}\nthis buffer: {human_count(buffer.length)} bytes at {human_count(buffer.offset)}",
-                _color(index),
+                color,
             )
 
 
@@ -253,6 +255,7 @@ def _legend(report: ipc.Inspection) -> str:
         ("var(--schema)", "schema"),
         ("var(--meta)", "metadata"),
         ("var(--pad)", "padding"),
+        ("var(--dictionary)", "dictionary"),
         ("var(--footer)", "magic and footer"),
         ("var(--eos)", "end of stream"),
     ]
@@ -312,6 +315,10 @@ def _message_table(part: ipc.PartReport) -> str:
     rows = "".join(_message_row(message) for message in shown)
     if len(shown) < len(part.messages):
         rows += f'<tr><td colspan="9">{len(part.messages) - len(shown)} more</td></tr>'
+    if part.marker is not None:
+        rows += _plain_row(*part.marker, "end of stream")
+    if part.footer is not None:
+        rows += _plain_row(*part.footer, "footer")
     headings = (
         '<th class="n">offset</th><th>message</th><th class="n">rows</th><th class="n">metadata</th>'
         '<th class="n">body</th><th>codec</th><th class="n">padding</th><th class="n">alignment</th>'
@@ -320,6 +327,13 @@ def _message_table(part: ipc.PartReport) -> str:
     return (
         f'<div class="scroll"><table><thead><tr>{headings}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _plain_row(offset: int, length: int, name: str) -> str:
+    return (
+        f'<tr><td class="n">{human_count(offset)}</td><td>{name}</td><td></td>'
+        f'<td class="n">{human_count(length)}</td><td colspan="5"></td></tr>'
     )
 
 

@@ -27,7 +27,7 @@ from fletching.ipc.encoding import encode_record_batch_metadata
 from fletching.ipc.layout import BatchLayout
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.message import Message, pyarrow_message, relocated
-from fletching.ipc.metadata import MessageType, RecordBatchHeader
+from fletching.ipc.metadata import DictionaryBatchHeader, MessageType, RecordBatchHeader
 from fletching.ipc.schema_header import (
     Endianness,
     SchemaHeader,
@@ -91,6 +91,7 @@ class BatchDecoder:
         self._layouts: dict[int, BatchLayout] = {}
         self._plain = not any(has_dictionary(data_type) for data_type in self.schema.types)
         self._dictionaries: dict[int, pa.Array] = {}
+        self._dictionary_bytes: dict[int, int] = {}
         self._fields: dict[int, DictionaryField] = {}
         self._storage_schema = self.schema
         if not self._plain:
@@ -103,6 +104,14 @@ class BatchDecoder:
                 for field in self.schema
             ]
         )
+        count = len(self.header.dictionary_ids)
+        if count > self._limits.max_dictionaries:
+            raise LimitExceededError(
+                "too many dictionaries in a schema",
+                layer="schema",
+                actual=count,
+                limit=self._limits.max_dictionaries,
+            )
         for field, header in zip(self.schema, self.header.fields, strict=True):
             for found in dictionary_fields(field.type, header):
                 known = self._fields.setdefault(found.id, found)
@@ -183,13 +192,17 @@ class BatchDecoder:
         if not self._trusted:
             validate(batch, values=self._validate_values)
 
-    def _check(self, layout: BatchLayout, header: RecordBatchHeader, message: Message) -> None:
+    def _check(self, layout: BatchLayout, header: RecordBatchHeader, message: Message) -> int:
+        """Checks metadata against body, schema and limits; returns the buffers' uncompressed bytes."""
         body = message.body
         layout.check(header, len(body), self._limits)
         if self._require_zero_copy:
             self._check_zero_copy(header, body)
-        if header.compression is not None:
-            layout.check_sizes(header, claimed_sizes(header, body, self._limits))
+        if header.compression is None:
+            return len(body)
+        sizes = claimed_sizes(header, body, self._limits)
+        layout.check_sizes(header, sizes)
+        return int(sizes.sum())
 
     def _check_zero_copy(self, header: RecordBatchHeader, body: memoryview) -> None:
         if header.compression is not None and len(header.buffers):
@@ -219,7 +232,8 @@ class BatchDecoder:
             )
         header = dictionary.data
         layout = BatchLayout([field.value_type], message.version)
-        self._check(layout, header, message)
+        size = self._check(layout, header, message)
+        self._count_dictionary_bytes(dictionary, size, message.offset)
         metadata = encode_record_batch_metadata(
             header.length,
             header.nodes,
@@ -245,6 +259,23 @@ class BatchDecoder:
             # Values of an extended dictionary lie in two messages; indices need them in one array.
             values = pa.concat_arrays([before, values])
         self._dictionaries[dictionary.id] = values
+
+    def _count_dictionary_bytes(
+        self, dictionary: DictionaryBatchHeader, size: int, offset: int
+    ) -> None:
+        """Bounds what all dictionaries hold together, before this one is decoded or joined."""
+        if dictionary.is_delta:
+            size += self._dictionary_bytes.get(dictionary.id, 0)
+        self._dictionary_bytes[dictionary.id] = size
+        total = sum(self._dictionary_bytes.values())
+        if total > self._limits.max_dictionary_bytes:
+            raise LimitExceededError(
+                "the dictionaries take too many bytes",
+                layer="dictionary",
+                offset=offset,
+                actual=total,
+                limit=self._limits.max_dictionary_bytes,
+            )
 
 
 def _read(metadata: Any, body: memoryview, schema: pa.Schema) -> pa.RecordBatch:

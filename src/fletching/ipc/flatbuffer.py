@@ -182,8 +182,13 @@ class Table:
         for index in range(count):
             position = start + 4 * index
             offset: int = _U32.unpack_from(self.data, position)[0]
-            if offset == 0:
-                raise malformed(f"item {index} of the vector in slot {slot} is null", position)
+            if offset == 0 or position + offset > len(self.data) - 4:
+                raise malformed(
+                    f"item {index} of the vector in slot {slot} points outside",
+                    position,
+                    expected=f"1..{len(self.data) - 4 - position}",
+                    actual=offset,
+                )
             yield Table(self.data, position + offset)
 
     def blob(self, slot: int) -> bytes | None:
@@ -206,4 +211,9 @@ def root_table(data: memoryview) -> Table:
     """The root table of a flatbuffer that starts at byte 0 of ``data``."""
     if len(data) < 4:
         raise malformed("no room for the root offset", 0, expected="at least 4", actual=len(data))
-    return Table(data, _U32.unpack_from(data, 0)[0])
+    position: int = _U32.unpack_from(data, 0)[0]
+    if position > len(data) - 4:
+        raise malformed(
+            "the root table lies outside", 0, expected=f"at most {len(data) - 4}", actual=position
+        )
+    return Table(data, position)
