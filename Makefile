@@ -10,7 +10,7 @@ DATA   ?= quickstart-data
 .PHONY: help quickstart test check format lint types coverage docs clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -54,6 +54,7 @@ coverage: $(VENV)/.installed-dev ## branch coverage per module
 
 docs: $(VENV)/.installed ## write the generated pages anew
 	@$(RUN) -m fletching.cli.reference > docs/cli.md
+	@$(RUN) docs/generate_api.py
 
 interop: interop-lz4 ## both directions with the peers we replace or talk to
 
