@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.server.conftest import Query, RawClient, Reply, Start, read_reply, stream_of
 
 from fletching import ipc
 from fletching.server.serve import Server
-from tests.server.conftest import Query, RawClient, Reply, Start, read_reply, stream_of
 
 MIB = 1 << 20
 TABLE = pa.table({"id": pa.array(range(100), pa.int64()), "name": [f"n{i}" for i in range(100)]})
@@ -338,7 +338,7 @@ def bomb() -> bytes:
 def claimed_bomb() -> bytes:
     """A compressed buffer whose header claims 1 TiB."""
     body = bytearray(stream_of(pa.concat_tables([TABLE] * 100).combine_chunks(), codec="lz4"))
-    message = [m for m in ipc.messages(bytes(body)) if m.type is ipc.MessageType.RECORD_BATCH][0]
+    message = next(m for m in ipc.messages(bytes(body)) if m.type is ipc.MessageType.RECORD_BATCH)
     start, _ = message.record_batch().buffers[1].tolist()
     at = message.offset + message.metadata_length + start
     struct.pack_into("<q", body, at, 1 << 40)

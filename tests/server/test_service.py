@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import zstandard
+from tests.server.conftest import RawClient, Start, stream_of
 
 from fletching.server.serve import Server
-from tests.server.conftest import RawClient, Start, stream_of
 
 TABLE = pa.table(
     {

@@ -36,9 +36,8 @@ class MemoryObject:
     broken: bool = False
     loaded: list[tuple[int, int]] = dataclasses.field(default_factory=list)
 
-    @property
-    def length(self) -> int:
-        return len(self.data)
+    def __post_init__(self) -> None:
+        self.length = len(self.data)
 
     def view(self, start: int, end: int) -> memoryview:
         assert threading.get_ident() not in LOOP_THREADS
@@ -248,7 +247,7 @@ def test_whole_body_compression(coding: ContentCoding, decode: Callable[[bytes],
     assert client.complete
 
 
-def closing(pieces: Sequence[Piece], closed: list[bool]) -> Iterator[Piece]:
+def closing(pieces: Iterable[Piece], closed: list[bool]) -> Iterator[Piece]:
     try:
         yield from pieces
     finally:

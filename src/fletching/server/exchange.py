@@ -50,7 +50,7 @@ class Exchange:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         # As received, before percent-decoding: what a signature covers.
-        self.raw_path: str = scope["raw_path"].decode("latin-1")
+        self.raw_path: str = scope["raw_path"].decode("utf-8", "surrogateescape")
         self.query_string: str = scope["query_string"].decode("utf-8", "surrogateescape")
         self._query: list[tuple[str, str]] | None = None
         self.header_list: list[tuple[str, str]] = [
@@ -67,6 +67,11 @@ class Exchange:
         self.sent_bytes = 0
         self._send = send
         self._settings = settings
+
+    @property
+    def target(self) -> str:
+        """Path and query as received."""
+        return f"{self.raw_path}?{self.query_string}" if self.query_string else self.raw_path
 
     @property
     def query(self) -> list[tuple[str, str]]:
