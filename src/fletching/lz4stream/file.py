@@ -42,6 +42,7 @@ class LZ4StreamFile(io.BufferedIOBase):
         self._events: Iterator[bytes] = iter(())
         self._piece: memoryview | bytes = b""
         self._ended = False
+        self._flushes = self._encoder is not None
         self._position = 0
         self.mode = "rb" if self._decoder is not None else "wb"
 
@@ -73,10 +74,11 @@ class LZ4StreamFile(io.BufferedIOBase):
             if self._encoder is not None:
                 for block in self._encoder.finish():
                     self._file.write(block)
-                if not self._close_file:
-                    self._file.flush()
+                self._file.flush()
         finally:
             self._events, self._piece = iter(()), b""
+            # io's own close flushes once more, and the file may be gone by then.
+            self._flushes = False
             try:
                 if self._close_file:
                     self._file.close()
@@ -170,7 +172,7 @@ class LZ4StreamFile(io.BufferedIOBase):
 
     def flush(self) -> None:
         """Flushes the file. The page in progress stays: ending it early costs compression."""
-        if not self.closed and self._encoder is not None:
+        if self._flushes:
             self._file.flush()
 
     def end_block(self) -> None:
