@@ -44,6 +44,8 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 HEAD_BUFFER_BYTES = 256 * 1024
 MAX_PIPELINED = 16
+IDLE_LINGER_SECONDS = 0.2
+"""Longer than a round trip; a pooled client notices our end only when it wants to ask again."""
 WRITE_HIGH_BYTES = 4 * 1024 * 1024
 WRITE_LOW_BYTES = 1024 * 1024
 """Unsent bytes of a reply at which the application waits, and at which it goes on."""
@@ -128,7 +130,7 @@ class Connection(asyncio.BufferedProtocol):
         self._tls = transport.get_extra_info("sslcontext") is not None
         self._server_state.connections.add(self)
         self._excess = len(self._server_state.connections) > self.settings.max_connections
-        self._arm(self.settings.keep_alive_seconds, self._close_gently)
+        self._arm(self.settings.keep_alive_seconds, self._close_idle)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         """Tells everyone who waits that the client is gone."""
@@ -199,7 +201,7 @@ class Connection(asyncio.BufferedProtocol):
         """The server's call to drain: finish what runs, answer what is on its way, then close."""
         self.draining = True
         if self._active is None and not self._in_head and not self._lingering:
-            self._arm(self.settings.drain_idle_seconds, self._close_gently)
+            self._arm(self.settings.drain_idle_seconds, self._close_idle)
 
     # --- parsing --------------------------------------------------------------------------------
 
@@ -391,7 +393,7 @@ class Connection(asyncio.BufferedProtocol):
             self._next()
         else:
             # The rest of the body is swallowed, so that the client can finish sending and read.
-            self._arm(self.settings.keep_alive_seconds, self._close_gently)
+            self._arm(self.settings.keep_alive_seconds, self._close_idle)
             self.resume_reading()
 
     def _check_discarded(self, cycle: Cycle) -> None:
@@ -408,9 +410,9 @@ class Connection(asyncio.BufferedProtocol):
             self._disarm()
             self._start(self._waiting.popleft())
         elif self.draining:
-            self._arm(self.settings.drain_idle_seconds, self._close_gently)
+            self._arm(self.settings.drain_idle_seconds, self._close_idle)
         elif not self._in_head:
-            self._arm(self.settings.keep_alive_seconds, self._close_gently)
+            self._arm(self.settings.keep_alive_seconds, self._close_idle)
         if not self._waiting:
             self.resume_reading()
 
@@ -439,7 +441,11 @@ class Connection(asyncio.BufferedProtocol):
             active.disconnect()
         self._close_gently()
 
-    def _close_gently(self) -> None:
+    def _close_idle(self) -> None:
+        """Ends a connection that asks nothing; a request that crosses our end is still taken off."""
+        self._close_gently(min(IDLE_LINGER_SECONDS, self.settings.linger_seconds))
+
+    def _close_gently(self, linger_seconds: float | None = None) -> None:
         """Shuts the write side and drops what still comes, so that no reset overtakes our reply."""
         if self._transport.is_closing() or self._lingering:
             return
@@ -450,7 +456,8 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = False
         self._transport.write_eof()
         self._transport.resume_reading()
-        self._arm(self.settings.linger_seconds, self._transport.close)
+        seconds = self.settings.linger_seconds if linger_seconds is None else linger_seconds
+        self._arm(seconds, self._transport.close)
 
     # --- flow -----------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ async def _call(
 
 
 async def _read(
-    exchange: Exchange, service: Service, request: ReadTable | ReadInstance, _version: ApiVersion
+    exchange: Exchange, service: Service, request: ReadTable, _version: ApiVersion
 ) -> None:
     coding, request = reply_coding(exchange, request, service.settings.reply_compression)
     await _stream(exchange, service, request, coding)
@@ -78,7 +78,7 @@ async def _preview(
 async def _stream(
     exchange: Exchange,
     service: Service,
-    request: ReadTable | ReadInstance | PreviewTable,
+    request: ReadTable | PreviewTable,
     coding: ContentCoding,
 ) -> None:
     settings = service.settings
@@ -131,7 +131,6 @@ def reply_coding(
 
 HANDLERS: dict[type[Request], Handler] = {
     ReadTable: _read,
-    ReadInstance: _read,
     PreviewTable: _preview,
     WriteTable: _write,
 }

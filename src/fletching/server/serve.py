@@ -274,6 +274,8 @@ def _bind(settings: ServerSettings) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        # From here on clients may connect: they wait in the backlog until the loop runs.
+        listening.listen(settings.backlog)
     except OSError as exc:
         listening.close()
         reason = exc.strerror
