@@ -1,0 +1,132 @@
+"""What `test_crashes.py` has killed: run as ``python crash_scenario.py FOLDER POINT[:ARRIVAL]...``.
+
+Imports once and forks for each point. The child works through every kind of write and tells, in
+``FOLDER/<point>/log``, what it is about to do and what was acknowledged.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from fletching import ipc
+from fletching.engine.engine import Engine
+from fletching.engine.settings import EngineSettings
+from fletching.protocol.admin import CreateTable
+from fletching.protocol.requests import (
+    AbortWriteSession,
+    CloseWriteStream,
+    CommitWriteSession,
+    CreateWriteSession,
+    CreateWriteStream,
+    WriteTable,
+)
+from fletching.types import TableName
+
+T = TableName("demo", "t")
+SCHEMA = pa.schema([("id", pa.int64()), ("pt", pa.string())])
+
+
+def body(start: int, count: int) -> bytes:
+    sink = pa.BufferOutputStream()
+    values = range(start, start + count)
+    with pa.ipc.new_stream(sink, SCHEMA) as writer:
+        writer.write_table(
+            pa.table({"id": pa.array(values, pa.int64()), "pt": [f"p{v % 2}" for v in values]})
+        )
+    return sink.getvalue().to_pybytes()
+
+
+class Scenario:
+    def __init__(self, folder: Path) -> None:
+        self.log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self.time = 1_800_000_000.0
+        self.engine = Engine.open(
+            folder / "data",
+            settings=EngineSettings(write_session_seconds=1000.0, removed_seconds=10.0),
+            clock=lambda: self.time,
+        )
+
+    def say(self, *words: object) -> None:
+        line = " ".join(map(str, (self.time, *words)))
+        os.write(self.log, (line + "\n").encode())
+
+    def write(self, session: str, stream: str, start: int, count: int, **options: Any) -> Any:
+        ingest = self.engine.open_ingest(
+            WriteTable(table=T, session_id=session, stream_id=stream, **options)
+        )
+        ingest.decoder.feed(body(start, count))
+        ingest.accept(list(ingest.decoder))
+        return ingest.finish()
+
+    def session(
+        self, name: str, starts: list[int], *, overwrite: bool = False, end: str = "commit"
+    ) -> None:
+        call: Any = self.engine.call
+        session = call(CreateWriteSession(table=T, overwrite=overwrite)).session_id
+        for number, start in enumerate(starts):
+            call(CreateWriteStream(table=T, session_id=session, stream_id=f"s{number}"))
+            self.write(session, f"s{number}", start, 10)
+            call(CloseWriteStream(table=T, session_id=session, stream_id=f"s{number}"))
+        self.say("begin", end, name, session, *starts)
+        kind: Any = {"commit": CommitWriteSession, "abort": AbortWriteSession}[end]
+        call(kind(table=T, session_id=session))
+        self.say("done", end, name, session, *starts)
+
+    def run(self) -> None:
+        call: Any = self.engine.call
+        self.say("begin", "create")
+        call(
+            CreateTable(
+                table=T,
+                arrow_schema=ipc.encode_schema(pa.schema([SCHEMA.field(0)])),
+                partition_columns=(("pt", "string"),),
+            )
+        )
+        self.say("done", "create")
+        self.session("first", [0, 100])
+        self.session("second", [200], end="abort")
+        token = call(
+            CreateWriteStream(table=T, session_id="default", stream_id="eo", exactly_once=True)
+        ).access_token
+        for number in range(4):
+            start = 1000 + 10 * number
+            self.say("begin", "append", start)
+            self.write("default", "eo", start, 10, row_offset=10 * number, access_token=token)
+            self.say("done", "append", start)
+        self.engine.compact(T, min_segments=2)
+        self.session("third", [300, 400])
+        self.time += 100
+        self.engine.collect()
+        self.session("fourth", [500], overwrite=True)
+        self.time += 2000
+        self.engine.collect()
+        self.session("fifth", [600])
+        self.say("done", "all")
+        self.engine.close()
+
+
+def main() -> None:
+    root = Path(sys.argv[1])
+    for target in sys.argv[2:]:
+        folder = root / target
+        folder.mkdir()
+        child = os.fork()
+        if child == 0:
+            os.environ["FLETCHING_CRASH_AT"] = "" if target == "nowhere" else target
+            try:
+                Scenario(folder).run()
+            except BaseException as error:  # noqa: BLE001 - the parent must hear of anything
+                (folder / "failed").write_text(repr(error))
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        print(target, os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Killing the process at every named point: what was acknowledged is there, the rest is not."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fletching import faultpoints
+from fletching.engine.engine import Engine
+from fletching.engine.settings import EngineSettings
+from fletching.protocol.requests import (
+    CommitWriteSession,
+    CreateReadSession,
+    GetWriteStream,
+    ReadTable,
+)
+from fletching.types import TableName
+
+T = TableName("demo", "t")
+POINTS = [point for point in faultpoints.POINTS if not point.startswith("blobs.")]
+AGAIN = {
+    "object.durable": (2, 5),
+    "object.deleted": (2, 5),
+    "write.staged": (2, 5),
+    "write.accepted": (2, 5),
+    "commit.changed": (2, 3),
+}
+TARGETS = ["nowhere", *POINTS, *(f"{point}:{n}" for point, times in AGAIN.items() for n in times)]
+
+
+@pytest.fixture(scope="module")
+def crashed() -> Iterator[Path]:
+    """Runs the scenario once per target, each in its own process and folder.
+
+    In memory where that is possible: a killed process loses nothing that it has written.
+    """
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
+        run_scenarios(Path(folder))
+        yield Path(folder)
+
+
+def run_scenarios(root: Path) -> None:
+    script = Path(__file__).with_name("crash_scenario.py")
+    run = subprocess.run(
+        [sys.executable, str(script), str(root), *TARGETS],
+        capture_output=True, text=True, timeout=110, check=True,
+    )  # fmt: skip
+    outcomes = dict(line.rsplit(" ", 1) for line in run.stdout.splitlines())
+    failures = [path.read_text() for path in root.glob("*/failed")]
+    assert not failures
+    expected = {target: str(-signal.SIGKILL) for target in TARGETS} | {"nowhere": "0"}
+    assert outcomes == expected
+
+
+class History:
+    """What a child said before it died."""
+
+    def __init__(self, path: Path) -> None:
+        lines = [line.split() for line in path.read_text().splitlines()]
+        self.time = float(lines[-1][0])
+        self.done = [line[2:] for line in lines if line[1] == "done"]
+        self.begun = lines[-1][2:] if lines[-1][1] == "begin" else None
+
+    def rows(self, *, with_begun: bool) -> set[int]:
+        """Visible rows, by the acknowledged events and, if wanted, the one under way."""
+        events = [*self.done]
+        if with_begun and self.begun:
+            events.append(self.begun)
+        visible: set[int] = set()
+        for event in events:
+            if event[0] == "append":
+                visible |= span(int(event[1]))
+            elif event[0] == "commit":
+                if event[1] == "fourth":  # overwrites both partitions
+                    visible = set()
+                for start in event[3:]:
+                    visible |= span(int(start))
+        return visible
+
+
+def span(start: int) -> set[int]:
+    return set(range(start, start + 10))
+
+
+def read(engine: Engine) -> list[int]:
+    session: Any = engine.call(CreateReadSession(table=T))
+    plan = engine.read(ReadTable(table=T, session_id=session.session_id))
+    data = b"".join(bytes(piece) for piece in plan.buffers())
+    return list(pa.ipc.open_stream(data).read_all()["id"].to_pylist())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_nothing_acknowledged_is_lost_and_nothing_else_is_there(crashed: Path, target: str) -> None:
+    folder = crashed / target
+    history = History(folder / "log")
+    if ["create"] not in history.done:
+        pytest.skip("died before there was a table")
+    settings = EngineSettings(write_session_seconds=1000.0, removed_seconds=10.0)
+    with Engine.open(folder / "data", settings=settings, clock=lambda: history.time) as engine:
+        # opening needed no manual step, and left nothing of the dead process behind
+        assert not list((folder / "data" / "objects" / ".staging").glob("*/*"))
+        rows = read(engine)
+        assert len(rows) == len(set(rows))
+        assert set(rows) in (history.rows(with_begun=False), history.rows(with_begun=True))
+        assert [item for item in engine.verify() if item.problems] == []
+
+        # a client that repeats what it has no answer to gets it done once
+        begun = history.begun
+        if begun and begun[0] == "commit":
+            engine.call(CommitWriteSession(table=T, session_id=begun[2]))
+            assert set(read(engine)) == history.rows(with_begun=True)
+        if begun and begun[0] == "append":
+            stream: Any = engine.call(
+                GetWriteStream(table=T, session_id="default", stream_id="eo", exactly_once=True)
+            )
+            assert stream.row_offset in (int(begun[1]) - 1000, int(begun[1]) - 990)
+            assert (int(begun[1]) in read(engine)) == (stream.row_offset == int(begun[1]) - 990)
+
+    # once every lifetime is over, what the catalog does not need is gone
+    with Engine.open(folder / "data", settings=settings, clock=lambda: 1_900_000_000.0) as engine:
+        before = read(engine)
+        engine.collect()
+        assert sorted(read(engine)) == sorted(before)
+        checked = list(engine.verify())
+        assert [item for item in checked if item.problems] == []
+        assert {info.key for info in engine.context.store.list()} == {item.name for item in checked}
