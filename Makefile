@@ -4,10 +4,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 RUN    := $(BIN)/python
 INPUT  ?=
+BENCH  ?=
 DATA   ?= quickstart-data
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check format lint types coverage docs clean
+.PHONY: help quickstart test check format lint types coverage docs bench bench-check clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +62,19 @@ interop: interop-lz4 ## both directions with the peers we replace or talk to
 interop-lz4: $(VENV)/.installed-dev ## lz4.stream, built from source, and liblz4 (needs gcc)
 	@$(RUN) interop/lz4_stream/prepare.py
 	@$(RUN) -m pytest -n 2 -q interop/lz4_stream
+
+# What measuring needs: the rivals.
+$(VENV)/.installed-bench: $(VENV)/.installed
+	@echo "installing the rivals of the measurements into $(VENV)"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --editable '.[all,bench]'
+	@touch $@
+
+bench: $(VENV)/.installed-bench ## measure beside rivals and floors (BENCH='read --rounds 9')
+	@$(RUN) -m benchmarks $(BENCH)
+
+bench-check: $(VENV)/.installed-bench ## fail if a recorded ratio fell by more than a third
+	@$(RUN) -m benchmarks --check
 
 bench-lz4: $(VENV)/.installed-dev ## lz4stream beside lz4.stream, in one run (needs gcc)
 	@$(RUN) interop/lz4_stream/prepare.py

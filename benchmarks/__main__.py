@@ -1,0 +1,100 @@
+"""``python -m benchmarks``: runs the questions, prints tables, writes results, checks ratios."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import ratios as promised
+from benchmarks import report
+from benchmarks.questions import QUESTIONS, Run
+from benchmarks.rounds import Result
+
+RESULTS = Path(__file__).parent / "results"
+CHECK_QUESTIONS = ("read", "projection", "write")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "only", nargs="*", choices=[*QUESTIONS], help="questions; all of them by default"
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="measured rounds per contender")
+    parser.add_argument("--megabytes", type=int, default=512, help="about how large a table is")
+    parser.add_argument("--small", action="store_true", help="one case each, to prove that it runs")
+    parser.add_argument(
+        "--check", action="store_true", help="fail if a recorded ratio fell by a third"
+    )
+    parser.add_argument(
+        "--record", type=int, metavar="RUNS", help="record the medians of several runs"
+    )
+    parser.add_argument("--disk", type=Path, help="a folder on the disk to measure")
+    parser.add_argument("--memory", type=Path, default=Path("/dev/shm"), help="likewise in memory")
+    parser.add_argument("--name", default=time.strftime("%Y-%m-%d"), help="of the result files")
+    options = parser.parse_args(arguments)
+    names = options.only or (
+        CHECK_QUESTIONS if options.check or options.record else tuple(QUESTIONS)
+    )
+    small = options.small or options.check or bool(options.record)
+    with (
+        tempfile.TemporaryDirectory(dir=options.disk, prefix="bench-") as disk,
+        tempfile.TemporaryDirectory(dir=options.memory, prefix="bench-") as memory,
+    ):
+        run = Run(Path(disk), Path(memory), options.rounds, options.megabytes << 20, small)
+        if options.record:
+            return _record(run, names, options.record)
+        results = _ask(run, names)
+    found = promised.compute(results)
+    print(report.text(results))
+    print(_ratio_table(found))
+    if not options.check:
+        report.save(results, found, RESULTS, options.name)
+        print(f"written to {RESULTS / options.name}.json, .txt and .png")
+        return 0
+    complaints = promised.fallen(found, promised.load_record())
+    for complaint in complaints:
+        print(f"fell: {complaint}", file=sys.stderr)
+    return 1 if complaints else 0
+
+
+def _ask(run: Run, names: tuple[str, ...]) -> list[Result]:
+    results: list[Result] = []
+    for name in names:
+        started = time.perf_counter()
+        results += QUESTIONS[name](run)
+        print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    return results
+
+
+def _record(run: Run, names: tuple[str, ...], runs: int) -> int:
+    found: dict[str, list[float]] = {}
+    for number in range(runs):
+        part = dataclasses.replace(
+            run, disk=run.disk / str(number), memory=run.memory / str(number)
+        )
+        for name, value in promised.compute(_ask(part, names)).items():
+            found.setdefault(name, []).append(value)
+    medians = {name: round(statistics.median(values), 3) for name, values in found.items()}
+    facts = {"environment": report.environment(), "runs": runs, "medians": medians}
+    promised.RECORD.write_text(json.dumps(facts, indent=1) + "\n")
+    print(_ratio_table(medians))
+    return 0
+
+
+def _ratio_table(found: dict[str, float]) -> str:
+    lines = ["ratio, promised, measured"]
+    for name, target in promised.TARGETS.items():
+        if name in found:
+            mark = "reached" if found[name] >= target else "short"
+            lines.append(f"  {name:52} {target:6.2f} {found[name]:8.2f}  {mark}")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,444 @@
+"""The questions that are measured; each takes a `Run` and gives results (and notes beside them)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import fletching
+from benchmarks import corpus, reading, tables, writing
+from benchmarks.processes import anonymous_bytes, cpu_seconds, server
+from benchmarks.rounds import Contender, Outcome, Result, compare
+
+__all__ = ["QUESTIONS", "Run"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run works with.
+
+    Attributes:
+        disk: a folder on the disk that is measured.
+        memory: a folder on a memory file system.
+        rounds: measured rounds per contender.
+        table_bytes: about how large a table is.
+        small: whether this is the run that only proves the code.
+    """
+
+    disk: Path
+    memory: Path
+    rounds: int
+    table_bytes: int
+    small: bool
+
+
+Question = Callable[[Run], list[Result]]
+
+
+def _installed(package: str) -> bool:
+    """Whether a rival is here; `make bench` installs them all."""
+    return importlib.util.find_spec(package) is not None
+
+
+@contextlib.contextmanager
+def _folder(parent: Path, name: str) -> Iterator[Path]:
+    folder = parent / name
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read(run: Run) -> list[Result]:
+    """1, 2, 4: one split as stored beside everything; two splits; cut to PyODPS's 4,096 rows."""
+    results: list[Result] = []
+    cases = [
+        (shape, rows)
+        for shape in corpus.SHAPES
+        for rows in corpus.BATCH_ROWS
+        if not run.small or (shape, rows) == ("numeric", 65_536)
+    ]
+    for shape, rows in cases:
+        with _folder(run.disk, f"read-{shape}-{rows}") as folder:
+            batches = corpus.make(shape, rows, run.table_bytes)
+            table = tables.store(folder / "data", f"{shape}_{rows}", batches)
+            results += _read_case(run, folder, table, f"{shape}, {rows:,} rows")
+    return results
+
+
+def _read_case(run: Run, folder: Path, table: tables.StoredTable, case: str) -> list[Result]:
+    path = table.parquet(folder)
+    joined = folder / "segments.bin"
+    with joined.open("wb") as out:
+        for segment in table.segments:
+            with segment.open("rb") as source:
+                shutil.copyfileobj(source, out, 1 << 20)
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(server("fletching", folder=str(table.folder)))
+        raw = stack.enter_context(server("socket", path=str(joined)))
+        paths = [str(segment) for segment in table.segments]
+        rpc = stack.enter_context(server("flight", paths=paths))
+        files = stack.enter_context(server("files", folder=str(folder)))
+        client = stack.enter_context(reading.connect(ours))
+        contenders = [
+            reading.fletching_http(ours, client, table),
+            reading.raw_socket(raw, table),
+            reading.flight(rpc, table),
+            reading.fletching_http(ours, client, table, name="fletching, 2 splits", splits=2),
+            reading.fletching_read(
+                ours, client, table, name="fletching, cut to 4,096", max_batch_rows=4096
+            ),
+            reading.parquet_http(files, path, table),
+            reading.memcpy(table),
+        ]
+        if _installed("odps"):
+            contenders[3:3] = [
+                reading.pyodps(ours, table, max_batch_rows=0, name="PyODPS"),
+                reading.pyodps(ours, table, max_batch_rows=4096, name="PyODPS, cut to 4,096"),
+            ]
+        return compare("read", case, contenders, run.rounds)
+
+
+def projection(run: Run) -> list[Result]:
+    """3: k of n equal columns, beside the whole."""
+    columns = 10
+    results: list[Result] = []
+    for rows in (65_536,) if run.small else (65_536, 1_000_000):
+        with _folder(run.disk, f"projection-{rows}") as folder:
+            batches = corpus.make("numeric", rows, run.table_bytes)
+            table = tables.store(folder / "data", f"projection_{rows}", batches)
+            with (
+                server("fletching", folder=str(table.folder)) as ours,
+                reading.connect(ours) as client,
+            ):
+                contenders = [reading.fletching_http(ours, client, table, name="10 of 10")]
+                for chosen in (1, 2, 5):
+                    names = [f"f{2 * n % columns}" for n in range(chosen)]
+                    contenders.append(
+                        reading.fletching_http(
+                            ours,
+                            client,
+                            table,
+                            name=f"{chosen} of {columns}",
+                            columns=names,
+                            length=table.bytes * chosen // columns,
+                        )
+                    )
+                case = f"numeric, {rows:,} rows"
+                results += compare("projection", case, contenders, run.rounds)
+    return results
+
+
+def compressed(run: Run) -> list[Result]:
+    """9: what was stored compressed is sent as stored."""
+    results: list[Result] = []
+    for codec in ("lz4", "zstd"):
+        with _folder(run.disk, f"compressed-{codec}") as folder:
+            batches = corpus.make("strings", 65_536, run.table_bytes)
+            schema = batches[0].schema
+            with fletching.connect(str(folder / "data"), project=tables.PROJECT) as client:
+                table = client.create_table("t", schema).with_options(compression=codec)
+                table.append(pa.RecordBatchReader.from_batches(schema, iter(batches)))
+            rows = sum(batch.num_rows for batch in batches)
+            stored = tables.StoredTable(folder / "data", "t", schema, rows, batches)
+            length = sum(path.stat().st_size for path in stored.segments)
+            with (
+                server("fletching", folder=str(stored.folder)) as ours,
+                reading.connect(ours) as client,
+            ):
+                contenders = [
+                    reading.fletching_http(ours, client, stored, length=length),
+                    wire_bytes(ours, client, stored),
+                ]
+                results += compare("compressed", f"strings, {codec}", contenders, run.rounds)
+    return results
+
+
+def wire_bytes(ours: Any, client: Any, table: tables.StoredTable) -> Contender:
+    """The reply's bytes, counted and not decoded: the server's part alone."""
+    room = bytearray(4 << 20)
+
+    def run(_started: float) -> Outcome:
+        (split,) = client.table(table.name).scan().splits(split_bytes=1 << 50)
+        total = 0
+        with split.open_stream() as stream:
+            while count := stream.readinto(room):
+                total += count
+        return Outcome(total, table.rows)
+
+    return Contender("bytes alone", run, ours.pid)
+
+
+def write(run: Run) -> list[Result]:
+    """5: durable writes beside `write` + `fsync`; on a memory file system beside Flight DoPut."""
+    results: list[Result] = []
+    shapes = ["numeric"] if run.small else ["numeric", "strings", "nested"]
+    for shape in shapes:
+        batches = corpus.make(shape, 65_536, run.table_bytes)
+        rows = sum(batch.num_rows for batch in batches)
+        for place, parent in (("disk", run.disk), ("memory", run.memory)):
+            with _folder(parent, f"write-{shape}") as folder, contextlib.ExitStack() as stack:
+                table = tables.StoredTable(folder, f"w_{shape}", batches[0].schema, rows, batches)
+                with fletching.connect(str(folder / "data"), project=tables.PROJECT):
+                    pass  # makes the project
+                ours = stack.enter_context(server("fletching", folder=str(folder / "data")))
+                contenders = [
+                    writing.fletching_write(ours, table),
+                    writing.fletching_write(ours, table, streams=2),
+                    writing.write_fsync(folder, table),
+                ]
+                if place == "memory":
+                    rpc = stack.enter_context(server("flight", paths=[]))
+                    contenders.append(writing.flight_put(rpc, table))
+                results += compare("write", f"{shape}, {place}", contenders, run.rounds)
+    return results
+
+
+def embedded(run: Run) -> list[Result]:
+    """6: tables in this process: time to a usable table, and a sum over one column."""
+    results: list[Result] = []
+    sizes = [run.table_bytes // 8, run.table_bytes] if not run.small else [run.table_bytes]
+    for size in sizes:
+        with _folder(run.disk, f"embedded-{size}") as folder:
+            batches = corpus.make("numeric", 65_536, size)
+            table = tables.store(folder / "data", "t", batches)
+            case = f"numeric, {table.bytes / 1e6:,.0f} MB"
+            results += compare("embedded: table", case, _openers(folder, table), run.rounds)
+            results += compare("embedded: sum", case, _summers(folder, table), run.rounds)
+    return results
+
+
+def _openers(folder: Path, table: tables.StoredTable) -> list[Contender]:
+    client = fletching.connect(str(table.folder), project=tables.PROJECT)
+    paths = [str(path) for path in table.segments]
+
+    def ours(_started: float) -> Outcome:
+        return Outcome(table.bytes, client.table("t").to_table().num_rows)
+
+    def plain(_started: float) -> Outcome:
+        rows = 0
+        for path in paths:
+            rows += pa.ipc.open_file(pa.memory_map(path)).read_all().num_rows
+        return Outcome(table.bytes, rows)
+
+    return [Contender("fletching", ours), Contender("pyarrow, mapped file", plain)]
+
+
+def _summers(folder: Path, table: tables.StoredTable) -> list[Contender]:
+    client = fletching.connect(str(table.folder), project=tables.PROJECT)
+    paths = [str(path) for path in table.segments]
+    length = table.bytes // len(table.schema)
+
+    def summed(batches: Any) -> Outcome:
+        rows, total = 0, 0.0
+        for batch in batches:
+            total += pc.sum(batch.column(0)).as_py()
+            rows += batch.num_rows
+        assert total > 0
+        return Outcome(length, rows)
+
+    def ours(_started: float) -> Outcome:
+        return summed(client.table("t").scan(columns=["f3"]).to_batches())
+
+    def plain(_started: float) -> Outcome:
+        def batches() -> Iterator[pa.RecordBatch]:
+            for path in paths:
+                reader = pa.ipc.open_file(pa.memory_map(path))
+                for number in range(reader.num_record_batches):
+                    yield reader.get_batch(number).select(["f3"])
+
+        return summed(batches())
+
+    contenders = [Contender("fletching", ours), Contender("pyarrow, mapped file", plain)]
+    if _installed("lance"):
+        import lance
+
+        dataset = lance.dataset(str(table.lance(folder)))
+
+        def rival(_started: float) -> Outcome:
+            return summed(dataset.scanner(columns=["f3"]).to_batches())
+
+        contenders.append(Contender("Lance scan", rival))
+    return contenders
+
+
+def sessions(run: Run) -> list[Result]:
+    """7: first batch of 1,000 segments; opening a session on 100 and on very many segments."""
+    results: list[Result] = []
+    with _folder(run.disk, "sessions") as folder:
+        count = 50 if run.small else 1000
+        batches = corpus.make("numeric", 1000, 1000 * 1000 * 80)[:count]
+        table = _many_segments(folder / "data", "t", batches)
+        with contextlib.ExitStack() as stack:
+            ours = stack.enter_context(server("fletching", folder=str(folder / "data")))
+            paths = [str(path) for path in table.segments]
+            rpc = stack.enter_context(server("flight", paths=paths))
+            client = stack.enter_context(reading.connect(ours))
+            handle = client.table("t")
+
+            def first_batch(started: float) -> Outcome:
+                scan = handle.scan().with_options(split_bytes=1 << 50, connections=1)
+                batches = scan.to_batches()
+                batch = next(iter(batches))
+                seconds = time.perf_counter() - started
+                batches.close()
+                return Outcome(batch.nbytes, batch.num_rows, seconds)
+
+            whole = reading.flight(rpc, table)
+
+            def first_of_flight(started: float) -> Outcome:
+                return _first_of_flight(rpc, started)
+
+            contenders = [
+                Contender("fletching, new session", first_batch, ours.pid),
+                Contender("Flight DoGet", first_of_flight, rpc.pid),
+            ]
+            case = f"{len(batches):,} segments of 1,000 rows"
+            results += compare("first batch", case, contenders, max(run.rounds, 9))
+            whole_read = [reading.fletching_http(ours, client, table), whole]
+            results += compare("read", case, whole_read, run.rounds)
+    for count in (100, 1_000 if run.small else 100_000):
+        with _folder(run.disk, f"sessions-{count}") as folder:
+            results += _open_sessions(run, folder, count)
+    return results
+
+
+def _first_of_flight(rpc: Any, started: float) -> Outcome:
+    from pyarrow import flight
+
+    client = flight.connect(f"grpc://127.0.0.1:{rpc.ready['port']}")
+    reader = client.do_get(flight.Ticket(b"null"))
+    batch = reader.read_chunk().data
+    seconds = time.perf_counter() - started
+    reader.cancel()
+    client.close()
+    return Outcome(batch.nbytes, batch.num_rows, seconds)
+
+
+def _many_segments(folder: Path, name: str, batches: list[pa.RecordBatch]) -> tables.StoredTable:
+    """A table with a segment per batch."""
+    schema = batches[0].schema
+    with fletching.connect(str(folder), project=tables.PROJECT) as client:
+        table = client.create_table(name, schema)
+        with table.write_session() as session:
+            for number, batch in enumerate(batches):
+                with session.writer(f"s{number:06}") as writer:
+                    writer.write(batch)
+    rows = sum(batch.num_rows for batch in batches)
+    return tables.StoredTable(folder, name, schema, rows, batches)
+
+
+def _open_sessions(run: Run, folder: Path, count: int) -> list[Result]:
+    """Opening a read session on a table of ``count`` segments, whose catalog rows are made directly."""
+    batch = corpus.make("numeric", 10, 1)[0]
+    _many_segments(folder / "data", "t", [batch])
+    _multiply_segments(folder / "data", count)
+    with server("fletching", folder=str(folder / "data")) as ours, reading.connect(ours) as client:
+        from fletching.protocol.requests import SplitOptions
+
+        handle = client.table("t")
+
+        def run_(_started: float) -> Outcome:
+            session = handle.scan()._session(SplitOptions())
+            return Outcome(1, session.record_count)
+
+        contender = Contender("open a session", run_, ours.pid)
+        return compare("open a session", f"{count:,} segments", [contender], max(run.rounds, 9))
+
+
+def _multiply_segments(folder: Path, count: int) -> None:
+    """Lists the one segment of the table ``t`` ``count`` times: 100,000 files would measure the disk."""
+    import sqlite3
+
+    with contextlib.closing(sqlite3.connect(folder / "catalog.sqlite")) as connection:
+        connection.row_factory = sqlite3.Row
+        (row,) = connection.execute("select * from segments").fetchall()
+        names = [name for name in row.keys() if name != "id"]  # noqa: SIM118  # a Row iterates over values
+        holes = ", ".join("?" * len(names))
+        made = []
+        for number in range(1, count):
+            values = dict(row)
+            values["key"] = f"{row['key']}-{number}"
+            values["position"] = row["position"] + number
+            made.append([values[name] for name in names])
+        connection.executemany(
+            f"insert into segments ({', '.join(names)}) values ({holes})",  # noqa: S608  # names from the table itself
+            made,
+        )
+        connection.execute(
+            "update tables set rows = rows * ?, bytes = bytes * ?, segments = ?",
+            (count, count, count),
+        )
+        connection.commit()
+
+
+def server_cost(run: Run) -> list[Result]:
+    """8: CPU per GB beside the raw socket's; memory from 1 to 16 GB and from 1 to 64 connections."""
+    results: list[Result] = []
+    with _folder(run.disk, "cost") as folder:
+        batches = corpus.make("numeric", 65_536, run.table_bytes)
+        table = tables.store(folder / "data", "t", batches)
+        for total in (1, 2) if run.small else (1, 16):
+            times = max(1, round(total * 1e9 / table.bytes)) if not run.small else total
+            for connections in (1, 4) if run.small else (1, 64):
+                results.append(_served(folder, table, times, connections))
+    return results
+
+
+def _served(folder: Path, table: tables.StoredTable, times: int, connections: int) -> Result:
+    """Reads the table ``times`` times in all over so many connections at once; memory is the point."""
+    import concurrent.futures
+
+    with server("fletching", folder=str(folder / "data")) as ours, reading.connect(ours) as client:
+        handle = client.table(table.name)
+        (split,) = handle.scan().splits(split_bytes=1 << 50)
+        # one small read, so that what the first request loads is not counted
+        next(iter(handle.scan(limit=1).to_batches()))
+        idle = anonymous_bytes(ours.pid)
+        peak = idle
+        before = cpu_seconds(ours.pid)
+        started = time.perf_counter()
+
+        def one(_number: int) -> int:
+            return sum(batch.num_rows for batch in split.to_batches())
+
+        rounds = max(times, connections)
+        with concurrent.futures.ThreadPoolExecutor(connections) as pool:
+            pending = {pool.submit(one, number) for number in range(rounds)}
+            while pending:
+                _, pending = concurrent.futures.wait(pending, timeout=0.02)
+                peak = max(peak, anonymous_bytes(ours.pid))
+        return Result(
+            question="server memory",
+            case=f"{rounds * table.bytes / 1e9:,.0f} GB, {connections} connections",
+            name="fletching",
+            bytes=rounds * table.bytes,
+            rows=rounds * table.rows,
+            seconds=[time.perf_counter() - started],
+            first_seconds=[],
+            client_cpu_seconds=0.0,
+            server_cpu_seconds=cpu_seconds(ours.pid) - before,
+            client_peak_bytes=0,
+            server_peak_bytes=peak - idle,
+        )
+
+
+QUESTIONS: dict[str, Question] = {
+    "read": read,
+    "projection": projection,
+    "compressed": compressed,
+    "write": write,
+    "embedded": embedded,
+    "sessions": sessions,
+    "server": server_cost,
+}

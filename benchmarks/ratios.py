@@ -1,0 +1,139 @@
+"""The ratios that are promised, from one run's results, and the check against recorded medians.
+
+Ratios only: absolute times belong to a machine and an hour. A ratio is recorded as the median of
+several runs; a run fails the check where one has fallen by more than a third below its record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.rounds import Result
+
+__all__ = ["CHECKED", "RECORD", "TARGETS", "compute", "fallen", "load_record"]
+
+RECORD = Path(__file__).parent / "recorded_ratios.json"
+ALLOWED_FALL = 1 / 3
+
+# name: (least value that is promised, or None where the promise is an upper bound)
+TARGETS: dict[str, float] = {
+    "read / Flight DoGet": 3.0,
+    "read / raw socket": 0.9,
+    "read / PyODPS": 1.7,
+    "read, 2 splits / 1 split": 1.0,
+    "projection, 1 of 10: ideal / measured": 1 / 1.15,
+    "projection, 2 of 10: ideal / measured": 1 / 1.15,
+    "projection, 5 of 10: ideal / measured": 1 / 1.15,
+    "projection, 5 of 10: server CPU, ideal / measured": 1 / 1.15,
+    "cut to 4,096 / as stored": 0.6,
+    "write, disk / write + fsync": 0.9,
+    "write, memory / Flight DoPut": 1.0,
+    "embedded sum / Lance": 5.0,
+    "embedded sum / pyarrow": 1.0,
+    "first batch: Flight / fletching": 0.5,
+    "open a session: 100 / 100,000 segments": 0.1,
+    "server CPU: raw socket / fletching": 1 / 1.3,
+}
+
+CHECKED = (
+    "read / Flight DoGet",
+    "read / raw socket",
+    "read / PyODPS",
+    "projection, 2 of 10: ideal / measured",
+    "projection, 5 of 10: ideal / measured",
+    "write, disk / write + fsync",
+    "write, memory / Flight DoPut",
+)
+"""What continuous integration looks at; copies of payload are counted by a test instead."""
+
+
+def compute(results: Sequence[Result]) -> dict[str, float]:
+    """Every ratio of `TARGETS` that the results allow; larger is better in all of them."""
+    found: dict[str, float] = {}
+
+    def pick(question: str, case: str, name: str) -> Result | None:
+        for result in results:
+            if (result.question, result.name) == (question, name) and result.case.startswith(case):
+                return result
+        return None
+
+    def ratio(label: str, ours: Result | None, theirs: Result | None) -> None:
+        if ours is not None and theirs is not None:
+            found[label] = ours.bytes_per_second / theirs.bytes_per_second
+
+    case = "numeric, 65,536"
+    ours = pick("read", case, "fletching")
+    ratio("read / Flight DoGet", ours, pick("read", case, "Flight DoGet"))
+    ratio("read / raw socket", ours, pick("read", case, "raw socket"))
+    ratio("read / PyODPS", ours, pick("read", case, "PyODPS"))
+    ratio("read, 2 splits / 1 split", pick("read", case, "fletching, 2 splits"), ours)
+    ratio("cut to 4,096 / as stored", pick("read", case, "fletching, cut to 4,096"), ours)
+    _server_cpu(found, ours, pick("read", case, "raw socket"), "server CPU: raw socket / fletching")
+
+    whole = pick("projection", case, "10 of 10")
+    for chosen in (1, 2, 5):
+        part = pick("projection", case, f"{chosen} of 10")
+        if whole is None or part is None:
+            continue
+        name = f"projection, {chosen} of 10"
+        found[f"{name}: ideal / measured"] = whole.median * chosen / 10 / part.median
+        if whole.server_cpu_seconds and part.server_cpu_seconds:
+            ideal = whole.server_cpu_seconds * chosen / 10
+            found[f"{name}: server CPU, ideal / measured"] = ideal / part.server_cpu_seconds
+
+    for place, rival in (("disk", "write + fsync"), ("memory", "Flight DoPut")):
+        case = f"numeric, {place}"
+        label = f"write, {place} / {rival}"
+        ratio(label, pick("write", case, "fletching"), pick("write", case, rival))
+
+    sums = [r for r in results if r.question == "embedded: sum"]
+    if sums:
+        last = {r.name: r for r in sums}  # of the larger table
+        ratio("embedded sum / Lance", last.get("fletching"), last.get("Lance scan"))
+        ratio("embedded sum / pyarrow", last.get("fletching"), last.get("pyarrow, mapped file"))
+
+    first = pick("first batch", "", "fletching, new session")
+    rival_first = pick("first batch", "", "Flight DoGet")
+    if first is not None and rival_first is not None:
+        found["first batch: Flight / fletching"] = rival_first.median / first.median
+    few = pick("open a session", "100 segments", "open a session")
+    many = pick("open a session", "100,000 segments", "open a session")
+    if few is not None and many is not None:
+        found["open a session: 100 / 100,000 segments"] = few.median / many.median
+    return found
+
+
+def _server_cpu(
+    found: dict[str, float], ours: Result | None, floor: Result | None, label: str
+) -> None:
+    if ours is None or floor is None or not ours.server_cpu_seconds or not floor.server_cpu_seconds:
+        return
+    mine = ours.server_cpu_seconds / ours.bytes
+    found[label] = floor.server_cpu_seconds / floor.bytes / mine
+
+
+def load_record() -> dict[str, float]:
+    """The recorded medians; empty before the first record."""
+    if not RECORD.exists():
+        return {}
+    record: dict[str, float] = json.loads(RECORD.read_text())["medians"]
+    return record
+
+
+def fallen(ratios: dict[str, float], record: dict[str, float]) -> list[str]:
+    """A sentence for each checked ratio that fell too far, or was not measured."""
+    complaints: list[str] = []
+    for name in CHECKED:
+        if name not in record:
+            continue
+        least = record[name] * (1 - ALLOWED_FALL)
+        actual = ratios.get(name)
+        if actual is None:
+            complaints.append(f"{name}: not measured")
+        elif actual < least:
+            complaints.append(
+                f"{name}: {actual:.2f}, below {least:.2f} (recorded {record[name]:.2f})"
+            )
+    return complaints

@@ -1,0 +1,142 @@
+"""Rounds: every contender once per round, the order alternated, so that a slow moment hits all alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks import processes
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What one run of a contender moved; ``first_seconds`` until its first batch was usable."""
+
+    bytes: int
+    rows: int
+    first_seconds: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """One way to do the job.
+
+    Attributes:
+        name: as it stands in the tables.
+        run: does the job once; told the time it starts at.
+        pid: its server's process, if it has one.
+        prepare: puts things back before a run, outside the measured time.
+    """
+
+    name: str
+    run: Callable[[float], Outcome]
+    pid: int | None = None
+    prepare: Callable[[], None] = lambda: None
+
+
+@dataclasses.dataclass
+class Result:
+    """What the rounds of one contender gave; seconds are per round."""
+
+    question: str
+    case: str
+    name: str
+    bytes: int
+    rows: int
+    seconds: list[float]
+    first_seconds: list[float]
+    client_cpu_seconds: float
+    server_cpu_seconds: float | None
+    client_peak_bytes: int
+    server_peak_bytes: int | None
+
+    @property
+    def median(self) -> float:
+        """Median seconds of a round."""
+        return statistics.median(self.seconds)
+
+    @property
+    def bytes_per_second(self) -> float:
+        """From the median."""
+        return self.bytes / self.median
+
+    @property
+    def spread(self) -> float:
+        """(slowest - fastest) / median."""
+        return (max(self.seconds) - min(self.seconds)) / self.median
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, and what follows from it."""
+        moved = self.bytes * len(self.seconds) / 1e9
+        return {
+            **dataclasses.asdict(self),
+            "median_seconds": self.median,
+            "spread": self.spread,
+            "bytes_per_second": self.bytes_per_second,
+            "rows_per_second": self.rows / self.median,
+            "first_batch_seconds": statistics.median(self.first_seconds)
+            if self.first_seconds
+            else None,
+            "client_cpu_seconds_per_gb": self.client_cpu_seconds / moved if moved else None,
+            "server_cpu_seconds_per_gb": self.server_cpu_seconds / moved
+            if moved and self.server_cpu_seconds is not None
+            else None,
+        }
+
+
+def compare(question: str, case: str, contenders: Sequence[Contender], rounds: int) -> list[Result]:
+    """Runs every contender once to warm up, then ``rounds`` times."""
+    results: list[Result] = []
+    for contender in contenders:
+        contender.prepare()
+        outcome = contender.run(time.perf_counter())
+        results.append(
+            Result(
+                question=question,
+                case=case,
+                name=contender.name,
+                bytes=outcome.bytes,
+                rows=outcome.rows,
+                seconds=[],
+                first_seconds=[],
+                client_cpu_seconds=0.0,
+                server_cpu_seconds=None if contender.pid is None else 0.0,
+                client_peak_bytes=0,
+                server_peak_bytes=None if contender.pid is None else 0,
+            )
+        )
+    order = list(range(len(contenders)))
+    for number in range(rounds):
+        for place in order if number % 2 == 0 else reversed(order):
+            _measure(contenders[place], results[place])
+    return results
+
+
+def _measure(contender: Contender, result: Result) -> None:
+    contender.prepare()
+    gc.collect()
+    own = os.getpid()
+    for pid in (own, contender.pid):
+        if pid is not None:
+            processes.reset_peak(pid)
+    server_before = None if contender.pid is None else processes.cpu_seconds(contender.pid)
+    cpu_before = processes.own_cpu_seconds()
+    started = time.perf_counter()
+    outcome = contender.run(started)
+    result.seconds.append(time.perf_counter() - started)
+    result.client_cpu_seconds += processes.own_cpu_seconds() - cpu_before
+    if outcome.first_seconds is not None:
+        result.first_seconds.append(outcome.first_seconds)
+    assert outcome.rows == result.rows, f"{contender.name} gave {outcome.rows} rows"
+    result.client_peak_bytes = max(result.client_peak_bytes, processes.peak_bytes(own))
+    if contender.pid is not None and server_before is not None:
+        used = processes.cpu_seconds(contender.pid) - server_before
+        result.server_cpu_seconds = (result.server_cpu_seconds or 0.0) + used
+        result.server_peak_bytes = max(
+            result.server_peak_bytes or 0, processes.peak_bytes(contender.pid)
+        )
