@@ -199,8 +199,8 @@ def test_sections_round_trip(sections: list[bytes]) -> None:
     data = sink.getvalue()
     offset, found = 0, []
     while offset < len(data):
-        section, offset = ipc.read_prefixed_at(data, offset)
-        found.append(bytes(section))
+        view, offset = ipc.read_prefixed_at(data, offset)
+        found.append(bytes(view))
     assert found == sections
     sink.seek(0)
     read = list(iter(lambda: ipc.read_prefixed(sink), None))

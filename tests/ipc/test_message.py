@@ -193,7 +193,7 @@ def test_an_offset_outside_the_data_is_refused() -> None:
     with pytest.raises(UsageError):
         ipc.messages(b"", 1)
     with pytest.raises(UsageError):
-        as_view(memoryview(np.zeros((4, 4))[:, 1]))
+        as_view(memoryview(b"abcd")[::2])
 
 
 def test_header_and_body_must_agree() -> None:

@@ -92,6 +92,7 @@ class BatchDecoder:
         self._plain = not any(has_dictionary(data_type) for data_type in self.schema.types)
         self._dictionaries: dict[int, pa.Array] = {}
         self._dictionary_bytes: dict[int, int] = {}
+        self._all_dictionary_bytes = 0
         self._fields: dict[int, DictionaryField] = {}
         self._storage_schema = self.schema
         if not self._plain:
@@ -264,10 +265,12 @@ class BatchDecoder:
         self, dictionary: DictionaryBatchHeader, size: int, offset: int
     ) -> None:
         """Bounds what all dictionaries hold together, before this one is decoded or joined."""
+        before = self._dictionary_bytes.get(dictionary.id, 0)
         if dictionary.is_delta:
-            size += self._dictionary_bytes.get(dictionary.id, 0)
+            size += before
         self._dictionary_bytes[dictionary.id] = size
-        total = sum(self._dictionary_bytes.values())
+        self._all_dictionary_bytes += size - before
+        total = self._all_dictionary_bytes
         if total > self._limits.max_dictionary_bytes:
             raise LimitExceededError(
                 "the dictionaries take too many bytes",

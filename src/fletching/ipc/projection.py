@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from typing_extensions import Buffer
 
-from fletching.errors import MalformedFrameError, UsageError
+from fletching.errors import LimitExceededError, MalformedFrameError, UsageError
 from fletching.ipc.encoding import (
     encode_batch,
     encode_record_batch_metadata,
@@ -110,7 +110,8 @@ class Constant:
             value = pa.scalar(value, self.field.type)
         if value.type != self.field.type:
             value = value.cast(self.field.type)
-        return pa.repeat(value, rows)
+        # pyarrow cannot repeat a nested value no times.
+        return pa.repeat(value, rows) if rows else pa.repeat(value, 1)[:0]
 
 
 ConstantColumn = Constant | tuple[pa.Field, pa.Array]
@@ -305,12 +306,24 @@ class Projector:
         return header
 
     def _encode_constants(self, rows: int, codec: Codec | None) -> tuple[_Literal, ...]:
-        return tuple(_encode_constant(constant, rows, codec) for constant in self._constants)
+        return tuple(
+            _encode_constant(constant, rows, codec, self._limits) for constant in self._constants
+        )
 
 
-def _encode_constant(constant: ConstantColumn, rows: int, codec: Codec | None) -> _Literal:
+def _encode_constant(
+    constant: ConstantColumn, rows: int, codec: Codec | None, limits: Limits
+) -> _Literal:
     if isinstance(constant, Constant):
-        field, array = constant.field, constant.array(rows)
+        field, one = constant.field, constant.array(1)
+        if rows * one.nbytes > limits.max_body_bytes:
+            raise LimitExceededError(
+                f"constant column {field.name!r} would be too long",
+                layer="record batch",
+                actual=rows * one.nbytes,
+                limit=limits.max_body_bytes,
+            )
+        array = constant.array(rows)
     else:
         field, array = constant
     if len(array) != rows:

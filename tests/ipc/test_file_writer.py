@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from tests.ipc.conftest import EVERYTHING, file_of, messages_of, numbers, stream_of
+
+from fletching import ipc
+from fletching.errors import MalformedFrameError, UsageError
+from fletching.ipc.encoding import encode_record_batch_metadata
+
+
+def written(schema: Any, batches: Any, metadata: Any = None, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    writer = ipc.FileWriter(sink, schema, **options)
+    for batch in batches:
+        if isinstance(batch, ipc.Message):
+            writer.write_message(batch)
+        else:
+            writer.write(batch)
+    assert writer.close(metadata) == len(sink.getvalue())
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("codec", [None, "lz4", "zstd"])
+def test_other_readers_read_it(codec: str | None) -> None:
+    data = written(EVERYTHING.schema, [EVERYTHING, EVERYTHING], compression=codec)
+    opened = pa.ipc.open_file(data)
+    assert [opened.get_batch(i).equals(EVERYTHING) for i in range(2)] == [True, True]
+    data = written(numbers(0).schema, [numbers(7), numbers(2)], compression=codec)
+    assert pl.read_ipc(io.BytesIO(data))["id"].to_list() == [*range(7), 0, 1]
+
+
+def test_the_same_bytes_as_pyarrow_writes() -> None:
+    data = written(numbers(0).schema, [numbers(7), numbers(2)])
+    ours, theirs = (
+        list(ipc.messages(data)),
+        list(ipc.messages(file_of([numbers(7), numbers(2)], numbers(0).schema))),
+    )
+    assert [[bytes(p) for p in m.frame()] for m in ours] == [
+        [bytes(p) for p in m.frame()] for m in theirs
+    ]
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("codec", [None, "zstd"])
+def test_messages_are_kept_verbatim(legacy: bool, codec: str | None) -> None:
+    stream = stream_of([EVERYTHING] * 2, use_legacy_format=legacy, compression=codec)
+    schema, *rest = messages_of(stream)
+    data = written(schema, rest)
+    assert data[8 : 8 + rest[-1].end] == stream[: rest[-1].end]
+    opened = pa.ipc.open_file(data)
+    assert opened.get_batch(1).equals(EVERYTHING)
+    assert ipc.open_file(data)[1].equals(EVERYTHING)
+
+
+def test_blocks_say_where_messages_stand() -> None:
+    sink = io.BytesIO()
+    writer = ipc.FileWriter(sink, numbers(0).schema)
+    first = writer.write(numbers(3))
+    second = writer.write_message(messages_of(stream_of(numbers(4)))[1])
+    assert writer.batches == [first, second]
+    assert first.end == second.offset
+    writer.close()
+    opened = ipc.open_file(sink.getvalue())
+    assert opened.footer.batches == (first, second)
+    assert opened.num_rows == 7
+
+
+def test_footer_metadata() -> None:
+    pairs = {b"key": b"value", b"": b"", b"long": bytes(range(256)) * 10}
+    data = written(numbers(0).schema, [numbers(1)], pairs)
+    assert ipc.open_file(data).custom_metadata == pairs
+    assert pa.ipc.open_file(data).metadata == pairs
+
+
+def test_a_file_of_no_batches() -> None:
+    data = written(numbers(0).schema, [])
+    assert ipc.open_file(data).num_rows == 0
+    assert pa.ipc.open_file(data).num_record_batches == 0
+
+
+def test_dictionaries_may_grow_but_not_change() -> None:
+    def tagged(values: list[str]) -> pa.RecordBatch:
+        return pa.record_batch({"t": pa.DictionaryArray.from_arrays(pa.array([0]), values)})
+
+    options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
+    data = written(tagged(["a"]).schema, [tagged(["a"]), tagged(["a", "b"])], options=options)
+    assert pa.ipc.open_file(data).get_batch(1).equals(tagged(["a", "b"]))
+    with pytest.raises(UsageError, match="dictionary 0 differs"):
+        written(tagged(["a"]).schema, [tagged(["a"]), tagged(["z"])])
+    stream = messages_of(stream_of([tagged(["a"]), tagged(["z"])]))
+    with pytest.raises(UsageError, match="dictionary 0 differs"):
+        written(stream[0], stream[1:])
+
+
+def test_a_shared_dictionary_id_of_a_message_is_kept() -> None:
+    schema, *rest = messages_of(stream_of(EVERYTHING))
+    data = written(schema, rest)
+    assert [m.dictionary_batch().id for m in ipc.messages(data) if m.type == 2] == [
+        m.dictionary_batch().id for m in rest[:-1]
+    ]
+
+
+def test_what_does_not_belong_is_refused() -> None:
+    schema, batch = messages_of(stream_of(numbers(1)))
+    with pytest.raises(UsageError, match="another schema"):
+        written(numbers(0).schema, [EVERYTHING])
+    with pytest.raises(MalformedFrameError, match="one schema"):
+        written(schema, [schema])
+    with pytest.raises(MalformedFrameError):
+        written(batch, [])
+    header = batch.record_batch()
+    metadata = encode_record_batch_metadata(1, header.nodes, header.buffers, 25)
+    odd = ipc.Message(memoryview(metadata), memoryview(bytes(25)))
+    with pytest.raises(MalformedFrameError, match="not padded"):
+        written(schema, [odd])
+
+
+def test_a_message_with_unpadded_metadata_is_framed_anew() -> None:
+    schema, batch = messages_of(stream_of(numbers(3)))
+    odd = ipc.Message(memoryview(bytes(batch.metadata) + b"\0\0\0\0"), batch.body)
+    data = written(schema, [odd])
+    assert pa.ipc.open_file(data).get_batch(0).equals(numbers(3))
+
+
+def test_a_failed_file_is_not_closed() -> None:
+    sink = io.BytesIO()
+
+    def fail() -> None:
+        with ipc.FileWriter(sink, numbers(0).schema) as writer:
+            writer.write(numbers(1))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert not sink.getvalue().endswith(b"ARROW1")
+    with ipc.FileWriter(sink, numbers(0).schema) as writer:
+        writer.write(numbers(1))
+    assert sink.getvalue().endswith(b"ARROW1")
+    with pytest.raises(UsageError, match="closed"):
+        writer.write(numbers(1))
+    with pytest.raises(UsageError, match="closed"):
+        writer.close()
