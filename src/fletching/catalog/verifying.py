@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, func, select, union_all
+from sqlalchemy import Connection, and_, exists, func, select, union_all
 
-from fletching.catalog.schema import partitions, segments, staged_segments, tables
+from fletching.catalog.schema import (
+    blob_packs,
+    partitions,
+    segment_packs,
+    segments,
+    staged_segments,
+    tables,
+)
 
-__all__ = ["StoredSegment", "is_known", "stored_segments", "wrong_totals"]
+__all__ = ["StoredSegment", "broken_links", "is_known", "stored_segments", "wrong_totals"]
 
 
 class StoredSegment(NamedTuple):
@@ -44,6 +51,19 @@ def is_known(connection: Connection, key: str) -> bool:
         connection.execute(select(table.c.key).where(table.c.key == key)).first() is not None
         for table in (segments, staged_segments)
     )
+
+
+def broken_links(connection: Connection) -> list[tuple[str, str]]:
+    """(segment's key, what is wrong) of segments whose blobs' packs the catalog does not know."""
+    rows = connection.execute(
+        select(segment_packs.c.segment_key, segment_packs.c.pack_id).where(
+            ~exists().where(blob_packs.c.id == segment_packs.c.pack_id)
+        )
+    )
+    return [
+        (row.segment_key, f"its rows refer to pack {row.pack_id}, which the catalog does not know")
+        for row in rows
+    ]
 
 
 def wrong_totals(connection: Connection) -> list[tuple[str, str]]:

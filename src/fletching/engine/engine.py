@@ -46,6 +46,7 @@ class Engine:
 
     Attributes:
         context: the parts that every room of the engine works with.
+        blobs: uploads, replies and ranges of blobs.
         blobs: uploads of blobs, replies and ranges.
     """
 

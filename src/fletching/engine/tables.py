@@ -16,6 +16,7 @@ from fletching.catalog.segments import encode_partition
 from fletching.catalog.tables import TableRow
 from fletching.engine.context import EngineContext
 from fletching.engine.partitions import (
+    Columns,
     canonical_type,
     full_values,
     matching_values,
@@ -141,6 +142,16 @@ def _info(table: TableRow) -> TableInfo:
         properties=table.properties,
         primary_key=table.primary_key,
         lifecycle_days=table.lifecycle_days,
+    )
+
+
+def _partition_info(columns: Columns, row: catalog_partitions.PartitionRow) -> PartitionInfo:
+    return PartitionInfo(
+        partition=spec_of(columns, row.values),
+        rows=row.rows,
+        bytes=row.bytes,
+        created_at=row.created_at,
+        modified_at=row.modified_at,
     )
 
 
@@ -346,21 +357,12 @@ class Tables:
             ]
         page = rows[:limit]
         return PartitionPage(
-            partitions=tuple(
-                PartitionInfo(
-                    partition=spec_of(columns, row.values),
-                    rows=row.rows,
-                    bytes=row.bytes,
-                    created_at=row.created_at,
-                    modified_at=row.modified_at,
-                )
-                for row in page
-            ),
+            partitions=tuple(_partition_info(columns, row) for row in page),
             marker=str(spec_of(columns, page[-1].values)) if len(rows) > limit else "",
         )
 
-    def create_partition(self, request: CreatePartition) -> Done:
-        """Adds an empty partition.
+    def create_partition(self, request: CreatePartition) -> PartitionInfo:
+        """Adds an empty partition; returns what is known of it, or of the one that is there.
 
         Raises:
             AlreadyExistsError: it is there, unless ``if_not_exists``.
@@ -374,7 +376,9 @@ class Tables:
             )
             if not new and not request.if_not_exists:
                 raise AlreadyExistsError(f"partition {request.partition} already exists")
-        return Done()
+            row = catalog_partitions.find_partition(connection, table.id, values)
+        assert row is not None
+        return _partition_info(table.partition_columns, row)
 
     def drop_partition(self, request: DropPartition) -> Done:
         """Removes a partition and its rows in one new version.

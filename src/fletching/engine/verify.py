@@ -51,6 +51,7 @@ class Verification:
         with context.database.read() as connection:
             self._segments = verifying.stored_segments(connection)
             self._packs = list(list_packs(connection))
+            self._broken_links = verifying.broken_links(connection)
             self._totals = verifying.wrong_totals(connection)
         self.total_objects = len(self._segments) + len(self._packs)
         self.total_bytes = sum(segment.length for segment in self._segments)
@@ -62,7 +63,7 @@ class Verification:
             yield self._check(segment)
         for pack in self._packs:
             yield self._check_pack(pack)
-        for name, problem in self._totals:
+        for name, problem in [*self._broken_links, *self._totals]:
             yield Checked(name, 0, (problem,))
 
     def _check(self, segment: StoredSegment) -> Checked:
