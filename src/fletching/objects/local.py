@@ -43,6 +43,7 @@ from fletching.errors import (
     UsageError,
 )
 from fletching.objects.store import ObjectInfo, checked_key
+from fletching.objects.window import MappedWindow
 
 __all__ = ["LocalObject", "LocalSink", "LocalStore"]
 
@@ -56,13 +57,22 @@ _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 class LocalStore:
     """A folder of objects. Several processes may share it."""
 
-    def __init__(self, root: str | Path, *, mapped: bool = True, create: bool = True) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        mapped: bool = True,
+        resident_bytes: int | None = None,
+        create: bool = True,
+    ) -> None:
         """Opens the folder.
 
         Args:
             root: the folder.
             mapped: False reads instead of mapping, for disks that fail under a mapping: a page
                 that cannot be read is then an error rather than a signal.
+            resident_bytes: about how much of all mappings stays in the process's page tables; None
+                leaves it to the system (see ``fletching.objects.window``).
             create: whether to make the folder if it is absent.
 
         Raises:
@@ -71,6 +81,7 @@ class LocalStore:
         self.root = Path(root)
         self.writer = secrets.token_hex(6)
         self._mapped = mapped
+        self._window = None if resident_bytes is None else MappedWindow(resident_bytes)
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._registration: int | None = None
@@ -134,7 +145,9 @@ class LocalStore:
             if not stat.S_ISREG(status.st_mode):
                 os.close(descriptor)
                 raise ObjectNotFoundError(f"there is no object {key}", key=key)
-        return LocalObject(key, descriptor, status.st_size, mapped=self._mapped)
+        return LocalObject(
+            key, descriptor, status.st_size, mapped=self._mapped, window=self._window
+        )
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Walks the folder; see ``ObjectStore``."""
@@ -344,13 +357,23 @@ class LocalSink:
 class LocalObject:
     """A file opened for reading; mapped as a whole at its first view."""
 
-    def __init__(self, key: str, descriptor: int, length: int, *, mapped: bool) -> None:
+    def __init__(
+        self,
+        key: str,
+        descriptor: int,
+        length: int,
+        *,
+        mapped: bool,
+        window: MappedWindow | None = None,
+    ) -> None:
         self.key = key
         self.length = length
         self._descriptor = descriptor
         self._mapped = mapped
         self._lock = threading.Lock()
         self._map: memoryview | None = None
+        self._window = window
+        self._mapping: mmap.mmap | None = None
         self._closed = False
 
     def view(self, start: int, end: int) -> memoryview:
@@ -362,6 +385,8 @@ class LocalObject:
             self._map_file()
             if self._map is None:
                 return self.read(start, end)
+        if self._window is not None and self._mapping is not None and start < end:
+            self._window.touch(self._mapping, start, end)
         return self._map[start:end]
 
     def read(self, start: int, end: int) -> memoryview:
@@ -417,7 +442,7 @@ class LocalObject:
         with self._lock:
             if not self._closed:
                 self._closed = True
-                self._map = None
+                self._map = self._mapping = None
                 os.close(self._descriptor)
 
     def __del__(self) -> None:
@@ -459,6 +484,7 @@ class LocalObject:
                     # No address space or a file system that cannot map: reading still works.
                     self._mapped = False
                     return
+                self._mapping = mapping
                 self._map = memoryview(mapping)
             elif not self.length:
                 self._map = memoryview(b"")
