@@ -11,9 +11,11 @@ from fletching.errors import (
     InternalServerError,
     NotFoundError,
 )
+from fletching.protocol.blob_links import BLOB_PREFIX
 from fletching.protocol.codec import is_admin_path, parse_storage_path
 from fletching.protocol.faults import encode_fault
 from fletching.server.admin import handle_admin
+from fletching.server.blobs import handle_blob
 from fletching.server.connection import Application
 from fletching.server.dispatch import handle_storage
 from fletching.server.exchange import Exchange
@@ -75,6 +77,11 @@ async def _route(exchange: Exchange, service: Service) -> None:
     path = exchange.path
     if path in HEALTH_PATHS:
         await handle_health(exchange, service)
+        return
+    if path.startswith(BLOB_PREFIX):
+        if service.authenticator.identify_link(exchange) is None:
+            service.authenticator.identify(exchange)
+        await handle_blob(exchange, service)
         return
     service.authenticator.identify(exchange)
     version = parse_storage_path(path)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from fletching.errors import SignatureMismatchError, UnauthorizedError
 from fletching.protocol import headers as names
+from fletching.protocol.blob_links import parse_link, verify_link
 from fletching.protocol.signing import (
     Claim,
     check_date,
@@ -71,6 +72,21 @@ class Authenticator:
         application = self._application(exchange, authorization)
         exchange.access_id = claim.access_id
         return Principal(claim.access_id, application)
+
+    def identify_link(self, exchange: Exchange) -> Principal | None:
+        """Verifies a signed link to a blob; None if the request is none.
+
+        Raises:
+            InvalidParameterError: a signature without access id and expiry.
+            SignatureMismatchError: wrong signature, unknown key, or expired.
+        """
+        claim = parse_link(dict(exchange.query))
+        if claim is None or exchange.method not in {"GET", "HEAD"}:
+            return None
+        secret = self._keys.secret(claim.access_id)
+        verify_link(claim, self._nobody if secret is None else secret, exchange.path, self._clock())
+        exchange.access_id = claim.access_id
+        return Principal(claim.access_id)
 
     def _verify(self, claim: Claim, exchange: Exchange) -> bool:
         secret = self._keys.secret(claim.access_id)

@@ -17,8 +17,18 @@ from fletching.protocol.codec import (
     parse_action,
 )
 from fletching.protocol.headers import RETRY_TRACE_ID, USER_AGENT
-from fletching.protocol.requests import PreviewTable, ReadInstance, ReadTable, Request, WriteTable
+from fletching.protocol.requests import (
+    PreviewTable,
+    ReadBlobs,
+    ReadInstance,
+    ReadTable,
+    Request,
+    WriteBlob,
+    WriteBlobs,
+    WriteTable,
+)
 from fletching.protocol.vocabulary import ApiVersion
+from fletching.server.blobs import read_blobs, write_blobs
 from fletching.server.exchange import Exchange
 from fletching.server.service import Service
 from fletching.server.settings import ReplyCompression
@@ -133,5 +143,8 @@ HANDLERS: dict[type[Request], Handler] = {
     ReadTable: _read,
     PreviewTable: _preview,
     WriteTable: _write,
+    WriteBlob: write_blobs,
+    WriteBlobs: write_blobs,
+    ReadBlobs: read_blobs,
 }
 """Requests with a streamed body or reply; every other one is a JSON call of the engine."""

@@ -111,7 +111,7 @@ class ServerSettings:
     )
 
     # --- load
-    max_json_bytes: int = _setting(8 * MIB, "bytes", "A JSON request body; above it 413.")
+    max_json_bytes: int = _setting(16 * MIB, "bytes", "A JSON request body; above it 413.")
     max_bodies: int = _setting(
         256,
         "requests",
@@ -135,6 +135,11 @@ class ServerSettings:
         32 * MIB,
         "bytes",
         "What one streamed reply holds computed or brought in ahead of the socket.",
+    )
+    mapped_bytes: int = _setting(
+        256 * MIB,
+        "bytes",
+        "Pages of stored files that stay mapped after they were sent; more only costs address space, less costs time when the same bytes are read again.",
     )
     call_threads: int = _setting(8, "threads", "Workers for catalog calls.")
     bulk_threads: int = _setting(

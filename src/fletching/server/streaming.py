@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from typing_extensions import Buffer
@@ -36,10 +36,18 @@ class BufferSource(Protocol):
         """Gives up what the source holds; idempotent."""
 
 
+class HasPieces(Protocol):
+    """What can be sent piece by piece: a read plan, or a range of a blob."""
+
+    @property
+    def pieces(self) -> Iterable[Piece]:
+        """The pieces in order."""
+
+
 class PlanSource:
     """The buffers of a read plan, about ``group_bytes`` at a time. Used by one thread at a time."""
 
-    def __init__(self, plan: ReadPlan, group_bytes: int) -> None:
+    def __init__(self, plan: HasPieces, group_bytes: int) -> None:
         self.plan = plan
         self._group_bytes = group_bytes
         self._pieces: Iterator[Piece] = iter(plan.pieces)
