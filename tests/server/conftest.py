@@ -23,7 +23,7 @@ import uvicorn
 
 from fletching import ipc
 from fletching.server.connection import Application, ConnectionFactory
-from fletching.server.serve import Server, serve
+from fletching.server.running import Server, serve
 from fletching.server.settings import ServerSettings
 
 

@@ -23,7 +23,7 @@ from fletching.engine.settings import EngineSettings
 from fletching.protocol.blob_links import blob_path, signed_link
 from fletching.protocol.blob_type import blob
 from fletching.protocol.layers import blob_read_decoder
-from fletching.server.serve import Server
+from fletching.server.running import Server
 from fletching.server.settings import ServerSettings
 from fletching.wire import content_coding
 from fletching.wire.blob_frames import BlobData, BlobDataEnd, BlobDataStart

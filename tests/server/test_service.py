@@ -14,7 +14,7 @@ import pytest
 import zstandard
 from tests.server.conftest import RawClient, Start, stream_of
 
-from fletching.server.serve import Server
+from fletching.server.running import Server
 
 TABLE = pa.table(
     {

@@ -13,7 +13,7 @@ import typer
 from fletching.cli.output import console, diagnostics, print_json
 
 if TYPE_CHECKING:
-    from fletching.server.serve import Server
+    from fletching.server.running import Server
 
 __all__ = ["serve"]
 
@@ -64,7 +64,7 @@ def serve(
     Every other setting is an environment variable FLETCHING_<NAME>; docs/operations.md lists them.
     """
     from fletching.server.keys import parse_key
-    from fletching.server.serve import Server
+    from fletching.server.running import Server
     from fletching.server.settings import ServerSettings
 
     settings = ServerSettings.from_environment(

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fletching.server.app import create_app
-    from fletching.server.serve import Server, serve
+    from fletching.server.running import Server, serve
     from fletching.server.settings import ServerSettings
 
 __all__ = ["Server", "ServerSettings", "create_app", "serve"]
 
 _HOMES = {
-    "Server": "fletching.server.serve",
+    "Server": "fletching.server.running",
     "ServerSettings": "fletching.server.settings",
     "create_app": "fletching.server.app",
-    "serve": "fletching.server.serve",
+    "serve": "fletching.server.running",
 }
 
 

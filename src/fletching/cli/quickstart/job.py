@@ -25,6 +25,9 @@ __all__ = ["STREAMS", "Mismatch", "Report", "Step", "move_table"]
 STREAMS = 2
 """Write streams per table; batch i goes to stream i mod STREAMS."""
 
+SPLIT_BYTES = 8 * 1024 * 1024
+"""Size of the splits that are read in parallel: small, so that small input has several too."""
+
 QUEUED_BATCHES = 4
 """Batches waiting per stream: enough to keep it busy, few enough to bound memory."""
 
@@ -92,7 +95,8 @@ def move_table(client: Client, source: Source, report: Report) -> Iterator[Step]
         source.table, source.schema, partition_by=list(source.partition_by) or None
     )
 
-    meter = _Meter(source.table, f"write, {STREAMS} streams, durable", report)
+    table = table.with_options(split_bytes=SPLIT_BYTES)
+    meter = _Meter(source.table, f"write, {STREAMS} streams", report)
     for load in source.loads:
         with table.write_session(partition=load.partition) as session:
             _write(session, load, meter)
@@ -171,7 +175,7 @@ def _write(session: WriteSession, load: Load, meter: _Meter) -> None:
 def _in_stream_order(load: Load) -> Iterator[pa.RecordBatch]:
     """A load's batches in the order they are stored: all of stream 0, then all of stream 1."""
     for stream in range(STREAMS):
-        with contextlib.closing(load.batches()) as batches:  # type: ignore[type-var]  # generators close
+        with contextlib.closing(load.batches()) as batches:
             for number, batch in enumerate(batches):
                 if number % STREAMS == stream:
                     yield batch

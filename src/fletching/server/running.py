@@ -21,6 +21,7 @@ from typing import Any, Self, cast
 import uvicorn
 
 from fletching.engine.engine import Engine
+from fletching.engine.settings import EngineSettings
 from fletching.errors import TransportError, UsageError
 from fletching.server.app import create_app
 from fletching.server.connection import ConnectionFactory
@@ -135,7 +136,7 @@ class Server:
         path: str | Path,
         access_keys: Mapping[str, str] | None,
         settings: ServerSettings,
-        engine_options: Mapping[str, Any] | None = None,
+        engine_settings: EngineSettings | None = None,
     ) -> None:
         """Binds the socket and opens the folder; ``start`` or ``run`` serves.
 
@@ -153,9 +154,16 @@ class Server:
         try:
             self.port: int = self._socket.getsockname()[1]
             self.settings = settings = dataclasses.replace(settings, port=self.port)
-            engine = Engine.open(path, **(engine_options or {}))
+            engine = Engine.open(
+                path,
+                settings=dataclasses.replace(
+                    engine_settings or EngineSettings(),
+                    objects_resident_bytes=settings.mapped_bytes,
+                ),
+            )
             try:
                 engine.ensure_project(settings.project)
+                engine.start_maintenance()
                 self.service = Service(engine, settings, ring)
                 self._runner = _Runner(_configuration(self.service), self.service)
             except BaseException:
