@@ -345,14 +345,12 @@ def list_tables(
     ]
 
 
-def tables_with_segments(connection: Connection, *, at_least: int) -> list[TableName]:
-    """Names of live tables with so many segments or more."""
+def tables_with_segments(connection: Connection, *, at_least: int) -> list[TableRow]:
+    """Live tables with so many segments or more."""
     rows = connection.execute(
-        select(tables.c.project, tables.c.name, tables.c.schema).where(
-            tables.c.dropped_at.is_(None), tables.c.segments >= at_least
-        )
+        select(tables).where(tables.c.dropped_at.is_(None), tables.c.segments >= at_least)
     )
-    return [TableName(*row) for row in rows]
+    return [_row(row) for row in rows]
 
 
 def drop_table(connection: Connection, table_id: str, now: float) -> None:

@@ -26,7 +26,7 @@ from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import CorruptObjectError, StorageError
 from fletching.types import TableName
 
-__all__ = ["CompactionReport", "compact_table", "compact_tables"]
+__all__ = ["CompactionReport", "Compactor"]
 
 LEASE_SECONDS = 600.0
 
@@ -47,56 +47,71 @@ class CompactionReport:
     skipped: str = ""
 
 
-def compact_tables(
-    context: EngineContext, *, min_segments: int | None = None
-) -> list[CompactionReport]:
-    """Compacts every table that has something to merge; see ``compact_table``."""
-    with context.database.read() as connection:
-        names = catalog_tables.tables_with_segments(
-            connection, at_least=min_segments or context.settings.compact_min_segments
-        )
-    reports = [compact_table(context, name, min_segments=min_segments) for name in names]
-    return [report for report in reports if report.merged or report.damaged or report.skipped]
+class Compactor:
+    """Merges small segments. Thread-safe; a lease per table keeps other processes off."""
 
+    def __init__(self, context: EngineContext) -> None:
+        self._context = context
+        # Per table the version in which nothing was left to merge: it need not be read again.
+        self._settled: dict[str, int] = {}
 
-def compact_table(
-    context: EngineContext, name: TableName, *, min_segments: int | None = None
-) -> CompactionReport:
-    """Merges runs of small segments of one table, one transaction per run.
+    def compact_tables(self, *, min_segments: int | None = None) -> list[CompactionReport]:
+        """Compacts every table that has something to merge; see ``compact_table``."""
+        least = min_segments or self._context.settings.compact_min_segments
+        with self._context.database.read() as connection:
+            rows = catalog_tables.tables_with_segments(connection, at_least=least)
+        reports = [
+            self.compact_table(row.name, min_segments=min_segments)
+            for row in rows
+            if self._settled.get(row.id) != row.version
+        ]
+        return [report for report in reports if report.merged or report.damaged or report.skipped]
 
-    Args:
-        context: the engine's.
-        name: the table.
-        min_segments: how many neighbours are worth a merge; the setting if None.
+    def compact_table(
+        self, name: TableName, *, min_segments: int | None = None
+    ) -> CompactionReport:
+        """Merges runs of small segments of one table, one transaction per run.
 
-    Raises:
-        NoSuchTableError: there is no such table.
-        StorageError: the store or catalog failed; runs merged before stay merged.
-    """
-    holder = context.store.writer
-    with context.database.read() as connection:
-        table = catalog_tables.get_table(connection, name)
-        rows = visible_segments(connection, table.id, table.version)
-    lease = f"compact-{table.id}"
-    with context.database.write() as connection:
-        if not acquire_lease(connection, lease, holder, now=context.clock(), seconds=LEASE_SECONDS):
-            return CompactionReport(name, skipped="another process is compacting this table")
-    merged = made = size = 0
-    damaged: list[str] = []
-    try:
-        for run in _runs(rows, context, min_segments or context.settings.compact_min_segments):
-            try:
-                length = _merge(context, table, run)
-            except CorruptObjectError as error:
-                # Merging would give damaged bytes a valid checksum. `verify` tells more.
-                damaged.append(error.key or run[0].key)
-                continue
-            if length:
-                merged, made, size = merged + len(run), made + 1, size + length
-    finally:
+        Args:
+            name: the table.
+            min_segments: how many neighbours are worth a merge; the setting if None.
+
+        Raises:
+            NoSuchTableError: there is no such table.
+            StorageError: the store or catalog failed; runs merged before stay merged.
+        """
+        context = self._context
+        holder = context.store.writer
+        with context.database.read() as connection:
+            table = catalog_tables.get_table(connection, name)
+            rows = visible_segments(connection, table.id, table.version)
+        runs = list(_runs(rows, context, min_segments or context.settings.compact_min_segments))
+        if not runs:
+            if min_segments is None:
+                self._settled[table.id] = table.version
+            return CompactionReport(name)
+        lease = f"compact-{table.id}"
         with context.database.write() as connection:
-            release_lease(connection, lease, holder)
-    return CompactionReport(name, merged, made, size, tuple(damaged))
+            if not acquire_lease(
+                connection, lease, holder, now=context.clock(), seconds=LEASE_SECONDS
+            ):
+                return CompactionReport(name, skipped="another process is compacting this table")
+        merged = made = size = 0
+        damaged: list[str] = []
+        try:
+            for run in runs:
+                try:
+                    length = _merge(context, table, run)
+                except CorruptObjectError as error:
+                    # Merging would give damaged bytes a valid checksum. `verify` tells more.
+                    damaged.append(error.key or run[0].key)
+                    continue
+                if length:
+                    merged, made, size = merged + len(run), made + 1, size + length
+        finally:
+            with context.database.write() as connection:
+                release_lease(connection, lease, holder)
+        return CompactionReport(name, merged, made, size, tuple(damaged))
 
 
 def _runs(

@@ -13,8 +13,9 @@ from fletching import faultpoints
 from fletching.catalog.database import Database
 from fletching.catalog.tables import TableRow, ensure_project, list_projects
 from fletching.engine.blobs.service import Blobs
-from fletching.engine.compaction import CompactionReport, compact_table, compact_tables
+from fletching.engine.compaction import CompactionReport, Compactor
 from fletching.engine.context import Clock, EngineContext
+from fletching.engine.maintenance import Maintenance, Task
 from fletching.engine.reading.plan import ReadPlan
 from fletching.engine.reading.sessions import Reading
 from fletching.engine.retention import Retention, RetentionReport
@@ -55,6 +56,7 @@ class Engine:
         self.context = context
         self._lock = threading.Lock()
         self._closed = False
+        self._maintenance: Maintenance | None = None
         self._reading = Reading(
             context.database,
             context.store,
@@ -62,6 +64,7 @@ class Engine:
             session_seconds=context.settings.read_session_seconds,
         )
         self.blobs = Blobs(context)
+        self._compactor = Compactor(context)
         tables = Tables(context)
         sessions = WriteSessions(context)
         streams = WriteStreams(context)
@@ -124,7 +127,11 @@ class Engine:
             busy_timeout_seconds=settings.busy_timeout_seconds,
         )
         try:
-            store = store or LocalStore(folder / OBJECTS_FOLDER, mapped=settings.objects_mapped)
+            store = store or LocalStore(
+                folder / OBJECTS_FOLDER,
+                mapped=settings.objects_mapped,
+                resident_bytes=settings.objects_resident_bytes,
+            )
             engine = cls(EngineContext(database, store, settings, clock, key))
             Retention(engine.context).recover()
         except BaseException:
@@ -194,16 +201,34 @@ class Engine:
     def compact(
         self, table: TableName | None = None, *, min_segments: int | None = None
     ) -> list[CompactionReport]:
-        """Merges small segments of one table or of all; see ``compact_table``."""
+        """Merges small segments of one table or of all; see ``Compactor``."""
         self._check_open()
         if table is None:
-            return compact_tables(self.context, min_segments=min_segments)
-        return [compact_table(self.context, table, min_segments=min_segments)]
+            return self._compactor.compact_tables(min_segments=min_segments)
+        return [self._compactor.compact_table(table, min_segments=min_segments)]
 
     def verify(self) -> Verification:
         """Prepares to prove every checksum and reference; iterate the result."""
         self._check_open()
         return Verification(self.context)
+
+    def start_maintenance(self) -> None:
+        """Compacts and collects in the background until ``close``; does nothing if it does already.
+
+        How often is the setting ``maintenance_seconds``; 0 means never.
+        """
+        self._check_open()
+        seconds = self.context.settings.maintenance_seconds
+        with self._lock:
+            if self._maintenance is None and seconds:
+                self._maintenance = Maintenance(
+                    [
+                        Task("compaction", self.compact),
+                        # Lists every object, and nothing waits for it: not in every round.
+                        Task("retention", self.collect, every=10),
+                    ],
+                    interval_seconds=seconds,
+                )
 
     # --- its life ---
 
@@ -213,6 +238,8 @@ class Engine:
             if self._closed:
                 return
             self._closed = True
+        if self._maintenance is not None:
+            self._maintenance.stop()
         self.context.store.close()
         self.context.database.close()
 

@@ -31,6 +31,8 @@ class EngineSettings:
         catalog_url: a PostgreSQL URL; None keeps the catalog in the folder, in SQLite.
         objects_mapped: whether local objects are mapped into memory. False reads them, for disks
             that fail under a mapping.
+        objects_resident_bytes: about how much of the mapped objects stays in the process's page
+            tables; None leaves it to the system.
         create_projects: whether a project that is named for the first time comes into being.
         route_token: what replies carry for clients to send back (PROTOCOL 4.4).
         busy_timeout_seconds: how long a transaction waits for another process's.
@@ -61,6 +63,7 @@ class EngineSettings:
         max_blob_ratio: decoded to coded bytes of a compressed upload, from 64 MiB on.
         max_blobs_per_read: references of one request.
 
+        maintenance_seconds: between rounds of upkeep in the background, where it is started.
         compact_segment_bytes: segments below this size are worth merging.
         compact_target_bytes: size up to which they are merged.
         compact_min_segments: how many neighbours it takes.
@@ -68,6 +71,7 @@ class EngineSettings:
 
     catalog_url: str | None = None
     objects_mapped: bool = True
+    objects_resident_bytes: int | None = None
     create_projects: bool = True
     route_token: str = "local"  # noqa: S105 - a routing hint, not a secret
     busy_timeout_seconds: float = 30.0
@@ -94,6 +98,7 @@ class EngineSettings:
     max_blob_ratio: int = 1_000
     max_blobs_per_read: int = 100_000
 
+    maintenance_seconds: float = 60.0
     compact_segment_bytes: int = 16 * _MIB
     compact_target_bytes: int = 128 * _MIB
     compact_min_segments: int = 8
