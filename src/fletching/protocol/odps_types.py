@@ -196,21 +196,22 @@ class TypeScanner:
     ``kind`` is ``word``, ``quoted``, ``string``, ``mark`` or ``end``; ``value`` the token's text.
     """
 
-    def __init__(self, text: str) -> None:
-        """Starts at the first token.
+    def __init__(self, text: str, start: int = 0, *, max_length: int = MAX_TYPE_TEXT) -> None:
+        """Starts at the first token at or after character ``start``.
 
         Raises:
-            UsageError: the text is longer than `MAX_TYPE_TEXT`.
+            UsageError: the text is longer than ``max_length``.
         """
-        if len(text) > MAX_TYPE_TEXT:
+        if len(text) > max_length:
             raise UsageError(
-                f"type text of {len(text)} characters is above the limit of {MAX_TYPE_TEXT}"
+                f"type text of {len(text)} characters is above the limit of {max_length}"
             )
         self.text = text
-        self._position = 0
+        self._position = start
         self.kind = ""
         self.value = ""
         self.start = 0
+        self.token_start = 0
         self.advance()
 
     def advance(self) -> str:
@@ -222,6 +223,8 @@ class TypeScanner:
         self.start = match.start()
         self._position = match.end()
         kind = str(match.lastgroup)
+        # Where the token itself begins, behind the blanks and before a quote.
+        self.token_start = match.start(kind) - (kind in {"quoted", "single", "double"})
         value = match[kind]
         if kind == "quoted":
             value = value.replace("``", "`")
