@@ -24,6 +24,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
+import struct
 import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -60,6 +61,7 @@ __all__ = [
 LAYER = "blob_frames"
 
 LENGTH_BYTES = 8
+_LENGTH = struct.Struct("<q")
 DEFAULT_MAX_HEADER_BYTES = 64 << 10
 DEFAULT_MAX_DATA_BYTES = 1 << 40
 DEFAULT_MAX_FRAMES = 1_000_000
@@ -260,7 +262,7 @@ _EVERY_KIND = frozenset({ChecksumType.CRC32, ChecksumType.MD5})
 
 
 def _length(value: int) -> bytes:
-    return value.to_bytes(LENGTH_BYTES, "little", signed=True)
+    return _LENGTH.pack(value)
 
 
 _NO_CHECKSUM_FOOTER = b'{"Checksum":{"Type":0}}'
@@ -449,7 +451,8 @@ class Decoder:
         Raises:
             MalformedFrameError: a negative length, or a header or footer that is no JSON object.
             LimitExceededError: a length or count above its limit.
-            ChecksumMismatchError: data that disagrees with its footer; its pieces were given already.
+            ChecksumMismatchError: data that disagrees with its footer; its pieces may have been given
+                already.
         """
         if self._error is not None:
             raise self._error
@@ -457,6 +460,8 @@ class Decoder:
             yield self._ready.pop(0)
         try:
             while True:
+                if self._state is _State.HEADER_LENGTH and self._chunks:
+                    yield from self._whole_frames(self._chunks[0])
                 if self._state is _State.DATA:
                     if self._needed:
                         if not self._available:
@@ -496,6 +501,58 @@ class Decoder:
             )
             raise self._error
         self._finished = True
+
+    def _whole_frames(self, chunk: memoryview) -> Iterator[Event]:
+        """The frames that lie whole inside one buffer, which is most of them when blobs are small.
+
+        Leaves everything that is not a whole, well-formed frame to the states.
+        """
+        position, end = 0, len(chunk)
+        while self._index < self._max_frames:
+            data_at = position + LENGTH_BYTES
+            if data_at > end:
+                break
+            header_length = _LENGTH.unpack_from(chunk, position)[0]
+            header_end = data_at + header_length
+            data_at = header_end + LENGTH_BYTES
+            if not 0 <= header_length <= self._max_header_bytes or data_at > end:
+                break
+            data_length = _LENGTH.unpack_from(chunk, header_end)[0]
+            data_end = data_at + data_length
+            footer_at = data_end + LENGTH_BYTES
+            if not 0 <= data_length <= self._max_data_bytes or footer_at > end:
+                break
+            footer_length = _LENGTH.unpack_from(chunk, data_end)[0]
+            frame_end = footer_at + footer_length
+            if not 0 <= footer_length <= self._max_header_bytes or frame_end > end:
+                break
+            length = frame_end - position
+            self._frame_offset = self._offset
+            self._offset += header_end - position
+            self._header = self._header_of(chunk[header_end - header_length : header_end])
+            self._data_length = data_length
+            data = chunk[data_at:data_end]
+            # Taken before anything is given: whoever stops here finds the decoder in one piece.
+            self._offset = self._frame_offset + length
+            self._available -= length
+            position = frame_end
+            if position < end:
+                self._chunks[0] = chunk[position:]
+            else:
+                self._chunks.popleft()
+            self._begin_data()
+            if data_length:
+                if self._held is None:
+                    self._hashes.update(data)
+                else:
+                    self._held.append(data)
+            index = self._index
+            self._index += 1
+            end_event = self._end_of_frame(chunk[footer_at:frame_end], index)
+            yield BlobDataStart(index, self._frame_offset, self._header, data_length)
+            if data_length:
+                yield BlobData(data)
+            yield end_event
 
     def _take(self, length: int) -> memoryview:
         """The next ``length`` bytes, which are there; joined only where they span buffers."""
@@ -546,7 +603,7 @@ class Decoder:
         elif self._state is _State.FOOTER_LENGTH:
             self._expect(_State.FOOTER, self._checked(data, self._max_header_bytes))
         else:
-            end = self._end_of_frame(data)
+            end = self._end_of_frame(data, self._index)
             self._index += 1
             self._expect(_State.HEADER_LENGTH, LENGTH_BYTES)
             return end
@@ -613,7 +670,7 @@ class Decoder:
                 self._hashes.update(piece)
             self._held = None
 
-    def _end_of_frame(self, data: memoryview) -> BlobDataEnd:
+    def _end_of_frame(self, data: memoryview, index: int) -> BlobDataEnd:
         if data == _NO_CHECKSUM_FOOTER:
             footer: dict[str, Any] = {"Checksum": {"Type": 0}}
         else:
@@ -623,7 +680,7 @@ class Decoder:
             checksum = {}
         if not isinstance(checksum, dict):
             raise MalformedFrameError(
-                f"Checksum in the footer of blob frame {self._index} is not an object",
+                f"Checksum in the footer of blob frame {index} is not an object",
                 layer=LAYER,
                 offset=self._offset - len(data),
             )
@@ -631,7 +688,7 @@ class Decoder:
         announced = self._header.checksum
         if announced is not None and announced is not kind:
             raise MalformedFrameError(
-                f"the footer of blob frame {self._index} has another checksum than its header announced",
+                f"the footer of blob frame {index} has another checksum than its header announced",
                 layer=LAYER,
                 offset=self._offset - len(data),
                 expected=announced.name,
@@ -639,11 +696,11 @@ class Decoder:
             )
         if kind is not ChecksumType.NONE:
             self._hash_held(frozenset({kind}))
-            self._verify(kind, checksum)
+            self._verify(kind, checksum, index)
         self._held = None
-        return BlobDataEnd(self._index, kind, footer)
+        return BlobDataEnd(index, kind, footer)
 
-    def _verify(self, kind: ChecksumType, checksum: dict[str, Any]) -> None:
+    def _verify(self, kind: ChecksumType, checksum: dict[str, Any], index: int) -> None:
         computed: object
         if kind is ChecksumType.CRC32:
             stored, computed = checksum.get("Crc32"), self._hashes.crc32
@@ -654,13 +711,13 @@ class Decoder:
             stored = stored.lower() if isinstance(stored, str) else None
         if stored is None:
             raise MalformedFrameError(
-                f"the footer of blob frame {self._index} lacks its {kind.name} checksum",
+                f"the footer of blob frame {index} lacks its {kind.name} checksum",
                 layer=LAYER,
                 offset=self._offset,
             )
         if stored != computed:
             raise ChecksumMismatchError(
-                f"the data of blob frame {self._index} disagrees with its {kind.name} checksum",
+                f"the data of blob frame {index} disagrees with its {kind.name} checksum",
                 layer=LAYER,
                 offset=self._frame_offset,
                 expected=stored,

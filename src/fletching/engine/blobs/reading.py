@@ -33,6 +33,8 @@ GAP_BYTES = 64 << 10
 SLICE_BYTES = 1 << 20
 """A large blob is encoded and sent by slices of this size."""
 OPEN_PACKS = 64
+JOINED_BYTES = 256 << 10
+"""Frames of small blobs are put together up to this size before they are encoded."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -233,7 +235,7 @@ def plan_reply(
 
     def buffers() -> Iterator[Buffer]:
         encoder = blob_read_encoder(coding)
-        for payload in _payload(records(), framed=framed):
+        for payload in _joined(_payload(records(), framed=framed)):
             yield from encoder.encode(payload)
         yield from encoder.finish()
 
@@ -251,6 +253,24 @@ def _payload(records: Iterator[BlobRecord], *, framed: bool) -> Iterator[Buffer]
         for piece in record.pieces:
             yield from frames.data(piece)
         yield from frames.end()
+
+
+def _joined(payload: Iterator[Buffer]) -> Iterator[Buffer]:
+    """Small pieces joined: a copy, at the speed of memory, instead of three calls per small blob."""
+    gathered = bytearray()
+    for piece in payload:
+        if memoryview(piece).nbytes >= JOINED_BYTES:
+            if gathered:
+                yield gathered
+                gathered = bytearray()
+            yield piece
+            continue
+        gathered += piece
+        if len(gathered) >= JOINED_BYTES:
+            yield gathered
+            gathered = bytearray()
+    if gathered:
+        yield gathered
 
 
 def _check_present(store: ObjectStore, references: Sequence[BlobReference]) -> None:
