@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from fletching import ipc
 from fletching.errors import WireError
 from fletching.ipc.inspection import inspect_bytes
+from fletching.ipc.schema_header import Endianness, schema_header
 
 TOUCHED_ROWS = 500
 LIMITS = ipc.Limits(
@@ -84,8 +85,10 @@ def stream(data: bytes) -> None:
 def project(messages: list[ipc.Message], schema: pa.Schema) -> None:
     """Every other column, reversed, with a constant behind; the result must read like the original."""
     columns = list(range(0, len(schema), 2))[::-1]
-    constant = ipc.Constant(pa.field("constant", pa.string()), "x")
-    projector = ipc.Projector(messages[0], columns, [constant], limits=LIMITS)
+    constants = [ipc.Constant(pa.field("constant", pa.string()), "x")]
+    if schema_header(messages[0], LIMITS).endianness is Endianness.BIG:
+        constants = []
+    projector = ipc.Projector(messages[0], columns, constants, limits=LIMITS)
     frames = [projector.schema_message]
     for message in messages[1:]:
         if message.type is ipc.MessageType.RECORD_BATCH:

@@ -15,6 +15,8 @@ import pyarrow as pa
 import pytest
 
 from fletching import ipc
+from fletching.ipc.encoding import as_big_endian
+from fletching.ipc.layout import BatchLayout, BufferKind, _depth_first
 
 ROOT = Path(__file__).parent.parent.parent
 ARROW_TEST_DATA = Path(os.environ.get("ARROW_TEST_DATA", ROOT.parent / "shared" / "arrow-testing"))
@@ -85,6 +87,8 @@ def all_arrays() -> dict[str, pa.Array]:
         "date64": pa.array([0, None, 86_400_000, 0, 0], pa.int64()).view(pa.date64()),
         "decimal128": pa.array([decimal.Decimal("1.5"), None, None, decimal.Decimal("-2.5"), None]),
         "decimal256": pa.array([decimal.Decimal("1.5")] * 5, pa.decimal256(40, 2)),
+        "decimal32": pa.array([decimal.Decimal("1.5"), None] * 2 + [None], pa.decimal32(5, 2)),
+        "decimal64": pa.array([decimal.Decimal("-1.5"), None] * 2 + [None], pa.decimal64(15, 2)),
         "month_day_nano": pa.array(
             [(1, 2, 3), None, (4, 5, 6), None, (0, 0, 0)], pa.month_day_nano_interval()
         ),
@@ -174,6 +178,47 @@ def file_of(batches: Iterable[pa.RecordBatch], schema: pa.Schema, **options: Any
         for batch in batches:
             writer.write_batch(batch)
     return sink.getvalue()
+
+
+# Widths in bytes of the integers that a value is made of, where that is not its whole width.
+_FIELDS = {
+    "month_day_nano_interval": [4, 4, 8],
+    "fixed_size_binary[3]": [1],
+    "bool": [1],
+    "extension<arrow.uuid>": [1],
+}
+
+
+def big_endian_stream(batch: pa.RecordBatch) -> bytes:
+    """The batch as a big-endian machine writes it; for types without views and run ends."""
+    schema, *rest = messages_of(stream_of(batch))
+    decoder = ipc.BatchDecoder(schema)
+    sink = io.BytesIO(as_big_endian(schema.prefix + bytes(schema.metadata)))
+    sink.seek(0, io.SEEK_END)
+    for message in rest:
+        columns = batch.schema.types
+        if message.type is ipc.MessageType.DICTIONARY_BATCH:
+            columns = [decoder.value_type(message.dictionary_batch().id)]
+        sink.write(message.prefix + bytes(message.metadata) + _swapped(message, columns))
+    return sink.getvalue() + ipc.END_OF_STREAM
+
+
+def _swapped(message: ipc.Message, columns: list[pa.DataType]) -> bytes:
+    body = bytearray(message.body)
+    layout = BatchLayout(columns)
+    types = [t for column in columns for t in _depth_first(column)]
+    for index, (start, length) in enumerate(message.record_batch().buffers.tolist()):
+        kind, bits = layout._kinds[index], int(layout._bits[index])
+        if kind in (BufferKind.VALIDITY, BufferKind.TEXT, BufferKind.TYPE_IDS):
+            continue
+        name = str(types[int(layout._node_of[index])]) if kind == BufferKind.DATA else ""
+        widths = _FIELDS.get(name, [max(1, bits // 8)])
+        position = start
+        while position < start + length:
+            for width in widths:
+                body[position : position + width] = body[position : position + width][::-1]
+                position += width
+    return bytes(body)
 
 
 def messages_of(data: Any, **options: Any) -> list[ipc.Message]:

@@ -6,7 +6,14 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from tests.ipc.conftest import EVERYTHING, file_of, messages_of, numbers, stream_of
+from tests.ipc.conftest import (
+    EVERYTHING,
+    big_endian_stream,
+    file_of,
+    messages_of,
+    numbers,
+    stream_of,
+)
 
 from fletching import ipc
 from fletching.errors import MalformedFrameError, UsageError
@@ -125,6 +132,15 @@ def test_a_message_with_unpadded_metadata_is_framed_anew() -> None:
     odd = ipc.Message(memoryview(bytes(batch.metadata) + b"\0\0\0\0"), batch.body)
     data = written(schema, [odd])
     assert pa.ipc.open_file(data).get_batch(0).equals(numbers(3))
+
+
+def test_big_endian_messages_are_kept_and_batches_refused() -> None:
+    schema, batch = messages_of(big_endian_stream(numbers(3)))
+    data = written(schema, [batch])
+    assert ipc.open_file(data)[0].equals(numbers(3))
+    assert pa.ipc.open_file(data).get_batch(0).equals(numbers(3))
+    with pytest.raises(UsageError, match="big-endian"):
+        written(schema, [numbers(3)])
 
 
 def test_a_failed_file_is_not_closed() -> None:

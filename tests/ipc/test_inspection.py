@@ -8,7 +8,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.ipc.conftest import EVERYTHING, file_of, messages_of, numbers, stream_of
+from tests.ipc.conftest import (
+    EVERYTHING,
+    big_endian_stream,
+    file_of,
+    messages_of,
+    numbers,
+    stream_of,
+)
 
 from fletching import ipc
 
@@ -149,14 +156,11 @@ def test_invalid_values_are_a_warning() -> None:
 
 
 def test_big_endian_is_recognised() -> None:
-    data = bytearray(stream_of(pa.record_batch({"a": pa.array([1], pa.int8())})))
-    table = messages_of(bytes(data))[0].header.table
-    # pyarrow writes the endianness out only if it is big, so it is put where the slot would be:
-    # the schema's vtable has one for it, set to 0 (absent); take the two spare bytes of the table.
-    assert table.int16(0) == 0
-    from fletching.ipc.schema_header import Endianness, schema_header
-
-    assert schema_header(messages_of(bytes(data))[0]).endianness is Endianness.LITTLE
+    report = ipc.inspect_bytes(big_endian_stream(numbers(3)), verify=True)
+    assert report.ok
+    assert report.parts[0].endianness == "big"
+    assert report.parts[0].messages[1].zero_copy is False
+    assert "big-endian" in report.problems[0].text
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"nothing here" * 50, b"\xff" * 300])

@@ -9,7 +9,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.ipc.conftest import ARRAYS, EVERYTHING, messages_of, numbers, stream_of
+from tests.ipc.conftest import (
+    ARRAYS,
+    EVERYTHING,
+    big_endian_stream,
+    messages_of,
+    numbers,
+    stream_of,
+)
 
 from fletching import ipc
 from fletching.errors import LimitExceededError, MalformedFrameError, UsageError
@@ -81,6 +88,15 @@ def test_dictionaries_keep_their_ids() -> None:
     assert projector.dictionary_ids == {1}
     (found,) = projected(stream_of([batch]), ["q"])
     assert found.column(0).to_pylist() == ["q", "qx"]
+
+
+def test_big_endian_batches_stay_big_endian() -> None:
+    batch = pa.record_batch({"a": [1, 2], "b": ["x", "y"], "c": [3.0, 4.0]})
+    data = big_endian_stream(batch)
+    (found,) = projected(data, ["c", "a"])
+    assert found.equals(batch.select(["c", "a"]))
+    with pytest.raises(UsageError, match="big-endian"):
+        projected(data, ["a"], [ipc.Constant(pa.field("k", pa.int8()), 1)])
 
 
 def test_schema_and_field_metadata_are_kept() -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from typing_extensions import Buffer
 
 from fletching.errors import (
     DecompressionError,
@@ -23,10 +24,15 @@ from fletching.ipc.dictionaries import (
     has_dictionary,
     storage_type,
 )
-from fletching.ipc.encoding import encode_record_batch_metadata
+from fletching.ipc.encoding import (
+    as_big_endian,
+    encode_record_batch_metadata,
+    encode_schema,
+    frame_metadata,
+)
 from fletching.ipc.layout import BatchLayout
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
-from fletching.ipc.message import Message, pyarrow_message, relocated
+from fletching.ipc.message import Message, MessagePieces, pyarrow_message, relocated
 from fletching.ipc.metadata import DictionaryBatchHeader, MessageType, RecordBatchHeader
 from fletching.ipc.schema_header import (
     Endianness,
@@ -95,16 +101,18 @@ class BatchDecoder:
         self._all_dictionary_bytes = 0
         self._fields: dict[int, DictionaryField] = {}
         self._storage_schema = self.schema
+        self._dictionary_columns: list[int] = []
         if not self._plain:
             self._prepare_dictionaries()
 
     def _prepare_dictionaries(self) -> None:
         self._storage_schema = pa.schema(
-            [
-                pa.field(field.name, storage_type(field.type), field.nullable)
-                for field in self.schema
-            ]
+            [field.with_type(storage_type(field.type)) for field in self.schema],
+            self.schema.metadata,
         )
+        self._dictionary_columns = [
+            index for index, field in enumerate(self.schema) if has_dictionary(field.type)
+        ]
         count = len(self.header.dictionary_ids)
         if count > self._limits.max_dictionaries:
             raise LimitExceededError(
@@ -171,23 +179,22 @@ class BatchDecoder:
     def _decode_batch(self, message: Message) -> pa.RecordBatch:
         header = message.record_batch(self._limits)
         self._check(self._layout(message), header, message)
-        batch = _read(message.metadata, message.body, self._storage_schema)
+        batch = self._read(message.metadata, message.body, self._storage_schema)
         self._validate(batch)
         if self._plain:
             return batch
-        columns = [
-            attach(
-                column,
+        # Only the columns that change are touched: pyarrow has no Python class for some types.
+        for index in self._dictionary_columns:
+            field, described = self.schema.field(index), self.header.fields[index]
+            column = attach(
+                batch.column(index),
                 field.type,
-                field_header.dictionary_id,
-                field_header.children,
+                described.dictionary_id,
+                described.children,
                 self._dictionaries,
             )
-            for column, field, field_header in zip(
-                batch.columns, self.schema, self.header.fields, strict=True
-            )
-        ]
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+            batch = batch.set_column(index, field, column)
+        return batch
 
     def _validate(self, batch: pa.RecordBatch) -> None:
         if not self._trusted:
@@ -245,7 +252,7 @@ class BatchDecoder:
             version=message.version,
         )
         schema = pa.schema([pa.field("values", storage_type(field.value_type))])
-        values = _read(metadata, message.body, schema).column(0)
+        values = self._read(metadata, message.body, schema).column(0)
         if not self._trusted:
             validate_array(values, f"dictionary {dictionary.id}")
         values = attach(values, field.value_type, None, field.children, self._dictionaries)
@@ -280,13 +287,18 @@ class BatchDecoder:
                 limit=self._limits.max_dictionary_bytes,
             )
 
-
-def _read(metadata: Any, body: memoryview, schema: pa.Schema) -> pa.RecordBatch:
-    try:
-        return pa.ipc.read_record_batch(pyarrow_message(metadata, body), schema)
-    except (pa.ArrowException, ValueError, TypeError, OSError) as error:
-        kind = DecompressionError if "compress" in str(error).lower() else InvalidDataError
-        raise kind(f"pyarrow cannot read the batch: {error}", layer="record batch") from None
+    def _read(self, metadata: Buffer, body: memoryview, schema: pa.Schema) -> pa.RecordBatch:
+        try:
+            if self.header.endianness is Endianness.LITTLE:
+                return pa.ipc.read_record_batch(pyarrow_message(metadata, body), schema)
+            # pyarrow swaps bytes in its stream reader alone, which sees a stream of this batch.
+            framed = as_big_endian(encode_schema(schema))
+            return pa.ipc.open_stream(
+                MessagePieces((framed, frame_metadata(bytes(metadata)), body))
+            ).read_next_batch()
+        except (pa.ArrowException, ValueError, TypeError, OSError, StopIteration) as error:
+            kind = DecompressionError if "compress" in str(error).lower() else InvalidDataError
+            raise kind(f"pyarrow cannot read the batch: {error}", layer="record batch") from None
 
 
 def claimed_sizes(

@@ -273,6 +273,37 @@ def encode_batch(
     return BatchEncoder(batch.schema, compression=compression, options=options).encode(batch)[-1]
 
 
+def as_big_endian(framed_schema: bytes) -> bytes:
+    """The framed schema message with its byte order said to be big; fields and metadata are kept.
+
+    Little is the default and is left out by writers, so that there is nothing to overwrite: a new
+    Schema table refers to the old one's fields and key-value pairs.
+    """
+    flatbuffer = memoryview(framed_schema)[8:]
+    schema = read_message_header(flatbuffer).table
+    fields, _ = schema.vector(1, 4)
+    pairs, _ = schema.vector(2, 4)
+    # Message vtable 8..24, Message 24..44, Schema vtable 44..54, Schema 56..72, old flatbuffer 72.
+    head = 72
+    return frame_metadata(
+        b"".join(
+            (
+                struct.pack("<II6H4x", 24, 0, 12, 20, 16, 18, 4, 8),
+                struct.pack("<iIqhBx", 16, 56 - 28, 0, MetadataVersion.V5, _SCHEMA),
+                struct.pack("<5H2x", 10, 16, 12, 4, 8 if pairs else 0),
+                struct.pack(
+                    "<iIIhxx",
+                    56 - 44,
+                    head + fields - 4 - 60,
+                    head + pairs - 4 - 64 if pairs else 0,
+                    1,
+                ),
+                flatbuffer,
+            )
+        )
+    )
+
+
 class BatchEncoder:
     """Encodes the batches of one stream, with the dictionary messages that they need before them.
 

@@ -22,6 +22,7 @@ from fletching.errors import LimitExceededError, MalformedFrameError, UsageError
 from fletching.ipc.encoding import BatchEncoder, encode_key_values
 from fletching.ipc.message import CONTINUATION, END_OF_STREAM, MAGIC, Message, as_view, messages
 from fletching.ipc.metadata import Codec, MessageType, read_message_header
+from fletching.ipc.schema_header import Endianness, read_schema, schema_header
 
 __all__ = ["Block", "FileWriter", "Sink", "encode_footer"]
 
@@ -136,12 +137,12 @@ class FileWriter:
         self.batches: list[Block] = []
         self._written_ids: set[int] = set()
         if isinstance(schema, Message):
-            from fletching.ipc.schema_header import read_schema
-
             self.schema: pa.Schema = read_schema(schema)
+            self._endianness = schema_header(schema).endianness
             message = schema
         else:
             self.schema = schema
+            self._endianness = Endianness.LITTLE
             message = next(messages(schema.serialize()))
         self._schema_metadata = bytes(message.metadata)
         self._compression = compression
@@ -160,6 +161,8 @@ class FileWriter:
                 the one the file already has: files allow additions (deltas) only.
         """
         self._check_open()
+        if self._endianness is Endianness.BIG:
+            raise UsageError("batches are written little-endian, the file's schema says big-endian")
         if not batch.schema.equals(self.schema):
             raise UsageError("the batch has another schema than the file")
         if self._encoder is None:

@@ -16,6 +16,7 @@ The end-of-stream marker is a length of 0, with the continuation marker (8 bytes
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Any, Final, Self
 
 import pyarrow as pa
@@ -60,13 +61,16 @@ _MARKER: Final = 0xFFFFFFFF
 
 
 def as_view(data: Buffer) -> memoryview:
-    """A flat, read-only view of any contiguous buffer (bytes, mmap, pyarrow.Buffer, numpy array)."""
+    """A flat, read-only view of any contiguous buffer (bytes, mmap, pyarrow.Buffer, numpy array).
+
+    Raises:
+        UsageError: it is not contiguous.
+    """
     view = data if isinstance(data, memoryview) else memoryview(data)
+    if not view.c_contiguous:
+        raise UsageError("the buffer is not contiguous in memory")
     if view.format != "B" or view.ndim != 1:
-        try:
-            view = view.cast("B")
-        except TypeError:
-            raise UsageError("the buffer is not contiguous in memory") from None
+        view = view.cast("B")
     return view.toreadonly()
 
 
@@ -216,28 +220,38 @@ class Message:
         return f"<Message {self.type.label} at {self.offset}, body {self.body_length} bytes>"
 
 
-class _Pieces:
-    """A file whose reads are answered by given buffers in turn: how pyarrow takes a message uncopied."""
+class MessagePieces:
+    """A file whose bytes are given buffers, handed out uncopied: how pyarrow takes messages in parts.
+
+    A read may not cross from one buffer into the next; pyarrow reads a length prefix in two halves,
+    then metadata, then body, so that frames whose metadata and body are buffers of their own suit it.
+    """
 
     mode = "rb"
     closed = False
 
-    def __init__(self, pieces: tuple[Buffer, ...]) -> None:
-        self._pieces = iter(pieces)
+    def __init__(self, pieces: Iterable[Buffer]) -> None:
+        self._pieces = [view for view in map(as_view, pieces) if len(view)]
 
     def readable(self) -> bool:
         """Always; pyarrow asks."""
         return True
 
-    def read(self, _length: int) -> Buffer:
-        """The next piece; its length is what pyarrow asks for, since the pieces make one message."""
-        return next(self._pieces, b"")
+    def read(self, length: int) -> memoryview | bytes:
+        """The next bytes, as a view."""
+        if not self._pieces:
+            return b""
+        head = self._pieces[0]
+        if length < len(head):
+            self._pieces[0] = head[length:]
+            return head[:length]
+        return self._pieces.pop(0)
 
 
 def pyarrow_message(metadata: Buffer, body: Buffer) -> pa.Message:
     """A `pyarrow.Message` that borrows metadata and body, which need not lie side by side."""
-    length = memoryview(metadata).nbytes
-    return pa.ipc.read_message(_Pieces((CONTINUATION, _I32.pack(length), metadata, body)))
+    prefix = CONTINUATION + _I32.pack(memoryview(metadata).nbytes)
+    return pa.ipc.read_message(MessagePieces((prefix, metadata, body)))
 
 
 def read_prefix(view: memoryview, position: int, end: int, limits: Limits) -> tuple[int, int]:

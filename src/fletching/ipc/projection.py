@@ -22,6 +22,7 @@ from typing_extensions import Buffer
 
 from fletching.errors import LimitExceededError, MalformedFrameError, UsageError
 from fletching.ipc.encoding import (
+    as_big_endian,
     encode_batch,
     encode_record_batch_metadata,
     encode_schema,
@@ -38,7 +39,7 @@ from fletching.ipc.metadata import (
     RecordBatchHeader,
     read_message_header,
 )
-from fletching.ipc.schema_header import FieldHeader, schema_header, schema_message_of
+from fletching.ipc.schema_header import Endianness, FieldHeader, schema_header, schema_message_of
 from fletching.types import ByteRange
 
 __all__ = ["Constant", "ProjectedMessage", "Projection", "Projector", "plan_projection", "project"]
@@ -155,20 +156,24 @@ class Projector:
             limits: what messages may claim.
 
         Raises:
-            UsageError: an unknown or ambiguous column.
+            UsageError: an unknown or ambiguous column, or constants for big-endian batches.
         """
         if isinstance(schema, Message):
             from fletching.ipc.schema_header import read_schema
 
             self._message: Message | None = schema
+            self._endianness = schema_header(schema, limits).endianness
             source = read_schema(schema, limits)
         else:
             self._message = None
+            self._endianness = Endianness.LITTLE
             source = schema
         self._limits = limits
         self._source = source
         self.columns = _resolve(source, columns)
         self._constants = tuple(constants)
+        if self._constants and self._endianness is Endianness.BIG:
+            raise UsageError("constant columns cannot be appended to big-endian batches")
         self.schema: pa.Schema = pa.schema(
             [source.field(index) for index in self.columns]
             + [c.field if isinstance(c, Constant) else c[0] for c in self._constants],
@@ -201,8 +206,8 @@ class Projector:
     @functools.cached_property
     def schema_message(self) -> bytes:
         """The framed schema message of the projected stream; dictionaries keep their ids."""
-        ids = self._ids_in_order
-        return encode_schema(self.schema, dictionary_ids=ids) if ids else encode_schema(self.schema)
+        framed = encode_schema(self.schema, dictionary_ids=self._ids_in_order or None)
+        return as_big_endian(framed) if self._endianness is Endianness.BIG else framed
 
     def plan(self, metadata: Buffer) -> Projection:
         """The projection of one record batch, from its metadata alone.

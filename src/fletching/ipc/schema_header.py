@@ -166,15 +166,19 @@ def schema_header(message: Message, limits: Limits = DEFAULT_LIMITS) -> SchemaHe
 
 
 def read_schema(message: Message, limits: Limits = DEFAULT_LIMITS) -> pa.Schema:
-    """The schema of a schema message; its header is checked first.
+    """The schema of a schema message, in this machine's byte order; its header is checked first.
 
     Raises:
         MalformedFrameError: another type of message, or a broken one.
         LimitExceededError: too many fields, or nested too deep.
         InvalidDataError: the fields make no Arrow schema: an unknown type, wrong children.
     """
-    schema_header(message, limits)
-    return _to_pyarrow(message)
+    header = schema_header(message, limits)
+    schema = _to_pyarrow(message)
+    if header.endianness is Endianness.LITTLE:
+        return schema
+    # The flag stays with pyarrow's schema and would make it differ from that of any batch.
+    return pa.schema(list(schema), schema.metadata)
 
 
 def _to_pyarrow(message: Message) -> pa.Schema:
