@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fletching import ipc
@@ -39,6 +39,7 @@ def decoded(messages: bytes, schema: pa.Schema) -> list[pa.RecordBatch]:
         return list(reader)
 
 
+@settings(deadline=None)
 @given(
     sizes=_sizes,
     start=st.integers(0, 9),
@@ -85,6 +86,7 @@ def test_cuts_of_uneven_rows_take_part_in_the_same_encoding() -> None:
     assert [b.num_rows for b in decoded(encoded, whole.schema)] == [1, 3, 1]
 
 
+@settings(deadline=None)
 @given(lengths=st.lists(st.integers(1, 50)), room=st.integers(1, 100))
 def test_groups_are_the_cuts_in_order(lengths: list[int], room: int) -> None:
     cuts = [Cut(number, number + 1, length) for number, length in enumerate(lengths)]

@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fletching.catalog.segments import SegmentRow, encode_partition
@@ -148,6 +148,7 @@ _options = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(partitions=_partitions, options=_options, grid=st.booleans(), order=st.randoms())
 def test_splits_are_the_whole_in_order(
     partitions: list[Any], options: SplitOptions, grid: bool, order: Any
@@ -200,6 +201,7 @@ def test_splits_are_the_whole_in_order(
         assert sum(count_splits(options, scopes)) == splits.count
 
 
+@settings(deadline=None)
 @given(partitions=_partitions, number=st.integers(1, 5 * MIN_GRID_BYTES))
 def test_a_split_by_size_exceeds_its_bytes_only_by_one_batch(
     partitions: list[Any], number: int

@@ -33,6 +33,7 @@ class BatchComputation:
         start_row, end_row: the wanted rows in the batch.
         max_rows, max_bytes, codec: as in `ReadOptions`.
         row_filter: which of the wanted rows.
+        known_cuts: what `cuts` was when the reply was measured.
     """
 
     reader: SegmentReader
@@ -46,6 +47,7 @@ class BatchComputation:
     max_bytes: int | None = None
     codec: str | None = None
     row_filter: RowFilter | None = None
+    known_cuts: Sequence[Cut] | None = None
 
     def __post_init__(self) -> None:
         """Nothing is decoded and nothing is skipped yet."""
@@ -76,16 +78,19 @@ class BatchComputation:
         return self._skipped
 
     @functools.cached_property
-    def _cuts(self) -> list[Cut]:
+    def cuts(self) -> Sequence[Cut]:
+        """The messages to be made: rows and lengths."""
+        if self.known_cuts is not None:
+            return self.known_cuts
         return cut_rows(self._batch, max_rows=self.max_rows, max_bytes=self.max_bytes)
 
     def length(self) -> int | None:
         """Bytes of the messages; None if only making them tells."""
-        return None if self.codec is not None else encoded_length(self._cuts)
+        return None if self.codec is not None else encoded_length(self.cuts)
 
     def pieces(self) -> Iterator[Computed]:
         """The messages in groups; each is made when its piece is run."""
-        for group in group_cuts(self._cuts):
+        for group in group_cuts(self.cuts):
             yield Computed(
                 functools.partial(self._encode, group),
                 None if self.codec is not None else encoded_length(group),
@@ -101,5 +106,5 @@ class BatchComputation:
             if batch.num_rows:
                 yield batch
             return
-        for cut in self._cuts:
+        for cut in self.cuts:
             yield batch.slice(cut.start, cut.end - cut.start)

@@ -39,21 +39,34 @@ def cut_rows(
     """Cuts a batch so that no part has more than ``max_rows`` rows or ``max_bytes`` encoded bytes.
 
     A single row above ``max_bytes`` is left as it is. Without rows there is no part. Cost: about
-    3 microseconds a part.
+    3 microseconds a part; nearly none where every row is as long as every other.
     """
     total = batch.num_rows
     step = min(max_rows or total, total)
     cuts: list[Cut] = []
-    start = 0
-    while start < total:
+    known = -1 if _rows_are_alike(batch) else None
+    for start in range(0, total, step or 1):
         end = min(start + step, total)
-        length = pa.ipc.get_record_batch_size(batch.slice(start, end - start))
+        if known is None or known < 0 or end - start < step:
+            length = pa.ipc.get_record_batch_size(batch.slice(start, end - start))
+            known = None if known is None else length
+        else:
+            length = known
         if max_bytes is not None and length > max_bytes and end - start > 1:
             cuts += _halve(batch, start, end, max_bytes)
         else:
             cuts.append(Cut(start, end, length))
-        start = end
     return cuts
+
+
+def _rows_are_alike(batch: pa.RecordBatch) -> bool:
+    """Whether a slice's encoded length follows from its rows alone: fixed widths, nothing null."""
+    types = pa.types
+    return all(
+        (types.is_primitive(data_type) or types.is_fixed_size_binary(data_type))
+        and column.null_count == 0
+        for data_type, column in zip(batch.schema.types, batch.columns, strict=True)
+    )
 
 
 def _halve(batch: pa.RecordBatch, start: int, end: int, max_bytes: int) -> Iterator[Cut]:
@@ -121,12 +134,19 @@ def _encode_plain(batch: pa.RecordBatch, cuts: Sequence[Cut]) -> memoryview:
     length = encoded_length(cuts)
     # 8 bytes more: closing the writer appends an end-of-stream marker, which is not part of this.
     target = pa.allocate_buffer(schema_length + length + len(ipc.END_OF_STREAM))
+    step = cuts[0].end - cuts[0].start
+    even = all(cut.end - cut.start == step for cut in cuts[:-1])
     with (
         pa.FixedSizeBufferWriter(target) as sink,
         pa.ipc.new_stream(sink, batch.schema) as writer,
     ):
-        for cut in cuts:
-            writer.write_batch(batch.slice(cut.start, cut.end - cut.start))
+        if even and cuts[-1].end - cuts[-1].start <= step:
+            # One call, which cuts and copies without the GIL.
+            part = batch.slice(cuts[0].start, cuts[-1].end - cuts[0].start)
+            writer.write_table(pa.Table.from_batches([part]), max_chunksize=step)
+        else:
+            for cut in cuts:
+                writer.write_batch(batch.slice(cut.start, cut.end - cut.start))
     return memoryview(target)[schema_length : schema_length + length]
 
 

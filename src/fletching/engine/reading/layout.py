@@ -27,6 +27,7 @@ class StoredColumns:
             batch message can be sent as it is.
         converts: some column's values must be computed.
         appendable: the columns that are not stored stand behind those that are.
+        same: a decoded batch is the reply's batch, type for type.
     """
 
     schema: pa.Schema
@@ -34,6 +35,7 @@ class StoredColumns:
     whole: bool
     converts: bool
     appendable: bool
+    same: bool
 
     @functools.cached_property
     def has_dictionaries(self) -> bool:
@@ -135,6 +137,7 @@ class ReplyLayout:
             whole=whole,
             converts=converts,
             appendable=missing == sorted(missing),
+            same=whole and bool(segment.data.equals(self.schema, check_metadata=True)),
         )
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from fletching import ipc
 from fletching.engine.reading.computing import BatchComputation
+from fletching.engine.reading.cutting import Cut
 from fletching.engine.reading.dictionaries import DictionaryPieces
 from fletching.engine.reading.layout import ReplyLayout
 from fletching.engine.reading.plan import Extent, Literal, Piece, ReadPlan
@@ -136,6 +137,9 @@ class _Builder:
         if wanted.length == 0:
             self.first = self.last = 0
         self.ways = self._choose_ways()
+        # What measuring ahead found out, kept for sending; at most `AHEAD_LARGE_MESSAGES` of each.
+        self._planned: dict[int, ipc.Projection] = {}
+        self._cut: dict[int, Sequence[Cut]] = {}
 
     # --- which way -----------------------------------------------------------------------------
 
@@ -237,6 +241,7 @@ class _Builder:
             max_bytes=options.max_bytes,
             codec=options.codec,
             row_filter=options.row_filter,
+            known_cuts=self._cut.get(batch),
         )
 
     def _projection(self, reader: SegmentReader, batch: int) -> ColumnPieces:
@@ -257,6 +262,7 @@ class _Builder:
             return total
         reader: SegmentReader | None = None
         dictionaries: DictionaryPieces | None = None
+        skip = self.options.skip_rows
         for way, first, end in self._runs():
             previous, reader = reader, self._reader(first, reader)
             if self.layout.has_dictionaries:
@@ -266,15 +272,21 @@ class _Builder:
             if way is Way.PROJECT:
                 projection = self._projection(reader, first)
                 for batch in range(first, end):
-                    total += projection.length(
+                    plan = projection.plan(
                         int(snapshot.offset[batch]), int(snapshot.metadata_length[batch])
                     )
+                    total += plan.length
+                    self._planned[batch] = plan
             elif way is Way.COMPUTE:
                 for batch in range(first, end):
-                    length = self._computation(reader, batch).length()
+                    computation = self._computation(reader, batch)
+                    if skip:
+                        skip -= computation.skip(skip)
+                    length = computation.length()
                     if length is None:
                         return None
                     total += length
+                    self._cut[batch] = computation.cuts
         return total
 
     def _worth_measuring(self, measured: int) -> bool:
@@ -307,9 +319,9 @@ class _Builder:
             elif way is Way.PROJECT:
                 projection = self._projection(reader, first)
                 for batch in range(first, end):
-                    yield from projection.pieces(
-                        int(snapshot.offset[batch]), int(snapshot.metadata_length[batch])
-                    )
+                    where = int(snapshot.offset[batch]), int(snapshot.metadata_length[batch])
+                    plan = self._planned.get(batch) or projection.plan(*where)
+                    yield from projection.pieces(*where, plan)
             else:
                 for batch in range(first, end):
                     computation = self._computation(reader, batch)

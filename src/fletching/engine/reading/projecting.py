@@ -24,22 +24,12 @@ class ColumnPieces:
         self._reader = reader
         self._projector = projector(layout, reader.row.schema_version, partition)
 
-    def length(self, offset: int, metadata_length: int) -> int:
-        """Bytes of the projected message of the batch at ``offset``."""
-        return self._plan(offset, metadata_length).length
+    def plan(self, offset: int, metadata_length: int) -> ipc.Projection:
+        """The projected message of the batch at ``offset``.
 
-    def pieces(self, offset: int, metadata_length: int) -> Iterator[Literal | Extent]:
-        """The projected message of the batch at ``offset``."""
-        plan = self._plan(offset, metadata_length)
-        yield Literal(plan.prefix)
-        body = offset + metadata_length
-        for piece in plan.pieces:
-            if isinstance(piece, bytes):
-                yield Literal(piece)
-            else:
-                yield Extent(self._reader.object, body + piece.start, body + piece.end)
-
-    def _plan(self, offset: int, metadata_length: int) -> ipc.Projection:
+        Raises:
+            CorruptObjectError: its metadata does not fit the segment's schema.
+        """
         try:
             return self._projector.plan(self._reader.metadata(offset, metadata_length))
         except WireError as error:
@@ -47,6 +37,18 @@ class ColumnPieces:
                 f"a stored message's metadata is damaged: {error.message}",
                 key=self._reader.row.key,
             ) from error
+
+    def pieces(
+        self, offset: int, metadata_length: int, plan: ipc.Projection
+    ) -> Iterator[Literal | Extent]:
+        """The bytes that a plan of the batch at ``offset`` consists of."""
+        yield Literal(plan.prefix)
+        body = offset + metadata_length
+        for piece in plan.pieces:
+            if isinstance(piece, bytes):
+                yield Literal(piece)
+            else:
+                yield Extent(self._reader.object, body + piece.start, body + piece.end)
 
 
 @functools.lru_cache(maxsize=256)

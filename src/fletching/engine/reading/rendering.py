@@ -67,9 +67,12 @@ def render(
     Raises:
         InvalidArgumentError: a value does not fit the type asked for.
     """
+    stored = layout.stored(schema_version)
+    if stored.same:
+        return batch
     count = len(layout.table.data)
     columns: list[Any] = []
-    for output, index in zip(layout.outputs, layout.stored(schema_version).source, strict=True):
+    for output, index in zip(layout.outputs, stored.source, strict=True):
         data_type = output.field.type
         if index is None:
             value = partition[output.place - count] if output.place >= count else None

@@ -153,7 +153,9 @@ class Reading:
         check_options(request.split_options)
         _check_supported(request)
         now = self._clock()
-        with self._database.write() as connection:
+        # Not durable: opening a session is repeated after a power cut, and waiting for the disk
+        # would be most of the time until the first batch.
+        with self._database.write(durable=False) as connection:
             table = get_table(connection, request.table)
             versions = _columns_by_version(connection, table)
             columns = versions[table.schema_version]
@@ -189,7 +191,7 @@ class Reading:
         if request.refresh:
             expires_at = self._clock() + self._session_seconds
             session = self._session(request.session_id, request.table, expired=True)
-            with self._database.write() as connection:
+            with self._database.write(durable=False) as connection:
                 if find_read_session(connection, request.session_id) is None:
                     raise _no_session(request.session_id)
                 extend_read_session(connection, request.session_id, expires_at)
