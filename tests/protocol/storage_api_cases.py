@@ -424,6 +424,13 @@ CASES = [
         {"content-type": JSON_TYPE, "accept-encoding": "zstd"},
     ),
     Case(
+        "one blob, framed",
+        ReadBlobs(project="p", references=("YmxvYjox",), framed=True),
+        "/api/storage/v3?Action=BlobRead&Target=generic.blob&curr_project=p",
+        {"BlobReferences": ["YmxvYjox"], "Framed": True},
+        FRESH,
+    ),
+    Case(
         "A56",
         GetWriteSchema(table=table("tb"), session_id="ws-69e94550"),
         "/api/storage/v2?Action=TableGetWriteSchema&Target=projects.p.tables.tb"

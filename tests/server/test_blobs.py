@@ -217,6 +217,14 @@ class TestRead:
         assert int(reply.headers["content-length"]) == len(reply.body)
         assert blobs_of(reply, framed=True) == [blobs[n] for n in order]
 
+    def test_one_may_be_framed_on_demand(self, pictures: RawClient) -> None:
+        (reference,) = references(pictures, [b"x"])
+        body = {"BlobReferences": [reference], "Framed": True}
+        reply = pictures.storage("BlobRead", body=body, target="generic.blob")
+        assert reply.headers["x-fletching-framing"] == "frames"
+        assert blobs_of(reply, framed=True) == [b"x"]
+        assert read(pictures, [reference]).headers["x-fletching-framing"] == "raw"
+
     @pytest.mark.parametrize("coding", ["zstd", "x-lz4-frame"])
     def test_compressed(self, pictures: RawClient, coding: str) -> None:
         refs = references(pictures, [b"a" * 100_000, b"b"])

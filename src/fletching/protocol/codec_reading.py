@@ -222,6 +222,8 @@ def encode_read_blobs(request: ReadBlobs, _version: ApiVersion) -> Draft:
     draft = Draft(Action.BLOB_READ, BLOB_TARGET)
     draft.header(names.ACCEPT_ENCODING, ",".join(request.accept_encoding))
     draft.json = {"BlobReferences": list(request.references)}
+    if request.framed:
+        draft.json["Framed"] = True
     return draft
 
 
@@ -236,6 +238,7 @@ def decode_read_blobs(parts: RequestParts, target: str) -> ReadBlobs:
         project=parts.query_text("curr_project") or "",
         references=references,
         accept_encoding=accept_encoding(parts),
+        framed=parts.json_bool("Framed"),
     )
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "CONTENT_ENCODING",
     "CONTENT_TYPE",
     "DATE",
+    "FRAMING",
     "JSON",
     "LATEST_SCHEMA_VERSION",
     "OCTET_STREAM",
@@ -36,6 +37,8 @@ BEARER_TOKEN = "x-odps-bearer-token"  # noqa: S105  # a header's name
 CONTENT_ENCODING = "content-encoding"
 CONTENT_TYPE = "content-type"
 DATE = "date"
+FRAMING = "x-fletching-framing"
+"""Ours, on a BlobRead reply: ``frames`` or ``raw``."""
 LATEST_SCHEMA_VERSION = "odps-tunnel-latest-schema-version"
 REQUEST_ID = "x-odps-request-id"
 RETRY_AFTER = "retry-after"

@@ -292,8 +292,14 @@ class WriteBlobs(TableRequest, frozen=True, kw_only=True):
 
 
 class ReadBlobs(Request, frozen=True, kw_only=True):
-    """2.16: blobs by reference, order and duplicates kept; one is sent raw, more are framed."""
+    """2.16: blobs by reference, order and duplicates kept; one is sent raw, more are framed.
+
+    ``framed`` is ours (extension field ``Framed``): one blob is framed, too, which keeps its content
+    type and file name. A service that does not know it sends one raw and says nothing; ours says
+    what it does in the header ``x-fletching-framing``.
+    """
 
     project: str
     references: tuple[str, ...]
     accept_encoding: tuple[str, ...] = ()
+    framed: bool = False

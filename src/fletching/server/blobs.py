@@ -15,6 +15,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Sequence
 
+import msgspec
 from typing_extensions import Buffer
 
 from fletching.engine.blobs.reading import BlobReadPlan
@@ -185,7 +186,7 @@ async def read_blobs(
     """Answers a BlobRead: everything is looked up before the first byte is sent."""
     agent = exchange.header(names.USER_AGENT).lower() + " "
     if agent.startswith(_UNCOMPRESSED_AGENTS):
-        request = ReadBlobs(project=request.project, references=request.references)
+        request = msgspec.structs.replace(request, accept_encoding=())
 
     def begin() -> tuple[BlobReadPlan, _ReplySource, Sequence[Buffer]]:
         plan = service.engine.blobs.read(request)
@@ -198,7 +199,7 @@ async def read_blobs(
 
     with service.reads.enter():
         plan, source, group = await service.workers.bulk(begin)
-        headers: dict[str, str] = {}
+        headers = {names.FRAMING: "frames" if plan.framed else "raw"}
         if plan.coding is not ContentCoding.IDENTITY:
             headers[names.CONTENT_ENCODING] = plan.coding.value
         try:

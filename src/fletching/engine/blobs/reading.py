@@ -204,16 +204,22 @@ class BlobReadPlan:
 
 
 def plan_reply(
-    store: ObjectStore, references: Sequence[BlobReference], coding: ContentCoding
+    store: ObjectStore,
+    references: Sequence[BlobReference],
+    coding: ContentCoding,
+    *,
+    framed: bool = False,
 ) -> BlobReadPlan:
     """Plans a reply; finds out that every blob is there before anything is sent.
+
+    ``framed`` frames a single blob, too.
 
     Raises:
         NotFoundError: a blob was collected.
         CorruptObjectError: a pack is shorter than it was.
     """
     _check_present(store, references)
-    framed = blob_read_is_framed(len(references))
+    framed = framed or blob_read_is_framed(len(references))
     length = None
     if coding is ContentCoding.IDENTITY:
         payload = (

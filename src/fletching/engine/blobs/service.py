@@ -99,7 +99,8 @@ class Blobs:
         """
         references = self._parsed(request.references)
         self._tables(references)
-        return plan_reply(self._context.store, references, negotiate(request.accept_encoding))
+        coding = negotiate(request.accept_encoding)
+        return plan_reply(self._context.store, references, coding, framed=request.framed)
 
     def slice(self, reference: str, start: int | None = None, end: int | None = None) -> BlobSlice:
         """A range of one blob.
