@@ -38,6 +38,10 @@ from fletching.lz4stream.linked_frames import FRAME_CLASSES, start_compressing
 __all__ = ["ChainCompressor", "Mode", "Strategy"]
 
 
+_compress_chunk: Final = lz4.frame.compress_chunk
+_compress_flush: Final = lz4.frame.compress_flush
+
+
 class Strategy(enum.StrEnum):
     """Which earlier bytes a block may refer to: what the reader's buffers must still hold."""
 
@@ -145,6 +149,8 @@ class ChainCompressor:
         ):
             self._class = self._frame_class()
         can_link = self._class is not None
+        # Whether what a frame makes needs no change, unless it is stored.
+        self._as_made = store_comp_size == 4 and not (self._double_buffer and self._adjoining)
         self._frame: Any = None
         # What the rebuilt way refers to; dead weight once the frame is in charge.
         self._previous: memoryview | bytes = dictionary[-history_bytes:]
@@ -160,12 +166,24 @@ class ChainCompressor:
 
         The caller sees to ``len(chunk) <= page_bytes``.
         """
+        frame = self._frame
+        if frame is None or not chunk:
+            return self._compress_first(chunk)
+        # The hot path: no calls but LZ4's, as a small block takes it a microsecond or two.
+        block: bytes = _compress_chunk(frame, chunk)
+        if self._adjoining:
+            block = _compress_flush(frame, False)  # keywords cost as much as a small block
+        if self._as_made and block[3] < 0x80:
+            return block
+        return self._finish_linked(chunk, block)
+
+    def _compress_first(self, chunk: memoryview) -> bytes:
+        """``compress`` while no frame is in charge."""
         if not chunk:
             return self._compress_nothing()
-        if self._frame is None and self._class is not None and not self._rebuilt_left:
+        if self._class is not None and not self._rebuilt_left:
             self._start_frame(self._class)
-        if self._frame is not None:
-            return self._compress_linked(chunk)
+            return self.compress(chunk)
         return self._compress_rebuilt(chunk)
 
     def _compress_nothing(self) -> bytes:
@@ -196,18 +214,14 @@ class ChainCompressor:
         # In one piece where only the last chunk counts as history, else in pieces below any class.
         step = HISTORY_BYTES // 2 if self._adjoining else HISTORY_BYTES
         for start in range(0, len(history), step):
-            self._emit(history[start : start + step])
+            _compress_chunk(self._frame, history[start : start + step])
+            if self._adjoining:
+                _compress_flush(self._frame, False)
         self._window = None
         self._previous = b""
 
-    def _emit(self, chunk: memoryview) -> bytes:
-        block: bytes = lz4.frame.compress_chunk(self._frame, chunk)
-        if self._adjoining:
-            block = lz4.frame.compress_flush(self._frame, end_frame=False)
-        return block
-
-    def _compress_linked(self, chunk: memoryview) -> bytes:
-        block = self._emit(chunk)
+    def _finish_linked(self, chunk: memoryview, block: bytes) -> bytes:
+        """What a block from the frame still needs to be one of ours."""
         if self._double_buffer and self._adjoining and len(chunk) < HISTORY_BYTES:
             # The frame would go on referring to the page before this one, which the reader is
             # about to overwrite: begin again from this short chunk alone (copied: it is the

@@ -110,8 +110,12 @@ class Encoder:
                 return
             yield self._take_pending()
         end = len(view) - (len(view) - start) % page
+        compress = self._chain.compress
         for position in range(start, end, page):
-            yield self._block(view[position : position + page])
+            block = compress(view[position : position + page])
+            self.blocks += 1
+            self.bytes_out += len(block)
+            yield block
         if end < len(view):
             self._pending += view[end:]
 
