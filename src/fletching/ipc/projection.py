@@ -181,6 +181,7 @@ class Projector:
         )
         self._types = source.types
         self._layouts: dict[int, BatchLayout] = {}
+        self._latest: tuple[bytes, Projection] | None = None
         self._literals = functools.lru_cache(maxsize=16)(self._encode_constants)
 
     @functools.cached_property
@@ -212,6 +213,9 @@ class Projector:
     def plan(self, metadata: Buffer) -> Projection:
         """The projection of one record batch, from its metadata alone.
 
+        The latest one is kept: batches of fixed-width columns without nulls often have the very
+        same metadata.
+
         Args:
             metadata: the message's flatbuffer, with or without its (modern) length prefix. The body
                 need not be in memory.
@@ -220,6 +224,15 @@ class Projector:
             MalformedFrameError: the metadata does not fit the schema, or is no record batch's.
             LimitExceededError: it claims more than the limits.
         """
+        said = bytes(metadata)
+        latest = self._latest
+        if latest is not None and latest[0] == said:
+            return latest[1]
+        planned = self._plan(said)
+        self._latest = said, planned
+        return planned
+
+    def _plan(self, metadata: bytes) -> Projection:
         message = read_message_header(_without_prefix(as_view(metadata)))
         header = self._checked(message)
         spans = self._layout(message.version).spans(header)

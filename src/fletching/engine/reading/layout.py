@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from fletching.engine.reading.columns import OutputColumn, TableColumns, reply_schema
+from fletching.ipc import BatchDecoder
 from fletching.ipc.encoding import encode_schema
 from fletching.ipc.schema_header import schema_header, schema_message_of
 
@@ -41,6 +42,14 @@ class StoredColumns:
     def has_dictionaries(self) -> bool:
         """Whether any segment of this schema may hold dictionary batches."""
         return any(has_dictionary(field.type) for field in self.schema)
+
+    @functools.cached_property
+    def decoder(self) -> BatchDecoder:
+        """Decodes batches of this schema, if it has no dictionaries; shared by all segments.
+
+        Stored bytes were validated when they came in, so only metadata is checked again.
+        """
+        return BatchDecoder(self.schema, trusted=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

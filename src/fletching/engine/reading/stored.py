@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,10 +38,7 @@ class DictionaryMessage:
 
 
 class SegmentReader:
-    """One segment, opened when it is first needed. Thread-safe.
-
-    Stored bytes were validated when they came in, so only metadata is checked again.
-    """
+    """One segment, opened when it is first needed. Thread-safe."""
 
     def __init__(self, store: ObjectStore, row: SegmentRow, columns: StoredColumns) -> None:
         self.row = row
@@ -96,7 +92,7 @@ class SegmentReader:
         """
         try:
             if not self.columns.has_dictionaries:
-                return self._plain_decoder().decode(self._message(offset, end))
+                return self.columns.decoder.decode(self._message(offset, end))
             with self._lock:  # the decoder's dictionaries grow
                 decoder = self._decoder or ipc.BatchDecoder(self.schema_message(), trusted=True)
                 self._decoder = decoder
@@ -109,18 +105,6 @@ class SegmentReader:
                 f"a stored record batch does not decode: {error.message}", key=self.row.key
             ) from error
 
-    def _plain_decoder(self) -> ipc.BatchDecoder:
-        if self._decoder is None:
-            self._decoder = ipc.BatchDecoder(self.columns.schema, trusted=True)
-        return self._decoder
-
     def _message(self, offset: int, end: int) -> Any:
         view = self.object.view(offset, end)
         return next(ipc.messages(view))
-
-
-def open_readers(
-    store: ObjectStore, rows: Sequence[SegmentRow], columns: Sequence[StoredColumns]
-) -> list[SegmentReader]:
-    """A reader for each segment; nothing is opened yet."""
-    return [SegmentReader(store, row, column) for row, column in zip(rows, columns, strict=True)]
