@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -134,9 +134,7 @@ def write(client: Client, batches: int, rows: int) -> int:
     session = client.ask(CreateWriteSession(table=TABLE)).session_id
     where = {"table": TABLE, "session_id": session, "stream_id": "s", "stream_version": 1}
     client.ask(CreateWriteStream(**where))
-    batch = pa.record_batch(
-        [np.arange(rows), np.random.default_rng(1).random(rows)], schema=SCHEMA
-    )
+    batch = pa.record_batch([np.arange(rows), np.random.default_rng(1).random(rows)], schema=SCHEMA)
     head = [bytes(piece) for piece in [ipc.encode_schema(SCHEMA)]]
     message = list(ipc.encode_batch(batch))
     size = sum(memoryview(piece).nbytes for piece in message)
@@ -187,7 +185,11 @@ def measure(gigabytes: float, batch_megabytes: float, folder: Path) -> dict[str,
                 "kernel": platform.release(),
                 "pyarrow": pa.__version__,
             }
-            for name, work in (("write", lambda: write(client, batches, rows)), ("read", lambda: read(client))):
+            works: list[tuple[str, Callable[[], int]]] = [
+                ("write", lambda: write(client, batches, rows)),
+                ("read", lambda: read(client)),
+            ]
+            for name, work in works:
                 watch = Watch(process.pid)
                 start = time.perf_counter()
                 result["bytes"] = work()
@@ -216,7 +218,9 @@ def main() -> None:
         print(json.dumps(result))
     else:
         size = result["bytes"] / 1e9
-        print(f"{size:.2f} GB in {result['batches']} batches; idle {result['idle']['VmRSS'] / 1e6:.0f} MB")
+        print(
+            f"{size:.2f} GB in {result['batches']} batches; idle {result['idle']['VmRSS'] / 1e6:.0f} MB"
+        )
         for name in ("write", "read"):
             part = result[name]
             print(
