@@ -169,7 +169,7 @@ class House:
     def read(self, table: TableName = T, **options: Any) -> Any:
         return self.read_session(self.open_read(table, **options), table)
 
-    def keys(self) -> set[str]:
+    def object_keys(self) -> set[str]:
         """Every object in the store."""
         return {info.key for info in self.engine.context.store.list()}
 

@@ -96,43 +96,46 @@ class Retention:
         Raises:
             StorageError: the store or catalog failed; what was done until then stays done.
         """
-        context = self._context
-        holder = context.store.writer
-        if not dry_run:
-            with context.database.write() as connection:
-                if not acquire_lease(
-                    connection, LEASE, holder, now=context.clock(), seconds=LEASE_SECONDS
-                ):
-                    return RetentionReport(dry_run, skipped="another process is collecting")
-        try:
-            collected: list[Collected] = []
-            for step in (
-                self._write_sessions,
-                self._ended_sessions,
-                self._idle_streams,
-                self._read_sessions,
-                self._dropped_tables,
-                self._removed_segments,
-                self._blob_packs,
-            ):
-                collected += self._run(step, dry_run=dry_run)
-            collected += self.orphans(dry_run=dry_run)
-        finally:
-            if not dry_run:
-                with context.database.write() as connection:
-                    release_lease(connection, LEASE, holder)
-        return RetentionReport(dry_run, tuple(collected))
+        steps: tuple[Step, ...] = (
+            self._write_sessions,
+            self._ended_sessions,
+            self._idle_streams,
+            self._read_sessions,
+            self._dropped_tables,
+            self._removed_segments,
+            self._blob_packs,
+        )
+        return self._try(steps) if dry_run else self._do(steps)
 
-    def _run(self, step: Step, *, dry_run: bool) -> list[Collected]:
-        database, now = self._context.database, self._context.clock()
-        if dry_run:
-            with database.trial() as connection:
-                return step(connection, now)[0]
+    def _try(self, steps: Sequence[Step]) -> RetentionReport:
+        collected: list[Collected] = []
+        # In one transaction, since what one step forgets may be what another waits for.
+        with self._context.database.trial() as connection:
+            for step in steps:
+                collected += step(connection, self._context.clock())[0]
+        return RetentionReport(True, (*collected, *self.orphans(dry_run=True)))
+
+    def _do(self, steps: Sequence[Step]) -> RetentionReport:
+        context = self._context
+        database, holder = context.database, context.store.writer
         with database.write() as connection:
-            collected, keys = step(connection, now)
-        faultpoints.reach("retention.forgotten")
-        self._context.delete_objects(keys)
-        return collected
+            if not acquire_lease(
+                connection, LEASE, holder, now=context.clock(), seconds=LEASE_SECONDS
+            ):
+                return RetentionReport(False, skipped="another process is collecting")
+        collected: list[Collected] = []
+        try:
+            for step in steps:
+                with database.write() as connection:
+                    found, keys = step(connection, context.clock())
+                faultpoints.reach("retention.forgotten")
+                context.delete_objects(keys)
+                collected += found
+            collected += self.orphans()
+        finally:
+            with database.write() as connection:
+                release_lease(connection, LEASE, holder)
+        return RetentionReport(False, tuple(collected))
 
     def _write_sessions(self, connection: Any, now: float) -> tuple[list[Collected], list[str]]:
         ids, keys = collecting.expire_write_sessions(

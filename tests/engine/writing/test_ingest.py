@@ -246,7 +246,7 @@ def test_bad_partition_values_are_refused(house: Any, values: list[Any]) -> None
     house.stream(session)
     with pytest.raises(InvalidArgumentError, match="pt"):
         house.write(rows(2).append_column("pt", pa.array(values)), session)
-    assert house.keys() == set()
+    assert house.object_keys() == set()
 
 
 def test_too_many_partitions(open_house: Any) -> None:
@@ -256,7 +256,7 @@ def test_too_many_partitions(open_house: Any) -> None:
     house.stream(session)
     with pytest.raises(LimitExceededError):
         house.write(rows(4).append_column("pt", pa.array(list("abcd"))), session)
-    assert house.keys() == set()
+    assert house.object_keys() == set()
 
 
 # --- conversion ---
@@ -308,7 +308,7 @@ def test_what_cannot_be_converted_is_refused_in_words(house: Any, columns: Any, 
         house.write(
             pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns)), session
         )
-    assert house.keys() == set()
+    assert house.object_keys() == set()
 
 
 def test_not_null_columns_stay_so(house: Any) -> None:
@@ -445,7 +445,7 @@ def refuse(house: Any, body: bytes, kind: type[FletchingError] = WireError) -> F
     house.stream(session)
     with pytest.raises(kind) as caught:
         house.send(body, session)
-    assert house.keys() == set()
+    assert house.object_keys() == set()
     staging = list((house.engine.context.store.root / ".staging").glob("*/[0-9]*"))
     assert staging == []
     return caught.value
@@ -459,7 +459,7 @@ def test_a_body_cut_anywhere_is_refused(house: Any) -> None:
     for end in range(len(body)):
         with pytest.raises(WireError):
             house.send(body[:end], session)
-    assert house.keys() == set()
+    assert house.object_keys() == set()
     house.send(body, session)
 
 
@@ -557,7 +557,7 @@ def test_finish_repeats_its_answer_and_nothing_else_follows(house: Any) -> None:
     result = ingest.finish()
     assert ingest.finish() is result
     ingest.abort()
-    assert len(house.keys()) == 1
+    assert len(house.object_keys()) == 1
     with pytest.raises(UsageError):
         ingest.accept([])
 
@@ -575,7 +575,7 @@ def test_abort_leaves_nothing_and_repeats(house: Any) -> None:
     ingest.abort()
     with pytest.raises(UsageError):
         ingest.finish()
-    assert house.keys() == set()
+    assert house.object_keys() == set()
 
 
 def test_bodies_may_come_byte_by_byte(house: Any) -> None:

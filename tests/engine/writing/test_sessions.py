@@ -64,7 +64,7 @@ def test_the_highest_closed_version_of_each_stream_wins(house: Any) -> None:
     house.commit(session)
     assert stored(house) == [3, 4]
     # what lost is gone from the store as well
-    assert len(house.keys()) == 2
+    assert len(house.object_keys()) == 2
 
 
 def test_commit_with_a_list_takes_exactly_these(house: Any) -> None:
@@ -108,7 +108,7 @@ def test_creating_a_version_again_discards_what_it_held(house: Any) -> None:
     house.stream(session)
     house.write(ids(1), session)
     house.stream(session)
-    assert house.keys() == set()
+    assert house.object_keys() == set()
     house.write(ids(2), session)
     house.close(session)
     house.stream(session)  # also from closed
@@ -143,7 +143,7 @@ def test_abort_leaves_nothing_and_repeats(house: Any) -> None:
     house.write(ids(1), session)
     house.abort(session)
     house.abort(session)
-    assert house.keys() == set()
+    assert house.object_keys() == set()
     for call in (house.stream, house.commit, house.close):
         with pytest.raises(ExpiredSessionError, match="aborted"):
             call(session)

@@ -58,7 +58,7 @@ def test_offsets_append_repeat_and_refuse(house: Any, session: str) -> None:
         house.close(session)
         house.commit(session)
     assert stored(house) == [1, 2, 3]
-    assert len(house.keys()) == 2
+    assert len(house.object_keys()) == 2
 
 
 def test_an_empty_body_keeps_the_offset(house: Any, session: str) -> None:
@@ -95,7 +95,7 @@ def test_the_zombie_is_fenced_off_in_mid_body(house: Any, session: str) -> None:
     house.look(session, exactly_once=True)
     with pytest.raises(NoPermissionError):
         zombie.finish()
-    assert house.keys() == set()
+    assert house.object_keys() == set()
 
 
 def test_creating_an_exactly_once_stream_again_goes_on(house: Any, session: str) -> None:
@@ -134,7 +134,7 @@ def test_two_bodies_at_one_offset_become_one(house: Any, session: str) -> None:
         twin.decoder.feed(body)
         twin.accept(list(twin.decoder))
     assert [twin.finish().exactly_once_row_offset for twin in twins] == [2, 2]
-    assert len(house.keys()) == 1
+    assert len(house.object_keys()) == 1
 
 
 def test_the_token_is_kept_as_a_digest(house: Any, session: str, tmp_path: Any) -> None:
@@ -219,7 +219,7 @@ def test_two_bodies_of_one_request_become_one(house: Any, session: str) -> None:
         twin.decoder.feed(house.stream_bytes([ids(1)], SCHEMA))
         twin.accept(list(twin.decoder))
     assert twins[0].finish() == twins[1].finish()
-    assert len(house.keys()) == 1
+    assert len(house.object_keys()) == 1
 
 
 def test_a_new_attempt_has_no_memory_of_the_last(house: Any) -> None:
@@ -248,7 +248,7 @@ def test_an_attempt_begun_again_in_mid_body_keeps_the_body_out(house: Any) -> No
     house.stream(session)
     with pytest.raises(ConflictError, match="begun again"):
         ingest.finish()
-    assert house.keys() == set()
+    assert house.object_keys() == set()
 
 
 def test_stream_names_and_versions_have_limits(open_house: Any) -> None:
