@@ -76,7 +76,9 @@ def test_every_kind_of_data_becomes_the_tables_batches(_: str, data: Any) -> Non
     assert pa.Table.from_batches(list(stream), SCHEMA) == TABLE
 
 
-@pytest.mark.parametrize("data", [BATCH, TABLE, TABLE.to_reader(), [BATCH]], ids=str)
+@pytest.mark.parametrize(
+    "data", [BATCH, TABLE, TABLE.to_reader(), [BATCH]], ids=["batch", "table", "reader", "list"]
+)
 def test_arrow_data_is_not_copied(data: Any) -> None:
     (batch,) = aligned(batches_of(data, SCHEMA), SCHEMA)
     for mine, theirs in zip(batch.columns, BATCH.columns, strict=True):
@@ -135,7 +137,7 @@ def test_long_pandas_frames_are_converted_in_slices(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "data",
     [5, "text", b"bytes", None, [1, 2], ["a"], [], iter([]), [(1, 2)], pa.array([1])],
-    ids=str,
+    ids=lambda data: type(data).__name__,
 )
 def test_what_is_no_table_is_refused(data: Any) -> None:
     with pytest.raises(UsageError):
