@@ -16,7 +16,7 @@ from typing_extensions import Buffer
 from fletching import faultpoints
 from fletching.catalog import write_sessions
 from fletching.catalog.blobs import NewPack, insert_pack
-from fletching.engine.blobs.hashing import RunningMd5
+from fletching.hashing import RunningMd5
 from fletching.engine.blobs.packs import MAX_METADATA_BYTES, PackRecord, PackWriter
 from fletching.engine.blobs.references import BlobReference, ReferenceKey, pack_key
 from fletching.engine.context import EngineContext

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from fletching.engine.blobs.hashing import RunningMd5
+from fletching.hashing import RunningMd5
 
 
 @pytest.mark.parametrize("piece", [1, 1000, 600_000, 3_000_000])
