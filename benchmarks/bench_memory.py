@@ -116,6 +116,8 @@ class Client:
         connection.putrequest(parts.method, target, skip_accept_encoding=True)
         for name, value in headers.items():
             connection.putheader(name, value)
+        # One request each, so that the connection ends with its reply.
+        connection.putheader("connection", "close")
         connection.putheader("content-length", str(length if body else len(parts.body)))
         connection.endheaders(parts.body if body is None else None)
         for piece in body or ():

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import quote_plus, unquote, urlsplit
 
 import pyarrow as pa
 import pytest
@@ -143,6 +143,9 @@ class RawClient:
         self.access_id = access_id
         self.secret = secret
 
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self.netloc, timeout=20)
+
     def sign(self, method: str, path: str, query: Query, headers: dict[str, str]) -> dict[str, str]:
         signed = {"Date": formatdate(usegmt=True), **headers}
         lowered = {name.lower(): value for name, value in signed.items()}
@@ -155,7 +158,8 @@ class RawClient:
         pairs = "&".join(
             f"{name}={value}" if value != "" else name for name, value in sorted(query.items())
         )
-        lines.append(f"{path}?{pairs}" if pairs else path)
+        resource = unquote(path)
+        lines.append(f"{resource}?{pairs}" if pairs else resource)
         digest = hmac.new(self.secret.encode(), "\n".join(lines).encode(), hashlib.sha1).digest()
         signature = base64.b64encode(digest).decode()
         return {**signed, "Authorization": f"ODPS {self.access_id}:{signature}"}
@@ -193,7 +197,7 @@ class RawClient:
         headers = dict(headers or {})
         if signed:
             headers = self.sign(method, path, query, headers)
-        connection = http.client.HTTPConnection(self.netloc, timeout=20)
+        connection = self.connect()
         try:
             connection.request(
                 method,

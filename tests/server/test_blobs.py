@@ -165,13 +165,13 @@ class TestUpload:
     @pytest.mark.parametrize("coding", [ContentCoding.ZSTD, ContentCoding.LZ4_FRAME])
     def test_a_bomb(self, tmp_path: Path, coding: ContentCoding) -> None:
         settings = ServerSettings(drain_idle_seconds=0.05)
-        options = {"settings": EngineSettings(max_blob_ratio=50)}
+        engine_settings = EngineSettings(max_blob_ratio=50)
         zeros = bytes(8 << 20)
         encoder = content_coding.Encoder(coding, level=1)
         body = b"".join(bytes(b) for _ in range(12) for b in encoder.encode(zeros))
         body += b"".join(map(bytes, encoder.finish()))
         keys = {ACCESS_ID: SECRET}
-        with Server(tmp_path / "data", keys, settings, engine_options=options).start() as server:
+        with Server(tmp_path / "data", keys, settings, engine_settings).start() as server:
             client = RawClient(server.url)
             client.create_table("pics", SCHEMA)
             reply = upload(client, body, headers={"Content-Encoding": coding.value})

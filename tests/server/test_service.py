@@ -314,6 +314,7 @@ def test_the_log_has_one_line_per_request_and_no_secret(
             if len(lines) == 2:
                 break
             threading.Event().wait(0.01)
+    lines.sort(key=lambda line: ids.index(line.split()[0]))
     assert [line.split()[0] for line in lines] == ids
     assert "test-id" in lines[0]
     assert "TablePreview 200" in lines[0]
