@@ -198,7 +198,7 @@ def open_house(tmp_path: Path, clock: ManualClock, empty_catalog: Path) -> Itera
         store = settings.pop("store", None)
         catalog = tmp_path / folder / "catalog.sqlite"
         if not catalog.exists():
-            catalog.parent.mkdir()
+            catalog.parent.mkdir(exist_ok=True)
             shutil.copy(empty_catalog, catalog)
         engine = Engine.open(
             tmp_path / folder, settings=EngineSettings(**settings), clock=clock, store=store

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from fletching import faultpoints
 from fletching.catalog.database import Database
@@ -31,9 +33,12 @@ from fletching.objects.local import LocalStore
 from fletching.objects.store import ObjectStore
 from fletching.protocol import admin, requests
 from fletching.protocol.blob_type import contains_blob
-from fletching.protocol.requests import PreviewTable, ReadTable, Request, WriteTable
+from fletching.protocol.requests import PreviewTable, ReadInstance, ReadTable, Request, WriteTable
 from fletching.protocol.responses import Response
 from fletching.types import TableName
+
+if TYPE_CHECKING:
+    from fletching.engine.sql.instances import Instances
 
 __all__ = ["Engine"]
 
@@ -87,10 +92,17 @@ class Engine:
             requests.GetWriteSchema: sessions.schema,
             requests.GetWriteSession: sessions.get,
             requests.GetWriteStream: streams.get,
+            requests.CreateInstanceReadSession: lambda request: (  # sqlglot is imported when SQL is used
+                self.instances.create_read_session(request)
+            ),
+            requests.GetInstanceReadSession: lambda request: self.instances.get_read_session(
+                request
+            ),
         }
         self._reads: dict[type[Request], Callable[[Any], ReadPlan]] = {
             PreviewTable: self._reading.preview,
             ReadTable: self._reading.read,
+            ReadInstance: lambda request: self.instances.read(request),
         }
 
     @classmethod
@@ -121,6 +133,8 @@ class Engine:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"{folder} cannot be used: {error.strerror}") from error
+        if not os.access(folder, os.W_OK):
+            raise StorageError(f"{folder} cannot be written to: read-only, or not permitted")
         key = load_server_key(folder / SERVER_KEY_FILE)
         database = Database.open(
             settings.catalog_url or folder / CATALOG_FILE,
@@ -154,7 +168,7 @@ class Engine:
             raise UsageError(f"{type(request).__name__} is not answered by Engine.call")
         return answer(request)
 
-    def read(self, request: ReadTable | PreviewTable) -> ReadPlan:
+    def read(self, request: ReadTable | PreviewTable | ReadInstance) -> ReadPlan:
         """Plans the reply to a request for rows.
 
         Raises:
@@ -176,6 +190,17 @@ class Engine:
         if not any(contains_blob(field.type) for field in schema):
             return None
         return self.blobs.checker(table.id)
+
+    @functools.cached_property
+    def instances(self) -> Instances:
+        """SQL statements: running them and asking for what came of them.
+
+        Raises:
+            MissingExtraError: sqlglot is not installed.
+        """
+        from fletching.engine.sql.instances import Instances
+
+        return Instances(self.context, self)
 
     # --- projects ---
 

@@ -47,7 +47,7 @@ class SegmentWriter:
         """Begins the file.
 
         Args:
-            sink: takes the bytes; committed by ``finish`` and aborted by ``abort``.
+            sink: takes the bytes; owned from here on, also if this fails.
             schema_message: framed, a multiple of 8 bytes long.
             partition: the catalog's text of the partition.
             schema_version: of the table, that the schema message is.
@@ -63,7 +63,11 @@ class SegmentWriter:
         self._batches: list[tuple[int, int, int, int]] = []
         self._dictionaries: list[tuple[int, int, int, int]] = []
         self._codecs: set[str] = set()
-        self._put([segment_head(schema_message)])
+        try:
+            self._put([segment_head(schema_message)])
+        except BaseException:
+            sink.abort()  # nobody else knows of it yet
+            raise
 
     def write_batch(
         self,
