@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
 import pytest
 
+import fletching
 from fletching.client.channel import Channel
 from fletching.client.options import CallOptions
 from fletching.client.retry import RetryPolicy, RetrySequence, Timing
@@ -133,3 +136,42 @@ def channel(clock: FakeClock, transport: FakeTransport) -> Channel:
 @pytest.fixture
 def fake_source() -> type[FakeSource]:
     return FakeSource
+
+
+# --- both transports --------------------------------------------------------------------------
+
+KEYS = {"tester": "testers-secret"}
+
+
+@pytest.fixture(scope="session")
+def http_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with fletching.serve(tmp_path_factory.mktemp("served"), port=0, access_keys=KEYS) as server:
+        yield server
+
+
+@pytest.fixture(params=["http", "embedded"])
+def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[fletching.Client]:
+    """A client of a project of its own: over HTTP, and over a folder."""
+    # A project per test keeps tests apart on the one server.
+    project = f"p{uuid.uuid4().hex[:12]}"
+    if request.param == "http":
+        server = request.getfixturevalue("http_server")
+        opened = fletching.connect(
+            server.url,
+            project=project,
+            access_id="tester",
+            access_key=KEYS["tester"],
+            retry={"budget_seconds": 2.0},
+        )
+    else:
+        opened = fletching.connect(tmp_path / "folder", project=project)
+    with opened:
+        yield opened
+
+
+@pytest.fixture
+def events(client: fletching.Client) -> fletching.Table:
+    """A table with partitions and without rows."""
+    return client.create_table(
+        "events", pa.schema([("id", pa.int64()), ("text", pa.string())]), partition_by=["pt"]
+    )

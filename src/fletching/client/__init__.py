@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fletching.client.catalog_names import Partition, TableEntry
 from fletching.client.client import Client
-from fletching.client.connect import connect
+from fletching.client.connecting import connect
 from fletching.client.credentials import Credentials
 from fletching.client.options import CallOptions, Timeouts
 from fletching.client.reader import ArrowReader

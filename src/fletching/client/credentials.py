@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from fletching.errors import UsageError
+from fletching.protocol import headers as names
+from fletching.protocol.signing import sign
 
 __all__ = ["Credentials"]
 
@@ -31,3 +33,27 @@ class Credentials:
             raise UsageError(
                 "a service needs access_id and access_key; `fletching serve` prints them"
             )
+
+    def signed(
+        self, method: str, target: str, headers: dict[str, str], now: float
+    ) -> dict[str, str]:
+        """The headers with what proves who asks.
+
+        Args:
+            method: the HTTP method.
+            target: path and query as sent.
+            headers: everything else that is sent, Date included.
+            now: seconds since the epoch.
+        """
+        if self.sts_token is not None:
+            headers = {**headers, names.STS_TOKEN: self.sts_token}
+        authorization = sign(
+            method,
+            target,
+            headers,
+            access_id=self.access_id,
+            secret=self.access_key,
+            region=self.region,
+            now=now,
+        )
+        return {**headers, names.AUTHORIZATION: authorization}

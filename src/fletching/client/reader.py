@@ -10,6 +10,7 @@ import msgspec
 import pyarrow as pa
 
 from fletching.client.channel import Channel
+from fletching.client.data import align_batch, empty_batch
 from fletching.client.retry import RetrySequence
 from fletching.client.token import ResumeToken
 from fletching.client.transport import BatchSource
@@ -51,6 +52,7 @@ class ArrowReader:
         self._batches: Iterator[pa.RecordBatch] | None = None
         self._positions: list[int] | None = None
         self._sequence: RetrySequence | None = None
+        self._aligns = False
         self._ended = False
         self._cancelled = False
         self.row = token.row
@@ -173,10 +175,9 @@ class ArrowReader:
             schema = pa.schema([schema.field(position) for position in self._positions])
         if self._schema is None:
             self._schema = schema
-        elif not self._schema.equals(schema):
-            raise ProtocolError(
-                f"the split's schema changed between two requests, to {schema}", side="remote"
-            )
+        self._aligns = not self._schema.equals(schema)
+        if self._aligns:
+            self._aligned(empty_batch(schema))
         self._batches = iter(source)
 
     def _advance(self) -> pa.RecordBatch | None:
@@ -207,7 +208,18 @@ class ArrowReader:
             )
         self.row += batch.num_rows
         self._retries().progressed()
-        return batch if self._positions is None else batch.select(self._positions)
+        if self._positions is not None:
+            batch = batch.select(self._positions)
+        return self._aligned(batch) if self._aligns else batch
+
+    def _aligned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch in the schema that was announced, as a service without ours only can roughly."""
+        try:
+            return align_batch(batch, self._schema)
+        except UsageError as exc:
+            raise ProtocolError(
+                f"the rows are not of the schema that the service announced: {exc}", side="remote"
+            ) from exc
 
     def _request(self) -> ReadTable:
         return msgspec.structs.replace(self._token.request(), skip_rows=self.row)

@@ -76,8 +76,8 @@ def scan_schema(session: ReadSession) -> pa.Schema:
     """What the replies of a read session look like."""
     if session.arrow_schema is not None:
         return read_schema_message(session.arrow_schema)
-    data = arrow_schema(session.schema.data_columns)
-    return pa.schema([*data, *partition_fields(session.schema)])
+    # Another service says neither whether its partition columns are nullable nor anything exact.
+    return arrow_schema((*session.schema.data_columns, *session.schema.partition_columns))
 
 
 def write_schema(stream: WriteStream) -> pa.Schema:

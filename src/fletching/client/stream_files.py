@@ -57,6 +57,20 @@ class StreamReader(io.RawIOBase):
             )
         return self._source.readinto(buffer)
 
+    def read(self, size: int = -1, /) -> bytes:
+        """Bytes of the stream: ``size`` of them unless it ends first, or all of the rest.
+
+        Unlike the raw files of the standard library this never returns fewer in the middle: pyarrow
+        and others take that for the end. Errors as `readinto`, which spares a copy.
+        """
+        if size < 0:
+            return self.readall()
+        room = memoryview(bytearray(size))
+        filled = 0
+        while filled < size and (count := self.readinto(room[filled:])):
+            filled += count
+        return bytes(room[:filled])
+
     def close(self) -> None:
         """Gives the connection back, or drops it before the end."""
         if self._source is not None:

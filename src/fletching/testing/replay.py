@@ -201,7 +201,8 @@ class ReplayPeer:
         if answer.reset:
             # A linger time of 0 makes the close a reset.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        return not (answer.close or answer.reset or answer.cut is not None) and wanted is None
+        ends = answer.close or answer.reset or answer.announced_length == -1
+        return not (ends or answer.cut is not None or wanted is not None)
 
 
 class _InTurn:

@@ -6,6 +6,7 @@ not computed. Writes go through the same ingest as those of a server, so the sam
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -18,8 +19,15 @@ from fletching.client.retry import RetrySequence
 from fletching.client.transport import ReadRequest
 from fletching.engine.engine import Engine
 from fletching.engine.reading.plan import ReadPlan
-from fletching.errors import UsageError
+from fletching.errors import (
+    FletchingError,
+    ServiceError,
+    StorageError,
+    TransportError,
+    UsageError,
+)
 from fletching.ipc import END_OF_STREAM, BatchEncoder
+from fletching.protocol.faults import to_service_error
 from fletching.protocol.requests import Request, WriteTable
 from fletching.protocol.responses import Response, WriteResult
 
@@ -27,6 +35,22 @@ __all__ = ["EmbeddedTransport"]
 
 FEED_BYTES = 16 * 1024 * 1024
 """How much of a body the ingest is given before it checks and stores what is complete."""
+
+
+@contextlib.contextmanager
+def _as_service() -> Iterator[None]:
+    """Errors as over HTTP: what a server would answer with, but for faults of the storage itself.
+
+    Raises:
+        ServiceError: the engine refused.
+        StorageError: the folder or the catalog failed.
+    """
+    try:
+        yield
+    except (ServiceError, StorageError, TransportError):
+        raise
+    except FletchingError as exc:
+        raise to_service_error(exc, "") from exc
 
 
 class EmbeddedTransport:
@@ -50,14 +74,16 @@ class EmbeddedTransport:
     def call(self, request: Request, options: CallOptions, attempt: RetrySequence) -> Response:
         """See `Transport.call`; options have no meaning here."""
         del options, attempt
-        return self.engine.call(request)
+        with _as_service():
+            return self.engine.call(request)
 
     def read(
         self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
     ) -> EmbeddedSource:
         """See `Transport.read`."""
         del options, attempt
-        return EmbeddedSource(self.engine.read(request))
+        with _as_service():
+            return EmbeddedSource(self.engine.read(request))
 
     def write(
         self,
@@ -87,7 +113,8 @@ class EmbeddedTransport:
     ) -> PlanBytes:
         """See `Transport.open_read`."""
         del options, attempt
-        return PlanBytes(self.engine.read(request))
+        with _as_service():
+            return PlanBytes(self.engine.read(request))
 
     def open_write(
         self, request: WriteTable, options: CallOptions, attempt: RetrySequence
@@ -95,7 +122,8 @@ class EmbeddedTransport:
         """See `Transport.open_write`."""
         del options
         request = msgspec.structs.replace(request, retry_trace_id=attempt.trace_id)
-        return IngestSink(self.engine.open_ingest(request))
+        with _as_service():
+            return IngestSink(self.engine.open_ingest(request))
 
     def close(self) -> None:
         """Closes the engine; batches that were handed out stay valid."""
@@ -174,10 +202,11 @@ class IngestSink:
         """Feeds the decoder, and has stored what is complete from time to time."""
         view = memoryview(data).cast("B")
         try:
-            self._ingest.decoder.feed(view)
-            self._fed += view.nbytes
-            if self._fed >= FEED_BYTES:
-                self._store()
+            with _as_service():
+                self._ingest.decoder.feed(view)
+                self._fed += view.nbytes
+                if self._fed >= FEED_BYTES:
+                    self._store()
         except BaseException:
             self.abort()
             raise
@@ -185,8 +214,9 @@ class IngestSink:
     def finish(self) -> WriteResult:
         """Stores the rest, durably; the engine's answer."""
         try:
-            self._store()
-            result: WriteResult = self._ingest.finish()
+            with _as_service():
+                self._store()
+                result: WriteResult = self._ingest.finish()
         except BaseException:
             self.abort()
             raise

@@ -42,7 +42,6 @@ from fletching.protocol.codec import (
 from fletching.protocol.faults import decode_fault
 from fletching.protocol.requests import Request, WriteTable
 from fletching.protocol.responses import Response, WriteResult
-from fletching.protocol.signing import sign
 from fletching.protocol.vocabulary import ApiVersion
 
 __all__ = ["HttpTransport", "endpoint_of"]
@@ -288,17 +287,18 @@ class HttpTransport:
     def _headers(
         self, parts: HttpRequest, body: RequestBody, attempt: RetrySequence, target: str
     ) -> dict[str, str]:
+        now = self._wall_clock()
         headers = {
             **parts.headers,
             names.USER_AGENT: _AGENT,
             "x-odps-user-agent": _AGENT,
-            names.DATE: email.utils.formatdate(self._wall_clock(), usegmt=True),
+            names.DATE: email.utils.formatdate(now, usegmt=True),
             names.RETRY_TRACE_ID: attempt.trace_id,
             names.RETRY_INDEX: str(attempt.index),
             "content-length": str(body.length),
         }
         headers.setdefault(names.ACCEPT_ENCODING, "identity")
-        return self._credentials.signed(parts.method, target, headers)
+        return self._credentials.signed(parts.method, target, headers, now)
 
 
 def _target(parts: HttpRequest) -> str:

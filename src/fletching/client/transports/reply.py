@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +20,12 @@ __all__ = ["Reply", "Stopwatch"]
 
 RECEIVE_BYTES = 1024 * 1024
 """Longest receive asked for at once: between two, cancelling and the total timeout are looked at."""
+
+WHOLE_BYTES = 64 * 1024
+"""From this length on the kernel is asked to fill all of it before it returns: it then copies what
+arrives without waking Python for each part."""
+
+_TIMEVAL = struct.Struct("@ll")
 
 
 class Stopwatch:
@@ -78,6 +86,8 @@ class Reply:
         self._expects_end = self._chunked or raw.length is not None
         self._ended = False
         self._cancelled = False
+        self._left: int | None = None  # of a body that is received past the standard library
+        self._head = memoryview(b"")  # what had come with the reply's headers
         self.url = url
         self.status: int = response.status
         self.headers: dict[str, str] = {
@@ -88,7 +98,8 @@ class Reply:
         """Receives into ``buffer`` up to its length; 0 only at the reply's proven end.
 
         Payload is copied once, from the kernel into the buffer (but for what came with the headers
-        or a chunk's head, up to 8 KiB).
+        or a chunk's head, up to 8 KiB). A body of known length over plain TCP is received by one
+        system call at a time, which is most of the time there is to win.
 
         Raises:
             ConnectionBrokenError: the connection ended, or the body was shorter than announced.
@@ -98,11 +109,16 @@ class Reply:
         if self._ended or not view.nbytes:
             return 0
         view = view.cast("B")[:RECEIVE_BYTES]
+        if self._limit == -1.0:
+            self._take_over()
         self._arm()
         try:
             with self._stopwatch.running():
-                count = self._raw.readinto(view)
-        except TimeoutError as exc:
+                if self._left is None:
+                    count = self._raw.readinto(view)
+                else:
+                    count = self._receive(view)
+        except (TimeoutError, BlockingIOError) as exc:
             self.close()
             raise ReadTimeoutError(
                 f"{self.url} sent nothing for {self._limit} s", url=self.url
@@ -113,12 +129,48 @@ class Reply:
             raise self._broken(f"{type(exc).__name__}: {exc}") from exc
         if count:
             return count
-        if not self._chunked and self._raw.length:
-            left = self._raw.length
+        left = self._raw.length if self._left is None else self._left
+        if not self._chunked and left:
             self.close()
             raise self._broken(f"the body ended {left} bytes short of its Content-Length")
         self._end()
         return 0
+
+    def _take_over(self) -> None:
+        """Goes on without the standard library's buffer, where the connection allows it."""
+        sock, length, buffered = self._socket, self._raw.length, self._raw.fp
+        if type(sock) is not socket.socket or self._chunked or os.name != "posix":
+            return
+        if not length or buffered is None:
+            return
+        # What the buffer holds, without receiving: the socket does not wait, and what it gives all
+        # the same is in the buffer then. One look is enough, for it shows all that is there.
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            self._head = memoryview(buffered.read(len(buffered.peek())) or b"")[:length]
+        self._left = length
+
+    def _receive(self, view: memoryview) -> int:
+        """The next bytes of a body that was taken over; 0 at its end, or if the peer has gone."""
+        assert self._left is not None
+        view = view[: self._left]
+        if not view.nbytes:
+            # The standard library lets go of the connection when it sees the body's end.
+            self._raw.length = 0
+            self._raw.readinto(bytearray(1))
+            return 0
+        if self._head:
+            count = min(len(self._head), view.nbytes)
+            view[:count] = self._head[:count]
+            self._head = self._head[count:]
+        else:
+            sock = self._socket
+            if sock is None:
+                raise ValueError("the connection was closed")
+            flags = socket.MSG_WAITALL if view.nbytes >= WHOLE_BYTES else 0
+            count = sock.recv_into(view, view.nbytes, flags)
+        self._left -= count
+        return count
 
     def read_all(self, limit: int) -> bytes:
         """The rest of the body.
@@ -161,9 +213,14 @@ class Reply:
 
     def close(self) -> None:
         """Gives the connection back if the reply has ended, else closes it; idempotent."""
-        response, self._response, self._socket = self._response, None, None
+        response, self._response = self._response, None
         if response is None:
+            self._socket = None
             return
+        if self._left is not None and self._ended and self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._set_kernel_timeout(None)  # the next request brings its own
+        self._socket = None
         if not self._ended or self._cancelled:
             response.close()
         response.release_conn()
@@ -179,7 +236,21 @@ class Reply:
             self._limit = limit
             # The socket of a reply whose connection ends with it lives on in the reply's file only.
             with contextlib.suppress(OSError):
-                self._socket.settimeout(limit)
+                if self._left is None:
+                    self._socket.settimeout(limit)
+                else:
+                    # The kernel's own timeout: with Python's each receive would first ask whether
+                    # there is anything, a second system call.
+                    self._socket.settimeout(None)
+                    self._set_kernel_timeout(limit)
+
+    def _set_kernel_timeout(self, seconds: float | None) -> None:
+        assert self._socket is not None
+        whole, part = divmod(seconds or 0.0, 1.0)
+        # A timeout of 0 means none, so the shortest is a microsecond.
+        micro = max(int(part * 1e6), 0 if whole or seconds is None else 1)
+        value = _TIMEVAL.pack(int(whole), micro)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
 
     def _broken(self, reason: str) -> ConnectionBrokenError:
         return ConnectionBrokenError(

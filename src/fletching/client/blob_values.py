@@ -1,0 +1,179 @@
+"""Blobs and references as values: what is put, what is got, what a cell holds."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import mimetypes
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from fletching.errors import UsageError
+from fletching.wire.blob_frames import BlobHeader
+
+__all__ = ["Blob", "BlobData", "BlobSource", "reference_text"]
+
+BlobData: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | io.IOBase
+"""What a blob's contents may be given as: bytes, the path of a file, or an open binary file."""
+
+PIECE_BYTES = 1 << 20
+"""Contents are read and sent by pieces of this size."""
+
+_TEXT = re.compile(rb"[A-Za-z0-9+/_-]+=*")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Blob:
+    """A blob's contents with what is known of them.
+
+    For putting, ``data`` may also be the path of a file (a ``str`` or ``Path``) or an open binary
+    file; a file gives its name, and by that its content type, where none is given.
+
+    Attributes:
+        data: the contents; ``bytes`` of a blob that was got.
+        content_type: a media type, e.g. ``image/png``.
+        file_name: kept with the blob; it names nothing here.
+        reference: where it came from; None before it was put.
+    """
+
+    data: Any
+    content_type: str | None = None
+    file_name: str | None = None
+    reference: str | None = None
+
+    def __len__(self) -> int:
+        """Bytes of contents that are in memory."""
+        return memoryview(self.data).nbytes
+
+    def __bytes__(self) -> bytes:
+        """The contents, if they are in memory."""
+        return bytes(self.data)
+
+    def __repr__(self) -> str:
+        """What it is, not what it holds."""
+        size = (
+            f"{len(self)} bytes" if isinstance(self.data, bytes | bytearray | memoryview) else "…"
+        )
+        about = [self.content_type, self.file_name]
+        return f"<Blob {', '.join([size, *(text for text in about if text)])}>"
+
+
+class BlobSource:
+    """The contents of a blob to put, by pieces; again from the start where they can be rewound.
+
+    Attributes:
+        length: bytes, or None if only reading tells.
+        rewindable: whether they can be iterated more than once.
+        header: content type and file name.
+    """
+
+    def __init__(
+        self, data: Any, *, content_type: str | None = None, file_name: str | None = None
+    ) -> None:
+        """Looks at the contents, reads nothing.
+
+        Raises:
+            UsageError: contents of no known kind, a file that is not there, or a text file.
+        """
+        if isinstance(data, Blob):
+            content_type = content_type or data.content_type
+            file_name = file_name or data.file_name
+            data = data.data
+        self._view: memoryview | None = None
+        self._path: Path | None = None
+        self._file: Any = None
+        self._start = 0
+        self.rewindable = True
+        self.length: int | None = None
+        if isinstance(data, str | os.PathLike):
+            self._path = Path(data)
+            file_name = file_name or self._path.name
+            try:
+                self.length = self._path.stat().st_size
+            except OSError as exc:
+                raise UsageError(f"cannot read {self._path}: {exc.strerror}") from exc
+        elif hasattr(data, "read"):
+            self._take_file(data)
+            name = getattr(data, "name", None)
+            if isinstance(name, str):
+                file_name = file_name or Path(name).name
+        else:
+            try:
+                self._view = memoryview(data).cast("B")
+            except TypeError as exc:
+                raise UsageError(
+                    f"a blob is bytes, a path or an open binary file, not {type(data).__name__}"
+                ) from exc
+            self.length = self._view.nbytes
+        if content_type is None and file_name is not None:
+            content_type = mimetypes.guess_type(file_name)[0]
+        self.header = BlobHeader(content_type=content_type or None, file_name=file_name or None)
+
+    def _take_file(self, file: Any) -> None:
+        if isinstance(file, io.TextIOBase):
+            raise UsageError("a blob's file must be open in binary mode ('rb')")
+        self._file = file
+        try:
+            self._start = file.tell()
+            self.length = file.seek(0, os.SEEK_END) - self._start
+            file.seek(self._start)
+        except (OSError, AttributeError, io.UnsupportedOperation):
+            self.rewindable = False
+
+    def pieces(self) -> Iterator[memoryview]:
+        """The contents: views of bytes given, fresh memory of what is read from a file.
+
+        Raises:
+            UsageError: a file that cannot be read, or that changed its length.
+        """
+        if self._view is not None:
+            for start in range(0, self._view.nbytes, PIECE_BYTES):
+                yield self._view[start : start + PIECE_BYTES]
+        elif self._path is not None:
+            try:
+                with self._path.open("rb") as file:
+                    yield from self._read(file)
+            except OSError as exc:
+                raise UsageError(f"cannot read {self._path}: {exc.strerror}") from exc
+        else:
+            if self.rewindable:
+                self._file.seek(self._start)
+            yield from self._read(self._file)
+
+    def _read(self, file: Any) -> Iterator[memoryview]:
+        read = 0
+        while piece := file.read(PIECE_BYTES):
+            if isinstance(piece, str):
+                raise UsageError("a blob's file must be open in binary mode ('rb')")
+            read += len(piece)
+            if self.length is not None and read > self.length:
+                break
+            yield memoryview(piece)
+        if self.length is not None and read != self.length:
+            raise UsageError("a blob's file changed its length while it was read")
+
+
+def reference_text(reference: Any) -> str:
+    """The text of a blob reference, from whatever a cell or a call gives for it.
+
+    Args:
+        reference: the text, its UTF-8 bytes, its decoded bytes, or a pyarrow scalar of these.
+
+    Raises:
+        UsageError: none of these, or empty or null.
+    """
+    if hasattr(reference, "as_py"):
+        reference = reference.as_py()
+    if isinstance(reference, Blob):
+        reference = reference.reference
+    if isinstance(reference, bytes | bytearray | memoryview):
+        data = bytes(reference)
+        # Decoded bytes almost never are base64 text; a text always is.
+        reference = data.decode() if _TEXT.fullmatch(data) else base64.b64encode(data).decode()
+    if not isinstance(reference, str) or not reference.strip():
+        raise UsageError(f"a blob reference is text or bytes, not {type(reference).__name__}")
+    return reference.strip()

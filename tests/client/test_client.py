@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import pickle
+
+import pyarrow as pa
+import pytest
+
+import fletching
+from fletching.client.client import split_columns
+from fletching.errors import AlreadyExistsError, NoSuchTableError, UsageError
+from fletching.types import TableName
+
+SCHEMA = pa.schema([("id", pa.int64()), ("pt", pa.int32()), ("text", pa.string())])
+
+
+def test_tables_come_and_go(client: fletching.Client) -> None:
+    assert client.list_tables() == []
+    client.create_table("b", SCHEMA)
+    client.create_table("a", SCHEMA)
+    assert client.list_tables() == ["a", "b"]
+    assert client.list_tables(prefix="b") == ["b"]
+    assert client.table("a").schema == SCHEMA
+    client.drop_table("a")
+    with pytest.raises(NoSuchTableError):
+        client.table("a")
+    with pytest.raises(NoSuchTableError):
+        client.drop_table("a")
+    client.drop_table("a", if_exists=True)
+    assert client.list_tables() == ["b"]
+
+
+def test_a_listed_table_has_figures(client: fletching.Client) -> None:
+    client.create_table("t", SCHEMA).append({"id": [1, 2]})
+    (entry,) = client.list_tables()
+    assert (entry, entry.name, entry.rows, entry.info.table.name) == ("t", "t", 2, "t")
+    assert entry.bytes > 0
+    assert pickle.loads(pickle.dumps(entry)).rows == 2
+    assert client.table(entry).count_rows() == 2
+
+
+def test_creating_a_table_twice(client: fletching.Client) -> None:
+    client.create_table("t", SCHEMA)
+    with pytest.raises(AlreadyExistsError):
+        client.create_table("t", SCHEMA)
+    assert client.create_table("t", "x STRING", if_not_exists=True).schema == SCHEMA
+
+
+def test_columns_as_text(client: fletching.Client) -> None:
+    table = client.create_table("pics", "id BIGINT NOT NULL, image BLOB, tags ARRAY<STRING>")
+    assert table.schema.names == ["id", "image", "tags"]
+    assert table.schema.field("image").type == fletching.blob()
+    assert not table.schema.field("id").nullable
+    with pytest.raises(UsageError):
+        client.create_table("bad", "id NO_SUCH_TYPE")
+
+
+@pytest.mark.parametrize(
+    ("partition_by", "data", "pairs"),
+    [
+        (None, ["id", "pt", "text"], ()),
+        ("pt", ["id", "text"], (("pt", "int"),)),
+        (["PT"], ["id", "text"], (("pt", "int"),)),
+        (["day"], ["id", "pt", "text"], (("day", "string"),)),
+        (["day", "text"], ["id", "pt"], (("day", "string"), ("text", "string"))),
+        ({"day": "bigint", "pt": "string"}, ["id", "text"], (("day", "bigint"), ("pt", "string"))),
+    ],
+    ids=str,
+)
+def test_partition_columns_may_be_in_the_schema_or_not(
+    partition_by: object, data: list[str], pairs: tuple[tuple[str, str], ...]
+) -> None:
+    columns, found = split_columns(SCHEMA, partition_by)  # type: ignore[arg-type]  # as parametrised
+    assert columns.names == data
+    assert found == pairs
+
+
+def test_a_partition_column_twice() -> None:
+    with pytest.raises(UsageError):
+        split_columns(SCHEMA, ["day", "Day"])
+
+
+def test_typed_partition_columns_come_back_typed(client: fletching.Client) -> None:
+    table = client.create_table("t", SCHEMA, partition_by=["pt"])
+    table.append({"id": [1, 2], "pt": [10, 9]})
+    back = table.to_table().sort_by("id")
+    assert back["pt"].type == pa.int32()
+    assert back["pt"].to_pylist() == [10, 9]
+    assert table.schema == back.schema
+
+
+def test_names(client: fletching.Client) -> None:
+    p = client.project
+    assert client.table_name("t") == TableName(p, "t", "default")
+    assert client.table_name("s.t") == TableName(p, "t", "s")
+    assert client.table_name("q.s.t") == TableName("q", "t", "s")
+    for name in ("", ".t", "a.b.c.d", "a..b"):
+        with pytest.raises(UsageError):
+            client.table_name(name)
+
+
+def test_schemas_are_namespaces(client: fletching.Client) -> None:
+    client.create_table("other.t", SCHEMA)
+    assert client.list_tables() == []
+    assert client.list_tables(schema="other") == ["t"]
+    assert client.table("other.t").full_name.schema == "other"
+
+
+def test_options_are_shared_downwards(client: fletching.Client) -> None:
+    changed = client.with_options(timeouts={"idle": 5.0}, connections=2)
+    table = changed.create_table("t", SCHEMA)
+    assert table.channel.options.timeouts.idle == 5.0
+    assert table.with_options(connections=7).channel.options.connections == 7
+    assert client.channel.options.connections == 4
+    assert changed.channel.transport is client.channel.transport
+
+
+def test_a_client_travels_and_hides_its_secret(client: fletching.Client) -> None:
+    client.create_table("t", SCHEMA)
+    copy = pickle.loads(pickle.dumps(client))
+    assert copy.list_tables() == ["t"]
+    assert copy.project == client.project
+    assert "secret" not in repr(client) + repr(client.channel)

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import pickle
+
+import pyarrow as pa
+import pytest
+
+import fletching
+from fletching.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    NoSuchPartitionError,
+    NoSuchTableError,
+    UsageError,
+)
+from fletching.types import PartitionSpec
+
+SCHEMA = pa.schema([("id", pa.int64()), pa.field("text", pa.string(), nullable=False)])
+
+
+def test_the_schema_is_data_columns_then_partition_columns(client: fletching.Client) -> None:
+    table = client.create_table("t", SCHEMA, partition_by=["pt", "region"])
+    assert table.data_schema == SCHEMA
+    partitions = [pa.field(name, pa.string(), nullable=False) for name in ("pt", "region")]
+    assert table.schema == pa.schema([*SCHEMA, *partitions])
+    assert table.partition_columns == ("pt", "region")
+    assert table.name == "t"
+    assert str(table.full_name) == f"{client.project}.default.t"
+    assert repr(table) == f"<Table {client.project}.default.t (id, text, pt, region)>"
+
+
+def test_counts(client: fletching.Client) -> None:
+    table = client.create_table("t", SCHEMA, partition_by=["pt"])
+    assert table.count_rows() == 0
+    table.append({"id": [1, 2], "text": ["a", "b"]}, partition="pt=1")
+    table.append({"id": [3], "text": ["c"]}, partition="pt=2")
+    assert table.count_rows() == 3
+    assert table.count_rows("pt=1") == 2
+    assert table.count_rows({"pt": 2}) == 1
+    assert table.count_rows("pt=3") == 0
+    assert table.info.rows == 0
+    assert table.reload().info.rows == 3
+
+
+def test_counts_with_a_filter(client: fletching.Client) -> None:
+    table = client.create_table("t", SCHEMA, partition_by=["pt"])
+    table.append({"id": [1, 2, 3], "text": ["a", "b", "c"], "pt": ["1", "1", "2"]})
+    assert table.count_rows(filter="id > 1") == 2
+    assert table.count_rows("pt=1", filter="id > 1") == 1
+
+
+def test_partitions_are_texts_with_figures(client: fletching.Client) -> None:
+    table = client.create_table("t", SCHEMA, partition_by=["pt"])
+    assert table.partitions() == []
+    table.append({"id": [1, 2], "text": ["a", "b"]}, partition="pt=20260101")
+    (partition,) = table.partitions()
+    assert partition == "pt=20260101"
+    assert partition.spec == PartitionSpec((("pt", "20260101"),))
+    assert partition.values == ("20260101",)
+    assert partition.rows == 2
+    assert partition.bytes > 0
+    assert partition.partition("=") == ("pt", "=", "20260101")
+    assert pickle.loads(pickle.dumps(partition)).rows == 2
+    assert table.scan(partitions=[partition]).to_table().num_rows == 2
+
+
+def test_partitions_can_be_made_and_dropped(client: fletching.Client) -> None:
+    table = client.create_table("t", SCHEMA, partition_by=["pt"])
+    assert table.create_partition("pt=1") == "pt=1"
+    with pytest.raises(AlreadyExistsError):
+        table.create_partition("pt=1")
+    table.create_partition("pt=1", if_not_exists=True)
+    table.append({"id": [1], "text": ["a"]}, partition="pt=1")
+    table.drop_partition("pt=1")
+    assert table.count_rows() == 0
+    with pytest.raises(NoSuchPartitionError):
+        table.drop_partition("pt=1")
+    table.drop_partition("pt=1", if_exists=True)
+
+
+def test_many_partitions_come_in_pages(client: fletching.Client) -> None:
+    table = client.create_table("t", "n BIGINT", partition_by=["pt"])
+    for start in range(0, 1500, 500):
+        numbers = range(start, start + 500)
+        table.append({"n": numbers, "pt": [f"{n:05}" for n in numbers]})
+    assert table.partitions() == [f"pt={n:05}" for n in range(1500)]
+
+
+def test_columns_can_be_added(client: fletching.Client) -> None:
+    table = client.create_table("t", pa.schema([("id", pa.int64())]))
+    table.append({"id": [1]})
+    assert table.add_columns("more STRING").schema.names == ["id", "more"]
+    table.append({"id": [2], "more": ["x"]})
+    table.add_columns(pa.schema([("third", pa.float64())]))
+    assert table.to_table().to_pydict() == {
+        "id": [1, 2],
+        "more": [None, "x"],
+        "third": [None, None],
+    }
+
+
+def test_a_dropped_table_is_gone(client: fletching.Client) -> None:
+    table = client.create_table("t", SCHEMA)
+    client.drop_table("t")
+    with pytest.raises(NoSuchTableError):
+        table.count_rows()
+    with pytest.raises(NoSuchTableError):
+        table.scan().to_table()
+    with pytest.raises(NoSuchTableError):
+        table.append({"id": [1], "text": ["a"]})
+
+
+def test_the_cheapest_column(client: fletching.Client) -> None:
+    assert client.create_table("a", "s STRING, i INT, b BIGINT").cheapest_column == "i"
+    assert client.create_table("b", "s STRING", partition_by=["pt"]).cheapest_column == "pt"
+    assert client.create_table("c", "s STRING, l ARRAY<INT>").cheapest_column == "s"
+
+
+def test_misspelt_partitions(client: fletching.Client) -> None:
+    table = client.create_table("t", SCHEMA, partition_by=["pt"])
+    with pytest.raises(UsageError):
+        table.append({"id": [1], "text": ["a"]}, partition="pt")
+    with pytest.raises(InvalidArgumentError):
+        table.append({"id": [1], "text": ["a"]}, partition="other=1")
+
+
+def test_a_table_travels(client: fletching.Client) -> None:
+    table = client.create_table("t", SCHEMA)
+    copy = pickle.loads(pickle.dumps(table))
+    copy.append({"id": [1], "text": ["a"]})
+    assert table.count_rows() == 1
