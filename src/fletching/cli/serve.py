@@ -78,18 +78,21 @@ def serve(
     )
     _log_to_stderr()
     server = Server(folder, dict(map(parse_key, access_key)) if access_key else None, settings)
-    if as_json:
-        access_id, secret = server.access_key
-        document = {"url": server.url, "project": settings.project, "access_id": access_id}
-        if server.new_key:
-            document["access_key"] = secret
-        print_json(document)
-        sys.stdout.flush()
-    else:
-        _introduce(server, folder)
-    server.run()
+    server.run(lambda: _announce(server, folder, as_json=as_json))
     if not as_json:
-        diagnostics().print("stopped: every request in flight was finished", markup=False)
+        diagnostics().print("stopped", markup=False)
+
+
+def _announce(server: Server, folder: Path, *, as_json: bool) -> None:
+    if not as_json:
+        _introduce(server, folder)
+        return
+    access_id, secret = server.access_key
+    document = {"url": server.url, "project": server.settings.project, "access_id": access_id}
+    if server.new_key:
+        document["access_key"] = secret
+    print_json(document)
+    sys.stdout.flush()
 
 
 def _introduce(server: Server, folder: Path) -> None:

@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self, cast
@@ -49,6 +49,7 @@ class _Runner(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self.ready = threading.Event()
+        self.announce: Callable[[], None] | None = None
 
     def stop(self) -> None:
         """Begins to drain; from any thread."""
@@ -63,6 +64,8 @@ class _Runner(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self.ready.set()
+        if self.announce is not None:
+            self.announce()
 
     async def main_loop(self) -> None:
         """Keeps the Date header current until it is time to stop."""
@@ -145,11 +148,7 @@ class Server:
             StorageError: the folder cannot be used.
         """
         self.new_key = False
-        if access_keys is None:
-            access_id, secret, self.new_key = first_key(Path(path))
-            access_keys = {access_id: secret}
-        self.access_keys = dict(access_keys)
-        ring = StaticKeys(access_keys)
+        ring = None if access_keys is None else StaticKeys(access_keys)
         self._socket = _bind(settings)
         try:
             self.port: int = self._socket.getsockname()[1]
@@ -163,6 +162,12 @@ class Server:
             )
             try:
                 engine.ensure_project(settings.project)
+                if access_keys is None or ring is None:
+                    # Last of all that can fail: a new key is told only by the start that made it.
+                    access_id, secret, self.new_key = first_key(Path(path))
+                    access_keys = {access_id: secret}
+                    ring = StaticKeys(access_keys)
+                self.access_keys = dict(access_keys)
                 engine.start_maintenance()
                 self.service = Service(engine, settings, ring)
                 self._runner = _Runner(_configuration(self.service), self.service)
@@ -191,8 +196,13 @@ class Server:
         """Id and secret of the first of the access keys."""
         return next(iter(self.access_keys.items()))
 
-    def run(self) -> None:
-        """Serves in this thread until SIGTERM or SIGINT, then drains."""
+    def run(self, announce: Callable[[], None] | None = None) -> None:
+        """Serves in this thread until SIGTERM or SIGINT, then drains.
+
+        Args:
+            announce: called when requests are answered and signals drain.
+        """
+        self._runner.announce = announce
         try:
             self._runner.run(sockets=[self._socket])
         finally:
