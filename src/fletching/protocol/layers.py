@@ -15,6 +15,12 @@ the decoders here; framed bodies give the events of `fletching.wire.blob_frames`
 
 from __future__ import annotations
 
+from fletching.protocol.body_codings import (
+    Lz4StreamDecoder,
+    Lz4StreamEncoder,
+    StreamCoding,
+    TableBodyCoding,
+)
 from fletching.wire import blob_frames, content_coding, crc32c_blocks
 from fletching.wire.content_coding import ContentCoding
 from fletching.wire.stack import ByteDecoder, ByteEncoder, DecoderStack, EncoderStack
@@ -81,18 +87,22 @@ def blob_write_decoder(
     return DecoderStack(*layers)
 
 
-def table_body_encoder(coding: ContentCoding, *, level: int | None = None) -> EncoderStack:
+def table_body_encoder(coding: TableBodyCoding, *, level: int | None = None) -> EncoderStack:
     """Around the Arrow IPC stream of a table read's reply or a TableWrite request."""
+    if isinstance(coding, StreamCoding):
+        return EncoderStack(Lz4StreamEncoder())
     return EncoderStack(content_coding.Encoder(coding, level=level))
 
 
 def table_body_decoder(
-    coding: ContentCoding,
+    coding: TableBodyCoding,
     *,
     max_decoded_bytes: int = content_coding.DEFAULT_MAX_DECODED_BYTES,
     max_ratio: int = content_coding.DEFAULT_MAX_RATIO,
 ) -> DecoderStack:
     """Of a table read's reply or a TableWrite request: pieces of the Arrow IPC stream."""
+    if isinstance(coding, StreamCoding):
+        return DecoderStack(Lz4StreamDecoder(max_decoded_bytes=max_decoded_bytes))
     return DecoderStack(
         content_coding.Decoder(coding, max_decoded_bytes=max_decoded_bytes, max_ratio=max_ratio)
     )

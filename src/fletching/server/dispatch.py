@@ -10,6 +10,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from fletching.protocol.body_codings import (
+    TableBodyCoding,
+    reply_body_coding,
+    table_body_coding,
+    with_lz4_stream_offered,
+)
 from fletching.protocol.codec import (
     STREAMING_BODIES,
     decode_request,
@@ -68,6 +74,8 @@ async def _call(
     with service.calls.enter():
         response = await service.workers.call(service.engine.call, request)
         headers, body = encode_response(response, request, version)
+    if service.settings.reply_compression is not ReplyCompression.OFF:
+        headers = with_lz4_stream_offered(headers, exchange.header(USER_AGENT))
     await exchange.reply(body, headers=headers)
 
 
@@ -89,7 +97,7 @@ async def _stream(
     exchange: Exchange,
     service: Service,
     request: ReadTable | PreviewTable,
-    coding: ContentCoding,
+    coding: TableBodyCoding,
 ) -> None:
     settings = service.settings
     with service.reads.enter():
@@ -107,7 +115,7 @@ async def _stream(
 async def _write(
     exchange: Exchange, service: Service, request: WriteTable, version: ApiVersion
 ) -> None:
-    coding = ContentCoding.from_token(request.content_encoding)
+    coding = table_body_coding(request.content_encoding)
     with service.bodies.enter():
         ingest = await service.workers.call(service.engine.open_ingest, request)
         result = await receive_ingest(exchange, ingest, service.workers, service.memory, coding)
@@ -117,15 +125,20 @@ async def _write(
 
 def reply_coding(
     exchange: Exchange, request: _Read, compression: ReplyCompression
-) -> tuple[ContentCoding, _Read]:
+) -> tuple[TableBodyCoding, _Read]:
     """Decides how a reply is compressed, if the client asks for it (PROTOCOL 5.1).
 
     Clients disagree about what the same header means: PyODPS since 0.13.2 (told by its user agent
-    and retry id) decodes the whole body, every other client the buffers of the batches.
+    and retry id) decodes the whole body, every other client the buffers of the batches. Our own
+    client may ask for a coding that nobody else is ever answered with.
 
     Returns:
         The coding of the whole body, and the request with the Arrow buffer codec filled in.
     """
+    if compression in {ReplyCompression.AUTO, ReplyCompression.BODY}:
+        ours = reply_body_coding(request.accept_encoding, exchange.header(USER_AGENT))
+        if ours is not None:
+            return ours, request
     coding = negotiate(request.accept_encoding)
     if coding is ContentCoding.IDENTITY or compression is ReplyCompression.OFF:
         return ContentCoding.IDENTITY, request

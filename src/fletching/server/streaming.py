@@ -15,6 +15,7 @@ from typing import Protocol
 from typing_extensions import Buffer
 
 from fletching.engine.reading.plan import Computed, Extent, Literal, Piece, ReadPlan, run_checked
+from fletching.protocol.body_codings import TableBodyCoding
 from fletching.protocol.layers import table_body_encoder
 from fletching.server.exchange import Exchange
 from fletching.server.workers import Workers
@@ -112,7 +113,7 @@ class PlanSource:
 class CodedSource:
     """Another source's bytes under a content coding."""
 
-    def __init__(self, source: BufferSource, coding: ContentCoding, level: int | None) -> None:
+    def __init__(self, source: BufferSource, coding: TableBodyCoding, level: int | None) -> None:
         self._source = source
         self._encoder = table_body_encoder(coding, level=level)
         self._ended = False
@@ -169,7 +170,7 @@ async def reply_with_plan(
     workers: Workers,
     *,
     group_bytes: int,
-    coding: ContentCoding = ContentCoding.IDENTITY,
+    coding: TableBodyCoding = ContentCoding.IDENTITY,
     level: int | None = None,
     headers: dict[str, str] | None = None,
 ) -> None:

@@ -20,6 +20,7 @@ from typing_extensions import Buffer
 
 from fletching.errors import MalformedFrameError, WireError
 from fletching.ipc import Message, MessageDecoder
+from fletching.protocol.body_codings import TableBodyCoding
 from fletching.protocol.layers import table_body_decoder
 from fletching.server.exchange import Exchange
 from fletching.server.limits import MemoryBudget
@@ -223,7 +224,7 @@ async def receive_ingest(
     ingest: Ingest,
     workers: Workers,
     budget: MemoryBudget,
-    coding: ContentCoding = ContentCoding.IDENTITY,
+    coding: TableBodyCoding = ContentCoding.IDENTITY,
 ) -> Any:
     """Feeds a request's body to an ingest and finishes it; whatever goes wrong aborts it.
 
@@ -283,7 +284,7 @@ async def _receive_coded(
     ingest: Ingest,
     workers: Workers,
     budget: MemoryBudget,
-    coding: ContentCoding,
+    coding: TableBodyCoding,
 ) -> None:
     """A compressed body: decompressing belongs in the worker, too, so nothing overlaps here."""
     decoder = _CodedDecoder(ingest, coding)
@@ -313,7 +314,7 @@ async def _receive_coded(
 class _CodedDecoder:
     """Decompresses, decodes and passes on, in a worker; stops before each large message."""
 
-    def __init__(self, ingest: Ingest, coding: ContentCoding) -> None:
+    def __init__(self, ingest: Ingest, coding: TableBodyCoding) -> None:
         self._ingest = ingest
         self._sink = DecoderSink(ingest.decoder)
         self._decoder = table_body_decoder(coding)
