@@ -47,5 +47,5 @@ def head(
 
 def _cell(value: object) -> str:
     text = "" if value is None else value.hex() if isinstance(value, bytes) else str(value)
-    text = " ".join(text.split()).replace("[", "\\[")
+    text = " ".join(text.split())
     return text if len(text) <= CELL_CHARACTERS else f"{text[: CELL_CHARACTERS - 1]}…"

@@ -22,6 +22,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 __all__ = [
     "ExitCode",
@@ -105,7 +106,8 @@ def print_table(
             no_wrap=justify == "right",
         )
     for row in rows:
-        table.add_row(*row)
+        # Text, not markup: a cell may hold brackets, as timestamp[us] does.
+        table.add_row(*(Text(cell) for cell in row))
     (target or console()).print(table)
 
 

@@ -53,7 +53,7 @@ def show(
         return
     print_table(
         None,
-        [("column", "left"), ("ODPS type", "left"), ("Arrow type", "left"), ("", "left")],
+        [("column", "left"), ("ODPS type", "left"), ("Arrow type", "left"), ("note", "left")],
         [
             (
                 column.name,
@@ -66,7 +66,7 @@ def show(
     )
     console().print(
         f"{info.table}, version {info.version}: {human_count(info.rows)} rows, "
-        f"{human_bytes(info.bytes)} in {human_count(info.segments)} segments, "
+        f"{human_bytes(info.bytes)} in {human_count(info.segments)} segment{'s' * (info.segments != 1)}, "
         f"changed {when(info.modified_at)}",
         markup=False,
         soft_wrap=True,
