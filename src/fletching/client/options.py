@@ -55,6 +55,10 @@ class CallOptions:
         split_bytes: the wanted size of a scan's splits.
         compression: the Arrow buffer codec asked for and sent: ``"lz4"``, ``"zstd"`` or None for
             as it is.
+        lz4_stream: whether table bodies travel as ``x-lz4-stream``, LZ4 blocks that refer to the
+            ones before: for streams of small record batches over a network. What is stored stays
+            as it was written. Only our own service speaks it; any other is neither asked twice nor
+            sent it. Not together with ``compression``: compressing twice gains nothing.
     """
 
     timeouts: Timeouts = Timeouts()
@@ -64,6 +68,7 @@ class CallOptions:
     write_body_bytes: int = 32 * MEBIBYTE
     split_bytes: int = 128 * MEBIBYTE
     compression: str | None = None
+    lz4_stream: bool = False
 
     def __post_init__(self) -> None:
         """Refuses sizes below 1 and unknown codecs."""
@@ -74,6 +79,8 @@ class CallOptions:
             raise UsageError("option read_ahead_bytes must not be negative")
         if self.compression not in {None, "lz4", "zstd"}:
             raise UsageError(f"compression {self.compression!r} is not 'lz4', 'zstd' or None")
+        if self.lz4_stream and self.compression is not None:
+            raise UsageError("lz4_stream and compression exclude each other: give one of them")
 
     def changed(self, **changes: Any) -> CallOptions:
         """These options with some replaced; ``timeouts`` and ``retry`` may be given as dicts of changes.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from fletching.client.transports.reply import Reply
+from fletching.client.transports.coded_reply import ReplyBytes
 from fletching.errors import ProtocolError
 from fletching.ipc import BatchDecoder, DecoderState, Limits, Message, MessageDecoder
 
@@ -24,7 +24,7 @@ class ArrowReply:
         request_id: the service's id of the request.
     """
 
-    def __init__(self, reply: Reply, request_id: str | None, limits: Limits) -> None:
+    def __init__(self, reply: ReplyBytes, request_id: str | None, limits: Limits) -> None:
         """Receives the schema message.
 
         Raises:

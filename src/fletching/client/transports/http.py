@@ -23,14 +23,16 @@ from fletching.client.options import CallOptions
 from fletching.client.retry import RetrySequence
 from fletching.client.transport import ReadRequest
 from fletching.client.transports.arrow_reply import ArrowReply
+from fletching.client.transports.coded_reply import ReplyBytes, uncoded
 from fletching.client.transports.connections import make_pool_manager
 from fletching.client.transports.failures import translated
 from fletching.client.transports.raw_bodies import RawReply, SpooledBody
 from fletching.client.transports.reply import Reply, Stopwatch
-from fletching.client.transports.request_body import RequestBody, arrow_body
+from fletching.client.transports.request_body import RequestBody, arrow_body, coded_body
 from fletching.errors import UsageError
 from fletching.ipc import Limits
 from fletching.protocol import headers as names
+from fletching.protocol.body_codings import StreamCoding, offers_lz4_stream
 from fletching.protocol.codec import (
     HttpRequest,
     decode_admin_response,
@@ -136,6 +138,8 @@ class HttpTransport:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._route_tokens: OrderedDict[str, str] = OrderedDict()
+        # Whether the service said that it takes our own coding; then it goes on doing so.
+        self._takes_lz4_stream = False
 
     # --- verbs -------------------------------------------------------------------------------
 
@@ -144,6 +148,8 @@ class HttpTransport:
         parts = self._encode(request)
         body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
         reply = self._exchange(parts, body, options, attempt)
+        if offers_lz4_stream(reply.headers):
+            self._takes_lz4_stream = True
         return self._decode(request, reply)
 
     def read(
@@ -168,6 +174,10 @@ class HttpTransport:
             compression=options.compression,
             idle_seconds=options.timeouts.idle,
         )
+        if options.lz4_stream and self._takes_lz4_stream:
+            coding = StreamCoding.LZ4_STREAM
+            body = coded_body(body, coding)
+            request = msgspec.structs.replace(request, content_encoding=coding.value)
         return self.write_body(request, body, options, attempt)
 
     def write_body(
@@ -220,13 +230,18 @@ class HttpTransport:
 
     def _open_read(
         self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
-    ) -> Reply:
-        if options.compression is not None and hasattr(request, "accept_encoding"):
-            coding = {"lz4": "x-lz4-frame", "zstd": "zstd"}[options.compression]
-            request = msgspec.structs.replace(request, accept_encoding=(coding,))
+    ) -> ReplyBytes:
+        if hasattr(request, "accept_encoding"):
+            wanted: tuple[str, ...] = ()
+            if options.lz4_stream:
+                wanted = (StreamCoding.LZ4_STREAM.value,)
+            elif options.compression is not None:
+                wanted = ({"lz4": "x-lz4-frame", "zstd": "zstd"}[options.compression],)
+            if wanted:
+                request = msgspec.structs.replace(request, accept_encoding=wanted)
         parts = self._encode(request)
         body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
-        return self._exchange(parts, body, options, attempt)
+        return uncoded(self._exchange(parts, body, options, attempt))
 
     def _decode(self, request: Request, reply: Reply) -> Response:
         body = reply.read_all(REPLY_BYTES)

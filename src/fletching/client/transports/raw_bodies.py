@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from fletching.client.transports.reply import Reply
+from fletching.client.transports.coded_reply import ReplyBytes
 from fletching.client.transports.request_body import RequestBody
 from fletching.errors import UsageError
 from fletching.protocol.responses import WriteResult
@@ -22,7 +22,7 @@ SPOOLED_BYTES = 32 * 1024 * 1024
 class RawReply:
     """The bytes of one reply; a `fletching.client.transport.BytesSource`."""
 
-    def __init__(self, reply: Reply, request_id: str | None) -> None:
+    def __init__(self, reply: ReplyBytes, request_id: str | None) -> None:
         self._reply = reply
         self.request_id = request_id
 

@@ -13,8 +13,10 @@ import pyarrow as pa
 from typing_extensions import Buffer
 
 from fletching.ipc import END_OF_STREAM, BatchEncoder
+from fletching.protocol.body_codings import StreamCoding
+from fletching.protocol.layers import table_body_encoder
 
-__all__ = ["RequestBody", "arrow_body"]
+__all__ = ["RequestBody", "arrow_body", "coded_body"]
 
 SEND_BYTES = 1024 * 1024
 """Longest piece given to one send: the idle timeout is per send, and a send ends when all is taken."""
@@ -87,3 +89,11 @@ def arrow_body(
             pieces.extend(message)
     pieces.append(END_OF_STREAM)
     return RequestBody(pieces, idle_seconds=idle_seconds)
+
+
+def coded_body(body: RequestBody, coding: StreamCoding) -> RequestBody:
+    """A body under a content coding; held compressed, so that its length is known."""
+    encoder = table_body_encoder(coding)
+    pieces: list[Buffer] = [block for piece in body for block in encoder.encode(piece)]
+    pieces += encoder.finish()
+    return RequestBody(pieces, idle_seconds=body.idle_seconds)
