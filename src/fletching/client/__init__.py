@@ -5,6 +5,14 @@ Start with `connect`. See docs/client.md.
 
 from __future__ import annotations
 
+from fletching.client.blob_streams import (
+    BlobDataIterator,
+    BlobStatus,
+    BlobStreamReader,
+    BlobStreamWriter,
+)
+from fletching.client.blob_values import Blob, reference_text
+from fletching.client.blobs import BlobFile
 from fletching.client.catalog_names import Partition, TableEntry
 from fletching.client.client import Client
 from fletching.client.connecting import connect
@@ -25,6 +33,12 @@ __all__ = [
     "NO_RETRIES",
     "ArrowReader",
     "ArrowWriter",
+    "Blob",
+    "BlobDataIterator",
+    "BlobFile",
+    "BlobStatus",
+    "BlobStreamReader",
+    "BlobStreamWriter",
     "CallOptions",
     "Client",
     "Credentials",
@@ -42,4 +56,5 @@ __all__ = [
     "Timing",
     "WriteSession",
     "connect",
+    "reference_text",
 ]

@@ -48,15 +48,19 @@ class BlobBody(Protocol):
 class SingleBody:
     """One blob as it is, hashed in a thread while it is sent."""
 
-    def __init__(self, source: BlobSource) -> None:
+    def __init__(self, source: BlobSource, *, hashed: bool = True) -> None:
         self._source = source
+        self._hashed = hashed
         self.length = source.length
         self.repeatable = source.rewindable
         self.md5: str | None = None
-        """Of what was sent; set when iteration has ended."""
+        """Of what was sent; set when iteration has ended, if it is ``hashed``."""
 
     def __iter__(self) -> Iterator[Buffer]:
         """The pieces of the blob."""
+        if not self._hashed:
+            yield from self._source.pieces()
+            return
         running = RunningMd5()
         try:
             for piece in self._source.pieces():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import pyarrow as pa
 
+from fletching.client.blob_streams import BlobDataIterator, BlobStreamReader
+from fletching.client.blob_values import Blob
+from fletching.client.blobs import BlobFile, get_blob, get_blobs, open_blob
 from fletching.client.catalog_names import TableEntry
 from fletching.client.channel import Channel
 from fletching.client.reader import ArrowReader
@@ -170,6 +173,47 @@ class Client:
         return ArrowReader(self.channel, ResumeToken.parse(token))
 
     # --- life --------------------------------------------------------------------------------
+
+    # --- blobs -------------------------------------------------------------------------------
+
+    def get_blob(self, reference: Any) -> Blob:
+        """One blob, whole, with its content type and file name.
+
+        Args:
+            reference: its text, or what a BLOB cell holds.
+
+        Raises:
+            NotFoundError: the service does not know the reference.
+            UsageError: what is given is no reference.
+            TransportError: no answer within the retry budget.
+        """
+        return get_blob(self.channel, self.project, reference)
+
+    def get_blobs(self, references: Iterable[Any]) -> Iterator[Blob | None]:
+        """Many blobs in the order of their references, ten thousand to a request; null gives None.
+
+        Each is whole in memory while it is looked at. ``references`` may be an Arrow column.
+
+        Raises:
+            As `get_blob`, from the iterator.
+        """
+        return get_blobs(self.channel, self.project, references)
+
+    def open_blob(self, reference: Any, *, buffer_bytes: int = 256 << 10) -> BlobFile:
+        """One blob as a file, seekable, read by ranges of ``buffer_bytes`` or what is asked for.
+
+        Raises:
+            As `get_blob`.
+        """
+        return open_blob(self.channel, reference, buffer_bytes=buffer_bytes)
+
+    def blob_reader(self, references: Iterable[Any]) -> BlobStreamReader:
+        """The blobs of one request as a file that goes from one to the next; nothing is retried."""
+        return BlobStreamReader(self.channel, self.project, list(references))
+
+    def blob_iterator(self, references: Iterable[Any]) -> BlobDataIterator:
+        """The blobs of one request, whole, in order; nothing is retried (see `get_blobs`)."""
+        return BlobDataIterator(self.channel, self.project, list(references))
 
     def close(self) -> None:
         """Closes connections, or the folder's engine; idempotent."""

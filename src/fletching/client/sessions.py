@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
+from fletching.client.blob_streams import BlobStreamWriter
+from fletching.client.blobs import BlobPutter
 from fletching.client.channel import Channel
 from fletching.client.stream_files import StreamWriter
 from fletching.client.writers import ArrowWriter
@@ -17,7 +19,7 @@ from fletching.protocol.requests import (
     GetWriteSession,
     WriteTable,
 )
-from fletching.protocol.responses import Done
+from fletching.protocol.responses import Done, TableSchema
 from fletching.protocol.responses import WriteSession as WriteSessionReply
 from fletching.protocol.vocabulary import WriteMode
 from fletching.types import PartitionSpec, TableName
@@ -46,7 +48,9 @@ class WriteSession:
         *,
         write_mode: WriteMode = WriteMode.BATCH,
         warning: str = "",
+        columns: TableSchema | None = None,
     ) -> None:
+        self._columns = columns
         self._channel = channel
         self._table = table
         self._write_mode = write_mode
@@ -66,8 +70,9 @@ class WriteSession:
         partition: PartitionSpec,
         overwrite: bool = False,
         write_mode: WriteMode = WriteMode.BATCH,
+        columns: TableSchema | None = None,
     ) -> WriteSession:
-        """Opens a new session.
+        """Opens a new session; ``columns`` spares asking for them when blobs are put.
 
         Raises:
             ServiceError: the service refused.
@@ -80,7 +85,12 @@ class WriteSession:
             WriteSessionReply,
         )
         return cls(
-            channel, table, reply.session_id, write_mode=write_mode, warning=reply.warning_message
+            channel,
+            table,
+            reply.session_id,
+            write_mode=write_mode,
+            warning=reply.warning_message,
+            columns=columns,
         )
 
     @property
@@ -141,6 +151,78 @@ class WriteSession:
                 stream_version=version,
                 write_mode=self._write_mode,
             ),
+        )
+
+    # --- blobs
+
+    @property
+    def _blobs(self) -> BlobPutter:
+        return BlobPutter(self._channel, self._table, self.id, self._columns)
+
+    def put_blob(
+        self,
+        data: Any,
+        column: str | None = None,
+        *,
+        partition: str | PartitionSpec | None = None,
+        content_type: str | None = None,
+        file_name: str | None = None,
+    ) -> str:
+        """Stores one blob; returns its reference, which a BLOB cell of the table may hold.
+
+        The blob is durable and can be read at once, and is collected unless a row comes to refer
+        to it.
+
+        Args:
+            data: bytes, the path of a file, an open binary file, or a `fletching.Blob`.
+            column: path of the BLOB column (``image``, ``pages.element``); None for the only one.
+            partition: where the row will be.
+            content_type: a media type; guessed from the file's name if there is one.
+            file_name: kept with the blob.
+
+        Raises:
+            UsageError: no such column, or data that is no blob.
+            ServiceError: the service refused.
+            TransportError: no answer within the retry budget.
+            ChecksumMismatchError: the service received other bytes than were sent.
+        """
+        self._check_open()
+        return self._blobs.put(
+            data, column, partition=partition, content_type=content_type, file_name=file_name
+        )
+
+    def put_blobs(
+        self,
+        blobs: Iterable[Any],
+        column: str | None = None,
+        *,
+        partition: str | PartitionSpec | None = None,
+    ) -> list[str]:
+        """Stores many blobs, ten thousand to a request; returns their references in order.
+
+        Args:
+            blobs: each as for `put_blob`.
+            column: likewise.
+            partition: likewise.
+
+        Raises:
+            As `put_blob`.
+        """
+        self._check_open()
+        return self._blobs.put_many(blobs, column, partition=partition)
+
+    def open_blob(
+        self,
+        column: str | None = None,
+        *,
+        partition: str | PartitionSpec | None = None,
+        content_type: str | None = None,
+        file_name: str | None = None,
+    ) -> BlobStreamWriter:
+        """Opens a blob for writing piece by piece; arguments and errors as for `put_blob`."""
+        self._check_open()
+        return self._blobs.open(
+            column, partition=partition, content_type=content_type, file_name=file_name
         )
 
     def closed_streams(self) -> dict[str, int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from fletching.client.appending import append_rows
+from fletching.client.blob_cells import with_references
 from fletching.client.catalog_names import Partition
 from fletching.client.channel import Channel
 from fletching.client.retry import RetrySequence
@@ -263,7 +264,9 @@ class Table:
         """Adds rows, all or none; returns how many when they are durable and visible.
 
         Args:
-            data: anything tabular (see `fletching.client.data`), read a batch at a time.
+            data: anything tabular (see `fletching.client.data`), read a batch at a time. Contents
+                found in BLOB columns, as bytes, paths or open files, are uploaded
+                (see `fletching.client.blob_cells`).
             partition: the partition of all rows. None, or a leading part, on a partitioned table:
                 the remaining partition columns are in the data, and each row goes to its own.
             streams: how many streams to write at once. One keeps the rows' order.
@@ -275,7 +278,17 @@ class Table:
                 be visible: open a session with `write_session` where that must be known.
         """
         with self.write_session(partition) as session:
-            return append_rows(session, data, streams)
+            return append_rows(session, self._with_references(session, data, partition), streams)
+
+    def _with_references(
+        self, session: WriteSession, data: Any, partition: PartitionLike | None
+    ) -> Any:
+        """Uploads contents found in BLOB columns (see `fletching.client.blob_cells`)."""
+
+        def upload(column: str, contents: Sequence[Any]) -> list[str]:
+            return session.put_blobs(contents, column, partition=PartitionSpec.parse(partition))
+
+        return with_references(data, self._data_schema, upload)
 
     def overwrite(
         self, data: Any, partition: PartitionLike | None = None, *, streams: int = 1
@@ -286,7 +299,7 @@ class Table:
         that the data has; on a table without partitions all.
         """
         with self.write_session(partition, overwrite=True) as session:
-            return append_rows(session, data, streams)
+            return append_rows(session, self._with_references(session, data, partition), streams)
 
     def write_session(
         self, partition: PartitionLike | None = None, overwrite: bool = False
@@ -302,11 +315,12 @@ class Table:
             self.full_name,
             partition=PartitionSpec.parse(partition),
             overwrite=overwrite,
+            columns=self._info.schema,
         )
 
     def open_write_session(self, session_id: str) -> WriteSession:
         """Joins a session that another process opened."""
-        return WriteSession(self.channel, self.full_name, session_id)
+        return WriteSession(self.channel, self.full_name, session_id, columns=self._info.schema)
 
     def stream_writer(
         self,

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 
 import pyarrow as pa
 
+from fletching.client.blob_transfers import BlobTransport
 from fletching.client.options import CallOptions
 from fletching.client.retry import RetrySequence
 from fletching.protocol.requests import PreviewTable, ReadTable, Request, WriteTable
@@ -78,8 +79,8 @@ class BytesSink(Protocol):
         ...
 
 
-class Transport(Protocol):
-    """One way to reach a service. Thread-safe."""
+class Transport(BlobTransport, Protocol):
+    """One way to reach a service. Thread-safe. The verbs for blobs are in `BlobTransport`."""
 
     connections_pay: bool
     """Whether reading several splits at once can be faster than one after another."""

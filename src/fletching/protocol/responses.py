@@ -134,6 +134,8 @@ class BlobReferences(Response, frozen=True, kw_only=True):
     md5: str | None = None
     single: bool = False
     warning_message: str = ""
+    request_id: str | None = None
+    """Of the exchange, where a transport knows it; no part of the body."""
 
 
 class InstanceReadSession(Response, frozen=True, kw_only=True):

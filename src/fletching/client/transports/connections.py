@@ -13,7 +13,7 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from fletching.client.transports.request_body import RequestBody
+from fletching.client.transports.request_body import RequestBody, StreamedBody
 
 __all__ = ["SOCKET_OPTIONS", "ReplyConnection", "make_pool_manager"]
 
@@ -48,7 +48,7 @@ class ReplyConnection:
 
     def request(self, method: str, url: str, body: Any = None, *args: Any, **kwargs: Any) -> None:
         """Sends a request; each piece of its body under the body's own timeout."""
-        if isinstance(body, RequestBody):
+        if isinstance(body, RequestBody | StreamedBody):
             if self.sock is None:
                 self.connect()  # type: ignore[attr-defined]  # the connection this is mixed into has it
             assert self.sock is not None

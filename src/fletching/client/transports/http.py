@@ -26,9 +26,10 @@ from fletching.client.transports.arrow_reply import ArrowReply
 from fletching.client.transports.coded_reply import ReplyBytes, uncoded
 from fletching.client.transports.connections import make_pool_manager
 from fletching.client.transports.failures import translated
+from fletching.client.transports.http_blobs import HttpBlobVerbs
 from fletching.client.transports.raw_bodies import RawReply, SpooledBody
 from fletching.client.transports.reply import Reply, Stopwatch
-from fletching.client.transports.request_body import RequestBody, arrow_body, coded_body
+from fletching.client.transports.request_body import RequestBody, StreamedBody, arrow_body, coded_body
 from fletching.errors import UsageError
 from fletching.ipc import Limits
 from fletching.protocol import headers as names
@@ -86,7 +87,7 @@ def endpoint_of(url: str) -> str:
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
 
 
-class HttpTransport:
+class HttpTransport(HttpBlobVerbs):
     """A `fletching.client.transport.Transport` over HTTP. Thread-safe.
 
     Attributes:
@@ -263,7 +264,11 @@ class HttpTransport:
                 self._route_tokens.popitem(last=False)
 
     def _exchange(
-        self, parts: HttpRequest, body: RequestBody, options: CallOptions, attempt: RetrySequence
+        self,
+        parts: HttpRequest,
+        body: RequestBody | StreamedBody,
+        options: CallOptions,
+        attempt: RetrySequence,
     ) -> Reply:
         """Sends a request and returns the reply once its headers are in and say that all is well."""
         target = _target(parts)
@@ -275,7 +280,7 @@ class HttpTransport:
             response = self._pool().urlopen(
                 parts.method,
                 self.endpoint + target,
-                body=body if body.length else None,
+                body=body if body.length != 0 else None,
                 headers=headers,
                 timeout=urllib3.Timeout(
                     connect=stopwatch.limit(timeouts.connect),
@@ -300,7 +305,11 @@ class HttpTransport:
             return self._manager
 
     def _headers(
-        self, parts: HttpRequest, body: RequestBody, attempt: RetrySequence, target: str
+        self,
+        parts: HttpRequest,
+        body: RequestBody | StreamedBody,
+        attempt: RetrySequence,
+        target: str,
     ) -> dict[str, str]:
         now = self._wall_clock()
         headers = {
@@ -310,8 +319,9 @@ class HttpTransport:
             names.DATE: email.utils.formatdate(now, usegmt=True),
             names.RETRY_TRACE_ID: attempt.trace_id,
             names.RETRY_INDEX: str(attempt.index),
-            "content-length": str(body.length),
         }
+        if body.length is not None:
+            headers["content-length"] = str(body.length)
         headers.setdefault(names.ACCEPT_ENCODING, "identity")
         return self._credentials.signed(parts.method, target, headers, now)
 

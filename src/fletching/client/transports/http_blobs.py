@@ -7,20 +7,21 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
-from typing_extensions import Buffer
-
 import msgspec
+from typing_extensions import Buffer
 
 from fletching.client.blob_transfers import BlobBody, BlobInfo
 from fletching.client.options import CallOptions
 from fletching.client.retry import RetrySequence
 from fletching.client.transports.reply import Reply
-from fletching.client.transports.request_body import RequestBody
+from fletching.client.transports.request_body import RequestBody, StreamedBody
 from fletching.errors import ProtocolError, TruncatedStreamError
 from fletching.protocol import headers as names
 from fletching.protocol.blob_links import blob_path
 from fletching.protocol.codec import HttpRequest
 from fletching.protocol.layers import blob_read_decoder, blob_read_is_framed, blob_write_encoder
+from fletching.protocol.requests import ReadBlobs, Request, WriteBlob, WriteBlobs
+from fletching.protocol.responses import BlobReferences, Response
 from fletching.wire.blob_frames import (
     BlobData,
     BlobDataEnd,
@@ -29,59 +30,10 @@ from fletching.wire.blob_frames import (
     ChecksumType,
 )
 from fletching.wire.content_coding import ContentCoding
-from fletching.protocol.requests import ReadBlobs, Request, WriteBlob, WriteBlobs
-from fletching.protocol.responses import BlobReferences, Response
 
-__all__ = ["HttpBlobVerbs", "HttpBlobEvents", "HttpBlobRange", "StreamedBody", "info_of"]
+__all__ = ["HttpBlobEvents", "HttpBlobRange", "HttpBlobVerbs", "info_of"]
 
 RECEIVE_BYTES = 512 * 1024
-JOINED_BYTES = 64 * 1024
-"""Small pieces of a body are joined up to this: each is a system call, and a chunk if chunked."""
-SEND_BYTES = 1024 * 1024
-
-
-class StreamedBody:
-    """A request body that is made while it is sent.
-
-    Attributes:
-        length: bytes, or None, which makes it chunked.
-        idle_seconds: how long the peer may take for one piece; None waits for ever.
-    """
-
-    def __init__(
-        self, body: BlobBody, coding: ContentCoding, *, idle_seconds: float | None
-    ) -> None:
-        self._body = body
-        self._coding = coding
-        self.length = body.length if coding is ContentCoding.IDENTITY else None
-        self.idle_seconds = idle_seconds
-
-    def __iter__(self) -> Iterator[Buffer]:
-        """What to give to the socket, in turn."""
-        joined = bytearray()
-        for buffer in self._coded():
-            view = memoryview(buffer)
-            if view.nbytes < JOINED_BYTES // 4:
-                # The copy: frames of small blobs have three pieces each.
-                joined += view
-                if len(joined) < JOINED_BYTES:
-                    continue
-                yield joined
-                joined = bytearray()
-                continue
-            if joined:
-                yield joined
-                joined = bytearray()
-            for start in range(0, view.nbytes, SEND_BYTES):
-                yield view[start : start + SEND_BYTES]
-        if joined:
-            yield joined
-
-    def _coded(self) -> Iterator[Buffer]:
-        encoder = blob_write_encoder(self._coding)
-        for piece in self._body:
-            yield from encoder.encode(piece)
-        yield from encoder.finish()
 
 
 class HttpBlobEvents:
@@ -199,6 +151,13 @@ _CODINGS = {
 }
 
 
+def _coded(body: BlobBody, coding: ContentCoding) -> Iterator[Buffer]:
+    encoder = blob_write_encoder(coding)
+    for piece in body:
+        yield from encoder.encode(piece)
+    yield from encoder.finish()
+
+
 class HttpBlobVerbs:
     """The verbs of `fletching.client.blob_transfers.BlobTransport`, mixed into `HttpTransport`."""
 
@@ -215,7 +174,10 @@ class HttpBlobVerbs:
         coding = _CODINGS[options.compression]
         if coding is not ContentCoding.IDENTITY:
             request = msgspec.structs.replace(request, content_encoding=coding.value)
-        streamed = StreamedBody(body, coding, idle_seconds=options.timeouts.idle)
+        length = body.length if coding is ContentCoding.IDENTITY else None
+        streamed = StreamedBody(
+            lambda: _coded(body, coding), length, idle_seconds=options.timeouts.idle
+        )
         reply = self._exchange(self._encode(request), streamed, options, attempt)
         request_id = reply.headers.get(names.REQUEST_ID)
         response = self._decode(request, reply)

@@ -6,7 +6,7 @@ A known length is sent as Content-Length: chunked transfer encoding costs about 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -46,23 +46,52 @@ class RequestBody:
 
     def __iter__(self) -> Iterator[Buffer]:
         """What to give to the socket, in turn: views of large pieces, small ones joined."""
-        joined = bytearray()
-        for view in self._pieces:
-            if view.nbytes < JOINED_BYTES // 4:
-                # The copy: a batch has two or three buffers per column, most of them small.
-                joined += view
-                if len(joined) < JOINED_BYTES:
-                    continue
-                yield joined
-                joined = bytearray()
+        return _sendable(self._pieces)
+
+
+class StreamedBody:
+    """A body that is made while it is sent.
+
+    Attributes:
+        length: bytes in all, or None, which makes the request chunked.
+        idle_seconds: how long the peer may take for one piece; None waits for ever.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Iterable[Buffer]],
+        length: int | None,
+        *,
+        idle_seconds: float | None,
+    ) -> None:
+        """``make`` gives the body's buffers, which stay unchanged until they are sent."""
+        self._make = make
+        self.length = length
+        self.idle_seconds = idle_seconds
+
+    def __iter__(self) -> Iterator[Buffer]:
+        """What to give to the socket, in turn; what ``make`` raises breaks the request off."""
+        return _sendable(map(_flat, self._make()))
+
+
+def _sendable(views: Iterable[memoryview]) -> Iterator[Buffer]:
+    joined = bytearray()
+    for view in views:
+        if view.nbytes < JOINED_BYTES // 4:
+            # The copy: a batch has two or three buffers per column, most of them small.
+            joined += view
+            if len(joined) < JOINED_BYTES:
                 continue
-            if joined:
-                yield joined
-                joined = bytearray()
-            for start in range(0, view.nbytes, SEND_BYTES):
-                yield view[start : start + SEND_BYTES]
+            yield joined
+            joined = bytearray()
+            continue
         if joined:
             yield joined
+            joined = bytearray()
+        for start in range(0, view.nbytes, SEND_BYTES):
+            yield view[start : start + SEND_BYTES]
+    if joined:
+        yield joined
 
 
 def _flat(piece: Buffer) -> memoryview:
