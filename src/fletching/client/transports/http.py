@@ -29,7 +29,12 @@ from fletching.client.transports.failures import translated
 from fletching.client.transports.http_blobs import HttpBlobVerbs
 from fletching.client.transports.raw_bodies import RawReply, SpooledBody
 from fletching.client.transports.reply import Reply, Stopwatch
-from fletching.client.transports.request_body import RequestBody, StreamedBody, arrow_body, coded_body
+from fletching.client.transports.request_body import (
+    RequestBody,
+    StreamedBody,
+    arrow_body,
+    coded_body,
+)
 from fletching.errors import UsageError
 from fletching.ipc import Limits
 from fletching.protocol import headers as names

@@ -16,7 +16,7 @@ from fletching.ipc import END_OF_STREAM, BatchEncoder
 from fletching.protocol.body_codings import StreamCoding
 from fletching.protocol.layers import table_body_encoder
 
-__all__ = ["RequestBody", "arrow_body", "coded_body"]
+__all__ = ["RequestBody", "StreamedBody", "arrow_body", "coded_body"]
 
 SEND_BYTES = 1024 * 1024
 """Longest piece given to one send: the idle timeout is per send, and a send ends when all is taken."""
