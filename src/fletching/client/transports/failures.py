@@ -30,7 +30,7 @@ def translated(url: str) -> Iterator[None]:
         failures.NewConnectionError,
         failures.ProxyError,
     ) as exc:
-        raise ConnectError(f"no connection to {url}: {exc}", url=url) from exc
+        raise ConnectError(f"no connection to {url}: {_reason(exc)}", url=url) from exc
     except failures.ReadTimeoutError as exc:
         raise ReadTimeoutError(f"{url} did not answer: {exc}", url=url) from exc
     except failures.SSLError as exc:
@@ -39,6 +39,14 @@ def translated(url: str) -> Iterator[None]:
         raise UsageError(f"cannot be a URL: {exc}") from exc
     except (failures.HTTPError, OSError) as exc:
         raise _broken(exc, url) from exc
+
+
+def _reason(exc: Exception) -> str:
+    """What the system said, without urllib3's names for its objects."""
+    cause = exc.__cause__
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(exc)
 
 
 def _broken(exc: Exception, url: str) -> ConnectionBrokenError | ReadTimeoutError | ConnectError:
