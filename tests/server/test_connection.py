@@ -137,6 +137,25 @@ def test_pipelined_requests_are_answered_in_order(run_app: Run) -> None:
     )
 
 
+def test_pipelined_uploads_do_not_run_into_each_other(run_app: Run) -> None:
+    bodies = [bytes([number]) * (700 * KIB + number) for number in range(5)]
+    with run_app(pumped).connect() as connection:
+        everything = b"".join(request(body) for body in bodies)
+        sender = threading.Thread(target=connection.sendall, args=(everything,))
+        sender.start()
+        received = b""
+        while len(received) < sum(map(len, bodies)):
+            part = connection.recv(1 << 20)
+            assert part
+            received += part
+        sender.join()
+    for body in bodies:
+        head, _, received = received.partition(b"\r\n\r\n")
+        assert b"content-length: %d" % len(body) in head
+        assert received[: len(body)] == body
+        received = received[len(body) :]
+
+
 def test_too_many_pipelined_requests_are_refused(run_app: Run) -> None:
     gate = threading.Event()
 

@@ -187,3 +187,33 @@ def test_noise_ends_in_replies_or_a_close_and_leaves_nothing(data: bytes, sizes:
     assert not transport.written or transport.written.startswith(b"HTTP/1.1 ")
     if b"HTTP/1.1 4" in transport.written:
         assert transport.ended or transport.closed
+
+
+def test_behind_a_pipelined_request_the_socket_is_not_read() -> None:
+    async def run() -> None:
+        gate = asyncio.Event()
+
+        async def slow(scope: Any, receive: Any, send: Any) -> None:
+            await gate.wait()
+            await app(scope, receive, send)
+
+        state = types.SimpleNamespace(
+            connections=set(), tasks=set(), default_headers=[], total_requests=0
+        )
+        factory = ConnectionFactory(ServerSettings())
+        connection = factory(types.SimpleNamespace(loaded_app=slow), state, {})
+        transport = Transport()
+        connection.connection_made(transport)
+        for number, reading in ((0, True), (1, False)):
+            data = Sent(0, chunked=False, early=False).encode(number)
+            connection.get_buffer(-1)[: len(data)] = data
+            connection.buffer_updated(len(data))
+            assert transport.reading is reading
+        gate.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert transport.reading
+        assert transport.written.count(b"200 OK") == 2
+        connection.connection_lost(None)
+
+    asyncio.run(run())

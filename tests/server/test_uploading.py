@@ -261,6 +261,17 @@ def test_a_message_larger_than_the_budget_passes_alone() -> None:
     assert len(ingest.offsets) == 6
 
 
+def test_metadata_larger_than_the_budget_does_not_wait_for_itself() -> None:
+    schema = pa.schema([("a", pa.uint8())])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        batch = pa.record_batch([pa.array(np.zeros(3 * MIB, np.uint8))], schema=schema)
+        writer.write_batch(batch, custom_metadata={"k": "v" * (3 * MIB)})
+    ingest = RecordingIngest()
+    upload(ingest, Sender(cut(sink.getvalue().to_pybytes(), 100_000)), limit=MIB)
+    assert len(ingest.offsets) == 2
+
+
 def test_many_empty_batches_are_accepted_in_bounded_groups() -> None:
     ingest = RecordingIngest(slow=True)
     body = stream([])
