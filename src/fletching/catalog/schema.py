@@ -31,6 +31,7 @@ __all__ = [
     "access_keys",
     "blob_packs",
     "grants",
+    "instances",
     "leases",
     "metadata",
     "partitions",
@@ -325,3 +326,22 @@ leases = Table(
     Column("holder", Text, nullable=False),
     Column("expires_at", Float, nullable=False),
 )
+
+# SQL statements that were run: they end before the reply, so there is no state but the outcome.
+instances = Table(
+    "instances",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_key", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("task_name", Text, nullable=False),
+    Column("statement", Text, nullable=False),
+    Column("succeeded", Boolean, nullable=False),
+    # What the statement printed, or what went wrong.
+    Column("result", Text, nullable=False),
+    # JSON: which rows a SELECT chose; null for other statements.
+    Column("selection", LargeBinary),
+    Column("created_at", Float, nullable=False),
+    Column("ended_at", Float, nullable=False),
+)
+Index("ix_instances_created_at", instances.c.created_at)

@@ -22,6 +22,7 @@ from fletching.types import TableName
 __all__ = [
     "TableRow",
     "add_schema_version",
+    "drop_schema",
     "drop_table",
     "ensure_project",
     "ensure_schema",
@@ -29,6 +30,7 @@ __all__ = [
     "get_table",
     "insert_table",
     "list_projects",
+    "list_schemas",
     "list_tables",
     "lock_table",
     "publish_version",
@@ -101,6 +103,35 @@ def ensure_schema(connection: Connection, project: str, schema: str, now: float)
                 project_key=project_key, name_key=key, name=schema, created_at=now
             )
         )
+
+
+def list_schemas(connection: Connection, project: str) -> list[tuple[str, float]]:
+    """Names and creation times of a project's schemas.
+
+    Raises:
+        NoSuchProjectError: there is no such project.
+    """
+    key = project.casefold()
+    if (
+        connection.execute(select(projects.c.name).where(projects.c.name_key == key)).first()
+        is None
+    ):
+        raise NoSuchProjectError(f"there is no project {project}")
+    rows = connection.execute(
+        select(schemas.c.name, schemas.c.created_at)
+        .where(schemas.c.project_key == key)
+        .order_by(schemas.c.name_key)
+    )
+    return [(name, created_at) for name, created_at in rows]
+
+
+def drop_schema(connection: Connection, project: str, schema: str) -> None:
+    """Forgets a schema; that it has no tables is the caller's business."""
+    connection.execute(
+        delete(schemas).where(
+            schemas.c.project_key == project.casefold(), schemas.c.name_key == schema.casefold()
+        )
+    )
 
 
 def list_projects(connection: Connection) -> list[str]:

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Self
 from fletching import faultpoints
 from fletching.catalog.database import Database
 from fletching.catalog.tables import TableRow, ensure_project, list_projects
+from fletching.engine.access import AccessKeys
 from fletching.engine.blobs.service import Blobs
 from fletching.engine.compaction import CompactionReport, Compactor
 from fletching.engine.context import Clock, EngineContext
 from fletching.engine.maintenance import Maintenance, Task
+from fletching.engine.namespaces import Namespaces
 from fletching.engine.reading.plan import ReadPlan
 from fletching.engine.reading.sessions import Reading
 from fletching.engine.retention import Retention, RetentionReport
@@ -54,6 +56,7 @@ class Engine:
         context: the parts that every room of the engine works with.
         blobs: uploads, replies and ranges of blobs.
         blobs: uploads of blobs, replies and ranges.
+        access_keys: who may sign requests to a service over this folder, and what each may do.
     """
 
     def __init__(self, context: EngineContext) -> None:
@@ -69,8 +72,10 @@ class Engine:
             session_seconds=context.settings.read_session_seconds,
         )
         self.blobs = Blobs(context)
+        self.access_keys = AccessKeys(context.database, context.server_key, context.clock)
         self._compactor = Compactor(context)
         tables = Tables(context)
+        namespaces = Namespaces(context)
         sessions = WriteSessions(context)
         streams = WriteStreams(context)
         self._calls: dict[type[Request], Callable[[Any], Response]] = {
@@ -82,6 +87,9 @@ class Engine:
             admin.DropTable: tables.drop,
             admin.ListPartitions: tables.list_partitions,
             admin.ListTables: tables.list,
+            admin.CreateSchema: namespaces.create,
+            admin.DropSchema: namespaces.drop,
+            admin.ListSchemas: namespaces.list,
             requests.AbortWriteSession: sessions.abort,
             requests.CloseWriteStream: streams.close,
             requests.CommitWriteSession: sessions.commit,
@@ -92,17 +100,13 @@ class Engine:
             requests.GetWriteSchema: sessions.schema,
             requests.GetWriteSession: sessions.get,
             requests.GetWriteStream: streams.get,
-            requests.CreateInstanceReadSession: lambda request: (  # sqlglot is imported when SQL is used
-                self.instances.create_read_session(request)
-            ),
-            requests.GetInstanceReadSession: lambda request: self.instances.get_read_session(
-                request
-            ),
+            requests.CreateInstanceReadSession: self._create_instance_session,
+            requests.GetInstanceReadSession: self._get_instance_session,
         }
         self._reads: dict[type[Request], Callable[[Any], ReadPlan]] = {
             PreviewTable: self._reading.preview,
             ReadTable: self._reading.read,
-            ReadInstance: lambda request: self.instances.read(request),
+            ReadInstance: self._read_instance,
         }
 
     @classmethod
@@ -201,6 +205,17 @@ class Engine:
         from fletching.engine.sql.instances import Instances
 
         return Instances(self.context, self)
+
+    # Methods of their own because sqlglot is imported only when SQL is used.
+
+    def _create_instance_session(self, request: requests.CreateInstanceReadSession) -> Response:
+        return self.instances.create_read_session(request)
+
+    def _get_instance_session(self, request: requests.GetInstanceReadSession) -> Response:
+        return self.instances.get_read_session(request)
+
+    def _read_instance(self, request: ReadInstance) -> ReadPlan:
+        return self.instances.read(request)
 
     # --- projects ---
 

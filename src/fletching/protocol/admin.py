@@ -17,14 +17,19 @@ from fletching.types import DEFAULT_SCHEMA, PartitionSpec, TableName
 __all__ = [
     "AddColumns",
     "CreatePartition",
+    "CreateSchema",
     "CreateTable",
     "DescribeTable",
     "DropPartition",
+    "DropSchema",
     "DropTable",
     "ListPartitions",
+    "ListSchemas",
     "ListTables",
     "PartitionInfo",
     "PartitionPage",
+    "SchemaInfo",
+    "SchemaPage",
     "TableInfo",
     "TablePage",
 ]
@@ -93,6 +98,42 @@ class DropPartition(TableRequest, frozen=True, kw_only=True):
 
     partition: PartitionSpec
     if_exists: bool = False
+
+
+class ListSchemas(Request, frozen=True, kw_only=True):
+    """The schemas (namespaces) of a project, in name order."""
+
+    project: str
+
+
+class CreateSchema(Request, frozen=True, kw_only=True):
+    """Adds an empty schema."""
+
+    project: str
+    schema: str
+    if_not_exists: bool = False
+
+
+class DropSchema(Request, frozen=True, kw_only=True):
+    """Removes a schema without tables; the default one stays."""
+
+    project: str
+    schema: str
+    if_exists: bool = False
+
+
+class SchemaInfo(Response, frozen=True, kw_only=True):
+    """What the catalog knows of a schema. Times are seconds since the epoch."""
+
+    project: str
+    schema: str
+    created_at: float = 0.0
+
+
+class SchemaPage(Response, frozen=True, kw_only=True):
+    """All schemas of a project."""
+
+    schemas: tuple[SchemaInfo, ...]
 
 
 class TableInfo(Response, frozen=True, kw_only=True):

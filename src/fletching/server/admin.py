@@ -18,6 +18,7 @@ async def handle_admin(exchange: Exchange, service: Service) -> None:
     body = await exchange.read_body()
     request = decode_admin_request(exchange.method, exchange.raw_path, exchange.query, body)
     exchange.action = type(request).__name__
+    service.authorize(exchange, request)
     with service.calls.enter():
         response = await service.workers.call(service.engine.call, request)
         headers, body = encode_admin_response(response)

@@ -20,6 +20,7 @@ from fletching.server.connection import Application
 from fletching.server.dispatch import handle_storage
 from fletching.server.exchange import Exchange
 from fletching.server.health import HEALTH_PATHS, handle_health
+from fletching.server.metadata.routes import handle_metadata, is_metadata_path
 from fletching.server.request_ids import new_request_id
 from fletching.server.service import Service
 
@@ -79,16 +80,18 @@ async def _route(exchange: Exchange, service: Service) -> None:
         await handle_health(exchange, service)
         return
     if path.startswith(BLOB_PREFIX):
-        if service.authenticator.identify_link(exchange) is None:
-            service.authenticator.identify(exchange)
+        if not await service.identify_link(exchange):
+            await service.identify(exchange)
         await handle_blob(exchange, service)
         return
-    service.authenticator.identify(exchange)
+    await service.identify(exchange)
     version = parse_storage_path(path)
     if version is not None:
         await handle_storage(exchange, service, version)
     elif is_admin_path(path):
         await handle_admin(exchange, service)
+    elif is_metadata_path(path):
+        await handle_metadata(exchange, service)
     else:
         raise NotFoundError(f"there is nothing at {path[:200]}")
 

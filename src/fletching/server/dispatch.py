@@ -64,6 +64,7 @@ async def handle_storage(exchange: Exchange, service: Service, version: ApiVersi
     # JSON first, then decoding: the body says half of what is asked.
     body = b"" if action in STREAMING_BODIES else await exchange.read_body()
     request = decode_request(version, exchange.method, query, exchange.header_list, body)
+    service.authorize(exchange, request)
     handler = HANDLERS.get(type(request), _call)
     await handler(exchange, service, request, version)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
 from typing_extensions import Buffer
@@ -18,6 +18,9 @@ from fletching.errors import (
 from fletching.protocol.headers import REQUEST_ID
 from fletching.server.body import AsgiBody, BodySink, RequestBody
 from fletching.server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from fletching.server.auth import Principal
 
 __all__ = ["Exchange"]
 
@@ -36,6 +39,7 @@ class Exchange:
         body: the request's body.
         action: what the request turned out to be, for the log.
         access_id: who asked, once that is verified.
+        principal: the same with its key.
         outcome: ``ok``, ``disconnected`` or the error's class, for the log.
         status: the reply's status, or None before it started.
         sent_bytes: bytes of the reply's body.
@@ -62,6 +66,7 @@ class Exchange:
         self.body: RequestBody = extensions.get("fletching.body") or AsgiBody(scope, receive)
         self.action = ""
         self.access_id = ""
+        self.principal: Principal | None = None
         self.outcome = "ok"
         self.status: int | None = None
         self.sent_bytes = 0

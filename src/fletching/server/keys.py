@@ -5,27 +5,51 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from fletching.engine.access import AccessKey, AccessKeys, AccessSnapshot
 from fletching.errors import StorageError, UsageError
+from fletching.protocol.requests import Request
+from fletching.types import TableName
 
-__all__ = ["KEY_FILE", "KeyRing", "StaticKeys", "first_key", "parse_key"]
+__all__ = ["KEY_FILE", "FolderKeys", "KeyRing", "StaticKeys", "first_key", "parse_key"]
 
 KEY_FILE = "access-key"
 """In the data folder: the generated key as ``id:secret``, readable by its owner alone."""
 
 
 class KeyRing(Protocol):
-    """Looks secrets up. Thread-safe and quick: asked for every request, on the event loop."""
+    """Looks keys up. Thread-safe and quick: asked for every request, on the event loop."""
 
-    def secret(self, access_id: str) -> str | None:
-        """The secret of an access id, or None if there is no such key."""
+    def find(self, access_id: str) -> AccessKey | None:
+        """The key of an access id, also an expired one; None if there is none in use."""
+
+    def bearer(self, token: str) -> tuple[AccessKey, bool] | None:
+        """The key that a genuine bearer token stands for, and whether it has expired."""
+
+    def check(self, key: AccessKey, request: Request) -> None:
+        """Refuses what the key was not granted.
+
+        Raises:
+            NoPermissionError: it was not.
+        """
+
+    def may_read(self, key: AccessKey, table: TableName) -> bool:
+        """Whether the key may know of a table."""
+
+    def stale(self) -> bool:
+        """Whether ``refresh`` should be called, in a worker, before the ring is asked."""
+
+    def refresh(self) -> None:
+        """Looks at what changed; blocks."""
 
 
 class StaticKeys:
-    """Keys that do not change while the service runs."""
+    """Keys that do not change while the service runs; whoever has one may do everything."""
 
     def __init__(self, keys: Mapping[str, str]) -> None:
         if not keys:
@@ -33,11 +57,92 @@ class StaticKeys:
         for access_id, secret in keys.items():
             if not access_id or not secret or ":" in access_id or "/" in access_id:
                 raise UsageError("an access key needs an id without ':' and '/', and a secret")
-        self._keys = dict(keys)
+        self._keys = {
+            access_id: AccessKey(access_id=access_id, owner=access_id, secret=secret)
+            for access_id, secret in keys.items()
+        }
 
-    def secret(self, access_id: str) -> str | None:
-        """The secret of an access id, or None; see ``KeyRing``."""
+    def find(self, access_id: str) -> AccessKey | None:
+        """The key of an access id, or None; see ``KeyRing``."""
         return self._keys.get(access_id)
+
+    def bearer(self, token: str) -> tuple[AccessKey, bool] | None:  # noqa: ARG002 - see ``KeyRing``
+        """Static keys have no tokens."""
+        return None
+
+    def check(self, key: AccessKey, request: Request) -> None:
+        """Refuses nothing."""
+
+    def may_read(self, key: AccessKey, table: TableName) -> bool:  # noqa: ARG002 - see ``KeyRing``
+        """Always."""
+        return True
+
+    def stale(self) -> bool:
+        """Never."""
+        return False
+
+    def refresh(self) -> None:
+        """Nothing changes."""
+
+
+class FolderKeys:
+    """The keys that the service was started with, which may do everything, and those of the folder.
+
+    The folder's keys and grants are known as they were at the last ``refresh``, at most
+    ``refresh_seconds`` ago.
+    """
+
+    def __init__(
+        self,
+        started_with: StaticKeys,
+        keys: AccessKeys,
+        *,
+        refresh_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._static = started_with
+        self._keys = keys
+        self._refresh_seconds = refresh_seconds
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._refreshing = threading.Lock()
+        self._refreshed_at: float | None = None
+        self._snapshot = AccessSnapshot({}, {})
+
+    def find(self, access_id: str) -> AccessKey | None:
+        """The key of an access id, or None; see ``KeyRing``."""
+        return self._static.find(access_id) or self._snapshot.keys.get(access_id)
+
+    def bearer(self, token: str) -> tuple[AccessKey, bool] | None:
+        """The key of a genuine token; see ``KeyRing``."""
+        found = self._keys.verify_bearer_token(token, self._wall_clock())
+        if found is None:
+            return None
+        access_id, expired = found
+        key = self.find(access_id)
+        return None if key is None else (key, expired)
+
+    def check(self, key: AccessKey, request: Request) -> None:
+        """Refuses what the key was not granted; see ``KeyRing``."""
+        if self._static.find(key.access_id) is None:
+            self._snapshot.check(key, request)
+
+    def may_read(self, key: AccessKey, table: TableName) -> bool:
+        """Whether the key may know of a table; see ``KeyRing``."""
+        return self._static.find(key.access_id) is not None or self._snapshot.may_read(key, table)
+
+    def stale(self) -> bool:
+        """Whether the last look is too long ago."""
+        at = self._refreshed_at
+        return at is None or self._clock() - at >= self._refresh_seconds
+
+    def refresh(self) -> None:
+        """Looks at the folder's keys and grants; of several callers one does it."""
+        with self._refreshing:
+            if self.stale():
+                self._snapshot = self._keys.snapshot()
+                self._refreshed_at = self._clock()
 
 
 def parse_key(text: str) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from fletching.engine.settings import EngineSettings
 from fletching.errors import TransportError, UsageError
 from fletching.server.app import create_app
 from fletching.server.connection import ConnectionFactory
-from fletching.server.keys import StaticKeys, first_key
+from fletching.server.keys import FolderKeys, StaticKeys, first_key
 from fletching.server.service import Service
 from fletching.server.settings import ServerSettings
 
@@ -169,7 +169,10 @@ class Server:
                     ring = StaticKeys(access_keys)
                 self.access_keys = dict(access_keys)
                 engine.start_maintenance()
-                self.service = Service(engine, settings, ring)
+                keys = FolderKeys(
+                    ring, engine.access_keys, refresh_seconds=settings.key_refresh_seconds
+                )
+                self.service = Service(engine, settings, keys)
                 self._runner = _Runner(_configuration(self.service), self.service)
             except BaseException:
                 engine.close()

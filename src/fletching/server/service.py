@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from fletching.engine.engine import Engine
-from fletching.server.auth import Authenticator
+from fletching.errors import NotFoundError
+from fletching.protocol.requests import Request
+from fletching.server.auth import Authenticator, FailureLimiter
+from fletching.server.exchange import Exchange
 from fletching.server.keys import KeyRing
 from fletching.server.limits import Gate, MemoryBudget
 from fletching.server.settings import ServerSettings
 from fletching.server.workers import Workers
+from fletching.types import TableName
+
+if TYPE_CHECKING:
+    from fletching.engine.sql.instances import InstanceRow
 
 __all__ = ["Service"]
 
@@ -21,6 +29,7 @@ class Service:
         engine: the rules; synchronous, so only called through ``workers``.
         settings: fixed while the service runs.
         workers: the threads for whatever blocks.
+        keys: who may sign, and what each may do.
         authenticator: who signed a request.
         bodies, reads, calls: concurrent uploads, streamed replies and JSON requests.
         memory: bytes of messages that uploads hold.
@@ -31,7 +40,13 @@ class Service:
         self.engine = engine
         self.settings = settings
         self.workers = Workers(settings.call_threads, settings.bulk_threads)
-        self.authenticator = Authenticator(keys, settings.clock_skew_seconds)
+        self.keys = keys
+        self.authenticator = Authenticator(
+            keys,
+            settings.clock_skew_seconds,
+            limiter=FailureLimiter(settings.auth_failures, settings.auth_failure_seconds),
+            allow_anonymous=settings.allow_anonymous,
+        )
         wait = settings.retry_after_seconds
         self.bodies = Gate("uploads", settings.max_bodies, wait)
         self.reads = Gate("streamed replies", settings.max_reads, wait)
@@ -40,6 +55,65 @@ class Service:
         self.draining = False
         self._closed = False
         self._closing = threading.Lock()
+
+    async def identify(self, exchange: Exchange) -> None:
+        """Finds out who asks; keys are looked at anew when the last look is a while ago.
+
+        Raises:
+            ServiceError: see ``Authenticator.identify``.
+        """
+        await self._refresh_keys()
+        exchange.principal = self.authenticator.identify(exchange)
+
+    async def identify_link(self, exchange: Exchange) -> bool:
+        """Finds out who signed a link to a blob; False if the request is none.
+
+        Raises:
+            ServiceError: see ``Authenticator.identify_link``.
+        """
+        await self._refresh_keys()
+        exchange.principal = self.authenticator.identify_link(exchange)
+        return exchange.principal is not None
+
+    async def _refresh_keys(self) -> None:
+        if self.keys.stale():
+            await self.workers.call(self.keys.refresh)
+
+    def authorize(self, exchange: Exchange, request: Request) -> None:
+        """Refuses a request that its caller was not granted.
+
+        Raises:
+            NoPermissionError: it was not.
+        """
+        principal = exchange.principal
+        assert principal is not None
+        if principal.key is not None:
+            self.keys.check(principal.key, request)
+
+    def may_read(self, exchange: Exchange, table: TableName) -> bool:
+        """Whether the caller may know of a table."""
+        principal = exchange.principal
+        assert principal is not None
+        return principal.key is None or self.keys.may_read(principal.key, table)
+
+    def may_see_instance(self, exchange: Exchange, row: InstanceRow) -> bool:
+        """Whether the caller may know of an instance: whoever ran it, and keys without limits."""
+        principal = exchange.principal
+        assert principal is not None
+        if principal.key is None or row.owner == principal.access_id:
+            return True
+        # A statement and its result may speak of any table.
+        every_table = TableName(row.project_key, "*", "*")
+        return self.keys.may_read(principal.key, every_table)
+
+    def authorize_instance(self, exchange: Exchange, row: InstanceRow) -> None:
+        """Refuses an instance that the caller may not see as if it were not there.
+
+        Raises:
+            NotFoundError: the caller may not see it.
+        """
+        if not self.may_see_instance(exchange, row):
+            raise NotFoundError(f"there is no instance {row.id}")
 
     def close(self) -> None:
         """Ends the workers, then closes the engine; blocks; idempotent."""

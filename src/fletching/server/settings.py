@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import ipaddress
 import re
 import types
 import typing
@@ -69,6 +70,28 @@ class ServerSettings:
     project: str = _setting("demo", "name", "The project that exists from the first start.")
     clock_skew_seconds: float = _setting(
         900.0, "seconds", "How far the Date of a signed request may be from the server's clock."
+    )
+
+    auth_failures: int = _setting(
+        20,
+        "requests",
+        "Requests of one client address and access id that could not be verified, in one span, before further ones get 429.",
+    )
+    auth_failure_seconds: float = _setting(60.0, "seconds", "The span of auth_failures.")
+    key_refresh_seconds: float = _setting(
+        2.0,
+        "seconds",
+        "How old the service's knowledge of access keys and grants may be: so long a revoked key may still work.",
+    )
+    allow_anonymous: bool = _setting(
+        False,
+        "true or false",
+        "Let unsigned requests do everything; only on a loopback address.",
+    )
+    schemas_enabled: bool = _setting(
+        False,
+        "true or false",
+        "Tell ODPS clients that tables belong to schemas, so that a.b means table b of schema a.",
     )
 
     # --- connections
@@ -192,6 +215,10 @@ class ServerSettings:
         object.__setattr__(self, "reply_compression", compression)
         if self.tls_key and not self.tls_certificate:
             raise UsageError("setting tls_key is given without tls_certificate")
+        if self.allow_anonymous and not _is_loopback(self.host):
+            raise UsageError(
+                f"setting allow_anonymous needs a loopback address to listen on, not {self.host!r}"
+            )
         if not 0 <= self.port <= 65535:
             raise UsageError(f"setting port is {self.port}: it is 0 to 65535")
 
@@ -214,6 +241,15 @@ class ServerSettings:
         if unknown:
             raise UsageError(f"no such setting: {', '.join(sorted(unknown))}")
         return cls(**values)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _parse(variable: str, text: str, kind: Any) -> Any:

@@ -1,0 +1,99 @@
+"""Paths of the metadata endpoints, and who answers each.
+
+::
+
+    GET   /tenants
+    GET   /logview/host                             nothing here: 404, which clients expect
+    GET   /projects/{p}
+    PUT   /projects/{p}/logs                        taken and dropped
+    GET   /projects/{p}/tunnel?service
+    GET   /projects/{p}/tables
+    GET   /projects/{p}/tables/{t}[?extended | ?partitions | ?partition= | ?data]
+    GET   /projects/{p}/instances
+    POST  /projects/{p}/instances
+    GET   /projects/{p}/instances/{id}[?taskstatus | ?instancestatus | ?result]
+    PUT   /projects/{p}/instances/{id}              too late to stop anything: taken
+    GET   /projects/{p}/schemas[/{s}]               also POST and DELETE
+
+Clients put the path of their endpoint before these, usually ``/api``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import unquote
+
+from fletching.errors import MethodNotAllowedError, NotFoundError
+from fletching.server.exchange import Exchange
+from fletching.server.metadata import instances, projects, schemas, tables
+from fletching.server.metadata.scope import Scope
+from fletching.server.service import Service
+
+__all__ = ["handle_metadata", "is_metadata_path"]
+
+Handler = Callable[[Scope], Coroutine[Any, Any, None]]
+
+_PREFIX = re.compile(r"(?:/api){0,2}(?=/(?:projects|tenants|logview)(?:/|\Z))")
+
+_HANDLERS: tuple[tuple[str, dict[str, Handler]], ...] = (
+    (r"/tenants(?:/[^/]+)?", {"GET": projects.tenant}),
+    (r"/projects", {"GET": projects.page}),
+    (r"/projects/(?P<project>[^/]+)", {"GET": projects.describe}),
+    (r"/projects/(?P<project>[^/]+)/logs", {"PUT": projects.take_logs}),
+    (r"/projects/(?P<project>[^/]+)/tunnel", {"GET": projects.tunnel}),
+    (r"/projects/(?P<project>[^/]+)/tables", {"GET": tables.page}),
+    (r"/projects/(?P<project>[^/]+)/tables/(?P<name>[^/]+)", {"GET": tables.lookup}),
+    (
+        r"/projects/(?P<project>[^/]+)/instances",
+        {"GET": instances.page, "POST": instances.create},
+    ),
+    (
+        r"/projects/(?P<project>[^/]+)/instances/(?P<name>[^/]+)",
+        {"GET": instances.lookup, "PUT": instances.stop},
+    ),
+    (
+        r"/projects/(?P<project>[^/]+)/schemas",
+        {"GET": schemas.page, "POST": schemas.create},
+    ),
+    (
+        r"/projects/(?P<project>[^/]+)/schemas/(?P<name>[^/]+)",
+        {"GET": schemas.describe, "DELETE": schemas.drop},
+    ),
+)
+
+_ROUTES = tuple((re.compile(pattern), handlers) for pattern, handlers in _HANDLERS)
+
+
+def is_metadata_path(path: str) -> bool:
+    """Whether a path belongs to the metadata endpoints."""
+    return _PREFIX.match(path) is not None
+
+
+async def handle_metadata(exchange: Exchange, service: Service) -> None:
+    """Answers a metadata request; raises what becomes its error reply.
+
+    Raises:
+        FletchingError: the request is wrong, refused, or failed.
+    """
+    # The raw path: a name may hold an encoded slash.
+    prefix = _PREFIX.match(exchange.raw_path)
+    path = exchange.raw_path[prefix.end() :] if prefix is not None else exchange.raw_path
+    path = path.rstrip("/")
+    for pattern, handlers in _ROUTES:
+        match = pattern.fullmatch(path)
+        if match is None:
+            continue
+        handler = handlers.get(exchange.method)
+        if handler is None:
+            raise MethodNotAllowedError(
+                f"{path[:200]} takes {' or '.join(handlers)}, not {exchange.method}"
+            )
+        names = {key: unquote(value) for key, value in match.groupdict().items()}
+        exchange.action = f"{handler.__module__.rsplit('.', 1)[-1]}.{handler.__name__}"
+        scope = Scope(exchange, service, names.get("project", ""), names.get("name", ""))
+        with service.calls.enter():
+            await handler(scope)
+        return
+    raise NotFoundError(f"there is nothing at {exchange.path[:200]}")

@@ -1,0 +1,90 @@
+"""What a metadata handler works with: the request, the names in its path, replies in XML."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+from xml.etree import ElementTree as ET
+
+from fletching.errors import InvalidArgumentError, InvalidParameterError, UsageError
+from fletching.protocol.requests import Request
+from fletching.server.exchange import Exchange
+from fletching.server.metadata.documents import render
+from fletching.server.service import Service
+from fletching.types import DEFAULT_SCHEMA, PartitionSpec, TableName
+
+__all__ = ["Scope"]
+
+_Result = TypeVar("_Result")
+
+MAX_PAGE = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Scope:
+    """One metadata request.
+
+    Attributes:
+        exchange: the request and its reply.
+        service: the engine and its limits.
+        project: from the path.
+        name: of the table, instance or schema in the path, or nothing.
+    """
+
+    exchange: Exchange
+    service: Service
+    project: str
+    name: str
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query parameters; flags like ``?extended`` have an empty value."""
+        return dict(self.exchange.query)
+
+    @property
+    def schema(self) -> str:
+        """The schema that the request is about: ``curr_schema``, or the default."""
+        query = self.query
+        return query.get("curr_schema") or query.get("schema_name") or DEFAULT_SCHEMA
+
+    @property
+    def table(self) -> TableName:
+        """The table in the path."""
+        return TableName(self.project, self.name, self.schema)
+
+    @property
+    def max_items(self) -> int:
+        """How many items a page may have."""
+        text = self.query.get("maxitems") or str(MAX_PAGE)
+        if not text.isdigit() or len(text) > 9 or int(text) < 1:
+            raise InvalidParameterError(f"maxitems is {text[:20]!r}, not a count")
+        return min(int(text), MAX_PAGE)
+
+    def partition(self, text: str) -> PartitionSpec:
+        """Reads a partition parameter: ``pt='x',n='1'``.
+
+        Raises:
+            InvalidArgumentError: it has another form.
+        """
+        try:
+            return PartitionSpec.parse(text)
+        except UsageError as error:
+            raise InvalidArgumentError(error.message[:300]) from error
+
+    async def call(self, request: Request) -> Any:
+        """Asks the engine, if the caller may."""
+        self.service.authorize(self.exchange, request)
+        return await self.work(self.service.engine.call, request)
+
+    async def work(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Runs something that blocks in a worker."""
+        return await self.service.workers.call(function, *arguments)
+
+    async def reply(
+        self, root: ET.Element, *, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Answers with an XML document."""
+        await self.exchange.reply(
+            render(root), status=status, content_type="application/xml", headers=headers
+        )
