@@ -24,13 +24,18 @@ class ReadSessionRow:
     expires_at: float
 
 
+# Compiled once: a statement made with values is compiled, or looked up, on every call.
+_INSERT = insert(read_sessions)
+_COLUMNS = [field.name for field in dataclasses.fields(ReadSessionRow)]
+
+
 def insert_read_session(connection: Connection, row: ReadSessionRow) -> None:
     """Pins a snapshot.
 
     Read the table's version and insert the session in one ``write`` transaction: retention, which
     decides under the same lock, then either sees the session or ran before the version was read.
     """
-    connection.execute(insert(read_sessions).values(**dataclasses.asdict(row)))
+    connection.execute(_INSERT, {name: getattr(row, name) for name in _COLUMNS})
 
 
 def find_read_session(connection: Connection, session_id: str) -> ReadSessionRow | None:

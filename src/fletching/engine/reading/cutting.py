@@ -113,6 +113,8 @@ def encode_cuts(
         cuts: which of them.
         codec: ``"lz4"``, ``"zstd"`` or None for plain buffers.
     """
+    if not cuts:
+        return []
     if codec is None and not _has_dictionaries(batch.schema):
         return [_encode_plain(batch, cuts)]
     options = pa.ipc.IpcWriteOptions(compression=codec)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from fletching.engine.reading.columns import TableColumns
 from fletching.engine.reading.rendering import RowFilter
+from fletching.engine.reading.shapes import Shape
 
 __all__ = ["row_filter"]
 
 
-def row_filter(
-    text: str, columns: TableColumns, versions: Mapping[int, TableColumns]
-) -> RowFilter | None:
+def row_filter(text: str, shape: Shape) -> RowFilter | None:
     """The filter of a session; None for an empty predicate.
 
     Raises:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 from sqlalchemy import Connection
 
 from fletching.catalog.database import Database
@@ -26,22 +25,22 @@ from fletching.catalog.read_sessions import (
     insert_read_session,
 )
 from fletching.catalog.segments import visible_partitions, visible_segments
-from fletching.catalog.tables import TableRow, get_table, schema_history, table_by_id
+from fletching.catalog.tables import TableRow, get_table, table_by_id
 from fletching.engine.reading.cache import RecentlyUsed
-from fletching.engine.reading.columns import (
-    TableColumns,
-    odps_columns,
-    output_columns,
-    select_columns,
-    select_session_columns,
-)
 from fletching.engine.reading.filters import row_filter
-from fletching.engine.reading.layout import ReplyLayout
+from fletching.engine.reading.limits import (
+    batch_bytes,
+    batch_rows,
+    buffer_codec,
+    not_negative,
+    preview_rows,
+)
 from fletching.engine.reading.partitions import PartitionFilter
 from fletching.engine.reading.plan import ReadPlan
 from fletching.engine.reading.planning import ReadOptions, plan_rows
 from fletching.engine.reading.preview import plan_preview
 from fletching.engine.reading.rendering import RowFilter
+from fletching.engine.reading.shapes import Shape, Shapes
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.reading.splits import (
     GRID_SEGMENTS,
@@ -73,20 +72,8 @@ __all__ = ["READ_SESSION_SECONDS", "Reading"]
 READ_SESSION_SECONDS = 24 * 3600.0
 """How long a read session lives after it was created or refreshed (PROTOCOL 4.1)."""
 
-MAX_BATCH_ROWS = 20_000
-"""PROTOCOL 2.3."""
-
-MIN_BATCH_BYTES, MAX_BATCH_BYTES = 1 << 20, 256 << 20
-"""PROTOCOL 2.3: limits of ``MaxBatchRawSize``."""
-
-DEFAULT_PREVIEW_ROWS = 1000
-MAX_PREVIEW_ROWS = 10_000
-"""PROTOCOL 2.4 leaves both open."""
-
 _CACHED_SESSIONS = 4096
 _CACHED_SEGMENTS = 1_000_000  # summed over snapshots; about 300 MB at the very most
-_CACHED_LAYOUTS = 32  # column choices of one session
-_CODECS = ("lz4", "zstd")
 
 
 class _Facts(msgspec.Struct, frozen=True):
@@ -106,12 +93,9 @@ class _Session:
     row: ReadSessionRow
     request: CreateReadSession
     facts: _Facts
-    layout: ReplyLayout
-    places: tuple[int, ...]
-    primary_key: tuple[str, ...]
+    shape: Shape
     row_filter: RowFilter | None
     partitions: PartitionFilter
-    layouts: RecentlyUsed[tuple[tuple[str, ...], bool], ReplyLayout]
 
 
 class Reading:
@@ -133,6 +117,7 @@ class Reading:
         self._store = store
         self._clock = clock
         self._session_seconds = session_seconds
+        self._shapes = Shapes()
         self._sessions = RecentlyUsed[str, _Session](_CACHED_SESSIONS)
         self._snapshots = RecentlyUsed[tuple[Any, ...], Snapshot](
             _CACHED_SEGMENTS, weight=lambda snapshot: len(snapshot.segments) + 1
@@ -157,15 +142,10 @@ class Reading:
         # would be most of the time until the first batch.
         with self._database.write(durable=False) as connection:
             table = get_table(connection, request.table)
-            versions = _columns_by_version(connection, table)
-            columns = versions[table.schema_version]
-            places = select_session_columns(
-                columns, request.required_data_columns, request.required_partition_columns
-            )
-            # Refuses here what no read of the session could send.
-            self._layout(columns, versions, places, request)
-            row_filter(request.filter_predicate, columns, versions)
-            wanted = PartitionFilter.of(columns, request.required_partitions)
+            shape = self._shapes.of(connection, table, table.schema_version, request)
+            _ = shape.layout  # refuses here what no read of the session could send
+            chosen = row_filter(request.filter_predicate, shape)
+            wanted = PartitionFilter.of(shape.columns, request.required_partitions)
             facts = self._divide(connection, table, request, wanted)
             row = ReadSessionRow(
                 id=secrets.token_hex(16),
@@ -177,7 +157,7 @@ class Reading:
                 expires_at=now + self._session_seconds,
             )
             insert_read_session(connection, row)
-        session = self._derive(row, table, versions)
+        session = _Session(row, request, facts, shape, chosen, wanted)
         self._sessions.put(row.id, session)
         return self._response(session)
 
@@ -258,40 +238,17 @@ class Reading:
             table = None if row is None else table_by_id(connection, row.table_id)
             if row is None or table is None or row.plan is None:
                 raise _no_session(session_id)
-            return self._derive(row, table, _columns_by_version(connection, table))
-
-    def _derive(
-        self, row: ReadSessionRow, table: TableRow, versions: dict[int, TableColumns]
-    ) -> _Session:
-        request = msgspec.json.decode(row.request, type=CreateReadSession)
-        facts = msgspec.json.decode(row.plan or b"", type=_Facts)
-        columns = versions[facts.schema_version]
-        places = select_session_columns(
-            columns, request.required_data_columns, request.required_partition_columns
-        )
+            request = msgspec.json.decode(row.request, type=CreateReadSession)
+            facts = msgspec.json.decode(row.plan, type=_Facts)
+            shape = self._shapes.of(connection, table, facts.schema_version, request)
         return _Session(
             row=row,
             request=request,
             facts=facts,
-            layout=self._layout(columns, versions, places, request),
-            places=places,
-            primary_key=table.primary_key,
-            row_filter=row_filter(request.filter_predicate, columns, versions),
-            partitions=PartitionFilter.of(columns, request.required_partitions),
-            layouts=RecentlyUsed(_CACHED_LAYOUTS),
+            shape=shape,
+            row_filter=row_filter(request.filter_predicate, shape),
+            partitions=PartitionFilter.of(shape.columns, request.required_partitions),
         )
-
-    def _layout(
-        self,
-        columns: TableColumns,
-        versions: dict[int, TableColumns],
-        places: tuple[int, ...],
-        request: CreateReadSession,
-    ) -> ReplyLayout:
-        outputs = output_columns(
-            columns, places, request.arrow_options, verbatim_types=request.verbatim_types
-        )
-        return ReplyLayout(columns, outputs, versions)
 
     def _response(self, session: _Session) -> ReadSession:
         request, facts = session.request, session.facts
@@ -301,10 +258,8 @@ class Reading:
             splits_count=facts.splits,
             record_count=facts.rows,
             estimated_bytes=facts.bytes,
-            schema=odps_columns(
-                session.layout.table, session.places, primary_key=session.primary_key
-            ),
-            arrow_schema=session.layout.schema_message,
+            schema=session.shape.odps_schema,
+            arrow_schema=session.shape.layout.schema_message,
             expiration_time_ms=int(session.row.expires_at * 1000),
             latest_version=session.row.table_version,
         )
@@ -322,33 +277,18 @@ class Reading:
         """
         session = self._session(request.session_id, request.table)
         options = ReadOptions(
-            max_rows=_batch_rows(request.max_batch_rows),
-            max_bytes=_batch_bytes(request.max_batch_bytes),
-            codec=_codec(request.buffer_codec),
+            max_rows=batch_rows(request.max_batch_rows),
+            max_bytes=batch_bytes(request.max_batch_bytes),
+            codec=buffer_codec(request.buffer_codec),
             row_filter=session.row_filter,
-            skip_rows=_not_negative("SkipRowNum", request.skip_rows),
+            skip_rows=not_negative("SkipRowNum", request.skip_rows),
         )
-        layout = self._read_layout(session, request)
+        layout = session.shape.layout_of(
+            request.data_columns, unordered=request.data_columns_unordered
+        )
         snapshot = self._snapshot_of(session)
         wanted = self._range(session, snapshot, request)
         return plan_rows(snapshot, self._store, layout, wanted, options)
-
-    def _read_layout(self, session: _Session, request: ReadTable) -> ReplyLayout:
-        if not request.data_columns:
-            return session.layout
-        key = request.data_columns, request.data_columns_unordered
-        layout = session.layouts.get(key)
-        if layout is None:
-            table = session.layout.table
-            places = select_columns(
-                table,
-                session.places,
-                request.data_columns,
-                unordered=request.data_columns_unordered,
-            )
-            layout = self._layout(table, dict(session.layout.versions), places, session.request)
-            session.layouts.put(key, layout)
-        return layout
 
     def _range(self, session: _Session, snapshot: Snapshot, request: ReadTable) -> RowRange:
         """The rows that a request addresses: of one split, of the session, or of a part of either."""
@@ -367,7 +307,7 @@ class Reading:
                 self._splits.put(session.row.id, splits)
             whole = splits.rows(request.index)
             place = f"split {request.index}"
-        offset = _not_negative("Offset", request.offset or 0)
+        offset = not_negative("Offset", request.offset or 0)
         if offset > whole.length:
             raise InvalidArgumentError(
                 f"Offset {offset} is behind the {whole.length} rows of {place}",
@@ -376,7 +316,7 @@ class Reading:
             )
         count = whole.length - offset
         if request.count is not None:
-            count = min(_not_negative("Count", request.count), count)
+            count = min(not_negative("Count", request.count), count)
         return RowRange(whole.start + offset, whole.start + offset + count)
 
     def _snapshot_of(self, session: _Session) -> Snapshot:
@@ -420,30 +360,20 @@ class Reading:
             NoSuchTableError: there is no such table.
             InvalidArgumentError: an unknown column or partition column, or a limit out of range.
         """
-        limit = DEFAULT_PREVIEW_ROWS if request.limit is None else request.limit
-        if not 0 <= limit <= MAX_PREVIEW_ROWS:
-            raise InvalidArgumentError(
-                f"Limit {limit} is not 0 to {MAX_PREVIEW_ROWS}",
-                actual=limit,
-                limit=MAX_PREVIEW_ROWS,
-            )
+        limit = preview_rows(request.limit)
+        options = ArrowOptions()
+        if request.verbatim_types:
+            options = ArrowOptions(timestamp_unit=None, datetime_unit=None)
+        everything = CreateReadSession(
+            table=request.table, arrow_options=options, verbatim_types=request.verbatim_types
+        )
         with self._database.read() as connection:
             table = get_table(connection, request.table)
-            versions = _columns_by_version(connection, table)
-            columns = versions[table.schema_version]
+            shape = self._shapes.of(connection, table, table.schema_version, everything)
             specs = (request.partition,) if len(request.partition) else ()
-            wanted = PartitionFilter.of(columns, specs)
+            wanted = PartitionFilter.of(shape.columns, specs)
             snapshot = self._snapshot(connection, table.id, table.version, wanted)
-        everything = tuple(range(len(columns.names)))
-        places = select_columns(columns, everything, request.columns, unordered=True)
-        options = ArrowOptions(timestamp_unit=None, datetime_unit=None)
-        outputs = output_columns(
-            columns,
-            places,
-            options if request.verbatim_types else ArrowOptions(),
-            verbatim_types=request.verbatim_types,
-        )
-        layout = ReplyLayout(columns, outputs, versions)
+        layout = shape.layout_of(request.columns, unordered=True)
         return plan_preview(snapshot, self._store, layout, min(limit, snapshot.row_count))
 
 
@@ -454,59 +384,9 @@ def _check_supported(request: CreateReadSession) -> None:
         raise InvalidArgumentError("IncrementalRead is not supported; read a snapshot")
 
 
-def _columns_by_version(connection: Connection, table: TableRow) -> dict[int, TableColumns]:
-    """Every schema the table has had."""
-    if table.schema_version == 1:
-        messages = {1: table.arrow_schema}
-    else:
-        messages = schema_history(connection, table.id)
-    return {
-        version: TableColumns(
-            data=pa.ipc.read_schema(pa.py_buffer(message)),
-            partition=table.partition_columns,
-            column_ids=table.column_ids,
-        )
-        for version, message in messages.items()
-    }
-
-
 def _same_table(one: TableName, other: TableName) -> bool:
     return str(one).casefold() == str(other).casefold()
 
 
 def _no_session(session_id: str) -> NotFoundError:
     return NotFoundError(f"there is no read session {session_id[:64]!r} of this table")
-
-
-def _batch_rows(rows: int | None) -> int | None:
-    if not rows:
-        return None
-    if not 1 <= rows <= MAX_BATCH_ROWS:
-        raise InvalidArgumentError(
-            f"MaxBatchRows {rows} is not 1 to {MAX_BATCH_ROWS}", actual=rows, limit=MAX_BATCH_ROWS
-        )
-    return rows
-
-
-def _batch_bytes(size: int) -> int | None:
-    if not size:
-        return None
-    if not MIN_BATCH_BYTES <= size <= MAX_BATCH_BYTES:
-        raise InvalidArgumentError(
-            f"MaxBatchRawSize {size} is neither 0 nor {MIN_BATCH_BYTES} to {MAX_BATCH_BYTES} bytes",
-            actual=size,
-            limit=MAX_BATCH_BYTES,
-        )
-    return size
-
-
-def _codec(codec: str | None) -> str | None:
-    if codec is not None and codec not in _CODECS:
-        raise InvalidArgumentError(f"buffer codec {codec!r} is not one of {', '.join(_CODECS)}")
-    return codec
-
-
-def _not_negative(what: str, value: int) -> int:
-    if value < 0:
-        raise InvalidArgumentError(f"{what} {value} is negative", actual=value, limit=0)
-    return value
