@@ -298,6 +298,26 @@ def test_a_client_that_leaves_stops_the_plan_and_closes_it(leave_after: int) -> 
     assert len(asked) <= leave_after + 3
 
 
+def test_a_short_reply_takes_one_hop(monkeypatch: pytest.MonkeyPatch) -> None:
+    hops: list[str] = []
+    bulk = Workers.bulk
+
+    def counted(workers: Workers, function: Any, *args: Any, **kwargs: Any) -> Any:
+        hops.append(function.__name__)
+        return bulk(workers, function, *args, **kwargs)
+
+    monkeypatch.setattr(Workers, "bulk", counted)
+    for options in ({}, {"coding": ContentCoding.ZSTD}):
+        client = Recorder()
+        closed: list[bool] = []
+        pieces, expected = build([("literal", 0, 80), ("extent", 100, 900)])
+        answer(lambda: plan(closing(pieces, closed), len(expected)), client, **options)  # noqa: B023
+        assert client.complete
+        assert closed == [True]
+        assert hops == ["begin"]
+        hops.clear()
+
+
 def test_at_most_one_group_is_prepared_ahead() -> None:
     prepared: list[int] = []
 

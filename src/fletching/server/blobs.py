@@ -161,6 +161,7 @@ class _ReplySource:
 
     def __init__(self, plan: BlobReadPlan) -> None:
         self._buffers: Iterator[Buffer] = plan.buffers()
+        self.ended = False
 
     def next_group(self) -> Sequence[Buffer]:
         """Reads, verifies and frames until the group is full; see ``BufferSource``."""
@@ -170,7 +171,8 @@ class _ReplySource:
             group.append(buffer)
             room -= memoryview(buffer).nbytes
             if room <= 0:
-                break
+                return group
+        self.ended = True
         return group
 
     def close(self) -> None:

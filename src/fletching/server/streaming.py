@@ -30,6 +30,9 @@ SLICE_BYTES = 4 * 1024 * 1024
 class BufferSource(Protocol):
     """What a reply is made of, group by group. ``next_group`` and ``close`` block."""
 
+    ended: bool
+    """Nothing more will come and nothing is held; a short reply needs no more hops then."""
+
     def next_group(self) -> Sequence[Buffer]:
         """Returns the next buffers, ready to be sent; none at the end."""
 
@@ -50,6 +53,7 @@ class PlanSource:
 
     def __init__(self, plan: HasPieces, group_bytes: int) -> None:
         self.plan = plan
+        self.ended = False
         self._group_bytes = group_bytes
         self._pieces: Iterator[Piece] = iter(plan.pieces)
         self._extent: Extent | None = None
@@ -71,6 +75,7 @@ class PlanSource:
                 continue
             piece = next(self._pieces, None)
             if piece is None:
+                self.ended = True
                 break
             if isinstance(piece, Extent):
                 if piece.length:
@@ -116,17 +121,17 @@ class CodedSource:
     def __init__(self, source: BufferSource, coding: TableBodyCoding, level: int | None) -> None:
         self._source = source
         self._encoder = table_body_encoder(coding, level=level)
-        self._ended = False
+        self.ended = False
 
     def next_group(self) -> Sequence[Buffer]:
         """Compresses groups until something comes out; see ``BufferSource``."""
         coded: list[Buffer] = []
-        while not coded and not self._ended:
+        while not coded and not self.ended:
             group = self._source.next_group()
             for buffer in group:
                 coded += self._encoder.encode(buffer)
-            if not group:
-                self._ended = True
+            if not group or self._source.ended:
+                self.ended = True
                 coded += self._encoder.finish()
         return coded
 
@@ -147,11 +152,12 @@ async def send_source(
     ahead: asyncio.Future[Sequence[Buffer]] | None = None
     try:
         while group:
-            ahead = workers.bulk(source.next_group)
+            ahead = None if source.ended else workers.bulk(source.next_group)
             await exchange.write_all(group)
             # The reference to sent buffers goes before the next group is waited for.
             group = ()
-            group = await ahead
+            if ahead is not None:
+                group = await ahead
         await exchange.finish()
     finally:
         if ahead is not None and not ahead.done():
@@ -160,8 +166,9 @@ async def send_source(
         if ahead is not None and not ahead.cancelled():
             # Its failure, if any, was raised above or is of no interest to a client that is gone.
             ahead.exception()
-        with contextlib.suppress(asyncio.CancelledError):
-            await workers.bulk(source.close)
+        if not source.ended:
+            with contextlib.suppress(asyncio.CancelledError):
+                await workers.bulk(source.close)
 
 
 async def reply_with_plan(
