@@ -35,7 +35,7 @@ from fletching.client.transports.request_body import (
     arrow_body,
     coded_body,
 )
-from fletching.errors import UsageError
+from fletching.errors import ConnectionBrokenError, UsageError
 from fletching.ipc import Limits
 from fletching.protocol import headers as names
 from fletching.protocol.body_codings import StreamCoding, offers_lz4_stream
@@ -297,6 +297,11 @@ class HttpTransport(HttpBlobVerbs):
                 decode_content=False,
             )
         reply = Reply(response, stopwatch, url)
+        if not reply.says_where_it_ends:
+            # Python's parser takes headers that end with the connection for complete ones. Without
+            # a length such a reply would read as an empty one.
+            reply.close()
+            raise ConnectionBrokenError("the connection ended inside the reply's headers", url=url)
         if 200 <= reply.status < 300:
             return reply
         raise decode_fault(reply.status, reply.headers, reply.read_all(FAULT_BYTES))

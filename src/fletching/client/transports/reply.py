@@ -109,10 +109,10 @@ class Reply:
         if self._ended or not view.nbytes:
             return 0
         view = view.cast("B")[:RECEIVE_BYTES]
-        if self._limit == -1.0:
-            self._take_over()
-        self._arm()
         try:
+            if self._limit == -1.0:
+                self._take_over()
+            self._arm()
             with self._stopwatch.running():
                 if self._left is None:
                     count = self._raw.readinto(view)
@@ -202,6 +202,11 @@ class Reply:
             # Closed by `readinto`; the data before was complete by its own marker.
             return
         self.close()
+
+    @property
+    def says_where_it_ends(self) -> bool:
+        """Whether the headers have a length that can be read, or chunks."""
+        return self._expects_end
 
     def cancel(self) -> None:
         """Breaks the connection under a read that blocks in another thread; idempotent."""
