@@ -16,8 +16,8 @@ import fletching
 from fletching.client.channel import Channel
 from fletching.client.options import CallOptions
 from fletching.client.retry import RetryPolicy, RetrySequence, Timing
-from fletching.protocol.requests import ReadTable, Request, WriteTable
-from fletching.protocol.responses import Response, WriteResult
+from fletching.protocol.requests import ReadBlobs, ReadTable, Request, WriteTable
+from fletching.protocol.responses import BlobReferences, Response, WriteResult
 
 
 class FakeClock:
@@ -68,8 +68,11 @@ class FakeTransport:
     """Answers with whatever the test's functions return or raise."""
 
     connections_pay = True
+    verifies_uploads = True
 
     def __init__(self) -> None:
+        self.on_upload: Callable[[Any, Any], BlobReferences] = self._unexpected
+        self.on_read_blobs: Callable[[ReadBlobs], Any] = self._unexpected
         self.on_call: Callable[[Request, RetrySequence], Response] = self._unexpected
         self.on_read: Callable[[ReadTable], FakeSource] = self._unexpected
         self.on_write: Callable[[WriteTable, Sequence[Any], RetrySequence], WriteResult] = (
@@ -102,6 +105,22 @@ class FakeTransport:
     ) -> WriteResult:
         self.requests.append(request)
         return self.on_write(request, batches, attempt)
+
+    def upload_blobs(
+        self, request: Any, body: Any, options: CallOptions, attempt: RetrySequence
+    ) -> BlobReferences:
+        self.requests.append(request)
+        return self.on_upload(request, body)
+
+    def read_blobs(self, request: ReadBlobs, options: CallOptions, attempt: RetrySequence) -> Any:
+        self.requests.append(request)
+        return self.on_read_blobs(request)
+
+    def read_range(self, *_: object) -> Any:
+        raise NotImplementedError
+
+    def blob_info(self, *_: object) -> Any:
+        raise NotImplementedError
 
     def open_read(self, *_: object) -> Any:
         raise NotImplementedError

@@ -45,8 +45,9 @@ class Blob:
     file_name: str | None = None
     reference: str | None = None
 
-    def __len__(self) -> int:
-        """Bytes of contents that are in memory."""
+    @property
+    def size(self) -> int:
+        """Bytes of contents that are in memory; not ``len``, as an empty blob is something, too."""
         return memoryview(self.data).nbytes
 
     def __bytes__(self) -> bytes:
@@ -56,7 +57,7 @@ class Blob:
     def __repr__(self) -> str:
         """What it is, not what it holds."""
         size = (
-            f"{len(self)} bytes" if isinstance(self.data, bytes | bytearray | memoryview) else "…"
+            f"{self.size} bytes" if isinstance(self.data, bytes | bytearray | memoryview) else "…"
         )
         about = [self.content_type, self.file_name]
         return f"<Blob {', '.join([size, *(text for text in about if text)])}>"
