@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -128,6 +129,10 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES, low=WRITE_LOW_BYTES)
         self._tls = transport.get_extra_info("sslcontext") is not None
+        peer = transport.get_extra_info("socket")
+        if peer is not None and peer.family in {socket.AF_INET, socket.AF_INET6}:
+            # Not every loop does this: a reply's last bytes must not wait for an acknowledgement.
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._server_state.connections.add(self)
         self._excess = len(self._server_state.connections) > self.settings.max_connections
         self._arm(self.settings.keep_alive_seconds, self._close_idle)
