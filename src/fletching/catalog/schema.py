@@ -234,6 +234,8 @@ write_streams = Table(
     Column("writes", BigInteger, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("modified_at", Float, nullable=False),
+    # JSON array: retry trace ids of the latest requests that created it.
+    Column("create_traces", Text, nullable=False, server_default="[]"),
     UniqueConstraint("session_pk", "stream_id", "stream_version"),
 )
 

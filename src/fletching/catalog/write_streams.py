@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -45,6 +46,8 @@ class WriteStreamRow:
     """How many TableWrites it has accepted."""
     created_at: float
     modified_at: float
+    create_traces: tuple[str, ...]
+    """Retry trace ids of the latest requests that created it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ def _stream(values: Any) -> WriteStreamRow:
         writes=values.writes,
         created_at=values.created_at,
         modified_at=values.modified_at,
+        create_traces=tuple(json.loads(values.create_traces)),
     )
 
 
@@ -135,6 +139,7 @@ def insert_write_stream(
     state: str,
     exactly_once: bool,
     token_digest: bytes | None,
+    create_traces: Sequence[str],
     now: float,
 ) -> WriteStreamRow:
     """Adds an attempt that holds nothing yet."""
@@ -153,6 +158,7 @@ def insert_write_stream(
             writes=0,
             created_at=now,
             modified_at=now,
+            create_traces=json.dumps(list(create_traces)),
         )
     )
     row = find_write_stream(connection, session_pk, stream_id, stream_version)

@@ -194,6 +194,7 @@ def encode_create_stream(request: CreateWriteStream, version: ApiVersion) -> Dra
     if request.exactly_once:
         body["ExactlyOnceMode"] = True
     draft.json = body
+    draft.header(names.RETRY_TRACE_ID, request.retry_trace_id)
     return draft
 
 
@@ -207,6 +208,7 @@ def decode_create_stream(parts: RequestParts, target: str) -> CreateWriteStream:
         stream_version=stream_version(parts),
         write_mode=write_mode(parts, session_id),
         exactly_once=parts.json_bool("ExactlyOnceMode"),
+        retry_trace_id=(parts.headers.get(names.RETRY_TRACE_ID) or "")[:64] or None,
     )
 
 

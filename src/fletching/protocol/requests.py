@@ -181,6 +181,8 @@ class CreateWriteStream(TableRequest, frozen=True, kw_only=True):
     stream_version: int = 1
     write_mode: WriteMode = WriteMode.BATCH
     exactly_once: bool = False
+    retry_trace_id: str | None = None
+    """Stable over one retry sequence; tells a repeated request from a new attempt (PROTOCOL 4.6)."""
 
 
 class GetWriteStream(TableRequest, frozen=True, kw_only=True):

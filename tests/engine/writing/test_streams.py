@@ -266,3 +266,24 @@ def test_stream_names_and_versions_have_limits(open_house: Any) -> None:
 
     with pytest.raises(LimitExceededError):
         house.stream(session, "c")
+
+
+def test_a_creation_that_is_repeated_late_drops_nothing(house: Any) -> None:
+    house.create(SCHEMA)
+    session = house.session()
+    for trace in ("first", "second"):
+        house.stream(session, retry_trace_id=trace)
+    house.write(ids(1), session)
+    for trace in ("first", "second"):
+        assert house.stream(session, retry_trace_id=trace).record_count == 1
+    house.close(session)
+    house.stream(session, retry_trace_id="first")  # nor does it open what was closed
+    house.commit(session)
+    assert stored(house) == [1]
+    session = house.session()
+    house.stream(session, retry_trace_id="first")
+    house.write(ids(2), session)
+    house.stream(session, retry_trace_id="new")
+    house.close(session)
+    house.commit(session)
+    assert stored(house) == [1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import Any
 
@@ -36,6 +37,8 @@ from fletching.protocol.vocabulary import SessionStatus, WriteMode
 
 __all__ = ["WriteStreams", "create_attempt"]
 
+_TRACES = 16  # creating requests that are remembered per attempt
+
 
 def dynamic_columns(table: TableRow, bound: frozenset[str]) -> list[tuple[str, str]]:
     """The partition columns that come in the data."""
@@ -51,11 +54,13 @@ def create_attempt(
     version: int,
     *,
     exactly_once: bool,
+    trace_id: str | None = None,
 ) -> tuple[WriteStreamRow, str | None, list[str]]:
     """Creates an attempt, or begins it again.
 
     A fresh attempt holds nothing. One that is and stays exactly-once keeps what it holds and only
-    gets a new access token: whoever had the old one is fenced off.
+    gets a new access token: whoever had the old one is fenced off. A request that created the
+    attempt before, and comes again late, changes nothing: it must not drop what was written since.
 
     Returns:
         The attempt, its access token if it is exactly-once, and keys of objects to delete after
@@ -86,8 +91,11 @@ def create_attempt(
             state=StreamState.OPEN.value,
             exactly_once=exactly_once,
             token_digest=digest,
+            create_traces=[] if trace_id is None else [trace_id],
             now=now,
         )
+    elif trace_id in existing.create_traces and not exactly_once:
+        return existing, None, []
     else:
         state = next_stream_state(
             StreamState(existing.state), StreamEvent.CREATE, stream_name(stream_id, version)
@@ -98,6 +106,9 @@ def create_attempt(
             "token_digest": digest,
             "modified_at": now,
         }
+        if trace_id is not None:
+            traces = [*existing.create_traces, trace_id][-_TRACES:]
+            changes["create_traces"] = json.dumps(traces)
         if not target.mode.is_streaming and not (existing.exactly_once and exactly_once):
             keys = write_streams.discard_staged(connection, [existing.pk])
             changes |= {
@@ -151,6 +162,7 @@ class WriteStreams:
                 request.stream_id,
                 request.stream_version,
                 exactly_once=request.exactly_once,
+                trace_id=request.retry_trace_id,
             )
         faultpoints.reach("stream.created")
         context.delete_objects(keys)
