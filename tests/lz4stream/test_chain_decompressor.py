@@ -133,7 +133,9 @@ def test_the_error_names_the_block_and_those_before_it_come_out() -> None:
 
 
 def test_an_error_after_pieces_were_handed_out_repeats_none_of_them() -> None:
-    chunks = [bytes([index]) * 1_500_000 for index in range(8)]
+    # Every block refers to the one before, and a wrong history would show: 50,000 divides no page.
+    data = (random.Random(1).randbytes(50_000) * 250)[:12_000_000]
+    chunks = pages_of(data, 1_500_000)
     blocks = chained(chunks)
     blocks[6] = b"\x01\x00\x00\x00\x50"
     decompressor = ChainDecompressor(FOUR_MIB)
@@ -160,7 +162,11 @@ def test_the_dictionary_precedes_the_first_block() -> None:
     chunks = [dictionary[100:30_000], dictionary[-30_000:], b"x" * 100]
     blocks = chained(chunks, dictionary=dictionary)
     assert len(blocks[0]) < 300
-    assert run_of(ChainDecompressor(FOUR_MIB, dictionary), b"".join(blocks)) == b"".join(chunks)
+    decompressor = ChainDecompressor(FOUR_MIB, dictionary)
+    assert run_of(decompressor, b"".join(blocks)) == b"".join(chunks)
+    # By the fast way: the frame knew the dictionary, and did not have to give up its class.
+    assert decompressor._frame is not None
+    assert decompressor._class_bytes == 65_536
     with pytest.raises(BlockError):
         run_of(ChainDecompressor(FOUR_MIB), b"".join(blocks))
 

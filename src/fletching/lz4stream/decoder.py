@@ -36,6 +36,10 @@ DEFAULT_MAX_BLOCK_BYTES: Final = 4 * 1024 * 1024
 # Compressed bytes decoded as one run; more gained nothing from 1 to 64 KiB pages.
 _RUN_BYTES: Final = 512 * 1024
 
+# A chunk up to this long is joined to the block that began before it: the copy is cheaper than a
+# call for that block alone.
+_JOINED_BYTES: Final = 256 * 1024
+
 _SIZE: Final = SIZE_FIELDS[4]
 
 
@@ -132,7 +136,8 @@ class Decoder:
     def feed(self, data: Buffer) -> None:
         """Takes the next bytes; borrows ``data`` until ``events`` is exhausted.
 
-        Only an incomplete block at the end of ``data`` is then copied.
+        Only an incomplete block at the end of ``data`` is then copied, or all of a short chunk
+        that such a block's end comes with.
         """
         if self._error is not None:
             raise self._error
@@ -225,6 +230,11 @@ class Decoder:
                 return False
             view = self._chunks.popleft()
             if self._partial:
+                if len(view) <= _JOINED_BYTES and len(self._partial) + len(view) >= self._wanted():
+                    joined, self._partial = self._partial, bytearray()
+                    joined += view
+                    self._chunks.appendleft(memoryview(joined))
+                    continue
                 taken = self._complete(view)
                 if taken < len(view):
                     self._chunks.appendleft(view[taken:])
