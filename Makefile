@@ -6,9 +6,11 @@ RUN    := $(BIN)/python
 INPUT  ?=
 BENCH  ?=
 DATA   ?= quickstart-data
+SECONDS ?= 300
+SEED   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check format lint types coverage docs bench bench-check clean
+.PHONY: help quickstart test check format lint types coverage docs bench bench-check torture clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +81,9 @@ bench-check: $(VENV)/.installed-bench ## fail if a recorded ratio fell by more t
 bench-lz4: $(VENV)/.installed-dev ## lz4stream beside lz4.stream, in one run (needs gcc)
 	@$(RUN) interop/lz4_stream/prepare.py
 	@$(RUN) benchmarks/bench_lz4stream.py
+
+torture: $(VENV)/.installed-dev ## kill the server at every point for SECONDS (SEED=n repeats a run)
+	@$(RUN) -m torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 clean: ## remove the environment and every generated file
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .interop build dist

@@ -1,0 +1,108 @@
+"""A short campaign of the torture run, and a checker that knows a bad history when it sees one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.slow
+def test_a_short_campaign_ends_well(tmp_path: Path) -> None:
+    """Twelve seconds here; ``make torture SECONDS=300`` is the real thing."""
+    run = subprocess.run(
+        [sys.executable, "-m", "torture", "--seconds", "12", "--folder", str(tmp_path)],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=110, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "every acknowledged row is there exactly once" in run.stdout
+
+
+# --- the checker ---
+
+
+def history() -> list[dict[str, Any]]:
+    """A history that can be: one stream, two sessions, a register, snapshots of both."""
+    events: list[tuple[float, str, str, dict[str, Any]]] = [
+        (1, "eo0", "look", {"offset": 0}),
+        (2, "eo0", "append", {"offset": 0, "count": 4}),
+        (3, "eo0", "appended", {"offset": 4}),
+        (2, "b0", "session", {"src": "b0.1", "session": "x", "total": 6}),
+        (3, "b0", "commit", {"src": "b0.1"}),
+        (4, "b0", "commited", {"src": "b0.1"}),
+        (4.1, "b0", "session", {"src": "b0.2", "session": "y", "total": 3}),
+        (4.2, "b0", "abort", {"src": "b0.2"}),
+        (4, "register0", "set", {"value": 1}),
+        (5, "register0", "was set", {"value": 1}),
+        (6, "register0", "set", {"value": 2}),
+        (7, "r0", "snapshot", {"table": "main", "before": 5, "after": 6, "contents": {
+            "eo0": [4, 4, 3, 0], "b0.1": [6, 6, 5, 6]}}),
+        (7, "r0", "snapshot", {"table": "register", "before": 6.5, "after": 7, "contents": {
+            "register": [3, 1, 2, 3]}}),
+    ]  # fmt: skip
+    return [{"t": at, "who": who, "event": event, **facts} for at, who, event, facts in events]
+
+
+def check(events: list[dict[str, Any]]) -> list[str]:
+    sys.path.insert(0, str(ROOT))
+    try:
+        from torture.checker import Checker
+    finally:
+        sys.path.remove(str(ROOT))
+    problems: list[str] = Checker(sorted(events, key=lambda event: event["t"])).check()
+    return problems
+
+
+def contents(events: list[dict[str, Any]], number: int = 0) -> dict[str, Any]:
+    snapshots = [event for event in events if event["event"] == "snapshot"]
+    found: dict[str, Any] = snapshots[number]["contents"]
+    return found
+
+
+def change(event: str, **facts: Any) -> Callable[[list[dict[str, Any]]], None]:
+    def apply(events: list[dict[str, Any]]) -> None:
+        next(e for e in events if e["event"] == event).update(facts)
+
+    return apply
+
+
+def test_a_good_history_has_no_problems() -> None:
+    assert check(history()) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda e: contents(e).pop("eo0"), "0 are there"),
+        (lambda e: contents(e).update(eo0=[3, 3, 2, 0]), "3 are there"),
+        (lambda e: contents(e).update(eo0=[5, 4, 3, 0]), "there twice"),
+        (lambda e: contents(e).update(eo0=[4, 4, 4, 0]), "some are missing"),
+        (lambda e: contents(e).update(eo0=[5, 5, 4, 0]), "more than were ever sent"),
+        (lambda e: contents(e).update({"?": [1, 0, 0, 0]}), "wrong payloads"),
+        (lambda e: contents(e).update({"b0.1!": [5, 5, 4, 5]}), "never closed"),
+        (lambda e: contents(e).update({"b0.1": [5, 5, 4, 6]}), "5 of the 6 rows"),
+        (lambda e: contents(e).update({"b0.1": [12, 6, 5, 6]}), "there twice"),
+        (lambda e: contents(e).pop("b0.1"), "committed before"),
+        (lambda e: contents(e).update({"b0.2": [3, 3, 2, 3]}), "aborted or left"),
+        (change("commit", t=6.5), "before its commit was asked for"),
+        (lambda e: contents(e, 1).clear(), "empty"),
+        (lambda e: contents(e, 1).update(register=[2, 1, 2, 3]), "2 rows of 1 values"),
+        (lambda e: contents(e, 1).update(register=[3, 2, 2, 3]), "3 rows of 2 values"),
+        (lambda e: contents(e, 1).update(register=[3, 1, 3, 3]), "not from 1 to 2"),
+        (lambda e: contents(e, 1).update(register=[3, 1, 0, 3]), "not from 1 to 2"),
+        (lambda e: e.append({"t": 9, "who": "x", "event": "violation", "what": "boom"}), "boom"),
+        (lambda e: e.append({"t": 9, "who": "x", "event": "unexpected", "error": "bang"}), "bang"),
+    ],
+)
+def test_a_bad_history_is_told(spoil: Callable[[Any], Any], problem: str) -> None:
+    events = history()
+    spoil(events)
+    assert any(problem in found for found in check(events))
