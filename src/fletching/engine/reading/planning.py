@@ -172,6 +172,20 @@ class _Builder:
                 ways[0] = Way.COMPUTE
             if int(snapshot.row_start[self.last]) > self.wanted.end:
                 ways[-1] = Way.COMPUTE
+        else:
+            first_segment, last_segment = int(owner[0]), int(owner[-1])
+            matching = np.array(
+                [
+                    options.row_filter.may_match(
+                        snapshot.segments[number].statistics,
+                        snapshot.partitions[int(snapshot.segment_partition[number])],
+                    )
+                    for number in range(first_segment, last_segment + 1)
+                ],
+                dtype=bool,
+            )
+            # Segments without a row that could be chosen are not even opened.
+            ways[~matching[owner - first_segment]] = Way.NOT
         # A batch without rows is sent only where it does not break an extent.
         ways[(snapshot.rows[window] == 0) & (ways != Way.AS_IS)] = Way.NOT
         return ways

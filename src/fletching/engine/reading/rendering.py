@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,10 @@ from fletching.errors import CorruptObjectError, InvalidArgumentError
 __all__ = ["RowFilter", "constant_column", "constant_scalar", "render"]
 
 
+def _any_segment(_statistics: bytes | None, _partition: tuple[str, ...]) -> bool:
+    return True
+
+
 @dataclasses.dataclass(frozen=True)
 class RowFilter:
     """A predicate over columns of the table.
@@ -23,10 +28,13 @@ class RowFilter:
     Attributes:
         expression: a pyarrow expression over the table's column names.
         layout: the columns that it mentions, as stored.
+        may_match: from a segment's statistics and its partition's values, False only if no row of
+            the segment can be chosen.
     """
 
     expression: Any
     layout: ReplyLayout
+    may_match: Callable[[bytes | None, tuple[str, ...]], bool] = _any_segment
 
     def chosen(
         self, batch: pa.RecordBatch, schema_version: int, partition: tuple[str, ...]

@@ -27,7 +27,6 @@ from fletching.catalog.read_sessions import (
 from fletching.catalog.segments import visible_partitions, visible_segments
 from fletching.catalog.tables import TableRow, get_table, table_by_id
 from fletching.engine.reading.cache import RecentlyUsed
-from fletching.engine.reading.filters import row_filter
 from fletching.engine.reading.limits import (
     batch_bytes,
     batch_rows,
@@ -144,7 +143,7 @@ class Reading:
             table = get_table(connection, request.table)
             shape = self._shapes.of(connection, table, table.schema_version, request)
             _ = shape.layout  # refuses here what no read of the session could send
-            chosen = row_filter(request.filter_predicate, shape)
+            chosen = _filter_of(request, shape)
             wanted = PartitionFilter.of(shape.columns, request.required_partitions)
             facts = self._divide(connection, table, request, wanted)
             row = ReadSessionRow(
@@ -246,7 +245,7 @@ class Reading:
             request=request,
             facts=facts,
             shape=shape,
-            row_filter=row_filter(request.filter_predicate, shape),
+            row_filter=_filter_of(request, shape),
             partitions=PartitionFilter.of(shape.columns, request.required_partitions),
         )
 
@@ -390,3 +389,7 @@ def _same_table(one: TableName, other: TableName) -> bool:
 
 def _no_session(session_id: str) -> NotFoundError:
     return NotFoundError(f"there is no read session {session_id[:64]!r} of this table")
+
+
+def _filter_of(request: CreateReadSession, shape: Shape) -> RowFilter | None:
+    return row_filter(request.filter_predicate, shape, fallback=request.filter_predicate_fallback)
