@@ -33,8 +33,6 @@ class EngineSettings:
             that fail under a mapping.
         objects_resident_bytes: about how much of the mapped objects stays in the process's page
             tables; None leaves it to the system.
-        objects_resident_bytes: about how much of the mapped objects stays in the process's page
-            tables; None leaves it to the system.
         create_projects: whether a project that is named for the first time comes into being.
         route_token: what replies carry for clients to send back (PROTOCOL 4.4).
         busy_timeout_seconds: how long a transaction waits for another process's.
@@ -73,7 +71,6 @@ class EngineSettings:
 
     catalog_url: str | None = None
     objects_mapped: bool = True
-    objects_resident_bytes: int | None = None
     objects_resident_bytes: int | None = None
     create_projects: bool = True
     route_token: str = "local"  # noqa: S105 - a routing hint, not a secret
