@@ -1,0 +1,185 @@
+"""Transactions: all or nothing, durable, one writer at a time, failures in our words."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from sqlalchemy import insert, select
+
+from fletching.catalog.database import Database, translated_errors
+from fletching.catalog.leases import acquire_lease, release_lease
+from fletching.catalog.schema import leases
+from fletching.errors import (
+    FletchingError,
+    NotFoundError,
+    ServiceUnavailableError,
+    StorageError,
+    StorageFullError,
+)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database.open(tmp_path / "catalog.sqlite", busy_timeout_seconds=0.05)
+    yield database
+    database.close()
+
+
+def names(database: Database) -> list[str]:
+    with database.read() as connection:
+        return list(connection.execute(select(leases.c.name).order_by(leases.c.name)).scalars())
+
+
+def add(connection: sqlalchemy.Connection, name: str) -> None:
+    connection.execute(insert(leases).values(name=name, holder="h", expires_at=0.0))
+
+
+def test_a_write_is_there_when_its_block_has_ended(database: Database) -> None:
+    with database.write() as connection:
+        add(connection, "a")
+        assert names(database) == []
+    assert names(database) == ["a"]
+
+
+def test_a_write_that_raises_leaves_nothing(database: Database) -> None:
+    def fail() -> None:
+        with database.write() as connection:
+            add(connection, "a")
+            raise NotFoundError("no")
+
+    with pytest.raises(NotFoundError):
+        fail()
+    assert names(database) == []
+
+
+def test_a_trial_and_a_read_leave_nothing(database: Database) -> None:
+    with database.trial() as connection:
+        add(connection, "a")
+    assert names(database) == []
+    with database.read() as connection:
+        add(connection, "b")
+    assert names(database) == []
+
+
+def test_a_read_sees_one_moment(database: Database) -> None:
+    with database.read() as connection:
+        assert connection.execute(select(leases)).all() == []
+        with database.write() as other:
+            add(other, "a")
+        assert connection.execute(select(leases)).all() == []
+    assert names(database) == ["a"]
+
+
+def test_transactions_wait_for_the_disk_unless_told_not_to(database: Database) -> None:
+    for durable, level in ((True, 2), (False, 1), (True, 2)):
+        with database.write(durable=durable) as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == level
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+            assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_writers_of_one_process_queue(database: Database) -> None:
+    """Sixteen threads and a busy timeout that none of them could wait out by polling."""
+
+    def work(number: int) -> None:
+        for step in range(20):
+            with database.write(durable=False) as connection:
+                add(connection, f"{number}-{step}")
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(names(database)) == 320
+
+
+def test_a_lock_held_elsewhere(database: Database, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "catalog.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    def write() -> None:
+        with database.write() as connection:
+            add(connection, "a")
+
+    with pytest.raises(ServiceUnavailableError, match="locked"):
+        write()
+    other.execute("ROLLBACK")
+    other.close()
+    write()
+
+
+def test_a_full_database(database: Database) -> None:
+    def fill() -> None:
+        with database.write() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+            for number in range(10_000):
+                add(connection, f"{number:0100}")
+
+    with pytest.raises(StorageFullError):
+        fill()
+    assert names(database) == []
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite"
+    path.write_bytes(b"something else entirely" * 100)
+    with pytest.raises(StorageError, match="NOTADB"):
+        Database.open(path)
+    with pytest.raises(StorageError):
+        Database.open(tmp_path / "none" / "catalog.sqlite")
+
+
+class BrokenError(Exception):
+    """A PostgreSQL driver's error."""
+
+    def __init__(self, state: str | None) -> None:
+        super().__init__("broken")
+        self.sqlstate = state
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("53100", StorageFullError),
+        ("40001", ServiceUnavailableError),
+        ("40P01", ServiceUnavailableError),
+        ("08006", ServiceUnavailableError),
+        ("57P01", ServiceUnavailableError),
+        ("55P03", ServiceUnavailableError),
+        ("53300", ServiceUnavailableError),
+        (None, ServiceUnavailableError),
+        ("23505", StorageError),
+    ],
+)
+def test_postgres_states_in_our_words(state: str | None, kind: type[FletchingError]) -> None:
+    def fail() -> None:
+        with translated_errors():
+            raise sqlalchemy.exc.OperationalError("SELECT", {}, BrokenError(state))
+
+    with pytest.raises(kind) as caught:
+        fail()
+    assert type(caught.value) is kind
+
+
+def test_leases_are_held_by_one_and_run_out(database: Database) -> None:
+    def acquire(holder: str, now: float) -> bool:
+        with database.write() as connection:
+            return acquire_lease(connection, "work", holder, now=now, seconds=10)
+
+    assert acquire("a", 0)
+    assert acquire("a", 5)  # extends
+    assert not acquire("b", 14)
+    assert acquire("b", 15)
+    with database.write() as connection:
+        release_lease(connection, "work", "a")  # not a's any more
+    assert not acquire("a", 16)
+    with database.write() as connection:
+        release_lease(connection, "work", "b")
+    assert acquire("a", 16)

@@ -1,0 +1,164 @@
+"""Folders that earlier releases wrote open, whole, and can be written to."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+from fletching.catalog import migrations
+from fletching.catalog.database import Database
+from fletching.catalog.schema import metadata
+from fletching.engine.engine import Engine
+from fletching.errors import StorageError
+from fletching.protocol.admin import DescribeTable
+from fletching.protocol.requests import (
+    CommitWriteSession,
+    CreateReadSession,
+    CreateWriteSession,
+    CreateWriteStream,
+    ReadTable,
+    WriteTable,
+)
+from fletching.types import TableName
+
+FOLDERS = Path(__file__).with_name("folders")
+KEPT = TableName("demo", "kept")
+CLOCK = 1_800_000_100.0
+
+
+def scripts() -> ScriptDirectory:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.set_main_option("path_separator", "os")
+    return ScriptDirectory.from_config(config)
+
+
+def test_the_migrations_end_at_the_newest_revision_in_a_line() -> None:
+    assert scripts().get_heads() == [migrations.NEWEST_REVISION]
+    names = [path.name for path in Path(migrations.__file__).parent.glob("versions/0*.py")]
+    numbers = sorted(int(name[:4]) for name in names)
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_the_migrations_make_the_tables_of_the_schema(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "catalog.sqlite")
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert migrations.current_revision(connection) == migrations.NEWEST_REVISION
+    database.close()
+
+
+def test_opening_again_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite"
+    Database.open(path).close()
+    before = path.read_bytes()
+    Database.open(path).close()
+    assert path.read_bytes() == before
+
+
+def test_a_catalog_of_a_newer_release_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite"
+    database = Database.open(path)
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    with pytest.raises(StorageError, match="newer Fletching"):
+        Database.open(path)
+
+
+def test_a_migration_that_fails_leaves_the_catalog_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "catalog.sqlite"
+    database = Database.open(path, migrate=False)
+    migrations.upgrade(database, "0001")
+    from alembic.operations import Operations
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("in the middle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Operations, "add_column", fail)
+        with pytest.raises(RuntimeError):
+            migrations.upgrade(database)
+    with database.read() as connection:
+        assert migrations.current_revision(connection) == "0001"
+    migrations.upgrade(database)
+    database.close()
+
+
+def folders() -> list[str]:
+    return sorted(path.stem for path in FOLDERS.glob("*.zip"))
+
+
+def test_the_first_release_is_among_the_kept_folders() -> None:
+    assert "0001" in folders()
+
+
+@pytest.mark.parametrize("revision", folders())
+def test_a_kept_folder_opens_whole(tmp_path: Path, revision: str) -> None:
+    with zipfile.ZipFile(FOLDERS / f"{revision}.zip") as kept:
+        kept.extractall(tmp_path)
+    with sqlite3.connect(tmp_path / "catalog.sqlite") as before:
+        assert before.execute("SELECT version_num FROM alembic_version").fetchone() == (revision,)
+    before.close()
+    with Engine.open(tmp_path, clock=lambda: CLOCK) as engine:
+        call: Any = engine.call
+        info = call(DescribeTable(table=KEPT))
+        assert (info.rows, info.segments, info.version, info.comment) == (5, 2, 2, "kept")
+        assert str(info.table) == "demo.default.Kept"
+        assert [item for item in engine.verify() if item.problems] == []
+        assert read(engine) == {0: "a", 1: "a", 2: "a", 3: "b", 4: "b"}
+        # what that release had begun can be ended, and new rows go on from there
+        call(CommitWriteSession(table=KEPT, session_id="ws-open"))
+        assert read(engine).keys() == set(range(9))
+        append(engine, [100, 101])
+        assert read(engine).keys() == {*range(9), 100, 101}
+        (report,) = engine.compact(KEPT, min_segments=1)
+        assert not report.damaged
+        assert engine.collect().skipped == ""
+        assert [item for item in engine.verify() if item.problems] == []
+        assert read(engine).keys() == {*range(9), 100, 101}
+
+
+def read(engine: Engine) -> dict[int, str]:
+    session: Any = engine.call(CreateReadSession(table=KEPT))
+    plan = engine.read(ReadTable(table=KEPT, session_id=session.session_id))
+    table = pa.ipc.open_stream(b"".join(bytes(piece) for piece in plan.buffers())).read_all()
+    for number, name in zip(table["id"].to_pylist(), table["name"].to_pylist(), strict=True):
+        assert re.fullmatch(rf"(row|new) {number}", name)
+    return dict(zip(table["id"].to_pylist(), table["pt"].to_pylist(), strict=True))
+
+
+def append(engine: Engine, numbers: list[int]) -> None:
+    call: Any = engine.call
+    session = call(CreateWriteSession(table=KEPT)).session_id
+    names: dict[str, Any] = {"table": KEPT, "session_id": session, "stream_id": "s"}
+    call(CreateWriteStream(**names))
+    table = pa.table({
+        "id": pa.array(numbers, pa.int64()),
+        "name": [f"new {n}" for n in numbers],
+        "pt": ["d"] * len(numbers),
+    })  # fmt: skip
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    ingest = engine.open_ingest(WriteTable(**names))
+    ingest.decoder.feed(sink.getvalue())
+    ingest.accept(list(ingest.decoder))
+    ingest.finish()
+    from fletching.protocol.requests import CloseWriteStream
+
+    call(CloseWriteStream(**names))
+    call(CommitWriteSession(table=KEPT, session_id=session))
