@@ -27,6 +27,7 @@ from fletching.catalog.read_sessions import (
 from fletching.catalog.segments import visible_partitions, visible_segments
 from fletching.catalog.tables import TableRow, get_table, table_by_id
 from fletching.engine.reading.cache import RecentlyUsed
+from fletching.engine.reading.filters import row_filter
 from fletching.engine.reading.limits import (
     batch_bytes,
     batch_rows,
