@@ -10,7 +10,7 @@ SECONDS ?= 300
 SEED   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check format lint types coverage docs bench bench-check torture clean
+.PHONY: help quickstart test check format lint types coverage docs bench bench-check bench-lz4 interop interop-lz4 torture clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,7 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 
 bench: $(VENV)/.installed-bench ## measure beside rivals and floors (BENCH='read --rounds 9')
 	@$(RUN) -m benchmarks $(BENCH)
+	@$(if $(BENCH),true,$(MAKE) --no-print-directory bench-lz4)
 
 bench-check: $(VENV)/.installed-bench ## fail if a recorded ratio fell by more than a third
 	@$(RUN) -m benchmarks --check

@@ -340,6 +340,7 @@ def batch_rows(
             "x-lz4-frame, not flushed": frame,
             "x-lz4-frame, one per batch": frame_per_batch,
             "Arrow LZ4 buffers": arrow,
+            "none: Arrow alone": lambda b=batches: _written(b, pa.ipc.IpcWriteOptions()),
         }
         coded = {name: make() for name, make in made.items()}
         readers: dict[str, Job] = {
@@ -352,6 +353,9 @@ def batch_rows(
             "x-lz4-frame, one per batch": lambda c=coded: unframe(c["x-lz4-frame, one per batch"]),
             "Arrow LZ4 buffers": lambda c=coded: pa.ipc.open_stream(
                 b"".join(c["Arrow LZ4 buffers"])
+            ).read_all(),
+            "none: Arrow alone": lambda c=coded: pa.ipc.open_stream(
+                b"".join(c["none: Arrow alone"])
             ).read_all(),
         }
         writing = rounds_of(made, rounds)

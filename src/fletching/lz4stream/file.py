@@ -17,8 +17,8 @@ from fletching.lz4stream.streams import check_no_trailing
 
 __all__ = ["LZ4StreamFile", "open"]
 
-# Compressed bytes per read of the underlying file.
-_READ_BYTES = 256 * 1024
+# Compressed bytes per read of the underlying file: what the decoder takes in one run.
+_READ_BYTES = 512 * 1024
 
 
 class LZ4StreamFile(io.BufferedIOBase):
