@@ -145,11 +145,7 @@ class Engine:
             busy_timeout_seconds=settings.busy_timeout_seconds,
         )
         try:
-            store = store or LocalStore(
-                folder / OBJECTS_FOLDER,
-                mapped=settings.objects_mapped,
-                resident_bytes=settings.objects_resident_bytes,
-            )
+            store = store or _open_store(folder, settings)
             engine = cls(EngineContext(database, store, settings, clock, key))
             Retention(engine.context).recover()
         except BaseException:
@@ -297,3 +293,15 @@ class Engine:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _open_store(folder: Path, settings: EngineSettings) -> ObjectStore:
+    if settings.objects_url is not None:
+        from fletching.objects.obstore import RemoteStore
+
+        return RemoteStore(settings.objects_url)
+    return LocalStore(
+        folder / OBJECTS_FOLDER,
+        mapped=settings.objects_mapped,
+        resident_bytes=settings.objects_resident_bytes,
+    )

@@ -29,6 +29,7 @@ class EngineSettings:
 
     Attributes:
         catalog_url: a PostgreSQL URL; None keeps the catalog in the folder, in SQLite.
+        objects_url: an object store's URL (``s3://bucket/prefix``); None keeps objects in the folder.
         objects_mapped: whether local objects are mapped into memory. False reads them, for disks
             that fail under a mapping.
         objects_resident_bytes: about how much of the mapped objects stays in the process's page
@@ -70,6 +71,7 @@ class EngineSettings:
     """
 
     catalog_url: str | None = None
+    objects_url: str | None = None
     objects_mapped: bool = True
     objects_resident_bytes: int | None = None
     create_projects: bool = True

@@ -1,0 +1,279 @@
+"""Objects in S3, Google Cloud Storage or Azure, through the ``obstore`` package (extra ``[s3]``).
+
+An object below ``BUFFERED_BYTES`` is one conditional put. A larger one is a multipart upload, which
+the store makes visible as a whole when it is completed; whether the key is free is looked at just
+before, which suffices because keys are made up at random. An upload that is never completed leaves
+parts that only the bucket's own lifecycle rule can remove: set one.
+
+Nothing tells here which processes are dead, so what they published and never told the catalog about
+goes by age.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from typing_extensions import Buffer
+
+from fletching import faultpoints
+from fletching.errors import (
+    CorruptObjectError,
+    FletchingError,
+    MissingExtraError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StorageError,
+    UsageError,
+)
+from fletching.objects.store import ObjectInfo, checked_key
+
+__all__ = ["RemoteObject", "RemoteSink", "RemoteStore"]
+
+BUFFERED_BYTES = 8 << 20
+"""What is kept in memory before an object becomes a multipart upload, and the size of its parts."""
+
+
+def _package() -> Any:
+    try:
+        import obstore
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "object stores need obstore: pip install 'fletching[s3]'"
+        ) from error
+    return obstore
+
+
+class RemoteStore:
+    """A bucket, or a prefix in one. Thread-safe; any number of processes and hosts may share it."""
+
+    def __init__(self, location: Any) -> None:
+        """Opens the store; nothing is asked of it yet.
+
+        Args:
+            location: a URL (``s3://bucket/prefix``, ``gs://``, ``az://``), whose credentials come
+                from the environment as obstore documents; or a store object of obstore's.
+
+        Raises:
+            MissingExtraError: obstore is not installed.
+            StorageError: the URL or its configuration cannot be used.
+        """
+        self.writer = secrets.token_hex(6)
+        self._obstore = _package()
+        if isinstance(location, str):
+            with self._translated("opening the object store", None):
+                location = self._obstore.store.from_url(location)
+        self._store = location
+        self._closed = False
+
+    @contextlib.contextmanager
+    def _translated(self, doing: str, key: str | None) -> Iterator[None]:
+        """Raises obstore's errors as ours; the one place where they are known."""
+        try:
+            yield
+        except FletchingError:
+            raise
+        except FileNotFoundError as error:
+            raise ObjectNotFoundError(f"there is no object {key}", key=key) from error
+        except self._obstore.exceptions.AlreadyExistsError as error:
+            raise ObjectExistsError(f"object {key} exists", key=key) from error
+        except (self._obstore.exceptions.BaseError, OSError, ValueError) as error:
+            what = f"{doing} {key}" if key else doing
+            raise StorageError(f"{what} failed: {error}", key=key) from error
+
+    def create(self, key: str) -> RemoteSink:
+        """Begins an object; see ``ObjectStore``."""
+        if self._closed:
+            raise UsageError("the object store is closed")
+        return RemoteSink(self, checked_key(key))
+
+    def open(self, key: str) -> RemoteObject:
+        """Opens an object with one request for its length; see ``ObjectStore``."""
+        checked_key(key)
+        with self._translated("opening", key):
+            length = self._obstore.head(self._store, key)["size"]
+        return RemoteObject(self, key, length)
+
+    def delete(self, key: str) -> None:
+        """Removes an object; see ``ObjectStore``."""
+        checked_key(key)
+        with (
+            contextlib.suppress(ObjectNotFoundError),
+            self._translated("deleting", key),
+        ):
+            self._obstore.delete(self._store, key)
+        faultpoints.reach("object.deleted")
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Lists page by page; see ``ObjectStore``."""
+        start = checked_key(prefix.rstrip("/")) if prefix.strip("/") else None
+        with self._translated("listing", start):
+            for page in self._obstore.list(self._store, prefix=start):
+                for item in page:
+                    yield ObjectInfo(item["path"], item["size"], item["last_modified"].timestamp())
+
+    def dead_writers(self) -> frozenset[str]:
+        """None: nothing tells; see ``ObjectStore``."""
+        return frozenset()
+
+    def forget_writer(self, writer: str) -> None:
+        """Does nothing: no writer was ever told of."""
+
+    def close(self) -> None:
+        """Ends this opening; see ``ObjectStore``."""
+        self._closed = True
+
+    # --- what sinks and objects ask for ---
+
+    def put(self, key: str, data: bytes) -> None:
+        """Stores a small object at once, if its key is free."""
+        with self._translated("committing", key):
+            self._obstore.put(self._store, key, data, mode="create")
+
+    def open_upload(self, key: str) -> Any:
+        """Begins a multipart upload."""
+        with self._translated("writing", key):
+            return self._obstore.open_writer(self._store, key, buffer_size=BUFFERED_BYTES)
+
+    def write(self, upload: Any, key: str, data: bytes) -> None:
+        """Sends the next part of an upload."""
+        with self._translated("writing", key):
+            upload.write(data)
+
+    def complete(self, upload: Any, key: str) -> None:
+        """Makes an upload an object, if its key is free."""
+        with contextlib.suppress(ObjectNotFoundError), self._translated("committing", key):
+            self._obstore.head(self._store, key)
+            raise ObjectExistsError(f"object {key} exists", key=key)
+        with self._translated("committing", key):
+            upload.close()
+
+    def get_range(self, key: str, start: int, end: int) -> memoryview:
+        """Fetches a range that is not empty."""
+        with self._translated("reading", key):
+            return memoryview(self._obstore.get_range(self._store, key, start=start, end=end))
+
+
+class RemoteSink:
+    """Bytes on their way into a bucket; see ``ObjectSink``."""
+
+    def __init__(self, store: RemoteStore, key: str) -> None:
+        self.key = key
+        self.length = 0
+        self._store = store
+        self._pending = bytearray()
+        self._upload: Any = None
+        self._open = True
+
+    def write(self, data: Buffer) -> None:
+        """Appends bytes; see ``ObjectSink``."""
+        self.write_many((data,))
+
+    def write_many(self, buffers: Sequence[Buffer]) -> None:
+        """Appends buffers; see ``ObjectSink``. Copies: the upload's parts are not the caller's pieces."""
+        self._check_open()
+        for buffer in buffers:
+            view = memoryview(buffer).cast("B")
+            self.length += view.nbytes
+            for start in range(0, view.nbytes, BUFFERED_BYTES):
+                self._pending += view[start : start + BUFFERED_BYTES]
+                if len(self._pending) >= BUFFERED_BYTES:
+                    self._send()
+
+    def _send(self) -> None:
+        if self._upload is None:
+            self._upload = self._store.open_upload(self.key)
+        data, self._pending = bytes(self._pending), bytearray()
+        self._store.write(self._upload, self.key, data)
+
+    def commit(self) -> None:
+        """Makes the object durable and visible; see ``ObjectSink``."""
+        self._check_open()
+        faultpoints.reach("object.written")
+        try:
+            if self._upload is None:
+                self._store.put(self.key, bytes(self._pending))
+            else:
+                if self._pending:
+                    self._send()
+                self._store.complete(self._upload, self.key)
+        finally:
+            self.abort()
+        faultpoints.reach("object.durable")
+
+    def abort(self) -> None:
+        """Drops what was not committed; see ``ObjectSink``."""
+        self._open = False
+        self._upload = None
+        self._pending = bytearray()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise UsageError(f"the sink of object {self.key} is already committed or aborted")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.abort()
+
+
+class RemoteObject:
+    """An object in a bucket; every range is a request. See ``StoredObject``."""
+
+    def __init__(self, store: RemoteStore, key: str, length: int) -> None:
+        self.key = key
+        self.length = length
+        self._store = store
+        self._closed = False
+
+    def view(self, start: int, end: int) -> memoryview:
+        """Fetches the range; nothing is mapped here."""
+        return self.read(start, end)
+
+    def read(self, start: int, end: int) -> memoryview:
+        """Fetches the range into memory of its own; see ``StoredObject``."""
+        if self._closed:
+            raise UsageError(f"object {self.key} is closed")
+        if not 0 <= start <= end <= self.length:
+            raise UsageError(f"bytes {start}..{end} are outside object {self.key} of {self.length}")
+        if start == end:
+            return memoryview(b"")
+        data = self._store.get_range(self.key, start, end).cast("B")
+        if data.nbytes != end - start:
+            raise CorruptObjectError(
+                f"object {self.key} gave {data.nbytes} bytes of a range of {end - start}",
+                key=self.key,
+            )
+        return data.toreadonly()
+
+    def resident(self, start: int, end: int) -> bool:
+        """Never: a network is in between."""
+        del start, end
+        return False
+
+    def load(self, start: int, end: int) -> None:
+        """Does nothing: there is no cache that the range could be brought into."""
+
+    def close(self) -> None:
+        """Ends the use of this object; see ``StoredObject``."""
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

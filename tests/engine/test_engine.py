@@ -1,0 +1,224 @@
+"""The engine as a whole: opening, dispatch, projects, tables over other stores, many threads."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fletching.engine.engine import Engine
+from fletching.engine.server_key import load_server_key
+from fletching.engine.settings import EngineSettings
+from fletching.errors import NoSuchProjectError, StorageError, UsageError
+from fletching.protocol.admin import DescribeTable
+from fletching.protocol.requests import ReadTable, WriteTable
+from fletching.types import TableName
+
+SCHEMA = pa.schema([("id", pa.int64())])
+
+
+def ids(*values: int) -> Any:
+    return pa.record_batch([pa.array(values, pa.int64())], schema=SCHEMA)
+
+
+def test_a_folder_can_be_opened_again_and_again(open_house: Any) -> None:
+    house = open_house()
+    house.create(SCHEMA)
+    house.append(ids(1))
+    house.engine.close()
+    house.engine.close()
+    again = open_house()
+    assert again.read()["id"].to_pylist() == [1]
+
+
+def test_two_engines_share_a_folder(open_house: Any) -> None:
+    one, two = open_house(), open_house()
+    one.create(SCHEMA)
+    session = one.session()
+    two.stream(session)
+    one.write(ids(1), session)
+    two.close(session)
+    one.commit(session)
+    assert two.read()["id"].to_pylist() == [1]
+    two.append(ids(2), overwrite=True)
+    assert one.read()["id"].to_pylist() == [2]
+    assert two.engine.collect().collected == ()
+
+
+def test_requests_of_the_wrong_kind(house: Any) -> None:
+    write = WriteTable(table=house.table, session_id="s", stream_id="s")
+    with pytest.raises(UsageError, match=r"Engine\.call"):
+        house.engine.call(write)
+    with pytest.raises(UsageError, match=r"Engine\.read"):
+        house.engine.read(write)
+    house.engine.close()
+    for call in (
+        lambda: house.engine.call(DescribeTable(table=house.table)),
+        lambda: house.engine.read(ReadTable(table=house.table, session_id="s")),
+        lambda: house.engine.open_ingest(write),
+        house.engine.collect,
+        house.engine.verify,
+    ):
+        with pytest.raises(UsageError, match="closed"):
+            call()
+
+
+def test_projects(open_house: Any) -> None:
+    house = open_house(create_projects=False)
+    with pytest.raises(NoSuchProjectError):
+        house.create(SCHEMA)
+    house.engine.ensure_project("Demo")
+    house.engine.ensure_project("demo")
+    assert house.engine.projects() == ["Demo"]
+    house.create(SCHEMA)
+    other = TableName("elsewhere", "t")
+    with pytest.raises(NoSuchProjectError):
+        house.create(SCHEMA, table=other)
+
+
+def test_the_folder_must_be_usable(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    with pytest.raises(StorageError):
+        Engine.open(file)
+
+
+def test_the_server_key_is_made_once_and_is_private(tmp_path: Path) -> None:
+    path = tmp_path / "server.key"
+    found: list[bytes] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(load_server_key(path))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert len(set(found)) == 1
+    assert len(found[0]) == 32
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [item.name for item in tmp_path.iterdir()] == ["server.key"]
+    path.write_bytes(b"short")
+    with pytest.raises(StorageError, match="5 bytes"):
+        load_server_key(path)
+
+
+def test_settings_that_cannot_be() -> None:
+    with pytest.raises(UsageError, match="read_session_seconds"):
+        EngineSettings(read_session_seconds=-1)
+
+
+def test_objects_in_an_object_store(open_house: Any) -> None:
+    obstore = pytest.importorskip("obstore")
+    from fletching.objects.obstore import RemoteStore
+
+    house = open_house(store=RemoteStore(obstore.store.MemoryStore()))
+    house.create(SCHEMA, ["pt"])
+    rows = pa.table({"id": pa.array(range(100), pa.int64()), "pt": ["a", "b"] * 50})
+    for _ in range(3):
+        house.append(rows)
+    before = house.read()
+    assert before.num_rows == 300
+    assert house.engine.compact(house.table, min_segments=2)[0].merged == 6
+    assert house.read().equals(before)
+    assert [item for item in house.engine.verify() if item.problems] == []
+    house.clock.advance(300_000)
+    assert house.engine.collect().counts()["removed segment"] == 6
+    assert house.read().equals(before)
+
+
+def test_many_writers_and_readers(house: Any) -> None:
+    """Eight writers of each kind and readers all the while: no error, no lost row."""
+    house.create(SCHEMA)
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def guarded(work: Any) -> Any:
+        def run(*arguments: Any) -> None:
+            try:
+                work(*arguments)
+            except BaseException as error:  # noqa: BLE001 - told to the test below
+                failures.append(error)
+
+        return run
+
+    @guarded
+    def batch(number: int) -> None:
+        for step in range(3):
+            house.append(ids(number * 1000 + step))
+
+    @guarded
+    def streaming(number: int) -> None:
+        name = f"w{number}"
+        token = house.stream("default", name, exactly_once=True).access_token
+        for step in range(3):
+            value = 100_000 + number * 1000 + step
+            house.write(ids(value), "default", name, row_offset=step, access_token=token)
+
+    @guarded
+    def read() -> None:
+        seen = 0
+        while not done.is_set():
+            values = house.read()["id"].to_pylist()
+            assert len(values) == len(set(values))
+            assert len(values) >= seen
+            seen = len(values)
+            house.engine.compact(house.table, min_segments=4)
+
+    writers = [
+        threading.Thread(target=work, args=(number,))
+        for work in (batch, streaming)
+        for number in range(8)
+    ]
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for thread in writers + readers:
+        thread.start()
+    for thread in writers:
+        thread.join()
+    done.set()
+    for thread in readers:
+        thread.join()
+    assert failures == []
+    expected = {kind + n * 1000 + s for kind in (0, 100_000) for n in range(8) for s in range(3)}
+    values = house.read()["id"].to_pylist()
+    assert sorted(values) == sorted(expected)
+    assert [item for item in house.engine.verify() if item.problems] == []
+
+
+def test_maintenance_runs_and_survives_a_failing_task() -> None:
+    from fletching.engine.maintenance import Maintenance, Task
+    from fletching.errors import StorageError
+
+    ran: list[str] = []
+    both = threading.Event()
+
+    def fail() -> None:
+        ran.append("failing")
+        raise StorageError("not today")
+
+    def crash() -> None:
+        raise RuntimeError("a bug")
+
+    def work() -> None:
+        ran.append("working")
+        if ran.count("working") == 2:
+            both.set()
+
+    never: list[int] = []
+    maintenance = Maintenance(
+        [
+            Task("a", fail),
+            Task("b", crash),
+            Task("c", work),
+            Task("d", lambda: never.append(1), every=1000),
+        ],
+        interval_seconds=0.001,
+    )
+    assert both.wait(timeout=30)
+    maintenance.stop()
+    maintenance.stop()
+    assert ran[:2] == ["failing", "working"]
+    assert never == []
