@@ -12,12 +12,20 @@ from fletching.ipc import BatchDecoder, DecoderState, Limits, Message, MessageDe
 
 __all__ = ["ArrowReply"]
 
+METADATA_BYTES = 4096
+"""Received at once where a large message begins: its metadata, and the first bytes of its body, which
+are the only ones to be copied once more."""
+
+SMALL_BYTES = 64 * 1024
+"""After a body shorter than this so much is received at once: several messages for one system call."""
+
 
 class ArrowReply:
     """The batches of one reply; a `fletching.client.transport.BatchSource`.
 
     A message's length is known from its prefix and metadata, so its body is received into one
-    buffer of pyarrow's memory pool, which the batch's arrays then borrow: Python copies no payload.
+    buffer of pyarrow's memory pool, which the batch's arrays then borrow: Python copies no payload
+    but the first bytes of a message, and messages that are small.
 
     Attributes:
         schema: of the batches.
@@ -34,9 +42,12 @@ class ArrowReply:
         """
         self._reply = reply
         self._decoder = MessageDecoder(limits)
+        self._read_ahead = METADATA_BYTES
         self.request_id = request_id
         try:
-            self._batches = BatchDecoder(self._schema_message(), limits=limits)
+            # The service has validated text when it was written; offsets are checked here again,
+            # so that a service that lies cannot make this process read outside its memory.
+            self._batches = BatchDecoder(self._schema_message(), limits=limits, validate_text=False)
         except BaseException:
             self.close()
             raise
@@ -77,10 +88,10 @@ class ArrowReply:
             if message is DecoderState.END:
                 return None
             if isinstance(message, Message):
+                large = message.body_length >= SMALL_BYTES
+                self._read_ahead = METADATA_BYTES if large else SMALL_BYTES
                 return message
-            # No reading ahead: the standard library buffers 8 KiB below, so that small pieces cost
-            # no system call, and large ones go past that buffer.
-            count = reply.readinto(decoder.writable(read_ahead=0))
+            count = reply.readinto(decoder.writable(read_ahead=self._read_ahead))
             if count == 0:
                 decoder.finish(require_marker=True)
             decoder.wrote(count)
