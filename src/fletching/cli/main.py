@@ -8,7 +8,7 @@ import sys
 import typer
 
 from fletching import __version__
-from fletching.cli import lz4
+from fletching.cli import blob, lz4
 from fletching.cli.create import create
 from fletching.cli.drop import drop
 from fletching.cli.get import get
@@ -37,6 +37,7 @@ app = typer.Typer(
 # In the order a newcomer meets them.
 for _command in (quickstart, serve, create, ls, show, put, get, head, drop, inspect):
     app.command()(_command)
+app.add_typer(blob.app, name="blob")
 app.add_typer(lz4.app, name="lz4")
 
 

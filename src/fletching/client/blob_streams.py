@@ -24,7 +24,14 @@ from fletching.protocol.requests import ReadBlobs, WriteBlob
 from fletching.protocol.responses import BlobReferences
 from fletching.wire.blob_frames import BlobData, BlobDataEnd, BlobDataStart, BlobHeader
 
-__all__ = ["BlobDataIterator", "BlobStatus", "BlobStreamReader", "BlobStreamWriter", "check_md5"]
+__all__ = [
+    "BlobDataIterator",
+    "BlobStatus",
+    "BlobStreamReader",
+    "BlobStreamWriter",
+    "check_md5",
+    "open_events",
+]
 
 _QUEUED_PIECES = 4
 _PIECE_BYTES = 1 << 20

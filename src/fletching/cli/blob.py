@@ -1,0 +1,179 @@
+"""``fletching blob``: a folder of files goes into a table, one row per file, and comes back."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from fletching.cli.options import AccessKey, At, JsonOutput, Project, open_client
+from fletching.cli.output import (
+    diagnostics,
+    human_bytes,
+    human_count,
+    print_json,
+    print_table,
+    progress_bars,
+)
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Files as blobs: a folder becomes a table with one row per file, and back.",
+)
+
+TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")]
+Column = Annotated[
+    str | None,
+    typer.Option("--column", metavar="NAME", help="The BLOB column, if there are several."),
+]
+Where = Annotated[
+    str | None, typer.Option("--filter", metavar="SQL", help='A predicate: "size > 1000".')
+]
+Partitions = Annotated[
+    list[str] | None,
+    typer.Option("--partition", metavar="K=V", help="Only this partition; may be repeated."),
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=0, help="At most so many files.")]
+
+
+@app.command()
+def put(
+    table: TableArgument,
+    sources: Annotated[
+        list[str], typer.Argument(metavar="FOLDER|FILE...", help="Folders and files to store.")
+    ],
+    column: Column = None,
+    partition: Annotated[
+        str | None,
+        typer.Option("--partition", metavar="K=V", help="The partition to write to."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is there instead of appending.")
+    ] = False,
+    create: Annotated[
+        bool,
+        typer.Option(
+            "--create",
+            help="Create the table if absent: path, size, modified, content_type, data.",
+        ),
+    ] = False,
+    at: At = "./data",
+    project: Project = "demo",
+    access_key: AccessKey = None,
+    as_json: JsonOutput = False,
+) -> None:
+    """Store files in a table: one row per file, all of them in one commit."""
+    from fletching.client.folders import FILE_SCHEMA, FileEntry, files_of, put_files
+
+    started = time.perf_counter()
+    entries = list(files_of(sources))
+    with (
+        open_client(at, project, access_key) as client,
+        progress_bars(unit="files", quiet=as_json) as bars,
+    ):
+        if create:
+            client.create_table(table, FILE_SCHEMA, if_not_exists=True)
+        target = client.table(table)
+        task = bars.add_task(table, total=len(entries))
+
+        def stored(_: FileEntry) -> None:
+            bars.update(task, advance=1)
+
+        files, size = put_files(
+            target, entries, column=column, partition=partition, overwrite=overwrite, on_file=stored
+        )
+    _say(table, files, size, time.perf_counter() - started, "stored", as_json=as_json)
+
+
+@app.command()
+def get(
+    table: TableArgument,
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Where the files go.")],
+    column: Column = None,
+    partition: Partitions = None,
+    where: Where = None,
+    limit: Limit = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace files that are there already.")
+    ] = False,
+    at: At = "./data",
+    project: Project = "demo",
+    access_key: AccessKey = None,
+    as_json: JsonOutput = False,
+) -> None:
+    """Write the files of a table into a folder; every checksum on the way is verified."""
+    from fletching.client.folders import get_files, list_files
+
+    started = time.perf_counter()
+    with (
+        open_client(at, project, access_key) as client,
+        progress_bars(unit="files", quiet=as_json) as bars,
+    ):
+        entries = list_files(
+            client.table(table), column=column, partitions=partition, where=where, limit=limit
+        )
+        task = bars.add_task(table, total=None)
+        files, size = get_files(
+            client,
+            entries,
+            folder,
+            replace=replace,
+            on_file=lambda _path, _size: bars.update(task, advance=1),
+        )
+    _say(table, files, size, time.perf_counter() - started, "written", as_json=as_json)
+
+
+@app.command()
+def ls(
+    table: TableArgument,
+    column: Column = None,
+    partition: Partitions = None,
+    where: Where = None,
+    limit: Limit = None,
+    at: At = "./data",
+    project: Project = "demo",
+    access_key: AccessKey = None,
+    as_json: JsonOutput = False,
+) -> None:
+    """List the files of a table."""
+    from fletching.client.folders import list_files
+
+    with open_client(at, project, access_key) as client:
+        entries = list(
+            list_files(
+                client.table(table), column=column, partitions=partition, where=where, limit=limit
+            )
+        )
+    if as_json:
+        keys = ("path", "size", "modified", "content_type", "reference")
+        print_json([{key: getattr(entry, key) for key in keys} for entry in entries])
+        return
+    total = sum(entry.size or 0 for entry in entries)
+    print_table(
+        None,
+        [("path", "left"), ("size", "right"), ("modified", "left"), ("content type", "left")],
+        (
+            (
+                entry.path or "-",
+                "-" if entry.size is None else human_bytes(entry.size),
+                f"{entry.modified:%Y-%m-%d %H:%M}" if entry.modified else "-",
+                entry.content_type or "-",
+            )
+            for entry in entries
+        ),
+        caption=f"{human_count(len(entries))} files, {human_bytes(total)}",
+    )
+
+
+def _say(table: str, files: int, size: int, seconds: float, done: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"table": table, "files": files, "bytes": size, "seconds": seconds})
+        return
+    diagnostics().print(
+        f"{table}: {human_count(files)} files, {human_bytes(size)} {done} in {seconds:.2f} s",
+        markup=False,
+    )
