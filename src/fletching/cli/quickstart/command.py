@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import Progress
 
 from fletching.cli.output import (
     ExitCode,
@@ -18,7 +19,9 @@ from fletching.cli.output import (
     print_table,
     progress_bars,
 )
-from fletching.cli.quickstart.job import Mismatch, Step, move_table
+from fletching.cli.quickstart.files import TABLE as FILES_TABLE
+from fletching.cli.quickstart.files import installed_files, move_files, user_blobs
+from fletching.cli.quickstart.job import Mismatch, Report, Step, move_table
 from fletching.cli.quickstart.sources import Source, standard_library, user_files
 
 __all__ = ["quickstart"]
@@ -54,6 +57,7 @@ def quickstart(
     import fletching
 
     sources = user_files(source) if source else standard_library()
+    files = user_blobs(source) if source else installed_files()
     steps: list[Step] = []
     try:
         with fletching.serve(folder, port=0, project=PROJECT) as server:
@@ -65,42 +69,38 @@ def quickstart(
                 diagnostics().print(f"serving {folder} on {server.url}")
             with client, progress_bars(quiet=as_json) as bars:
                 for one in sources:
-                    task = bars.add_task(one.table, total=None)
-                    moved: dict[str, int] = {}
-
-                    def report(
-                        step: str,
-                        rows: int,
-                        _bytes: int,
-                        *,
-                        table: str = one.table,
-                        task: int = task,
-                        moved: dict[str, int] = moved,
-                    ) -> None:
-                        moved[step] = moved.get(step, 0) + rows
-                        # The first step counts the rows; the later ones know what to expect.
-                        total = next(iter(moved.values())) if len(moved) > 1 else None
-                        bars.update(
-                            task,  # type: ignore[arg-type]  # rich's TaskID is an int
-                            description=f"{table}: {step}",
-                            completed=moved[step],
-                            total=total,
-                        )
-
-                    steps.extend(move_table(client, one, report))
+                    steps.extend(move_table(client, one, _reporter(bars, one.table)))
+                if files is not None:
+                    steps.extend(move_files(client, files, _reporter(bars, FILES_TABLE)))
     except Mismatch as exc:
         diagnostics().print(f"[bold red]the data differs[/] {exc}", soft_wrap=True)
         raise typer.Exit(ExitCode.DIFFERENT) from None
     if as_json:
         print_json([{**dataclasses.asdict(s), "gb_per_s": s.gigabytes_per_second} for s in steps])
         return
-    _summary(sources, steps)
+    origins = [one.origin for one in sources] + ([files.origin] if files else [])
+    _summary(origins, steps)
     _what_next(folder, sources)
 
 
-def _summary(sources: list[Source], steps: list[Step]) -> None:
-    for origin in dict.fromkeys(one.origin for one in sources):
-        console().print(f"Moved {origin}\nin and out over HTTP; every value came back.\n")
+def _reporter(bars: Progress, table: str) -> Report:
+    """Draws one bar per table; the first step counts the rows, so the later ones have a total."""
+    task = bars.add_task(table, total=None)
+    moved: dict[str, int] = {}
+
+    def report(step: str, rows: int, _bytes: int) -> None:
+        moved[step] = moved.get(step, 0) + rows
+        total = next(iter(moved.values())) if len(moved) > 1 else None
+        bars.update(task, description=f"{table}: {step}", completed=moved[step], total=total)
+
+    return report
+
+
+def _summary(origins: list[str], steps: list[Step]) -> None:
+    console().print("Moved in and out over HTTP; every value came back:", soft_wrap=True)
+    for origin in dict.fromkeys(origins):
+        console().print(f"  {origin}", soft_wrap=True, markup=False)
+    console().print()
     print_table(
         None,
         [
@@ -122,7 +122,7 @@ def _summary(sources: list[Source], steps: list[Step]) -> None:
             )
             for index, step in enumerate(steps)
         ],
-        caption="Bytes are Arrow buffers. Writes include the fsync.",
+        caption="Bytes are Arrow buffers or file contents. Writes include the fsync.",
     )
 
 

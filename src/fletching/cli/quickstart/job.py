@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fletching.client import Client, Table
     from fletching.client.sessions import WriteSession
 
-__all__ = ["STREAMS", "Mismatch", "Report", "Step", "move_table"]
+__all__ = ["STREAMS", "Meter", "Mismatch", "Report", "Step", "move_table"]
 
 STREAMS = 2
 """Write streams per table; batch i goes to stream i mod STREAMS."""
@@ -59,8 +59,8 @@ Report = Callable[[str, int, int], None]
 """Called as ``report(step name, rows, bytes)`` for each batch that moved."""
 
 
-class _Meter:
-    """Counts rows and bytes of one step and times it."""
+class Meter:
+    """Counts rows and bytes of one step and times it, from its making to `step`. Thread-safe."""
 
     def __init__(self, table: str, name: str, report: Report) -> None:
         self._table, self._name, self._report = table, name, report
@@ -68,18 +68,25 @@ class _Meter:
         self._started = time.perf_counter()
         self.rows = self.bytes = 0
 
-    def count(self, batch: pa.RecordBatch) -> None:
+    def add(self, rows: int, size: int) -> None:
+        """Counts rows and their bytes, and reports them."""
         with self._lock:
-            self.rows += batch.num_rows
-            self.bytes += batch.nbytes
-        self._report(self._name, batch.num_rows, batch.nbytes)
+            self.rows += rows
+            self.bytes += size
+        self._report(self._name, rows, size)
+
+    def count(self, batch: pa.RecordBatch) -> None:
+        """Counts a batch."""
+        self.add(batch.num_rows, batch.nbytes)
 
     def counted(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Passes batches on and counts them."""
         for batch in batches:
             self.count(batch)
             yield batch
 
     def step(self) -> Step:
+        """The finished step."""
         elapsed = time.perf_counter() - self._started
         return Step(self._table, self._name, self.rows, self.bytes, elapsed)
 
@@ -96,7 +103,7 @@ def move_table(client: Client, source: Source, report: Report) -> Iterator[Step]
     )
 
     table = table.with_options(split_bytes=SPLIT_BYTES)
-    meter = _Meter(source.table, f"write, {STREAMS} streams", report)
+    meter = Meter(source.table, f"write, {STREAMS} streams", report)
     for load in source.loads:
         with table.write_session(partition=load.partition) as session:
             _write(session, load, meter)
@@ -105,21 +112,21 @@ def move_table(client: Client, source: Source, report: Report) -> Iterator[Step]
     every = source.schema.names
     scan = table.scan()
     splits = len(scan.splits())
-    meter = _Meter(source.table, f"read all, {splits} split{'s' * (splits != 1)}", report)
+    meter = Meter(source.table, f"read all, {splits} split{'s' * (splits != 1)}", report)
     for batch in scan.to_batches():
         meter.count(batch)
     yield meter.step()
     yield _compared(source, table, "compare all", columns=every, partition=None, report=report)
 
     some = every[: max(1, len(every) // 2)]
-    meter = _Meter(source.table, f"read {len(some)} of {len(every)} columns", report)
+    meter = Meter(source.table, f"read {len(some)} of {len(every)} columns", report)
     for batch in table.scan(columns=some).to_batches():
         meter.count(batch)
     yield meter.step()
     yield _compared(source, table, "compare columns", columns=some, partition=None, report=report)
 
     if source.sample_partition:
-        meter = _Meter(source.table, "read one partition", report)
+        meter = Meter(source.table, "read one partition", report)
         for batch in table.scan(partitions=[source.sample_partition]).to_batches():
             meter.count(batch)
         yield meter.step()
@@ -136,7 +143,7 @@ def move_table(client: Client, source: Source, report: Report) -> Iterator[Step]
 # --- writing ---------------------------------------------------------------------------------
 
 
-def _write(session: WriteSession, load: Load, meter: _Meter) -> None:
+def _write(session: WriteSession, load: Load, meter: Meter) -> None:
     """Feeds STREAMS writers from one iterator, each in its own thread."""
     queues = [queue.Queue[pa.RecordBatch | None](QUEUED_BATCHES) for _ in range(STREAMS)]
     failures: list[BaseException] = []
@@ -206,7 +213,7 @@ def _compared(
     report: Report,
 ) -> Step:
     """Reads again and compares; partition columns are read too, so that they are proven as well."""
-    meter = _Meter(source.table, name, report)
+    meter = Meter(source.table, name, report)
     scan = table.scan(
         columns=[*columns, *source.partition_by],
         partitions=[partition] if partition else None,

@@ -1,0 +1,130 @@
+"""Real files as blobs: installed packages' data files and images, or the user's own files."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from fletching.cli.quickstart.compare import Difference
+from fletching.cli.quickstart.job import Meter, Mismatch, Report, Step
+
+if TYPE_CHECKING:
+    from fletching.client import Client
+
+__all__ = ["TABLE", "FileSource", "installed_files", "move_files", "user_blobs"]
+
+TABLE = "quickstart_files"
+COLUMNS = "path STRING, size BIGINT, sha256 STRING, content BLOB"
+
+FILES_PER_BATCH = 500
+"""Rows per batch, blobs per upload."""
+
+MAX_FILES = 2_000
+MAX_BYTES = 200_000_000
+"""How much of the installed packages is taken: enough to measure, quick on any machine."""
+
+# Code is what the other tables are made of.
+_CODE = {".py", ".pyc", ".pyi", ".pyx", ".pxd", ".so", ".dylib", ".dll", ".a", ".h", ".hpp"}
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class FileSource:
+    """Files to store, and where they are from."""
+
+    paths: tuple[Path, ...]
+    base: Path
+    origin: str
+
+
+def installed_files(folder: Path | None = None) -> FileSource | None:
+    """Images and data files of the packages installed beside this one; None if there are none."""
+    base = folder or Path(sysconfig.get_paths()["purelib"])
+    paths: list[Path] = []
+    size = 0
+    for path in _files_below(base):
+        length = path.stat().st_size
+        if path.suffix.lower() in _CODE or size + length > MAX_BYTES:
+            continue
+        paths.append(path)
+        size += length
+        if len(paths) == MAX_FILES:
+            break
+    if not paths:
+        return None
+    return FileSource(tuple(paths), base, f"data files of installed packages, {base}")
+
+
+def user_blobs(path: Path) -> FileSource:
+    """The user's file, or every file of the folder, as it is on disk."""
+    if path.is_file():
+        return FileSource((path,), path.parent, str(path))
+    return FileSource(tuple(_files_below(path)), path, str(path))
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Regular, readable files in a stable order; links are not followed."""
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        if Path(parent).name == "__pycache__":
+            continue
+        for name in sorted(names):
+            path = Path(parent, name)
+            if path.is_file() and not path.is_symlink() and os.access(path, os.R_OK):
+                yield path
+
+
+def move_files(client: Client, source: FileSource, report: Report) -> Iterator[Step]:
+    """Stores the files as blobs beside their rows, reads them back, compares checksums.
+
+    Raises:
+        Mismatch: a blob's bytes, size or name are not those of its file.
+    """
+    client.drop_table(TABLE, if_exists=True)
+    table = client.create_table(TABLE, COLUMNS)
+
+    meter = Meter(TABLE, "store files as blobs", report)
+    with table.write_session() as session, session.writer("stream-0") as writer:
+        for start in range(0, len(source.paths), FILES_PER_BATCH):
+            paths = source.paths[start : start + FILES_PER_BATCH]
+            references = session.put_blobs(paths, column="content")
+            sizes = [path.stat().st_size for path in paths]
+            rows = {
+                "path": [path.relative_to(source.base).as_posix() for path in paths],
+                "size": sizes,
+                "sha256": [_sha256(path) for path in paths],
+                "content": [reference.encode() for reference in references],
+            }
+            writer.write(pa.record_batch(rows))
+            meter.add(len(paths), sum(sizes))
+    yield meter.step()
+
+    meter = Meter(TABLE, "read blobs, compare", report)
+    rows_back = table.scan().to_table()
+    if rows_back.num_rows != len(source.paths):
+        reason = f"{rows_back.num_rows} rows came back of {len(source.paths)}"
+        raise Mismatch(TABLE, "read blobs", Difference(0, "", reason))
+    blobs = client.get_blobs(rows_back["content"].to_pylist())
+    described = zip(
+        *(rows_back[name].to_pylist() for name in ("path", "size", "sha256")), strict=True
+    )
+    for row, ((path, size, sha256), blob) in enumerate(zip(described, blobs, strict=True)):
+        if blob is None or blob.size != size or hashlib.sha256(blob.data).hexdigest() != sha256:
+            raise Mismatch(TABLE, "read blobs", Difference(row, "content", f"{path} differs"))
+        if blob.file_name != Path(path).name:
+            reason = f"{path} came back as {blob.file_name}"
+            raise Mismatch(TABLE, "read blobs", Difference(row, "content", reason))
+        meter.add(1, size)
+    yield meter.step()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
