@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pyarrow as pa
 from crc32c import crc32c
 
 from fletching import faultpoints
@@ -22,6 +23,7 @@ from fletching.catalog.publishing import replace_segments
 from fletching.catalog.segments import SegmentRow, visible_segments
 from fletching.catalog.tables import TableRow
 from fletching.engine.context import EngineContext
+from fletching.engine.statistics import StatisticsBuilder
 from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import CorruptObjectError, StorageError
 from fletching.types import TableName
@@ -148,11 +150,15 @@ def _merge(context: EngineContext, table: TableRow, run: Sequence[SegmentRow]) -
     with context.database.read() as connection:
         schema_message = catalog_tables.schema_history(connection, table.id)[run[0].schema_version]
     key = f"tables/{table.id}/{store.writer}-{secrets.token_hex(6)}-c.arrow"
+    statistics = StatisticsBuilder(pa.ipc.read_schema(pa.py_buffer(schema_message)))
+    for row in run:
+        statistics.merge(row.statistics)
     writer = SegmentWriter(
         store.create(key),
         schema_message,
         partition=run[0].partition,
         schema_version=run[0].schema_version,
+        statistics=statistics,
     )
     try:
         for row in run:

@@ -9,7 +9,7 @@ from fletching.engine.reading.columns import TableColumns, output_columns
 from fletching.engine.reading.layout import ReplyLayout
 from fletching.engine.reading.rendering import RowFilter, constant_scalar
 from fletching.engine.reading.shapes import Shape
-from fletching.engine.reading.statistics import physical_value, read_statistics
+from fletching.engine.statistics import physical_value, read_statistics
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.requests import ArrowOptions
 

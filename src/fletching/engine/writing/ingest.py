@@ -557,7 +557,7 @@ class _Body:
         data = self._checked_cells(batch)
         groups = self._groups(batch)
         if data is None and len(groups) == 1 and self._as_is and _is_aligned(message, header):
-            self._store_as_is(groups[0][0], message, batch.num_rows, codec)
+            self._store_as_is(groups[0][0], message, batch, codec)
             return
         if data is None:
             data = self._converted(batch)
@@ -602,7 +602,7 @@ class _Body:
         return encode_partition(values[name] for name, _ in self._columns)
 
     def _store_as_is(
-        self, partition: str, message: ipc.Message, rows: int, codec: str | None
+        self, partition: str, message: ipc.Message, batch: Any, codec: str | None
     ) -> None:
         if self._projector is None:
             frame: list[Buffer] = message.frame()
@@ -616,8 +616,10 @@ class _Body:
             frame,
             metadata_length=metadata_length,
             body_length=body_length,
-            rows=rows,
+            rows=batch.num_rows,
             codec=codec,
+            # stored as it is, so the body has every column
+            columns=[batch.column(at) for at in self._match.columns if at is not None],
             dictionaries=[(id_, self._dictionaries.get(id_, ())) for id_ in self._ids],
         )
 

@@ -17,6 +17,7 @@ from typing_extensions import Buffer
 
 from fletching import ipc
 from fletching.catalog.write_streams import NewSegment
+from fletching.engine.statistics import StatisticsBuilder
 from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import LimitExceededError
 from fletching.ipc.message import as_view
@@ -90,6 +91,7 @@ class SegmentRouter:
         body_length: int,
         rows: int,
         codec: str | None,
+        columns: Sequence[Any],
         dictionaries: Iterable[tuple[int, Sequence[ipc.Message]]] = (),
     ) -> None:
         """Stores a record batch message without touching it.
@@ -101,6 +103,7 @@ class SegmentRouter:
             body_length: of the body.
             rows: of the batch.
             codec: of its buffers.
+            columns: its arrays in the order of the table's columns, for the statistics.
             dictionaries: per dictionary that its schema has, the messages that made what it is now:
                 a first one and deltas.
         """
@@ -128,6 +131,8 @@ class SegmentRouter:
             rows=rows,
             codec=codec,
         )
+        if writer.statistics is not None:
+            writer.statistics.add(columns)
 
     # --- batches to encode ---
 
@@ -207,6 +212,8 @@ class SegmentRouter:
                     rows=batch.num_rows,
                     codec=codec,
                 )
+        if writer.statistics is not None:
+            writer.statistics.add(batch.columns)
 
     def _new_encoder(
         self, route: Route, writer: SegmentWriter, codec: str | None
@@ -240,6 +247,7 @@ class SegmentRouter:
             self._schema_message,
             partition=route.partition,
             schema_version=self._schema_version,
+            statistics=StatisticsBuilder(self._schema),
         )
         route.writers.append(writer)
         route.encoder = None

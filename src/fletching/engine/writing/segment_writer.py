@@ -15,6 +15,7 @@ from crc32c import crc32c
 from typing_extensions import Buffer
 
 from fletching.catalog.write_streams import NewSegment
+from fletching.engine.statistics import StatisticsBuilder
 from fletching.errors import LimitExceededError
 from fletching.ipc.file_writer import Block, encode_footer
 from fletching.ipc.message import END_OF_STREAM, MAGIC
@@ -38,11 +39,18 @@ class SegmentWriter:
     Attributes:
         partition: the catalog's text of the partition.
         rows: so far.
+        statistics: the bounds of the columns so far, if anybody collects them.
         dictionaries: what the file has of each dictionary: id to whatever the caller notes.
     """
 
     def __init__(
-        self, sink: ObjectSink, schema_message: bytes, *, partition: str, schema_version: int
+        self,
+        sink: ObjectSink,
+        schema_message: bytes,
+        *,
+        partition: str,
+        schema_version: int,
+        statistics: StatisticsBuilder | None = None,
     ) -> None:
         """Begins the file.
 
@@ -51,6 +59,7 @@ class SegmentWriter:
             schema_message: framed, a multiple of 8 bytes long.
             partition: the catalog's text of the partition.
             schema_version: of the table, that the schema message is.
+            statistics: collects the bounds of the columns; its owner feeds it.
         """
         self.partition = partition
         self.rows = 0
@@ -58,6 +67,7 @@ class SegmentWriter:
         self._sink = sink
         self._schema_version = schema_version
         self._schema_metadata = schema_message[8:]
+        self.statistics = statistics
         self._crc32c = 0
         self._message_crc32cs: list[int] = [crc32c(schema_message)]
         self._batches: list[tuple[int, int, int, int]] = []
@@ -161,6 +171,7 @@ class SegmentWriter:
             batch_index=b"".join(_BATCH.pack(*row) for row in self._batches),
             dictionary_index=b"".join(_BATCH.pack(*row) for row in self._dictionaries),
             codecs=",".join(sorted(codecs)),
+            statistics=None if self.statistics is None else self.statistics.encode(),
         )
 
     def commit(self) -> None:
