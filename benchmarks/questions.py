@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import fletching
-from benchmarks import corpus, reading, tables, writing
+from benchmarks import blobs, corpus, reading, tables, writing
 from benchmarks.processes import anonymous_bytes, cpu_seconds, server
 from benchmarks.rounds import Contender, Outcome, Result, compare
 
@@ -372,7 +372,7 @@ def _multiply_segments(folder: Path, count: int) -> None:
             values["position"] = row["position"] + number
             made.append([values[name] for name in names])
         connection.executemany(
-            f"insert into segments ({', '.join(names)}) values ({holes})",  # noqa: S608  # names from the table itself
+            f"insert into segments ({', '.join(names)}) values ({holes})",  # names from the table itself
             made,
         )
         connection.execute(
@@ -433,6 +433,30 @@ def _served(folder: Path, table: tables.StoredTable, times: int, connections: in
         )
 
 
+def blob(run: Run) -> list[Result]:
+    """Block framing, one large upload, many small blobs in one call."""
+    mebibytes = 16 if run.small else 256
+    results = compare(
+        "blob: CRC32C blocks",
+        f"{mebibytes} MiB",
+        blobs.block_contenders(mebibytes << 20, rival=_installed("odps")),
+        run.rounds,
+    )
+    # On a memory file system: an upload is as durable as the disk is fast, which is measured above.
+    with (
+        _folder(run.memory, "blobs") as folder,
+        blobs.open_blobs(folder) as (ours, client, table),
+    ):
+        contenders = blobs.upload_contenders(ours, table, mebibytes << 20)
+        results += compare("blob: upload", f"{mebibytes} MiB", contenders, run.rounds)
+        cases = [(500, 10_000, 100)] if run.small else [(10_000, 10_000, 1000), (256, 1 << 20, 64)]
+        for count, length, singles in cases:
+            contenders = blobs.many_contenders(ours, client, table, count, length, singles)
+            case = f"{count:,} of {length:,} bytes"
+            results += compare("blob: read", case, contenders, run.rounds)
+    return results
+
+
 QUESTIONS: dict[str, Question] = {
     "read": read,
     "projection": projection,
@@ -441,4 +465,5 @@ QUESTIONS: dict[str, Question] = {
     "embedded": embedded,
     "sessions": sessions,
     "server": server_cost,
+    "blob": blob,
 }

@@ -35,6 +35,12 @@ TARGETS: dict[str, float] = {
     "first batch: Flight / fletching": 0.5,
     "open a session: 100 / 100,000 segments": 0.1,
     "server CPU: raw socket / fletching": 1 / 1.3,
+    "blob: verify and strip, GB/s": 2.0,
+    "blob: verify and strip / PyODPS": 5.0,
+    "blob: upload / MD5 alone": 0.9,
+    "blob: upload / MD5 in two processes": 0.9,
+    "blob: 10,000 of 10 KB, one call / single calls": 10.0,
+    "blob: 1 MB and more, GB/s": 1.0,
 }
 
 CHECKED = (
@@ -98,11 +104,31 @@ def compute(results: Sequence[Result]) -> dict[str, float]:
     rival_first = pick("first batch", "", "Flight DoGet")
     if first is not None and rival_first is not None:
         found["first batch: Flight / fletching"] = rival_first.median / first.median
+    _blobs(found, results)
     few = pick("open a session", "100 segments", "open a session")
     many = pick("open a session", "100,000 segments", "open a session")
     if few is not None and many is not None:
         found["open a session: 100 / 100,000 segments"] = few.median / many.median
     return found
+
+
+def _blobs(found: dict[str, float], results: Sequence[Result]) -> None:
+    rates = {(r.question, r.case, r.name): r.bytes_per_second for r in results}
+    for (question, case, name), rate in rates.items():
+        if (question, name) == ("blob: CRC32C blocks", "fletching, verify and strip"):
+            found["blob: verify and strip, GB/s"] = rate / 1e9
+            rival = rates.get((question, case, "PyODPS, verify and strip"))
+            if rival:
+                found["blob: verify and strip / PyODPS"] = rate / rival
+        if (question, name) == ("blob: upload", "fletching, put_blob"):
+            for floor in ("MD5 alone", "MD5 in two processes"):
+                found[f"blob: upload / {floor}"] = rate / rates[question, case, floor]
+        if (question, name) == ("blob: read", "fletching, one call"):
+            if case.endswith(f"{1 << 20:,} bytes"):
+                found["blob: 1 MB and more, GB/s"] = rate / 1e9
+            else:
+                single = rates[question, case, "fletching, single calls"]
+                found["blob: 10,000 of 10 KB, one call / single calls"] = rate / single
 
 
 def _server_cpu(
