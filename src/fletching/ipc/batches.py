@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-from typing_extensions import Buffer
 
 from fletching.errors import (
     DecompressionError,
@@ -32,7 +31,7 @@ from fletching.ipc.encoding import (
 )
 from fletching.ipc.layout import BatchLayout
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
-from fletching.ipc.message import Message, MessagePieces, pyarrow_message, relocated
+from fletching.ipc.message import Message, MessagePieces, relocated
 from fletching.ipc.metadata import DictionaryBatchHeader, MessageType, RecordBatchHeader
 from fletching.ipc.schema_header import (
     Endianness,
@@ -184,7 +183,7 @@ class BatchDecoder:
 
     def _decode_batch(self, message: Message) -> pa.RecordBatch:
         self._check_batch(message)
-        batch = self._read(message.metadata, message.body, self._storage_schema)
+        batch = self._read(message, self._storage_schema)
         self._validate(batch)
         if self._plain:
             return batch
@@ -271,7 +270,7 @@ class BatchDecoder:
             version=message.version,
         )
         schema = pa.schema([pa.field("values", storage_type(field.value_type))])
-        values = self._read(metadata, message.body, schema).column(0)
+        values = self._read(Message(memoryview(metadata), message.body), schema).column(0)
         if not self._trusted:
             validate_array(values, f"dictionary {dictionary.id}")
         values = attach(values, field.value_type, None, field.children, self._dictionaries)
@@ -306,14 +305,15 @@ class BatchDecoder:
                 limit=self._limits.max_dictionary_bytes,
             )
 
-    def _read(self, metadata: Buffer, body: memoryview, schema: pa.Schema) -> pa.RecordBatch:
+    def _read(self, message: Message, schema: pa.Schema) -> pa.RecordBatch:
         try:
             if self.header.endianness is Endianness.LITTLE:
-                return pa.ipc.read_record_batch(pyarrow_message(metadata, body), schema)
+                return pa.ipc.read_record_batch(message.to_pyarrow_source(), schema)
             # pyarrow swaps bytes in its stream reader alone, which sees a stream of this batch.
             framed = as_big_endian(encode_schema(schema))
+            metadata = frame_metadata(bytes(message.metadata))
             return pa.ipc.open_stream(
-                MessagePieces((framed, frame_metadata(bytes(metadata)), body))
+                MessagePieces((framed, metadata, message.body))
             ).read_next_batch()
         except (pa.ArrowException, ValueError, TypeError, OSError, StopIteration) as error:
             kind = DecompressionError if "compress" in str(error).lower() else InvalidDataError

@@ -21,6 +21,7 @@ from typing_extensions import Buffer
 from fletching.errors import LimitExceededError, MalformedFrameError, UsageError, WireError
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.message import (
+    CONTINUATION,
     Message,
     as_view,
     check_metadata_length,
@@ -83,6 +84,7 @@ class MessageDecoder:
         self._prefix_length = 4
         self._header: MessageHeader | None = None  # set while the body is being filled
         self._metadata: memoryview | None = None
+        self._whole: memoryview | None = None  # the message's own memory, framed
         self._reading_prefix = True
         self._ahead: bytearray | None = None  # lent out by writable() for small pieces
         self._lent: memoryview | None = None
@@ -255,10 +257,17 @@ class MessageDecoder:
         except WireError as error:
             raise relocated(error, self._offset + self._prefix_length) from None
         self._check_body_length(header.body_length)
-        self._metadata = metadata
         self._header = header
-        # pyarrow's allocator aligns to 64 bytes and does not clear the memory first.
-        self._target = memoryview(pa.allocate_buffer(header.body_length)).cast("B")
+        # Prefix, metadata and body in one buffer, which pyarrow reads soonest, the body at a multiple
+        # of 64 in it. pyarrow's allocator aligns to 64 bytes and does not clear the memory first.
+        head = 8 + len(metadata)
+        start = -head % 64
+        store = memoryview(pa.allocate_buffer(start + head + header.body_length)).cast("B")
+        store[start : start + 8] = CONTINUATION + _I32.pack(len(metadata))
+        store[start + 8 : start + head] = metadata
+        self._metadata = store[start + 8 : start + head].toreadonly()
+        self._whole = store[start:].toreadonly()
+        self._target = store[start + head :]
         self._filled = 0
 
     def _check_body_length(self, length: int) -> None:
@@ -280,10 +289,11 @@ class MessageDecoder:
             offset=self._offset,
             prefix_length=self._prefix_length,
             header=header,
+            whole=self._whole,
         )
         self._ready.append(message)
         self._offset = message.end
-        self._header = self._metadata = None
+        self._header = self._metadata = self._whole = None
         self._reading_prefix = True
         self._prefix_length = 4
         self._target = memoryview(self._small)[:4]

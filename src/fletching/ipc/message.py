@@ -84,7 +84,7 @@ class Message:
         body: the buffers of the message.
     """
 
-    __slots__ = ("_header", "body", "metadata", "offset", "prefix_length")
+    __slots__ = ("_header", "_whole", "body", "metadata", "offset", "prefix_length")
 
     def __init__(
         self,
@@ -94,8 +94,12 @@ class Message:
         offset: int = 0,
         prefix_length: int = 8,
         header: MessageHeader | None = None,
+        whole: memoryview | None = None,
     ) -> None:
-        """Wraps metadata and body; the header is read unless it comes along, errors as there."""
+        """Wraps metadata and body; the header is read unless it comes along, errors as there.
+
+        ``whole`` is the framed message, where prefix, metadata and body lie side by side.
+        """
         self._header = read_message_header(metadata) if header is None else header
         if self._header.body_length != len(body):
             raise MalformedFrameError(
@@ -109,6 +113,7 @@ class Message:
         self.body = body
         self.offset = offset
         self.prefix_length = prefix_length
+        self._whole = whole
 
     @property
     def type(self) -> MessageType:
@@ -214,6 +219,12 @@ class Message:
     def to_pyarrow(self) -> pa.Message:
         """The message for pyarrow's own functions: zero-copy, and unchecked beyond its frame."""
         return pyarrow_message(self.metadata, self.body)
+
+    def to_pyarrow_source(self) -> Any:
+        """The message as ``pyarrow.ipc.read_record_batch`` takes it soonest: one buffer, if it is one."""
+        if self._whole is not None:
+            return pa.py_buffer(self._whole)
+        return self.to_pyarrow()
 
     def __repr__(self) -> str:
         """Type and position."""
@@ -329,12 +340,14 @@ def message_at(view: memoryview, position: int, end: int, limits: Limits) -> Mes
     start += length
     if header.body_length > end - start:
         raise truncated("a message's body", position, header.body_length, end - start)
+    stop = start + header.body_length
     return Message(
         metadata,
-        view[start : start + header.body_length],
+        view[start:stop],
         offset=position,
         prefix_length=prefix,
         header=header,
+        whole=view[position:stop] if prefix == 8 else None,
     )
 
 
