@@ -22,7 +22,7 @@ MIB = 1 << 20
 TABLE = pa.table({"id": pa.array(range(100), pa.int64()), "name": [f"n{i}" for i in range(100)]})
 GOOD = stream_of(TABLE)
 CODES = {
-    400: {"InvalidParameter", "InvalidArgument"},
+    400: {"InvalidParameter", "InvalidArgument", "ParseError"},
     404: {"NoSuchObject", "NoSuchProject", "NoSuchTable", "NoSuchPartition", "NoSuchSchema"},
     405: {"MethodNotAllowed"},
     409: {"InvalidStateSetting", "ObjectAlreadyExists", "InvalidArgument"},
