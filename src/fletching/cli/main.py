@@ -14,6 +14,7 @@ from fletching.cli.drop import drop
 from fletching.cli.get import get
 from fletching.cli.head import head
 from fletching.cli.inspect import inspect
+from fletching.cli.keys import keys
 from fletching.cli.ls import ls
 from fletching.cli.output import ExitCode, diagnostics
 from fletching.cli.put import put
@@ -39,6 +40,7 @@ for _command in (quickstart, serve, create, ls, show, put, get, head, drop, insp
     app.command()(_command)
 app.add_typer(blob.app, name="blob")
 app.add_typer(lz4.app, name="lz4")
+app.add_typer(keys)
 
 
 @app.callback(invoke_without_command=True)

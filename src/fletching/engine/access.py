@@ -263,7 +263,7 @@ class AccessKeys:
         with self._database.write() as connection:
             catalog.revoke_key(connection, access_id, self._clock())
 
-    def keys(self) -> list[AccessKey]:
+    def all_keys(self) -> list[AccessKey]:
         """All keys, revoked ones too, with their secrets: show those to nobody."""
         with self._database.read() as connection:
             return [self._key(row) for row in catalog.list_keys(connection)]
