@@ -134,6 +134,12 @@ def campaign(folder: Path, seconds: float, seed: int, rate: float) -> tuple[list
         proxy.wait(timeout=30)
         lives.close()
     checker = Checker(load(folder))
+    done = Counter(event["event"] for event in checker.events)
+    lives.strange += [
+        f"there was no {event!r} in the whole run: it proves nothing about them"
+        for event in ("appended", "commited", "was set", "snapshot")
+        if not done[event]
+    ]
     problems = [*lives.strange, *checker.check(), *final_state(folder, checker)]
     summary = describe(lives, faults, checker)
     return problems, summary

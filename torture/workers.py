@@ -26,6 +26,7 @@ from fletching.errors import (
     FletchingError,
     NoPermissionError,
     RowOffsetError,
+    ServiceError,
     WireError,
 )
 from fletching.protocol.requests import (
@@ -104,6 +105,9 @@ class Worker:
         try:
             return what(sequence)
         except (FletchingError, OSError) as error:
+            if isinstance(error, ServiceError) and error.http_status == 500:
+                # Whatever happens to it, the service must not break inside.
+                self.say("violation", what=f"a fault of the server: {error}")
             if isinstance(error, FletchingError) and effect_of(error) is Effect.REFUSED:
                 if isinstance(error, WireError):
                     # A reply that was cut so that it is not even an Arrow stream.

@@ -7,6 +7,7 @@ the offset. Everything is checked again after reopening, compaction and retentio
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -62,6 +63,8 @@ SETTINGS = EngineSettings(
     orphan_seconds=50.0,
 )
 
+POSTGRES = os.environ.get("FLETCHING_TEST_POSTGRES", "")
+
 Row = tuple[int, str]
 
 
@@ -99,7 +102,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.token: str | None = None
         self.old_tokens: list[str] = []
         self.history: list[list[Row]] = []
-        shutil.copy(type(self).empty, self.folder / "catalog.sqlite")
+        self.prepare()
         self.engine = self.open()
         self.call(
             CreateTable(
@@ -110,9 +113,13 @@ class EngineMachine(RuleBasedStateMachine):
         )
 
     empty: Path
+    settings_: EngineSettings = SETTINGS
+
+    def prepare(self) -> None:
+        shutil.copy(type(self).empty, self.folder / "catalog.sqlite")
 
     def open(self) -> Engine:
-        return Engine.open(self.folder, settings=SETTINGS, clock=lambda: self.now)
+        return Engine.open(self.folder, settings=self.settings_, clock=lambda: self.now)
 
     def call(self, request: Any) -> Any:
         return self.engine.call(request)
@@ -442,3 +449,23 @@ TestEngine.settings = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+class PostgresMachine(ForgetfulMachine):
+    """The same over PostgreSQL: the server that FLETCHING_TEST_POSTGRES names, its public schema."""
+
+    settings_ = dataclasses.replace(SETTINGS, catalog_url=POSTGRES)
+
+    def prepare(self) -> None:
+        import psycopg
+
+        with psycopg.connect(POSTGRES, autocommit=True) as connection:
+            connection.execute("DROP SCHEMA IF EXISTS public CASCADE")
+            connection.execute("CREATE SCHEMA public")
+
+
+TestEngineOverPostgres = pytest.mark.skipif(
+    not POSTGRES,
+    reason="FLETCHING_TEST_POSTGRES names no server whose public schema may be dropped",
+)(PostgresMachine.TestCase)
+TestEngineOverPostgres.settings = settings(TestEngine.settings, max_examples=10)

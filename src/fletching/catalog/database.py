@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Connection, event, exc
+from sqlalchemy import Connection, Table, event, exc
+from sqlalchemy.dialects import postgresql, sqlite
 
 from fletching.errors import (
     FletchingError,
@@ -26,7 +27,7 @@ from fletching.errors import (
     StorageFullError,
 )
 
-__all__ = ["Database"]
+__all__ = ["Database", "insert_unless_there", "translated_errors"]
 
 BUSY_TIMEOUT_SECONDS = 30.0
 """How long a transaction waits for another process's before the write is refused as retryable."""
@@ -171,6 +172,13 @@ def _create_engine(url: str | Path, busy_timeout_seconds: float) -> sqlalchemy.E
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def insert_unless_there(connection: Connection, table: Table, **values: Any) -> bool:
+    """Inserts a row unless one with its key exists; says whether it did. Two at once do not clash."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(table).values(**values).on_conflict_do_nothing()
+    return connection.execute(statement).rowcount == 1
 
 
 @contextlib.contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, select, update
 
+from fletching.catalog.database import insert_unless_there
 from fletching.catalog.schema import leases
 
 __all__ = ["acquire_lease", "release_lease"]
@@ -13,14 +14,11 @@ def acquire_lease(
     connection: Connection, name: str, holder: str, *, now: float, seconds: float
 ) -> bool:
     """Takes or extends a lease in a ``write`` transaction; False if someone else has it."""
+    if insert_unless_there(connection, leases, name=name, holder=holder, expires_at=now + seconds):
+        return True
     row = connection.execute(
         select(leases.c.holder, leases.c.expires_at).where(leases.c.name == name).with_for_update()
-    ).first()
-    if row is None:
-        connection.execute(
-            insert(leases).values(name=name, holder=holder, expires_at=now + seconds)
-        )
-        return True
+    ).one()
     if row.holder != holder and row.expires_at > now:
         return False
     connection.execute(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, select, update
 
+from fletching.catalog.database import insert_unless_there
 from fletching.catalog.schema import partitions
 from fletching.catalog.segments import decode_partition, encode_partition
 
@@ -57,19 +58,16 @@ def find_partition(
 
 def add_partition(connection: Connection, table_id: str, partition: str, now: float) -> bool:
     """Adds an empty partition (the catalog's text) of a locked table; says whether it was new."""
-    found = connection.execute(
-        select(partitions.c.partition).where(
-            partitions.c.table_id == table_id, partitions.c.partition == partition
-        )
-    ).first()
-    if found is not None:
-        return False
-    connection.execute(
-        insert(partitions).values(
-            table_id=table_id, partition=partition, rows=0, bytes=0, created_at=now, modified_at=now
-        )
+    return insert_unless_there(
+        connection,
+        partitions,
+        table_id=table_id,
+        partition=partition,
+        rows=0,
+        bytes=0,
+        created_at=now,
+        modified_at=now,
     )
-    return True
 
 
 def change_totals(

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from fletching.catalog.database import insert_unless_there
 from fletching.catalog.schema import (
     partitions,
     projects,
@@ -69,13 +70,10 @@ class TableRow:
 
 
 def ensure_project(connection: Connection, project: str, now: float) -> None:
-    """Creates a project and its default schema unless they exist."""
-    key = project.casefold()
-    if (
-        connection.execute(select(projects.c.name).where(projects.c.name_key == key)).first()
-        is None
-    ):
-        connection.execute(insert(projects).values(name_key=key, name=project, created_at=now))
+    """Creates a project unless it exists."""
+    insert_unless_there(
+        connection, projects, name_key=project.casefold(), name=project, created_at=now
+    )
 
 
 def ensure_schema(connection: Connection, project: str, schema: str, now: float) -> None:
