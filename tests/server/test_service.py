@@ -322,3 +322,19 @@ def test_the_log_has_one_line_per_request_and_no_secret(
     assert lines[0].endswith("ok")
     assert lines[1].endswith("InvalidParameterError")
     assert "hidden" not in caplog.text
+
+
+def test_a_path_cannot_forge_a_line_of_the_log(
+    client: RawClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="fletching.access"):
+        reply = client.request("GET", "/a%0Aforged%20line%1B[31m" + "x" * 5000, signed=False)
+        assert reply.status == 401
+        for _ in range(500):
+            if "GET" in caplog.text:
+                break
+            threading.Event().wait(0.01)
+    messages = [record.getMessage() for record in caplog.records if "GET" in record.getMessage()]
+    assert len(messages) == 1
+    assert messages[0].isprintable()
+    assert len(messages[0]) < 500

@@ -119,7 +119,8 @@ def _log(exchange: Exchange) -> None:
         exchange.peer,
         exchange.access_id or "-",
         exchange.method,
-        exchange.path,
+        # As it was sent: decoded, it could hold line breaks and forge lines of the log.
+        ascii(exchange.raw_path[:200])[1:-1],
         exchange.action or "-",
         exchange.status or "-",
         exchange.body.body_bytes,
