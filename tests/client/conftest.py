@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 import fletching
+from fletching.client.blob_transfers import UploadChecksum
 from fletching.client.channel import Channel
 from fletching.client.options import CallOptions
 from fletching.client.retry import RetryPolicy, RetrySequence, Timing
@@ -68,7 +69,7 @@ class FakeTransport:
     """Answers with whatever the test's functions return or raise."""
 
     connections_pay = True
-    verifies_uploads = True
+    upload_checksum = UploadChecksum.MD5
 
     def __init__(self) -> None:
         self.on_upload: Callable[[Any, Any], BlobReferences] = self._unexpected

@@ -11,6 +11,7 @@ from tests.client.conftest import FakeTransport
 import fletching
 from fletching.client import BlobDataIterator, BlobStatus, BlobStreamReader
 from fletching.client.blob_streams import BlobStreamWriter
+from fletching.client.blob_transfers import UploadChecksum
 from fletching.client.channel import Channel
 from fletching.errors import (
     ChecksumMismatchError,
@@ -110,7 +111,7 @@ class TestWriter:
         with pictures.write_session() as session, session.open_blob("image") as writer:
             assert writer.request_id is None
         assert writer.trace_id
-        if client.channel.transport.verifies_uploads:
+        if client.channel.transport.upload_checksum is not UploadChecksum.NONE:
             assert writer.request_id
 
     def test_what_the_service_got_is_compared(

@@ -12,11 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from crc32c import crc32c
 from tests.client.conftest import FakeClock, FakeTransport
 
 import fletching
 from fletching import Blob
 from fletching.client import blobs
+from fletching.client.blob_transfers import UploadChecksum
 from fletching.client.blobs import BlobPutter, get_blobs
 from fletching.client.channel import Channel
 from fletching.errors import (
@@ -321,6 +323,33 @@ class TestFailures:
         transport.on_upload = reply
         with pytest.raises(ChecksumMismatchError):
             BlobPutter(channel, TABLE, "s").put(b"abc", 1)
+
+    def test_a_wrong_crc32c_is_told(
+        self, channel: Channel, transport: FakeTransport, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def reply(_: Any, body: Any) -> BlobReferences:
+            got = b"".join(body)
+            return BlobReferences(
+                references=("r",), size=3, md5="wrong", crc32c=crc32c(got) ^ wrong, single=True
+            )
+
+        monkeypatch.setattr(transport, "upload_checksum", UploadChecksum.CRC32C)
+        transport.on_upload = reply
+        wrong = 0
+        assert BlobPutter(channel, TABLE, "s").put(b"abc", 1) == "r"
+        wrong = 1
+        with pytest.raises(ChecksumMismatchError) as caught:
+            BlobPutter(channel, TABLE, "s").put(b"abc", 1)
+        assert caught.value.layer == "crc32c"
+
+    def test_our_service_is_known_by_its_replies(self, client: fletching.Client) -> None:
+        client.create_table("t", "image BLOB")
+        expected = {
+            "HttpTransport": UploadChecksum.CRC32C,
+            "EmbeddedTransport": UploadChecksum.NONE,
+        }
+        transport = client.channel.transport
+        assert transport.upload_checksum is expected[type(transport).__name__]
 
     def test_a_service_that_forgets_references(
         self, channel: Channel, transport: FakeTransport

@@ -29,7 +29,7 @@ __all__ = [
     "BlobStatus",
     "BlobStreamReader",
     "BlobStreamWriter",
-    "check_md5",
+    "check_upload",
     "open_events",
 ]
 
@@ -37,19 +37,23 @@ _QUEUED_PIECES = 4
 _PIECE_BYTES = 1 << 20
 
 
-def check_md5(sent: str | None, reply: BlobReferences) -> None:
-    """Compares what was sent with what the service says it got.
+def check_upload(
+    reply: BlobReferences, *, md5: str | None = None, crc32c: int | None = None
+) -> None:
+    """Compares the checksum of what was sent with what the service says it got.
 
     Raises:
         ChecksumMismatchError: they differ: the bytes were changed on the way; put the blob again.
     """
-    if sent is not None and reply.md5 and reply.md5.lower() != sent:
-        raise ChecksumMismatchError(
-            "the service received other bytes than were sent",
-            layer="md5",
-            expected=sent,
-            actual=reply.md5,
-        )
+    got_md5 = reply.md5.lower() if reply.md5 else None
+    for layer, sent, got in (("md5", md5, got_md5), ("crc32c", crc32c, reply.crc32c)):
+        if sent is not None and got is not None and got != sent:
+            raise ChecksumMismatchError(
+                "the service received other bytes than were sent",
+                layer=layer,
+                expected=sent,
+                actual=got,
+            )
 
 
 class BlobStatus(enum.Enum):
@@ -172,7 +176,7 @@ class BlobStreamWriter(io.RawIOBase):
             if self._error is not None:
                 self._fail()
             assert self._reply is not None
-            check_md5(self._md5.hexdigest(), self._reply)
+            check_upload(self._reply, md5=self._md5.hexdigest())
             self._status = BlobStatus.OK
         if self._reply is None:
             raise UsageError(f"the blob upload is {self._status.value}")

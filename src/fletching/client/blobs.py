@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from fletching.client.blob_streams import BlobStreamWriter, check_md5, open_events
+from fletching.client.blob_streams import BlobStreamWriter, check_upload, open_events
 from fletching.client.blob_transfers import BatchBody, BlobInfo, SingleBody
 from fletching.client.blob_values import Blob, BlobSource, reference_text
 from fletching.client.channel import Channel
@@ -100,11 +100,11 @@ class BlobPutter:
             file_name=source.header.file_name,
         )
         transport = self.channel.transport
-        body = SingleBody(source, hashed=transport.verifies_uploads)
+        body = SingleBody(source, checksum=transport.upload_checksum)
 
         def send(attempt: RetrySequence) -> BlobReferences:
             reply = transport.upload_blobs(request, body, self.channel.options, attempt)
-            check_md5(body.md5, reply)
+            check_upload(reply, md5=body.md5, crc32c=body.crc32c)
             return reply
 
         reply: BlobReferences = self.channel.retrying(send, repeatable=body.repeatable)

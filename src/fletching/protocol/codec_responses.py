@@ -184,12 +184,15 @@ def _done(reply: Done, request: Request) -> _Json:
 
 def _blob_references(reply: BlobReferences, _request: Request) -> _Json:
     if reply.single:
-        return {
+        body: _Json = {
             "BlobReference": reply.references[0],
             "MD5Value": reply.md5 or "",
             "Size": reply.size,
             "WarningMessage": reply.warning_message,
         }
+        if reply.crc32c is not None:
+            body["Crc32c"] = reply.crc32c
+        return body
     return {
         "BlobReferences": list(reply.references),
         "Size": reply.size,
@@ -377,6 +380,7 @@ def _to_blob_references(body: _Json, request: Request, _token: str) -> Response:
             references=(_required(body, "BlobReference"),),
             size=size,
             md5=_get(body, "MD5Value", str, "") or None,
+            crc32c=_get(body, "Crc32c", int, None),
             single=True,
             warning_message=warning,
         )

@@ -14,7 +14,7 @@ from typing import Any, Self
 import msgspec
 import pyarrow as pa
 
-from fletching.client.blob_transfers import BlobBody, BlobInfo
+from fletching.client.blob_transfers import BlobBody, BlobInfo, UploadChecksum
 from fletching.client.options import CallOptions
 from fletching.client.retry import RetrySequence
 from fletching.client.transport import ReadRequest
@@ -64,7 +64,7 @@ class EmbeddedTransport:
     """
 
     connections_pay = False
-    verifies_uploads = False
+    upload_checksum = UploadChecksum.NONE
 
     def __init__(self, location: str | Path, *, engine: Engine | None = None) -> None:
         """Opens the folder, or takes over an engine that is open already.

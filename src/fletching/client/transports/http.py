@@ -297,6 +297,7 @@ class HttpTransport(HttpBlobVerbs):
                 decode_content=False,
             )
         reply = Reply(response, stopwatch, url)
+        self._service_is_ours = reply.headers.get("server", "").startswith("fletching")
         if not reply.says_where_it_ends:
             # Python's parser takes headers that end with the connection for complete ones. Without
             # a length such a reply would read as an empty one.

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import msgspec
 from typing_extensions import Buffer
 
-from fletching.client.blob_transfers import BlobBody, BlobInfo
+from fletching.client.blob_transfers import BlobBody, BlobInfo, UploadChecksum
 from fletching.client.options import CallOptions
 from fletching.client.retry import RetrySequence
 from fletching.client.transports.reply import Reply
@@ -161,7 +161,13 @@ def _coded(body: BlobBody, coding: ContentCoding) -> Iterator[Buffer]:
 class HttpBlobVerbs:
     """The verbs of `fletching.client.blob_transfers.BlobTransport`, mixed into `HttpTransport`."""
 
-    verifies_uploads = True
+    _service_is_ours = False
+    """Whether a reply has said so; a proxy that hides it costs the faster checksum only."""
+
+    @property
+    def upload_checksum(self) -> UploadChecksum:
+        """CRC32C where the service is known to tell it, else MD5."""
+        return UploadChecksum.CRC32C if self._service_is_ours else UploadChecksum.MD5
 
     def upload_blobs(
         self,

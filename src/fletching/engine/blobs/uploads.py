@@ -16,7 +16,6 @@ from typing_extensions import Buffer
 from fletching import faultpoints
 from fletching.catalog import write_sessions
 from fletching.catalog.blobs import NewPack, insert_pack
-from fletching.hashing import RunningMd5
 from fletching.engine.blobs.packs import MAX_METADATA_BYTES, PackRecord, PackWriter
 from fletching.engine.blobs.references import BlobReference, ReferenceKey, pack_key
 from fletching.engine.context import EngineContext
@@ -25,6 +24,7 @@ from fletching.engine.tables import table_schema_of
 from fletching.engine.writing.states import SessionEvent
 from fletching.engine.writing.targets import WriteTarget, find_session
 from fletching.errors import InvalidArgumentError, PayloadTooLargeError, UsageError
+from fletching.hashing import RunningMd5
 from fletching.objects.store import ObjectSink
 from fletching.protocol.blob_columns import blob_column_ids
 from fletching.protocol.layers import blob_write_decoder
@@ -222,6 +222,7 @@ class BlobUpload:
             references=tuple(self._key.texts(self._references)),
             size=self._size,
             md5=None if self._framed else self._md5.hexdigest(),
+            crc32c=None if self._framed else self._references[0].crc32c,
             single=not self._framed,
         )
 
