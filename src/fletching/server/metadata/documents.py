@@ -154,7 +154,8 @@ def table_json(info: TableInfo, *, extended: bool) -> dict[str, Any]:
     if info.lifecycle_days is not None:
         document["lifecycle"] = info.lifecycle_days
     if info.properties:
-        document["tableProperties"] = info.properties
+        # JSON text inside JSON, as clients parse it.
+        document["tableProperties"] = json.dumps(info.properties)
     if extended:
         transactional = info.properties.get("transactional", "").lower() == "true"
         document["Reserved"] = json.dumps(
@@ -162,11 +163,13 @@ def table_json(info: TableInfo, *, extended: bool) -> dict[str, Any]:
                 "Transactional": "true" if transactional or info.primary_key else "false",
                 "PrimaryKey": list(info.primary_key),
                 "schema_version": str(info.schema_version),
-                "FileNum": str(info.segments),
-                "IsArchived": False,
-                "PhysicalSize": info.bytes,
             }
         )
+        document |= {
+            "IsArchived": False,
+            "PhysicalSize": info.bytes,
+            "FileNum": info.segments,
+        }
     return document
 
 
@@ -225,19 +228,30 @@ def partition_page(partitions: Iterable[PartitionInfo], marker: str, max_items: 
                 element("CreationTime", text=str(int(info.created_at))),
                 element("LastDDLTime", text=str(int(info.modified_at))),
                 element("LastModifiedTime", text=str(int(info.modified_at))),
+                element("PartitionSize", text=str(info.bytes)),
+                element("PartitionRecordCount", text=str(info.rows)),
             )
             for info in partitions
         ),
     )
 
 
-def partition_document(info: PartitionInfo) -> ET.Element:
-    """A partition's XML."""
-    document = {
+def partition_document(info: PartitionInfo, *, extended: bool) -> ET.Element:
+    """A partition's XML; ``extended`` adds the attributes clients ask for apart."""
+    document: dict[str, Any] = {
         "createTime": int(info.created_at),
         "lastDDLTime": int(info.modified_at),
         "lastModifiedTime": int(info.modified_at),
         "partitionSize": info.bytes,
         "partitionRecordNum": info.rows,
     }
+    if extended:
+        document |= {
+            "IsArchived": False,
+            "IsExstore": False,
+            "LifeCycle": -1,
+            "PhysicalSize": info.bytes,
+            "FileNum": 0,
+            "Reserved": "{}",
+        }
     return element("Partition", element("Schema", text=json.dumps(document)))

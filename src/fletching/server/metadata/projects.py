@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
+
 import msgspec
 
 from fletching.errors import NoSuchProjectError
@@ -11,6 +13,8 @@ from fletching.server.metadata.scope import Scope
 __all__ = ["describe", "page", "take_logs", "tenant", "tunnel"]
 
 _LOG_BYTES = 1024 * 1024
+_LONG_AGO = formatdate(0, usegmt=True)
+"""Projects come into being with the folder or with their first table; nobody notes when."""
 
 
 async def tenant(scope: Scope) -> None:
@@ -60,7 +64,12 @@ async def describe(scope: Scope) -> None:
             element("State", text="AVAILABLE"),
             element("Properties"),
             element("ExtendedProperties"),
-        )
+        ),
+        headers={
+            "x-odps-owner": "",
+            "x-odps-creation-time": _LONG_AGO,
+            "last-modified": _LONG_AGO,
+        },
     )
 
 

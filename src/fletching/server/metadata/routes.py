@@ -44,14 +44,17 @@ _HANDLERS: tuple[tuple[str, dict[str, Handler]], ...] = (
     (r"/projects/(?P<project>[^/]+)/logs", {"PUT": projects.take_logs}),
     (r"/projects/(?P<project>[^/]+)/tunnel", {"GET": projects.tunnel}),
     (r"/projects/(?P<project>[^/]+)/tables", {"GET": tables.page}),
-    (r"/projects/(?P<project>[^/]+)/tables/(?P<name>[^/]+)", {"GET": tables.lookup}),
+    (
+        r"/projects/(?P<project>[^/]+)/tables/(?P<name>[^/]+)",
+        {"GET": tables.lookup, "POST": tables.refuse_tunnel, "PUT": tables.refuse_tunnel},
+    ),
     (
         r"/projects/(?P<project>[^/]+)/instances",
         {"GET": instances.page, "POST": instances.create},
     ),
     (
         r"/projects/(?P<project>[^/]+)/instances/(?P<name>[^/]+)",
-        {"GET": instances.lookup, "PUT": instances.stop},
+        {"GET": instances.lookup, "PUT": instances.stop, "POST": tables.refuse_tunnel},
     ),
     (
         r"/projects/(?P<project>[^/]+)/schemas",

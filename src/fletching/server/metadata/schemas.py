@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from email.utils import formatdate
 
-from fletching.errors import InvalidParameterError, NoSuchSchemaError
+from fletching.errors import InvalidParameterError, NotFoundError
 from fletching.protocol.admin import CreateSchema, DropSchema, ListSchemas, SchemaInfo, SchemaPage
 from fletching.server.metadata.documents import element, parse_root
 from fletching.server.metadata.scope import Scope
@@ -52,7 +52,7 @@ async def describe(scope: Scope) -> None:
     """A schema.
 
     Raises:
-        NoSuchSchemaError: there is none of this name.
+        NotFoundError: there is none of this name; clients take only NoSuchObject for that.
     """
     found: SchemaPage = await scope.call(ListSchemas(project=scope.project))
     wanted = scope.name.casefold()
@@ -60,7 +60,7 @@ async def describe(scope: Scope) -> None:
         (item for item in found.schemas if item.schema.casefold() == wanted), None
     )
     if info is None:
-        raise NoSuchSchemaError(f"there is no schema {scope.name} in project {scope.project}")
+        raise NotFoundError(f"there is no schema {scope.name} in project {scope.project}")
     created = formatdate(info.created_at, usegmt=True)
     await scope.reply(
         element("Schema", element("Name", text=info.schema), element("Type", text="MANAGED")),

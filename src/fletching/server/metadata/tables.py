@@ -27,7 +27,7 @@ from fletching.server.metadata.documents import (
 )
 from fletching.server.metadata.scope import Scope
 
-__all__ = ["lookup", "page"]
+__all__ = ["lookup", "page", "refuse_tunnel"]
 
 MAX_HEAD_ROWS = 10_000
 
@@ -55,7 +55,9 @@ async def page(scope: Scope) -> None:
 async def lookup(scope: Scope) -> None:
     """A table, or what the query asks of it."""
     query = scope.query
-    if "partitions" in query:
+    if "downloads" in query or "downloadid" in query:
+        await refuse_tunnel(scope)
+    elif "partitions" in query:
         await _partitions(scope)
     elif "data" in query:
         await _head(scope)
@@ -64,6 +66,18 @@ async def lookup(scope: Scope) -> None:
     else:
         info: TableInfo = await scope.call(DescribeTable(table=scope.table))
         await scope.reply(table_document(info, extended="extended" in query))
+
+
+async def refuse_tunnel(scope: Scope) -> None:
+    """The row protocol that came before the storage API.
+
+    Raises:
+        InvalidArgumentError: always; clients with another way then take it.
+    """
+    raise InvalidArgumentError(
+        f"{scope.name}: the tunnel protocol is not spoken here; use the storage API"
+        " (odps.maxstorage, or odps.apis.storage_api_v2 before 0.13.2)"
+    )
 
 
 async def _partitions(scope: Scope) -> None:
@@ -99,7 +113,8 @@ async def _partition(scope: Scope, text: str) -> None:
     )
     if not found.partitions:
         raise NoSuchPartitionError(f"there is no partition {wanted} in table {scope.name}")
-    await scope.reply(partition_document(found.partitions[0]))
+    info_of = found.partitions[0]
+    await scope.reply(partition_document(info_of, extended="extended" in scope.query))
 
 
 async def _head(scope: Scope) -> None:
