@@ -11,6 +11,7 @@ import http.client
 import json
 import socket
 import threading
+import types
 from collections.abc import Callable, Iterable, Iterator
 from email.utils import formatdate
 from pathlib import Path
@@ -23,7 +24,7 @@ import uvicorn
 
 from fletching import ipc
 from fletching.server.connection import Application, ConnectionFactory
-from fletching.server.running import Server, serve
+from fletching.server.running import Server, _Runner, serve
 from fletching.server.settings import ServerSettings
 
 
@@ -40,9 +41,10 @@ class RunningApp:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_graceful_shutdown=10,
         )
-        self.server = uvicorn.Server(config)
+        # The runner asks its service for nothing but this.
+        service = types.SimpleNamespace(settings=settings, draining=False)
+        self.server = _Runner(config, cast("Any", service))
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self._thread = threading.Thread(
@@ -51,14 +53,13 @@ class RunningApp:
 
     def start(self) -> None:
         self._thread.start()
-        while not self.server.started:
-            threading.Event().wait(0.005)
+        assert self.server.ready.wait(20)
 
     def begin_stop(self) -> None:
-        self.server.should_exit = True
+        self.server.stop()
 
     def stop(self) -> None:
-        self.server.should_exit = True
+        self.server.stop()
         self._thread.join(20)
         assert not self._thread.is_alive()
         self._socket.close()

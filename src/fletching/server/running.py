@@ -24,7 +24,7 @@ from fletching.engine.engine import Engine
 from fletching.engine.settings import EngineSettings
 from fletching.errors import TransportError, UsageError
 from fletching.server.app import create_app
-from fletching.server.connection import ConnectionFactory
+from fletching.server.connection import Connection, ConnectionFactory
 from fletching.server.keys import FolderKeys, StaticKeys, first_key
 from fletching.server.service import Service
 from fletching.server.settings import ServerSettings
@@ -80,17 +80,22 @@ class _Runner(uvicorn.Server):
         """Drains: no new connections, requests in flight finish, every connection is closed."""
         self._service.draining = True
         state = self.server_state
+        # Connections that the kernel has queued are taken in first: closing the port resets them.
+        await asyncio.sleep(DRAIN_POLL_SECONDS)
         for server in self.servers:
             server.close()
         for listening in sockets or ():
             listening.close()
-        for connection in list(state.connections):
-            connection.shutdown()
         deadline = time.monotonic() + self._service.settings.drain_seconds
         while (state.connections or state.tasks) and not self.force_exit:
             if time.monotonic() > deadline:
                 logger.error("%d requests did not finish in time: cut", len(state.tasks))
                 break
+            # In each round, as one that was just accepted appears a moment later.
+            for connection in list(state.connections):
+                drained = cast("Connection", connection)
+                if not drained.draining:
+                    drained.shutdown()
             await asyncio.sleep(DRAIN_POLL_SECONDS)
         cut = list(state.tasks)
         for task in cut:
