@@ -245,7 +245,7 @@ def test_damaged_metadata_is_reported_not_sent(shelf: Any) -> None:
     shelf.store.data[key] = bytes(data)
     for request in ({"data_columns": ("id",)}, {"max_batch_rows": 2}):
         with pytest.raises(CorruptObjectError) as error:
-            shelf.plan(session, **request)
+            _ = shelf.plan(session, **request).length
         assert error.value.key == key
 
 

@@ -29,6 +29,7 @@ class StoredColumns:
         converts: some column's values must be computed.
         appendable: the columns that are not stored stand behind those that are.
         same: a decoded batch is the reply's batch, type for type.
+        selected: the reply's batch is just some columns of a decoded one.
     """
 
     schema: pa.Schema
@@ -37,6 +38,7 @@ class StoredColumns:
     converts: bool
     appendable: bool
     same: bool
+    selected: bool
 
     @functools.cached_property
     def has_dictionaries(self) -> bool:
@@ -140,13 +142,20 @@ class ReplyLayout:
         )
         whole = source == tuple(range(len(segment.data))) and not converts
         missing = [index is None for index in source]
+        selected = not any(missing) and segment.data.metadata == self.schema.metadata
+        selected = selected and all(
+            output.field.equals(segment.data.field(index), check_metadata=True)
+            for output, index in zip(self.outputs, source, strict=True)
+            if index is not None
+        )
         return StoredColumns(
             segment.data,
             source,
             whole=whole,
             converts=converts,
             appendable=missing == sorted(missing),
-            same=whole and bool(segment.data.equals(self.schema, check_metadata=True)),
+            same=whole and selected,
+            selected=selected,
         )
 
 

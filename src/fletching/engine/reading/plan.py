@@ -7,6 +7,7 @@ and by tests (bytes); it knows nothing of any of them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
@@ -60,14 +61,12 @@ class Computed:
 Piece: TypeAlias = Literal | Extent | Computed
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class ReadPlan:
     """A whole Arrow IPC stream as a sequence of pieces: schema message, messages, end of stream.
 
     Attributes:
         schema: what the reader will see.
         rows: how many rows the stream holds; None when a filter decides it.
-        length: bytes of the whole stream; None when a computed piece lacks its length.
         pieces: the stream in order. May be iterated again; each iteration opens objects and reads
             metadata as it goes, so it blocks: iterate in a worker thread. Nothing is held beyond
             the piece in hand.
@@ -75,11 +74,31 @@ class ReadPlan:
             Values that need no computation are shared with the segments' mappings.
     """
 
-    schema: pa.Schema
-    rows: int | None
-    length: int | None
-    pieces: Iterable[Piece]
-    batches: Callable[[], Iterator[pa.RecordBatch]]
+    def __init__(
+        self,
+        *,
+        schema: pa.Schema,
+        rows: int | None,
+        length: int | Callable[[], int | None] | None,
+        pieces: Iterable[Piece],
+        batches: Callable[[], Iterator[pa.RecordBatch]],
+    ) -> None:
+        """Holds the parts; a ``length`` that takes work is a function, called when it is asked for."""
+        self.schema = schema
+        self.rows = rows
+        self.pieces = pieces
+        self.batches = batches
+        self._length = length
+
+    @functools.cached_property
+    def length(self) -> int | None:
+        """Bytes of the whole stream; None when only making it can tell. Blocks the first time.
+
+        Raises:
+            InvalidArgumentError: a batch cannot be made as asked for. Ask before sending anything.
+            CorruptObjectError: a segment is missing or damaged.
+        """
+        return self._length() if callable(self._length) else self._length
 
     def buffers(self) -> Iterator[Buffer]:
         """Executes the plan here and now: views of stored bytes, and what was made.

@@ -86,12 +86,8 @@ def plan_rows(
 ) -> ReadPlan:
     """The plan of a reply that holds ``wanted`` rows of the snapshot.
 
-    Opens segments only as far as lengths need it (no segment, when everything goes as it is).
-
-    Raises:
-        InvalidArgumentError: a computed batch cannot be made as asked for; of those only that are
-            measured ahead, the rest fail when they are made.
-        CorruptObjectError: a segment is missing or damaged.
+    Opens nothing; asking for the plan's length opens segments as far as that takes (none, when
+    everything goes as it is).
     """
     if options.row_filter is None and options.skip_rows:
         start = min(wanted.start + options.skip_rows, wanted.end)
@@ -101,7 +97,7 @@ def plan_rows(
     return ReadPlan(
         schema=layout.schema,
         rows=None if options.row_filter else wanted.length,
-        length=builder.length(),
+        length=builder.length,
         pieces=_Repeatable(builder),
         batches=builder.batches,
     )

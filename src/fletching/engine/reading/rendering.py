@@ -78,6 +78,8 @@ def render(
     stored = layout.stored(schema_version)
     if stored.same:
         return batch
+    if stored.selected:
+        return batch.select(list(stored.source))
     count = len(layout.table.data)
     columns: list[Any] = []
     for output, index in zip(layout.outputs, stored.source, strict=True):

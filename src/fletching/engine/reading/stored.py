@@ -12,6 +12,8 @@ from fletching import ipc
 from fletching.catalog.segments import SegmentRow
 from fletching.engine.reading.layout import StoredColumns
 from fletching.errors import CorruptObjectError, ObjectNotFoundError, WireError
+from fletching.ipc.limits import DEFAULT_LIMITS
+from fletching.ipc.message import message_at
 from fletching.objects.store import ObjectStore, StoredObject
 
 __all__ = ["DictionaryMessage", "SegmentReader"]
@@ -107,4 +109,4 @@ class SegmentReader:
 
     def _message(self, offset: int, end: int) -> Any:
         view = self.object.view(offset, end)
-        return next(ipc.messages(view))
+        return message_at(view, 0, len(view), DEFAULT_LIMITS)
