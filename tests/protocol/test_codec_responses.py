@@ -178,12 +178,12 @@ TABLE: list[tuple[Request, Response, dict[str, Any]]] = [
     (
         WriteBlob(table=T, session_id="ws", stream_id="s"),
         BlobReferences(references=("Ymxv",), size=3, md5="ab", single=True),
-        {"BlobReference": "Ymxv", "MD5Value": "ab", "Size": 3},
+        {"BlobReference": "WW14dg==", "MD5Value": "ab", "Size": 3},
     ),
     (
         WriteBlob(table=T, session_id="ws", stream_id="s"),
         BlobReferences(references=("Ymxv",), size=3, md5="ab", crc32c=5, single=True),
-        {"BlobReference": "Ymxv", "MD5Value": "ab", "Size": 3, "Crc32c": 5},
+        {"BlobReference": "WW14dg==", "MD5Value": "ab", "Size": 3, "Crc32c": 5},
     ),
     (
         WriteBlobs(table=T, session_id="ws", stream_id="s"),

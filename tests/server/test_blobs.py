@@ -251,7 +251,7 @@ class TestRead:
 
     def test_forged_altered_and_foreign_references(self, pictures: RawClient) -> None:
         (good,) = references(pictures, [b"x"])
-        altered = bytearray(base64.b64decode(good))
+        altered = bytearray(base64.b64decode(base64.b64decode(good)))
         altered[30] ^= 1
         for bad in ("AAAA", "A" * 80, base64.b64encode(altered).decode(), ""):
             reply = read(pictures, [good, bad])
@@ -281,7 +281,10 @@ class TestRead:
 
 class TestRows:
     def test_references_are_written_and_read_as_rows(self, pictures: RawClient) -> None:
-        refs = references(pictures, [b"one", b"two", b"three"])
+        refs = [
+            base64.b64decode(reference).decode()
+            for reference in references(pictures, [b"one", b"two", b"three"])
+        ]
         for written in ([r.encode() for r in refs], [base64.b64decode(r) for r in refs]):
             session = pictures.open_session("pics", overwrite="true")
             where = pictures.open_stream(session, "pics")

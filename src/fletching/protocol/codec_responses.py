@@ -182,10 +182,28 @@ def _done(reply: Done, request: Request) -> _Json:
     return body
 
 
+def _written(reference: str) -> str:
+    """The base64 that an upload's reply has for a reference.
+
+    Clients decode it and write what they get into cells (PROTOCOL 4.5). What they get is the text
+    that a read gives back, so that PyODPS, which reads blobs only by text, reads them at once.
+    """
+    return base64.b64encode(reference.encode()).decode()
+
+
+def _reference(written: str) -> str:
+    """The text of a reference; of a service whose decoded references are no text, what it sent."""
+    try:
+        text = base64.b64decode(written, validate=True).decode("ascii")
+    except ValueError:
+        return written
+    return text if text and text.isprintable() else written
+
+
 def _blob_references(reply: BlobReferences, _request: Request) -> _Json:
     if reply.single:
         body: _Json = {
-            "BlobReference": reply.references[0],
+            "BlobReference": _written(reply.references[0]),
             "MD5Value": reply.md5 or "",
             "Size": reply.size,
             "WarningMessage": reply.warning_message,
@@ -194,7 +212,7 @@ def _blob_references(reply: BlobReferences, _request: Request) -> _Json:
             body["Crc32c"] = reply.crc32c
         return body
     return {
-        "BlobReferences": list(reply.references),
+        "BlobReferences": [_written(reference) for reference in reply.references],
         "Size": reply.size,
         "WarningMessage": reply.warning_message,
     }
@@ -377,7 +395,7 @@ def _to_blob_references(body: _Json, request: Request, _token: str) -> Response:
     size = _get(body, "Size", int, 0)
     if isinstance(request, WriteBlob):
         return BlobReferences(
-            references=(_required(body, "BlobReference"),),
+            references=(_reference(_required(body, "BlobReference")),),
             size=size,
             md5=_get(body, "MD5Value", str, "") or None,
             crc32c=_get(body, "Crc32c", int, None),
@@ -389,7 +407,9 @@ def _to_blob_references(body: _Json, request: Request, _token: str) -> Response:
         raise ProtocolError(
             "BlobReferences of the reply has an entry that is no text", side="remote"
         )
-    return BlobReferences(references=tuple(references), size=size, warning_message=warning)
+    return BlobReferences(
+        references=tuple(map(_reference, references)), size=size, warning_message=warning
+    )
 
 
 def _to_instance_session(body: _Json, _request: Request, _token: str) -> Response:

@@ -71,12 +71,26 @@ class TestText:
                 standard.replace("+", "-").replace("/", "_"),
                 standard + "==",
                 f" {standard}\n",
+                base64.b64encode(standard.encode()).decode(),
+                base64.urlsafe_b64encode(standard.encode()).decode().rstrip("="),
             ):
                 assert KEY.parse(spelling) == reference(number)
 
     @pytest.mark.parametrize(
         "bad",
-        ["", "x", "A" * 80, "A" * 79, "é" * 80, "A" * 10_000, "*" * 80, text().decode() * 2],
+        [
+            "",
+            "x",
+            "A" * 107,
+            "A" * 108,
+            base64.b64encode(b"\xff" * 80).decode(),
+            "A" * 80,
+            "A" * 79,
+            "é" * 80,
+            "A" * 10_000,
+            "*" * 80,
+            text().decode() * 2,
+        ],
     )
     def test_what_is_no_reference_is_unknown(self, bad: str) -> None:
         with pytest.raises(NotFoundError) as caught:

@@ -16,7 +16,8 @@ offset  bytes  meaning
 44      16     MAC of all before, with a key derived from the server's
 ======  =====  ===========================================================================
 
-Its text ``R`` is the base64 of ``T``: 80 characters, never padded, one spelling. A reference is
+Its text ``R`` is the base64 of ``T``: 80 characters, never padded, one spelling. (An upload's reply
+has the base64 of ``R``, which clients decode; that is read, too.) A reference is
 complete in itself: resolving it needs no catalog row, and nobody without the key can make one or
 bend one to other bytes, another pack or another table.
 
@@ -27,7 +28,6 @@ column in vector operations, about 0.5 microseconds per cell.
 from __future__ import annotations
 
 import base64
-import binascii
 import dataclasses
 import hashlib
 import hmac
@@ -56,6 +56,8 @@ TOKEN_BYTES = 60
 TEXT_BYTES = 80
 _SIGNED_BYTES = TOKEN_BYTES - siphash.MAC_BYTES
 _VERSION = 1
+# The base64 of a text, as an upload's reply has it, without its padding.
+_WRITTEN_CHARACTERS = 107
 _LAYOUT = struct.Struct("<BBHI8s12sQQ")
 _TABLE_COLUMNS = slice(8, 16)
 _PACK_COLUMNS = slice(16, 28)
@@ -142,7 +144,7 @@ class ReferenceKey:
         return siphash.macs(self._key, signed)
 
     def parse(self, reference: str) -> BlobReference:
-        """Reads the text of a reference, in the standard or the URL-safe alphabet.
+        """Reads the text of a reference, in the standard or the URL-safe alphabet, or its base64.
 
         Raises:
             NotFoundError: not a reference, or not one that this server made.
@@ -207,12 +209,12 @@ def _reference(fields: tuple[Any, ...]) -> BlobReference:
 
 
 def _decoded(reference: str) -> bytes | None:
-    text = reference.strip().rstrip("=")
-    if len(text) != TEXT_BYTES:
-        return None
+    text = reference.strip().rstrip("=").replace("-", "+").replace("_", "/")
     try:
-        return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
-    except (binascii.Error, ValueError):
+        if len(text) == _WRITTEN_CHARACTERS:
+            text = base64.b64decode(text + "=", validate=True).decode("ascii")
+        return base64.b64decode(text, validate=True) if len(text) == TEXT_BYTES else None
+    except ValueError:
         return None
 
 
