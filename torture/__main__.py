@@ -24,13 +24,15 @@ import pyarrow as pa
 from fletching import faultpoints, ipc
 from fletching.engine.engine import Engine
 from fletching.protocol.admin import CreateTable
+from fletching.protocol.blob_type import blob
 from fletching.protocol.requests import CreateReadSession, ReadTable
 from torture.checker import Checker, load
 from torture.life import SETTINGS
-from torture.workers import MAIN, REGISTER, SCHEMA, contents
+from torture.workers import MAIN, PICTURE_SCHEMA, PICTURES, REGISTER, SCHEMA, contents, picture
 
-WORKERS = {"eo": 3, "batch": 2, "register": 1, "reader": 2}
-POINTS = [point for point in faultpoints.POINTS if not point.startswith("blobs.")]
+WORKERS = {"eo": 2, "batch": 2, "register": 1, "reader": 2, "blob": 1, "viewer": 1}
+# Upkeep comes by less often than writes do: one arrival, and more time to get there.
+SELDOM = ("compact.", "retention.", "abort.", "object.deleted")
 
 
 def free_port() -> int:
@@ -68,12 +70,15 @@ class Lives:
     def live_and_die(self) -> None:
         """One life: ends at a point of the code, or at a moment."""
         draw = self.random
-        fault = "-"
+        fault, longest = "-", 1.2
         if draw.random() < 0.7:
-            fault = f"{draw.choice(POINTS)}:{draw.randint(1, 6)}"
+            point = draw.choice(faultpoints.POINTS)
+            seldom = point.startswith(SELDOM)
+            fault = f"{point}:{1 if seldom else draw.randint(1, 5)}"
+            longest = 3.0 if seldom else 1.2
         pid = self.start(fault)
         try:
-            code = int(self.answers.get(timeout=draw.uniform(0.15, 1.2))[1])
+            code = int(self.answers.get(timeout=draw.uniform(0.15, longest))[1])
             if code == -signal.SIGKILL:
                 self.deaths[fault.split(":")[0]] += 1
             else:
@@ -91,8 +96,9 @@ class Lives:
 
 def prepare(folder: Path) -> None:
     with Engine.open(folder / "data", settings=SETTINGS) as engine:
-        for table in (MAIN, REGISTER):
-            engine.call(CreateTable(table=table, arrow_schema=ipc.encode_schema(SCHEMA)))
+        pictures = pa.schema([*list(PICTURE_SCHEMA)[:3], ("image", blob())])
+        for table, schema in ((MAIN, SCHEMA), (REGISTER, SCHEMA), (PICTURES, pictures)):
+            engine.call(CreateTable(table=table, arrow_schema=ipc.encode_schema(schema)))
 
 
 def campaign(folder: Path, seconds: float, seed: int, rate: float) -> tuple[list[str], str]:
@@ -167,6 +173,7 @@ def final_state(folder: Path, checker: Checker) -> list[str]:
             found = len(checker.problems)
             check("the end", contents(read(engine, table)), now, now)
             problems += checker.problems[found:]
+        problems += final_pictures(engine, checker, now)
         problems += [f"{item.name}: {item.problems}" for item in engine.verify() if item.problems]
         engine.collect()
         checked = list(engine.verify())
@@ -176,6 +183,23 @@ def final_state(folder: Path, checker: Checker) -> list[str]:
         }
         problems += [f"object {key} has no owner and was not collected" for key in unknown]
     return problems
+
+
+def final_pictures(engine: Engine, checker: Checker, now: float) -> list[str]:
+    """Every blob that a row refers to, byte for byte."""
+    problems = []
+    found: dict[str, list[int]] = {}
+    for row in read(engine, PICTURES).to_pylist():
+        entry = found.setdefault(row["src"], [0, 0, -1, row["total"]])
+        entry[0] += 1
+        entry[2] = max(entry[2], row["n"])
+        slice_ = engine.blobs.slice(row["image"].decode())
+        data = b"".join(bytes(e.object.read(e.start, e.end)) for e in slice_.pieces)
+        if data != picture(row["src"], row["n"]):
+            problems.append(f"blob {row['n']} of {row['src']} is not what was sent")
+    before = len(checker.problems)
+    checker.check_pictures("the end", found, now, now)
+    return problems + checker.problems[before:]
 
 
 def read(engine: Engine, table: Any) -> Any:

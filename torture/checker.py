@@ -67,7 +67,11 @@ class Checker:
         for event in self.events:
             if event["event"] == "snapshot":
                 label = f"{event['who']} at {event['after']:.3f}"
-                check = self.check_main if event["table"] == "main" else self.check_register
+                check = {
+                    "main": self.check_main,
+                    "pictures": self.check_pictures,
+                    "register": self.check_register,
+                }[event["table"]]
                 check(label, event["contents"], event["before"], event["after"])
         return self.problems
 
@@ -92,9 +96,7 @@ class Checker:
                 )
             elif rows > last(self.attempted[src], after):
                 self.problem(label, f"{src} has {rows} rows, more than were ever sent")
-        for src, at in self.committed.items():
-            if at < before and src not in contents:
-                self.problem(label, f"{src} was committed before, and is not there")
+        self.check_committed(label, contents, before, pictures=False)
         for src, offsets in self.acknowledged.items():
             known = last(offsets, before)
             found = contents.get(src, [0])[0]
@@ -102,6 +104,22 @@ class Checker:
                 self.problem(
                     label, f"{src}: {known} rows were acknowledged before, {found} are there"
                 )
+
+    def check_committed(
+        self, label: str, contents: dict[str, list[int]], before: float, *, pictures: bool
+    ) -> None:
+        for src, at in self.committed.items():
+            if src.startswith("blob") is pictures and at < before and src not in contents:
+                self.problem(label, f"{src} was committed before, and is not there")
+
+    def check_pictures(
+        self, label: str, contents: dict[str, list[int]], before: float, after: float
+    ) -> None:
+        for src, (rows, _, highest, total) in contents.items():
+            if highest + 1 != rows:
+                self.problem(label, f"{src} has {rows} rows up to number {highest}")
+            self.check_session(label, src, rows, total, after)
+        self.check_committed(label, contents, before, pictures=True)
 
     def check_session(self, label: str, src: str, rows: int, total: int, after: float) -> None:
         if rows != total or self.totals.get(src) != total:

@@ -18,7 +18,7 @@ from fletching.server.settings import ServerSettings
 
 ACCESS_KEYS = {"torture": "torture-secret"}
 SETTINGS = EngineSettings(
-    maintenance_seconds=0.25,
+    maintenance_seconds=0.05,
     compact_min_segments=4,
     # Short, so that what nobody needs goes while the run lasts, and a mistake in "needs" shows.
     removed_seconds=1.0,

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +37,24 @@ from fletching.protocol.requests import (
     CreateWriteSession,
     CreateWriteStream,
     GetWriteStream,
+    ReadBlobs,
     ReadTable,
     Request,
+    WriteBlob,
     WriteTable,
 )
 from fletching.types import TableName
+from fletching.wire.blob_frames import BlobData, BlobDataStart
 from torture.life import ACCESS_KEYS
 
 MAIN = TableName("demo", "main")
 REGISTER = TableName("demo", "register")
+PICTURES = TableName("demo", "pictures")
 SCHEMA = pa.schema(
     [("src", pa.string()), ("n", pa.int64()), ("total", pa.int64()), ("payload", pa.string())]
+)
+PICTURE_SCHEMA = pa.schema(
+    [("src", pa.string()), ("n", pa.int64()), ("total", pa.int64()), ("image", pa.binary())]
 )
 OPTIONS = CallOptions(
     timeouts=Timeouts(connect=1.0, first_byte=3.0, idle=3.0, total=10.0),
@@ -120,9 +127,16 @@ class Worker:
 
     def write(self, request: WriteTable, batch: Any, *, trace: str | None = None) -> Any:
         return self.ask(
-            lambda attempt: self.transport.write(request, [batch], SCHEMA, OPTIONS, attempt),
+            lambda attempt: self.transport.write(request, [batch], batch.schema, OPTIONS, attempt),
             trace=trace,
         )
+
+    def fetch(self, table: TableName, session: str, attempt: RetrySequence) -> list[Any]:
+        source = self.transport.read(ReadTable(table=table, session_id=session), OPTIONS, attempt)
+        try:
+            return list(source)
+        finally:
+            source.close()
 
     def insist(self, what: Callable[[str], Any]) -> Any:
         """The same request until somebody answers it; None when the run ends first."""
@@ -307,20 +321,142 @@ class Register(Worker):
         self.pause(0.3)
 
 
+def picture(src: str, n: int) -> bytes:
+    """A blob's bytes, from nothing to 60 KB."""
+    seed = random.Random(f"{src}/{n}")
+    return seed.randbytes(seed.choice([0, 1, 100, 5_000, 60_000]))
+
+
+class PictureBody:
+    repeatable = True
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.length = len(data)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([self.data] if self.data else [])
+
+
+class Pictures(Worker):
+    """Sessions that upload blobs, then the rows that refer to them; some are aborted."""
+
+    session_number = 0
+
+    def turn(self) -> None:
+        self.session_number += 1
+        src = f"{self.name}.{self.session_number}"
+        created = self.insist(
+            lambda trace: self.call(CreateWriteSession(table=PICTURES), trace=trace)
+        )
+        if created is None:
+            return
+        total = self.random.randint(1, 4)
+        self.say("session", src=src, session=created.session_id, total=total)
+        names = {"table": PICTURES, "session_id": created.session_id, "stream_id": "s"}
+        if self.insist(lambda trace: self.call(CreateWriteStream(**names), trace=trace)) is None:
+            return
+        references = []
+        for n in range(total):
+            body = PictureBody(picture(src, n))
+            upload = WriteBlob(**names, column_id=4)
+            found = self.insist(
+                lambda trace, body=body, upload=upload: self.ask(
+                    lambda attempt: self.transport.upload_blobs(upload, body, OPTIONS, attempt),
+                    trace=trace,
+                )
+            )
+            if found is None:
+                return
+            references.append(found.references[0].encode())
+        batch = pa.record_batch(
+            [
+                pa.array([src] * total, pa.string()),
+                pa.array(range(total), pa.int64()),
+                pa.array([total] * total, pa.int64()),
+                pa.array(references, pa.binary()),
+            ],
+            schema=PICTURE_SCHEMA,
+        )
+        for step in (
+            lambda trace: self.write(WriteTable(**names), batch, trace=trace),
+            lambda trace: self.call(CloseWriteStream(**names), trace=trace),
+        ):
+            if self.insist(step) is None:
+                return
+        ending = self.random.choices(["commit", "abort"], [4, 1])[0]
+        kind: Any = {"commit": CommitWriteSession, "abort": AbortWriteSession}[ending]
+        request = kind(table=PICTURES, session_id=created.session_id)
+        self.say(ending, src=src)
+        if self.insist(lambda trace: self.call(request, trace=trace)) is not None:
+            self.say(f"{ending}ed", src=src)
+        self.pause(0.1)
+
+
+class Viewer(Worker):
+    """Opens snapshots of the pictures and looks at some of them."""
+
+    def turn(self) -> None:
+        before = time.monotonic()
+        opened = self.insist(
+            lambda trace: self.call(CreateReadSession(table=PICTURES), trace=trace)
+        )
+        after = time.monotonic()
+        if opened is None:
+            return
+        batches = self.insist(
+            lambda trace: self.ask(
+                lambda attempt: self.fetch(PICTURES, opened.session_id, attempt), trace=trace
+            )
+        )
+        if batches is None:
+            return
+        rows = [row for batch in batches for row in batch.to_pylist()]
+        chosen = self.random.sample(rows, min(len(rows), self.random.randint(1, 5)))
+        if chosen:
+            request = ReadBlobs(
+                project="demo", references=tuple(row["image"].decode() for row in chosen)
+            )
+            blobs = self.insist(
+                lambda trace: self.ask(lambda attempt: self.look(request, attempt), trace=trace)
+            )
+            if blobs is None:
+                return
+            for row, data in zip(chosen, blobs, strict=True):
+                if data != picture(row["src"], row["n"]):
+                    self.say(
+                        "violation", what=f"blob {row['n']} of {row['src']} is not what was sent"
+                    )
+        found: dict[str, list[int]] = {}
+        for row in rows:
+            entry = found.setdefault(row["src"], [0, 0, -1, row["total"]])
+            entry[0] += 1
+            entry[1] += 1
+            entry[2] = max(entry[2], row["n"])
+        self.say("snapshot", table="pictures", before=before, after=after, contents=found)
+        self.pause(0.3)
+
+    def look(self, request: ReadBlobs, attempt: RetrySequence) -> list[bytes]:
+        events = self.transport.read_blobs(request, OPTIONS, attempt)
+        blobs: list[bytearray] = []
+        try:
+            for event in events:
+                if isinstance(event, BlobDataStart):
+                    blobs.append(bytearray())
+                elif isinstance(event, BlobData):
+                    blobs[-1] += event.data
+        finally:
+            events.close()
+        return [bytes(blob) for blob in blobs]
+
+
 class Reader(Worker):
     """Opens snapshots, reads each twice, and writes down what was in it."""
 
     def read(self, table: TableName, session: str) -> list[Any]:
-        def once(attempt: RetrySequence) -> list[Any]:
-            source = self.transport.read(
-                ReadTable(table=table, session_id=session), OPTIONS, attempt
-            )
-            try:
-                return list(source)
-            finally:
-                source.close()
-
-        found = self.insist(lambda trace: self.ask(once, trace=trace))
+        found = self.insist(
+            lambda trace: self.ask(lambda attempt: self.fetch(table, session, attempt), trace=trace)
+        )
         return [] if found is None else found
 
     def turn(self) -> None:
@@ -363,7 +499,14 @@ def contents(table: Any) -> dict[str, list[int]]:
     return found
 
 
-KINDS = {"eo": ExactlyOnce, "batch": Batch, "register": Register, "reader": Reader}
+KINDS = {
+    "eo": ExactlyOnce,
+    "batch": Batch,
+    "register": Register,
+    "reader": Reader,
+    "blob": Pictures,
+    "viewer": Viewer,
+}
 
 if __name__ == "__main__":
     kind_, number_, url_, log_, seed_ = sys.argv[1:6]
