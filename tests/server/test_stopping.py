@@ -175,6 +175,34 @@ def test_clients_that_keep_their_connections_see_no_error_over_a_stop(start: Sta
     assert not failures
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the last microseconds may reset")
+def test_clients_that_connect_anew_are_answered_or_refused_but_never_reset(start: Start) -> None:
+    outcomes: set[str] = set()
+
+    def ask(port: int) -> None:
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+                    connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+                    outcomes.add(connection.recv(15).decode())
+            except ConnectionRefusedError:
+                return
+            except OSError as exc:
+                outcomes.add(type(exc).__name__)
+                return
+
+    for _ in range(4):
+        server = start()
+        threads = [threading.Thread(target=ask, args=(server.port,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: outcomes)
+        server.close()
+        for thread in threads:
+            thread.join(20)
+    assert outcomes == {"HTTP/1.1 200 OK"}
+
+
 def test_what_does_not_finish_in_time_is_cut(start: Start) -> None:
     server = start(drain_seconds=0.2)
     with SlowUpload(filled(server), server.port) as upload:
