@@ -191,7 +191,7 @@ def test_clients_that_connect_anew_are_answered_or_refused_but_never_reset(start
                 outcomes.add(type(exc).__name__)
                 return
 
-    for _ in range(4):
+    for _ in range(2):
         server = start()
         threads = [threading.Thread(target=ask, args=(server.port,)) for _ in range(8)]
         for thread in threads:
