@@ -180,6 +180,9 @@ def _convert(array: Any, target: Any) -> Any:
             type=target,
             mask=_null_mask(array),
         )
+    if _types.is_integer(source) and _types.is_decimal(target):
+        # Arrow wants room for every value of the integer type; what counts is these values' room.
+        array = array.cast(pa.decimal256(76, target.scale), safe=True)
     return array.cast(target, safe=True)
 
 
