@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-PACKAGES = ["fletching", "fletching.client", "fletching.server", "fletching.testing"]
+PACKAGES = ["fletching", "fletching.client", "fletching.server"]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
