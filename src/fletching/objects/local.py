@@ -44,6 +44,7 @@ from fletching.errors import (
 )
 from fletching.objects.store import ObjectInfo, checked_key
 from fletching.objects.window import MappedWindow
+from fletching.objects.writeback import start_writeback
 
 __all__ = ["LocalObject", "LocalSink", "LocalStore"]
 
@@ -51,6 +52,7 @@ _STAGING = ".staging"
 _IOV_MAX = 1024  # buffers per writev: POSIX's minimum on the systems we run on
 _SAMPLE_BYTES = 128 * 1024  # the kernel's default read-ahead: its neighbours share one fate
 _LOAD_BYTES = 1 << 20
+_WRITEBACK_BYTES = 8 << 20  # small objects are one fsync anyway
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 
 
@@ -261,6 +263,7 @@ class LocalSink:
         self._path = path
         self._staging = staging
         self._descriptor: int | None = descriptor
+        self._sent = 0  # how much is on its way to the disk
 
     def write(self, data: Buffer) -> None:
         """Appends bytes; see ``ObjectSink``."""
@@ -281,6 +284,9 @@ class LocalSink:
                     first += 1
                 if written:
                     views[first] = views[first][written:]
+        if self.length - self._sent >= _WRITEBACK_BYTES:
+            start_writeback(descriptor, self._sent, self.length - self._sent)
+            self._sent = self.length
 
     def commit(self) -> None:
         """Makes the object durable and visible; see ``ObjectSink``."""
