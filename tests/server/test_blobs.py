@@ -19,6 +19,8 @@ import pyarrow as pa
 import pytest
 from tests.server.conftest import ACCESS_ID, SECRET, RawClient, Reply, Start, read_reply, stream_of
 
+from fletching.engine.access import Grant, Permission
+from fletching.engine.engine import Engine
 from fletching.engine.settings import EngineSettings
 from fletching.protocol.blob_links import blob_path, signed_link
 from fletching.protocol.blob_type import blob
@@ -448,6 +450,30 @@ class TestAddress:
         (other,) = references(pictures, [b"other"])
         stolen = blob_path(other) + "?" + urlsplit(good).query
         assert follow(stolen).status == 403
+
+
+def test_blobs_of_tables_that_were_not_granted_are_refused(start: Start, tmp_path: Path) -> None:
+    server = start(key_refresh_seconds=0.0)
+    owner = RawClient(server.url)
+    for name in ("pics", "others"):
+        owner.create_table(name, SCHEMA)
+    with Engine.open(tmp_path / "data") as engine:
+        key = engine.access_keys.create(access_id="reader")
+        engine.access_keys.grant(Grant("reader", "demo", "pics", Permission.READ))
+    reader = RawClient(server.url, "reader", key.secret)
+    mine = upload(owner, b"mine").json["BlobReference"]
+    where: Any = {"SessionId": "default", "StreamId": "s", "StreamVersion": 1, "ColumnIndex": IMAGE}
+    reply = owner.storage("TableWriteBlob", "others", where, b"theirs")
+    theirs = base64.b64decode(reply.json["BlobReference"]).decode()
+    assert blobs_of(read(reader, [mine]), framed=False) == [b"mine"]
+    for references_ in ([theirs], [mine, theirs]):
+        refused = read(reader, references_)
+        assert (refused.status, refused.json["Code"]) == (403, "NoPermission")
+    assert reader.request("GET", blob_path(theirs)).status == 403
+    assert upload(reader, b"x").status == 403
+    link = urlsplit(signed_link(theirs, "reader", key.secret, int(time.time()) + 60))
+    followed = reader.request("GET", link.path, dict(parse_qsl(link.query)), signed=False)
+    assert followed.status == 403
 
 
 def test_a_raw_socket_sees_one_whole_reply(pictures: RawClient) -> None:

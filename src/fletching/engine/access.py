@@ -162,6 +162,9 @@ class AccessSnapshot:
             if isinstance(request, admin.CreateSchema | admin.DropSchema):
                 name = TableName(project, "*", request.schema)
                 allowed = any(grant.table == "*" and grant.covers(name) for grant in granted)
+            elif isinstance(request, requests.ReadBlobs):
+                # Names no table: those of its references are looked at once they are known.
+                allowed = bool(granted)
             else:
                 allowed = any(grant.covers_project(project) for grant in granted)
         if not allowed:

@@ -21,7 +21,7 @@ from typing_extensions import Buffer
 from fletching.engine.blobs.reading import BlobReadPlan
 from fletching.engine.blobs.service import BlobSlice
 from fletching.engine.blobs.uploads import BlobUpload
-from fletching.errors import MethodNotAllowedError, PayloadTooLargeError
+from fletching.errors import MethodNotAllowedError, NoPermissionError, PayloadTooLargeError
 from fletching.protocol import headers as names
 from fletching.protocol.blob_links import (
     content_disposition,
@@ -38,6 +38,7 @@ from fletching.server.limits import MemoryBudget
 from fletching.server.service import Service
 from fletching.server.streaming import PlanSource, send_source
 from fletching.server.workers import Workers
+from fletching.types import TableName
 from fletching.wire.content_coding import ContentCoding
 
 __all__ = ["handle_blob", "read_blobs", "write_blobs"]
@@ -192,6 +193,8 @@ async def read_blobs(
 
     def begin() -> tuple[BlobReadPlan, _ReplySource, Sequence[Buffer]]:
         plan = service.engine.blobs.read(request)
+        for table in plan.tables:
+            _check_access(exchange, service, table)
         source = _ReplySource(plan)
         try:
             return plan, source, source.next_group()
@@ -242,6 +245,7 @@ async def handle_blob(exchange: Exchange, service: Service) -> None:
 
     def find() -> tuple[int, BlobSlice]:
         whole = service.engine.blobs.slice(reference)
+        _check_access(exchange, service, whole.table)
         if _is_named(whole, exchange.header("if-none-match")):
             return 304, whole
         if wanted is None or exchange.header("if-range") not in {"", f'"{whole.etag}"'}:
@@ -283,6 +287,16 @@ def _blob_headers(found: BlobSlice) -> dict[str, str]:
         "cache-control": "private, max-age=3600",
         **_SAFETY_HEADERS,
     }
+
+
+def _check_access(exchange: Exchange, service: Service, table: TableName) -> None:
+    """Refuses a blob of a table that the caller was not granted.
+
+    Raises:
+        NoPermissionError: it was not.
+    """
+    if not service.may_read(exchange, table):
+        raise NoPermissionError("the blobs of a table that you may not read were asked for")
 
 
 async def _send_slice(

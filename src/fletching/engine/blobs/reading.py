@@ -20,6 +20,7 @@ from fletching.engine.blobs.references import BlobReference, pack_key
 from fletching.errors import CorruptObjectError, NotFoundError, ObjectNotFoundError
 from fletching.objects.store import ObjectStore, StoredObject
 from fletching.protocol.layers import blob_read_encoder, blob_read_is_framed
+from fletching.types import TableName
 from fletching.wire import blob_frames, crc32c_blocks
 from fletching.wire.content_coding import ContentCoding
 
@@ -196,6 +197,7 @@ class BlobReadPlan:
         buffers: makes the reply's buffers, in order; blocks while iterated. Buffers are memory of
             their own: the checksums stand between the data.
         records: makes the same blobs without any layer, for readers in the same process.
+        tables: whose blobs these are, for whoever decides on access.
     """
 
     coding: ContentCoding
@@ -203,6 +205,7 @@ class BlobReadPlan:
     length: int | None
     buffers: Callable[[], Iterator[Buffer]]
     records: Callable[[], Iterator[BlobRecord]]
+    tables: tuple[TableName, ...] = ()
 
 
 def plan_reply(

@@ -31,6 +31,7 @@ class BlobSlice:
         range: which of them; half-open.
         etag: changes with the bytes; without quotes.
         pieces: one extent of the pack, or none for an empty range.
+        table: whose blob it is, for whoever decides on access.
         length: bytes of the range.
     """
 
@@ -39,6 +40,7 @@ class BlobSlice:
     range: ByteRange
     etag: str
     pieces: tuple[Extent, ...]
+    table: TableName
 
     @property
     def length(self) -> int:
@@ -98,9 +100,10 @@ class Blobs:
             InvalidArgumentError: no references, or too many.
         """
         references = self._parsed(request.references)
-        self._tables(references)
+        tables = self._tables(references)
         coding = negotiate(request.accept_encoding)
-        return plan_reply(self._context.store, references, coding, framed=request.framed)
+        plan = plan_reply(self._context.store, references, coding, framed=request.framed)
+        return dataclasses.replace(plan, tables=tuple(tables))
 
     def slice(self, reference: str, start: int | None = None, end: int | None = None) -> BlobSlice:
         """A range of one blob.
@@ -115,7 +118,7 @@ class Blobs:
             RangeNotSatisfiableError: the range begins at or behind the end of the blob.
         """
         parsed = self._parsed([reference])[0]
-        self._tables([parsed])
+        (table,) = self._tables([parsed])
         total = parsed.length
         whole = start is None and end is None
         if start is None:
@@ -139,7 +142,7 @@ class Blobs:
             if end > start
             else ()
         )
-        return BlobSlice(header, total, ByteRange(start, end), _etag(parsed), pieces)
+        return BlobSlice(header, total, ByteRange(start, end), _etag(parsed), pieces, table)
 
 
 def _etag(reference: BlobReference) -> str:
