@@ -23,7 +23,7 @@ CHECK_QUESTIONS = ("read", "projection", "write")
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "only", nargs="*", choices=[*QUESTIONS], help="questions; all of them by default"
+        "only", nargs="*", metavar="QUESTION", help=f"of {', '.join(QUESTIONS)}; all by default"
     )
     parser.add_argument("--rounds", type=int, default=7, help="measured rounds per contender")
     parser.add_argument("--megabytes", type=int, default=512, help="about how large a table is")
@@ -38,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--memory", type=Path, default=Path("/dev/shm"), help="likewise in memory")
     parser.add_argument("--name", default=time.strftime("%Y-%m-%d"), help="of the result files")
     options = parser.parse_args(arguments)
+    unknown = [name for name in options.only if name not in QUESTIONS]
+    if unknown:
+        parser.error(f"there is no question {unknown[0]!r}")
     names = options.only or (
         CHECK_QUESTIONS if options.check or options.record else tuple(QUESTIONS)
     )

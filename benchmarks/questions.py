@@ -193,8 +193,8 @@ def write(run: Run) -> list[Result]:
                     pass  # makes the project
                 ours = stack.enter_context(server("fletching", folder=str(folder / "data")))
                 contenders = [
-                    writing.fletching_write(ours, table),
-                    writing.fletching_write(ours, table, streams=2),
+                    writing.fletching_write(ours, folder / "data", table),
+                    writing.fletching_write(ours, folder / "data", table, streams=2),
                     writing.write_fsync(folder, table),
                 ]
                 if place == "memory":
@@ -213,17 +213,18 @@ def embedded(run: Run) -> list[Result]:
             batches = corpus.make("numeric", 65_536, size)
             table = tables.store(folder / "data", "t", batches)
             case = f"numeric, {table.bytes / 1e6:,.0f} MB"
-            results += compare("embedded: table", case, _openers(folder, table), run.rounds)
+            results += compare("embedded: table", case, _openers(table), run.rounds)
             results += compare("embedded: sum", case, _summers(folder, table), run.rounds)
     return results
 
 
-def _openers(folder: Path, table: tables.StoredTable) -> list[Contender]:
+def _openers(table: tables.StoredTable) -> list[Contender]:
     client = fletching.connect(str(table.folder), project=tables.PROJECT)
+    handle = client.table("t")
     paths = [str(path) for path in table.segments]
 
     def ours(_started: float) -> Outcome:
-        return Outcome(table.bytes, client.table("t").to_table().num_rows)
+        return Outcome(table.bytes, handle.to_table().num_rows)
 
     def plain(_started: float) -> Outcome:
         rows = 0
@@ -231,11 +232,15 @@ def _openers(folder: Path, table: tables.StoredTable) -> list[Contender]:
             rows += pa.ipc.open_file(pa.memory_map(path)).read_all().num_rows
         return Outcome(table.bytes, rows)
 
-    return [Contender("fletching", ours), Contender("pyarrow, mapped file", plain)]
+    return [
+        Contender("fletching", ours, close=client.close),
+        Contender("pyarrow, mapped file", plain),
+    ]
 
 
 def _summers(folder: Path, table: tables.StoredTable) -> list[Contender]:
     client = fletching.connect(str(table.folder), project=tables.PROJECT)
+    handle = client.table("t")
     paths = [str(path) for path in table.segments]
     length = table.bytes // len(table.schema)
 
@@ -248,7 +253,7 @@ def _summers(folder: Path, table: tables.StoredTable) -> list[Contender]:
         return Outcome(length, rows)
 
     def ours(_started: float) -> Outcome:
-        return summed(client.table("t").scan(columns=["f3"]).to_batches())
+        return summed(handle.scan(columns=["f3"]).to_batches())
 
     def plain(_started: float) -> Outcome:
         def batches() -> Iterator[pa.RecordBatch]:
@@ -259,7 +264,10 @@ def _summers(folder: Path, table: tables.StoredTable) -> list[Contender]:
 
         return summed(batches())
 
-    contenders = [Contender("fletching", ours), Contender("pyarrow, mapped file", plain)]
+    contenders = [
+        Contender("fletching", ours, close=client.close),
+        Contender("pyarrow, mapped file", plain),
+    ]
     if _installed("lance"):
         import lance
 
@@ -295,9 +303,10 @@ def sessions(run: Run) -> list[Result]:
                 return Outcome(batch.nbytes, batch.num_rows, seconds)
 
             whole = reading.flight(rpc, table)
+            flight_client = stack.enter_context(_flight_client(rpc))
 
             def first_of_flight(started: float) -> Outcome:
-                return _first_of_flight(rpc, started)
+                return _first_of_flight(flight_client, started)
 
             contenders = [
                 Contender("fletching, new session", first_batch, ours.pid),
@@ -313,15 +322,19 @@ def sessions(run: Run) -> list[Result]:
     return results
 
 
-def _first_of_flight(rpc: Any, started: float) -> Outcome:
+def _flight_client(rpc: Any) -> Any:
     from pyarrow import flight
 
-    client = flight.connect(f"grpc://127.0.0.1:{rpc.ready['port']}")
+    return flight.connect(f"grpc://127.0.0.1:{rpc.ready['port']}")
+
+
+def _first_of_flight(client: Any, started: float) -> Outcome:
+    from pyarrow import flight
+
     reader = client.do_get(flight.Ticket(b"null"))
     batch = reader.read_chunk().data
     seconds = time.perf_counter() - started
     reader.cancel()
-    client.close()
     return Outcome(batch.nbytes, batch.num_rows, seconds)
 
 
@@ -365,12 +378,14 @@ def _multiply_segments(folder: Path, count: int) -> None:
         (row,) = connection.execute("select * from segments").fetchall()
         names = [name for name in row.keys() if name != "id"]  # noqa: SIM118  # a Row iterates over values
         holes = ", ".join("?" * len(names))
-        made = []
-        for number in range(1, count):
+
+        def copy(number: int) -> list[Any]:
             values = dict(row)
             values["key"] = f"{row['key']}-{number}"
             values["position"] = row["position"] + number
-            made.append([values[name] for name in names])
+            return [values[name] for name in names]
+
+        made = [copy(number) for number in range(1, count)]
         connection.executemany(
             f"insert into segments ({', '.join(names)}) values ({holes})",  # names from the table itself
             made,
@@ -390,8 +405,10 @@ def server_cost(run: Run) -> list[Result]:
         table = tables.store(folder / "data", "t", batches)
         for total in (1, 2) if run.small else (1, 16):
             times = max(1, round(total * 1e9 / table.bytes)) if not run.small else total
-            for connections in (1, 4) if run.small else (1, 64):
-                results.append(_served(folder, table, times, connections))
+            results += [
+                _served(folder, table, times, connections)
+                for connections in ((1, 4) if run.small else (1, 64))
+            ]
     return results
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -101,7 +100,7 @@ def raw_socket(server: ServerProcess, table: StoredTable) -> Contender:
             left -= peer.recv_into(target, min(left, RECEIVE_BYTES))
         return Outcome(length, table.rows)
 
-    return Contender("raw socket", run, server.pid)
+    return Contender("raw socket", run, server.pid, close=peer.close)
 
 
 def flight(
@@ -122,7 +121,7 @@ def flight(
         batches = (chunk.data for chunk in reader)
         return drain(batches, started, table.bytes if length is None else length)
 
-    return Contender("Flight DoGet", run, server.pid)
+    return Contender("Flight DoGet", run, server.pid, close=client.close)
 
 
 def pyodps(
@@ -152,14 +151,17 @@ def pyodps(
             finally:
                 reader.close()
 
-    return Contender(name, run, server.pid)
+    def close() -> None:
+        client.storage_rest.session.close()
+
+    return Contender(name, run, server.pid, close=close)
 
 
 def parquet_http(server: ServerProcess, path: Path, table: StoredTable) -> Contender:
     """A Parquet file over plain HTTP, decoded when it is here."""
     import pyarrow.parquet as pq
 
-    pool = urllib3.PoolManager()
+    pool: Any = urllib3.PoolManager()
     url = f"http://127.0.0.1:{server.ready['port']}/{path.name}"
 
     def run(started: float) -> Outcome:
@@ -171,7 +173,7 @@ def parquet_http(server: ServerProcess, path: Path, table: StoredTable) -> Conte
         reply.release_conn()
         return drain(pq.ParquetFile(pa.BufferReader(data)).iter_batches(), started, table.bytes)
 
-    return Contender("Parquet over HTTP", run, server.pid)
+    return Contender("Parquet over HTTP", run, server.pid, close=pool.clear)
 
 
 def memcpy(table: StoredTable) -> Contender:
@@ -188,13 +190,3 @@ def memcpy(table: StoredTable) -> Contender:
         return Outcome(times * source.nbytes, table.rows)
 
     return Contender("memcpy", run)
-
-
-@contextlib.contextmanager
-def closing_all(*things: Any) -> Iterator[None]:
-    """Closes what a case has opened."""
-    try:
-        yield
-    finally:
-        for thing in things:
-            thing.close()

@@ -127,7 +127,7 @@ def picture(results: Sequence[Result], path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
 
     shown = [r for r in results if r.question in {"read", "write", "projection"}]
     cases = list(dict.fromkeys((r.question, r.case) for r in shown))
@@ -135,7 +135,7 @@ def picture(results: Sequence[Result], path: Path) -> None:
         return
     columns = min(3, len(cases))
     rows = -(-len(cases) // columns)
-    figure, axes = pyplot.subplots(
+    figure, axes = plt.subplots(
         rows, columns, figsize=(6.5 * columns, 3.4 * rows), squeeze=False, layout="constrained"
     )
     for axis in axes.flat[len(cases) :]:
@@ -153,4 +153,4 @@ def picture(results: Sequence[Result], path: Path) -> None:
         axis.set_title(f"{question}: {case}", fontsize=10)
         axis.set_xlabel("GB/s")
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    plt.close(figure)

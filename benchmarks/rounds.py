@@ -31,12 +31,14 @@ class Contender:
         run: does the job once; told the time it starts at.
         pid: its server's process, if it has one.
         prepare: puts things back before a run, outside the measured time.
+        close: ends connections of its own, after the last run.
     """
 
     name: str
     run: Callable[[float], Outcome]
     pid: int | None = None
-    prepare: Callable[[], None] = lambda: None
+    prepare: Callable[[], object] = lambda: None
+    close: Callable[[], object] = lambda: None
 
 
 @dataclasses.dataclass
@@ -90,7 +92,17 @@ class Result:
 
 
 def compare(question: str, case: str, contenders: Sequence[Contender], rounds: int) -> list[Result]:
-    """Runs every contender once to warm up, then ``rounds`` times."""
+    """Runs every contender once to warm up, then ``rounds`` times, and closes them."""
+    try:
+        return _compare(question, case, contenders, rounds)
+    finally:
+        for contender in contenders:
+            contender.close()
+
+
+def _compare(
+    question: str, case: str, contenders: Sequence[Contender], rounds: int
+) -> list[Result]:
     results: list[Result] = []
     for contender in contenders:
         contender.prepare()

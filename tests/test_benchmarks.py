@@ -1,0 +1,102 @@
+"""The measurements run, small: that they do not rot is proven here, how fast things are is not."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="the measurements read CPU time from /proc"
+)
+
+
+@pytest.fixture(scope="module")
+def benchmarks() -> Any:
+    """The benchmark package, which is not installed but lies beside the sources."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        import benchmarks.questions
+        import benchmarks.ratios
+        import benchmarks.report
+
+        yield benchmarks
+    finally:
+        sys.path.remove(str(ROOT))
+
+
+def small_run(benchmarks: Any, folder: Path) -> Any:
+    for name in ("disk", "memory"):
+        (folder / name).mkdir()
+    return benchmarks.questions.Run(folder / "disk", folder / "memory", 1, 4 << 20, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["read", "projection", "write", "embedded", "sessions"])
+def test_a_question_gives_results(benchmarks: Any, tmp_path: Path, name: str) -> None:
+    results = benchmarks.questions.QUESTIONS[name](small_run(benchmarks, tmp_path))
+    assert results
+    for result in results:
+        assert result.rows > 0
+        assert len(result.seconds) >= 1
+    text = benchmarks.report.text(results)
+    assert all(result.name in text for result in results)
+    json.dumps([result.as_json() for result in results])
+
+
+def made(benchmarks: Any, question: str, case: str, name: str, seconds: float) -> Any:
+    return sys.modules["benchmarks.rounds"].Result(
+        question=question,
+        case=case,
+        name=name,
+        bytes=1000,
+        rows=10,
+        seconds=[seconds, seconds, seconds],
+        first_seconds=[],
+        client_cpu_seconds=seconds,
+        server_cpu_seconds=seconds,
+        client_peak_bytes=1,
+        server_peak_bytes=1,
+    )
+
+
+def test_ratios_are_larger_when_we_are_faster(benchmarks: Any) -> None:
+    case = "numeric, 65,536 rows"
+    results = [
+        made(benchmarks, "read", case, "fletching", 1.0),
+        made(benchmarks, "read", case, "Flight DoGet", 3.0),
+        made(benchmarks, "read", case, "raw socket", 0.9),
+        made(benchmarks, "projection", case, "10 of 10", 1.0),
+        made(benchmarks, "projection", case, "2 of 10", 0.25),
+    ]
+    ratios = benchmarks.ratios.compute(results)
+    assert ratios["read / Flight DoGet"] == pytest.approx(3.0)
+    assert ratios["read / raw socket"] == pytest.approx(0.9)
+    assert ratios["server CPU: raw socket / fletching"] == pytest.approx(0.9)
+    assert ratios["projection, 2 of 10: ideal / measured"] == pytest.approx(0.8)
+
+
+def test_a_ratio_that_fell_by_more_than_a_third_is_told(benchmarks: Any) -> None:
+    name = "read / Flight DoGet"
+    record = {name: 3.0}
+    assert benchmarks.ratios.fallen({name: 2.1}, record) == []
+    (complaint,) = benchmarks.ratios.fallen({name: 1.9}, record)
+    assert name in complaint
+    assert "not measured" in benchmarks.ratios.fallen({}, record)[0]
+
+
+def test_what_is_checked_is_promised(benchmarks: Any) -> None:
+    assert set(benchmarks.ratios.CHECKED) <= set(benchmarks.ratios.TARGETS)
+    record = benchmarks.ratios.load_record()
+    assert set(record) <= set(benchmarks.ratios.TARGETS)
+
+
+def test_the_corpus_is_the_same_each_time(benchmarks: Any) -> None:
+    corpus = sys.modules["benchmarks.corpus"]
+    for shape in corpus.SHAPES:
+        one, two = (corpus.make(shape, 100, 10_000) for _ in range(2))
+        assert all(a.equals(b) for a, b in zip(one, two, strict=True))
