@@ -21,6 +21,7 @@ from fletching.cli.put import put
 from fletching.cli.quickstart.command import quickstart
 from fletching.cli.serve import serve
 from fletching.cli.show import show
+from fletching.cli.upkeep import compact, gc, verify
 from fletching.errors import FletchingError, UsageError
 
 __all__ = ["app", "main"]
@@ -36,7 +37,21 @@ app = typer.Typer(
 )
 
 # In the order a newcomer meets them.
-for _command in (quickstart, serve, create, ls, show, put, get, head, drop, inspect):
+for _command in (
+    quickstart,
+    serve,
+    create,
+    ls,
+    show,
+    put,
+    get,
+    head,
+    drop,
+    inspect,
+    verify,
+    gc,
+    compact,
+):
     app.command()(_command)
 app.add_typer(blob.app, name="blob")
 app.add_typer(lz4.app, name="lz4")

@@ -1,0 +1,178 @@
+"""``fletching verify | gc | compact``: the upkeep of a data folder, whether or not a service runs over it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fletching.cli.options import JsonOutput, Project
+from fletching.cli.output import (
+    ExitCode,
+    diagnostics,
+    human_bytes,
+    human_count,
+    print_json,
+    print_table,
+    progress_bars,
+)
+from fletching.errors import UsageError
+from fletching.types import TableName
+
+if TYPE_CHECKING:
+    from fletching.engine.engine import Engine
+
+__all__ = ["compact", "gc", "verify"]
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The data folder.")]
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[Engine]:
+    from fletching.engine.engine import Engine
+
+    if not (folder / "server.key").exists():
+        raise UsageError(f"{folder} is no data folder")
+    with Engine.open(folder) as engine:
+        yield engine
+
+
+def verify(folder: Folder = Path("./data"), json_output: JsonOutput = False) -> None:
+    """Prove every checksum of segments, blob packs and the catalog's references and totals.
+
+    Exits with 3 if anything is damaged, and names it.
+    """
+    with _opened(folder) as engine:
+        verification = engine.verify()
+        damaged = []
+        objects = done = 0
+        with progress_bars(unit="bytes", quiet=json_output) as bars:
+            total = verification.total_bytes
+            task = bars.add_task("verifying", total=total, amount=f"0 of {human_bytes(total)}")
+            for checked in verification:
+                objects += bool(checked.bytes)
+                done += checked.bytes
+                if checked.problems:
+                    damaged.append(checked)
+                amount = f"{human_bytes(done)} of {human_bytes(total)}"
+                bars.update(task, completed=done, amount=amount)
+    if json_output:
+        print_json(
+            {
+                "objects": objects,
+                "bytes": done,
+                "damaged": [{"name": item.name, "problems": item.problems} for item in damaged],
+            }
+        )
+    elif damaged:
+        rows = [(item.name, problem) for item in damaged for problem in item.problems]
+        print_table("damaged", [("object", "left"), ("what is wrong", "left")], rows)
+    if not json_output:
+        found = f"{human_count(len(damaged))} damaged" if damaged else "all as written"
+        diagnostics().print(
+            f"{human_count(objects)} objects, {human_bytes(done)}: {found}", markup=False
+        )
+    if damaged:
+        raise typer.Exit(ExitCode.DIFFERENT)
+
+
+def gc(
+    folder: Folder = Path("./data"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Tell what would go, and keep it.")
+    ] = False,
+    json_output: JsonOutput = False,
+) -> None:
+    """Collect orphans, expired sessions and removed segments; never what a live session needs.
+
+    A running server does this by itself.
+    """
+    with _opened(folder) as engine:
+        report = engine.collect(dry_run=dry_run)
+    if json_output:
+        print_json(
+            {
+                "dry_run": report.dry_run,
+                "skipped": report.skipped,
+                "bytes": report.bytes,
+                "collected": [
+                    {"kind": item.kind, "name": item.name, "bytes": item.bytes}
+                    for item in report.collected
+                ],
+            }
+        )
+        return
+    if report.skipped:
+        diagnostics().print(report.skipped, markup=False)
+        raise typer.Exit(ExitCode.FAILED)
+    if report.collected:
+        rows = [
+            (item.kind, item.name, human_bytes(item.bytes) if item.bytes else "")
+            for item in report.collected
+        ]
+        print_table(None, [("kind", "left"), ("what", "left"), ("size", "right")], rows)
+    verb = "would go" if dry_run else "gone"
+    diagnostics().print(
+        f"{human_count(len(report.collected))} things, {human_bytes(report.bytes)}: {verb}",
+        markup=False,
+    )
+
+
+def compact(
+    table: Annotated[
+        str | None, typer.Argument(metavar="[TABLE]", help="One table; all of them by default.")
+    ] = None,
+    folder: Annotated[Path, typer.Option("--folder", help="The data folder.")] = Path("./data"),
+    project: Project = "demo",
+    min_segments: Annotated[
+        int, typer.Option("--min-segments", min=2, help="How many neighbours are worth a merge.")
+    ] = 2,
+    json_output: JsonOutput = False,
+) -> None:
+    """Merge small segments by copying their messages; open snapshots keep what they read.
+
+    A running server does this by itself.
+    """
+    with _opened(folder) as engine:
+        name = None if table is None else TableName(project, table)
+        reports = engine.compact(name, min_segments=min_segments)
+    if json_output:
+        print_json(
+            [
+                {
+                    "table": str(item.table),
+                    "merged": item.merged,
+                    "made": item.made,
+                    "bytes": item.bytes,
+                    "damaged": item.damaged,
+                    "skipped": item.skipped,
+                }
+                for item in reports
+            ]
+        )
+    else:
+        rows = [
+            (
+                str(item.table),
+                human_count(item.merged),
+                human_count(item.made),
+                human_bytes(item.bytes),
+            )
+            for item in reports
+            if item.merged
+        ]
+        headings = [("table", "left"), ("merged", "right"), ("into", "right"), ("size", "right")]
+        if rows:
+            print_table(None, headings, rows)
+        else:
+            diagnostics().print("nothing to merge", markup=False)
+        for item in reports:
+            if item.skipped:
+                diagnostics().print(f"{item.table}: {item.skipped}", markup=False)
+            for key in item.damaged:
+                diagnostics().print(f"{item.table}: {key} is damaged; left alone", markup=False)
+    if any(item.damaged for item in reports):
+        raise typer.Exit(ExitCode.DIFFERENT)

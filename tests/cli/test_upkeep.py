@@ -1,0 +1,95 @@
+"""``fletching verify | gc | compact`` over a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+import fletching
+from fletching.cli.main import app
+from fletching.errors import NoSuchTableError, UsageError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with fletching.connect(str(tmp_path / "data"), project="demo") as client:
+        table = client.create_table("t", pa.schema([("id", pa.int64())]))
+        for number in range(3):
+            table.append(pa.table({"id": pa.array([number], pa.int64())}))
+    return tmp_path / "data"
+
+
+def run(*words: object) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def objects(folder: Path) -> list[Path]:
+    return sorted((folder / "objects").rglob("*.arrow"))
+
+
+def test_a_sound_folder_verifies(folder: Path) -> None:
+    result = run("verify", folder)
+    assert result.exit_code == 0
+    assert "3 objects" in result.stderr
+    document = json.loads(run("verify", folder, "--json").stdout)
+    assert (document["objects"], document["damaged"]) == (3, [])
+    assert document["bytes"] == sum(path.stat().st_size for path in objects(folder))
+
+
+def test_damage_is_named_and_is_an_exit_code(folder: Path) -> None:
+    path = objects(folder)[1]
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+    result = run("verify", folder, "--json")
+    assert result.exit_code == 3
+    (damaged,) = json.loads(result.stdout)["damaged"]
+    assert damaged["name"].endswith(path.name)
+    people = run("verify", folder)
+    assert people.exit_code == 3
+    assert "1 damaged" in people.stderr
+    assert "CRC32C" in people.stdout.replace("\n", "")
+
+
+def test_small_segments_are_merged(folder: Path) -> None:
+    document = json.loads(run("compact", "--folder", folder, "--json").stdout)
+    assert [(item["merged"], item["made"]) for item in document] == [(3, 1)]
+    assert "nothing to merge" in run("compact", "t", "--folder", folder).stderr
+    with fletching.connect(str(folder), project="demo") as client:
+        assert client.table("t").scan().to_table()["id"].to_pylist() == [0, 1, 2]
+    with pytest.raises(NoSuchTableError):
+        CliRunner().invoke(
+            app, ["compact", "none", "--folder", str(folder)], catch_exceptions=False
+        )
+
+
+def test_orphans_are_told_and_then_collected(folder: Path) -> None:
+    import os
+
+    table = objects(folder)[0].parent
+    orphan = table / "0123456789ab-x-0.arrow"
+    orphan.write_bytes(b"x" * 1000)
+    os.utime(orphan, (0, 0))
+    told = run("gc", folder, "--dry-run")
+    assert "would go" in told.stderr
+    assert orphan.exists()
+    document = json.loads(run("gc", folder, "--json").stdout)
+    assert [(item["kind"], item["bytes"]) for item in document["collected"]] == [("orphan", 1000)]
+    assert not orphan.exists()
+    assert "0 things" in run("gc", folder).stderr
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    for command in (
+        ["verify", str(tmp_path)],
+        ["gc", str(tmp_path)],
+        ["compact", "--folder", str(tmp_path)],
+    ):
+        with pytest.raises(UsageError, match="no data folder"):
+            CliRunner().invoke(app, command, catch_exceptions=False)
+    assert list(tmp_path.iterdir()) == []
