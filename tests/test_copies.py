@@ -1,0 +1,83 @@
+"""How often payload is copied on its way from the socket to an array: once, by the kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import fletching
+from fletching.client.transports import arrow_reply
+from fletching.client.transports.reply import Reply
+
+ROWS = 200_000
+
+
+def address_of(buffer: Any) -> int:
+    return int(np.frombuffer(buffer, np.uint8).ctypes.data)
+
+
+@pytest.fixture
+def received(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """(address, length) of every piece of memory that the client received into."""
+    pieces: list[tuple[int, int]] = []
+    readinto = Reply.readinto
+
+    def recording(self: Reply, buffer: Any) -> int:
+        count = readinto(self, buffer)
+        if count:
+            pieces.append((address_of(buffer), count))
+        return count
+
+    monkeypatch.setattr(Reply, "readinto", recording)
+    return pieces
+
+
+def test_received_payload_is_not_copied_again(
+    tmp_path: Path, received: list[tuple[int, int]]
+) -> None:
+    schema = pa.schema([("n", pa.int64()), ("x", pa.float64()), ("t", pa.string())])
+    batch = pa.record_batch(
+        [range(ROWS), np.arange(ROWS) / 2, [f"row {n}" for n in range(ROWS)]], schema=schema
+    )
+    with (
+        fletching.serve(tmp_path, port=0, access_keys={"id": "secret"}, project="p") as server,
+        fletching.connect(server.url, project="p", access_id="id", access_key="secret") as client,
+    ):
+        table = client.create_table("t", schema)
+        table.append([batch, batch])
+        received.clear()
+        batches = list(table.scan().to_batches())
+    assert [b.num_rows for b in batches] == [ROWS, ROWS]
+    payload = in_place = 0
+    for got in batches:
+        assert got.equals(batch)
+        for column in got.columns:
+            for buffer in column.buffers():
+                if buffer is None or not buffer.size:
+                    continue
+                payload += buffer.size
+                start, end = buffer.address, buffer.address + buffer.size
+                in_place += sum(
+                    max(0, min(end, at + length) - max(start, at)) for at, length in received
+                )
+    # What came together with a message's metadata is the only part that Python moved.
+    assert payload > 2 * ROWS * 16
+    assert in_place <= payload
+    assert payload - in_place <= len(batches) * arrow_reply.METADATA_BYTES
+
+
+def test_an_embedded_read_copies_nothing(tmp_path: Path) -> None:
+    batch = pa.record_batch({"n": pa.array(range(ROWS), pa.int64()), "x": np.arange(ROWS) / 2})
+    with fletching.connect(str(tmp_path), project="p") as client:
+        table = client.create_table("t", batch.schema)
+        table.append(batch)
+        before = pa.total_allocated_bytes()
+        columns = [table.scan(columns=["x"]).to_table() for _ in range(3)]
+        # The same memory each time, and none of pyarrow's own.
+        assert pa.total_allocated_bytes() - before < 64 * 1024
+        assert all(one["x"].to_numpy().sum() == columns[0]["x"].to_numpy().sum() for one in columns)
+        assert columns[0]["x"].to_pylist() == batch["x"].to_pylist()
