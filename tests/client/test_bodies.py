@@ -77,3 +77,21 @@ def test_clearing_forgets() -> None:
     buffer.clear()
     assert buffer.take() is None
     assert (buffer.held_rows, buffer.held_bytes) == (0, 0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(record_batches(SCHEMA, min_rows=1, max_rows=9), min_size=1, max_size=5))
+def test_halves_are_the_same_rows(batches: list[Any]) -> None:
+    rows = sum(batch.num_rows for batch in batches)
+    halves = Body(SCHEMA, tuple(batches), rows).halves()
+    if rows == 1:
+        assert halves is None
+        return
+    assert halves is not None
+    first, second = halves
+    assert (first.rows, second.rows) == (rows // 2, rows - rows // 2)
+    for half in halves:
+        assert half.rows == sum(batch.num_rows for batch in half.batches)
+        assert all(batch.num_rows for batch in half.batches)
+    together = [*first.batches, *second.batches]
+    assert pa.Table.from_batches(together, SCHEMA) == pa.Table.from_batches(batches, SCHEMA)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pytest
@@ -21,7 +21,7 @@ class Reader:
         self.log, self.split, self.batches, self.error = log, split, batches, error
         self.cancelled = False
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> Self:
         with self.log.lock:
             self.log.open += 1
             self.log.most_open = max(self.log.most_open, self.log.open)

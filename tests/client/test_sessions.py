@@ -31,14 +31,16 @@ def test_a_session_commits_all_streams_at_its_end(table: fletching.Table) -> Non
 
 
 def test_a_session_that_raises_leaves_nothing(table: fletching.Table) -> None:
-    with (
-        pytest.raises(ZeroDivisionError),
-        table.write_session() as session,
-        session.writer() as writer,
-    ):
-        writer.write({"n": [1]})
-        writer.flush()
-        raise ZeroDivisionError
+    session = table.write_session()
+
+    def fail() -> None:
+        with session, session.writer() as writer:
+            writer.write({"n": [1]})
+            writer.flush()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert table.count_rows() == 0
     with pytest.raises(UsageError, match="was aborted"):
         session.commit()
@@ -210,8 +212,13 @@ def test_overwriting_a_whole_table(table: fletching.Table) -> None:
     table.append({"n": [1, 2]})
     assert table.overwrite({"n": [3]}) == 1
     assert numbers(table) == [3]
-    with pytest.raises(ZeroDivisionError), table.write_session(overwrite=True) as session:
-        with session.writer() as writer:
-            writer.write({"n": [4]})
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with table.write_session(overwrite=True) as session:
+            with session.writer() as writer:
+                writer.write({"n": [4]})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert numbers(table) == [3]

@@ -264,14 +264,17 @@ def test_a_stream_with_rows_must_be_resumed(channel: Any, service: Service) -> N
 
 
 def test_a_block_that_raises_drops_what_it_did_not_flush(channel: Any, service: Service) -> None:
-    with (
-        pytest.raises(ZeroDivisionError),
-        StreamingWriter(channel, TABLE, "w") as writer,
-    ):
-        writer.write(numbers(0, 3))
-        writer.flush()
-        writer.write(numbers(3, 5))
-        raise ZeroDivisionError
+    writer = StreamingWriter(channel, TABLE, "w")
+
+    def fail() -> None:
+        with writer:
+            writer.write(numbers(0, 3))
+            writer.flush()
+            writer.write(numbers(3, 5))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert service.rows == [0, 1, 2]
     with pytest.raises(UsageError):
         writer.write(numbers(3, 5))

@@ -80,9 +80,8 @@ def test_partitions_can_be_made_and_dropped(client: fletching.Client) -> None:
 
 def test_many_partitions_come_in_pages(client: fletching.Client) -> None:
     table = client.create_table("t", "n BIGINT", partition_by=["pt"])
-    for start in range(0, 1500, 500):
-        numbers = range(start, start + 500)
-        table.append({"n": numbers, "pt": [f"{n:05}" for n in numbers]})
+    # More than one body may touch, so the client halves it.
+    table.append({"n": range(1500), "pt": [f"{n:05}" for n in range(1500)]})
     assert table.partitions() == [f"pt={n:05}" for n in range(1500)]
 
 

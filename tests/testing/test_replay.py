@@ -73,17 +73,20 @@ def test_a_cut_ends_the_connection_at_that_byte() -> None:
 
 
 def test_a_reset_is_a_reset() -> None:
-    with ReplayPeer([Answer(body=b"x", cut=0, reset=True)]) as peer, connected(peer) as connection:
-        with pytest.raises((ConnectionResetError, http.client.RemoteDisconnected)):
-            exchange(connection)
+    with (
+        ReplayPeer([Answer(body=b"x", cut=0, reset=True)]) as peer,
+        connected(peer) as connection,
+        pytest.raises((ConnectionResetError, http.client.RemoteDisconnected)),
+    ):
+        exchange(connection)
 
 
 def test_silence_lasts_until_the_client_goes() -> None:
-    with ReplayPeer([Answer(body=b"0123456789", silent_after=0)]) as peer:
-        with connected(peer) as connection:
-            connection.timeout = 0.05
-            with pytest.raises(TimeoutError):
-                exchange(connection)
+    answer = Answer(body=b"0123456789", silent_after=0)
+    with ReplayPeer([answer]) as peer, connected(peer) as connection:
+        connection.timeout = 0.05
+        with pytest.raises(TimeoutError):
+            exchange(connection)
 
 
 def test_closing_ends_silence_and_threads() -> None:
@@ -99,12 +102,16 @@ def test_closing_ends_silence_and_threads() -> None:
 
 
 def test_a_lying_length() -> None:
-    with ReplayPeer([Answer(body=b"short", announced_length=10, cut=1000)]) as peer:
-        with connected(peer) as connection, pytest.raises(http.client.IncompleteRead):
-            exchange(connection)
-    with ReplayPeer([Answer(body=b"until the end", announced_length=-1)]) as peer:
-        with connected(peer) as connection:
-            assert exchange(connection) == (200, b"until the end")
+    short = Answer(body=b"short", announced_length=10, cut=1000)
+    with (
+        ReplayPeer([short]) as peer,
+        connected(peer) as connection,
+        pytest.raises(http.client.IncompleteRead),
+    ):
+        exchange(connection)
+    open_ended = Answer(body=b"until the end", announced_length=-1)
+    with ReplayPeer([open_ended]) as peer, connected(peer) as connection:
+        assert exchange(connection) == (200, b"until the end")
 
 
 def test_a_body_need_not_be_taken_whole() -> None:

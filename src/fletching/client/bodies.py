@@ -31,6 +31,26 @@ class Body:
     batches: tuple[pa.RecordBatch, ...]
     rows: int
 
+    def halves(self) -> tuple[Body, Body] | None:
+        """The same rows in two bodies, without copying; None for a single row."""
+        if self.rows < 2:
+            return None
+        first: list[pa.RecordBatch] = []
+        second: list[pa.RecordBatch] = []
+        left = self.rows // 2
+        for batch in self.batches:
+            taken = min(left, batch.num_rows)
+            left -= taken
+            if taken:
+                first.append(batch.slice(0, taken))
+            if taken < batch.num_rows:
+                second.append(batch.slice(taken))
+        middle = self.rows // 2
+        return (
+            Body(self.schema, tuple(first), middle),
+            Body(self.schema, tuple(second), self.rows - middle),
+        )
+
 
 class BodyBuffer:
     """Holds batches until they make a body. Not thread-safe.

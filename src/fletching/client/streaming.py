@@ -27,6 +27,7 @@ from fletching.client.retry import Effect, RetrySequence, effect_of
 from fletching.client.schemas import write_schema
 from fletching.errors import (
     ConflictError,
+    PayloadTooLargeError,
     RowOffsetError,
     ServiceError,
     TransportError,
@@ -208,10 +209,21 @@ class StreamingWriter:
                 self._send_exactly_once(body)
             else:
                 self._done(self._repeatedly(body), body)
+        except PayloadTooLargeError as exc:
+            # The service took nothing of it, so its halves may follow at the same offset.
+            halves = body.halves()
+            if halves is None:
+                self._fail(exc)
+                raise
+            for half in halves:
+                self._send(half)
         except BaseException as exc:
-            self._failure = f"{type(exc).__name__} while flushing"
-            self._buffer.clear()
+            self._fail(exc)
             raise
+
+    def _fail(self, exc: BaseException) -> None:
+        self._failure = f"{type(exc).__name__} while flushing"
+        self._buffer.clear()
 
     def _request(self, body: Body) -> WriteTable:
         return WriteTable(

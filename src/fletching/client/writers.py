@@ -17,7 +17,7 @@ from fletching.client.channel import Channel
 from fletching.client.data import aligned, batches_of
 from fletching.client.retry import RetrySequence
 from fletching.client.schemas import write_schema
-from fletching.errors import UsageError
+from fletching.errors import PayloadTooLargeError, UsageError
 from fletching.protocol.requests import CloseWriteStream, CreateWriteStream, WriteTable
 from fletching.protocol.responses import Done, WriteResult, WriteStream
 from fletching.protocol.vocabulary import WriteMode
@@ -157,7 +157,7 @@ class ArrowWriter:
                 "the stream again with session.writer(...) and write its rows anew"
             )
 
-    def _send(self, body: Body) -> WriteResult:
+    def _send(self, body: Body) -> None:
         request = WriteTable(
             table=self._table,
             session_id=self._session_id,
@@ -169,15 +169,23 @@ class ArrowWriter:
             schema_version=self._stream.schema_version or None,
         )
         try:
-            result = self._channel.retrying(
+            self._channel.retrying(
                 lambda attempt: self._write(request, body, attempt), repeatable=True
             )
+        except PayloadTooLargeError:
+            # The service took nothing of it; what it allows is known only to it.
+            halves = body.halves()
+            if halves is None:
+                self._fail()
+                raise
+            for half in halves:
+                self._send(half)
+            return
         except BaseException:
             # Which of the rows are stored is unknown now, so no later ones may follow them.
             self._fail()
             raise
         self.rows += body.rows
-        return result
 
     def _write(self, request: WriteTable, body: Body, attempt: RetrySequence) -> WriteResult:
         return self._channel.transport.write(

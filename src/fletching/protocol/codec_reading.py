@@ -155,13 +155,14 @@ def encode_read_table(request: ReadTable, _version: ApiVersion) -> Draft:
     draft.add("Count", request.count)
     draft.header(names.ACCEPT_ENCODING, ",".join(request.accept_encoding))
     draft.json = {
-        "MaxBatchRows": request.max_batch_rows or 0,
         "SkipRowNum": request.skip_rows,
         "MaxBatchRawSize": request.max_batch_bytes,
         "DataFormat": DATA_FORMAT,
         "DataColumns": list(request.data_columns),
         "DataColumnsUnordered": request.data_columns_unordered,
     }
+    if request.max_batch_rows:
+        draft.json["MaxBatchRows"] = request.max_batch_rows
     return draft
 
 
