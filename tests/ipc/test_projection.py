@@ -90,6 +90,20 @@ def test_dictionaries_keep_their_ids() -> None:
     assert found.column(0).to_pylist() == ["q", "qx"]
 
 
+def test_ids_of_children_that_the_type_does_not_use_are_no_dictionaries() -> None:
+    # A header may give any field children; pyarrow reads no farther than its type asks.
+    inner = [("a", pa.int8()), ("b", pa.dictionary(pa.int8(), pa.string()))]
+    data = bytearray(ipc.encode_schema(pa.schema([pa.field("p", pa.struct(inner))])))
+    (message,) = messages_of(bytes(data))
+    field = next(message.header.table.tables(1))
+    data[8 + field._field(2, 1)] = 6  # a struct's tag becomes that of booleans
+    (message,) = messages_of(bytes(data))
+    projector = ipc.Projector(message, [0])
+    assert projector.schema.types == [pa.bool_()]
+    assert projector.dictionary_ids == set()
+    assert ipc.read_schema(messages_of(projector.schema_message)[0]) == projector.schema
+
+
 def test_big_endian_batches_stay_big_endian() -> None:
     batch = pa.record_batch({"a": [1, 2], "b": ["x", "y"], "c": [3.0, 4.0]})
     data = big_endian_stream(batch)

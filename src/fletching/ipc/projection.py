@@ -21,6 +21,7 @@ import pyarrow as pa
 from typing_extensions import Buffer
 
 from fletching.errors import LimitExceededError, MalformedFrameError, UsageError
+from fletching.ipc.dictionaries import dictionary_fields
 from fletching.ipc.encoding import (
     as_big_endian,
     encode_batch,
@@ -197,11 +198,11 @@ class Projector:
 
     @functools.cached_property
     def _ids_in_order(self) -> list[int]:
+        # Along the types, not the header: a header may have children that its type does not use.
         return [
-            field.dictionary_id
-            for top in self._chosen_headers
-            for field in top.walk()
-            if field.dictionary_id is not None
+            found.id
+            for index, header in zip(self.columns, self._chosen_headers, strict=True)
+            for found in dictionary_fields(self._types[index], header)
         ]
 
     @functools.cached_property
