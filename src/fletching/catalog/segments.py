@@ -103,13 +103,15 @@ def visible_segments(
         version: the snapshot.
         partitions: only these (values in column order); None for all of them.
 
-    Cost: one query; about 1 microsecond per segment and no object per column.
+    Cost: one query, and a few microseconds per segment.
     """
     statement = select(*_COLUMNS).where(_visible(table_id, version)).order_by(segments.c.position)
     wanted = None if partitions is None else {encode_partition(values) for values in partitions}
     if wanted is not None and len(wanted) <= _IN_LIMIT:
         statement = statement.where(segments.c.partition.in_(sorted(wanted)))
-    rows = [SegmentRow._make(row) for row in connection.execute(statement)]
+    # The driver's own tuples: SQLAlchemy's rows around them would cost twice the query.
+    found = connection.execute(statement).cursor.fetchall()
+    rows = list(map(SegmentRow._make, found))
     if wanted is not None and len(wanted) > _IN_LIMIT:
         rows = [row for row in rows if row.partition in wanted]
     return rows
