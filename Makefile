@@ -10,7 +10,7 @@ SECONDS ?= 300
 SEED   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check format lint types coverage docs bench bench-check bench-lz4 interop interop-lz4 torture clean
+.PHONY: help quickstart test check format lint types coverage docs bench bench-check bench-lz4 interop interop-lz4 fuzz torture clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,10 @@ bench-check: $(VENV)/.installed-bench ## fail if a recorded ratio fell by more t
 bench-lz4: $(VENV)/.installed-dev ## lz4stream beside lz4.stream, in one run (needs gcc)
 	@$(RUN) interop/lz4_stream/prepare.py
 	@$(RUN) benchmarks/bench_lz4stream.py
+
+fuzz: $(VENV)/.installed-dev ## fuzz the ipc room for SECONDS, with coverage if atheris is to be had
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt atheris || true
+	@$(RUN) fuzz/fuzz_ipc.py everything -max_total_time=$(SECONDS) -rss_limit_mb=512
 
 torture: $(VENV)/.installed-dev ## kill the server at every point for SECONDS (SEED=n repeats a run)
 	@$(RUN) -m torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -149,6 +149,9 @@ def main() -> None:
     target = sys.argv.pop(1)
     if atheris is None or "--seconds" in sys.argv:
         seconds = 30.0
+        for word in sys.argv:
+            if word.startswith("-max_total_time="):
+                seconds = float(word.partition("=")[2])
         if "--seconds" in sys.argv:
             seconds = float(sys.argv[sys.argv.index("--seconds") + 1])
         seed = time.time_ns() % 1_000_000
