@@ -1,0 +1,98 @@
+"""Fuzzes the wire layers: `python fuzz/fuzz_wire.py [-max_total_time=60]`.
+
+With atheris installed the arguments are libFuzzer's, and coverage leads the way. Without it, seeds
+are mutated at random, for `--seconds N` (default 30); a failing input is printed in hexadecimal.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+
+import wire_oracle
+
+from fletching.wire import blob_frames, content_coding, crc32c_blocks
+from fletching.wire.blob_frames import BlobHeader, ChecksumType
+
+
+def seeds() -> list[bytes]:
+    """Whole inputs of every nesting."""
+    found = [b"\x00"]
+    frames = b"".join(
+        bytes(piece)
+        for kind in ChecksumType
+        for piece in blob_frames.Encoder(checksum=kind).frame(
+            BlobHeader(content_type="a/b", file_name="c"), b"data " * 40
+        )
+    )
+    for number, coding in enumerate(wire_oracle.CODINGS):
+        encoder = content_coding.Encoder(coding)
+        coded = b"".join(map(bytes, [*encoder.encode(frames), *encoder.finish()]))
+        blocks = crc32c_blocks.Encoder()
+        framed = b"".join([*blocks.encode(coded), *blocks.finish()])
+        width = len(wire_oracle.CODINGS)
+        found += [bytes([number]) + coded, bytes([3 * width + number]) + framed]
+    width = len(wire_oracle.CODINGS)
+    blocks = crc32c_blocks.Encoder()
+    noise = random.Random(0).randbytes(9000)
+    found.append(bytes([2 * width]) + b"".join([*blocks.encode(noise), *blocks.finish()]))
+    found.append(bytes([width]) + frames)
+    return found
+
+
+def mutated(chance: random.Random, pool: list[bytes]) -> bytes:
+    data = bytearray(chance.choice(pool))
+    for _ in range(chance.randrange(1, 5)):
+        at = chance.randrange(len(data) + 1)
+        kind = chance.randrange(5)
+        if kind == 0 and data:
+            data[min(at, len(data) - 1)] ^= 1 << chance.randrange(8)
+        elif kind == 1:
+            data[at:at] = chance.randbytes(chance.randrange(1, 9))
+        elif kind == 2:
+            del data[at : at + chance.randrange(1, 60)]
+        elif kind == 3:
+            other = chance.choice(pool)
+            start = chance.randrange(len(other) + 1)
+            data[at:at] = other[start : start + chance.randrange(300)]
+        else:
+            data[at : at + 8] = chance.choice(
+                [bytes(8), b"\xff" * 8, (1 << 40).to_bytes(8, "little"), b"\x01" + bytes(7)]
+            )
+    return bytes(data)
+
+
+def main() -> None:
+    try:
+        import atheris
+    except ImportError:
+        seconds = (
+            float(sys.argv[sys.argv.index("--seconds") + 1]) if "--seconds" in sys.argv else 30
+        )
+        run(seconds, random.Random())
+        return
+    atheris.instrument_all()
+    atheris.Setup(sys.argv, wire_oracle.check)
+    atheris.Fuzz()
+
+
+def run(seconds: float, chance: random.Random) -> int:
+    """Mutates seeds for a while; returns how many inputs were tried."""
+    pool = seeds()
+    tried = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        data = mutated(chance, pool)
+        try:
+            wire_oracle.check(data)
+        except Exception:
+            print(f"fails: {data.hex()}", file=sys.stderr)
+            raise
+        tried += 1
+    print(f"{tried} inputs, no promise broken")
+    return tried
+
+
+if __name__ == "__main__":
+    main()
