@@ -140,7 +140,7 @@ class _Builder:
     # --- which way -----------------------------------------------------------------------------
 
     def _choose_ways(self) -> NDArray[np.int8]:
-        """The way of each batch from ``first`` to ``last``, found per segment and in bulk."""
+        """The way of each batch from ``first`` to ``last``, found per kind of segment."""
         snapshot, options = self.snapshot, self.options
         window = slice(self.first, self.last)
         ways = np.full(self.last - self.first, Way.COMPUTE, dtype=np.int8)
@@ -148,17 +148,8 @@ class _Builder:
             return ways
         owner = snapshot.batch_segment[window]
         if options.row_filter is None:
-            kinds: dict[tuple[int, str], Way] = {}
-            first_segment, last_segment = int(owner[0]), int(owner[-1])
-            rows = snapshot.segments[first_segment : last_segment + 1]
-            per_segment = np.empty(len(rows), dtype=np.int8)
-            for number, row in enumerate(rows):
-                key = row.schema_version, row.codecs
-                kind = kinds.get(key)
-                if kind is None:
-                    kind = kinds[key] = self._segment_way(*key)
-                per_segment[number] = kind
-            ways[:] = per_segment[owner - first_segment]
+            way_of = np.array([self._segment_way(*kind) for kind in snapshot.kinds], dtype=np.int8)
+            ways[:] = way_of[snapshot.segment_kind[owner]]
             if options.max_rows is not None:
                 ways[snapshot.rows[window] > options.max_rows] = Way.COMPUTE
             if options.max_bytes is not None:

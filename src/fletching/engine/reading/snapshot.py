@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -63,7 +64,10 @@ class Snapshot:
         """
         texts = sorted({segment.partition for segment in segments}, key=decode_partition)
         place = {text: number for number, text in enumerate(texts)}
-        ordered = tuple(sorted(segments, key=lambda row: (place[row.partition], row.position)))
+        ordered = tuple(sorted(segments, key=operator.attrgetter("position")))
+        if len(texts) > 1:
+            # Stable, so that positions keep their order inside a partition.
+            ordered = tuple(sorted(ordered, key=lambda row: place[row.partition]))
         width = 8 * _INDEX_COLUMNS
         for segment in ordered:
             if len(segment.batch_index) % width:
@@ -87,6 +91,19 @@ class Snapshot:
             metadata_length=columns[1],
             body_length=columns[2],
             rows=columns[3],
+        )
+
+    @functools.cached_property
+    def kinds(self) -> tuple[tuple[int, str], ...]:
+        """The distinct (schema version, codecs) of segments: what decides how they are sent."""
+        return tuple(dict.fromkeys((row.schema_version, row.codecs) for row in self.segments))
+
+    @functools.cached_property
+    def segment_kind(self) -> _Int64:
+        """Per segment, its place in ``kinds``."""
+        place = {kind: number for number, kind in enumerate(self.kinds)}
+        return np.array(
+            [place[row.schema_version, row.codecs] for row in self.segments], dtype=np.int64
         )
 
     @property
