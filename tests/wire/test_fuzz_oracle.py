@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import sys
 from pathlib import Path
@@ -15,9 +16,7 @@ FUZZ = Path(__file__).parents[2] / "fuzz"
 @pytest.fixture
 def fuzz_wire(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(FUZZ))
-    import fuzz_wire
-
-    yield fuzz_wire
+    yield importlib.import_module("fuzz_wire")
     for name in ("fuzz_wire", "wire_oracle"):
         sys.modules.pop(name, None)
 
