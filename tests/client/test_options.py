@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fletching.client.options import CallOptions, Timeouts
+from fletching.client.retry import RetryPolicy
 from fletching.errors import UsageError
 
 
@@ -39,3 +41,12 @@ def test_parts_of_timeouts_and_retries_can_change() -> None:
 def test_meaningless_options_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         CallOptions().changed(**changes)
+
+
+def test_every_option_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
+    for kind, prefix in ((CallOptions, ""), (Timeouts, "timeouts."), (RetryPolicy, "retry.")):
+        for field in dataclasses.fields(kind):
+            if field.name not in {"timeouts", "retry"}:
+                documented = f"`{prefix}{field.name}`" in page or f"`{field.name}`" in page
+                assert documented, f"{prefix}{field.name} is missing in docs/client.md"

@@ -12,6 +12,7 @@ from fletching.client.blob_values import Blob
 from fletching.client.blobs import BlobFile, get_blob, get_blobs, open_blob
 from fletching.client.catalog_names import TableEntry
 from fletching.client.channel import Channel
+from fletching.client.describing import describe
 from fletching.client.reader import ArrowReader
 from fletching.client.schemas import columns_of
 from fletching.client.table import Table
@@ -20,7 +21,6 @@ from fletching.errors import UsageError
 from fletching.ipc import encode_schema
 from fletching.protocol.admin import (
     CreateTable,
-    DescribeTable,
     DropTable,
     ListTables,
     TableInfo,
@@ -115,10 +115,7 @@ class Client:
         Raises:
             NoSuchTableError: there is none of this name.
         """
-        return Table(
-            self.channel,
-            self.channel.call(DescribeTable(table=self.table_name(name)), TableInfo),
-        )
+        return Table(self.channel, describe(self.channel, self.table_name(name)))
 
     def list_tables(self, prefix: str = "", *, schema: str | None = None) -> list[TableEntry]:
         """The tables' names in order, each with what the catalog knows of it (see `TableEntry`)."""

@@ -11,6 +11,7 @@ from fletching.client.appending import append_rows
 from fletching.client.blob_cells import with_references
 from fletching.client.catalog_names import Partition
 from fletching.client.channel import Channel
+from fletching.client.describing import describe
 from fletching.client.retry import RetrySequence
 from fletching.client.scan import Scan
 from fletching.client.schemas import columns_of, table_schemas
@@ -21,7 +22,6 @@ from fletching.ipc import encode_schema
 from fletching.protocol.admin import (
     AddColumns,
     CreatePartition,
-    DescribeTable,
     DropPartition,
     ListPartitions,
     PartitionInfo,
@@ -108,7 +108,7 @@ class Table:
         Raises:
             NoSuchTableError: it was dropped.
         """
-        self._set(self.channel.call(DescribeTable(table=self.full_name), TableInfo))
+        self._set(describe(self.channel, self.full_name))
         return self
 
     def with_options(self, **changes: Any) -> Table:
@@ -135,7 +135,7 @@ class Table:
             scan = self.scan(columns=[], partitions=partitions, filter=filter)
             return sum(batch.num_rows for batch in scan.to_batches())
         if partition is None:
-            return self.channel.call(DescribeTable(table=self.full_name), TableInfo).rows
+            return describe(self.channel, self.full_name).rows
         return sum(each.rows for each in self.partitions(partition))
 
     def partitions(self, prefix: PartitionLike | None = None) -> list[Partition]:
