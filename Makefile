@@ -10,7 +10,7 @@ SECONDS ?= 300
 SEED   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check format lint types coverage docs bench bench-check bench-lz4 interop interop-lz4 fuzz torture clean
+.PHONY: help quickstart test check format lint types coverage docs bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,11 +59,19 @@ docs: $(VENV)/.installed ## write the generated pages anew
 	@$(RUN) -m fletching.cli.reference > docs/cli.md
 	@$(RUN) docs/generate_api.py
 
-interop: interop-lz4 ## both directions with the peers we replace or talk to
+interop: interop-lz4 interop-pyodps ## both directions with the peers we replace or talk to
 
 interop-lz4: $(VENV)/.installed-dev ## lz4.stream, built from source, and liblz4 (needs gcc)
 	@$(RUN) interop/lz4_stream/prepare.py
 	@$(RUN) -m pytest -n 2 -q interop/lz4_stream
+
+# PyODPS meets the service over HTTP, each version from an environment of its own.
+interop-pyodps: $(VENV)/.installed ## PyODPS 0.13.2 and 0.13.1, unchanged, against a service
+	@$(RUN) interop/pyodps/prepare.py
+	@FLETCHING_COMMAND=$(abspath $(BIN)/fletching) .interop/pyodps-0.13.2/bin/python -m pytest -q \
+	  -c interop/pyodps/pytest.ini interop/pyodps
+	@FLETCHING_COMMAND=$(abspath $(BIN)/fletching) .interop/pyodps-0.13.1/bin/python -m pytest -q \
+	  -c interop/pyodps/pytest.ini interop/pyodps
 
 # What measuring needs: the rivals.
 $(VENV)/.installed-bench: $(VENV)/.installed

@@ -86,6 +86,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     running = Service(
         tmp_path_factory.mktemp("service") / "data",
         drain_idle_seconds="0.05",
+        # clients here leave replies half read
+        drain_seconds="2",
         key_refresh_seconds="0",
     )
     yield running
@@ -108,10 +110,9 @@ def no_retries(service: Service) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def quick_options() -> Iterator[None]:
+def quick_options() -> None:
     options.sql.settings = None
     options.verbose = False
-    yield
 
 
 @pytest.fixture

@@ -148,9 +148,14 @@ class AccessSnapshot:
     def check(self, key: AccessKey, request: Request) -> None:
         """Refuses a request that the key's grants do not allow.
 
+        What a page lists is left to ``may_read``.
+
         Raises:
             NoPermissionError: they do not; said before anything is looked up.
         """
+        if isinstance(request, requests.ReadBlobs):
+            # Which tables they belong to shows when the references are read; those are checked then.
+            return
         permission = needed_permission(request)
         granted = [g for g in self.grants_of(key) if g.permission.rank >= permission.rank]
         if isinstance(request, TableRequest):

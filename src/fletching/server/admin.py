@@ -21,5 +21,5 @@ async def handle_admin(exchange: Exchange, service: Service) -> None:
     service.authorize(exchange, request)
     with service.calls.enter():
         response = await service.workers.call(service.engine.call, request)
-        headers, body = encode_admin_response(response)
+        headers, body = encode_admin_response(service.visible(exchange, response))
     await exchange.reply(body, headers=headers)

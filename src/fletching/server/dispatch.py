@@ -24,6 +24,7 @@ from fletching.protocol.codec import (
 )
 from fletching.protocol.headers import RETRY_TRACE_ID, USER_AGENT
 from fletching.protocol.requests import (
+    InstanceRequest,
     PreviewTable,
     ReadBlobs,
     ReadInstance,
@@ -65,6 +66,11 @@ async def handle_storage(exchange: Exchange, service: Service, version: ApiVersi
     body = b"" if action in STREAMING_BODIES else await exchange.read_body()
     request = decode_request(version, exchange.method, query, exchange.header_list, body)
     service.authorize(exchange, request)
+    if isinstance(request, InstanceRequest):
+        # A result belongs to whoever ran the statement, whatever tables it speaks of.
+        find = service.engine.instances.get
+        row = await service.workers.call(find, request.project, request.instance_id)
+        service.authorize_instance(exchange, row)
     handler = HANDLERS.get(type(request), _call)
     await handler(exchange, service, request, version)
 
@@ -155,6 +161,7 @@ def reply_coding(
 
 HANDLERS: dict[type[Request], Handler] = {
     ReadTable: _read,
+    ReadInstance: _read,
     PreviewTable: _preview,
     WriteTable: _write,
     WriteBlob: write_blobs,

@@ -5,9 +5,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from fletching.engine.engine import Engine
 from fletching.errors import NotFoundError
+from fletching.protocol.admin import TablePage
 from fletching.protocol.requests import Request
+from fletching.protocol.responses import Response
 from fletching.server.auth import Authenticator, FailureLimiter
 from fletching.server.exchange import Exchange
 from fletching.server.keys import KeyRing
@@ -95,6 +99,13 @@ class Service:
         principal = exchange.principal
         assert principal is not None
         return principal.key is None or self.keys.may_read(principal.key, table)
+
+    def visible(self, exchange: Exchange, response: Response) -> Response:
+        """A reply without the tables that the caller may not know of."""
+        if not isinstance(response, TablePage):
+            return response
+        tables = tuple(info for info in response.tables if self.may_read(exchange, info.table))
+        return msgspec.structs.replace(response, tables=tables)
 
     def may_see_instance(self, exchange: Exchange, row: InstanceRow) -> bool:
         """Whether the caller may know of an instance: whoever ran it, and keys without limits."""

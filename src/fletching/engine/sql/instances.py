@@ -71,7 +71,7 @@ from fletching.protocol.schema import table_schema
 from fletching.protocol.vocabulary import SplitMode
 from fletching.types import TableName
 
-__all__ = ["Authorize", "InstanceRow", "Instances", "csv_cells"]
+__all__ = ["Authorize", "InstanceRow", "Instances", "Visible", "csv_cells"]
 
 KEPT_SECONDS = 86_400.0
 """How long an instance can be asked for."""
@@ -86,6 +86,9 @@ _BATCH_ROWS = 65_536
 
 Authorize = Callable[[Request], None]
 """Called with each request before it is executed; raises to refuse it."""
+
+Visible = Callable[[Response], Response]
+"""Takes out of a reply what its caller may not know of."""
 
 
 class Verbs(Protocol):
@@ -128,6 +131,7 @@ class Instances:
         owner: str = "",
         task_name: str = "AnonymousSQLTask",
         authorize: Authorize | None = None,
+        visible: Visible | None = None,
     ) -> InstanceRow:
         """Executes a statement and keeps its outcome, failure included.
 
@@ -137,6 +141,7 @@ class Instances:
             owner: who asks.
             task_name: what the client calls it.
             authorize: asked before each request is executed.
+            visible: leaves out of a reply what the caller may not know of.
 
         Raises:
             NoPermissionError: ``authorize`` refused (and nothing else is raised for a statement
@@ -147,7 +152,9 @@ class Instances:
         instance_id = _new_id(started)
         selection: _Selection | None = None
         try:
-            printed, selection = self._execute(statement, namespace, authorize or _allow)
+            printed, selection = self._execute(
+                statement, namespace, authorize or _allow, visible or _everything
+            )
             succeeded = True
             if len(printed) > MAX_RESULT_CHARACTERS:
                 raise InvalidArgumentError(
@@ -177,7 +184,7 @@ class Instances:
         return row
 
     def _execute(
-        self, text: str, namespace: Namespace, authorize: Authorize
+        self, text: str, namespace: Namespace, authorize: Authorize, visible: Visible
     ) -> tuple[str, _Selection | None]:
         statement = parse_statement(text, namespace)
         match statement:
@@ -188,7 +195,7 @@ class Instances:
                     self._verbs.call(request)
                 return "", None
             case ShowTablesQuery():
-                return self._show_tables(statement, authorize), None
+                return self._show_tables(statement, authorize, visible), None
             case ShowPartitionsQuery(table=table):
                 return self._show_partitions(table, authorize), None
             case DescribeQuery(table=table):
@@ -200,7 +207,7 @@ class Instances:
             case SelectQuery():
                 return "", self._select(statement, authorize)
 
-    def _show_tables(self, query: ShowTablesQuery, authorize: Authorize) -> str:
+    def _show_tables(self, query: ShowTablesQuery, authorize: Authorize, visible: Visible) -> str:
         lines: list[str] = []
         marker = ""
         while True:
@@ -208,7 +215,7 @@ class Instances:
                 project=query.project, schema=query.schema, marker=marker, max_items=10_000
             )
             authorize(request)
-            page = self._verbs.call(request)
+            page = visible(self._verbs.call(request))
             assert isinstance(page, TablePage)
             lines += [
                 f"{info.owner}:{info.table.name}"
@@ -463,6 +470,11 @@ class _Again:
 
 
 _COUNT_SCHEMA = pa.schema([("_c0", pa.int64())])
+
+
+def _everything(response: Response) -> Response:
+    """Leaves nothing out."""
+    return response
 
 
 def _allow(_request: Request) -> None:

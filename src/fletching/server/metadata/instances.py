@@ -8,6 +8,7 @@ from urllib.parse import quote
 from fletching.engine.sql.instances import InstanceRow
 from fletching.engine.sql.statements import Namespace
 from fletching.protocol.requests import Request
+from fletching.protocol.responses import Response
 from fletching.server.metadata.documents import Job, element, parse_job, parse_root
 from fletching.server.metadata.scope import Scope
 
@@ -25,6 +26,9 @@ async def create(scope: Scope) -> None:
     def authorize(request: Request) -> None:
         scope.service.authorize(scope.exchange, request)
 
+    def visible(response: Response) -> Response:
+        return scope.service.visible(scope.exchange, response)
+
     def run() -> InstanceRow:
         return scope.service.engine.instances.run(
             job.statement,
@@ -32,6 +36,7 @@ async def create(scope: Scope) -> None:
             owner=scope.exchange.access_id,
             task_name=job.task_name,
             authorize=authorize,
+            visible=visible,
         )
 
     row = await scope.work(run)

@@ -73,9 +73,10 @@ class Scope:
             raise InvalidArgumentError(error.message[:300]) from error
 
     async def call(self, request: Request) -> Any:
-        """Asks the engine, if the caller may."""
+        """Asks the engine, if the caller may; what the caller may not know of is left out."""
         self.service.authorize(self.exchange, request)
-        return await self.work(self.service.engine.call, request)
+        response = await self.work(self.service.engine.call, request)
+        return self.service.visible(self.exchange, response)
 
     async def work(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         """Runs something that blocks in a worker."""
