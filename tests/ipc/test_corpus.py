@@ -27,7 +27,7 @@ pytestmark = needs_golden
 streams = pytest.mark.parametrize("path", GOLDEN_STREAMS, ids=golden_id)
 files = pytest.mark.parametrize("path", GOLDEN_FILES, ids=golden_id)
 JUNK = b"\xff\xff\xff\xff\x08 junk"
-SMALL_BYTES = 1500
+SMALL_BYTES = 1300
 
 
 def expected(path: Path) -> tuple[pa.Schema, list[pa.RecordBatch]]:
