@@ -54,7 +54,11 @@ class HttpBlobEvents:
         self._references = references
         self.request_id = reply.headers.get(names.REQUEST_ID)
         self.framed = blob_read_is_framed(references) if framing is None else framing == "frames"
-        coding = ContentCoding.from_token(reply.headers.get(names.CONTENT_ENCODING))
+        try:
+            coding = ContentCoding.from_token(reply.headers.get(names.CONTENT_ENCODING))
+        except BaseException:
+            reply.close()
+            raise
         self._decoder = blob_read_decoder(coding, framed=self.framed)
 
     def __iter__(self) -> Iterator[BlobDataStart | BlobData | BlobDataEnd]:
