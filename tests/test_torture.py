@@ -16,9 +16,9 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.mark.slow
 def test_a_short_campaign_ends_well(tmp_path: Path) -> None:
-    """Twelve seconds here; ``make torture SECONDS=300`` is the real thing."""
+    """Six seconds here; ``make torture SECONDS=300`` is the real thing."""
     run = subprocess.run(
-        [sys.executable, "-m", "torture", "--seconds", "12", "--folder", str(tmp_path)],
+        [sys.executable, "-m", "torture", "--seconds", "6", "--folder", str(tmp_path)],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, timeout=110, check=False,
     )  # fmt: skip

@@ -444,7 +444,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 TestEngine = pytest.mark.slow(ForgetfulMachine.TestCase)
 TestEngine.settings = settings(
-    max_examples=30,
+    max_examples=20,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),

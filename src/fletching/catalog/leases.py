@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import Connection, delete, select, update
 
 from fletching.catalog.database import insert_unless_there
 from fletching.catalog.schema import leases
 
-__all__ = ["acquire_lease", "release_lease"]
+__all__ = ["acquire_lease", "release_lease", "release_leases_of"]
 
 
 def acquire_lease(
@@ -30,3 +32,8 @@ def acquire_lease(
 def release_lease(connection: Connection, name: str, holder: str) -> None:
     """Gives a lease up; does nothing if someone else has it."""
     connection.execute(delete(leases).where(leases.c.name == name, leases.c.holder == holder))
+
+
+def release_leases_of(connection: Connection, holders: Collection[str]) -> None:
+    """Frees what processes held that are known to be dead, instead of waiting for it to run out."""
+    connection.execute(delete(leases).where(leases.c.holder.in_(sorted(holders))))

@@ -30,7 +30,7 @@ from fletching import faultpoints
 from fletching.catalog import collecting
 from fletching.catalog.blobs import forget_packs, forget_stale_links, unreferenced_packs
 from fletching.catalog.collecting import ForgottenObject
-from fletching.catalog.leases import acquire_lease, release_lease
+from fletching.catalog.leases import acquire_lease, release_lease, release_leases_of
 from fletching.engine.context import EngineContext
 from fletching.engine.writing.states import SessionState
 from fletching.protocol.requests import DEFAULT_SESSION_ID
@@ -205,9 +205,15 @@ class Retention:
     def recover(self) -> list[Collected]:
         """Clears up after dead processes, if there are any: at every opening of the folder.
 
-        Their staged bytes go, and objects that they published and never told the catalog about.
+        Their staged bytes go, and objects that they published and never told the catalog about;
+        work that they had a lease on is free for others.
         """
-        return self.orphans(dead_only=True) if self._context.store.dead_writers() else []
+        dead = self._context.store.dead_writers()
+        if not dead:
+            return []
+        with self._context.database.write() as connection:
+            release_leases_of(connection, dead)
+        return self.orphans(dead_only=True)
 
     def orphans(self, *, dry_run: bool = False, dead_only: bool = False) -> list[Collected]:
         """Objects that no row of the catalog names.
