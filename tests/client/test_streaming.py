@@ -125,7 +125,12 @@ UNKNOWN = [BROKEN, InternalServerError("x"), ServiceError("x", http_status=504)]
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("tells_freely", [True, False])
 def test_a_lost_answer_is_settled_by_asking(
-    channel: Any, service: Service, error: Exception, when: str, tells_freely: bool
+    channel: Any,
+    transport: Any,
+    service: Service,
+    error: Exception,
+    when: str,
+    tells_freely: bool,
 ) -> None:
     service.free = tells_freely
     with StreamingWriter(channel, TABLE, "w") as writer:
@@ -136,6 +141,8 @@ def test_a_lost_answer_is_settled_by_asking(
         assert writer.flush() == 9
         assert service.asked == (1 if tells_freely else 2)
     assert service.rows == list(range(9))
+    writes = [request for request in transport.requests if isinstance(request, WriteTable)]
+    assert len(writes) == (2 if when == "after" else 3), "what is stored is not sent again"
 
 
 @pytest.mark.parametrize("error", [ConnectError("x"), ThrottledError("x")])
