@@ -26,7 +26,7 @@ COMMAND = os.environ.get("FLETCHING_COMMAND", str(ROOT / ".venv" / "bin" / "flet
 VERSION = tuple(int(part) for part in odps.__version__.split(".")[:3])
 NEW = VERSION >= (0, 13, 2)
 
-needs_new = pytest.mark.skipif(not NEW, reason="odps.maxstorage as of 0.13.2")
+needs_new = pytest.mark.skipif(not NEW, reason="block mode came with 0.13.2")
 needs_old = pytest.mark.skipif(NEW, reason="odps.apis.storage_api_v2 left in 0.13.2")
 
 LINE = re.compile(r'"(?P<method>\w+) (?P<path>\S+)" (?P<action>\S+) (?P<status>\d+|-) ')

@@ -1,4 +1,4 @@
-"""``odps.maxstorage`` of PyODPS 0.13.2: reading and writing in every mode."""
+"""``odps.maxstorage`` of both PyODPS versions: reading and writing in every mode each has."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ import pytest
 from conftest import NEW, needs_new
 from data import DECLARATION, SCHEMA, rows
 from odps import ODPS, errors
-
-pytestmark = needs_new
+from odps.maxstorage import (
+    BlobWriteItem,
+    MaxStorageClient,
+    SplitMode,
+    SplitOptions,
+    WriteMode,
+)
 
 if NEW:
-    from odps.maxstorage import (
-        BatchCompatibleOptions,
-        BlobWriteItem,
-        MaxStorageClient,
-        SplitMode,
-        SplitOptions,
-        WriteMode,
-    )
+    from odps.maxstorage import BatchCompatibleOptions
 
 VERSIONS = ["2", "3"]
 
@@ -380,6 +378,7 @@ def test_exactly_once(client3: Any, o: ODPS, name: str) -> None:
 # --- block mode ------------------------------------------------------------------------------
 
 
+@needs_new
 @pytest.mark.parametrize("algorithm", [None, "zstd"])
 def test_block_mode(client: Any, o: ODPS, name: str, algorithm: str | None) -> None:
     o.create_table(name, ("a bigint, b string", "pt string"))
@@ -402,6 +401,7 @@ def test_block_mode(client: Any, o: ODPS, name: str, algorithm: str | None) -> N
     assert set(found["pt"].to_pylist()) == {"1"}
 
 
+@needs_new
 def test_block_mode_overwrites_aborts_and_takes_nothing(client: Any, o: ODPS, name: str) -> None:
     o.create_table(name, "a bigint")
     write(client, name, [pa.record_batch({"a": [1]})])

@@ -152,11 +152,17 @@ def reply_coding(
     whole = compression is ReplyCompression.BODY
     if compression is ReplyCompression.AUTO:
         user_agent = exchange.header(USER_AGENT).lower()
-        whole = user_agent.startswith("pyodps/") and bool(exchange.header(RETRY_TRACE_ID))
+        whole = user_agent.startswith("pyodps/") and (
+            bool(exchange.header(RETRY_TRACE_ID)) or _names_no_schema(exchange)
+        )
     if whole:
         return coding, request
     codec = _BUFFER_CODECS.get(coding)
     return ContentCoding.IDENTITY, msgspec.structs.replace(request, buffer_codec=codec)
+
+
+def _names_no_schema(exchange: Exchange) -> bool:
+    return ".schemas." not in dict(exchange.query).get("Target", ".schemas.")
 
 
 HANDLERS: dict[type[Request], Handler] = {
