@@ -176,6 +176,10 @@ class _ReplySource:
         self.ended = True
         return group
 
+    def ready_group(self) -> Sequence[Buffer]:
+        """Nothing: every group is made; see ``BufferSource``."""
+        return ()
+
     def close(self) -> None:
         """Closes the generator, and with it the packs it has open."""
         close = getattr(self._buffers, "close", None)

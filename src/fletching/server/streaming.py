@@ -36,6 +36,9 @@ class BufferSource(Protocol):
     def next_group(self) -> Sequence[Buffer]:
         """Returns the next buffers, ready to be sent; none at the end."""
 
+    def ready_group(self) -> Sequence[Buffer]:
+        """Returns the next buffers if having them takes no waiting, else none. Does not block."""
+
     def close(self) -> None:
         """Gives up what the source holds; idempotent."""
 
@@ -87,12 +90,26 @@ class PlanSource:
                 room -= self._compute(piece, group)
         return group
 
+    def ready_group(self) -> Sequence[Buffer]:
+        """Returns more of the extent that was begun, if its pages are in memory; see ``BufferSource``."""
+        extent = self._extent
+        if extent is None:
+            return ()
+        start = self._position
+        end = min(extent.end, start + min(self._group_bytes, SLICE_BYTES))
+        if not extent.object.resident(start, end):
+            return ()
+        return (self._taken(extent, end),)
+
     def _next_slice(self, extent: Extent, room: int) -> memoryview:
         start = self._position
         end = min(extent.end, start + min(room, SLICE_BYTES))
         if not extent.object.resident(start, end):
             extent.object.load(start, end)
-        self._position = end
+        return self._taken(extent, end)
+
+    def _taken(self, extent: Extent, end: int) -> memoryview:
+        start, self._position = self._position, end
         if end == extent.end:
             self._extent = None
         return extent.object.view(start, end)
@@ -135,6 +152,10 @@ class CodedSource:
                 coded += self._encoder.finish()
         return coded
 
+    def ready_group(self) -> Sequence[Buffer]:
+        """Nothing: compressing is work."""
+        return ()
+
     def close(self) -> None:
         """Closes the inner source."""
         self._source.close()
@@ -152,10 +173,12 @@ async def send_source(
     ahead: asyncio.Future[Sequence[Buffer]] | None = None
     try:
         while group:
-            ahead = None if source.ended else workers.bulk(source.next_group)
+            # A hop to a worker and back costs more than looking whether it is needed.
+            following = () if source.ended else source.ready_group()
+            ahead = None if source.ended or following else workers.bulk(source.next_group)
             await exchange.write_all(group)
             # The reference to sent buffers goes before the next group is waited for.
-            group = ()
+            group, following = following, ()
             if ahead is not None:
                 group = await ahead
         await exchange.finish()
