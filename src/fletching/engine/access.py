@@ -80,11 +80,11 @@ _ADMINISTERS: frozenset[type[Request]] = frozenset(
 )
 
 
-def needed_permission(request: Request) -> Permission:
-    """What a caller must have been granted; a request that is not known here needs ``write``."""
-    if type(request) in _READS:
+def needed_permission(kind: type[Request]) -> Permission:
+    """What a request's caller must have been granted; one that is not known here needs ``write``."""
+    if kind in _READS:
         return Permission.READ
-    return Permission.ADMIN if type(request) in _ADMINISTERS else Permission.WRITE
+    return Permission.ADMIN if kind in _ADMINISTERS else Permission.WRITE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class AccessSnapshot:
         if isinstance(request, requests.ReadBlobs):
             # Which tables they belong to shows when the references are read; those are checked then.
             return
-        permission = needed_permission(request)
+        permission = needed_permission(type(request))
         granted = [g for g in self.grants_of(key) if g.permission.rank >= permission.rank]
         if isinstance(request, TableRequest):
             allowed = any(grant.covers(request.table) for grant in granted)
