@@ -196,9 +196,7 @@ class TestReferenced:
             references += shop.upload(session, b"%d" % number).references
             shop.write_rows(session, references[-1:])
             shop.commit(session)
-        from fletching.engine.compaction import compact_table
-
-        report = compact_table(shop.engine.context, TABLE, min_segments=2)
+        (report,) = shop.engine.compact(TABLE, min_segments=2)
         assert report.merged == 3
         for _ in range(4):
             shop.clock.now += DAY
