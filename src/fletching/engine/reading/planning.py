@@ -291,10 +291,10 @@ class _Builder:
         return total
 
     def _worth_measuring(self, measured: int) -> bool:
+        if self.options.row_filter is not None or self.options.codec is not None:
+            return not measured  # filtering or compressing twice costs more than an unknown length
         if measured <= AHEAD_MESSAGES:
             return True
-        if self.options.row_filter is not None or self.options.codec is not None:
-            return False
         sizes = self.snapshot.byte_start
         mean = int(sizes[self.last] - sizes[self.first]) // (self.last - self.first)
         return measured <= AHEAD_LARGE_MESSAGES and mean >= AHEAD_BYTES_PER_MESSAGE
