@@ -22,7 +22,7 @@ complete in itself: resolving it needs no catalog row, and nobody without the ke
 bend one to other bytes, another pack or another table.
 
 A cell may be written as ``T`` or as ``R``; it is stored as ``R``. `ReferenceChecker` checks a
-column in vector operations, about 0.5 microseconds per cell.
+column in vector operations, half a microsecond to one per cell.
 """
 
 from __future__ import annotations
