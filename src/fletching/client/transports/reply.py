@@ -18,7 +18,7 @@ from fletching.errors import ConnectionBrokenError, ReadTimeoutError
 
 __all__ = ["Reply", "Stopwatch"]
 
-RECEIVE_BYTES = 1024 * 1024
+RECEIVE_BYTES = 4 * 1024 * 1024
 """Longest receive asked for at once: between two, cancelling and the total timeout are looked at."""
 
 WHOLE_BYTES = 64 * 1024
