@@ -19,6 +19,7 @@
     ├── ServiceError                the service refused a request: has http_status, code, request_id
     │   ├── InvalidParameterError   400  query, JSON or action that cannot be understood
     │   ├── InvalidArgumentError    400  understood, but a value is wrong
+    │   │   └── SqlSyntaxError           a statement or filter that cannot be parsed
     │   ├── UnauthorizedError       401  no valid credentials
     │   ├── SignatureMismatchError  403  credentials that do not verify
     │   ├── RequestTimeTooSkewedError 400 the request's clock is too far from the server's
@@ -227,6 +228,12 @@ class InvalidArgumentError(ServiceError):
 
     default_status = 400
     default_code = "InvalidArgument"
+
+
+class SqlSyntaxError(InvalidArgumentError):
+    """A SQL statement or filter predicate cannot be parsed; the message says where."""
+
+    default_code = "ParseError"
 
 
 class UnauthorizedError(ServiceError):

@@ -187,7 +187,7 @@ _BY_CODE |= {
     "AuthorizationRequired": errors.UnauthorizedError,
     "FlowExceeded": errors.ThrottledError,
     "NoSuchVolume": errors.NotFoundError,
-    "ParseError": errors.InvalidArgumentError,
+    "ParseError": errors.SqlSyntaxError,
     "QPSExceeded": errors.ThrottledError,
     "RequestQuotaExceeded": errors.ThrottledError,
     "RequestTimeTooSkewd": errors.RequestTimeTooSkewedError,

@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import acero
 
-from fletching.engine.sql.dialect import SqlSyntaxError
 from fletching.engine.sql.predicates import ColumnBounds, compile_predicate
 from fletching.engine.statistics import StatisticsBuilder, read_statistics
-from fletching.errors import InvalidArgumentError
+from fletching.errors import InvalidArgumentError, SqlSyntaxError
 
 MICROS = dt.timedelta(microseconds=1)
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from fletching import ipc
-from fletching.engine.sql.dialect import MAX_SQL_TEXT, SqlSyntaxError
+from fletching.engine.sql.dialect import MAX_SQL_TEXT
 from fletching.engine.sql.statements import (
     Changes,
     DescribeQuery,
@@ -16,7 +16,7 @@ from fletching.engine.sql.statements import (
     ShowTablesQuery,
     parse_statement,
 )
-from fletching.errors import FletchingError, InvalidArgumentError
+from fletching.errors import FletchingError, InvalidArgumentError, SqlSyntaxError
 from fletching.protocol.admin import (
     AddColumns,
     CreatePartition,

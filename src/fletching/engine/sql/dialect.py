@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from fletching.errors import InvalidArgumentError, MissingExtraError, UsageError
+from fletching.errors import MissingExtraError, SqlSyntaxError, UsageError
 from fletching.protocol.odps_types import TypeScanner
 
 try:
@@ -27,19 +27,13 @@ except ImportError as exc:  # pragma: no cover - the test environment has every 
         "SQL statements and filters need sqlglot: pip install 'fletching[server]'"
     ) from exc
 
-__all__ = ["MAX_SQL_TEXT", "ODPS_TYPE", "SqlSyntaxError", "exp", "parse_one", "parse_predicate"]
+__all__ = ["MAX_SQL_TEXT", "ODPS_TYPE", "exp", "parse_one", "parse_predicate"]
 
 MAX_SQL_TEXT = 1024 * 1024
 """Longest statement, in characters: room for a table of many columns."""
 
 ODPS_TYPE = "odps_type"
 """Key in the ``meta`` of a column's ``DataType``: the `OdpsType` that was read."""
-
-
-class SqlSyntaxError(InvalidArgumentError):
-    """A statement or predicate that cannot be parsed."""
-
-    default_code = "ParseError"
 
 
 def _show(what: str) -> Any:

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fletching.engine.sql.dialect import SqlSyntaxError, exp, parse_predicate
+from fletching.engine.sql.dialect import exp, parse_predicate
 from fletching.engine.sql.literals import (
     Moment,
     Value,
@@ -31,7 +31,7 @@ from fletching.engine.sql.literals import (
     place_of,
     scalar_of,
 )
-from fletching.errors import InvalidArgumentError
+from fletching.errors import InvalidArgumentError, SqlSyntaxError
 
 __all__ = ["Bounds", "ColumnBounds", "Predicate", "compile_predicate"]
 
