@@ -9,14 +9,21 @@ from typing import Any
 
 import pytest
 
+from fletching.engine.access import AccessKey
 from fletching.errors import (
     RequestTimeTooSkewedError,
     ServiceError,
     SignatureMismatchError,
+    ThrottledError,
     UnauthorizedError,
 )
 from fletching.protocol.signing import sign, sign_application
-from fletching.server.auth import Authenticator, Principal
+from fletching.server.auth import (
+    MAX_FAILING_PAIRS,
+    Authenticator,
+    FailureLimiter,
+    Principal,
+)
 from fletching.server.exchange import Exchange
 from fletching.server.keys import StaticKeys
 from fletching.server.settings import ServerSettings
@@ -169,3 +176,130 @@ def test_an_application_signs_as_well() -> None:
         headers["application-authentication"] = wrong
         with pytest.raises(SignatureMismatchError):
             authenticator().identify(Signed(headers=headers).exchange())
+
+
+# --- keys of the folder ----------------------------------------------------------------------
+
+
+class Ring:
+    """Keys as a folder may have them; grants are proven elsewhere."""
+
+    def __init__(self, *keys: AccessKey) -> None:
+        self.keys = {key.access_id: key for key in keys}
+
+    def find(self, access_id: str) -> AccessKey | None:
+        return self.keys.get(access_id)
+
+    def bearer(self, token: str) -> tuple[AccessKey, bool] | None:
+        access_id, _, state = token.partition("/")
+        key = self.keys.get(access_id)
+        return None if key is None or not state else (key, state == "expired")
+
+    def check(self, key: AccessKey, request: Any) -> None:
+        raise AssertionError
+
+    def may_read(self, key: AccessKey, table: Any) -> bool:
+        raise AssertionError
+
+    def stale(self) -> bool:
+        return False
+
+    def refresh(self) -> None:
+        raise AssertionError
+
+
+def identify(ring: Ring, signed: Signed, **options: Any) -> Principal:
+    return Authenticator(ring, 900.0, lambda: NOW, **options).identify(signed.exchange())
+
+
+KEY = AccessKey("id", "ann", "k3y-of-id")
+
+
+def test_an_expired_key_is_told_only_to_whoever_has_it() -> None:
+    ring = Ring(dataclasses.replace(KEY, expires_at=NOW))
+    with pytest.raises(UnauthorizedError) as caught:
+        identify(ring, Signed())
+    assert caught.value.code == "AuthenticationRequestExpired"
+    with pytest.raises(SignatureMismatchError):
+        identify(ring, Signed(secret="other"))
+    assert identify(Ring(dataclasses.replace(KEY, expires_at=NOW + 1)), Signed()).key is not None
+
+
+@pytest.mark.parametrize("token", [None, "", "other", "tok"])
+def test_a_temporary_key_needs_its_token(token: str | None) -> None:
+    ring = Ring(dataclasses.replace(KEY, security_token="token"))
+    headers = {} if token is None else {"authorization-sts-token": token}
+    with pytest.raises(SignatureMismatchError):
+        identify(ring, Signed(headers=headers))
+    right = Signed(headers={"authorization-sts-token": "token"})
+    assert identify(ring, right) == Principal("id")
+    # a key without a token does not mind one
+    assert identify(Ring(KEY), right) == Principal("id")
+
+
+def test_bearer_tokens() -> None:
+    def bearer(token: str) -> Signed:
+        return Signed(headers={"x-odps-bearer-token": token}, drop=("authorization", "date"))
+
+    assert identify(Ring(KEY), bearer("id/good")) == Principal("id")
+    for token in ("nobody/good", "junk"):
+        with pytest.raises(UnauthorizedError) as caught:
+            identify(Ring(KEY), bearer(token))
+        assert caught.value.code == "Unauthorized"
+        assert "invalid or missing" not in caught.value.message
+    for ring, token in (
+        (Ring(KEY), "id/expired"),
+        (Ring(dataclasses.replace(KEY, expires_at=NOW)), "id/good"),
+    ):
+        with pytest.raises(UnauthorizedError) as caught:
+            identify(ring, bearer(token))
+        assert caught.value.code == "AuthenticationRequestExpired"
+
+
+def test_anonymous_only_when_allowed() -> None:
+    unsigned = Signed(drop=("authorization",))
+    with pytest.raises(UnauthorizedError):
+        identify(Ring(KEY), unsigned)
+    assert identify(Ring(KEY), unsigned, allow_anonymous=True) == Principal("anonymous")
+    # who signs is still verified
+    with pytest.raises(SignatureMismatchError):
+        identify(Ring(KEY), Signed(secret="other"), allow_anonymous=True)
+
+
+def test_failures_of_one_client_and_key_are_limited() -> None:
+    now = [0.0]
+    limiter = FailureLimiter(3, 60.0, lambda: now[0])
+    verifier = Authenticator(Ring(KEY), 900.0, lambda: NOW, limiter=limiter)
+    for _ in range(3):
+        with pytest.raises(SignatureMismatchError):
+            verifier.identify(Signed(secret="guess").exchange())
+    with pytest.raises(ThrottledError) as caught:
+        verifier.identify(Signed().exchange())
+    assert caught.value.retry_after_seconds == 60.0
+    # another key of the same client is not affected
+    with pytest.raises(SignatureMismatchError):
+        verifier.identify(Signed(access_id="nobody").exchange())
+    now[0] = 59.9
+    with pytest.raises(ThrottledError):
+        verifier.identify(Signed().exchange())
+    now[0] = 60.0
+    assert verifier.identify(Signed().exchange()) == Principal("id")
+
+
+def test_slow_failures_never_add_up() -> None:
+    now = [0.0]
+    limiter = FailureLimiter(2, 10.0, lambda: now[0])
+    for _ in range(50):
+        now[0] += 6.0
+        limiter.check(("a", "b"))
+        limiter.failed(("a", "b"))
+
+
+def test_the_limiter_remembers_a_bounded_number_of_clients() -> None:
+    limiter = FailureLimiter(1, 60.0, lambda: 0.0)
+    for number in range(MAX_FAILING_PAIRS + 10):
+        limiter.failed((str(number), "id"))
+    assert len(limiter._failures) == MAX_FAILING_PAIRS
+    limiter.check(("0", "id"))
+    with pytest.raises(ThrottledError):
+        limiter.check((str(MAX_FAILING_PAIRS), "id"))
