@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
 import stat
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.engine.blobs.conftest import IMAGE, TABLE, Shop, frames
 
+from fletching.catalog.database import Database
 from fletching.engine.blobs.references import TEXT_BYTES
+from fletching.engine.verify import Verification
 from fletching.errors import (
     ChecksumMismatchError,
     ConflictError,
@@ -22,6 +26,7 @@ from fletching.errors import (
     MalformedFrameError,
     NoSuchTableError,
     NotFoundError,
+    StorageError,
     StorageFullError,
     TruncatedStreamError,
     UsageError,
@@ -283,6 +288,36 @@ class TestRefusals:
         with pytest.raises(StorageFullError):
             shop.upload(shop.session(), b"x")
         assert shop.packs() == []
+
+    @pytest.mark.parametrize("commits", [True, False])
+    def test_a_catalog_that_fails_at_its_commit_may_have_written_it(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch, commits: bool
+    ) -> None:
+        session = shop.session()
+        upload = shop.engine.blobs.open_upload(
+            WriteBlob(table=TABLE, session_id=session, stream_id="s", column_id=IMAGE)
+        )
+        upload.accept([b"x"])
+        database = shop.engine.context.database
+        plain = Database.write
+
+        @contextlib.contextmanager
+        def failing(_: Any, **more: Any) -> Iterator[Any]:
+            with plain(database, **more) as connection:
+                yield connection
+                if not commits:
+                    raise StorageError("the disk is gone")
+            raise StorageError("the answer is lost")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "write", failing)
+            with pytest.raises(StorageError):
+                upload.finish()
+        upload.abort()
+        # Whatever became of the row, it never points to nothing.
+        problems = [p for checked in Verification(shop.engine.context) for p in checked.problems]
+        assert problems == []
+        assert len(shop.packs()) == 1
 
     def test_calls_after_the_end(self, shop: Shop) -> None:
         upload = shop.engine.blobs.open_upload(

@@ -23,7 +23,12 @@ from fletching.engine.partitions import matching_values
 from fletching.engine.tables import table_schema_of
 from fletching.engine.writing.states import SessionEvent
 from fletching.engine.writing.targets import WriteTarget, find_session
-from fletching.errors import InvalidArgumentError, PayloadTooLargeError, UsageError
+from fletching.errors import (
+    InvalidArgumentError,
+    PayloadTooLargeError,
+    StorageError,
+    UsageError,
+)
 from fletching.hashing import RunningMd5
 from fletching.objects.store import ObjectSink
 from fletching.protocol.blob_columns import blob_column_ids
@@ -230,24 +235,37 @@ class BlobUpload:
         writer.finish()
         sink.commit()
         faultpoints.reach("blobs.durable")
-        context = self._context
-        with context.database.write() as connection:
-            target = _find(connection, context, self._request)
-            _extend(connection, context, target)
-            insert_pack(
-                connection,
-                NewPack(
-                    id=self._pack,
-                    key=sink.key,
-                    table_id=self._table_id,
-                    session_pk=target.session.pk,
-                    blobs=writer.blobs,
-                    length=writer.length,
-                    crc32c=writer.crc32c,
-                ),
-                context.clock(),
-            )
+        recorded = False
+        try:
+            with self._context.database.write() as connection:
+                self._record(connection, writer, sink.key)
+                recorded = True
+        except StorageError:
+            if recorded:
+                # The commit itself failed, and may yet turn out to have been written: the pack
+                # must stay. If it was not, retention finds it without an owner.
+                self._sink = None
+            raise
         faultpoints.reach("blobs.accepted")
+
+    def _record(self, connection: Any, writer: PackWriter, key: str) -> None:
+        """The transaction: the session still allows it, and the catalog knows the pack."""
+        context = self._context
+        target = _find(connection, context, self._request)
+        _extend(connection, context, target)
+        insert_pack(
+            connection,
+            NewPack(
+                id=self._pack,
+                key=key,
+                table_id=self._table_id,
+                session_pk=target.session.pk,
+                blobs=writer.blobs,
+                length=writer.length,
+                crc32c=writer.crc32c,
+            ),
+            context.clock(),
+        )
 
     def abort(self) -> None:
         """Drops what was stored; idempotent, and without effect after ``finish``."""
