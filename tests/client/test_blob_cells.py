@@ -173,6 +173,18 @@ class TestBatches:
         rows_of({"image": [b"x" * 60, b"y" * 50, b"z" * 200, b""]}, SCHEMA, shelf)
         assert shelf.calls == [("image", 1)] * 4
 
+    def test_large_arrow_batches_are_looked_at_by_parts(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(blob_cells, "GATHERED_BYTES", 1000)
+        shelf = Shelf()
+        table = pa.table({"image": pa.array([b"x" * 300] * 10, pa.binary())})
+        stream = iter(with_references(table, SCHEMA, shelf))
+        next(stream)
+        assert sum(count for _, count in shelf.calls) <= 4
+        assert 1 + sum(1 for _ in stream) >= 3
+        assert sum(count for _, count in shelf.calls) == 10
+
     def test_rows_that_are_only_uploaded_as_they_are_written(self) -> None:
         shelf = Shelf()
         stream = with_references(({"image": b"x"} for _ in range(10_000)), SCHEMA, shelf)

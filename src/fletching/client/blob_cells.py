@@ -25,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 
 from fletching.client.blob_values import Blob, BlobSource
-from fletching.client.data import BatchStream, batches_of
+from fletching.client.data import BatchStream, batches_of, resized
 from fletching.errors import UsageError
 from fletching.protocol.blob_type import contains_blob, is_blob, storage_type
 
@@ -161,10 +161,10 @@ def _arrow(
     ]
 
     def converted() -> Iterator[pa.RecordBatch]:
-        for batch in stream.batches:
-            for start in range(0, batch.num_rows, GATHERED_ROWS):
-                part = batch.slice(start, GATHERED_ROWS)
-                columns = list(part.columns)
+        for part in resized(stream.batches, GATHERED_BYTES):
+            for start in range(0, part.num_rows, GATHERED_ROWS):
+                rows = part.slice(start, GATHERED_ROWS)
+                columns = list(rows.columns)
                 for index in wanted:
                     field = blobs[stream.schema.field(index).name.casefold()]
                     # The copy into Python values is of contents that are sent one by one anyway.

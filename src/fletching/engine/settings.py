@@ -96,7 +96,7 @@ class EngineSettings:
 
     max_blob_bytes: int = 1024 * _GIB
     max_blob_upload_bytes: int = 1024 * _GIB
-    max_blobs_per_upload: int = 1_000_000
+    max_blobs_per_upload: int = 100_000
     max_blob_ratio: int = 1_000
     max_blobs_per_read: int = 100_000
 
