@@ -360,3 +360,52 @@ def test_reads_of_damage_are_errors_not_values(house: Any) -> None:
     os.truncate(path_of(house, key), 100)
     with pytest.raises(FletchingError):
         house.read()
+
+
+def test_a_segment_removed_in_mid_merge_keeps_the_merge_out(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fletching.engine import compaction
+
+    house.create(SCHEMA)
+    for number in range(3):
+        house.append(ids(number))
+    real = compaction._copy
+    overwritten: list[str] = []
+
+    def copy(*arguments: Any) -> None:
+        real(*arguments)
+        if not overwritten:
+            overwritten.append(house.append(ids(9), overwrite=True))
+
+    monkeypatch.setattr(compaction, "_copy", copy)
+    (report,) = house.engine.compact(house.table, min_segments=2)
+    assert report.merged == 0
+    assert house.read()["id"].to_pylist() == [9]
+    assert not [key for key in house.object_keys() if key.endswith("-c.arrow")]
+    assert [item for item in house.engine.verify() if item.problems] == []
+
+
+def test_a_compaction_that_fails_leaves_nothing(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fletching.engine import compaction
+    from fletching.errors import StorageError
+
+    house.create(SCHEMA)
+    for number in range(3):
+        house.append(ids(number))
+    before = house.object_keys()
+
+    def fail(*_: object, **__: object) -> bool:
+        raise StorageError("the catalog failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compaction, "replace_segments", fail)
+        with pytest.raises(StorageError):
+            house.engine.compact(house.table, min_segments=2)
+    assert house.object_keys() == before
+    with house.engine.context.database.write() as connection:
+        name = f"compact-{house.describe().table_id}"
+        assert acquire_lease(connection, name, "else", now=house.clock(), seconds=60)
+    assert "another process" in house.engine.compact(house.table, min_segments=2)[0].skipped

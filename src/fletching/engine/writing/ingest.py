@@ -130,6 +130,11 @@ def _open_block(context: EngineContext, request: WriteTable) -> tuple[WriteTarge
     """A block is one write: sending it again begins its stream afresh."""
     with context.database.write() as connection:
         target = _find(connection, context, request, lock=True)
+        known = write_streams.find_write_stream(
+            connection, target.session.pk, request.stream_id, request.stream_version
+        )
+        if known is not None and _replayed(connection, known, request) is not None:
+            return target, known  # must not drop what this very request stored
         stream, _, keys = create_attempt(
             connection,
             context,
