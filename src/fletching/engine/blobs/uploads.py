@@ -33,7 +33,7 @@ from fletching.hashing import RunningMd5
 from fletching.objects.store import ObjectSink
 from fletching.protocol.blob_columns import blob_column_ids
 from fletching.protocol.layers import blob_write_decoder
-from fletching.protocol.requests import WriteBlob, WriteBlobs
+from fletching.protocol.requests import DEFAULT_SESSION_ID, WriteBlob, WriteBlobs
 from fletching.protocol.responses import BlobReferences
 from fletching.protocol.vocabulary import WriteMode
 from fletching.types import PartitionSpec
@@ -55,21 +55,23 @@ def open_upload(
         InvalidParameterError: a content coding that is not spoken here.
     """
     coding = ContentCoding.from_token(request.content_encoding)
-    target = _checked_target(context, request, durable=False)
+    target = _checked_target(context, request)
     return BlobUpload(context, key, request, target, coding)
 
 
-def _checked_target(
-    context: EngineContext, request: WriteBlob | WriteBlobs, *, durable: bool
+def _checked_target(context: EngineContext, request: WriteBlob | WriteBlobs) -> WriteTarget:
+    """The session of an upload, if it takes one; looked at again where it counts, at the end."""
+    if request.session_id != DEFAULT_SESSION_ID:
+        with context.database.read() as connection:
+            return _find(connection, context, request, lock=False)
+    # It comes into being at its first use.
+    with context.database.write(durable=False) as connection:
+        return _find(connection, context, request, lock=True)
+
+
+def _find(
+    connection: Any, context: EngineContext, request: WriteBlob | WriteBlobs, *, lock: bool
 ) -> WriteTarget:
-    """The session of an upload, which lives on by being used."""
-    with context.database.write(durable=durable) as connection:
-        target = _find(connection, context, request)
-        _extend(connection, context, target)
-        return target
-
-
-def _find(connection: Any, context: EngineContext, request: WriteBlob | WriteBlobs) -> WriteTarget:
     return find_session(
         connection,
         context,
@@ -77,7 +79,7 @@ def _find(connection: Any, context: EngineContext, request: WriteBlob | WriteBlo
         request.session_id,
         WriteMode.BATCH,
         event=SessionEvent.WRITE,
-        lock=True,
+        lock=lock,
     )
 
 
@@ -251,7 +253,7 @@ class BlobUpload:
     def _record(self, connection: Any, writer: PackWriter, key: str) -> None:
         """The transaction: the session still allows it, and the catalog knows the pack."""
         context = self._context
-        target = _find(connection, context, self._request)
+        target = _find(connection, context, self._request, lock=True)
         _extend(connection, context, target)
         insert_pack(
             connection,
