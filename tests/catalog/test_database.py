@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,3 +185,28 @@ def test_leases_are_held_by_one_and_run_out(database: Database) -> None:
     with database.write() as connection:
         release_lease(connection, "work", "b")
     assert acquire("a", 16)
+
+
+OPEN = """
+import sys
+from fletching.catalog.database import Database
+sys.stdin.readline()
+Database.open(sys.argv[1]).close()
+"""
+
+
+def test_processes_that_open_a_new_catalog_at_once(tmp_path: Path) -> None:
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN, str(tmp_path / "catalog.sqlite")],
+            stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(4)
+    ]  # fmt: skip
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    for child in children:
+        _, problems = child.communicate(timeout=60)
+        assert child.returncode == 0, problems

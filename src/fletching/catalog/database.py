@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,7 @@ def _create_engine(url: str | Path, busy_timeout_seconds: float) -> sqlalchemy.E
         # The driver must not begin transactions by its own rules; the event below does.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
+        _use_write_ahead_log(cursor, busy_timeout_seconds)
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA temp_store = MEMORY")
@@ -172,6 +173,24 @@ def _create_engine(url: str | Path, busy_timeout_seconds: float) -> sqlalchemy.E
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _use_write_ahead_log(cursor: sqlite3.Cursor, busy_timeout_seconds: float) -> None:
+    """Switches a new file to WAL; once it is, this only looks.
+
+    The switch needs the file to itself and does not wait for it as transactions do, so that two
+    processes that open a new folder at once would fail here.
+    """
+    deadline = time.monotonic() + busy_timeout_seconds
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def insert_unless_there(connection: Connection, table: Table, **values: Any) -> bool:
