@@ -186,7 +186,8 @@ def _use_write_ahead_log(cursor: sqlite3.Cursor, busy_timeout_seconds: float) ->
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > deadline:
+            busy = error.sqlite_errorname.startswith("SQLITE_BUSY")
+            if not busy or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:
