@@ -9,6 +9,7 @@ import typer
 
 from fletching import __version__
 from fletching.cli import blob, lz4
+from fletching.cli.bench import bench
 from fletching.cli.create import create
 from fletching.cli.drop import drop
 from fletching.cli.get import get
@@ -51,6 +52,7 @@ for _command in (
     verify,
     gc,
     compact,
+    bench,
 ):
     app.command()(_command)
 app.add_typer(blob.app, name="blob")

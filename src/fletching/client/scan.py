@@ -91,7 +91,7 @@ class Scan:
             )
         return pa.schema([by_name[name.casefold()] for name in self.columns])
 
-    def to_batches(self) -> Iterator[pa.RecordBatch]:
+    def to_batches(self) -> Generator[pa.RecordBatch, None, None]:
         """The rows as record batches, as they are stored where nothing asks for others.
 
         Memory stays bounded whatever the table's size (see `CallOptions`). Dropping the iterator

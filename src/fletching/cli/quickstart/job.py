@@ -218,13 +218,14 @@ def _compared(
         columns=[*columns, *source.partition_by],
         partitions=[partition] if partition else None,
     )
-    expected = _expected(source, columns, partition)
-    actual = meter.counted(iter(scan.to_batches()))
-    if any(load.partition is None for load in source.loads) and source.partition_by:
-        # Dynamic partitions regroup rows; inside a partition they keep their order.
-        expected = _by_partition(expected, source, partition)
-        actual = _by_partition(actual, source, None)
-    difference = first_difference(expected, actual)
+    # Closed also when the comparison ends early, so that no connection is left behind.
+    with contextlib.closing(scan.to_batches()) as batches:
+        expected, actual = _expected(source, columns, partition), meter.counted(batches)
+        if any(load.partition is None for load in source.loads) and source.partition_by:
+            # Dynamic partitions regroup rows; inside a partition they keep their order.
+            expected = _by_partition(expected, source, partition)
+            actual = _by_partition(actual, source, None)
+        difference = first_difference(expected, actual)
     if difference is not None:
         raise Mismatch(source.table, name, difference)
     return meter.step()
