@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
-import fnmatch
 import functools
 import io
-import json
 import secrets
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from typing import Any, Protocol
-from xml.sax.saxutils import escape
 
 import msgspec
 import pyarrow as pa
@@ -32,6 +29,7 @@ from fletching.catalog.instances import (
 )
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.plan import Computed, Literal, ReadPlan
+from fletching.engine.sql.printing import csv_cells, description, failure_text, matches
 from fletching.engine.sql.statements import (
     Changes,
     DescribeQuery,
@@ -71,7 +69,7 @@ from fletching.protocol.schema import table_schema
 from fletching.protocol.vocabulary import SplitMode
 from fletching.types import TableName
 
-__all__ = ["Authorize", "InstanceRow", "Instances", "Visible", "csv_cells"]
+__all__ = ["Authorize", "InstanceRow", "Instances", "Visible"]
 
 KEPT_SECONDS = 86_400.0
 """How long an instance can be asked for."""
@@ -165,7 +163,7 @@ class Instances:
             fault = to_service_error(error, instance_id)
             if fault.http_status in {401, 403} or fault.http_status >= 500:
                 raise
-            printed, succeeded = _failure_text(fault.code, fault.message), False
+            printed, succeeded = failure_text(fault.code, fault.message), False
         row = InstanceRow(
             id=instance_id,
             project_key=namespace.project.casefold(),
@@ -203,7 +201,7 @@ class Instances:
                 authorize(request)
                 info = self._verbs.call(request)
                 assert isinstance(info, TableInfo)
-                return _description(info), None
+                return description(info), None
             case SelectQuery():
                 return "", self._select(statement, authorize)
 
@@ -220,7 +218,7 @@ class Instances:
             lines += [
                 f"{info.owner}:{info.table.name}"
                 for info in page.tables
-                if _matches(info.table.name, query.pattern)
+                if matches(info.table.name, query.pattern)
             ]
             marker = page.marker
             if not marker:
@@ -485,57 +483,3 @@ def _new_id(now: float) -> str:
     """An id that sorts by time, as the real service's do."""
     moment = dt.datetime.fromtimestamp(now, dt.UTC)
     return f"{moment:%Y%m%d%H%M%S}{moment.microsecond // 1000:03d}{secrets.token_hex(6)}"
-
-
-def _failure_text(code: str, message: str) -> str:
-    """A failure as clients read it: the XML form of an error, from which they take the class."""
-    name = {"ParseError": "ODPS-0130161"}.get(code, code)
-    return f"<Error><Code>{escape(name)}</Code><Message>{escape(message)}</Message></Error>"
-
-
-def _matches(name: str, pattern: str | None) -> bool:
-    if pattern is None:
-        return True
-    return any(
-        fnmatch.fnmatchcase(name.lower(), choice.strip().replace("%", "*").lower())
-        for choice in pattern.split("|")
-    )
-
-
-def _description(info: TableInfo) -> str:
-    lines = [f"Table: {info.table}", f"Owner: {info.owner}"]
-    if info.comment:
-        lines.append(f"Comment: {info.comment}")
-    lines += [f"Rows: {info.rows}", f"Bytes: {info.bytes}", "", "Columns:"]
-    lines += [
-        "  "
-        + " ".join(
-            [column.name, column.type]
-            + ([] if column.nullable else ["not null"])
-            + ([f"comment {json.dumps(column.comment)}"] if column.comment else [])
-        )
-        for column in info.schema.data_columns
-    ]
-    if info.schema.partition_columns:
-        lines += ["", "Partition columns:"]
-        lines += [f"  {column.name} {column.type}" for column in info.schema.partition_columns]
-    if info.lifecycle_days is not None:
-        lines += ["", f"Lifecycle: {info.lifecycle_days} days"]
-    return "\n".join(lines)
-
-
-def csv_cells(column: Any) -> list[str]:
-    """A column's values as CSV shows them; null is a backslash and N, as in Hive."""
-    return [_cell(value) for value in column.to_pylist()]
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "\\N"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, list | dict | tuple):
-        return json.dumps(value, default=str, ensure_ascii=False)
-    return str(value)

@@ -15,56 +15,31 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fletching.engine.sql.dialect import exp, parse_predicate
-from fletching.engine.sql.literals import (
-    Moment,
-    Value,
-    parse_date,
-    parse_moment,
-    place_of,
-    scalar_of,
+from fletching.engine.sql.bounds import (
+    Bounds,
+    ColumnBounds,
+    May,
+    fixed_prefix,
+    has_values,
+    may_begin_with,
+    may_compare,
 )
+from fletching.engine.sql.dialect import exp, parse_predicate
+from fletching.engine.sql.literal_nodes import literal_of, shown, unwrapped
+from fletching.engine.sql.literals import Moment, Value, place_of, scalar_of
 from fletching.errors import InvalidArgumentError, SqlSyntaxError
 
 __all__ = ["Bounds", "ColumnBounds", "Predicate", "compile_predicate"]
 
 MAX_CONDITIONS = 10_000
 """Comparisons in one predicate, list entries counted."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ColumnBounds:
-    """What is known of a column's values in a segment, in their physical form.
-
-    Attributes:
-        lower, upper: no value is below or above; None when that is not known.
-        nulls: whether some value is null.
-        values: whether some value is not null.
-        unordered: whether some value compares with nothing (NaN).
-    """
-
-    lower: Any = None
-    upper: Any = None
-    nulls: bool = True
-    values: bool = True
-    unordered: bool = False
-
-
-class Bounds(Protocol):
-    """Looks up what is known of a column."""
-
-    def __call__(self, column: str) -> ColumnBounds | None:
-        """The bounds of a column by its name; None if nothing is known."""
-
-
-_May = Callable[[Bounds], bool]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,7 +54,7 @@ class Predicate:
 
     expression: Any
     columns: tuple[str, ...]
-    may_match: _May
+    may_match: May
 
 
 def compile_predicate(text: str, fields: Mapping[str, Any]) -> Predicate:
@@ -105,7 +80,7 @@ def compile_predicate(text: str, fields: Mapping[str, Any]) -> Predicate:
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Condition:
     expression: Any
-    may: _May
+    may: May
 
 
 _NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
@@ -118,7 +93,6 @@ _OPERATORS = {
     exp.GT: ">",
     exp.GTE: ">=",
 }
-_NO_VALUE = object()
 
 
 def _always(_bounds: Bounds) -> bool:
@@ -189,7 +163,7 @@ class _Compiler:
         operator = _OPERATORS.get(type(node))
         if operator is None:
             raise InvalidArgumentError(
-                f"{_shown(node)} is not supported in a filter; comparisons, IN, BETWEEN, LIKE,"
+                f"{shown(node)} is not supported in a filter; comparisons, IN, BETWEEN, LIKE,"
                 " IS NULL, AND, OR and NOT are"
             )
         return self._comparison(node, operator, negated=negated)
@@ -224,7 +198,7 @@ class _Compiler:
         if not negated:
             return self._compared(node, operator)
         opposite = self._compared(node, _NEGATED[operator])
-        sides = (_unwrapped(node.this), _unwrapped(node.expression))
+        sides = (unwrapped(node.this), unwrapped(node.expression))
         fields = [self._field(side) for side in sides if isinstance(side, exp.Column)]
         if not any(pa.types.is_floating(field.type) for field in fields):
             return opposite
@@ -240,14 +214,14 @@ class _Compiler:
         return _Condition(pc.invert(same.expression), may)
 
     def _compared(self, node: Any, operator: str) -> _Condition:
-        left, right = _unwrapped(node.this), _unwrapped(node.expression)
+        left, right = unwrapped(node.this), unwrapped(node.expression)
         if isinstance(left, exp.Column) and isinstance(right, exp.Column):
             return self._compare_columns(self._field(left), operator, self._field(right))
         if isinstance(right, exp.Column):
             left, right, operator = right, left, _MIRRORED[operator]
         if isinstance(left, exp.Column):
-            return self._compare(self._field(left), operator, _literal(right))
-        return self._compare_literals(_literal(left), operator, _literal(right))
+            return self._compare(self._field(left), operator, literal_of(right))
+        return self._compare_literals(literal_of(left), operator, literal_of(right))
 
     def _compare_literals(
         self, left: Value | Moment, operator: str, right: Value | Moment
@@ -309,12 +283,12 @@ class _Compiler:
     def _in(self, node: Any, *, negated: bool) -> _Condition:
         if node.args.get("query") is not None or not node.expressions:
             raise InvalidArgumentError("IN takes a list of literals")
-        column = _unwrapped(node.this)
+        column = unwrapped(node.this)
         if not isinstance(column, exp.Column):
             raise InvalidArgumentError("IN needs a column on its left")
         field = self._field(column)
         self._count(len(node.expressions))
-        literals = [_literal(_unwrapped(item)) for item in node.expressions]
+        literals = [literal_of(unwrapped(item)) for item in node.expressions]
         values = {
             place.floor
             for place in (
@@ -325,21 +299,21 @@ class _Compiler:
         return _among(field, values, null_listed=None in literals, negated=negated)
 
     def _like(self, node: Any, *, negated: bool) -> _Condition:
-        field = self._field(_unwrapped(node.this))
-        pattern = _literal(_unwrapped(node.expression))
+        field = self._field(unwrapped(node.this))
+        pattern = literal_of(unwrapped(node.expression))
         if not _is_text(field.type):
             raise InvalidArgumentError(f"LIKE needs a text column; {field.name} is {field.type}")
         if not isinstance(pattern, str):
             raise InvalidArgumentError("LIKE needs a text pattern")
         matched = pc.match_like(pc.field(field.name), pattern)
         if negated:
-            return _Condition(pc.invert(matched), _has_values(field.name))
-        prefix = _fixed_prefix(pattern)
-        return _Condition(matched, functools.partial(_may_begin_with, field.name, prefix))
+            return _Condition(pc.invert(matched), has_values(field.name))
+        prefix = fixed_prefix(pattern)
+        return _Condition(matched, functools.partial(may_begin_with, field.name, prefix))
 
     def _is(self, node: Any, *, negated: bool) -> _Condition:
         what = node.expression
-        column = _unwrapped(node.this)
+        column = unwrapped(node.this)
         if isinstance(what, exp.Boolean) and isinstance(column, exp.Column):
             # IS TRUE and IS FALSE are never null.
             wanted = self._compare(self._field(column), "==", bool(what.this))
@@ -348,11 +322,11 @@ class _Compiler:
                 return _Condition(pc.invert(expression), _always)
             return _Condition(expression, wanted.may)
         if not isinstance(what, exp.Null) or not isinstance(column, exp.Column):
-            raise InvalidArgumentError(f"{_shown(node)} is not supported in a filter")
+            raise InvalidArgumentError(f"{shown(node)} is not supported in a filter")
         field = self._field(column)
         name = field.name
         if negated:
-            return _Condition(pc.is_valid(pc.field(name)), _has_values(name))
+            return _Condition(pc.is_valid(pc.field(name)), has_values(name))
 
         def may(bounds: Bounds) -> bool:
             known = bounds(name)
@@ -361,13 +335,13 @@ class _Compiler:
         return _Condition(pc.is_null(pc.field(name)), may)
 
     def _null_safe(self, node: Any, *, negated: bool) -> _Condition:
-        column, other = _unwrapped(node.this), _unwrapped(node.expression)
+        column, other = unwrapped(node.this), unwrapped(node.expression)
         if isinstance(other, exp.Column) and not isinstance(column, exp.Column):
             column, other = other, column
         if not isinstance(column, exp.Column) or isinstance(other, exp.Column):
             raise InvalidArgumentError("<=> compares a column with a literal")
         field = self._field(column)
-        value = _literal(other)
+        value = literal_of(other)
         if value is None:
             null = exp.Is(this=column, expression=exp.Null())
             return self._is(null, negated=negated)
@@ -378,9 +352,9 @@ class _Compiler:
 
     def _field(self, node: Any) -> Any:
         if not isinstance(node, exp.Column):
-            raise InvalidArgumentError(f"{_shown(node)} is not a column")
+            raise InvalidArgumentError(f"{shown(node)} is not a column")
         if node.args.get("db") or isinstance(node.this, exp.Star):
-            raise InvalidArgumentError(f"{_shown(node)} is not a column of the table")
+            raise InvalidArgumentError(f"{shown(node)} is not a column of the table")
         # ``t.a`` names column a: there is one table.
         field = self._fields.get(node.name.casefold())
         if field is None:
@@ -426,39 +400,7 @@ def _bound(field: Any, operator: str, physical: Any) -> _Condition:
     """A comparison with a value of the column's type."""
     scalar = pc.scalar(scalar_of(physical, field.type))
     expression = _applied(operator, _column_expression(field), scalar)
-    return _Condition(expression, functools.partial(_may_compare, field.name, operator, physical))
-
-
-def _may_compare(name: str, operator: str, value: Any, bounds: Bounds) -> bool:
-    known = bounds(name)
-    if known is None:
-        return True
-    if not known.values:
-        return False
-    lower, upper = known.lower, known.upper
-    above = lower is not None and lower > value
-    below = upper is not None and upper < value
-    match operator:
-        case "==":
-            return not (above or below)
-        case "!=":
-            return known.unordered or not (lower == value == upper)
-        case "<":
-            return lower is None or bool(lower < value)
-        case "<=":
-            return not above
-        case ">":
-            return upper is None or bool(upper > value)
-        case _:
-            return not below
-
-
-def _has_values(name: str) -> _May:
-    def may(bounds: Bounds) -> bool:
-        known = bounds(name)
-        return known is None or known.values
-
-    return may
+    return _Condition(expression, functools.partial(may_compare, field.name, operator, physical))
 
 
 def _among(field: Any, values: set[Any], *, null_listed: bool, negated: bool) -> _Condition:
@@ -478,147 +420,14 @@ def _among(field: Any, values: set[Any], *, null_listed: bool, negated: bool) ->
     if null_listed:
         answer = pc.or_kleene(answer, _null())
     if negated:
-        may = _never if null_listed else _has_values(name)
+        may = _never if null_listed else has_values(name)
         return _Condition(pc.invert(answer), may)
 
     def may_hold(bounds: Bounds) -> bool:
-        return any(_may_compare(name, "==", value, bounds) for value in values)
+        return any(may_compare(name, "==", value, bounds) for value in values)
 
     return _Condition(answer, may_hold)
 
 
 def _is_text(data_type: Any) -> bool:
     return bool(pa.types.is_string(data_type) or pa.types.is_large_string(data_type))
-
-
-def _fixed_prefix(pattern: str) -> str:
-    """What a match must begin with."""
-    prefix: list[str] = []
-    characters = iter(pattern)
-    for character in characters:
-        if character in "%_":
-            break
-        prefix.append(next(characters, "\\") if character == "\\" else character)
-    return "".join(prefix)
-
-
-def _may_begin_with(name: str, prefix: str, bounds: Bounds) -> bool:
-    known = bounds(name)
-    if known is None:
-        return True
-    if not known.values:
-        return False
-    if known.upper is not None and known.upper < prefix:
-        return False
-    return known.lower is None or known.lower[: len(prefix)] <= prefix
-
-
-# --- literals --------------------------------------------------------------------------------
-
-
-def _unwrapped(node: Any) -> Any:
-    while isinstance(node, exp.Paren):
-        node = node.this
-    return node
-
-
-def _shown(node: Any) -> str:
-    text = node.sql(dialect="hive") if hasattr(node, "sql") else str(node)
-    return f"{text[:80]!r}"
-
-
-def _literal(node: Any) -> Value | Moment:
-    """A literal's value.
-
-    Raises:
-        InvalidArgumentError: the node is no literal.
-    """
-    value = _literal_or_nothing(node)
-    if value is _NO_VALUE:
-        raise InvalidArgumentError(f"{_shown(node)} is neither a column nor a literal")
-    result: Value | Moment = value
-    return result
-
-
-def _literal_or_nothing(node: Any) -> Any:
-    match node:
-        case exp.Null():
-            return None
-        case exp.Boolean():
-            return bool(node.this)
-        case exp.HexString():
-            return _hex(str(node.this))
-        case exp.Literal():
-            return node.this if node.is_string else _decimal(node.this)
-        case exp.Neg():
-            value = _literal_or_nothing(_unwrapped(node.this))
-            return -value if isinstance(value, int | Decimal) and value is not True else _NO_VALUE
-        case exp.Cast() | exp.TryCast():
-            return _cast(node)
-    return _NO_VALUE
-
-
-def _decimal(text: str) -> int | Decimal:
-    if len(text) > 400:
-        raise InvalidArgumentError("a number of the filter has too many digits")
-    if text.isdigit():
-        return int(text)
-    try:
-        number = Decimal(text)
-    except ArithmeticError as error:
-        raise InvalidArgumentError(f"{text[:40]!r} is no number") from error
-    if abs(number.adjusted()) > 400:
-        raise InvalidArgumentError(f"{text[:40]!r} is beyond every column's range")
-    return number
-
-
-def _hex(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError as error:
-        raise InvalidArgumentError("X'..' needs pairs of hexadecimal digits") from error
-
-
-def _cast(node: Any) -> Any:
-    """``DATE '..'``, ``TIMESTAMP '..'``, CAST of a literal, and numbers with a type's suffix."""
-    value = _literal_or_nothing(_unwrapped(node.this))
-    if value is _NO_VALUE or value is None:
-        return value
-    kind = node.to.this
-    types = exp.DataType.Type
-    if kind is types.DATE and isinstance(value, str):
-        moment = parse_moment(value)
-        date = None if moment is None else parse_date(value.strip().split()[0].split("T")[0])
-        if date is not None:
-            return date
-    elif kind in {types.TIMESTAMP, types.DATETIME, types.TIMESTAMPNTZ} and isinstance(value, str):
-        moment = parse_moment(value)
-        if moment is not None:
-            return moment
-    elif kind in {types.TEXT, types.VARCHAR, types.CHAR} and isinstance(value, str):
-        return value
-    elif kind in {types.BINARY, types.VARBINARY} and isinstance(value, str | bytes):
-        return value.encode() if isinstance(value, str) else value
-    elif kind == types.BOOLEAN and isinstance(value, bool):
-        return value
-    elif kind in _NUMERIC_TYPES and isinstance(value, int | Decimal | str):
-        number = _decimal(value.strip()) if isinstance(value, str) else value
-        whole = isinstance(number, int) or number == number.to_integral_value()
-        if kind not in _WHOLE_TYPES or whole:
-            return number
-    raise InvalidArgumentError(f"{_shown(node)} is not a value")
-
-
-_WHOLE_TYPES = frozenset(
-    {
-        exp.DataType.Type.TINYINT,
-        exp.DataType.Type.SMALLINT,
-        exp.DataType.Type.INT,
-        exp.DataType.Type.BIGINT,
-    }
-)
-_NUMERIC_TYPES = _WHOLE_TYPES | {
-    exp.DataType.Type.DECIMAL,
-    exp.DataType.Type.DOUBLE,
-    exp.DataType.Type.FLOAT,
-}

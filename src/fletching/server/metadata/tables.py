@@ -7,7 +7,7 @@ import io
 
 import pyarrow as pa
 
-from fletching.engine.sql.instances import csv_cells
+from fletching.engine.sql.printing import csv_cells
 from fletching.errors import InvalidArgumentError, NoSuchPartitionError
 from fletching.protocol.admin import (
     DescribeTable,
