@@ -20,14 +20,18 @@ def numeric(rows: int, rng: np.random.Generator, columns: int = 10) -> pa.Record
     return pa.record_batch({f"f{n}": rng.random(rows) for n in range(columns)})
 
 
+def _text(values: np.ndarray, **options: np.ndarray) -> pa.Array:
+    """Text in one array; pyarrow makes several of a long one."""
+    made = pa.array(values, **options)
+    return made.combine_chunks() if isinstance(made, pa.ChunkedArray) else made
+
+
 def strings(rows: int, rng: np.random.Generator) -> pa.RecordBatch:
     """An id and two texts of uneven length."""
     short = _WORDS[rng.integers(0, len(_WORDS), rows)]
     numbers = rng.integers(0, 10**12, rows)
     long = np.char.add(np.char.add(short, "-"), numbers.astype(str))
-    return pa.record_batch(
-        {"id": pa.array(numbers), "word": pa.array(short), "path": pa.array(long)}
-    )
+    return pa.record_batch({"id": pa.array(numbers), "word": _text(short), "path": _text(long)})
 
 
 def nested(rows: int, rng: np.random.Generator) -> pa.RecordBatch:
@@ -57,7 +61,7 @@ def nulls(rows: int, rng: np.random.Generator) -> pa.RecordBatch:
     for n in range(6):
         columns[f"n{n}"] = pa.array(rng.random(rows), mask=rng.random(rows) < 1 / 3)
     words = _WORDS[rng.integers(0, len(_WORDS), rows)]
-    columns["word"] = pa.array(words, mask=rng.random(rows) < 1 / 3)
+    columns["word"] = _text(words, mask=rng.random(rows) < 1 / 3)
     return pa.record_batch(columns)
 
 

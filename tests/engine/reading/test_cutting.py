@@ -100,3 +100,25 @@ def test_a_batch_of_no_columns_can_be_cut(shelf: Any) -> None:
     cuts = cut_rows(none, max_rows=2)
     encoded = b"".join(map(bytes, encode_cuts(none, cuts)))
     assert len(encoded) == encoded_length(cuts)
+
+
+@settings(deadline=None)
+@given(rows=st.integers(0, 3000), step=st.sampled_from([1, 7, 64, 500, 512, 1024]))
+def test_lengths_are_exact_for_columns_of_fixed_width(rows: int, step: int) -> None:
+    whole = pa.record_batch(
+        {
+            "i": pa.array(range(rows), pa.int64()),
+            "s": pa.array([n % 100 for n in range(rows)], pa.int8()),
+            "b": pa.array([n % 3 == 0 for n in range(rows)], pa.bool_()),
+        }
+    )
+    cuts = cut_rows(whole, max_rows=step)
+    encoded = b"".join(map(bytes, encode_cuts(whole, cuts)))
+    assert len(encoded) == encoded_length(cuts)
+    assert pa.Table.from_batches(decoded(encoded, whole.schema), whole.schema) == (
+        pa.Table.from_batches([whole])
+    )
+    exact = [
+        pa.ipc.get_record_batch_size(whole.slice(cut.start, cut.end - cut.start)) for cut in cuts
+    ]
+    assert [cut.length for cut in cuts] == exact

@@ -296,3 +296,19 @@ def test_any_range_of_rows_is_those_rows(make_shelf: Any, data: st.DataObject) -
     assert table.column("id").to_pylist() == expected.column("id").to_pylist()
     if "text" in table.column_names:
         assert table.column("text").to_pylist() == expected.column("text").to_pylist()
+
+
+def test_columns_that_are_not_read_are_not_decompressed(
+    shelf: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = 5000
+    wide = pa.record_batch({f"c{n}": pa.array(range(rows), pa.int64()) for n in range(8)})
+    shelf.create(wide.schema)
+    shelf.add([wide], codec="zstd")
+    session = shelf.session(required_data_columns=("c3", "c6"))
+    table = shelf.read(session, max_batch_rows=1000)
+    assert table.column("c6").to_pylist() == list(range(rows))
+    before = pa.total_allocated_bytes()
+    (batch_,) = shelf.plan(session).batches()
+    assert pa.total_allocated_bytes() - before < 3 * rows * 8
+    assert batch_.schema.names == ["c3", "c6"]

@@ -59,13 +59,21 @@ class BatchComputation:
         with self._lock:
             if self._made is None:
                 version = self.reader.row.schema_version
-                batch = self.reader.decode(self.offset, self.end)
+                wanted = self._wanted(version)
+                batch = self.reader.decode(self.offset, self.end, wanted)
                 if (self.start_row, self.end_row) != (0, batch.num_rows):
                     batch = batch.slice(self.start_row, self.end_row - self.start_row)
                 if self.row_filter is not None:
-                    batch = self.row_filter.chosen(batch, version, self.partition)
-                self._made = render(batch, self.layout, version, self.partition)
+                    batch = self.row_filter.chosen(batch, version, self.partition, wanted)
+                self._made = render(batch, self.layout, version, self.partition, wanted)
             return self._made
+
+    def _wanted(self, version: int) -> tuple[int, ...]:
+        """The segment's columns that the reply or the filter needs, in order."""
+        needed = set(self.layout.stored(version).source)
+        if self.row_filter is not None:
+            needed |= set(self.row_filter.layout.stored(version).source)
+        return tuple(sorted(index for index in needed if index is not None))
 
     @property
     def _batch(self) -> pa.RecordBatch:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from fletching.engine.reading.columns import OutputColumn, TableColumns, reply_schema
-from fletching.ipc import BatchDecoder
+from fletching.ipc import BatchDecoder, Message, Projector
 from fletching.ipc.encoding import encode_schema
 from fletching.ipc.schema_header import schema_header, schema_message_of
 
@@ -52,6 +52,35 @@ class StoredColumns:
         Stored bytes were validated when they came in, so only metadata is checked again.
         """
         return BatchDecoder(self.schema, trusted=True)
+
+    @functools.cached_property
+    def _narrow(self) -> dict[tuple[int, ...], NarrowDecoder]:
+        return {}
+
+    def narrow(self, columns: tuple[int, ...]) -> NarrowDecoder:
+        """Decodes some columns alone, so that compressed buffers of the others stay as they are."""
+        known = self._narrow.get(columns)
+        if known is None:
+            known = self._narrow[columns] = NarrowDecoder(self.schema, columns)
+        return known
+
+
+class NarrowDecoder:
+    """Some columns of batches of one schema without dictionaries, by fewer buffers in the metadata."""
+
+    def __init__(self, schema: pa.Schema, columns: tuple[int, ...]) -> None:
+        """Compiles the choice."""
+        self._projector = Projector(schema, columns)
+        self._decoder = BatchDecoder(self._projector.schema, trusted=True)
+
+    def decode(self, message: Message) -> pa.RecordBatch:
+        """The chosen columns of a record batch, borrowing from the message's body.
+
+        Raises:
+            WireError: the message does not fit the schema.
+        """
+        metadata = memoryview(self._projector.select(message.metadata))
+        return self._decoder.decode(Message(metadata, message.body))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

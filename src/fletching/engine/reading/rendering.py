@@ -37,14 +37,18 @@ class RowFilter:
     may_match: Callable[[bytes | None, tuple[str, ...]], bool] = _any_segment
 
     def chosen(
-        self, batch: pa.RecordBatch, schema_version: int, partition: tuple[str, ...]
+        self,
+        batch: pa.RecordBatch,
+        schema_version: int,
+        partition: tuple[str, ...],
+        columns: tuple[int, ...],
     ) -> pa.RecordBatch:
         """The stored batch's rows for which the predicate is true; copies them unless all are.
 
         Raises:
             InvalidArgumentError: the predicate cannot be applied to the columns' types.
         """
-        seen = render(batch, self.layout, schema_version, partition)
+        seen = render(batch, self.layout, schema_version, partition, columns)
         source = acero.Declaration(
             "table_source", acero.TableSourceNodeOptions(pa.Table.from_batches([seen]))
         )
@@ -62,7 +66,11 @@ class RowFilter:
 
 
 def render(
-    batch: pa.RecordBatch, layout: ReplyLayout, schema_version: int, partition: tuple[str, ...]
+    batch: pa.RecordBatch,
+    layout: ReplyLayout,
+    schema_version: int,
+    partition: tuple[str, ...],
+    columns: tuple[int, ...],
 ) -> pa.RecordBatch:
     """The rows of a stored batch as ``layout`` wants them; shares every value that is not converted.
 
@@ -71,6 +79,7 @@ def render(
         layout: the reply's columns.
         schema_version: which of the table's schemas the segment has.
         partition: the values of its partition columns.
+        columns: which of the segment's columns ``batch`` has, in order.
 
     Raises:
         InvalidArgumentError: a value does not fit the type asked for.
@@ -78,18 +87,20 @@ def render(
     stored = layout.stored(schema_version)
     if stored.same:
         return batch
+    position = {index: place for place, index in enumerate(columns)}
     if stored.selected:
-        return batch.select(list(stored.source))
+        chosen = [position[index] for index in stored.source if index is not None]
+        return batch if chosen == list(range(len(columns))) else batch.select(chosen)
     count = len(layout.table.data)
-    columns: list[Any] = []
+    arrays: list[Any] = []
     for output, index in zip(layout.outputs, stored.source, strict=True):
         data_type = output.field.type
         if index is None:
             value = partition[output.place - count] if output.place >= count else None
-            columns.append(constant_column(data_type, value, batch.num_rows))
+            arrays.append(constant_column(data_type, value, batch.num_rows))
         else:
-            columns.append(convert(batch.column(index), data_type, output.field.name))
-    return pa.RecordBatch.from_arrays(columns, schema=layout.schema)
+            arrays.append(convert(batch.column(position[index]), data_type, output.field.name))
+    return pa.RecordBatch.from_arrays(arrays, schema=layout.schema)
 
 
 @functools.lru_cache(maxsize=8)

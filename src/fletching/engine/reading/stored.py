@@ -86,12 +86,27 @@ class SegmentReader:
         """A message's metadata with its prefix: all that a projection reads."""
         return self.object.view(offset, offset + length)
 
-    def decode(self, offset: int, end: int) -> pa.RecordBatch:
-        """The record batch of the message at ``offset``, borrowing from the segment's mapping.
+    def decode(self, offset: int, end: int, columns: tuple[int, ...]) -> pa.RecordBatch:
+        """Columns of the record batch at ``offset``, borrowing from the segment's mapping.
+
+        Args:
+            offset: where the message starts in the segment.
+            end: where it ends.
+            columns: which of the segment's columns, in order.
 
         Raises:
             CorruptObjectError: what stands there is not that message.
         """
+        if len(columns) == len(self.columns.schema):
+            return self._decode(offset, end)
+        if not self.row.codecs or self.columns.has_dictionaries:
+            return self._decode(offset, end).select(list(columns))
+        try:
+            return self.columns.narrow(columns).decode(self._message(offset, end))
+        except WireError as error:
+            raise self._damaged(error) from error
+
+    def _decode(self, offset: int, end: int) -> pa.RecordBatch:
         try:
             if not self.columns.has_dictionaries:
                 return self.columns.decoder.decode(self._message(offset, end))
@@ -103,9 +118,12 @@ class SegmentReader:
                     self._dictionaries_read += 1
                 return decoder.decode(self._message(offset, end))
         except WireError as error:
-            raise CorruptObjectError(
-                f"a stored record batch does not decode: {error.message}", key=self.row.key
-            ) from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: WireError) -> CorruptObjectError:
+        return CorruptObjectError(
+            f"a stored record batch does not decode: {error.message}", key=self.row.key
+        )
 
     def _message(self, offset: int, end: int) -> Any:
         view = self.object.view(offset, end)
