@@ -346,7 +346,7 @@ def test_misuse(options: dict[str, Any], message: str) -> None:
         Decoder(**options)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.binary(max_size=400), st.sampled_from([1, 2, 4]), st.booleans(), st.integers(1, 400))
 def test_any_bytes_are_decoded_or_refused(
     stream: bytes, width: int, end_mark: bool, chunk: int
