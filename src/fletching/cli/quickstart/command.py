@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -128,14 +131,17 @@ def _summary(origins: list[str], steps: list[Step]) -> None:
 
 def _what_next(folder: Path, sources: list[Source]) -> None:
     table = sources[-1].table
+    # Run through make, the command is inside a virtual environment that is not on the PATH.
+    command = "fletching" if shutil.which("fletching") else os.path.relpath(sys.argv[0])
     console().print(
         f"""
 What to try next
-  serve it again     fletching serve {folder} --port 8787
-  look at a table    fletching head {table} --at {folder}
-  list the tables    fletching ls --at {folder}
-  take one out       fletching get {table} {table}.parquet --at {folder}
+  serve it again     {command} serve {folder} --port 8787
+  look at a table    {command} head {table} --at {folder}
+  list the tables    {command} ls --at {folder}
+  take one out       {command} get {table} {table}.parquet --at {folder}
   in Python          fletching.connect("{folder}").table("{table}").scan().to_table()
 """.rstrip(),
         soft_wrap=True,
+        markup=False,
     )
