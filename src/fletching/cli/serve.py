@@ -51,6 +51,13 @@ def serve(
         Path | None,
         typer.Option(metavar="PEM", help="Private key, if the certificate's file lacks it."),
     ] = None,
+    allow_anonymous: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-anonymous",
+            help="Let unsigned requests do everything; only on a loopback address.",
+        ),
+    ] = None,
     access_log: Annotated[
         bool | None,
         typer.Option("--access-log/--no-access-log", help="One line per request on stderr. [on]"),
@@ -74,6 +81,7 @@ def serve(
         project=project,
         tls_certificate=str(tls_certificate) if tls_certificate else None,
         tls_key=str(tls_key) if tls_key else None,
+        allow_anonymous=allow_anonymous,
         access_log=access_log,
     )
     _log_to_stderr()
