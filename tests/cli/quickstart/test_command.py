@@ -101,7 +101,10 @@ def test_people_get_a_table_and_what_to_try_next(
 ) -> None:
     monkeypatch.setattr(command, "standard_library", lambda: standard_library(library))
     monkeypatch.setattr(command, "installed_files", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(tmp_path / ".venv" / "bin" / "fletching")])
+    monkeypatch.setenv("PATH", "")
     command.quickstart(tmp_path / "data", None)
     printed = capsys.readouterr().out
-    for text in ("every value came back", "stdlib_lines", "GB/s", "fletching serve"):
+    for text in ("every value came back", "stdlib_lines", "GB/s", " .venv/bin/fletching serve "):
         assert text in printed
