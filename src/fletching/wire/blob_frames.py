@@ -23,14 +23,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import hashlib
-import struct
-import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
-import msgspec
 from typing_extensions import Buffer
 
 from fletching.errors import (
@@ -38,8 +34,22 @@ from fletching.errors import (
     LimitExceededError,
     MalformedFrameError,
     TruncatedStreamError,
-    UsageError,
     WireError,
+)
+from fletching.wire.blob_frame_encoder import (
+    LENGTH,
+    LENGTH_BYTES,
+    NO_CHECKSUM_FOOTER,
+    Encoder,
+    Hashes,
+    frame_length,
+)
+from fletching.wire.blob_headers import (
+    LAYER,
+    BlobHeader,
+    ChecksumType,
+    checksum_type,
+    json_object,
 )
 
 __all__ = [
@@ -58,10 +68,6 @@ __all__ = [
     "frame_length",
 ]
 
-LAYER = "blob_frames"
-
-LENGTH_BYTES = 8
-_LENGTH = struct.Struct("<q")
 DEFAULT_MAX_HEADER_BYTES = 64 << 10
 DEFAULT_MAX_DATA_BYTES = 1 << 40
 DEFAULT_MAX_FRAMES = 1_000_000
@@ -73,82 +79,6 @@ HEADER_HEURISTIC_BYTES = 1024
 # every kind, unless the header announced the kind (see `BlobHeader.checksum`).
 _HOLD_BYTES = 16 << 20
 _HOLD_PIECES = 1024
-_ANNOUNCE_BYTES = 1 << 20
-
-
-class ChecksumType(enum.IntEnum):
-    """The footer's ``Checksum.Type``."""
-
-    NONE = 0
-    CRC32 = 1
-    MD5 = 2
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class BlobHeader:
-    """A frame's header. Absent keys and, on reading, empty texts are None.
-
-    Attributes:
-        content_type: ``ContentType``.
-        file_name: ``CustomFileName``.
-        partition_values: ``PartitionValues``, each ``k=v``; uploads only.
-        column_id: ``ColumnIndex``, the column's id in the write schema; uploads only.
-        distribution_key: ``DistributionKey``, base64; uploads to primary-key tables only.
-        checksum: ``ChecksumType``, ours: the kind of checksum the footer will have, so that a
-            reader of long data need not compute every kind.
-        extra: keys not known here, as they came.
-    """
-
-    content_type: str | None = None
-    file_name: str | None = None
-    partition_values: tuple[str, ...] | None = None
-    column_id: int | None = None
-    distribution_key: str | None = None
-    checksum: ChecksumType | None = None
-    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    def to_json(self) -> bytes:
-        """The header as JSON in UTF-8; without any known key it is ``{}``."""
-        fields: dict[str, Any] = dict(self.extra)
-        if self.partition_values is not None:
-            fields["PartitionValues"] = list(self.partition_values)
-        if self.column_id is not None:
-            fields["ColumnIndex"] = self.column_id
-        if self.distribution_key is not None:
-            fields["DistributionKey"] = self.distribution_key
-        if self.content_type is not None:
-            fields["ContentType"] = self.content_type
-        if self.file_name is not None:
-            fields["CustomFileName"] = self.file_name
-        if self.checksum is not None:
-            fields["ChecksumType"] = int(self.checksum)
-        return msgspec.json.encode(fields)
-
-    @classmethod
-    def from_json(cls, data: Buffer, *, offset: int = 0) -> BlobHeader:
-        """Reads a header; no bytes at all are an empty one.
-
-        Raises:
-            MalformedFrameError: not a JSON object in UTF-8, or a known key of the wrong type.
-        """
-        fields = _json_object(data, "header", offset)
-        values = {name: _typed(fields, key, name, offset) for key, name in _HEADER_KEYS.items()}
-        kind = values.pop("checksum")
-        return cls(
-            **values,
-            checksum=None if kind is None else _checksum_type(kind, offset),
-            extra=fields,
-        )
-
-
-_HEADER_KEYS = {
-    "ContentType": "content_type",
-    "CustomFileName": "file_name",
-    "PartitionValues": "partition_values",
-    "ColumnIndex": "column_id",
-    "DistributionKey": "distribution_key",
-    "ChecksumType": "checksum",
-}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -183,201 +113,7 @@ class BlobDataEnd:
 Event: TypeAlias = BlobDataStart | BlobData | BlobDataEnd
 
 
-def _json_object(data: Buffer, part: str, offset: int) -> dict[str, Any]:
-    if not memoryview(data).nbytes:
-        return {}
-    try:
-        value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
-        raise MalformedFrameError(
-            f"the {part} of a blob frame is not JSON", layer=LAYER, offset=offset
-        ) from exc
-    if not isinstance(value, dict):
-        raise MalformedFrameError(
-            f"the {part} of a blob frame is not a JSON object",
-            layer=LAYER,
-            offset=offset,
-            expected="object",
-            actual=type(value).__name__,
-        )
-    return value
-
-
-def _typed(fields: dict[str, Any], key: str, name: str, offset: int) -> Any:
-    """Takes a known key out of a header's fields, checked."""
-    value = fields.pop(key, None)
-    if value is None:
-        return None
-    if name in {"column_id", "checksum"}:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-    elif name == "partition_values":
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-    elif isinstance(value, str):
-        return value or None
-    raise MalformedFrameError(
-        f"{key} in the header of a blob frame has the wrong type",
-        layer=LAYER,
-        offset=offset,
-        actual=type(value).__name__,
-    )
-
-
-def _checksum_type(value: object, offset: int) -> ChecksumType:
-    if isinstance(value, int) and not isinstance(value, bool) and value in set(ChecksumType):
-        return ChecksumType(value)
-    raise MalformedFrameError(
-        "a blob frame names a checksum type that does not exist",
-        layer=LAYER,
-        offset=offset,
-        expected=[int(kind) for kind in ChecksumType],
-        actual=value if isinstance(value, int) else type(value).__name__,
-    )
-
-
-class _Hashes:
-    """Running checksums of one blob's data, for the kinds asked for."""
-
-    def __init__(self, kinds: frozenset[ChecksumType]) -> None:
-        self._crc32 = 0 if ChecksumType.CRC32 in kinds else None
-        self._md5 = hashlib.md5(usedforsecurity=False) if ChecksumType.MD5 in kinds else None
-
-    def update(self, data: Buffer) -> None:
-        if self._crc32 is not None:
-            self._crc32 = zlib.crc32(data, self._crc32)
-        if self._md5 is not None:
-            self._md5.update(data)
-
-    @property
-    def crc32(self) -> int:
-        return self._crc32 or 0
-
-    @property
-    def md5(self) -> str:
-        return self._md5.hexdigest() if self._md5 is not None else ""
-
-
 _EVERY_KIND = frozenset({ChecksumType.CRC32, ChecksumType.MD5})
-
-
-def _length(value: int) -> bytes:
-    return _LENGTH.pack(value)
-
-
-_NO_CHECKSUM_FOOTER = b'{"Checksum":{"Type":0}}'
-
-
-def _footer(checksum: ChecksumType, hashes: _Hashes) -> bytes:
-    if checksum is ChecksumType.NONE:
-        return _NO_CHECKSUM_FOOTER
-    fields: dict[str, Any] = {"Type": int(checksum)}
-    if checksum is ChecksumType.CRC32:
-        fields["Crc32"] = hashes.crc32
-    else:
-        fields["MD5"] = hashes.md5
-    return msgspec.json.encode({"Checksum": fields})
-
-
-def _announcement(data_length: int, checksum: ChecksumType) -> bytes:
-    return b'"ChecksumType":%d}' % checksum if data_length >= _ANNOUNCE_BYTES else b""
-
-
-def _header_json(header: BlobHeader | bytes, data_length: int, checksum: ChecksumType) -> bytes:
-    json = header if isinstance(header, bytes) else header.to_json()
-    announcement = _announcement(data_length, checksum)
-    if not announcement:
-        return json
-    return json[:-1] + (b"," if len(json) > 2 else b"") + announcement
-
-
-def frame_length(header: BlobHeader | int, data_length: int) -> int:
-    """Bytes of a whole frame without checksum, as `Encoder` writes it: for a Content-Length.
-
-    Args:
-        header: the header, or the length of its JSON if that is all that is known.
-        data_length: bytes of data.
-    """
-    header_bytes = header if isinstance(header, int) else len(header.to_json())
-    announcement = _announcement(data_length, ChecksumType.NONE)
-    if announcement:
-        header_bytes += len(announcement) - 1 + (1 if header_bytes > 2 else 0)
-    return 3 * LENGTH_BYTES + header_bytes + data_length + len(_NO_CHECKSUM_FOOTER)
-
-
-class Encoder:
-    """Writes frames: ``start``, ``data`` any number of times, ``end``; or ``frame`` for all at once.
-
-    Data buffers are passed on, not copied.
-    """
-
-    def __init__(self, *, checksum: ChecksumType = ChecksumType.NONE) -> None:
-        self._checksum = checksum
-        self._hashes = _Hashes(frozenset())
-        self._remaining: int | None = None
-
-    def start(self, header: BlobHeader | bytes, data_length: int) -> list[Buffer]:
-        """Begins a frame whose data will have exactly ``data_length`` bytes.
-
-        The header may also be given as its JSON, an object without a checksum type.
-
-        Raises:
-            UsageError: a frame is open, or the length is negative.
-        """
-        if self._remaining is not None:
-            raise UsageError("the previous blob frame is not ended")
-        if data_length < 0:
-            raise UsageError(f"a blob of {data_length} bytes")
-        self._remaining = data_length
-        self._hashes = _Hashes(frozenset({self._checksum}))
-        header_json = _header_json(header, data_length, self._checksum)
-        return [_length(len(header_json)) + header_json + _length(data_length)]
-
-    def data(self, data: Buffer) -> list[Buffer]:
-        """Passes a piece of the data on.
-
-        Raises:
-            UsageError: no frame is open, or this is more than it was to hold.
-        """
-        view = memoryview(data).cast("B")
-        if self._remaining is None:
-            raise UsageError("no blob frame is open")
-        if len(view) > self._remaining:
-            raise UsageError(
-                f"{len(view)} bytes of data for a blob frame that has room for {self._remaining}"
-            )
-        self._remaining -= len(view)
-        self._hashes.update(view)
-        return [view] if len(view) else []
-
-    def end(self) -> list[Buffer]:
-        """Ends the frame with its footer.
-
-        Raises:
-            UsageError: no frame is open, or its data is not complete.
-        """
-        if self._remaining is None:
-            raise UsageError("no blob frame is open")
-        if self._remaining:
-            raise UsageError(f"a blob frame lacks {self._remaining} bytes of data")
-        self._remaining = None
-        footer = _footer(self._checksum, self._hashes)
-        return [_length(len(footer)) + footer]
-
-    def frame(self, header: BlobHeader | bytes, data: Buffer) -> list[Buffer]:
-        """A whole frame."""
-        view = memoryview(data).cast("B")
-        return [*self.start(header, len(view)), *self.data(view), *self.end()]
-
-    def finish(self) -> list[Buffer]:
-        """Ends the stream, which adds nothing.
-
-        Raises:
-            UsageError: a frame is open.
-        """
-        if self._remaining is not None:
-            raise UsageError("the last blob frame is not ended")
-        return []
 
 
 class _State(enum.Enum):
@@ -417,7 +153,7 @@ class Decoder:
         self._header = BlobHeader()
         self._data_length = 0
         self._held: list[memoryview] | None = None
-        self._hashes = _Hashes(frozenset())
+        self._hashes = Hashes(frozenset())
         # Headers of one batch repeat (the same column, partition and content type).
         self._parsed: dict[bytes, BlobHeader] = {}
         self._ready: list[Event] = []
@@ -512,17 +248,17 @@ class Decoder:
             data_at = position + LENGTH_BYTES
             if data_at > end:
                 break
-            header_length = _LENGTH.unpack_from(chunk, position)[0]
+            header_length = LENGTH.unpack_from(chunk, position)[0]
             header_end = data_at + header_length
             data_at = header_end + LENGTH_BYTES
             if not 0 <= header_length <= self._max_header_bytes or data_at > end:
                 break
-            data_length = _LENGTH.unpack_from(chunk, header_end)[0]
+            data_length = LENGTH.unpack_from(chunk, header_end)[0]
             data_end = data_at + data_length
             footer_at = data_end + LENGTH_BYTES
             if not 0 <= data_length <= self._max_data_bytes or footer_at > end:
                 break
-            footer_length = _LENGTH.unpack_from(chunk, data_end)[0]
+            footer_length = LENGTH.unpack_from(chunk, data_end)[0]
             frame_end = footer_at + footer_length
             if not 0 <= footer_length <= self._max_header_bytes or frame_end > end:
                 break
@@ -645,12 +381,12 @@ class Decoder:
         announced = self._header.checksum
         if announced is not None:
             self._held = None
-            self._hashes = _Hashes(frozenset({announced}))
+            self._hashes = Hashes(frozenset({announced}))
         elif self._data_length <= _HOLD_BYTES:
             self._held = []
         else:
             self._held = None
-            self._hashes = _Hashes(_EVERY_KIND)
+            self._hashes = Hashes(_EVERY_KIND)
 
     def _data_piece(self) -> BlobData:
         piece = self._take(min(self._needed, len(self._chunks[0])))
@@ -665,16 +401,16 @@ class Decoder:
 
     def _hash_held(self, kinds: frozenset[ChecksumType]) -> None:
         if self._held is not None:
-            self._hashes = _Hashes(kinds)
+            self._hashes = Hashes(kinds)
             for piece in self._held:
                 self._hashes.update(piece)
             self._held = None
 
     def _end_of_frame(self, data: memoryview, index: int) -> BlobDataEnd:
-        if data == _NO_CHECKSUM_FOOTER:
+        if data == NO_CHECKSUM_FOOTER:
             footer: dict[str, Any] = {"Checksum": {"Type": 0}}
         else:
-            footer = _json_object(data, "footer", self._offset - len(data))
+            footer = json_object(data, "footer", self._offset - len(data))
         checksum = footer.get("Checksum")
         if checksum is None:
             checksum = {}
@@ -684,7 +420,7 @@ class Decoder:
                 layer=LAYER,
                 offset=self._offset - len(data),
             )
-        kind = _checksum_type(checksum.get("Type", 0), self._offset - len(data))
+        kind = checksum_type(checksum.get("Type", 0), self._offset - len(data))
         announced = self._header.checksum
         if announced is not None and announced is not kind:
             raise MalformedFrameError(
