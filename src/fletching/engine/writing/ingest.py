@@ -29,7 +29,7 @@ from fletching.engine.tables import read_arrow_schema
 from fletching.engine.writing.blocks import BlockMessage, block_stream_id
 from fletching.engine.writing.conversion import convert_array
 from fletching.engine.writing.matching import Match, MatchKind, match_schema
-from fletching.engine.writing.partitioning import group_rows
+from fletching.engine.writing.partitioning import group_rows, take_rows
 from fletching.engine.writing.routing import SegmentRouter
 from fletching.engine.writing.sessions import bound_names
 from fletching.engine.writing.states import (
@@ -570,7 +570,7 @@ class _Body:
             self.router.write_batch(groups[0][0], data, codec)
             return
         for partition, rows in groups:
-            self.router.write_part(partition, _taken(data, rows), codec)
+            self.router.write_part(partition, take_rows(data, rows), codec)
 
     def _checked_cells(self, batch: Any) -> Any | None:
         """The batch to store instead, if the cell check changed it; None to store what came."""
@@ -649,14 +649,3 @@ def _dictionary_ids(schema_message: bytes) -> list[int]:
         for node in field.walk()
         if node.dictionary_id is not None
     ]
-
-
-def _taken(batch: Any, rows: Any) -> Any:
-    import pyarrow as pa
-
-    try:
-        return batch.take(rows)
-    except pa.ArrowNotImplementedError as error:
-        raise InvalidArgumentError(
-            f"a batch with these column types must belong to one partition: {error}"
-        ) from error

@@ -64,3 +64,36 @@ def group_rows(
         (key, pa.array(parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))))
         for key, parts in groups.items()
     ]
+
+
+def take_rows(batch: Any, rows: Any) -> Any:
+    """Some rows of a batch, in memory of their own.
+
+    Raises:
+        InvalidArgumentError: a column's type can neither be taken from nor put together by pyarrow.
+    """
+    columns = []
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        try:
+            columns.append(column.take(rows))
+        except pa.ArrowNotImplementedError:
+            columns.append(_gathered(column, rows, field.name))
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _gathered(column: Any, rows: Any, name: str) -> Any:
+    """What ``take`` cannot do for views: slices of neighbours, put together. Work per run of rows."""
+    numbers = rows.to_numpy()
+    starts = np.flatnonzero(np.diff(numbers, prepend=numbers[0] - 2) != 1)
+    ends = np.append(starts[1:], len(numbers))
+    slices = [
+        column.slice(first, length)
+        for first, length in zip(numbers[starts].tolist(), (ends - starts).tolist(), strict=True)
+    ]
+    try:
+        return pa.concat_arrays(slices)
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        raise InvalidArgumentError(
+            f"column {name} is {column.type}, which pyarrow cannot divide: a batch with it must "
+            f"belong to one partition ({error})"
+        ) from error
