@@ -62,18 +62,34 @@ def _folder(parent: Path, name: str) -> Iterator[Path]:
 def read(run: Run) -> list[Result]:
     """1, 2, 4: one split as stored beside everything; two splits; cut to PyODPS's 4,096 rows."""
     results: list[Result] = []
-    cases = [
-        (shape, rows)
-        for shape in corpus.SHAPES
-        for rows in corpus.BATCH_ROWS
-        if not run.small or (shape, rows) == ("numeric", 65_536)
-    ]
-    for shape, rows in cases:
-        with _folder(run.disk, f"read-{shape}-{rows}") as folder:
-            batches = corpus.make(shape, rows, run.table_bytes)
-            table = tables.store(folder / "data", f"{shape}_{rows}", batches)
-            results += _read_case(run, folder, table, f"{shape}, {rows:,} rows")
+    for name, case, batches in _read_tables(run):
+        with _folder(run.disk, f"read-{name}") as folder:
+            table = tables.store(folder / "data", name, batches)
+            results += _read_case(run, folder, table, case)
     return results
+
+
+def _read_tables(run: Run) -> Iterator[tuple[str, str, list[pa.RecordBatch]]]:
+    """(table, case, batches): every shape in every batch size, then quickstart's real tables."""
+    for shape in corpus.SHAPES:
+        for rows in corpus.BATCH_ROWS:
+            if not run.small or (shape, rows) == ("numeric", 65_536):
+                batches = corpus.make(shape, rows, run.table_bytes)
+                yield f"{shape}_{rows}", f"{shape}, {rows:,} rows", batches
+    if run.small:
+        return
+    from fletching.cli.quickstart.sources import standard_library
+
+    for source in standard_library():
+        once = [
+            pa.RecordBatch.from_arrays(
+                batch.select(source.schema.names).columns, schema=source.schema
+            )
+            for load in source.loads
+            for batch in load.batches()
+        ]
+        times = -(-run.table_bytes // sum(batch.nbytes for batch in once))
+        yield source.table, f"{source.table}, as quickstart has it", once * times
 
 
 def _read_case(run: Run, folder: Path, table: tables.StoredTable, case: str) -> list[Result]:
