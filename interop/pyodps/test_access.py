@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import COMMAND, NEW, Service
 from odps import ODPS, accounts, errors, options
+
+from conftest import COMMAND, NEW, Service
 
 if NEW:
     from odps.maxstorage import MaxStorageClient

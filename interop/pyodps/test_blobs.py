@@ -7,8 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from conftest import needs_new
 from odps import ODPS, errors
+
+from conftest import needs_new
 
 pytestmark = needs_new
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from conftest import NEW, needs_new
 from data import DECLARATION, SCHEMA, rows
 from odps import ODPS, errors
 from odps.maxstorage import (
@@ -18,6 +17,8 @@ from odps.maxstorage import (
     SplitOptions,
     WriteMode,
 )
+
+from conftest import NEW, needs_new
 
 if NEW:
     from odps.maxstorage import BatchCompatibleOptions

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import NEW, Service
 from odps import ODPS, errors, options
 from odps.types import Column, OdpsSchema, Partition, PartitionSpec
+
+from conftest import NEW, Service
 
 ALL_TYPES = {
     "a": "bigint",

@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from conftest import NEW, needs_old
 from data import DECLARATION, SCHEMA, rows
 from odps import ODPS, errors
+
+from conftest import NEW, needs_old
 
 pytestmark = needs_old
 
