@@ -101,6 +101,7 @@ def test_a_job_is_read() -> None:
         (JOB.replace("SQL>", "SQLCost>"), "this has SQLCost"),
         (JOB.replace('{"a": true, "b": "x"}', "nonsense"), "not JSON"),
         (JOB.replace('{"a": true, "b": "x"}', "[]"), "not an object"),
+        ("<!DOCTYPE x>" + JOB.split("\n", 1)[1], "DOCTYPE"),
         ('<!DOCTYPE x [<!ENTITY a "b">]>' + JOB.split("\n", 1)[1], "DOCTYPE"),
     ],
 )
