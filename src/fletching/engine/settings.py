@@ -28,7 +28,8 @@ class EngineSettings:
     """Settings of an engine; every one has a default that suits a single host.
 
     Attributes:
-        catalog_url: a PostgreSQL URL; None keeps the catalog in the folder, in SQLite.
+        catalog_url: a PostgreSQL URL; None keeps the catalog in the folder, in SQLite. Hosts that
+            share one also need the same ``server.key`` in their folders.
         objects_url: an object store's URL (``s3://bucket/prefix``); None keeps objects in the folder.
         objects_mapped: whether local objects are mapped into memory. False reads them, for disks
             that fail under a mapping.
