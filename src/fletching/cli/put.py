@@ -20,6 +20,7 @@ from fletching.cli.output import (
     progress_bars,
 )
 from fletching.cli.tabular import FileFormat, open_batches
+from fletching.errors import NoSuchTableError
 
 __all__ = ["put"]
 
@@ -61,7 +62,11 @@ def put(
         first = next(opened)
         if create:
             client.create_table(table, first.schema, if_not_exists=True)
-        target = client.table(table)
+        try:
+            target = client.table(table)
+        except NoSuchTableError:
+            diagnostics().print("hint: --create makes the table from the first file's columns")
+            raise
         with (
             target.write_session(partition=partition, overwrite=overwrite) as session,
             session.writer("stream-0") as writer,
