@@ -142,7 +142,9 @@ ipc_oracle.everything(data)
 used = resource.getrusage(resource.RUSAGE_SELF)
 seconds = used.ru_utime + used.ru_stime - before
 assert seconds < 2, seconds
-assert used.ru_maxrss < 512 << 10, used.ru_maxrss
+# Not ru_maxrss: it starts at what the parent had when it made this process.
+peak = [line for line in open("/proc/self/status") if line.startswith("VmHWM:")]
+assert not peak or int(peak[0].split()[1]) < 512 << 10, peak
 """
 
 
