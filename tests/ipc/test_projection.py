@@ -284,3 +284,16 @@ def test_selection_points_into_the_old_body() -> None:
     )
     assert batch is not None
     assert batch.equals(EVERYTHING.select(PLAIN[::-3]))
+
+
+def test_a_projected_message_is_its_pieces() -> None:
+    batch = pa.record_batch({"a": [1, 2], "b": ["x", None]})
+    sink = io.BytesIO()
+    ipc.write_stream([batch], sink)
+    message = list(ipc.messages(sink.getvalue()))[1]
+    projected = ipc.project(message, batch.schema, ["b"])
+    pieces = list(projected)
+    assert pieces == projected.frame()
+    assert len(projected) == len(pieces)
+    stream = [ipc.encode_schema(batch.select(["b"]).schema), *pieces, ipc.END_OF_STREAM]
+    assert ipc.read_single(b"".join(stream)).equals(batch.select(["b"]))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -82,11 +82,22 @@ class Projection:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ProjectedMessage:
-    """A projected message in memory: framed metadata, and the body as views of the old one."""
+    """A projected message in memory: framed metadata, and the body as views of the old one.
+
+    Iterates as its pieces: ``sink.writelines(project(message, schema, columns))`` writes the message.
+    """
 
     prefix: bytes
     body: tuple[Buffer, ...]
     body_length: int
+
+    def __iter__(self) -> Iterator[Buffer]:
+        """The pieces, in the order in which they are written."""
+        return iter(self.frame())
+
+    def __len__(self) -> int:
+        """How many pieces there are."""
+        return 1 + len(self.body)
 
     def frame(self) -> list[Buffer]:
         """All of it, to be written in turn."""
