@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from fletching.catalog.schema import read_sessions
 
-__all__ = ["ReadSessionRow", "extend_read_session", "find_read_session", "insert_read_session"]
+__all__ = [
+    "count_open_read_sessions",
+    "ReadSessionRow",
+    "extend_read_session",
+    "find_read_session",
+    "insert_read_session",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,6 +33,14 @@ class ReadSessionRow:
 # Compiled once: a statement made with values is compiled, or looked up, on every call.
 _INSERT = insert(read_sessions)
 _COLUMNS = [field.name for field in dataclasses.fields(ReadSessionRow)]
+
+
+def count_open_read_sessions(connection: Connection, now: float, limit: int) -> int:
+    """How many sessions have not expired, counted up to ``limit``."""
+    some = (
+        select(read_sessions.c.id).where(read_sessions.c.expires_at > now).limit(limit).subquery()
+    )
+    return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
 
 
 def insert_read_session(connection: Connection, row: ReadSessionRow) -> None:

@@ -6,12 +6,13 @@ import dataclasses
 import json
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from fletching.catalog.schema import write_sessions
 
 __all__ = [
     "WriteSessionRow",
+    "count_open_write_sessions",
     "end_write_session",
     "extend_write_session",
     "find_default_session",
@@ -58,6 +59,17 @@ def _row(values: Any) -> WriteSessionRow:
         created_at=values.created_at,
         expires_at=values.expires_at,
     )
+
+
+def count_open_write_sessions(connection: Connection, state: str, now: float, limit: int) -> int:
+    """How many sessions are in a state and not expired, counted up to ``limit``."""
+    some = (
+        select(write_sessions.c.pk)
+        .where(write_sessions.c.state == state, write_sessions.c.expires_at > now)
+        .limit(limit)
+        .subquery()
+    )
+    return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
 
 
 def insert_write_session(

@@ -70,6 +70,7 @@ class Engine:
             context.store,
             clock=context.clock,
             session_seconds=context.settings.read_session_seconds,
+            max_sessions=context.settings.max_read_sessions,
         )
         self.blobs = Blobs(context)
         self.access_keys = AccessKeys(context.database, context.server_key, context.clock)

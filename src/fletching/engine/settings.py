@@ -56,6 +56,9 @@ class EngineSettings:
         max_columns: data columns of a table.
         max_partition_columns: partition columns of a table.
         max_session_streams: streams and stream versions of one write session.
+        max_read_sessions: read sessions that are open at once; each keeps a snapshot from being
+            collected.
+        max_write_sessions: write sessions that are open at once, the ``default`` ones not counted.
         validate_values: whether values must also be what their types allow (UTF-8 in strings,
             dates in whole days); memory safety is always checked.
 
@@ -93,6 +96,8 @@ class EngineSettings:
     max_columns: int = 10_000
     max_partition_columns: int = 16
     max_session_streams: int = 20_000
+    max_read_sessions: int = 20_000
+    max_write_sessions: int = 20_000
     validate_values: bool = True
 
     max_blob_bytes: int = 1024 * _GIB

@@ -13,9 +13,10 @@ from fletching.errors import (
     InvalidArgumentError,
     NoSuchTableError,
     NotFoundError,
+    ThrottledError,
 )
 from fletching.protocol.admin import DropTable, ListPartitions
-from fletching.protocol.requests import GetWriteSchema, GetWriteSession
+from fletching.protocol.requests import CreateReadSession, GetWriteSchema, GetWriteSession
 from fletching.protocol.vocabulary import SessionStatus, WriteMode
 
 SCHEMA = pa.schema([("id", pa.int64())])
@@ -271,3 +272,30 @@ def test_commits_of_two_sessions_keep_their_order(house: Any) -> None:
     house.commit(second)
     house.commit(first)
     assert house.read()["id"].to_pylist() == [100, 101, 0, 1, 10, 11]
+
+
+def test_open_sessions_are_limited_and_ended_ones_do_not_count(open_house: Any) -> None:
+    house = open_house(max_write_sessions=2, write_session_seconds=100.0)
+    house.create(SCHEMA)
+    first, _ = house.session(), house.session()
+    with pytest.raises(ThrottledError) as caught:
+        house.session()
+    assert caught.value.retry_after_seconds
+    house.abort(first)
+    house.session()
+    with pytest.raises(ThrottledError):
+        house.session()
+    house.clock.now += 101
+    house.session()
+
+
+def test_open_read_sessions_are_limited(open_house: Any) -> None:
+    house = open_house(max_read_sessions=2, read_session_seconds=100.0)
+    house.create(SCHEMA)
+    request = CreateReadSession(table=house.table)
+    for _ in range(2):
+        house.engine.call(request)
+    with pytest.raises(ThrottledError):
+        house.engine.call(request)
+    house.clock.now += 101
+    house.engine.call(request)

@@ -20,6 +20,7 @@ from fletching.catalog.database import Database
 from fletching.catalog.partitions import list_partitions
 from fletching.catalog.read_sessions import (
     ReadSessionRow,
+    count_open_read_sessions,
     extend_read_session,
     find_read_session,
     insert_read_session,
@@ -54,6 +55,7 @@ from fletching.errors import (
     ExpiredSessionError,
     InvalidArgumentError,
     NotFoundError,
+    ThrottledError,
 )
 from fletching.objects.store import ObjectStore
 from fletching.protocol.requests import (
@@ -71,6 +73,11 @@ __all__ = ["READ_SESSION_SECONDS", "Reading"]
 
 READ_SESSION_SECONDS = 24 * 3600.0
 """How long a read session lives after it was created or refreshed (PROTOCOL 4.1)."""
+
+MAX_READ_SESSIONS = 20_000
+"""How many may be open at once: each keeps a snapshot from being collected."""
+
+SESSION_RETRY_SECONDS = 60.0
 
 _CACHED_SESSIONS = 4096
 _CACHED_SEGMENTS = 1_000_000  # summed over snapshots; about 300 MB at the very most
@@ -111,12 +118,14 @@ class Reading:
         *,
         clock: Callable[[], float],
         session_seconds: float = READ_SESSION_SECONDS,
+        max_sessions: int = MAX_READ_SESSIONS,
     ) -> None:
         """Reads from ``store`` what ``database`` lists; ``clock`` gives seconds since the epoch."""
         self._database = database
         self._store = store
         self._clock = clock
         self._session_seconds = session_seconds
+        self._max_sessions = max_sessions
         self._shapes = Shapes()
         self._sessions = RecentlyUsed[str, _Session](_CACHED_SESSIONS)
         self._snapshots = RecentlyUsed[tuple[Any, ...], Snapshot](
@@ -132,6 +141,7 @@ class Reading:
 
         Raises:
             NoSuchTableError: there is no such table.
+            ThrottledError: too many sessions are open; some end by themselves.
             NoSuchPartitionError: a partition named in full does not exist.
             InvalidArgumentError: a column, partition column, split option or filter that means nothing.
         """
@@ -156,6 +166,11 @@ class Reading:
                 created_at=now,
                 expires_at=now + self._session_seconds,
             )
+            if count_open_read_sessions(connection, now, self._max_sessions) >= self._max_sessions:
+                raise ThrottledError(
+                    f"{self._max_sessions} read sessions are open, which is the limit",
+                    retry_after_seconds=SESSION_RETRY_SECONDS,
+                )
             insert_read_session(connection, row)
         session = _Session(row, request, facts, shape, chosen, wanted)
         self._sessions.put(row.id, session)

@@ -27,7 +27,7 @@ from fletching.engine.writing.states import (
     next_session_state,
 )
 from fletching.engine.writing.targets import WriteTarget, find_session, session_state
-from fletching.errors import ConflictError, InvalidArgumentError
+from fletching.errors import ConflictError, InvalidArgumentError, ThrottledError
 from fletching.protocol.requests import (
     DEFAULT_SESSION_ID,
     AbortWriteSession,
@@ -40,6 +40,9 @@ from fletching.protocol.responses import Done, TableSchema, WriteSchema, WriteSe
 from fletching.protocol.vocabulary import WriteMode
 
 __all__ = ["WriteSessions", "write_schema"]
+
+SESSION_RETRY_SECONDS = 60.0
+"""When to try again after too many open sessions: they end by commit, abort or expiry."""
 
 
 def write_schema(
@@ -77,6 +80,7 @@ class WriteSessions:
             NoSuchTableError: no such table.
             InvalidArgumentError: the partition is not one of the table's, or the mode cannot
                 overwrite.
+            ThrottledError: too many sessions are open; some end by themselves.
         """
         context = self._context
         now = context.clock()
@@ -88,6 +92,13 @@ class WriteSessions:
         with context.database.write() as connection:
             table = catalog_tables.get_table(connection, request.table)
             values = matching_values(table.partition_columns, request.partition)
+            limit = context.settings.max_write_sessions
+            state = SessionState.NORMAL.value
+            if write_sessions.count_open_write_sessions(connection, state, now, limit) >= limit:
+                raise ThrottledError(
+                    f"{limit} write sessions are open, which is the limit: commit or abort some",
+                    retry_after_seconds=SESSION_RETRY_SECONDS,
+                )
             session = write_sessions.insert_write_session(
                 connection,
                 session_id=f"ws-{secrets.token_hex(12)}",
