@@ -9,8 +9,8 @@ from sqlalchemy import Connection, func, insert, select, update
 from fletching.catalog.schema import read_sessions
 
 __all__ = [
-    "count_open_read_sessions",
     "ReadSessionRow",
+    "count_open_read_sessions",
     "extend_read_session",
     "find_read_session",
     "insert_read_session",
