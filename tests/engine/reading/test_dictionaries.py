@@ -9,10 +9,8 @@ import pyarrow as pa
 import pytest
 
 from fletching import ipc
-from fletching.engine.reading.dictionaries import renumbered
 from fletching.engine.reading.plan import Computed
-from fletching.errors import MalformedFrameError
-from fletching.ipc.metadata import read_message_header
+from fletching.ipc.renumbering import renumbered
 
 SCHEMA = pa.schema(
     [
@@ -132,25 +130,3 @@ def test_unread_dictionaries_are_left_out(shelf: Any) -> None:
     sent = b"".join(map(bytes, shelf.plan(shelf.session(), data_columns=("n",)).buffers()))
     kinds = [message.type for message in ipc.messages(sent)]
     assert ipc.MessageType.DICTIONARY_BATCH not in kinds
-
-
-def test_renumbered_metadata_says_the_same_but_the_id() -> None:
-    stream = delta_stream(pa.schema([("a", pa.dictionary(pa.int8(), pa.string()))]))
-    found = [m for m in ipc.messages(stream) if m.type is ipc.MessageType.DICTIONARY_BATCH]
-    assert [message.dictionary_batch().is_delta for message in found] == [False, True]
-    for message in found:
-        framed = memoryview(b"".join(bytes(piece) for piece in message.frame()))
-        again = renumbered(framed[: message.metadata_length], 1 << 40)
-        header = read_message_header(memoryview(again)[8:])
-        before, after = message.dictionary_batch(), header.dictionary_batch()
-        assert len(again) % 8 == 0
-        assert after.id == 1 << 40
-        assert after.is_delta == before.is_delta
-        assert header.body_length == message.body_length
-        assert after.data.buffers.tolist() == before.data.buffers.tolist()
-        assert after.data.nodes.tolist() == before.data.nodes.tolist()
-
-
-def test_only_dictionary_batches_are_renumbered() -> None:
-    with pytest.raises(MalformedFrameError):
-        renumbered(memoryview(ipc.encode_schema(SCHEMA)), 3)
