@@ -10,7 +10,7 @@ SECONDS ?= 300
 SEED   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check format lint types coverage docs bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture clean
+.PHONY: help quickstart test test-exhaustive check format lint types coverage docs bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ quickstart: $(VENV)/.installed ## run the main job on real data (INPUT=path take
 
 test: $(VENV)/.installed-dev ## run the tests
 	@$(RUN) -m pytest -n 2 -q
+
+test-exhaustive: $(VENV)/.installed-dev ## cut every golden Arrow file at every byte (minutes)
+	@FLETCHING_TEST_EXHAUSTIVE=1 $(RUN) -m pytest -n 2 -q --timeout 3600 tests/ipc/test_corpus.py
 
 check: $(VENV)/.installed-dev format lint types test ## format, lint, types, tests
 

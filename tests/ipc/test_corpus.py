@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,8 @@ def test_golden_files_are_sound(path: Path) -> None:
     assert part.rows == sum(b.num_rows for b in expected(path)[1])
 
 
+EXHAUSTIVE = bool(os.environ.get("FLETCHING_TEST_EXHAUSTIVE"))
+
 # --- hostile bytes -----------------------------------------------------------------------------------
 
 # A crash of the process is the failure looked for, so each file has a process of its own; it also
@@ -160,7 +163,10 @@ def test_files_that_broke_other_readers(folder: str) -> None:
 
 @pytest.mark.parametrize("path", GOLDEN, ids=golden_id)
 def test_golden_files_truncated(path: Path) -> None:
-    """At every byte up to 4 KB; beyond, at every byte near a message's edge and every 101st."""
+    """At every byte up to 4 KB; beyond, at every byte near a message's edge and every 101st.
+
+    ``make test-exhaustive`` takes every byte of every file.
+    """
     data = path.read_bytes()
     found = messages_of(data)
     edges = {edge for m in found for edge in (m.offset, m.offset + m.metadata_length, m.end)}
@@ -168,7 +174,7 @@ def test_golden_files_truncated(path: Path) -> None:
     is_file = path.suffix == ".arrow_file"
     places = (
         range(len(data))
-        if len(data) <= 4096
+        if len(data) <= 4096 or EXHAUSTIVE
         else sorted({p for e in edges for p in range(e - 5, e + 6)} | set(range(0, len(data), 101)))
     )
     for length in places:
