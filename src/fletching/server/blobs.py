@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 import msgspec
+import pyarrow as pa
 from typing_extensions import Buffer
 
 from fletching.engine.blobs.reading import BlobReadPlan
@@ -56,18 +57,23 @@ _UNCOMPRESSED_AGENTS = ("pyodps/0.12.", "pyodps/0.13.0", "pyodps/0.13.1 ", "pyod
 # --- uploads ---------------------------------------------------------------------------------
 
 
+def _allocated(size: int) -> memoryview:
+    """Memory out of pyarrow's pool: used pages again, where a bytearray has new ones to be cleared."""
+    return memoryview(pa.allocate_buffer(size)).cast("B")
+
+
 class _BufferSink:
     """A ``BodySink`` into buffers that are handed out when they are full and never used again."""
 
     def __init__(self) -> None:
         self._size = FIRST_BUFFER_BYTES
-        self._buffer = bytearray(self._size)
+        self._buffer = _allocated(self._size)
         self._filled = 0
         self._full: list[memoryview] = []
 
     def writable(self) -> memoryview:
         """The rest of the buffer."""
-        return memoryview(self._buffer)[self._filled :]
+        return self._buffer[self._filled :]
 
     def wrote(self, count: int) -> bool:
         """Asks for attention when the buffer is full; see ``BodySink``."""
@@ -88,10 +94,10 @@ class _BufferSink:
 
     def _turn(self) -> bool:
         if self._filled:
-            self._full.append(memoryview(self._buffer)[: self._filled])
+            self._full.append(self._buffer[: self._filled])
             if self._filled == len(self._buffer):
                 self._size = min(2 * self._size, LAST_BUFFER_BYTES)
-            self._buffer = bytearray(self._size)
+            self._buffer = _allocated(self._size)
             self._filled = 0
         return True
 
