@@ -24,9 +24,9 @@ def test_small_streams_need_no_thread_and_threads_end() -> None:
     before = threading.active_count()
     small = RunningMd5()
     small.update(bytes(100_000))
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     large = RunningMd5()
     large.update(bytes(1_000_000))
     large.close()
     large.close()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before

@@ -124,15 +124,15 @@ def test_an_error_is_raised_in_its_turn() -> None:
 def test_dropping_the_iterator_ends_the_threads() -> None:
     log = Log()
     batches = read_in_order(log.openers([1000] * 5), connections=4, read_ahead_bytes=0)
-    before = threading.active_count()
+    before = set(threading.enumerate())  # those of other tests may end meanwhile
     next(batches)
-    assert threading.active_count() > before
+    assert set(threading.enumerate()) - before
     batches.close()  # type: ignore[attr-defined]  # it is a generator
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before
     assert log.open == 0
 
 
 def test_nothing_starts_before_the_first_batch_is_wanted() -> None:
     before = threading.active_count()
     read_in_order(Log().openers([1, 1]), connections=2, read_ahead_bytes=0)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before

@@ -98,7 +98,7 @@ def test_closing_ends_silence_and_threads() -> None:
         with pytest.raises((ConnectionError, http.client.HTTPException)):
             connection.getresponse()
     peer.close()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_a_lying_length() -> None:
