@@ -7,6 +7,7 @@ import http.client
 import os
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,6 +25,10 @@ RECEIVE_BYTES = 4 * 1024 * 1024
 WHOLE_BYTES = 64 * 1024
 """From this length on the kernel is asked to fill all of it before it returns: it then copies what
 arrives without waking Python for each part."""
+
+WAKE_BYTES = 1024 * 1024
+"""How much must have arrived before the kernel wakes a receive that asks for at least as much. Each
+wake-up costs the sender, too, on one machine: with fewer of them it sends a fifth faster."""
 
 _TIMEVAL = struct.Struct("@ll")
 
@@ -87,6 +92,7 @@ class Reply:
         self._ended = False
         self._cancelled = False
         self._left: int | None = None  # of a body that is received past the standard library
+        self._low_water = 1
         self._head = memoryview(b"")  # what had come with the reply's headers
         self.url = url
         self.status: int = response.status
@@ -168,9 +174,20 @@ class Reply:
             if sock is None:
                 raise ValueError("the connection was closed")
             flags = socket.MSG_WAITALL if view.nbytes >= WHOLE_BYTES else 0
+            self._wake_at(WAKE_BYTES if view.nbytes >= WAKE_BYTES else 1)
             count = sock.recv_into(view, view.nbytes, flags)
         self._left -= count
         return count
+
+    def _wake_at(self, low_water: int) -> None:
+        """Sets the socket's low-water mark, where it changed and where the kernel has one.
+
+        It must never be above what is still to come: the kernel would not wake us for less. An end
+        of the connection, an error or a full receive buffer wakes us all the same.
+        """
+        if low_water != self._low_water and sys.platform == "linux" and self._socket is not None:
+            self._low_water = low_water
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)
 
     def read_all(self, limit: int) -> bytes:
         """The rest of the body.
@@ -225,6 +242,7 @@ class Reply:
         if self._left is not None and self._ended and self._socket is not None:
             with contextlib.suppress(OSError):
                 self._set_kernel_timeout(None)  # the next request brings its own
+                self._wake_at(1)
         self._socket = None
         if not self._ended or self._cancelled:
             response.close()
