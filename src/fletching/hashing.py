@@ -1,14 +1,21 @@
-"""MD5 of a stream in a thread of its own, while other threads receive and store it."""
+"""Checksums of streams: MD5 in a thread of its own, and CRC32C of a whole from those of its parts."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import queue
 import threading
+from typing import Final
 
 from typing_extensions import Buffer
 
-__all__ = ["RunningMd5"]
+__all__ = ["RunningMd5", "crc32c_combine"]
+
+# Castagnoli's polynomial (RFC 3720, appendix B.4) with the coefficient of x^0 in the top bit.
+_POLYNOMIAL: Final = 0x82F63B78
+_ONE: Final = 1 << 31
+_X: Final = 1 << 30
 
 # Below this many bytes a thread costs more than it saves.
 _INLINE_BYTES = 512 << 10
@@ -56,3 +63,43 @@ class RunningMd5:
         while (data := self._queue.get()) is not None:
             self._hash.update(data)
             del data
+
+
+def crc32c_combine(first: int, second: int, second_length: int) -> int:
+    """CRC32C of two byte strings joined, without looking at them again.
+
+    A CRC is a remainder of polynomials over GF(2): the first string's is moved up by the length of
+    the second, multiplied by ``x^(8 * length)``, and the second's is added. Some 40 multiplications,
+    3 microseconds each, for a length not seen lately, and one otherwise.
+
+    Args:
+        first: CRC32C of the first string.
+        second: CRC32C of the second.
+        second_length: of the second, in bytes.
+    """
+    return _times(_shift(second_length), first) ^ second
+
+
+@functools.lru_cache(256)
+def _shift(length: int) -> int:
+    """The polynomial ``x^(8 * length)``, by repeated squaring."""
+    result, power = _ONE, _X
+    bits = 8 * length
+    while bits:
+        if bits & 1:
+            result = _times(power, result)
+        power = _times(power, power)
+        bits >>= 1
+    return result
+
+
+def _times(a: int, b: int) -> int:
+    """Product of two polynomials modulo Castagnoli's."""
+    product = 0
+    mark = _ONE
+    while mark:
+        if a & mark:
+            product ^= b
+        b = (b >> 1) ^ _POLYNOMIAL if b & 1 else b >> 1
+        mark >>= 1
+    return product

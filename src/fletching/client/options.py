@@ -65,7 +65,7 @@ class CallOptions:
     retry: RetryPolicy = RetryPolicy()  # noqa: RUF009  # a frozen value, as Timeouts is
     connections: int = 4
     read_ahead_bytes: int = 128 * MEBIBYTE
-    write_body_bytes: int = 32 * MEBIBYTE
+    write_body_bytes: int = 128 * MEBIBYTE
     split_bytes: int = 128 * MEBIBYTE
     compression: str | None = None
     lz4_stream: bool = False

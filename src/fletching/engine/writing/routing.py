@@ -21,6 +21,7 @@ from fletching.engine.statistics import StatisticsBuilder
 from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import LimitExceededError
 from fletching.ipc.message import as_view
+from fletching.objects.behind import WriteBehind
 from fletching.objects.store import ObjectStore
 
 __all__ = ["Route", "SegmentRouter"]
@@ -79,6 +80,7 @@ class SegmentRouter:
         self._routes: dict[str, Route] = {}
         self._numbers = itertools.count()
         self._pending_bytes = 0
+        self._behind = WriteBehind()
 
     # --- messages as they are ---
 
@@ -248,6 +250,7 @@ class SegmentRouter:
             partition=route.partition,
             schema_version=self._schema_version,
             statistics=StatisticsBuilder(self._schema),
+            behind=self._behind,
         )
         route.writers.append(writer)
         route.encoder = None
@@ -261,6 +264,7 @@ class SegmentRouter:
         """
         for route in self._routes.values():
             self._flush(route)
+        self._behind.settle()
         writers = [writer for route in self._routes.values() for writer in route.writers]
         segments = [writer.complete() for writer in writers]
         if len(writers) > 1:
@@ -282,6 +286,7 @@ class SegmentRouter:
     def abort(self) -> list[str]:
         """Drops what is not committed; returns the keys of all, committed ones to be deleted."""
         keys = []
+        self._behind.drop()
         for route in self._routes.values():
             for writer in route.writers:
                 writer.abort()

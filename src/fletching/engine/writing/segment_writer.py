@@ -17,8 +17,10 @@ from typing_extensions import Buffer
 from fletching.catalog.write_streams import NewSegment
 from fletching.engine.statistics import StatisticsBuilder
 from fletching.errors import LimitExceededError
+from fletching.hashing import crc32c_combine
 from fletching.ipc.file_writer import Block, encode_footer
 from fletching.ipc.message import END_OF_STREAM, MAGIC
+from fletching.objects.behind import WriteBehind
 from fletching.objects.store import ObjectSink
 
 __all__ = ["CRC32C_KEY", "SegmentWriter", "segment_head"]
@@ -51,6 +53,7 @@ class SegmentWriter:
         partition: str,
         schema_version: int,
         statistics: StatisticsBuilder | None = None,
+        behind: WriteBehind | None = None,
     ) -> None:
         """Begins the file.
 
@@ -60,11 +63,15 @@ class SegmentWriter:
             partition: the catalog's text of the partition.
             schema_version: of the table, that the schema message is.
             statistics: collects the bounds of the columns; its owner feeds it.
+            behind: writes messages while the caller goes on; settled by its owner before
+                ``complete``, and dropped before ``abort``. Without it messages are written at once.
         """
         self.partition = partition
         self.rows = 0
         self.dictionaries: dict[int, object] = {}
         self._sink = sink
+        self._behind = behind
+        self._length = 0
         self._schema_version = schema_version
         self._schema_metadata = schema_message[8:]
         self.statistics = statistics
@@ -97,7 +104,7 @@ class SegmentWriter:
             rows: rows of the batch.
             codec: of its buffers; None if they are not compressed.
         """
-        self._batches.append((self._sink.length, metadata_length, body_length, rows))
+        self._batches.append((self._length, metadata_length, body_length, rows))
         self._message(frame)
         self.rows += rows
         self._codecs.add(codec or "none")
@@ -111,21 +118,28 @@ class SegmentWriter:
         dictionary_id: int,
     ) -> None:
         """Appends a dictionary batch message as it is; it must not replace one in the file."""
-        self._dictionaries.append((self._sink.length, metadata_length, body_length, dictionary_id))
+        self._dictionaries.append((self._length, metadata_length, body_length, dictionary_id))
         self._message(frame)
 
     def _message(self, frame: Sequence[Buffer]) -> None:
         value = 0
+        length = 0
         for piece in frame:
             value = crc32c(piece, value)
+            length += memoryview(piece).nbytes
         self._message_crc32cs.append(value)
-        self._put(frame)
+        # The whole object's checksum lets any copy of the file be proven without parsing it.
+        self._crc32c = crc32c_combine(self._crc32c, value, length)
+        self._length += length
+        if self._behind is None:
+            self._sink.write_many(frame)
+        else:
+            self._behind.write_many(self._sink, frame, length)
 
     def _put(self, pieces: Sequence[Buffer]) -> None:
-        # A second pass over the bytes, at a multiple of the disk's speed: the whole object's
-        # checksum lets any copy of the file be proven without parsing it.
         for piece in pieces:
             self._crc32c = crc32c(piece, self._crc32c)
+            self._length += memoryview(piece).nbytes
         self._sink.write_many(pieces)
 
     @property
@@ -166,7 +180,7 @@ class SegmentWriter:
             partition=self.partition,
             schema_version=self._schema_version,
             rows=self.rows,
-            length=self._sink.length,
+            length=self._length,
             crc32c=self._crc32c,
             batch_index=b"".join(_BATCH.pack(*row) for row in self._batches),
             dictionary_index=b"".join(_BATCH.pack(*row) for row in self._dictionaries),
