@@ -26,6 +26,9 @@ __all__ = ["BufferSource", "CodedSource", "PlanSource", "reply_with_plan", "send
 SLICE_BYTES = 4 * 1024 * 1024
 """The most that is handed to the socket at once: an extent may be as long as a batch."""
 
+FIRST_GROUP_BYTES = 256 * 1024
+"""The first group is small: a client waits for it, and opening many small objects takes time."""
+
 
 class BufferSource(Protocol):
     """What a reply is made of, group by group. ``next_group`` and ``close`` block."""
@@ -58,6 +61,7 @@ class PlanSource:
         self.plan = plan
         self.ended = False
         self._group_bytes = group_bytes
+        self._room = min(group_bytes, FIRST_GROUP_BYTES)
         self._pieces: Iterator[Piece] = iter(plan.pieces)
         self._extent: Extent | None = None
         self._position = 0
@@ -69,7 +73,7 @@ class PlanSource:
             FletchingError: the store failed, or computed batches are not what was announced.
         """
         group: list[Buffer] = []
-        room = self._group_bytes
+        room, self._room = self._room, self._group_bytes
         while room > 0:
             if self._extent is not None:
                 view = self._next_slice(self._extent, room)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from fletching.client.transports.coded_reply import ReplyBytes
 from fletching.errors import ProtocolError
-from fletching.ipc import BatchDecoder, DecoderState, Limits, Message, MessageDecoder
+from fletching.ipc import BatchDecoder, DecoderState, Limits, Message, MessageDecoder, MessageType
 
 __all__ = ["ArrowReply"]
 
@@ -17,7 +17,7 @@ METADATA_BYTES = 4096
 are the only ones to be copied once more."""
 
 SMALL_BYTES = 64 * 1024
-"""After a body shorter than this so much is received at once: several messages for one system call."""
+"""After a batch shorter than this so much is received at once: several messages for one system call."""
 
 
 class ArrowReply:
@@ -88,8 +88,11 @@ class ArrowReply:
             if message is DecoderState.END:
                 return None
             if isinstance(message, Message):
-                large = message.body_length >= SMALL_BYTES
-                self._read_ahead = METADATA_BYTES if large else SMALL_BYTES
+                # Nothing is known yet of the batches behind a schema or a dictionary.
+                small = (
+                    message.type is MessageType.RECORD_BATCH and message.body_length < SMALL_BYTES
+                )
+                self._read_ahead = SMALL_BYTES if small else METADATA_BYTES
                 return message
             count = reply.readinto(decoder.writable(read_ahead=self._read_ahead))
             if count == 0:
