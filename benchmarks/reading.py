@@ -52,9 +52,10 @@ def fletching_http(
 ) -> Contender:
     """Our client and server; with two splits, over two connections at once."""
     size = max(1, -(-table.bytes // splits)) + (1 << 20) if splits > 1 else 1 << 50
+    handle = client.table(table.name)
 
     def run(started: float) -> Outcome:
-        scan = client.table(table.name).scan(columns=columns)
+        scan = handle.scan(columns=columns)
         scan = scan.with_options(split_bytes=size, connections=splits)
         return drain(scan.to_batches(), started, table.bytes if length is None else length)
 
@@ -68,8 +69,10 @@ def fletching_read(
     from fletching.client.retry import RetrySequence
     from fletching.protocol.requests import ReadTable, SplitOptions
 
+    handle = client.table(table.name)
+
     def run(started: float) -> Outcome:
-        scan = client.table(table.name).scan()
+        scan = handle.scan()
         session = scan._session(SplitOptions(split_number=1 << 50))
         way = scan._way
         request = ReadTable(

@@ -253,6 +253,7 @@ class Projector:
         positions: list[tuple[int, int]] = []
         pieces: list[ByteRange | bytes] = []
         length = 0
+        previous = -2
         buffers = header.buffers.tolist()
         for column in self.columns:
             span = spans[column]
@@ -264,7 +265,9 @@ class Projector:
                 length,
                 positions,
                 pieces,
+                follows=column == previous + 1,
             )
+            previous = column
         for literal in self._literals(header.length, header.compression) if self._constants else ():
             nodes.append(np.array(literal.nodes, np.int64).reshape(-1, 2))
             variadic += literal.variadic_counts
@@ -378,31 +381,37 @@ def _place(
     length: int,
     positions: list[tuple[int, int]],
     pieces: list[ByteRange | bytes],
+    *,
+    follows: bool,
 ) -> int:
     """Appends one column's buffers to the new body of ``length`` bytes; returns its new length.
 
     Buffers that follow each other in the old body with nothing but padding between them stay one
-    piece, their padding included.
+    piece, their padding included; with ``follows``, so do those of the column before.
     """
-    run_start = run_end = -1  # of the old body; the run's bytes end the new body
+    joins = follows
     for start, size in buffers:
         if size == 0:
             length = _pad(length, pieces)
             positions.append((length, 0))
             continue
         end = min(start + size + (-size % ALIGNMENT), body_length)
-        if run_start >= 0 and start % ALIGNMENT == 0 and 0 <= start - run_end < 64:
+        run = pieces[-1] if pieces and joins else None
+        if (
+            isinstance(run, ByteRange)
+            and run.start % ALIGNMENT == 0 == start % ALIGNMENT
+            and 0 <= start - run.end < 64
+        ):
             # Arrow pads to 8 or 64 bytes, so a gap below 64 is padding.
-            positions.append((length + start - run_end, size))
-            length += end - run_end
-            run_end = end
-            pieces[-1] = ByteRange(run_start, run_end)
+            positions.append((length + start - run.end, size))
+            length += end - run.end
+            pieces[-1] = ByteRange(run.start, end)
         else:
             length = _pad(length, pieces)
             positions.append((length, size))
             pieces.append(ByteRange(start, end))
             length += end - start
-            run_start, run_end = (start, end) if start % ALIGNMENT == 0 else (-1, -1)
+        joins = True
     return _pad(length, pieces)
 
 

@@ -47,6 +47,8 @@ HEAD_BUFFER_BYTES = 256 * 1024
 MAX_PIPELINED = 16
 IDLE_LINGER_SECONDS = 0.2
 """Longer than a round trip; a pooled client notices our end only when it wants to ask again."""
+GATHERED_BYTES = 16 * 1024
+"""Shorter pieces of replies are joined up to this length."""
 WRITE_HIGH_BYTES = 4 * 1024 * 1024
 WRITE_LOW_BYTES = 1024 * 1024
 """Unsent bytes of a reply at which the application waits, and at which it goes on."""
@@ -114,6 +116,7 @@ class Connection(asyncio.BufferedProtocol):
         self._in_head = False
         self._timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
+        self._gathered = bytearray()
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -362,7 +365,7 @@ class Connection(asyncio.BufferedProtocol):
             # A reply that cannot be completed must not look complete: the client sees the end of
             # the connection before the end of the body.
             if not cycle.response_complete and not cycle.disconnected:
-                self._transport.close()
+                self._close()
 
     async def _refuse(self, cycle: Cycle, error: ServiceError) -> None:
         request_id = new_request_id()
@@ -391,7 +394,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         if not cycle.keep_alive:
             if cycle.body_complete and not self._waiting:
-                self._transport.close()
+                self._close()
             else:
                 self._close_gently()
         elif cycle.body_complete:
@@ -455,8 +458,9 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport.is_closing() or self._lingering:
             return
         if self._tls or not self._transport.can_write_eof():
-            self._transport.close()
+            self._close()
             return
+        self._flush()
         self._lingering = True
         self._paused = False
         self._transport.write_eof()
@@ -464,12 +468,37 @@ class Connection(asyncio.BufferedProtocol):
         seconds = self.settings.linger_seconds if linger_seconds is None else linger_seconds
         self._arm(seconds, self._transport.close)
 
+    def _close(self) -> None:
+        """Ends the connection once the client has taken what was written."""
+        self._flush()
+        self._transport.close()
+
     # --- flow -----------------------------------------------------------------------------------
 
     def write(self, data: Any) -> None:
-        """Hands bytes to the transport, which keeps the buffer until it is sent."""
-        if not self._transport.is_closing() and not self._lingering:
+        """Hands bytes to the transport, which keeps the buffer until it is sent.
+
+        Small ones wait for what is written behind them in the same step of the loop: each system
+        call makes segments of its own and wakes the client.
+        """
+        if self._transport.is_closing() or self._lingering:
+            return
+        size = data.nbytes if isinstance(data, memoryview) else len(data)
+        if size >= GATHERED_BYTES:
+            self._flush()
             self._transport.write(data)
+            return
+        if not self._gathered:
+            self._loop.call_soon(self._flush)
+        # A copy, because this much costs less to move than to send by itself.
+        self._gathered += data
+        if len(self._gathered) >= GATHERED_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        gathered, self._gathered = self._gathered, bytearray()
+        if gathered and not self._transport.is_closing():
+            self._transport.write(gathered)
 
     async def writable(self) -> None:
         """Waits until the client has taken most of what was written."""
