@@ -442,6 +442,9 @@ class LocalObject:
                 if count == 0:
                     raise self._shrunk(position)
                 position += count
+            if hasattr(os, "posix_fadvise"):
+                # The disk goes on with what is most likely asked for next, while this is sent.
+                os.posix_fadvise(self._descriptor, end, end - start, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
         """Closes the file; views keep the mapping. See ``StoredObject``."""

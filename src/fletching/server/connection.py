@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -35,6 +36,7 @@ from fletching.errors import (
     ThrottledError,
 )
 from fletching.server.cycle import Cycle
+from fletching.server.direct import DirectSender
 from fletching.server.request_ids import new_request_id
 from fletching.server.settings import ServerSettings
 
@@ -117,6 +119,7 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._gathered = bytearray()
+        self._direct: DirectSender | None = None
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -147,6 +150,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
+        if self._direct is not None:
+            self._direct.cut()
         for cycle in (self._incoming, self._active, *self._waiting):
             if cycle is not None:
                 cycle.disconnect()
@@ -504,6 +509,30 @@ class Connection(asyncio.BufferedProtocol):
         """Waits until the client has taken most of what was written."""
         if not self._writable.is_set():
             await self._writable.wait()
+
+    async def direct_sender(self, owed_bytes: int) -> DirectSender | None:
+        """A sender past the transport, once the transport has nothing left; None where there is none."""
+        if self._tls or self._transport.is_closing() or self._lingering:
+            return None
+        peer = self._transport.get_extra_info("socket")
+        if peer is None or not hasattr(select, "poll"):
+            return None
+        self._flush()
+        if self._transport.get_write_buffer_size():
+            # As a limit of 0 bytes, which are reached when the last one is sent.
+            self._transport.set_write_buffer_limits(high=0)
+            await self.writable()
+            self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES, low=WRITE_LOW_BYTES)
+        if self._transport.is_closing() or self._transport.get_write_buffer_size():
+            return None
+        self._direct = DirectSender(peer.fileno(), owed_bytes=owed_bytes)
+        return self._direct
+
+    def end_direct(self, sender: DirectSender) -> None:
+        """Closes a direct sender that no worker uses any more."""
+        if self._direct is sender:
+            self._direct = None
+        sender.close()
 
     def resume_reading(self) -> None:
         """Reads the socket again, if the request being read is the one being answered."""

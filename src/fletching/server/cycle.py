@@ -1,7 +1,8 @@
 """One request and its reply on a connection: body in, reply out, in ASGI's terms.
 
 Besides ASGI's ``receive`` a cycle offers ``receive_view`` (scope extension ``fletching.body``): the
-same body without copies, for uploads. The connection fills; the cycle hands out.
+same body without copies, for uploads; and besides ``send`` a direct sender (``fletching.direct``), for
+replies of many megabytes. The connection fills; the cycle hands out.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fletching.server.body import BodySink
     from fletching.server.connection import Connection
+    from fletching.server.direct import DirectSender
 
 __all__ = ["Cycle"]
 
@@ -65,7 +67,7 @@ class Cycle:
         self._counted = False
         self._owed = 0
         self._discarded = 0
-        scope["extensions"] = {"fletching.body": self}
+        scope["extensions"] = {"fletching.body": self, "fletching.direct": self}
 
     # --- the request's body, from the connection's side --------------------------------------
 
@@ -231,6 +233,28 @@ class Cycle:
             self._start(message)
         elif message["type"] == "http.response.body":
             self._write(message.get("body", b""), more=message.get("more_body", False))
+
+    async def direct_sender(self) -> DirectSender | None:
+        """Waits until all that was written is with the kernel, then lets a worker send the rest.
+
+        Returns:
+            None where that cannot be: TLS, a reply without a length, another kind of loop. Else the
+            sender, for which `direct_sent` must be called.
+
+        Raises:
+            OSError: the client is gone.
+        """
+        if not self._counted or self._bodiless:
+            return None
+        sender = await self.connection.direct_sender(self._owed)
+        if self.disconnected:
+            raise ConnectionResetError("the client disconnected")
+        return sender
+
+    def direct_sent(self, sender: DirectSender) -> None:
+        """Takes the connection back, and counts what the sender sent."""
+        self._owed -= sender.sent_bytes
+        self.connection.end_direct(sender)
 
     def _start(self, message: dict[str, Any]) -> None:
         assert not self.response_started

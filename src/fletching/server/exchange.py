@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 from typing_extensions import Buffer
@@ -17,7 +17,9 @@ from fletching.errors import (
 )
 from fletching.protocol.headers import REQUEST_ID
 from fletching.server.body import AsgiBody, BodySink, RequestBody
+from fletching.server.direct import DirectSender, GroupSource
 from fletching.server.settings import ServerSettings
+from fletching.server.workers import Workers
 
 if TYPE_CHECKING:
     from fletching.server.auth import Principal
@@ -28,6 +30,20 @@ _Result = TypeVar("_Result")
 
 MAX_QUERY_FIELDS = 100
 """The longest request of the protocol has about a dozen."""
+
+
+class DirectSenders(Protocol):
+    """Our own connections' way past the event loop; no other ASGI server has it."""
+
+    async def direct_sender(self) -> DirectSender | None:
+        """A sender once all that was written is with the kernel; None if there can be none now.
+
+        Raises:
+            OSError: the client is gone.
+        """
+
+    def direct_sent(self, sender: DirectSender) -> None:
+        """Takes the connection back from a sender."""
 
 
 class Exchange:
@@ -63,6 +79,7 @@ class Exchange:
         ]
         self.headers = dict(self.header_list)
         extensions = scope.get("extensions") or {}
+        self._direct: DirectSenders | None = extensions.get("fletching.direct")
         self.body: RequestBody = extensions.get("fletching.body") or AsgiBody(scope, receive)
         self.action = ""
         self.access_id = ""
@@ -206,6 +223,38 @@ class Exchange:
         """
         for buffer in buffers:
             await self._write(memoryview(buffer), more=True)
+
+    async def send_directly(self, source: GroupSource, workers: Workers) -> bool:
+        """Lets a worker send more of a source, and sends what a slow client left over.
+
+        Returns:
+            Whether that is possible; False if nothing was taken from the source.
+
+        Raises:
+            ConnectionBrokenError: the client is gone; no worker uses the source any more.
+            FletchingError: preparing failed.
+        """
+        if self._direct is None:
+            return False
+        try:
+            sender = await self._direct.direct_sender()
+            if sender is None:
+                return False
+            sending = workers.bulk(sender.send, source)
+            try:
+                await asyncio.wait({sending})
+            except asyncio.CancelledError:
+                sender.cut()
+                await asyncio.wait({sending})
+                raise
+            finally:
+                self.sent_bytes += sender.sent_bytes
+                self._direct.direct_sent(sender)
+            rest = sending.result()
+        except OSError as exc:
+            raise ConnectionBrokenError("the client disconnected before the reply's end") from exc
+        await self.write_all(rest)
+        return True
 
     async def finish(self) -> None:
         """Ends a streamed reply."""

@@ -176,6 +176,14 @@ async def send_source(
     """
     ahead: asyncio.Future[Sequence[Buffer]] | None = None
     try:
+        if not source.ended:
+            # At once, since somebody waits for it; the rest need not pass through the loop.
+            await exchange.write_all(group)
+            group = ()
+            while not source.ended and await exchange.send_directly(source, workers):
+                pass
+            if not source.ended:
+                group = await workers.bulk(source.next_group)
         while group:
             # A hop to a worker and back costs more than looking whether it is needed.
             following = () if source.ended else source.ready_group()

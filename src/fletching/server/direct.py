@@ -1,0 +1,108 @@
+"""Sending the bulk of a reply from a worker, past the event loop, as long as the client keeps up.
+
+A send copies megabytes into the kernel. The loop would do that under the interpreter's lock, one
+connection after the other; a worker gives the lock away, so that the loop stays free and
+connections share the processors. A client that is slower than we are gets its bytes from the loop,
+so that no thread ever waits for a client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+from collections.abc import Sequence
+from typing import Protocol
+
+from typing_extensions import Buffer
+
+__all__ = ["DirectSender", "GroupSource"]
+
+PATIENCE_MILLISECONDS = 20
+"""How long a worker waits for the client to take more before it leaves the rest to the loop."""
+TURN_BYTES = 64 * 1024 * 1024
+"""After so much a worker is given up, since others may wait for one."""
+MAX_BUFFERS = 256
+"""Per system call; Linux allows 1,024."""
+
+
+class GroupSource(Protocol):
+    """What is sent: groups of buffers, none at the end."""
+
+    def next_group(self) -> Sequence[Buffer]:
+        """Returns the next buffers, ready to be sent; none at the end."""
+
+
+class DirectSender:
+    """Writes to a connection whose transport has nothing left to send.
+
+    It has a descriptor of its own, so that the transport's can be closed, and its number given to
+    another connection, while a worker sends. ``send`` is called by one worker at a time and never
+    beside the transport's own writes; ``cut`` by any thread.
+
+    Attributes:
+        sent_bytes: so far.
+    """
+
+    def __init__(self, descriptor: int, *, owed_bytes: int) -> None:
+        """Shares a connected socket, which is in non-blocking mode.
+
+        Args:
+            descriptor: of the socket; duplicated.
+            owed_bytes: what the reply may still have, by its Content-Length.
+        """
+        self._socket = socket.socket(fileno=socket.dup(descriptor))
+        self._socket.setblocking(False)
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLOUT)
+        self._owed_bytes = owed_bytes
+        self.sent_bytes = 0
+
+    def send(self, source: GroupSource) -> Sequence[memoryview]:
+        """Sends groups until the source ends, the client is slow, or this worker's turn is over.
+
+        Returns:
+            What was prepared but not sent, because the client was slow; empty otherwise.
+
+        Raises:
+            OSError: the client is gone.
+            ValueError: the source has more bytes than are owed; no byte too many was sent.
+            FletchingError: preparing failed.
+        """
+        end = self.sent_bytes + TURN_BYTES
+        while self.sent_bytes < end:
+            views = [view for buffer in source.next_group() if (view := memoryview(buffer)).nbytes]
+            if not views:
+                break
+            if sum(view.nbytes for view in views) > self._owed_bytes - self.sent_bytes:
+                raise ValueError("the reply is longer than its Content-Length")
+            rest = self._send_all(views)
+            if rest:
+                return rest
+        return ()
+
+    def _send_all(self, views: list[memoryview]) -> list[memoryview]:
+        first = 0
+        while first < len(views):
+            try:
+                sent = self._socket.sendmsg(views[first : first + MAX_BUFFERS])
+            except BlockingIOError:
+                if not self._poll.poll(PATIENCE_MILLISECONDS):
+                    return views[first:]
+                continue
+            self.sent_bytes += sent
+            while first < len(views) and sent >= views[first].nbytes:
+                sent -= views[first].nbytes
+                first += 1
+            if sent:
+                views[first] = views[first][sent:]
+        return []
+
+    def cut(self) -> None:
+        """Makes a send that is running fail: the connection is gone."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Gives the descriptor up; not while a worker sends."""
+        self._socket.close()
