@@ -4,8 +4,11 @@ import hashlib
 import threading
 
 import pytest
+from crc32c import crc32c
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fletching.hashing import RunningMd5
+from fletching.hashing import RunningMd5, crc32c_combine
 
 
 @pytest.mark.parametrize("piece", [1, 1000, 600_000, 3_000_000])
@@ -30,3 +33,17 @@ def test_small_streams_need_no_thread_and_threads_end() -> None:
     large.close()
     large.close()
     assert threading.active_count() <= before
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_checksums_combine_as_their_strings_do(first: bytes, second: bytes) -> None:
+    joined = crc32c_combine(crc32c(first), crc32c(second), len(second))
+    assert joined == crc32c(first + second)
+
+
+@pytest.mark.parametrize("length", [0, 1, 4095, 4096, 1 << 20, (1 << 24) + 8])
+def test_checksums_of_long_strings_combine(length: int) -> None:
+    second = bytes(range(251)) * (length // 251 + 1)
+    second = second[:length]
+    assert crc32c_combine(crc32c(b"first"), crc32c(second), length) == crc32c(b"first" + second)
+    assert crc32c_combine(0, crc32c(second), length) == crc32c(second)

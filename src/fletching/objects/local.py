@@ -18,12 +18,10 @@ import contextlib
 import errno
 import fcntl
 import itertools
-import mmap
 import os
 import secrets
 import shutil
 import stat
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,26 +32,23 @@ from typing_extensions import Buffer
 
 from fletching import faultpoints
 from fletching.errors import (
-    CorruptObjectError,
-    FletchingError,
     ObjectExistsError,
     ObjectNotFoundError,
     StorageError,
-    StorageFullError,
     UsageError,
 )
+from fletching.objects.failures import translated
+from fletching.objects.local_object import LocalObject
+from fletching.objects.mappings import Mappings
 from fletching.objects.store import ObjectInfo, checked_key
 from fletching.objects.window import MappedWindow
 from fletching.objects.writeback import start_writeback
 
-__all__ = ["LocalObject", "LocalSink", "LocalStore"]
+__all__ = ["LocalSink", "LocalStore"]
 
 _STAGING = ".staging"
 _IOV_MAX = 1024  # buffers per writev: POSIX's minimum on the systems we run on
-_SAMPLE_BYTES = 128 * 1024  # the kernel's default read-ahead: its neighbours share one fate
-_LOAD_BYTES = 1 << 20
 _WRITEBACK_BYTES = 8 << 20  # small objects are one fsync anyway
-_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 
 
 class LocalStore:
@@ -82,14 +77,14 @@ class LocalStore:
         """
         self.root = Path(root)
         self.writer = secrets.token_hex(6)
-        self._mapped = mapped
+        self._mappings = Mappings(self.root) if mapped else None
         self._window = None if resident_bytes is None else MappedWindow(resident_bytes)
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._registration: int | None = None
         self._closed = False
         self._folders: set[str] = set()
-        with _translated("opening the object folder", None):
+        with translated("opening the object folder", None):
             if create:
                 self.root.mkdir(parents=True, exist_ok=True)
                 _sync_folder(self.root.resolve().parent)
@@ -101,7 +96,7 @@ class LocalStore:
     def create(self, key: str) -> LocalSink:
         """Begins an object; see ``ObjectStore``."""
         path = self._path(key)
-        with _translated("creating", key):
+        with translated("creating", key):
             staging = self._register() / str(next(self._numbers))
             descriptor = os.open(
                 staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644
@@ -111,7 +106,9 @@ class LocalStore:
     def delete(self, key: str) -> None:
         """Removes an object; see ``ObjectStore``. Mapped views of it stay valid."""
         path = self._path(key)
-        with _translated("deleting", key), contextlib.suppress(FileNotFoundError):
+        if self._mappings is not None:
+            self._mappings.drop(key)
+        with translated("deleting", key), contextlib.suppress(FileNotFoundError):
             path.unlink()
         faultpoints.reach("object.deleted")
 
@@ -138,7 +135,7 @@ class LocalStore:
     def open(self, key: str) -> LocalObject:
         """Opens an object; see ``ObjectStore``. Holds a file descriptor until closed."""
         path = self._path(key)
-        with _translated("opening", key):
+        with translated("opening", key):
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except (FileNotFoundError, NotADirectoryError) as error:
@@ -148,7 +145,7 @@ class LocalStore:
                 os.close(descriptor)
                 raise ObjectNotFoundError(f"there is no object {key}", key=key)
         return LocalObject(
-            key, descriptor, status.st_size, mapped=self._mapped, window=self._window
+            key, descriptor, status.st_size, mappings=self._mappings, window=self._window
         )
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
@@ -157,7 +154,7 @@ class LocalStore:
         pending = [start]
         while pending:
             folder = pending.pop()
-            with _translated("listing", None):
+            with translated("listing", None):
                 try:
                     entries = list(os.scandir(folder))
                 except FileNotFoundError:
@@ -211,7 +208,7 @@ class LocalStore:
         if not staging.is_dir():
             return frozenset()
         dead = set()
-        with _translated("looking for dead writers", None), self._registry():
+        with translated("looking for dead writers", None), self._registry():
             for folder in staging.iterdir():
                 if not folder.is_dir() or folder.name == self.writer:
                     continue
@@ -236,11 +233,13 @@ class LocalStore:
         """Removes a dead writer's staging folder."""
         if "/" in checked_key(writer) or writer == self.writer:
             raise UsageError(f"{writer!r} is not another writer")
-        with _translated("forgetting a dead writer", None), self._registry():
+        with translated("forgetting a dead writer", None), self._registry():
             shutil.rmtree(self.root / _STAGING / writer, ignore_errors=True)
 
     def close(self) -> None:
         """Ends this opening; see ``ObjectStore``."""
+        if self._mappings is not None:
+            self._mappings.clear()
         with self._lock:
             self._closed = True
             if self._registration is None:
@@ -273,7 +272,7 @@ class LocalSink:
         """Appends buffers with one system call per 1,024 of them; see ``ObjectSink``."""
         descriptor = self._open_descriptor()
         views = [view for view in map(_bytes_view, buffers) if view.nbytes]
-        with _translated("writing", self.key):
+        with translated("writing", self.key):
             first = 0
             while first < len(views):
                 written = os.writev(descriptor, views[first : first + _IOV_MAX])
@@ -293,7 +292,7 @@ class LocalSink:
         descriptor = self._open_descriptor()
         faultpoints.reach("object.written")
         try:
-            with _translated("committing", self.key):
+            with translated("committing", self.key):
                 os.fsync(descriptor)
                 faultpoints.reach("object.synced")
                 self._publish()
@@ -360,145 +359,6 @@ class LocalSink:
         self.abort()
 
 
-class LocalObject:
-    """A file opened for reading; mapped as a whole at its first view."""
-
-    def __init__(
-        self,
-        key: str,
-        descriptor: int,
-        length: int,
-        *,
-        mapped: bool,
-        window: MappedWindow | None = None,
-    ) -> None:
-        self.key = key
-        self.length = length
-        self._descriptor = descriptor
-        self._mapped = mapped
-        self._lock = threading.Lock()
-        self._map: memoryview | None = None
-        self._window = window
-        self._mapping: mmap.mmap | None = None
-        self._closed = False
-
-    def view(self, start: int, end: int) -> memoryview:
-        """Borrows from the mapping, which lives as long as any view of it; see ``StoredObject``."""
-        if not self._mapped:
-            return self.read(start, end)
-        self._check(start, end)
-        if self._map is None:
-            self._map_file()
-            if self._map is None:
-                return self.read(start, end)
-        if self._window is not None and self._mapping is not None and start < end:
-            self._window.touch(self._mapping, start, end)
-        return self._map[start:end]
-
-    def read(self, start: int, end: int) -> memoryview:
-        """Reads into memory of its own; see ``StoredObject``."""
-        self._check(start, end)
-        # The copy is what the caller asks for: pages of a failing disk must not be mapped.
-        data = memoryview(bytearray(end - start))
-        with _translated("reading", self.key):
-            position = 0
-            while position < len(data):
-                count = os.preadv(self._descriptor, [data[position:]], start + position)
-                if count == 0:
-                    raise self._shrunk(start + position)
-                position += count
-        return data.toreadonly()
-
-    def resident(self, start: int, end: int) -> bool:
-        """Reads a byte per 128 KiB without waiting; see ``StoredObject``."""
-        if not self._mapped:
-            return False
-        if _NOWAIT is None:
-            return True  # nothing can be known without waiting
-        probe = bytearray(1)
-        try:
-            for offset in itertools.chain(
-                range(start, end, _SAMPLE_BYTES), (end - 1,) if end > start else ()
-            ):
-                if os.preadv(self._descriptor, [probe], offset, _NOWAIT) != 1:
-                    return False
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            # EOPNOTSUPP: the file system cannot tell, as tmpfs on older kernels. Anything else is
-            # for `load` to find.
-            return error.errno == errno.EOPNOTSUPP
-        return True
-
-    def load(self, start: int, end: int) -> None:
-        """Reads the range through a scratch buffer, without the interpreter's lock."""
-        self._check(start, end)
-        # The copy into scratch is thrown away: what it leaves behind is the page cache.
-        scratch = memoryview(bytearray(min(_LOAD_BYTES, end - start)))
-        with _translated("reading", self.key):
-            position = start
-            while position < end:
-                count = os.preadv(self._descriptor, [scratch[: end - position]], position)
-                if count == 0:
-                    raise self._shrunk(position)
-                position += count
-            if hasattr(os, "posix_fadvise"):
-                # The disk goes on with what is most likely asked for next, while this is sent.
-                os.posix_fadvise(self._descriptor, end, end - start, os.POSIX_FADV_WILLNEED)
-
-    def close(self) -> None:
-        """Closes the file; views keep the mapping. See ``StoredObject``."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._map = self._mapping = None
-                os.close(self._descriptor)
-
-    def __del__(self) -> None:
-        if not sys.is_finalizing():
-            self.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _check(self, start: int, end: int) -> None:
-        if self._closed:
-            raise UsageError(f"object {self.key} is closed")
-        if not 0 <= start <= end <= self.length:
-            raise UsageError(f"bytes {start}..{end} are outside object {self.key} of {self.length}")
-        # A page behind the end of a file is a fatal signal, so the length is looked at each time.
-        size = os.fstat(self._descriptor).st_size
-        if size < end:
-            raise self._shrunk(size)
-
-    def _shrunk(self, size: int) -> CorruptObjectError:
-        return CorruptObjectError(
-            f"object {self.key} ends at byte {size}; it had {self.length}", key=self.key
-        )
-
-    def _map_file(self) -> None:
-        with self._lock:
-            if self._map is None and self.length:
-                try:
-                    mapping = mmap.mmap(self._descriptor, self.length, access=mmap.ACCESS_READ)
-                except (OSError, ValueError):
-                    # No address space or a file system that cannot map: reading still works.
-                    self._mapped = False
-                    return
-                self._mapping = mapping
-                self._map = memoryview(mapping)
-            elif not self.length:
-                self._map = memoryview(b"")
-
-
 def _bytes_view(data: Buffer) -> memoryview:
     view = memoryview(data)
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
@@ -510,17 +370,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _translated(doing: str, key: str | None) -> Iterator[None]:
-    """Raises the system's errors as ours; the one place where they are known."""
-    try:
-        yield
-    except FletchingError:
-        raise
-    except OSError as error:
-        what = f"{doing} {key}" if key else doing
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise StorageFullError(f"no room while {what}: {error.strerror}", key=key) from error
-        raise StorageError(f"{what} failed: {error.strerror}", key=key) from error

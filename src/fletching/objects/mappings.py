@@ -1,0 +1,79 @@
+"""Mappings that are kept for the next reader of the same object.
+
+Mapping a file is cheap, but its pages enter the process's page tables one fault at a time, sixteen
+pages each, and leave them with the mapping: a table that is read again and again would pay for that
+each time, about as much as summing a column costs.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["Mappings"]
+
+KEPT_MAPPINGS = 64
+"""Each holds a file descriptor, too."""
+LOOK_SECONDS = 30.0
+"""How often kept mappings are compared with the folder: a file that another process deleted uses its
+disk space until the last mapping of it is gone."""
+
+
+class Mappings:
+    """Read-only mappings of whole files by key, those used last. Thread-safe.
+
+    Views keep a mapping alive after it is dropped here.
+    """
+
+    def __init__(self, root: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Keeps up to ``KEPT_MAPPINGS`` of the files under ``root``."""
+        self._root = root
+        self._clock = clock
+        self._kept: OrderedDict[str, tuple[tuple[int, int, int], mmap.mmap]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._looked_at = clock()
+
+    def __len__(self) -> int:
+        """How many are kept."""
+        return len(self._kept)
+
+    def get(self, key: str, descriptor: int, length: int) -> mmap.mmap:
+        """The mapping of an open file's first ``length`` bytes.
+
+        Raises:
+            OSError, ValueError: the file cannot be mapped, or is shorter.
+        """
+        status = os.fstat(descriptor)
+        identity = status.st_dev, status.st_ino, length
+        with self._lock:
+            self._look()
+            known = self._kept.pop(key, None)
+            if known is None or known[0] != identity:
+                known = identity, mmap.mmap(descriptor, length, access=mmap.ACCESS_READ)
+            self._kept[key] = known
+            if len(self._kept) > KEPT_MAPPINGS:
+                self._kept.popitem(last=False)
+            return known[1]
+
+    def drop(self, key: str) -> None:
+        """Forgets an object that is deleted."""
+        with self._lock:
+            self._kept.pop(key, None)
+
+    def clear(self) -> None:
+        """Forgets all."""
+        with self._lock:
+            self._kept.clear()
+
+    def _look(self) -> None:
+        now = self._clock()
+        if now - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = now
+        for key in [key for key in self._kept if not (self._root / key).exists()]:
+            del self._kept[key]
