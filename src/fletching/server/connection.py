@@ -13,6 +13,10 @@ States of a connection::
     HEAD ──headers──> BODY ──body and reply complete──> HEAD
       │                 │
       └─────────────────┴── close ──> LINGER (write side shut, input dropped) ──> gone
+
+The module is long because that state machine is one: parsing, flow and closing share every state, and
+apart they would call each other on each event. What belongs to one exchange is in ``cycle``, what
+leaves the loop in ``direct``.
 """
 
 from __future__ import annotations
