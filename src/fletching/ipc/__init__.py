@@ -22,15 +22,7 @@ from fletching.ipc.embedding import (
 from fletching.ipc.encoding import BatchEncoder, encode_batch, encode_schema
 from fletching.ipc.file import ArrowFile, open_file
 from fletching.ipc.file_writer import Block, FileWriter
-from fletching.ipc.inspection import (
-    BufferReport,
-    ColumnReport,
-    Inspection,
-    MessageReport,
-    PartReport,
-    Problem,
-    inspect_bytes,
-)
+from fletching.ipc.inspection import inspect_bytes
 from fletching.ipc.limits import Limits
 from fletching.ipc.message import END_OF_STREAM, Message, MessageIterator, messages, read_message
 from fletching.ipc.metadata import (
@@ -49,6 +41,14 @@ from fletching.ipc.projection import (
     project,
 )
 from fletching.ipc.recovery import Recovery, recover
+from fletching.ipc.reports import (
+    BufferReport,
+    ColumnReport,
+    Inspection,
+    MessageReport,
+    PartReport,
+    Problem,
+)
 from fletching.ipc.schema_header import read_schema
 from fletching.ipc.validation import validate
 
