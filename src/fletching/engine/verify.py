@@ -17,7 +17,7 @@ from fletching.engine.blobs.packs import check_pack
 from fletching.engine.context import EngineContext
 from fletching.engine.writing.segment_writer import CRC32C_KEY
 from fletching.errors import FletchingError, ObjectNotFoundError, StorageError
-from fletching.ipc.file import read_footer
+from fletching.ipc.footer import read_footer
 from fletching.ipc.limits import Limits
 
 __all__ = ["Checked", "Verification"]

@@ -15,7 +15,7 @@ from typing_extensions import Buffer
 
 from fletching.errors import WireError
 from fletching.ipc.batches import BatchDecoder, claimed_sizes
-from fletching.ipc.file import Footer, read_footer
+from fletching.ipc.footer import Footer, read_footer
 from fletching.ipc.layout import BatchLayout
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.message import CONTINUATION, MAGIC, Message, as_view, message_at, read_prefix

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from fletching.errors import FletchingError, MalformedFrameError, TruncatedStreamError, WireError
 from fletching.ipc.batches import BatchDecoder
-from fletching.ipc.file import Footer, read_footer
 from fletching.ipc.file_writer import Block, Sink, encode_footer
+from fletching.ipc.footer import Footer, read_footer
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.message import END_OF_STREAM, MAGIC, Message, message_at
 from fletching.ipc.metadata import MessageType

@@ -1,0 +1,159 @@
+"""`read_footer`: the footer of an Arrow IPC file, read from its end and checked against its size.
+
+A file is ``ARROW1`` and two bytes of padding, a stream, the footer's flatbuffer, its length as a
+little-endian i32, and ``ARROW1`` again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from typing import Final
+
+from fletching.errors import (
+    LimitExceededError,
+    MalformedFrameError,
+    TruncatedStreamError,
+    WireError,
+)
+from fletching.ipc.encoding import encode_schema_reference
+from fletching.ipc.file_writer import Block
+from fletching.ipc.flatbuffer import Table, root_table
+from fletching.ipc.limits import DEFAULT_LIMITS, Limits
+from fletching.ipc.message import MAGIC, relocated
+from fletching.ipc.metadata import MetadataVersion, read_custom_metadata
+from fletching.ipc.schema_header import SchemaHeader, read_schema_header
+from fletching.ipc.source import Source
+
+__all__ = ["Footer", "read_footer"]
+
+_BLOCK: Final = struct.Struct("<qi4xq")
+_TAIL_BYTES: Final = 10  # i32 footer length, magic
+_FIRST_READ_BYTES: Final = 64 << 10
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Footer:
+    """What a file's footer says; block offsets count from the file's start.
+
+    Attributes:
+        schema: the footer's own copy of the schema's header.
+        schema_metadata: a schema message made of that copy.
+        start: where the footer's flatbuffer starts.
+        end: where the file ends.
+    """
+
+    version: MetadataVersion
+    dictionaries: tuple[Block, ...]
+    batches: tuple[Block, ...]
+    custom_metadata: dict[bytes, bytes]
+    schema: SchemaHeader
+    schema_metadata: bytes = dataclasses.field(repr=False)
+    start: int
+    end: int
+
+
+def read_footer(
+    source: Source, offset: int, length: int, limits: Limits = DEFAULT_LIMITS
+) -> Footer:
+    """Reads and checks the footer of the file in ``length`` bytes at ``offset``.
+
+    Raises:
+        TruncatedStreamError: too short for a file, or the closing magic is missing.
+        MalformedFrameError: not an Arrow file, or a footer that points outside it.
+        LimitExceededError: a footer above the metadata limit.
+    """
+    if length < 8 + _TAIL_BYTES:
+        raise TruncatedStreamError(
+            "too short for an Arrow IPC file",
+            layer="file",
+            offset=offset,
+            expected=8 + _TAIL_BYTES,
+            actual=length,
+        )
+    if bytes(source.view(offset, offset + len(MAGIC))) != MAGIC:
+        raise MalformedFrameError(
+            "the file does not start with ARROW1", layer="file", offset=offset, expected="ARROW1"
+        )
+    end = offset + length
+    tail_start = max(offset + 8, end - (_TAIL_BYTES if source.mapped else _FIRST_READ_BYTES))
+    tail = source.view(tail_start, end)
+    if bytes(tail[-len(MAGIC) :]) != MAGIC:
+        raise TruncatedStreamError(
+            "the file does not end with ARROW1: its writer died, or it was cut;"
+            " recover() rebuilds the footer",
+            layer="file",
+            offset=end - len(MAGIC),
+            expected="ARROW1",
+        )
+    (footer_length,) = struct.unpack_from("<i", tail, len(tail) - _TAIL_BYTES)
+    if not 0 < footer_length <= length - 8 - _TAIL_BYTES:
+        raise MalformedFrameError(
+            "the footer's length does not fit the file",
+            layer="footer",
+            offset=end - _TAIL_BYTES,
+            expected=f"1..{length - 8 - _TAIL_BYTES}",
+            actual=footer_length,
+        )
+    if footer_length > limits.max_metadata_bytes:
+        raise LimitExceededError(
+            "the footer is too long",
+            layer="footer",
+            offset=end - _TAIL_BYTES,
+            actual=footer_length,
+            limit=limits.max_metadata_bytes,
+        )
+    start = end - _TAIL_BYTES - footer_length
+    view = (
+        tail[start - tail_start : -_TAIL_BYTES]
+        if start >= tail_start
+        else source.view(start, end - _TAIL_BYTES)
+    )
+    try:
+        return _parse_footer(view, start - offset, length, limits)
+    except WireError as error:
+        raise relocated(error, start) from None
+
+
+def _parse_footer(view: memoryview, start: int, length: int, limits: Limits) -> Footer:
+    table = root_table(view)
+    number = table.int16(0)
+    if number not in (MetadataVersion.V4, MetadataVersion.V5):
+        raise MalformedFrameError(
+            "unknown footer version", layer="footer", expected="V4 or V5", actual=f"V{number + 1}"
+        )
+    version = MetadataVersion(number)
+    schema = table.table(1)
+    if schema is None:
+        raise MalformedFrameError("the footer has no schema", layer="footer")
+    return Footer(
+        version,
+        _blocks(table, 2, start),
+        _blocks(table, 3, start),
+        read_custom_metadata(table, 4, limits),
+        read_schema_header(schema, version, limits),
+        encode_schema_reference(view, schema.position, version),
+        start,
+        length,
+    )
+
+
+def _blocks(table: Table, slot: int, end: int) -> tuple[Block, ...]:
+    start, count = table.vector(slot, 24)
+    blocks = tuple(
+        Block(*values) for values in _BLOCK.iter_unpack(table.data[start : start + 24 * count])
+    )
+    for index, block in enumerate(blocks):
+        if (
+            block.offset < 8
+            or block.metadata_length < 8
+            or block.body_length < 0
+            or block.end > end
+        ):
+            raise MalformedFrameError(
+                f"block {index} of the footer lies outside the file's messages",
+                layer="footer",
+                expected=f"within 8..{end}",
+                actual=tuple(block),
+            )
+    return blocks
