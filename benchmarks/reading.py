@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def fletching_http(
     length: int | None = None,
     splits: int = 1,
 ) -> Contender:
-    """Our client and server; with two splits, over two connections at once."""
+    """Our client and server; with two splits, over two connections at once, in the table's order."""
     size = max(1, -(-table.bytes // splits)) + (1 << 20) if splits > 1 else 1 << 50
     handle = client.table(table.name)
 
@@ -60,6 +61,29 @@ def fletching_http(
         return drain(scan.to_batches(), started, table.bytes if length is None else length)
 
     return Contender(name, run, server.pid)
+
+
+def fletching_splits(
+    server: ServerProcess, client: Any, table: StoredTable, *, name: str, splits: int
+) -> Contender:
+    """Splits read side by side, each by a thread of its own, as workers of a training job do."""
+    handle = client.table(table.name)
+    size = -(-table.bytes // splits) + (1 << 20)
+
+    def run(_started: float) -> Outcome:
+        parts = handle.scan().with_options(connections=splits).splits(split_bytes=size)
+        assert len(parts) == splits, f"{len(parts)} splits"
+        with ThreadPoolExecutor(splits) as pool:
+            rows = sum(pool.map(count_rows, parts))
+        return Outcome(table.bytes, rows)
+
+    return Contender(name, run, server.pid)
+
+
+def count_rows(split: Any) -> int:
+    """Reads a split and drops its batches."""
+    with split.to_reader() as batches:
+        return sum(batch.num_rows for batch in batches)
 
 
 def fletching_read(
