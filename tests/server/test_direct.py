@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.server.conftest import Run
+from typing_extensions import Buffer
 
 from fletching.errors import ConnectionBrokenError, StorageError
 from fletching.server import direct
@@ -36,7 +37,7 @@ class Groups:
         self.closed = False
         self.ended = False
 
-    def next_group(self) -> Sequence[bytes]:
+    def next_group(self) -> Sequence[Buffer]:
         self.threads.add(threading.current_thread().name)
         if self.given == self.fail_after:
             raise StorageError("the disk failed")
@@ -47,7 +48,7 @@ class Groups:
         self.given += 1
         return (GROUP[:1000], memoryview(GROUP)[1000:], b"")
 
-    def ready_group(self) -> Sequence[bytes]:
+    def ready_group(self) -> Sequence[Buffer]:
         return ()
 
     def close(self) -> None:
