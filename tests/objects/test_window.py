@@ -4,12 +4,13 @@ import gc
 import mmap
 import os
 import re
+import weakref
 from pathlib import Path
 
 import pytest
 
 from fletching.objects.local import LocalStore
-from fletching.objects.window import MappedWindow
+from fletching.objects.window import CHUNK_BYTES, MappedWindow
 
 MIB = 1 << 20
 SMAPS = Path("/proc/self/smaps")
@@ -60,24 +61,42 @@ def test_without_a_window_everything_stays(tmp_path: Path) -> None:
         assert resident_bytes(tmp_path / "a/b") == 8 * MIB
 
 
-def test_ranges_are_counted_once_and_the_least_recent_goes_first() -> None:
-    window = MappedWindow(3 * mmap.PAGESIZE)
-    page = mmap.PAGESIZE
-    mapping = mmap.mmap(-1, 8 * page)
+def test_chunks_are_counted_once_and_the_least_recent_goes_first() -> None:
+    window = MappedWindow(3 * CHUNK_BYTES)
+    mapping = mmap.mmap(-1, 8 * CHUNK_BYTES)
     for _ in range(5):
-        window.touch(mapping, 0, page)
-        window.touch(mapping, page, 2 * page)
-    assert window.total_bytes == 2 * page
-    window.touch(mapping, 0, page)
-    window.touch(mapping, 2 * page, 4 * page)
-    assert window.total_bytes == 3 * page
-    window.touch(mapping, 0, 8 * page)
-    assert window.total_bytes == 8 * page
+        window.touch(mapping, 0, mmap.PAGESIZE)
+        window.touch(mapping, CHUNK_BYTES - 1, CHUNK_BYTES + 1)
+    assert window.total_bytes == 2 * CHUNK_BYTES
+    window.touch(mapping, 0, 1)
+    window.touch(mapping, 2 * CHUNK_BYTES, 4 * CHUNK_BYTES)
+    assert window.total_bytes == 3 * CHUNK_BYTES
+    window.touch(mapping, 0, 8 * CHUNK_BYTES)
+    assert window.total_bytes == 8 * CHUNK_BYTES
+    window.touch(mapping, 0, 1)
+    assert window.total_bytes == 3 * CHUNK_BYTES
+
+
+def test_small_ranges_far_apart_count_for_what_they_map(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path, resident_bytes=4 * CHUNK_BYTES)
+    with store.create("a/b") as sink:
+        for _ in range(16):
+            sink.write(bytes(CHUNK_BYTES))
+        sink.commit()
+    with store.open("a/b") as stored:
+        for number in range(16):
+            assert stored.view(number * CHUNK_BYTES, number * CHUNK_BYTES + 1)[0] == 0
+        assert resident_bytes(tmp_path / "a/b") <= 5 * CHUNK_BYTES
+    store.close()
 
 
 def test_mappings_are_not_kept_alive() -> None:
-    window = MappedWindow(mmap.PAGESIZE)
+    window = MappedWindow(3 * CHUNK_BYTES)
     for _ in range(10):
-        window.touch(mmap.mmap(-1, 4 * mmap.PAGESIZE), 0, 4 * mmap.PAGESIZE)
+        mapping = mmap.mmap(-1, 2 * CHUNK_BYTES)
+        window.touch(mapping, 0, 2 * CHUNK_BYTES)
+        alive = weakref.ref(mapping)
+        del mapping
         gc.collect()
-    assert window.total_bytes == 4 * mmap.PAGESIZE
+        assert alive() is None
+    assert window.total_bytes == 3 * CHUNK_BYTES

@@ -17,41 +17,48 @@ __all__ = ["MappedWindow"]
 
 _DROP: int | None = getattr(mmap, "MADV_DONTNEED", None)
 
+CHUNK_BYTES = 2 * 1024 * 1024
+"""What a single touch may map: where the page cache has large pages, Linux maps one as a whole."""
+
 
 class MappedWindow:
-    """The ranges of read-only mappings that were viewed last. Thread-safe.
+    """The chunks of read-only mappings that were viewed last. Thread-safe.
 
-    Views of dropped ranges stay valid. Mappings are not kept alive.
+    Views of dropped chunks stay valid. Mappings are not kept alive.
     """
 
     def __init__(self, limit_bytes: int) -> None:
-        """Keeps about ``limit_bytes``; a range larger than that is kept alone."""
-        self._limit = limit_bytes
-        self._ranges: OrderedDict[tuple[int, int, int], weakref.ref[mmap.mmap]] = OrderedDict()
-        self._total = 0
+        """Keeps about ``limit_bytes``, and at least one chunk."""
+        self._limit = max(1, limit_bytes // CHUNK_BYTES)
+        self._chunks: OrderedDict[tuple[int, int], weakref.ref[mmap.mmap]] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of the ranges that are kept."""
-        return self._total
+        """Bytes of the chunks that are kept; the last one of a mapping counts in full."""
+        return len(self._chunks) * CHUNK_BYTES
 
     def touch(self, mapping: mmap.mmap, start: int, end: int) -> None:
-        """Notes that bytes ``start`` to ``end`` are about to be used; drops what was used longest ago."""
+        """Notes that bytes ``start`` to ``end`` are about to be used; drops what was used longest ago.
+
+        A range longer than the limit is kept alone.
+        """
         if _DROP is None:
             return
-        key = (id(mapping), start, end)
-        gone: list[tuple[weakref.ref[mmap.mmap], int, int]] = []
+        gone: list[tuple[weakref.ref[mmap.mmap], int]] = []
+        chunks = range(start // CHUNK_BYTES, -(-end // CHUNK_BYTES))
         with self._lock:
-            if self._ranges.pop(key, None) is None:
-                self._total += end - start
-            self._ranges[key] = weakref.ref(mapping)
-            while self._total > self._limit and len(self._ranges) > 1:
-                (_, old_start, old_end), reference = self._ranges.popitem(last=False)
-                self._total -= old_end - old_start
-                gone.append((reference, old_start, old_end))
-        for reference, old_start, old_end in gone:
+            for chunk in chunks:
+                key = (id(mapping), chunk)
+                reference = self._chunks.pop(key, None)
+                if reference is None or reference() is not mapping:
+                    # The id may have been another mapping's, which is gone.
+                    reference = weakref.ref(mapping)
+                self._chunks[key] = reference
+            while len(self._chunks) > max(self._limit, len(chunks)):
+                (_, chunk), reference = self._chunks.popitem(last=False)
+                gone.append((reference, chunk * CHUNK_BYTES))
+        for reference, offset in gone:
             old = reference()
             if old is not None:
-                aligned = old_start - old_start % mmap.PAGESIZE
-                old.madvise(_DROP, aligned, old_end - aligned)
+                old.madvise(_DROP, offset, min(CHUNK_BYTES, len(old) - offset))
