@@ -38,6 +38,9 @@ from fletching.ipc.metadata import MetadataVersion, RecordBatchHeader
 
 __all__ = ["BatchLayout", "BufferKind", "ColumnSpan", "child_types"]
 
+FEW_BUFFERS = 256
+"""Up to so many, one at a time in Python is faster than all at once in numpy."""
+
 
 class BufferKind(enum.IntEnum):
     """What a buffer holds."""
@@ -157,11 +160,17 @@ class BatchLayout:
         self.view_fields = len(views)
         self._spans = spans
         self._views = views
+        self._root_nodes = roots
         self._roots = np.array(roots, np.int64)
         self._node_of = np.array(node_of, np.int64)
         self._kinds = np.array(kinds, np.int64)
         self._bits = np.array(bits, np.int64)
         self._extra = np.array(extra, np.int64)
+        # The same once more for `_fits`: node, bits, extra values, whether it is a bitmap.
+        self._plan = [
+            (node, width, more, kind == BufferKind.VALIDITY)
+            for node, width, more, kind in zip(node_of, bits, extra, kinds, strict=True)
+        ]
         self._is_validity = self._kinds == BufferKind.VALIDITY
         self._is_offsets = self._extra > 0
 
@@ -204,7 +213,9 @@ class BatchLayout:
             raise _mismatch("buffers", buffers, len(header.buffers))
 
     def check(self, header: RecordBatchHeader, body_length: int, limits: Limits) -> None:
-        """Everything that metadata alone can get wrong, given the schema; costs some 20 microseconds.
+        """Everything that metadata alone can get wrong, given the schema.
+
+        Costs half a microsecond per buffer of a batch with few buffers, some 50 for any other.
 
         Counts, signs, that every column is as long as the batch, that every buffer lies inside the
         body and overlaps no other, and that none is shorter than its field needs. After this no
@@ -216,6 +227,8 @@ class BatchLayout:
         """
         self.check_counts(header)
         nodes, buffers = header.nodes, header.buffers
+        if self._fits(header, body_length, limits):
+            return
         lengths, nulls = nodes[:, 0], nodes[:, 1]
         if len(nodes):
             if lengths.min() < 0 or nulls.min() < 0 or (nulls > lengths).any():
@@ -254,6 +267,43 @@ class BatchLayout:
         _check_overlap(starts, sizes)
         if header.compression is None:
             self.check_sizes(header, sizes)
+
+    def _fits(self, header: RecordBatchHeader, body_length: int, limits: Limits) -> bool:
+        """Whether a header is as writers make it: buffers few, uncompressed, and in order.
+
+        True only if all of `check` holds. False says nothing: the rest of `check` then finds out
+        what is wrong, if anything is. Numbers are Python's, so nothing overflows; for as many
+        buffers as tables have columns this is ten times as fast as numpy.
+        """
+        if self._views or header.compression is not None or len(self._plan) > FEW_BUFFERS:
+            return False
+        nodes: list[tuple[int, int]] = header.nodes.tolist()
+        for length, nulls in nodes:
+            if not 0 <= nulls <= length <= limits.max_rows:
+                return False
+        for root in self._root_nodes:
+            if nodes[root][0] != header.length:
+                return False
+        end = 0
+        for (start, size), (node, bits, extra, is_validity) in zip(
+            header.buffers.tolist(), self._plan, strict=True
+        ):
+            length, nulls = nodes[node]
+            if size > 0:
+                if start < end or size * 8 < (length + extra) * bits:
+                    return False
+                end = start + size
+                if end > body_length:
+                    return False
+                continue
+            may_be_absent = (
+                (is_validity and nulls == 0)
+                or (extra > 0 and length == 0)
+                or (length + extra) * bits == 0
+            )
+            if size < 0 or not may_be_absent or not 0 <= start <= body_length:
+                return False
+        return True
 
     def check_sizes(
         self, header: RecordBatchHeader, sizes: np.ndarray[Any, np.dtype[np.int64]]
