@@ -69,8 +69,9 @@ def crc32c_combine(first: int, second: int, second_length: int) -> int:
     """CRC32C of two byte strings joined, without looking at them again.
 
     A CRC is a remainder of polynomials over GF(2): the first string's is moved up by the length of
-    the second, multiplied by ``x^(8 * length)``, and the second's is added. Some 40 multiplications,
-    3 microseconds each, for a length not seen lately, and one otherwise.
+    the second, multiplied by ``x^(8 * length)``, and the second's is added. A multiplication takes 4
+    microseconds: one for a length seen lately, else one more per bit set in it. Below a mebibyte it
+    is cheaper to go over the second string again.
 
     Args:
         first: CRC32C of the first string.
@@ -82,15 +83,21 @@ def crc32c_combine(first: int, second: int, second_length: int) -> int:
 
 @functools.lru_cache(256)
 def _shift(length: int) -> int:
-    """The polynomial ``x^(8 * length)``, by repeated squaring."""
-    result, power = _ONE, _X
-    bits = 8 * length
-    while bits:
-        if bits & 1:
-            result = _times(power, result)
-        power = _times(power, power)
-        bits >>= 1
+    """The polynomial ``x^(8 * length)``: the product of powers of two of ``x``."""
+    result = _ONE
+    for exponent in range(length.bit_length()):
+        if length >> exponent & 1:
+            result = _times(_power(exponent + 3), result)
     return result
+
+
+@functools.cache
+def _power(exponent: int) -> int:
+    """The polynomial ``x^(2^exponent)``, by squaring; of a few dozen exponents each is kept."""
+    if exponent == 0:
+        return _X
+    half = _power(exponent - 1)
+    return _times(half, half)
 
 
 def _times(a: int, b: int) -> int:

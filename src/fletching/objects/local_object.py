@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import mmap
@@ -114,8 +115,11 @@ class LocalObject:
                 if count == 0:
                     raise self._shrunk(position)
                 position += count
-            if hasattr(os, "posix_fadvise"):
-                # The disk goes on with what is most likely asked for next, while this is sent.
+
+        if hasattr(os, "posix_fadvise") and start < end:
+            # The disk goes on with what is most likely asked for next, while this is sent. It is
+            # advice: where it cannot be taken, nothing is lost. A length of 0 would mean the rest.
+            with contextlib.suppress(OSError):
                 os.posix_fadvise(self._descriptor, end, end - start, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:

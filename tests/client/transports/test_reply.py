@@ -12,7 +12,7 @@ import pytest
 
 from fletching.client.options import Timeouts
 from fletching.client.transports.connections import make_pool_manager
-from fletching.client.transports.reply import WAKE_BYTES, WHOLE_BYTES, Reply, Stopwatch
+from fletching.client.transports.reply import LARGE_BYTES, WAKE_BYTES, Reply, Stopwatch
 from fletching.errors import ReadTimeoutError
 
 MEBIBYTE = 1 << 20
@@ -82,8 +82,8 @@ def received(reply: Reply, sizes: Sequence[int]) -> bytes:
         [2 * MEBIBYTE - 1000, 1000],
         [WAKE_BYTES - 1, 1, 2 * MEBIBYTE - WAKE_BYTES],
         [WAKE_BYTES // 2] * 8,
-        [WHOLE_BYTES - 1, 2 * MEBIBYTE - WHOLE_BYTES + 1],
-        [2 * MEBIBYTE - 3 * WHOLE_BYTES, WHOLE_BYTES, WHOLE_BYTES, WHOLE_BYTES],
+        [LARGE_BYTES - 1, 2 * MEBIBYTE - LARGE_BYTES + 1],
+        [2 * MEBIBYTE - 3 * LARGE_BYTES, LARGE_BYTES, LARGE_BYTES, LARGE_BYTES],
         [1] * 5 + [2 * MEBIBYTE - 5],
         [2 * MEBIBYTE],
     ],

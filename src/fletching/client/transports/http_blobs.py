@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -162,7 +163,7 @@ def _coded(body: BlobBody, coding: ContentCoding) -> Iterator[Buffer]:
     yield from encoder.finish()
 
 
-class HttpBlobVerbs:
+class HttpBlobVerbs(abc.ABC):
     """The verbs of `fletching.client.blob_transfers.BlobTransport`, mixed into `HttpTransport`."""
 
     _service_is_ours = False
@@ -240,12 +241,15 @@ class HttpBlobVerbs:
 
     # --- what the transport has
 
+    @abc.abstractmethod
     def _encode(self, request: Request) -> HttpRequest:
-        raise NotImplementedError
+        """The HTTP request that says it."""
 
+    @abc.abstractmethod
     def _decode(self, request: Request, reply: Reply) -> Response:
-        raise NotImplementedError
+        """What a reply says; reads it to its end."""
 
+    @abc.abstractmethod
     def _exchange(
         self,
         parts: HttpRequest,
@@ -253,4 +257,4 @@ class HttpBlobVerbs:
         options: CallOptions,
         attempt: RetrySequence,
     ) -> Reply:
-        raise NotImplementedError
+        """Sends a request and returns the reply, its headers in; an error status is raised."""

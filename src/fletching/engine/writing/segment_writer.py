@@ -27,6 +27,8 @@ __all__ = ["CRC32C_KEY", "SegmentWriter", "segment_head"]
 
 CRC32C_KEY: Final = b"fletching.crc32c"
 _BATCH: Final = struct.Struct("<qqqq")
+_COMBINED_BYTES: Final = 1 << 20
+"""From this length on, combining checksums takes less time than a second pass over the bytes."""
 _MAX_FOOTER_BYTES: Final = (1 << 31) - 1
 
 
@@ -129,7 +131,10 @@ class SegmentWriter:
             length += memoryview(piece).nbytes
         self._message_crc32cs.append(value)
         # The whole object's checksum lets any copy of the file be proven without parsing it.
-        self._crc32c = crc32c_combine(self._crc32c, value, length)
+        if length >= _COMBINED_BYTES:
+            self._crc32c = crc32c_combine(self._crc32c, value, length)
+        else:
+            self._extend_crc32c(frame)
         self._length += length
         if self._behind is None:
             self._sink.write_many(frame)
@@ -137,10 +142,13 @@ class SegmentWriter:
             self._behind.write_many(self._sink, frame, length)
 
     def _put(self, pieces: Sequence[Buffer]) -> None:
+        self._extend_crc32c(pieces)
+        self._length += sum(memoryview(piece).nbytes for piece in pieces)
+        self._sink.write_many(pieces)
+
+    def _extend_crc32c(self, pieces: Sequence[Buffer]) -> None:
         for piece in pieces:
             self._crc32c = crc32c(piece, self._crc32c)
-            self._length += memoryview(piece).nbytes
-        self._sink.write_many(pieces)
 
     @property
     def key(self) -> str:
