@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from crc32c import crc32c
+
+from fletching import ipc
+from fletching.engine.writing.segment_writer import SegmentWriter
+from fletching.objects.behind import WriteBehind
+from fletching.objects.local import LocalStore
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["at once", "behind"])
+@pytest.mark.parametrize("rows", [[10], [400_000], [10, 400_000, 7, 131_065, 3_000_000, 1]])
+def test_length_and_checksum_are_the_files(tmp_path: Path, rows: list[int], behind: bool) -> None:
+    schema = pa.schema([("n", pa.int64())])
+    encoder = ipc.BatchEncoder(schema)
+    later = WriteBehind() if behind else None
+    store = LocalStore(tmp_path)
+    writer = SegmentWriter(
+        store.create("a"), encoder.schema_message, partition="", schema_version=1, behind=later
+    )
+    for count in rows:
+        batch = pa.record_batch([np.arange(count)], schema=schema)
+        (frame,) = encoder.encode(batch)
+        length = sum(memoryview(piece).nbytes for piece in frame)
+        metadata = memoryview(frame[0]).nbytes
+        writer.write_batch(
+            frame,
+            metadata_length=metadata,
+            body_length=length - metadata,
+            rows=count,
+            codec=None,
+        )
+    if later is not None:
+        later.settle()
+    segment = writer.complete()
+    writer.commit()
+    data = (tmp_path / "a").read_bytes()
+    assert segment.length == len(data)
+    assert segment.crc32c == crc32c(data)
+    assert pa.ipc.open_file(data).read_all()["n"].to_pylist()[-1] == rows[-1] - 1
+    store.close()
