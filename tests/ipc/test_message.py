@@ -22,6 +22,7 @@ from fletching.errors import (
     WireError,
 )
 from fletching.ipc.message import as_view
+from fletching.ipc.metadata import HeaderReader
 
 STREAM = stream_of([numbers(3), numbers(2, 3)])
 LEGACY = stream_of([numbers(3), numbers(2, 3)], use_legacy_format=True)
@@ -254,3 +255,28 @@ def test_repr_names_type_and_place() -> None:
 
 def test_everything_walks() -> None:
     assert messages_of(stream_of(EVERYTHING))[-1].record_batch().length == 5
+
+
+def test_a_repeated_header_is_read_once() -> None:
+    reader = HeaderReader()
+    first, same, other = (
+        message.metadata
+        for message in messages_of(stream_of([numbers(5), numbers(5), numbers(6)]))[1:]
+    )
+    header = reader.read(first)
+    assert reader.read(same) is header
+    assert reader.read(other) is not header
+    assert reader.read(first) is not header  # only the newest is kept
+    assert reader.read(first).record_batch().length == 5
+
+
+def test_a_remembered_header_outlives_the_memory_it_came_in_and_hides_no_damage() -> None:
+    reader = HeaderReader()
+    memory = bytearray(messages_of(stream_of(numbers(5)))[1].metadata)
+    header = reader.read(memoryview(memory))
+    intact = bytes(memory)
+    memory[:] = b"\xee" * len(memory)
+    assert header.record_batch().length == 5
+    with pytest.raises(MalformedFrameError):
+        reader.read(memoryview(memory))
+    assert reader.read(memoryview(intact)) is header

@@ -136,6 +136,18 @@ def test_only_cold_ranges_are_loaded_and_slices_are_bounded(
     ]
 
 
+def test_groups_begin_small_and_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who leaves after the first batch has not made us open everything."""
+    monkeypatch.setattr(streaming, "FIRST_GROUP_BYTES", 100)
+    stored = MemoryObject(DATA)
+    pieces = [Extent(stored, start, start + 50) for start in range(0, 5000, 50)]
+    source = PlanSource(plan(pieces, 5000), 1000)
+    sizes = []
+    while group := source.next_group():
+        sizes.append(sum(memoryview(buffer).nbytes for buffer in group))
+    assert sizes == [100, 200, 400, 800, 1000, 1000, 1000, 500]
+
+
 def test_stored_bytes_are_not_copied() -> None:
     stored = MemoryObject(DATA)
     (view,) = PlanSource(plan([Extent(stored, 0, 100)], 100), 1000).next_group()

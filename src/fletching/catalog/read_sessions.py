@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from fletching.catalog.schema import read_sessions
 
@@ -30,17 +30,17 @@ class ReadSessionRow:
     expires_at: float
 
 
-# Compiled once: a statement made with values is compiled, or looked up, on every call.
+# Made once: making an expression costs more than sending it.
 _INSERT = insert(read_sessions)
+_FIND = select(read_sessions).where(read_sessions.c.id == bindparam("session_id"))
+_OPEN = select(read_sessions.c.id).where(read_sessions.c.expires_at > bindparam("now"))
+_COUNT_OPEN = select(func.count()).select_from(_OPEN.limit(bindparam("some")).subquery())
 _COLUMNS = [field.name for field in dataclasses.fields(ReadSessionRow)]
 
 
 def count_open_read_sessions(connection: Connection, now: float, limit: int) -> int:
     """How many sessions have not expired, counted up to ``limit``."""
-    some = (
-        select(read_sessions.c.id).where(read_sessions.c.expires_at > now).limit(limit).subquery()
-    )
-    return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
+    return int(connection.execute(_COUNT_OPEN, {"now": now, "some": limit}).scalar_one())
 
 
 def insert_read_session(connection: Connection, row: ReadSessionRow) -> None:
@@ -54,7 +54,7 @@ def insert_read_session(connection: Connection, row: ReadSessionRow) -> None:
 
 def find_read_session(connection: Connection, session_id: str) -> ReadSessionRow | None:
     """Looks a session up, expired ones too until retention removes them."""
-    row = connection.execute(select(read_sessions).where(read_sessions.c.id == session_id)).first()
+    row = connection.execute(_FIND, {"session_id": session_id}).first()
     if row is None:
         return None
     return ReadSessionRow(

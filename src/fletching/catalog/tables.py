@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from fletching.catalog.database import insert_unless_there
 from fletching.catalog.schema import (
@@ -163,18 +163,23 @@ def _row(values: Any) -> TableRow:
     )
 
 
-def _live(name: TableName) -> Any:
-    return (
-        (tables.c.project_key == name.project.casefold())
-        & (tables.c.schema_key == name.schema.casefold())
-        & (tables.c.name_key == name.name.casefold())
-        & tables.c.dropped_at.is_(None)
-    )
+# Made once, as every read session looks its table up: making an expression costs more than sending it.
+_FIND = select(tables).where(
+    (tables.c.project_key == bindparam("project"))
+    & (tables.c.schema_key == bindparam("schema"))
+    & (tables.c.name_key == bindparam("name"))
+    & tables.c.dropped_at.is_(None)
+)
 
 
 def find_table(connection: Connection, name: TableName) -> TableRow | None:
     """Looks a table up by name, case-insensitively; None if there is none."""
-    row = connection.execute(select(tables).where(_live(name))).first()
+    key = {
+        "project": name.project.casefold(),
+        "schema": name.schema.casefold(),
+        "name": name.name.casefold(),
+    }
+    row = connection.execute(_FIND, key).first()
     return None if row is None else _row(row)
 
 

@@ -32,7 +32,12 @@ from fletching.ipc.encoding import (
 from fletching.ipc.layout import BatchLayout
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.message import Message, MessagePieces, relocated
-from fletching.ipc.metadata import DictionaryBatchHeader, MessageType, RecordBatchHeader
+from fletching.ipc.metadata import (
+    DictionaryBatchHeader,
+    MessageHeader,
+    MessageType,
+    RecordBatchHeader,
+)
 from fletching.ipc.schema_header import (
     Endianness,
     SchemaHeader,
@@ -97,6 +102,7 @@ class BatchDecoder:
         self._require_zero_copy = require_zero_copy
         self._layouts: dict[int, BatchLayout] = {}
         self._checked: tuple[bytes, int] | None = None  # metadata and body length, found correct
+        self._checked_header: MessageHeader | None = None  # of metadata that was found correct
         self._plain = not any(has_dictionary(data_type) for data_type in self.schema.types)
         self._dictionaries: dict[int, pa.Array] = {}
         self._dictionary_bytes: dict[int, int] = {}
@@ -210,13 +216,16 @@ class BatchDecoder:
         Batches of fixed-width columns without nulls often do, and checking costs ten times as much
         as comparing. Compressed buffers state their sizes in the body, so those are always checked.
         """
+        if message.header is self._checked_header:
+            return
         said = bytes(message.metadata), len(message.body)
         if said == self._checked:
+            self._checked_header = message.header
             return
         header = message.record_batch(self._limits)
         self._check(self._layout(message), header, message)
         if header.compression is None and not self._require_zero_copy:
-            self._checked = said
+            self._checked, self._checked_header = said, message.header
 
     def _check(self, layout: BatchLayout, header: RecordBatchHeader, message: Message) -> int:
         """Checks metadata against body, schema and limits; returns the buffers' uncompressed bytes."""

@@ -29,7 +29,7 @@ from fletching.ipc.message import (
     relocated,
     truncated,
 )
-from fletching.ipc.metadata import MessageHeader, read_message_header
+from fletching.ipc.metadata import HeaderReader, MessageHeader
 
 __all__ = ["DecoderState", "MessageDecoder"]
 
@@ -75,6 +75,7 @@ class MessageDecoder:
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
+        self._headers = HeaderReader()
         self._ready: collections.deque[Message] = collections.deque()
         self._error: WireError | None = None
         self._offset = 0  # where the current message starts
@@ -142,7 +143,7 @@ class MessageDecoder:
         from fletching.errors import TruncatedStreamError
 
         try:
-            found = message_at(view, position, len(view), self._limits)
+            found = message_at(view, position, len(view), self._limits, self._headers.read)
         except TruncatedStreamError:
             return 0  # the usual way takes it, and reports what is wrong with it
         except WireError as error:
@@ -253,7 +254,7 @@ class MessageDecoder:
     def _advance_from_metadata(self) -> None:
         metadata = self._target.toreadonly()
         try:
-            header = read_message_header(metadata)
+            header = self._headers.read(metadata)
         except WireError as error:
             raise relocated(error, self._offset + self._prefix_length) from None
         self._check_body_length(header.body_length)

@@ -16,7 +16,7 @@ The end-of-stream marker is a length of 0, with the continuation marker (8 bytes
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Self
 
 import pyarrow as pa
@@ -318,8 +318,16 @@ def truncated(what: str, offset: int, expected: int, actual: int) -> TruncatedSt
     )
 
 
-def message_at(view: memoryview, position: int, end: int, limits: Limits) -> Message | int:
+def message_at(
+    view: memoryview,
+    position: int,
+    end: int,
+    limits: Limits,
+    read_header: Callable[[memoryview], MessageHeader] = read_message_header,
+) -> Message | int:
     """The message at ``position``, or the length of the end-of-stream marker that stands there.
+
+    ``read_header`` is `HeaderReader.read` where the messages of one stream are read one by one.
 
     Raises:
         TruncatedStreamError: the input ends inside the message.
@@ -334,7 +342,7 @@ def message_at(view: memoryview, position: int, end: int, limits: Limits) -> Mes
         raise truncated("a message's metadata", position, length, end - start)
     metadata = view[start : start + length]
     try:
-        header = read_message_header(metadata)
+        header = read_header(metadata)
     except WireError as error:
         raise relocated(error, start) from None
     start += length

@@ -169,6 +169,31 @@ def read_message_header(metadata: memoryview) -> MessageHeader:
     return MessageHeader(version, kind, body_length, table, message)
 
 
+class HeaderReader:
+    """`read_message_header` for the messages of one stream, whose batches often repeat their metadata.
+
+    Fixed-width columns without nulls do, batch after batch of one length. Comparing takes a fifth
+    of the time of reading; a header that came before is the very same object, so that what was
+    found out about it need not be found out again. Thread-safe: one reference is replaced.
+    """
+
+    __slots__ = ("_newest",)
+
+    def __init__(self) -> None:
+        """Remembers nothing yet."""
+        self._newest: tuple[bytes, MessageHeader] | None = None
+
+    def read(self, metadata: memoryview) -> MessageHeader:
+        """The header; errors as for `read_message_header`. Borrows from a copy of ``metadata``."""
+        said = bytes(metadata)  # the newest header outlives the message it came with
+        newest = self._newest
+        if newest is not None and newest[0] == said:
+            return newest[1]
+        header = read_message_header(memoryview(said))
+        self._newest = said, header
+        return header
+
+
 def read_custom_metadata(table: Table, slot: int, limits: Limits) -> dict[bytes, bytes]:
     """Key-value pairs of a message, schema, field or footer; absent keys and values are empty."""
     start, count = table.vector(slot, 4)

@@ -27,7 +27,8 @@ SLICE_BYTES = 4 * 1024 * 1024
 """The most that is handed to the socket at once: an extent may be as long as a batch."""
 
 FIRST_GROUP_BYTES = 256 * 1024
-"""The first group is small: a client waits for it, and opening many small objects takes time."""
+"""The first group is small: a client waits for it, and opening many small objects takes time. Each
+group is at most twice the one before, so that a client which leaves early has cost little."""
 
 
 class BufferSource(Protocol):
@@ -73,7 +74,7 @@ class PlanSource:
             FletchingError: the store failed, or computed batches are not what was announced.
         """
         group: list[Buffer] = []
-        room, self._room = self._room, self._group_bytes
+        room, self._room = self._room, min(2 * self._room, self._group_bytes)
         while room > 0:
             if self._extent is not None:
                 view = self._next_slice(self._extent, room)

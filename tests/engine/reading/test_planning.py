@@ -249,6 +249,24 @@ def test_damaged_metadata_is_reported_not_sent(shelf: Any) -> None:
         assert error.value.key == key
 
 
+def test_a_batch_of_other_rows_than_the_catalog_has_is_reported(shelf: Any) -> None:
+    """As when a segment was replaced by another of the same layout."""
+    flags = [pa.record_batch({"flag": [True] * rows}) for rows in (4, 4, 3)]
+    shelf.create(flags[0].schema)
+    key = shelf.add(flags[:2])
+    _, second = stored_messages(shelf.store.data[key])
+    shorter = b"".join(bytes(p) for p in ipc.BatchEncoder(flags[0].schema).encode(flags[2])[0])
+    assert len(shorter) == len(second)
+    data = shelf.store.data[key]
+    start = data.rindex(second)
+    shelf.store.data[key] = data[:start] + shorter + data[start + len(second) :]
+    batches = shelf.plan(shelf.session()).batches()
+    assert next(batches).equals(flags[0])
+    with pytest.raises(CorruptObjectError, match="3 rows where the catalog has 4") as error:
+        next(batches)
+    assert error.value.key == key
+
+
 def test_a_computed_piece_of_another_length_is_not_sent() -> None:
     with pytest.raises(CorruptObjectError):
         run_checked(Computed(lambda: [b"12", b"3"], 4))

@@ -13,7 +13,7 @@ from typing_extensions import Buffer
 from fletching.engine.reading.cutting import Cut, cut_rows, encode_cuts, encoded_length, group_cuts
 from fletching.engine.reading.layout import ReplyLayout
 from fletching.engine.reading.plan import Computed
-from fletching.engine.reading.rendering import RowFilter, render
+from fletching.engine.reading.rendering import Rendering, RowFilter, stored_columns
 from fletching.engine.reading.stored import SegmentReader
 
 __all__ = ["BatchComputation"]
@@ -65,15 +65,16 @@ class BatchComputation:
                     batch = batch.slice(self.start_row, self.end_row - self.start_row)
                 if self.row_filter is not None:
                     batch = self.row_filter.chosen(batch, version, self.partition, wanted)
-                self._made = render(batch, self.layout, version, self.partition, wanted)
+                rendering = Rendering(self.layout, version, self.partition, wanted)
+                self._made = rendering.apply(batch)
             return self._made
 
     def _wanted(self, version: int) -> tuple[int, ...]:
         """The segment's columns that the reply or the filter needs, in order."""
-        needed = set(self.layout.stored(version).source)
+        layouts = [self.layout]
         if self.row_filter is not None:
-            needed |= set(self.row_filter.layout.stored(version).source)
-        return tuple(sorted(index for index in needed if index is not None))
+            layouts.append(self.row_filter.layout)
+        return stored_columns(*layouts, schema_version=version)
 
     @property
     def _batch(self) -> pa.RecordBatch:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from fletching.engine.reading.columns import OutputColumn, TableColumns, reply_schema
 from fletching.ipc import BatchDecoder, Message, Projector
 from fletching.ipc.encoding import encode_schema
+from fletching.ipc.metadata import HeaderReader
 from fletching.ipc.schema_header import schema_header, schema_message_of
 
 __all__ = ["ReplyLayout", "StoredColumns", "has_dictionary"]
@@ -52,6 +53,11 @@ class StoredColumns:
         Stored bytes were validated when they came in, so only metadata is checked again.
         """
         return BatchDecoder(self.schema, trusted=True)
+
+    @functools.cached_property
+    def headers(self) -> HeaderReader:
+        """Reads the headers of messages of this schema; shared by all segments, as they repeat."""
+        return HeaderReader()
 
     @functools.cached_property
     def _narrow(self) -> dict[tuple[int, ...], NarrowDecoder]:

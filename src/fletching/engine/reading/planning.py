@@ -31,9 +31,10 @@ from fletching.engine.reading.dictionaries import DictionaryPieces
 from fletching.engine.reading.layout import ReplyLayout
 from fletching.engine.reading.plan import Extent, Literal, Piece, ReadPlan
 from fletching.engine.reading.projecting import ColumnPieces
-from fletching.engine.reading.rendering import RowFilter
+from fletching.engine.reading.rendering import Rendering, RowFilter, stored_columns
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.reading.stored import SegmentReader
+from fletching.errors import CorruptObjectError
 from fletching.objects.store import ObjectStore
 from fletching.types import RowRange
 
@@ -335,10 +336,35 @@ class _Builder:
         """The same rows as record batches; stored values are shared with the segments' mappings."""
         reader: SegmentReader | None = None
         skip = self.options.skip_rows
-        for _, first, end in self._runs():
+        for way, first, end in self._runs():
             reader = self._reader(first, reader)
+            if way is not Way.COMPUTE:
+                yield from self._whole(reader, first, end)
+                continue
             for batch in range(first, end):
                 computation = self._computation(reader, batch)
                 if skip:
                     skip -= computation.skip(skip)
                 yield from computation.batches()
+
+    def _whole(self, reader: SegmentReader, first: int, end: int) -> Iterator[pa.RecordBatch]:
+        """Batches of one segment of which all rows are wanted and no value is computed.
+
+        Done once per run instead of once per batch: all that does not depend on the batch.
+        """
+        snapshot = self.snapshot
+        offsets = snapshot.offset[first:end]
+        ends = offsets + snapshot.message_length[first:end]
+        rows = snapshot.rows[first:end].tolist()
+        version = reader.row.schema_version
+        columns = stored_columns(self.layout, schema_version=version)
+        rendering = Rendering(self.layout, version, snapshot.partition_of(first), columns)
+        for offset, stop, count in zip(offsets.tolist(), ends.tolist(), rows, strict=True):
+            batch = reader.decode(offset, stop, columns)
+            if batch.num_rows != count:
+                raise CorruptObjectError(
+                    f"a record batch has {batch.num_rows} rows where the catalog has {count}",
+                    key=reader.row.key,
+                )
+            if count:
+                yield rendering.apply(batch)

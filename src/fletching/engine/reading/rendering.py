@@ -14,7 +14,7 @@ from fletching.engine.reading.conversion import convert
 from fletching.engine.reading.layout import ReplyLayout
 from fletching.errors import CorruptObjectError, InvalidArgumentError
 
-__all__ = ["RowFilter", "constant_column", "constant_scalar", "render"]
+__all__ = ["Rendering", "RowFilter", "constant_column", "constant_scalar", "stored_columns"]
 
 
 def _any_segment(_statistics: bytes | None, _partition: tuple[str, ...]) -> bool:
@@ -48,7 +48,7 @@ class RowFilter:
         Raises:
             InvalidArgumentError: the predicate cannot be applied to the columns' types.
         """
-        seen = render(batch, self.layout, schema_version, partition, columns)
+        seen = Rendering(self.layout, schema_version, partition, columns).apply(batch)
         source = acero.Declaration(
             "table_source", acero.TableSourceNodeOptions(pa.Table.from_batches([seen]))
         )
@@ -65,42 +65,59 @@ class RowFilter:
             ) from error
 
 
-def render(
-    batch: pa.RecordBatch,
-    layout: ReplyLayout,
-    schema_version: int,
-    partition: tuple[str, ...],
-    columns: tuple[int, ...],
-) -> pa.RecordBatch:
-    """The rows of a stored batch as ``layout`` wants them; shares every value that is not converted.
+class Rendering:
+    """How stored batches of one segment become the reply's; shares every value that is not converted."""
 
-    Args:
-        batch: as decoded from a segment of ``schema_version``.
-        layout: the reply's columns.
-        schema_version: which of the table's schemas the segment has.
-        partition: the values of its partition columns.
-        columns: which of the segment's columns ``batch`` has, in order.
+    def __init__(
+        self,
+        layout: ReplyLayout,
+        schema_version: int,
+        partition: tuple[str, ...],
+        columns: tuple[int, ...],
+    ) -> None:
+        """Finds out what is to be done, which is the same for every batch.
 
-    Raises:
-        InvalidArgumentError: a value does not fit the type asked for.
-    """
-    stored = layout.stored(schema_version)
-    if stored.same:
-        return batch
-    position = {index: place for place, index in enumerate(columns)}
-    if stored.selected:
-        chosen = [position[index] for index in stored.source if index is not None]
-        return batch if chosen == list(range(len(columns))) else batch.select(chosen)
-    count = len(layout.table.data)
-    arrays: list[Any] = []
-    for output, index in zip(layout.outputs, stored.source, strict=True):
-        data_type = output.field.type
-        if index is None:
-            value = partition[output.place - count] if output.place >= count else None
-            arrays.append(constant_column(data_type, value, batch.num_rows))
-        else:
-            arrays.append(convert(batch.column(position[index]), data_type, output.field.name))
-    return pa.RecordBatch.from_arrays(arrays, schema=layout.schema)
+        Args:
+            layout: the reply's columns.
+            schema_version: which of the table's schemas the segment has.
+            partition: the values of its partition columns.
+            columns: which of the segment's columns the batches have, in order.
+        """
+        self._layout = layout
+        self._partition = partition
+        stored = layout.stored(schema_version)
+        position = {index: place for place, index in enumerate(columns)}
+        self._places = [None if index is None else position[index] for index in stored.source]
+        self._same = stored.same or (stored.selected and self._places == list(range(len(columns))))
+        self._selected = stored.selected
+
+    def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows of a stored batch as the reply wants them.
+
+        Raises:
+            InvalidArgumentError: a value does not fit the type asked for.
+        """
+        if self._same:
+            return batch
+        if self._selected:
+            return batch.select(self._places)
+        layout = self._layout
+        count = len(layout.table.data)
+        arrays: list[Any] = []
+        for output, place in zip(layout.outputs, self._places, strict=True):
+            data_type = output.field.type
+            if place is None:
+                value = self._partition[output.place - count] if output.place >= count else None
+                arrays.append(constant_column(data_type, value, batch.num_rows))
+            else:
+                arrays.append(convert(batch.column(place), data_type, output.field.name))
+        return pa.RecordBatch.from_arrays(arrays, schema=layout.schema)
+
+
+def stored_columns(*layouts: ReplyLayout, schema_version: int) -> tuple[int, ...]:
+    """The columns of segments of a schema version that any of the layouts needs, in order."""
+    sources = [layout.stored(schema_version).source for layout in layouts]
+    return tuple(sorted({index for source in sources for index in source if index is not None}))
 
 
 @functools.lru_cache(maxsize=8)

@@ -127,4 +127,4 @@ class SegmentReader:
 
     def _message(self, offset: int, end: int) -> Any:
         view = self.object.view(offset, end)
-        return message_at(view, 0, len(view), DEFAULT_LIMITS)
+        return message_at(view, 0, len(view), DEFAULT_LIMITS, self.columns.headers.read)
