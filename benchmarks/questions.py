@@ -329,11 +329,12 @@ def sessions(run: Run) -> list[Result]:
                 return _first_of_flight(flight_client, started)
 
             contenders = [
-                Contender("fletching, new session", first_batch, ours.pid),
-                Contender("Flight DoGet", first_of_flight, rpc.pid),
+                Contender("fletching, new session", first_batch, ours.pid, repeats=False),
+                Contender("Flight DoGet", first_of_flight, rpc.pid, repeats=False),
             ]
             case = f"{len(batches):,} segments of 1,000 rows"
-            results += compare("first batch", case, contenders, max(run.rounds, 9))
+            rounds = run.rounds if run.small else 5 * run.rounds
+            results += compare("first batch", case, contenders, rounds)
             whole_read = [reading.fletching_http(ours, client, table), whole]
             results += compare("read", case, whole_read, run.rounds)
     for count in (100, 1_000 if run.small else 100_000):

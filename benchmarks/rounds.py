@@ -12,6 +12,11 @@ from typing import Any
 
 from benchmarks import processes
 
+ROUND_SECONDS = 0.1
+"""A shorter run is repeated until a round has about so much, and the median counts: the kernel counts a
+server's CPU time in steps of 10 ms, and one run of 3 ms is mostly chance."""
+MAX_REPEATS = 50
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -30,20 +35,22 @@ class Contender:
         name: as it stands in the tables.
         run: does the job once; told the time it starts at.
         pid: its server's process, if it has one.
-        prepare: puts things back before a run, outside the measured time.
+        prepare: puts things back before a run, outside the measured time; such a run is not repeated.
+        repeats: whether a round repeats a short run; not where a beginning is what is asked about.
         close: ends connections of its own, after the last run.
     """
 
     name: str
     run: Callable[[float], Outcome]
     pid: int | None = None
-    prepare: Callable[[], object] = lambda: None
+    prepare: Callable[[], object] | None = None
     close: Callable[[], object] = lambda: None
+    repeats: bool = True
 
 
 @dataclasses.dataclass
 class Result:
-    """What the rounds of one contender gave; seconds are per round."""
+    """What the rounds of one contender gave; all seconds are those of one run, CPU's added up."""
 
     question: str
     case: str
@@ -56,6 +63,7 @@ class Result:
     server_cpu_seconds: float | None
     client_peak_bytes: int
     server_peak_bytes: int | None
+    repeats: int = 1
 
     @property
     def median(self) -> float:
@@ -105,8 +113,10 @@ def _compare(
 ) -> list[Result]:
     results: list[Result] = []
     for contender in contenders:
-        contender.prepare()
-        outcome = contender.run(time.perf_counter())
+        _prepare(contender)
+        started = time.perf_counter()
+        outcome = contender.run(started)
+        seconds = time.perf_counter() - started
         results.append(
             Result(
                 question=question,
@@ -120,8 +130,13 @@ def _compare(
                 server_cpu_seconds=None if contender.pid is None else 0.0,
                 client_peak_bytes=0,
                 server_peak_bytes=None if contender.pid is None else 0,
+                repeats=_repeats(contender, seconds),
             )
         )
+    # What lives by now lives on. Looking through all of it before each run would put the processor's
+    # caches into a state that no user's process has.
+    gc.collect()
+    gc.freeze()
     order = list(range(len(contenders)))
     for number in range(rounds):
         for place in order if number % 2 == 0 else reversed(order):
@@ -129,8 +144,19 @@ def _compare(
     return results
 
 
+def _repeats(contender: Contender, seconds: float) -> int:
+    if contender.prepare is not None or not contender.repeats:
+        return 1
+    return min(max(round(ROUND_SECONDS / seconds), 1), MAX_REPEATS)
+
+
+def _prepare(contender: Contender) -> None:
+    if contender.prepare is not None:
+        contender.prepare()
+
+
 def _measure(contender: Contender, result: Result) -> None:
-    contender.prepare()
+    _prepare(contender)
     gc.collect()
     own = os.getpid()
     for pid in (own, contender.pid):
@@ -138,17 +164,23 @@ def _measure(contender: Contender, result: Result) -> None:
             processes.reset_peak(pid)
     server_before = None if contender.pid is None else processes.cpu_seconds(contender.pid)
     cpu_before = processes.own_cpu_seconds()
-    started = time.perf_counter()
-    outcome = contender.run(started)
-    result.seconds.append(time.perf_counter() - started)
-    result.client_cpu_seconds += processes.own_cpu_seconds() - cpu_before
-    if outcome.first_seconds is not None:
-        result.first_seconds.append(outcome.first_seconds)
-    assert outcome.rows == result.rows, f"{contender.name} gave {outcome.rows} rows"
+    seconds: list[float] = []
+    first_seconds: list[float] = []
+    for _ in range(result.repeats):
+        started = time.perf_counter()
+        outcome = contender.run(started)
+        seconds.append(time.perf_counter() - started)
+        if outcome.first_seconds is not None:
+            first_seconds.append(outcome.first_seconds)
+        assert outcome.rows == result.rows, f"{contender.name} gave {outcome.rows} rows"
+    result.seconds.append(statistics.median(seconds))
+    if first_seconds:
+        result.first_seconds.append(statistics.median(first_seconds))
+    result.client_cpu_seconds += (processes.own_cpu_seconds() - cpu_before) / result.repeats
     result.client_peak_bytes = max(result.client_peak_bytes, processes.peak_bytes(own))
     if contender.pid is not None and server_before is not None:
         used = processes.cpu_seconds(contender.pid) - server_before
-        result.server_cpu_seconds = (result.server_cpu_seconds or 0.0) + used
+        result.server_cpu_seconds = (result.server_cpu_seconds or 0.0) + used / result.repeats
         result.server_peak_bytes = max(
             result.server_peak_bytes or 0, processes.peak_bytes(contender.pid)
         )

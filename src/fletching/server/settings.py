@@ -160,7 +160,7 @@ class ServerSettings:
         "What one streamed reply holds computed or brought in ahead of the socket.",
     )
     mapped_bytes: int = _setting(
-        128 * MIB,
+        1024 * MIB,
         "bytes",
         "Pages of stored files that stay mapped after they were sent; more only costs address space, less costs time when the same bytes are read again.",
     )
