@@ -90,6 +90,11 @@ class FakeTransport:
         self.requests.append(request)
         return self.on_call(request, attempt)
 
+    def open_session(
+        self, request: Any, options: CallOptions, attempt: RetrySequence
+    ) -> tuple[Response, None]:
+        return self.call(request, options, attempt), None
+
     def read(self, request: Any, options: CallOptions, attempt: RetrySequence) -> FakeSource:
         self.requests.append(request)
         source = self.on_read(request)

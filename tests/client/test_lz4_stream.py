@@ -17,6 +17,7 @@ from fletching.client.transports import http
 from fletching.client.transports.coded_reply import CodedReply, uncoded
 from fletching.errors import TruncatedStreamError, UsageError
 from fletching.protocol.body_codings import StreamCoding
+from fletching.protocol.headers import SESSION_LENGTH
 from fletching.server import dispatch
 
 KEYS = {"tester": "testers-secret"}
@@ -49,7 +50,7 @@ def exchanged(monkeypatch: pytest.MonkeyPatch) -> Exchanged:
         reply = original(self, parts, body, options, attempt)
         if "TableWrite" in dict(parts.query).values():
             seen.writes.append((parts.headers.get("content-encoding"), body.length))
-        if "TableRead" in dict(parts.query).values():
+        if "TableRead" in dict(parts.query).values() or SESSION_LENGTH in reply.headers:
             seen.reads.append(reply.headers.get("content-encoding"))
         return reply
 

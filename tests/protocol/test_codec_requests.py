@@ -82,6 +82,7 @@ def test_our_extension_fields_survive() -> None:
         CreateReadSession(
             table=table,
             verbatim_types=True,
+            first_split=True,
             arrow_options=ArrowOptions(timestamp_unit=None, datetime_unit=TimeUnit.SECOND),
             filter_predicate="a > 1",
             filter_predicate_fallback=True,

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from fletching.client.options import CallOptions
 from fletching.client.retry import RetrySequence, Timing, retrying
-from fletching.client.transport import Transport
+from fletching.client.transport import BatchSource, Transport
 from fletching.errors import ProtocolError
 from fletching.protocol.admin import (
     AddColumns,
@@ -17,8 +17,14 @@ from fletching.protocol.admin import (
     DropPartition,
     DropTable,
 )
-from fletching.protocol.requests import Request, WriteBlob, WriteBlobs, WriteTable
-from fletching.protocol.responses import Response
+from fletching.protocol.requests import (
+    CreateReadSession,
+    Request,
+    WriteBlob,
+    WriteBlobs,
+    WriteTable,
+)
+from fletching.protocol.responses import ReadSession, Response
 
 __all__ = ["Channel", "is_repeatable"]
 
@@ -38,6 +44,16 @@ def is_repeatable(request: Request) -> bool:
     if isinstance(request, DropTable | DropPartition):
         return request.if_exists
     return not isinstance(request, AddColumns | WriteTable | WriteBlob | WriteBlobs)
+
+
+def _expected(request: Request, response: Response, expected: type[_R]) -> _R:
+    if not isinstance(response, expected):
+        raise ProtocolError(
+            f"the service answered {type(request).__name__} with {type(response).__name__}, "
+            f"not {expected.__name__}",
+            side="remote",
+        )
+    return response
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,13 +84,21 @@ class Channel:
             lambda attempt: self.transport.call(request, self.options, attempt),
             repeatable=is_repeatable(request),
         )
-        if not isinstance(response, expected):
-            raise ProtocolError(
-                f"the service answered {type(request).__name__} with {type(response).__name__}, "
-                f"not {expected.__name__}",
-                side="remote",
-            )
-        return response
+        return _expected(request, response, expected)
+
+    def open_session(self, request: CreateReadSession) -> tuple[ReadSession, BatchSource | None]:
+        """Opens a read session; with the rows of its first split where that saves a round trip.
+
+        Raises:
+            ServiceError: the service refused.
+            TransportError: no reply within the retry budget.
+            ProtocolError: a reply of another kind.
+        """
+        response, rows = self.retrying(
+            lambda attempt: self.transport.open_session(request, self.options, attempt),
+            repeatable=is_repeatable(request),
+        )
+        return _expected(request, response, ReadSession), rows
 
     def retrying(
         self,

@@ -43,9 +43,16 @@ class ArrowReader:
     """
 
     def __init__(
-        self, channel: Channel, token: ResumeToken, *, schema: pa.Schema | None = None
+        self,
+        channel: Channel,
+        token: ResumeToken,
+        *,
+        schema: pa.Schema | None = None,
+        begun: BatchSource | None = None,
     ) -> None:
+        """Asks for nothing yet; ``begun`` is the reply to the first request, if it is there already."""
         self._channel = channel
+        self._begun = begun
         self._token = token
         self._schema = schema
         self._source: BatchSource | None = None
@@ -163,9 +170,11 @@ class ArrowReader:
     def _connect(self) -> None:
         if self._source is not None:
             return
-        source = self._channel.transport.read(
-            self._request(), self._channel.options, self._retries()
-        )
+        source, self._begun = self._begun, None
+        if source is None:
+            source = self._channel.transport.read(
+                self._request(), self._channel.options, self._retries()
+            )
         self._source = source
         self.request_id = source.request_id
         names = self._token.columns
@@ -238,9 +247,10 @@ class ArrowReader:
         self._drop()
 
     def _drop(self) -> None:
-        source, self._source, self._batches = self._source, None, None
-        if source is not None:
-            source.close()
+        for source in (self._source, self._begun):
+            if source is not None:
+                source.close()
+        self._source = self._begun = self._batches = None
 
 
 def positions_of(schema: pa.Schema, names: tuple[str, ...]) -> list[int]:

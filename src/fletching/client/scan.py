@@ -16,6 +16,7 @@ from fletching.client.reader import ArrowReader
 from fletching.client.schemas import scan_schema
 from fletching.client.split import Split
 from fletching.client.token import ResumeToken
+from fletching.client.transport import BatchSource
 from fletching.errors import ConflictError, ReadTimeoutError, UsageError
 from fletching.protocol.requests import (
     ArrowOptions,
@@ -187,22 +188,27 @@ class Scan:
         return pa.schema([by_name[name.casefold()] for name in self.columns])
 
     def _session(self, split_options: SplitOptions) -> ReadSession:
+        request = self._session_request(split_options)
+        return self._ready(request.table, self._way.call(request, ReadSession))
+
+    def _begun_session(self, split_options: SplitOptions) -> tuple[ReadSession, BatchSource | None]:
+        """A session, with the reply to the first read of it, where one request gives both."""
+        request = self._session_request(split_options)
+        session, rows = self._way.open_session(request)
+        return self._ready(request.table, session), rows
+
+    def _session_request(self, split_options: SplitOptions) -> CreateReadSession:
         data_columns, partition_columns = self._wanted()
-        name = self.table.full_name
-        session = self._way.call(
-            CreateReadSession(
-                table=name,
-                required_data_columns=data_columns,
-                required_partition_columns=partition_columns,
-                required_partitions=self.partitions or (),
-                split_options=split_options,
-                arrow_options=ArrowOptions(timestamp_unit=None, datetime_unit=None),
-                filter_predicate=self.filter or "",
-                verbatim_types=True,
-            ),
-            ReadSession,
+        return CreateReadSession(
+            table=self.table.full_name,
+            required_data_columns=data_columns,
+            required_partition_columns=partition_columns,
+            required_partitions=self.partitions or (),
+            split_options=split_options,
+            arrow_options=ArrowOptions(timestamp_unit=None, datetime_unit=None),
+            filter_predicate=self.filter or "",
+            verbatim_types=True,
         )
-        return self._ready(name, session)
 
     def _ready(self, name: TableName, session: ReadSession) -> ReadSession:
         """Waits while the service prepares the session, as the real one may (PROTOCOL 2.1)."""
@@ -240,6 +246,7 @@ class Scan:
 
     def _open(self) -> tuple[pa.Schema, Generator[pa.RecordBatch, None, None]]:
         way = self._way
+        rows_begun: BatchSource | None = None
         if self.limit is not None and self.filter is None:
             session = self._session(SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1))
             rows = min(session.record_count, self.limit)
@@ -249,12 +256,14 @@ class Scan:
                 for start in range(0, rows, size)
             ]
         else:
-            session = self._session(
+            session, rows_begun = self._begun_session(
                 SplitOptions(split_mode=SplitMode.SIZE, split_number=way.options.split_bytes)
             )
             places = [{"index": index} for index in range(session.splits_count)]
         splits = self._split_list(session, places)
         openers = [functools.partial(_reader, split) for split in splits]
+        if rows_begun is not None:
+            openers[0] = functools.partial(_reader, splits[0], rows_begun)
         parallel = way.transport.connections_pay and not (self.filter and self.limit is not None)
         batches = read_in_order(
             openers,
@@ -271,8 +280,8 @@ class Scan:
         return max(1, self._way.options.split_bytes // row_bytes)
 
 
-def _reader(split: Split) -> ArrowReader:
-    return split.to_reader()
+def _reader(split: Split, begun: BatchSource | None = None) -> ArrowReader:
+    return split.to_reader() if begun is None else split.begun_reader(begun)
 
 
 def _first(

@@ -12,6 +12,7 @@ from fletching.client.channel import Channel
 from fletching.client.reader import ArrowReader
 from fletching.client.stream_files import StreamReader
 from fletching.client.token import ResumeToken
+from fletching.client.transport import BatchSource
 
 __all__ = ["Split"]
 
@@ -37,6 +38,10 @@ class Split:
     def to_reader(self, row: int = 0) -> ArrowReader:
         """Opens a reader at a row of the split; see `ArrowReader`."""
         return ArrowReader(self._channel, self.token.at(row), schema=self.schema)
+
+    def begun_reader(self, begun: BatchSource) -> ArrowReader:
+        """A reader of the whole split that has the reply to its first request already."""
+        return ArrowReader(self._channel, self.token, schema=self.schema, begun=begun)
 
     def to_batches(self) -> Iterator[pa.RecordBatch]:
         """The split's batches; the connection is given back when the iterator ends or is dropped."""

@@ -15,7 +15,13 @@ import pyarrow as pa
 from fletching.client.blob_transfers import BlobTransport
 from fletching.client.options import CallOptions
 from fletching.client.retry import RetrySequence
-from fletching.protocol.requests import PreviewTable, ReadTable, Request, WriteTable
+from fletching.protocol.requests import (
+    CreateReadSession,
+    PreviewTable,
+    ReadTable,
+    Request,
+    WriteTable,
+)
 from fletching.protocol.responses import Response, WriteResult
 
 __all__ = ["BatchSource", "BytesSink", "BytesSource", "ReadRequest", "Transport"]
@@ -91,6 +97,18 @@ class Transport(BlobTransport, Protocol):
         Raises:
             ServiceError: the service refused.
             TransportError: the exchange failed.
+        """
+        ...
+
+    def open_session(
+        self, request: CreateReadSession, options: CallOptions, attempt: RetrySequence
+    ) -> tuple[Response, BatchSource | None]:
+        """Opens a read session; with the rows of its first split, where that saves a round trip.
+
+        Raises:
+            ServiceError: the service refused.
+            TransportError: the exchange failed.
+            WireError: the rows do not begin as an Arrow IPC stream.
         """
         ...
 

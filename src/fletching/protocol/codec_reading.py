@@ -88,6 +88,8 @@ def encode_create_read_session(request: CreateReadSession, _version: ApiVersion)
     }
     if request.verbatim_types:
         draft.json["VerbatimTypes"] = True
+    if request.first_split:
+        draft.json["FirstSplit"] = True
     return draft
 
 
@@ -110,6 +112,7 @@ def decode_create_read_session(parts: RequestParts, target: str) -> CreateReadSe
         incremental=parts.json_bool("IncrementalRead")
         or boolean_field(incremental, "EnableIncrementalRead"),
         verbatim_types=parts.json_bool("VerbatimTypes"),
+        first_split=parts.json_bool("FirstSplit"),
     )
 
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
+
+import msgspec
 
 from fletching.errors import ProtocolError
 from fletching.protocol import headers as names
@@ -74,7 +77,14 @@ def _text_of(data: bytes | None) -> str | None:
     return None if data is None else base64.b64encode(data).decode("ascii")
 
 
+@functools.lru_cache(maxsize=256)
+def _schema_forms(schema: TableSchema) -> tuple[msgspec.Raw, msgspec.Raw]:
+    """Both forms of a schema as JSON: making them takes longer than the rest of a session's reply."""
+    return msgspec.Raw(encode_json(read_form(schema))), msgspec.Raw(encode_json(write_form(schema)))
+
+
 def _read_session(reply: ReadSession, _request: Request) -> _Json:
+    data_schema, table_schema = _schema_forms(reply.schema)
     body: _Json = {
         "SessionId": reply.session_id,
         "SessionStatus": reply.status.value,
@@ -89,8 +99,8 @@ def _read_session(reply: ReadSession, _request: Request) -> _Json:
             "EstimatedSize": reply.estimated_bytes,
             "EstimatedRowCount": reply.record_count,
         },
-        "DataSchema": read_form(reply.schema),
-        "TableSchema": write_form(reply.schema),
+        "DataSchema": data_schema,
+        "TableSchema": table_schema,
         "SupportedDataFormat": [{"Type": "Arrow", "Version": "V5"}],
         "LatestVersion": reply.latest_version,
         "EnableLargeString": False,

@@ -23,6 +23,7 @@ __all__ = [
     "RETRY_INDEX",
     "RETRY_TRACE_ID",
     "ROUTE_TOKEN",
+    "SESSION_LENGTH",
     "STS_TOKEN",
     "USER_AGENT",
     "accepted_codings",
@@ -45,6 +46,9 @@ RETRY_AFTER = "retry-after"
 RETRY_INDEX = "odps-tunnel-retry-index"
 RETRY_TRACE_ID = "odps-tunnel-retry-trace-id"
 ROUTE_TOKEN = "x-odps-max-storage-route-token"  # noqa: S105  # a header's name
+SESSION_LENGTH = "x-fletching-session-length"
+"""Ours, on a TableCreateReadSession reply: bytes of its JSON, behind which split 0 follows as an Arrow
+stream."""
 STS_TOKEN = "authorization-sts-token"  # noqa: S105  # a header's name
 USER_AGENT = "user-agent"
 

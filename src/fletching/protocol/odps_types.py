@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import re
 from collections.abc import Iterator
 
@@ -379,6 +380,7 @@ class TypeScanner:
         return OdpsType(code, fields=tuple(fields))
 
 
+@functools.lru_cache(maxsize=1024)  # tables have few types, and every reply names them again
 def parse_type(text: str) -> OdpsType:
     """Reads one ODPS type string.
 

@@ -87,6 +87,9 @@ class CreateReadSession(TableRequest, frozen=True, kw_only=True):
     verbatim_types: bool = False
     """Ours (extension field ``VerbatimTypes``): send Arrow types that ODPS lacks as stored, without
     converting them to the nearest ODPS type."""
+    first_split: bool = False
+    """Ours (extension field ``FirstSplit``): let the reply go on with the rows of split 0, which saves
+    a round trip. A service may answer without them."""
 
 
 class GetReadSession(TableRequest, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from fletching.errors import FletchingError
 from fletching.protocol.body_codings import (
     TableBodyCoding,
     reply_body_coding,
@@ -22,8 +23,15 @@ from fletching.protocol.codec import (
     encode_response,
     parse_action,
 )
-from fletching.protocol.headers import RETRY_TRACE_ID, USER_AGENT
+from fletching.protocol.headers import (
+    CONTENT_TYPE,
+    OCTET_STREAM,
+    RETRY_TRACE_ID,
+    SESSION_LENGTH,
+    USER_AGENT,
+)
 from fletching.protocol.requests import (
+    CreateReadSession,
     InstanceRequest,
     PreviewTable,
     ReadBlobs,
@@ -34,12 +42,18 @@ from fletching.protocol.requests import (
     WriteBlobs,
     WriteTable,
 )
-from fletching.protocol.vocabulary import ApiVersion
+from fletching.protocol.responses import ReadSession, Response
+from fletching.protocol.vocabulary import ApiVersion, SplitMode
 from fletching.server.blobs import read_blobs, write_blobs
 from fletching.server.exchange import Exchange
 from fletching.server.service import Service
 from fletching.server.settings import ReplyCompression
-from fletching.server.streaming import reply_with_plan
+from fletching.server.streaming import (
+    PreparedReply,
+    prepare_plan,
+    reply_with_plan,
+    send_prepared,
+)
 from fletching.server.uploading import receive_ingest
 from fletching.wire.content_coding import ContentCoding, negotiate
 
@@ -86,6 +100,39 @@ async def _call(
     await exchange.reply(body, headers=headers)
 
 
+async def _open_read(
+    exchange: Exchange, service: Service, request: CreateReadSession, version: ApiVersion
+) -> None:
+    """Opens a read session and, where it is asked for, answers with its first rows as well."""
+    if not request.first_split or service.reads.full:
+        await _call(exchange, service, request, version)
+        return
+
+    def begin() -> tuple[Response, PreparedReply | None]:
+        response = service.engine.call(request)
+        assert isinstance(response, ReadSession)
+        if not response.splits_count or response.split_mode is SplitMode.ROW_OFFSET:
+            return response, None
+        rows = ReadTable(table=request.table, session_id=response.session_id, index=0)
+        try:
+            plan = service.engine.read(rows)
+            return response, prepare_plan(plan, group_bytes=_group_bytes(service))
+        except FletchingError:
+            # The session is open. Whoever reads the split is told what is wrong with it.
+            return response, None
+
+    with service.reads.enter():
+        response, rows = await service.workers.bulk(begin)
+        headers, body = encode_response(response, request, version)
+        if service.settings.reply_compression is not ReplyCompression.OFF:
+            headers = with_lz4_stream_offered(headers, exchange.header(USER_AGENT))
+        if rows is None:
+            await exchange.reply(body, headers=headers)
+            return
+        headers |= {CONTENT_TYPE: OCTET_STREAM, SESSION_LENGTH: str(len(body))}
+        await send_prepared(exchange, rows, service.workers, headers=headers, head=body)
+
+
 async def _read(
     exchange: Exchange, service: Service, request: ReadTable, _version: ApiVersion
 ) -> None:
@@ -112,11 +159,15 @@ async def _stream(
             exchange,
             lambda: service.engine.read(request),
             service.workers,
-            # One group is sent while the next is prepared, and each may be exceeded by a piece.
-            group_bytes=max(settings.read_memory_bytes // 4, 1),
+            group_bytes=_group_bytes(service),
             coding=coding,
             level=settings.compression_level if coding is ContentCoding.ZSTD else None,
         )
+
+
+def _group_bytes(service: Service) -> int:
+    """One group is sent while the next is prepared, and each may be exceeded by a piece."""
+    return max(service.settings.read_memory_bytes // 4, 1)
 
 
 async def _write(
@@ -166,6 +217,7 @@ def _names_no_schema(exchange: Exchange) -> bool:
 
 
 HANDLERS: dict[type[Request], Handler] = {
+    CreateReadSession: _open_read,
     ReadTable: _read,
     ReadInstance: _read,
     PreviewTable: _preview,

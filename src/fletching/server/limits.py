@@ -29,6 +29,11 @@ class Gate:
         self.refused = 0
         self._retry_after = retry_after_seconds
 
+    @property
+    def full(self) -> bool:
+        """Whether a request would be turned away."""
+        return self.open >= self.limit
+
     @contextlib.contextmanager
     def enter(self) -> Iterator[None]:
         """Holds a place while the request runs.
@@ -36,7 +41,7 @@ class Gate:
         Raises:
             ThrottledError: all places are taken; nothing of the request was read.
         """
-        if self.open >= self.limit:
+        if self.full:
             self.refused += 1
             raise ThrottledError(
                 f"{self.limit} {self.name} are running, which is the limit",

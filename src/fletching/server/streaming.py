@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
@@ -21,7 +22,16 @@ from fletching.server.exchange import Exchange
 from fletching.server.workers import Workers
 from fletching.wire.content_coding import ContentCoding
 
-__all__ = ["BufferSource", "CodedSource", "PlanSource", "reply_with_plan", "send_source"]
+__all__ = [
+    "BufferSource",
+    "CodedSource",
+    "PlanSource",
+    "PreparedReply",
+    "prepare_plan",
+    "reply_with_plan",
+    "send_prepared",
+    "send_source",
+]
 
 SLICE_BYTES = 4 * 1024 * 1024
 """The most that is handed to the socket at once: an extent may be as long as a batch."""
@@ -207,6 +217,74 @@ async def send_source(
                 await workers.bulk(source.close)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class PreparedReply:
+    """A reply whose beginning is in memory; whoever made it sends or closes it.
+
+    Attributes:
+        source: the rest.
+        group: what ``source`` gave first.
+        length: bytes of all, None if only making them tells.
+        coding: of the whole body.
+    """
+
+    source: BufferSource
+    group: Sequence[Buffer]
+    length: int | None
+    coding: TableBodyCoding
+
+
+def prepare_plan(
+    plan: ReadPlan,
+    *,
+    group_bytes: int,
+    coding: TableBodyCoding = ContentCoding.IDENTITY,
+    level: int | None = None,
+) -> PreparedReply:
+    """Begins to execute a plan; blocks.
+
+    Args:
+        plan: what is answered.
+        group_bytes: how much is prepared at a time.
+        coding: of the whole body; anything but identity makes the reply chunked.
+        level: of the coding.
+
+    Raises:
+        FletchingError: it cannot be executed.
+    """
+    source: BufferSource = PlanSource(plan, group_bytes)
+    length = plan.length
+    if coding is not ContentCoding.IDENTITY:
+        source, length = CodedSource(source, coding, level), None
+    try:
+        return PreparedReply(source, source.next_group(), length, coding)
+    except BaseException:
+        source.close()
+        raise
+
+
+async def send_prepared(
+    exchange: Exchange,
+    prepared: PreparedReply,
+    workers: Workers,
+    *,
+    headers: dict[str, str] | None = None,
+    head: bytes = b"",
+) -> None:
+    """Answers with what was prepared, ``head`` before it; errors as for ``send_source``."""
+    fields = dict(headers or {})
+    if prepared.coding is not ContentCoding.IDENTITY:
+        fields["content-encoding"] = prepared.coding.value
+    length = None if prepared.length is None else len(head) + prepared.length
+    try:
+        await exchange.start(length, headers=fields)
+    except BaseException:
+        await workers.bulk(prepared.source.close)
+        raise
+    group = [head, *prepared.group] if head else prepared.group
+    await send_source(exchange, prepared.source, group, workers)
+
+
 async def reply_with_plan(
     exchange: Exchange,
     make_plan: Callable[[], ReadPlan],
@@ -223,9 +301,9 @@ async def reply_with_plan(
         exchange: to answer.
         make_plan: blocks; what it raises becomes the reply, since nothing has been sent by then.
         workers: where blocking happens.
-        group_bytes: how much is prepared at a time.
-        coding: of the whole body; anything but identity makes the reply chunked.
-        level: of the coding.
+        group_bytes: as for ``prepare_plan``.
+        coding: likewise.
+        level: likewise.
         headers: more reply headers.
 
     Raises:
@@ -233,25 +311,7 @@ async def reply_with_plan(
         FletchingError: what ``make_plan`` raised, or (with the reply begun) what preparing raised.
     """
 
-    def begin() -> tuple[int | None, BufferSource, Sequence[Buffer]]:
-        plan = make_plan()
-        source: BufferSource = PlanSource(plan, group_bytes)
-        length = plan.length
-        if coding is not ContentCoding.IDENTITY:
-            source, length = CodedSource(source, coding, level), None
-        try:
-            return length, source, source.next_group()
-        except BaseException:
-            source.close()
-            raise
+    def begin() -> PreparedReply:
+        return prepare_plan(make_plan(), group_bytes=group_bytes, coding=coding, level=level)
 
-    length, source, group = await workers.bulk(begin)
-    fields = dict(headers or {})
-    if coding is not ContentCoding.IDENTITY:
-        fields["content-encoding"] = coding.value
-    try:
-        await exchange.start(length, headers=fields)
-    except BaseException:
-        await workers.bulk(source.close)
-        raise
-    await send_source(exchange, source, group, workers)
+    await send_prepared(exchange, await workers.bulk(begin), workers, headers=headers)

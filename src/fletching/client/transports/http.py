@@ -35,7 +35,7 @@ from fletching.client.transports.request_body import (
     arrow_body,
     coded_body,
 )
-from fletching.errors import ConnectionBrokenError, UsageError
+from fletching.errors import ConnectionBrokenError, ProtocolError, UsageError
 from fletching.ipc import Limits
 from fletching.protocol import headers as names
 from fletching.protocol.body_codings import StreamCoding, offers_lz4_stream
@@ -48,7 +48,7 @@ from fletching.protocol.codec import (
     is_admin_request,
 )
 from fletching.protocol.faults import decode_fault
-from fletching.protocol.requests import Request, WriteTable
+from fletching.protocol.requests import CreateReadSession, Request, WriteTable
 from fletching.protocol.responses import Response, WriteResult
 from fletching.protocol.vocabulary import ApiVersion
 
@@ -158,6 +158,29 @@ class HttpTransport(HttpBlobVerbs):
             self._takes_lz4_stream = True
         return self._decode(request, reply)
 
+    def open_session(
+        self, request: CreateReadSession, options: CallOptions, attempt: RetrySequence
+    ) -> tuple[Response, ArrowReply | None]:
+        """See `Transport.open_session`; the reply is the session's JSON, then an Arrow stream."""
+        if options.lz4_stream or options.compression is not None:
+            # Those are agreed on by the headers of a read, which this is not.
+            return self.call(request, options, attempt), None
+        request = msgspec.structs.replace(request, first_split=True)
+        parts = self._encode(request)
+        body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
+        reply = self._exchange(parts, body, options, attempt)
+        if offers_lz4_stream(reply.headers):
+            self._takes_lz4_stream = True
+        length = reply.headers.get(names.SESSION_LENGTH)
+        if length is None:
+            return self._decode(request, reply), None
+        try:
+            session = self._decoded(request, reply, reply.read_exactly(_session_length(length)))
+        except BaseException:
+            reply.close()
+            raise
+        return session, ArrowReply(reply, reply.headers.get(names.REQUEST_ID), self._limits)
+
     def read(
         self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
     ) -> ArrowReply:
@@ -250,7 +273,9 @@ class HttpTransport(HttpBlobVerbs):
         return uncoded(self._exchange(parts, body, options, attempt))
 
     def _decode(self, request: Request, reply: Reply) -> Response:
-        body = reply.read_all(REPLY_BYTES)
+        return self._decoded(request, reply, reply.read_all(REPLY_BYTES))
+
+    def _decoded(self, request: Request, reply: Reply, body: bytes) -> Response:
         if is_admin_request(request):
             return decode_admin_response(request, body)
         response = decode_response(request, reply.headers, body)
@@ -335,6 +360,17 @@ class HttpTransport(HttpBlobVerbs):
             headers["content-length"] = str(body.length)
         headers.setdefault(names.ACCEPT_ENCODING, "identity")
         return self._credentials.signed(parts.method, target, headers, now)
+
+
+def _session_length(value: str) -> int:
+    """Bytes of a session's JSON before its first rows.
+
+    Raises:
+        ProtocolError: no such number, or one above what a reply of one value may have.
+    """
+    if not value.isascii() or not value.isdigit() or len(value) > 12 or int(value) > REPLY_BYTES:
+        raise ProtocolError(f"{names.SESSION_LENGTH} of the reply is {value[:40]!r}", side="remote")
+    return int(value)
 
 
 def _target(parts: HttpRequest) -> str:

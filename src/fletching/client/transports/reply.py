@@ -217,6 +217,22 @@ class Reply:
                 raise self._broken(f"a reply of one value is longer than {limit} bytes")
         return bytes(parts)
 
+    def read_exactly(self, length: int) -> bytes:
+        """The next ``length`` bytes of the body.
+
+        Raises:
+            ConnectionBrokenError: the connection ended first, or the body is shorter.
+            ReadTimeoutError: as `readinto`.
+        """
+        data = bytearray(length)
+        room = memoryview(data)
+        while room:
+            count = self.readinto(room)
+            if not count:
+                raise self._broken(f"the body ends {len(room)} bytes early")
+            room = room[count:]
+        return bytes(data)
+
     def finish(self, limit: int = 64 * 1024) -> None:
         """Takes what stands behind the data, so that the connection can be used again.
 
@@ -259,6 +275,11 @@ class Reply:
         if not self._ended or self._cancelled:
             response.close()
         response.release_conn()
+
+    def __del__(self) -> None:
+        # A reply that nobody has begun to read, as of an iterator that was never started.
+        if not sys.is_finalizing():
+            self.close()
 
     def _end(self) -> None:
         self._ended = True

@@ -20,7 +20,6 @@ from fletching.catalog.database import Database
 from fletching.catalog.partitions import list_partitions
 from fletching.catalog.read_sessions import (
     ReadSessionRow,
-    count_open_read_sessions,
     extend_read_session,
     find_read_session,
     insert_read_session,
@@ -36,6 +35,7 @@ from fletching.engine.reading.limits import (
     not_negative,
     preview_rows,
 )
+from fletching.engine.reading.open_sessions import OpenSessions
 from fletching.engine.reading.partitions import PartitionFilter
 from fletching.engine.reading.plan import ReadPlan
 from fletching.engine.reading.planning import ReadOptions, plan_rows
@@ -55,7 +55,6 @@ from fletching.errors import (
     ExpiredSessionError,
     InvalidArgumentError,
     NotFoundError,
-    ThrottledError,
 )
 from fletching.objects.store import ObjectStore
 from fletching.protocol.requests import (
@@ -76,8 +75,6 @@ READ_SESSION_SECONDS = 24 * 3600.0
 
 MAX_READ_SESSIONS = 20_000
 """How many may be open at once: each keeps a snapshot from being collected."""
-
-SESSION_RETRY_SECONDS = 60.0
 
 _CACHED_SESSIONS = 4096
 _CACHED_SEGMENTS = 1_000_000  # summed over snapshots; about 300 MB at the very most
@@ -125,7 +122,7 @@ class Reading:
         self._store = store
         self._clock = clock
         self._session_seconds = session_seconds
-        self._max_sessions = max_sessions
+        self._open_sessions = OpenSessions(max_sessions)
         self._shapes = Shapes()
         self._sessions = RecentlyUsed[str, _Session](_CACHED_SESSIONS)
         self._snapshots = RecentlyUsed[tuple[Any, ...], Snapshot](
@@ -166,11 +163,7 @@ class Reading:
                 created_at=now,
                 expires_at=now + self._session_seconds,
             )
-            if count_open_read_sessions(connection, now, self._max_sessions) >= self._max_sessions:
-                raise ThrottledError(
-                    f"{self._max_sessions} read sessions are open, which is the limit",
-                    retry_after_seconds=SESSION_RETRY_SECONDS,
-                )
+            self._open_sessions.admit(connection, now)
             insert_read_session(connection, row)
         session = _Session(row, request, facts, shape, chosen, wanted)
         self._sessions.put(row.id, session)
