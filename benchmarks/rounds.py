@@ -36,7 +36,6 @@ class Contender:
         run: does the job once; told the time it starts at.
         pid: its server's process, if it has one.
         prepare: puts things back before a run, outside the measured time; such a run is not repeated.
-        repeats: whether a round repeats a short run; not where a beginning is what is asked about.
         close: ends connections of its own, after the last run.
     """
 
@@ -45,7 +44,6 @@ class Contender:
     pid: int | None = None
     prepare: Callable[[], object] | None = None
     close: Callable[[], object] = lambda: None
-    repeats: bool = True
 
 
 @dataclasses.dataclass
@@ -145,7 +143,7 @@ def _compare(
 
 
 def _repeats(contender: Contender, seconds: float) -> int:
-    if contender.prepare is not None or not contender.repeats:
+    if contender.prepare is not None:
         return 1
     return min(max(round(ROUND_SECONDS / seconds), 1), MAX_REPEATS)
 

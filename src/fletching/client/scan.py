@@ -256,9 +256,11 @@ class Scan:
                 for start in range(0, rows, size)
             ]
         else:
-            session, rows_begun = self._begun_session(
-                SplitOptions(split_mode=SplitMode.SIZE, split_number=way.options.split_bytes)
-            )
+            options = SplitOptions(split_mode=SplitMode.SIZE, split_number=way.options.split_bytes)
+            if not way.transport.connections_pay:
+                # Splits are read one after the other, so that dividing would be work for nothing.
+                options = SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=1)
+            session, rows_begun = self._begun_session(options)
             places = [{"index": index} for index in range(session.splits_count)]
         splits = self._split_list(session, places)
         openers = [functools.partial(_reader, split) for split in splits]
