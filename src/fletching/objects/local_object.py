@@ -15,6 +15,7 @@ from typing import Self
 from fletching.errors import CorruptObjectError, UsageError
 from fletching.objects.failures import translated
 from fletching.objects.mappings import Mappings
+from fletching.objects.residency import MappedPages, may_ask
 from fletching.objects.window import MappedWindow
 
 __all__ = ["LocalObject"]
@@ -53,6 +54,7 @@ class LocalObject:
         self._map: memoryview | None = None
         self._window = window
         self._mapping: mmap.mmap | None = None
+        self._pages: MappedPages | None = None
         self._closed = False
 
     def view(self, start: int, end: int) -> memoryview:
@@ -83,9 +85,17 @@ class LocalObject:
         return data.toreadonly()
 
     def resident(self, start: int, end: int) -> bool:
-        """Reads a byte per 128 KiB without waiting; see ``StoredObject``."""
+        """Asks about the mapping's pages, or reads a byte per 128 KiB without waiting.
+
+        See ``StoredObject``.
+        """
         if self._mappings is None:
             return False
+        pages = self._pages
+        if pages is not None and self._mapping is not None and 0 <= start <= end <= self.length:
+            known = pages.resident(start, end)
+            if known is not None:
+                return known
         if _NOWAIT is None:
             return True  # nothing can be known without waiting
         probe = bytearray(1)
@@ -127,7 +137,7 @@ class LocalObject:
         with self._lock:
             if not self._closed:
                 self._closed = True
-                self._map = self._mapping = None
+                self._map = self._mapping = self._pages = None
                 os.close(self._descriptor)
 
     def __del__(self) -> None:
@@ -170,6 +180,7 @@ class LocalObject:
                     self._mappings = None
                     return
                 self._mapping = mapping
+                self._pages = MappedPages(mapping) if may_ask(self._descriptor) else None
                 self._map = memoryview(mapping)
             elif not self.length:
                 self._map = memoryview(b"")
