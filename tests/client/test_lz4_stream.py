@@ -160,7 +160,7 @@ class FakeReply:
         self._step = step
         self.calls: list[str] = []
 
-    def readinto(self, buffer: Any, /) -> int:
+    def readinto(self, buffer: Any, /, *, wake_bytes: int = 1) -> int:
         count = min(self._step, len(buffer), len(self._body))
         buffer[:count] = self._body[:count]
         self._body = self._body[count:]

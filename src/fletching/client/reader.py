@@ -34,8 +34,8 @@ class ArrowReader:
     is left out, because a read session is a snapshot. Only the end-of-stream marker (or the last
     row of a split whose length is known) ends the data.
 
-    At most one batch is in memory beside those the caller holds. Batches borrow the buffer of the
-    message they came in, nothing is copied. Not thread-safe but for `cancel`.
+    At most one batch is in memory beside those the caller holds. Batches borrow the memory that
+    they were received into, which small ones share (2 MiB); nothing is copied. Not thread-safe but for `cancel`.
 
     Attributes:
         row: how many rows of the split have been handed out.

@@ -35,7 +35,7 @@ class BatchSource(Protocol):
 
     Iterating raises `TransportError` or `TruncatedStreamError` when the reply ends early, never
     `StopIteration`: the end of the data is the marker and nothing else. Batches borrow the buffers
-    they came in (over HTTP one per message, embedded the mapped segment), which live as long as
+    they came in (over HTTP one per message, or a block of some small ones; embedded the mapped segment), which live as long as
     any batch of them does. Not thread-safe but for `cancel`.
     """
 

@@ -123,7 +123,7 @@ class MessageDecoder:
     def _feed(self, view: memoryview, *, borrow: bool) -> int:
         position, size = 0, len(view)
         while position < size and not self.ended:
-            if borrow and self._at_boundary():
+            if borrow and self.between_messages:
                 taken = self._borrow(view, position)
                 if taken:
                     position += taken
@@ -135,7 +135,9 @@ class MessageDecoder:
             self._took(count)
         return position
 
-    def _at_boundary(self) -> bool:
+    @property
+    def between_messages(self) -> bool:
+        """Whether no byte of the next message has come: what is fed now begins with its prefix."""
         return self._reading_prefix and self._filled == 0 and self._prefix_length == 4
 
     def _borrow(self, view: memoryview, position: int) -> int:
@@ -329,7 +331,7 @@ class MessageDecoder:
             raise self._error
         if self.ended:
             return
-        if not self._at_boundary():
+        if not self.between_messages:
             what = "a length prefix" if self._reading_prefix else "a message's body"
             if not self._reading_prefix and self._header is None:
                 what = "a message's metadata"

@@ -292,7 +292,7 @@ def test_the_total_counts_only_waiting(opened: Any) -> None:
         now += 1.0  # every look at the clock: each wait takes one second
         return now
 
-    body = stream([rows(0, 1000)] * 100)
+    body = stream([rows(0, 1000)] * 1000)
     options = CallOptions(retry=NO_RETRIES, timeouts=Timeouts(total=20.0))
     with ReplayPeer([Answer(body=body)]) as peer:
         source = opened(peer, clock=clock).read(READ, options, attempt())

@@ -16,16 +16,26 @@ METADATA_BYTES = 4096
 """Received at once where a large message begins: its metadata, and the first bytes of its body, which
 are the only ones to be copied once more."""
 
-SMALL_BYTES = 64 * 1024
-"""After a batch shorter than this so much is received at once: several messages for one system call."""
+SMALL_BYTES = 512 * 1024
+"""After a batch shorter than this several are received at once, into a block that they share: making
+memory ready and asking the kernel for each takes longer than copying it."""
+
+BLOCK_BYTES = 2 * 1024 * 1024
+"""Length of a block. Its batches keep it alive together; one that does not end in it is moved."""
+
+WAKE_BYTES = 64 * 1024
+"""How much of a block must have come: more would make the first of small batches wait for the others."""
+
+_ALIGNMENT = 64
 
 
 class ArrowReply:
     """The batches of one reply; a `fletching.client.transport.BatchSource`.
 
     A message's length is known from its prefix and metadata, so its body is received into one
-    buffer of pyarrow's memory pool, which the batch's arrays then borrow: Python copies no payload
-    but the first bytes of a message, and messages that are small.
+    buffer of pyarrow's memory pool, which the batch's arrays then borrow. Small batches share blocks.
+    Python copies no payload but the first bytes of a message, or of a small one that began at the end
+    of what had come.
 
     Attributes:
         schema: of the batches.
@@ -42,7 +52,8 @@ class ArrowReply:
         """
         self._reply = reply
         self._decoder = MessageDecoder(limits)
-        self._read_ahead = METADATA_BYTES
+        self._small = False
+        self._block = memoryview(b"")
         self.request_id = request_id
         try:
             # The service has validated text when it was written; offsets are checked here again,
@@ -82,19 +93,36 @@ class ArrowReply:
         return message
 
     def _next_message(self) -> Message | None:
-        decoder, reply = self._decoder, self._reply
+        decoder = self._decoder
         while True:
             message = decoder.next_message()
             if message is DecoderState.END:
                 return None
             if isinstance(message, Message):
                 # Nothing is known yet of the batches behind a schema or a dictionary.
-                small = (
+                self._small = (
                     message.type is MessageType.RECORD_BATCH and message.body_length < SMALL_BYTES
                 )
-                self._read_ahead = SMALL_BYTES if small else METADATA_BYTES
                 return message
-            count = reply.readinto(decoder.writable(read_ahead=self._read_ahead))
-            if count == 0:
-                decoder.finish(require_marker=True)
-            decoder.wrote(count)
+            if self._small and decoder.between_messages:
+                self._receive_block()
+            else:
+                self._receive_message()
+
+    def _receive_message(self) -> None:
+        """Receives more of one message into its own memory."""
+        decoder = self._decoder
+        count = self._reply.readinto(decoder.writable(read_ahead=METADATA_BYTES))
+        if count == 0:
+            decoder.finish(require_marker=True)
+        decoder.wrote(count)
+
+    def _receive_block(self) -> None:
+        """Receives messages into a block; whole ones stay there, the last one's beginning is moved."""
+        if len(self._block) < SMALL_BYTES:
+            self._block = memoryview(pa.allocate_buffer(BLOCK_BYTES)).cast("B")
+        count = self._reply.readinto(self._block, wake_bytes=WAKE_BYTES)
+        if count == 0:
+            self._decoder.finish(require_marker=True)
+        self._decoder.feed(self._block[:count].toreadonly(), borrow=True)
+        self._block = self._block[count + -count % _ALIGNMENT :]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from fletching.client.transports.reply import WAKE_BYTES
 from fletching.protocol import headers as names
 from fletching.protocol.body_codings import StreamCoding, table_body_coding
 from fletching.protocol.layers import table_body_decoder
@@ -21,8 +22,8 @@ class ReplyBytes(Protocol):
     def headers(self) -> Any:
         """By lower-case name."""
 
-    def readinto(self, buffer: Any, /) -> int:
-        """The next bytes; 0 at the end."""
+    def readinto(self, buffer: Any, /, *, wake_bytes: int = WAKE_BYTES) -> int:
+        """The next bytes; 0 at the end. With fewer than ``wake_bytes`` here it may wait for more."""
 
     def finish(self) -> None:
         """Takes what stands behind the data."""
@@ -53,7 +54,7 @@ class CodedReply:
         """Those of the reply."""
         return self._reply.headers
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Any, *, wake_bytes: int = WAKE_BYTES) -> int:  # noqa: ARG002  decoding blocks decides
         """The next decoded bytes into ``buffer``; 0 at the end of the body.
 
         Raises:

@@ -101,12 +101,12 @@ class Reply:
             name.lower(): value for name, value in response.headers.items()
         }
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Any, *, wake_bytes: int = WAKE_BYTES) -> int:
         """Receives into ``buffer`` up to its length; 0 only at the reply's proven end.
 
         Payload is copied once, from the kernel into the buffer (but for what came with the headers
         or a chunk's head, up to 8 KiB). A body of known length over plain TCP is received past the
-        standard library, and half a mebibyte or more at a time.
+        standard library, ``wake_bytes`` or more at a time while so much is still to come.
 
         Raises:
             ConnectionBrokenError: the connection ended, or the body was shorter than announced.
@@ -124,7 +124,7 @@ class Reply:
                 if self._left is None:
                     count = self._raw.readinto(view)
                 else:
-                    count = self._receive(view)
+                    count = self._receive(view, wake_bytes)
         except (TimeoutError, BlockingIOError) as exc:
             self.close()
             raise ReadTimeoutError(
@@ -161,7 +161,7 @@ class Reply:
             self._poll = select.poll()
             self._poll.register(sock, select.POLLIN)
 
-    def _receive(self, view: memoryview) -> int:
+    def _receive(self, view: memoryview, wake_bytes: int) -> int:
         """The next bytes of a body that was taken over; 0 at its end, or if the peer has gone."""
         assert self._left is not None
         view = view[: self._left]
@@ -179,7 +179,7 @@ class Reply:
             if sock is None:
                 raise ValueError("the connection was closed")
             if self._poll is not None and view.nbytes >= LARGE_BYTES:
-                self._wake_at(min(view.nbytes, WAKE_BYTES))
+                self._wake_at(min(view.nbytes, wake_bytes))
                 # Waiting is left to poll. A receive that waits takes what has come, and is then
                 # not woken by what follows unless that, too, reaches the mark.
                 self._poll.poll(None if self._limit is None else self._limit * 1000)
