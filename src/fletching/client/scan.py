@@ -260,7 +260,11 @@ class Scan:
             if not way.transport.connections_pay:
                 # Splits are read one after the other, so that dividing would be work for nothing.
                 options = SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=1)
-            session, rows_begun = self._begun_session(options)
+            if self.filter is None:
+                session, rows_begun = self._begun_session(options)
+            else:
+                # Rows that are hard to find in the first split must not keep the others waiting.
+                session = self._session(options)
             places = [{"index": index} for index in range(session.splits_count)]
         splits = self._split_list(session, places)
         openers = [functools.partial(_reader, split) for split in splits]

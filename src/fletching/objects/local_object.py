@@ -91,8 +91,9 @@ class LocalObject:
         """
         if self._mappings is None:
             return False
-        pages = self._pages
-        if pages is not None and self._mapping is not None and 0 <= start <= end <= self.length:
+        # The reference keeps the mapping while its pages are asked for, whoever closes this meanwhile.
+        mapping, pages = self._mapping, self._pages
+        if mapping is not None and pages is not None and 0 <= start <= end <= self.length:
             known = pages.resident(start, end)
             if known is not None:
                 return known

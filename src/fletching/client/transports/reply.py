@@ -276,11 +276,6 @@ class Reply:
             response.close()
         response.release_conn()
 
-    def __del__(self) -> None:
-        # A reply that nobody has begun to read, as of an iterator that was never started.
-        if not sys.is_finalizing():
-            self.close()
-
     def _end(self) -> None:
         self._ended = True
         self.close()
