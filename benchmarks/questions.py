@@ -272,8 +272,15 @@ def _summers(folder: Path, table: tables.StoredTable) -> list[Contender]:
         assert total > 0
         return Outcome(length, rows)
 
+    def summed_whole(found: pa.Table) -> Outcome:
+        assert pc.sum(found.column(0)).as_py() > 0
+        return Outcome(length, found.num_rows)
+
     def ours(_started: float) -> Outcome:
         return summed(handle.scan(columns=["f3"]).to_batches())
+
+    def ours_whole(_started: float) -> Outcome:
+        return summed_whole(handle.scan(columns=["f3"]).to_table())
 
     def plain(_started: float) -> Outcome:
         def batches() -> Iterator[pa.RecordBatch]:
@@ -284,9 +291,16 @@ def _summers(folder: Path, table: tables.StoredTable) -> list[Contender]:
 
         return summed(batches())
 
+    def plain_whole(_started: float) -> Outcome:
+        readers = [pa.ipc.open_file(pa.memory_map(path)) for path in paths]
+        parts = [reader.read_all().select(["f3"]) for reader in readers]
+        return summed_whole(pa.concat_tables(parts))
+
     contenders = [
-        Contender("fletching", ours, close=client.close),
+        Contender("fletching", ours),
+        Contender("fletching, table", ours_whole, close=client.close),
         Contender("pyarrow, mapped file", plain),
+        Contender("pyarrow, table", plain_whole),
     ]
     if _installed("lance"):
         import lance
@@ -296,7 +310,11 @@ def _summers(folder: Path, table: tables.StoredTable) -> list[Contender]:
         def rival(_started: float) -> Outcome:
             return summed(dataset.scanner(columns=["f3"]).to_batches())
 
+        def rival_whole(_started: float) -> Outcome:
+            return summed_whole(dataset.to_table(columns=["f3"]))
+
         contenders.append(Contender("Lance scan", rival))
+        contenders.append(Contender("Lance table", rival_whole))
     return contenders
 
 
