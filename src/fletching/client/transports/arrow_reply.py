@@ -24,7 +24,8 @@ BLOCK_BYTES = 2 * 1024 * 1024
 """Length of a block. Its batches keep it alive together; one that does not end in it is moved."""
 
 WAKE_BYTES = 64 * 1024
-"""How much of a block must have come: more would make the first of small batches wait for the others."""
+"""How much of a block must have come, or as much as the batch before had, so that a whole one is likely:
+more would make the first of small batches wait for the others."""
 
 _ALIGNMENT = 64
 
@@ -53,6 +54,7 @@ class ArrowReply:
         self._reply = reply
         self._decoder = MessageDecoder(limits)
         self._small = False
+        self._expected = 0  # bytes of the newest message
         self._block = memoryview(b"")
         self.request_id = request_id
         try:
@@ -103,6 +105,7 @@ class ArrowReply:
                 self._small = (
                     message.type is MessageType.RECORD_BATCH and message.body_length < SMALL_BYTES
                 )
+                self._expected = message.end - message.offset
                 return message
             if self._small and decoder.between_messages:
                 self._receive_block()
@@ -121,7 +124,7 @@ class ArrowReply:
         """Receives messages into a block; whole ones stay there, the last one's beginning is moved."""
         if len(self._block) < SMALL_BYTES:
             self._block = memoryview(pa.allocate_buffer(BLOCK_BYTES)).cast("B")
-        count = self._reply.readinto(self._block, wake_bytes=WAKE_BYTES)
+        count = self._reply.readinto(self._block, wake_bytes=max(WAKE_BYTES, self._expected))
         if count == 0:
             self._decoder.finish(require_marker=True)
         self._decoder.feed(self._block[:count].toreadonly(), borrow=True)
