@@ -29,7 +29,6 @@ import numpy as np
 import pyarrow as pa
 
 from fletching import ipc
-from fletching.protocol.admin import CreateTable
 from fletching.protocol.codec import (
     HttpRequest,
     decode_response,
@@ -37,7 +36,9 @@ from fletching.protocol.codec import (
     encode_request,
     is_admin_request,
 )
-from fletching.protocol.requests import (
+from fletching.protocol.http.signing import sign
+from fletching.protocol.messages.admin import CreateTable
+from fletching.protocol.messages.requests import (
     CloseWriteStream,
     CommitWriteSession,
     CreateReadSession,
@@ -48,8 +49,7 @@ from fletching.protocol.requests import (
     SplitOptions,
     WriteTable,
 )
-from fletching.protocol.signing import sign
-from fletching.protocol.vocabulary import ApiVersion, SplitMode
+from fletching.protocol.messages.vocabulary import ApiVersion, SplitMode
 from fletching.types import TableName
 
 ACCESS_ID, SECRET = "bench", "bench-secret"
@@ -59,8 +59,8 @@ SCHEMA = pa.schema([("id", pa.int64()), ("value", pa.float64())])
 
 SERVER = f"""
 import sys
-from fletching.server.running import Server
-from fletching.server.settings import ServerSettings
+from fletching.server.server import Server
+from fletching.server.server_settings import ServerSettings
 server = Server(sys.argv[1], {{{ACCESS_ID!r}: {SECRET!r}}}, ServerSettings(port=0, access_log=False))
 print(server.url, flush=True)
 server.run()

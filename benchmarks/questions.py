@@ -401,7 +401,7 @@ def _open_sessions(run: Run, folder: Path, count: int) -> list[Result]:
     _many_segments(folder / "data", "t", [batch])
     _multiply_segments(folder / "data", count)
     with server("fletching", folder=str(folder / "data")) as ours, reading.connect(ours) as client:
-        from fletching.protocol.requests import SplitOptions
+        from fletching.protocol.messages.requests import SplitOptions
 
         handle = client.table("t")
 

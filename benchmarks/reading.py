@@ -90,7 +90,7 @@ def fletching_read(
 ) -> Contender:
     """Our client with fields of TableRead that a scan does not set."""
     from fletching.client.retry import RetrySequence
-    from fletching.protocol.requests import ReadTable, SplitOptions
+    from fletching.protocol.messages.requests import ReadTable, SplitOptions
 
     handle = client.table(table.name)
 

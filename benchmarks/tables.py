@@ -61,8 +61,8 @@ class StoredTable:
 
 def segment_paths(engine: Engine, name: str, folder: Path) -> list[Path]:
     """Where a table's visible segments lie."""
-    from fletching.catalog.segments import visible_segments
-    from fletching.catalog.tables import get_table
+    from fletching.catalog.segment_rows import visible_segments
+    from fletching.catalog.table_rows import get_table
     from fletching.types import TableName
 
     with engine.context.database.read() as connection:

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 import fletching
-from fletching.client.transports import arrow_reply
-from fletching.client.transports.reply import Reply
+from fletching.client.transports.http import arrow_response as arrow_reply
+from fletching.client.transports.http.http_response import Reply
 
 ROWS = 200_000
 

@@ -23,9 +23,9 @@ import pyarrow as pa
 
 from fletching import faultpoints, ipc
 from fletching.engine.engine import Engine
-from fletching.protocol.admin import CreateTable
-from fletching.protocol.blob_type import blob
-from fletching.protocol.requests import CreateReadSession, ReadTable
+from fletching.protocol.messages.admin import CreateTable
+from fletching.protocol.messages.requests import CreateReadSession, ReadTable
+from fletching.protocol.types.blob_type import blob
 from torture.checker import Checker, load
 from torture.life import SETTINGS
 from torture.workers import MAIN, PICTURE_SCHEMA, PICTURES, REGISTER, SCHEMA, contents, picture

@@ -12,9 +12,9 @@ import sys
 import traceback
 from pathlib import Path
 
-from fletching.engine.settings import EngineSettings
-from fletching.server.running import Server
-from fletching.server.settings import ServerSettings
+from fletching.engine.engine_settings import EngineSettings
+from fletching.server.server import Server
+from fletching.server.server_settings import ServerSettings
 
 ACCESS_KEYS = {"torture": "torture-secret"}
 SETTINGS = EngineSettings(

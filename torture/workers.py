@@ -18,10 +18,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from fletching.client.call_options import CallOptions, Timeouts
 from fletching.client.credentials import Credentials
-from fletching.client.options import CallOptions, Timeouts
 from fletching.client.retry import Effect, RetryPolicy, RetrySequence, Timing, effect_of
-from fletching.client.transports.http import HttpTransport
+from fletching.client.transports.http.http_transport import HttpTransport
 from fletching.errors import (
     FletchingError,
     NoPermissionError,
@@ -29,7 +29,7 @@ from fletching.errors import (
     ServiceError,
     WireError,
 )
-from fletching.protocol.requests import (
+from fletching.protocol.messages.requests import (
     AbortWriteSession,
     CloseWriteStream,
     CommitWriteSession,

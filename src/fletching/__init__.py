@@ -15,7 +15,7 @@ from fletching.errors import FletchingError
 
 if TYPE_CHECKING:
     from fletching.client import Blob, Client, Scan, Table, connect
-    from fletching.protocol.blob_type import BlobType, blob
+    from fletching.protocol.types.blob_type import BlobType, blob
     from fletching.server import Server, serve
 
 __all__ = [
@@ -35,12 +35,12 @@ __all__ = [
 # Where each lazy name lives: importing `fletching.ipc` alone must not import the client or server.
 _HOMES = {
     "Blob": "fletching.client",
-    "BlobType": "fletching.protocol.blob_type",
+    "BlobType": "fletching.protocol.types.blob_type",
     "Client": "fletching.client",
     "Scan": "fletching.client",
     "Server": "fletching.server",
     "Table": "fletching.client",
-    "blob": "fletching.protocol.blob_type",
+    "blob": "fletching.protocol.types.blob_type",
     "connect": "fletching.client",
     "serve": "fletching.server",
 }

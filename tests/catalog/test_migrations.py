@@ -21,8 +21,8 @@ from fletching.catalog.database import Database
 from fletching.catalog.schema import metadata
 from fletching.engine.engine import Engine
 from fletching.errors import StorageError
-from fletching.protocol.admin import DescribeTable
-from fletching.protocol.requests import (
+from fletching.protocol.messages.admin import DescribeTable
+from fletching.protocol.messages.requests import (
     CommitWriteSession,
     CreateReadSession,
     CreateWriteSession,
@@ -158,7 +158,7 @@ def append(engine: Engine, numbers: list[int]) -> None:
     ingest.decoder.feed(sink.getvalue())
     ingest.accept(list(ingest.decoder))
     ingest.finish()
-    from fletching.protocol.requests import CloseWriteStream
+    from fletching.protocol.messages.requests import CloseWriteStream
 
     call(CloseWriteStream(**names))
     call(CommitWriteSession(table=KEPT, session_id=session))

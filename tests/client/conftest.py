@@ -13,12 +13,12 @@ import pyarrow as pa
 import pytest
 
 import fletching
-from fletching.client.blob_transfers import UploadChecksum
-from fletching.client.channel import Channel
-from fletching.client.options import CallOptions
+from fletching.client.blobs.blob_transfers import UploadChecksum
+from fletching.client.call_options import CallOptions
 from fletching.client.retry import RetryPolicy, RetrySequence, Timing
-from fletching.protocol.requests import ReadBlobs, ReadTable, Request, WriteTable
-from fletching.protocol.responses import BlobReferences, Response, WriteResult
+from fletching.client.transports.channel import Channel
+from fletching.protocol.messages.requests import ReadBlobs, ReadTable, Request, WriteTable
+from fletching.protocol.messages.responses import BlobReferences, Response, WriteResult
 
 
 class FakeClock:

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
+from fletching.client.call_options import CallOptions
 from fletching.client.credentials import Credentials
-from fletching.client.options import CallOptions
 from fletching.client.retry import NO_RETRIES, Effect, RetrySequence, Timing, effect_of
-from fletching.client.transports.http import HttpTransport
+from fletching.client.transports.http.http_transport import HttpTransport
 from fletching.errors import FletchingError
-from fletching.protocol.requests import GetWriteStream
+from fletching.protocol.messages.requests import GetWriteStream
 from fletching.testing.replay import Answer, ReplayPeer
 from fletching.types import TableName
 

@@ -15,17 +15,17 @@ import pyarrow as pa
 import pytest
 
 import fletching
-from fletching.client.channel import Channel
+from fletching.client.call_options import CallOptions
 from fletching.client.credentials import Credentials
-from fletching.client.options import CallOptions
 from fletching.client.retry import RetryPolicy, Timing
-from fletching.client.transports.http import HttpTransport
+from fletching.client.transports.channel import Channel
+from fletching.client.transports.http.http_transport import HttpTransport
 from fletching.errors import FletchingError, ProtocolError
-from fletching.protocol import headers as names
-from fletching.protocol.admin import TableInfo
 from fletching.protocol.codec import encode_response
-from fletching.protocol.requests import CreateReadSession, ReadTable
-from fletching.protocol.responses import Column, ReadSession, TableSchema
+from fletching.protocol.http import headers as names
+from fletching.protocol.messages.admin import TableInfo
+from fletching.protocol.messages.requests import CreateReadSession, ReadTable
+from fletching.protocol.messages.responses import Column, ReadSession, TableSchema
 from fletching.testing.replay import Answer, ReplayPeer, ReplayRequest
 from fletching.types import TableName
 

@@ -12,13 +12,13 @@ import pytest
 
 import fletching
 from fletching import lz4stream
-from fletching.client.options import CallOptions
-from fletching.client.transports import http
-from fletching.client.transports.coded_reply import CodedReply, uncoded
+from fletching.client.call_options import CallOptions
+from fletching.client.transports.http import http_transport as http
+from fletching.client.transports.http.coded_response import CodedReply, uncoded
 from fletching.errors import TruncatedStreamError, UsageError
-from fletching.protocol.body_codings import StreamCoding
-from fletching.protocol.headers import SESSION_LENGTH
-from fletching.server import dispatch
+from fletching.protocol.http.body_codings import StreamCoding
+from fletching.protocol.http.headers import SESSION_LENGTH
+from fletching.server.api import dispatch
 
 KEYS = {"tester": "testers-secret"}
 BATCHES = [

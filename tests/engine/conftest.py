@@ -12,9 +12,9 @@ import pytest
 
 from fletching import ipc
 from fletching.engine.engine import Engine
-from fletching.engine.settings import EngineSettings
-from fletching.protocol.admin import CreateTable, DescribeTable, TableInfo
-from fletching.protocol.requests import (
+from fletching.engine.engine_settings import EngineSettings
+from fletching.protocol.messages.admin import CreateTable, DescribeTable, TableInfo
+from fletching.protocol.messages.requests import (
     AbortWriteSession,
     CloseWriteStream,
     CommitWriteSession,
@@ -25,7 +25,7 @@ from fletching.protocol.requests import (
     ReadTable,
     WriteTable,
 )
-from fletching.protocol.responses import WriteResult
+from fletching.protocol.messages.responses import WriteResult
 from fletching.types import PartitionSpec, TableName
 
 T = TableName("demo", "t")

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from fletching import ipc
 from fletching.engine.engine import Engine
-from fletching.engine.settings import EngineSettings
-from fletching.protocol.admin import CreateTable
-from fletching.protocol.requests import (
+from fletching.engine.engine_settings import EngineSettings
+from fletching.protocol.messages.admin import CreateTable
+from fletching.protocol.messages.requests import (
     AbortWriteSession,
     CloseWriteStream,
     CommitWriteSession,

@@ -15,8 +15,8 @@ import pytest
 
 from fletching import faultpoints
 from fletching.engine.engine import Engine
-from fletching.engine.settings import EngineSettings
-from fletching.protocol.requests import (
+from fletching.engine.engine_settings import EngineSettings
+from fletching.protocol.messages.requests import (
     CommitWriteSession,
     CreateReadSession,
     GetWriteStream,

@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from fletching.engine.access.server_key import load_server_key
 from fletching.engine.engine import Engine
-from fletching.engine.server_key import load_server_key
-from fletching.engine.settings import EngineSettings
+from fletching.engine.engine_settings import EngineSettings
 from fletching.errors import NoSuchProjectError, StorageError, UsageError
-from fletching.protocol.admin import DescribeTable
-from fletching.protocol.requests import ReadTable, WriteTable
+from fletching.protocol.messages.admin import DescribeTable
+from fletching.protocol.messages.requests import ReadTable, WriteTable
 from fletching.types import TableName
 
 SCHEMA = pa.schema([("id", pa.int64())])
@@ -113,7 +113,7 @@ def test_settings_that_cannot_be() -> None:
 
 def test_objects_in_an_object_store(open_house: Any) -> None:
     obstore = pytest.importorskip("obstore")
-    from fletching.objects.obstore import RemoteStore
+    from fletching.objects.remote_store import RemoteStore
 
     house = open_house(store=RemoteStore(obstore.store.MemoryStore()))
     house.create(SCHEMA, ["pt"])
@@ -189,7 +189,7 @@ def test_many_writers_and_readers(house: Any) -> None:
 
 
 def test_maintenance_runs_and_survives_a_failing_task() -> None:
-    from fletching.engine.maintenance import Maintenance, Task
+    from fletching.engine.upkeep.maintenance import Maintenance, Task
     from fletching.errors import StorageError
 
     ran: list[str] = []

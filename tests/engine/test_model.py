@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 
 from fletching import ipc
 from fletching.engine.engine import Engine
-from fletching.engine.settings import EngineSettings
+from fletching.engine.engine_settings import EngineSettings
 from fletching.errors import (
     ConflictError,
     InvalidArgumentError,
@@ -38,8 +38,13 @@ from fletching.errors import (
     NotFoundError,
     RowOffsetError,
 )
-from fletching.protocol.admin import CreateTable, DescribeTable, DropPartition, ListPartitions
-from fletching.protocol.requests import (
+from fletching.protocol.messages.admin import (
+    CreateTable,
+    DescribeTable,
+    DropPartition,
+    ListPartitions,
+)
+from fletching.protocol.messages.requests import (
     AbortWriteSession,
     CloseWriteStream,
     CommitWriteSession,
@@ -426,7 +431,8 @@ class ForgetfulMachine(EngineMachine):
         error = super().refused(session)
         if session.state != "open":
             with self.engine.context.database.read() as connection:
-                from fletching.catalog import tables, write_sessions
+                from fletching.catalog import table_rows as tables
+                from fletching.catalog import write_session_rows as write_sessions
 
                 table = tables.get_table(connection, T)
                 if write_sessions.find_write_session(connection, table.id, session.id) is None:

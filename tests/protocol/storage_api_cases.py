@@ -11,7 +11,7 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from fletching.protocol.requests import (
+from fletching.protocol.messages.requests import (
     AbortWriteSession,
     CloseWriteStream,
     CommitWriteSession,
@@ -34,7 +34,7 @@ from fletching.protocol.requests import (
     WriteBlobs,
     WriteTable,
 )
-from fletching.protocol.vocabulary import ApiVersion, SplitMode, WriteMode
+from fletching.protocol.messages.vocabulary import ApiVersion, SplitMode, WriteMode
 from fletching.types import PartitionSpec, TableName
 
 V2, V3 = ApiVersion.V2, ApiVersion.V3

@@ -23,9 +23,9 @@ import pytest
 import uvicorn
 
 from fletching import ipc
-from fletching.server.connection import Application, ConnectionFactory
-from fletching.server.running import Server, _Runner, serve
-from fletching.server.settings import ServerSettings
+from fletching.server.http.connection import Application, ConnectionFactory
+from fletching.server.server import Server, _Runner, serve
+from fletching.server.server_settings import ServerSettings
 
 
 class RunningApp:

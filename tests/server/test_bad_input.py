@@ -16,7 +16,7 @@ import pytest
 from tests.server.conftest import Query, RawClient, Reply, Start, read_reply, stream_of
 
 from fletching import ipc
-from fletching.server.running import Server
+from fletching.server.server import Server
 
 MIB = 1 << 20
 TABLE = pa.table({"id": pa.array(range(100), pa.int64()), "name": [f"n{i}" for i in range(100)]})
@@ -65,7 +65,7 @@ class Observed:
 
 @pytest.fixture(scope="module")
 def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
-    from fletching.server.running import serve
+    from fletching.server.server import serve
 
     folder = tmp_path_factory.mktemp("bad") / "data"
     keys = {"test-id": "test-secret"}

@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fletching.server.connection import ConnectionFactory
-from fletching.server.settings import ServerSettings
+from fletching.server.http.connection import ConnectionFactory
+from fletching.server.server_settings import ServerSettings
 
 
 class Transport(asyncio.Transport):

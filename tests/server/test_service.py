@@ -14,7 +14,7 @@ import pytest
 import zstandard
 from tests.server.conftest import RawClient, Start, stream_of
 
-from fletching.server.running import Server
+from fletching.server.server import Server
 
 TABLE = pa.table(
     {

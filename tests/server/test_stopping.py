@@ -27,7 +27,7 @@ from tests.server.conftest import (
     stream_of,
 )
 
-from fletching.server.running import Server
+from fletching.server.server import Server
 
 TABLE = pa.table({"a": pa.array(np.arange(200_000))})
 BODY = stream_of(TABLE, batch_rows=10_000)
@@ -220,8 +220,8 @@ def test_what_does_not_finish_in_time_is_cut(start: Start) -> None:
 def test_a_signal_drains_the_process_and_it_exits_with_0(tmp_path: Path, number: int) -> None:
     script = (
         "import sys\n"
-        "from fletching.server.running import Server\n"
-        "from fletching.server.settings import ServerSettings\n"
+        "from fletching.server.server import Server\n"
+        "from fletching.server.server_settings import ServerSettings\n"
         "settings = ServerSettings(port=0, drain_idle_seconds=0.05)\n"
         f"server = Server(sys.argv[1], {{{ACCESS_ID!r}: {SECRET!r}}}, settings)\n"
         "print(server.port, flush=True)\n"

@@ -1,4 +1,4 @@
-"""Finding and forgetting what nobody needs any more. The rules are in ``engine/retention.py``.
+"""Finding and forgetting what nobody needs any more. The rules are in ``engine/upkeep/retention.py``.
 
 Each function works inside the caller's ``write`` transaction, which is what makes "nobody" true:
 sessions are opened and commits made under the same lock.
@@ -23,7 +23,7 @@ from fletching.catalog.schema import (
     write_sessions,
     write_streams,
 )
-from fletching.catalog.write_streams import discard_staged
+from fletching.catalog.write_stream_rows import discard_staged
 
 __all__ = [
     "ForgottenObject",

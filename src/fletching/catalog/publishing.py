@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from fletching.catalog.partitions import add_partition, change_totals
+from fletching.catalog.partition_rows import add_partition, change_totals
 from fletching.catalog.schema import segments
-from fletching.catalog.segments import position_in
-from fletching.catalog.tables import TableRow, publish_version
-from fletching.catalog.write_streams import NewSegment
+from fletching.catalog.segment_rows import position_in
+from fletching.catalog.table_rows import TableRow, publish_version
+from fletching.catalog.write_stream_rows import NewSegment
 
 __all__ = ["publish", "replace_segments"]
 

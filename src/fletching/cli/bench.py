@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import typer
 
-from fletching.cli.options import AccessKey, At, JsonOutput, Project, open_client
+from fletching.cli.cli_options import AccessKey, At, JsonOutput, Project, open_client
 from fletching.cli.output import human_bytes, print_json, print_table, progress_bars
 from fletching.cli.quickstart.job import Meter, Step
 

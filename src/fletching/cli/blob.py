@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.options import AccessKey, At, JsonOutput, Project, open_client
+from fletching.cli.cli_options import AccessKey, At, JsonOutput, Project, open_client
 from fletching.cli.output import (
     diagnostics,
     human_bytes,
@@ -67,7 +67,7 @@ def put(
     as_json: JsonOutput = False,
 ) -> None:
     """Store files in a table: one row per file, all of them in one commit."""
-    from fletching.client.folders import FILE_SCHEMA, FileEntry, files_of, put_files
+    from fletching.client.blobs.folders import FILE_SCHEMA, FileEntry, files_of, put_files
 
     started = time.perf_counter()
     entries = list(files_of(sources))
@@ -106,7 +106,7 @@ def get(
     as_json: JsonOutput = False,
 ) -> None:
     """Write the files of a table into a folder; every checksum on the way is verified."""
-    from fletching.client.folders import get_files, list_files
+    from fletching.client.blobs.folders import get_files, list_files
 
     started = time.perf_counter()
     with (
@@ -140,7 +140,7 @@ def ls(
     as_json: JsonOutput = False,
 ) -> None:
     """List the files of a table."""
-    from fletching.client.folders import list_files
+    from fletching.client.blobs.folders import list_files
 
     with open_client(at, project, access_key) as client:
         entries = list(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.options import AccessKey, At, JsonOutput, Project, open_client
+from fletching.cli.cli_options import AccessKey, At, JsonOutput, Project, open_client
 from fletching.cli.output import console, print_json
 from fletching.cli.tabular import FileFormat, open_batches
 from fletching.errors import UsageError

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.options import AccessKey, At, Project, open_client
+from fletching.cli.cli_options import AccessKey, At, Project, open_client
 from fletching.cli.output import ExitCode, diagnostics
 
 __all__ = ["drop"]

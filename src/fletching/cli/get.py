@@ -8,7 +8,7 @@ from typing import Annotated
 import pyarrow as pa
 import typer
 
-from fletching.cli.options import AccessKey, At, Project, open_client
+from fletching.cli.cli_options import AccessKey, At, Project, open_client
 from fletching.cli.output import diagnostics, human_bytes, human_count, progress_bars
 from fletching.cli.tabular import FileFormat, write_batches
 

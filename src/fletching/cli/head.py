@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.options import AccessKey, At, JsonOutput, Project, open_client
+from fletching.cli.cli_options import AccessKey, At, JsonOutput, Project, open_client
 from fletching.cli.output import console, print_json, print_table
 
 __all__ = ["head"]

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fletching.cli.options import JsonOutput
+from fletching.cli.cli_options import JsonOutput
 from fletching.cli.output import ExitCode, console, human_bytes, human_count, print_json
 from fletching.errors import UsageError
 

@@ -20,7 +20,7 @@ from fletching.cli.output import console, diagnostics, print_json
 from fletching.errors import UsageError
 
 if TYPE_CHECKING:
-    from fletching.engine.access import AccessKey, AccessKeys, Grant
+    from fletching.engine.access.access import AccessKey, AccessKeys, Grant
 
 __all__ = ["keys"]
 
@@ -62,7 +62,7 @@ def _seconds(text: str) -> int:
 
 def _parse_grant(grantee: str, text: str) -> Grant:
     """``PERMISSION``, ``PERMISSION:PROJECT`` or ``PERMISSION:PROJECT.TABLE``."""
-    from fletching.engine.access import Grant, Permission
+    from fletching.engine.access.access import Grant, Permission
 
     word, _, where = text.partition(":")
     project, _, table = where.partition(".")

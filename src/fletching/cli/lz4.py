@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from fletching.cli.options import JsonOutput
+from fletching.cli.cli_options import JsonOutput
 from fletching.cli.output import (
     ExitCode,
     console,

@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 import pyarrow as pa
 import typer
 
-from fletching.cli.options import AccessKey, At, JsonOutput, Project, open_client
+from fletching.cli.cli_options import AccessKey, At, JsonOutput, Project, open_client
 from fletching.cli.output import (
     diagnostics,
     human_bytes,

@@ -13,7 +13,7 @@ import typer
 from fletching.cli.output import console, diagnostics, print_json
 
 if TYPE_CHECKING:
-    from fletching.server.running import Server
+    from fletching.server.server import Server
 
 __all__ = ["serve"]
 
@@ -70,9 +70,9 @@ def serve(
 
     Every other setting is an environment variable FLETCHING_<NAME>; docs/operations.md lists them.
     """
-    from fletching.server.keys import parse_key
-    from fletching.server.running import Server
-    from fletching.server.settings import ServerSettings
+    from fletching.server.auth.key_ring import parse_key
+    from fletching.server.server import Server
+    from fletching.server.server_settings import ServerSettings
 
     settings = ServerSettings.from_environment(
         os.environ,

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from fletching.cli.cli_options import AccessKey, At, JsonOutput, Project, open_client
 from fletching.cli.ls import when
-from fletching.cli.options import AccessKey, At, JsonOutput, Project, open_client
 from fletching.cli.output import console, human_bytes, human_count, print_json, print_table
 
 __all__ = ["show"]

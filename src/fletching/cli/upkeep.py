@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fletching.cli.options import JsonOutput, Project
+from fletching.cli.cli_options import JsonOutput, Project
 from fletching.cli.output import (
     ExitCode,
     diagnostics,

@@ -5,29 +5,29 @@ Start with `connect`. See docs/client.md.
 
 from __future__ import annotations
 
-from fletching.client.blob_streams import (
+from fletching.client.addresses import connect
+from fletching.client.blobs.blob_access import BlobFile
+from fletching.client.blobs.blob_streams import (
     BlobDataIterator,
     BlobStatus,
     BlobStreamReader,
     BlobStreamWriter,
 )
-from fletching.client.blob_values import Blob, reference_text
-from fletching.client.blobs import BlobFile
-from fletching.client.catalog_names import Partition, TableEntry
+from fletching.client.blobs.blob_values import Blob, reference_text
+from fletching.client.call_options import CallOptions, Timeouts
 from fletching.client.client import Client
-from fletching.client.connecting import connect
 from fletching.client.credentials import Credentials
-from fletching.client.options import CallOptions, Timeouts
-from fletching.client.reader import ArrowReader
+from fletching.client.reading.arrow_reader import ArrowReader
+from fletching.client.reading.resume_token import ResumeToken
+from fletching.client.reading.scan import Scan
+from fletching.client.reading.split import Split
 from fletching.client.retry import NO_RETRIES, RetryPolicy, Timing
-from fletching.client.scan import Scan
-from fletching.client.sessions import WriteSession
-from fletching.client.split import Split
-from fletching.client.stream_files import StreamReader, StreamWriter
-from fletching.client.streaming import StreamingWriter
 from fletching.client.table import Table
-from fletching.client.token import ResumeToken
-from fletching.client.writers import ArrowWriter
+from fletching.client.tabular.catalog_names import Partition, TableEntry
+from fletching.client.transports.stream_files import StreamReader, StreamWriter
+from fletching.client.writing.arrow_writer import ArrowWriter
+from fletching.client.writing.stream_writer import StreamingWriter
+from fletching.client.writing.write_session import WriteSession
 
 __all__ = [
     "NO_RETRIES",

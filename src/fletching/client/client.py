@@ -7,27 +7,27 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from fletching.client.blob_streams import BlobDataIterator, BlobStreamReader
-from fletching.client.blob_values import Blob
-from fletching.client.blobs import BlobFile, get_blob, get_blobs, open_blob
-from fletching.client.catalog_names import TableEntry
-from fletching.client.channel import Channel
-from fletching.client.describing import describe
-from fletching.client.reader import ArrowReader
-from fletching.client.schemas import columns_of
+from fletching.client.blobs.blob_access import BlobFile, get_blob, get_blobs, open_blob
+from fletching.client.blobs.blob_streams import BlobDataIterator, BlobStreamReader
+from fletching.client.blobs.blob_values import Blob
+from fletching.client.reading.arrow_reader import ArrowReader
+from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.table import Table
-from fletching.client.token import ResumeToken
+from fletching.client.table_info import describe
+from fletching.client.table_schemas import columns_of
+from fletching.client.tabular.catalog_names import TableEntry
+from fletching.client.transports.channel import Channel
 from fletching.errors import UsageError
 from fletching.ipc import encode_schema
-from fletching.protocol.admin import (
+from fletching.protocol.messages.admin import (
     CreateTable,
     DropTable,
     ListTables,
     TableInfo,
     TablePage,
 )
-from fletching.protocol.responses import Done
-from fletching.protocol.schema import format_type, odps_type_of_field
+from fletching.protocol.messages.responses import Done
+from fletching.protocol.types.table_schema import format_type, odps_type_of_field
 from fletching.types import DEFAULT_SCHEMA, TableName
 
 __all__ = ["Client"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from fletching.errors import UsageError
-from fletching.protocol import headers as names
-from fletching.protocol.signing import sign
+from fletching.protocol.http import headers as names
+from fletching.protocol.http.signing import sign
 
 __all__ = ["Credentials"]
 

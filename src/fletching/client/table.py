@@ -7,19 +7,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from fletching.client.appending import append_rows
-from fletching.client.blob_cells import with_references
-from fletching.client.catalog_names import Partition
-from fletching.client.channel import Channel
-from fletching.client.describing import describe
+from fletching.client.blobs.blob_cells import with_references
+from fletching.client.reading.scan import Scan
 from fletching.client.retry import RetrySequence
-from fletching.client.scan import Scan
-from fletching.client.schemas import columns_of, table_schemas
-from fletching.client.sessions import WriteSession
-from fletching.client.streaming import StreamingWriter
+from fletching.client.table_info import describe
+from fletching.client.table_schemas import columns_of, table_schemas
+from fletching.client.tabular.catalog_names import Partition
+from fletching.client.transports.channel import Channel
+from fletching.client.writing.batch_writer import append_rows
+from fletching.client.writing.stream_writer import StreamingWriter
+from fletching.client.writing.write_session import WriteSession
 from fletching.errors import UsageError
 from fletching.ipc import encode_schema
-from fletching.protocol.admin import (
+from fletching.protocol.messages.admin import (
     AddColumns,
     CreatePartition,
     DropPartition,
@@ -28,9 +28,9 @@ from fletching.protocol.admin import (
     PartitionPage,
     TableInfo,
 )
-from fletching.protocol.requests import PreviewTable
-from fletching.protocol.responses import Done
-from fletching.protocol.vocabulary import WriteMode
+from fletching.protocol.messages.requests import PreviewTable
+from fletching.protocol.messages.responses import Done
+from fletching.protocol.messages.vocabulary import WriteMode
 from fletching.types import PartitionSpec, TableName
 
 __all__ = ["Table"]
@@ -264,9 +264,9 @@ class Table:
         """Adds rows, all or none; returns how many when they are durable and visible.
 
         Args:
-            data: anything tabular (see `fletching.client.data`), read a batch at a time. Contents
+            data: anything tabular (see `fletching.client.tabular.tabular_data`), read a batch at a time. Contents
                 found in BLOB columns, as bytes, paths or open files, are uploaded
-                (see `fletching.client.blob_cells`).
+                (see `fletching.client.blobs.blob_cells`).
             partition: the partition of all rows. None, or a leading part, on a partitioned table:
                 the remaining partition columns are in the data, and each row goes to its own.
             streams: how many streams to write at once. One keeps the rows' order.
@@ -283,7 +283,7 @@ class Table:
     def _with_references(
         self, session: WriteSession, data: Any, partition: PartitionLike | None
     ) -> Any:
-        """Uploads contents found in BLOB columns (see `fletching.client.blob_cells`)."""
+        """Uploads contents found in BLOB columns (see `fletching.client.blobs.blob_cells`)."""
 
         def upload(column: str, contents: Sequence[Any]) -> list[str]:
             return session.put_blobs(contents, column, partition=PartitionSpec.parse(partition))

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 
 from fletching.catalog.database import Database
-from fletching.engine.settings import EngineSettings
+from fletching.engine.engine_settings import EngineSettings
 from fletching.errors import StorageError
 from fletching.objects.store import ObjectStore
 

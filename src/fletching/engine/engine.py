@@ -13,34 +13,40 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fletching import faultpoints
 from fletching.catalog.database import Database
-from fletching.catalog.tables import TableRow, ensure_project, list_projects
-from fletching.engine.access import AccessKeys
-from fletching.engine.blobs.service import Blobs
-from fletching.engine.compaction import CompactionReport, Compactor
+from fletching.catalog.table_rows import TableRow, ensure_project, list_projects
+from fletching.engine.access.access import AccessKeys
+from fletching.engine.access.server_key import load_server_key
+from fletching.engine.blobs.blob_service import Blobs
 from fletching.engine.context import Clock, EngineContext
-from fletching.engine.maintenance import Maintenance, Task
-from fletching.engine.namespaces import Namespaces
-from fletching.engine.reading.plan import ReadPlan
-from fletching.engine.reading.sessions import Reading
-from fletching.engine.retention import Retention, RetentionReport
-from fletching.engine.server_key import load_server_key
-from fletching.engine.settings import EngineSettings
-from fletching.engine.tables import Tables
-from fletching.engine.verify import Verification
+from fletching.engine.engine_settings import EngineSettings
+from fletching.engine.reading.read_plan import ReadPlan
+from fletching.engine.reading.read_sessions import Reading
+from fletching.engine.tables.namespaces import Namespaces
+from fletching.engine.tables.tables import Tables
+from fletching.engine.upkeep.compaction import CompactionReport, Compactor
+from fletching.engine.upkeep.maintenance import Maintenance, Task
+from fletching.engine.upkeep.retention import Retention, RetentionReport
+from fletching.engine.upkeep.verify import Verification
 from fletching.engine.writing.ingest import CellChecker, Ingest, open_ingest
-from fletching.engine.writing.sessions import WriteSessions
-from fletching.engine.writing.streams import WriteStreams
+from fletching.engine.writing.write_sessions import WriteSessions
+from fletching.engine.writing.write_streams import WriteStreams
 from fletching.errors import StorageError, UsageError
 from fletching.objects.local import LocalStore
 from fletching.objects.store import ObjectStore
-from fletching.protocol import admin, requests
-from fletching.protocol.blob_type import contains_blob
-from fletching.protocol.requests import PreviewTable, ReadInstance, ReadTable, Request, WriteTable
-from fletching.protocol.responses import Response
+from fletching.protocol.messages import admin, requests
+from fletching.protocol.messages.requests import (
+    PreviewTable,
+    ReadInstance,
+    ReadTable,
+    Request,
+    WriteTable,
+)
+from fletching.protocol.messages.responses import Response
+from fletching.protocol.types.blob_type import contains_blob
 from fletching.types import TableName
 
 if TYPE_CHECKING:
-    from fletching.engine.sql.instances import Instances
+    from fletching.engine.query.instances import Instances
 
 __all__ = ["Engine"]
 
@@ -199,7 +205,7 @@ class Engine:
         Raises:
             MissingExtraError: sqlglot is not installed.
         """
-        from fletching.engine.sql.instances import Instances
+        from fletching.engine.query.instances import Instances
 
         return Instances(self.context, self)
 
@@ -298,7 +304,7 @@ class Engine:
 
 def _open_store(folder: Path, settings: EngineSettings) -> ObjectStore:
     if settings.objects_url is not None:
-        from fletching.objects.obstore import RemoteStore
+        from fletching.objects.remote_store import RemoteStore
 
         return RemoteStore(settings.objects_url)
     return LocalStore(

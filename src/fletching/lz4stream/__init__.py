@@ -14,10 +14,10 @@ from __future__ import annotations
 from fletching.errors import LZ4StreamError
 from fletching.lz4stream.block_format import HISTORY_BYTES, LZ4_MAX_INPUT_SIZE
 from fletching.lz4stream.chain_compressor import Mode, Strategy
-from fletching.lz4stream.decoder import DEFAULT_MAX_BLOCK_BYTES, Block, Decoder
 from fletching.lz4stream.drop_in import LZ4StreamCompressor, LZ4StreamDecompressor
-from fletching.lz4stream.encoder import DEFAULT_PAGE_BYTES, Encoder
-from fletching.lz4stream.file import LZ4StreamFile, open  # noqa: A004 - as gzip.open is
+from fletching.lz4stream.lz4_file import LZ4StreamFile, open  # noqa: A004 - as gzip.open is
+from fletching.lz4stream.stream_decoder import DEFAULT_MAX_BLOCK_BYTES, Block, Decoder
+from fletching.lz4stream.stream_encoder import DEFAULT_PAGE_BYTES, Encoder
 from fletching.lz4stream.streams import (
     blocks,
     compress,

@@ -9,8 +9,8 @@ from typing_extensions import Buffer
 from fletching.errors import MalformedFrameError
 from fletching.lz4stream.block_format import HISTORY_BYTES, LAYER
 from fletching.lz4stream.chain_compressor import Mode, Strategy
-from fletching.lz4stream.decoder import DEFAULT_MAX_BLOCK_BYTES, Block, Decoder
-from fletching.lz4stream.encoder import DEFAULT_PAGE_BYTES, Encoder
+from fletching.lz4stream.stream_decoder import DEFAULT_MAX_BLOCK_BYTES, Block, Decoder
+from fletching.lz4stream.stream_encoder import DEFAULT_PAGE_BYTES, Encoder
 
 __all__ = ["blocks", "compress", "compress_async", "decompress", "decompress_async"]
 

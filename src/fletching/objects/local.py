@@ -37,11 +37,11 @@ from fletching.errors import (
     StorageError,
     UsageError,
 )
-from fletching.objects.failures import translated
 from fletching.objects.local_object import LocalObject
+from fletching.objects.mapped_range import MappedWindow
 from fletching.objects.mappings import Mappings
+from fletching.objects.object_errors import translated
 from fletching.objects.store import ObjectInfo, checked_key
-from fletching.objects.window import MappedWindow
 from fletching.objects.writeback import start_writeback
 
 __all__ = ["LocalSink", "LocalStore"]
@@ -69,7 +69,7 @@ class LocalStore:
             mapped: False reads instead of mapping, for disks that fail under a mapping: a page
                 that cannot be read is then an error rather than a signal.
             resident_bytes: about how much of all mappings stays in the process's page tables; None
-                leaves it to the system (see ``fletching.objects.window``).
+                leaves it to the system (see ``fletching.objects.mapped_range``).
             create: whether to make the folder if it is absent.
 
         Raises:

@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Self
 
 from fletching.errors import CorruptObjectError, UsageError
-from fletching.objects.failures import translated
+from fletching.objects.mapped_range import MappedWindow
 from fletching.objects.mappings import Mappings
+from fletching.objects.object_errors import translated
 from fletching.objects.residency import MappedPages, may_ask
-from fletching.objects.window import MappedWindow
 
 __all__ = ["LocalObject"]
 

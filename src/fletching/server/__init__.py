@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fletching.server.app import create_app
-    from fletching.server.running import Server, serve
-    from fletching.server.settings import ServerSettings
+    from fletching.server.http.app import create_app
+    from fletching.server.server import Server, serve
+    from fletching.server.server_settings import ServerSettings
 
 __all__ = ["Server", "ServerSettings", "create_app", "serve"]
 
 _HOMES = {
-    "Server": "fletching.server.running",
-    "ServerSettings": "fletching.server.settings",
-    "create_app": "fletching.server.app",
-    "serve": "fletching.server.running",
+    "Server": "fletching.server.server",
+    "ServerSettings": "fletching.server.server_settings",
+    "create_app": "fletching.server.http.app",
+    "serve": "fletching.server.server",
 }
 
 

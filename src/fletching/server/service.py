@@ -9,19 +9,19 @@ import msgspec
 
 from fletching.engine.engine import Engine
 from fletching.errors import NotFoundError
-from fletching.protocol.admin import TablePage
-from fletching.protocol.requests import Request
-from fletching.protocol.responses import Response
-from fletching.server.auth import Authenticator, FailureLimiter
-from fletching.server.exchange import Exchange
-from fletching.server.keys import KeyRing
-from fletching.server.limits import Gate, MemoryBudget
-from fletching.server.settings import ServerSettings
+from fletching.protocol.messages.admin import TablePage
+from fletching.protocol.messages.requests import Request
+from fletching.protocol.messages.responses import Response
+from fletching.server.auth.authentication import Authenticator, FailureLimiter
+from fletching.server.auth.key_ring import KeyRing
+from fletching.server.http.exchange import Exchange
+from fletching.server.request_limits import Gate, MemoryBudget
+from fletching.server.server_settings import ServerSettings
 from fletching.server.workers import Workers
 from fletching.types import TableName
 
 if TYPE_CHECKING:
-    from fletching.engine.sql.instances import InstanceRow
+    from fletching.engine.query.instances import InstanceRow
 
 __all__ = ["Service"]
 

@@ -1,7 +1,7 @@
 """Layers nested into one: a stack of byte encoders, or of byte decoders, used like a single one.
 
 The outermost layer, the one next to the wire, is named first in both directions. Which layers an
-action nests, and in what order, is said in ``fletching.protocol.layers`` alone.
+action nests, and in what order, is said in ``fletching.protocol.http.layers`` alone.
 """
 
 from __future__ import annotations

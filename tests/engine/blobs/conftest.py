@@ -10,10 +10,9 @@ import pytest
 
 from fletching import ipc
 from fletching.engine.engine import Engine
-from fletching.engine.settings import EngineSettings
-from fletching.protocol.admin import CreateTable
-from fletching.protocol.blob_type import blob
-from fletching.protocol.requests import (
+from fletching.engine.engine_settings import EngineSettings
+from fletching.protocol.messages.admin import CreateTable
+from fletching.protocol.messages.requests import (
     CloseWriteStream,
     CommitWriteSession,
     CreateWriteSession,
@@ -22,7 +21,8 @@ from fletching.protocol.requests import (
     WriteBlobs,
     WriteTable,
 )
-from fletching.protocol.responses import BlobReferences
+from fletching.protocol.messages.responses import BlobReferences
+from fletching.protocol.types.blob_type import blob
 from fletching.types import PartitionSpec, TableName
 from fletching.wire import blob_frames
 from fletching.wire.blob_frames import BlobHeader, ChecksumType

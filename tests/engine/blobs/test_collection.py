@@ -13,12 +13,12 @@ import pytest
 from tests.engine.blobs.conftest import TABLE, Shop
 
 from fletching.engine.engine import Engine
-from fletching.engine.retention import Retention
-from fletching.engine.settings import EngineSettings
-from fletching.engine.verify import Verification
+from fletching.engine.engine_settings import EngineSettings
+from fletching.engine.upkeep.retention import Retention
+from fletching.engine.upkeep.verify import Verification
 from fletching.errors import InvalidArgumentError, NotFoundError
-from fletching.protocol.admin import CreatePartition, DropPartition, DropTable
-from fletching.protocol.requests import AbortWriteSession, CreateReadSession, ReadBlobs
+from fletching.protocol.messages.admin import CreatePartition, DropPartition, DropTable
+from fletching.protocol.messages.requests import AbortWriteSession, CreateReadSession, ReadBlobs
 from fletching.types import PartitionSpec, TableName
 
 DAY = 86_400.0
@@ -244,7 +244,7 @@ CRASH = """
 import sys
 from fletching import faultpoints
 from fletching.engine.engine import Engine
-from fletching.protocol.requests import WriteBlob
+from fletching.protocol.messages.requests import WriteBlob
 from fletching.types import TableName
 
 engine = Engine.open(sys.argv[1])

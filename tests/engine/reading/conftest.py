@@ -15,14 +15,14 @@ import pytest
 from sqlalchemy import insert
 
 from fletching import ipc
-from fletching.catalog import tables as catalog_tables
+from fletching.catalog import table_rows as catalog_tables
 from fletching.catalog.database import Database
-from fletching.catalog.partitions import add_partition, change_totals
+from fletching.catalog.partition_rows import add_partition, change_totals
 from fletching.catalog.schema import segments as segments_table
-from fletching.catalog.segments import encode_partition, position_in
-from fletching.engine.reading.sessions import Reading
+from fletching.catalog.segment_rows import encode_partition, position_in
+from fletching.engine.reading.read_sessions import Reading
 from fletching.errors import ObjectNotFoundError
-from fletching.protocol.requests import ArrowOptions, CreateReadSession, ReadTable
+from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession, ReadTable
 from fletching.types import TableName
 
 TABLE = TableName("demo", "events")

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fletching import ipc
-from fletching.engine.reading.plan import Computed, Extent, Literal, run_checked
+from fletching.engine.reading.read_plan import Computed, Extent, Literal, run_checked
 from fletching.errors import CorruptObjectError
 
 SCHEMA = pa.schema([("id", pa.int64()), ("text", pa.string()), ("value", pa.float64())])

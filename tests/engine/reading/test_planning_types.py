@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fletching.protocol.blob_type import blob
+from fletching.protocol.types.blob_type import blob
 
 ROWS = 96
 

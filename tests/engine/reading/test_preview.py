@@ -10,7 +10,7 @@ import pytest
 from fletching import ipc
 from fletching.engine.reading import preview
 from fletching.errors import InvalidArgumentError, NoSuchTableError
-from fletching.protocol.requests import PreviewTable
+from fletching.protocol.messages.requests import PreviewTable
 from fletching.types import PartitionSpec, TableName
 
 SCHEMA = pa.schema([("id", pa.int64()), ("when", pa.timestamp("us"))])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fletching.catalog.segments import SegmentRow, encode_partition
+from fletching.catalog.segment_rows import SegmentRow, encode_partition
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.reading.splits import (
     MAX_PARALLELISM,
@@ -20,8 +20,8 @@ from fletching.engine.reading.splits import (
     count_splits,
 )
 from fletching.errors import CorruptObjectError, InvalidArgumentError
-from fletching.protocol.requests import SplitOptions
-from fletching.protocol.vocabulary import SplitMode
+from fletching.protocol.messages.requests import SplitOptions
+from fletching.protocol.messages.vocabulary import SplitMode
 from fletching.types import RowRange
 
 

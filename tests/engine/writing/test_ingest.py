@@ -26,8 +26,8 @@ from fletching.errors import (
     WireError,
 )
 from fletching.ipc.limits import Limits
-from fletching.protocol.admin import AddColumns, ListPartitions
-from fletching.protocol.requests import WriteTable
+from fletching.protocol.messages.admin import AddColumns, ListPartitions
+from fletching.protocol.messages.requests import WriteTable
 
 SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string())])
 
@@ -85,7 +85,7 @@ def test_the_messages_are_stored_byte_for_byte(house: Any, compression: str | No
 
 
 def visible(house: Any) -> list[Any]:
-    from fletching.catalog.segments import visible_segments
+    from fletching.catalog.segment_rows import visible_segments
 
     info = house.describe()
     with house.engine.context.database.read() as connection:
@@ -222,7 +222,7 @@ def test_rows_find_their_partitions(house: Any) -> None:
 
 
 def test_integer_partitions_have_one_spelling(house: Any) -> None:
-    from fletching.protocol.admin import CreateTable
+    from fletching.protocol.messages.admin import CreateTable
 
     house.engine.call(
         CreateTable(

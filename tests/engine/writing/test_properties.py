@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fletching.engine.engine import Engine
-from fletching.protocol.requests import ArrowOptions, WriteTable
+from fletching.protocol.messages.requests import ArrowOptions, WriteTable
 from fletching.testing.strategies import record_batches, schemas
 from fletching.types import TableName
 

@@ -9,8 +9,8 @@ from crc32c import crc32c
 
 from fletching import ipc
 from fletching.engine.writing.segment_writer import SegmentWriter
-from fletching.objects.behind import WriteBehind
 from fletching.objects.local import LocalStore
+from fletching.objects.write_behind import WriteBehind
 
 
 @pytest.mark.parametrize("behind", [False, True], ids=["at once", "behind"])

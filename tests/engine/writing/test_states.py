@@ -19,7 +19,7 @@ from fletching.engine.writing.states import (
     next_stream_state,
 )
 from fletching.errors import ConflictError, ExpiredSessionError
-from fletching.protocol.vocabulary import SessionStatus
+from fletching.protocol.messages.vocabulary import SessionStatus
 
 DOCS = Path(__file__).parents[3] / "docs" / "durability.md"
 

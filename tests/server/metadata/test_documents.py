@@ -6,8 +6,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from fletching.errors import InvalidParameterError
-from fletching.protocol.admin import PartitionInfo, TableInfo
-from fletching.protocol.responses import Column, TableSchema
+from fletching.protocol.messages.admin import PartitionInfo, TableInfo
+from fletching.protocol.messages.responses import Column, TableSchema
 from fletching.server.metadata.documents import (
     element,
     parse_job,

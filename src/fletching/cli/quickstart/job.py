@@ -18,7 +18,7 @@ from fletching.types import PartitionSpec
 
 if TYPE_CHECKING:
     from fletching.client import Client, Table
-    from fletching.client.sessions import WriteSession
+    from fletching.client.writing.write_session import WriteSession
 
 __all__ = ["STREAMS", "Meter", "Mismatch", "Report", "Step", "move_table"]
 

@@ -161,6 +161,6 @@ def _encode_plain(batch: pa.RecordBatch, cuts: Sequence[Cut]) -> memoryview:
 
 
 def _has_dictionaries(schema: pa.Schema) -> bool:
-    from fletching.engine.reading.layout import has_dictionary
+    from fletching.engine.reading.physical_projection import has_dictionary
 
     return any(has_dictionary(field.type) for field in schema)

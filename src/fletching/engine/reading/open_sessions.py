@@ -10,7 +10,7 @@ import threading
 
 from sqlalchemy import Connection
 
-from fletching.catalog.read_sessions import count_open_read_sessions
+from fletching.catalog.read_session_rows import count_open_read_sessions
 from fletching.errors import ThrottledError
 
 __all__ = ["OpenSessions"]

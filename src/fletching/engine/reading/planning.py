@@ -25,15 +25,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fletching import ipc
-from fletching.engine.reading.computing import BatchComputation
+from fletching.engine.reading.computed_batches import BatchComputation
 from fletching.engine.reading.cutting import Cut
-from fletching.engine.reading.dictionaries import DictionaryPieces
-from fletching.engine.reading.layout import ReplyLayout
-from fletching.engine.reading.plan import Extent, Literal, Piece, ReadPlan
-from fletching.engine.reading.projecting import ColumnPieces
-from fletching.engine.reading.rendering import Rendering, RowFilter, stored_columns
+from fletching.engine.reading.output_dictionaries import DictionaryPieces
+from fletching.engine.reading.output_mapping import Rendering, RowFilter, stored_columns
+from fletching.engine.reading.physical_projection import ReplyLayout
+from fletching.engine.reading.projected_decoder import ColumnPieces
+from fletching.engine.reading.read_plan import Extent, Literal, Piece, ReadPlan
 from fletching.engine.reading.snapshot import Snapshot
-from fletching.engine.reading.stored import SegmentReader
+from fletching.engine.reading.stored_schema import SegmentReader
 from fletching.errors import CorruptObjectError
 from fletching.objects.store import ObjectStore
 from fletching.types import RowRange

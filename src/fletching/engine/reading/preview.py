@@ -9,9 +9,9 @@ from typing_extensions import Buffer
 
 from fletching import ipc
 from fletching.engine.reading.cutting import cut_rows, encode_cuts
-from fletching.engine.reading.layout import ReplyLayout
-from fletching.engine.reading.plan import Computed, Literal, ReadPlan
+from fletching.engine.reading.physical_projection import ReplyLayout
 from fletching.engine.reading.planning import ReadOptions, plan_rows
+from fletching.engine.reading.read_plan import Computed, Literal, ReadPlan
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.objects.store import ObjectStore
 from fletching.types import RowRange

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fletching.catalog.segments import SegmentRow, decode_partition
+from fletching.catalog.segment_rows import SegmentRow, decode_partition
 from fletching.errors import CorruptObjectError
 from fletching.types import RowRange
 

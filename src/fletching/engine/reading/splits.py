@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.errors import InvalidArgumentError
-from fletching.protocol.requests import SplitOptions
-from fletching.protocol.vocabulary import SplitMode
+from fletching.protocol.messages.requests import SplitOptions
+from fletching.protocol.messages.vocabulary import SplitMode
 from fletching.types import RowRange
 
 __all__ = ["GRID_SEGMENTS", "Scope", "Splits", "check_options", "count_splits"]

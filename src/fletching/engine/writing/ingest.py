@@ -14,22 +14,23 @@ from typing import Any
 import msgspec
 
 from fletching import faultpoints, ipc
-from fletching.catalog import tables as catalog_tables
-from fletching.catalog import write_sessions, write_streams
-from fletching.catalog.blobs import link_segments
+from fletching.catalog import table_rows as catalog_tables
+from fletching.catalog import write_session_rows as write_sessions
+from fletching.catalog import write_stream_rows as write_streams
+from fletching.catalog.blob_rows import link_segments
 from fletching.catalog.publishing import publish
-from fletching.catalog.write_streams import NewSegment, WriteStreamRow
+from fletching.catalog.write_stream_rows import NewSegment, WriteStreamRow
 from fletching.engine.context import EngineContext
-from fletching.engine.writing.blocks import BlockMessage, block_stream_id
-from fletching.engine.writing.body import Body, CellChecker, CellCheckers
+from fletching.engine.writing.ingest_body import Body, CellChecker, CellCheckers
 from fletching.engine.writing.states import (
     SessionEvent,
     StreamEvent,
     StreamState,
     next_stream_state,
 )
-from fletching.engine.writing.streams import create_attempt
-from fletching.engine.writing.targets import (
+from fletching.engine.writing.upload_parts import BlockMessage, block_stream_id
+from fletching.engine.writing.write_streams import create_attempt
+from fletching.engine.writing.write_targets import (
     WriteTarget,
     check_token,
     find_session,
@@ -44,8 +45,8 @@ from fletching.errors import (
     StorageError,
     UsageError,
 )
-from fletching.protocol.requests import WriteTable
-from fletching.protocol.responses import WriteResult
+from fletching.protocol.messages.requests import WriteTable
+from fletching.protocol.messages.responses import WriteResult
 
 __all__ = ["CellChecker", "CellCheckers", "Ingest", "open_ingest"]
 

@@ -12,7 +12,7 @@ import enum
 from collections.abc import Sequence
 from typing import Any
 
-from fletching.engine.writing.conversion import convertible, same_layout
+from fletching.engine.writing.write_conversion import convertible, same_layout
 from fletching.errors import InvalidArgumentError
 
 __all__ = ["Match", "MatchKind", "match_schema"]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fletching.engine.partitions import canonical_value
-from fletching.engine.writing.conversion import convert_array
+from fletching.engine.tables.partitions import canonical_value
+from fletching.engine.writing.write_conversion import convert_array
 from fletching.errors import InvalidArgumentError
 
 __all__ = ["group_rows"]

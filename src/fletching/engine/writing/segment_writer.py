@@ -14,14 +14,14 @@ from typing import Final
 from crc32c import crc32c
 from typing_extensions import Buffer
 
-from fletching.catalog.write_streams import NewSegment
-from fletching.engine.statistics import StatisticsBuilder
+from fletching.catalog.write_stream_rows import NewSegment
+from fletching.engine.tables.statistics import StatisticsBuilder
 from fletching.errors import LimitExceededError
 from fletching.hashing import crc32c_combine
 from fletching.ipc.file_writer import Block, encode_footer
 from fletching.ipc.message import END_OF_STREAM, MAGIC
-from fletching.objects.behind import WriteBehind
 from fletching.objects.store import ObjectSink
+from fletching.objects.write_behind import WriteBehind
 
 __all__ = ["CRC32C_KEY", "SegmentWriter", "segment_head"]
 

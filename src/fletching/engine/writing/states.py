@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 
 from fletching.errors import ConflictError, ExpiredSessionError, ServiceError
-from fletching.protocol.vocabulary import SessionStatus
+from fletching.protocol.messages.vocabulary import SessionStatus
 
 __all__ = [
     "SESSION_TRANSITIONS",

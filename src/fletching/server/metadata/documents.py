@@ -10,8 +10,8 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from fletching.errors import InvalidParameterError
-from fletching.protocol.admin import PartitionInfo, TableInfo
-from fletching.protocol.responses import Column
+from fletching.protocol.messages.admin import PartitionInfo, TableInfo
+from fletching.protocol.messages.responses import Column
 
 __all__ = [
     "Job",

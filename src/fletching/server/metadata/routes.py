@@ -26,8 +26,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from fletching.errors import MethodNotAllowedError, NotFoundError
-from fletching.server.exchange import Exchange
-from fletching.server.metadata import instances, projects, schemas, tables
+from fletching.server.http.exchange import Exchange
+from fletching.server.metadata import instance_resources as instances
+from fletching.server.metadata import project_resources as projects
+from fletching.server.metadata import schema_resources as schemas
+from fletching.server.metadata import table_resources as tables
 from fletching.server.metadata.scope import Scope
 from fletching.server.service import Service
 

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from xml.etree import ElementTree as ET
 
 from fletching.errors import InvalidArgumentError, InvalidParameterError, UsageError
-from fletching.protocol.requests import Request
-from fletching.server.exchange import Exchange
+from fletching.protocol.messages.requests import Request
+from fletching.server.http.exchange import Exchange
 from fletching.server.metadata.documents import render
 from fletching.server.service import Service
 from fletching.types import DEFAULT_SCHEMA, PartitionSpec, TableName

@@ -1,0 +1,1 @@
+"""Blobs: cells, values, transfers, streams, folders."""

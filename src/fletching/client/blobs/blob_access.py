@@ -1,0 +1,379 @@
+"""Putting blobs into a write session, getting them by reference, and opening one as a file.
+
+An upload that broke is sent again where its contents can be: what the first attempt may have stored
+is referred to by nobody and collected. A read that broke goes on with the blobs that are missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from fletching.client.blobs.blob_streams import BlobStreamWriter, check_upload, open_events
+from fletching.client.blobs.blob_transfers import BatchBody, BlobInfo, SingleBody
+from fletching.client.blobs.blob_values import Blob, BlobSource, reference_text
+from fletching.client.retry import RetrySequence
+from fletching.client.transports.channel import Channel
+from fletching.errors import (
+    ProtocolError,
+    RangeNotSatisfiableError,
+    ServiceError,
+    TransportError,
+    TruncatedStreamError,
+    UsageError,
+)
+from fletching.protocol.messages.admin import DescribeTable, TableInfo
+from fletching.protocol.messages.requests import WriteBlob, WriteBlobs
+from fletching.protocol.messages.responses import BlobReferences, TableSchema
+from fletching.protocol.types.blob_columns import blob_column_id
+from fletching.types import PartitionSpec, TableName
+from fletching.wire.blob_frames import BlobData, BlobDataStart, BlobHeader
+
+__all__ = ["BlobFile", "BlobPutter", "get_blob", "get_blobs", "open_blob"]
+
+BATCH_BLOBS = 10_000
+"""Blobs of one upload at most."""
+BATCH_BYTES = 256 << 20
+"""Bytes of one upload, from which on it is sent; a single blob may be larger."""
+READ_REFERENCES = 10_000
+"""References of one request at most."""
+STREAM_ID = "blobs"
+"""The stream that uploads name; it need not exist."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BlobPutter:
+    """Uploads into one write session of a table. Thread-safe.
+
+    Attributes:
+        channel: how it calls.
+        table: whose blobs these are.
+        session_id: the session; ``default`` outside of any.
+        schema: the table's columns, for their ids; looked up if None.
+    """
+
+    channel: Channel
+    table: TableName
+    session_id: str
+    schema: TableSchema | None = None
+
+    def column_id(self, column: str | int | None) -> int:
+        """The id of a BLOB column by its path, or of the only one for None.
+
+        Raises:
+            UsageError: no such BLOB column, or not exactly one.
+        """
+        if isinstance(column, int):
+            return column
+        schema = self.schema
+        if schema is None:
+            schema = self.channel.call(DescribeTable(table=self.table), TableInfo).schema
+        return blob_column_id(schema, column)
+
+    def put(
+        self,
+        data: Any,
+        column: str | int | None = None,
+        *,
+        partition: Any = None,
+        content_type: str | None = None,
+        file_name: str | None = None,
+    ) -> str:
+        """Stores one blob; returns its reference when it is durable.
+
+        Raises:
+            UsageError: no such column, or data that is no blob.
+            ServiceError: the service refused.
+            TransportError: no answer within the retry budget.
+            ChecksumMismatchError: the service received other bytes than were sent.
+        """
+        source = BlobSource(data, content_type=content_type, file_name=file_name)
+        request = WriteBlob(
+            table=self.table,
+            session_id=self.session_id,
+            stream_id=STREAM_ID,
+            partition=PartitionSpec.parse(partition),
+            column_id=self.column_id(column),
+            content_type=source.header.content_type,
+            file_name=source.header.file_name,
+        )
+        transport = self.channel.transport
+        body = SingleBody(source, checksum=transport.upload_checksum)
+
+        def send(attempt: RetrySequence) -> BlobReferences:
+            reply = transport.upload_blobs(request, body, self.channel.options, attempt)
+            check_upload(reply, md5=body.md5, crc32c=body.crc32c)
+            return reply
+
+        reply: BlobReferences = self.channel.retrying(send, repeatable=body.repeatable)
+        return reply.references[0]
+
+    def put_many(
+        self, blobs: Iterable[Any], column: str | int | None = None, *, partition: Any = None
+    ) -> list[str]:
+        """Stores many blobs, in requests of up to 10,000; returns their references in order.
+
+        Args:
+            blobs: `Blob` values, bytes, paths or open files, taken as they are sent.
+            column: the path of a BLOB column.
+            partition: where their rows will be.
+
+        Raises:
+            As `put`; what was stored before an error is collected unless a row refers to it.
+        """
+        spec = PartitionSpec.parse(partition)
+        header = BlobHeader(
+            column_id=self.column_id(column),
+            partition_values=tuple(f"{name}={value}" for name, value in spec),
+        )
+        references: list[str] = []
+        batch: list[tuple[BlobSource, BlobHeader]] = []
+        size = 0
+        for blob in blobs:
+            source = BlobSource(blob)
+            if source.length is None:
+                # A pipe: its length must stand before its data, so it is read here.
+                source = BlobSource(
+                    b"".join(source.pieces()),
+                    content_type=source.header.content_type,
+                    file_name=source.header.file_name,
+                )
+            length = source.length or 0
+            if batch and (len(batch) >= BATCH_BLOBS or size + length > BATCH_BYTES):
+                references += self._send_batch(batch)
+                batch, size = [], 0
+            about = dataclasses.replace(
+                header,
+                content_type=source.header.content_type,
+                file_name=source.header.file_name,
+            )
+            batch.append((source, about))
+            size += length
+        if batch:
+            references += self._send_batch(batch)
+        return references
+
+    def _send_batch(self, batch: Sequence[tuple[BlobSource, BlobHeader]]) -> Sequence[str]:
+        request = WriteBlobs(table=self.table, session_id=self.session_id, stream_id=STREAM_ID)
+        body = BatchBody(batch)
+        reply: BlobReferences = self.channel.retrying(
+            lambda attempt: self.channel.transport.upload_blobs(
+                request, body, self.channel.options, attempt
+            ),
+            repeatable=body.repeatable,
+        )
+        if len(reply.references) != len(batch):
+            raise ProtocolError(
+                f"the service answered {len(batch)} blobs with {len(reply.references)} references",
+                side="remote",
+            )
+        return reply.references
+
+    def open(
+        self,
+        column: str | int | None = None,
+        *,
+        partition: Any = None,
+        content_type: str | None = None,
+        file_name: str | None = None,
+    ) -> BlobStreamWriter:
+        """Opens a blob for writing piece by piece (see `BlobStreamWriter`); errors as `put`."""
+        return BlobStreamWriter(
+            self.channel,
+            WriteBlob(
+                table=self.table,
+                session_id=self.session_id,
+                stream_id=STREAM_ID,
+                partition=PartitionSpec.parse(partition),
+                column_id=self.column_id(column),
+                content_type=content_type,
+                file_name=file_name,
+            ),
+        )
+
+
+# --- getting ---------------------------------------------------------------------------------
+
+
+def get_blob(channel: Channel, project: str, reference: Any) -> Blob:
+    """One blob, whole.
+
+    Raises:
+        NotFoundError: the service does not know the reference.
+        ServiceError: the service refused.
+        TransportError: no answer within the retry budget.
+    """
+    return next(_got(channel, project, [reference_text(reference)]))
+
+
+def get_blobs(channel: Channel, project: str, references: Any) -> Iterator[Blob | None]:
+    """Many blobs in the order of their references, each whole; None for a null reference.
+
+    Args:
+        channel: how to call.
+        project: of the client.
+        references: an iterable of whatever `reference_text` takes, or an Arrow column.
+
+    Raises:
+        As `get_blob`, from the iterator.
+    """
+    waiting: list[str | None] = []
+    for reference in references:
+        value = reference.as_py() if hasattr(reference, "as_py") else reference
+        waiting.append(None if value is None else reference_text(value))
+        if len(waiting) >= READ_REFERENCES:
+            yield from _filled(channel, project, waiting)
+            waiting = []
+    if waiting:
+        yield from _filled(channel, project, waiting)
+
+
+def _filled(channel: Channel, project: str, references: list[str | None]) -> Iterator[Blob | None]:
+    blobs = _got(channel, project, [each for each in references if each is not None])
+    for reference in references:
+        yield None if reference is None else next(blobs)
+
+
+def _got(channel: Channel, project: str, references: list[str]) -> Iterator[Blob]:
+    """The blobs of one request, begun again behind the last whole one when it breaks."""
+    sequence = RetrySequence(channel.options.retry, channel.timing)
+    done = 0
+    while done < len(references):
+        try:
+            for blob in _one_reply(channel, project, references[done:], sequence):
+                yield blob
+                done += 1
+                sequence.progressed()
+        except (ServiceError, TransportError, TruncatedStreamError) as error:
+            sequence.wait(error, repeatable=True)
+
+
+def _one_reply(
+    channel: Channel, project: str, references: list[str], attempt: RetrySequence
+) -> Iterator[Blob]:
+    events = open_events(channel, project, references, attempt)
+    try:
+        header = BlobHeader()
+        pieces: list[Any] = []
+        for event in events:
+            if isinstance(event, BlobDataStart):
+                header, pieces = event.header, []
+            elif isinstance(event, BlobData):
+                pieces.append(event.data)
+            else:
+                # Joined: a copy, because data comes in the pieces of the network's choosing.
+                data = b"".join(pieces)
+                pieces = []
+                yield Blob(data, header.content_type, header.file_name, references[event.index])
+    finally:
+        events.close()
+
+
+# --- one blob as a file ----------------------------------------------------------------------
+
+
+class _Ranges(io.RawIOBase):
+    """Reads a blob by ranges, each under the retry policy."""
+
+    def __init__(self, channel: Channel, reference: str) -> None:
+        super().__init__()
+        self._channel = channel
+        self._reference = reference
+        self._position = 0
+        self.info: BlobInfo = channel.retrying(
+            lambda attempt: channel.transport.blob_info(reference, channel.options, attempt),
+            repeatable=True,
+        )
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.info.length}
+        if whence not in base:
+            raise UsageError(f"whence {whence} is none of 0, 1 and 2")
+        position = base[whence] + offset
+        if position < 0:
+            raise UsageError(f"position {position} is before the blob's first byte")
+        self._position = position
+        return position
+
+    def readinto(self, buffer: Any) -> int:
+        target = memoryview(buffer).cast("B")
+        end = min(self._position + target.nbytes, self.info.length)
+        if end <= self._position:
+            return 0
+
+        def fetch(attempt: RetrySequence) -> int:
+            channel = self._channel
+            try:
+                found = channel.transport.read_range(
+                    self._reference, self._position, end, channel.options, attempt
+                )
+            except RangeNotSatisfiableError as exc:
+                raise ProtocolError("the blob is shorter than it was", side="remote") from exc
+            try:
+                filled = 0
+                while filled < end - self._position and (
+                    count := found.readinto(target[filled : end - self._position])
+                ):
+                    filled += count
+                return filled
+            finally:
+                found.close()
+
+        count: int = self._channel.retrying(fetch, repeatable=True)
+        self._position += count
+        return count
+
+
+class BlobFile(io.BufferedReader):
+    """One blob as a readable, seekable file; bytes come by ranges as they are read.
+
+    Attributes:
+        reference: of the blob.
+        length: bytes.
+        content_type: a media type, if it is known.
+        file_name: its name, if it has one. (``name`` is the reference, as files have a name.)
+    """
+
+    def __init__(self, channel: Channel, reference: str, buffer_bytes: int) -> None:
+        ranges = _Ranges(channel, reference)
+        super().__init__(ranges, buffer_bytes)
+        self.reference = reference
+        self.length = ranges.info.length
+        self.content_type = ranges.info.content_type
+        self.file_name = ranges.info.file_name
+
+    @property
+    def name(self) -> str:
+        """The reference."""
+        return self.reference
+
+    def __repr__(self) -> str:
+        """What it is."""
+        return f"<BlobFile {self.length} bytes, {self.content_type or 'unknown type'}>"
+
+
+def open_blob(channel: Channel, reference: Any, *, buffer_bytes: int = 256 << 10) -> BlobFile:
+    """Opens a blob for reading by ranges, which is an extension of our own service.
+
+    Args:
+        channel: how to call.
+        reference: whatever `reference_text` takes.
+        buffer_bytes: what one request fetches at least.
+
+    Raises:
+        NotFoundError: the service does not know the reference.
+        ServiceError: the service refused, or knows no ranges.
+        TransportError: no answer within the retry budget.
+    """
+    return BlobFile(channel, reference_text(reference), buffer_bytes)

@@ -1,0 +1,294 @@
+"""Turns contents in BLOB cells into references, on the way into a table.
+
+What a cell may hold, also inside lists, maps and structs:
+
+- ``None``
+- a reference: text, its UTF-8 bytes, or its decoded bytes (60 bytes that begin 01 00, as our service
+  makes them)
+- contents: any other bytes, a `fletching.Blob`, a ``pathlib.Path``, an open binary file
+
+Bytes that look like a reference but are contents must be given as ``Blob(data)``. Columns of the
+Arrow type ``fletching.blob`` hold references only and are passed on as they are.
+
+Contents are uploaded in batches while rows stream through: at most `GATHERED_BYTES` of them, or one
+larger blob, are held.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from fletching.client.blobs.blob_values import Blob, BlobSource
+from fletching.client.tabular.tabular_data import BatchStream, batches_of, resized
+from fletching.errors import UsageError
+from fletching.protocol.types.blob_type import contains_blob, is_blob, storage_type
+
+__all__ = ["with_references"]
+
+GATHERED_BYTES = 64 << 20
+"""Contents uploaded at once."""
+GATHERED_ROWS = 4096
+"""Rows looked at at once."""
+
+Upload = Callable[[str, Sequence[Any]], Sequence[str]]
+"""Stores the contents of one BLOB column, by its path; returns their references."""
+
+_TEXT_BYTES, _TOKEN_BYTES = 80, 60
+
+
+def with_references(data: Any, schema: pa.Schema, upload: Upload) -> Any:
+    """The same rows with references in place of contents; ``data`` itself if there is no BLOB.
+
+    Args:
+        data: anything tabular (see `fletching.client.tabular.tabular_data`), with contents in BLOB columns.
+        schema: the table's data columns.
+        upload: stores contents.
+
+    Raises:
+        UsageError: a cell that is neither, at once or from the iterator.
+    """
+    blobs = {field.name.casefold(): field for field in schema if contains_blob(field.type)}
+    if not blobs:
+        return data
+    if isinstance(data, Mapping):
+        return _stream(_sliced_columns(data), blobs, schema, upload)
+    if isinstance(data, Sequence) and data and isinstance(data[0], Mapping):
+        return _stream(_sliced_rows(iter(data)), blobs, schema, upload)
+    if isinstance(data, Iterable) and not _is_arrow(data):
+        return _from_iterable(data, blobs, schema, upload)
+    return _arrow(batches_of(data, schema), blobs, schema, upload)
+
+
+def _is_arrow(data: Any) -> bool:
+    return isinstance(data, pa.RecordBatch | pa.Table | pa.RecordBatchReader) or any(
+        hasattr(data, name) for name in ("__arrow_c_stream__", "__arrow_c_array__", "columns")
+    )
+
+
+def _from_iterable(
+    items: Iterable[Any], blobs: Mapping[str, pa.Field], schema: pa.Schema, upload: Upload
+) -> Any:
+    iterator = iter(items)
+    first = next(iterator, None)
+    if first is None:
+        return BatchStream(schema, iter(()))
+
+    def chained() -> Iterator[Any]:
+        yield first
+        yield from iterator
+
+    if isinstance(first, Mapping):
+        is_column = isinstance(next(iter(first.values()), None), list | pa.Array | pa.ChunkedArray)
+        if is_column:
+            return (
+                batch
+                for item in chained()
+                for batch in _stream(_sliced_columns(item), blobs, schema, upload)
+            )
+        return _stream(_sliced_rows(chained()), blobs, schema, upload)
+    return (
+        batch
+        for item in chained()
+        for batch in _arrow(batches_of(item, schema), blobs, schema, upload)
+    )
+
+
+# --- python values ---------------------------------------------------------------------------
+
+
+def _sliced_columns(columns: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    lengths = {len(values) for values in columns.values()}
+    if len(lengths) > 1:
+        raise UsageError(f"the columns have different lengths: {sorted(lengths)}")
+    for start in range(0, max(lengths, default=0), GATHERED_ROWS):
+        yield {name: values[start : start + GATHERED_ROWS] for name, values in columns.items()}
+
+
+def _sliced_rows(rows: Iterator[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows as slices of columns; a key that a row lacks is null."""
+    held: list[Mapping[str, Any]] = []
+    for row in rows:
+        held.append(row)
+        if len(held) >= GATHERED_ROWS:
+            yield _columns_of(held)
+            held = []
+    if held:
+        yield _columns_of(held)
+
+
+def _columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _stream(
+    slices: Iterator[dict[str, Any]],
+    blobs: Mapping[str, pa.Field],
+    schema: pa.Schema,
+    upload: Upload,
+) -> Iterator[pa.RecordBatch]:
+    for columns in slices:
+        done = {
+            name: _uploaded(values, blobs[name.casefold()], upload)
+            if name.casefold() in blobs
+            else values
+            for name, values in columns.items()
+        }
+        yield from batches_of(done, schema)
+
+
+def _arrow(
+    stream: BatchStream, blobs: Mapping[str, pa.Field], schema: pa.Schema, upload: Upload
+) -> BatchStream:
+    """Arrow data: only columns whose type is not that of references are looked into."""
+    del schema
+    wanted = [
+        index
+        for index, field in enumerate(stream.schema)
+        if field.name.casefold() in blobs and not contains_blob(field.type)
+    ]
+    if not wanted:
+        return stream
+    fields = [
+        pa.field(field.name, blobs[field.name.casefold()].type) if index in wanted else field
+        for index, field in enumerate(stream.schema)
+    ]
+
+    def converted() -> Iterator[pa.RecordBatch]:
+        for part in resized(stream.batches, GATHERED_BYTES):
+            for start in range(0, part.num_rows, GATHERED_ROWS):
+                rows = part.slice(start, GATHERED_ROWS)
+                columns = list(rows.columns)
+                for index in wanted:
+                    field = blobs[stream.schema.field(index).name.casefold()]
+                    # The copy into Python values is of contents that are sent one by one anyway.
+                    columns[index] = _uploaded(columns[index].to_pylist(), field, upload)
+                yield pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
+
+    return BatchStream(pa.schema(fields), converted())
+
+
+# --- cells -----------------------------------------------------------------------------------
+
+
+class _Pending:
+    """Stands for a reference that is not known yet."""
+
+    __slots__ = ("reference",)
+
+    def __init__(self) -> None:
+        self.reference: bytes | None = None
+
+
+class _Gatherer:
+    """Collects the contents of one column and uploads them by batches."""
+
+    def __init__(self, upload: Upload) -> None:
+        self._upload = upload
+        self._waiting: dict[str, list[tuple[_Pending, Any]]] = {}
+        self._bytes = 0
+
+    def add(self, path: str, contents: Any) -> _Pending:
+        pending = _Pending()
+        source = BlobSource(contents)
+        length = source.length or 0
+        if self._bytes and self._bytes + length > GATHERED_BYTES:
+            self.flush()
+        self._waiting.setdefault(path, []).append((pending, contents))
+        self._bytes += length
+        return pending
+
+    def flush(self) -> None:
+        for path, waiting in self._waiting.items():
+            references = self._upload(path, [contents for _, contents in waiting])
+            for (pending, _), reference in zip(waiting, references, strict=True):
+                pending.reference = reference.encode()
+        self._waiting, self._bytes = {}, 0
+
+
+def _uploaded(values: Any, field: pa.Field, upload: Upload) -> pa.Array:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        if contains_blob(values.type):
+            return values
+        values = values.to_pylist()
+    gatherer = _Gatherer(upload)
+    replaced = [_replaced(value, field.type, field.name, gatherer) for value in values]
+    gatherer.flush()
+    plain = storage_type(field.type)
+    try:
+        array = pa.array([_resolved(value) for value in replaced], plain)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as exc:
+        raise UsageError(f"column {field.name!r} does not fit {field.type}: {exc}") from exc
+    return array.cast(field.type)
+
+
+def _replaced(value: Any, data_type: pa.DataType, path: str, gatherer: _Gatherer) -> Any:
+    """The value with references, or what stands for them, in place of contents."""
+    if value is None or not contains_blob(data_type):
+        return value
+    if is_blob(data_type):
+        return _replaced_cell(value, path, gatherer)
+    if isinstance(data_type, pa.BaseExtensionType):
+        data_type = data_type.storage_type
+    if pa.types.is_struct(data_type):
+        return {
+            field.name: _replaced(
+                value.get(field.name), field.type, f"{path}.{field.name}", gatherer
+            )
+            for field in data_type
+        }
+    if pa.types.is_map(data_type):
+        pairs = value.items() if isinstance(value, Mapping) else value
+        return [
+            (
+                _replaced(key, data_type.key_type, f"{path}.key", gatherer),
+                _replaced(item, data_type.item_type, f"{path}.value", gatherer),
+            )
+            for key, item in pairs
+        ]
+    return [_replaced(item, data_type.value_type, f"{path}.element", gatherer) for item in value]
+
+
+def _replaced_cell(value: Any, path: str, gatherer: _Gatherer) -> Any:
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes | bytearray | memoryview):
+        data = bytes(value) if len(value) in {_TEXT_BYTES, _TOKEN_BYTES} else b""
+        if _looks_like_reference(data):
+            return data
+        return gatherer.add(path, value)
+    if isinstance(value, Blob) and value.reference is not None:
+        return value.reference.encode()
+    if isinstance(value, Blob | os.PathLike) or hasattr(value, "read"):
+        return gatherer.add(path, value)
+    raise UsageError(
+        f"a cell of BLOB column {path!r} is a reference, bytes, a Blob, a path or an open file,"
+        f" not {type(value).__name__}"
+    )
+
+
+def _looks_like_reference(data: bytes) -> bool:
+    if len(data) == _TEXT_BYTES:
+        try:
+            data = base64.b64decode(data, validate=True)
+        except binascii.Error:
+            return False
+    return len(data) == _TOKEN_BYTES and data[:2] == b"\x01\x00"
+
+
+def _resolved(value: Any) -> Any:
+    if isinstance(value, _Pending):
+        return value.reference
+    if isinstance(value, dict):
+        return {name: _resolved(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_resolved(item) for item in value)
+    if isinstance(value, list):
+        return [_resolved(item) for item in value]
+    return value

@@ -1,0 +1,239 @@
+"""What transports do with blobs: the body of an upload, the events of a reply, a range of one blob."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from crc32c import crc32c
+from typing_extensions import Buffer
+
+from fletching.client.blobs.blob_values import BlobSource
+from fletching.client.call_options import CallOptions
+from fletching.client.retry import RetrySequence
+from fletching.hashing import RunningMd5
+from fletching.protocol.messages.requests import ReadBlobs, WriteBlob, WriteBlobs
+from fletching.protocol.messages.responses import BlobReferences
+from fletching.wire import blob_frames
+from fletching.wire.blob_frames import BlobHeader, ChecksumType, Event
+
+__all__ = [
+    "BatchBody",
+    "BlobBody",
+    "BlobEvents",
+    "BlobInfo",
+    "BlobRange",
+    "BlobTransport",
+    "PushedBody",
+    "SingleBody",
+    "UploadChecksum",
+]
+
+
+class BlobBody(Protocol):
+    """The body of one upload before any coding.
+
+    Attributes:
+        length: bytes, or None if only iterating tells.
+        repeatable: whether it can be iterated again from its start.
+    """
+
+    length: int | None
+    repeatable: bool
+
+    def __iter__(self) -> Iterator[Buffer]:
+        """The buffers to send; they stay unchanged."""
+        ...
+
+
+class UploadChecksum(enum.Enum):
+    """How an upload is compared with what the service got."""
+
+    NONE = "none"
+    """Not at all: nothing lies between."""
+    MD5 = "md5"
+    """By what every service of the protocol tells."""
+    CRC32C = "crc32c"
+    """By what ours tells as well, at a thirtieth of the cost."""
+
+
+class SingleBody:
+    """One blob as it is, its checksum taken while it is sent: MD5 in a thread of its own."""
+
+    def __init__(
+        self, source: BlobSource, *, checksum: UploadChecksum = UploadChecksum.MD5
+    ) -> None:
+        self._source = source
+        self._checksum = checksum
+        self.length = source.length
+        self.repeatable = source.rewindable
+        self.md5: str | None = None
+        self.crc32c: int | None = None
+        """Of what was sent; the one that was asked for is set when iteration has ended."""
+
+    def __iter__(self) -> Iterator[Buffer]:
+        """The pieces of the blob."""
+        self.md5 = self.crc32c = None
+        if self._checksum is not UploadChecksum.MD5:
+            sent = 0
+            for piece in self._source.pieces():
+                if self._checksum is UploadChecksum.CRC32C:
+                    sent = crc32c(piece, sent)
+                yield piece
+            if self._checksum is UploadChecksum.CRC32C:
+                self.crc32c = sent
+            return
+        running = RunningMd5()
+        try:
+            for piece in self._source.pieces():
+                running.update(piece)
+                yield piece
+            self.md5 = running.hexdigest()
+        finally:
+            running.close()
+
+
+class BatchBody:
+    """Many blobs as frames, each with the CRC-32 of its data."""
+
+    def __init__(self, blobs: Sequence[tuple[BlobSource, BlobHeader]]) -> None:
+        """Takes blobs whose length is known, with the headers of their frames."""
+        self._blobs = blobs
+        self.length: int | None = None
+        self.repeatable = all(source.rewindable for source, _ in blobs)
+
+    def __iter__(self) -> Iterator[Buffer]:
+        """The frames."""
+        encoder = blob_frames.Encoder(checksum=ChecksumType.CRC32)
+        for source, header in self._blobs:
+            assert source.length is not None
+            yield from encoder.start(header, source.length)
+            for piece in source.pieces():
+                yield from encoder.data(piece)
+            yield from encoder.end()
+
+
+class PushedBody:
+    """One blob that another thread hands over piece by piece."""
+
+    length: int | None = None
+    repeatable = False
+
+    def __init__(self, take: Callable[[], Buffer | None]) -> None:
+        """Takes pieces from ``take`` until it returns None; what it raises breaks the upload off."""
+        self._take = take
+
+    def __iter__(self) -> Iterator[Buffer]:
+        """The pieces."""
+        while (piece := self._take()) is not None:
+            yield piece
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """What is known of a blob without reading it."""
+
+    length: int
+    content_type: str | None
+    file_name: str | None
+
+
+class BlobRange(Protocol):
+    """A range of one blob being received.
+
+    Attributes:
+        info: of the whole blob.
+    """
+
+    info: BlobInfo
+
+    def readinto(self, buffer: Any) -> int:
+        """Fills ``buffer`` from the start; returns how much, 0 only at the end of the range."""
+        ...
+
+    def close(self) -> None:
+        """Gives the connection back, or drops it; idempotent."""
+        ...
+
+
+class BlobEvents(Protocol):
+    """The reply to a BlobRead.
+
+    A raw reply gives the events of a single frame without header whose length is -1.
+
+    Attributes:
+        request_id: the service's id of the request.
+        framed: whether the reply is framed, as the service says or else the count of references.
+    """
+
+    request_id: str | None
+    framed: bool
+
+    def __iter__(self) -> Iterator[Event]:
+        """The events; raises if the reply ends early. Data is valid until the next event."""
+        ...
+
+    def close(self) -> None:
+        """Gives the connection back, or drops it before the end; idempotent."""
+        ...
+
+
+class BlobTransport(Protocol):
+    """The verbs for blobs that every transport has.
+
+    Attributes:
+        upload_checksum: how a single upload is compared with what the service got.
+    """
+
+    @property
+    def upload_checksum(self) -> UploadChecksum: ...  # noqa: D102  # see the class
+
+    def upload_blobs(
+        self,
+        request: WriteBlob | WriteBlobs,
+        body: BlobBody,
+        options: CallOptions,
+        attempt: RetrySequence,
+    ) -> BlobReferences:
+        """Sends an upload; returns when it is durable.
+
+        Raises:
+            ServiceError: the service refused; nothing was stored.
+            TransportError: the exchange failed; whether it was stored is unknown, but harmless:
+                what nobody refers to is collected.
+        """
+        ...
+
+    def read_blobs(
+        self, request: ReadBlobs, options: CallOptions, attempt: RetrySequence
+    ) -> BlobEvents:
+        """Starts a BlobRead; returns when the service has found every blob.
+
+        Raises:
+            ServiceError: the service refused.
+            TransportError: the exchange failed.
+        """
+        ...
+
+    def read_range(
+        self,
+        reference: str,
+        start: int,
+        end: int | None,
+        options: CallOptions,
+        attempt: RetrySequence,
+    ) -> BlobRange:
+        """Starts reading bytes ``start`` to ``end`` (None: the last) of one blob.
+
+        Raises:
+            RangeNotSatisfiableError: the range begins behind the blob.
+            ServiceError: the service refused, or knows no ranges.
+            TransportError: the exchange failed.
+        """
+        ...
+
+    def blob_info(self, reference: str, options: CallOptions, attempt: RetrySequence) -> BlobInfo:
+        """Asks what a blob is; errors as `read_range`."""
+        ...

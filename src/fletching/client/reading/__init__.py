@@ -1,0 +1,1 @@
+"""Scans, splits and readers."""

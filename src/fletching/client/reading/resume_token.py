@@ -1,0 +1,121 @@
+"""Where a reader stands, as a value that outlives it: session, split, row."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+
+from fletching.errors import UsageError
+from fletching.protocol.messages.requests import ReadTable
+from fletching.types import DEFAULT_SCHEMA, TableName
+
+__all__ = ["ResumeToken"]
+
+_VERSION = 1
+
+
+class _Text(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """The token's durable form, a JSON array."""
+
+    version: int
+    project: str
+    schema: str
+    table: str
+    session_id: str
+    index: int | None
+    offset: int | None
+    length: int | None
+    row: int
+    columns: tuple[str, ...] | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeToken:
+    """A place in a split of a read session; ``str(token)`` is durable text, `parse` reads it back.
+
+    Store it beside what was made of the rows before it, and a restarted job goes on with
+    ``client.resume(token)``: every row once. The session must not have expired.
+
+    Attributes:
+        table: the table read.
+        session_id: the read session, a snapshot of the table.
+        index: the split's number, in a session divided by size or parallelism.
+        offset: the split's first row in the session, in a session divided by row offset.
+        length: the split's rows, where they are known.
+        row: rows of the split before this place.
+        columns: the columns handed out, where their order is not the service's.
+    """
+
+    table: TableName
+    session_id: str
+    index: int | None = None
+    offset: int | None = None
+    length: int | None = None
+    row: int = 0
+    columns: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses a place that cannot be."""
+        by_offset = self.offset is not None and self.length is not None
+        if (self.index is None) != by_offset:
+            raise UsageError("a split is an index, or an offset and a length")
+        numbers = (self.index, self.offset, self.length, self.row)
+        if any(number is not None and number < 0 for number in numbers):
+            raise UsageError("a split's index, offset, length and row must not be negative")
+        if self.length is not None and self.row > self.length:
+            raise UsageError(f"row {self.row} is beyond the split's {self.length} rows")
+
+    def at(self, row: int) -> ResumeToken:
+        """The same split at another row."""
+        return dataclasses.replace(self, row=row)
+
+    def request(self) -> ReadTable:
+        """Asks for the split from its first row on."""
+        if self.index is not None:
+            return ReadTable(table=self.table, session_id=self.session_id, index=self.index)
+        return ReadTable(
+            table=self.table, session_id=self.session_id, offset=self.offset, count=self.length
+        )
+
+    def __str__(self) -> str:
+        """One line of JSON, stable over releases."""
+        table = self.table
+        text = _Text(
+            _VERSION,
+            table.project,
+            table.schema,
+            table.name,
+            self.session_id,
+            self.index,
+            self.offset,
+            self.length,
+            self.row,
+            self.columns,
+        )
+        return msgspec.json.encode(text).decode()
+
+    @classmethod
+    def parse(cls, text: str | ResumeToken) -> ResumeToken:
+        """Reads a token's text.
+
+        Raises:
+            UsageError: it is not one, or was written by a later release.
+        """
+        if isinstance(text, ResumeToken):
+            return text
+        try:
+            fields = msgspec.json.decode(text, type=_Text)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+            raise UsageError(f"not a resume token: {exc}") from exc
+        if fields.version != _VERSION:
+            raise UsageError(f"a resume token of version {fields.version}, not {_VERSION}")
+        return cls(
+            table=TableName(fields.project, fields.table, fields.schema or DEFAULT_SCHEMA),
+            session_id=fields.session_id,
+            index=fields.index,
+            offset=fields.offset,
+            length=fields.length,
+            row=fields.row,
+            columns=fields.columns,
+        )

@@ -1,0 +1,308 @@
+"""Reading a table: which columns, partitions and rows; then as table, batches, reader or splits."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from fletching.client.reading.arrow_reader import ArrowReader
+from fletching.client.reading.parallel import read_in_order
+from fletching.client.reading.resume_token import ResumeToken
+from fletching.client.reading.split import Split
+from fletching.client.table_schemas import scan_schema
+from fletching.client.transports.channel import Channel
+from fletching.client.transports.transport import BatchSource
+from fletching.errors import ConflictError, ReadTimeoutError, UsageError
+from fletching.protocol.messages.requests import (
+    ArrowOptions,
+    CreateReadSession,
+    GetReadSession,
+    SplitOptions,
+)
+from fletching.protocol.messages.responses import ReadSession
+from fletching.protocol.messages.vocabulary import SessionStatus, SplitMode
+from fletching.types import PartitionSpec, TableName
+
+if TYPE_CHECKING:
+    from fletching.client.table import Table
+
+__all__ = ["Scan"]
+
+_READY_SECONDS = 600.0
+"""How long a session may stay in preparation; ours is ready at once."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scan:
+    """Some rows and columns of a table; nothing is read before one of the methods is called.
+
+    Each call of `to_table`, `to_batches`, `to_reader` and `splits` opens a read session of its own:
+    a snapshot of the table at that moment. Rows come in the table's order, also when several
+    connections read at once.
+
+    Attributes:
+        columns: the wanted columns in the wanted order; None for all, data columns first, then
+            partition columns. An empty sequence gives batches with rows and no columns.
+        partitions: full or leading partition specifications; None for all.
+        filter: an SQL predicate over data and partition columns, or None.
+        limit: at most so many rows, or None.
+    """
+
+    table: Table
+    columns: tuple[str, ...] | None = None
+    partitions: tuple[PartitionSpec, ...] | None = None
+    filter: str | None = None
+    limit: int | None = None
+    _channel: Channel | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuses a negative limit and a column named twice."""
+        if self.limit is not None and self.limit < 0:
+            raise UsageError(f"limit must not be negative, and is {self.limit}")
+        if self.columns is not None:
+            lowered = [name.casefold() for name in self.columns]
+            if len(set(lowered)) != len(lowered):
+                raise UsageError(f"a scan's columns name one twice: {', '.join(self.columns)}")
+
+    def with_options(self, **changes: Any) -> Scan:
+        """The same scan with other options (see `CallOptions`), e.g. ``connections=8``."""
+        return dataclasses.replace(self, _channel=self._way.changed(changes))
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of what the scan gives; asks the service for the table's if that is not known.
+
+        Raises:
+            UsageError: the table has no such column.
+        """
+        whole = self.table.schema
+        if self.columns is None:
+            return whole
+        by_name = {field.name.casefold(): field for field in whole}
+        unknown = [name for name in self.columns if name.casefold() not in by_name]
+        if unknown:
+            raise UsageError(
+                f"table {self.table.name} has no column {', '.join(unknown)}; "
+                f"it has {', '.join(whole.names)}"
+            )
+        return pa.schema([by_name[name.casefold()] for name in self.columns])
+
+    def to_batches(self) -> Generator[pa.RecordBatch, None, None]:
+        """The rows as record batches, as they are stored where nothing asks for others.
+
+        Memory stays bounded whatever the table's size (see `CallOptions`). Dropping the iterator
+        ends its connections and threads.
+
+        Raises:
+            ServiceError: the service refused (from the iterator, like all of these).
+            TransportError: a connection broke and could not be replaced in time.
+            WireError: a reply was not a correct Arrow IPC stream.
+        """
+        return self._open()[1]
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        """The rows as a ``pyarrow.RecordBatchReader``; errors as `to_batches`, from the reader."""
+        schema, batches = self._open()
+        return pa.RecordBatchReader.from_batches(schema, batches)
+
+    def to_table(self) -> pa.Table:
+        """The rows as one ``pyarrow.Table`` in memory; errors as `to_batches`."""
+        schema, batches = self._open()
+        return pa.Table.from_batches(list(batches), schema=schema)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The rows for any library that takes Arrow's C stream."""
+        return self.to_reader().__arrow_c_stream__(requested_schema)
+
+    def splits(self, count: int | None = None, *, split_bytes: int | None = None) -> list[Split]:
+        """The scan's rows in parts that can be read anywhere, in the table's order.
+
+        Args:
+            count: about how many parts.
+            split_bytes: about how large each part is; ignored when ``count`` is given.
+
+        Raises:
+            UsageError: a limit together with a filter: where such a limit falls is known only
+                after reading.
+            ServiceError: the service refused.
+            TransportError: no reply within the retry budget.
+        """
+        if self.limit is not None and self.filter is not None:
+            raise UsageError("a scan with a filter and a limit has no splits; drop one of them")
+        if count is not None and count < 1:
+            raise UsageError(f"a scan has at least 1 split, not {count}")
+        if self.limit is not None:
+            return self._row_splits(count or self._way.options.connections)
+        options = SplitOptions(
+            split_mode=SplitMode.SIZE, split_number=split_bytes or self._way.options.split_bytes
+        )
+        if count is not None:
+            options = SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=count)
+        session = self._session(options)
+        return self._split_list(
+            session, [{"index": index} for index in range(session.splits_count)]
+        )
+
+    # --- sessions ----------------------------------------------------------------------------
+
+    @property
+    def _way(self) -> Channel:
+        return self._channel or self.table.channel
+
+    def _row_splits(self, count: int) -> list[Split]:
+        """The first ``limit`` rows in ``count`` parts."""
+        session = self._session(SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1))
+        rows = min(session.record_count, self.limit or 0)
+        bounds = [rows * part // count for part in range(count + 1)]
+        places = [
+            {"offset": start, "length": end - start}
+            for start, end in itertools.pairwise(bounds)
+            if end > start
+        ]
+        return self._split_list(session, places)
+
+    def _split_list(self, session: ReadSession, places: Sequence[dict[str, int]]) -> list[Split]:
+        name = self.table.full_name
+        return [
+            Split(
+                ResumeToken(
+                    table=name, session_id=session.session_id, columns=self.columns, **place
+                ),
+                self._schema_of(session),
+                place.get("length"),
+                self._way,
+            )
+            for place in places
+        ]
+
+    def _schema_of(self, session: ReadSession) -> pa.Schema:
+        schema = scan_schema(session)
+        if self.columns is None:
+            return schema
+        by_name = {field.name.casefold(): field for field in schema}
+        return pa.schema([by_name[name.casefold()] for name in self.columns])
+
+    def _session(self, split_options: SplitOptions) -> ReadSession:
+        request = self._session_request(split_options)
+        return self._ready(request.table, self._way.call(request, ReadSession))
+
+    def _begun_session(self, split_options: SplitOptions) -> tuple[ReadSession, BatchSource | None]:
+        """A session, with the reply to the first read of it, where one request gives both."""
+        request = self._session_request(split_options)
+        session, rows = self._way.open_session(request)
+        return self._ready(request.table, session), rows
+
+    def _session_request(self, split_options: SplitOptions) -> CreateReadSession:
+        data_columns, partition_columns = self._wanted()
+        return CreateReadSession(
+            table=self.table.full_name,
+            required_data_columns=data_columns,
+            required_partition_columns=partition_columns,
+            required_partitions=self.partitions or (),
+            split_options=split_options,
+            arrow_options=ArrowOptions(timestamp_unit=None, datetime_unit=None),
+            filter_predicate=self.filter or "",
+            verbatim_types=True,
+        )
+
+    def _ready(self, name: TableName, session: ReadSession) -> ReadSession:
+        """Waits while the service prepares the session, as the real one may (PROTOCOL 2.1)."""
+        timing, waited = self._way.timing, 0.0
+        while session.status is SessionStatus.INIT:
+            if waited >= _READY_SECONDS:
+                raise ReadTimeoutError(
+                    f"read session {session.session_id} is still in preparation after {waited:.0f} s"
+                )
+            timing.sleep(1.0)
+            waited += 1.0
+            session = self._way.call(
+                GetReadSession(table=name, session_id=session.session_id), ReadSession
+            )
+        if session.status is not SessionStatus.NORMAL:
+            raise ConflictError(
+                f"read session {session.session_id} is {session.status}: {session.message}"
+            )
+        return session
+
+    def _wanted(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The wanted data columns and partition columns; ((), ()) means all."""
+        if self.columns is None:
+            return (), ()
+        partition_names = {name.casefold() for name in self.table.partition_columns}
+        data = tuple(name for name in self.columns if name.casefold() not in partition_names)
+        partitions = tuple(name for name in self.columns if name.casefold() in partition_names)
+        if not data and not partitions:
+            # The service takes no columns for all columns: one is asked for and left out here.
+            smallest = self.table.cheapest_column
+            return (
+                ((), (smallest,)) if smallest.casefold() in partition_names else ((smallest,), ())
+            )
+        return data, partitions
+
+    def _open(self) -> tuple[pa.Schema, Generator[pa.RecordBatch, None, None]]:
+        way = self._way
+        rows_begun: BatchSource | None = None
+        if self.limit is not None and self.filter is None:
+            session = self._session(SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1))
+            rows = min(session.record_count, self.limit)
+            size = self._rows_per_split(session)
+            places = [
+                {"offset": start, "length": min(size, rows - start)}
+                for start in range(0, rows, size)
+            ]
+        else:
+            options = SplitOptions(split_mode=SplitMode.SIZE, split_number=way.options.split_bytes)
+            if not way.transport.connections_pay:
+                # Splits are read one after the other, so that dividing would be work for nothing.
+                options = SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=1)
+            if self.filter is None:
+                session, rows_begun = self._begun_session(options)
+            else:
+                # Rows that are hard to find in the first split must not keep the others waiting.
+                session = self._session(options)
+            places = [{"index": index} for index in range(session.splits_count)]
+        splits = self._split_list(session, places)
+        openers = [functools.partial(_reader, split) for split in splits]
+        if rows_begun is not None:
+            openers[0] = functools.partial(_reader, splits[0], rows_begun)
+        parallel = way.transport.connections_pay and not (self.filter and self.limit is not None)
+        batches = read_in_order(
+            openers,
+            connections=way.options.connections if parallel else 1,
+            read_ahead_bytes=way.options.read_ahead_bytes,
+        )
+        return self._schema_of(session), _first(batches, self.limit)
+
+    def _rows_per_split(self, session: ReadSession) -> int:
+        """Rows that make about one split's bytes, from the session's own estimate."""
+        if session.estimated_bytes <= 0 or session.record_count <= 0:
+            return max(1, session.record_count)
+        row_bytes = max(1, session.estimated_bytes // session.record_count)
+        return max(1, self._way.options.split_bytes // row_bytes)
+
+
+def _reader(split: Split, begun: BatchSource | None = None) -> ArrowReader:
+    return split.to_reader() if begun is None else split.begun_reader(begun)
+
+
+def _first(
+    batches: Iterator[pa.RecordBatch], limit: int | None
+) -> Generator[pa.RecordBatch, None, None]:
+    """The first ``limit`` rows; ends the source with itself."""
+    remaining = limit
+    try:
+        while remaining is None or remaining > 0:
+            batch = next(batches, None)
+            if batch is None:
+                return
+            if remaining is not None:
+                batch = batch.slice(0, remaining)
+                remaining -= batch.num_rows
+            yield batch
+    finally:
+        batches.close()  # type: ignore[attr-defined]  # `read_in_order` is a generator

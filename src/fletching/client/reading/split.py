@@ -1,0 +1,70 @@
+"""A part of a scan that any process can read by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from fletching.client.reading.arrow_reader import ArrowReader
+from fletching.client.reading.resume_token import ResumeToken
+from fletching.client.transports.channel import Channel
+from fletching.client.transports.stream_files import StreamReader
+from fletching.client.transports.transport import BatchSource
+
+__all__ = ["Split"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Split:
+    """Some of the rows of a scan's snapshot.
+
+    Pickles with what its client was connected with, credentials included, so that Ray, Dask or
+    plain processes can carry it to where it is read; there the client is made once per process.
+
+    Attributes:
+        token: what the split is, as a durable value; ``client.resume(split.token)`` reads it too.
+        schema: of the batches.
+        row_count: how many rows the split has, where the service says; else None.
+    """
+
+    token: ResumeToken
+    schema: pa.Schema
+    row_count: int | None
+    _channel: Channel = dataclasses.field(repr=False, compare=False)
+
+    def to_reader(self, row: int = 0) -> ArrowReader:
+        """Opens a reader at a row of the split; see `ArrowReader`."""
+        return ArrowReader(self._channel, self.token.at(row), schema=self.schema)
+
+    def begun_reader(self, begun: BatchSource) -> ArrowReader:
+        """A reader of the whole split that has the reply to its first request already."""
+        return ArrowReader(self._channel, self.token, schema=self.schema, begun=begun)
+
+    def to_batches(self) -> Iterator[pa.RecordBatch]:
+        """The split's batches; the connection is given back when the iterator ends or is dropped."""
+        with self.to_reader() as reader:
+            yield from reader
+
+    def to_table(self) -> pa.Table:
+        """The split in memory."""
+        with self.to_reader() as reader:
+            return reader.read_all()
+
+    def open_stream(self) -> StreamReader:
+        """The bytes of the split's Arrow IPC stream as a file; a broken connection is an error."""
+        return StreamReader(self._channel, self.token.request())
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The split for any library that takes Arrow's C stream."""
+        return self.to_reader().__arrow_c_stream__(requested_schema)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles by token and by what reopens the client."""
+        return _reopened, (self._channel.reopen, self.token, self.schema, self.row_count)
+
+
+def _reopened(reopen: Any, token: ResumeToken, schema: pa.Schema, row_count: int | None) -> Split:
+    return Split(token, schema, row_count, reopen())

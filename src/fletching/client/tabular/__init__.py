@@ -1,0 +1,1 @@
+"""Tabular data as users have it, and names as they write them."""

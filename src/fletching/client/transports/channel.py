@@ -1,0 +1,121 @@
+"""A transport with the options, clock and retry rule of one client: how everything above it calls."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fletching.client.call_options import CallOptions
+from fletching.client.retry import RetrySequence, Timing, retrying
+from fletching.client.transports.transport import BatchSource, Transport
+from fletching.errors import ProtocolError
+from fletching.protocol.messages.admin import (
+    AddColumns,
+    CreatePartition,
+    CreateTable,
+    DropPartition,
+    DropTable,
+)
+from fletching.protocol.messages.requests import (
+    CreateReadSession,
+    Request,
+    WriteBlob,
+    WriteBlobs,
+    WriteTable,
+)
+from fletching.protocol.messages.responses import ReadSession, Response
+
+__all__ = ["Channel", "is_repeatable"]
+
+_R = TypeVar("_R", bound=Response)
+
+
+def is_repeatable(request: Request) -> bool:
+    """Whether a request may be sent again although the first may have been carried out.
+
+    Looking up, opening sessions and streams, closing, committing and aborting may: the service
+    answers a repetition like the first (PROTOCOL 4.2), and a session that nobody uses expires.
+    What must find, or not find, something may not: the repetition would report its own first
+    attempt as an error. Table writes are decided by their writers.
+    """
+    if isinstance(request, CreateTable | CreatePartition):
+        return request.if_not_exists
+    if isinstance(request, DropTable | DropPartition):
+        return request.if_exists
+    return not isinstance(request, AddColumns | WriteTable | WriteBlob | WriteBlobs)
+
+
+def _expected(request: Request, response: Response, expected: type[_R]) -> _R:
+    if not isinstance(response, expected):
+        raise ProtocolError(
+            f"the service answered {type(request).__name__} with {type(response).__name__}, "
+            f"not {expected.__name__}",
+            side="remote",
+        )
+    return response
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Channel:
+    """One way to the service for one project; thread-safe, shared by all that a client hands out.
+
+    Attributes:
+        transport: owned by the client, which closes it.
+        options: defaults of every call made through this channel.
+        timing: clock, sleep and luck of retries.
+        reopen: makes the same client in another process; picklable.
+    """
+
+    transport: Transport
+    options: CallOptions
+    timing: Timing
+    reopen: Any
+
+    def call(self, request: Request, expected: type[_R]) -> _R:
+        """Sends a request, again while that can help, and returns its reply.
+
+        Raises:
+            ServiceError: the service refused.
+            TransportError: no reply within the retry budget.
+            ProtocolError: a reply of another kind.
+        """
+        response = self.retrying(
+            lambda attempt: self.transport.call(request, self.options, attempt),
+            repeatable=is_repeatable(request),
+        )
+        return _expected(request, response, expected)
+
+    def open_session(self, request: CreateReadSession) -> tuple[ReadSession, BatchSource | None]:
+        """Opens a read session; with the rows of its first split where that saves a round trip.
+
+        Raises:
+            ServiceError: the service refused.
+            TransportError: no reply within the retry budget.
+            ProtocolError: a reply of another kind.
+        """
+        response, rows = self.retrying(
+            lambda attempt: self.transport.open_session(request, self.options, attempt),
+            repeatable=is_repeatable(request),
+        )
+        return _expected(request, response, ReadSession), rows
+
+    def retrying(
+        self,
+        operation: Callable[[RetrySequence], Any],
+        *,
+        repeatable: bool,
+        trace_id: str | None = None,
+    ) -> Any:
+        """Runs an operation under this channel's retry policy (see `retry.retrying`)."""
+        return retrying(
+            operation,
+            policy=self.options.retry,
+            timing=self.timing,
+            repeatable=repeatable,
+            trace_id=trace_id,
+        )
+
+    def changed(self, changes: dict[str, Any]) -> Channel:
+        """The same channel with some options replaced."""
+        return dataclasses.replace(self, options=self.options.changed(**changes))

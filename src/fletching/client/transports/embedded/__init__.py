@@ -1,0 +1,1 @@
+"""The transport into an engine of the same process."""

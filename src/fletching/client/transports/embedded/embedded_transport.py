@@ -1,0 +1,301 @@
+"""The service in this process: an engine over a folder, without HTTP.
+
+Reads are the engine's batches, whose values lie in the mapped segments; nothing is copied that is
+not computed. Writes go through the same ingest as those of a server, so the same is checked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import pyarrow as pa
+
+from fletching.client.blobs.blob_transfers import BlobBody, BlobInfo, UploadChecksum
+from fletching.client.call_options import CallOptions
+from fletching.client.retry import RetrySequence
+from fletching.client.transports.embedded.embedded_blobs import (
+    EmbeddedBlobEvents,
+    EmbeddedBlobRange,
+)
+from fletching.client.transports.transport import ReadRequest
+from fletching.engine.engine import Engine
+from fletching.engine.reading.read_plan import ReadPlan
+from fletching.errors import (
+    FletchingError,
+    ServiceError,
+    StorageError,
+    TransportError,
+    UsageError,
+)
+from fletching.ipc import END_OF_STREAM, BatchEncoder
+from fletching.protocol.http.error_codec import to_service_error
+from fletching.protocol.messages.requests import (
+    CreateReadSession,
+    ReadBlobs,
+    Request,
+    WriteBlob,
+    WriteBlobs,
+    WriteTable,
+)
+from fletching.protocol.messages.responses import BlobReferences, Response, WriteResult
+
+__all__ = ["EmbeddedTransport"]
+
+FEED_BYTES = 16 * 1024 * 1024
+"""How much of a body the ingest is given before it checks and stores what is complete."""
+
+
+@contextlib.contextmanager
+def _as_service() -> Iterator[None]:
+    """Errors as over HTTP: what a server would answer with, but for faults of the storage itself.
+
+    Raises:
+        ServiceError: the engine refused.
+        StorageError: the folder or the catalog failed.
+    """
+    try:
+        yield
+    except (ServiceError, StorageError, TransportError):
+        raise
+    except FletchingError as exc:
+        raise to_service_error(exc, "") from exc
+
+
+class EmbeddedTransport:
+    """A `fletching.client.transports.transport.Transport` over an engine. Thread-safe, as the engine is.
+
+    Attributes:
+        connections_pay: never: mapped pages come as fast to one thread.
+        engine: the engine; owned, closed by `close`.
+    """
+
+    connections_pay = False
+    upload_checksum = UploadChecksum.NONE
+
+    def __init__(self, location: str | Path, *, engine: Engine | None = None) -> None:
+        """Opens the folder, or takes over an engine that is open already.
+
+        Raises:
+            StorageError: the folder cannot be opened.
+        """
+        self.engine = Engine.open(location) if engine is None else engine
+
+    def call(self, request: Request, options: CallOptions, attempt: RetrySequence) -> Response:
+        """See `Transport.call`; options have no meaning here."""
+        del options, attempt
+        with _as_service():
+            return self.engine.call(request)
+
+    def open_session(
+        self, request: CreateReadSession, options: CallOptions, attempt: RetrySequence
+    ) -> tuple[Response, None]:
+        """See `Transport.open_session`; there is no round trip to be saved."""
+        return self.call(request, options, attempt), None
+
+    def read(
+        self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
+    ) -> EmbeddedSource:
+        """See `Transport.read`."""
+        del options, attempt
+        with _as_service():
+            return EmbeddedSource(self.engine.read(request))
+
+    def write(
+        self,
+        request: WriteTable,
+        batches: Sequence[pa.RecordBatch],
+        schema: pa.Schema,
+        options: CallOptions,
+        attempt: RetrySequence,
+    ) -> WriteResult:
+        """See `Transport.write`; the batches are encoded once, into the bodies that are stored."""
+        sink = self.open_write(request, options, attempt)
+        try:
+            encoder = BatchEncoder(schema, compression=options.compression)
+            sink.write(encoder.schema_message)
+            for batch in batches:
+                for message in encoder.encode(batch):
+                    for piece in message:
+                        sink.write(piece)
+            sink.write(END_OF_STREAM)
+        except BaseException:
+            sink.abort()
+            raise
+        return sink.finish()
+
+    def open_read(
+        self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
+    ) -> PlanBytes:
+        """See `Transport.open_read`."""
+        del options, attempt
+        with _as_service():
+            return PlanBytes(self.engine.read(request))
+
+    def open_write(
+        self, request: WriteTable, options: CallOptions, attempt: RetrySequence
+    ) -> IngestSink:
+        """See `Transport.open_write`."""
+        del options
+        request = msgspec.structs.replace(request, retry_trace_id=attempt.trace_id)
+        with _as_service():
+            return IngestSink(self.engine.open_ingest(request))
+
+    def upload_blobs(
+        self,
+        request: WriteBlob | WriteBlobs,
+        body: BlobBody,
+        options: CallOptions,
+        attempt: RetrySequence,
+    ) -> BlobReferences:
+        """See `BlobTransport.upload_blobs`."""
+        del options, attempt
+        with _as_service():
+            upload = self.engine.blobs.open_upload(request)
+        try:
+            # What the body raises is the caller's own error.
+            for piece in body:
+                with _as_service():
+                    upload.accept([piece])
+            with _as_service():
+                return upload.finish()
+        except BaseException:
+            upload.abort()
+            raise
+
+    def read_blobs(
+        self, request: ReadBlobs, options: CallOptions, attempt: RetrySequence
+    ) -> EmbeddedBlobEvents:
+        """See `BlobTransport.read_blobs`."""
+        del options, attempt
+        with _as_service():
+            return EmbeddedBlobEvents(self.engine.blobs.read(request))
+
+    def read_range(
+        self,
+        reference: str,
+        start: int,
+        end: int | None,
+        options: CallOptions,
+        attempt: RetrySequence,
+    ) -> EmbeddedBlobRange:
+        """See `BlobTransport.read_range`."""
+        del options, attempt
+        with _as_service():
+            return EmbeddedBlobRange(self.engine.blobs.slice(reference, start, end))
+
+    def blob_info(self, reference: str, options: CallOptions, attempt: RetrySequence) -> BlobInfo:
+        """See `BlobTransport.blob_info`."""
+        del options, attempt
+        with _as_service():
+            return EmbeddedBlobRange(self.engine.blobs.slice(reference)).info
+
+    def close(self) -> None:
+        """Closes the engine; batches that were handed out stay valid."""
+        self.engine.close()
+
+    def __enter__(self) -> Self:
+        """Returns the transport."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes it."""
+        self.close()
+
+
+class EmbeddedSource:
+    """The batches of a read plan; a `fletching.client.transports.transport.BatchSource`."""
+
+    def __init__(self, plan: ReadPlan) -> None:
+        self._plan = plan
+        self._cancelled = False
+        self.schema: pa.Schema = plan.schema
+        self.request_id: str | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """The batches; errors of the engine as they are."""
+        for batch in self._plan.batches():
+            if self._cancelled:
+                raise UsageError("the read was cancelled")
+            yield batch
+
+    def cancel(self) -> None:
+        """Ends the iteration at the next batch."""
+        self._cancelled = True
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class PlanBytes:
+    """The bytes of a read plan; a `fletching.client.transports.transport.BytesSource`."""
+
+    def __init__(self, plan: ReadPlan) -> None:
+        self._buffers = iter(plan.buffers())
+        self._current = memoryview(b"")
+        self.request_id: str | None = None
+
+    def readinto(self, buffer: Any) -> int:
+        """Copies the next bytes; 0 at the end of the stream."""
+        target = memoryview(buffer).cast("B")
+        if not target.nbytes:
+            return 0
+        while not self._current.nbytes:
+            following = next(self._buffers, None)
+            if following is None:
+                return 0
+            self._current = memoryview(following).cast("B")
+        count = min(target.nbytes, self._current.nbytes)
+        target[:count] = self._current[:count]
+        self._current = self._current[count:]
+        return count
+
+    def close(self) -> None:
+        """Lets go of the stored bytes."""
+        self._current = memoryview(b"")
+        self._buffers = iter(())
+
+
+class IngestSink:
+    """The body of one TableWrite on its way into an ingest; a `BytesSink`."""
+
+    def __init__(self, ingest: Any) -> None:
+        self._ingest = ingest
+        self._fed = 0
+
+    def write(self, data: Any) -> None:
+        """Feeds the decoder, and has stored what is complete from time to time."""
+        view = memoryview(data).cast("B")
+        try:
+            with _as_service():
+                self._ingest.decoder.feed(view)
+                self._fed += view.nbytes
+                if self._fed >= FEED_BYTES:
+                    self._store()
+        except BaseException:
+            self.abort()
+            raise
+
+    def finish(self) -> WriteResult:
+        """Stores the rest, durably; the engine's answer."""
+        try:
+            with _as_service():
+                self._store()
+                result: WriteResult = self._ingest.finish()
+        except BaseException:
+            self.abort()
+            raise
+        return result
+
+    def abort(self) -> None:
+        """Nothing of the body remains; idempotent."""
+        self._ingest.abort()
+
+    def _store(self) -> None:
+        self._fed = 0
+        messages = list(self._ingest.decoder)
+        if messages:
+            self._ingest.accept(messages)

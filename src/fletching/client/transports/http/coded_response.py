@@ -1,0 +1,108 @@
+"""A reply under our own content coding, decoded while it is received."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from fletching.client.transports.http.http_response import WAKE_BYTES
+from fletching.protocol.http import headers as names
+from fletching.protocol.http.body_codings import StreamCoding, table_body_coding
+from fletching.protocol.http.layers import table_body_decoder
+
+__all__ = ["CodedReply", "ReplyBytes", "uncoded"]
+
+RECEIVE_BYTES = 256 * 1024
+"""Room for coded bytes: some tens of blocks at a time decode faster than one by one."""
+
+
+class ReplyBytes(Protocol):
+    """What readers of a reply's body need of it; see `Reply`."""
+
+    @property
+    def headers(self) -> Any:
+        """By lower-case name."""
+
+    def readinto(self, buffer: Any, /, *, wake_bytes: int = WAKE_BYTES) -> int:
+        """The next bytes; 0 at the end. With fewer than ``wake_bytes`` here it may wait for more."""
+
+    def finish(self) -> None:
+        """Takes what stands behind the data."""
+
+    def cancel(self) -> None:
+        """Breaks the connection."""
+
+    def close(self) -> None:
+        """Gives the connection back, or drops it."""
+
+
+class CodedReply:
+    """The decoded body of a reply; used like the reply itself.
+
+    Decoded bytes are copied once more than those of a plain reply: LZ4 decodes into its own memory.
+    """
+
+    def __init__(self, reply: ReplyBytes, coding: StreamCoding) -> None:
+        self._reply = reply
+        self._decoder = table_body_decoder(coding)
+        self._events = self._decoder.events()
+        self._piece = memoryview(b"")
+        self._room = bytearray(RECEIVE_BYTES)
+        self._ended = False
+
+    @property
+    def headers(self) -> Any:
+        """Those of the reply."""
+        return self._reply.headers
+
+    def readinto(self, buffer: Any, *, wake_bytes: int = WAKE_BYTES) -> int:  # noqa: ARG002  decoding blocks decides
+        """The next decoded bytes into ``buffer``; 0 at the end of the body.
+
+        Raises:
+            WireError: the body does not decode, or was cut.
+            TransportError: the exchange failed.
+        """
+        target = memoryview(buffer).cast("B")
+        if not target.nbytes:
+            return 0
+        while not self._piece:
+            piece = next(self._events, None)
+            if piece is not None:
+                self._piece = memoryview(piece)
+            elif self._ended:
+                return 0
+            else:
+                self._receive()
+        count = min(len(self._piece), target.nbytes)
+        target[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        return count
+
+    def _receive(self) -> None:
+        # The room is free again: the decoder borrows it only until its events are exhausted.
+        count = self._reply.readinto(self._room)
+        if count:
+            self._decoder.feed(memoryview(self._room)[:count])
+        else:
+            self._ended = True
+            self._decoder.finish()
+        self._events = self._decoder.events()
+
+    def finish(self) -> None:
+        """Takes what stands behind the data: the end mark, so that the connection can be reused."""
+        self._reply.finish()
+
+    def cancel(self) -> None:
+        """As the reply's."""
+        self._reply.cancel()
+
+    def close(self) -> None:
+        """As the reply's."""
+        self._reply.close()
+
+
+def uncoded(reply: ReplyBytes) -> ReplyBytes:
+    """The reply itself, or its decoded form if its headers name our own coding."""
+    coding = reply.headers.get(names.CONTENT_ENCODING)
+    if coding and table_body_coding(coding) is StreamCoding.LZ4_STREAM:
+        return CodedReply(reply, StreamCoding.LZ4_STREAM)
+    return reply

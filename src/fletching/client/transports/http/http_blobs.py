@@ -1,0 +1,264 @@
+"""Blobs over HTTP: coded bodies, decoded replies, ranges by address."""
+
+from __future__ import annotations
+
+import abc
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from typing_extensions import Buffer
+
+from fletching.client.blobs.blob_transfers import BlobBody, BlobInfo, UploadChecksum
+from fletching.client.call_options import CallOptions
+from fletching.client.retry import RetrySequence
+from fletching.client.transports.http.http_response import Reply
+from fletching.client.transports.http.request_body import RequestBody, StreamedBody
+from fletching.errors import ProtocolError, TruncatedStreamError
+from fletching.protocol.codec import HttpRequest
+from fletching.protocol.http import headers as names
+from fletching.protocol.http.blob_links import blob_path
+from fletching.protocol.http.layers import (
+    blob_read_decoder,
+    blob_read_is_framed,
+    blob_write_encoder,
+)
+from fletching.protocol.messages.requests import ReadBlobs, Request, WriteBlob, WriteBlobs
+from fletching.protocol.messages.responses import BlobReferences, Response
+from fletching.wire.blob_frames import (
+    BlobData,
+    BlobDataEnd,
+    BlobDataStart,
+    BlobHeader,
+    ChecksumType,
+)
+from fletching.wire.content_coding import ContentCoding
+
+__all__ = ["HttpBlobEvents", "HttpBlobRange", "HttpBlobVerbs", "info_of"]
+
+RECEIVE_BYTES = 512 * 1024
+
+
+class HttpBlobEvents:
+    """The events of a BlobRead reply; a `fletching.client.blobs.blob_transfers.BlobEvents`.
+
+    The service says how it framed and coded the reply; one that says nothing frames by the count of
+    references (PROTOCOL 5.5). The bytes are never guessed at.
+    """
+
+    def __init__(self, reply: Reply, references: int) -> None:
+        framing = reply.headers.get(names.FRAMING)
+        if framing is not None and framing not in {"frames", "raw"}:
+            reply.close()
+            raise ProtocolError(
+                f"the service framed blobs in an unknown way: {framing[:40]!r}", side="remote"
+            )
+        self._reply = reply
+        self._references = references
+        self.request_id = reply.headers.get(names.REQUEST_ID)
+        self.framed = blob_read_is_framed(references) if framing is None else framing == "frames"
+        try:
+            coding = ContentCoding.from_token(reply.headers.get(names.CONTENT_ENCODING))
+        except BaseException:
+            reply.close()
+            raise
+        self._decoder = blob_read_decoder(coding, framed=self.framed)
+
+    def __iter__(self) -> Iterator[BlobDataStart | BlobData | BlobDataEnd]:
+        """Receives, verifies and decodes.
+
+        Raises:
+            TransportError: the exchange failed.
+            TruncatedStreamError: the reply holds fewer blobs than were asked for.
+            WireError: the reply is damaged.
+        """
+        try:
+            if self.framed:
+                yield from self._frames()
+            else:
+                yield BlobDataStart(0, 0, BlobHeader(), -1)
+                for piece in self._pieces():
+                    yield BlobData(piece)
+                yield BlobDataEnd(0, ChecksumType.NONE, {})
+        finally:
+            self._reply.close()
+
+    def _frames(self) -> Iterator[BlobDataStart | BlobData | BlobDataEnd]:
+        frames = 0
+        for event in self._pieces():
+            yield event
+            frames += isinstance(event, BlobDataEnd)
+        if frames != self._references:
+            raise TruncatedStreamError(
+                f"the service sent {frames} blobs where {self._references} were asked for",
+                layer="blob_frames",
+                expected=self._references,
+                actual=frames,
+            )
+
+    def _pieces(self) -> Iterator[Any]:
+        # One buffer for all: stripping the checksums copies the payload out of it.
+        room = memoryview(bytearray(RECEIVE_BYTES))
+        while count := self._reply.readinto(room):
+            self._decoder.feed(room[:count])
+            yield from self._decoder.events()
+        self._decoder.finish()
+        yield from self._decoder.events()
+
+    def close(self) -> None:
+        """Gives the connection back if the reply was read to its end."""
+        self._reply.close()
+
+
+class HttpBlobRange:
+    """Bytes of one blob; a `fletching.client.blobs.blob_transfers.BlobRange`."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self.info = info_of(reply)
+
+    def readinto(self, buffer: Any) -> int:
+        """As `Reply.readinto`."""
+        return self._reply.readinto(buffer)
+
+    def close(self) -> None:
+        """Gives the connection back if the range was read to its end."""
+        self._reply.close()
+
+
+_CONTENT_RANGE = re.compile(r"bytes \d+-\d+/(\d+)")
+
+
+def info_of(reply: Reply) -> BlobInfo:
+    """What the headers of a reply about one blob say.
+
+    Raises:
+        ProtocolError: the length is missing.
+    """
+    text = reply.headers.get("content-length", "")
+    match = _CONTENT_RANGE.fullmatch(reply.headers.get("content-range", ""))
+    if match is not None:
+        text = match[1]
+    if not text.isdecimal():
+        reply.close()
+        raise ProtocolError("the service did not say how long the blob is", side="remote")
+    content_type = reply.headers.get(names.CONTENT_TYPE)
+    _, _, name = reply.headers.get("content-disposition", "").partition("filename*=UTF-8''")
+    return BlobInfo(
+        int(text),
+        None if content_type == names.OCTET_STREAM else content_type,
+        unquote(name) or None,
+    )
+
+
+_CODINGS = {
+    None: ContentCoding.IDENTITY,
+    "lz4": ContentCoding.LZ4_FRAME,
+    "zstd": ContentCoding.ZSTD,
+}
+
+
+def _coded(body: BlobBody, coding: ContentCoding) -> Iterator[Buffer]:
+    encoder = blob_write_encoder(coding)
+    for piece in body:
+        yield from encoder.encode(piece)
+    yield from encoder.finish()
+
+
+class HttpBlobVerbs(abc.ABC):
+    """The verbs of `fletching.client.blobs.blob_transfers.BlobTransport`, mixed into `HttpTransport`."""
+
+    _service_is_ours = False
+    """Whether a reply has said so; a proxy that hides it costs the faster checksum only."""
+
+    @property
+    def upload_checksum(self) -> UploadChecksum:
+        """CRC32C where the service is known to tell it, else MD5."""
+        return UploadChecksum.CRC32C if self._service_is_ours else UploadChecksum.MD5
+
+    def upload_blobs(
+        self,
+        request: WriteBlob | WriteBlobs,
+        body: BlobBody,
+        options: CallOptions,
+        attempt: RetrySequence,
+    ) -> BlobReferences:
+        """See `BlobTransport.upload_blobs`."""
+        coding = _CODINGS[options.compression]
+        if coding is not ContentCoding.IDENTITY:
+            request = msgspec.structs.replace(request, content_encoding=coding.value)
+        length = body.length if coding is ContentCoding.IDENTITY else None
+        streamed = StreamedBody(
+            lambda: _coded(body, coding), length, idle_seconds=options.timeouts.idle
+        )
+        reply = self._exchange(self._encode(request), streamed, options, attempt)
+        request_id = reply.headers.get(names.REQUEST_ID)
+        response = self._decode(request, reply)
+        assert isinstance(response, BlobReferences)
+        return msgspec.structs.replace(response, request_id=request_id)
+
+    def read_blobs(
+        self, request: ReadBlobs, options: CallOptions, attempt: RetrySequence
+    ) -> HttpBlobEvents:
+        """See `BlobTransport.read_blobs`."""
+        parts = self._encode(request)
+        body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
+        reply = self._exchange(parts, body, options, attempt)
+        return HttpBlobEvents(reply, len(request.references))
+
+    def read_range(
+        self,
+        reference: str,
+        start: int,
+        end: int | None,
+        options: CallOptions,
+        attempt: RetrySequence,
+    ) -> HttpBlobRange:
+        """See `BlobTransport.read_range`."""
+        last = "" if end is None else str(end - 1)
+        reply = self._address(
+            "GET", reference, {"range": f"bytes={start}-{last}"}, options, attempt
+        )
+        return HttpBlobRange(reply)
+
+    def blob_info(self, reference: str, options: CallOptions, attempt: RetrySequence) -> BlobInfo:
+        """See `BlobTransport.blob_info`."""
+        reply = self._address("HEAD", reference, {}, options, attempt)
+        try:
+            return info_of(reply)
+        finally:
+            reply.finish()
+
+    def _address(
+        self,
+        method: str,
+        reference: str,
+        headers: dict[str, str],
+        options: CallOptions,
+        attempt: RetrySequence,
+    ) -> Reply:
+        parts = HttpRequest(method, blob_path(reference), [], headers, b"")
+        body = RequestBody([], idle_seconds=options.timeouts.idle)
+        return self._exchange(parts, body, options, attempt)
+
+    # --- what the transport has
+
+    @abc.abstractmethod
+    def _encode(self, request: Request) -> HttpRequest:
+        """The HTTP request that says it."""
+
+    @abc.abstractmethod
+    def _decode(self, request: Request, reply: Reply) -> Response:
+        """What a reply says; reads it to its end."""
+
+    @abc.abstractmethod
+    def _exchange(
+        self,
+        parts: HttpRequest,
+        body: RequestBody | StreamedBody,
+        options: CallOptions,
+        attempt: RetrySequence,
+    ) -> Reply:
+        """Sends a request and returns the reply, its headers in; an error status is raised."""

@@ -1,0 +1,309 @@
+"""One HTTP reply: its body received into the caller's memory, its end proven, its errors translated."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import select
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import urllib3
+
+from fletching.client.call_options import Timeouts
+from fletching.client.transports.http.connections import ReplyConnection
+from fletching.errors import ConnectionBrokenError, ReadTimeoutError
+
+__all__ = ["Reply", "Stopwatch"]
+
+RECEIVE_BYTES = 4 * 1024 * 1024
+"""Longest receive asked for at once: between two, cancelling and the total timeout are looked at."""
+
+LARGE_BYTES = 64 * 1024
+"""From this length on the kernel is asked to wake a receive only when much of it has arrived."""
+
+WAKE_BYTES = 512 * 1024
+"""How much is enough for that. Each wake-up costs the sender, too, on one machine: with fewer of them
+it sends a fifth faster."""
+
+_TIMEVAL = struct.Struct("@ll")
+
+
+class Stopwatch:
+    """Adds up the time spent waiting for the peer, for the total timeout."""
+
+    def __init__(self, timeouts: Timeouts, clock: Callable[[], float], url: str) -> None:
+        self.timeouts = timeouts
+        self._clock = clock
+        self._url = url
+        self._spent = 0.0
+
+    def limit(self, seconds: float | None) -> float | None:
+        """The shorter of a timeout and what is left of the total.
+
+        Raises:
+            ReadTimeoutError: nothing is left.
+        """
+        total = self.timeouts.total
+        if total is None:
+            return seconds
+        left = total - self._spent
+        if left <= 0:
+            raise ReadTimeoutError(
+                f"{self._url} took longer than the total timeout of {total} s", url=self._url
+            )
+        return left if seconds is None else min(seconds, left)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Counts the time inside."""
+        started = self._clock()
+        try:
+            yield
+        finally:
+            self._spent += self._clock() - started
+
+
+class Reply:
+    """A reply whose headers are in; not thread-safe but for `cancel`.
+
+    Attributes:
+        status: the HTTP status.
+        headers: by lower-case name.
+        url: without query, for messages.
+    """
+
+    def __init__(self, response: Any, stopwatch: Stopwatch, url: str) -> None:
+        self._response: urllib3.BaseHTTPResponse | None = response
+        connection = response.connection
+        assert isinstance(connection, ReplyConnection)
+        raw = connection.raw_reply
+        assert raw is not None
+        self._raw: http.client.HTTPResponse = raw
+        self._socket: socket.socket | None = connection.sock
+        self._stopwatch = stopwatch
+        self._limit: float | None = -1.0
+        self._chunked = bool(raw.chunked)
+        self._expects_end = self._chunked or raw.length is not None
+        self._ended = False
+        self._cancelled = False
+        self._left: int | None = None  # of a body that is received past the standard library
+        self._low_water = 1
+        self._poll: select.poll | None = None
+        self._head = memoryview(b"")  # what had come with the reply's headers
+        self.url = url
+        self.status: int = response.status
+        self.headers: dict[str, str] = {
+            name.lower(): value for name, value in response.headers.items()
+        }
+
+    def readinto(self, buffer: Any, *, wake_bytes: int = WAKE_BYTES) -> int:
+        """Receives into ``buffer`` up to its length; 0 only at the reply's proven end.
+
+        Payload is copied once, from the kernel into the buffer (but for what came with the headers
+        or a chunk's head, up to 8 KiB). A body of known length over plain TCP is received past the
+        standard library, ``wake_bytes`` or more at a time while so much is still to come.
+
+        Raises:
+            ConnectionBrokenError: the connection ended, or the body was shorter than announced.
+            ReadTimeoutError: the peer was silent for the idle timeout, or the total one ran out.
+        """
+        view = memoryview(buffer)
+        if self._ended or not view.nbytes:
+            return 0
+        view = view.cast("B")[:RECEIVE_BYTES]
+        try:
+            if self._limit == -1.0:
+                self._take_over()
+            self._arm()
+            with self._stopwatch.running():
+                if self._left is None:
+                    count = self._raw.readinto(view)
+                else:
+                    count = self._receive(view, wake_bytes)
+        except (TimeoutError, BlockingIOError) as exc:
+            self.close()
+            raise ReadTimeoutError(
+                f"{self.url} sent nothing for {self._limit} s", url=self.url
+            ) from exc
+        except (OSError, http.client.HTTPException, ValueError) as exc:
+            # ValueError: the socket's file was closed by `cancel` in another thread.
+            self.close()
+            raise self._broken(f"{type(exc).__name__}: {exc}") from exc
+        if count:
+            return count
+        left = self._raw.length if self._left is None else self._left
+        if not self._chunked and left:
+            self.close()
+            raise self._broken(f"the body ended {left} bytes short of its Content-Length")
+        self._end()
+        return 0
+
+    def _take_over(self) -> None:
+        """Goes on without the standard library's buffer, where the connection allows it."""
+        sock, length, buffered = self._socket, self._raw.length, self._raw.fp
+        if type(sock) is not socket.socket or self._chunked or os.name != "posix":
+            return
+        if not length or buffered is None:
+            return
+        # What the buffer holds, without receiving: the socket does not wait, and what it gives all
+        # the same is in the buffer then. One look is enough, for it shows all that is there.
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            self._head = memoryview(buffered.read(len(buffered.peek())) or b"")[:length]
+        self._left = length
+        if sys.platform == "linux":
+            # Elsewhere it is not known which calls honour the low-water mark.
+            self._poll = select.poll()
+            self._poll.register(sock, select.POLLIN)
+
+    def _receive(self, view: memoryview, wake_bytes: int) -> int:
+        """The next bytes of a body that was taken over; 0 at its end, or if the peer has gone."""
+        assert self._left is not None
+        view = view[: self._left]
+        if not view.nbytes:
+            # The standard library lets go of the connection when it sees the body's end.
+            self._raw.length = 0
+            self._raw.readinto(bytearray(1))
+            return 0
+        if self._head:
+            count = min(len(self._head), view.nbytes)
+            view[:count] = self._head[:count]
+            self._head = self._head[count:]
+        else:
+            sock = self._socket
+            if sock is None:
+                raise ValueError("the connection was closed")
+            if self._poll is not None and view.nbytes >= LARGE_BYTES:
+                self._wake_at(min(view.nbytes, wake_bytes))
+                # Waiting is left to poll. A receive that waits takes what has come, and is then
+                # not woken by what follows unless that, too, reaches the mark.
+                self._poll.poll(None if self._limit is None else self._limit * 1000)
+                # After a timeout there may be less, which is progress; else BlockingIOError.
+                count = sock.recv_into(view, view.nbytes, socket.MSG_DONTWAIT)
+            else:
+                self._wake_at(1)
+                count = sock.recv_into(view)
+        self._left -= count
+        return count
+
+    def _wake_at(self, low_water: int) -> None:
+        """Sets the socket's low-water mark, where it changed.
+
+        It must never be above what is still to come: the kernel would not wake us for less. The end
+        of the connection, an error, the timeout or a full receive buffer wakes us all the same.
+        """
+        if low_water != self._low_water and self._socket is not None:
+            self._low_water = low_water
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)
+
+    def read_all(self, limit: int) -> bytes:
+        """The rest of the body.
+
+        Raises:
+            ConnectionBrokenError: the connection ended first, or there is more than ``limit`` bytes.
+            ReadTimeoutError: as `readinto`.
+        """
+        parts = bytearray()
+        room = bytearray(64 * 1024)
+        while count := self.readinto(room):
+            parts += memoryview(room)[:count]
+            if len(parts) > limit:
+                self.close()
+                raise self._broken(f"a reply of one value is longer than {limit} bytes")
+        return bytes(parts)
+
+    def read_exactly(self, length: int) -> bytes:
+        """The next ``length`` bytes of the body.
+
+        Raises:
+            ConnectionBrokenError: the connection ended first, or the body is shorter.
+            ReadTimeoutError: as `readinto`.
+        """
+        data = bytearray(length)
+        room = memoryview(data)
+        while room:
+            count = self.readinto(room)
+            if not count:
+                raise self._broken(f"the body ends {len(room)} bytes early")
+            room = room[count:]
+        return bytes(data)
+
+    def finish(self, limit: int = 64 * 1024) -> None:
+        """Takes what stands behind the data, so that the connection can be used again.
+
+        A peer that sends more than ``limit`` bytes, or breaks off now, costs only the connection.
+        """
+        room = bytearray(8 * 1024)
+        taken = 0
+        try:
+            while (count := self.readinto(room)) and taken <= limit:
+                taken += count
+        except (ConnectionBrokenError, ReadTimeoutError):
+            # Closed by `readinto`; the data before was complete by its own marker.
+            return
+        self.close()
+
+    @property
+    def says_where_it_ends(self) -> bool:
+        """Whether the headers have a length that can be read, or chunks."""
+        return self._expects_end
+
+    def cancel(self) -> None:
+        """Breaks the connection under a read that blocks in another thread; idempotent."""
+        self._cancelled = True
+        sock = self._socket
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Gives the connection back if the reply has ended, else closes it; idempotent."""
+        response, self._response = self._response, None
+        if response is None:
+            self._socket = None
+            return
+        if self._left is not None and self._ended and self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._set_kernel_timeout(None)  # the next request brings its own
+                self._wake_at(1)
+        self._socket = None
+        if not self._ended or self._cancelled:
+            response.close()
+        response.release_conn()
+
+    def _end(self) -> None:
+        self._ended = True
+        self.close()
+
+    def _arm(self) -> None:
+        """Sets the socket's timeout, where it changed: that is a system call."""
+        limit = self._stopwatch.limit(self._stopwatch.timeouts.idle)
+        if limit != self._limit and self._socket is not None:
+            self._limit = limit
+            # The socket of a reply whose connection ends with it lives on in the reply's file only.
+            with contextlib.suppress(OSError):
+                if self._left is None:
+                    self._socket.settimeout(limit)
+                else:
+                    # The kernel's own timeout: with Python's each receive would first ask whether
+                    # there is anything, a second system call.
+                    self._socket.settimeout(None)
+                    self._set_kernel_timeout(limit)
+
+    def _set_kernel_timeout(self, seconds: float | None) -> None:
+        assert self._socket is not None
+        whole, part = divmod(seconds or 0.0, 1.0)
+        # A timeout of 0 means none, so the shortest is a microsecond.
+        micro = max(int(part * 1e6), 0 if whole or seconds is None else 1)
+        value = _TIMEVAL.pack(int(whole), micro)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+
+    def _broken(self, reason: str) -> ConnectionBrokenError:
+        return ConnectionBrokenError(
+            f"the connection to {self.url} broke in mid-reply: {reason}", url=self.url
+        )

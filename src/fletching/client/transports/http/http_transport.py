@@ -1,0 +1,380 @@
+"""The service over HTTP/1.1: the protocol's codec, urllib3's connections, signatures, faults."""
+
+from __future__ import annotations
+
+import email.utils
+import functools
+import os
+import platform
+import threading
+import time
+import urllib.parse
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Self
+
+import msgspec
+import pyarrow as pa
+import urllib3
+
+from fletching._version import __version__
+from fletching.client.call_options import CallOptions
+from fletching.client.credentials import Credentials
+from fletching.client.retry import RetrySequence
+from fletching.client.transports.http.arrow_response import ArrowReply
+from fletching.client.transports.http.coded_response import ReplyBytes, uncoded
+from fletching.client.transports.http.connections import make_pool_manager
+from fletching.client.transports.http.http_blobs import HttpBlobVerbs
+from fletching.client.transports.http.http_response import Reply, Stopwatch
+from fletching.client.transports.http.raw_bodies import RawReply, SpooledBody
+from fletching.client.transports.http.request_body import (
+    RequestBody,
+    StreamedBody,
+    arrow_body,
+    coded_body,
+)
+from fletching.client.transports.http.transport_errors import translated
+from fletching.client.transports.transport import ReadRequest
+from fletching.errors import ConnectionBrokenError, ProtocolError, UsageError
+from fletching.ipc import Limits
+from fletching.protocol.codec import (
+    HttpRequest,
+    decode_admin_response,
+    decode_response,
+    encode_admin_request,
+    encode_request,
+    is_admin_request,
+)
+from fletching.protocol.http import headers as names
+from fletching.protocol.http.body_codings import StreamCoding, offers_lz4_stream
+from fletching.protocol.http.error_codec import decode_fault
+from fletching.protocol.messages.requests import CreateReadSession, Request, WriteTable
+from fletching.protocol.messages.responses import Response, WriteResult
+from fletching.protocol.messages.vocabulary import ApiVersion
+
+__all__ = ["HttpTransport", "endpoint_of"]
+
+REPLY_BYTES = 256 * 1024 * 1024
+"""Longest reply of one value: a page of tables with wide schemas is far below."""
+
+FAULT_BYTES = 1024 * 1024
+"""Longest error reply that is read."""
+
+_ROUTE_TOKENS = 4096
+"""Sessions whose route token is remembered; a forgotten one costs locality, never correctness."""
+
+_AGENT = f"fletching/{__version__} {platform.python_implementation()}/{platform.python_version()}"
+
+
+def endpoint_of(url: str) -> str:
+    """Scheme, host and port of a service's URL; a path ``/api``, as PyODPS writes it, is dropped.
+
+    Raises:
+        UsageError: not an ``http://`` or ``https://`` URL, or one with user, query or another path.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port
+    except ValueError as exc:
+        raise UsageError(f"not a URL: {exc}") from exc
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise UsageError("the service's URL is http://host:port or https://host:port")
+    if (
+        parts.username
+        or parts.query
+        or parts.fragment
+        or parts.path.rstrip("/") not in {"", "/api"}
+    ):
+        raise UsageError(
+            "the service's URL has no user, path or query; credentials are access_id and access_key"
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
+
+
+class HttpTransport(HttpBlobVerbs):
+    """A `fletching.client.transports.transport.Transport` over HTTP. Thread-safe.
+
+    Attributes:
+        connections_pay: always: one connection does not fill a network.
+        endpoint: scheme, host and port.
+    """
+
+    connections_pay = True
+
+    def __init__(
+        self,
+        url: str,
+        credentials: Credentials,
+        *,
+        connections: int = 8,
+        proxy: str | None = None,
+        ca_certificates: str | None = None,
+        api_version: ApiVersion = ApiVersion.V3,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Connects nowhere yet.
+
+        Args:
+            url: see `endpoint_of`.
+            credentials: sign every request.
+            connections: kept open at most while idle.
+            proxy: URL of an HTTP proxy.
+            ca_certificates: file of the authorities to trust instead of the system's.
+            api_version: of the storage path.
+            limits: what the messages of a reply may claim.
+            clock: counts timeouts.
+            wall_clock: dates the signatures.
+        """
+        self.endpoint = endpoint_of(url)
+        self._credentials = credentials
+        self._api_version = api_version
+        self._limits = limits or Limits()
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._make_manager = functools.partial(
+            make_pool_manager,
+            connections=connections,
+            proxy=proxy,
+            ca_certificates=ca_certificates,
+        )
+        self._manager = self._make_manager()
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._route_tokens: OrderedDict[str, str] = OrderedDict()
+        # Whether the service said that it takes our own coding; then it goes on doing so.
+        self._takes_lz4_stream = False
+
+    # --- verbs -------------------------------------------------------------------------------
+
+    def call(self, request: Request, options: CallOptions, attempt: RetrySequence) -> Response:
+        """See `Transport.call`."""
+        parts = self._encode(request)
+        body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
+        reply = self._exchange(parts, body, options, attempt)
+        if offers_lz4_stream(reply.headers):
+            self._takes_lz4_stream = True
+        return self._decode(request, reply)
+
+    def open_session(
+        self, request: CreateReadSession, options: CallOptions, attempt: RetrySequence
+    ) -> tuple[Response, ArrowReply | None]:
+        """See `Transport.open_session`; the reply is the session's JSON, then an Arrow stream."""
+        if options.lz4_stream or options.compression is not None:
+            # Those are agreed on by the headers of a read, which this is not.
+            return self.call(request, options, attempt), None
+        request = msgspec.structs.replace(request, first_split=True)
+        parts = self._encode(request)
+        body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
+        reply = self._exchange(parts, body, options, attempt)
+        if offers_lz4_stream(reply.headers):
+            self._takes_lz4_stream = True
+        length = reply.headers.get(names.SESSION_LENGTH)
+        if length is None:
+            return self._decode(request, reply), None
+        try:
+            session = self._decoded(request, reply, reply.read_exactly(_session_length(length)))
+        except BaseException:
+            reply.close()
+            raise
+        return session, ArrowReply(reply, reply.headers.get(names.REQUEST_ID), self._limits)
+
+    def read(
+        self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
+    ) -> ArrowReply:
+        """See `Transport.read`."""
+        reply = self._open_read(request, options, attempt)
+        return ArrowReply(reply, reply.headers.get(names.REQUEST_ID), self._limits)
+
+    def write(
+        self,
+        request: WriteTable,
+        batches: Sequence[pa.RecordBatch],
+        schema: pa.Schema,
+        options: CallOptions,
+        attempt: RetrySequence,
+    ) -> WriteResult:
+        """See `Transport.write`; the batches' buffers go to the socket without a copy."""
+        body = arrow_body(
+            schema,
+            batches,
+            compression=options.compression,
+            idle_seconds=options.timeouts.idle,
+        )
+        if options.lz4_stream and self._takes_lz4_stream:
+            coding = StreamCoding.LZ4_STREAM
+            body = coded_body(body, coding)
+            request = msgspec.structs.replace(request, content_encoding=coding.value)
+        return self.write_body(request, body, options, attempt)
+
+    def write_body(
+        self, request: WriteTable, body: RequestBody, options: CallOptions, attempt: RetrySequence
+    ) -> WriteResult:
+        """Sends a TableWrite whose body is made already."""
+        request = msgspec.structs.replace(request, retry_trace_id=attempt.trace_id)
+        reply = self._exchange(self._encode(request), body, options, attempt)
+        result = self._decode(request, reply)
+        assert isinstance(result, WriteResult)
+        return result
+
+    def open_read(
+        self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
+    ) -> RawReply:
+        """See `Transport.open_read`."""
+        reply = self._open_read(request, options, attempt)
+        return RawReply(reply, reply.headers.get(names.REQUEST_ID))
+
+    def open_write(
+        self, request: WriteTable, options: CallOptions, attempt: RetrySequence
+    ) -> SpooledBody:
+        """See `Transport.open_write`."""
+        return SpooledBody(
+            lambda body: self.write_body(request, body, options, attempt),
+            idle_seconds=options.timeouts.idle,
+        )
+
+    def close(self) -> None:
+        """Closes idle connections; those in use close when their reply does."""
+        self._manager.clear()
+
+    def __enter__(self) -> Self:
+        """Returns the transport."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes it."""
+        self.close()
+
+    # --- one exchange ------------------------------------------------------------------------
+
+    def _encode(self, request: Request) -> HttpRequest:
+        if is_admin_request(request):
+            return encode_admin_request(request)
+        session_id = getattr(request, "session_id", None)
+        with self._lock:
+            route_token = self._route_tokens.get(session_id or "", "")
+        return encode_request(request, self._api_version, route_token=route_token)
+
+    def _open_read(
+        self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
+    ) -> ReplyBytes:
+        if hasattr(request, "accept_encoding"):
+            wanted: tuple[str, ...] = ()
+            if options.lz4_stream:
+                wanted = (StreamCoding.LZ4_STREAM.value,)
+            elif options.compression is not None:
+                wanted = ({"lz4": "x-lz4-frame", "zstd": "zstd"}[options.compression],)
+            if wanted:
+                request = msgspec.structs.replace(request, accept_encoding=wanted)
+        parts = self._encode(request)
+        body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
+        return uncoded(self._exchange(parts, body, options, attempt))
+
+    def _decode(self, request: Request, reply: Reply) -> Response:
+        return self._decoded(request, reply, reply.read_all(REPLY_BYTES))
+
+    def _decoded(self, request: Request, reply: Reply, body: bytes) -> Response:
+        if is_admin_request(request):
+            return decode_admin_response(request, body)
+        response = decode_response(request, reply.headers, body)
+        self._remember_route(request, response)
+        return response
+
+    def _remember_route(self, request: Request, response: Response) -> None:
+        token = getattr(response, "route_token", "")
+        session_id = getattr(request, "session_id", None) or getattr(response, "session_id", None)
+        if not token or not session_id:
+            return
+        with self._lock:
+            self._route_tokens[session_id] = token
+            self._route_tokens.move_to_end(session_id)
+            while len(self._route_tokens) > _ROUTE_TOKENS:
+                self._route_tokens.popitem(last=False)
+
+    def _exchange(
+        self,
+        parts: HttpRequest,
+        body: RequestBody | StreamedBody,
+        options: CallOptions,
+        attempt: RetrySequence,
+    ) -> Reply:
+        """Sends a request and returns the reply once its headers are in and say that all is well."""
+        target = _target(parts)
+        url = f"{self.endpoint}{parts.path}"
+        headers = self._headers(parts, body, attempt, target)
+        stopwatch = Stopwatch(options.timeouts, self._clock, url)
+        timeouts = options.timeouts
+        with stopwatch.running(), translated(url):
+            response = self._pool().urlopen(
+                parts.method,
+                self.endpoint + target,
+                body=body if body.length != 0 else None,
+                headers=headers,
+                timeout=urllib3.Timeout(
+                    connect=stopwatch.limit(timeouts.connect),
+                    read=stopwatch.limit(timeouts.first_byte),
+                ),
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                decode_content=False,
+            )
+        reply = Reply(response, stopwatch, url)
+        self._service_is_ours = reply.headers.get("server", "").startswith("fletching")
+        if not reply.says_where_it_ends:
+            # Python's parser takes headers that end with the connection for complete ones. Without
+            # a length such a reply would read as an empty one.
+            reply.close()
+            raise ConnectionBrokenError("the connection ended inside the reply's headers", url=url)
+        if 200 <= reply.status < 300:
+            return reply
+        raise decode_fault(reply.status, reply.headers, reply.read_all(FAULT_BYTES))
+
+    def _pool(self) -> urllib3.PoolManager:
+        """The connections of this process: a forked one must not talk on its parent's."""
+        with self._lock:
+            if self._process != os.getpid():
+                self._manager = self._make_manager()
+                self._process = os.getpid()
+            return self._manager
+
+    def _headers(
+        self,
+        parts: HttpRequest,
+        body: RequestBody | StreamedBody,
+        attempt: RetrySequence,
+        target: str,
+    ) -> dict[str, str]:
+        now = self._wall_clock()
+        headers = {
+            **parts.headers,
+            names.USER_AGENT: _AGENT,
+            "x-odps-user-agent": _AGENT,
+            names.DATE: email.utils.formatdate(now, usegmt=True),
+            names.RETRY_TRACE_ID: attempt.trace_id,
+            names.RETRY_INDEX: str(attempt.index),
+        }
+        if body.length is not None:
+            headers["content-length"] = str(body.length)
+        headers.setdefault(names.ACCEPT_ENCODING, "identity")
+        return self._credentials.signed(parts.method, target, headers, now)
+
+
+def _session_length(value: str) -> int:
+    """Bytes of a session's JSON before its first rows.
+
+    Raises:
+        ProtocolError: no such number, or one above what a reply of one value may have.
+    """
+    if not value.isascii() or not value.isdigit() or len(value) > 12 or int(value) > REPLY_BYTES:
+        raise ProtocolError(f"{names.SESSION_LENGTH} of the reply is {value[:40]!r}", side="remote")
+    return int(value)
+
+
+def _target(parts: HttpRequest) -> str:
+    """Path and query as they are sent."""
+    if not parts.query:
+        return parts.path
+    return f"{parts.path}?{urllib.parse.urlencode(parts.query)}"

@@ -1,0 +1,165 @@
+"""What a transport does: the same few verbs over HTTP and in process.
+
+Above this interface nothing knows which of the two it speaks to; one test suite proves both.
+A transport makes one attempt and reports its failure; repeating is the caller's decision
+(`fletching.client.retry`), because only the caller knows what may be repeated and from which row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, Self
+
+import pyarrow as pa
+
+from fletching.client.blobs.blob_transfers import BlobTransport
+from fletching.client.call_options import CallOptions
+from fletching.client.retry import RetrySequence
+from fletching.protocol.messages.requests import (
+    CreateReadSession,
+    PreviewTable,
+    ReadTable,
+    Request,
+    WriteTable,
+)
+from fletching.protocol.messages.responses import Response, WriteResult
+
+__all__ = ["BatchSource", "BytesSink", "BytesSource", "ReadRequest", "Transport"]
+
+ReadRequest = ReadTable | PreviewTable
+"""The requests whose reply is an Arrow IPC stream."""
+
+
+class BatchSource(Protocol):
+    """The reply to a read: a schema, then record batches until the end-of-stream marker.
+
+    Iterating raises `TransportError` or `TruncatedStreamError` when the reply ends early, never
+    `StopIteration`: the end of the data is the marker and nothing else. Batches borrow the buffers
+    they came in (over HTTP one per message, or a block of some small ones; embedded the mapped segment), which live as long as
+    any batch of them does. Not thread-safe but for `cancel`.
+    """
+
+    schema: pa.Schema
+    request_id: str | None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """The batches; can be iterated once."""
+        ...
+
+    def cancel(self) -> None:
+        """Makes a blocked iteration in another thread fail soon; idempotent."""
+        ...
+
+    def close(self) -> None:
+        """Gives the connection back, or drops it if the reply was not read to its end; idempotent."""
+        ...
+
+
+class BytesSource(Protocol):
+    """The reply to a read as the bytes of its Arrow IPC stream."""
+
+    request_id: str | None
+
+    def readinto(self, buffer: Any) -> int:
+        """Fills ``buffer`` from the start; returns how much, 0 only at the end of the reply."""
+        ...
+
+    def close(self) -> None:
+        """As `BatchSource.close`."""
+        ...
+
+
+class BytesSink(Protocol):
+    """The body of one TableWrite, given as bytes of an Arrow IPC stream."""
+
+    def write(self, data: Any) -> None:
+        """Sends bytes; the buffer is not kept."""
+        ...
+
+    def finish(self) -> WriteResult:
+        """Ends the body and returns the service's reply; the rows are as durable as it says."""
+        ...
+
+    def abort(self) -> None:
+        """Breaks the request off: nothing of it takes effect; idempotent."""
+        ...
+
+
+class Transport(BlobTransport, Protocol):
+    """One way to reach a service. Thread-safe. The verbs for blobs are in `BlobTransport`."""
+
+    connections_pay: bool
+    """Whether reading several splits at once can be faster than one after another."""
+
+    def call(self, request: Request, options: CallOptions, attempt: RetrySequence) -> Response:
+        """Sends a request whose reply is one value.
+
+        Raises:
+            ServiceError: the service refused.
+            TransportError: the exchange failed.
+        """
+        ...
+
+    def open_session(
+        self, request: CreateReadSession, options: CallOptions, attempt: RetrySequence
+    ) -> tuple[Response, BatchSource | None]:
+        """Opens a read session; with the rows of its first split, where that saves a round trip.
+
+        Raises:
+            ServiceError: the service refused.
+            TransportError: the exchange failed.
+            WireError: the rows do not begin as an Arrow IPC stream.
+        """
+        ...
+
+    def read(
+        self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
+    ) -> BatchSource:
+        """Starts reading; returns when the schema has arrived.
+
+        Raises:
+            ServiceError: the service refused.
+            TransportError: the exchange failed.
+            WireError: the reply is not an Arrow IPC stream.
+        """
+        ...
+
+    def write(
+        self,
+        request: WriteTable,
+        batches: Sequence[pa.RecordBatch],
+        schema: pa.Schema,
+        options: CallOptions,
+        attempt: RetrySequence,
+    ) -> WriteResult:
+        """Sends batches of one schema as one body; returns when the service has answered.
+
+        Raises:
+            ServiceError: the service refused; nothing of the body was stored.
+            TransportError: the exchange failed; whether the body was stored is unknown.
+        """
+        ...
+
+    def open_read(
+        self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
+    ) -> BytesSource:
+        """As `read`, but gives the bytes of the Arrow IPC stream."""
+        ...
+
+    def open_write(
+        self, request: WriteTable, options: CallOptions, attempt: RetrySequence
+    ) -> BytesSink:
+        """As `write`, but takes the bytes of an Arrow IPC stream as they come."""
+        ...
+
+    def close(self) -> None:
+        """Closes connections or the engine; idempotent. What was handed out may fail afterwards."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Returns the transport."""
+        ...
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes it."""
+        ...

@@ -1,0 +1,1 @@
+"""Write sessions, writers and how rows become bodies."""

@@ -1,0 +1,84 @@
+"""A whole data set into one write session, through one stream or several at once."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import Any
+
+import pyarrow as pa
+
+from fletching.client.tabular.tabular_data import batches_of
+from fletching.client.writing.write_session import WriteSession
+from fletching.errors import UsageError
+
+__all__ = ["append_rows"]
+
+_QUEUED_BATCHES = 2
+"""Batches waiting for each stream: enough to keep it busy, few enough to bound memory."""
+
+
+def append_rows(session: WriteSession, data: Any, streams: int) -> int:
+    """Writes all rows and closes the streams; returns the rows. The caller commits.
+
+    This is where cells that hold a blob's contents would be turned into references before the rows
+    are written.
+
+    Args:
+        session: where to; not yet written to.
+        data: anything tabular, see `fletching.client.tabular.tabular_data`.
+        streams: how many streams to write at once; with more than one, batches are dealt out in
+            turn and the order of rows is that of the streams.
+
+    Raises:
+        UsageError: data that does not fit, or fewer than one stream.
+        FletchingError: what a writer raised.
+    """
+    if streams < 1:
+        raise UsageError(f"an append writes at least 1 stream, not {streams}")
+    if streams == 1:
+        with session.writer() as writer:
+            return writer.write(data)
+    return _dealt(session, data, streams)
+
+
+def _dealt(session: WriteSession, data: Any, streams: int) -> int:
+    """Deals batches out to several writers, each in a thread of its own."""
+    waiting: queue.Queue[pa.RecordBatch | None] = queue.Queue(_QUEUED_BATCHES * streams)
+    failures: list[BaseException] = []
+    writers = [session.writer() for _ in range(streams)]
+
+    def drain(number: int) -> None:
+        try:
+            with writers[number] as writer:
+                while (batch := waiting.get()) is not None:
+                    writer.write(batch)
+        except BaseException as exc:  # noqa: BLE001  # raised in the caller's thread, below
+            failures.append(exc)
+            # Keep taking, so that the thread that deals never waits for a stream that has ended.
+            while waiting.get() is not None:
+                pass
+
+    threads = [
+        threading.Thread(
+            target=drain, args=(number,), name=f"fletching-write-{number}", daemon=True
+        )
+        for number in range(streams)
+    ]
+    rows = 0
+    for thread in threads:
+        thread.start()
+    try:
+        for batch in batches_of(data, writers[0].schema):
+            if failures:
+                break
+            waiting.put(batch)
+            rows += batch.num_rows
+    finally:
+        for _ in threads:
+            waiting.put(None)
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+    return rows

@@ -1,0 +1,1 @@
+"""Who may sign requests, what each key may do, and the server's own key."""

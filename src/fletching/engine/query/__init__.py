@@ -1,0 +1,1 @@
+"""SQL statements: run them, keep what came of them."""

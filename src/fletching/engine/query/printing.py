@@ -1,0 +1,68 @@
+"""What statements print: names, descriptions, values as text, failures as clients read them."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from typing import Any
+from xml.sax.saxutils import escape
+
+from fletching.protocol.messages.admin import TableInfo
+
+__all__ = ["csv_cells", "description", "failure_text", "matches"]
+
+
+def failure_text(code: str, message: str) -> str:
+    """A failure as clients read it: the XML form of an error, from which they take the class."""
+    name = {"ParseError": "ODPS-0130161"}.get(code, code)
+    return f"<Error><Code>{escape(name)}</Code><Message>{escape(message)}</Message></Error>"
+
+
+def matches(name: str, pattern: str | None) -> bool:
+    """Whether SHOW TABLES with this pattern lists a name; any does without a pattern."""
+    if pattern is None:
+        return True
+    return any(
+        fnmatch.fnmatchcase(name.lower(), choice.strip().replace("%", "*").lower())
+        for choice in pattern.split("|")
+    )
+
+
+def description(info: TableInfo) -> str:
+    """What DESC prints."""
+    lines = [f"Table: {info.table}", f"Owner: {info.owner}"]
+    if info.comment:
+        lines.append(f"Comment: {info.comment}")
+    lines += [f"Rows: {info.rows}", f"Bytes: {info.bytes}", "", "Columns:"]
+    lines += [
+        "  "
+        + " ".join(
+            [column.name, column.type]
+            + ([] if column.nullable else ["not null"])
+            + ([f"comment {json.dumps(column.comment)}"] if column.comment else [])
+        )
+        for column in info.schema.data_columns
+    ]
+    if info.schema.partition_columns:
+        lines += ["", "Partition columns:"]
+        lines += [f"  {column.name} {column.type}" for column in info.schema.partition_columns]
+    if info.lifecycle_days is not None:
+        lines += ["", f"Lifecycle: {info.lifecycle_days} days"]
+    return "\n".join(lines)
+
+
+def csv_cells(column: Any) -> list[str]:
+    """A column's values as CSV shows them; null is a backslash and N, as in Hive."""
+    return [_cell(value) for value in column.to_pylist()]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "\\N"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, list | dict | tuple):
+        return json.dumps(value, default=str, ensure_ascii=False)
+    return str(value)

@@ -1,0 +1,146 @@
+"""Rows of a stored batch as the reply's columns: filter, select, convert, fill in."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import acero
+
+from fletching.engine.reading.physical_projection import ReplyLayout
+from fletching.engine.reading.read_conversion import convert
+from fletching.errors import CorruptObjectError, InvalidArgumentError
+
+__all__ = ["Rendering", "RowFilter", "constant_column", "constant_scalar", "stored_columns"]
+
+
+def _any_segment(_statistics: bytes | None, _partition: tuple[str, ...]) -> bool:
+    return True
+
+
+@dataclasses.dataclass(frozen=True)
+class RowFilter:
+    """A predicate over columns of the table.
+
+    Attributes:
+        expression: a pyarrow expression over the table's column names.
+        layout: the columns that it mentions, as stored.
+        may_match: from a segment's statistics and its partition's values, False only if no row of
+            the segment can be chosen.
+    """
+
+    expression: Any
+    layout: ReplyLayout
+    may_match: Callable[[bytes | None, tuple[str, ...]], bool] = _any_segment
+
+    def chosen(
+        self,
+        batch: pa.RecordBatch,
+        schema_version: int,
+        partition: tuple[str, ...],
+        columns: tuple[int, ...],
+    ) -> pa.RecordBatch:
+        """The stored batch's rows for which the predicate is true; copies them unless all are.
+
+        Raises:
+            InvalidArgumentError: the predicate cannot be applied to the columns' types.
+        """
+        seen = Rendering(self.layout, schema_version, partition, columns).apply(batch)
+        source = acero.Declaration(
+            "table_source", acero.TableSourceNodeOptions(pa.Table.from_batches([seen]))
+        )
+        mask = acero.ProjectNodeOptions([self.expression], ["chosen"])
+        try:
+            plan = acero.Declaration("project", mask, inputs=[source])
+            chosen = plan.to_table(use_threads=False).column(0)
+            if chosen.null_count == 0 and pa.compute.all(chosen).as_py():
+                return batch
+            return batch.filter(chosen.combine_chunks())
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            raise InvalidArgumentError(
+                f"the filter cannot be applied to the table's columns: {error}"
+            ) from error
+
+
+class Rendering:
+    """How stored batches of one segment become the reply's; shares every value that is not converted."""
+
+    def __init__(
+        self,
+        layout: ReplyLayout,
+        schema_version: int,
+        partition: tuple[str, ...],
+        columns: tuple[int, ...],
+    ) -> None:
+        """Finds out what is to be done, which is the same for every batch.
+
+        Args:
+            layout: the reply's columns.
+            schema_version: which of the table's schemas the segment has.
+            partition: the values of its partition columns.
+            columns: which of the segment's columns the batches have, in order.
+        """
+        self._layout = layout
+        self._partition = partition
+        stored = layout.stored(schema_version)
+        position = {index: place for place, index in enumerate(columns)}
+        self._places = [None if index is None else position[index] for index in stored.source]
+        self._same = stored.same or (stored.selected and self._places == list(range(len(columns))))
+        self._selected = stored.selected
+
+    def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows of a stored batch as the reply wants them.
+
+        Raises:
+            InvalidArgumentError: a value does not fit the type asked for.
+        """
+        if self._same:
+            return batch
+        if self._selected:
+            return batch.select(self._places)
+        layout = self._layout
+        count = len(layout.table.data)
+        arrays: list[Any] = []
+        for output, place in zip(layout.outputs, self._places, strict=True):
+            data_type = output.field.type
+            if place is None:
+                value = self._partition[output.place - count] if output.place >= count else None
+                arrays.append(constant_column(data_type, value, batch.num_rows))
+            else:
+                arrays.append(convert(batch.column(place), data_type, output.field.name))
+        return pa.RecordBatch.from_arrays(arrays, schema=layout.schema)
+
+
+def stored_columns(*layouts: ReplyLayout, schema_version: int) -> tuple[int, ...]:
+    """The columns of segments of a schema version that any of the layouts needs, in order."""
+    sources = [layout.stored(schema_version).source for layout in layouts]
+    return tuple(sorted({index for source in sources for index in source if index is not None}))
+
+
+@functools.lru_cache(maxsize=8)
+def constant_column(data_type: Any, value: str | None, rows: int) -> Any:
+    """A column of one value, or of nulls; the newest few are kept, as batches repeat their length.
+
+    Raises:
+        CorruptObjectError: a partition value is not of its column's type.
+    """
+    if value is None:
+        return pa.nulls(rows, data_type)
+    return pa.repeat(constant_scalar(data_type, value), rows)
+
+
+def constant_scalar(data_type: Any, value: str | None) -> Any:
+    """A partition value, which is text in the catalog, in its column's type; None is null.
+
+    Raises:
+        CorruptObjectError: it is not of that type.
+    """
+    if value is None:
+        return pa.scalar(None, data_type)
+    try:
+        return pa.scalar(value).cast(data_type)
+    except pa.ArrowInvalid as error:
+        raise CorruptObjectError(f"partition value {value!r} is no {data_type}") from error

@@ -1,0 +1,245 @@
+"""Which columns a reply has, in which order, and where each comes from (PROTOCOL 2.1, 2.3).
+
+Names are compared case-insensitively and spelt in replies as the table spells them. Columns stand
+in table order, data columns before partition columns, unless a read asks for its own order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from fletching.engine.reading.read_conversion import has_layout_of
+from fletching.errors import InvalidArgumentError, UsageError
+from fletching.protocol.messages.requests import ArrowOptions
+from fletching.protocol.messages.responses import Column, TableSchema
+from fletching.protocol.types.table_schema import (
+    arrow_type,
+    field_comment,
+    format_type,
+    odps_type_of_field,
+    parse_type,
+    reply_type,
+)
+
+__all__ = [
+    "OutputColumn",
+    "TableColumns",
+    "odps_columns",
+    "output_columns",
+    "reply_schema",
+    "select_columns",
+    "select_session_columns",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class TableColumns:
+    """A table's columns at one schema version.
+
+    Attributes:
+        data: the data columns as stored.
+        partition: (name, ODPS type) of the partition columns.
+        column_ids: per data column, its own id and those of its nested nodes; then likewise per
+            partition column.
+    """
+
+    data: pa.Schema
+    partition: tuple[tuple[str, str], ...]
+    column_ids: tuple[tuple[int, ...], ...]
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """Data columns, then partition columns; a column is known by its place here."""
+        return (*self.data.names, *(name for name, _ in self.partition))
+
+    @functools.cached_property
+    def places(self) -> Mapping[str, int]:
+        """Place by case-folded name."""
+        return {name.casefold(): place for place, name in enumerate(self.names)}
+
+    @functools.cached_property
+    def partition_fields(self) -> tuple[pa.Field, ...]:
+        """The partition columns as Arrow fields; a partition value is never null."""
+        return tuple(
+            pa.field(name, arrow_type(parse_type(text)), nullable=False)
+            for name, text in self.partition
+        )
+
+    def field(self, place: int) -> pa.Field:
+        """The stored field, or the partition column's, at a place."""
+        count = len(self.data)
+        return self.data.field(place) if place < count else self.partition_fields[place - count]
+
+    def find(self, names: Iterable[str], *, among: range, what: str) -> tuple[int, ...]:
+        """The places of named columns.
+
+        Raises:
+            InvalidArgumentError: a name is unknown there, or comes twice.
+        """
+        found: dict[int, None] = {}
+        for name in names:
+            place = self.places.get(name.strip().strip("`").casefold())
+            if place is None or place not in among:
+                raise InvalidArgumentError(f"the table has no {what} column {name!r}")
+            if place in found:
+                raise InvalidArgumentError(f"{what} column {name!r} is asked for twice")
+            found[place] = None
+        return tuple(found)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OutputColumn:
+    """One column of a reply.
+
+    Attributes:
+        place: where in the table (`TableColumns.names`).
+        stored: the field as stored.
+        field: the field as sent.
+        converts: whether the values must be computed; else the stored buffers are sent as they are.
+    """
+
+    place: int
+    stored: pa.Field
+    field: pa.Field
+    converts: bool
+
+
+def select_session_columns(
+    columns: TableColumns, data: Sequence[str], partition: Sequence[str]
+) -> tuple[int, ...]:
+    """Places of a read session's columns, in table order.
+
+    Neither list: all data columns, then all partition columns. One list: only those. Both: those
+    data columns, then those partition columns.
+
+    Raises:
+        InvalidArgumentError: an unknown or repeated name.
+    """
+    count, total = len(columns.data), len(columns.names)
+    if not data and not partition:
+        return tuple(range(total))
+    return (
+        *sorted(columns.find(data, among=range(count), what="data")),
+        *sorted(columns.find(partition, among=range(count, total), what="partition")),
+    )
+
+
+def select_columns(
+    columns: TableColumns, session: tuple[int, ...], names: Sequence[str], *, unordered: bool
+) -> tuple[int, ...]:
+    """Places of one read's columns: all of the session's, or only those named.
+
+    Args:
+        columns: the table's columns.
+        session: places the session was opened with.
+        names: the read's ``DataColumns``; partition columns of the session may be named, too.
+        unordered: keep the order of ``names`` instead of the table's.
+
+    Raises:
+        InvalidArgumentError: a name that is unknown, repeated, or outside the session.
+    """
+    if not names:
+        return session
+    places = columns.find(names, among=range(len(columns.names)), what="table")
+    outside = [columns.names[place] for place in places if place not in session]
+    if outside:
+        raise InvalidArgumentError(f"column {outside[0]!r} is not among the read session's columns")
+    return places if unordered else tuple(sorted(places))
+
+
+def output_columns(
+    columns: TableColumns, places: Sequence[int], options: ArrowOptions, *, verbatim_types: bool
+) -> tuple[OutputColumn, ...]:
+    """The columns of a reply.
+
+    Args:
+        columns: the table's columns.
+        places: which, in reply order.
+        options: units of timestamps.
+        verbatim_types: send Arrow types that ODPS lacks as stored.
+
+    Raises:
+        InvalidArgumentError: a column's type has no ODPS type, and the client takes only those.
+    """
+    result: list[OutputColumn] = []
+    for place in places:
+        stored = columns.field(place)
+        sent = _sent_type(stored, options, verbatim_types=verbatim_types)
+        result.append(
+            OutputColumn(
+                place,
+                stored,
+                stored.with_type(sent),
+                converts=not has_layout_of(stored.type, sent),
+            )
+        )
+    return tuple(result)
+
+
+def _sent_type(stored: Any, options: ArrowOptions, *, verbatim_types: bool) -> Any:
+    if verbatim_types and options.timestamp_unit is None and options.datetime_unit is None:
+        return stored.type
+    try:
+        sent = reply_type(
+            stored, timestamp_unit=options.timestamp_unit, datetime_unit=options.datetime_unit
+        )
+    except UsageError as error:
+        if verbatim_types:
+            return stored.type
+        raise InvalidArgumentError(
+            f"column {stored.name!r} has the Arrow type {stored.type}, which ODPS lacks"
+            f" ({error.message}); name the columns to read without it"
+        ) from error
+    if verbatim_types and not (pa.types.is_timestamp(stored.type) and pa.types.is_timestamp(sent)):
+        return stored.type
+    return pa.timestamp(sent.unit, stored.type.tz) if verbatim_types else sent
+
+
+def reply_schema(outputs: Sequence[OutputColumn], columns: TableColumns) -> pa.Schema:
+    """The Arrow schema of a reply, with the table's own schema metadata."""
+    return pa.schema([output.field for output in outputs], metadata=columns.data.metadata)
+
+
+def odps_columns(
+    columns: TableColumns, places: Sequence[int], *, primary_key: Sequence[str] = ()
+) -> TableSchema:
+    """The ODPS view of the columns at ``places``, data columns before partition columns.
+
+    A column whose Arrow type ODPS lacks has an empty type text.
+    """
+    keys = {name.casefold() for name in primary_key}
+    count = len(columns.data)
+    data: list[Column] = []
+    partition: list[Column] = []
+    for place in sorted(places):
+        if place >= count:
+            name, text = columns.partition[place - count]
+            partition.append(
+                Column(
+                    name=name,
+                    type=format_type(parse_type(text)),
+                    column_ids=columns.column_ids[place],
+                )
+            )
+            continue
+        field = columns.data.field(place)
+        try:
+            text = format_type(odps_type_of_field(field))
+        except UsageError:
+            text = ""
+        data.append(
+            Column(
+                name=field.name,
+                type=text,
+                nullable=field.nullable,
+                comment=field_comment(field),
+                column_ids=columns.column_ids[place],
+                primary_key=field.name.casefold() in keys,
+            )
+        )
+    return TableSchema(data_columns=tuple(data), partition_columns=tuple(partition))

@@ -1,0 +1,205 @@
+"""How the columns of a reply lie in the segments of each schema version."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from fletching.engine.reading.output_schema import OutputColumn, TableColumns, reply_schema
+from fletching.ipc import BatchDecoder, Message, Projector
+from fletching.ipc.encoding import encode_schema
+from fletching.ipc.metadata import HeaderReader
+from fletching.ipc.schema_header import schema_header, schema_message_of
+
+__all__ = ["ReplyLayout", "StoredColumns", "has_dictionary"]
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredColumns:
+    """The output columns as one schema version's segments hold them.
+
+    Attributes:
+        schema: the segments' Arrow schema.
+        source: per output column, the field of ``schema`` it comes from; None for a partition
+            column, and for a column that was added later.
+        whole: the reply's columns are exactly the segments', in order, values unchanged: a record
+            batch message can be sent as it is.
+        converts: some column's values must be computed.
+        appendable: the columns that are not stored stand behind those that are.
+        same: a decoded batch is the reply's batch, type for type.
+        selected: the reply's batch is just some columns of a decoded one.
+    """
+
+    schema: pa.Schema
+    source: tuple[int | None, ...]
+    whole: bool
+    converts: bool
+    appendable: bool
+    same: bool
+    selected: bool
+
+    @functools.cached_property
+    def has_dictionaries(self) -> bool:
+        """Whether any segment of this schema may hold dictionary batches."""
+        return any(has_dictionary(field.type) for field in self.schema)
+
+    @functools.cached_property
+    def decoder(self) -> BatchDecoder:
+        """Decodes batches of this schema, if it has no dictionaries; shared by all segments.
+
+        Stored bytes were validated when they came in, so only metadata is checked again.
+        """
+        return BatchDecoder(self.schema, trusted=True)
+
+    @functools.cached_property
+    def headers(self) -> HeaderReader:
+        """Reads the headers of messages of this schema; shared by all segments, as they repeat."""
+        return HeaderReader()
+
+    @functools.cached_property
+    def _narrow(self) -> dict[tuple[int, ...], NarrowDecoder]:
+        return {}
+
+    def narrow(self, columns: tuple[int, ...]) -> NarrowDecoder:
+        """Decodes some columns alone, so that compressed buffers of the others stay as they are."""
+        known = self._narrow.get(columns)
+        if known is None:
+            known = self._narrow[columns] = NarrowDecoder(self.schema, columns)
+        return known
+
+
+class NarrowDecoder:
+    """Some columns of batches of one schema without dictionaries, by fewer buffers in the metadata."""
+
+    def __init__(self, schema: pa.Schema, columns: tuple[int, ...]) -> None:
+        """Compiles the choice."""
+        self._projector = Projector(schema, columns)
+        self._decoder = BatchDecoder(self._projector.schema, trusted=True)
+
+    def decode(self, message: Message) -> pa.RecordBatch:
+        """The chosen columns of a record batch, borrowing from the message's body.
+
+        Raises:
+            WireError: the message does not fit the schema.
+        """
+        metadata = memoryview(self._projector.select(message.metadata))
+        return self._decoder.decode(Message(metadata, message.body))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ReplyLayout:
+    """What a reply looks like and where its columns come from. Immutable, shared between reads.
+
+    Attributes:
+        table: the columns of the table at the session's schema version.
+        outputs: the reply's columns.
+        versions: the stored columns of every schema version up to the session's.
+    """
+
+    table: TableColumns
+    outputs: tuple[OutputColumn, ...]
+    versions: Mapping[int, TableColumns]
+
+    @functools.cached_property
+    def schema(self) -> pa.Schema:
+        """The reply's Arrow schema."""
+        return reply_schema(self.outputs, self.table)
+
+    @functools.cached_property
+    def schema_message(self) -> bytes:
+        """The reply's encapsulated schema message."""
+        return encode_schema(self.schema, dictionary_ids=self._dictionary_ids or None)
+
+    @functools.cached_property
+    def has_dictionaries(self) -> bool:
+        """Whether a column of the reply is dictionary-encoded."""
+        return bool(self._dictionary_ids)
+
+    @functools.cached_property
+    def _ids(self) -> tuple[tuple[int, ...], ...]:
+        """Per output column, the ids of its dictionaries: those of the table's own schema."""
+        if not any(has_dictionary(output.field.type) for output in self.outputs):
+            return ((),) * len(self.outputs)
+        fields = schema_header(schema_message_of(self.table.data)).fields
+        return tuple(
+            tuple(
+                field.dictionary_id
+                for field in fields[output.place].walk()
+                if field.dictionary_id is not None
+            )
+            if output.place < len(fields) and not output.converts
+            else ()
+            for output in self.outputs
+        )
+
+    @property
+    def _dictionary_ids(self) -> list[int]:
+        return [number for ids in self._ids for number in ids]
+
+    def dictionary_ids_of(self, stored: StoredColumns) -> list[int]:
+        """The reply's dictionary ids of the columns that segments of one schema version hold."""
+        return [
+            number
+            for index, ids in zip(stored.source, self._ids, strict=True)
+            if index is not None
+            for number in ids
+        ]
+
+    @functools.cached_property
+    def _stored(self) -> dict[int, StoredColumns]:
+        return {}
+
+    def stored(self, schema_version: int) -> StoredColumns:
+        """The output columns in segments of a schema version.
+
+        Columns are matched by name, so those that were added later are found to be missing.
+        """
+        known = self._stored.get(schema_version)
+        if known is None:
+            known = self._resolve(self.versions[schema_version])
+            self._stored[schema_version] = known  # a repeated computation gives the same
+        return known
+
+    def _resolve(self, segment: TableColumns) -> StoredColumns:
+        held = {name.casefold(): index for index, name in enumerate(segment.data.names)}
+        count = len(self.table.data)
+        source = tuple(
+            held.get(output.stored.name.casefold()) if output.place < count else None
+            for output in self.outputs
+        )
+        converts = any(
+            output.converts
+            for output, index in zip(self.outputs, source, strict=True)
+            if index is not None
+        )
+        whole = source == tuple(range(len(segment.data))) and not converts
+        missing = [index is None for index in source]
+        selected = not any(missing) and segment.data.metadata == self.schema.metadata
+        selected = selected and all(
+            output.field.equals(segment.data.field(index), check_metadata=True)
+            for output, index in zip(self.outputs, source, strict=True)
+            if index is not None
+        )
+        return StoredColumns(
+            segment.data,
+            source,
+            whole=whole,
+            converts=converts,
+            appendable=missing == sorted(missing),
+            same=whole and selected,
+            selected=selected,
+        )
+
+
+def has_dictionary(data_type: pa.DataType) -> bool:
+    """Whether the type, or one inside it, is dictionary-encoded."""
+    if isinstance(data_type, pa.BaseExtensionType):
+        return has_dictionary(data_type.storage_type)
+    if pa.types.is_dictionary(data_type):
+        return True
+    if not pa.types.is_nested(data_type):
+        return False
+    return any(has_dictionary(data_type.field(i).type) for i in range(data_type.num_fields))

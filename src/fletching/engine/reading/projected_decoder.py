@@ -1,0 +1,73 @@
+"""Chosen columns of stored batches as pieces: new metadata, and the wanted bytes as extents."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+from fletching import ipc
+from fletching.engine.reading.output_mapping import constant_scalar
+from fletching.engine.reading.physical_projection import ReplyLayout
+from fletching.engine.reading.read_plan import Extent, Literal
+from fletching.engine.reading.stored_schema import SegmentReader
+from fletching.errors import CorruptObjectError, WireError
+
+__all__ = ["ColumnPieces"]
+
+
+class ColumnPieces:
+    """The projection of one segment's batches. Reads metadata; bodies stay where they are."""
+
+    def __init__(
+        self, reader: SegmentReader, layout: ReplyLayout, partition: tuple[str, ...]
+    ) -> None:
+        self._reader = reader
+        self._projector = projector(layout, reader.row.schema_version, partition)
+
+    def plan(self, offset: int, metadata_length: int) -> ipc.Projection:
+        """The projected message of the batch at ``offset``.
+
+        Raises:
+            CorruptObjectError: its metadata does not fit the segment's schema.
+        """
+        try:
+            return self._projector.plan(self._reader.metadata(offset, metadata_length))
+        except WireError as error:
+            raise CorruptObjectError(
+                f"a stored message's metadata is damaged: {error.message}",
+                key=self._reader.row.key,
+            ) from error
+
+    def pieces(
+        self, offset: int, metadata_length: int, plan: ipc.Projection
+    ) -> Iterator[Literal | Extent]:
+        """The bytes that a plan of the batch at ``offset`` consists of."""
+        yield Literal(plan.prefix)
+        body = offset + metadata_length
+        for piece in plan.pieces:
+            if isinstance(piece, bytes):
+                yield Literal(piece)
+            else:
+                yield Extent(self._reader.object, body + piece.start, body + piece.end)
+
+
+@functools.lru_cache(maxsize=256)
+def projector(
+    layout: ReplyLayout, schema_version: int, partition: tuple[str, ...]
+) -> ipc.Projector:
+    """The compiled choice of columns; kept, as every segment of a partition uses the same."""
+    stored = layout.stored(schema_version)
+    count = len(layout.table.data)
+    constants = [
+        ipc.Constant(
+            output.field,
+            constant_scalar(
+                output.field.type,
+                partition[output.place - count] if output.place >= count else None,
+            ),
+        )
+        for output, index in zip(layout.outputs, stored.source, strict=True)
+        if index is None
+    ]
+    chosen = [index for index in stored.source if index is not None]
+    return ipc.Projector(stored.schema, chosen, constants)

@@ -1,0 +1,404 @@
+"""Read sessions: a pinned table version, its splits, and the plans of what is read from it.
+
+A session lives in the catalog, so any process can answer for it. What was derived from it (columns,
+snapshot, splits) is immutable and kept here, least recently used first out, so that reading asks the
+catalog nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection
+
+from fletching.catalog.database import Database
+from fletching.catalog.partition_rows import list_partitions
+from fletching.catalog.read_session_rows import (
+    ReadSessionRow,
+    extend_read_session,
+    find_read_session,
+    insert_read_session,
+)
+from fletching.catalog.segment_rows import visible_partitions, visible_segments
+from fletching.catalog.table_rows import TableRow, get_table, table_by_id
+from fletching.engine.reading.batch_limits import (
+    batch_bytes,
+    batch_rows,
+    buffer_codec,
+    not_negative,
+    preview_rows,
+)
+from fletching.engine.reading.cache import RecentlyUsed
+from fletching.engine.reading.open_sessions import OpenSessions
+from fletching.engine.reading.output_mapping import RowFilter
+from fletching.engine.reading.partition_filter import PartitionFilter
+from fletching.engine.reading.planning import ReadOptions, plan_rows
+from fletching.engine.reading.preview import plan_preview
+from fletching.engine.reading.read_plan import ReadPlan
+from fletching.engine.reading.row_filter import row_filter
+from fletching.engine.reading.scan_projection import Shape, Shapes
+from fletching.engine.reading.snapshot import Snapshot
+from fletching.engine.reading.splits import (
+    GRID_SEGMENTS,
+    Scope,
+    Splits,
+    check_options,
+    count_splits,
+)
+from fletching.errors import (
+    CorruptObjectError,
+    ExpiredSessionError,
+    InvalidArgumentError,
+    NotFoundError,
+)
+from fletching.objects.store import ObjectStore
+from fletching.protocol.messages.requests import (
+    ArrowOptions,
+    CreateReadSession,
+    GetReadSession,
+    PreviewTable,
+    ReadTable,
+)
+from fletching.protocol.messages.responses import ReadSession
+from fletching.protocol.messages.vocabulary import SplitMode
+from fletching.types import RowRange, TableName
+
+__all__ = ["READ_SESSION_SECONDS", "Reading"]
+
+READ_SESSION_SECONDS = 24 * 3600.0
+"""How long a read session lives after it was created or refreshed (PROTOCOL 4.1)."""
+
+MAX_READ_SESSIONS = 20_000
+"""How many may be open at once: each keeps a snapshot from being collected."""
+
+_CACHED_SESSIONS = 4096
+_CACHED_SEGMENTS = 1_000_000  # summed over snapshots; about 300 MB at the very most
+
+
+class _Facts(msgspec.Struct, frozen=True):
+    """What was decided when a session was created, as the catalog keeps it."""
+
+    schema_version: int
+    rows: int
+    bytes: int
+    splits: int
+    grid: bool
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Session:
+    """A session and what follows from it."""
+
+    row: ReadSessionRow
+    request: CreateReadSession
+    facts: _Facts
+    shape: Shape
+    row_filter: RowFilter | None
+    partitions: PartitionFilter
+
+
+class Reading:
+    """Creates read sessions and plans what is read from them. Thread-safe.
+
+    Blocks on the catalog only for sessions that this process has not seen lately.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        store: ObjectStore,
+        *,
+        clock: Callable[[], float],
+        session_seconds: float = READ_SESSION_SECONDS,
+        max_sessions: int = MAX_READ_SESSIONS,
+    ) -> None:
+        """Reads from ``store`` what ``database`` lists; ``clock`` gives seconds since the epoch."""
+        self._database = database
+        self._store = store
+        self._clock = clock
+        self._session_seconds = session_seconds
+        self._open_sessions = OpenSessions(max_sessions)
+        self._shapes = Shapes()
+        self._sessions = RecentlyUsed[str, _Session](_CACHED_SESSIONS)
+        self._snapshots = RecentlyUsed[tuple[Any, ...], Snapshot](
+            _CACHED_SEGMENTS, weight=lambda snapshot: len(snapshot.segments) + 1
+        )
+        self._splits = RecentlyUsed[str, Splits](_CACHED_SESSIONS)
+        self._loading = threading.Lock()
+
+    # --- sessions ------------------------------------------------------------------------------
+
+    def create_session(self, request: CreateReadSession) -> ReadSession:
+        """Pins the table's current version and divides its rows (PROTOCOL 2.1).
+
+        Raises:
+            NoSuchTableError: there is no such table.
+            ThrottledError: too many sessions are open; some end by themselves.
+            NoSuchPartitionError: a partition named in full does not exist.
+            InvalidArgumentError: a column, partition column, split option or filter that means nothing.
+        """
+        check_options(request.split_options)
+        _check_supported(request)
+        now = self._clock()
+        # Not durable: opening a session is repeated after a power cut, and waiting for the disk
+        # would be most of the time until the first batch.
+        with self._database.write(durable=False) as connection:
+            table = get_table(connection, request.table)
+            shape = self._shapes.of(connection, table, table.schema_version, request)
+            _ = shape.layout  # refuses here what no read of the session could send
+            chosen = _filter_of(request, shape)
+            wanted = PartitionFilter.of(shape.columns, request.required_partitions)
+            facts = self._divide(connection, table, request, wanted)
+            row = ReadSessionRow(
+                id=secrets.token_hex(16),
+                table_id=table.id,
+                table_version=table.version,
+                request=msgspec.json.encode(request),
+                plan=msgspec.json.encode(facts),
+                created_at=now,
+                expires_at=now + self._session_seconds,
+            )
+            self._open_sessions.admit(connection, now)
+            insert_read_session(connection, row)
+        session = _Session(row, request, facts, shape, chosen, wanted)
+        self._sessions.put(row.id, session)
+        return self._response(session)
+
+    def get_session(self, request: GetReadSession) -> ReadSession:
+        """Looks a session up; with ``refresh`` it lives on from now, also if it had just expired.
+
+        Raises:
+            NotFoundError: there is no such session of this table.
+            ExpiredSessionError: it has expired, and was not refreshed.
+        """
+        if request.refresh:
+            expires_at = self._clock() + self._session_seconds
+            session = self._session(request.session_id, request.table, expired=True)
+            with self._database.write(durable=False) as connection:
+                if find_read_session(connection, request.session_id) is None:
+                    raise _no_session(request.session_id)
+                extend_read_session(connection, request.session_id, expires_at)
+            session = dataclasses.replace(
+                session, row=dataclasses.replace(session.row, expires_at=expires_at)
+            )
+            self._sessions.put(request.session_id, session)
+            return self._response(session)
+        return self._response(self._session(request.session_id, request.table))
+
+    def _divide(
+        self,
+        connection: Connection,
+        table: TableRow,
+        request: CreateReadSession,
+        wanted: PartitionFilter,
+    ) -> _Facts:
+        """Counts rows, bytes and splits; from the catalog's totals where they are enough."""
+        options = request.split_options
+        grid = table.segments > GRID_SEGMENTS
+        if wanted.everything and options.cross_partition:
+            scopes = [Scope(table.rows, table.bytes)]
+        else:
+            rows = list_partitions(connection, table.id) if table.partition_columns else []
+            chosen = [row for row in rows if wanted.matches(row.values)]
+            wanted.check_found([row.values for row in chosen])
+            scopes = [Scope(row.rows, row.bytes) for row in chosen if row.bytes]
+            if not table.partition_columns:
+                scopes = [Scope(table.rows, table.bytes)]
+            if options.cross_partition or not scopes:
+                total_rows = sum(scope.rows for scope in scopes)
+                scopes = [Scope(total_rows, sum(scope.bytes for scope in scopes))]
+        if options.split_mode is SplitMode.SIZE and not grid:
+            snapshot = self._snapshot(connection, table.id, table.version, wanted)
+            splits = Splits(options, snapshot, grid=grid).count
+        else:
+            splits = sum(count_splits(options, scopes))
+        return _Facts(
+            schema_version=table.schema_version,
+            rows=sum(scope.rows for scope in scopes),
+            bytes=sum(scope.bytes for scope in scopes),
+            splits=splits,
+            grid=grid,
+        )
+
+    def _session(self, session_id: str, table: TableName, *, expired: bool = False) -> _Session:
+        session = self._sessions.get(session_id)
+        now = self._clock()
+        if session is None or session.row.expires_at <= now:
+            # Another process may have refreshed it since.
+            session = self._load_session(session_id)
+            self._sessions.put(session_id, session)
+        if not _same_table(session.request.table, table):
+            raise _no_session(session_id)
+        if session.row.expires_at <= now and not expired:
+            raise ExpiredSessionError(
+                f"read session {session_id} has expired; refresh it or open a new one"
+            )
+        return session
+
+    def _load_session(self, session_id: str) -> _Session:
+        with self._database.read() as connection:
+            row = find_read_session(connection, session_id)
+            table = None if row is None else table_by_id(connection, row.table_id)
+            if row is None or table is None or row.plan is None:
+                raise _no_session(session_id)
+            request = msgspec.json.decode(row.request, type=CreateReadSession)
+            facts = msgspec.json.decode(row.plan, type=_Facts)
+            shape = self._shapes.of(connection, table, facts.schema_version, request)
+        return _Session(
+            row=row,
+            request=request,
+            facts=facts,
+            shape=shape,
+            row_filter=_filter_of(request, shape),
+            partitions=PartitionFilter.of(shape.columns, request.required_partitions),
+        )
+
+    def _response(self, session: _Session) -> ReadSession:
+        request, facts = session.request, session.facts
+        return ReadSession(
+            session_id=session.row.id,
+            split_mode=request.split_options.split_mode,
+            splits_count=facts.splits,
+            record_count=facts.rows,
+            estimated_bytes=facts.bytes,
+            schema=session.shape.odps_schema,
+            arrow_schema=session.shape.layout.schema_message,
+            expiration_time_ms=int(session.row.expires_at * 1000),
+            latest_version=session.row.table_version,
+        )
+
+    # --- rows ----------------------------------------------------------------------------------
+
+    def read(self, request: ReadTable) -> ReadPlan:
+        """The plan of one TableRead (PROTOCOL 2.3).
+
+        Raises:
+            NotFoundError: no such session of this table.
+            ExpiredSessionError: the session has expired.
+            InvalidArgumentError: a split, range, limit or column outside what there is.
+            CorruptObjectError: what is stored is damaged.
+        """
+        session = self._session(request.session_id, request.table)
+        options = ReadOptions(
+            max_rows=batch_rows(request.max_batch_rows),
+            max_bytes=batch_bytes(request.max_batch_bytes),
+            codec=buffer_codec(request.buffer_codec),
+            row_filter=session.row_filter,
+            skip_rows=not_negative("SkipRowNum", request.skip_rows),
+        )
+        layout = session.shape.layout_of(
+            request.data_columns, unordered=request.data_columns_unordered
+        )
+        snapshot = self._snapshot_of(session)
+        wanted = self._range(session, snapshot, request)
+        return plan_rows(snapshot, self._store, layout, wanted, options)
+
+    def _range(self, session: _Session, snapshot: Snapshot, request: ReadTable) -> RowRange:
+        """The rows that a request addresses: of one split, of the session, or of a part of either."""
+        if request.index is None:
+            whole = RowRange(0, snapshot.row_count)
+            place = "the session"
+        else:
+            splits = self._splits.get(session.row.id)
+            if splits is None:
+                splits = Splits(session.request.split_options, snapshot, grid=session.facts.grid)
+                if splits.count != session.facts.splits:
+                    raise CorruptObjectError(
+                        f"the snapshot has {splits.count} splits where the session has"
+                        f" {session.facts.splits}"
+                    )
+                self._splits.put(session.row.id, splits)
+            whole = splits.rows(request.index)
+            place = f"split {request.index}"
+        offset = not_negative("Offset", request.offset or 0)
+        if offset > whole.length:
+            raise InvalidArgumentError(
+                f"Offset {offset} is behind the {whole.length} rows of {place}",
+                actual=offset,
+                limit=whole.length,
+            )
+        count = whole.length - offset
+        if request.count is not None:
+            count = min(not_negative("Count", request.count), count)
+        return RowRange(whole.start + offset, whole.start + offset + count)
+
+    def _snapshot_of(self, session: _Session) -> Snapshot:
+        key = (session.row.table_id, session.row.table_version, session.partitions)
+        snapshot = self._snapshots.get(key)
+        if snapshot is None:
+            with self._loading:  # the second of two readers finds what the first has loaded
+                snapshot = self._snapshots.get(key)
+                if snapshot is None:
+                    with self._database.read() as connection:
+                        snapshot = self._snapshot(connection, *key)
+        if snapshot.row_count != session.facts.rows:
+            raise CorruptObjectError(
+                f"the snapshot has {snapshot.row_count} rows where the session has"
+                f" {session.facts.rows}"
+            )
+        return snapshot
+
+    def _snapshot(
+        self, connection: Connection, table_id: str, version: int, wanted: PartitionFilter
+    ) -> Snapshot:
+        key = (table_id, version, wanted)
+        snapshot = self._snapshots.get(key)
+        if snapshot is None:
+            chosen: Sequence[tuple[str, ...]] | None = None
+            if not wanted.everything:
+                found = visible_partitions(connection, table_id, version)
+                chosen = [values for values, _, _ in found if wanted.matches(values)]
+            snapshot = Snapshot.of(visible_segments(connection, table_id, version, chosen))
+            self._snapshots.put(key, snapshot)
+        return snapshot
+
+    # --- preview -------------------------------------------------------------------------------
+
+    def preview(self, request: PreviewTable) -> ReadPlan:
+        """The plan of a TablePreview: the first rows, without a session (PROTOCOL 2.4).
+
+        A partition that does not exist gives no rows.
+
+        Raises:
+            NoSuchTableError: there is no such table.
+            InvalidArgumentError: an unknown column or partition column, or a limit out of range.
+        """
+        limit = preview_rows(request.limit)
+        options = ArrowOptions()
+        if request.verbatim_types:
+            options = ArrowOptions(timestamp_unit=None, datetime_unit=None)
+        everything = CreateReadSession(
+            table=request.table, arrow_options=options, verbatim_types=request.verbatim_types
+        )
+        with self._database.read() as connection:
+            table = get_table(connection, request.table)
+            shape = self._shapes.of(connection, table, table.schema_version, everything)
+            specs = (request.partition,) if len(request.partition) else ()
+            wanted = PartitionFilter.of(shape.columns, specs)
+            snapshot = self._snapshot(connection, table.id, table.version, wanted)
+        layout = shape.layout_of(request.columns, unordered=True)
+        return plan_preview(snapshot, self._store, layout, min(limit, snapshot.row_count))
+
+
+def _check_supported(request: CreateReadSession) -> None:
+    if request.required_bucket_ids:
+        raise InvalidArgumentError("RequiredBucketIds needs a clustered table")
+    if request.incremental:
+        raise InvalidArgumentError("IncrementalRead is not supported; read a snapshot")
+
+
+def _same_table(one: TableName, other: TableName) -> bool:
+    return str(one).casefold() == str(other).casefold()
+
+
+def _no_session(session_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no read session {session_id[:64]!r} of this table")
+
+
+def _filter_of(request: CreateReadSession, shape: Shape) -> RowFilter | None:
+    return row_filter(request.filter_predicate, shape, fallback=request.filter_predicate_fallback)

@@ -1,0 +1,155 @@
+"""What the replies of a session look like: columns, layouts and schemas, found once per table and choice."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+from sqlalchemy import Connection
+
+from fletching.catalog.table_rows import TableRow, schema_history
+from fletching.engine.reading.cache import RecentlyUsed
+from fletching.engine.reading.output_schema import (
+    TableColumns,
+    odps_columns,
+    output_columns,
+    select_columns,
+    select_session_columns,
+)
+from fletching.engine.reading.physical_projection import ReplyLayout
+from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession
+from fletching.protocol.messages.responses import TableSchema
+
+__all__ = ["Shape", "Shapes"]
+
+_CACHED_TABLES = 1024
+_CACHED_SHAPES = 1024
+_CACHED_LAYOUTS = 32  # column choices of one shape
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shape:
+    """The columns of a session. Immutable but for what is remembered; shared by sessions alike.
+
+    Attributes:
+        columns: the table's, at the session's schema version.
+        versions: those of all schema versions.
+        places: which of the columns the session has.
+        options: units of timestamps.
+        verbatim_types: whether Arrow types that ODPS lacks are sent as stored.
+        primary_key: names of the table's key columns.
+    """
+
+    columns: TableColumns
+    versions: Mapping[int, TableColumns]
+    places: tuple[int, ...]
+    options: ArrowOptions
+    verbatim_types: bool
+    primary_key: tuple[str, ...] = ()
+    _layouts: RecentlyUsed[tuple[tuple[str, ...], bool], ReplyLayout] = dataclasses.field(
+        default_factory=lambda: RecentlyUsed(_CACHED_LAYOUTS)
+    )
+
+    @functools.cached_property
+    def layout(self) -> ReplyLayout:
+        """The layout of replies with all of the session's columns.
+
+        Raises:
+            InvalidArgumentError: a column's type has no ODPS type, and the client takes only those.
+        """
+        return self._layout(self.places)
+
+    @functools.cached_property
+    def odps_schema(self) -> TableSchema:
+        """The session's columns as ODPS sees them."""
+        return odps_columns(self.columns, self.places, primary_key=self.primary_key)
+
+    def layout_of(self, names: Sequence[str], *, unordered: bool) -> ReplyLayout:
+        """The layout of a read of some of the columns; see `select_columns`.
+
+        Raises:
+            InvalidArgumentError: a name that is unknown, repeated, or outside the session.
+        """
+        if not names:
+            return self.layout
+        key = tuple(names), unordered
+        layout = self._layouts.get(key)
+        if layout is None:
+            places = select_columns(self.columns, self.places, names, unordered=unordered)
+            layout = self._layout(places)
+            self._layouts.put(key, layout)
+        return layout
+
+    def _layout(self, places: Sequence[int]) -> ReplyLayout:
+        outputs = output_columns(
+            self.columns, places, self.options, verbatim_types=self.verbatim_types
+        )
+        return ReplyLayout(self.columns, outputs, self.versions)
+
+
+class Shapes:
+    """Finds shapes, and remembers them. Thread-safe."""
+
+    def __init__(self) -> None:
+        """Knows nothing yet."""
+        self._tables = RecentlyUsed[tuple[str, int], dict[int, TableColumns]](_CACHED_TABLES)
+        self._shapes = RecentlyUsed[tuple[object, ...], Shape](_CACHED_SHAPES)
+
+    def versions(self, connection: Connection, table: TableRow) -> dict[int, TableColumns]:
+        """The columns of every schema the table has had."""
+        key = table.id, table.schema_version
+        known = self._tables.get(key)
+        if known is None:
+            messages = {1: table.arrow_schema}
+            if table.schema_version > 1:
+                messages = schema_history(connection, table.id)
+            known = {
+                version: TableColumns(
+                    data=pa.ipc.read_schema(pa.py_buffer(message)),
+                    partition=table.partition_columns,
+                    column_ids=table.column_ids,
+                )
+                for version, message in messages.items()
+            }
+            self._tables.put(key, known)
+        return known
+
+    def of(
+        self,
+        connection: Connection,
+        table: TableRow,
+        schema_version: int,
+        request: CreateReadSession,
+    ) -> Shape:
+        """The shape of a session that ``request`` opened at a schema version.
+
+        Raises:
+            InvalidArgumentError: an unknown or repeated column.
+        """
+        key = (
+            table.id,
+            table.schema_version,
+            schema_version,
+            request.required_data_columns,
+            request.required_partition_columns,
+            request.arrow_options,
+            request.verbatim_types,
+        )
+        shape = self._shapes.get(key)
+        if shape is None:
+            versions = self.versions(connection, table)
+            columns = versions[schema_version]
+            shape = Shape(
+                columns=columns,
+                versions=versions,
+                places=select_session_columns(
+                    columns, request.required_data_columns, request.required_partition_columns
+                ),
+                options=request.arrow_options,
+                verbatim_types=request.verbatim_types,
+                primary_key=table.primary_key,
+            )
+            self._shapes.put(key, shape)
+        return shape

@@ -1,0 +1,1 @@
+"""Tables, their namespaces, partitions and statistics."""

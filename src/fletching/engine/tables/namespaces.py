@@ -1,0 +1,107 @@
+"""Schemas: namespaces of tables inside a project. The default one is always there."""
+
+from __future__ import annotations
+
+import re
+
+from fletching.catalog import table_rows as catalog
+from fletching.engine.context import EngineContext
+from fletching.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    InvalidArgumentError,
+    NoSuchSchemaError,
+)
+from fletching.protocol.messages.admin import (
+    CreateSchema,
+    DropSchema,
+    ListSchemas,
+    SchemaInfo,
+    SchemaPage,
+)
+from fletching.protocol.messages.responses import Done
+from fletching.types import DEFAULT_SCHEMA
+
+__all__ = ["Namespaces"]
+
+_NAME = re.compile(r"[A-Za-z0-9_]{1,128}")
+
+
+class Namespaces:
+    """Lists, creates and drops schemas. Thread-safe."""
+
+    def __init__(self, context: EngineContext) -> None:
+        """Works on the engine's catalog."""
+        self._context = context
+
+    def list(self, request: ListSchemas) -> SchemaPage:
+        """All schemas of a project in name order.
+
+        Raises:
+            NoSuchProjectError: there is no such project.
+        """
+        with self._context.database.read() as connection:
+            found = catalog.list_schemas(connection, request.project)
+        if DEFAULT_SCHEMA not in {name.casefold() for name, _ in found}:
+            found.append((DEFAULT_SCHEMA, 0.0))
+        return SchemaPage(
+            schemas=tuple(
+                SchemaInfo(project=request.project, schema=name, created_at=created_at)
+                for name, created_at in sorted(found, key=lambda item: item[0].casefold())
+            )
+        )
+
+    def create(self, request: CreateSchema) -> SchemaInfo:
+        """Adds an empty schema.
+
+        Raises:
+            InvalidArgumentError: the name has other characters than letters, digits and ``_``.
+            NoSuchProjectError: there is no such project.
+            AlreadyExistsError: it is there, unless ``if_not_exists``.
+        """
+        if not _NAME.fullmatch(request.schema):
+            raise InvalidArgumentError(
+                f"schema name {request.schema[:40]!r} is not 1 to 128 letters, digits or _"
+            )
+        key = request.schema.casefold()
+        now = self._context.clock()
+        with self._context.database.write() as connection:
+            known = {
+                name.casefold() for name, _ in catalog.list_schemas(connection, request.project)
+            }
+            if (key in known or key == DEFAULT_SCHEMA) and not request.if_not_exists:
+                raise AlreadyExistsError(f"schema {request.schema} already exists")
+            catalog.ensure_schema(connection, request.project, request.schema, now)
+        return SchemaInfo(project=request.project, schema=request.schema, created_at=now)
+
+    def drop(self, request: DropSchema) -> Done:
+        """Removes a schema without tables.
+
+        Raises:
+            InvalidArgumentError: it is the default schema.
+            NoSuchProjectError: there is no such project.
+            NoSuchSchemaError: there is no such schema, unless ``if_exists``.
+            ConflictError: it still has tables.
+        """
+        key = request.schema.casefold()
+        if key == DEFAULT_SCHEMA:
+            raise InvalidArgumentError("the default schema cannot be dropped")
+        with self._context.database.write() as connection:
+            known = {
+                name.casefold() for name, _ in catalog.list_schemas(connection, request.project)
+            }
+            if key not in known:
+                if request.if_exists:
+                    return Done()
+                raise NoSuchSchemaError(
+                    f"there is no schema {request.schema} in project {request.project}"
+                )
+            tables = catalog.list_tables(
+                connection, request.project, request.schema, prefix="", marker="", limit=1
+            )
+            if tables:
+                raise ConflictError(
+                    f"schema {request.schema} still has tables, such as {tables[0].name.name}"
+                )
+            catalog.drop_schema(connection, request.project, request.schema)
+        return Done()

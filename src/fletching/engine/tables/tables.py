@@ -1,0 +1,435 @@
+"""Table administration: create, describe, list, drop, partitions, new columns."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Any
+
+import pyarrow as pa
+
+from fletching import ipc
+from fletching.catalog import partition_rows as catalog_partitions
+from fletching.catalog import table_rows as catalog
+from fletching.catalog.publishing import publish
+from fletching.catalog.segment_rows import encode_partition
+from fletching.catalog.table_rows import TableRow
+from fletching.engine.context import EngineContext
+from fletching.engine.tables.partitions import (
+    Columns,
+    canonical_type,
+    full_values,
+    matching_values,
+    spec_of,
+)
+from fletching.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    NoSuchPartitionError,
+    NoSuchProjectError,
+    NoSuchTableError,
+    UsageError,
+    WireError,
+)
+from fletching.protocol.messages.admin import (
+    AddColumns,
+    CreatePartition,
+    CreateTable,
+    DescribeTable,
+    DropPartition,
+    DropTable,
+    ListPartitions,
+    ListTables,
+    PartitionInfo,
+    PartitionPage,
+    TableInfo,
+    TablePage,
+)
+from fletching.protocol.messages.responses import Column, Done, TableSchema
+from fletching.protocol.types.table_schema import field_comment, format_type, odps_type_of_field
+from fletching.types import TableName
+
+__all__ = ["Tables", "read_arrow_schema", "table_schema_of"]
+
+MAX_TABLE_NAME_LENGTH = 128
+MAX_COLUMN_NAME_LENGTH = 255
+MAX_SCHEMA_BYTES = 4 << 20
+MAX_COMMENT_LENGTH = 8192
+MAX_PROPERTIES = 1000
+MAX_PAGE_ITEMS = 10_000
+
+_TABLE_NAME = re.compile(r"[A-Za-z0-9_]+")
+_COLUMN_NAME = re.compile(r"[^\x00-\x1f\x7f`]+")
+
+
+def read_arrow_schema(message: bytes) -> Any:
+    """The Arrow schema in an encapsulated schema message that a client sent.
+
+    Raises:
+        InvalidArgumentError: it is not one, or too large.
+    """
+    if len(message) > MAX_SCHEMA_BYTES:
+        raise InvalidArgumentError(
+            f"the Arrow schema has {len(message)} bytes; {MAX_SCHEMA_BYTES} are allowed"
+        )
+    try:
+        found = list(ipc.messages(message))
+        if len(found) != 1:
+            raise InvalidArgumentError(f"expected one schema message, got {len(found)} messages")
+        return ipc.BatchDecoder(found[0]).schema
+    except WireError as error:
+        raise InvalidArgumentError(f"the Arrow schema cannot be read: {error}") from error
+
+
+def _node_count(data_type: Any) -> int:
+    """Nodes of a type: as ODPS counts them, or else as Arrow nests them."""
+    try:
+        return odps_type_of_field(pa.field("", data_type)).node_count
+    except UsageError:
+        return 1 + sum(
+            _node_count(data_type.field(number).type) for number in range(data_type.num_fields)
+        )
+
+
+def _type_text(field: Any) -> str:
+    """The ODPS type, or Arrow's name of a type that has none, which ODPS clients then refuse."""
+    try:
+        return format_type(odps_type_of_field(field))
+    except UsageError:
+        return str(field.type)
+
+
+def table_schema_of(table: TableRow, schema: Any | None = None) -> TableSchema:
+    """The columns as ODPS sees them, with the ids that the catalog gave them."""
+    if schema is None:
+        schema = read_arrow_schema(table.arrow_schema)
+    keys = {name.casefold() for name in table.primary_key}
+    data = tuple(
+        Column(
+            name=field.name,
+            type=_type_text(field),
+            nullable=field.nullable,
+            comment=field_comment(field),
+            column_ids=ids,
+            primary_key=field.name.casefold() in keys,
+        )
+        for field, ids in zip(schema, table.column_ids, strict=False)
+    )
+    partition = tuple(
+        Column(name=name, type=kind, column_ids=ids)
+        for (name, kind), ids in zip(
+            table.partition_columns, table.column_ids[len(schema) :], strict=True
+        )
+    )
+    return TableSchema(data_columns=data, partition_columns=partition)
+
+
+def _info(table: TableRow) -> TableInfo:
+    return TableInfo(
+        table=table.name,
+        table_id=table.id,
+        schema=table_schema_of(table),
+        arrow_schema=table.arrow_schema,
+        version=table.version,
+        schema_version=table.schema_version,
+        rows=table.rows,
+        bytes=table.bytes,
+        segments=table.segments,
+        created_at=table.created_at,
+        modified_at=table.modified_at,
+        owner=table.owner,
+        comment=table.comment,
+        properties=table.properties,
+        primary_key=table.primary_key,
+        lifecycle_days=table.lifecycle_days,
+    )
+
+
+def _partition_info(columns: Columns, row: catalog_partitions.PartitionRow) -> PartitionInfo:
+    return PartitionInfo(
+        partition=spec_of(columns, row.values),
+        rows=row.rows,
+        bytes=row.bytes,
+        created_at=row.created_at,
+        modified_at=row.modified_at,
+    )
+
+
+class Tables:
+    """The administration requests; each method is one transaction."""
+
+    def __init__(self, context: EngineContext) -> None:
+        self._context = context
+
+    def create(self, request: CreateTable) -> TableInfo:
+        """Creates a table, or finds it if that is allowed.
+
+        Raises:
+            InvalidArgumentError: a name, type or limit is wrong.
+            AlreadyExistsError: the name is taken.
+            NoSuchProjectError: there is no such project.
+        """
+        name = request.table
+        for part in (name.project, name.schema, name.name):
+            if not _TABLE_NAME.fullmatch(part) or len(part) > MAX_TABLE_NAME_LENGTH:
+                raise InvalidArgumentError(
+                    f"{part[:MAX_TABLE_NAME_LENGTH]!r} is not a name: 1 to "
+                    f"{MAX_TABLE_NAME_LENGTH} letters, digits and underscores"
+                )
+        schema = read_arrow_schema(request.arrow_schema)
+        partition_columns = tuple(
+            (column, canonical_type(column, kind)) for column, kind in request.partition_columns
+        )
+        self._check_columns(schema, [column for column, _ in partition_columns])
+        primary_key = self._primary_key(schema, request.primary_key)
+        if len(request.comment) > MAX_COMMENT_LENGTH or len(request.properties) > MAX_PROPERTIES:
+            raise InvalidArgumentError("the comment or the properties are too long")
+        if request.lifecycle_days is not None and request.lifecycle_days < 1:
+            raise InvalidArgumentError("a lifecycle is 1 day or more")
+        ids, next_id = _assign_ids(schema, 1)
+        for _ in partition_columns:
+            ids.append((next_id,))
+            next_id += 1
+        context = self._context
+        now = context.clock()
+        with context.database.write() as connection:
+            if context.settings.create_projects:
+                catalog.ensure_project(connection, name.project, now)
+            existing = catalog.find_table(connection, name)
+            if existing is not None:
+                if request.if_not_exists:
+                    return _info(existing)
+                raise AlreadyExistsError(f"table {name} already exists")
+            row = catalog.insert_table(
+                connection,
+                table_id=f"t{secrets.token_hex(8)}",
+                name=name,
+                partition_columns=partition_columns,
+                arrow_schema=ipc.encode_schema(schema),
+                column_ids=ids,
+                next_column_id=next_id,
+                owner=request.properties.get("owner", ""),
+                comment=request.comment,
+                properties=request.properties,
+                primary_key=primary_key,
+                lifecycle_days=request.lifecycle_days,
+                now=now,
+            )
+        return _info(row)
+
+    def _check_columns(self, schema: Any, partition_names: list[str]) -> None:
+        settings = self._context.settings
+        if not 1 <= len(schema) <= settings.max_columns:
+            raise InvalidArgumentError(
+                f"a table has 1 to {settings.max_columns} data columns, not {len(schema)}"
+            )
+        if len(partition_names) > settings.max_partition_columns:
+            raise InvalidArgumentError(
+                f"a table has at most {settings.max_partition_columns} partition columns, "
+                f"not {len(partition_names)}"
+            )
+        seen: set[str] = set()
+        for name in [*schema.names, *partition_names]:
+            if not _COLUMN_NAME.fullmatch(name) or len(name) > MAX_COLUMN_NAME_LENGTH:
+                raise InvalidArgumentError(
+                    f"{name[:MAX_COLUMN_NAME_LENGTH]!r} is not a column name: 1 to "
+                    f"{MAX_COLUMN_NAME_LENGTH} characters without control characters and backquotes"
+                )
+            if name.casefold() in seen:
+                raise InvalidArgumentError(f"column {name} occurs twice (case does not count)")
+            seen.add(name.casefold())
+
+    @staticmethod
+    def _primary_key(schema: Any, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = {field.name.casefold(): field for field in schema}
+        found = []
+        for name in names:
+            field = known.get(name.casefold())
+            if field is None:
+                raise InvalidArgumentError(f"primary key column {name} is not a data column")
+            found.append(field.name)
+        if len(set(found)) != len(found):
+            raise InvalidArgumentError("the primary key names a column twice")
+        return tuple(found)
+
+    def describe(self, request: DescribeTable) -> TableInfo:
+        """Looks a table up.
+
+        Raises:
+            NoSuchTableError: there is none, or NoSuchProjectError.
+        """
+        with self._context.database.read() as connection:
+            return _info(catalog.get_table(connection, request.table))
+
+    def list(self, request: ListTables) -> TablePage:
+        """One page of a schema's tables, in name order."""
+        limit = _page_size(request.max_items)
+        with self._context.database.read() as connection:
+            try:
+                rows = catalog.list_tables(
+                    connection,
+                    request.project,
+                    request.schema,
+                    prefix=request.prefix,
+                    marker=request.marker,
+                    limit=limit + 1,
+                )
+            except NoSuchProjectError:
+                if not self._context.settings.create_projects:
+                    raise
+                rows = []  # where projects come into being by use, an unused one is an empty one
+        page = rows[:limit]
+        return TablePage(
+            tables=tuple(_info(row) for row in page),
+            marker=page[-1].name.name if len(rows) > limit else "",
+        )
+
+    def drop(self, request: DropTable) -> Done:
+        """Drops a table. Its sessions end with it; retention removes its bytes.
+
+        Raises:
+            NoSuchTableError: there is none, unless ``if_exists``.
+        """
+        context = self._context
+        with context.database.write() as connection:
+            row = catalog.find_table(connection, request.table)
+            if row is None:
+                if request.if_exists:
+                    return Done()
+                raise NoSuchTableError(f"there is no table {request.table}")
+            catalog.lock_table(connection, row.id)
+            catalog.drop_table(connection, row.id, context.clock())
+        return Done()
+
+    def add_columns(self, request: AddColumns) -> TableInfo:
+        """Appends nullable columns in a new schema version.
+
+        Raises:
+            InvalidArgumentError: a name is taken or a column is not nullable.
+        """
+        added = read_arrow_schema(request.arrow_schema)
+        for field in added:
+            if not field.nullable:
+                raise InvalidArgumentError(
+                    f"column {field.name} must be nullable: the rows that exist have no value for it"
+                )
+        context = self._context
+        with context.database.write() as connection:
+            table = self._locked(connection, request.table)
+            schema = read_arrow_schema(table.arrow_schema)
+            merged = pa.schema([*schema, *added], metadata=schema.metadata)
+            self._check_columns(merged, [name for name, _ in table.partition_columns])
+            ids, next_id = _assign_ids(added, table.next_column_id)
+            count = len(schema)
+            catalog.add_schema_version(
+                connection,
+                table,
+                arrow_schema=ipc.encode_schema(merged),
+                column_ids=[*table.column_ids[:count], *ids, *table.column_ids[count:]],
+                next_column_id=next_id,
+                now=context.clock(),
+            )
+            return _info(catalog.get_table(connection, request.table))
+
+    # --- partitions ---
+
+    def list_partitions(self, request: ListPartitions) -> PartitionPage:
+        """One page of a table's partitions, in value order.
+
+        Raises:
+            InvalidArgumentError: the prefix or the marker names other columns.
+        """
+        limit = _page_size(request.max_items)
+        with self._context.database.read() as connection:
+            table = catalog.get_table(connection, request.table)
+            rows = catalog_partitions.list_partitions(connection, table.id)
+        columns = table.partition_columns
+        wanted = matching_values(columns, request.prefix)
+        rows = [row for row in rows if all(row.values[i] == v for i, v in wanted.items())]
+        if request.reverse:
+            rows.reverse()
+        if request.marker:
+            marker = full_values(columns, _parsed(request.marker))
+            rows = [
+                row
+                for row in rows
+                if (row.values < marker if request.reverse else row.values > marker)
+            ]
+        page = rows[:limit]
+        return PartitionPage(
+            partitions=tuple(_partition_info(columns, row) for row in page),
+            marker=str(spec_of(columns, page[-1].values)) if len(rows) > limit else "",
+        )
+
+    def create_partition(self, request: CreatePartition) -> PartitionInfo:
+        """Adds an empty partition; returns what is known of it, or of the one that is there.
+
+        Raises:
+            AlreadyExistsError: it is there, unless ``if_not_exists``.
+        """
+        context = self._context
+        with context.database.write() as connection:
+            table = self._locked(connection, request.table)
+            values = self._values(table, request.partition)
+            new = catalog_partitions.add_partition(
+                connection, table.id, encode_partition(values), context.clock()
+            )
+            if not new and not request.if_not_exists:
+                raise AlreadyExistsError(f"partition {request.partition} already exists")
+            row = catalog_partitions.find_partition(connection, table.id, values)
+        assert row is not None
+        return _partition_info(table.partition_columns, row)
+
+    def drop_partition(self, request: DropPartition) -> Done:
+        """Removes a partition and its rows in one new version.
+
+        Raises:
+            NoSuchPartitionError: there is none, unless ``if_exists``.
+        """
+        context = self._context
+        with context.database.write() as connection:
+            table = self._locked(connection, request.table)
+            values = self._values(table, request.partition)
+            if catalog_partitions.find_partition(connection, table.id, values) is None:
+                if request.if_exists:
+                    return Done()
+                raise NoSuchPartitionError(f"there is no partition {request.partition}")
+            text = encode_partition(values)
+            publish(connection, table, (), cleared_partitions=(text,), now=context.clock())
+            catalog_partitions.remove_partition(connection, table.id, text)
+        return Done()
+
+    @staticmethod
+    def _locked(connection: Any, name: TableName) -> TableRow:
+        return catalog.lock_table(connection, catalog.get_table(connection, name).id)
+
+    @staticmethod
+    def _values(table: TableRow, spec: Any) -> tuple[str, ...]:
+        if not table.partition_columns:
+            raise InvalidArgumentError(f"table {table.name} has no partitions")
+        return full_values(table.partition_columns, spec)
+
+
+def _assign_ids(schema: Any, first: int) -> tuple[list[tuple[int, ...]], int]:
+    """Ids of every node, depth-first from ``first``, and the next free one (PROTOCOL 3.2)."""
+    ids: list[tuple[int, ...]] = []
+    for field in schema:
+        count = _node_count(field.type)
+        ids.append(tuple(range(first, first + count)))
+        first += count
+    return ids, first
+
+
+def _page_size(wanted: int) -> int:
+    if wanted < 1:
+        raise InvalidArgumentError(f"a page has 1 item or more, not {wanted}")
+    return min(wanted, MAX_PAGE_ITEMS)
+
+
+def _parsed(marker: str) -> Any:
+    from fletching.types import PartitionSpec
+
+    try:
+        return PartitionSpec.parse(marker)
+    except UsageError as error:
+        raise InvalidArgumentError(f"the marker is not a partition: {error.message}") from error

@@ -1,0 +1,1 @@
+"""What runs beside users: compaction, retention, verification, and when."""

@@ -1,0 +1,200 @@
+"""Verification: proves every checksum and every reference of the catalog, one object at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from crc32c import crc32c
+
+from fletching.catalog import proof_rows as verifying
+from fletching.catalog.blob_rows import PackInfo, list_packs
+from fletching.catalog.collecting import known_keys
+from fletching.catalog.proof_rows import StoredSegment
+from fletching.engine.blobs.packs import check_pack
+from fletching.engine.context import EngineContext
+from fletching.engine.writing.segment_writer import CRC32C_KEY
+from fletching.errors import FletchingError, ObjectNotFoundError, StorageError
+from fletching.ipc.footer import read_footer
+from fletching.ipc.limits import Limits
+
+__all__ = ["Checked", "Verification"]
+
+_READ_BYTES = 8 << 20
+_FOOTER_LIMITS = Limits(max_metadata_bytes=(1 << 31) - 1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Checked:
+    """One thing that was looked at."""
+
+    name: str
+    """An object's key, or ``table <name>`` or ``partition <name>/<values>`` for recorded totals."""
+    bytes: int
+    problems: tuple[str, ...] = ()
+    """What is wrong, in words; empty if nothing is."""
+
+
+class Verification:
+    """A pass over everything the catalog knows. Iterate it once; it reads while it is iterated.
+
+    Attributes:
+        total_objects: how many objects there are to look at.
+        total_bytes: their bytes.
+    """
+
+    def __init__(self, context: EngineContext) -> None:
+        """Takes stock: a snapshot of the catalog, made in one transaction."""
+        self._context = context
+        with context.database.read() as connection:
+            self._segments = verifying.stored_segments(connection)
+            self._packs = list(list_packs(connection))
+            self._broken_links = verifying.broken_links(connection)
+            self._totals = verifying.wrong_totals(connection)
+        self.total_objects = len(self._segments) + len(self._packs)
+        self.total_bytes = sum(segment.length for segment in self._segments)
+        self.total_bytes += sum(pack.length for pack in self._packs)
+
+    def __iter__(self) -> Iterator[Checked]:
+        """Every object in turn, then the totals that are wrong."""
+        for segment in self._segments:
+            yield self._check(segment)
+        for pack in self._packs:
+            yield self._check_pack(pack)
+        for name, problem in [*self._broken_links, *self._totals]:
+            yield Checked(name, 0, (problem,))
+
+    def _check(self, segment: StoredSegment) -> Checked:
+        try:
+            problems = self._problems(segment)
+        except ObjectNotFoundError:
+            with self._context.database.read() as connection:
+                if not verifying.is_known(connection, segment.key):
+                    return Checked(segment.key, 0)  # collected since stock was taken
+            problems = ["the object is missing"]
+        except StorageError as error:
+            problems = [f"the object cannot be read: {error}"]
+        return Checked(segment.key, segment.length, tuple(problems))
+
+    def _check_pack(self, pack: PackInfo) -> Checked:
+        try:
+            stored = self._context.store.open(pack.key)
+        except ObjectNotFoundError:
+            with self._context.database.read() as connection:
+                if not known_keys(connection, [pack.key]):
+                    return Checked(pack.key, 0)  # collected since stock was taken
+            return Checked(pack.key, 0, ("the object is missing",))
+        except StorageError as error:
+            return Checked(pack.key, 0, (f"the object cannot be read: {error}",))
+        try:
+            blobs = sum(1 for _ in check_pack(stored, pack.crc32c))
+        except StorageError as error:
+            return Checked(pack.key, pack.length, (error.message,))
+        finally:
+            stored.close()
+        if (stored.length, blobs) != (pack.length, pack.blobs):
+            problem = (
+                f"it has {stored.length} bytes and {blobs} blobs; the catalog says {pack.length}"
+                f" and {pack.blobs}"
+            )
+            return Checked(pack.key, pack.length, (problem,))
+        return Checked(pack.key, pack.length)
+
+    def _problems(self, segment: StoredSegment) -> list[str]:
+        stored = self._context.store.open(segment.key)
+        try:
+            if stored.length != segment.length:
+                return [f"it has {stored.length} bytes; the catalog says {segment.length}"]
+            batches = _index(segment.batch_index)
+            dictionaries = _index(segment.dictionary_index)
+            blocks = sorted(
+                (offset, offset + metadata + body)
+                for offset, metadata, body, _ in [*batches, *dictionaries]
+            )
+            problems: list[str] = []
+            if sum(rows for *_, rows in batches) != segment.rows:
+                problems.append("the batch index and the catalog disagree about the rows")
+            end_of_head = blocks[0][0] if blocks else None
+            marks, whole = _checksums(stored, blocks, end_of_head)
+            if whole != segment.crc32c:
+                problems.append(f"its CRC32C is {whole:08x}; the catalog says {segment.crc32c:08x}")
+            problems += _compare_marks(stored, marks, blocks)
+            return problems
+        finally:
+            stored.close()
+
+
+def _index(index: bytes) -> list[tuple[int, int, int, int]]:
+    return [tuple(row) for row in np.frombuffer(index, "<i8").reshape(-1, 4).tolist()]
+
+
+def _checksums(
+    stored: Any, blocks: list[tuple[int, int]], end_of_head: int | None
+) -> tuple[list[int], int]:
+    """CRC32C of each message, the schema message first, and of the whole object; one pass of reads."""
+    whole, position, marks = 0, 0, []
+    ranges = [(8, end_of_head), *blocks] if end_of_head is not None else []
+    for start, end in ranges:
+        if start < position or end is None or end > stored.length:
+            return [], _rest(stored, position, whole)
+        whole = _range(stored, position, start, whole)
+        mark, at = 0, start
+        while at < end:
+            piece = stored.read(at, min(at + _READ_BYTES, end))
+            mark, whole = crc32c(piece, mark), crc32c(piece, whole)
+            at += len(piece)
+        marks.append(mark)
+        position = end
+    return marks, _rest(stored, position, whole)
+
+
+def _range(stored: Any, start: int, end: int, value: int) -> int:
+    while start < end:
+        piece = stored.read(start, min(start + _READ_BYTES, end))
+        value = crc32c(piece, value)
+        start += len(piece)
+    return value
+
+
+def _rest(stored: Any, position: int, value: int) -> int:
+    return _range(stored, position, stored.length, value)
+
+
+def _compare_marks(stored: Any, marks: list[int], blocks: list[tuple[int, int]]) -> list[str]:
+    """The messages' checksums against those in the footer."""
+    try:
+        recorded = _recorded_marks(stored)
+    except (FletchingError, ValueError, KeyError) as error:
+        return [f"its footer cannot be read: {error}"]
+    if marks and len(recorded) != len(marks):
+        return [f"its footer has {len(recorded)} message checksums for {len(marks)} messages"]
+    problems = []
+    for number, (mark, expected) in enumerate(zip(marks, recorded, strict=False)):
+        if mark != expected:
+            where = (
+                "the schema message" if number == 0 else f"the message at {blocks[number - 1][0]}"
+            )
+            problems.append(f"{where} has CRC32C {mark:08x}; the footer says {expected:08x}")
+    return problems
+
+
+def _recorded_marks(stored: Any) -> list[int]:
+    footer = read_footer(_ReadSource(stored), 0, stored.length, _FOOTER_LIMITS)
+    text = footer.custom_metadata[CRC32C_KEY].decode()
+    return [int(text[i : i + 8], 16) for i in range(0, len(text), 8)]
+
+
+class _ReadSource:
+    """An object as a source of the IPC room: read, not mapped, so that bad disks are errors."""
+
+    mapped = False
+
+    def __init__(self, stored: Any) -> None:
+        self._stored = stored
+        self.length: int = stored.length
+
+    def view(self, start: int, end: int) -> memoryview:
+        """Bytes ``start`` to ``end``."""
+        return self._stored.read(start, end)

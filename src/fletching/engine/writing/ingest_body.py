@@ -1,0 +1,285 @@
+"""`Body`: the batches of one TableWrite's body, validated, matched and routed into segments.
+
+Knows the table's schema and the session's partitions, and nothing of sessions' states, offsets or
+the catalog's transaction: those are `Ingest`'s.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from typing_extensions import Buffer
+
+from fletching import ipc
+from fletching.catalog.segment_rows import encode_partition
+from fletching.catalog.table_rows import TableRow
+from fletching.engine.context import EngineContext
+from fletching.engine.tables.partitions import partition_fields
+from fletching.engine.tables.tables import read_arrow_schema
+from fletching.engine.writing.matching import Match, MatchKind, match_schema
+from fletching.engine.writing.partition_writer import SegmentRouter
+from fletching.engine.writing.partitioning import group_rows, take_rows
+from fletching.engine.writing.write_conversion import convert_array
+from fletching.engine.writing.write_sessions import bound_names
+from fletching.engine.writing.write_streams import dynamic_columns
+from fletching.engine.writing.write_targets import WriteTarget
+from fletching.errors import InvalidArgumentError, LimitExceededError, SchemaModifiedError
+from fletching.protocol.messages.requests import WriteTable
+
+__all__ = ["Body", "CellChecker", "CellCheckers"]
+
+
+class CellChecker(Protocol):
+    """Checks cells that only other parts of the engine understand: BLOB references."""
+
+    @property
+    def packs(self) -> frozenset[str]:
+        """Ids of the packs that the checked cells refer to."""
+
+    def check_batch(self, batch: Any, schema: Any) -> Any:
+        """Checks a validated batch with the columns of ``schema``.
+
+        Returns:
+            The batch itself if it may be stored as it is, else the batch to store.
+        """
+
+
+CellCheckers = Callable[[TableRow, Any], CellChecker | None]
+"""Makes the checker for a table and its Arrow schema; None if the table needs none."""
+
+
+class Body:
+    """The batches of one body on their way into segments.
+
+    Attributes:
+        router: owns the segments; whoever made the body finishes, aborts or releases it.
+    """
+
+    def __init__(
+        self,
+        context: EngineContext,
+        request: WriteTable,
+        target: WriteTarget,
+        schema_message: ipc.Message,
+        cell_checker: CellCheckers | None,
+    ) -> None:
+        settings = context.settings
+        table, session = target.table, target.session
+        self._settings = settings
+        self._limits = settings.write_limits
+        self._columns = table.partition_columns
+        self._bound = dict(session.partition_spec)
+        self._dynamic = dynamic_columns(table, bound_names(session))
+        self._dynamic_fields = partition_fields(self._dynamic)
+        self._schema = read_arrow_schema(table.arrow_schema)
+        self._decoder = ipc.BatchDecoder(
+            schema_message, limits=self._limits, validate_values=settings.validate_values
+        )
+        self._match = self._matched(request, target)
+        self._checker = None if cell_checker is None else cell_checker(table, self._schema)
+        stored_ids = _dictionary_ids(table.arrow_schema)
+        self._projector: ipc.Projector | None = None
+        if self._match.kind is MatchKind.PROJECT:
+            self._projector = ipc.Projector(
+                schema_message,
+                [c for c in self._match.columns if c is not None],
+                limits=self._limits,
+            )
+        fields = self._decoder.header.fields
+        ids = [
+            node.dictionary_id
+            for column in self._match.columns
+            if column is not None
+            for node in fields[column].walk()
+            if node.dictionary_id is not None
+        ]
+        # As they are, messages can only be stored under the dictionary ids of the table's schema.
+        self._as_is = (
+            self._match.kind is not MatchKind.CONVERT
+            and ids == stored_ids
+            and self._decoder.header.endianness.name == "LITTLE"
+        )
+        self._ids = stored_ids
+        self._dictionaries: dict[int, list[ipc.Message]] = {}
+        self._batches = 0
+        self._empty_batches = 0
+        self._static = (
+            encode_partition(self._bound[name] for name, _ in self._columns)
+            if not self._dynamic
+            else None
+        )
+        self.router = SegmentRouter(
+            context.store,
+            key_prefix=f"tables/{table.id}/{context.store.writer}-{secrets.token_hex(6)}",
+            schema=self._schema,
+            schema_message=table.arrow_schema,
+            schema_version=table.schema_version,
+            max_partitions=settings.max_write_partitions,
+        )
+
+    def _matched(self, request: WriteTable, target: WriteTarget) -> Match:
+        try:
+            return match_schema(
+                self._decoder.schema,
+                self._schema,
+                [name for name, _ in self._dynamic],
+                self._dynamic_fields,
+            )
+        except InvalidArgumentError as error:
+            current = target.table.schema_version
+            if request.schema_version is None or request.schema_version == current:
+                raise
+            raise SchemaModifiedError(
+                f"{error.message} (the table's schema is at version {current}, the writer knew "
+                f"{request.schema_version})",
+                latest_schema_version=current,
+            ) from error
+
+    @property
+    def packs(self) -> frozenset[str]:
+        """Ids of the blob packs that stored rows refer to."""
+        return frozenset() if self._checker is None else self._checker.packs
+
+    def accept(self, message: ipc.Message) -> int:
+        """Stores a dictionary or record batch message; returns its rows.
+
+        Raises:
+            WireError: the message is broken, hostile or above a limit.
+            InvalidArgumentError: a value does not fit the table.
+            StorageError: the store failed, or StorageFullError.
+        """
+        if message.type is ipc.MessageType.DICTIONARY_BATCH:
+            self._decoder.decode(message)
+            dictionary = message.dictionary_batch(self._limits)
+            held = self._dictionaries.setdefault(dictionary.id, [])
+            if not dictionary.is_delta:
+                held.clear()
+            held.append(message)
+            self._check_dictionary_bytes()
+            return 0
+        batch = self._decoder.decode(message)
+        if batch is None:
+            return 0
+        self._count(batch.num_rows)
+        if batch.num_rows:
+            self._store(message, batch)
+        return int(batch.num_rows)
+
+    def _check_dictionary_bytes(self) -> None:
+        limit = self._limits.max_dictionary_bytes
+        held = sum(len(m.body) for messages in self._dictionaries.values() for m in messages)
+        if held > limit:
+            raise LimitExceededError("the dictionaries are too large", actual=held, limit=limit)
+
+    def _count(self, rows: int) -> None:
+        self._batches += 1
+        if not rows:
+            self._empty_batches += 1
+        for what, count, limit in (
+            ("record batches", self._batches, self._settings.max_write_batches),
+            ("empty record batches", self._empty_batches, self._settings.max_write_empty_batches),
+        ):
+            if count > limit:
+                raise LimitExceededError(f"a body has too many {what}", actual=count, limit=limit)
+
+    def _store(self, message: ipc.Message, batch: Any) -> None:
+        match = self._match
+        for number in match.required:
+            source = match.columns[number]
+            if source is not None and batch.column(source).null_count:
+                name = self._schema.field(number).name
+                raise InvalidArgumentError(f"column {name} has null in the data and may not")
+        header = message.record_batch(self._limits)
+        codec = None if header.compression is None else header.compression.value
+        data = self._checked_cells(batch)
+        groups = self._groups(batch)
+        if data is None and len(groups) == 1 and self._as_is and _is_aligned(message, header):
+            self._store_as_is(groups[0][0], message, batch, codec)
+            return
+        if data is None:
+            data = self._converted(batch)
+        if len(groups) == 1:
+            self.router.write_batch(groups[0][0], data, codec)
+            return
+        for partition, rows in groups:
+            self.router.write_part(partition, take_rows(data, rows), codec)
+
+    def _checked_cells(self, batch: Any) -> Any | None:
+        """The batch to store instead, if the cell check changed it; None to store what came."""
+        if self._checker is None:
+            return None
+        data = self._converted(batch)
+        checked = self._checker.check_batch(data, self._schema)
+        return None if checked is data else checked
+
+    def _converted(self, batch: Any) -> Any:
+        """The data columns in the table's own types; columns that fit are not copied."""
+        import pyarrow as pa
+
+        arrays = []
+        for number, source in enumerate(self._match.columns):
+            field = self._schema.field(number)
+            if source is None:
+                arrays.append(pa.nulls(batch.num_rows, field.type))
+            else:
+                arrays.append(convert_array(batch.column(source), field.type, field.name))
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+    def _groups(self, batch: Any) -> list[tuple[str, Any]]:
+        """(catalog's text of the partition, its rows or None for all)."""
+        if self._static is not None:
+            return [(self._static, None)]
+        arrays = [batch.column(number) for number in self._match.partition_columns]
+        groups = group_rows(self._dynamic, self._dynamic_fields, arrays)
+        return [(self._partition(values), rows) for values, rows in groups]
+
+    def _partition(self, dynamic: tuple[str, ...]) -> str:
+        values = dict(zip((name for name, _ in self._dynamic), dynamic, strict=True))
+        values |= self._bound
+        return encode_partition(values[name] for name, _ in self._columns)
+
+    def _store_as_is(
+        self, partition: str, message: ipc.Message, batch: Any, codec: str | None
+    ) -> None:
+        if self._projector is None:
+            frame: list[Buffer] = message.frame()
+            metadata_length, body_length = message.metadata_length, message.body_length
+        else:
+            projected = self._projector.project(message)
+            frame = projected.frame()
+            metadata_length, body_length = len(projected.prefix), projected.body_length
+        self.router.write_message(
+            partition,
+            frame,
+            metadata_length=metadata_length,
+            body_length=body_length,
+            rows=batch.num_rows,
+            codec=codec,
+            # stored as it is, so the body has every column
+            columns=[batch.column(at) for at in self._match.columns if at is not None],
+            dictionaries=[(id_, self._dictionaries.get(id_, ())) for id_ in self._ids],
+        )
+
+
+def _is_aligned(message: ipc.Message, header: ipc.RecordBatchHeader) -> bool:
+    """Whether a message can stand in a file as it is: all it holds starts at multiples of 8."""
+    return (
+        message.prefix_length == 8
+        and message.metadata_length % 8 == 0
+        and message.body_length % 8 == 0
+        and not (header.buffers[:, 0] & 7).any()
+    )
+
+
+def _dictionary_ids(schema_message: bytes) -> list[int]:
+    from fletching.ipc.schema_header import schema_header
+
+    message = next(iter(ipc.messages(schema_message)))
+    return [
+        node.dictionary_id
+        for field in schema_header(message).fields
+        for node in field.walk()
+        if node.dictionary_id is not None
+    ]

@@ -1,0 +1,335 @@
+"""Where batches go: one open segment per partition, and a new one where a file cannot go on.
+
+A file's dictionaries may grow but not change, so a replaced dictionary begins a new segment. All
+segments of a table have the table's own schema message, with dictionary ids from 0 depth-first.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+from typing_extensions import Buffer
+
+from fletching import ipc
+from fletching.catalog.write_stream_rows import NewSegment
+from fletching.engine.tables.statistics import StatisticsBuilder
+from fletching.engine.writing.segment_writer import SegmentWriter
+from fletching.errors import LimitExceededError
+from fletching.ipc.message import as_view
+from fletching.objects.store import ObjectStore
+from fletching.objects.write_behind import WriteBehind
+
+__all__ = ["Route", "SegmentRouter"]
+
+_PENDING_ROWS = 65_536
+_PENDING_BYTES = 8 << 20
+_TOTAL_PENDING_BYTES = 64 << 20
+_COMMIT_THREADS = 8
+
+Frame = Sequence[Buffer]
+
+
+class Route:
+    """One partition's segments: finished ones, the open one, and small batches that wait for company."""
+
+    def __init__(self, partition: str) -> None:
+        self.partition = partition
+        self.writers: list[SegmentWriter] = []
+        self.encoder: ipc.BatchEncoder | None = None
+        self.pending: list[Any] = []
+        self.pending_rows = 0
+        self.pending_bytes = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Encoded:
+    """A message as its encoder made it."""
+
+    frame: Frame
+    metadata_length: int
+    body_length: int
+    dictionary_id: int | None
+    is_delta: bool
+
+
+class SegmentRouter:
+    """The segments of one TableWrite. Not thread-safe."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        key_prefix: str,
+        schema: Any,
+        schema_message: bytes,
+        schema_version: int,
+        max_partitions: int,
+    ) -> None:
+        self._store = store
+        self._key_prefix = key_prefix
+        self._schema = schema
+        self._schema_message = schema_message
+        self._schema_version = schema_version
+        self._max_partitions = max_partitions
+        self._has_dictionaries = any(map(_has_dictionary, schema.types))
+        self._routes: dict[str, Route] = {}
+        self._numbers = itertools.count()
+        self._pending_bytes = 0
+        self._behind = WriteBehind()
+
+    # --- messages as they are ---
+
+    def write_message(
+        self,
+        partition: str,
+        frame: Frame,
+        *,
+        metadata_length: int,
+        body_length: int,
+        rows: int,
+        codec: str | None,
+        columns: Sequence[Any],
+        dictionaries: Iterable[tuple[int, Sequence[ipc.Message]]] = (),
+    ) -> None:
+        """Stores a record batch message without touching it.
+
+        Args:
+            partition: the catalog's text.
+            frame: the message in pieces, aligned to 8 bytes.
+            metadata_length: with prefix and padding.
+            body_length: of the body.
+            rows: of the batch.
+            codec: of its buffers.
+            columns: its arrays in the order of the table's columns, for the statistics.
+            dictionaries: per dictionary that its schema has, the messages that made what it is now:
+                a first one and deltas.
+        """
+        route = self._route(partition)
+        self._flush(route)
+        writer = self._writer(route)
+        needed = list(dictionaries)
+        if any(not _continues(writer.dictionaries.get(id_), messages) for id_, messages in needed):
+            writer = self._next_writer(route)
+        for id_, messages in needed:
+            known = writer.dictionaries.get(id_)
+            have = len(known) if isinstance(known, tuple) else 0
+            for message in messages[have:]:
+                writer.write_dictionary(
+                    message.frame(),
+                    metadata_length=message.metadata_length,
+                    body_length=message.body_length,
+                    dictionary_id=id_,
+                )
+            writer.dictionaries[id_] = tuple(messages)
+        writer.write_batch(
+            frame,
+            metadata_length=metadata_length,
+            body_length=body_length,
+            rows=rows,
+            codec=codec,
+        )
+        if writer.statistics is not None:
+            writer.statistics.add(columns)
+
+    # --- batches to encode ---
+
+    def write_batch(self, partition: str, batch: Any, codec: str | None) -> None:
+        """Encodes and stores a batch of the table's schema."""
+        route = self._route(partition)
+        self._flush(route)
+        self._encode(route, batch, codec)
+
+    def write_part(self, partition: str, batch: Any, codec: str | None) -> None:
+        """The same for a small piece of a larger batch: pieces are put together before encoding.
+
+        The batch must have memory of its own, or it would keep the larger one alive.
+        """
+        route = self._route(partition)
+        if self._has_dictionaries:
+            # Their indices mean different dictionaries; joining would have to unify them.
+            self._encode(route, batch, codec)
+            return
+        size = batch.nbytes
+        route.pending.append((batch, codec))
+        route.pending_rows += batch.num_rows
+        route.pending_bytes += size
+        self._pending_bytes += size
+        if route.pending_rows >= _PENDING_ROWS or route.pending_bytes >= _PENDING_BYTES:
+            self._flush(route)
+        elif self._pending_bytes >= _TOTAL_PENDING_BYTES:
+            for each in self._routes.values():
+                self._flush(each)
+
+    def _flush(self, route: Route) -> None:
+        if not route.pending:
+            return
+        pending, route.pending = route.pending, []
+        self._pending_bytes -= route.pending_bytes
+        route.pending_rows = route.pending_bytes = 0
+        for codec, group in itertools.groupby(pending, key=lambda item: item[1]):
+            batches = [batch for batch, _ in group]
+            try:
+                # Small pieces are copied into one batch: readers pay per batch for ever.
+                joined = [pa.concat_batches(batches)]
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                joined = batches  # offsets would overflow, or a type that Arrow cannot join
+            for batch in joined:
+                self._encode(route, batch, codec)
+
+    def _encode(self, route: Route, batch: Any, codec: str | None) -> None:
+        writer = self._writer(route)
+        encoder = route.encoder
+        if encoder is None or writer.dictionaries.get(-1) != codec:
+            if self._has_dictionaries and writer.batch_count:
+                # The file's dictionaries come from the writer's own messages or another encoder.
+                writer = self._next_writer(route)
+            encoder = self._new_encoder(route, writer, codec)
+        messages = _messages(encoder.encode(batch))
+        written = {
+            m.dictionary_id for m in messages if m.dictionary_id is not None and not m.is_delta
+        }
+        if written & writer.dictionaries.keys():
+            writer = self._next_writer(route)
+            encoder = self._new_encoder(route, writer, codec)
+            messages = _messages(encoder.encode(batch))
+        for message in messages:
+            if message.dictionary_id is not None:
+                writer.write_dictionary(
+                    message.frame,
+                    metadata_length=message.metadata_length,
+                    body_length=message.body_length,
+                    dictionary_id=message.dictionary_id,
+                )
+                writer.dictionaries[message.dictionary_id] = "encoded"
+            else:
+                writer.write_batch(
+                    message.frame,
+                    metadata_length=message.metadata_length,
+                    body_length=message.body_length,
+                    rows=batch.num_rows,
+                    codec=codec,
+                )
+        if writer.statistics is not None:
+            writer.statistics.add(batch.columns)
+
+    def _new_encoder(
+        self, route: Route, writer: SegmentWriter, codec: str | None
+    ) -> ipc.BatchEncoder:
+        route.encoder = ipc.BatchEncoder(self._schema, compression=codec)
+        # Noted beside the dictionaries, under an id that none has: the encoder's codec.
+        writer.dictionaries[-1] = codec
+        return route.encoder
+
+    # --- segments ---
+
+    def _route(self, partition: str) -> Route:
+        route = self._routes.get(partition)
+        if route is None:
+            if len(self._routes) >= self._max_partitions:
+                raise LimitExceededError(
+                    "one TableWrite touches too many partitions",
+                    limit=self._max_partitions,
+                    actual=len(self._routes) + 1,
+                )
+            route = self._routes[partition] = Route(partition)
+        return route
+
+    def _writer(self, route: Route) -> SegmentWriter:
+        return route.writers[-1] if route.writers else self._next_writer(route)
+
+    def _next_writer(self, route: Route) -> SegmentWriter:
+        key = f"{self._key_prefix}-{next(self._numbers)}.arrow"
+        writer = SegmentWriter(
+            self._store.create(key),
+            self._schema_message,
+            partition=route.partition,
+            schema_version=self._schema_version,
+            statistics=StatisticsBuilder(self._schema),
+            behind=self._behind,
+        )
+        route.writers.append(writer)
+        route.encoder = None
+        return writer
+
+    def finish(self) -> list[NewSegment]:
+        """Makes every segment durable; they are in no catalog yet. In row order per partition.
+
+        Raises:
+            StorageError: the store failed; call ``abort``.
+        """
+        for route in self._routes.values():
+            self._flush(route)
+        self._behind.settle()
+        writers = [writer for route in self._routes.values() for writer in route.writers]
+        segments = [writer.complete() for writer in writers]
+        if len(writers) > 1:
+            # Their fsyncs wait together for what may be one journal commit of the disk.
+            with concurrent.futures.ThreadPoolExecutor(min(_COMMIT_THREADS, len(writers))) as pool:
+                for outcome in [pool.submit(writer.commit) for writer in writers]:
+                    outcome.result()
+        else:
+            for writer in writers:
+                writer.commit()
+        return segments
+
+    def release(self) -> None:
+        """Gives up every segment without touching the store: from now on they are the catalog's."""
+        for route in self._routes.values():
+            route.writers.clear()
+            route.pending.clear()
+
+    def abort(self) -> list[str]:
+        """Drops what is not committed; returns the keys of all, committed ones to be deleted."""
+        keys = []
+        self._behind.drop()
+        for route in self._routes.values():
+            for writer in route.writers:
+                writer.abort()
+                keys.append(writer.key)
+            route.writers.clear()
+            route.pending.clear()
+        return keys
+
+
+def _continues(known: object, messages: Sequence[ipc.Message]) -> bool:
+    """Whether a file that has ``known`` of a dictionary can go on to what ``messages`` make."""
+    if known is None:
+        return True
+    return (
+        isinstance(known, tuple)
+        and len(known) <= len(messages)
+        and all(a is b for a, b in zip(known, messages, strict=False))
+    )
+
+
+def _messages(frames: Iterable[Sequence[Buffer]]) -> list[_Encoded]:
+    from fletching.ipc.metadata import read_message_header
+
+    found = []
+    for frame in frames:
+        head = as_view(frame[0])
+        header = read_message_header(head[8:])
+        dictionary = (
+            header.dictionary_batch() if header.type is ipc.MessageType.DICTIONARY_BATCH else None
+        )
+        found.append(
+            _Encoded(
+                frame,
+                len(head),
+                header.body_length,
+                None if dictionary is None else dictionary.id,
+                dictionary is not None and dictionary.is_delta,
+            )
+        )
+    return found
+
+
+def _has_dictionary(data_type: Any) -> bool:
+    from fletching.ipc.dictionaries import has_dictionary
+
+    return bool(has_dictionary(data_type))

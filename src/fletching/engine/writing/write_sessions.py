@@ -1,0 +1,367 @@
+"""Write sessions: create, look up, commit, abort (PROTOCOL 2.5-2.8, 4.2)."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from fletching import faultpoints
+from fletching.catalog import table_rows as catalog_tables
+from fletching.catalog import write_session_rows as write_sessions
+from fletching.catalog import write_stream_rows as write_streams
+from fletching.catalog.partition_rows import add_partition
+from fletching.catalog.publishing import publish
+from fletching.catalog.segment_rows import encode_partition
+from fletching.catalog.table_rows import TableRow
+from fletching.catalog.write_session_rows import WriteSessionRow
+from fletching.catalog.write_stream_rows import NewSegment, StagedSegmentRow, WriteStreamRow
+from fletching.engine.context import EngineContext
+from fletching.engine.tables.partitions import matching_values, spec_of
+from fletching.engine.tables.tables import table_schema_of
+from fletching.engine.writing.states import (
+    SessionEvent,
+    SessionState,
+    StreamState,
+    next_session_state,
+)
+from fletching.engine.writing.upload_parts import BlockMessage, block_order
+from fletching.engine.writing.write_targets import WriteTarget, find_session, session_state
+from fletching.errors import ConflictError, InvalidArgumentError, ThrottledError
+from fletching.protocol.messages.requests import (
+    DEFAULT_SESSION_ID,
+    AbortWriteSession,
+    CommitWriteSession,
+    CreateWriteSession,
+    GetWriteSchema,
+    GetWriteSession,
+)
+from fletching.protocol.messages.responses import Done, TableSchema, WriteSchema, WriteSession
+from fletching.protocol.messages.vocabulary import WriteMode
+
+__all__ = ["WriteSessions", "write_schema"]
+
+SESSION_RETRY_SECONDS = 60.0
+"""When to try again after too many open sessions: they end by commit, abort or expiry."""
+
+
+def write_schema(
+    table: TableRow, bound: Sequence[str] | frozenset[str], *, block_mode: bool = False
+) -> TableSchema:
+    """The columns that a session's data must have (PROTOCOL 2.5, 2.19).
+
+    Partition columns that the session does not bind come in the data: behind the data columns, or
+    in block mode as partition columns, which that mode's clients append themselves.
+    """
+    schema = table_schema_of(table)
+    names = {name.casefold() for name in bound}
+    dynamic = tuple(c for c in schema.partition_columns if c.name.casefold() not in names)
+    static = tuple(c for c in schema.partition_columns if c.name.casefold() in names)
+    if block_mode:
+        return TableSchema(data_columns=schema.data_columns, partition_columns=dynamic)
+    return TableSchema(data_columns=schema.data_columns + dynamic, partition_columns=static)
+
+
+def bound_names(session: WriteSessionRow) -> frozenset[str]:
+    """The partition columns that a session binds."""
+    return frozenset(name for name, _ in session.partition_spec)
+
+
+class WriteSessions:
+    """The requests about write sessions."""
+
+    def __init__(self, context: EngineContext) -> None:
+        self._context = context
+
+    def create(self, request: CreateWriteSession) -> WriteSession:
+        """Opens a session.
+
+        Raises:
+            NoSuchTableError: no such table.
+            InvalidArgumentError: the partition is not one of the table's, or the mode cannot
+                overwrite.
+            ThrottledError: too many sessions are open; some end by themselves.
+        """
+        context = self._context
+        now = context.clock()
+        mode = request.write_mode
+        if request.overwrite and mode.is_streaming:
+            raise InvalidArgumentError(
+                "a streaming write session cannot overwrite", code="OverwriteModeNotAllowed"
+            )
+        with context.database.write() as connection:
+            table = catalog_tables.get_table(connection, request.table)
+            values = matching_values(table.partition_columns, request.partition)
+            limit = context.settings.max_write_sessions
+            state = SessionState.NORMAL.value
+            if write_sessions.count_open_write_sessions(connection, state, now, limit) >= limit:
+                raise ThrottledError(
+                    f"{limit} write sessions are open, which is the limit: commit or abort some",
+                    retry_after_seconds=SESSION_RETRY_SECONDS,
+                )
+            session = write_sessions.insert_write_session(
+                connection,
+                session_id=f"ws-{secrets.token_hex(12)}",
+                table_id=table.id,
+                write_mode=mode.value,
+                state=SessionState.NORMAL.value,
+                partition_spec=spec_of(table.partition_columns, values).items,
+                overwrite=request.overwrite,
+                enhance_write_check=request.enhance_write_check,
+                flags=request.flags,
+                schema_version=table.schema_version,
+                now=now,
+                expires_at=now + context.settings.write_session_seconds,
+            )
+        return self._response(table, session, {}, SessionState.NORMAL)
+
+    def get(self, request: GetWriteSession) -> WriteSession:
+        """Looks a session up, with its closed streams and the highest closed version of each."""
+        context = self._context
+        # A default session is there from its first use on; before that it is empty, not unknown.
+        with context.database.write(durable=False) as connection:
+            target = find_session(
+                connection,
+                context,
+                request.table,
+                request.session_id,
+                request.write_mode,
+                event=SessionEvent.LOOK,
+                lock=True,
+            )
+            streams = write_streams.list_write_streams(connection, target.session.pk)
+        closed = {row.stream_id: row.stream_version for row in highest_closed(streams)}
+        state = session_state(target.session, context.clock())
+        return self._response(target.table, target.session, closed, state)
+
+    def _response(
+        self,
+        table: TableRow,
+        session: WriteSessionRow,
+        streams: dict[str, int],
+        state: SessionState,
+    ) -> WriteSession:
+        block_mode = session.write_mode == WriteMode.BATCH_COMPATIBLE
+        return WriteSession(
+            session_id=session.id,
+            streams=streams,
+            status=state.status,
+            schema=write_schema(table, bound_names(session), block_mode=block_mode),
+            enhance_write_check=session.enhance_write_check,
+            route_token=self._context.settings.route_token,
+        )
+
+    def schema(self, request: GetWriteSchema) -> WriteSchema:
+        """The columns that the session's data must have; ``default`` binds no partition."""
+        context = self._context
+        with context.database.read() as connection:
+            if request.session_id == DEFAULT_SESSION_ID:
+                table = catalog_tables.get_table(connection, request.table)
+                bound: frozenset[str] = frozenset()
+            else:
+                target = find_session(
+                    connection,
+                    context,
+                    request.table,
+                    request.session_id,
+                    WriteMode.BATCH,
+                    event=SessionEvent.LOOK,
+                    lock=False,
+                )
+                table, bound = target.table, bound_names(target.session)
+        return WriteSchema(
+            schema=write_schema(table, bound), route_token=context.settings.route_token
+        )
+
+    # --- commit ---
+
+    def commit(self, request: CommitWriteSession) -> Done:
+        """Makes a session's rows visible in one transaction; repeating it changes nothing.
+
+        Raises:
+            InvalidArgumentError: a listed stream version is not a closed one of this session.
+            ConflictError: it was already committed with another list.
+        """
+        context = self._context
+        wanted = _commit_request(request)
+        with context.database.write() as connection:
+            target = find_session(
+                connection,
+                context,
+                request.table,
+                request.session_id,
+                request.write_mode,
+                event=SessionEvent.COMMIT,
+                lock=True,
+            )
+            session = target.session
+            if target.is_default:
+                # Every write of it is visible already (PROTOCOL 4.3).
+                return self._done(session, SessionState.NORMAL)
+            if session_state(session, context.clock()) is SessionState.COMMITTED:
+                if session.commit_request != wanted:
+                    raise ConflictError(
+                        f"write session {session.id} was already committed with other streams"
+                    )
+                return self._done(session, SessionState.COMMITTED)
+            faultpoints.reach("commit.begun")
+            keys = self._commit(connection, target, request, wanted)
+            faultpoints.reach("commit.changed")
+        faultpoints.reach("commit.done")
+        context.delete_objects(keys)
+        return self._done(session, SessionState.COMMITTED)
+
+    def _done(self, session: WriteSessionRow, state: SessionState) -> Done:
+        return Done(
+            status=state.status,
+            session_id=session.id,
+            route_token=self._context.settings.route_token,
+        )
+
+    def _commit(
+        self, connection: Any, target: WriteTarget, request: CommitWriteSession, wanted: str
+    ) -> list[str]:
+        """Changes everything a commit changes; returns the keys of objects nobody needs after it."""
+        session, now = target.session, self._context.clock()
+        table = catalog_tables.lock_table(connection, session.table_id)
+        streams = write_streams.list_write_streams(connection, session.pk)
+        chosen = _chosen(streams, request, session)
+        version: int | None = None
+        if not target.mode.is_streaming:
+            order = {row.pk: place for place, row in enumerate(sorted(chosen, key=block_order))}
+            staged = write_streams.staged_of_streams(connection, [row.pk for row in chosen])
+            staged.sort(key=lambda row: (order[row.stream_pk], row.write_number, row.pk))
+            version = self._publish(connection, table, session, staged, now)
+            kept = {row.segment.key for row in staged}
+        else:
+            kept = set()
+        keys = write_streams.discard_staged(connection, [row.pk for row in streams])
+        state = next_session_state(SessionState.NORMAL, SessionEvent.COMMIT, session.id)
+        write_sessions.end_write_session(
+            connection,
+            session.pk,
+            state=state.value,
+            now=now,
+            committed_version=version,
+            commit_request=wanted,
+        )
+        return [key for key in keys if key not in kept]
+
+    def _publish(
+        self,
+        connection: Any,
+        table: TableRow,
+        session: WriteSessionRow,
+        staged: list[StagedSegmentRow],
+        now: float,
+    ) -> int | None:
+        added: list[NewSegment] = [row.segment for row in staged]
+        columns = table.partition_columns
+        static = (
+            encode_partition(value for _, value in session.partition_spec)
+            if len(session.partition_spec) == len(columns)
+            else None
+        )
+        new_partitions = [static] if static is not None and columns else []
+        if session.overwrite:
+            if not columns:
+                return publish(connection, table, added, cleared_partitions=None, now=now)
+            cleared = [static] if static is not None else sorted({s.partition for s in added})
+            if not added and static is None:
+                return None
+            return publish(
+                connection,
+                table,
+                added,
+                cleared_partitions=cleared,
+                new_partitions=new_partitions,
+                now=now,
+            )
+        if not added:
+            # Nothing becomes visible, so there is no new version; a named partition still appears.
+            for partition in new_partitions:
+                add_partition(connection, table.id, partition, now)
+            return None
+        return publish(connection, table, added, new_partitions=new_partitions, now=now)
+
+    # --- abort ---
+
+    def abort(self, request: AbortWriteSession) -> Done:
+        """Drops a session with all it staged; idempotent.
+
+        Raises:
+            ConflictError: it is committed.
+        """
+        context = self._context
+        keys: list[str] = []
+        with context.database.write() as connection:
+            target = find_session(
+                connection,
+                context,
+                request.table,
+                request.session_id,
+                request.write_mode,
+                event=SessionEvent.ABORT,
+                lock=True,
+            )
+            session = target.session
+            if target.is_default:
+                raise ConflictError("the default session cannot be aborted: its rows are visible")
+            if SessionState(session.state) is SessionState.NORMAL:
+                state = next_session_state(SessionState.NORMAL, SessionEvent.ABORT, session.id)
+                streams = write_streams.list_write_streams(connection, session.pk)
+                keys = write_streams.discard_staged(connection, [row.pk for row in streams])
+                write_sessions.end_write_session(
+                    connection, session.pk, state=state.value, now=context.clock()
+                )
+        faultpoints.reach("abort.done")
+        context.delete_objects(keys)
+        return Done(session_id=session.id, route_token=context.settings.route_token)
+
+
+def highest_closed(streams: Sequence[WriteStreamRow]) -> list[WriteStreamRow]:
+    """Of each stream the attempt with the highest closed version (PROTOCOL 4.2)."""
+    best: dict[str, WriteStreamRow] = {}
+    for row in streams:
+        if row.state == StreamState.CLOSED and (
+            row.stream_id not in best or best[row.stream_id].stream_version < row.stream_version
+        ):
+            best[row.stream_id] = row
+    return list(best.values())
+
+
+def _commit_request(request: CommitWriteSession) -> str:
+    """What a repetition of a commit must ask for again."""
+    if request.commit_messages is not None:
+        return json.dumps({"blocks": sorted(request.commit_messages)})
+    if request.streams is not None:
+        return json.dumps({"streams": sorted([list(pair) for pair in request.streams])})
+    return "all"
+
+
+def _chosen(
+    streams: Sequence[WriteStreamRow], request: CommitWriteSession, session: WriteSessionRow
+) -> list[WriteStreamRow]:
+    if request.commit_messages is not None:
+        pairs = [BlockMessage.parse(text, session.id).stream for text in request.commit_messages]
+    elif request.streams is not None:
+        pairs = list(request.streams)
+    else:
+        return highest_closed(streams)
+    closed = {
+        (row.stream_id, row.stream_version): row
+        for row in streams
+        if row.state == StreamState.CLOSED
+    }
+    missing = [pair for pair in pairs if pair not in closed]
+    if missing:
+        stream_id, version = missing[0]
+        raise InvalidArgumentError(
+            f"write stream {stream_id!r} version {version} is not a closed stream of session "
+            f"{session.id}; nothing was committed"
+        )
+    ids = [stream_id for stream_id, _ in pairs]
+    if len(set(ids)) != len(ids):
+        raise InvalidArgumentError("a commit names a stream twice; nothing was committed")
+    return [closed[pair] for pair in pairs]

@@ -1,0 +1,277 @@
+"""Table administration as JSON over HTTP, both sides.
+
+======  ====================================================  ===================  ================
+method  path below ``/fletching/v1/projects/{p}/schemas/{s}``  request              reply
+======  ====================================================  ===================  ================
+GET     ``/tables?prefix&marker&max_items``                   `ListTables`         `TablePage`
+POST    ``/tables``                                           `CreateTable`        `TableInfo`
+GET     ``/tables/{t}``                                       `DescribeTable`      `TableInfo`
+DELETE  ``/tables/{t}?if_exists``                             `DropTable`          `Done`
+POST    ``/tables/{t}/columns``                               `AddColumns`         `TableInfo`
+GET     ``/tables/{t}/partitions?prefix&marker&…``            `ListPartitions`     `PartitionPage`
+POST    ``/tables/{t}/partitions``                            `CreatePartition`    `PartitionInfo`
+DELETE  ``/tables/{t}/partitions?partition&if_exists``        `DropPartition`      `Done`
+======  ====================================================  ===================  ================
+
+Names in the path are percent-encoded. Bodies are the values of `admin` as JSON, field by field, bytes
+as base64; what the path says is not repeated in the body.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from fletching.errors import (
+    InvalidParameterError,
+    MethodNotAllowedError,
+    NotFoundError,
+    ProtocolError,
+    UsageError,
+)
+from fletching.protocol.codec.codec_parts import (
+    HttpRequest,
+    RequestParts,
+    encode_json,
+    parse_partition,
+)
+from fletching.protocol.http import headers as names
+from fletching.protocol.messages.admin import (
+    AddColumns,
+    CreatePartition,
+    CreateTable,
+    DescribeTable,
+    DropPartition,
+    DropTable,
+    ListPartitions,
+    ListTables,
+    PartitionInfo,
+    PartitionPage,
+    TableInfo,
+    TablePage,
+)
+from fletching.protocol.messages.requests import Request, TableRequest
+from fletching.protocol.messages.responses import Done, Response
+from fletching.types import DEFAULT_SCHEMA, TableName
+
+__all__ = [
+    "ADMIN_PREFIX",
+    "decode_admin_request",
+    "decode_admin_response",
+    "encode_admin_request",
+    "encode_admin_response",
+    "is_admin_path",
+    "is_admin_request",
+]
+
+ADMIN_PREFIX = "/fletching/v1"
+
+MAX_PAGE_ITEMS = 10_000
+"""Most tables or partitions of one page."""
+
+_PATH = re.compile(
+    re.escape(ADMIN_PREFIX)
+    + r"/projects/(?P<project>[^/]+)/schemas/(?P<schema>[^/]+)/tables"
+    + r"(?:/(?P<table>[^/]+)(?:/(?P<part>columns|partitions))?)?/?"
+)
+
+_REPLIES: dict[type[Request], type[Response]] = {
+    ListTables: TablePage,
+    CreateTable: TableInfo,
+    DescribeTable: TableInfo,
+    DropTable: Done,
+    AddColumns: TableInfo,
+    ListPartitions: PartitionPage,
+    CreatePartition: PartitionInfo,
+    DropPartition: Done,
+}
+
+
+def is_admin_path(path: str) -> bool:
+    """Whether a path belongs to table administration."""
+    return path == ADMIN_PREFIX or path.startswith(ADMIN_PREFIX + "/")
+
+
+def is_admin_request(request: Request) -> bool:
+    """Whether a request travels here rather than as a Storage API action."""
+    return type(request) in _REPLIES
+
+
+# --- requests --------------------------------------------------------------------------------
+
+
+def encode_admin_request(request: Request) -> HttpRequest:
+    """An administration request as HTTP carries it, unsigned."""
+    if isinstance(request, ListTables):
+        project, schema, table = request.project, request.schema, None
+    else:
+        assert isinstance(request, TableRequest)
+        project, schema = request.table.project, request.table.schema
+        table = None if isinstance(request, CreateTable) else request.table.name
+    path = f"{ADMIN_PREFIX}/projects/{quote(project, '')}/schemas/{quote(schema, '')}/tables"
+    if table is not None:
+        path += f"/{quote(table, '')}"
+    query: list[tuple[str, str]] = []
+    body: dict[str, Any] | None = None
+    match request:
+        case ListTables():
+            method = "GET"
+            query = _pairs(request, "prefix", "marker", "max_items")
+        case CreateTable():
+            method, body = "POST", {"name": request.table.name, **_fields(request)}
+        case DescribeTable():
+            method = "GET"
+        case DropTable():
+            method, query = "DELETE", _pairs(request, "if_exists")
+        case AddColumns():
+            method, path, body = "POST", path + "/columns", _fields(request)
+        case ListPartitions():
+            method, path = "GET", path + "/partitions"
+            query = _pairs(request, "prefix", "marker", "max_items", "reverse")
+        case CreatePartition():
+            method, path = "POST", path + "/partitions"
+            body = {"partition": str(request.partition), "if_not_exists": request.if_not_exists}
+        case DropPartition():
+            method, path = "DELETE", path + "/partitions"
+            query = _pairs(request, "partition", "if_exists")
+        case _:
+            raise UsageError(f"{type(request).__name__} is not an administration request")
+    return HttpRequest(
+        method=method,
+        path=path,
+        query=query,
+        headers={} if body is None else {names.CONTENT_TYPE: names.JSON},
+        body=b"" if body is None else encode_json(body),
+    )
+
+
+def _fields(request: Request) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(request)
+    del fields["table"]
+    return fields
+
+
+def _pairs(request: Request, *attributes: str) -> list[tuple[str, str]]:
+    pairs = []
+    for name in attributes:
+        value = getattr(request, name)
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        if text:
+            pairs.append((name, text))
+    return pairs
+
+
+def decode_admin_request(
+    method: str,
+    path: str,
+    query: Iterable[tuple[str, str]],
+    body: bytes | memoryview = b"",
+) -> Request:
+    """What an administration request asks for.
+
+    Args:
+        method: the HTTP method.
+        path: the raw path, still percent-encoded.
+        query: decoded query parameters.
+        body: the JSON body.
+
+    Raises:
+        NotFoundError: there is nothing at this path.
+        MethodNotAllowedError: the method does not fit the path.
+        InvalidParameterError: query or body cannot be understood.
+        InvalidArgumentError: they are understood, but a value is wrong.
+        PayloadTooLargeError: the body is above the limit.
+    """
+    match = _PATH.fullmatch(path)
+    if match is None:
+        raise NotFoundError(f"there is nothing at {path[:200]}")
+    project, schema = unquote(match["project"]), unquote(match["schema"]) or DEFAULT_SCHEMA
+    parts = RequestParts(query, {}, body)
+    method = method.upper()
+    if match["table"] is None:
+        if method == "GET":
+            return ListTables(
+                project=project,
+                schema=schema,
+                prefix=parts.query.get("prefix", ""),
+                marker=parts.query.get("marker", ""),
+                max_items=_max_items(parts),
+            )
+        if method == "POST":
+            name = parts.identifier("name")
+            fields = {key: value for key, value in parts.json.items() if key != "name"}
+            return _build(CreateTable, TableName(project, name, schema), fields)
+        raise MethodNotAllowedError(f"{path[:200]} takes GET or POST, not {method[:20]}")
+    table = TableName(project, unquote(match["table"]), schema)
+    if match["part"] is None:
+        if method == "GET":
+            return DescribeTable(table=table)
+        if method == "DELETE":
+            return DropTable(table=table, if_exists=parts.query_bool("if_exists"))
+        raise MethodNotAllowedError(f"{path[:200]} takes GET or DELETE, not {method[:20]}")
+    if match["part"] == "columns":
+        if method == "POST":
+            return _build(AddColumns, table, parts.json)
+        raise MethodNotAllowedError(f"{path[:200]} takes POST, not {method[:20]}")
+    return _partition_request(method, path, table, parts)
+
+
+def _partition_request(method: str, path: str, table: TableName, parts: RequestParts) -> Request:
+    if method == "GET":
+        return ListPartitions(
+            table=table,
+            prefix=parse_partition(parts.query.get("prefix", ""), "prefix"),
+            marker=parts.query.get("marker", ""),
+            max_items=_max_items(parts),
+            reverse=parts.query_bool("reverse"),
+        )
+    if method == "POST":
+        return CreatePartition(
+            table=table,
+            partition=parse_partition(parts.identifier("partition"), "partition"),
+            if_not_exists=parts.json_bool("if_not_exists"),
+        )
+    if method == "DELETE":
+        return DropPartition(
+            table=table,
+            partition=parse_partition(parts.identifier("partition"), "partition"),
+            if_exists=parts.query_bool("if_exists"),
+        )
+    raise MethodNotAllowedError(f"{path[:200]} takes GET, POST or DELETE, not {method[:20]}")
+
+
+def _max_items(parts: RequestParts) -> int:
+    items = parts.query_int("max_items", least=1)
+    return ListTables(project="").max_items if items is None else min(items, MAX_PAGE_ITEMS)
+
+
+def _build(kind: type[Request], table: TableName, fields: dict[str, Any]) -> Request:
+    named = {"project": table.project, "name": table.name, "schema": table.schema}
+    try:
+        return msgspec.convert({**fields, "table": named}, kind)
+    except (msgspec.ValidationError, UsageError) as exc:
+        raise InvalidParameterError(f"the body does not fit: {str(exc)[:200]}") from exc
+
+
+# --- replies ---------------------------------------------------------------------------------
+
+
+def encode_admin_response(response: Response) -> tuple[dict[str, str], bytes]:
+    """Headers and JSON body of a reply."""
+    return {names.CONTENT_TYPE: "application/json"}, encode_json(response)
+
+
+def decode_admin_response(request: Request, body: bytes | memoryview) -> Response:
+    """The reply to an administration request, read from a 2xx answer.
+
+    Raises:
+        ProtocolError: the body is not what the request is answered with.
+    """
+    try:
+        return msgspec.json.decode(body, type=_REPLIES[type(request)])
+    except (msgspec.DecodeError, UnicodeDecodeError, UsageError) as exc:
+        raise ProtocolError(f"the reply cannot be read: {str(exc)[:200]}", side="remote") from exc

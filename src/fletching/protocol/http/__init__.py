@@ -1,0 +1,1 @@
+"""What HTTP carries around messages: headers, targets, codings, errors, signatures."""

@@ -1,0 +1,1 @@
+"""Requests and responses of the Storage API and of table administration."""

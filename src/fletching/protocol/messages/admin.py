@@ -1,0 +1,184 @@
+"""Table administration of our own: JSON under ``/fletching/v1`` and the DDL's meaning.
+
+The metadata REST of PROTOCOL section 8 and the SQL statements are other spellings of the same
+requests; the engine knows only these.
+"""
+
+from __future__ import annotations
+
+import builtins
+
+import msgspec
+
+from fletching.protocol.messages.requests import Request, TableRequest
+from fletching.protocol.messages.responses import Response, TableSchema
+from fletching.types import DEFAULT_SCHEMA, PartitionSpec, TableName
+
+__all__ = [
+    "AddColumns",
+    "CreatePartition",
+    "CreateSchema",
+    "CreateTable",
+    "DescribeTable",
+    "DropPartition",
+    "DropSchema",
+    "DropTable",
+    "ListPartitions",
+    "ListSchemas",
+    "ListTables",
+    "PartitionInfo",
+    "PartitionPage",
+    "SchemaInfo",
+    "SchemaPage",
+    "TableInfo",
+    "TablePage",
+]
+
+
+class CreateTable(TableRequest, frozen=True, kw_only=True):
+    """Creates a table from an Arrow schema message (data columns only) and its partition columns.
+
+    ``arrow_schema`` is an encapsulated Arrow schema message (``ipc.encode_schema``); BLOB columns
+    have the extension type ``fletching.blob``. Partition columns are (name, ODPS type) pairs.
+    """
+
+    arrow_schema: bytes
+    partition_columns: tuple[tuple[str, str], ...] = ()
+    comment: str = ""
+    properties: dict[str, str] = msgspec.field(default_factory=dict)
+    primary_key: tuple[str, ...] = ()
+    lifecycle_days: int | None = None
+    if_not_exists: bool = False
+
+
+class DescribeTable(TableRequest, frozen=True, kw_only=True):
+    """Looks a table up."""
+
+
+class DropTable(TableRequest, frozen=True, kw_only=True):
+    """Drops a table; its bytes go after retention."""
+
+    if_exists: bool = False
+
+
+class AddColumns(TableRequest, frozen=True, kw_only=True):
+    """Appends nullable columns; older rows read as null there."""
+
+    arrow_schema: bytes
+
+
+class ListTables(Request, frozen=True, kw_only=True):
+    """Tables of a schema in name order, one page."""
+
+    project: str
+    schema: str = DEFAULT_SCHEMA
+    prefix: str = ""
+    marker: str = ""
+    max_items: int = 1000
+
+
+class ListPartitions(TableRequest, frozen=True, kw_only=True):
+    """Partitions in value order, one page; ``prefix`` narrows to a leading part."""
+
+    prefix: PartitionSpec = PartitionSpec()
+    marker: str = ""
+    max_items: int = 1000
+    reverse: bool = False
+
+
+class CreatePartition(TableRequest, frozen=True, kw_only=True):
+    """Adds an empty partition."""
+
+    partition: PartitionSpec
+    if_not_exists: bool = False
+
+
+class DropPartition(TableRequest, frozen=True, kw_only=True):
+    """Removes a partition and its rows in one new table version."""
+
+    partition: PartitionSpec
+    if_exists: bool = False
+
+
+class ListSchemas(Request, frozen=True, kw_only=True):
+    """The schemas (namespaces) of a project, in name order."""
+
+    project: str
+
+
+class CreateSchema(Request, frozen=True, kw_only=True):
+    """Adds an empty schema."""
+
+    project: str
+    schema: str
+    if_not_exists: bool = False
+
+
+class DropSchema(Request, frozen=True, kw_only=True):
+    """Removes a schema without tables; the default one stays."""
+
+    project: str
+    schema: str
+    if_exists: bool = False
+
+
+class SchemaInfo(Response, frozen=True, kw_only=True):
+    """What the catalog knows of a schema. Times are seconds since the epoch."""
+
+    project: str
+    schema: str
+    created_at: float = 0.0
+
+
+class SchemaPage(Response, frozen=True, kw_only=True):
+    """All schemas of a project."""
+
+    schemas: tuple[SchemaInfo, ...]
+
+
+class TableInfo(Response, frozen=True, kw_only=True):
+    """What the catalog knows of a table. Times are seconds since the epoch.
+
+    ``builtins.bytes`` because the field ``bytes`` hides the type from whoever resolves annotations.
+    """
+
+    table: TableName
+    table_id: str
+    schema: TableSchema
+    arrow_schema: builtins.bytes
+    version: int = 0
+    schema_version: int = 1
+    rows: int = 0
+    bytes: int = 0
+    segments: int = 0
+    created_at: float = 0.0
+    modified_at: float = 0.0
+    owner: str = ""
+    comment: str = ""
+    properties: dict[str, str] = msgspec.field(default_factory=dict)
+    primary_key: tuple[str, ...] = ()
+    lifecycle_days: int | None = None
+
+
+class TablePage(Response, frozen=True, kw_only=True):
+    """One page of tables; ``marker`` is empty on the last."""
+
+    tables: tuple[TableInfo, ...]
+    marker: str = ""
+
+
+class PartitionInfo(Response, frozen=True, kw_only=True):
+    """What the catalog knows of a partition."""
+
+    partition: PartitionSpec
+    rows: int = 0
+    bytes: int = 0
+    created_at: float = 0.0
+    modified_at: float = 0.0
+
+
+class PartitionPage(Response, frozen=True, kw_only=True):
+    """One page of partitions; ``marker`` is empty on the last."""
+
+    partitions: tuple[PartitionInfo, ...]
+    marker: str = ""

@@ -1,0 +1,310 @@
+"""Every request of the Storage API as a value, free of HTTP (PROTOCOL section 2).
+
+Attributes are what the request *means*; where each one travels (query, header, JSON body) is the
+business of ``codec.py``. The engine and both transports speak in these.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fletching.protocol.messages.vocabulary import SplitMode, TimeUnit, WriteMode
+from fletching.types import PartitionSpec, TableName
+
+__all__ = [
+    "DEFAULT_SESSION_ID",
+    "AbortWriteSession",
+    "ArrowOptions",
+    "CloseWriteStream",
+    "CommitWriteSession",
+    "CreateInstanceReadSession",
+    "CreateReadSession",
+    "CreateWriteSession",
+    "CreateWriteStream",
+    "GetInstanceReadSession",
+    "GetReadSession",
+    "GetWriteSchema",
+    "GetWriteSession",
+    "GetWriteStream",
+    "PreviewTable",
+    "ReadBlobs",
+    "ReadInstance",
+    "ReadTable",
+    "Request",
+    "SplitOptions",
+    "WriteBlob",
+    "WriteBlobs",
+    "WriteTable",
+]
+
+DEFAULT_SESSION_ID = "default"
+"""The implicit session of streaming writes, one per (table, write mode) (PROTOCOL 4.3)."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """Root of all requests."""
+
+
+class TableRequest(Request, frozen=True, kw_only=True):
+    """A request about one table."""
+
+    table: TableName
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+class SplitOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How to divide the rows; ``split_number`` is bytes for Size, rows for RowOffset, a count for Parallelism."""
+
+    split_mode: SplitMode = SplitMode.SIZE
+    split_number: int = 256 * 1024 * 1024
+    cross_partition: bool = True
+
+
+class ArrowOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Units of TIMESTAMP and DATETIME columns in replies.
+
+    ``None`` means "as stored", which only our own client asks for.
+    """
+
+    timestamp_unit: TimeUnit | None = TimeUnit.NANO
+    datetime_unit: TimeUnit | None = TimeUnit.MILLI
+
+
+class CreateReadSession(TableRequest, frozen=True, kw_only=True):
+    """2.1: pins a table version and divides its rows into splits."""
+
+    required_data_columns: tuple[str, ...] = ()
+    required_partition_columns: tuple[str, ...] = ()
+    required_partitions: tuple[PartitionSpec, ...] = ()
+    required_bucket_ids: tuple[int, ...] = ()
+    split_options: SplitOptions = SplitOptions()
+    arrow_options: ArrowOptions = ArrowOptions()
+    filter_predicate: str = ""
+    filter_predicate_fallback: bool = False
+    incremental: bool = False
+    verbatim_types: bool = False
+    """Ours (extension field ``VerbatimTypes``): send Arrow types that ODPS lacks as stored, without
+    converting them to the nearest ODPS type."""
+    first_split: bool = False
+    """Ours (extension field ``FirstSplit``): let the reply go on with the rows of split 0, which saves
+    a round trip. A service may answer without them."""
+
+
+class GetReadSession(TableRequest, frozen=True, kw_only=True):
+    """2.2: looks a read session up; ``refresh`` extends or revives it."""
+
+    session_id: str
+    refresh: bool = False
+
+
+class ReadTable(TableRequest, frozen=True, kw_only=True):
+    """2.3: rows of one split.
+
+    ``index`` addresses a Size or Parallelism split; ``offset`` and ``count`` rows of the session
+    (or of that split, when ``index`` is given too); neither means everything.
+    ``max_batch_rows`` None or 0 means batches as stored.
+    """
+
+    session_id: str
+    index: int | None = None
+    offset: int | None = None
+    count: int | None = None
+    max_batch_rows: int | None = None
+    skip_rows: int = 0
+    max_batch_bytes: int = 0
+    data_columns: tuple[str, ...] = ()
+    data_columns_unordered: bool = False
+    accept_encoding: tuple[str, ...] = ()
+    """Content codings or Arrow codecs the client takes, most wanted first (PROTOCOL 5.1)."""
+    buffer_codec: str | None = None
+    """The Arrow buffer codec the reply's batches must have: ``"lz4"``, ``"zstd"`` or None for as
+    stored. Decided by the shell from ``accept_encoding`` and who asks."""
+
+
+class PreviewTable(TableRequest, frozen=True, kw_only=True):
+    """2.4: a few rows, without a session."""
+
+    limit: int | None = None
+    partition: PartitionSpec = PartitionSpec()
+    columns: tuple[str, ...] = ()
+    verbatim_types: bool = False
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+class CreateWriteSession(TableRequest, frozen=True, kw_only=True):
+    """2.5, and 2.19 for BatchCompatible: opens a write session.
+
+    A full ``partition`` is static; an empty or partial one on a partitioned table means dynamic
+    partitions: the remaining partition columns come in the data.
+    """
+
+    write_mode: WriteMode = WriteMode.BATCH
+    partition: PartitionSpec = PartitionSpec()
+    overwrite: bool = False
+    enhance_write_check: bool = False
+    flags: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class GetWriteSession(TableRequest, frozen=True, kw_only=True):
+    """2.6: the closed streams of a write session."""
+
+    session_id: str
+    write_mode: WriteMode = WriteMode.BATCH
+
+
+class CommitWriteSession(TableRequest, frozen=True, kw_only=True):
+    """2.7: makes a session's rows visible, all or none.
+
+    ``streams`` None or empty commits the highest closed version of every stream (the wire cannot
+    tell the two apart); otherwise exactly these (stream id, stream version) pairs. ``commit_messages`` is block mode's list.
+    """
+
+    session_id: str
+    write_mode: WriteMode = WriteMode.BATCH
+    streams: tuple[tuple[str, int], ...] | None = None
+    commit_messages: tuple[str, ...] | None = None
+
+
+class AbortWriteSession(TableRequest, frozen=True, kw_only=True):
+    """2.8: drops a session and all it staged; idempotent."""
+
+    session_id: str
+    write_mode: WriteMode = WriteMode.BATCH
+
+
+class CreateWriteStream(TableRequest, frozen=True, kw_only=True):
+    """2.9: starts one attempt (stream id, stream version) of a write stream."""
+
+    session_id: str
+    stream_id: str
+    stream_version: int = 1
+    write_mode: WriteMode = WriteMode.BATCH
+    exactly_once: bool = False
+    retry_trace_id: str | None = None
+    """Stable over one retry sequence; tells a repeated request from a new attempt (PROTOCOL 4.6)."""
+
+
+class GetWriteStream(TableRequest, frozen=True, kw_only=True):
+    """2.10: looks a stream up; with ``exactly_once`` it also rotates the access token (fencing)."""
+
+    session_id: str
+    stream_id: str
+    stream_version: int = 1
+    write_mode: WriteMode = WriteMode.BATCH
+    exactly_once: bool = False
+
+
+class CloseWriteStream(TableRequest, frozen=True, kw_only=True):
+    """2.12: ends a stream version; only closed ones are committed."""
+
+    session_id: str
+    stream_id: str
+    stream_version: int = 1
+    write_mode: WriteMode = WriteMode.BATCH
+
+
+class GetWriteSchema(TableRequest, frozen=True, kw_only=True):
+    """2.13: the write schema of a session."""
+
+    session_id: str
+
+
+class WriteTable(TableRequest, frozen=True, kw_only=True):
+    """2.11: appends an Arrow IPC stream to a stream version; the body travels beside this value."""
+
+    session_id: str
+    stream_id: str
+    stream_version: int = 1
+    write_mode: WriteMode = WriteMode.BATCH
+    count: int | None = None
+    """Rows in the body, advisory (PROTOCOL 2.11)."""
+    row_offset: int | None = None
+    access_token: str | None = None
+    table_id: str | None = None
+    schema_version: int | None = None
+    retry_trace_id: str | None = None
+    """Stable over one retry sequence; recognises a repeated body (PROTOCOL 4.6)."""
+    block_number: int | None = None
+    attempt_number: int | None = None
+    quota_token: str | None = None
+    """Block mode (2.19)."""
+    content_encoding: str | None = None
+
+
+# --- results of SQL instances ----------------------------------------------------------------
+
+
+class InstanceRequest(Request, frozen=True, kw_only=True):
+    """A request about the result of one instance (a finished SQL statement)."""
+
+    project: str
+    instance_id: str
+
+
+class CreateInstanceReadSession(InstanceRequest, frozen=True, kw_only=True):
+    """2.17: opens the result of an instance for reading."""
+
+    enable_limit: bool = False
+
+
+class GetInstanceReadSession(InstanceRequest, frozen=True, kw_only=True):
+    """2.17: looks such a session up."""
+
+    session_id: str
+
+
+class ReadInstance(InstanceRequest, frozen=True, kw_only=True):
+    """2.18: rows ``offset`` to ``offset + count`` of the result; None means to the end."""
+
+    session_id: str
+    offset: int = 0
+    count: int | None = None
+    columns: tuple[str, ...] = ()
+    max_batch_rows: int | None = None
+    accept_encoding: tuple[str, ...] = ()
+    buffer_codec: str | None = None
+    """As in `ReadTable`."""
+
+
+# --- blobs -----------------------------------------------------------------------------------
+
+
+class WriteBlob(TableRequest, frozen=True, kw_only=True):
+    """2.14: one blob as a raw body."""
+
+    session_id: str
+    stream_id: str
+    stream_version: int = 1
+    partition: PartitionSpec = PartitionSpec()
+    column_id: int = 1
+    content_encoding: str | None = None
+    content_type: str | None = None
+    file_name: str | None = None
+    """Ours: kept with the blob, as the frame header's fields are in a batch upload."""
+
+
+class WriteBlobs(TableRequest, frozen=True, kw_only=True):
+    """2.15: many blobs as frames in one body."""
+
+    session_id: str
+    stream_id: str
+    stream_version: int = 1
+    content_encoding: str | None = None
+
+
+class ReadBlobs(Request, frozen=True, kw_only=True):
+    """2.16: blobs by reference, order and duplicates kept; one is sent raw, more are framed.
+
+    ``framed`` is ours (extension field ``Framed``): one blob is framed, too, which keeps its content
+    type and file name. A service that does not know it sends one raw and says nothing; ours says
+    what it does in the header ``x-fletching-framing``.
+    """
+
+    project: str
+    references: tuple[str, ...]
+    accept_encoding: tuple[str, ...] = ()
+    framed: bool = False

@@ -1,0 +1,156 @@
+"""Every JSON reply of the Storage API as a value, free of HTTP (PROTOCOL section 2)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fletching.protocol.messages.vocabulary import SessionStatus, SplitMode
+
+__all__ = [
+    "BlobReferences",
+    "Column",
+    "Done",
+    "InstanceReadSession",
+    "ReadSession",
+    "Response",
+    "TableSchema",
+    "WriteResult",
+    "WriteSchema",
+    "WriteSession",
+    "WriteStream",
+]
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """Root of all replies."""
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """A column as ODPS sees it; ``type`` is an ODPS type string, e.g. ``array<struct<a:bigint>>``.
+
+    ``column_ids`` lists the ids of the column and its nested nodes, depth-first (PROTOCOL 3.2).
+    """
+
+    name: str
+    type: str
+    nullable: bool = True
+    comment: str = ""
+    column_ids: tuple[int, ...] = ()
+    primary_key: bool = False
+
+
+class TableSchema(msgspec.Struct, frozen=True, kw_only=True):
+    """Data and partition columns; ``codec.py`` writes it in the read (3.1) or write (3.2) form."""
+
+    data_columns: tuple[Column, ...] = ()
+    partition_columns: tuple[Column, ...] = ()
+    system_columns: tuple[Column, ...] = ()
+    max_field_bytes: int | None = None
+
+
+class ReadSession(Response, frozen=True, kw_only=True):
+    """2.1 and 2.2."""
+
+    session_id: str
+    status: SessionStatus = SessionStatus.NORMAL
+    split_mode: SplitMode = SplitMode.SIZE
+    splits_count: int = 0
+    record_count: int = 0
+    estimated_bytes: int = 0
+    schema: TableSchema
+    arrow_schema: bytes | None = None
+    """Ours (extension field ``ArrowSchema``, base64): the exact schema message of the replies."""
+    expiration_time_ms: int = 0
+    latest_version: int = -1
+    message: str = ""
+    route_token: str = ""
+
+
+class WriteSession(Response, frozen=True, kw_only=True):
+    """2.5 and 2.6, and block mode's forms of them (2.19)."""
+
+    session_id: str
+    streams: dict[str, int] = msgspec.field(default_factory=dict)
+    """Closed streams and their highest closed version."""
+    warning_message: str = ""
+    min_uncommitted_staging_id: str | None = None
+    route_token: str = ""
+    status: SessionStatus = SessionStatus.NORMAL
+    schema: TableSchema | None = None
+    max_block_number: int = 0
+    enhance_write_check: bool = False
+
+
+class WriteStream(Response, frozen=True, kw_only=True):
+    """2.9 and 2.10."""
+
+    table_id: str
+    schema_version: int
+    latest_schema_version: int
+    schema: TableSchema
+    access_token: str | None = None
+    row_offset: int | None = None
+    status: SessionStatus = SessionStatus.NORMAL
+    record_count: int = 0
+    byte_size: int = 0
+    quota_token: str | None = None
+    route_token: str = ""
+    arrow_schema: bytes | None = None
+    """Ours (``ArrowSchema``, base64): the schema message a verbatim write must have."""
+
+
+class WriteSchema(Response, frozen=True, kw_only=True):
+    """2.13."""
+
+    schema: TableSchema
+    route_token: str = ""
+
+
+class WriteResult(Response, frozen=True, kw_only=True):
+    """2.11: what a TableWrite did."""
+
+    rows: int = 0
+    warning_message: str = ""
+    exactly_once_row_offset: int | None = None
+    staging_id: str | None = None
+    commit_message: str | None = None
+    route_token: str = ""
+
+
+class Done(Response, frozen=True, kw_only=True):
+    """Commit, abort, close: ``{}`` or a warning; never an empty body (PROTOCOL 1)."""
+
+    warning_message: str = ""
+    status: SessionStatus | None = None
+    session_id: str | None = None
+    route_token: str = ""
+
+
+class BlobReferences(Response, frozen=True, kw_only=True):
+    """2.14 and 2.15; ``md5`` is lower-case hex of the uncompressed bytes, for a single upload.
+
+    ``crc32c`` is ours (extension field ``Crc32c``): of the same bytes. It is thirty times as fast,
+    so our own client compares that where the service has it.
+    """
+
+    references: tuple[str, ...]
+    size: int
+    md5: str | None = None
+    crc32c: int | None = None
+    single: bool = False
+    warning_message: str = ""
+    request_id: str | None = None
+    """Of the exchange, where a transport knows it; no part of the body."""
+
+
+class InstanceReadSession(Response, frozen=True, kw_only=True):
+    """2.17: the result of an instance, opened for reading."""
+
+    session_id: str
+    record_count: int
+    schema: TableSchema
+    status: SessionStatus = SessionStatus.NORMAL
+    owner: str = ""
+    initiated: str = ""
+    """When the instance began, as an HTTP date."""
+    quota_name: str = ""

@@ -1,0 +1,1 @@
+"""ODPS types, Arrow types, and schemas between them."""

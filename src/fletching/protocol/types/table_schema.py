@@ -1,0 +1,350 @@
+"""Table schemas in every form the project meets: column text, Arrow, and the protocol's two JSON forms.
+
+- *column text*, as in SQL: ``id BIGINT NOT NULL, image BLOB, tags ARRAY<STRING> COMMENT 'x'``
+- an Arrow schema, the form tables are stored with
+- `responses.TableSchema`, the columns as ODPS sees them, with 1-based depth-first column ids
+- the *read form* (PROTOCOL 3.1): a type string per column
+- the *write form* (PROTOCOL 3.2): a tree of type numbers and column ids
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from fletching.errors import ProtocolError, UsageError
+from fletching.protocol.messages.responses import Column, TableSchema
+from fletching.protocol.types.arrow_types import (
+    COMMENT_KEY,
+    ODPS_TYPE_KEY,
+    arrow_field,
+    arrow_type,
+    field_comment,
+    odps_type_of,
+    odps_type_of_field,
+    reply_type,
+)
+from fletching.protocol.types.odps_types import (
+    MAX_TYPE_DEPTH,
+    OdpsField,
+    OdpsType,
+    TypeCode,
+    TypeScanner,
+    format_type,
+    parse_type,
+    quote_name,
+)
+
+__all__ = [
+    "COMMENT_KEY",
+    "ODPS_TYPE_KEY",
+    "OdpsField",
+    "OdpsType",
+    "TypeCode",
+    "arrow_field",
+    "arrow_schema",
+    "arrow_type",
+    "field_comment",
+    "format_type",
+    "from_read_form",
+    "from_write_form",
+    "odps_type_of",
+    "odps_type_of_field",
+    "parse_columns",
+    "parse_type",
+    "quote_name",
+    "read_form",
+    "reply_type",
+    "table_schema",
+    "write_form",
+]
+
+
+def parse_columns(text: str) -> Any:
+    """Reads columns as SQL writes them into an Arrow schema.
+
+    Raises:
+        UsageError: the text is not a column list, names a column twice, or has a type that cannot
+            be stored.
+    """
+    scanner = TypeScanner(text)
+    fields: list[Any] = []
+    seen: set[str] = set()
+    while True:
+        name = scanner.name()
+        if name.lower() in seen:
+            raise scanner.error(f"names the column {name!r} twice")
+        seen.add(name.lower())
+        odps_type = scanner.type()
+        nullable, comment = scanner.constraints()
+        fields.append(arrow_field(name, odps_type, nullable=nullable, comment=comment))
+        if not scanner.accept(","):
+            break
+    if scanner.kind != "end":
+        raise scanner.error("goes on after the last column")
+    return pa.schema(fields)
+
+
+def table_schema(
+    schema: Any,
+    partition_columns: Iterable[tuple[str, str]] = (),
+    *,
+    primary_key: Sequence[str] = (),
+    first_column_id: int = 1,
+) -> TableSchema:
+    """The ODPS view of an Arrow schema of data columns, and of (name, ODPS type) partition columns.
+
+    Column ids count every node of every data column depth-first from ``first_column_id``, then the
+    partition columns: with 1, the ids both PyODPS suites expect (PROTOCOL 3.2).
+
+    Raises:
+        UsageError: an Arrow type has no ODPS type, or a partition column's type is not one.
+    """
+    keys = {name.lower() for name in primary_key}
+    next_id = first_column_id
+    data: list[Column] = []
+    for field in schema:
+        odps_type = odps_type_of_field(field)
+        count = odps_type.node_count
+        data.append(
+            Column(
+                name=field.name,
+                type=format_type(odps_type),
+                nullable=field.nullable,
+                comment=field_comment(field),
+                column_ids=tuple(range(next_id, next_id + count)),
+                primary_key=field.name.lower() in keys,
+            )
+        )
+        next_id += count
+    partitions: list[Column] = []
+    for name, type_text in partition_columns:
+        partitions.append(
+            Column(name=name, type=format_type(parse_type(type_text)), column_ids=(next_id,))
+        )
+        next_id += 1
+    return TableSchema(data_columns=tuple(data), partition_columns=tuple(partitions))
+
+
+def arrow_schema(columns: Iterable[Column]) -> Any:
+    """The Arrow schema of ODPS columns, as tables store them.
+
+    Raises:
+        UsageError: a type string is not an ODPS type or has no Arrow form.
+    """
+    return pa.schema(
+        [
+            arrow_field(
+                column.name,
+                parse_type(column.type),
+                nullable=column.nullable,
+                comment=column.comment,
+            )
+            for column in columns
+        ]
+    )
+
+
+# --- the read form ---------------------------------------------------------------------------
+
+
+def read_form(schema: TableSchema) -> dict[str, Any]:
+    """The schema as PROTOCOL 3.1 writes it."""
+
+    def column(item: Column) -> dict[str, Any]:
+        return {
+            "Name": item.name,
+            "Type": item.type,
+            "Comment": item.comment,
+            "Nullable": item.nullable,
+            "ColumnId": item.column_ids[0] if item.column_ids else -1,
+        }
+
+    return {
+        "DataColumns": [column(item) for item in schema.data_columns],
+        "PartitionColumns": [column(item) for item in schema.partition_columns],
+        "SystemColumns": [column(item) for item in schema.system_columns],
+    }
+
+
+def from_read_form(value: object) -> TableSchema:
+    """Reads a schema in the form of PROTOCOL 3.1; missing or null lists are empty.
+
+    The ids of nested nodes follow their column's, as they are always numbered depth-first.
+
+    Raises:
+        ProtocolError: the value is not of this form.
+    """
+    body = _mapping(value, "DataSchema")
+
+    def column(item: object) -> Column:
+        fields = _mapping(item, "column")
+        type_text = _string(fields, "Type")
+        column_id = fields.get("ColumnId")
+        ids: tuple[int, ...] = ()
+        if isinstance(column_id, int) and column_id >= 0:
+            try:
+                count = parse_type(type_text).node_count
+            except UsageError:
+                count = 1  # a type newer than this release: the column still has its own id
+            ids = tuple(range(column_id, column_id + count))
+        return Column(
+            name=_string(fields, "Name"),
+            type=type_text,
+            nullable=fields.get("Nullable") is not False,
+            comment=_string(fields, "Comment", ""),
+            column_ids=ids,
+        )
+
+    return TableSchema(
+        data_columns=tuple(column(item) for item in _list(body, "DataColumns")),
+        partition_columns=tuple(column(item) for item in _list(body, "PartitionColumns")),
+        system_columns=tuple(column(item) for item in _list(body, "SystemColumns")),
+    )
+
+
+# --- the write form --------------------------------------------------------------------------
+
+
+def write_form(schema: TableSchema) -> dict[str, Any]:
+    """The schema as PROTOCOL 3.2 writes it.
+
+    Raises:
+        UsageError: a column's type string is not an ODPS type.
+    """
+
+    def column(item: Column) -> dict[str, Any]:
+        ids = iter(item.column_ids)
+        node = _node(item.name, parse_type(item.type), ids, nullable=item.nullable)
+        if item.primary_key:
+            node["IsDistributionKey"] = True
+        return {"comment": item.comment, "label": "", "columnType": node}
+
+    form: dict[str, Any] = {
+        "DataColumns": [column(item) for item in schema.data_columns],
+        "PartitionColumns": [column(item) for item in schema.partition_columns],
+        "SystemColumns": [column(item) for item in schema.system_columns],
+    }
+    if schema.max_field_bytes is not None:
+        form["MaxFieldSize"] = schema.max_field_bytes
+    return form
+
+
+def _node(name: str, odps_type: OdpsType, ids: Any, *, nullable: bool) -> dict[str, Any]:
+    node: dict[str, Any] = {
+        "MemberName": name,
+        "ColumnId": next(ids, -1),
+        "Nullable": nullable,
+        "Type": odps_type.code.wire,
+    }
+    if odps_type.code is TypeCode.DECIMAL:
+        node["Precision"] = odps_type.precision
+        node["Scale"] = odps_type.scale
+    elif odps_type.code in {TypeCode.CHAR, TypeCode.VARCHAR}:
+        node["SpecifiedLength"] = odps_type.length
+    if odps_type.fields:
+        node["SubTypes"] = [
+            _node(field.name, field.type, ids, nullable=field.nullable)
+            for field in odps_type.fields
+        ]
+    return node
+
+
+def from_write_form(value: object) -> TableSchema:
+    """Reads a schema in the form of PROTOCOL 3.2; a type number that is not known reads as STRING.
+
+    Raises:
+        ProtocolError: the value is not of this form.
+    """
+    body = _mapping(value, "TableSchema")
+
+    def column(item: object) -> Column:
+        fields = _mapping(item, "column")
+        node = _mapping(fields.get("columnType"), "columnType")
+        ids: list[int] = []
+        odps_type = _type_of_node(node, ids, 0)
+        return Column(
+            name=_string(node, "MemberName"),
+            type=format_type(odps_type),
+            nullable=node.get("Nullable") is not False,
+            comment=_string(fields, "comment", ""),
+            column_ids=tuple(ids) if all(number >= 0 for number in ids) else (),
+            primary_key=node.get("IsDistributionKey") is True,
+        )
+
+    size = body.get("MaxFieldSize")
+    return TableSchema(
+        data_columns=tuple(column(item) for item in _list(body, "DataColumns")),
+        partition_columns=tuple(column(item) for item in _list(body, "PartitionColumns")),
+        system_columns=tuple(column(item) for item in _list(body, "SystemColumns")),
+        max_field_bytes=size if isinstance(size, int) else None,
+    )
+
+
+def _type_of_node(node: Mapping[str, Any], ids: list[int], depth: int) -> OdpsType:
+    if depth > MAX_TYPE_DEPTH:
+        raise ProtocolError(f"a column type nests deeper than {MAX_TYPE_DEPTH}", side="remote")
+    column_id = node.get("ColumnId")
+    ids.append(column_id if isinstance(column_id, int) else -1)
+    try:
+        code = TypeCode(node.get("Type", TypeCode.STRING))
+    except ValueError:
+        return OdpsType(TypeCode.STRING)
+    if code is TypeCode.DECIMAL:
+        return OdpsType(code, precision=_integer(node, "Precision"), scale=_integer(node, "Scale"))
+    if code in {TypeCode.CHAR, TypeCode.VARCHAR}:
+        return OdpsType(code, length=_integer(node, "SpecifiedLength"))
+    if code not in {TypeCode.ARRAY, TypeCode.MAP, TypeCode.STRUCT}:
+        return OdpsType(code)
+    children = [_mapping(child, "SubTypes") for child in _list(node, "SubTypes")]
+    wanted = {TypeCode.ARRAY: 1, TypeCode.MAP: 2}.get(code)
+    if not children or (wanted is not None and len(children) != wanted):
+        raise ProtocolError(f"{code.name} has {len(children)} sub-types", side="remote")
+    names = {TypeCode.ARRAY: ("element",), TypeCode.MAP: ("key", "value")}.get(code)
+    return OdpsType(
+        code,
+        fields=tuple(
+            OdpsField(
+                names[index] if names else _string(child, "MemberName"),
+                _type_of_node(child, ids, depth + 1),
+                nullable=child.get("Nullable") is not False,
+            )
+            for index, child in enumerate(children)
+        ),
+    )
+
+
+# --- narrowing of decoded JSON ---------------------------------------------------------------
+
+
+def _mapping(value: object, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ProtocolError(f"{what} is not a JSON object", side="remote")
+    return value
+
+
+def _list(value: Mapping[str, Any], key: str) -> list[Any]:
+    items = value.get(key)
+    if items is None:
+        return []
+    if not isinstance(items, list):
+        raise ProtocolError(f"{key} is not a JSON list", side="remote")
+    return items
+
+
+def _string(value: Mapping[str, Any], key: str, default: str | None = None) -> str:
+    item = value.get(key, default)
+    if item is None and default is not None:
+        return default
+    if not isinstance(item, str):
+        raise ProtocolError(f"{key} is not a JSON string", side="remote")
+    return item
+
+
+def _integer(value: Mapping[str, Any], key: str) -> int:
+    item = value.get(key)
+    if not isinstance(item, int):
+        raise ProtocolError(f"{key} is not a JSON integer", side="remote")
+    return item

@@ -1,0 +1,1 @@
+"""The Storage API's actions over HTTP."""

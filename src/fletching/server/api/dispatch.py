@@ -1,0 +1,229 @@
+"""The Storage API's one handler: action to request, request to engine verb, answer to HTTP.
+
+Both versions and every spelling of the path come here. Nothing is decided about tables or sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from fletching.errors import FletchingError
+from fletching.protocol.codec import (
+    STREAMING_BODIES,
+    decode_request,
+    encode_response,
+    parse_action,
+)
+from fletching.protocol.http.body_codings import (
+    TableBodyCoding,
+    reply_body_coding,
+    table_body_coding,
+    with_lz4_stream_offered,
+)
+from fletching.protocol.http.headers import (
+    CONTENT_TYPE,
+    OCTET_STREAM,
+    RETRY_TRACE_ID,
+    SESSION_LENGTH,
+    USER_AGENT,
+)
+from fletching.protocol.messages.requests import (
+    CreateReadSession,
+    InstanceRequest,
+    PreviewTable,
+    ReadBlobs,
+    ReadInstance,
+    ReadTable,
+    Request,
+    WriteBlob,
+    WriteBlobs,
+    WriteTable,
+)
+from fletching.protocol.messages.responses import ReadSession, Response
+from fletching.protocol.messages.vocabulary import ApiVersion, SplitMode
+from fletching.server.api.blob_endpoints import read_blobs, write_blobs
+from fletching.server.api.ingest_endpoint import receive_ingest
+from fletching.server.api.response_body import (
+    PreparedReply,
+    prepare_plan,
+    reply_with_plan,
+    send_prepared,
+)
+from fletching.server.http.exchange import Exchange
+from fletching.server.server_settings import ReplyCompression
+from fletching.server.service import Service
+from fletching.wire.content_coding import ContentCoding, negotiate
+
+__all__ = ["HANDLERS", "Handler", "handle_storage", "reply_coding"]
+
+Handler = Callable[[Exchange, Service, Any, ApiVersion], Awaitable[None]]
+"""Answers one decoded request."""
+
+_Read = TypeVar("_Read", bound=ReadTable | ReadInstance)
+
+_BUFFER_CODECS = {ContentCoding.ZSTD: "zstd", ContentCoding.LZ4_FRAME: "lz4"}
+
+
+async def handle_storage(exchange: Exchange, service: Service, version: ApiVersion) -> None:
+    """Answers a request to a storage path; raises what becomes its error reply.
+
+    Raises:
+        FletchingError: the request is wrong, refused, or failed.
+    """
+    query = exchange.query
+    action = parse_action(query)
+    exchange.action = action
+    # JSON first, then decoding: the body says half of what is asked.
+    body = b"" if action in STREAMING_BODIES else await exchange.read_body()
+    request = decode_request(version, exchange.method, query, exchange.header_list, body)
+    service.authorize(exchange, request)
+    if isinstance(request, InstanceRequest):
+        # A result belongs to whoever ran the statement, whatever tables it speaks of.
+        find = service.engine.instances.get
+        row = await service.workers.call(find, request.project, request.instance_id)
+        service.authorize_instance(exchange, row)
+    handler = HANDLERS.get(type(request), _call)
+    await handler(exchange, service, request, version)
+
+
+async def _call(
+    exchange: Exchange, service: Service, request: Request, version: ApiVersion
+) -> None:
+    with service.calls.enter():
+        response = await service.workers.call(service.engine.call, request)
+        headers, body = encode_response(response, request, version)
+    if service.settings.reply_compression is not ReplyCompression.OFF:
+        headers = with_lz4_stream_offered(headers, exchange.header(USER_AGENT))
+    await exchange.reply(body, headers=headers)
+
+
+async def _open_read(
+    exchange: Exchange, service: Service, request: CreateReadSession, version: ApiVersion
+) -> None:
+    """Opens a read session and, where it is asked for, answers with its first rows as well."""
+    if not request.first_split or service.reads.full:
+        await _call(exchange, service, request, version)
+        return
+
+    def begin() -> tuple[Response, PreparedReply | None]:
+        response = service.engine.call(request)
+        assert isinstance(response, ReadSession)
+        if not response.splits_count or response.split_mode is SplitMode.ROW_OFFSET:
+            return response, None
+        rows = ReadTable(table=request.table, session_id=response.session_id, index=0)
+        try:
+            plan = service.engine.read(rows)
+            return response, prepare_plan(plan, group_bytes=_group_bytes(service))
+        except FletchingError:
+            # The session is open. Whoever reads the split is told what is wrong with it.
+            return response, None
+
+    with service.reads.enter():
+        response, rows = await service.workers.bulk(begin)
+        headers, body = encode_response(response, request, version)
+        if service.settings.reply_compression is not ReplyCompression.OFF:
+            headers = with_lz4_stream_offered(headers, exchange.header(USER_AGENT))
+        if rows is None:
+            await exchange.reply(body, headers=headers)
+            return
+        headers |= {CONTENT_TYPE: OCTET_STREAM, SESSION_LENGTH: str(len(body))}
+        await send_prepared(exchange, rows, service.workers, headers=headers, head=body)
+
+
+async def _read(
+    exchange: Exchange, service: Service, request: ReadTable, _version: ApiVersion
+) -> None:
+    coding, request = reply_coding(exchange, request, service.settings.reply_compression)
+    await _stream(exchange, service, request, coding)
+
+
+async def _preview(
+    exchange: Exchange, service: Service, request: PreviewTable, _version: ApiVersion
+) -> None:
+    # Never compressed: no client asks, and none would decode it (PROTOCOL 2.4).
+    await _stream(exchange, service, request, ContentCoding.IDENTITY)
+
+
+async def _stream(
+    exchange: Exchange,
+    service: Service,
+    request: ReadTable | PreviewTable,
+    coding: TableBodyCoding,
+) -> None:
+    settings = service.settings
+    with service.reads.enter():
+        await reply_with_plan(
+            exchange,
+            lambda: service.engine.read(request),
+            service.workers,
+            group_bytes=_group_bytes(service),
+            coding=coding,
+            level=settings.compression_level if coding is ContentCoding.ZSTD else None,
+        )
+
+
+def _group_bytes(service: Service) -> int:
+    """One group is sent while the next is prepared, and each may be exceeded by a piece."""
+    return max(service.settings.read_memory_bytes // 4, 1)
+
+
+async def _write(
+    exchange: Exchange, service: Service, request: WriteTable, version: ApiVersion
+) -> None:
+    coding = table_body_coding(request.content_encoding)
+    with service.bodies.enter():
+        ingest = await service.workers.call(service.engine.open_ingest, request)
+        result = await receive_ingest(exchange, ingest, service.workers, service.memory, coding)
+    headers, body = encode_response(result, request, version)
+    await exchange.reply(body, headers=headers)
+
+
+def reply_coding(
+    exchange: Exchange, request: _Read, compression: ReplyCompression
+) -> tuple[TableBodyCoding, _Read]:
+    """Decides how a reply is compressed, if the client asks for it (PROTOCOL 5.1).
+
+    Clients disagree about what the same header means: PyODPS since 0.13.2 (told by its user agent
+    and retry id) decodes the whole body, every other client the buffers of the batches. Our own
+    client may ask for a coding that nobody else is ever answered with.
+
+    Returns:
+        The coding of the whole body, and the request with the Arrow buffer codec filled in.
+    """
+    if compression in {ReplyCompression.AUTO, ReplyCompression.BODY}:
+        ours = reply_body_coding(request.accept_encoding, exchange.header(USER_AGENT))
+        if ours is not None:
+            return ours, request
+    coding = negotiate(request.accept_encoding)
+    if coding is ContentCoding.IDENTITY or compression is ReplyCompression.OFF:
+        return ContentCoding.IDENTITY, request
+    whole = compression is ReplyCompression.BODY
+    if compression is ReplyCompression.AUTO:
+        user_agent = exchange.header(USER_AGENT).lower()
+        whole = user_agent.startswith("pyodps/") and (
+            bool(exchange.header(RETRY_TRACE_ID)) or _names_no_schema(exchange)
+        )
+    if whole:
+        return coding, request
+    codec = _BUFFER_CODECS.get(coding)
+    return ContentCoding.IDENTITY, msgspec.structs.replace(request, buffer_codec=codec)
+
+
+def _names_no_schema(exchange: Exchange) -> bool:
+    return ".schemas." not in dict(exchange.query).get("Target", ".schemas.")
+
+
+HANDLERS: dict[type[Request], Handler] = {
+    CreateReadSession: _open_read,
+    ReadTable: _read,
+    ReadInstance: _read,
+    PreviewTable: _preview,
+    WriteTable: _write,
+    WriteBlob: write_blobs,
+    WriteBlobs: write_blobs,
+    ReadBlobs: read_blobs,
+}
+"""Requests with a streamed body or reply; every other one is a JSON call of the engine."""

@@ -1,0 +1,35 @@
+"""``/healthz`` and ``/readyz``: the only paths that answer without a signature."""
+
+from __future__ import annotations
+
+from fletching.errors import FletchingError, MethodNotAllowedError, ServiceUnavailableError
+from fletching.protocol.messages.admin import ListTables
+from fletching.server.http.exchange import Exchange
+from fletching.server.service import Service
+
+__all__ = ["HEALTH_PATHS", "handle_health"]
+
+ALIVE = "/healthz"
+READY = "/readyz"
+HEALTH_PATHS = frozenset({ALIVE, READY})
+
+
+async def handle_health(exchange: Exchange, service: Service) -> None:
+    """Says whether the process lives, or whether it can serve: the catalog answers, no drain runs.
+
+    Raises:
+        ServiceUnavailableError: not ready; the message says why, without details of the storage.
+        MethodNotAllowedError: neither GET nor HEAD.
+    """
+    if exchange.method not in {"GET", "HEAD"}:
+        raise MethodNotAllowedError(f"{exchange.path} takes GET or HEAD, not {exchange.method}")
+    if exchange.path == READY:
+        if service.draining:
+            raise ServiceUnavailableError("the server is draining")
+        try:
+            # Asks for something cheap that goes all the way to the catalog.
+            probe = ListTables(project=service.settings.project, max_items=1)
+            await service.workers.call(service.engine.call, probe)
+        except FletchingError as exc:
+            raise ServiceUnavailableError("the catalog does not answer") from exc
+    await exchange.reply(b'{"status":"ok"}')

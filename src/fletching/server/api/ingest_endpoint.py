@@ -1,0 +1,362 @@
+"""Feeding an ingest: receiving, and in a worker validating, checksumming and storing, overlap.
+
+::
+
+    socket ──recv──> decoder's own buffers ──> complete messages ──queue──> worker: accept
+                     (event loop)               (bounded by bytes)
+
+The loop receives the next message into its place while a worker stores the one before. Bytes of
+messages are taken from the service's memory budget before they are received and given back when
+they are stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from typing_extensions import Buffer
+
+from fletching.errors import MalformedFrameError, WireError
+from fletching.ipc import Message, MessageDecoder
+from fletching.protocol.http.body_codings import TableBodyCoding
+from fletching.protocol.http.layers import table_body_decoder
+from fletching.server.http.exchange import Exchange
+from fletching.server.request_limits import MemoryBudget
+from fletching.server.workers import Workers
+from fletching.wire.content_coding import ContentCoding
+
+__all__ = ["Ingest", "receive_ingest"]
+
+READ_AHEAD_BYTES = 128 * 1024
+"""Messages up to this size are received together and copied once; larger ones into place."""
+PASS_ON_BYTES = 1024 * 1024
+"""Complete small messages gather up to this before a worker gets them: a hop costs the same."""
+PASS_ON_MESSAGES = 1024
+"""Likewise in number: a million empty batches are a million messages."""
+BACKLOG_BYTES = 8 * 1024 * 1024
+"""Bytes that may wait for the worker, besides those it works on, before receiving pauses."""
+CODED_CHUNK_BYTES = 1024 * 1024
+
+
+class Ingest(Protocol):
+    """What the engine opens for a TableWrite (architecture: Writing)."""
+
+    decoder: MessageDecoder
+
+    def accept(self, messages: Any) -> None:
+        """Validates, checksums and stores; blocks."""
+
+    def finish(self) -> Any:
+        """Makes all of it durable and enters it in the catalog; blocks."""
+
+    def abort(self) -> None:
+        """Leaves nothing behind; blocks; idempotent."""
+
+
+class DecoderSink:
+    """A ``BodySink`` in front of a message decoder. Errors are kept, since a sink must not raise."""
+
+    def __init__(self, decoder: MessageDecoder) -> None:
+        self._decoder = decoder
+        self._messages: list[Message] = []
+        self._scratch: memoryview | None = None
+        self._bytes = 0
+        self._start = 0  # where the message being received starts in the stream
+        self._granted = 0  # budget held for it
+        self._covered = 0  # budget held for the complete ones
+        self.error: WireError | None = None
+
+    def writable(self) -> memoryview:
+        """The decoder's room: a large body's own memory."""
+        if self.error is None and not self._decoder.ended:
+            return self._decoder.writable(read_ahead=READ_AHEAD_BYTES)
+        # The stream is over or broken; what still comes is looked at by `wrote`.
+        if self._scratch is None:
+            self._scratch = memoryview(bytearray(READ_AHEAD_BYTES))
+        return self._scratch
+
+    def wrote(self, count: int) -> bool:
+        """Parses what arrived; see ``BodySink``."""
+        if self.error is not None:
+            return False
+        if self._decoder.ended:
+            return self._trailing(count)
+        try:
+            taken = self._decoder.wrote(count)
+        except WireError as error:
+            self.error = error
+            return False
+        if taken < count:
+            return self._trailing(count - taken)
+        return self._gathered()
+
+    def feed(self, chunk: Buffer) -> bool:
+        """Parses what was received elsewhere; see ``BodySink``."""
+        if self.error is not None:
+            return False
+        length = memoryview(chunk).nbytes
+        try:
+            taken = 0 if self._decoder.ended else self._decoder.feed(chunk)
+        except WireError as error:
+            self.error = error
+            return False
+        if taken < length:
+            return self._trailing(length - taken)
+        return self._gathered()
+
+    def _trailing(self, count: int) -> bool:
+        self.error = MalformedFrameError(
+            f"{count} bytes follow the Arrow stream's end-of-stream marker",
+            layer="message",
+            offset=self._decoder.bytes_consumed,
+        )
+        return False
+
+    def _gathered(self) -> bool:
+        for message in self._decoder:
+            self._messages.append(message)
+            self._bytes += message.end - message.offset
+            self._start = message.end
+            self._covered += self._granted
+            self._granted = 0
+        if self._bytes >= PASS_ON_BYTES or len(self._messages) >= PASS_ON_MESSAGES:
+            return False
+        return not self.wanted
+
+    @property
+    def wanted(self) -> int:
+        """Bytes that the piece being received needs beyond what was granted; 0 if that is little."""
+        reach = self._decoder.bytes_consumed + self._decoder.bytes_needed
+        missing = reach - self._start - self._granted
+        return missing if missing > PASS_ON_BYTES else 0
+
+    def grant(self, count: int) -> None:
+        """Lets ``count`` bytes of the message being received in."""
+        self._granted += count
+
+    def revoke(self) -> int:
+        """Takes back what was granted to the message being received, and says how much."""
+        count, self._granted = self._granted, 0
+        return count
+
+    @property
+    def granted(self) -> int:
+        """Budget held by messages that were not handed out yet."""
+        return self._granted + self._covered
+
+    def take(self) -> tuple[list[Message], int, int]:
+        """Hands out the complete messages, their bytes, and the budget already held for them."""
+        taken = self._messages, self._bytes, self._covered
+        self._messages, self._bytes, self._covered = [], 0, 0
+        return taken
+
+
+class _Backlog:
+    """Messages on their way to the worker; at most one call of the ingest runs at a time."""
+
+    def __init__(self, ingest: Ingest, workers: Workers, budget: MemoryBudget) -> None:
+        self._ingest = ingest
+        self._workers = workers
+        self._budget = budget
+        self._waiting: list[Message] = []
+        self._waiting_bytes = 0
+        self._task: asyncio.Task[None] | None = None
+        self._taken = asyncio.Event()
+        self._error: BaseException | None = None
+
+    async def put(self, messages: list[Message], held: int) -> None:
+        """Queues messages for which ``held`` bytes of budget were taken; waits while much waits.
+
+        Raises:
+            FletchingError: what the ingest raised about earlier messages.
+        """
+        self._waiting += messages
+        self._waiting_bytes += held
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._work())
+        while self._waiting_bytes > BACKLOG_BYTES and self._error is None:
+            self._taken.clear()
+            await self._taken.wait()
+        self._raise()
+
+    async def drain(self) -> None:
+        """Waits until the worker has taken everything; errors as for ``put``."""
+        await self._settle()
+        self._raise()
+
+    async def stop(self) -> None:
+        """Forgets what waits, and waits for the call that runs."""
+        self._give_up()
+        await self._settle()
+
+    async def _settle(self) -> None:
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _give_up(self) -> None:
+        self._budget.give(self._waiting_bytes)
+        self._waiting, self._waiting_bytes = [], 0
+
+    async def _work(self) -> None:
+        while self._waiting and self._error is None:
+            messages, self._waiting = self._waiting, []
+            held, self._waiting_bytes = self._waiting_bytes, 0
+            self._taken.set()
+            try:
+                await self._workers.bulk(self._ingest.accept, messages)
+            except BaseException as exc:  # noqa: BLE001  raised where the upload waits
+                self._error = exc
+                self._give_up()
+            finally:
+                del messages
+                self._budget.give(held)
+                self._taken.set()
+
+
+async def receive_ingest(
+    exchange: Exchange,
+    ingest: Ingest,
+    workers: Workers,
+    budget: MemoryBudget,
+    coding: TableBodyCoding = ContentCoding.IDENTITY,
+) -> Any:
+    """Feeds a request's body to an ingest and finishes it; whatever goes wrong aborts it.
+
+    Returns:
+        What the ingest's ``finish`` returned.
+
+    Raises:
+        ConnectionBrokenError: the client disappeared in mid-body.
+        WireError: the body is not an Arrow stream, is cut, or goes on behind its end.
+        ServiceError: the ingest refused it; or 408, 429.
+    """
+    try:
+        if coding is ContentCoding.IDENTITY:
+            await _receive_plain(exchange, ingest, workers, budget)
+        else:
+            await _receive_coded(exchange, ingest, workers, budget, coding)
+        ingest.decoder.finish()
+        return await workers.bulk(ingest.finish)
+    except BaseException:
+        await workers.bulk(ingest.abort)
+        raise
+
+
+async def _receive_plain(
+    exchange: Exchange, ingest: Ingest, workers: Workers, budget: MemoryBudget
+) -> None:
+    sink = DecoderSink(ingest.decoder)
+    backlog = _Backlog(ingest, workers, budget)
+    try:
+        ended = False
+        while not ended:
+            ended = await exchange.pump(sink)
+            if sink.error is not None:
+                raise sink.error
+            messages, size, held = sink.take()
+            if messages:
+                if held:
+                    budget.add(max(size - held, 0))
+                else:
+                    await budget.take(size)
+                await backlog.put(messages, max(size, held))
+                del messages
+            if sink.wanted and not ended:
+                # What is held for the same message's metadata is given back before waiting.
+                budget.give(sink.revoke())
+                wanted = sink.wanted
+                await budget.take(wanted)
+                sink.grant(wanted)
+        await backlog.drain()
+    finally:
+        await backlog.stop()
+        budget.give(sink.granted)
+
+
+async def _receive_coded(
+    exchange: Exchange,
+    ingest: Ingest,
+    workers: Workers,
+    budget: MemoryBudget,
+    coding: TableBodyCoding,
+) -> None:
+    """A compressed body: decompressing belongs in the worker, too, so nothing overlaps here."""
+    decoder = _CodedDecoder(ingest, coding)
+    held = 0
+    try:
+        more = True
+        while more:
+            chunk = bytearray()
+            while len(chunk) < CODED_CHUNK_BYTES:
+                view = await exchange.receive_view()
+                if view is None:
+                    more = False
+                    break
+                # A copy because the view is lent only until the next one.
+                chunk += view
+            wanted = await workers.bulk(decoder.begin, chunk, last=not more)
+            while wanted is not None:
+                budget.give(held)
+                held = 0
+                await budget.take(wanted)
+                held = wanted
+                wanted = await workers.bulk(decoder.go_on)
+    finally:
+        budget.give(held)
+
+
+class _CodedDecoder:
+    """Decompresses, decodes and passes on, in a worker; stops before each large message."""
+
+    def __init__(self, ingest: Ingest, coding: TableBodyCoding) -> None:
+        self._ingest = ingest
+        self._sink = DecoderSink(ingest.decoder)
+        self._decoder = table_body_decoder(coding)
+        self._events: Iterator[Any] = iter(())
+        self._last = False
+
+    def begin(self, chunk: bytearray, *, last: bool) -> int | None:
+        """Starts on a chunk; the answer as for ``go_on``."""
+        self._last = last
+        self._decoder.feed(chunk)
+        self._events = iter(self._decoder.events())
+        return self.go_on()
+
+    def go_on(self) -> int | None:
+        """Returns the bytes a large message needs before it can be received, or None when done.
+
+        Raises:
+            WireError: the body does not decode or is not an Arrow stream.
+        """
+        wanted = self._consume()
+        if wanted is None and self._last:
+            self._last = False
+            self._decoder.finish()
+            self._events = iter(self._decoder.events())
+            wanted = self._consume()
+        return wanted
+
+    def _consume(self) -> int | None:
+        for piece in self._events:
+            if self._sink.feed(piece):
+                continue
+            if self._sink.error is not None:
+                raise self._sink.error
+            self._pass_on()
+            wanted = self._sink.wanted
+            if wanted:
+                self._sink.grant(wanted)
+                return wanted
+        self._pass_on()
+        return None
+
+    def _pass_on(self) -> None:
+        messages, _, _ = self._sink.take()
+        if messages:
+            self._ingest.accept(messages)

@@ -1,0 +1,324 @@
+"""Executing read plans: stored bytes to the socket at the client's pace.
+
+While the loop sends one group of buffers, a worker prepares the next: it opens objects, brings in
+pages that are not resident, computes what must be computed. The loop never waits for a disk, and a
+reply holds at most two groups.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+from typing_extensions import Buffer
+
+from fletching.engine.reading.read_plan import (
+    Computed,
+    Extent,
+    Literal,
+    Piece,
+    ReadPlan,
+    run_checked,
+)
+from fletching.protocol.http.body_codings import TableBodyCoding
+from fletching.protocol.http.layers import table_body_encoder
+from fletching.server.http.exchange import Exchange
+from fletching.server.workers import Workers
+from fletching.wire.content_coding import ContentCoding
+
+__all__ = [
+    "BufferSource",
+    "CodedSource",
+    "PlanSource",
+    "PreparedReply",
+    "prepare_plan",
+    "reply_with_plan",
+    "send_prepared",
+    "send_source",
+]
+
+SLICE_BYTES = 4 * 1024 * 1024
+"""The most that is handed to the socket at once: an extent may be as long as a batch."""
+
+FIRST_GROUP_BYTES = 256 * 1024
+"""The first group is small: a client waits for it, and opening many small objects takes time. Each
+group is at most twice the one before, so that a client which leaves early has cost little."""
+
+
+class BufferSource(Protocol):
+    """What a reply is made of, group by group. ``next_group`` and ``close`` block."""
+
+    ended: bool
+    """Nothing more will come and nothing is held; a short reply needs no more hops then."""
+
+    def next_group(self) -> Sequence[Buffer]:
+        """Returns the next buffers, ready to be sent; none at the end."""
+
+    def ready_group(self) -> Sequence[Buffer]:
+        """Returns the next buffers if having them takes no waiting, else none. Does not block."""
+
+    def close(self) -> None:
+        """Gives up what the source holds; idempotent."""
+
+
+class HasPieces(Protocol):
+    """What can be sent piece by piece: a read plan, or a range of a blob."""
+
+    @property
+    def pieces(self) -> Iterable[Piece]:
+        """The pieces in order."""
+
+
+class PlanSource:
+    """The buffers of a read plan, about ``group_bytes`` at a time. Used by one thread at a time."""
+
+    def __init__(self, plan: HasPieces, group_bytes: int) -> None:
+        self.plan = plan
+        self.ended = False
+        self._group_bytes = group_bytes
+        self._room = min(group_bytes, FIRST_GROUP_BYTES)
+        self._pieces: Iterator[Piece] = iter(plan.pieces)
+        self._extent: Extent | None = None
+        self._position = 0
+
+    def next_group(self) -> Sequence[Buffer]:
+        """Prepares buffers until the group is full; see ``BufferSource``.
+
+        Raises:
+            FletchingError: the store failed, or computed batches are not what was announced.
+        """
+        group: list[Buffer] = []
+        room, self._room = self._room, min(2 * self._room, self._group_bytes)
+        while room > 0:
+            if self._extent is not None:
+                view = self._next_slice(self._extent, room)
+                group.append(view)
+                room -= view.nbytes
+                continue
+            piece = next(self._pieces, None)
+            if piece is None:
+                self.ended = True
+                break
+            if isinstance(piece, Extent):
+                if piece.length:
+                    self._extent, self._position = piece, piece.start
+            elif isinstance(piece, Literal):
+                group.append(piece.data)
+                room -= piece.length
+            else:
+                room -= self._compute(piece, group)
+        return group
+
+    def ready_group(self) -> Sequence[Buffer]:
+        """Returns more of the extent that was begun, if its pages are in memory; see ``BufferSource``."""
+        extent = self._extent
+        if extent is None:
+            return ()
+        start = self._position
+        end = min(extent.end, start + min(self._group_bytes, SLICE_BYTES))
+        if not extent.object.resident(start, end):
+            return ()
+        return (self._taken(extent, end),)
+
+    def _next_slice(self, extent: Extent, room: int) -> memoryview:
+        start = self._position
+        end = min(extent.end, start + min(room, SLICE_BYTES))
+        if not extent.object.resident(start, end):
+            extent.object.load(start, end)
+        return self._taken(extent, end)
+
+    def _taken(self, extent: Extent, end: int) -> memoryview:
+        start, self._position = self._position, end
+        if end == extent.end:
+            self._extent = None
+        return extent.object.view(start, end)
+
+    @staticmethod
+    def _compute(piece: Computed, group: list[Buffer]) -> int:
+        size = 0
+        for buffer in run_checked(piece):
+            length = memoryview(buffer).nbytes
+            if length:
+                group.append(buffer)
+                size += length
+        return size
+
+    def close(self) -> None:
+        """Closes the plan's generator, and with it the objects it has open."""
+        self._extent = None
+        close = getattr(self._pieces, "close", None)
+        if close is not None:
+            close()
+
+
+class CodedSource:
+    """Another source's bytes under a content coding."""
+
+    def __init__(self, source: BufferSource, coding: TableBodyCoding, level: int | None) -> None:
+        self._source = source
+        self._encoder = table_body_encoder(coding, level=level)
+        self.ended = False
+
+    def next_group(self) -> Sequence[Buffer]:
+        """Compresses groups until something comes out; see ``BufferSource``."""
+        coded: list[Buffer] = []
+        while not coded and not self.ended:
+            group = self._source.next_group()
+            for buffer in group:
+                coded += self._encoder.encode(buffer)
+            if not group or self._source.ended:
+                self.ended = True
+                coded += self._encoder.finish()
+        return coded
+
+    def ready_group(self) -> Sequence[Buffer]:
+        """Nothing: compressing is work."""
+        return ()
+
+    def close(self) -> None:
+        """Closes the inner source."""
+        self._source.close()
+
+
+async def send_source(
+    exchange: Exchange, source: BufferSource, group: Sequence[Buffer], workers: Workers
+) -> None:
+    """Sends ``group``, which was prepared already, and the rest of the source, and ends the reply.
+
+    Raises:
+        ConnectionBrokenError: the client is gone; the source is closed.
+        FletchingError: preparing failed; the reply cannot be completed.
+    """
+    ahead: asyncio.Future[Sequence[Buffer]] | None = None
+    try:
+        if not source.ended:
+            # At once, since somebody waits for it; the rest need not pass through the loop.
+            await exchange.write_all(group)
+            group = ()
+            while not source.ended and await exchange.send_directly(source, workers):
+                pass
+            if not source.ended:
+                group = await workers.bulk(source.next_group)
+        while group:
+            # A hop to a worker and back costs more than looking whether it is needed.
+            following = () if source.ended else source.ready_group()
+            ahead = None if source.ended or following else workers.bulk(source.next_group)
+            await exchange.write_all(group)
+            # The reference to sent buffers goes before the next group is waited for.
+            group, following = following, ()
+            if ahead is not None:
+                group = await ahead
+        await exchange.finish()
+    finally:
+        if ahead is not None and not ahead.done():
+            # A generator cannot be closed while another thread runs it.
+            await asyncio.wait({ahead})
+        if ahead is not None and not ahead.cancelled():
+            # Its failure, if any, was raised above or is of no interest to a client that is gone.
+            ahead.exception()
+        if not source.ended:
+            with contextlib.suppress(asyncio.CancelledError):
+                await workers.bulk(source.close)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PreparedReply:
+    """A reply whose beginning is in memory; whoever made it sends or closes it.
+
+    Attributes:
+        source: the rest.
+        group: what ``source`` gave first.
+        length: bytes of all, None if only making them tells.
+        coding: of the whole body.
+    """
+
+    source: BufferSource
+    group: Sequence[Buffer]
+    length: int | None
+    coding: TableBodyCoding
+
+
+def prepare_plan(
+    plan: ReadPlan,
+    *,
+    group_bytes: int,
+    coding: TableBodyCoding = ContentCoding.IDENTITY,
+    level: int | None = None,
+) -> PreparedReply:
+    """Begins to execute a plan; blocks.
+
+    Args:
+        plan: what is answered.
+        group_bytes: how much is prepared at a time.
+        coding: of the whole body; anything but identity makes the reply chunked.
+        level: of the coding.
+
+    Raises:
+        FletchingError: it cannot be executed.
+    """
+    source: BufferSource = PlanSource(plan, group_bytes)
+    length = plan.length
+    if coding is not ContentCoding.IDENTITY:
+        source, length = CodedSource(source, coding, level), None
+    try:
+        return PreparedReply(source, source.next_group(), length, coding)
+    except BaseException:
+        source.close()
+        raise
+
+
+async def send_prepared(
+    exchange: Exchange,
+    prepared: PreparedReply,
+    workers: Workers,
+    *,
+    headers: dict[str, str] | None = None,
+    head: bytes = b"",
+) -> None:
+    """Answers with what was prepared, ``head`` before it; errors as for ``send_source``."""
+    fields = dict(headers or {})
+    if prepared.coding is not ContentCoding.IDENTITY:
+        fields["content-encoding"] = prepared.coding.value
+    length = None if prepared.length is None else len(head) + prepared.length
+    try:
+        await exchange.start(length, headers=fields)
+    except BaseException:
+        await workers.bulk(prepared.source.close)
+        raise
+    group = [head, *prepared.group] if head else prepared.group
+    await send_source(exchange, prepared.source, group, workers)
+
+
+async def reply_with_plan(
+    exchange: Exchange,
+    make_plan: Callable[[], ReadPlan],
+    workers: Workers,
+    *,
+    group_bytes: int,
+    coding: TableBodyCoding = ContentCoding.IDENTITY,
+    level: int | None = None,
+    headers: dict[str, str] | None = None,
+) -> None:
+    """Makes a plan, and answers with what it says; with its length announced if it is known.
+
+    Args:
+        exchange: to answer.
+        make_plan: blocks; what it raises becomes the reply, since nothing has been sent by then.
+        workers: where blocking happens.
+        group_bytes: as for ``prepare_plan``.
+        coding: likewise.
+        level: likewise.
+        headers: more reply headers.
+
+    Raises:
+        ConnectionBrokenError: the client is gone.
+        FletchingError: what ``make_plan`` raised, or (with the reply begun) what preparing raised.
+    """
+
+    def begin() -> PreparedReply:
+        return prepare_plan(make_plan(), group_bytes=group_bytes, coding=coding, level=level)
+
+    await send_prepared(exchange, await workers.bulk(begin), workers, headers=headers)

@@ -1,0 +1,213 @@
+"""Who asks: the signature that every request but health carries (PROTOCOL 7)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hmac
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from fletching.engine.access.access import AccessKey
+from fletching.errors import SignatureMismatchError, ThrottledError, UnauthorizedError
+from fletching.protocol.http import headers as names
+from fletching.protocol.http.blob_links import parse_link, verify_link
+from fletching.protocol.http.signing import (
+    Claim,
+    check_date,
+    check_scope_date,
+    parse_application,
+    parse_authorization,
+    verify,
+    verify_application,
+)
+from fletching.server.auth.key_ring import KeyRing
+from fletching.server.http.exchange import Exchange
+
+__all__ = ["Authenticator", "FailureLimiter", "Principal"]
+
+MAX_FAILING_PAIRS = 10_000
+"""Pairs of client address and access id whose failures are remembered."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Principal:
+    """A verified caller."""
+
+    access_id: str
+    application_id: str | None = None
+    """The access id of the application that signed as well, if one did."""
+    key: AccessKey | None = dataclasses.field(default=None, compare=False, repr=False)
+    """The caller's key; None for an anonymous caller."""
+
+
+class FailureLimiter:
+    """Counts failures to prove an identity, by client address and access id, in fixed windows.
+
+    Too many make further tries of the same pair fail at once until the window ends, so that guessing
+    gains nothing; other clients, and the same client's other keys, are not affected.
+    """
+
+    def __init__(
+        self, most: int, window_seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._most = most
+        self._window = window_seconds
+        self._clock = clock
+        self._failures: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+
+    def check(self, who: tuple[str, str]) -> None:
+        """Refuses a pair that failed too often.
+
+        Raises:
+            ThrottledError: with the seconds until the window ends.
+        """
+        started, count = self._failures.get(who, (0.0, 0))
+        left = started + self._window - self._clock()
+        if count >= self._most and left > 0:
+            raise ThrottledError(
+                "too many requests of this client could not be verified", retry_after_seconds=left
+            )
+
+    def failed(self, who: tuple[str, str]) -> None:
+        """Counts a failure; the pairs that failed longest ago are forgotten first."""
+        now = self._clock()
+        started, count = self._failures.pop(who, (now, 0))
+        if now - started >= self._window:
+            started, count = now, 0
+        self._failures[who] = (started, count + 1)
+        while len(self._failures) > MAX_FAILING_PAIRS:
+            self._failures.popitem(last=False)
+
+
+class Authenticator:
+    """Verifies who asks, against a key ring. Does not block; used on the event loop."""
+
+    def __init__(
+        self,
+        keys: KeyRing,
+        allowed_skew_seconds: float,
+        clock: Callable[[], float] = time.time,
+        *,
+        limiter: FailureLimiter | None = None,
+        allow_anonymous: bool = False,
+    ) -> None:
+        self._keys = keys
+        self._allowed_skew = allowed_skew_seconds
+        self._clock = clock
+        self._limiter = limiter or FailureLimiter(20, 60.0)
+        self._allow_anonymous = allow_anonymous
+        # Checked in place of an unknown id's secret, so that the time taken does not tell which
+        # ids exist.
+        self._nobody = secrets.token_hex(16)
+
+    def identify(self, exchange: Exchange) -> Principal:
+        """Verifies a request and notes its access id for the log.
+
+        Raises:
+            UnauthorizedError: no credentials, or none of a known form; a key or token that is
+                genuine but has expired (code AuthenticationRequestExpired).
+            RequestTimeTooSkewedError: the request's date is too far from now.
+            SignatureMismatchError: unknown key, wrong signature, wrong token; which is not said.
+            ThrottledError: this client has failed too often with this access id.
+        """
+        authorization = exchange.header(names.AUTHORIZATION)
+        token = exchange.header(names.BEARER_TOKEN)
+        address = exchange.peer.rpartition(":")[0]
+        if not authorization and token:
+            # Tokens are not guessable one by one, so all of a client's failures count together.
+            return self._counted((address, ""), lambda: self._bearer(exchange, token))
+        if not authorization:
+            if self._allow_anonymous:
+                return Principal("anonymous")
+            raise UnauthorizedError("the request is not signed: an Authorization header is needed")
+        claim = parse_authorization(authorization)
+        now = self._clock()
+        check_date(exchange.header(names.DATE), now, self._allowed_skew)
+        check_scope_date(claim, now)
+        who = (address, claim.access_id[:128])
+        return self._counted(who, lambda: self._signed(exchange, claim, authorization, now))
+
+    def _counted(self, who: tuple[str, str], verified: Callable[[], Principal]) -> Principal:
+        self._limiter.check(who)
+        try:
+            return verified()
+        except (SignatureMismatchError, UnauthorizedError):
+            self._limiter.failed(who)
+            raise
+
+    def _bearer(self, exchange: Exchange, token: str) -> Principal:
+        found = self._keys.bearer(token)
+        if found is None:
+            raise UnauthorizedError("the bearer token does not verify")
+        key, expired = found
+        if expired or key.expired(self._clock()):
+            raise _expired()
+        exchange.access_id = key.access_id
+        return Principal(key.access_id, key=key)
+
+    def _signed(
+        self, exchange: Exchange, claim: Claim, authorization: str, now: float
+    ) -> Principal:
+        key = self._verify(claim, exchange)
+        if key is None:
+            raise SignatureMismatchError(
+                "the signature does not match: check access id, secret and endpoint"
+            )
+        if key.expired(now):
+            raise _expired()
+        application = self._application(exchange, authorization)
+        exchange.access_id = claim.access_id
+        return Principal(claim.access_id, application, key)
+
+    def identify_link(self, exchange: Exchange) -> Principal | None:
+        """Verifies a signed link to a blob; None if the request is none.
+
+        Raises:
+            InvalidParameterError: a signature without access id and expiry.
+            SignatureMismatchError: wrong signature, unknown key, or expired.
+        """
+        claim = parse_link(dict(exchange.query))
+        if claim is None or exchange.method not in {"GET", "HEAD"}:
+            return None
+        key = self._keys.find(claim.access_id)
+        secret = self._nobody if key is None else key.secret
+        verify_link(claim, secret, exchange.path, self._clock())
+        if key is not None and key.expired(self._clock()):
+            raise _expired()
+        exchange.access_id = claim.access_id
+        return Principal(claim.access_id, key=key)
+
+    def _verify(self, claim: Claim, exchange: Exchange) -> AccessKey | None:
+        key = self._keys.find(claim.access_id)
+        matches = verify(
+            claim,
+            self._nobody if key is None else key.secret,
+            exchange.method,
+            exchange.target,
+            exchange.headers,
+        )
+        if key is not None and key.security_token is not None:
+            received = exchange.header(names.STS_TOKEN).encode("utf-8", "surrogateescape")
+            matches &= hmac.compare_digest(key.security_token.encode(), received)
+        return key if matches else None
+
+    def _application(self, exchange: Exchange, authorization: str) -> str | None:
+        value = exchange.header(names.APPLICATION_AUTHENTICATION)
+        if not value:
+            return None
+        claim = parse_application(value)
+        key = self._keys.find(claim.access_id)
+        secret = self._nobody if key is None else key.secret
+        matches = verify_application(claim, secret, authorization)
+        if key is None or not matches or key.expired(self._clock()):
+            raise SignatureMismatchError("the application's signature does not match")
+        return claim.access_id
+
+
+def _expired() -> UnauthorizedError:
+    """Said only to whoever proved to have the key or token."""
+    return UnauthorizedError(
+        "the access key or token has expired", code="AuthenticationRequestExpired"
+    )

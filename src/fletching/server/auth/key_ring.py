@@ -1,0 +1,194 @@
+"""Access keys: who may sign requests, and the key that a folder gets at its first start."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from fletching.engine.access.access import AccessKey, AccessKeys, AccessSnapshot
+from fletching.errors import StorageError, UsageError
+from fletching.protocol.messages.requests import Request
+from fletching.types import TableName
+
+__all__ = ["KEY_FILE", "FolderKeys", "KeyRing", "StaticKeys", "first_key", "parse_key"]
+
+KEY_FILE = "access-key"
+"""In the data folder: the generated key as ``id:secret``, readable by its owner alone."""
+
+
+class KeyRing(Protocol):
+    """Looks keys up. Thread-safe and quick: asked for every request, on the event loop."""
+
+    def find(self, access_id: str) -> AccessKey | None:
+        """The key of an access id, also an expired one; None if there is none in use."""
+
+    def bearer(self, token: str) -> tuple[AccessKey, bool] | None:
+        """The key that a genuine bearer token stands for, and whether it has expired."""
+
+    def check(self, key: AccessKey, request: Request) -> None:
+        """Refuses what the key was not granted.
+
+        Raises:
+            NoPermissionError: it was not.
+        """
+
+    def may_read(self, key: AccessKey, table: TableName) -> bool:
+        """Whether the key may know of a table."""
+
+    def stale(self) -> bool:
+        """Whether ``refresh`` should be called, in a worker, before the ring is asked."""
+
+    def refresh(self) -> None:
+        """Looks at what changed; blocks."""
+
+
+class StaticKeys:
+    """Keys that do not change while the service runs; whoever has one may do everything."""
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        if not keys:
+            raise UsageError("no access key is given: nobody could sign a request")
+        for access_id, secret in keys.items():
+            if not access_id or not secret or ":" in access_id or "/" in access_id:
+                raise UsageError("an access key needs an id without ':' and '/', and a secret")
+        self._keys = {
+            access_id: AccessKey(access_id=access_id, owner=access_id, secret=secret)
+            for access_id, secret in keys.items()
+        }
+
+    def find(self, access_id: str) -> AccessKey | None:
+        """The key of an access id, or None; see ``KeyRing``."""
+        return self._keys.get(access_id)
+
+    def bearer(self, token: str) -> tuple[AccessKey, bool] | None:  # noqa: ARG002 - see ``KeyRing``
+        """Static keys have no tokens."""
+        return None
+
+    def check(self, key: AccessKey, request: Request) -> None:
+        """Refuses nothing."""
+
+    def may_read(self, key: AccessKey, table: TableName) -> bool:  # noqa: ARG002 - see ``KeyRing``
+        """Always."""
+        return True
+
+    def stale(self) -> bool:
+        """Never."""
+        return False
+
+    def refresh(self) -> None:
+        """Nothing changes."""
+
+
+class FolderKeys:
+    """The keys that the service was started with, which may do everything, and those of the folder.
+
+    The folder's keys and grants are known as they were at the last ``refresh``, at most
+    ``refresh_seconds`` ago.
+    """
+
+    def __init__(
+        self,
+        started_with: StaticKeys,
+        keys: AccessKeys,
+        *,
+        refresh_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._static = started_with
+        self._keys = keys
+        self._refresh_seconds = refresh_seconds
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._refreshing = threading.Lock()
+        self._refreshed_at: float | None = None
+        self._snapshot = AccessSnapshot({}, {})
+
+    def find(self, access_id: str) -> AccessKey | None:
+        """The key of an access id, or None; see ``KeyRing``."""
+        return self._static.find(access_id) or self._snapshot.keys.get(access_id)
+
+    def bearer(self, token: str) -> tuple[AccessKey, bool] | None:
+        """The key of a genuine token; see ``KeyRing``."""
+        found = self._keys.verify_bearer_token(token, self._wall_clock())
+        if found is None:
+            return None
+        access_id, expired = found
+        key = self.find(access_id)
+        return None if key is None else (key, expired)
+
+    def check(self, key: AccessKey, request: Request) -> None:
+        """Refuses what the key was not granted; see ``KeyRing``."""
+        if self._static.find(key.access_id) is None:
+            self._snapshot.check(key, request)
+
+    def may_read(self, key: AccessKey, table: TableName) -> bool:
+        """Whether the key may know of a table; see ``KeyRing``."""
+        return self._static.find(key.access_id) is not None or self._snapshot.may_read(key, table)
+
+    def stale(self) -> bool:
+        """Whether the last look is too long ago."""
+        at = self._refreshed_at
+        return at is None or self._clock() - at >= self._refresh_seconds
+
+    def refresh(self) -> None:
+        """Looks at the folder's keys and grants; of several callers one does it."""
+        with self._refreshing:
+            if self.stale():
+                self._snapshot = self._keys.snapshot()
+                self._refreshed_at = self._clock()
+
+
+def parse_key(text: str) -> tuple[str, str]:
+    """Reads ``id:secret``.
+
+    Raises:
+        UsageError: the text is not of this form; the text is not repeated, as it holds a secret.
+    """
+    access_id, colon, secret = text.strip().partition(":")
+    if not (colon and access_id and secret):
+        raise UsageError("an access key is given as id:secret")
+    return access_id, secret
+
+
+def first_key(folder: Path) -> tuple[str, str, bool]:
+    """Returns the folder's own key, which is generated and kept at the first call.
+
+    Returns:
+        Access id, secret, and whether the key is new. Two processes that start at once get the same.
+
+    Raises:
+        StorageError: the key can be neither read nor written.
+    """
+    path = folder / KEY_FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            return *parse_key(path.read_text("utf-8")), False
+        access_id, secret = f"fl{secrets.token_hex(6)}", secrets.token_urlsafe(30)
+        # Written under another name and linked: whoever finds the file finds it whole, and of two
+        # processes one wins.
+        staging = folder / f".{KEY_FILE}.{secrets.token_hex(4)}"
+        descriptor = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(f"{access_id}:{secret}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                path.hardlink_to(staging)
+            except FileExistsError:
+                return *parse_key(path.read_text("utf-8")), False
+        finally:
+            staging.unlink()
+    except OSError as exc:
+        raise StorageError(
+            f"the access key {path} cannot be read or written: {exc.strerror}", key=KEY_FILE
+        ) from exc
+    return access_id, secret, True

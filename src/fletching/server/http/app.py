@@ -1,0 +1,130 @@
+"""The ASGI application: routes, identity, faults, and one log line per request."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fletching.errors import (
+    ConnectionBrokenError,
+    FletchingError,
+    InternalServerError,
+    NotFoundError,
+)
+from fletching.protocol.codec import is_admin_path, parse_storage_path
+from fletching.protocol.http.blob_links import BLOB_PREFIX
+from fletching.protocol.http.error_codec import encode_fault
+from fletching.server.api.admin_endpoints import handle_admin
+from fletching.server.api.blob_endpoints import handle_blob
+from fletching.server.api.dispatch import handle_storage
+from fletching.server.api.health import HEALTH_PATHS, handle_health
+from fletching.server.http.connection import Application
+from fletching.server.http.exchange import Exchange
+from fletching.server.metadata.routes import handle_metadata, is_metadata_path
+from fletching.server.request_ids import new_request_id
+from fletching.server.service import Service
+
+__all__ = ["create_app"]
+
+logger = logging.getLogger("fletching.server")
+access_logger = logging.getLogger("fletching.access")
+
+
+def create_app(service: Service) -> Application:
+    """Makes the ASGI application of a service; its lifespan's end leaves the service open."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            await _answer(
+                Exchange(scope, receive, send, new_request_id(), service.settings), service
+            )
+        else:
+            await send({"type": "websocket.close", "code": 1003})
+
+    return app
+
+
+async def _lifespan(receive: Any, send: Any) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+async def _answer(exchange: Exchange, service: Service) -> None:
+    try:
+        await _route(exchange, service)
+    except ConnectionBrokenError as exc:
+        exchange.outcome = "disconnected"
+        logger.info("%s: %s", exchange.request_id, exc)
+    except FletchingError as exc:
+        await _fail(exchange, exc)
+    except Exception as exc:
+        logger.exception("%s: an unexpected failure", exchange.request_id)
+        error = InternalServerError("the server failed; its log has the request id")
+        error.__cause__ = exc
+        await _fail(exchange, error)
+    finally:
+        if service.settings.access_log:
+            _log(exchange)
+
+
+async def _route(exchange: Exchange, service: Service) -> None:
+    path = exchange.path
+    if path in HEALTH_PATHS:
+        await handle_health(exchange, service)
+        return
+    if path.startswith(BLOB_PREFIX):
+        if not await service.identify_link(exchange):
+            await service.identify(exchange)
+        await handle_blob(exchange, service)
+        return
+    await service.identify(exchange)
+    version = parse_storage_path(path)
+    if version is not None:
+        await handle_storage(exchange, service, version)
+    elif is_admin_path(path):
+        await handle_admin(exchange, service)
+    elif is_metadata_path(path):
+        await handle_metadata(exchange, service)
+    else:
+        raise NotFoundError(f"there is nothing at {path[:200]}")
+
+
+async def _fail(exchange: Exchange, error: FletchingError) -> None:
+    """Answers with an error; a reply that has begun is cut instead, which the client can tell."""
+    exchange.outcome = type(error).__name__
+    if exchange.status is not None:
+        logger.error("%s: the reply was cut: %s", exchange.request_id, error)
+        return
+    fault = encode_fault(error, exchange.request_id)
+    try:
+        await exchange.reply(fault.body, status=fault.status, headers=fault.headers)
+    except ConnectionBrokenError:
+        exchange.outcome = "disconnected"
+    if exchange.status is not None and exchange.status >= 500:
+        logger.error("%s: %s", exchange.request_id, error, exc_info=error)
+
+
+def _log(exchange: Exchange) -> None:
+    """Logs what was asked and how it went: no query, no header, nothing that could be a secret."""
+    access_logger.info(
+        '%s %s %s "%s %s" %s %s in=%d out=%d %.1fms %s',
+        exchange.request_id,
+        exchange.peer,
+        exchange.access_id or "-",
+        exchange.method,
+        # As it was sent: decoded, it could hold line breaks and forge lines of the log.
+        ascii(exchange.raw_path[:200])[1:-1],
+        exchange.action or "-",
+        exchange.status or "-",
+        exchange.body.body_bytes,
+        exchange.sent_bytes,
+        exchange.seconds * 1000,
+        exchange.outcome,
+    )

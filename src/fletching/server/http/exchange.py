@@ -1,0 +1,286 @@
+"""One HTTP request and its reply, as handlers see them: decoded parts in, replies and streams out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import parse_qsl
+
+from typing_extensions import Buffer
+
+from fletching.errors import (
+    ConnectionBrokenError,
+    InvalidParameterError,
+    PayloadTooLargeError,
+)
+from fletching.protocol.http.headers import REQUEST_ID
+from fletching.server.http.request_stream import AsgiBody, BodySink, RequestBody
+from fletching.server.http.socket_writer import DirectSender, GroupSource
+from fletching.server.server_settings import ServerSettings
+from fletching.server.workers import Workers
+
+if TYPE_CHECKING:
+    from fletching.server.auth.authentication import Principal
+
+__all__ = ["Exchange"]
+
+_Result = TypeVar("_Result")
+
+MAX_QUERY_FIELDS = 100
+"""The longest request of the protocol has about a dozen."""
+
+
+class DirectSenders(Protocol):
+    """Our own connections' way past the event loop; no other ASGI server has it."""
+
+    async def direct_sender(self) -> DirectSender | None:
+        """A sender once all that was written is with the kernel; None if there can be none now.
+
+        Raises:
+            OSError: the client is gone.
+        """
+
+    def direct_sent(self, sender: DirectSender) -> None:
+        """Takes the connection back from a sender."""
+
+
+class Exchange:
+    """A request being answered. Belongs to one task of the event loop.
+
+    Attributes:
+        request_id: in every reply, and in the log.
+        headers: by lower-case name; of repeated headers the last.
+        body: the request's body.
+        action: what the request turned out to be, for the log.
+        access_id: who asked, once that is verified.
+        principal: the same with its key.
+        outcome: ``ok``, ``disconnected`` or the error's class, for the log.
+        status: the reply's status, or None before it started.
+        sent_bytes: bytes of the reply's body.
+    """
+
+    def __init__(
+        self, scope: Any, receive: Any, send: Any, request_id: str, settings: ServerSettings
+    ) -> None:
+        self.scope = scope
+        self.request_id = request_id
+        self.started_at = time.monotonic()
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        # As received, before percent-decoding: what a signature covers.
+        self.raw_path: str = scope["raw_path"].decode("utf-8", "surrogateescape")
+        self.query_string: str = scope["query_string"].decode("utf-8", "surrogateescape")
+        self._query: list[tuple[str, str]] | None = None
+        self.header_list: list[tuple[str, str]] = [
+            (name.decode("latin-1"), value.decode("utf-8", "surrogateescape").strip())
+            for name, value in scope["headers"]
+        ]
+        self.headers = dict(self.header_list)
+        extensions = scope.get("extensions") or {}
+        self._direct: DirectSenders | None = extensions.get("fletching.direct")
+        self.body: RequestBody = extensions.get("fletching.body") or AsgiBody(scope, receive)
+        self.action = ""
+        self.access_id = ""
+        self.principal: Principal | None = None
+        self.outcome = "ok"
+        self.status: int | None = None
+        self.sent_bytes = 0
+        self._send = send
+        self._settings = settings
+
+    @property
+    def target(self) -> str:
+        """Path and query as received."""
+        return f"{self.raw_path}?{self.query_string}" if self.query_string else self.raw_path
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """The decoded query parameters in order.
+
+        Raises:
+            InvalidParameterError: there are too many.
+        """
+        if self._query is None:
+            try:
+                self._query = parse_qsl(
+                    self.query_string, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS
+                )
+            except ValueError as exc:
+                raise InvalidParameterError(
+                    f"the query has more than {MAX_QUERY_FIELDS} parameters"
+                ) from exc
+        return self._query
+
+    # --- the request's body -------------------------------------------------------------------
+
+    async def read_body(self, limit: int | None = None) -> bytes:
+        """Reads the whole body, which is small: JSON or XML.
+
+        Raises:
+            PayloadTooLargeError: above ``limit`` bytes (by default the limit of JSON bodies).
+            InvalidParameterError: 408, the client sends too slowly.
+            ConnectionBrokenError: the client disappeared.
+        """
+        limit = self._settings.max_json_bytes if limit is None else limit
+        if (self.body.content_length or 0) > limit:
+            raise self._too_large(limit)
+        parts: list[bytes] = []
+        size = 0
+        while (view := await self.receive_view()) is not None:
+            size += len(view)
+            if size > limit:
+                raise self._too_large(limit)
+            # A copy because the view is only lent until the next one.
+            parts.append(bytes(view))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    @staticmethod
+    def _too_large(limit: int) -> PayloadTooLargeError:
+        return PayloadTooLargeError(
+            f"the request's body is above the limit of {limit} bytes", limit=limit
+        )
+
+    async def receive_view(self) -> memoryview | None:
+        """Returns the next bytes of the body, borrowed until the next call, or None at its end.
+
+        Raises:
+            InvalidParameterError: 408, the client sends too slowly.
+            ConnectionBrokenError: the client disappeared.
+        """
+        return await self._with_progress(self.body.receive_view)
+
+    async def pump(self, sink: BodySink) -> bool:
+        """Receives into a sink until it asks for attention or the body ends; errors as above.
+
+        Returns:
+            Whether the body has ended.
+        """
+        return await self._with_progress(lambda: self.body.pump(sink))
+
+    async def _with_progress(self, receive: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Waits for the client as long as it makes progress."""
+        idle = self._settings.body_idle_seconds
+        while True:
+            before = self.body.body_bytes
+            try:
+                async with asyncio.timeout(idle):
+                    return await receive()
+            except TimeoutError as exc:
+                if self.body.body_bytes - before < self._settings.body_progress_bytes:
+                    raise InvalidParameterError(
+                        f"the request's body did not go on for {idle:g} seconds", http_status=408
+                    ) from exc
+            except OSError as exc:
+                raise ConnectionBrokenError("the client disconnected in mid-body") from exc
+
+    # --- the reply ------------------------------------------------------------------------------
+
+    async def reply(
+        self,
+        body: Buffer,
+        *,
+        status: int = 200,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Sends a whole reply.
+
+        Raises:
+            ConnectionBrokenError: the client is gone.
+        """
+        view = memoryview(body)
+        await self.start(view.nbytes, status=status, content_type=content_type, headers=headers)
+        await self._write(view, more=False)
+
+    async def start(
+        self,
+        length: int | None,
+        *,
+        status: int = 200,
+        content_type: str = "application/octet-stream",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Begins a reply of ``length`` bytes, or a chunked one.
+
+        Raises:
+            ConnectionBrokenError: the client is gone.
+        """
+        fields = {"content-type": content_type, REQUEST_ID: self.request_id}
+        if length is not None:
+            fields["content-length"] = str(length)
+        fields |= {name.lower(): value for name, value in (headers or {}).items()}
+        encoded = [(name.encode(), value.encode("utf-8")) for name, value in fields.items()]
+        self.status = status
+        await self._pass_on({"type": "http.response.start", "status": status, "headers": encoded})
+
+    async def write_all(self, buffers: Sequence[Buffer]) -> None:
+        """Sends buffers in order, at the client's pace; they must stay unchanged.
+
+        Raises:
+            ConnectionBrokenError: the client is gone.
+        """
+        for buffer in buffers:
+            await self._write(memoryview(buffer), more=True)
+
+    async def send_directly(self, source: GroupSource, workers: Workers) -> bool:
+        """Lets a worker send more of a source, and sends what a slow client left over.
+
+        Returns:
+            Whether that is possible; False if nothing was taken from the source.
+
+        Raises:
+            ConnectionBrokenError: the client is gone; no worker uses the source any more.
+            FletchingError: preparing failed.
+        """
+        if self._direct is None:
+            return False
+        try:
+            sender = await self._direct.direct_sender()
+            if sender is None:
+                return False
+            sending = workers.bulk(sender.send, source)
+            try:
+                await asyncio.wait({sending})
+            except asyncio.CancelledError:
+                sender.cut()
+                await asyncio.wait({sending})
+                raise
+            finally:
+                self.sent_bytes += sender.sent_bytes
+                self._direct.direct_sent(sender)
+            rest = sending.result()
+        except OSError as exc:
+            raise ConnectionBrokenError("the client disconnected before the reply's end") from exc
+        await self.write_all(rest)
+        return True
+
+    async def finish(self) -> None:
+        """Ends a streamed reply."""
+        await self._write(memoryview(b""), more=False)
+
+    async def _write(self, view: memoryview, *, more: bool) -> None:
+        self.sent_bytes += view.nbytes
+        await self._pass_on({"type": "http.response.body", "body": view, "more_body": more})
+
+    async def _pass_on(self, message: dict[str, Any]) -> None:
+        try:
+            await self._send(message)
+        except OSError as exc:
+            raise ConnectionBrokenError("the client disconnected before the reply's end") from exc
+
+    def header(self, name: str, default: str = "") -> str:
+        """The value of a header by its lower-case name."""
+        return self.headers.get(name, default)
+
+    @property
+    def seconds(self) -> float:
+        """How long the exchange has taken so far."""
+        return time.monotonic() - self.started_at
+
+    @property
+    def peer(self) -> str:
+        """The client's address, for the log."""
+        client = self.scope.get("client")
+        return f"{client[0]}:{client[1]}" if client else "-"

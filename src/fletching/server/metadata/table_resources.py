@@ -1,0 +1,144 @@
+"""Tables and their partitions: lookup, listing, a few rows as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pyarrow as pa
+
+from fletching.engine.query.printing import csv_cells
+from fletching.errors import InvalidArgumentError, NoSuchPartitionError
+from fletching.protocol.messages.admin import (
+    DescribeTable,
+    ListPartitions,
+    ListTables,
+    PartitionPage,
+    TableInfo,
+    TablePage,
+)
+from fletching.protocol.messages.requests import PreviewTable
+from fletching.server.metadata.documents import (
+    MANAGED_TABLE,
+    partition_document,
+    partition_page,
+    table_document,
+    table_page,
+)
+from fletching.server.metadata.scope import Scope
+
+__all__ = ["lookup", "page", "refuse_tunnel"]
+
+MAX_HEAD_ROWS = 10_000
+
+
+async def page(scope: Scope) -> None:
+    """A page of tables; ``name`` is a prefix, ``owner`` and ``type`` are compared."""
+    query = scope.query
+    found: TablePage = await scope.call(
+        ListTables(
+            project=scope.project,
+            schema=scope.schema,
+            prefix=query.get("name", ""),
+            marker=query.get("marker", ""),
+            max_items=scope.max_items,
+        )
+    )
+    tables = found.tables
+    if query.get("owner"):
+        tables = tuple(info for info in tables if info.owner == query["owner"])
+    if query.get("type", MANAGED_TABLE).upper() != MANAGED_TABLE:
+        tables = ()
+    await scope.reply(table_page(tables, found.marker, scope.max_items))
+
+
+async def lookup(scope: Scope) -> None:
+    """A table, or what the query asks of it."""
+    query = scope.query
+    if "downloads" in query or "downloadid" in query:
+        await refuse_tunnel(scope)
+    elif "partitions" in query:
+        await _partitions(scope)
+    elif "data" in query:
+        await _head(scope)
+    elif "partition" in query:
+        await _partition(scope, query["partition"])
+    else:
+        info: TableInfo = await scope.call(DescribeTable(table=scope.table))
+        await scope.reply(table_document(info, extended="extended" in query))
+
+
+async def refuse_tunnel(scope: Scope) -> None:
+    """The row protocol that came before the storage API.
+
+    Raises:
+        InvalidArgumentError: always; clients with another way then take it.
+    """
+    raise InvalidArgumentError(
+        f"{scope.name}: the tunnel protocol is not spoken here; use the storage API"
+        " (odps.maxstorage, or odps.apis.storage_api_v2 before 0.13.2)"
+    )
+
+
+async def _partitions(scope: Scope) -> None:
+    query = scope.query
+    found: PartitionPage = await scope.call(
+        ListPartitions(
+            table=scope.table,
+            prefix=scope.partition(query.get("partition", "")),
+            marker=query.get("marker", ""),
+            max_items=scope.max_items,
+            reverse="reverse" in query,
+        )
+    )
+    await scope.reply(partition_page(found.partitions, found.marker, scope.max_items))
+
+
+async def _partition(scope: Scope, text: str) -> None:
+    """One partition.
+
+    Raises:
+        NoSuchPartitionError: there is none of all these values.
+        InvalidArgumentError: not all partition columns are named.
+    """
+    wanted = scope.partition(text)
+    info: TableInfo = await scope.call(DescribeTable(table=scope.table))
+    columns = [column.name.casefold() for column in info.schema.partition_columns]
+    if sorted(name.casefold() for name, _ in wanted) != sorted(columns):
+        raise InvalidArgumentError(
+            f"partition {text[:100]!r} does not name the table's partition columns"
+        )
+    found: PartitionPage = await scope.call(
+        ListPartitions(table=scope.table, prefix=wanted, max_items=1)
+    )
+    if not found.partitions:
+        raise NoSuchPartitionError(f"there is no partition {wanted} in table {scope.name}")
+    info_of = found.partitions[0]
+    await scope.reply(partition_document(info_of, extended="extended" in scope.query))
+
+
+async def _head(scope: Scope) -> None:
+    """The first rows as CSV, as clients without Arrow read them."""
+    query = scope.query
+    lines = query.get("linenum", "")
+    if not lines.isdigit() or len(lines) > 9:
+        raise InvalidArgumentError(f"linenum is {lines[:20]!r}, not a count")
+    request = PreviewTable(
+        table=scope.table,
+        limit=min(int(lines), MAX_HEAD_ROWS),
+        partition=scope.partition(query.get("partition", "")),
+        columns=tuple(name for name in query.get("cols", "").split(",") if name),
+    )
+    scope.service.authorize(scope.exchange, request)
+
+    def render() -> bytes:
+        plan = scope.service.engine.read(request)
+        sink = io.StringIO()
+        writer = csv.writer(sink, lineterminator="\n")
+        writer.writerow(plan.schema.names)
+        table = pa.Table.from_batches(list(plan.batches()), plan.schema)
+        # Text is what was asked for, and there are at most MAX_HEAD_ROWS rows.
+        writer.writerows(zip(*map(csv_cells, table.columns), strict=True))
+        return sink.getvalue().encode()
+
+    await scope.exchange.reply(await scope.work(render), content_type="text/csv")

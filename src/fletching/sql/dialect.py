@@ -1,0 +1,183 @@
+"""MaxCompute's SQL for sqlglot: Hive's grammar with our types, ``LIFECYCLE`` and ``TBLPROPERTIES``.
+
+The only module that knows sqlglot's grammar classes. Column types are read by
+`protocol.odps_types.TypeScanner` from the statement's own text, so that SQL and the storage API
+agree about every type; sqlglot's tokens are then skipped up to where the type ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from fletching.errors import MissingExtraError, SqlSyntaxError, UsageError
+from fletching.protocol.types.odps_types import TypeScanner
+
+try:
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.dialects.hive import Hive
+    from sqlglot.errors import SqlglotError
+    from sqlglot.parsers.hive import HiveParser
+    from sqlglot.tokenizer_core import TokenType
+    from sqlglot.trie import new_trie
+except ImportError as exc:  # pragma: no cover - the test environment has every extra
+    raise MissingExtraError(
+        "SQL statements and filters need sqlglot: pip install 'fletching[server]'"
+    ) from exc
+
+__all__ = ["MAX_SQL_TEXT", "ODPS_TYPE", "exp", "parse_one", "parse_predicate"]
+
+MAX_SQL_TEXT = 1024 * 1024
+"""Longest statement, in characters: room for a table of many columns."""
+
+ODPS_TYPE = "odps_type"
+"""Key in the ``meta`` of a column's ``DataType``: the `OdpsType` that was read."""
+
+
+def _show(what: str) -> Any:
+    """A parser of ``SHOW TABLES [IN schema] [LIKE pattern]`` and ``SHOW PARTITIONS table``."""
+
+    def parse(self: Any) -> Any:
+        target = database = like = None
+        if what == "PARTITIONS":
+            target = self._parse_table_parts()
+        else:
+            if self._match_texts(("IN", "FROM")):
+                database = self._parse_table_parts()
+            self._match_text_seq("LIKE")
+            like = self._parse_string()
+        return self.expression(exp.Show(this=what, target=target, db=database, like=like))
+
+    return parse
+
+
+class Odps(Hive):
+    """MaxCompute's dialect."""
+
+    class Tokenizer(Hive.Tokenizer):
+        """Hive's tokens; SHOW is parsed instead of passed through."""
+
+        COMMANDS = Hive.Tokenizer.COMMANDS - {TokenType.SHOW}
+        HEX_STRINGS = [("X'", "'"), ("x'", "'")]  # noqa: RUF012 - a class attribute by sqlglot's design
+
+    class Parser(HiveParser):
+        """Hive's parser with MaxCompute's column types and table properties."""
+
+        # Class attributes by sqlglot's design.
+        STATEMENT_PARSERS = {  # noqa: RUF012
+            **HiveParser.STATEMENT_PARSERS,
+            TokenType.SHOW: lambda self: self._parse_show(),
+        }
+        SHOW_PARSERS = {"TABLES": _show("TABLES"), "PARTITIONS": _show("PARTITIONS")}  # noqa: RUF012
+        SHOW_TRIE = new_trie(key.split(" ") for key in SHOW_PARSERS)
+        PROPERTY_PARSERS = {  # noqa: RUF012
+            **HiveParser.PROPERTY_PARSERS,
+            "LIFECYCLE": lambda self: self.expression(
+                exp.Property(this=exp.var("LIFECYCLE"), value=self._parse_number())
+            ),
+        }
+
+        def _parse_alter_table_add(self) -> Any:
+            """Also several partitions after one ADD, which need no comma between them."""
+            index = self._index
+            exists = self._parse_exists(not_=True)
+            actions: list[Any] = []
+            while self._match_pair(TokenType.PARTITION, TokenType.L_PAREN, advance=False):
+                partition = self._parse_field(any_token=True)
+                actions.append(
+                    self.expression(exp.AddPartition(exists=exists, this=partition, location=False))
+                )
+                self._match(TokenType.COMMA)
+            if actions:
+                return actions
+            self._retreat(index)
+            return super()._parse_alter_table_add()
+
+        def _warn_unsupported(self) -> None:
+            """Says nothing: a statement that is not understood is refused with an error."""
+
+        def _parse_types(
+            self,
+            check_func: bool = False,
+            schema: bool = False,
+            allow_identifiers: bool = True,
+            with_collation: bool = False,
+        ) -> Any:
+            """Reads a column's type ourselves; types inside expressions are sqlglot's."""
+            if not schema or not self._curr:
+                return super()._parse_types(check_func, schema, allow_identifiers, with_collation)
+            try:
+                scanner = TypeScanner(self.sql, self._curr.start, max_length=MAX_SQL_TEXT)
+                odps_type = scanner.type()
+            except UsageError as error:
+                raise SqlSyntaxError(error.message) from error
+            # The scanner stands on the token behind the type.
+            while self._curr and self._curr.start < scanner.token_start:
+                self._advance()
+            node = exp.DataType(this=exp.DataType.Type.USERDEFINED, kind=str(odps_type))
+            node.meta[ODPS_TYPE] = odps_type
+            return node
+
+
+@contextlib.contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Raises sqlglot's complaints as ours."""
+    try:
+        yield
+    except SqlglotError as error:
+        details = getattr(error, "errors", None)
+        if details:
+            place = details[0]
+            text = (
+                f"{place.get('description')} at line {place.get('line')}, column {place.get('col')}"
+            )
+        else:
+            text = str(error).splitlines()[0]
+        raise SqlSyntaxError(f"the {what} cannot be parsed: {text[:300]}") from error
+    except RecursionError as error:
+        raise SqlSyntaxError(f"the {what} nests too deeply") from error
+
+
+def _check_length(text: str, what: str, limit: int) -> None:
+    if len(text) > limit:
+        raise SqlSyntaxError(f"the {what} has {len(text)} characters, above the limit of {limit}")
+
+
+def parse_one(text: str) -> exp.Expr:
+    """Parses one statement; ``SET`` statements before it and a final ``;`` are passed over.
+
+    Raises:
+        SqlSyntaxError: it is not one statement that the dialect knows, or too long.
+    """
+    _check_length(text, "statement", MAX_SQL_TEXT)
+    with _translated("statement"):
+        found = [
+            node
+            for node in sqlglot.parse(text, read=Odps)
+            if node is not None and not isinstance(node, exp.Set | exp.Semicolon)
+        ]
+    if len(found) != 1:
+        raise SqlSyntaxError(f"expected one statement, got {len(found)}")
+    return found[0]
+
+
+MAX_PREDICATE_TEXT = 64 * 1024
+"""Longest filter predicate, in characters."""
+
+
+def parse_predicate(text: str) -> exp.Expr:
+    """Parses a condition, as it stands after WHERE.
+
+    Raises:
+        SqlSyntaxError: it is not a condition, or too long.
+    """
+    _check_length(text, "filter", MAX_PREDICATE_TEXT)
+    with _translated("filter"):
+        select = sqlglot.parse_one(f"SELECT 1 WHERE {text}", read=Odps)
+    where = select.args.get("where")
+    extra = {name for name, value in select.args.items() if value} - {"expressions", "where"}
+    if where is None or extra or len(select.expressions) != 1:
+        raise SqlSyntaxError("the filter is not a single condition")
+    return where.this

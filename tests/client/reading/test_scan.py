@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import fletching
+from fletching.client.reading.scan import Scan
+from fletching.errors import (
+    ConflictError,
+    InvalidArgumentError,
+    NotFoundError,
+    ReadTimeoutError,
+    UsageError,
+)
+from fletching.protocol.messages.admin import TableInfo
+from fletching.protocol.messages.requests import CreateReadSession, GetReadSession
+from fletching.protocol.messages.responses import Column, ReadSession, TableSchema
+from fletching.protocol.messages.vocabulary import SessionStatus
+from fletching.types import TableName
+
+DAYS = ["20260101", "20260102", "20260103"]
+
+
+@pytest.fixture
+def filled(events: fletching.Table) -> fletching.Table:
+    """300 rows in three partitions, several batches each."""
+    for number, day in enumerate(DAYS):
+        with events.write_session(partition=f"pt={day}") as session, session.writer() as writer:
+            for start in range(number * 100, number * 100 + 100, 25):
+                ids = range(start, start + 25)
+                writer.write({"id": list(ids), "text": [f"row {i}" for i in ids]})
+    return events
+
+
+def ids(data: Any) -> list[int]:
+    return [int(value) for value in pa.table(data)["id"].to_pylist()]
+
+
+def test_a_scan_returns_what_was_written_in_order(filled: fletching.Table) -> None:
+    table = filled.scan().to_table()
+    assert table.schema == filled.schema == filled.scan().schema
+    assert ids(table) == list(range(300))
+    assert table["text"].to_pylist() == [f"row {i}" for i in range(300)]
+    assert table["pt"].to_pylist() == [day for day in DAYS for _ in range(100)]
+
+
+def test_all_ways_of_reading_agree(filled: fletching.Table) -> None:
+    scan, table = filled.scan(), filled.to_table()
+    assert pa.Table.from_batches(list(scan.to_batches()), scan.schema) == table
+    reader = scan.to_reader()
+    assert isinstance(reader, pa.RecordBatchReader)
+    assert reader.schema == scan.schema
+    assert reader.read_all() == table
+    assert pa.table(scan) == table
+    assert pa.table(filled) == table
+    assert pl.DataFrame(scan)["id"].to_list() == list(range(300))
+    splits = scan.splits()
+    assert pa.concat_tables([split.to_table() for split in splits]) == table
+    assert pa.concat_tables([split.to_reader().read_all() for split in splits]) == table
+    assert pa.concat_tables([pa.table(split) for split in splits]) == table
+    batches = [batch for split in splits for batch in split.to_batches()]
+    assert pa.Table.from_batches(batches) == table
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [["id"], ["text", "id"], ["pt"], ["pt", "id"], ["text", "pt", "id"], ["ID", "Pt"]],
+    ids=str,
+)
+def test_columns_come_as_wanted(filled: fletching.Table, columns: list[str]) -> None:
+    scan = filled.scan(columns=columns)
+    table = scan.to_table()
+    assert [name.lower() for name in table.column_names] == [name.lower() for name in columns]
+    assert table.schema == scan.schema
+    whole = filled.to_table()
+    assert table == whole.select(table.column_names)
+    assert pa.concat_tables([split.to_table() for split in scan.splits()]) == table
+
+
+def test_no_columns_are_rows_only(filled: fletching.Table) -> None:
+    table = filled.scan(columns=[]).to_table()
+    assert table.num_columns == 0
+    batches = list(filled.scan(columns=[]).to_batches())
+    assert sum(batch.num_rows for batch in batches) == 300
+
+
+def test_partitions_narrow(filled: fletching.Table) -> None:
+    assert ids(filled.scan(partitions=["pt=20260102"])) == list(range(100, 200))
+    assert ids(filled.scan(partitions="pt=20260102")) == list(range(100, 200))
+    assert ids(filled.scan(partitions=[{"pt": "20260101"}, "pt='20260103'"])) == [
+        *range(100),
+        *range(200, 300),
+    ]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 24, 25, 26, 100, 101, 299, 300, 1000])
+def test_a_limit_takes_the_first_rows(filled: fletching.Table, limit: int) -> None:
+    scan = filled.scan(limit=limit)
+    expected = list(range(min(limit, 300)))
+    assert ids(scan) == expected
+    splits = scan.splits(3)
+    assert [i for split in splits for i in ids(split)] == expected
+    assert sum(split.row_count or 0 for split in splits) == len(expected)
+    assert ids(filled.scan(limit=limit).with_options(split_bytes=700)) == expected
+
+
+def test_a_filter_is_exact(filled: fletching.Table) -> None:
+    assert ids(filled.scan(filter="id >= 98 and id < 103")) == [98, 99, 100, 101, 102]
+    assert ids(filled.scan(filter="pt = '20260103' and id < 202")) == [200, 201]
+    assert ids(filled.scan(columns=["id"], filter="text = 'row 7'")) == [7]
+    assert ids(filled.scan(filter="id > 1000")) == []
+    assert ids(filled.scan(filter="id >= 98", limit=4)) == [98, 99, 100, 101]
+    with pytest.raises(UsageError):
+        filled.scan(filter="id > 1", limit=2).splits()
+
+
+def test_a_filtered_split_is_resumed_at_the_row_of_the_result(filled: fletching.Table) -> None:
+    wanted = [i for i in range(300) if i % 7 == 0]
+    text = ", ".join(map(str, wanted))
+    for split in filled.scan(filter=f"id in ({text})").splits():
+        whole = ids(split)
+        for row in range(len(whole)):
+            with split.to_reader(row) as reader:
+                assert ids(reader) == whole[row:]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 300])
+def test_splits_by_count_cover_everything_once(filled: fletching.Table, count: int) -> None:
+    splits = filled.scan().splits(count)
+    assert [i for split in splits for i in ids(split)] == list(range(300))
+    assert len(splits) <= count
+
+
+def test_small_splits_by_size(filled: fletching.Table) -> None:
+    splits = filled.scan().splits(split_bytes=1)
+    assert len(splits) == 12
+    assert [i for split in splits for i in ids(split)] == list(range(300))
+    scan = filled.scan().with_options(split_bytes=1, connections=3, read_ahead_bytes=0)
+    assert ids(scan) == list(range(300))
+
+
+def test_a_split_goes_on_from_any_row(filled: fletching.Table) -> None:
+    split = filled.scan(columns=["pt", "id"]).splits(2)[1]
+    whole = split.to_table()
+    for row in (0, 1, 24, 25, 26, whole.num_rows):
+        with split.to_reader(row) as reader:
+            assert reader.read_all() == whole.slice(row)
+
+
+def test_tokens_and_splits_travel(client: fletching.Client, filled: fletching.Table) -> None:
+    split = pickle.loads(pickle.dumps(filled.scan(columns=["text", "id"]).splits(2)[0]))
+    whole = split.to_table()
+    reader = split.to_reader()
+    first = reader.read_next_batch()
+    text = str(reader.token)
+    reader.close()
+    rest = client.resume(text).read_all()
+    assert pa.concat_tables([pa.Table.from_batches([first]), rest]) == whole
+    again = pickle.loads(pickle.dumps(client)).resume(text).read_all()
+    assert again == rest
+
+
+def test_a_scan_is_a_snapshot(filled: fletching.Table) -> None:
+    splits = filled.scan().splits()
+    batches = filled.scan().to_batches()
+    filled.append({"id": [999], "text": ["later"]}, partition="pt=20260101")
+    filled.overwrite({"id": [998], "text": ["other"]}, partition="pt=20260102")
+    assert [i for split in splits for i in ids(split)] == list(range(300))
+    assert sum(batch.num_rows for batch in batches) == 300
+    assert 999 in ids(filled.scan())
+
+
+def test_an_empty_table_has_a_schema(events: fletching.Table) -> None:
+    assert events.scan().to_table() == events.schema.empty_table()
+    assert events.scan(columns=["pt", "id"]).to_reader().schema.names == ["pt", "id"]
+    assert events.scan().splits() == []
+    assert events.preview().num_rows == 0
+    assert events.preview().schema == events.schema
+
+
+def test_previews(filled: fletching.Table) -> None:
+    assert filled.preview(10) == filled.to_table().slice(0, 10)
+    assert ids(filled.preview(3, partition="pt=20260102")) == [100, 101, 102]
+    assert filled.preview(2, columns=["text"]).to_pydict() == {"text": ["row 0", "row 1"]}
+
+
+def test_the_bytes_of_a_split_are_an_arrow_stream(filled: fletching.Table) -> None:
+    (split,) = filled.scan().splits()
+    with split.open_stream() as file, pa.ipc.open_stream(file) as stream:
+        assert stream.read_all() == split.to_table()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"limit": -1},
+        {"columns": ["id", "ID"]},
+        {"columns": "id"},
+        {"partitions": ["no equals sign"]},
+    ],
+    ids=str,
+)
+def test_meaningless_scans_are_refused_before_the_service_is_asked(
+    events: fletching.Table, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError):
+        events.scan(**arguments)
+
+
+def test_refusals_of_the_service(filled: fletching.Table) -> None:
+    with pytest.raises(InvalidArgumentError):
+        filled.scan(columns=["no_such"]).to_table()
+    with pytest.raises(UsageError, match="no column no_such; it has id, text, pt"):
+        _ = filled.scan(columns=["no_such"]).schema
+    with pytest.raises(InvalidArgumentError):
+        filled.scan(filter="id >").to_table()
+    token = filled.scan().splits()[0].token
+    with pytest.raises(NotFoundError):
+        filled.channel.transport.read(
+            fletching.client.ResumeToken(
+                table=token.table, session_id="rs-no-such", index=0
+            ).request(),
+            filled.channel.options,
+            fletching.client.retry.RetrySequence(
+                filled.channel.options.retry, filled.channel.timing
+            ),
+        )
+    with pytest.raises(UsageError):
+        filled.scan().splits(0)
+
+
+# --- a service that is not ours ----------------------------------------------------------------
+
+
+def foreign_table(channel: Any) -> fletching.Table:
+    schema = pa.schema([("id", pa.int64())])
+    info = TableInfo(
+        table=TableName("p", "t"),
+        table_id="id",
+        schema=TableSchema(
+            data_columns=(Column(name="id", type="bigint"),),
+            partition_columns=(Column(name="pt", type="string"),),
+        ),
+        arrow_schema=schema.serialize().to_pybytes(),
+    )
+    return fletching.Table(channel, info)
+
+
+def reply(**fields: Any) -> ReadSession:
+    schema = TableSchema(
+        data_columns=(Column(name="id", type="bigint"),),
+        partition_columns=(Column(name="pt", type="string"),),
+    )
+    return ReadSession(session_id="rs-1", schema=schema, **fields)
+
+
+def test_a_service_without_our_extensions_is_understood(
+    channel: Any, transport: Any, fake_source: Any
+) -> None:
+    schema = pa.schema([("id", pa.int64()), ("pt", pa.string())])
+    batch = pa.record_batch([[1, 2], ["a", "a"]], schema=schema)
+    transport.on_call = lambda request, attempt: reply(splits_count=1)
+    transport.on_read = lambda request: fake_source(schema, [batch])
+    assert ids(foreign_table(channel).scan()) == [1, 2]
+
+
+def test_a_session_in_preparation_is_waited_for(channel: Any, transport: Any, clock: Any) -> None:
+    states = [SessionStatus.INIT, SessionStatus.INIT, SessionStatus.NORMAL]
+    transport.on_call = lambda request, attempt: reply(status=states.pop(0))
+    assert foreign_table(channel).scan().splits() == []
+    assert [type(request) for request in transport.requests] == [
+        CreateReadSession,
+        GetReadSession,
+        GetReadSession,
+    ]
+    assert clock.slept == [1.0, 1.0]
+
+
+def test_a_session_that_never_gets_ready_is_given_up(channel: Any, transport: Any) -> None:
+    transport.on_call = lambda request, attempt: reply(status=SessionStatus.INIT)
+    with pytest.raises(ReadTimeoutError, match="still in preparation"):
+        foreign_table(channel).scan().splits()
+
+
+def test_a_session_that_failed_says_why(channel: Any, transport: Any) -> None:
+    transport.on_call = lambda request, attempt: reply(
+        status=SessionStatus.CRITICAL, message="no quota"
+    )
+    with pytest.raises(ConflictError, match="CRITICAL: no quota"):
+        foreign_table(channel).scan().to_table()
+
+
+def test_our_session_asks_for_batches_as_stored(channel: Any, transport: Any) -> None:
+    transport.on_call = lambda request, attempt: reply()
+    Scan(foreign_table(channel)).splits()
+    (request,) = transport.requests
+    assert request.verbatim_types
+    assert request.arrow_options.timestamp_unit is request.arrow_options.datetime_unit is None

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from fletching.engine.access.access import (
+    AccessKey,
+    AccessKeys,
+    AccessSnapshot,
+    Grant,
+    Permission,
+    needed_permission,
+)
+from fletching.errors import (
+    AlreadyExistsError,
+    CorruptObjectError,
+    NoPermissionError,
+    NotFoundError,
+    UsageError,
+)
+from fletching.protocol.messages import admin, requests
+from fletching.protocol.messages.requests import Request
+from fletching.types import TableName
+
+T = TableName("demo", "events")
+
+
+@pytest.fixture
+def keys(house: Any) -> AccessKeys:
+    access: AccessKeys = house.engine.access_keys
+    return access
+
+
+def everything(root: type[Request] = Request) -> set[type[Request]]:
+    found = {root}
+    for child in root.__subclasses__():
+        found |= everything(child)
+    return found
+
+
+ABSTRACT = {Request, requests.TableRequest, requests.InstanceRequest}
+
+
+@pytest.mark.parametrize("kind", sorted(everything() - ABSTRACT, key=str))
+def test_every_request_has_a_permission(kind: type[Request]) -> None:
+    permission = needed_permission(kind)
+    name = kind.__name__
+    if name.startswith(("Read", "Preview", "Describe", "List")):
+        assert permission is Permission.READ
+    elif name in {"CreateTable", "DropTable", "AddColumns", "CreateSchema", "DropSchema"}:
+        assert permission is Permission.ADMIN
+    elif "Write" in name or "Partition" in name:
+        assert permission is Permission.WRITE
+
+
+def test_secrets_are_encrypted_at_rest(house: Any, keys: AccessKeys) -> None:
+    key = keys.create(access_id="one", sts=True, comment="why")
+    assert key.security_token is not None
+    house.engine.close()
+    raw = b"".join(
+        path.read_bytes()
+        for path in house.engine.context.store.root.parent.iterdir()
+        if path.is_file() and path.name.startswith("catalog")
+    )
+    assert b"one" in raw
+    assert key.secret.encode() not in raw
+    assert key.security_token.encode() not in raw
+    assert key.secret not in repr(key)
+
+
+def test_keys_come_back_and_can_be_rotated_and_revoked(keys: AccessKeys, house: Any) -> None:
+    made = keys.create(access_id="one", owner="ann", expires_at=house.clock() + 10, sts=True)
+    (found,) = keys.all_keys()
+    assert found == made
+    assert not found.expired(house.clock())
+    assert found.expired(house.clock() + 10)
+    rotated = keys.rotate("one")
+    assert rotated.secret != made.secret
+    assert rotated.security_token not in {None, made.security_token}
+    assert keys.snapshot().keys["one"].secret == rotated.secret
+    keys.revoke("one")
+    keys.revoke("one")
+    assert keys.snapshot().keys == {}
+    assert keys.all_keys()[0].revoked_at == house.clock()
+    with pytest.raises(NotFoundError):
+        keys.rotate("one")
+    with pytest.raises(AlreadyExistsError):
+        keys.create(access_id="one")
+    for missing in (keys.revoke, keys.rotate):
+        with pytest.raises(NotFoundError):
+            missing("nobody")
+
+
+@pytest.mark.parametrize("access_id", ["a:b", "a/b", "a b", "ä", "x" * 129])
+def test_ids_that_no_header_could_carry_are_refused(keys: AccessKeys, access_id: str) -> None:
+    with pytest.raises(UsageError):
+        keys.create(access_id=access_id)
+
+
+def test_generated_ids_and_secrets_differ(keys: AccessKeys) -> None:
+    made = [keys.create() for _ in range(5)]
+    assert len({key.access_id for key in made}) == len({key.secret for key in made}) == 5
+    assert all(len(key.secret) >= 40 for key in made)
+
+
+def test_another_folders_server_key_does_not_decrypt(keys: AccessKeys, house: Any) -> None:
+    keys.create(access_id="one")
+    other = AccessKeys(house.engine.context.database, b"x" * 32, house.clock)
+    with pytest.raises(CorruptObjectError, match=r"server\.key"):
+        other.all_keys()
+
+
+def test_a_secret_cannot_be_moved_to_another_id(keys: AccessKeys, house: Any) -> None:
+    from sqlalchemy import select, update
+
+    from fletching.catalog.schema import access_keys
+
+    keys.create(access_id="weak")
+    keys.create(access_id="strong")
+    with house.engine.context.database.write() as connection:
+        secret = connection.execute(
+            select(access_keys.c.secret).where(access_keys.c.id == "weak")
+        ).scalar()
+        connection.execute(
+            update(access_keys).where(access_keys.c.id == "strong").values(secret=secret)
+        )
+    with pytest.raises(CorruptObjectError, match="strong"):
+        keys.snapshot()
+
+
+# --- grants ----------------------------------------------------------------------------------
+
+READ = requests.CreateReadSession(table=T)
+WRITE = requests.CreateWriteSession(table=T)
+ADMIN = admin.DropTable(table=T)
+
+
+@pytest.mark.parametrize(
+    ("grants", "allowed"),
+    [
+        ([], ""),
+        (["read:demo.events"], "r"),
+        (["write:demo.events"], "rw"),
+        (["admin:demo.events"], "rwa"),
+        (["admin:*.*"], "rwa"),
+        (["read:demo.ev*", "write:other.*"], "r"),
+        (["write:DEMO.EVENTS"], "rw"),
+        (["read:demo.default.events"], "r"),
+        (["read:demo.s1.events"], ""),
+        (["read:demo.event"], ""),
+        (["read:dem.events"], ""),
+    ],
+)
+def test_grants_allow_what_their_patterns_match(grants: list[str], allowed: str) -> None:
+    key = AccessKey("id", "ann", "secret")
+    parsed = []
+    for text in grants:
+        word, _, where = text.partition(":")
+        project, _, table = where.partition(".")
+        parsed.append(Grant("id", project, table, Permission(word)))
+    for snapshot in (
+        AccessSnapshot({"id": key}, {"id": parsed}),
+        AccessSnapshot({"id": key}, {"ann": parsed}),
+    ):
+        for letter, request in (("r", READ), ("w", WRITE), ("a", ADMIN)):
+            if letter in allowed:
+                snapshot.check(key, request)
+            else:
+                with pytest.raises(NoPermissionError) as caught:
+                    snapshot.check(key, request)
+                assert caught.value.http_status == 403
+        assert snapshot.may_read(key, T) is bool(allowed)
+
+
+def test_requests_about_a_project() -> None:
+    key = AccessKey("id", "id", "secret")
+    one_table = AccessSnapshot({}, {"id": [Grant("id", "demo", "events", Permission.READ)]})
+    one_table.check(key, admin.ListTables(project="demo"))
+    with pytest.raises(NoPermissionError):
+        one_table.check(key, admin.ListTables(project="other"))
+    with pytest.raises(NoPermissionError):
+        one_table.check(key, admin.CreateSchema(project="demo", schema="s"))
+    # references are checked against their own tables, once they are read
+    one_table.check(key, requests.ReadBlobs(project="", references=("x",)))
+    some = AccessSnapshot({}, {"id": [Grant("id", "demo", "ev*", Permission.ADMIN)]})
+    with pytest.raises(NoPermissionError):
+        some.check(key, admin.CreateSchema(project="demo", schema="s"))
+    whole = AccessSnapshot({}, {"id": [Grant("id", "demo", "*", Permission.ADMIN)]})
+    whole.check(key, admin.CreateSchema(project="demo", schema="s"))
+
+
+def test_grants_are_kept_once_and_taken_back(keys: AccessKeys) -> None:
+    grant = Grant("id", "demo", "*", Permission.WRITE)
+    assert keys.grant(grant)
+    assert not keys.grant(grant)
+    assert keys.grants() == [grant]
+    assert keys.revoke_grant(grant)
+    assert not keys.revoke_grant(grant)
+    assert keys.grants() == []
+    with pytest.raises(UsageError):
+        keys.grant(Grant("", "demo", "*", Permission.READ))
+
+
+# --- bearer tokens ---------------------------------------------------------------------------
+
+
+def test_bearer_tokens_are_genuine_until_they_end(keys: AccessKeys) -> None:
+    token = keys.bearer_token("id", 1000.0)
+    assert keys.verify_bearer_token(token, 999.0) == ("id", False)
+    assert keys.verify_bearer_token(token, 1000.0) == ("id", True)
+    # clients read the expiry there
+    assert base64.b64decode(token).decode().split(",")[2] == "1000"
+
+
+@pytest.mark.parametrize("token", ["", "x", "ä", base64.b64encode(b"a,b,c,d").decode()])
+def test_other_tokens_are_not_genuine(keys: AccessKeys, token: str) -> None:
+    assert keys.verify_bearer_token(token, 0.0) is None
+
+
+def test_a_changed_token_is_not_genuine(keys: AccessKeys) -> None:
+    text = base64.b64decode(keys.bearer_token("id", 1000.0)).decode()
+    for changed in (text.replace("1000", "9999"), text.replace("id", "xx"), text[:-1] + "!"):
+        assert keys.verify_bearer_token(base64.b64encode(changed.encode()).decode(), 0.0) is None
+    other = AccessKeys(keys._database, b"y" * 32, lambda: 0.0)
+    assert other.verify_bearer_token(keys.bearer_token("id", 1000.0), 0.0) is None

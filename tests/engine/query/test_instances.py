@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pytest
+
+from fletching.engine.query.instances import KEPT_SECONDS, Instances
+from fletching.errors import (
+    InvalidArgumentError,
+    NoPermissionError,
+    NotFoundError,
+    ServiceUnavailableError,
+)
+from fletching.protocol.messages.admin import TablePage
+from fletching.protocol.messages.requests import (
+    CreateInstanceReadSession,
+    GetInstanceReadSession,
+    ReadInstance,
+    Request,
+)
+from fletching.protocol.messages.responses import InstanceReadSession, Response
+from fletching.sql.statements import Namespace
+
+HERE = Namespace("demo", "default")
+
+
+@pytest.fixture
+def instances(house: Any) -> Instances:
+    house.engine.ensure_project("demo")
+    found: Instances = house.engine.instances
+    return found
+
+
+def rows(house: Any, instance_id: str, **options: Any) -> list[dict[str, Any]]:
+    session = house.engine.call(CreateInstanceReadSession(project="demo", instance_id=instance_id))
+    plan = house.engine.read(
+        ReadInstance(
+            project="demo", instance_id=instance_id, session_id=session.session_id, **options
+        )
+    )
+    body = b"".join(bytes(piece) for piece in plan.buffers())
+    table = pa.ipc.open_stream(body).read_all()
+    again = pa.Table.from_batches(list(plan.batches()), plan.schema)
+    assert again.to_pylist() == table.to_pylist()
+    found: list[dict[str, Any]] = table.to_pylist()
+    return found
+
+
+def fill(house: Any, instances: Instances) -> None:
+    run = instances.run("create table t (a bigint, b string) partitioned by (pt string)", HERE)
+    assert run.succeeded
+    for pt in ("1", "2"):
+        batch = pa.record_batch({"a": [1, 2, None], "b": ["x", "y\n", None]})
+        house.append(batch, f"pt={pt}", table=house.table)
+
+
+def test_ddl_runs_and_is_remembered(house: Any, instances: Instances) -> None:
+    row = instances.run(
+        "create table t (a bigint)", HERE, owner="ann", task_name="SQLCreateTableTask"
+    )
+    assert row.succeeded
+    assert row.result == ""
+    assert house.describe().schema.data_columns[0].name == "a"
+    assert instances.get("DEMO", row.id) == row
+    assert [found.id for found in instances.list("demo")] == [row.id]
+    assert (row.owner, row.task_name) == ("ann", "SQLCreateTableTask")
+    with pytest.raises(NotFoundError):
+        instances.get("other", row.id)
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [
+        ("create tabel", "InvalidArgument"),
+        ("select from", "ODPS-0130161"),
+        ("drop table absent", "NoSuchTable"),
+        ("select * from absent", "NoSuchTable"),
+        ("select a, a from t", "InvalidArgument"),
+        ("select nothing from t", "InvalidArgument"),
+        ("select * from t where nothing = 1", "InvalidArgument"),
+    ],
+)
+def test_a_failure_is_an_outcome(
+    house: Any, instances: Instances, statement: str, code: str
+) -> None:
+    house.create(pa.schema([("a", pa.int64())]))
+    row = instances.run(statement, HERE)
+    assert not row.succeeded
+    assert row.result.startswith(f"<Error><Code>{code}</Code><Message>")
+    assert instances.result(row) == row.result
+
+
+def test_statements_are_authorized_before_anything_is_done(
+    house: Any, instances: Instances
+) -> None:
+    asked: list[str] = []
+
+    def refuse(request: Request) -> None:
+        asked.append(type(request).__name__)
+        raise NoPermissionError("no")
+
+    for statement, first in (
+        ("create table t (a bigint)", "CreateTable"),
+        ("drop table if exists t", "DropTable"),
+        ("alter table t add partition (pt='1')", "CreatePartition"),
+        ("select * from t", "DescribeTable"),
+        ("show tables", "ListTables"),
+        ("show partitions t", "ListPartitions"),
+        ("desc t", "DescribeTable"),
+    ):
+        asked.clear()
+        with pytest.raises(NoPermissionError):
+            instances.run(statement, HERE, authorize=refuse)
+        assert asked == [first]
+    assert instances.list("demo") == []
+
+
+def test_faults_of_the_service_are_not_kept_as_outcomes(house: Any, instances: Instances) -> None:
+    class Broken:
+        def call(self, request: Request) -> Response:
+            raise ServiceUnavailableError("locked")
+
+        def read(self, request: Any) -> Any:
+            raise AssertionError
+
+    broken = Instances(house.engine.context, Broken())
+    with pytest.raises(ServiceUnavailableError):
+        broken.run("drop table t", HERE)
+    assert instances.list("demo") == []
+
+
+def test_select_reads_back(house: Any, instances: Instances) -> None:
+    fill(house, instances)
+    everything = instances.run("select * from t", HERE)
+    assert len(rows(house, everything.id)) == 6
+    assert rows(house, everything.id, offset=5) == [{"a": None, "b": None, "pt": "2"}]
+    assert [r["a"] for r in rows(house, everything.id, offset=1, count=3)] == [2, None, 1]
+    assert rows(house, everything.id, offset=6) == []
+    chosen = instances.run("select b, pt, a from t where a > 1 and pt = '2' limit 5", HERE)
+    assert rows(house, chosen.id) == [{"b": "y\n", "pt": "2", "a": 2}]
+    limited = instances.run("select a from t limit 2", HERE)
+    assert rows(house, limited.id) == [{"a": 1}, {"a": 2}]
+    assert rows(house, limited.id, columns=("a",), max_batch_rows=1) == [{"a": 1}, {"a": 2}]
+    counted = instances.run("select count(*) from t where a is not null", HERE)
+    assert rows(house, counted.id) == [{"_c0": 4}]
+    nothing = instances.run("select * from t where a > 99", HERE)
+    assert rows(house, nothing.id) == []
+    filtered = instances.run("select a from t where b is not null", HERE)
+    assert [r["a"] for r in rows(house, filtered.id, offset=1, count=2)] == [2, 1]
+    assert rows(house, filtered.id, buffer_codec="zstd", max_batch_rows=1)[3] == {"a": 2}
+    with pytest.raises(InvalidArgumentError, match="beyond the 4 rows"):
+        rows(house, filtered.id, offset=5)
+
+
+def test_a_result_is_a_snapshot(house: Any, instances: Instances) -> None:
+    fill(house, instances)
+    row = instances.run("select a from t", HERE)
+    house.append(pa.record_batch({"a": [9], "b": ["z"]}), "pt=1")
+    assert len(rows(house, row.id)) == 6
+
+
+def test_sessions_of_results(house: Any, instances: Instances) -> None:
+    fill(house, instances)
+    row = instances.run("select pt, a from t limit 3", HERE, owner="ann")
+    session = house.engine.call(CreateInstanceReadSession(project="demo", instance_id=row.id))
+    assert isinstance(session, InstanceReadSession)
+    assert session.record_count == 3
+    assert session.owner == "ann"
+    assert [column.name for column in session.schema.data_columns] == ["pt", "a"]
+    again = house.engine.call(
+        GetInstanceReadSession(project="demo", instance_id=row.id, session_id=session.session_id)
+    )
+    assert again == session
+    with pytest.raises(NotFoundError):
+        house.engine.call(
+            GetInstanceReadSession(project="demo", instance_id=row.id, session_id="other")
+        )
+    with pytest.raises(NotFoundError):
+        house.engine.read(ReadInstance(project="demo", instance_id=row.id, session_id="other"))
+    ddl = instances.run("alter table t add columns (c bigint)", HERE)
+    with pytest.raises(InvalidArgumentError, match="no SELECT"):
+        house.engine.call(CreateInstanceReadSession(project="demo", instance_id=ddl.id))
+
+
+def test_results_as_text(house: Any, instances: Instances) -> None:
+    fill(house, instances)
+    text = instances.result(instances.run("select a, b from t where pt = '1'", HERE))
+    assert list(csv.reader(io.StringIO(text))) == [
+        ["a", "b"],
+        ["1", "x"],
+        ["2", "y\n"],
+        ["\\N", "\\N"],
+    ]
+    assert instances.result(instances.run("select count(*) from t", HERE)) == '"_c0"\n"6"\n'
+    shown = instances.run("show tables like 'T*|x'", HERE)
+    assert shown.result.split(":")[-1] == "t"
+    assert instances.run("show tables like 'x*'", HERE).result == ""
+    assert instances.run("show partitions t", HERE).result == "pt=1\npt=2"
+    described = instances.run("desc t", HERE).result
+    assert "  a bigint" in described
+    assert "  pt string" in described
+
+
+def test_listings_leave_out_what_may_not_be_seen(house: Any, instances: Instances) -> None:
+    fill(house, instances)
+
+    def visible(response: Response) -> Response:
+        assert isinstance(response, TablePage)
+        return msgspec.structs.replace(response, tables=())
+
+    assert instances.run("show tables", HERE, visible=visible).result == ""
+
+
+def test_instances_are_forgotten_after_a_while(house: Any, instances: Instances) -> None:
+    old = instances.run("create table t (a bigint)", HERE)
+    house.clock.advance(KEPT_SECONDS + 1)
+    new = instances.run("drop table t", HERE)
+    assert [row.id for row in instances.list("demo")] == [new.id]
+    with pytest.raises(NotFoundError):
+        instances.get("demo", old.id)
+    assert new.id > old.id
+
+
+def test_pruned_segments_are_not_opened(house: Any, instances: Instances) -> None:
+    house.create(pa.schema([("n", pa.int64())]))
+    for start in range(0, 50, 10):
+        house.append(pa.record_batch({"n": range(start, start + 10)}))
+    opened: list[str] = []
+    store = house.engine.context.store
+    original = type(store).open
+
+    def counting(self: Any, key: str) -> Any:
+        opened.append(key)
+        return original(self, key)
+
+    type(store).open = counting
+    try:
+        assert house.read(filter_predicate="n >= 25 and n < 31")["n"].to_pylist() == list(
+            range(25, 31)
+        )
+        assert len(set(opened)) == 2
+        opened.clear()
+        assert house.read(filter_predicate="n > 1000").num_rows == 0
+        assert opened == []
+    finally:
+        type(store).open = original

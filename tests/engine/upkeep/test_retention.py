@@ -1,0 +1,411 @@
+"""Retention, compaction and verification: what goes, what stays, what is named as damaged."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fletching.catalog.leases import acquire_lease
+from fletching.errors import ExpiredSessionError, FletchingError, NotFoundError
+from fletching.protocol.messages.admin import AddColumns, DropTable
+
+SCHEMA = pa.schema([("id", pa.int64())])
+DAY = 86_400.0
+
+
+def ids(*values: int) -> Any:
+    return pa.record_batch([pa.array(values, pa.int64())], schema=SCHEMA)
+
+
+def kinds(report: Any) -> dict[str, int]:
+    return dict(report.counts())
+
+
+def test_nothing_to_do(house: Any) -> None:
+    house.create(SCHEMA)
+    house.append(ids(1))
+    assert house.engine.collect().collected == ()
+    assert house.engine.collect(dry_run=True).collected == ()
+
+
+def test_a_dry_run_tells_and_does_nothing(house: Any, clock: Any) -> None:
+    house.create(SCHEMA)
+    house.append(ids(1))
+    house.append(ids(2), overwrite=True)
+    reader = house.open_read()
+    clock.advance(3 * DAY)
+    before = house.object_keys()
+    told = house.engine.collect(dry_run=True)
+    assert told.dry_run
+    assert kinds(told) == {"removed segment": 1, "read session": 1, "write session": 2}
+    assert told.bytes > 0
+    assert house.object_keys() == before
+    done = house.engine.collect()
+    assert done.collected == told.collected
+    assert len(house.object_keys()) == 1
+    with pytest.raises(NotFoundError):
+        house.read_session(reader)
+
+
+def test_expired_sessions_go_with_what_they_staged(house: Any, clock: Any) -> None:
+    house.create(SCHEMA)
+    session = house.session()
+    house.stream(session)
+    house.write(ids(1), session)
+    clock.advance(DAY + 1)
+    assert kinds(house.engine.collect()) == {"write session": 1, "staged segment": 1}
+    assert house.object_keys() == set()
+    with pytest.raises(ExpiredSessionError):
+        house.commit(session)
+    clock.advance(DAY + 1)
+    assert kinds(house.engine.collect()) == {"write session": 1}  # now its row as well
+    with pytest.raises(NotFoundError):
+        house.commit(session)
+
+
+def test_a_snapshot_keeps_what_it_needs(open_house: Any, clock: Any) -> None:
+    house = open_house(removed_seconds=10.0, read_session_seconds=1000.0)
+    house.create(SCHEMA)
+    house.append(ids(1))
+    reader = house.open_read()
+    house.append(ids(2), overwrite=True)
+    house.append(ids(3), overwrite=True)
+    clock.advance(11)
+    # the segment of the second version is in no snapshot; that of the first is in the reader's
+    assert kinds(house.engine.collect()) == {"removed segment": 1}
+    assert house.read_session(reader)["id"].to_pylist() == [1]
+    clock.advance(1000)
+    assert kinds(house.engine.collect()) == {"read session": 1, "removed segment": 1}
+    assert house.read()["id"].to_pylist() == [3]
+
+
+def test_a_dropped_table_goes_whole(open_house: Any, clock: Any) -> None:
+    house = open_house(removed_seconds=10.0)
+    house.create(SCHEMA, ["pt"])
+    house.append(ids(1), "pt=a")
+    session = house.session("pt=b")
+    house.stream(session)
+    house.write(ids(2), session)
+    house.open_read()
+    house.engine.call(DropTable(table=house.table))
+    house.create(SCHEMA)
+    house.append(ids(3))
+    assert kinds(house.engine.collect()) == {}
+    clock.advance(11)
+    report = house.engine.collect()
+    assert kinds(report)["dropped table"] == 1
+    assert len(house.object_keys()) == 1
+    assert house.read()["id"].to_pylist() == [3]
+    assert [item for item in house.engine.verify() if item.problems] == []
+
+
+def test_idle_streams_are_forgotten(open_house: Any, clock: Any) -> None:
+    house = open_house(stream_seconds=100.0)
+    house.create(SCHEMA)
+    token = house.stream("default", exactly_once=True).access_token
+    house.write(ids(1), "default", row_offset=0, access_token=token, retry_trace_id="x")
+    clock.advance(99)
+    assert kinds(house.engine.collect()) == {}
+    clock.advance(2)
+    assert kinds(house.engine.collect()) == {"idle stream": 1}
+    with pytest.raises(NotFoundError):
+        house.write(ids(2), "default", row_offset=1, access_token=token)
+    assert house.read()["id"].to_pylist() == [1]
+
+
+def test_orphans_go_when_old_or_when_their_writer_is_dead(open_house: Any, clock: Any) -> None:
+    house = open_house(orphan_seconds=100.0)
+    info = house.create(SCHEMA)
+    house.append(ids(1))
+    store = house.engine.context.store
+    known = house.object_keys()
+    for writer in (store.writer, "other"):
+        sink = store.create(f"tables/{info.table_id}/{writer}-x-0.arrow")
+        sink.write(b"orphan")
+        sink.commit()
+    clock.now = max(item.modified for item in store.list()) + 99
+    assert kinds(house.engine.collect()) == {}
+    clock.advance(2)
+    # this writer's own may be about to be told to the catalog, however old
+    assert kinds(house.engine.collect(dry_run=True)) == {"orphan": 1}
+    assert kinds(house.engine.collect()) == {"orphan": 1}
+    assert house.object_keys() == known | {f"tables/{info.table_id}/{store.writer}-x-0.arrow"}
+
+
+def test_one_process_collects_at_a_time(house: Any, clock: Any) -> None:
+    database = house.engine.context.database
+    with database.write() as connection:
+        assert acquire_lease(connection, "retention", "somebody", now=clock(), seconds=60)
+    assert "another process" in house.engine.collect().skipped
+    clock.advance(61)
+    assert house.engine.collect().skipped == ""
+
+
+def test_the_leases_of_the_dead_are_free(open_house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = open_house()
+    house.create(SCHEMA)
+    house.append(ids(1))  # makes the writer known
+    database, store = house.engine.context.database, house.engine.context.store
+    with database.write() as connection:
+        assert acquire_lease(connection, "retention", store.writer, now=house.clock(), seconds=600)
+    other = open_house()
+    assert other.engine.collect().skipped
+    os.close(store._registration)  # what the end of a process does to its locks
+    store._registration = None
+    assert other.engine.collect().skipped  # nobody has looked yet
+    assert not open_house().engine.collect().skipped
+
+
+def test_an_object_that_cannot_be_deleted_is_an_orphan_later(
+    house: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fletching.errors import StorageError
+
+    house.create(SCHEMA)
+    session = house.session()
+    house.stream(session)
+    house.write(ids(1), session)
+
+    def fail(key: str) -> None:
+        raise StorageError("busy", key=key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.engine.context.store, "delete", fail)
+        house.abort(session)
+    assert len(house.object_keys()) == 1
+    house.engine.close()
+    assert house.object_keys() != set()
+
+
+# --- compaction ---
+
+
+def test_small_segments_become_one_and_the_rows_stay(house: Any, clock: Any) -> None:
+    house.create(SCHEMA, ["pt"])
+    for number, name in itertools.product(range(10), "ab"):
+        house.append(ids(number, 100 + number), f"pt={name}")
+    reader = house.open_read()
+    before = house.read()
+    old = house.object_keys()
+    (report,) = house.engine.compact()
+    assert (report.merged, report.made) == (20, 2)
+    assert house.read().equals(before)
+    assert house.read_session(reader).equals(before)
+    info = house.describe()
+    assert (info.rows, info.segments) == (40, 2)
+    assert house.engine.compact() == []
+    assert [item for item in house.engine.verify() if item.problems] == []
+    clock.advance(3 * DAY)
+    house.engine.collect()
+    assert len(house.object_keys()) == 2
+    assert not house.object_keys() & old
+    assert house.read().equals(before)
+
+
+def test_messages_are_copied_as_they_are(house: Any) -> None:
+    house.create(SCHEMA)
+    bodies = []
+    for number, codec in enumerate(["zstd", None, "lz4"]):
+        body = house.stream_bytes([ids(*range(number, 100))], SCHEMA, compression=codec)
+        session = house.session()
+        house.stream(session)
+        house.send(body, session)
+        house.close(session)
+        house.commit(session)
+        bodies.append(body)
+    house.engine.compact(house.table, min_segments=2)
+    store = house.engine.context.store
+    (merged,) = [key for key in house.object_keys() if key.endswith("-c.arrow")]
+    stored = store.open(merged)
+    data = bytes(stored.read(0, stored.length))
+    from fletching import ipc
+
+    for body in bodies:
+        message = list(ipc.messages(body))[1]
+        assert b"".join(map(bytes, message.frame())) in data
+    assert pa.ipc.open_file(data).read_all().num_rows == 100 + 99 + 98
+
+
+def test_what_is_not_merged(open_house: Any) -> None:
+    from fletching import ipc
+
+    house = open_house(compact_segment_bytes=2000, compact_target_bytes=2500)
+    house.create(SCHEMA)
+    house.append(ids(1))
+    house.append(ids(*range(1000)))  # large: a run ends at it
+    house.append(ids(2))
+    assert house.engine.compact(house.table, min_segments=2)[0].merged == 0
+    added = pa.schema([("x", pa.int64())])
+    house.engine.call(AddColumns(table=house.table, arrow_schema=ipc.encode_schema(added)))
+    house.append(ids(3))  # another schema version
+    assert house.engine.compact(house.table, min_segments=2)[0].merged == 0
+    for number in range(5):
+        house.append(ids(number))
+    report = house.engine.compact(house.table, min_segments=2)[0]
+    assert report.made >= 2  # the target size cuts runs
+    before = house.read()["id"].to_pylist()
+    assert before == [1, *range(1000), 2, 3, *range(5)]
+
+
+def test_damage_is_not_given_a_new_checksum(house: Any, tmp_path: Path) -> None:
+    house.create(SCHEMA)
+    for number in range(3):
+        house.append(ids(number))
+    damage(house, tmp_path, -200)
+    (report,) = house.engine.compact(house.table, min_segments=2)
+    assert report.merged == 0
+    assert len(report.damaged) == 1
+
+
+# --- verification ---
+
+
+def path_of(house: Any, key: str) -> Path:
+    return Path(house.engine.context.store.root) / key
+
+
+def damage(house: Any, tmp_path: Path, position: int) -> str:
+    key = min(house.object_keys())
+    path = path_of(house, key)
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(bytes(data))
+    return str(key)
+
+
+def problems(house: Any) -> dict[str, str]:
+    return {item.name: "; ".join(item.problems) for item in house.engine.verify() if item.problems}
+
+
+def test_every_flipped_byte_is_found_and_named(house: Any, tmp_path: Path) -> None:
+    house.create(SCHEMA)
+    house.append([ids(1, 2), ids(3)])
+    (key,) = house.object_keys()
+    length = path_of(house, key).stat().st_size
+    assert problems(house) == {}
+    for position in (*range(0, length, 5), length - 1):
+        damage(house, tmp_path, position)
+        assert key in problems(house), position
+        damage(house, tmp_path, position)
+    assert problems(house) == {}
+
+
+def test_the_damaged_message_is_named(house: Any, tmp_path: Path) -> None:
+    house.create(SCHEMA)
+    house.append([ids(1, 2), ids(3)])
+    (key,) = house.object_keys()
+    from fletching import ipc
+
+    data = path_of(house, key).read_bytes()
+    third = list(ipc.messages(data))[2]
+    damage(house, tmp_path, third.end - 1)
+    assert f"message at {third.offset}" in problems(house)[key]
+
+
+def test_missing_cut_and_unreadable_objects(house: Any) -> None:
+    house.create(SCHEMA)
+    for number in range(3):
+        house.append(ids(number))
+    missing, cut, fine = sorted(house.object_keys())
+    path_of(house, missing).unlink()
+    os.truncate(path_of(house, cut), 100)
+    found = problems(house)
+    assert set(found) == {missing, cut}
+    assert "missing" in found[missing]
+    assert "100 bytes" in found[cut]
+    verification = house.engine.verify()
+    assert verification.total_objects == 3
+    assert fine not in found
+
+
+def test_wrong_totals_are_named(house: Any) -> None:
+    house.create(SCHEMA, ["pt"])
+    house.append(ids(1), "pt=a")
+    with house.engine.context.database.write() as connection:
+        connection.exec_driver_sql("UPDATE tables SET rows = 7")
+        connection.exec_driver_sql("UPDATE partitions SET bytes = 1")
+    found = problems(house)
+    assert any(name.startswith("table demo.default.t") for name in found)
+    assert any(name.startswith("partition ") for name in found)
+
+
+def test_staged_segments_are_proven_too(house: Any, tmp_path: Path) -> None:
+    house.create(SCHEMA)
+    session = house.session()
+    house.stream(session)
+    house.write(ids(1), session)
+    key = damage(house, tmp_path, 300)
+    assert key in problems(house)
+
+
+def test_an_object_collected_meanwhile_is_no_damage(house: Any) -> None:
+    house.create(SCHEMA)
+    session = house.session()
+    house.stream(session)
+    house.write(ids(1), session)
+    verification = house.engine.verify()
+    house.abort(session)
+    assert [item.problems for item in verification] == [()]
+
+
+def test_reads_of_damage_are_errors_not_values(house: Any) -> None:
+    house.create(SCHEMA)
+    house.append(ids(1))
+    (key,) = house.object_keys()
+    os.truncate(path_of(house, key), 100)
+    with pytest.raises(FletchingError):
+        house.read()
+
+
+def test_a_segment_removed_in_mid_merge_keeps_the_merge_out(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fletching.engine.upkeep import compaction
+
+    house.create(SCHEMA)
+    for number in range(3):
+        house.append(ids(number))
+    real = compaction._copy
+    overwritten: list[str] = []
+
+    def copy(*arguments: Any) -> None:
+        real(*arguments)
+        if not overwritten:
+            overwritten.append(house.append(ids(9), overwrite=True))
+
+    monkeypatch.setattr(compaction, "_copy", copy)
+    (report,) = house.engine.compact(house.table, min_segments=2)
+    assert report.merged == 0
+    assert house.read()["id"].to_pylist() == [9]
+    assert not [key for key in house.object_keys() if key.endswith("-c.arrow")]
+    assert [item for item in house.engine.verify() if item.problems] == []
+
+
+def test_a_compaction_that_fails_leaves_nothing(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fletching.engine.upkeep import compaction
+    from fletching.errors import StorageError
+
+    house.create(SCHEMA)
+    for number in range(3):
+        house.append(ids(number))
+    before = house.object_keys()
+
+    def fail(*_: object, **__: object) -> bool:
+        raise StorageError("the catalog failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compaction, "replace_segments", fail)
+        with pytest.raises(StorageError):
+            house.engine.compact(house.table, min_segments=2)
+    assert house.object_keys() == before
+    with house.engine.context.database.write() as connection:
+        name = f"compact-{house.describe().table_id}"
+        assert acquire_lease(connection, name, "else", now=house.clock(), seconds=60)
+    assert "another process" in house.engine.compact(house.table, min_segments=2)[0].skipped

@@ -1,0 +1,234 @@
+"""Conversions: values survive, lossy or guessed ones are refused, layouts are told apart."""
+
+from __future__ import annotations
+
+import decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fletching.engine.writing.matching import MatchKind, match_schema
+from fletching.engine.writing.write_conversion import convert_array, convertible, same_layout
+from fletching.errors import InvalidArgumentError
+from fletching.protocol.types.blob_type import blob
+
+T = pa.timestamp
+
+# (array, the table's type): the values come back the same
+CONVERSIONS: list[tuple[Any, Any]] = [
+    (pa.array([1, None, -3], pa.int8()), pa.int64()),
+    (pa.array([1, None], pa.uint64()), pa.int32()),
+    (pa.array([1, 2], pa.int64()), pa.decimal128(20, 2)),
+    (pa.array([1, 2], pa.int32()), pa.float64()),
+    (pa.array([1.5, None], pa.float32()), pa.float64()),
+    (pa.array([decimal.Decimal("1.50")], pa.decimal128(5, 2)), pa.decimal256(40, 4)),
+    (pa.array(["a", None], pa.large_string()), pa.string()),
+    (pa.array(["a", None], pa.string_view()), pa.string()),
+    (pa.array(["a", None]), pa.large_string()),
+    (pa.array(["a", None]), pa.string_view()),
+    (pa.array([b"a", None], pa.binary(1)), pa.binary()),
+    (pa.array(["a", None]).dictionary_encode(), pa.string()),
+    (pa.array(["a", None]), pa.dictionary(pa.int8(), pa.string())),
+    (pa.array(["a", "b"]).dictionary_encode(), pa.dictionary(pa.int8(), pa.large_string())),
+    (pa.array([None, None], pa.null()), pa.list_(pa.int64())),
+    (pa.array([1, 2], T("ms")), T("ns")),
+    (pa.array([1_000_000], T("ns")), T("ms")),
+    (pa.array([1, 2], T("ms", "UTC")), T("us", "UTC")),
+    (pa.array([86_400_000], pa.date64()), pa.date32()),
+    (pa.array([1000], pa.time32("ms")), pa.time64("us")),
+    (pa.array([[1], None, []], pa.list_(pa.int8())), pa.large_list(pa.int64())),
+    (pa.array([[1], None, []], pa.large_list(pa.int64())), pa.list_(pa.int64())),
+    (pa.array([[1, 2], None], pa.list_(pa.int8(), 2)), pa.list_(pa.int64())),
+    (pa.array([["a"], None], pa.list_(pa.large_string())), pa.list_(pa.string())),
+    (
+        pa.array([{"B": 1, "a": "x"}, None], pa.struct([("B", pa.int8()), ("a", pa.string())])),
+        pa.struct([("a", pa.large_string()), ("b", pa.int64()), ("c", pa.float64())]),
+    ),
+    (
+        pa.array([[("k", 1)], None, []], pa.map_(pa.string(), pa.int8())),
+        pa.map_(pa.large_string(), pa.int64()),
+    ),
+    (
+        pa.array([[{"x": ["a"]}], None], pa.list_(pa.struct([("x", pa.list_(pa.string()))]))),
+        pa.large_list(pa.struct([("x", pa.large_list(pa.large_string()))])),
+    ),
+]
+
+
+def plain(array: Any) -> Any:
+    def lower(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key.lower(): lower(item) for key, item in value.items() if item is not None}
+        if isinstance(value, list):
+            return [lower(item) for item in value]
+        if hasattr(value, "timestamp"):
+            return value.timestamp()
+        return value
+
+    return [lower(value) for value in array.to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("array", "target"), CONVERSIONS, ids=lambda item: str(getattr(item, "type", item))[:40]
+)
+def test_values_survive(array: Any, target: Any) -> None:
+    assert convertible(array.type, target)
+    converted = convert_array(array, target, "c")
+    assert converted.type == target
+    converted.validate(full=True)
+    assert plain(converted) == plain(array)
+    # a slice carries its offset, and nothing of its neighbours
+    if len(array) > 1:
+        assert plain(convert_array(array[1:], target, "c")) == plain(array[1:])
+    assert len(convert_array(array[:0], target, "c")) == 0
+
+
+@pytest.mark.parametrize(
+    ("array", "target"),
+    [
+        (pa.array([300], pa.int64()), pa.int8()),
+        (pa.array([-1], pa.int64()), pa.uint8()),
+        (pa.array([2**60 + 1], pa.int64()), pa.float64()),
+        (pa.array([1_500_000], T("ns")), T("ms")),
+        (pa.array([decimal.Decimal("1.55")], pa.decimal128(5, 2)), pa.decimal128(5, 1)),
+        (pa.array([[1, 2], [3]], pa.list_(pa.int64())), pa.list_(pa.int64(), 2)),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(array: Any, target: Any) -> None:
+    assert convertible(array.type, target)
+    with pytest.raises(InvalidArgumentError, match="column c"):
+        convert_array(array, target, "c")
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        (pa.string(), pa.int64()),
+        (pa.int64(), pa.string()),
+        (pa.float64(), pa.int64()),
+        (pa.float64(), pa.float32()),
+        (pa.float64(), pa.decimal128(10, 2)),
+        (pa.decimal128(10, 2), pa.float64()),
+        (pa.binary(), pa.string()),
+        (T("ms"), T("ms", "UTC")),
+        (T("ms", "UTC"), T("ms")),
+        (pa.date32(), T("ms")),
+        (pa.int64(), T("ms")),
+        (pa.bool_(), pa.int8()),
+        (pa.int64(), pa.list_(pa.int64())),
+        (pa.struct([("a", pa.int8())]), pa.struct([("b", pa.int8())])),
+        (
+            pa.struct([("a", pa.int8())]),
+            pa.struct([("a", pa.int8()), pa.field("b", pa.int8(), nullable=False)]),
+        ),
+        (pa.struct([("a", pa.int8()), ("A", pa.int8())]), pa.struct([("a", pa.int8())])),
+        (pa.map_(pa.string(), pa.int8()), pa.map_(pa.int8(), pa.int8())),
+    ],
+    ids=str,
+)
+def test_types_that_would_be_guessed_are_refused(source: Any, target: Any) -> None:
+    assert not convertible(source, target)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (pa.int64(), pa.int64(), True),
+        (pa.int64(), pa.uint64(), False),
+        (blob(), pa.binary(), True),
+        (pa.list_(blob()), pa.list_(pa.field("element", pa.binary())), True),
+        (pa.list_(pa.int8()), pa.large_list(pa.int8()), False),
+        (pa.list_(pa.int8(), 2), pa.list_(pa.int8(), 3), False),
+        (pa.struct([("a", pa.int8())]), pa.struct([("A", pa.int8())]), True),
+        (pa.struct([("a", pa.int8()), ("b", pa.int8())]), pa.struct([("b", pa.int8()), ("a", pa.int8())]), False),
+        (pa.struct([("a", pa.int8())]), pa.struct([("a", pa.int8()), ("b", pa.int8())]), False),
+        (pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int16(), pa.string()), False),
+        (pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int8(), pa.string(), ordered=True), True),
+        (pa.map_(pa.string(), pa.int8()), pa.map_(pa.string(), pa.int8()), True),
+        (pa.map_(pa.string(), pa.int8()), pa.map_(pa.string(), pa.int16()), False),
+        (T("ms"), T("us"), False),
+        (pa.decimal128(5, 2), pa.decimal128(6, 2), False),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_layouts(one: Any, other: Any, same: bool) -> None:
+    assert same_layout(one, other) is same
+    assert same_layout(other, one) is same
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.one_of(st.none(), st.lists(st.one_of(st.none(), st.integers(-100, 100)), max_size=4)),
+        max_size=8,
+    ),
+    st.integers(0, 8),
+)
+def test_lists_survive_any_slice(values: list[Any], start: int) -> None:
+    array = pa.array(values, pa.list_(pa.int16()))[start:]
+    converted = convert_array(array, pa.large_list(pa.int64()), "c")
+    converted.validate(full=True)
+    assert converted.to_pylist() == array.to_pylist()
+
+
+# --- schemas ---
+
+STORED = pa.schema(
+    [("id", pa.int64()), pa.field("name", pa.string()), pa.field("must", pa.int8(), nullable=False)]
+)
+
+
+def match(names: list[tuple[str, Any]], partition: bool = False) -> Any:
+    partitions = [pa.field("pt", pa.string())] if partition else []
+    return match_schema(pa.schema(names), STORED, [f.name for f in partitions], partitions)
+
+
+ID, NAME, MUST, PT = (
+    ("id", pa.int64()),
+    ("name", pa.string()),
+    ("must", pa.int8()),
+    ("PT", pa.string()),
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "partition", "kind", "columns"),
+    [
+        ([ID, NAME, MUST], False, MatchKind.VERBATIM, (0, 1, 2)),
+        ([("ID", pa.int64()), NAME, MUST], False, MatchKind.VERBATIM, (0, 1, 2)),
+        ([NAME, ID, MUST], False, MatchKind.PROJECT, (1, 0, 2)),
+        ([PT, ID, NAME, MUST], True, MatchKind.PROJECT, (1, 2, 3)),
+        ([ID, NAME, MUST, PT], True, MatchKind.PROJECT, (0, 1, 2)),
+        ([ID, MUST], False, MatchKind.CONVERT, (0, None, 1)),
+        ([("id", pa.int8()), NAME, MUST], False, MatchKind.CONVERT, (0, 1, 2)),
+    ],
+)
+def test_the_cheapest_way_that_fits(names: Any, partition: bool, kind: Any, columns: Any) -> None:
+    found = match(names, partition)
+    assert (found.kind, found.columns) == (kind, columns)
+    assert found.required == (2,)
+    assert found.partition_columns == ((names.index(PT),) if partition else ())
+
+
+@pytest.mark.parametrize(
+    ("names", "partition", "message"),
+    [
+        ([ID, NAME], False, "lacks column must"),
+        ([ID, NAME, MUST, ("x", pa.int8())], False, "does not: x"),
+        ([ID, ID, MUST], False, "twice"),
+        ([ID, NAME, MUST], True, "lacks partition column pt"),
+        ([ID, NAME, MUST, ("pt", pa.list_(pa.int8()))], True, "partition column pt is list"),
+        (
+            [("id", pa.string()), NAME, MUST],
+            False,
+            "column id is string in the data; the table has int64",
+        ),
+        ([ID, NAME, MUST, PT], False, "does not: PT"),
+    ],
+)
+def test_schemas_that_do_not_fit(names: Any, partition: bool, message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        match(names, partition)

@@ -1,0 +1,97 @@
+"""Object stores through obstore: the contract over its memory store, sizes, failures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fletching.errors import (
+    CorruptObjectError,
+    MissingExtraError,
+    ObjectExistsError,
+    StorageError,
+)
+from fletching.objects.remote_store import BUFFERED_BYTES, RemoteStore
+from fletching.testing.contracts import ObjectStoreContract, put
+
+obstore = pytest.importorskip("obstore")
+
+
+class TestMemory(ObjectStoreContract):
+    @pytest.fixture
+    def store(self) -> Iterator[Any]:
+        store = RemoteStore(obstore.store.MemoryStore())
+        yield store
+        store.close()
+
+    def test_delete_is_idempotent(self, store: Any) -> None:
+        """As the contract, but ranges read after a delete are gone: nothing is mapped."""
+        put(store, "a/b", b"abc")
+        view = store.open("a/b").view(0, 3)
+        store.delete("a/b")
+        store.delete("a/b")
+        assert bytes(view) == b"abc"
+
+
+@pytest.fixture
+def store() -> RemoteStore:
+    return RemoteStore(obstore.store.MemoryStore())
+
+
+@pytest.mark.parametrize(
+    "length",
+    [BUFFERED_BYTES - 1, BUFFERED_BYTES, BUFFERED_BYTES + 1, 2 * BUFFERED_BYTES + 7],
+)
+def test_large_objects_are_uploaded_in_parts(store: RemoteStore, length: int) -> None:
+    data = bytes(range(251)) * (length // 251 + 1)
+    data = data[:length]
+    sink = store.create("big")
+    for start in range(0, length, 3_000_000):
+        sink.write(data[start : start + 3_000_000])
+    assert list(store.list()) == []
+    sink.commit()
+    stored = store.open("big")
+    assert stored.length == length
+    assert bytes(stored.read(0, length)) == data
+    assert bytes(stored.read(length - 5, length)) == data[-5:]
+
+
+def test_a_large_object_does_not_replace_another(store: RemoteStore) -> None:
+    put(store, "k", b"1")
+    sink = store.create("k")
+    sink.write(bytes(BUFFERED_BYTES + 1))
+    with pytest.raises(ObjectExistsError):
+        sink.commit()
+    assert bytes(store.open("k").read(0, 1)) == b"1"
+
+
+def test_an_aborted_upload_is_never_visible(store: RemoteStore) -> None:
+    sink = store.create("k")
+    sink.write(bytes(3 * BUFFERED_BYTES))
+    sink.abort()
+    del sink
+    assert list(store.list()) == []
+
+
+def test_a_short_answer_is_damage(store: RemoteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, "k", b"abcdef")
+    stored = store.open("k")
+    put_back = obstore.store.MemoryStore()
+    obstore.put(put_back, "k", b"ab")
+    monkeypatch.setattr(store, "_store", put_back)
+    with pytest.raises((CorruptObjectError, StorageError)):
+        stored.read(0, 6)
+
+
+def test_a_url_that_cannot_be_used() -> None:
+    with pytest.raises(StorageError):
+        RemoteStore("nonsense://x")
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(MissingExtraError, match=r"fletching\[s3\]"):
+        RemoteStore("s3://bucket")

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fletching import errors
+from fletching.errors import (
+    FletchingError,
+    InternalServerError,
+    RowOffsetError,
+    SchemaModifiedError,
+    ServiceError,
+    StorageError,
+    StorageFullError,
+    ThrottledError,
+)
+from fletching.protocol.http.error_codec import (
+    decode_fault,
+    encode_fault,
+    encode_xml_fault,
+    to_service_error,
+)
+
+
+def tree(root: type[FletchingError]) -> Iterator[type[FletchingError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from tree(child)
+
+
+SERVICE = sorted(set(tree(ServiceError)) - {ServiceError}, key=str)
+OTHERS = sorted(set(tree(FletchingError)) - set(tree(ServiceError)) - {FletchingError}, key=str)
+
+
+@pytest.mark.parametrize("kind", SERVICE, ids=lambda kind: kind.__name__)
+def test_a_service_error_comes_back_as_itself(kind: type[ServiceError]) -> None:
+    error = kind("what failed", retry_after_seconds=1.2)
+    fault = encode_fault(error, "r-1")
+    assert fault.status == kind.default_status
+    body = json.loads(fault.body)
+    assert body["Code"] == kind.default_code
+    assert body["Message"] == "what failed"
+    assert body["RequestId"] == "r-1"
+    assert fault.headers["x-odps-request-id"] == "r-1"
+    assert fault.headers["retry-after"] == "2"
+    again = decode_fault(fault.status, fault.headers, fault.body)
+    assert type(again) is kind
+    assert again.message == "what failed"
+    assert again.request_id == "r-1"
+    assert again.retry_after_seconds == 2
+    assert again.http_status == kind.default_status
+
+
+@pytest.mark.parametrize("kind", SERVICE, ids=lambda kind: kind.__name__)
+def test_without_our_extension_the_class_comes_from_code_and_status(
+    kind: type[ServiceError],
+) -> None:
+    body = json.dumps({"Code": kind.default_code, "Message": "m"}).encode()
+    again = decode_fault(kind.default_status, {"X-Odps-Request-Id": "r"}, body)
+    assert (again.default_status, again.default_code) == (kind.default_status, kind.default_code)
+    assert again.request_id == "r"
+
+
+@pytest.mark.parametrize("kind", OTHERS, ids=lambda kind: kind.__name__)
+def test_every_other_error_of_ours_has_a_place(kind: type[FletchingError]) -> None:
+    fault = encode_fault(kind("what failed"), "r")
+    assert 400 <= fault.status < 600
+    body = json.loads(fault.body)
+    assert body["Code"]
+    assert body["Message"] == "what failed"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (errors.MalformedFrameError("m"), 400, "InvalidArgument"),
+        (errors.ChecksumMismatchError("m"), 400, "InvalidArgument"),
+        (errors.LimitExceededError("m", limit=5), 413, "InvalidArgument"),
+        (errors.IllegalTransitionError("m"), 409, "InvalidStateSetting"),
+        (errors.UnsupportedVersionError("m"), 400, "InvalidParameter"),
+        (errors.UsageError("m"), 400, "InvalidArgument"),
+        (errors.MissingExtraError("m"), 500, "InternalServerError"),
+        (errors.CorruptObjectError("m"), 500, "InternalServerError"),
+        (errors.StorageError("m"), 503, "ServiceUnavailable"),
+        (errors.ConflictError("m", code="OverwriteModeNotAllowed"), 409, "OverwriteModeNotAllowed"),
+        (ValueError("a secret"), 500, "InternalServerError"),
+        (KeyboardInterrupt(), 500, "InternalServerError"),
+    ],
+)
+def test_where_errors_are_placed(error: BaseException, status: int, code: str) -> None:
+    fault = encode_fault(error, "r")
+    assert (fault.status, json.loads(fault.body)["Code"]) == (status, code)
+    assert b"secret" not in fault.body
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_from_other_storage_faults(number: int) -> None:
+    error = StorageError("cannot write")
+    error.__cause__ = OSError(number, "full")
+    assert isinstance(to_service_error(error, "r"), StorageFullError)
+    assert encode_fault(error, "r").status == 507
+    other = StorageError("cannot write")
+    other.__cause__ = OSError(errno.EIO, "io")
+    assert encode_fault(other, "r").status == 503
+
+
+def test_a_chain_of_causes_without_end_is_not_followed_for_ever() -> None:
+    error = StorageError("a")
+    error.__cause__ = error
+    assert encode_fault(error, "r").status == 503
+
+
+def test_facts_travel() -> None:
+    fault = encode_fault(RowOffsetError("gap", expected_offset=7), "r")
+    again = decode_fault(fault.status, fault.headers, fault.body)
+    assert isinstance(again, RowOffsetError)
+    assert again.expected_offset == 7
+    fault = encode_fault(SchemaModifiedError("moved", latest_schema_version=3), "r")
+    assert fault.headers["odps-tunnel-latest-schema-version"] == "3"
+    again = decode_fault(412, fault.headers, b"")
+    assert isinstance(again, SchemaModifiedError)
+    assert again.latest_schema_version == 3
+
+
+def test_xml_has_all_four_elements_and_only_characters_xml_can_hold() -> None:
+    fault = encode_xml_fault(errors.NoSuchTableError("<t> & \x00\x1f\ud800"), "r-9")
+    assert fault.status == 404
+    assert fault.headers["content-type"] == "application/xml"
+    root = ET.fromstring(fault.body)
+    assert root.tag == "Error"
+    assert [child.tag for child in root] == ["Code", "Message", "RequestId", "HostId"]
+    assert root.findtext("Code") == "NoSuchTable"
+    assert root.findtext("Message") == "<t> & ��?"
+    again = decode_fault(404, {}, fault.body)
+    assert isinstance(again, errors.NoSuchTableError)
+    assert again.message == "<t> & ��?"
+    assert again.request_id == "r-9"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "message"),
+    [
+        (404, b"", errors.NotFoundError, "the service answered 404"),
+        (401, b"oops", errors.UnauthorizedError, "the service answered 401"),
+        (429, b"{}", ThrottledError, "the service answered 429"),
+        (502, b"<html>", InternalServerError, "the service answered 502"),
+        (418, b"[]", ServiceError, "the service answered 418"),
+        (400, b'{"Code":"Odd","Message":"m"}', errors.InvalidParameterError, "m"),
+        (403, b'{"Code":"FlowExceeded","Message":"m"}', ThrottledError, "m"),
+        (
+            400,
+            b'{"Code":"AuthenticationRequestExpired","Message":"m"}',
+            errors.UnauthorizedError,
+            "m",
+        ),
+        (409, b'{"Code":"InvalidArgument","Message":"m"}', RowOffsetError, "m"),
+        (
+            400,
+            b'{"Code":1,"Message":2,"Error":{"Type":"OSError"}}',
+            errors.InvalidParameterError,
+            "",
+        ),
+        (
+            500,
+            b"<Error><Code>InternalServerError</Code><Message><![CDATA[a<b]]></Message></Error>",
+            InternalServerError,
+            "a<b",
+        ),
+    ],
+)
+def test_other_services_replies(
+    status: int, body: bytes, kind: type[ServiceError], message: str
+) -> None:
+    error = decode_fault(status, {}, body)
+    assert type(error) is kind
+    assert error.http_status == status
+    assert message in error.message
+
+
+@given(st.integers(400, 599), st.binary(max_size=200))
+def test_any_reply_is_some_service_error(status: int, body: bytes) -> None:
+    error = decode_fault(status, {"retry-after": "soon"}, body)
+    assert error.http_status == status
+    assert error.retry_after_seconds is None
+
+
+def test_bytes_that_were_no_text_do_not_break_the_reply() -> None:
+    fault = encode_fault(errors.InvalidArgumentError("a\udcffb", actual="\udcff"), "r")
+    assert json.loads(fault.body)["Message"] == "a?b"
+
+
+def test_messages_are_bounded() -> None:
+    fault = encode_fault(errors.InvalidArgumentError("x" * 10_000), "r")
+    assert len(fault.body) < 3000

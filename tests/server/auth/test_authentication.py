@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import hmac
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from fletching.engine.access.access import AccessKey
+from fletching.errors import (
+    RequestTimeTooSkewedError,
+    ServiceError,
+    SignatureMismatchError,
+    ThrottledError,
+    UnauthorizedError,
+)
+from fletching.protocol.http.signing import sign, sign_application
+from fletching.server.auth.authentication import (
+    MAX_FAILING_PAIRS,
+    Authenticator,
+    FailureLimiter,
+    Principal,
+)
+from fletching.server.auth.key_ring import StaticKeys
+from fletching.server.http.exchange import Exchange
+from fletching.server.server_settings import ServerSettings
+
+NOW = 1_800_000_000.0
+PATH = "/api/storage/v2"
+QUERY = "Action=TableRead&Target=projects.p.tables.t&SessionId=a+b%2Fc"
+
+
+@dataclasses.dataclass
+class Signed:
+    """A request with everything that a signature may cover."""
+
+    method: str = "POST"
+    target: str = f"{PATH}?{QUERY}"
+    date: float = NOW
+    access_id: str = "id"
+    secret: str = "k3y-of-id"
+    region: str | None = None
+    endpoint: str = ""
+    headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+
+    def exchange(self) -> Exchange:
+        headers = {
+            "date": formatdate(self.date, usegmt=True),
+            "content-type": "application/json",
+            "x-odps-user-agent": "test é",
+            **self.headers,
+        }
+        headers.setdefault(
+            "authorization",
+            sign(
+                self.method,
+                self.target[len(self.endpoint) :],
+                headers,
+                access_id=self.access_id,
+                secret=self.secret,
+                region=self.region,
+                now=self.date,
+            ),
+        )
+        path, _, query = self.target.partition("?")
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": self.method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": [
+                (name.encode(), value.encode())
+                for name, value in headers.items()
+                if name not in self.drop
+            ],
+        }
+        return Exchange(scope, None, None, "request", ServerSettings())
+
+
+def authenticator() -> Authenticator:
+    return Authenticator(StaticKeys({"id": "k3y-of-id", "app": "app-secret"}), 900.0, lambda: NOW)
+
+
+@pytest.mark.parametrize(
+    "signed",
+    [
+        Signed(),
+        Signed(method="GET", target=PATH),
+        Signed(region="cn-test"),
+        Signed(target="/api/projects/p", endpoint="/api"),
+        Signed(date=NOW - 899),
+        Signed(date=NOW + 899),
+    ],
+    ids=repr,
+)
+def test_a_good_signature_says_who_asks(signed: Signed) -> None:
+    exchange = signed.exchange()
+    assert authenticator().identify(exchange) == Principal("id")
+    assert exchange.access_id == "id"
+
+
+def test_the_signature_is_the_one_that_the_protocol_describes() -> None:
+    lines = [
+        "POST",
+        "",
+        "application/json",
+        formatdate(NOW, usegmt=True),
+        "x-odps-user-agent:test é",
+        f"{PATH}?Action=TableRead&SessionId=a b/c&Target=projects.p.tables.t",
+    ]
+    digest = hmac.new(b"k3y-of-id", "\n".join(lines).encode(), hashlib.sha1).digest()
+    signature = f"ODPS id:{base64.b64encode(digest).decode()}"
+    exchange = Signed(headers={"authorization": signature}).exchange()
+    assert authenticator().identify(exchange).access_id == "id"
+
+
+@pytest.mark.parametrize(
+    ("signed", "error"),
+    [
+        (Signed(drop=("authorization",)), UnauthorizedError),
+        (Signed(headers={"authorization": "Basic abc"}), UnauthorizedError),
+        (Signed(headers={"authorization": "ODPS id"}), UnauthorizedError),
+        (Signed(headers={"authorization": "ODPS :x"}), UnauthorizedError),
+        (Signed(drop=("date",)), UnauthorizedError),
+        (Signed(headers={"date": "yesterday"}), UnauthorizedError),
+        (Signed(date=NOW - 901), RequestTimeTooSkewedError),
+        (Signed(date=NOW + 901), RequestTimeTooSkewedError),
+        (Signed(secret="other"), SignatureMismatchError),
+        (Signed(access_id="nobody"), SignatureMismatchError),
+        (Signed(endpoint="/other"), SignatureMismatchError),
+        (Signed(headers={"authorization": "ODPS id:AAAA"}), SignatureMismatchError),
+        (Signed(headers={"authorization": "ODPS id:é"}), SignatureMismatchError),
+        (Signed(drop=("x-odps-user-agent",)), SignatureMismatchError),
+        (
+            Signed(drop=("authorization",), headers={"x-odps-bearer-token": "t"}),
+            UnauthorizedError,
+        ),
+    ],
+    ids=repr,
+)
+def test_everything_else_is_refused_without_its_secrets(
+    signed: Signed, error: type[ServiceError]
+) -> None:
+    exchange = signed.exchange()
+    with pytest.raises(error) as caught:
+        authenticator().identify(exchange)
+    assert exchange.access_id == ""
+    assert "k3y-of-id" not in str(caught.value)
+    # Words that make clients fall back to another signature version (PROTOCOL 6).
+    assert "invalid or missing" not in str(caught.value)
+
+
+def test_an_unknown_key_and_a_wrong_signature_look_the_same() -> None:
+    messages = set()
+    for signed in (Signed(access_id="nobody"), Signed(secret="other")):
+        with pytest.raises(SignatureMismatchError) as caught:
+            authenticator().identify(signed.exchange())
+        messages.add(caught.value.message)
+    assert len(messages) == 1
+
+
+def test_an_application_signs_as_well() -> None:
+    first = Signed().exchange().header("authorization")
+    second = sign_application(first, access_id="app", secret="app-secret")
+    headers = {"authorization": first, "application-authentication": second}
+    assert authenticator().identify(Signed(headers=headers).exchange()) == Principal("id", "app")
+    for wrong in (
+        sign_application(first, access_id="app", secret="other"),
+        sign_application(first, access_id="nobody", secret="app-secret"),
+    ):
+        headers["application-authentication"] = wrong
+        with pytest.raises(SignatureMismatchError):
+            authenticator().identify(Signed(headers=headers).exchange())
+
+
+# --- keys of the folder ----------------------------------------------------------------------
+
+
+class Ring:
+    """Keys as a folder may have them; grants are proven elsewhere."""
+
+    def __init__(self, *keys: AccessKey) -> None:
+        self.keys = {key.access_id: key for key in keys}
+
+    def find(self, access_id: str) -> AccessKey | None:
+        return self.keys.get(access_id)
+
+    def bearer(self, token: str) -> tuple[AccessKey, bool] | None:
+        access_id, _, state = token.partition("/")
+        key = self.keys.get(access_id)
+        return None if key is None or not state else (key, state == "expired")
+
+    def check(self, key: AccessKey, request: Any) -> None:
+        raise AssertionError
+
+    def may_read(self, key: AccessKey, table: Any) -> bool:
+        raise AssertionError
+
+    def stale(self) -> bool:
+        return False
+
+    def refresh(self) -> None:
+        raise AssertionError
+
+
+def identify(ring: Ring, signed: Signed, **options: Any) -> Principal:
+    return Authenticator(ring, 900.0, lambda: NOW, **options).identify(signed.exchange())
+
+
+KEY = AccessKey("id", "ann", "k3y-of-id")
+
+
+def test_an_expired_key_is_told_only_to_whoever_has_it() -> None:
+    ring = Ring(dataclasses.replace(KEY, expires_at=NOW))
+    with pytest.raises(UnauthorizedError) as caught:
+        identify(ring, Signed())
+    assert caught.value.code == "AuthenticationRequestExpired"
+    with pytest.raises(SignatureMismatchError):
+        identify(ring, Signed(secret="other"))
+    assert identify(Ring(dataclasses.replace(KEY, expires_at=NOW + 1)), Signed()).key is not None
+
+
+@pytest.mark.parametrize("token", [None, "", "other", "tok"])
+def test_a_temporary_key_needs_its_token(token: str | None) -> None:
+    ring = Ring(dataclasses.replace(KEY, security_token="token"))
+    headers = {} if token is None else {"authorization-sts-token": token}
+    with pytest.raises(SignatureMismatchError):
+        identify(ring, Signed(headers=headers))
+    right = Signed(headers={"authorization-sts-token": "token"})
+    assert identify(ring, right) == Principal("id")
+    # a key without a token does not mind one
+    assert identify(Ring(KEY), right) == Principal("id")
+
+
+def test_bearer_tokens() -> None:
+    def bearer(token: str) -> Signed:
+        return Signed(headers={"x-odps-bearer-token": token}, drop=("authorization", "date"))
+
+    assert identify(Ring(KEY), bearer("id/good")) == Principal("id")
+    for token in ("nobody/good", "junk"):
+        with pytest.raises(UnauthorizedError) as caught:
+            identify(Ring(KEY), bearer(token))
+        assert caught.value.code == "Unauthorized"
+        assert "invalid or missing" not in caught.value.message
+    for ring, token in (
+        (Ring(KEY), "id/expired"),
+        (Ring(dataclasses.replace(KEY, expires_at=NOW)), "id/good"),
+    ):
+        with pytest.raises(UnauthorizedError) as caught:
+            identify(ring, bearer(token))
+        assert caught.value.code == "AuthenticationRequestExpired"
+
+
+def test_anonymous_only_when_allowed() -> None:
+    unsigned = Signed(drop=("authorization",))
+    with pytest.raises(UnauthorizedError):
+        identify(Ring(KEY), unsigned)
+    assert identify(Ring(KEY), unsigned, allow_anonymous=True) == Principal("anonymous")
+    # who signs is still verified
+    with pytest.raises(SignatureMismatchError):
+        identify(Ring(KEY), Signed(secret="other"), allow_anonymous=True)
+
+
+def test_failures_of_one_client_and_key_are_limited() -> None:
+    now = [0.0]
+    limiter = FailureLimiter(3, 60.0, lambda: now[0])
+    verifier = Authenticator(Ring(KEY), 900.0, lambda: NOW, limiter=limiter)
+    for _ in range(3):
+        with pytest.raises(SignatureMismatchError):
+            verifier.identify(Signed(secret="guess").exchange())
+    with pytest.raises(ThrottledError) as caught:
+        verifier.identify(Signed().exchange())
+    assert caught.value.retry_after_seconds == 60.0
+    # another key of the same client is not affected
+    with pytest.raises(SignatureMismatchError):
+        verifier.identify(Signed(access_id="nobody").exchange())
+    now[0] = 59.9
+    with pytest.raises(ThrottledError):
+        verifier.identify(Signed().exchange())
+    now[0] = 60.0
+    assert verifier.identify(Signed().exchange()) == Principal("id")
+
+
+def test_slow_failures_never_add_up() -> None:
+    now = [0.0]
+    limiter = FailureLimiter(2, 10.0, lambda: now[0])
+    for _ in range(50):
+        now[0] += 6.0
+        limiter.check(("a", "b"))
+        limiter.failed(("a", "b"))
+
+
+def test_the_limiter_remembers_a_bounded_number_of_clients() -> None:
+    limiter = FailureLimiter(1, 60.0, lambda: 0.0)
+    for number in range(MAX_FAILING_PAIRS + 10):
+        limiter.failed((str(number), "id"))
+    assert len(limiter._failures) == MAX_FAILING_PAIRS
+    limiter.check(("0", "id"))
+    with pytest.raises(ThrottledError):
+        limiter.check((str(MAX_FAILING_PAIRS), "id"))

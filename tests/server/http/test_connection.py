@@ -1,0 +1,435 @@
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+from tests.server.conftest import Run, read_all, read_reply
+
+from fletching.server.http.request_stream import RequestBody
+
+KIB = 1024
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Replies with method, path, query and the body's length and sum."""
+    length = total = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        length += len(message["body"])
+        total += sum(message["body"])
+        if not message["more_body"]:
+            break
+    seen = {
+        "method": scope["method"],
+        "path": scope["path"],
+        "query": scope["query_string"].decode(),
+        "length": length,
+        "sum": total,
+    }
+    body = json.dumps(seen).encode()
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def refuse(scope: Any, receive: Any, send: Any) -> None:
+    """Replies without reading the body."""
+    headers = [(b"content-length", b"2")]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": b"no"})
+
+
+class Collector:
+    """A sink that asks for attention after each ``attention`` bytes."""
+
+    def __init__(self, attention: int) -> None:
+        self.data = bytearray()
+        self._room = memoryview(bytearray(3000))
+        self._attention = attention
+        self._since = 0
+
+    def writable(self) -> memoryview:
+        return self._room
+
+    def wrote(self, count: int) -> bool:
+        return self.feed(self._room[:count])
+
+    def feed(self, chunk: Any) -> bool:
+        self.data += chunk
+        self._since += len(chunk)
+        if self._since >= self._attention:
+            self._since = 0
+            return False
+        return True
+
+
+async def pumped(scope: Any, receive: Any, send: Any) -> None:
+    """Replies with the body, which it takes through a sink."""
+    body: RequestBody = scope["extensions"]["fletching.body"]
+    sink = Collector(5000)
+    while not await body.pump(sink):
+        pass
+    headers = [(b"content-length", b"%d" % len(sink.data))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": bytes(sink.data)})
+
+
+def request(body: bytes = b"", *, chunked: bool = False, path: bytes = b"/a?b=c") -> bytes:
+    head = b"POST " + path + b" HTTP/1.1\r\nhost: x\r\n"
+    if chunked:
+        pieces = [body[i : i + 700] for i in range(0, len(body), 700)]
+        coded = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+        return head + b"transfer-encoding: chunked\r\n\r\n" + coded + b"0\r\n\r\n"
+    return head + b"content-length: %d\r\n\r\n" % len(body) + body
+
+
+BODIES = [b"", b"x", bytes(range(256)) * 10, b"\r\n0\r\n\r\n" * 900, bytes(range(256)) * 9000]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("app", [echo, pumped])
+def test_bodies_arrive_whole_on_one_kept_connection(run_app: Run, app: Any, chunked: bool) -> None:
+    with run_app(app).connect() as connection:
+        for body in BODIES:
+            sender = threading.Thread(
+                target=connection.sendall, args=(request(body, chunked=chunked),)
+            )
+            sender.start()
+            head, reply = read_reply(connection)
+            sender.join()
+            assert head.startswith(b"HTTP/1.1 200 OK")
+            if app is echo:
+                assert json.loads(reply) == {
+                    "method": "POST",
+                    "path": "/a",
+                    "query": "b=c",
+                    "length": len(body),
+                    "sum": sum(body),
+                }
+            else:
+                assert reply == body
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_request_may_arrive_byte_by_byte(run_app: Run, chunked: bool) -> None:
+    body = b"\r\n0\r\n\r\nhello"
+    with run_app(pumped).connect() as connection:
+        for sent in (body, b"next"):
+            for byte in request(sent, chunked=chunked):
+                connection.sendall(bytes((byte,)))
+            assert read_reply(connection)[1] == sent
+
+
+def test_pipelined_requests_are_answered_in_order(run_app: Run) -> None:
+    with run_app(echo).connect() as connection:
+        connection.sendall(b"".join(request(b"x" * n, path=b"/%d" % n) for n in range(8)))
+        received = b""
+        while received.count(b'"sum"') < 8:
+            received += connection.recv(1 << 16)
+    assert [received.index(b'"/%d"' % n) for n in range(8)] == sorted(
+        received.index(b'"/%d"' % n) for n in range(8)
+    )
+
+
+def test_pipelined_uploads_do_not_run_into_each_other(run_app: Run) -> None:
+    bodies = [bytes([number]) * (700 * KIB + number) for number in range(5)]
+    with run_app(pumped).connect() as connection:
+        everything = b"".join(request(body) for body in bodies)
+        sender = threading.Thread(target=connection.sendall, args=(everything,))
+        sender.start()
+        received = b""
+        while len(received) < sum(map(len, bodies)):
+            part = connection.recv(1 << 20)
+            assert part
+            received += part
+        sender.join()
+    for body in bodies:
+        head, _, received = received.partition(b"\r\n\r\n")
+        assert b"content-length: %d" % len(body) in head
+        assert received[: len(body)] == body
+        received = received[len(body) :]
+
+
+def test_too_many_pipelined_requests_are_refused(run_app: Run) -> None:
+    gate = threading.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        import asyncio
+
+        await asyncio.get_running_loop().run_in_executor(None, gate.wait, 10)
+        await echo(scope, receive, send)
+
+    with run_app(slow).connect() as connection:
+        connection.sendall(request() * 40)
+        received = connection.recv(1)
+        gate.set()
+        received += read_all(connection)
+    assert b"pipelined" in received or received.count(b"HTTP/1.1") <= 18
+
+
+def test_expect_continue_is_answered_before_the_body(run_app: Run) -> None:
+    with run_app(echo).connect() as connection:
+        connection.sendall(
+            b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n"
+        )
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"abc")
+        assert json.loads(read_reply(connection)[1])["length"] == 3
+
+
+def test_an_upgrade_is_ignored_and_the_request_answered(run_app: Run) -> None:
+    with run_app(echo).connect() as connection:
+        connection.sendall(
+            b"GET /up HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: h2c\r\n\r\n"
+        )
+        assert json.loads(read_reply(connection)[1])["path"] == "/up"
+        connection.sendall(request(b"abc"))
+        assert json.loads(read_reply(connection)[1])["length"] == 3
+
+
+def test_head_replies_have_no_body(run_app: Run) -> None:
+    with run_app(echo).connect() as connection:
+        connection.sendall(b"HEAD /h HTTP/1.1\r\nhost: x\r\n\r\n" + request(b"abc"))
+        received = b""
+        while b'"sum"' not in received:
+            received += connection.recv(1 << 16)
+    assert received.count(b"\r\n\r\n") == 2
+    assert received.count(b'"method"') == 1
+
+
+def test_http_1_0_closes_after_the_reply(run_app: Run) -> None:
+    with run_app(echo).connect() as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert b"connection: close\r\n" in read_all(connection)
+
+
+@pytest.mark.parametrize(
+    ("bad", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET / HTTP/9.9\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n", 400),
+        (b"GET /" + b"a" * (70 * KIB) + b" HTTP/1.1\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nx: " + b"a" * (70 * KIB), 431),
+        (b"GET / HTTP/1.1\r\n" + b"a" * (700 * KIB), 431),
+        (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 20000, 431),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_is_not_a_request_gets_json_and_an_end_without_reset(
+    run_app: Run, bad: bytes, status: int
+) -> None:
+    with run_app(echo).connect() as connection:
+        connection.sendall(bad)
+        received = read_all(connection)
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d" % status)
+    assert b"connection: close" in head
+    fault = json.loads(body)
+    assert fault["Code"] == "InvalidParameter"
+    assert f"x-odps-request-id: {fault['RequestId']}".encode() in head
+
+
+def test_a_bad_chunk_ends_the_body_with_400(run_app: Run) -> None:
+    with run_app(echo).connect() as connection:
+        connection.sendall(
+            b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nXX\r\n"
+        )
+        assert read_all(connection).startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_early_reply_is_not_lost_and_the_connection_goes_on(run_app: Run, chunked: bool) -> None:
+    with run_app(refuse).connect() as connection:
+        for _ in range(3):
+            connection.sendall(request(b"x" * (3 << 20), chunked=chunked))
+            head, body = read_reply(connection)
+            assert head.startswith(b"HTTP/1.1 413")
+            assert body == b"no"
+            assert b"connection: close" not in head
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_above_the_discard_limit_the_reply_arrives_and_the_connection_ends(
+    run_app: Run, chunked: bool
+) -> None:
+    running = run_app(refuse, max_discard_bytes=1 << 20, linger_seconds=5.0)
+    with running.connect() as connection:
+        connection.sendall(request(b"x" * (8 << 20), chunked=chunked))
+        received = read_all(connection)
+    assert received.startswith(b"HTTP/1.1 413")
+    assert received.endswith(b"no")
+    assert (b"connection: close" in received) is not chunked
+
+
+def test_tcp_nodelay_is_set(run_app: Run) -> None:
+    seen: list[int] = []
+
+    async def look(scope: Any, receive: Any, send: Any) -> None:
+        transport = scope["extensions"]["fletching.body"].connection._transport
+        peer = transport.get_extra_info("socket")
+        seen.append(peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        await echo(scope, receive, send)
+
+    with run_app(look).connect() as connection:
+        connection.sendall(request())
+        read_reply(connection)
+    assert seen == [1]
+
+
+def test_an_idle_connection_is_closed(run_app: Run) -> None:
+    with run_app(echo, keep_alive_seconds=0.1).connect() as connection:
+        connection.sendall(request())
+        read_reply(connection)
+        assert connection.recv(1) == b""
+
+
+def test_a_slow_head_gets_408(run_app: Run) -> None:
+    with run_app(echo, head_timeout_seconds=0.1).connect() as connection:
+        connection.sendall(b"GET / HTT")
+        assert read_all(connection).startswith(b"HTTP/1.1 408")
+
+
+def test_above_the_connection_limit_429_and_close(run_app: Run) -> None:
+    running = run_app(echo, max_connections=1)
+    with running.connect() as first:
+        first.sendall(request())
+        read_reply(first)
+        with running.connect() as second:
+            second.sendall(request())
+            received = read_all(second)
+        first.sendall(request())
+        assert read_reply(first)[0].startswith(b"HTTP/1.1 200")
+    assert received.startswith(b"HTTP/1.1 429")
+    assert b"retry-after: 1" in received
+    assert json.loads(received.partition(b"\r\n\r\n")[2])["Code"] == "FlowExceeded"
+
+
+def test_a_stuck_reader_is_cut_and_a_slow_one_is_not(run_app: Run) -> None:
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        size = 64 << 20
+        headers = [(b"content-length", b"%d" % size)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for _ in range(16):
+            await send({"type": "http.response.body", "body": bytes(4 << 20), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    running = run_app(large, reader_stall_seconds=0.4)
+    with running.connect() as slow:
+        slow.sendall(request())
+        got = 0
+        deadline = time.monotonic() + 1.2
+        while time.monotonic() < deadline:
+            got += len(slow.recv(64 * KIB))
+            threading.Event().wait(0.01)
+        while part := slow.recv(1 << 20):
+            got += len(part)
+            if got > 64 << 20:
+                break
+    assert got > 64 << 20
+    with running.connect() as stuck:
+        stuck.sendall(request())
+        deadline = time.monotonic() + 5
+        while running.server.server_state.connections and time.monotonic() < deadline:
+            threading.Event().wait(0.02)
+        assert not running.server.server_state.connections
+
+
+def test_send_fails_when_the_client_is_gone(run_app: Run) -> None:
+    failed = threading.Event()
+
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            for _ in range(1000):
+                await send(
+                    {"type": "http.response.body", "body": bytes(1 << 20), "more_body": True}
+                )
+        except OSError:
+            failed.set()
+
+    connection = run_app(large).connect()
+    connection.sendall(request())
+    connection.recv(1000)
+    connection.close()
+    assert failed.wait(20)
+
+
+def test_an_application_that_fails_in_mid_reply_cuts_it(run_app: Run) -> None:
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"10")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"12345", "more_body": True})
+        raise RuntimeError("no more")
+
+    with run_app(failing).connect() as connection:
+        connection.sendall(request())
+        assert read_all(connection).endswith(b"12345")
+
+
+def test_an_application_that_fails_before_its_reply_gets_500(run_app: Run) -> None:
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError("secret")
+
+    with run_app(failing).connect() as connection:
+        connection.sendall(request())
+        head, body = read_reply(connection)
+    assert head.startswith(b"HTTP/1.1 500")
+    assert b"secret" not in body
+
+
+def test_draining_finishes_what_runs_and_answers_what_is_on_its_way(run_app: Run) -> None:
+    running = run_app(echo, drain_idle_seconds=0.5)
+    with running.connect() as busy, running.connect() as idle, running.connect() as unused:
+        idle.sendall(request())
+        read_reply(idle)
+        body = b"x" * 5000
+        whole = request(body)
+        busy.sendall(whole[:2000])
+        threading.Event().wait(0.1)
+        running.begin_stop()
+        threading.Event().wait(0.3)
+        # A request that a client sends while the server drains is answered, with notice.
+        idle.sendall(request(b"late"))
+        head, reply = read_reply(idle)
+        assert json.loads(reply)["length"] == 4
+        assert b"connection: close" in head
+        assert idle.recv(1) == b""
+        busy.sendall(whole[2000:])
+        head, reply = read_reply(busy)
+        assert json.loads(reply)["length"] == 5000
+        assert b"connection: close" in head
+        assert busy.recv(1) == b""
+        assert unused.recv(1) == b""
+
+
+def test_a_half_closed_client_gets_its_reply(run_app: Run) -> None:
+    with run_app(echo).connect() as connection:
+        connection.sendall(request(b"abc") + request(b"abcd"))
+        connection.shutdown(socket.SHUT_WR)
+        received = read_all(connection)
+    assert received.count(b"HTTP/1.1 200") == 2
+
+
+def test_a_client_that_leaves_in_mid_body_is_noticed(run_app: Run) -> None:
+    noticed = threading.Event()
+
+    async def upload(scope: Any, receive: Any, send: Any) -> None:
+        body: RequestBody = scope["extensions"]["fletching.body"]
+        try:
+            await body.pump(Collector(1 << 30))
+        except OSError:
+            noticed.set()
+
+    connection = run_app(upload).connect()
+    connection.sendall(request(b"x" * 100)[:-50])
+    connection.close()
+    assert noticed.wait(20)

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fletching import ipc
+from fletching.errors import FletchingError, InvalidArgumentError, SqlSyntaxError
+from fletching.protocol.messages.admin import (
+    AddColumns,
+    CreatePartition,
+    CreateTable,
+    DropPartition,
+    DropTable,
+)
+from fletching.protocol.types.table_schema import parse_columns
+from fletching.sql.dialect import MAX_SQL_TEXT
+from fletching.sql.statements import (
+    Changes,
+    DescribeQuery,
+    Namespace,
+    SelectQuery,
+    ShowPartitionsQuery,
+    ShowTablesQuery,
+    parse_statement,
+)
+from fletching.types import PartitionSpec, TableName
+
+HERE = Namespace("p", "default")
+SCHEMAS = Namespace("p", "default", schemas_enabled=True)
+T = TableName("p", "t")
+
+
+def changes(text: str, namespace: Namespace = HERE) -> tuple[Any, ...]:
+    statement = parse_statement(text, namespace)
+    assert isinstance(statement, Changes)
+    return statement.requests
+
+
+def create(text: str) -> tuple[CreateTable, Any]:
+    (request,) = changes(text)
+    assert isinstance(request, CreateTable)
+    (message,) = ipc.messages(request.arrow_schema)
+    return request, ipc.BatchDecoder(message).schema
+
+
+def test_create_table_as_pyodps_writes_it() -> None:
+    request, schema = create(
+        """CREATE TABLE IF NOT EXISTS p.`t` (
+  `id` BIGINT NOT NULL COMMENT 'the \\'id\\'',
+  `b` array<struct<`x`:blob,y:map<string,decimal(10,2)>>>,
+  PRIMARY KEY (`id`)
+)
+COMMENT 'a table'
+PARTITIONED BY (
+  `pt` string COMMENT 'day',
+  n bigint
+)
+TBLPROPERTIES (
+  'transactional' = 'true', "k"="v"
+)
+LIFECYCLE 7;"""
+    )
+    assert request.table == T
+    assert request.if_not_exists
+    assert request.primary_key == ("id",)
+    assert request.comment == "a table"
+    assert request.partition_columns == (("pt", "string"), ("n", "bigint"))
+    assert request.properties == {"transactional": "true", "k": "v"}
+    assert request.lifecycle_days == 7
+    assert schema.field("id").metadata == {b"comment": b"the 'id'"}
+    assert not schema.field("id").nullable
+    assert (
+        schema.field("b").type
+        == parse_columns("b array<struct<x:blob,y:map<string,decimal(10,2)>>>").field(0).type
+    )
+
+
+TYPES = [
+    *(
+        [
+            "bigint",
+            "double",
+            "boolean",
+            "datetime",
+            "string",
+            "tinyint",
+            "smallint",
+            "int",
+            "binary",
+            "date",
+            "timestamp",
+        ]
+    ),
+    *(["float", "interval_year_month", "interval_day_time", "json", "timestamp_ntz", "blob"]),
+    "decimal",
+    "decimal(38,18)",
+    "char(3)",
+    "varchar(10)",
+    "array<array<bigint>>",
+    "map<string,array<blob>>",
+    "struct<a:bigint,`b c`:struct<d:date>>",
+]
+
+
+@pytest.mark.parametrize("text", TYPES)
+def test_sql_and_column_text_agree_about_every_type(text: str) -> None:
+    _, schema = create(f"create table t (a {text.upper()} not null, b {text} COMMENT 'x')")
+    expected = parse_columns(f"a {text} not null, b {text} comment 'x'")
+    assert [str(f.type).lower() for f in schema] == [str(f.type).lower() for f in expected]
+    assert schema.field("b").equals(expected.field("b"), check_metadata=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "requests"),
+    [
+        ("DROP TABLE p.`t`", (DropTable(table=T),)),
+        ("drop table if exists t;", (DropTable(table=T, if_exists=True),)),
+        (
+            "ALTER TABLE p.`t` ADD IF NOT EXISTS  PARTITION (pt='x',n=1)",
+            (
+                CreatePartition(
+                    table=T,
+                    partition=PartitionSpec((("pt", "x"), ("n", "1"))),
+                    if_not_exists=True,
+                ),
+            ),
+        ),
+        (
+            "ALTER TABLE t ADD PARTITION (pt='a') PARTITION (pt='b')",
+            tuple(
+                CreatePartition(table=T, partition=PartitionSpec((("pt", value),)))
+                for value in "ab"
+            ),
+        ),
+        (
+            'ALTER TABLE t DROP IF EXISTS PARTITION (`pt`="it\'s")',
+            (DropPartition(table=T, partition=PartitionSpec((("pt", "it's"),)), if_exists=True),),
+        ),
+        (
+            "ALTER TABLE t DROP PARTITION (n=-1), PARTITION (n=2)",
+            (
+                DropPartition(table=T, partition=PartitionSpec((("n", "-1"),))),
+                DropPartition(table=T, partition=PartitionSpec((("n", "2"),))),
+            ),
+        ),
+        (
+            "ALTER TABLE t ADD COLUMNS (x bigint comment 'c', y array<blob>)",
+            (
+                AddColumns(
+                    table=T,
+                    arrow_schema=ipc.encode_schema(
+                        parse_columns("x bigint comment 'c', y array<blob>")
+                    ),
+                ),
+            ),
+        ),
+        (
+            "ALTER TABLE t ADD COLUMN x bigint",
+            (AddColumns(table=T, arrow_schema=ipc.encode_schema(pa.schema([("x", pa.int64())]))),),
+        ),
+        ("set odps.x=true;\n-- why\ndrop table t", (DropTable(table=T),)),
+    ],
+)
+def test_statements_that_change_tables(text: str, requests: tuple[Any, ...]) -> None:
+    assert changes(text) == requests
+
+
+@pytest.mark.parametrize(
+    ("name", "namespace", "table"),
+    [
+        ("t", Namespace("p", "s1"), TableName("p", "t", "s1")),
+        ("q.t", HERE, TableName("q", "t")),
+        ("s1.t", SCHEMAS, TableName("p", "t", "s1")),
+        ("q.s1.`t`", HERE, TableName("q", "t", "s1")),
+        ("q.s1.`t`", SCHEMAS, TableName("q", "t", "s1")),
+        ("`2026`", HERE, TableName("p", "2026")),
+    ],
+)
+def test_names_are_resolved_in_their_namespace(
+    name: str, namespace: Namespace, table: TableName
+) -> None:
+    assert changes(f"drop table {name}", namespace) == (DropTable(table=table),)
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("SHOW TABLES", ShowTablesQuery("p", "default")),
+        ("show tables like 'a*'", ShowTablesQuery("p", "default", "a*")),
+        ("show tables in q", ShowTablesQuery("q", "default")),
+        ("show tables in q.s1 like 'x'", ShowTablesQuery("q", "s1", "x")),
+        ("show partitions p.t", ShowPartitionsQuery(T)),
+        ("DESC t", DescribeQuery(T)),
+        ("describe extended p.t", DescribeQuery(T)),
+        ("select * from t", SelectQuery(T)),
+        ("select a, `b c` from t limit 3", SelectQuery(T, ("a", "b c"), limit=3)),
+        ("select count(*) from t", SelectQuery(T, count=True)),
+        ("select count(1) from t where a > 1", SelectQuery(T, count=True, predicate="a > 1")),
+        (
+            "select * from t where pt='x' and `a b` in (1, 2) limit 0",
+            SelectQuery(T, predicate="pt = 'x' AND `a b` IN (1, 2)", limit=0),
+        ),
+    ],
+)
+def test_queries(text: str, query: object) -> None:
+    assert parse_statement(text, HERE) == query
+
+
+def test_show_tables_in_a_schema() -> None:
+    assert parse_statement("show tables in s1", SCHEMAS) == ShowTablesQuery("p", "s1")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "expected one statement, got 0"),
+        ("drop table a; drop table b", "got 2"),
+        ("create tabel t (a bigint)", "not supported"),
+        ("create table t (a nonsense)", "unknown type"),
+        ("create table t (a bigint", "cannot be parsed"),
+        ("create table t", "columns in parentheses"),
+        ("create table t as select 1", "does not support expression"),
+        ("create table t like u", "columns in parentheses"),
+        ("create table t (a bigint default 1)", "not supported"),
+        ("create table t (a)", "lacks a type name"),
+        ("create table t (a variant)", "VARIANT"),
+        ("alter table t add", "."),
+        ("create table t (a bigint, primary key (b))", "no such column"),
+        ("create table t (a bigint) lifecycle x", "."),
+        ("create table t (a bigint) partitioned by (pt)", "lacks a type name"),
+        ("create table t (a bigint) clustered by (a) into 3 buckets", "not support"),
+        ("create view v as select 1", "not supported"),
+        ("drop view v", "not supported"),
+        ("drop table t cascade", "does not support cascade"),
+        ("alter table t rename to u", "does not support"),
+        ("alter table t drop partition (pt)", "column='value'"),
+        ("alter table t add partition (pt=a+b)", "plain value"),
+        ("alter table t add partition (pt='a', PT='b')", "once"),
+        ("insert into t values (1)", "not supported"),
+        ("select a+1 from t", "expressions are not supported"),
+        ("select a from t order by a", "does not support order"),
+        ("select a from t join u", "does not support joins"),
+        ("select a from (select 1)", "."),
+        ("select 1", "."),
+        ("select count(*), a from t", "stands alone"),
+        ("select * from t limit -1", "LIMIT"),
+        ("show functions", "not supported"),
+        ("(" * 5000, "."),
+        ("select * from t where " + "(" * 3000 + "a" + ")" * 3000, "too deeply"),
+        (" " * (MAX_SQL_TEXT + 1), "above the limit"),
+    ],
+)
+def test_what_is_not_understood_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=complaint) as caught:
+        parse_statement(text, HERE)
+    assert caught.value.http_status == 400
+
+
+def test_syntax_errors_are_told_from_what_is_not_supported() -> None:
+    with pytest.raises(SqlSyntaxError) as caught:
+        parse_statement("select from where", HERE)
+    assert caught.value.code == "ParseError"
+    assert isinstance(caught.value, FletchingError)
+
+
+def test_thousands_of_columns_take_no_time_worth_mentioning() -> None:
+    columns = ", ".join(f"`column_{i}` array<struct<a:bigint,b:string>>" for i in range(3000))
+    _, schema = create(f"create table t ({columns})")
+    assert len(schema) == 3000
