@@ -90,3 +90,8 @@ def test_rooms_import_only_along_the_arrows(path: Path) -> None:
 def test_pure_rooms_touch_no_clock_thread_socket_or_system(path: Path) -> None:
     roots = {name.split(".")[0] for name in imports(path)}
     assert not roots & FORBIDDEN_IN_PURE_ROOMS
+
+
+def test_base_names_are_unique() -> None:
+    names = [path.stem for path in modules() if path.stem != "__init__"]
+    assert not sorted({name for name in names if names.count(name) > 1})
