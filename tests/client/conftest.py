@@ -68,7 +68,8 @@ class FakeSource:
 class FakeTransport:
     """Answers with whatever the test's functions return or raise."""
 
-    connections_pay = True
+    supports_parallel_reads = True
+    default_connections = 4
     upload_checksum = UploadChecksum.MD5
 
     def __init__(self) -> None:

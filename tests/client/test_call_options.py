@@ -50,3 +50,10 @@ def test_every_option_is_documented() -> None:
             if field.name not in {"timeouts", "retry"}:
                 documented = f"`{prefix}{field.name}`" in page or f"`{field.name}`" in page
                 assert documented, f"{prefix}{field.name} is missing in docs/client.md"
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, "4", "all", None], ids=repr)
+def test_connections_are_a_number_or_auto(value: Any) -> None:
+    with pytest.raises(UsageError, match="connections"):
+        CallOptions(connections=value)
+    assert CallOptions(connections="auto").most_connections >= 1

@@ -115,7 +115,7 @@ def test_a_scan_of_one_split_is_one_request(filled: fletching.Table, watched: Wa
     assert watched.actions == [BOTH] * 3
 
 
-@pytest.mark.parametrize("connections", [1, 4])
+@pytest.mark.parametrize("connections", [2, 4])
 def test_the_other_splits_are_asked_for(
     filled: fletching.Table, watched: Watched, connections: int
 ) -> None:
@@ -145,8 +145,10 @@ def test_where_it_does_not_help_or_cannot_be_it_is_not_done(
 def test_an_empty_table_has_no_first_split(connected: Any, watched: Watched) -> None:
     table = connected().create_table("empty", SCHEMA)
     watched.actions.clear()
-    assert table.to_table() == SCHEMA.empty_table()
+    assert table.with_options(connections=2).to_table() == SCHEMA.empty_table()
     assert watched.actions == [SESSION]
+    assert table.to_table() == SCHEMA.empty_table()
+    assert len(watched.actions) == 2
 
 
 def test_damage_is_told_to_whoever_reads_the_split(tmp_path: Path, watched: Watched) -> None:

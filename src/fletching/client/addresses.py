@@ -67,7 +67,7 @@ class Reopen:
             return HttpTransport(
                 self.location,
                 self.credentials,
-                connections=max(8, self.options.connections),
+                connections=max(8, self.options.most_connections),
                 proxy=self.proxy,
                 ca_certificates=self.ca_certificates,
             )

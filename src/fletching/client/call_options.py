@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from fletching.client.retry import RetryPolicy
 from fletching.errors import UsageError
@@ -47,7 +47,9 @@ class CallOptions:
     Attributes:
         timeouts: see `Timeouts`.
         retry: see `RetryPolicy`.
-        connections: how many connections one scan or one append may use at once.
+        connections: how many connections one scan may use at once. ``"auto"`` is one to a service
+            on this host, where sender and receiver share the cores and a second connection only
+            costs, and four over a network.
         read_ahead_bytes: how many bytes of batches a parallel scan may hold that its caller has
             not taken yet, beside one batch per connection.
         write_body_bytes: the size at which buffered batches are sent; one request's body is about
@@ -63,7 +65,7 @@ class CallOptions:
 
     timeouts: Timeouts = Timeouts()
     retry: RetryPolicy = RetryPolicy()  # noqa: RUF009  # a frozen value, as Timeouts is
-    connections: int = 4
+    connections: int | Literal["auto"] = "auto"
     read_ahead_bytes: int = 128 * MEBIBYTE
     write_body_bytes: int = 128 * MEBIBYTE
     split_bytes: int = 128 * MEBIBYTE
@@ -73,14 +75,22 @@ class CallOptions:
     def __post_init__(self) -> None:
         """Refuses sizes below 1 and unknown codecs."""
         for name in ("connections", "write_body_bytes", "split_bytes"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"option {name} must be at least 1, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if name == "connections" and value == "auto":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise UsageError(f"option {name} must be a number from 1 on, not {value!r}")
         if self.read_ahead_bytes < 0:
             raise UsageError("option read_ahead_bytes must not be negative")
         if self.compression not in {None, "lz4", "zstd"}:
             raise UsageError(f"compression {self.compression!r} is not 'lz4', 'zstd' or None")
         if self.lz4_stream and self.compression is not None:
             raise UsageError("lz4_stream and compression exclude each other: give one of them")
+
+    @property
+    def most_connections(self) -> int:
+        """The connections asked for, or those that ``"auto"`` may come to use."""
+        return 4 if self.connections == "auto" else self.connections
 
     def changed(self, **changes: Any) -> CallOptions:
         """These options with some replaced; ``timeouts`` and ``retry`` may be given as dicts of changes.

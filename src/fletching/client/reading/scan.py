@@ -137,7 +137,7 @@ class Scan:
         if count is not None and count < 1:
             raise UsageError(f"a scan has at least 1 split, not {count}")
         if self.limit is not None:
-            return self._row_splits(count or self._way.options.connections)
+            return self._row_splits(count or self._connections)
         options = SplitOptions(
             split_mode=SplitMode.SIZE, split_number=split_bytes or self._way.options.split_bytes
         )
@@ -153,6 +153,15 @@ class Scan:
     @property
     def _way(self) -> Channel:
         return self._channel or self.table.channel
+
+    @property
+    def _connections(self) -> int:
+        """How many connections this scan reads through at once."""
+        transport = self._way.transport
+        if not transport.supports_parallel_reads:
+            return 1
+        wanted = self._way.options.connections
+        return transport.default_connections if wanted == "auto" else wanted
 
     def _row_splits(self, count: int) -> list[Split]:
         """The first ``limit`` rows in ``count`` parts."""
@@ -257,7 +266,7 @@ class Scan:
             ]
         else:
             options = SplitOptions(split_mode=SplitMode.SIZE, split_number=way.options.split_bytes)
-            if not way.transport.connections_pay:
+            if self._connections == 1:
                 # Splits are read one after the other, so that dividing would be work for nothing.
                 options = SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=1)
             if self.filter is None:
@@ -270,16 +279,18 @@ class Scan:
         openers = [functools.partial(_reader, split) for split in splits]
         if rows_begun is not None:
             openers[0] = functools.partial(_reader, splits[0], rows_begun)
-        parallel = way.transport.connections_pay and not (self.filter and self.limit is not None)
+        parallel = not (self.filter and self.limit is not None)
         batches = read_in_order(
             openers,
-            connections=way.options.connections if parallel else 1,
+            connections=self._connections if parallel else 1,
             read_ahead_bytes=way.options.read_ahead_bytes,
         )
         return self._schema_of(session), _first(batches, self.limit)
 
     def _rows_per_split(self, session: ReadSession) -> int:
         """Rows that make about one split's bytes, from the session's own estimate."""
+        if self._connections == 1:
+            return max(1, session.record_count)
         if session.estimated_bytes <= 0 or session.record_count <= 0:
             return max(1, session.record_count)
         row_bytes = max(1, session.estimated_bytes // session.record_count)

@@ -88,8 +88,11 @@ class BytesSink(Protocol):
 class Transport(BlobTransport, Protocol):
     """One way to reach a service. Thread-safe. The verbs for blobs are in `BlobTransport`."""
 
-    connections_pay: bool
+    supports_parallel_reads: bool
     """Whether reading several splits at once can be faster than one after another."""
+
+    default_connections: int
+    """How many connections a scan uses whose caller has not chosen."""
 
     def call(self, request: Request, options: CallOptions, attempt: RetrySequence) -> Response:
         """Sends a request whose reply is one value.

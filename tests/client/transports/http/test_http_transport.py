@@ -517,3 +517,23 @@ def test_endpoints(url: str, endpoint: str) -> None:
 def test_other_addresses_are_refused(url: str) -> None:
     with pytest.raises(UsageError):
         endpoint_of(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "connections"),
+    [
+        ("http://127.0.0.1:9", 1),
+        ("http://127.3.2.1", 1),
+        ("http://localhost:9", 1),
+        ("http://service.localhost", 1),
+        ("http://[::1]:9", 1),
+        ("http://10.0.0.1", 4),
+        ("https://tables.example", 4),
+        ("https://localhost.example", 4),
+    ],
+)
+def test_one_connection_is_enough_on_one_host(url: str, connections: int) -> None:
+    with HttpTransport(url, Credentials("a", "b")) as transport:
+        assert transport.default_connections == connections
+    with HttpTransport(url, Credentials("a", "b"), proxy="http://127.0.0.1:1") as transport:
+        assert transport.default_connections == 4

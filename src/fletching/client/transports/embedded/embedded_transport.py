@@ -69,11 +69,12 @@ class EmbeddedTransport:
     """A `fletching.client.transports.transport.Transport` over an engine. Thread-safe, as the engine is.
 
     Attributes:
-        connections_pay: never: mapped pages come as fast to one thread.
+        supports_parallel_reads: never: mapped pages come as fast to one thread.
         engine: the engine; owned, closed by `close`.
     """
 
-    connections_pay = False
+    supports_parallel_reads = False
+    default_connections = 1
     upload_checksum = UploadChecksum.NONE
 
     def __init__(self, location: str | Path, *, engine: Engine | None = None) -> None:
