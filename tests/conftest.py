@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from tests.postgresql import _databases, postgresql
+
+__all__ = ["_databases", "postgresql"]
 
 # A run that must decide about a change draws the same examples each time; at a desk they vary.
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)

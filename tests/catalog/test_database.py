@@ -41,40 +41,40 @@ def add(connection: sqlalchemy.Connection, name: str) -> None:
     connection.execute(insert(leases).values(name=name, holder="h", expires_at=0.0))
 
 
-def test_a_write_is_there_when_its_block_has_ended(database: Database) -> None:
-    with database.write() as connection:
+def test_a_write_is_there_when_its_block_has_ended(any_database: Database) -> None:
+    with any_database.write() as connection:
         add(connection, "a")
-        assert names(database) == []
-    assert names(database) == ["a"]
+        assert names(any_database) == []
+    assert names(any_database) == ["a"]
 
 
-def test_a_write_that_raises_leaves_nothing(database: Database) -> None:
+def test_a_write_that_raises_leaves_nothing(any_database: Database) -> None:
     def fail() -> None:
-        with database.write() as connection:
+        with any_database.write() as connection:
             add(connection, "a")
             raise NotFoundError("no")
 
     with pytest.raises(NotFoundError):
         fail()
-    assert names(database) == []
+    assert names(any_database) == []
 
 
-def test_a_trial_and_a_read_leave_nothing(database: Database) -> None:
-    with database.trial() as connection:
+def test_a_trial_and_a_read_leave_nothing(any_database: Database) -> None:
+    with any_database.trial() as connection:
         add(connection, "a")
-    assert names(database) == []
-    with database.read() as connection:
+    assert names(any_database) == []
+    with any_database.read() as connection:
         add(connection, "b")
-    assert names(database) == []
+    assert names(any_database) == []
 
 
-def test_a_read_sees_one_moment(database: Database) -> None:
-    with database.read() as connection:
+def test_a_read_sees_one_moment(any_database: Database) -> None:
+    with any_database.read() as connection:
         assert connection.execute(select(leases)).all() == []
-        with database.write() as other:
+        with any_database.write() as other:
             add(other, "a")
         assert connection.execute(select(leases)).all() == []
-    assert names(database) == ["a"]
+    assert names(any_database) == ["a"]
 
 
 def test_transactions_wait_for_the_disk_unless_told_not_to(database: Database) -> None:
@@ -85,12 +85,12 @@ def test_transactions_wait_for_the_disk_unless_told_not_to(database: Database) -
             assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
 
 
-def test_writers_of_one_process_queue(database: Database) -> None:
+def test_writers_of_one_process_queue(any_database: Database) -> None:
     """Sixteen threads and a busy timeout that none of them could wait out by polling."""
 
     def work(number: int) -> None:
         for step in range(20):
-            with database.write(durable=False) as connection:
+            with any_database.write(durable=False) as connection:
                 add(connection, f"{number}-{step}")
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(16)]
@@ -98,7 +98,7 @@ def test_writers_of_one_process_queue(database: Database) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(names(database)) == 320
+    assert len(names(any_database)) == 320
 
 
 def test_a_lock_held_elsewhere(database: Database, tmp_path: Path) -> None:
@@ -170,19 +170,19 @@ def test_postgres_states_in_our_words(state: str | None, kind: type[FletchingErr
     assert type(caught.value) is kind
 
 
-def test_leases_are_held_by_one_and_run_out(database: Database) -> None:
+def test_leases_are_held_by_one_and_run_out(any_database: Database) -> None:
     def acquire(holder: str, now: float) -> bool:
-        with database.write() as connection:
+        with any_database.write() as connection:
             return acquire_lease(connection, "work", holder, now=now, seconds=10)
 
     assert acquire("a", 0)
     assert acquire("a", 5)  # extends
     assert not acquire("b", 14)
     assert acquire("b", 15)
-    with database.write() as connection:
+    with any_database.write() as connection:
         release_lease(connection, "work", "a")  # not a's any more
     assert not acquire("a", 16)
-    with database.write() as connection:
+    with any_database.write() as connection:
         release_lease(connection, "work", "b")
     assert acquire("a", 16)
 

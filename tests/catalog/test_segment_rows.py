@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -32,11 +31,9 @@ NUMBERS = itertools.count()
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
-    database = Database.open(tmp_path / "catalog.sqlite")
-    with database.trial() as connection:
+def connection(any_database: Database) -> Iterator[Connection]:
+    with any_database.trial() as connection:
         yield connection
-    database.close()
 
 
 def make_table(connection: Connection) -> str:

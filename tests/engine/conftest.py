@@ -191,13 +191,44 @@ def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def open_house(tmp_path: Path, clock: ManualClock, empty_catalog: Path) -> Iterator[Opener]:
+def catalog(request: pytest.FixtureRequest) -> str:
+    """Which database keeps the catalog; `on_both_databases` asks for each."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+on_both_databases = pytest.mark.parametrize("catalog", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
+def catalog_url(catalog: str, request: pytest.FixtureRequest) -> Callable[[Path], str | None]:
+    """The setting ``catalog_url`` of a folder: None for SQLite, else a database for each folder."""
+    if catalog == "sqlite":
+        return lambda _folder: None
+    databases = request.getfixturevalue("postgresql")
+    urls: dict[Path, str] = {}
+
+    def of(folder: Path) -> str:
+        if folder not in urls:
+            urls[folder] = databases.create()
+        return urls[folder]
+
+    return of
+
+
+@pytest.fixture
+def open_house(
+    tmp_path: Path,
+    clock: ManualClock,
+    empty_catalog: Path,
+    catalog_url: Callable[[Path], str | None],
+) -> Iterator[Opener]:
     engines: list[Engine] = []
 
     def open_(folder: str = "data", **settings: Any) -> House:
         store = settings.pop("store", None)
+        settings.setdefault("catalog_url", catalog_url(tmp_path / folder))
         catalog = tmp_path / folder / "catalog.sqlite"
-        if not catalog.exists():
+        if not catalog.exists() and settings["catalog_url"] is None:
             catalog.parent.mkdir(exist_ok=True)
             shutil.copy(empty_catalog, catalog)
         engine = Engine.open(

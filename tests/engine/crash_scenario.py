@@ -1,4 +1,4 @@
-"""What `test_crashes.py` has killed: run as ``python crash_scenario.py FOLDER POINT[:ARRIVAL]...``.
+"""What `test_crashes.py` has killed: run as ``python crash_scenario.py FOLDER POINT[:ARRIVAL]=[URL]...``.
 
 Imports once and forks for each point. The child works through every kind of write and tells, in
 ``FOLDER/<point>/log``, what it is about to do and what was acknowledged.
@@ -42,12 +42,14 @@ def body(start: int, count: int) -> bytes:
 
 
 class Scenario:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, catalog_url: str | None) -> None:
         self.log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self.time = 1_800_000_000.0
         self.engine = Engine.open(
             folder / "data",
-            settings=EngineSettings(write_session_seconds=1000.0, removed_seconds=10.0),
+            settings=EngineSettings(
+                catalog_url=catalog_url, write_session_seconds=1000.0, removed_seconds=10.0
+            ),
             clock=lambda: self.time,
         )
 
@@ -112,14 +114,15 @@ class Scenario:
 
 def main() -> None:
     root = Path(sys.argv[1])
-    for target in sys.argv[2:]:
+    for argument in sys.argv[2:]:
+        target, _, url = argument.partition("=")
         folder = root / target
         folder.mkdir()
         child = os.fork()
         if child == 0:
             os.environ["FLETCHING_CRASH_AT"] = "" if target == "nowhere" else target
             try:
-                Scenario(folder).run()
+                Scenario(folder, url or None).run()
             except BaseException as error:  # noqa: BLE001 - the parent must hear of anything
                 (folder / "failed").write_text(repr(error))
                 os._exit(1)

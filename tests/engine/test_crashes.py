@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.postgresql import Databases
 
 from fletching import faultpoints
 from fletching.engine.engine import Engine
@@ -36,25 +37,38 @@ AGAIN = {
 TARGETS = ["nowhere", *POINTS, *(f"{point}:{n}" for point, times in AGAIN.items() for n in times)]
 
 
-@pytest.fixture(scope="module")
-def crashed() -> Iterator[Path]:
-    """Runs the scenario once per target, each in its own process and folder.
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def crashed(request: pytest.FixtureRequest) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Runs the scenario once per target, each in its own process, folder and database.
 
     In memory where that is possible: a killed process loses nothing that it has written.
     """
     shared = Path("/dev/shm")
+    databases: Databases | None = None
+    urls: dict[str, str] = {}
+    if request.param == "postgresql":
+        databases = request.getfixturevalue("_databases")
+        urls = {target: databases.create() for target in TARGETS}
     with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
-        run_scenarios(Path(folder))
-        yield Path(folder)
+        run_scenarios(Path(folder), urls)
+        yield Path(folder), urls
+    if databases is not None:
+        databases.drop_all()
 
 
-def run_scenarios(root: Path) -> None:
+def run_scenarios(root: Path, urls: dict[str, str]) -> None:
     script = Path(__file__).with_name("crash_scenario.py")
-    run = subprocess.run(
-        [sys.executable, str(script), str(root), *TARGETS],
-        capture_output=True, text=True, timeout=110, check=True,
-    )  # fmt: skip
-    outcomes = dict(line.rsplit(" ", 1) for line in run.stdout.splitlines())
+    outcomes = {}
+    with subprocess.Popen(
+        [sys.executable, str(script), str(root), *(f"{name}={urls.get(name, '')}" for name in TARGETS)],
+        stdout=subprocess.PIPE, text=True,
+    ) as run:  # fmt: skip
+        assert run.stdout is not None
+        # Ends when the scenarios have: how long they take is for the machine to say.
+        for line in run.stdout:
+            name, outcome = line.rsplit(" ", 1)
+            outcomes[name] = outcome.strip()
+    assert run.returncode == 0
     failures = [path.read_text() for path in root.glob("*/failed")]
     assert not failures
     expected = {target: str(-signal.SIGKILL) for target in TARGETS} | {"nowhere": "0"}
@@ -99,13 +113,19 @@ def read(engine: Engine) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("target", TARGETS)
-def test_nothing_acknowledged_is_lost_and_nothing_else_is_there(crashed: Path, target: str) -> None:
-    folder = crashed / target
+def test_nothing_acknowledged_is_lost_and_nothing_else_is_there(
+    crashed: tuple[Path, dict[str, str]], target: str
+) -> None:
+    root, urls = crashed
+    folder = root / target
     history = History(folder / "log")
     if ["create"] not in history.done:
         pytest.skip("died before there was a table")
-    settings = EngineSettings(write_session_seconds=1000.0, removed_seconds=10.0)
+    settings = EngineSettings(
+        catalog_url=urls.get(target), write_session_seconds=1000.0, removed_seconds=10.0
+    )
     with Engine.open(folder / "data", settings=settings, clock=lambda: history.time) as engine:
         # opening needed no manual step, and left nothing of the dead process behind
         assert not list((folder / "data" / "objects" / ".staging").glob("*/*"))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.engine.conftest import on_both_databases
 
 from fletching.engine.engine import Engine
 from fletching.errors import (
@@ -60,6 +61,7 @@ class FaultyStore(LocalStore):
         return sink
 
 
+@on_both_databases
 @pytest.mark.parametrize("error", [StorageError, StorageFullError])
 @pytest.mark.parametrize("left", range(12))
 def test_a_store_that_fails_at_any_call(
@@ -124,6 +126,7 @@ def test_a_locked_catalog_is_a_retryable_error(open_house: Any, tmp_path: Path) 
     assert house.read()["id"].to_pylist() == [1, 2]
 
 
+@on_both_databases
 @pytest.mark.parametrize("committed", [True, False])
 def test_a_commit_of_which_nobody_knows_the_outcome(
     house: Any, clock: Any, monkeypatch: pytest.MonkeyPatch, *, committed: bool
@@ -156,7 +159,8 @@ def test_a_commit_of_which_nobody_knows_the_outcome(
     house.engine.close()
     # in another process's eyes the lost object is old and without an owner
     clock.now = 4_000_000_000.0
-    with Engine.open(Path(house.engine.context.store.root).parent, clock=clock) as engine:
+    folder = Path(house.engine.context.store.root).parent
+    with Engine.open(folder, settings=house.engine.context.settings, clock=clock) as engine:
         engine.collect()
         assert len(list(engine.context.store.list())) == 1
 

@@ -7,7 +7,6 @@ the offset. Everything is checked again after reopening, compaction and retentio
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import tempfile
 from collections import Counter
@@ -27,6 +26,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from tests.postgresql import Databases
 
 from fletching import ipc
 from fletching.engine.engine import Engine
@@ -67,8 +67,6 @@ SETTINGS = EngineSettings(
     removed_seconds=50.0,
     orphan_seconds=50.0,
 )
-
-POSTGRES = os.environ.get("FLETCHING_TEST_POSTGRES", "")
 
 Row = tuple[int, str]
 
@@ -458,20 +456,20 @@ TestEngine.settings = settings(
 
 
 class PostgresMachine(ForgetfulMachine):
-    """The same over PostgreSQL: the server that FLETCHING_TEST_POSTGRES names, its public schema."""
+    """The same over PostgreSQL, each history in a database of its own."""
 
-    settings_ = dataclasses.replace(SETTINGS, catalog_url=POSTGRES)
+    databases: Databases
 
     def prepare(self) -> None:
-        import psycopg
-
-        with psycopg.connect(POSTGRES, autocommit=True) as connection:
-            connection.execute("DROP SCHEMA IF EXISTS public CASCADE")
-            connection.execute("CREATE SCHEMA public")
+        self.settings_ = dataclasses.replace(SETTINGS, catalog_url=self.databases.create())
 
 
-TestEngineOverPostgres = pytest.mark.skipif(
-    not POSTGRES,
-    reason="FLETCHING_TEST_POSTGRES names no server whose public schema may be dropped",
-)(PostgresMachine.TestCase)
-TestEngineOverPostgres.settings = settings(TestEngine.settings, max_examples=10)
+@pytest.fixture
+def _databases_of_the_machine(postgresql: Databases) -> None:
+    PostgresMachine.databases = postgresql
+
+
+TestEngineOverPostgres = pytest.mark.slow(
+    pytest.mark.usefixtures("_databases_of_the_machine")(PostgresMachine.TestCase)
+)
+TestEngineOverPostgres.settings = settings(TestEngine.settings, max_examples=5)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.engine.conftest import on_both_databases
 
 from fletching.catalog.leases import acquire_lease
 from fletching.errors import ExpiredSessionError, FletchingError, NotFoundError
@@ -16,6 +17,9 @@ from fletching.protocol.messages.admin import AddColumns, DropTable
 
 SCHEMA = pa.schema([("id", pa.int64())])
 DAY = 86_400.0
+
+
+pytestmark = on_both_databases
 
 
 def ids(*values: int) -> Any:
