@@ -8,9 +8,10 @@ BENCH  ?=
 DATA   ?= quickstart-data
 SECONDS ?= 300
 SEED   ?=
+MUTANTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-exhaustive check format lint types coverage docs bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture clean
+.PHONY: help quickstart test test-exhaustive check format lint types coverage docs bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture mutants clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +101,9 @@ fuzz: $(VENV)/.installed-dev ## fuzz the ipc room for SECONDS, with coverage if 
 
 torture: $(VENV)/.installed-dev ## kill the server at every point for SECONDS (SEED=n repeats a run)
 	@$(RUN) -m torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+mutants: $(VENV)/.installed-dev ## change the code in one place after another: do tests notice? (MUTANTS='--count 20')
+	@$(RUN) -m mutants $(MUTANTS)
 
 clean: ## remove the environment and every generated file
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .interop build dist

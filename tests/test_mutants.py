@@ -1,0 +1,62 @@
+"""The mutation campaign changes what it says it changes, and one place at a time."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from mutants.__main__ import choose, nearest_tests
+from mutants.operators import mutations
+
+SOURCE = """
+def between(low: int, value: int, high: int) -> bool:
+    \"\"\"Says whether low <= value < high.\"\"\"
+    if value < low:
+        raise ValueError(f"{value} < {low}")
+    return not value >= high and value + 2 > low
+"""
+
+
+def test_every_mutation_compiles_and_differs_from_the_source() -> None:
+    found = list(mutations("module", SOURCE))
+    plain = ast.dump(ast.parse(SOURCE))
+    assert found
+    for mutation in found:
+        assert ast.dump(ast.parse(mutation.source)) != plain, mutation
+    assert len({mutation.name for mutation in found}) == len(found)
+    assert len({mutation.source for mutation in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("value < low", "value <= low"),
+        ("value >= high", "value > high"),
+        ("not value >= high", "value >= high"),
+        ("value + 2", "value - 2"),
+        ("2", "3"),
+        ("not value >= high and value + 2 > low", "not value >= high or value + 2 > low"),
+        ("not value >= high and value + 2 > low", "value + 2 > low"),
+    ],
+)
+def test_operators(before: str, after: str) -> None:
+    assert (before, after) in {(m.before, m.after) for m in mutations("module", SOURCE)}
+
+
+def test_a_refusal_can_be_forgotten() -> None:
+    skipped = [m for m in mutations("module", SOURCE) if m.after == "nothing"]
+    assert [m.before for m in skipped] == ["raise ValueError(f'{value} < {low}')"]
+
+
+def test_the_same_seed_draws_the_same_mutations() -> None:
+    first = choose(20, seed=3, only="wire/")
+    assert [m.name for _, m in first] == [m.name for _, m in choose(20, seed=3, only="wire/")]
+    assert {module.parts[0] for module, _ in first} == {"wire"}
+
+
+def test_a_module_is_tried_with_its_own_tests_first() -> None:
+    assert nearest_tests(Path("wire/crc32c_blocks.py")) == [
+        "tests/wire/test_crc32c_blocks.py",
+        "tests/wire",
+    ]
