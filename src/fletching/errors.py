@@ -25,9 +25,11 @@
     │   ├── RequestTimeTooSkewedError 400 the request's clock is too far from the server's
     │   ├── NoPermissionError       403  verified, but not allowed (also a fenced write stream)
     │   ├── NotFoundError           404  and NoSuchProjectError, NoSuchSchemaError,
-    │   │                                NoSuchTableError, NoSuchPartitionError, ExpiredSessionError
+    │   │                                NoSuchTableError, NoSuchPartitionError,
+    │   │                                VersionNotFoundError, ExpiredSessionError
     │   ├── MethodNotAllowedError   405
-    │   ├── ConflictError           409  wrong state, and AlreadyExistsError, RowOffsetError
+    │   ├── ConflictError           409  wrong state, and AlreadyExistsError, RowOffsetError,
+    │   │                                RowsChangedError
     │   ├── SchemaModifiedError     412  the table's schema moved on and the data no longer fits
     │   ├── PayloadTooLargeError    413  a body above a limit
     │   ├── RangeNotSatisfiableError 416 a byte range outside a blob
@@ -295,6 +297,12 @@ class NoSuchPartitionError(NotFoundError):
     default_code = "NoSuchPartition"
 
 
+class VersionNotFoundError(NotFoundError):
+    """A version of a table that is still to come, or that retention has taken; or no such tag."""
+
+    default_code = "NoSuchVersion"
+
+
 class ExpiredSessionError(NotFoundError):
     """The session has expired or was aborted: open a new one."""
 
@@ -317,6 +325,12 @@ class AlreadyExistsError(ConflictError):
     """The name is taken."""
 
     default_code = "ObjectAlreadyExists"
+
+
+class RowsChangedError(ConflictError):
+    """Rows that a change was worked out from are not there any more; the change is tried again."""
+
+    default_code = "TransactionConflict"
 
 
 class RowOffsetError(ConflictError):

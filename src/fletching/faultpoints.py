@@ -37,6 +37,7 @@ POINTS = (
     "abort.done",  # session gone from the catalog, objects still there
     "compact.written",
     "compact.done",
+    "retention.horizon",  # in the transaction: the horizon is raised, nothing is forgotten
     "retention.forgotten",  # rows gone, objects still there
 )
 

@@ -94,13 +94,14 @@ def test_a_merged_segment_takes_the_first_ones_place(connection: Connection) -> 
     rows = visible_segments(connection, "t", 4)
     merged = segment(rows=2)
     ids = [row.id for row in rows[1:3]]
-    position = rows[1].position
-    assert replace_segments(connection, table(connection), ids, merged, position=position, now=2.0)
+    assert replace_segments(
+        connection, table(connection), ids, merged, kept=[1, 1], read_version=4, now=2.0
+    )
     assert keys(connection, 5) == [first.key, merged.key, fourth.key]
     assert keys(connection, 4) == [first.key, second.key, third.key, fourth.key]
     again = segment(rows=2)
     assert not replace_segments(
-        connection, table(connection), ids, again, position=position, now=3.0
+        connection, table(connection), ids, again, kept=[1, 1], read_version=5, now=3.0
     )
     assert keys(connection, 5) == [first.key, merged.key, fourth.key]
     row = table(connection)

@@ -48,7 +48,10 @@ class Scenario:
         self.engine = Engine.open(
             folder / "data",
             settings=EngineSettings(
-                catalog_url=catalog_url, write_session_seconds=1000.0, removed_seconds=10.0
+                catalog_url=catalog_url,
+                write_session_seconds=1000.0,
+                removed_seconds=10.0,
+                retain_seconds=10.0,
             ),
             clock=lambda: self.time,
         )

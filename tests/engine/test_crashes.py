@@ -124,7 +124,10 @@ def test_nothing_acknowledged_is_lost_and_nothing_else_is_there(
     if ["create"] not in history.done:
         pytest.skip("died before there was a table")
     settings = EngineSettings(
-        catalog_url=urls.get(target), write_session_seconds=1000.0, removed_seconds=10.0
+        catalog_url=urls.get(target),
+        write_session_seconds=1000.0,
+        removed_seconds=10.0,
+        retain_seconds=10.0,
     )
     with Engine.open(folder / "data", settings=settings, clock=lambda: history.time) as engine:
         # opening needed no manual step, and left nothing of the dead process behind

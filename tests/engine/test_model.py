@@ -65,6 +65,7 @@ SETTINGS = EngineSettings(
     write_session_seconds=1000.0,
     read_session_seconds=1000.0,
     removed_seconds=50.0,
+    retain_seconds=50.0,
     orphan_seconds=50.0,
 )
 

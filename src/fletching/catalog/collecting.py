@@ -9,35 +9,46 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, delete, exists, not_, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, not_, select, update
 
 from fletching.catalog.schema import (
     accepted_writes,
     blob_packs,
+    change_keys,
+    deletions,
     partitions,
     read_sessions,
     segments,
     staged_segments,
     table_schemas,
+    table_versions,
     tables,
+    tags,
     write_sessions,
     write_streams,
 )
 from fletching.catalog.write_stream_rows import discard_staged
 
 __all__ = [
+    "OWNERS",
     "ForgottenObject",
     "delete_sessions",
     "drop_dropped_tables",
     "expire_read_sessions",
     "expire_write_sessions",
+    "forget_changes",
     "forget_ended_sessions",
     "forget_idle_streams",
-    "forget_removed_segments",
+    "forget_removed",
     "known_keys",
+    "tables_with_history",
 ]
 
 _IN_LIMIT = 500
+
+OWNERS = (segments, staged_segments, blob_packs)
+"""The tables whose ``key`` column names an object: there is no other reference to one. An object
+that none of them names is an orphan."""
 
 
 class ForgottenObject(NamedTuple):
@@ -134,23 +145,89 @@ def expire_read_sessions(connection: Connection, *, expired_before: float) -> li
     return ids
 
 
-def forget_removed_segments(
-    connection: Connection, *, removed_before: float
-) -> list[ForgottenObject]:
-    """Forgets segments removed before a time that no read session's snapshot has."""
-    pinned = exists().where(
-        read_sessions.c.table_id == segments.c.table_id,
-        read_sessions.c.table_version >= segments.c.added_version,
-        read_sessions.c.table_version < segments.c.removed_version,
+def _unpinned(table: Any) -> Any:
+    """The condition that no read session and no tag has a version in which a row is visible."""
+    first = func.coalesce(read_sessions.c.since_version, read_sessions.c.table_version)
+    reading = exists().where(
+        read_sessions.c.table_id == table.c.table_id,
+        read_sessions.c.table_version >= table.c.added_version,
+        first < table.c.removed_version,
     )
+    tagged = exists().where(
+        tags.c.table_id == table.c.table_id,
+        tags.c.version >= table.c.added_version,
+        tags.c.version < table.c.removed_version,
+    )
+    return and_(not_(reading), not_(tagged))
+
+
+def forget_removed(
+    connection: Connection, table_id: str, *, horizon: int, limit: int
+) -> tuple[list[ForgottenObject], bool]:
+    """Forgets what no readable version of a locked table shows; (objects to delete, more is left).
+
+    What goes: segments and deletions that were removed in the horizon or before, and that neither
+    a read session nor a tag keeps. An object goes with the last row that names it.
+
+    Args:
+        connection: an open transaction that holds the table's lock.
+        table_id: the table.
+        horizon: its oldest readable version.
+        limit: at most so many segments, so that a transaction stays short.
+    """
     rows = connection.execute(
-        select(segments.c.id, segments.c.key, segments.c.bytes).where(
-            and_(segments.c.removed_at <= removed_before, not_(pinned))
+        select(segments.c.id, segments.c.key, segments.c.bytes)
+        .where(
+            segments.c.table_id == table_id,
+            segments.c.removed_version <= horizon,
+            _unpinned(segments),
         )
+        .limit(limit)
     ).all()
     for some in _chunks([row.id for row in rows]):
+        connection.execute(delete(deletions).where(deletions.c.segment_id.in_(some)))
         connection.execute(delete(segments).where(segments.c.id.in_(some)))
-    return [ForgottenObject(row.key, row.bytes) for row in rows]
+    connection.execute(
+        delete(deletions).where(
+            deletions.c.table_id == table_id,
+            deletions.c.removed_version <= horizon,
+            _unpinned(deletions),
+        )
+    )
+    lengths = {row.key: row.bytes for row in rows}
+    still = _named(connection, segments, list(lengths))
+    objects = [ForgottenObject(key, size) for key, size in lengths.items() if key not in still]
+    return objects, len(rows) == limit
+
+
+def tables_with_history(connection: Connection) -> list[tuple[str, str]]:
+    """(id, properties as JSON) of live tables whose horizon is below their newest version."""
+    rows = connection.execute(
+        select(tables.c.id, tables.c.properties).where(
+            tables.c.dropped_at.is_(None), tables.c.oldest_version < tables.c.version
+        )
+    )
+    removed = connection.execute(
+        select(segments.c.table_id).where(segments.c.removed_version.is_not(None)).distinct()
+    ).scalars()
+    found = {row.id: row.properties for row in rows}
+    for table_id in removed:
+        if table_id not in found:
+            properties = connection.execute(
+                select(tables.c.properties).where(
+                    tables.c.id == table_id, tables.c.dropped_at.is_(None)
+                )
+            ).scalar()
+            if properties is not None:
+                found[table_id] = properties
+    return sorted(found.items())
+
+
+def _named(connection: Connection, table: Any, keys: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for some in _chunks(keys):
+        found.update(connection.execute(select(table.c.key).where(table.c.key.in_(some))).scalars())
+    return found
 
 
 def drop_dropped_tables(
@@ -167,7 +244,9 @@ def drop_dropped_tables(
         objects.extend(
             ForgottenObject(row.key, row.bytes)
             for row in connection.execute(
-                select(segments.c.key, segments.c.bytes).where(segments.c.table_id == table_id)
+                select(segments.c.key, segments.c.bytes)
+                .where(segments.c.table_id == table_id)
+                .distinct()
             )
         )
         sessions = connection.execute(
@@ -176,7 +255,16 @@ def drop_dropped_tables(
         objects.extend(
             ForgottenObject(key, 0) for key in delete_sessions(connection, list(sessions))
         )
-        for table in (segments, partitions, read_sessions, table_schemas):
+        for table in (
+            deletions,
+            segments,
+            partitions,
+            read_sessions,
+            table_schemas,
+            table_versions,
+            tags,
+            change_keys,
+        ):
             connection.execute(delete(table).where(table.c.table_id == table_id))
         packs = select(blob_packs.c.id).where(blob_packs.c.table_id == table_id)
         if connection.execute(packs.limit(1)).first() is None:
@@ -188,9 +276,11 @@ def drop_dropped_tables(
 def known_keys(connection: Connection, keys: Sequence[str]) -> set[str]:
     """Which of some keys the catalog knows: segments visible, removed or staged, and packs."""
     found: set[str] = set()
-    for some in _chunks(keys):
-        for table in (segments, staged_segments, blob_packs):
-            found.update(
-                connection.execute(select(table.c.key).where(table.c.key.in_(some))).scalars()
-            )
+    for table in OWNERS:
+        found |= _named(connection, table, keys)
     return found
+
+
+def forget_changes(connection: Connection, *, made_before: float) -> None:
+    """Forgets the idempotency keys of changes that are older than any repetition."""
+    connection.execute(delete(change_keys).where(change_keys.c.created_at <= made_before))

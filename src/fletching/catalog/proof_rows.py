@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, exists, func, select, union_all
+from sqlalchemy import Connection, exists, func, select, union_all
 
 from fletching.catalog.schema import (
     blob_packs,
+    deletions,
     partitions,
     segment_packs,
     segments,
     staged_segments,
+    table_versions,
     tables,
 )
 
@@ -67,28 +69,37 @@ def broken_links(connection: Connection) -> list[tuple[str, str]]:
 
 
 def wrong_totals(connection: Connection) -> list[tuple[str, str]]:
-    """Tables and partitions whose recorded totals are not the sums of their visible segments."""
-    problems = []
+    """Tables and partitions whose recorded totals are not the sums of their visible rows."""
     visible = segments.c.removed_version.is_(None)
-    rows_sum = func.coalesce(func.sum(segments.c.rows), 0)
-    bytes_sum = func.coalesce(func.sum(segments.c.bytes), 0)
-    for row in connection.execute(
-        select(
-            tables.c.project,
-            tables.c.schema,
-            tables.c.name,
-            tables.c.rows,
-            tables.c.bytes,
-            tables.c.segments,
-            rows_sum,
-            bytes_sum,
-            func.count(segments.c.id),
+    gone = (
+        select(deletions.c.segment_id, func.sum(deletions.c.rows).label("rows"))
+        .where(deletions.c.removed_version.is_(None))
+        .group_by(deletions.c.segment_id)
+        .subquery()
+    )
+    sums: dict[tuple[str, str], tuple[int, int, int]] = {
+        (row.table_id, row.partition): (int(row[2]), int(row[3]), int(row[4]))
+        for row in connection.execute(
+            select(
+                segments.c.table_id,
+                segments.c.partition,
+                func.sum(segments.c.rows - func.coalesce(gone.c.rows, 0)),
+                func.sum(segments.c.bytes),
+                func.count(),
+            )
+            .select_from(segments.outerjoin(gone, gone.c.segment_id == segments.c.id))
+            .where(visible)
+            .group_by(segments.c.table_id, segments.c.partition)
         )
-        .select_from(tables.outerjoin(segments, and_(segments.c.table_id == tables.c.id, visible)))
-        .where(tables.c.dropped_at.is_(None))
-        .group_by(tables.c.id)
-    ):
-        recorded, summed = tuple(row[3:6]), tuple(int(value) for value in row[6:9])
+    }
+    problems = []
+    of_tables: dict[str, tuple[int, int, int]] = {}
+    for (table_id, _), (rows, size, count) in sums.items():
+        before = of_tables.get(table_id, (0, 0, 0))
+        of_tables[table_id] = before[0] + rows, before[1] + size, before[2] + count
+    for row in connection.execute(select(tables).where(tables.c.dropped_at.is_(None))):
+        recorded = row.rows, row.bytes, row.segments
+        summed = of_tables.get(row.id, (0, 0, 0))
         if recorded != summed:
             problems.append(
                 (
@@ -96,33 +107,28 @@ def wrong_totals(connection: Connection) -> list[tuple[str, str]]:
                     f"(rows, bytes, segments) are recorded as {recorded}; its segments sum to {summed}",
                 )
             )
-    for row in connection.execute(
-        select(
-            partitions.c.table_id,
-            partitions.c.partition,
-            partitions.c.rows,
-            partitions.c.bytes,
-            rows_sum,
-            bytes_sum,
-        )
-        .select_from(
-            partitions.outerjoin(
-                segments,
-                and_(
-                    segments.c.table_id == partitions.c.table_id,
-                    segments.c.partition == partitions.c.partition,
-                    visible,
-                ),
+        known = connection.execute(
+            select(table_versions.c.rows, table_versions.c.bytes, table_versions.c.segments).where(
+                table_versions.c.table_id == row.id, table_versions.c.version == row.version
             )
-        )
-        .group_by(partitions.c.table_id, partitions.c.partition)
+        ).first()
+        if known is None or tuple(known) != recorded:
+            problems.append(
+                (
+                    f"table {row.project}.{row.schema}.{row.name}",
+                    f"its history says {known} of version {row.version}, the table {recorded}",
+                )
+            )
+    for row in connection.execute(
+        select(partitions).join(tables, tables.c.id == partitions.c.table_id)
     ):
-        recorded, summed = tuple(row[2:4]), tuple(int(value) for value in row[4:6])
-        if recorded != summed:
+        of_partition = row.rows, row.bytes
+        expected = sums.get((row.table_id, row.partition), (0, 0, 0))[:2]
+        if of_partition != expected:
             problems.append(
                 (
                     f"partition {row.table_id}/{row.partition}",
-                    f"(rows, bytes) are recorded as {recorded}; its segments sum to {summed}",
+                    f"(rows, bytes) are recorded as {of_partition}; its segments sum to {expected}",
                 )
             )
     return problems

@@ -1,25 +1,565 @@
-"""Making segments visible or invisible: the one place where a table's version moves on.
+"""Making rows visible or invisible: the one place where a table's version moves on.
 
-Each function works on a table that the caller has locked, inside the caller's transaction, and
-keeps the totals of tables and partitions in step with the segments.
+A `Publication` collects what one commit changes, inside a transaction that holds the table's lock,
+and its `commit` makes the version: the totals of tables and partitions, the row of
+``table_versions``, and the table's own. Whatever changes a table, its schema included, ends there.
+
+Rows that go are named by segment and row number. Compaction may have moved them since they were
+chosen: it keeps the order of rows, so the place of a row in the merged segment follows from where
+its old segment begins there and from the rows that were left out. Whoever commits second moves what
+the other one did; nobody fails because of upkeep.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+import numpy as np
+from pyroaring import BitMap
 from sqlalchemy import Connection, func, insert, select, update
 
+from fletching.caller import access_id
+from fletching.catalog.deletion_rows import (
+    MAX_SEGMENT_ROWS,
+    DeletionRow,
+    deleted_by_partition,
+    deleted_rows,
+    deletions_of,
+    insert_deletions,
+    remove_deletions,
+)
 from fletching.catalog.partition_rows import add_partition, change_totals
-from fletching.catalog.schema import segments
+from fletching.catalog.schema import deletions, segments, table_versions
 from fletching.catalog.segment_rows import position_in
 from fletching.catalog.table_rows import TableRow, publish_version
+from fletching.catalog.version_rows import find_version
 from fletching.catalog.write_stream_rows import NewSegment
+from fletching.errors import LimitExceededError, RowsChangedError
 
-__all__ = ["publish", "replace_segments"]
+__all__ = ["Publication", "publish", "replace_segments"]
 
 _IN_LIMIT = 500
+
+
+@dataclasses.dataclass(slots=True)
+class _Segment:
+    """What a change needs of a segment that it touches."""
+
+    id: int
+    key: str
+    partition: str
+    position: int
+    rows: int
+    length: int
+    batch_index: bytes
+    removed_version: int | None
+    replaced_by: int | None
+    replaced_base: int | None
+    replaced_version: int | None
+
+
+_COLUMNS = [
+    segments.c[{"length": "bytes"}.get(field.name, field.name)]
+    for field in dataclasses.fields(_Segment)
+]
+
+
+class Publication:
+    """What one commit changes. Make it in a transaction that holds the table's lock.
+
+    Attributes:
+        version: the version that ``commit`` makes.
+        rows_inserted, rows_updated, rows_deleted: what the version's row will say; a caller that
+            replaces rows moves them from the first and last to the second.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        table: TableRow,
+        operation: str,
+        *,
+        now: float,
+        data_change: bool = True,
+        read_version: int | None = None,
+    ) -> None:
+        """Begins without changes.
+
+        Args:
+            connection: an open transaction.
+            table: the table as read under its lock in this transaction.
+            operation: what the change is called in the table's history.
+            now: seconds since the epoch.
+            data_change: False if the table has the same rows after it.
+            read_version: the version it was worked out from; None for the newest.
+        """
+        self.version = table.version + 1
+        self.rows_inserted = self.rows_updated = self.rows_deleted = 0
+        self._connection = connection
+        self._table = table
+        self._operation = operation
+        self._now = now
+        self._data_change = data_change
+        self._read_version = table.version if read_version is None else read_version
+        self._schema_version = table.schema_version
+        self._changed = False
+        # Per partition: rows, bytes and segments that it gains.
+        self._totals: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+        self._added = 0
+
+    # --- rows that come ---
+
+    def add(
+        self,
+        added: Sequence[NewSegment],
+        *,
+        absent: Mapping[str, BitMap] | None = None,
+        new_partitions: Iterable[str] = (),
+    ) -> None:
+        """Adds segments behind all others, in the given order.
+
+        Args:
+            added: what becomes visible; segments without a visible row are left out.
+            absent: by key, rows of the added segments that are never visible.
+            new_partitions: partitions to add even if nothing is added to them.
+        """
+        absent = absent or {}
+        added = [each for each in added if each.rows > len(absent.get(each.key, ()))]
+        connection, table = self._connection, self._table
+        if table.partition_columns:
+            for partition in sorted({*new_partitions, *(each.partition for each in added)}):
+                if add_partition(connection, table.id, partition, self._now):
+                    self._changed = True
+        if not added:
+            return
+        connection.execute(
+            insert(segments),
+            [
+                {
+                    **segment.columns(),
+                    "table_id": table.id,
+                    "position": position_in(self.version, self._added + ordinal),
+                    "added_version": self.version,
+                }
+                for ordinal, segment in enumerate(added)
+            ],
+        )
+        self._added += len(added)
+        gone = {each.key: absent[each.key] for each in added if absent.get(each.key)}
+        self._insert_absent({each.key: each for each in added}, gone)
+        for segment in added:
+            rows = segment.rows - len(gone.get(segment.key, ()))
+            self._count(segment.partition, rows, segment.length, 1)
+            self.rows_inserted += rows
+
+    def _insert_absent(self, added: Mapping[str, NewSegment], gone: Mapping[str, BitMap]) -> None:
+        if not gone:
+            return
+        ids: dict[str, int] = {}
+        for some in _chunks(sorted(gone)):
+            found = self._connection.execute(
+                select(segments.c.key, segments.c.id).where(
+                    segments.c.key.in_(some), segments.c.added_version == self.version
+                )
+            )
+            ids.update({row.key: row.id for row in found})
+        insert_deletions(
+            self._connection,
+            self._table.id,
+            self.version,
+            [(ids[key], key, added[key].batch_index, rows) for key, rows in gone.items()],
+        )
+
+    # --- rows that go ---
+
+    def clear(self, partitions: Iterable[str] | None) -> None:
+        """Removes every row of some partitions (the catalog's text), or with None of the table."""
+        groups: list[Sequence[str] | None] = [None]
+        if partitions is not None:
+            groups = list(_chunks(sorted(partitions)))
+        for group in groups:
+            condition = (segments.c.table_id == self._table.id) & segments.c.removed_version.is_(
+                None
+            )
+            # Segments that this commit has added stay.
+            condition &= segments.c.added_version < self.version
+            if group is not None:
+                condition &= segments.c.partition.in_(group)
+            deleted = deleted_by_partition(self._connection, condition)
+            sums = self._connection.execute(
+                select(
+                    segments.c.partition,
+                    func.sum(segments.c.rows),
+                    func.sum(segments.c.bytes),
+                    func.count(),
+                )
+                .where(condition)
+                .group_by(segments.c.partition)
+            ).all()
+            for partition, rows, length, count in sums:
+                visible = int(rows) - deleted.get(partition, 0)
+                self._count(partition, -visible, -int(length), -int(count))
+                self.rows_deleted += visible
+            if sums:
+                self._connection.execute(
+                    update(segments).where(condition).values(removed_version=self.version)
+                )
+
+    def delete_rows(self, chosen: Mapping[int, BitMap], *, strict: bool = True) -> int:
+        """Removes rows by segment id and row number; returns how many went.
+
+        A segment whose last visible row goes is removed itself.
+
+        Args:
+            chosen: rows of segments that were visible in the version read; the bitmaps are kept.
+            strict: refuse if one of the rows has gone since; False does without it.
+
+        Raises:
+            RowsChangedError: a row has gone since the change was worked out.
+        """
+        current, moved = self._moved(chosen, strict=strict)
+        known = deletions_of(self._connection, [each.id for each in current])
+        removed: list[_Segment] = []
+        added: list[tuple[int, str, bytes, BitMap]] = []
+        total = 0
+        for segment in current:
+            rows = moved[segment.id]
+            before = known.get(segment.id, [])
+            late = [each for each in before if each.added_version > self._read_version]
+            if late:
+                overlap = rows & deleted_rows(self._connection, late)
+                if overlap and strict:
+                    raise RowsChangedError("rows that the change chose were deleted meanwhile")
+                rows = rows - overlap
+            if not rows:
+                continue
+            visible = segment.rows - sum(each.rows for each in before)
+            total += len(rows)
+            if len(rows) == visible:
+                removed.append(segment)
+                self._count(segment.partition, -visible, -segment.length, -1)
+            else:
+                added.append((segment.id, segment.key, segment.batch_index, rows))
+                self._count(segment.partition, -len(rows), 0, 0)
+        insert_deletions(self._connection, self._table.id, self.version, added)
+        self._end_segments([each.id for each in removed])
+        self.rows_deleted += total
+        return total
+
+    def _moved(
+        self, chosen: Mapping[int, BitMap], *, strict: bool
+    ) -> tuple[list[_Segment], dict[int, BitMap]]:
+        """The segments that have the chosen rows now, and where in them the rows are."""
+        current: dict[int, _Segment] = {}
+        moved: dict[int, BitMap] = {}
+        pending = {number: rows for number, rows in chosen.items() if rows}
+        while pending:
+            found = {each.id: each for each in self._segments(pending)}
+            following: dict[int, BitMap] = {}
+            for number, rows in pending.items():
+                segment = found.get(number)
+                if segment is not None and segment.removed_version is None:
+                    if segment.rows > MAX_SEGMENT_ROWS:
+                        raise LimitExceededError(
+                            "a segment has too many rows to delete some",
+                            actual=segment.rows,
+                            limit=MAX_SEGMENT_ROWS,
+                        )
+                    current[number] = segment
+                    moved[number] = moved[number] | rows if number in moved else rows
+                elif segment is not None and segment.replaced_by is not None:
+                    there = _relocated(self._connection, segment, rows)
+                    if len(there) < len(rows) and strict:
+                        raise RowsChangedError("rows that the change chose were deleted meanwhile")
+                    target = segment.replaced_by
+                    following[target] = following.get(target, BitMap()) | there
+                elif strict:
+                    raise RowsChangedError("rows that the change chose were removed meanwhile")
+            pending = {number: rows for number, rows in following.items() if rows}
+        return list(current.values()), moved
+
+    def _segments(self, ids: Collection[int]) -> Iterator[_Segment]:
+        for some in _chunks(sorted(ids)):
+            for row in self._connection.execute(
+                select(*_COLUMNS).where(
+                    segments.c.table_id == self._table.id, segments.c.id.in_(some)
+                )
+            ):
+                yield _Segment(*row)
+
+    def remove_segments(self, ids: Collection[int]) -> int:
+        """Removes whole segments that are visible now; returns how many rows went with them.
+
+        Raises:
+            RowsChangedError: one of them is not visible any more.
+        """
+        if not ids:
+            return 0
+        known = deletions_of(self._connection, ids)
+        total = found = 0
+        for segment in self._segments(ids):
+            if segment.removed_version is not None:
+                continue
+            found += 1
+            visible = segment.rows - sum(each.rows for each in known.get(segment.id, []))
+            self._count(segment.partition, -visible, -segment.length, -1)
+            total += visible
+        if found != len(ids):
+            raise RowsChangedError("rows that the change chose were removed meanwhile")
+        self._end_segments(sorted(ids))
+        self.rows_deleted += total
+        return total
+
+    def _end_segments(self, ids: Sequence[int]) -> None:
+        for some in _chunks(ids):
+            self._connection.execute(
+                update(segments).where(segments.c.id.in_(some)).values(removed_version=self.version)
+            )
+
+    # --- the same rows, elsewhere ---
+
+    def replace(self, ids: Sequence[int], merged: NewSegment, *, kept: Sequence[int]) -> bool:
+        """Puts one segment in the place of several neighbours; deletions since then move along.
+
+        Args:
+            ids: the segments, in the order of rows.
+            merged: their rows without those deleted in ``read_version``.
+            kept: how many rows of each segment ``merged`` has.
+
+        Returns:
+            False, with nothing changed, if one of them is not visible any more.
+        """
+        by_id = {each.id: each for each in self._segments(ids)}
+        replaced = [by_id[number] for number in ids if number in by_id]
+        if len(replaced) != len(ids) or any(each.removed_version is not None for each in replaced):
+            return False
+        known = deletions_of(self._connection, ids)
+        for number, rows in deletions_of(self._connection, ids, self._read_version).items():
+            if not {row.id for row in rows} <= {row.id for row in known.get(number, [])}:
+                return False  # rows that were left out are back: a restore came in between
+        self._connection.execute(
+            insert(segments).values(
+                **merged.columns(),
+                table_id=self._table.id,
+                position=replaced[0].position,
+                added_version=self.version,
+            )
+        )
+        new_id = self._connection.execute(
+            select(segments.c.id).where(
+                segments.c.key == merged.key, segments.c.added_version == self.version
+            )
+        ).scalar_one()
+        carried = BitMap()
+        base = 0
+        for segment, count in zip(replaced, kept, strict=True):
+            segment.replaced_base, segment.replaced_version = base, self._read_version
+            before = known.get(segment.id, [])
+            late = [each for each in before if each.added_version > self._read_version]
+            if late:
+                carried |= _relocated(
+                    self._connection, segment, deleted_rows(self._connection, late)
+                )
+            self._connection.execute(
+                update(segments)
+                .where(segments.c.id == segment.id)
+                .values(
+                    removed_version=self.version,
+                    replaced_by=new_id,
+                    replaced_base=base,
+                    replaced_version=self._read_version,
+                )
+            )
+            visible = segment.rows - sum(each.rows for each in before)
+            self._count(segment.partition, -visible, -segment.length, -1)
+            base += count
+        self._count(merged.partition, merged.rows - len(carried), merged.length, 1)
+        if carried:
+            insert_deletions(
+                self._connection,
+                self._table.id,
+                self.version,
+                [(new_id, merged.key, merged.batch_index, carried)],
+            )
+        return True
+
+    def fold(self, rows: Sequence[DeletionRow], batch_index: bytes) -> None:
+        """Puts one deletion in the place of several of one segment that are visible now."""
+        union = deleted_rows(self._connection, rows)
+        remove_deletions(self._connection, [row.id for row in rows], self.version)
+        insert_deletions(
+            self._connection,
+            self._table.id,
+            self.version,
+            [(rows[0].segment_id, rows[0].segment_key, batch_index, union)],
+        )
+        self._changed = True
+
+    # --- what was ---
+
+    def restore(self, version: int) -> None:
+        """Makes visible exactly what was visible in a version that is readable."""
+        connection, table_id = self._connection, self._table.id
+        then = _shown(connection, table_id, version)
+        now = _shown(connection, table_id, None)
+        self.remove_segments(sorted(set(now) - set(then)))
+        both = sorted(set(now) & set(then))
+        deleted_then = deletions_of(connection, list(then), version)
+        deleted_now = deletions_of(connection, both)
+        again: list[tuple[int, DeletionRow]] = []
+        for number in both:
+            old = {row.id: row for row in deleted_then.get(number, [])}
+            new = {row.id: row for row in deleted_now.get(number, [])}
+            if old.keys() == new.keys():
+                continue
+            # Compared by rows, not by increments, which upkeep may have folded in between.
+            before = deleted_rows(connection, old.values())
+            after = deleted_rows(connection, new.values())
+            if before == after:
+                continue
+            remove_deletions(connection, sorted(new.keys() - old.keys()), self.version)
+            again += [(number, old[each]) for each in sorted(old.keys() - new.keys())]
+            back, gone = len(after - before), len(before - after)
+            self._count(then[number].partition, back - gone, 0, 0)
+            self.rows_inserted += back
+            self.rows_deleted += gone
+        for number in sorted(set(then) - set(now)):
+            segment = then[number]
+            copy = self._copy_segment(number)
+            rows = deleted_then.get(number, [])
+            again += [(copy, row) for row in rows]
+            visible = segment.rows - sum(row.rows for row in rows)
+            self._count(segment.partition, visible, segment.length, 1)
+            self.rows_inserted += visible
+            if self._table.partition_columns:
+                add_partition(connection, table_id, segment.partition, self._now)
+        for number, row in again:
+            self._copy_deletion(number, row)
+
+    def _copy_segment(self, number: int) -> int:
+        """A second row for the object of a segment that was removed; its id."""
+        row = self._connection.execute(select(segments).where(segments.c.id == number)).one()
+        values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to a row's mapping
+        del values["id"]
+        values.update(
+            added_version=self.version,
+            removed_version=None,
+            replaced_by=None,
+            replaced_base=None,
+            replaced_version=None,
+        )
+        self._connection.execute(insert(segments).values(**values))
+        return int(
+            self._connection.execute(
+                select(segments.c.id).where(
+                    segments.c.key == row.key, segments.c.added_version == self.version
+                )
+            ).scalar_one()
+        )
+
+    def _copy_deletion(self, segment_id: int, deletion: DeletionRow) -> None:
+        row = self._connection.execute(select(deletions).where(deletions.c.id == deletion.id)).one()
+        values = dict(row._mapping)  # noqa: SLF001 - as above
+        del values["id"]
+        values.update(segment_id=segment_id, added_version=self.version, removed_version=None)
+        self._connection.execute(insert(deletions).values(**values))
+
+    # --- the version ---
+
+    def change_schema(self, schema_version: int) -> None:
+        """The version has another schema, which the caller has given the table."""
+        self._schema_version = schema_version
+        self._changed = True
+
+    def touch(self) -> None:
+        """Makes a version even if no row comes or goes: what changed is the caller's to say."""
+        self._changed = True
+
+    def _count(self, partition: str, rows: int, length: int, number: int) -> None:
+        total = self._totals[partition]
+        total[0] += rows
+        total[1] += length
+        total[2] += number
+        self._changed = True
+
+    def commit(self) -> int:
+        """Makes the version; returns it, or the table's own if nothing has changed."""
+        connection, table = self._connection, self._table
+        if not self._changed:
+            return table.version
+        if table.partition_columns:
+            for partition, (rows, length, _) in self._totals.items():
+                change_totals(
+                    connection, table.id, partition, rows=rows, length=length, now=self._now
+                )
+        rows, length, count = (
+            sum(total[number] for total in self._totals.values()) for number in range(3)
+        )
+        before = find_version(connection, table.id, table.version)
+        committed = int(self._now * 1_000_000)
+        if before is not None:
+            # Clocks of several servers differ, and may be set back; the order of versions does not.
+            committed = max(committed, before.committed_us + 1)
+        connection.execute(
+            insert(table_versions).values(
+                table_id=table.id,
+                version=self.version,
+                committed_us=committed,
+                operation=self._operation,
+                data_change=self._data_change,
+                schema_version=self._schema_version,
+                rows=table.rows + rows,
+                bytes=table.bytes + length,
+                segments=table.segments + count,
+                rows_inserted=self.rows_inserted,
+                rows_updated=self.rows_updated,
+                rows_deleted=self.rows_deleted,
+                access_id=access_id(),
+                read_version=self._read_version,
+            )
+        )
+        publish_version(
+            connection,
+            table.id,
+            version=self.version,
+            rows=rows,
+            length=length,
+            segments=count,
+            now=self._now,
+        )
+        return self.version
+
+
+def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), _IN_LIMIT):
+        yield items[start : start + _IN_LIMIT]
+
+
+def _shown(connection: Connection, table_id: str, version: int | None) -> dict[int, _Segment]:
+    condition = segments.c.table_id == table_id
+    if version is None:
+        condition &= segments.c.removed_version.is_(None)
+    else:
+        condition &= (segments.c.added_version <= version) & (
+            segments.c.removed_version.is_(None) | (segments.c.removed_version > version)
+        )
+    found = connection.execute(select(*_COLUMNS).where(condition).order_by(segments.c.position))
+    return {row.id: _Segment(*row) for row in found}
+
+
+def _relocated(connection: Connection, segment: _Segment, rows: BitMap) -> BitMap:
+    """Where rows of a compacted segment are in the one that replaced it; left-out rows are nowhere."""
+    cut = deletions_of(connection, [segment.id], segment.replaced_version).get(segment.id, [])
+    base = segment.replaced_base or 0
+    if not cut:
+        return rows.shift(base)
+    gone = deleted_rows(connection, cut)
+    positions = np.frombuffer((rows - gone).to_array(), dtype=np.uint32)
+    before = np.searchsorted(np.frombuffer(gone.to_array(), dtype=np.uint32), positions)
+    return BitMap((positions - before + base).astype(np.uint32))
 
 
 def publish(
@@ -29,6 +569,7 @@ def publish(
     *,
     cleared_partitions: Iterable[str] | None = (),
     new_partitions: Iterable[str] = (),
+    operation: str = "append",
     now: float,
 ) -> int:
     """Adds segments, in the given order, in one new version; returns the version.
@@ -40,85 +581,15 @@ def publish(
         cleared_partitions: partitions (the catalog's text) whose present segments go in the same
             version; None clears the whole table.
         new_partitions: partitions to add even if nothing is added to them.
+        operation: what the change is called in the table's history.
         now: seconds since the epoch.
     """
-    version = table.version + 1
-    partitioned = bool(table.partition_columns)
-    totals: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    publication = Publication(connection, table, operation, now=now)
     cleared = None if cleared_partitions is None else list(cleared_partitions)
     if cleared is None or cleared:
-        _clear(connection, table.id, version, cleared, totals=totals, now=now)
-    for segment in added:
-        total = totals[segment.partition]
-        total[0] += segment.rows
-        total[1] += segment.length
-        total[2] += 1
-    if partitioned:
-        for partition in sorted({*new_partitions, *(segment.partition for segment in added)}):
-            add_partition(connection, table.id, partition, now)
-        for partition, (rows, length, _) in totals.items():
-            change_totals(connection, table.id, partition, rows=rows, length=length, now=now)
-    if added:
-        connection.execute(
-            insert(segments),
-            [
-                {
-                    **segment.columns(),
-                    "table_id": table.id,
-                    "position": position_in(version, ordinal),
-                    "added_version": version,
-                }
-                for ordinal, segment in enumerate(added)
-            ],
-        )
-    publish_version(
-        connection,
-        table.id,
-        version=version,
-        rows=sum(total[0] for total in totals.values()),
-        length=sum(total[1] for total in totals.values()),
-        segments=sum(total[2] for total in totals.values()),
-        now=now,
-    )
-    return version
-
-
-def _clear(
-    connection: Connection,
-    table_id: str,
-    version: int,
-    cleared: list[str] | None,
-    *,
-    totals: dict[str, list[int]],
-    now: float,
-) -> None:
-    groups = (
-        [None]
-        if cleared is None
-        else [cleared[i : i + _IN_LIMIT] for i in range(0, len(cleared), _IN_LIMIT)]
-    )
-    for group in groups:
-        condition = (segments.c.table_id == table_id) & segments.c.removed_version.is_(None)
-        if group is not None:
-            condition &= segments.c.partition.in_(group)
-        sums = connection.execute(
-            select(
-                segments.c.partition,
-                func.sum(segments.c.rows),
-                func.sum(segments.c.bytes),
-                func.count(),
-            )
-            .where(condition)
-            .group_by(segments.c.partition)
-        )
-        for partition, rows, length, count in sums:
-            total = totals[partition]
-            total[0] -= int(rows)
-            total[1] -= int(length)
-            total[2] -= int(count)
-        connection.execute(
-            update(segments).where(condition).values(removed_version=version, removed_at=now)
-        )
+        publication.clear(cleared)
+    publication.add(added, new_partitions=new_partitions)
+    return publication.commit()
 
 
 def replace_segments(
@@ -127,48 +598,28 @@ def replace_segments(
     replaced: Sequence[int],
     merged: NewSegment,
     *,
-    position: int,
+    kept: Sequence[int],
+    read_version: int,
     now: float,
 ) -> bool:
     """Puts one segment in the place of several, in one new version with the same rows.
 
-    Returns False and changes nothing if one of them is no longer visible in the newest version.
+    Args:
+        connection: an open transaction.
+        table: the table as read under its lock in this transaction.
+        replaced: ids of neighbours, in the order of rows.
+        merged: their rows that were visible in ``read_version``, in the same order.
+        kept: how many rows of each of them ``merged`` has.
+        read_version: the version that the rows were copied from.
+        now: seconds since the epoch.
+
+    Returns:
+        False, with nothing changed, if one of them is no longer visible in the newest version.
     """
-    version = table.version + 1
-    bytes_before = 0
-    for start in range(0, len(replaced), _IN_LIMIT):
-        some = replaced[start : start + _IN_LIMIT]
-        condition = segments.c.id.in_(some) & segments.c.removed_version.is_(None)
-        count, length = connection.execute(
-            select(func.count(), func.sum(segments.c.bytes)).where(condition)
-        ).one()
-        if count != len(some):
-            return False
-        bytes_before += int(length)
-    for start in range(0, len(replaced), _IN_LIMIT):
-        connection.execute(
-            update(segments)
-            .where(segments.c.id.in_(replaced[start : start + _IN_LIMIT]))
-            .values(removed_version=version, removed_at=now)
-        )
-    connection.execute(
-        insert(segments).values(
-            **merged.columns(),
-            table_id=table.id,
-            position=position,
-            added_version=version,
-        )
+    publication = Publication(
+        connection, table, "compact", now=now, data_change=False, read_version=read_version
     )
-    growth = merged.length - bytes_before
-    if table.partition_columns:
-        change_totals(connection, table.id, merged.partition, rows=0, length=growth, now=now)
-    publish_version(
-        connection,
-        table.id,
-        version=version,
-        rows=0,
-        length=growth,
-        segments=1 - len(replaced),
-        now=now,
-    )
+    if not publication.replace(replaced, merged, kept=kept):
+        return False
+    publication.commit()
     return True

@@ -28,6 +28,8 @@ class ReadSessionRow:
     plan: bytes | None
     created_at: float
     expires_at: float
+    since_version: int | None = None
+    """Of a change feed: the version that it begins after."""
 
 
 # Made once: making an expression costs more than sending it.
@@ -65,6 +67,7 @@ def find_read_session(connection: Connection, session_id: str) -> ReadSessionRow
         None if row.plan is None else bytes(row.plan),
         row.created_at,
         row.expires_at,
+        row.since_version,
     )
 
 

@@ -6,6 +6,7 @@ and ``[]`` for a table without partitions), so that it compares and indexes as o
 are integers that count the commits of one table.
 
 A segment is visible in version ``v`` when ``added_version <= v`` and not ``removed_version <= v``.
+Deletions, the rows of a segment that went in one version, are visible by the same rule.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -30,6 +32,8 @@ __all__ = [
     "accepted_writes",
     "access_keys",
     "blob_packs",
+    "change_keys",
+    "deletions",
     "grants",
     "instances",
     "leases",
@@ -42,7 +46,9 @@ __all__ = [
     "segments",
     "staged_segments",
     "table_schemas",
+    "table_versions",
     "tables",
+    "tags",
     "write_sessions",
     "write_streams",
 ]
@@ -103,6 +109,10 @@ tables = Table(
     Column("comment", Text, nullable=False),
     Column("properties", Text, nullable=False),  # JSON object
     Column("primary_key", Text, nullable=False),  # JSON array of names
+    # Whether the key is kept unique: false for tables whose key was declared before it was.
+    Column("keyed", Boolean, nullable=False, server_default=false()),
+    # The horizon: older versions than this are readable only if a tag pins them.
+    Column("oldest_version", BigInteger, nullable=False, server_default="0"),
     Column("lifecycle_days", Integer),
     Column("created_at", Float, nullable=False),
     Column("modified_at", Float, nullable=False),
@@ -128,6 +138,50 @@ table_schemas = Table(
     Column("created_at", Float, nullable=False),
 )
 
+# What each version was: the history that versions(), as_of(), restore() and the change feed go by.
+table_versions = Table(
+    "table_versions",
+    metadata,
+    Column("table_id", Text, ForeignKey("tables.id"), primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    # Microseconds since the epoch, above those of the version before, whatever the clocks say.
+    Column("committed_us", BigInteger, nullable=False),
+    Column("operation", Text, nullable=False),
+    # False where the rows are the same as in the version before (compaction, a renamed column).
+    Column("data_change", Boolean, nullable=False),
+    Column("schema_version", Integer, nullable=False),
+    # Totals of what is visible in the version.
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("segments", BigInteger, nullable=False),
+    Column("rows_inserted", BigInteger, nullable=False),
+    Column("rows_updated", BigInteger, nullable=False),
+    Column("rows_deleted", BigInteger, nullable=False),
+    Column("access_id", Text, nullable=False),
+    # The version that the change was worked out from.
+    Column("read_version", BigInteger, nullable=False),
+)
+
+# A tag is a name for a version that retention keeps.
+tags = Table(
+    "tags",
+    metadata,
+    Column("table_id", Text, ForeignKey("tables.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+# What changes with an idempotency key did, so that their repetition changes nothing.
+change_keys = Table(
+    "change_keys",
+    metadata,
+    Column("table_id", Text, ForeignKey("tables.id"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("report", LargeBinary, nullable=False),  # JSON
+    Column("created_at", Float, nullable=False),
+)
+
 partitions = Table(
     "partitions",
     metadata,
@@ -143,7 +197,8 @@ segments = Table(
     "segments",
     metadata,
     Column("id", _Id, primary_key=True, autoincrement=True),
-    Column("key", Text, nullable=False, unique=True),
+    # A segment that is restored has a second row with the same key: it is one object.
+    Column("key", Text, nullable=False),
     Column("table_id", Text, ForeignKey("tables.id"), nullable=False),
     Column("partition", Text, nullable=False),
     # Where its rows stand among the table's: commit order, then stream id, then write order.
@@ -159,16 +214,54 @@ segments = Table(
     # Codecs of the batches' buffers: "", "lz4", "zstd", or several with commas.
     Column("codecs", Text, nullable=False),
     Column("statistics", LargeBinary),
+    # Where the key run lies in the object, in a table with a key; see engine/changes/key_runs.py.
+    Column("key_run_offset", BigInteger),
+    Column("key_run_length", BigInteger),
     Column("added_version", BigInteger, nullable=False),
     Column("removed_version", BigInteger),
-    Column("removed_at", Float),
+    # Of a compacted segment: which one has its rows now, from which row on, and the version whose
+    # deletions were left out of it. A change that still names the old segment is moved by these.
+    Column("replaced_by", BigInteger),
+    Column("replaced_base", BigInteger),
+    Column("replaced_version", BigInteger),
+    UniqueConstraint("key", "added_version"),
 )
 Index("ix_segments_table_id_position", segments.c.table_id, segments.c.position)
+Index("ix_segments_table_id_added_version", segments.c.table_id, segments.c.added_version)
 Index(
     "ix_segments_removed",
-    segments.c.removed_at,
-    sqlite_where=text("removed_at IS NOT NULL"),
-    postgresql_where=text("removed_at IS NOT NULL"),
+    segments.c.table_id,
+    segments.c.removed_version,
+    sqlite_where=text("removed_version IS NOT NULL"),
+    postgresql_where=text("removed_version IS NOT NULL"),
+)
+
+# Which rows of a segment went in one version: visible by the segments' rule, and disjoint from the
+# segment's other deletions that are visible in the same version.
+deletions = Table(
+    "deletions",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("table_id", Text, ForeignKey("tables.id"), nullable=False),
+    Column("segment_id", _Id, nullable=False),
+    Column("segment_key", Text, nullable=False),
+    Column("added_version", BigInteger, nullable=False),
+    Column("removed_version", BigInteger),
+    Column("rows", BigInteger, nullable=False),
+    # Little-endian int32 pairs: a record batch's number and how many of its rows went.
+    Column("batch_counts", LargeBinary, nullable=False),
+    # The rows' numbers in the segment, a roaring bitmap in the portable format, and its CRC32C.
+    Column("vector", LargeBinary, nullable=False),
+    Column("crc32c", BigInteger, nullable=False),
+)
+Index("ix_deletions_segment_id", deletions.c.segment_id)
+Index("ix_deletions_table_id_added_version", deletions.c.table_id, deletions.c.added_version)
+Index(
+    "ix_deletions_removed",
+    deletions.c.table_id,
+    deletions.c.removed_version,
+    sqlite_where=text("removed_version IS NOT NULL"),
+    postgresql_where=text("removed_version IS NOT NULL"),
 )
 
 read_sessions = Table(
@@ -178,6 +271,8 @@ read_sessions = Table(
     Column("table_id", Text, ForeignKey("tables.id"), nullable=False),
     # The snapshot: nothing visible in this version is collected while the session lives.
     Column("table_version", BigInteger, nullable=False),
+    # Of a change feed: the version that it begins after; every version in between is kept, too.
+    Column("since_version", BigInteger),
     Column("request", LargeBinary, nullable=False),
     # What the reading room derived at creation and wants back; opaque here.
     Column("plan", LargeBinary),
@@ -256,6 +351,12 @@ staged_segments = Table(
     Column("dictionary_index", LargeBinary, nullable=False),
     Column("codecs", Text, nullable=False),
     Column("statistics", LargeBinary),
+    Column("key_run_offset", BigInteger),
+    Column("key_run_length", BigInteger),
+    # "" for rows; "deletes" for keys whose rows are to go.
+    Column("kind", Text, nullable=False, server_default=""),
+    # Rows that a later one of the same write replaces (a roaring bitmap); null for none.
+    Column("superseded", LargeBinary),
     Column("created_at", Float, nullable=False),
 )
 Index("ix_staged_segments_stream_pk", staged_segments.c.stream_pk)

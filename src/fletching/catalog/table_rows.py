@@ -9,12 +9,14 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
+from fletching.caller import access_id
 from fletching.catalog.database import insert_unless_there
 from fletching.catalog.schema import (
     partitions,
     projects,
     schemas,
     table_schemas,
+    table_versions,
     tables,
 )
 from fletching.errors import AlreadyExistsError, NoSuchProjectError, NoSuchTableError
@@ -63,6 +65,10 @@ class TableRow:
     comment: str
     properties: dict[str, str]
     primary_key: tuple[str, ...]
+    keyed: bool
+    """Whether the primary key is kept unique."""
+    oldest_version: int
+    """The horizon: the oldest version that can be read without a tag."""
     lifecycle_days: int | None
     created_at: float
     modified_at: float
@@ -156,6 +162,8 @@ def _row(values: Any) -> TableRow:
         comment=values.comment,
         properties=json.loads(values.properties),
         primary_key=tuple(json.loads(values.primary_key)),
+        keyed=bool(values.keyed),
+        oldest_version=values.oldest_version,
         lifecycle_days=values.lifecycle_days,
         created_at=values.created_at,
         modified_at=values.modified_at,
@@ -234,8 +242,11 @@ def insert_table(
     primary_key: Sequence[str],
     lifecycle_days: int | None,
     now: float,
+    keyed: bool | None = None,
 ) -> TableRow:
     """Creates a table at version 0 in an existing project; its schema is created with it.
+
+    ``keyed`` says whether the key is kept unique; None for whenever there is one.
 
     Raises:
         NoSuchProjectError: there is no such project.
@@ -267,6 +278,8 @@ def insert_table(
             comment=comment,
             properties=json.dumps(properties),
             primary_key=json.dumps(list(primary_key)),
+            keyed=bool(primary_key) if keyed is None else keyed,
+            oldest_version=0,
             lifecycle_days=lifecycle_days,
             created_at=now,
             modified_at=now,
@@ -281,6 +294,24 @@ def insert_table(
             created_at=now,
         )
     )
+    connection.execute(
+        insert(table_versions).values(
+            table_id=table_id,
+            version=0,
+            committed_us=int(now * 1_000_000),
+            operation="create",
+            data_change=True,
+            schema_version=1,
+            rows=0,
+            bytes=0,
+            segments=0,
+            rows_inserted=0,
+            rows_updated=0,
+            rows_deleted=0,
+            access_id=access_id(),
+            read_version=0,
+        )
+    )
     return get_table(connection, name)
 
 
@@ -293,7 +324,10 @@ def add_schema_version(
     next_column_id: int,
     now: float,
 ) -> None:
-    """Gives a locked table its next schema; earlier ones stay known for older segments."""
+    """Gives a locked table its next schema; earlier ones stay known for older segments.
+
+    The caller makes the version that has it (``Publication.change_schema``).
+    """
     ids = json.dumps([list(item) for item in column_ids])
     connection.execute(
         insert(table_schemas).values(

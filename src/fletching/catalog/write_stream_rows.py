@@ -65,6 +65,9 @@ class NewSegment:
     dictionary_index: bytes
     codecs: str
     statistics: bytes | None = None
+    key_run_offset: int | None = None
+    """Where the key run lies in the object, in a table with a key."""
+    key_run_length: int | None = None
 
     def columns(self) -> dict[str, Any]:
         """The values by the names that the catalog's columns have."""
@@ -81,6 +84,10 @@ class StagedSegmentRow:
     stream_pk: int
     write_number: int
     segment: NewSegment
+    kind: str = ""
+    """Empty for rows; ``"deletes"`` for keys whose rows are to go."""
+    superseded: bytes | None = None
+    """Rows that a later one of the same write replaces, as a roaring bitmap."""
 
 
 def _stream(values: Any) -> WriteStreamRow:
@@ -208,7 +215,11 @@ def _staged(values: Any) -> StagedSegmentRow:
             dictionary_index=bytes(values.dictionary_index),
             codecs=values.codecs,
             statistics=None if values.statistics is None else bytes(values.statistics),
+            key_run_offset=values.key_run_offset,
+            key_run_length=values.key_run_length,
         ),
+        values.kind,
+        None if values.superseded is None else bytes(values.superseded),
     )
 
 

@@ -44,8 +44,9 @@ class EngineSettings:
         stream_seconds: life of an idle stream of a ``default`` session, and so of the memory of
             its row offset.
         blob_seconds: life of uploaded blobs whose session never committed, since its last use.
-        removed_seconds: how long what a commit or a drop removed stays, for readers that hold no
-            session.
+        retain_seconds: how long the versions of a table stay readable after the next one, in tables
+            whose property ``acid.data.retain.hours`` does not say.
+        removed_seconds: how long a dropped table, and an expired read session, stays.
         orphan_seconds: age at which an object that the catalog does not know is garbage, unless
             its writer is known to have died, in which case it is at once.
 
@@ -86,6 +87,7 @@ class EngineSettings:
     write_session_seconds: float = _DAY_SECONDS
     stream_seconds: float = 30 * _DAY_SECONDS
     blob_seconds: float = _DAY_SECONDS
+    retain_seconds: float = _DAY_SECONDS
     removed_seconds: float = 3_600.0
     orphan_seconds: float = 3_600.0
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fletching import caller
 from fletching.engine.engine import Engine
 from fletching.errors import NotFoundError
 from fletching.protocol.messages.admin import TablePage
@@ -68,6 +69,7 @@ class Service:
         """
         await self._refresh_keys()
         exchange.principal = self.authenticator.identify(exchange)
+        caller.work_for(exchange.principal.access_id)
 
     async def identify_link(self, exchange: Exchange) -> bool:
         """Finds out who signed a link to a blob; False if the request is none.

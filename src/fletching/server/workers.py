@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,8 +32,7 @@ class Workers:
 
         Cancelling the future does not stop a call that runs.
         """
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._calls, functools.partial(function, *args, **kwargs))
+        return _submit(self._calls, functools.partial(function, *args, **kwargs))
 
     def bulk(
         self,
@@ -41,10 +41,15 @@ class Workers:
         **kwargs: _Parameters.kwargs,
     ) -> asyncio.Future[_Result]:
         """Starts work on payload bytes: validating, storing, decoding, bringing pages in."""
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._bulk, functools.partial(function, *args, **kwargs))
+        return _submit(self._bulk, functools.partial(function, *args, **kwargs))
 
     def close(self) -> None:
         """Waits for what runs and ends the threads; blocks."""
         self._calls.shutdown(wait=True)
         self._bulk.shutdown(wait=True)
+
+
+def _submit(pool: ThreadPoolExecutor, work: Callable[[], _Result]) -> asyncio.Future[_Result]:
+    # In the caller's context: it says for whom the work is done.
+    run = functools.partial(contextvars.copy_context().run, work)
+    return asyncio.get_running_loop().run_in_executor(pool, run)

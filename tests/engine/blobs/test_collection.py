@@ -136,7 +136,7 @@ class TestReferenced:
         shop.commit(second)
         assert collect(shop) == 0
         assert readable(shop, reference)
-        shop.clock.now += shop.engine.context.settings.removed_seconds + 1
+        shop.clock.now += shop.engine.context.settings.retain_seconds + 1
         assert collect(shop) == 1
 
     def test_a_snapshot_keeps_overwritten_rows_and_their_blobs(self, shop: Shop) -> None:
@@ -147,7 +147,7 @@ class TestReferenced:
         shop.clock.now += DAY + 1
         shop.engine.call(CreateReadSession(table=TABLE))
         shop.commit(shop.session(overwrite=True))
-        shop.clock.now += shop.engine.context.settings.removed_seconds + 1
+        shop.clock.now += shop.engine.context.settings.retain_seconds + 1
         assert collect(shop) == 0
         assert readable(shop, reference)
         shop.clock.now += 2 * DAY
@@ -170,7 +170,7 @@ class TestReferenced:
         shop.clock.now += DAY + 1
         shop.engine.call(DropPartition(table=table, partition=PartitionSpec.parse("pt=1")))
         assert collect(shop) == 0
-        shop.clock.now += shop.engine.context.settings.removed_seconds + 1
+        shop.clock.now += shop.engine.context.settings.retain_seconds + 1
         assert collect(shop) == 1
         assert [readable(shop, reference) for reference in references] == [False, True]
 
@@ -182,7 +182,7 @@ class TestReferenced:
         shop.engine.call(DropTable(table=TABLE))
         assert collect(shop) == 0
         assert len(shop.packs()) == 1
-        shop.clock.now += shop.engine.context.settings.removed_seconds + 1
+        shop.clock.now += shop.engine.context.settings.retain_seconds + 1
         assert collect(shop) == 1
         assert shop.packs() == []
         # The table's row, which packs refer to, goes with the next pass.

@@ -12,14 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from sqlalchemy import insert
 
 from fletching import ipc
 from fletching.catalog import table_rows as catalog_tables
 from fletching.catalog.database import Database
-from fletching.catalog.partition_rows import add_partition, change_totals
-from fletching.catalog.schema import segments as segments_table
-from fletching.catalog.segment_rows import encode_partition, position_in
+from fletching.catalog.publishing import Publication, publish
+from fletching.catalog.segment_rows import encode_partition
+from fletching.catalog.write_stream_rows import NewSegment
 from fletching.engine.reading.read_sessions import Reading
 from fletching.errors import ObjectNotFoundError
 from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession, ReadTable
@@ -132,6 +131,11 @@ class Shelf:
                 next_column_id=count + 1,
                 now=self.clock(),
             )
+            publication = Publication(
+                connection, table, "add columns", now=self.clock(), data_change=False
+            )
+            publication.change_schema(table.schema_version + 1)
+            publication.commit()
 
     def add(
         self,
@@ -171,41 +175,22 @@ class Shelf:
         self.store.data[key] = data
         with self.database.write() as connection:
             table = catalog_tables.lock_table(connection, self.table_id)
-            version = table.version + 1
-            text = encode_partition(partition)
-            connection.execute(
-                insert(segments_table).values(
-                    key=key,
-                    table_id=self.table_id,
-                    partition=text,
-                    position=position_in(version, 0),
-                    schema_version=table.schema_version,
-                    rows=sum(rows),
-                    bytes=len(data),
-                    crc32c=0,
-                    batch_index=_index(writer.batches, rows),
-                    dictionary_index=_index(writer.dictionaries, ids),
-                    codecs=codec,
-                    added_version=version,
-                )
-            )
-            if partition:
-                add_partition(connection, self.table_id, text, self.clock())
-                change_totals(
-                    connection,
-                    self.table_id,
-                    text,
-                    rows=sum(rows),
-                    length=len(data),
-                    now=self.clock(),
-                )
-            catalog_tables.publish_version(
+            publish(
                 connection,
-                self.table_id,
-                version=version,
-                rows=sum(rows),
-                length=len(data),
-                segments=1,
+                table,
+                [
+                    NewSegment(
+                        key=key,
+                        partition=encode_partition(partition),
+                        schema_version=table.schema_version,
+                        rows=sum(rows),
+                        length=len(data),
+                        crc32c=0,
+                        batch_index=_index(writer.batches, rows),
+                        dictionary_index=_index(writer.dictionaries, ids),
+                        codecs=codec,
+                    )
+                ],
                 now=self.clock(),
             )
         return key

@@ -73,7 +73,7 @@ def test_expired_sessions_go_with_what_they_staged(house: Any, clock: Any) -> No
 
 
 def test_a_snapshot_keeps_what_it_needs(open_house: Any, clock: Any) -> None:
-    house = open_house(removed_seconds=10.0, read_session_seconds=1000.0)
+    house = open_house(removed_seconds=10.0, retain_seconds=10.0, read_session_seconds=1000.0)
     house.create(SCHEMA)
     house.append(ids(1))
     reader = house.open_read()
@@ -89,7 +89,7 @@ def test_a_snapshot_keeps_what_it_needs(open_house: Any, clock: Any) -> None:
 
 
 def test_a_dropped_table_goes_whole(open_house: Any, clock: Any) -> None:
-    house = open_house(removed_seconds=10.0)
+    house = open_house(removed_seconds=10.0, retain_seconds=10.0)
     house.create(SCHEMA, ["pt"])
     house.append(ids(1), "pt=a")
     session = house.session("pt=b")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NEWEST_REVISION", "current_revision", "upgrade"]
 
-NEWEST_REVISION = "0003"
+NEWEST_REVISION = "0004"
 """What this release writes. Known without alembic, whose import would cost every opening."""
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from fletching import ipc
 from fletching.catalog import partition_rows as catalog_partitions
 from fletching.catalog import table_rows as catalog
-from fletching.catalog.publishing import publish
+from fletching.catalog.publishing import Publication, publish
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import TableRow
 from fletching.engine.context import EngineContext
@@ -329,6 +329,11 @@ class Tables:
                 next_column_id=next_id,
                 now=context.clock(),
             )
+            publication = Publication(
+                connection, table, "add columns", now=context.clock(), data_change=False
+            )
+            publication.change_schema(table.schema_version + 1)
+            publication.commit()
             return _info(catalog.get_table(connection, request.table))
 
     # --- partitions ---
@@ -395,7 +400,14 @@ class Tables:
                     return Done()
                 raise NoSuchPartitionError(f"there is no partition {request.partition}")
             text = encode_partition(values)
-            publish(connection, table, (), cleared_partitions=(text,), now=context.clock())
+            publish(
+                connection,
+                table,
+                (),
+                cleared_partitions=(text,),
+                operation="drop partition",
+                now=context.clock(),
+            )
             catalog_partitions.remove_partition(connection, table.id, text)
         return Done()
 

@@ -181,7 +181,8 @@ def _merge(context: EngineContext, table: TableRow, run: Sequence[SegmentRow]) -
                     current,
                     [row.id for row in run],
                     segment,
-                    position=run[0].position,
+                    kept=[row.rows for row in run],
+                    read_version=table.version,
                     now=context.clock(),
                 )
             )

@@ -7,8 +7,10 @@ write sessions       unfinished ones when they expire, with what they staged; en
                      session lifetime later (until then a repeated commit gets its answer)
 streams              of ``default`` sessions, when idle for ``stream_seconds``
 read sessions        when expired for ``removed_seconds`` (until then a refresh revives them)
-removed segments     ``removed_seconds`` after a commit, drop or compaction removed them, unless
-                     a read session's snapshot has them
+removed segments     when no readable version shows them: the horizon of a table, its oldest
+                     readable version, is the one that was the newest ``retain_seconds`` ago (or as
+                     its property ``acid.data.retain.hours`` says); a read session and a tag keep
+                     their versions beyond it
 dropped tables       ``removed_seconds`` after the drop, with all that is theirs
 blob packs           when the last segment whose rows refer to them is gone; those that no row came
                      to refer to, when their session was aborted, or ``blob_seconds`` after both
@@ -23,6 +25,8 @@ Rows go first, in one transaction each, then the objects; a crash in between mak
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -31,16 +35,32 @@ from fletching.catalog import collecting
 from fletching.catalog.blob_rows import forget_packs, forget_stale_links, unreferenced_packs
 from fletching.catalog.collecting import ForgottenObject
 from fletching.catalog.leases import acquire_lease, release_lease, release_leases_of
+from fletching.catalog.table_rows import table_by_id
+from fletching.catalog.version_rows import last_version_before, raise_horizon
 from fletching.engine.context import EngineContext
 from fletching.engine.writing.states import SessionState
 from fletching.protocol.messages.requests import DEFAULT_SESSION_ID
 
-__all__ = ["Collected", "Retention", "RetentionReport"]
+__all__ = ["RETAIN_PROPERTY", "Collected", "Retention", "RetentionReport", "retain_seconds"]
 
 LEASE = "retention"
 LEASE_SECONDS = 600.0
 SEGMENT_PREFIX = "tables"
 _ORPHANS_PER_LOOK = 10_000
+_SEGMENTS_PER_STEP = 2_000  # forgotten in one transaction: other writers wait for it
+
+RETAIN_PROPERTY = "acid.data.retain.hours"
+"""MaxCompute's name for how long a table's history stays readable."""
+
+
+def retain_seconds(context: EngineContext, properties: str) -> float:
+    """How long a table's versions stay readable, from its properties as the catalog keeps them."""
+    hours = json.loads(properties).get(RETAIN_PROPERTY)
+    try:
+        seconds = float(hours) * 3600.0
+    except (TypeError, ValueError):
+        return context.settings.retain_seconds
+    return seconds if 0 <= seconds < float("inf") else context.settings.retain_seconds
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,10 +122,19 @@ class Retention:
             self._idle_streams,
             self._read_sessions,
             self._dropped_tables,
-            self._removed_segments,
+            *self._histories(),
             self._blob_packs,
         )
         return self._try(steps) if dry_run else self._do(steps)
+
+    def _histories(self) -> list[Step]:
+        """One step per table that has more than its newest version."""
+        with self._context.database.read() as connection:
+            found = collecting.tables_with_history(connection)
+        return [
+            functools.partial(self._history, table_id, retain_seconds(self._context, properties))
+            for table_id, properties in found
+        ]
 
     def _try(self, steps: Sequence[Step]) -> RetentionReport:
         collected: list[Collected] = []
@@ -126,11 +155,14 @@ class Retention:
         collected: list[Collected] = []
         try:
             for step in steps:
-                with database.write() as connection:
-                    found, keys = step(connection, context.clock())
-                faultpoints.reach("retention.forgotten")
-                context.delete_objects(keys)
-                collected += found
+                full = True
+                while full:
+                    with database.write() as connection:
+                        found, keys = step(connection, context.clock())
+                    faultpoints.reach("retention.forgotten")
+                    context.delete_objects(keys)
+                    collected += found
+                    full = len(found) >= _SEGMENTS_PER_STEP
             collected += self.orphans()
         finally:
             with database.write() as connection:
@@ -174,6 +206,7 @@ class Retention:
             idle_before=now - settings.stream_seconds,
             writes_before=now - settings.write_session_seconds,
         )
+        collecting.forget_changes(connection, made_before=now - settings.write_session_seconds)
         return [Collected("idle stream", "")] * count, []
 
     def _read_sessions(self, connection: Any, now: float) -> tuple[list[Collected], list[str]]:
@@ -187,9 +220,21 @@ class Retention:
         items = [Collected("dropped table", id_) for id_ in ids]
         return items + _removed(objects), [item.key for item in objects]
 
-    def _removed_segments(self, connection: Any, now: float) -> tuple[list[Collected], list[str]]:
-        before = now - self._context.settings.removed_seconds
-        objects = collecting.forget_removed_segments(connection, removed_before=before)
+    def _history(
+        self, table_id: str, seconds: float, connection: Any, now: float
+    ) -> tuple[list[Collected], list[str]]:
+        """Raises a table's horizon, then forgets what no readable version shows."""
+        table = table_by_id(connection, table_id, lock=True)
+        if table is None or table.dropped_at is not None:
+            return [], []
+        horizon = last_version_before(connection, table_id, int((now - seconds) * 1_000_000))
+        horizon = max(table.oldest_version, horizon or 0)
+        if horizon > table.oldest_version:
+            raise_horizon(connection, table, horizon)
+        faultpoints.reach("retention.horizon")
+        objects, _ = collecting.forget_removed(
+            connection, table_id, horizon=horizon, limit=_SEGMENTS_PER_STEP
+        )
         return _removed(objects), [item.key for item in objects]
 
     def _blob_packs(self, connection: Any, now: float) -> tuple[list[Collected], list[str]]:

@@ -266,7 +266,14 @@ class WriteSessions:
         new_partitions = [static] if static is not None and columns else []
         if session.overwrite:
             if not columns:
-                return publish(connection, table, added, cleared_partitions=None, now=now)
+                return publish(
+                    connection,
+                    table,
+                    added,
+                    cleared_partitions=None,
+                    operation="overwrite",
+                    now=now,
+                )
             cleared = [static] if static is not None else sorted({s.partition for s in added})
             if not added and static is None:
                 return None
@@ -276,6 +283,7 @@ class WriteSessions:
                 added,
                 cleared_partitions=cleared,
                 new_partitions=new_partitions,
+                operation="overwrite",
                 now=now,
             )
         if not added:

@@ -1,0 +1,227 @@
+"""Deletions: which rows of a segment went, in which version.
+
+A deletion is an increment: the rows that one version took. It is visible by the segments' own rule,
+and disjoint from every other deletion of its segment that is visible in the same version, so that
+what is deleted in a version is the union, and a sum of counts is a count.
+
+A vector is a roaring bitmap of row numbers in the segment, in the portable format, in the row: then
+it is durable, visible and forgotten with the row, and there is no object to lose. Vectors above
+`INLINE_BYTES` are left out where deletions are listed, and fetched one by one when they are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from crc32c import crc32c
+from numpy.typing import NDArray
+from pyroaring import BitMap
+from sqlalchemy import Connection, and_, case, func, insert, or_, select, update
+
+from fletching.catalog.schema import deletions, segments
+from fletching.errors import CorruptObjectError, LimitExceededError
+
+__all__ = [
+    "INLINE_BYTES",
+    "MAX_SEGMENT_ROWS",
+    "DeletionRow",
+    "batch_counts",
+    "decode_vector",
+    "deleted_by_partition",
+    "deleted_rows",
+    "deletions_of",
+    "insert_deletions",
+    "read_vector",
+    "remove_deletions",
+    "visible_deletions",
+]
+
+INLINE_BYTES = 16 << 10
+"""Vectors up to this size come with the list of deletions."""
+
+MAX_SEGMENT_ROWS = 1 << 32
+"""Rows of a segment that a vector can name."""
+
+_IN_LIMIT = 500
+
+
+class DeletionRow(NamedTuple):
+    """A deletion of one segment."""
+
+    id: int
+    segment_id: int
+    segment_key: str
+    rows: int
+    batch_counts: bytes
+    vector: bytes | None
+    """The bitmap; None if it is large: `read_vector` fetches it."""
+    crc32c: int
+    added_version: int
+    removed_version: int | None
+
+
+_VECTOR = case((func.length(deletions.c.vector) <= INLINE_BYTES, deletions.c.vector), else_=None)
+_COLUMNS = [
+    _VECTOR.label("vector") if name == "vector" else deletions.c[name]
+    for name in DeletionRow._fields
+]
+
+
+def _visible(version: int) -> Any:
+    return and_(
+        deletions.c.added_version <= version,
+        or_(deletions.c.removed_version.is_(None), deletions.c.removed_version > version),
+    )
+
+
+def visible_deletions(connection: Connection, table_id: str, version: int) -> list[DeletionRow]:
+    """The deletions of a snapshot, those of segments that are gone in it included.
+
+    Cost: one query over the table's deletions; nothing is decoded.
+    """
+    statement = select(*_COLUMNS).where(deletions.c.table_id == table_id, _visible(version))
+    found = connection.execute(statement).cursor.fetchall()
+    return list(map(DeletionRow._make, found))
+
+
+def deletions_of(
+    connection: Connection, segment_ids: Collection[int], version: int | None = None
+) -> dict[int, list[DeletionRow]]:
+    """The deletions of some segments that are visible in a version, None for the newest."""
+    found: dict[int, list[DeletionRow]] = {}
+    ids = sorted(segment_ids)
+    for start in range(0, len(ids), _IN_LIMIT):
+        some = ids[start : start + _IN_LIMIT]
+        shown = deletions.c.removed_version.is_(None) if version is None else _visible(version)
+        statement = select(*_COLUMNS).where(deletions.c.segment_id.in_(some), shown)
+        for row in connection.execute(statement):
+            found.setdefault(row.segment_id, []).append(DeletionRow._make(row))
+    return found
+
+
+def read_vector(connection: Connection, deletion_id: int) -> bytes | None:
+    """The vector of a deletion; None if the deletion is forgotten."""
+    data = connection.execute(
+        select(deletions.c.vector).where(deletions.c.id == deletion_id)
+    ).scalar()
+    return None if data is None else bytes(data)
+
+
+def decode_vector(row: DeletionRow, data: bytes) -> BitMap:
+    """The bitmap in a deletion's vector.
+
+    Raises:
+        CorruptObjectError: it is not what was recorded. A deletion that cannot be read is never
+            taken for none.
+    """
+    if crc32c(data) != row.crc32c:
+        raise CorruptObjectError(f"the deletion {row.id} fails its checksum", key=row.segment_key)
+    try:
+        bitmap = BitMap.deserialize(bytes(data))
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise CorruptObjectError(
+            f"the deletion {row.id} does not decode: {error}", key=row.segment_key
+        ) from error
+    if len(bitmap) != row.rows:
+        raise CorruptObjectError(
+            f"the deletion {row.id} names {len(bitmap)} rows where {row.rows} are recorded",
+            key=row.segment_key,
+        )
+    return bitmap
+
+
+def deleted_rows(connection: Connection, rows: Iterable[DeletionRow]) -> BitMap:
+    """The union of deletions of one segment.
+
+    Raises:
+        CorruptObjectError: one cannot be read, or two name the same row.
+    """
+    union = BitMap()
+    total = 0
+    for row in rows:
+        data = row.vector if row.vector is not None else read_vector(connection, row.id)
+        if data is None:
+            raise CorruptObjectError("a deletion is gone", key=row.segment_key)
+        union |= decode_vector(row, data)
+        total += row.rows
+    if len(union) != total:
+        raise CorruptObjectError("two deletions name the same row")
+    return union
+
+
+def batch_counts(batch_index: bytes, bitmap: BitMap) -> bytes:
+    """How many of the named rows each record batch of a segment has: int32 pairs.
+
+    Args:
+        batch_index: the segment's.
+        bitmap: row numbers in the segment.
+
+    Raises:
+        LimitExceededError: the segment has more batches than the pairs can name.
+    """
+    rows = np.frombuffer(batch_index, "<i8").reshape(-1, 4)[:, 3]
+    if len(rows) >= 1 << 31:
+        raise LimitExceededError("a segment has too many batches", limit=(1 << 31) - 1)
+    starts: NDArray[np.int64] = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum(rows, out=starts[1:])
+    positions = np.frombuffer(bitmap.to_array(), dtype=np.uint32)
+    batches, counts = np.unique(
+        np.searchsorted(starts, positions, side="right") - 1, return_counts=True
+    )
+    return np.stack([batches, counts], axis=1).astype("<i4").tobytes()
+
+
+def insert_deletions(
+    connection: Connection,
+    table_id: str,
+    version: int,
+    rows: Sequence[tuple[int, str, bytes, BitMap]],
+) -> None:
+    """Adds deletions, visible from a version on.
+
+    Args:
+        connection: an open transaction with the table locked.
+        table_id: the table.
+        version: the version.
+        rows: (segment id, its key, its batch index, rows that go) for each; not empty bitmaps.
+    """
+    values: list[Mapping[str, Any]] = []
+    for segment_id, key, index, bitmap in rows:
+        bitmap.run_optimize()
+        vector = bitmap.serialize()
+        values.append(
+            {
+                "table_id": table_id,
+                "segment_id": segment_id,
+                "segment_key": key,
+                "added_version": version,
+                "rows": len(bitmap),
+                "batch_counts": batch_counts(index, bitmap),
+                "vector": vector,
+                "crc32c": crc32c(vector),
+            }
+        )
+    if values:
+        connection.execute(insert(deletions), values)
+
+
+def remove_deletions(connection: Connection, ids: Sequence[int], version: int) -> None:
+    """Ends the visibility of deletions: their rows are back from a version on."""
+    for start in range(0, len(ids), _IN_LIMIT):
+        some = ids[start : start + _IN_LIMIT]
+        connection.execute(
+            update(deletions).where(deletions.c.id.in_(some)).values(removed_version=version)
+        )
+
+
+def deleted_by_partition(connection: Connection, condition: Any) -> dict[str, int]:
+    """Deleted rows, visible in the newest version, of the segments that a condition chooses."""
+    rows = connection.execute(
+        select(segments.c.partition, func.sum(deletions.c.rows))
+        .select_from(segments.join(deletions, deletions.c.segment_id == segments.c.id))
+        .where(condition, deletions.c.removed_version.is_(None))
+        .group_by(segments.c.partition)
+    )
+    return {partition: int(count) for partition, count in rows}

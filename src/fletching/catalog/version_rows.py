@@ -1,0 +1,237 @@
+"""The versions of a table: what each was, which are still readable, and the tags that pin some."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from fletching.catalog.schema import change_keys, table_versions, tables, tags
+from fletching.catalog.table_rows import TableRow
+from fletching.errors import AlreadyExistsError, NotFoundError, VersionNotFoundError
+
+__all__ = [
+    "VersionRow",
+    "add_tag",
+    "check_readable",
+    "find_change",
+    "find_version",
+    "last_version_before",
+    "list_tags",
+    "list_versions",
+    "raise_horizon",
+    "remember_change",
+    "remove_tag",
+    "version_at",
+    "version_of_tag",
+    "versions_between",
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VersionRow:
+    """A row of ``table_versions``."""
+
+    version: int
+    committed_us: int
+    operation: str
+    data_change: bool
+    schema_version: int
+    rows: int
+    bytes: int
+    segments: int
+    rows_inserted: int
+    rows_updated: int
+    rows_deleted: int
+    access_id: str
+    read_version: int
+
+
+_COLUMNS = [table_versions.c[field.name] for field in dataclasses.fields(VersionRow)]
+
+
+def find_version(connection: Connection, table_id: str, version: int) -> VersionRow | None:
+    """What is known of a version; None if it is forgotten or still to come."""
+    row = connection.execute(
+        select(*_COLUMNS).where(
+            table_versions.c.table_id == table_id, table_versions.c.version == version
+        )
+    ).first()
+    return None if row is None else VersionRow(*row)
+
+
+def check_readable(connection: Connection, table: TableRow, version: int) -> VersionRow:
+    """A version that may be pinned; call it in the transaction that pins, with the table locked.
+
+    Raises:
+        VersionNotFoundError: it is still to come, or gone.
+    """
+    if version < 0 or version > table.version:
+        raise VersionNotFoundError(
+            f"table {table.name} has no version {version}; the newest is {table.version}",
+            actual=version,
+            limit=table.version,
+        )
+    row = find_version(connection, table.id, version)
+    readable = (
+        version >= table.oldest_version or version in list_tags(connection, table.id).values()
+    )
+    if row is None or not readable:
+        raise VersionNotFoundError(
+            f"version {version} of table {table.name} is gone; the oldest that can be read is "
+            f"{table.oldest_version}",
+            actual=version,
+            limit=table.oldest_version,
+        )
+    return row
+
+
+def version_at(connection: Connection, table: TableRow, moment_us: int) -> int:
+    """The last version committed at a moment (microseconds since the epoch) or before.
+
+    Raises:
+        VersionNotFoundError: the table is younger, or that version is gone.
+    """
+    version = connection.execute(
+        select(func.max(table_versions.c.version)).where(
+            table_versions.c.table_id == table.id, table_versions.c.committed_us <= moment_us
+        )
+    ).scalar()
+    if version is None or version < table.oldest_version:
+        first = find_version(connection, table.id, table.oldest_version)
+        since = "" if first is None else f", at {first.committed_us / 1e6:.6f} seconds"
+        raise VersionNotFoundError(
+            f"nothing is known of table {table.name} at {moment_us / 1e6:.6f} seconds since the "
+            f"epoch; the oldest version that can be read is {table.oldest_version}{since}",
+            limit=table.oldest_version,
+        )
+    return int(version)
+
+
+def list_versions(
+    connection: Connection, table_id: str, *, before: int | None, limit: int
+) -> list[VersionRow]:
+    """Versions that are known, newest first, below ``before``."""
+    statement = select(*_COLUMNS).where(table_versions.c.table_id == table_id)
+    if before is not None:
+        statement = statement.where(table_versions.c.version < before)
+    rows = connection.execute(statement.order_by(table_versions.c.version.desc()).limit(limit))
+    return [VersionRow(*row) for row in rows]
+
+
+def versions_between(
+    connection: Connection, table_id: str, since: int, until: int
+) -> list[VersionRow]:
+    """The versions above ``since`` up to ``until``, oldest first."""
+    rows = connection.execute(
+        select(*_COLUMNS)
+        .where(
+            table_versions.c.table_id == table_id,
+            table_versions.c.version > since,
+            table_versions.c.version <= until,
+        )
+        .order_by(table_versions.c.version)
+    )
+    return [VersionRow(*row) for row in rows]
+
+
+# --- tags ---
+
+
+def list_tags(connection: Connection, table_id: str) -> dict[str, int]:
+    """Tags in name order, and their versions."""
+    rows = connection.execute(
+        select(tags.c.name, tags.c.version).where(tags.c.table_id == table_id).order_by(tags.c.name)
+    )
+    return {row.name: row.version for row in rows}
+
+
+def version_of_tag(connection: Connection, table: TableRow, name: str) -> int:
+    """The version that a tag names.
+
+    Raises:
+        VersionNotFoundError: there is no such tag.
+    """
+    version = connection.execute(
+        select(tags.c.version).where(tags.c.table_id == table.id, tags.c.name == name)
+    ).scalar()
+    if version is None:
+        raise VersionNotFoundError(f"table {table.name} has no tag {name!r}")
+    return int(version)
+
+
+def add_tag(
+    connection: Connection, table: TableRow, name: str, version: int, *, replace: bool, now: float
+) -> None:
+    """Names a version of a locked table; that it is readable is the caller's business.
+
+    Raises:
+        AlreadyExistsError: there is such a tag, and ``replace`` is not given.
+    """
+    known = list_tags(connection, table.id)
+    if name in known:
+        if not replace:
+            raise AlreadyExistsError(
+                f"table {table.name} has a tag {name!r} already, of version {known[name]}"
+            )
+        remove_tag(connection, table, name)
+    connection.execute(
+        insert(tags).values(table_id=table.id, name=name, version=version, created_at=now)
+    )
+
+
+def remove_tag(connection: Connection, table: TableRow, name: str) -> None:
+    """Forgets a tag; what only it kept goes with the next retention.
+
+    Raises:
+        NotFoundError: there is no such tag.
+    """
+    gone = connection.execute(delete(tags).where(tags.c.table_id == table.id, tags.c.name == name))
+    if not gone.rowcount:
+        raise NotFoundError(f"table {table.name} has no tag {name!r}")
+
+
+# --- repeated changes ---
+
+
+def find_change(connection: Connection, table_id: str, key: str) -> bytes | None:
+    """The report of the change that was made with an idempotency key, if one was."""
+    report = connection.execute(
+        select(change_keys.c.report).where(
+            change_keys.c.table_id == table_id, change_keys.c.key == key
+        )
+    ).scalar()
+    return None if report is None else bytes(report)
+
+
+def remember_change(
+    connection: Connection, table_id: str, key: str, report: bytes, now: float
+) -> None:
+    """Keeps a change's report for its repetition, in the transaction that makes the change."""
+    connection.execute(
+        insert(change_keys).values(table_id=table_id, key=key, report=report, created_at=now)
+    )
+
+
+# --- retention ---
+
+
+def last_version_before(connection: Connection, table_id: str, moment_us: int) -> int | None:
+    """The version that was the newest at a moment; None if none is known."""
+    return connection.execute(
+        select(func.max(table_versions.c.version)).where(
+            table_versions.c.table_id == table_id, table_versions.c.committed_us <= moment_us
+        )
+    ).scalar()
+
+
+def raise_horizon(connection: Connection, table: TableRow, version: int) -> None:
+    """Makes a version the oldest readable one of a locked table; forgets the rows of older ones."""
+    connection.execute(update(tables).where(tables.c.id == table.id).values(oldest_version=version))
+    kept: Collection[Any] = set(list_tags(connection, table.id).values())
+    condition = (table_versions.c.table_id == table.id) & (table_versions.c.version < version)
+    if kept:
+        condition &= table_versions.c.version.not_in(kept)
+    connection.execute(delete(table_versions).where(condition))
