@@ -39,12 +39,14 @@
     │   └── StorageFullError        507  no room for what was sent
     ├── TransportError              the exchange itself failed
     │   ├── ConnectError            no connection could be made
+    │   │   └── UntrustedPeerError  TLS with the peer does not verify, or it speaks none
     │   ├── ReadTimeoutError        the peer went silent (also a TimeoutError)
     │   └── ConnectionBrokenError   the connection ended in mid-exchange
     ├── StorageError                the object store or catalog failed underneath
     │   ├── ObjectNotFoundError     no object under the key
     │   ├── ObjectExistsError       an immutable object's key is taken
     │   └── CorruptObjectError      stored bytes disagree with their checksum or length
+    ├── OperationCancelledError     the caller broke it off, or closed its client meanwhile
     └── UsageError                  a call that cannot mean anything (also a ValueError)
         └── MissingExtraError       an optional dependency is absent; names the extra (also an ImportError)
 
@@ -419,6 +421,10 @@ class ConnectError(TransportError):
     """No connection could be made: the request was not sent."""
 
 
+class UntrustedPeerError(ConnectError):
+    """TLS with the peer failed: its certificate does not verify, or it does not speak TLS; trying again cannot help."""
+
+
 class ReadTimeoutError(TransportError, TimeoutError):
     """The peer sent nothing for longer than the timeout."""
 
@@ -451,6 +457,10 @@ class CorruptObjectError(StorageError):
 
 
 # --- the caller ------------------------------------------------------------------------------
+
+
+class OperationCancelledError(FletchingError):
+    """The caller cancelled the operation, or closed the client that it went through."""
 
 
 class UsageError(FletchingError, ValueError):

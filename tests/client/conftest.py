@@ -15,6 +15,7 @@ import pytest
 import fletching
 from fletching.client.blobs.blob_transfers import UploadChecksum
 from fletching.client.call_options import CallOptions
+from fletching.client.cancellation import Cancellation
 from fletching.client.retry import RetryPolicy, RetrySequence, Timing
 from fletching.client.transports.channel import Channel
 from fletching.protocol.messages.requests import ReadBlobs, ReadTable, Request, WriteTable
@@ -58,8 +59,7 @@ class FakeSource:
                 raise item
             yield item
 
-    def cancel(self) -> None:
-        self.closed = True
+    def hurry(self) -> None: ...
 
     def close(self) -> None:
         self.closed = True
@@ -73,6 +73,7 @@ class FakeTransport:
     upload_checksum = UploadChecksum.MD5
 
     def __init__(self) -> None:
+        self.cancellation = Cancellation()
         self.on_upload: Callable[[Any, Any], BlobReferences] = self._unexpected
         self.on_read_blobs: Callable[[ReadBlobs], Any] = self._unexpected
         self.on_call: Callable[[Request, RetrySequence], Response] = self._unexpected

@@ -169,8 +169,8 @@ class FakeReply:
     def finish(self) -> None:
         self.calls.append("finish")
 
-    def cancel(self) -> None:
-        self.calls.append("cancel")
+    def hurry(self) -> None:
+        self.calls.append("hurry")
 
     def close(self) -> None:
         self.calls.append("close")
@@ -217,6 +217,6 @@ def test_the_rest_is_the_replys() -> None:
     reply = CodedReply(inner, StreamCoding.LZ4_STREAM)
     assert reply.headers is inner.headers
     reply.finish()
-    reply.cancel()
+    reply.hurry()
     reply.close()
-    assert inner.calls == ["finish", "cancel", "close"]
+    assert inner.calls == ["finish", "hurry", "close"]

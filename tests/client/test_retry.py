@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fletching.client.cancellation import Cancellation
 from fletching.client.retry import Effect, RetryPolicy, RetrySequence, effect_of, retrying
 from fletching.errors import (
     ConnectError,
@@ -16,6 +17,7 @@ from fletching.errors import (
     InvalidArgumentError,
     MalformedFrameError,
     NoPermissionError,
+    OperationCancelledError,
     ReadTimeoutError,
     RowOffsetError,
     ServiceError,
@@ -23,11 +25,20 @@ from fletching.errors import (
     StorageFullError,
     ThrottledError,
     TruncatedStreamError,
+    UntrustedPeerError,
     UsageError,
 )
 
+
+class DamagedError(ServiceError):
+    """A fault of the server that no repetition cures, as its class says."""
+
+
 CASES: list[tuple[FletchingError, Effect]] = [
     (ConnectError("x"), Effect.NONE),
+    (UntrustedPeerError("x"), Effect.REFUSED),
+    (OperationCancelledError("x"), Effect.REFUSED),
+    (DamagedError("x"), Effect.REFUSED),
     (ThrottledError("x"), Effect.NONE),
     (ServiceError("x", http_status=429), Effect.NONE),
     (ServiceError("x", http_status=408), Effect.UNKNOWN),
@@ -186,3 +197,54 @@ def test_progress_gives_the_whole_budget_again(clock: Any) -> None:
 def test_meaningless_policies_are_refused(fields: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         RetryPolicy(**fields)
+
+
+def test_a_fault_of_the_server_is_not_repeated_for_the_whole_budget(clock: Any) -> None:
+    errors: list[Exception] = [InternalServerError("x")] * 3
+    assert retrying(failing(errors), policy=POLICY, timing=clock.timing, repeatable=True)
+    clock.slept.clear()
+    with pytest.raises(InternalServerError):
+        retrying(
+            failing([InternalServerError("x")] * 4),
+            policy=POLICY,
+            timing=clock.timing,
+            repeatable=True,
+        )
+    assert clock.slept == [1, 2, 4]
+
+
+def test_progress_forgives_faults_of_the_server(clock: Any) -> None:
+    sequence = RetrySequence(POLICY, clock.timing)
+    for _ in range(9):
+        sequence.wait(InternalServerError("x"), repeatable=True)
+        sequence.progressed()
+
+
+def test_each_repetition_is_logged_with_reason_and_delay(
+    clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[Exception] = [ConnectError("no connection to http://h:1"), ThrottledError("slow")]
+    retrying(failing(errors), policy=POLICY, timing=clock.timing, repeatable=True)
+    with pytest.raises(InvalidArgumentError):
+        retrying(
+            failing([InvalidArgumentError("x")]),
+            policy=POLICY,
+            timing=clock.timing,
+            repeatable=True,
+        )
+    assert [(record.name, record.levelname) for record in caplog.records] == [
+        ("fletching.client", "WARNING")
+    ] * 2
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first == "no connection to http://h:1; attempt 2 follows in 1.0 s"
+    assert second.startswith("slow")
+    assert "attempt 3 follows in 2.0 s" in second
+
+
+def test_a_cancelled_sequence_ends_whatever_it_met(clock: Any) -> None:
+    cancellation = Cancellation()
+    sequence = RetrySequence(POLICY, clock.timing, cancellation=cancellation)
+    cancellation.cancel("left")
+    with pytest.raises(OperationCancelledError, match="left"):
+        sequence.wait(ConnectError("x"), repeatable=True)
+    assert clock.slept == []

@@ -5,37 +5,50 @@ The rules are in one table::
     what happened                             the request    repeated when
     ----------------------------------------  -------------  -------------------------------------
     no connection (ConnectError)              was not sent   always
+    TLS that does not verify                  was not sent   never
     429                                       was not done   always, after Retry-After if given
+    500                                       may be done    likewise, three times in a row at most
     408, 5xx but 501, 505 and 507             may be done    the request may be repeated
     connection broken, silent peer, cut body  may be done    the request may be repeated
-    any other status                          was refused    never
+    any other status, or damage (see below)   was refused    never
 
 "May be repeated" is a property of the request, not of the failure: looking something up, opening a
 session, committing and aborting may be; dropping a table that must exist may not. The budget is
-time, not attempts: a server that restarts within it is never noticed.
+time, not attempts: a server that restarts within it is never noticed. A 500 is a fault of the server
+that seldom passes, so that it is not repeated for the whole budget; and an error whose class says that
+repeating cannot help (``retryable`` is false), such as that stored data are damaged, is final whatever
+its status. Each repetition is logged before its wait, by ``fletching.client`` at WARNING.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+import logging
 import random
 import time
 import uuid
 from collections.abc import Callable
 from typing import TypeVar
 
+from fletching.client.cancellation import Cancellation
 from fletching.errors import (
     ConnectError,
     ServiceError,
     TransportError,
     TruncatedStreamError,
+    UntrustedPeerError,
     UsageError,
 )
 
 __all__ = ["Effect", "RetryPolicy", "RetrySequence", "Timing", "effect_of", "retrying"]
 
 _T = TypeVar("_T")
+
+_logger = logging.getLogger("fletching.client")
+
+_MOST_SERVER_FAULTS = 3
+"""How many 500 in a row are answered by another attempt."""
 
 # Statuses that say the peer will never do this: repeating cannot help.
 _FINAL_STATUSES = frozenset({501, 505, 507})
@@ -54,6 +67,8 @@ class Effect(enum.Enum):
 
 def effect_of(error: BaseException) -> Effect:
     """Reads from an error whether its request may be, or was, carried out."""
+    if isinstance(error, UntrustedPeerError):
+        return Effect.REFUSED
     if isinstance(error, ConnectError):
         return Effect.NONE
     if isinstance(error, ServiceError):
@@ -61,7 +76,9 @@ def effect_of(error: BaseException) -> Effect:
             return Effect.NONE
         if error.http_status == 408:
             return Effect.UNKNOWN
-        if error.http_status >= 500 and error.http_status not in _FINAL_STATUSES:
+        # The root class stands for codes that are not known here; of the others each says it.
+        passes = error.retryable or type(error) is ServiceError
+        if error.http_status >= 500 and error.http_status not in _FINAL_STATUSES and passes:
             return Effect.UNKNOWN
         return Effect.REFUSED
     # A reply that ends inside a unit is a broken connection that HTTP could not see.
@@ -118,13 +135,13 @@ class Timing:
 
     Attributes:
         clock: seconds on a clock that only moves forward.
-        sleep: blocks for so many seconds.
+        sleep: blocks for so many seconds; None waits so that cancelling ends it.
         luck: a random number in 0..1.
         new_id: a fresh id for a retry sequence.
     """
 
     clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] | None = None
     luck: Callable[[], float] = random.random
     new_id: Callable[[], str] = _new_id
 
@@ -138,15 +155,33 @@ class RetrySequence:
         trace_id: sent with every attempt (header ``odps-tunnel-retry-trace-id``), so that the
             service recognises a repeated body.
         index: 0 for the first attempt (header ``odps-tunnel-retry-index``).
+        cancellation: under which every attempt, and every wait between two, takes place.
     """
 
-    __slots__ = ("_deadline", "_failures", "_policy", "_timing", "index", "trace_id")
+    __slots__ = (
+        "_deadline",
+        "_failures",
+        "_policy",
+        "_server_faults",
+        "_timing",
+        "cancellation",
+        "index",
+        "trace_id",
+    )
 
     def __init__(
-        self, policy: RetryPolicy, timing: Timing, *, trace_id: str | None = None, index: int = 0
+        self,
+        policy: RetryPolicy,
+        timing: Timing,
+        *,
+        trace_id: str | None = None,
+        index: int = 0,
+        cancellation: Cancellation | None = None,
     ) -> None:
         self.trace_id = trace_id or timing.new_id()
         self.index = index
+        self.cancellation = cancellation or Cancellation()
+        self._server_faults = 0
         self._policy = policy
         self._timing = timing
         self._deadline: float | None = None
@@ -161,10 +196,16 @@ class RetrySequence:
 
         Raises:
             Exception: ``error`` itself, if it must not be retried or the budget is spent.
+            OperationCancelledError: it was cancelled, which may have been what broke the attempt.
         """
+        self.cancellation.check()
         effect = effect_of(error)
         if effect is Effect.REFUSED or (effect is Effect.UNKNOWN and not repeatable):
             raise error
+        if isinstance(error, ServiceError) and error.http_status == 500:
+            self._server_faults += 1
+            if self._server_faults > _MOST_SERVER_FAULTS:
+                raise error
         now = self._timing.clock()
         if self._deadline is None:
             self._deadline = now + self._policy.budget_seconds
@@ -173,14 +214,29 @@ class RetrySequence:
             delay = max(delay, error.retry_after_seconds)
         if now + delay > self._deadline or self._policy.budget_seconds == 0:
             raise error
-        self._timing.sleep(delay)
+        _logger.warning(
+            "%s; attempt %d follows in %.1f s", error, self.index + 2, delay, extra={"delay": delay}
+        )
+        self.pause(delay)
         self._failures += 1
         self.index += 1
 
     def progressed(self) -> None:
         """Something arrived: the next failure starts with a whole budget and a short wait."""
         self._deadline = None
-        self._failures = 0
+        self._failures = self._server_faults = 0
+
+    def pause(self, seconds: float) -> None:
+        """Sleeps.
+
+        Raises:
+            OperationCancelledError: it was cancelled before or meanwhile.
+        """
+        if self._timing.sleep is None:
+            self.cancellation.wait(seconds)
+        else:
+            self._timing.sleep(seconds)
+            self.cancellation.check()
 
 
 def retrying(
@@ -190,13 +246,15 @@ def retrying(
     timing: Timing,
     repeatable: bool,
     trace_id: str | None = None,
+    cancellation: Cancellation | None = None,
 ) -> _T:
     """Calls ``operation`` until it returns, its failure must not be retried, or the budget is spent.
 
     Raises:
         FletchingError: the last failure, as ``operation`` raised it.
+        OperationCancelledError: it was cancelled.
     """
-    sequence = RetrySequence(policy, timing, trace_id=trace_id)
+    sequence = RetrySequence(policy, timing, trace_id=trace_id, cancellation=cancellation)
     while True:
         try:
             return operation(sequence)

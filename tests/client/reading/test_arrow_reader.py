@@ -11,6 +11,7 @@ from fletching.errors import (
     ConnectionBrokenError,
     InvalidArgumentError,
     NotFoundError,
+    OperationCancelledError,
     ProtocolError,
     ServiceUnavailableError,
     TruncatedStreamError,
@@ -256,5 +257,5 @@ def test_closed_and_cancelled_readers_end(channel: Any, transport: Any, fake_sou
     assert list(reader) == []
     reader = ArrowReader(channel, by_index())
     reader.cancel()
-    with pytest.raises(UsageError, match="cancelled"):
+    with pytest.raises(OperationCancelledError, match="cancelled"):
         reader.read_next_batch()

@@ -8,6 +8,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pytest
 
+from fletching.client.cancellation import Cancellation
 from fletching.client.reading.parallel import read_in_order
 from fletching.errors import NotFoundError
 
@@ -19,7 +20,6 @@ class Reader:
 
     def __init__(self, log: Log, split: int, batches: int, error: BaseException | None) -> None:
         self.log, self.split, self.batches, self.error = log, split, batches, error
-        self.cancelled = False
 
     def __enter__(self) -> Self:
         with self.log.lock:
@@ -39,9 +39,6 @@ class Reader:
             yield pa.record_batch({"n": pa.array([self.split * 1000 + number], pa.int64())})
         if self.error is not None:
             raise self.error
-
-    def cancel(self) -> None:
-        self.cancelled = True
 
 
 class Log:
@@ -80,7 +77,12 @@ def test_batches_come_in_the_order_of_the_splits(
     connections: int, counts: list[int], ahead: int
 ) -> None:
     log = Log()
-    batches = read_in_order(log.openers(counts), connections=connections, read_ahead_bytes=ahead)
+    batches = read_in_order(
+        log.openers(counts),
+        connections=connections,
+        read_ahead_bytes=ahead,
+        cancellation=Cancellation(),
+    )
     assert list(log.read(batches)) == expected(counts)
     assert log.open == 0
     assert log.most_open <= connections
@@ -88,7 +90,12 @@ def test_batches_come_in_the_order_of_the_splits(
 
 def test_what_is_held_is_bounded() -> None:
     log = Log()
-    batches = read_in_order(log.openers([100] * 6), connections=3, read_ahead_bytes=ROW_BYTES * 10)
+    batches = read_in_order(
+        log.openers([100] * 6),
+        connections=3,
+        read_ahead_bytes=ROW_BYTES * 10,
+        cancellation=Cancellation(),
+    )
     assert len(list(log.read(batches))) == 600
     # ten in the budget, one in each worker's hand, one for the lane in turn, one with the caller
     assert log.most_ahead <= 10 + 3 + 1 + 1
@@ -104,7 +111,12 @@ def test_workers_really_work_at_once() -> None:
 
     log = Log()
     openers = [functools.partial(Meeting, log, split, 2, None) for split in range(3)]
-    batches = read_in_order(openers, connections=3, read_ahead_bytes=10**6)  # type: ignore[arg-type]  # stands for a reader
+    batches = read_in_order(
+        openers,  # type: ignore[arg-type]  # stands for a reader
+        connections=3,
+        read_ahead_bytes=10**6,
+        cancellation=Cancellation(),
+    )
     assert list(log.read(batches)) == expected([2, 2, 2])
 
 
@@ -112,7 +124,12 @@ def test_an_error_is_raised_in_its_turn() -> None:
     log = Log()
     error = NotFoundError("gone")
     batches = log.read(
-        read_in_order(log.openers([3, 2, 5], {1: error}), connections=3, read_ahead_bytes=10**6)
+        read_in_order(
+            log.openers([3, 2, 5], {1: error}),
+            connections=3,
+            read_ahead_bytes=10**6,
+            cancellation=Cancellation(),
+        )
     )
     assert [next(batches) for _ in range(5)] == [0, 1, 2, 1000, 1001]
     with pytest.raises(NotFoundError) as caught:
@@ -123,7 +140,9 @@ def test_an_error_is_raised_in_its_turn() -> None:
 
 def test_dropping_the_iterator_ends_the_threads() -> None:
     log = Log()
-    batches = read_in_order(log.openers([1000] * 5), connections=4, read_ahead_bytes=0)
+    batches = read_in_order(
+        log.openers([1000] * 5), connections=4, read_ahead_bytes=0, cancellation=Cancellation()
+    )
     before = set(threading.enumerate())  # those of other tests may end meanwhile
     next(batches)
     assert set(threading.enumerate()) - before
@@ -134,5 +153,89 @@ def test_dropping_the_iterator_ends_the_threads() -> None:
 
 def test_nothing_starts_before_the_first_batch_is_wanted() -> None:
     before = threading.active_count()
-    read_in_order(Log().openers([1, 1]), connections=2, read_ahead_bytes=0)
+    read_in_order(
+        Log().openers([1, 1]), connections=2, read_ahead_bytes=0, cancellation=Cancellation()
+    )
     assert threading.active_count() <= before
+
+
+def test_leaving_does_not_wait_for_a_reader_that_waits() -> None:
+    cancellation = Cancellation()
+    ended = threading.Event()
+
+    class Silent(Reader):
+        """Its second split waits for a peer that says nothing."""
+
+        def __iter__(self) -> Iterator[pa.RecordBatch]:
+            yield from super().__iter__()
+            if self.split:
+                try:
+                    cancellation.wait(600)
+                finally:
+                    ended.set()
+
+    log = Log()
+    openers = [functools.partial(Silent, log, split, 2, None) for split in range(3)]
+    batches = read_in_order(
+        openers,  # type: ignore[arg-type]  # stands for a reader
+        connections=3,
+        read_ahead_bytes=10**6,
+        cancellation=cancellation,
+    )
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]  # it is a generator
+    assert cancellation.cancelled
+    assert ended.wait(20)
+
+
+def test_a_reader_that_cannot_be_woken_does_not_hold_up_who_leaves() -> None:
+    release = threading.Event()
+
+    class Stuck(Reader):
+        """Waits for what nothing interrupts, such as a name that is looked up."""
+
+        def __iter__(self) -> Iterator[pa.RecordBatch]:
+            yield from super().__iter__()
+            if self.split:
+                release.wait(600)
+
+    log = Log()
+    before = set(threading.enumerate())
+    openers = [functools.partial(Stuck, log, split, 2, None) for split in range(2)]
+    batches = read_in_order(
+        openers,  # type: ignore[arg-type]  # stands for a reader
+        connections=2,
+        read_ahead_bytes=10**6,
+        cancellation=Cancellation(),
+    )
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]  # it is a generator
+    left = [thread for thread in set(threading.enumerate()) - before if "read" in thread.name]
+    assert left
+    release.set()
+    for thread in left:
+        thread.join(20)
+
+
+def test_what_was_taken_makes_room_again() -> None:
+    # Three times the budget passes through; in its second half a lane still gets ahead.
+    log = Log()
+    batches = log.read(
+        read_in_order(
+            log.openers([20, 20, 20]),
+            connections=2,
+            read_ahead_bytes=ROW_BYTES * 20,
+            cancellation=Cancellation(),
+        )
+    )
+    for _ in range(41):
+        next(batches)
+    deadline = threading.Event()
+    for _ in range(2000):
+        with log.lock:
+            ahead = log.made - log.taken
+        if ahead >= 10:
+            break
+        deadline.wait(0.01)
+    assert ahead >= 10
+    assert len(list(batches)) == 19

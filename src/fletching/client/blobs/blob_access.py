@@ -238,7 +238,7 @@ def _filled(channel: Channel, project: str, references: list[str | None]) -> Ite
 
 def _got(channel: Channel, project: str, references: list[str]) -> Iterator[Blob]:
     """The blobs of one request, begun again behind the last whole one when it breaks."""
-    sequence = RetrySequence(channel.options.retry, channel.timing)
+    sequence = channel.sequence()
     done = 0
     while done < len(references):
         try:

@@ -5,6 +5,7 @@ For whoever has a blob only piece by piece, or wants it so. Nothing is retried h
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import hashlib
 import io
@@ -17,6 +18,7 @@ from typing_extensions import Buffer
 
 from fletching.client.blobs.blob_transfers import BlobEvents, PushedBody
 from fletching.client.blobs.blob_values import Blob, reference_text
+from fletching.client.cancellation import Cancellation, join_within
 from fletching.client.retry import RetrySequence
 from fletching.client.transports.channel import Channel
 from fletching.errors import ChecksumMismatchError, ProtocolError, UsageError
@@ -65,10 +67,6 @@ class BlobStatus(enum.Enum):
     ABORTED = "aborted"
 
 
-class _AbortedUpload(Exception):  # noqa: N818  # never leaves this module
-    """Breaks the request off inside the sending thread."""
-
-
 class BlobStreamWriter(io.RawIOBase):
     """One blob upload as a writable file.
 
@@ -81,12 +79,13 @@ class BlobStreamWriter(io.RawIOBase):
         super().__init__()
         self._channel = channel
         self._request = request
-        self._queue: queue.Queue[Buffer | type[_AbortedUpload] | None] = queue.Queue(_QUEUED_PIECES)
+        self._queue: queue.Queue[Buffer | None] = queue.Queue(_QUEUED_PIECES)
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._reply: BlobReferences | None = None
         self._error: BaseException | None = None
         self._status = BlobStatus.RUNNING
-        self._sequence = RetrySequence(channel.options.retry, channel.timing)
+        self._cancellation = Cancellation(channel.transport.cancellation)
+        self._sequence = channel.sequence(self._cancellation)
         self._thread = threading.Thread(target=self._send, name="fletching-blob", daemon=True)
         self._thread.start()
         self.size = 0
@@ -102,17 +101,15 @@ class BlobStreamWriter(io.RawIOBase):
         except BaseException as exc:  # noqa: BLE001  # raised in the caller's thread
             self._error = exc
             # Keep taking, so that a write never waits for a thread that has ended.
-            while (piece := self._queue.get()) is not None and piece is not _AbortedUpload:
+            while not self._cancellation.cancelled and self._queue.get() is not None:
                 pass
 
     def _take(self) -> Buffer | None:
         piece = self._queue.get()
-        if piece is _AbortedUpload:
-            # Back into the queue for the loop that empties it.
-            self._queue.put(_AbortedUpload)
-            raise _AbortedUpload
-        assert not isinstance(piece, type)
+        # What was broken off must not look complete to the service.
+        self._cancellation.check()
         if piece is None:
+            # Back into the queue for the loop that empties it, should the request fail now.
             self._queue.put(None)
         return piece
 
@@ -194,8 +191,14 @@ class BlobStreamWriter(io.RawIOBase):
         """Breaks the upload off; idempotent."""
         if self._status is BlobStatus.RUNNING:
             self._status = BlobStatus.ABORTED
-            self._queue.put(_AbortedUpload)
-            self._thread.join()
+            self._cancellation.cancel("the blob upload was broken off")
+            # Wakes a thread that waits for the next piece; one that sends finds its connection ended.
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._queue.get_nowait()
+            with contextlib.suppress(queue.Full):
+                self._queue.put_nowait(None)
+            join_within([self._thread])
 
     def close(self) -> None:
         """Breaks the upload off if it is not finished; idempotent."""
@@ -242,7 +245,7 @@ class BlobDataIterator:
             UsageError: what is given is no reference.
         """
         self._references = [reference_text(each) for each in references]
-        sequence = RetrySequence(channel.options.retry, channel.timing)
+        sequence = channel.sequence()
         self._events = open_events(channel, project, self._references, sequence)
         self._blobs = self._collect()
         self.framed = self._events.framed
@@ -295,7 +298,7 @@ class BlobStreamReader(io.RawIOBase):
     def __init__(self, channel: Channel, project: str, references: Sequence[Any]) -> None:
         """Sends the request; errors as for `BlobDataIterator`."""
         super().__init__()
-        sequence = RetrySequence(channel.options.retry, channel.timing)
+        sequence = channel.sequence()
         self._source = open_events(channel, project, references, sequence)
         self._events = iter(self._source)
         self._header = BlobHeader()

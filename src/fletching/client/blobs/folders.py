@@ -304,7 +304,7 @@ def _received(
 ) -> Iterator[tuple[Path, int]]:
     """Receives files one after the other; a broken reply is begun again at the file it broke in."""
     channel = client.channel
-    sequence = RetrySequence(channel.options.retry, channel.timing)
+    sequence = channel.sequence()
     done = 0
     while done < len(batch):
         rest = batch[done:]

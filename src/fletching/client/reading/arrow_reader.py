@@ -9,6 +9,7 @@ from typing import Any, Self
 import msgspec
 import pyarrow as pa
 
+from fletching.client.cancellation import Cancellation
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.retry import RetrySequence
 from fletching.client.tabular.tabular_data import align_batch, empty_batch
@@ -35,7 +36,7 @@ class ArrowReader:
     row of a split whose length is known) ends the data.
 
     At most one batch is in memory beside those the caller holds. Batches borrow the memory that
-    they were received into, which small ones share (2 MiB); nothing is copied. Not thread-safe but for `cancel`.
+    they were received into, which small ones share (2 MiB); nothing is copied. Not thread-safe but for `cancel`, which any thread may call.
 
     Attributes:
         row: how many rows of the split have been handed out.
@@ -49,9 +50,19 @@ class ArrowReader:
         *,
         schema: pa.Schema | None = None,
         begun: BatchSource | None = None,
+        cancellation: Cancellation | None = None,
     ) -> None:
-        """Asks for nothing yet; ``begun`` is the reply to the first request, if it is there already."""
+        """Asks for nothing yet.
+
+        Args:
+            channel: how it calls.
+            token: where it reads.
+            schema: of the batches, where it is known.
+            begun: the reply to the first request, if it is there already.
+            cancellation: what that was asked for under; None makes one.
+        """
         self._channel = channel
+        self._cancellation = cancellation or Cancellation(channel.transport.cancellation)
         self._begun = begun
         self._token = token
         self._schema = schema
@@ -61,7 +72,6 @@ class ArrowReader:
         self._sequence: RetrySequence | None = None
         self._aligns = False
         self._ended = False
-        self._cancelled = False
         self.row = token.row
         self.request_id: str | None = None
 
@@ -90,7 +100,7 @@ class ArrowReader:
             ServiceError: the service refused.
             TransportError: the connection broke and no other could be made within the retry budget.
             WireError: the reply is not a correct Arrow IPC stream.
-            UsageError: the reader is closed.
+            OperationCancelledError: the reader was cancelled, or its client closed.
         """
         while not self._ended:
             batch = self._attempt(self._advance)
@@ -124,11 +134,11 @@ class ArrowReader:
         return self.to_reader().__arrow_c_stream__(requested_schema)
 
     def cancel(self) -> None:
-        """Makes a read that blocks in another thread fail soon; the reader is of no use then."""
-        self._cancelled = True
-        source = self._source
-        if source is not None:
-            source.cancel()
+        """Ends a read that waits in another thread, whatever for; the reader is of no use then.
+
+        Returns at once; the read raises `OperationCancelledError`.
+        """
+        self._cancellation.cancel("the reader was cancelled")
 
     def close(self) -> None:
         """Gives the connection back; idempotent."""
@@ -147,14 +157,11 @@ class ArrowReader:
 
     def _attempt(self, step: Any) -> Any:
         """Takes one step; a failure that may pass is waited for and forgotten."""
-        if self._cancelled:
-            raise UsageError("the reader was cancelled")
         try:
+            self._cancellation.check()
             return step()
         except (ServiceError, TransportError, TruncatedStreamError) as error:
             self._drop()
-            if self._cancelled:
-                raise
             # `wait` raises the error itself when another attempt must not be made.
             self._retries().wait(error, repeatable=True)
             return None
@@ -164,7 +171,7 @@ class ArrowReader:
 
     def _retries(self) -> RetrySequence:
         if self._sequence is None:
-            self._sequence = RetrySequence(self._channel.options.retry, self._channel.timing)
+            self._sequence = self._channel.sequence(self._cancellation)
         return self._sequence
 
     def _connect(self) -> None:
@@ -236,6 +243,8 @@ class ArrowReader:
     def _finish(self) -> None:
         self._ended = True
         if self._batches is not None:
+            assert self._source is not None
+            self._source.hurry()
             # Reading to the marker lets the connection carry the next request; without a marker it
             # is dropped, and no row is missing for it.
             with contextlib.suppress(TransportError, TruncatedStreamError):

@@ -1,97 +1,93 @@
 """Several readers at once, their batches in order, with bounded memory.
 
-Each worker thread reads one split at a time into its lane; the caller takes the lanes in order. A
-worker whose batches nobody has taken yet waits, so that what is held never exceeds the budget and
-one batch per worker; the lane whose turn it is may always add a batch, so that nothing waits for
-ever. Threads live only while the iterator does; an error of a split is raised when its turn comes.
+Each worker thread reads one split at a time into that split's lane, a queue; the caller empties the
+lanes in order. A worker whose batches nobody has taken yet waits, so that what is held never exceeds
+the budget and one batch per worker; the lane whose turn it is may always add a batch, so that nothing
+waits for ever. Threads live only while the iterator does; an error of a split is raised when its turn
+comes.
+
+A batch is handed over by `queue.SimpleQueue`, which wakes the one thread that waits for it. One
+condition for all lanes was measured to cost a sixth of the speed: it wakes every worker for each batch.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
+import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
+from fletching.client.cancellation import Cancellation, join_within
 from fletching.client.reading.arrow_reader import ArrowReader
-from fletching.errors import FletchingError
 
 __all__ = ["read_in_order"]
 
 
-@dataclasses.dataclass(slots=True)
 class _Lane:
-    """What one split has delivered and the caller has not taken."""
+    """What one split has delivered and the caller has not taken.
 
-    batches: deque[pa.RecordBatch] = dataclasses.field(default_factory=deque)
-    ended: bool = False
-    error: BaseException | None = None
+    Attributes:
+        items: batches, then None or the error that ended the split.
+        held_bytes: of the batches in the queue; guarded by the lanes' lock.
+    """
+
+    __slots__ = ("held_bytes", "items")
+
+    def __init__(self) -> None:
+        self.items: queue.SimpleQueue[pa.RecordBatch | BaseException | None] = queue.SimpleQueue()
+        self.held_bytes = 0
 
 
 class _Lanes:
-    """The state that workers and caller share; ``changed`` guards all of it."""
+    """The state that workers and caller share; ``room`` guards all but the queues."""
 
     def __init__(self, openers: Sequence[Callable[[], ArrowReader]], read_ahead_bytes: int) -> None:
         self.openers = openers
         self.lanes = [_Lane() for _ in openers]
         self.read_ahead_bytes = read_ahead_bytes
-        self.changed = threading.Condition()
+        self.room = threading.Condition()
+        self.waiting = 0
         self.held_bytes = 0
         self.turn = 0
         self.next_split = 0
         self.stopped = False
-        self.active: set[ArrowReader] = set()
 
     def work(self) -> None:
         """Reads splits until there are none left; runs in each worker."""
         while True:
-            with self.changed:
+            with self.room:
                 if self.stopped or self.next_split == len(self.openers):
                     return
                 position = self.next_split
                 self.next_split += 1
-            error: BaseException | None = None
+            lane = self.lanes[position]
             try:
-                self._read(position)
+                with self.openers[position]() as reader:
+                    for batch in reader:
+                        if not self._put(position, lane, batch):
+                            return
             except BaseException as exc:  # noqa: BLE001  # whatever it is, the caller raises it in its turn
-                error = exc
-            with self.changed:
-                lane = self.lanes[position]
-                lane.error, lane.ended = error, True
-                self.changed.notify_all()
+                lane.items.put(exc)
+            else:
+                lane.items.put(None)
 
-    def _read(self, position: int) -> None:
-        with self.openers[position]() as reader:
-            with self.changed:
-                self.active.add(reader)
-            try:
-                for batch in reader:
-                    if not self._put(position, batch):
-                        return
-            finally:
-                with self.changed:
-                    self.active.discard(reader)
-
-    def _put(self, position: int, batch: pa.RecordBatch) -> bool:
+    def _put(self, position: int, lane: _Lane, batch: pa.RecordBatch) -> bool:
         """Adds a batch when there is room; False when the caller has gone."""
-        lane, size = self.lanes[position], batch.nbytes
-
-        def may_add() -> bool:
-            if self.stopped or self.held_bytes + size <= self.read_ahead_bytes:
-                return True
-            return position == self.turn and not lane.batches
-
-        with self.changed:
-            self.changed.wait_for(may_add)
+        size = batch.nbytes
+        with self.room:
+            while not self.stopped and self.held_bytes + size > self.read_ahead_bytes:
+                if position == self.turn and not lane.held_bytes:
+                    break
+                self.waiting += 1
+                self.room.wait()
+                self.waiting -= 1
             if self.stopped:
                 return False
-            lane.batches.append(batch)
             self.held_bytes += size
-            self.changed.notify_all()
-            return True
+            lane.held_bytes += size
+        lane.items.put(batch)
+        return True
 
     def take(self) -> pa.RecordBatch | None:
         """The next batch in order; None after the last.
@@ -99,34 +95,37 @@ class _Lanes:
         Raises:
             BaseException: what the split met that is next in order.
         """
-        with self.changed:
-            while self.turn < len(self.lanes):
-                lane = self.lanes[self.turn]
-                self.changed.wait_for(lambda lane=lane: lane.batches or lane.ended)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-                if lane.batches:
-                    batch = lane.batches.popleft()
-                    self.held_bytes -= batch.nbytes
-                    self.changed.notify_all()
-                    return batch
-                if lane.error is not None:
-                    raise lane.error
-                self.turn += 1
-                self.changed.notify_all()
-            return None
+        while self.turn < len(self.lanes):
+            lane = self.lanes[self.turn]
+            item = lane.items.get()
+            if isinstance(item, BaseException):
+                raise item
+            with self.room:
+                if item is None:
+                    self.turn += 1
+                else:
+                    size = item.nbytes
+                    self.held_bytes -= size
+                    lane.held_bytes -= size
+                if self.waiting:
+                    self.room.notify_all()
+            if item is not None:
+                return item
+        return None
 
     def stop(self) -> None:
-        """Tells every worker to end and breaks off what they wait for."""
-        with self.changed:
+        """Tells every worker to end."""
+        with self.room:
             self.stopped = True
-            active = list(self.active)
-            self.changed.notify_all()
-        for reader in active:
-            with contextlib.suppress(FletchingError):
-                reader.cancel()
+            self.room.notify_all()
 
 
 def read_in_order(
-    openers: Sequence[Callable[[], ArrowReader]], *, connections: int, read_ahead_bytes: int
+    openers: Sequence[Callable[[], ArrowReader]],
+    *,
+    connections: int,
+    read_ahead_bytes: int,
+    cancellation: Cancellation,
 ) -> Iterator[pa.RecordBatch]:
     """The batches of all readers, one reader after another, read by several threads ahead.
 
@@ -134,6 +133,8 @@ def read_in_order(
         openers: make the readers; each is called once, in a worker.
         connections: threads, and so connections, at most.
         read_ahead_bytes: batches held beyond what the caller took, beside one per thread.
+        cancellation: what the readers wait under; cancelled when the iterator ends early, so that
+            closing it does not wait for any peer.
 
     Raises:
         FletchingError: what a reader raised, in its turn.
@@ -155,5 +156,5 @@ def read_in_order(
             yield batch
     finally:
         lanes.stop()
-        for worker in workers:
-            worker.join()
+        cancellation.cancel("the scan was left")
+        join_within(workers)

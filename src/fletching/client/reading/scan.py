@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from fletching.client.reading.arrow_reader import ArrowReader
+from fletching.client.cancellation import Cancellation
 from fletching.client.reading.parallel import read_in_order
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.reading.split import Split
@@ -200,10 +200,12 @@ class Scan:
         request = self._session_request(split_options)
         return self._ready(request.table, self._way.call(request, ReadSession))
 
-    def _begun_session(self, split_options: SplitOptions) -> tuple[ReadSession, BatchSource | None]:
+    def _begun_session(
+        self, split_options: SplitOptions, cancellation: Cancellation
+    ) -> tuple[ReadSession, BatchSource | None]:
         """A session, with the reply to the first read of it, where one request gives both."""
         request = self._session_request(split_options)
-        session, rows = self._way.open_session(request)
+        session, rows = self._way.open_session(request, cancellation)
         return self._ready(request.table, session), rows
 
     def _session_request(self, split_options: SplitOptions) -> CreateReadSession:
@@ -221,13 +223,13 @@ class Scan:
 
     def _ready(self, name: TableName, session: ReadSession) -> ReadSession:
         """Waits while the service prepares the session, as the real one may (PROTOCOL 2.1)."""
-        timing, waited = self._way.timing, 0.0
+        sequence, waited = self._way.sequence(), 0.0
         while session.status is SessionStatus.INIT:
             if waited >= _READY_SECONDS:
                 raise ReadTimeoutError(
                     f"read session {session.session_id} is still in preparation after {waited:.0f} s"
                 )
-            timing.sleep(1.0)
+            sequence.pause(1.0)
             waited += 1.0
             session = self._way.call(
                 GetReadSession(table=name, session_id=session.session_id), ReadSession
@@ -255,6 +257,8 @@ class Scan:
 
     def _open(self) -> tuple[pa.Schema, Generator[pa.RecordBatch, None, None]]:
         way = self._way
+        # All connections of this scan, so that leaving it ends what any of them waits for.
+        cancellation = Cancellation(way.transport.cancellation)
         rows_begun: BatchSource | None = None
         if self.limit is not None and self.filter is None:
             session = self._session(SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1))
@@ -270,20 +274,21 @@ class Scan:
                 # Splits are read one after the other, so that dividing would be work for nothing.
                 options = SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=1)
             if self.filter is None:
-                session, rows_begun = self._begun_session(options)
+                session, rows_begun = self._begun_session(options, cancellation)
             else:
                 # Rows that are hard to find in the first split must not keep the others waiting.
                 session = self._session(options)
             places = [{"index": index} for index in range(session.splits_count)]
         splits = self._split_list(session, places)
-        openers = [functools.partial(_reader, split) for split in splits]
+        openers = [functools.partial(split.scan_reader, cancellation) for split in splits]
         if rows_begun is not None:
-            openers[0] = functools.partial(_reader, splits[0], rows_begun)
+            openers[0] = functools.partial(splits[0].scan_reader, cancellation, rows_begun)
         parallel = not (self.filter and self.limit is not None)
         batches = read_in_order(
             openers,
             connections=self._connections if parallel else 1,
             read_ahead_bytes=way.options.read_ahead_bytes,
+            cancellation=cancellation,
         )
         return self._schema_of(session), _first(batches, self.limit)
 
@@ -295,10 +300,6 @@ class Scan:
             return max(1, session.record_count)
         row_bytes = max(1, session.estimated_bytes // session.record_count)
         return max(1, self._way.options.split_bytes // row_bytes)
-
-
-def _reader(split: Split, begun: BatchSource | None = None) -> ArrowReader:
-    return split.to_reader() if begun is None else split.begun_reader(begun)
 
 
 def _first(

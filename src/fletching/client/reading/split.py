@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from fletching.client.cancellation import Cancellation
 from fletching.client.reading.arrow_reader import ArrowReader
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.transports.channel import Channel
@@ -39,9 +40,13 @@ class Split:
         """Opens a reader at a row of the split; see `ArrowReader`."""
         return ArrowReader(self._channel, self.token.at(row), schema=self.schema)
 
-    def begun_reader(self, begun: BatchSource) -> ArrowReader:
-        """A reader of the whole split that has the reply to its first request already."""
-        return ArrowReader(self._channel, self.token, schema=self.schema, begun=begun)
+    def scan_reader(
+        self, cancellation: Cancellation, begun: BatchSource | None = None
+    ) -> ArrowReader:
+        """A reader of the whole split for a scan, which may have the reply to its first request."""
+        return ArrowReader(
+            self._channel, self.token, schema=self.schema, begun=begun, cancellation=cancellation
+        )
 
     def to_batches(self) -> Iterator[pa.RecordBatch]:
         """The split's batches; the connection is given back when the iterator ends or is dropped."""

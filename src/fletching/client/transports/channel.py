@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fletching.client.call_options import CallOptions
+from fletching.client.cancellation import Cancellation
 from fletching.client.retry import RetrySequence, Timing, retrying
 from fletching.client.transports.transport import BatchSource, Transport
 from fletching.errors import ProtocolError
@@ -86,7 +87,9 @@ class Channel:
         )
         return _expected(request, response, expected)
 
-    def open_session(self, request: CreateReadSession) -> tuple[ReadSession, BatchSource | None]:
+    def open_session(
+        self, request: CreateReadSession, cancellation: Cancellation | None = None
+    ) -> tuple[ReadSession, BatchSource | None]:
         """Opens a read session; with the rows of its first split where that saves a round trip.
 
         Raises:
@@ -97,6 +100,7 @@ class Channel:
         response, rows = self.retrying(
             lambda attempt: self.transport.open_session(request, self.options, attempt),
             repeatable=is_repeatable(request),
+            cancellation=cancellation,
         )
         return _expected(request, response, ReadSession), rows
 
@@ -106,6 +110,7 @@ class Channel:
         *,
         repeatable: bool,
         trace_id: str | None = None,
+        cancellation: Cancellation | None = None,
     ) -> Any:
         """Runs an operation under this channel's retry policy (see `retry.retrying`)."""
         return retrying(
@@ -114,6 +119,15 @@ class Channel:
             timing=self.timing,
             repeatable=repeatable,
             trace_id=trace_id,
+            cancellation=cancellation or self.transport.cancellation,
+        )
+
+    def sequence(self, cancellation: Cancellation | None = None) -> RetrySequence:
+        """A retry sequence of this channel's policy; ``cancellation`` is the client's if None."""
+        return RetrySequence(
+            self.options.retry,
+            self.timing,
+            cancellation=cancellation or self.transport.cancellation,
         )
 
     def changed(self, changes: dict[str, Any]) -> Channel:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from fletching.client.retry import RetrySequence
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.transport import BytesSource, ReadRequest
 from fletching.errors import UsageError
@@ -51,7 +50,7 @@ class StreamReader(io.RawIOBase):
         if self.closed:
             raise UsageError("the stream reader is closed")
         if self._source is None:
-            sequence = RetrySequence(self._channel.options.retry, self._channel.timing)
+            sequence = self._channel.sequence()
             self._source = self._channel.transport.open_read(
                 self._request, self._channel.options, sequence
             )
@@ -87,7 +86,7 @@ class StreamWriter(io.RawIOBase):
 
     def __init__(self, channel: Channel, request: WriteTable) -> None:
         super().__init__()
-        sequence = RetrySequence(channel.options.retry, channel.timing)
+        sequence = channel.sequence()
         self._sink = channel.transport.open_write(request, channel.options, sequence)
         self._result: WriteResult | None = None
 

@@ -3,6 +3,8 @@
 Above this interface nothing knows which of the two it speaks to; one test suite proves both.
 A transport makes one attempt and reports its failure; repeating is the caller's decision
 (`fletching.client.retry`), because only the caller knows what may be repeated and from which row.
+Every verb may be broken off by ``attempt.cancellation``, and then raises `OperationCancelledError`
+(or a `TransportError` that the retry rule turns into it).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import pyarrow as pa
 
 from fletching.client.blobs.blob_transfers import BlobTransport
 from fletching.client.call_options import CallOptions
+from fletching.client.cancellation import Cancellation
 from fletching.client.retry import RetrySequence
 from fletching.protocol.messages.requests import (
     CreateReadSession,
@@ -34,9 +37,10 @@ class BatchSource(Protocol):
     """The reply to a read: a schema, then record batches until the end-of-stream marker.
 
     Iterating raises `TransportError` or `TruncatedStreamError` when the reply ends early, never
-    `StopIteration`: the end of the data is the marker and nothing else. Batches borrow the buffers
+    `StopIteration`: the end of the data is the marker and nothing else. It ends with
+    `OperationCancelledError` when what it was opened under is cancelled. Batches borrow the buffers
     they came in (over HTTP one per message, or a block of some small ones; embedded the mapped segment), which live as long as
-    any batch of them does. Not thread-safe but for `cancel`.
+    any batch of them does. Not thread-safe.
     """
 
     schema: pa.Schema
@@ -46,8 +50,8 @@ class BatchSource(Protocol):
         """The batches; can be iterated once."""
         ...
 
-    def cancel(self) -> None:
-        """Makes a blocked iteration in another thread fail soon; idempotent."""
+    def hurry(self) -> None:
+        """Says that every row is here, so that the end of the reply is waited for a moment only."""
         ...
 
     def close(self) -> None:
@@ -90,6 +94,9 @@ class Transport(BlobTransport, Protocol):
 
     supports_parallel_reads: bool
     """Whether reading several splits at once can be faster than one after another."""
+
+    cancellation: Cancellation
+    """What every call is made under; cancelled by `close`."""
 
     default_connections: int
     """How many connections a scan uses whose caller has not chosen."""
@@ -156,7 +163,10 @@ class Transport(BlobTransport, Protocol):
         ...
 
     def close(self) -> None:
-        """Closes connections or the engine; idempotent. What was handed out may fail afterwards."""
+        """Closes connections or the engine and ends the calls of other threads; idempotent.
+
+        Later calls raise `OperationCancelledError`; what was handed out may fail.
+        """
         ...
 
     def __enter__(self) -> Self:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from fletching.client.cancellation import Cancellation
 from fletching.client.retry import RetrySequence
 from fletching.client.table_schemas import write_schema
 from fletching.client.tabular.tabular_data import aligned, batches_of
@@ -53,6 +54,7 @@ class ArrowWriter:
         write_mode: WriteMode = WriteMode.BATCH,
     ) -> None:
         self._channel = channel
+        self._cancellation = Cancellation(channel.transport.cancellation)
         self._table = table
         self._session_id = session_id
         self._write_mode = write_mode
@@ -126,6 +128,13 @@ class ArrowWriter:
         )
         self.closed = True
 
+    def cancel(self) -> None:
+        """Ends a write that waits in another thread, which raises `OperationCancelledError` there.
+
+        Returns at once; nothing of the stream version is committed. Any thread may call it.
+        """
+        self._cancellation.cancel("the writer was cancelled")
+
     def abandon(self) -> None:
         """Gives the stream version up on purpose: what it wrote is never committed; idempotent."""
         if not self.closed:
@@ -170,7 +179,9 @@ class ArrowWriter:
         )
         try:
             self._channel.retrying(
-                lambda attempt: self._write(request, body, attempt), repeatable=True
+                lambda attempt: self._write(request, body, attempt),
+                repeatable=True,
+                cancellation=self._cancellation,
             )
         except PayloadTooLargeError:
             # The service took nothing of it; what it allows is known only to it.

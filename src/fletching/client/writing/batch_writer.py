@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from typing import Any
 
 import pyarrow as pa
 
+from fletching.client.cancellation import join_within
 from fletching.client.tabular.tabular_data import batches_of
 from fletching.client.writing.write_session import WriteSession
 from fletching.errors import UsageError
@@ -20,9 +22,6 @@ _QUEUED_BATCHES = 2
 
 def append_rows(session: WriteSession, data: Any, streams: int) -> int:
     """Writes all rows and closes the streams; returns the rows. The caller commits.
-
-    This is where cells that hold a blob's contents would be turned into references before the rows
-    are written.
 
     Args:
         session: where to; not yet written to.
@@ -74,11 +73,23 @@ def _dealt(session: WriteSession, data: Any, streams: int) -> int:
                 break
             waiting.put(batch)
             rows += batch.num_rows
-    finally:
         for _ in threads:
             waiting.put(None)
         for thread in threads:
             thread.join()
+    except BaseException:
+        # The data failed, or the caller was interrupted: nothing of this is committed, and nobody
+        # waits for a peer to take it.
+        for writer in writers:
+            writer.cancel()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                waiting.get_nowait()
+        for _ in threads:
+            with contextlib.suppress(queue.Full):
+                waiting.put_nowait(None)
+        join_within(threads)
+        raise
     if failures:
         raise failures[0]
     return rows

@@ -250,7 +250,7 @@ class StreamingWriter:
         )
 
     def _send_exactly_once(self, body: Body) -> None:
-        sequence = RetrySequence(self._channel.options.retry, self._channel.timing)
+        sequence = self._channel.sequence()
         must_ask = False
         while True:
             try:

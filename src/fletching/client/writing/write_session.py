@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 from fletching.client.blobs.blob_access import BlobPutter
 from fletching.client.blobs.blob_streams import BlobStreamWriter
+from fletching.client.cancellation import LEAVE_SECONDS, join_within
+from fletching.client.retry import Effect, effect_of
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.stream_files import StreamWriter
 from fletching.client.writing.arrow_writer import ArrowWriter
-from fletching.errors import FletchingError, UsageError
+from fletching.errors import FletchingError, OperationCancelledError, ServiceError, UsageError
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
     CommitWriteSession,
@@ -25,6 +28,16 @@ from fletching.protocol.messages.vocabulary import WriteMode
 from fletching.types import PartitionSpec, TableName
 
 __all__ = ["WriteSession"]
+
+
+_LAST_WORDS = {
+    "timeouts": {"connect": 5.0, "first_byte": 30.0, "idle": 30.0},
+    "retry": {"budget_seconds": 0.0},
+}
+"""Options of the abort of a session that is left because of an error."""
+
+_PATIENT_SECONDS = 2.0
+"""How long an error waits for that abort, so that it has usually happened when the error arrives."""
 
 
 class WriteSession:
@@ -294,22 +307,47 @@ class WriteSession:
         if exc_type is None:
             try:
                 self.commit()
-            except UsageError:
-                self._abort_quietly()
+            except (UsageError, ServiceError) as error:
+                # Refused for good, so that nothing of it will ever be visible. (After a failure that
+                # leaves it open whether the commit was done, nothing is aborted.)
+                if effect_of(error) is Effect.REFUSED:
+                    self._abort_quietly(_PATIENT_SECONDS)
                 raise
+        elif issubclass(exc_type, Exception) and not issubclass(exc_type, OperationCancelledError):
+            self._abort_quietly(_PATIENT_SECONDS)
         else:
-            self._abort_quietly()
+            self._abort_quietly(LEAVE_SECONDS)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles by id; the copy knows no writers and no versions of this object."""
         return _reopened, (self._channel.reopen, self._table, self.id, self._write_mode)
 
-    def _abort_quietly(self) -> None:
-        # The block's own error matters more; a session that could not be aborted expires.
-        try:
-            self.abort()
-        except FletchingError:
-            self._ended = "aborted"
+    def _abort_quietly(self, seconds: float) -> None:
+        """Aborts, and waits for that so long: the block's own error matters more.
+
+        Whoever leaves, by Ctrl-C for one, does not wait for a peer that is silent or gone: the
+        request goes on in a thread of its own for a while, and a session that could not be aborted
+        expires by itself.
+        """
+        for writer in self._writers:
+            writer.cancel()
+            writer.abandon()
+        self._ended = "aborted"
+        request = AbortWriteSession(
+            table=self._table, session_id=self.id, write_mode=self._write_mode
+        )
+        channel = self._channel.changed(_LAST_WORDS)
+
+        def abort() -> None:
+            with contextlib.suppress(FletchingError):
+                channel.call(request, Done)
+
+        if not channel.transport.supports_parallel_reads:
+            abort()
+            return
+        thread = threading.Thread(target=abort, name="fletching-abort", daemon=True)
+        thread.start()
+        join_within([thread], seconds)
 
     def _check_open(self) -> None:
         if self._ended is not None:

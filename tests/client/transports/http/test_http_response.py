@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from fletching.client.call_options import Timeouts
-from fletching.client.transports.http.connections import make_pool_manager
+from fletching.client.cancellation import Cancellation
+from fletching.client.transports.http.connections import Interrupter, make_pool_manager
 from fletching.client.transports.http.http_response import LARGE_BYTES, WAKE_BYTES, Reply, Stopwatch
 from fletching.errors import ReadTimeoutError
 
@@ -50,10 +51,11 @@ def peer(portions: Sequence[int], length: int, pause: float = 0.02) -> Iterator[
 
 
 @contextlib.contextmanager
-def asked(url: str, idle: float) -> Iterator[Reply]:
+def asked(url: str, idle: float, cancellation: Cancellation | None = None) -> Iterator[Reply]:
     pool = make_pool_manager(connections=1, proxy=None, ca_certificates=None)
+    interrupter = Interrupter(cancellation or Cancellation())
     response = pool.urlopen("GET", url, preload_content=False, retries=False)
-    reply = Reply(response, Stopwatch(Timeouts(idle=idle), time.monotonic, url), url)
+    reply = Reply(response, Stopwatch(Timeouts(idle=idle), time.monotonic, url), url, interrupter)
     try:
         yield reply
     finally:

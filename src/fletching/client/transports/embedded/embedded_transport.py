@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from fletching.client.blobs.blob_transfers import BlobBody, BlobInfo, UploadChecksum
 from fletching.client.call_options import CallOptions
+from fletching.client.cancellation import Cancellation
 from fletching.client.retry import RetrySequence
 from fletching.client.transports.embedded.embedded_blobs import (
     EmbeddedBlobEvents,
@@ -29,7 +30,6 @@ from fletching.errors import (
     ServiceError,
     StorageError,
     TransportError,
-    UsageError,
 )
 from fletching.ipc import END_OF_STREAM, BatchEncoder
 from fletching.protocol.http.error_codec import to_service_error
@@ -83,12 +83,13 @@ class EmbeddedTransport:
         Raises:
             StorageError: the folder cannot be opened.
         """
+        self.cancellation = Cancellation()
         self.engine = Engine.open(location) if engine is None else engine
 
     def call(self, request: Request, options: CallOptions, attempt: RetrySequence) -> Response:
         """See `Transport.call`; options have no meaning here."""
-        del options, attempt
-        with _as_service():
+        del options
+        with self._call(attempt):
             return self.engine.call(request)
 
     def open_session(
@@ -101,9 +102,9 @@ class EmbeddedTransport:
         self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
     ) -> EmbeddedSource:
         """See `Transport.read`."""
-        del options, attempt
-        with _as_service():
-            return EmbeddedSource(self.engine.read(request))
+        del options
+        with self._call(attempt):
+            return EmbeddedSource(self.engine.read(request), attempt.cancellation)
 
     def write(
         self,
@@ -132,8 +133,8 @@ class EmbeddedTransport:
         self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
     ) -> PlanBytes:
         """See `Transport.open_read`."""
-        del options, attempt
-        with _as_service():
+        del options
+        with self._call(attempt):
             return PlanBytes(self.engine.read(request))
 
     def open_write(
@@ -142,7 +143,7 @@ class EmbeddedTransport:
         """See `Transport.open_write`."""
         del options
         request = msgspec.structs.replace(request, retry_trace_id=attempt.trace_id)
-        with _as_service():
+        with self._call(attempt):
             return IngestSink(self.engine.open_ingest(request))
 
     def upload_blobs(
@@ -153,12 +154,13 @@ class EmbeddedTransport:
         attempt: RetrySequence,
     ) -> BlobReferences:
         """See `BlobTransport.upload_blobs`."""
-        del options, attempt
-        with _as_service():
+        del options
+        with self._call(attempt):
             upload = self.engine.blobs.open_upload(request)
         try:
             # What the body raises is the caller's own error.
             for piece in body:
+                attempt.cancellation.check()
                 with _as_service():
                     upload.accept([piece])
             with _as_service():
@@ -171,8 +173,8 @@ class EmbeddedTransport:
         self, request: ReadBlobs, options: CallOptions, attempt: RetrySequence
     ) -> EmbeddedBlobEvents:
         """See `BlobTransport.read_blobs`."""
-        del options, attempt
-        with _as_service():
+        del options
+        with self._call(attempt):
             return EmbeddedBlobEvents(self.engine.blobs.read(request))
 
     def read_range(
@@ -184,19 +186,28 @@ class EmbeddedTransport:
         attempt: RetrySequence,
     ) -> EmbeddedBlobRange:
         """See `BlobTransport.read_range`."""
-        del options, attempt
-        with _as_service():
+        del options
+        with self._call(attempt):
             return EmbeddedBlobRange(self.engine.blobs.slice(reference, start, end))
 
     def blob_info(self, reference: str, options: CallOptions, attempt: RetrySequence) -> BlobInfo:
         """See `BlobTransport.blob_info`."""
-        del options, attempt
-        with _as_service():
+        del options
+        with self._call(attempt):
             return EmbeddedBlobRange(self.engine.blobs.slice(reference)).info
 
     def close(self) -> None:
         """Closes the engine; batches that were handed out stay valid."""
+        self.cancellation.cancel("the client was closed")
         self.engine.close()
+
+    @contextlib.contextmanager
+    def _call(self, attempt: RetrySequence) -> Iterator[None]:
+        """One call: not begun if it was cancelled, its errors those of a service."""
+        attempt.cancellation.check()
+        self.cancellation.check()
+        with _as_service():
+            yield
 
     def __enter__(self) -> Self:
         """Returns the transport."""
@@ -210,22 +221,20 @@ class EmbeddedTransport:
 class EmbeddedSource:
     """The batches of a read plan; a `fletching.client.transports.transport.BatchSource`."""
 
-    def __init__(self, plan: ReadPlan) -> None:
+    def __init__(self, plan: ReadPlan, cancellation: Cancellation) -> None:
         self._plan = plan
-        self._cancelled = False
+        self._cancellation = cancellation
         self.schema: pa.Schema = plan.schema
         self.request_id: str | None = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """The batches; errors of the engine as they are."""
         for batch in self._plan.batches():
-            if self._cancelled:
-                raise UsageError("the read was cancelled")
+            self._cancellation.check()
             yield batch
 
-    def cancel(self) -> None:
-        """Ends the iteration at the next batch."""
-        self._cancelled = True
+    def hurry(self) -> None:
+        """Nothing is waited for."""
 
     def close(self) -> None:
         """Nothing is held."""

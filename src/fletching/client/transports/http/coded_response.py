@@ -28,8 +28,8 @@ class ReplyBytes(Protocol):
     def finish(self) -> None:
         """Takes what stands behind the data."""
 
-    def cancel(self) -> None:
-        """Breaks the connection."""
+    def hurry(self) -> None:
+        """Lets the peer be silent for a moment only."""
 
     def close(self) -> None:
         """Gives the connection back, or drops it."""
@@ -91,9 +91,9 @@ class CodedReply:
         """Takes what stands behind the data: the end mark, so that the connection can be reused."""
         self._reply.finish()
 
-    def cancel(self) -> None:
+    def hurry(self) -> None:
         """As the reply's."""
-        self._reply.cancel()
+        self._reply.hurry()
 
     def close(self) -> None:
         """As the reply's."""

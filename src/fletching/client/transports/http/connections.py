@@ -1,21 +1,30 @@
-"""urllib3's connections, with a timeout while sending and replies received into the caller's memory.
+"""urllib3's connections, with replies received into the caller's memory, and ways to stop waiting.
 
-urllib3 keeps pooling, TLS, proxies and the check for connections that the server closed meanwhile.
+Sending has a timeout, and another thread can break an exchange off wherever it waits. urllib3 keeps pooling, TLS, proxies and the check for connections that the server closed meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import errno
 import http.client
+import os
+import selectors
 import socket
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+from fletching.client.cancellation import Cancellation
 from fletching.client.transports.http.request_body import RequestBody, StreamedBody
 
-__all__ = ["SOCKET_OPTIONS", "ReplyConnection", "make_pool_manager"]
+__all__ = ["SOCKET_OPTIONS", "Interrupter", "ReplyConnection", "make_pool_manager"]
 
 # Small requests must not wait for the acknowledgement of the ones before (USERS: Arrow Flight), and
 # a connection that idles in the pool is noticed when its peer vanishes. The receive buffer is left
@@ -23,6 +32,74 @@ __all__ = ["SOCKET_OPTIONS", "ReplyConnection", "make_pool_manager"]
 SOCKET_OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+)
+
+
+_CONNECT_SLICE_SECONDS = 0.05
+"""How often a connection that is being made looks whether it is still wanted: a socket that has not
+begun to connect cannot be shut down."""
+
+
+class Interrupter:
+    """Breaks one exchange off: shuts down the connection that it goes over, whichever that is.
+
+    The thread that cancels calls it; the thread that waits sees the connection end.
+
+    Attributes:
+        interrupted: whether the exchange was broken off.
+    """
+
+    __slots__ = ("_cancellation", "_connection", "_release", "interrupted")
+
+    def __init__(self, cancellation: Cancellation) -> None:
+        """Waits for ``cancellation`` until `end`.
+
+        Raises:
+            OperationCancelledError: it was cancelled before.
+        """
+        self._connection: ReplyConnection | None = None
+        self._cancellation = cancellation
+        self.interrupted = False
+        self._release = cancellation.register(self._interrupt)
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        connection = self._connection
+        if connection is not None:
+            connection.shut_down()
+
+    def attach(self, connection: ReplyConnection) -> None:
+        """Says which connection the exchange uses now."""
+        self._connection = connection
+        if self.interrupted:
+            connection.shut_down()
+
+    def end(self) -> None:
+        """The exchange is over, and its connection may serve others; idempotent."""
+        self._release()
+        self._connection = None
+
+    def check(self) -> None:
+        """Returns unless the exchange was cancelled.
+
+        Raises:
+            OperationCancelledError: it was.
+        """
+        self._cancellation.check()
+
+    @contextlib.contextmanager
+    def around(self) -> Iterator[None]:
+        """Connections that this thread uses inside of the block belong to this exchange."""
+        token = _exchange.set(self)
+        try:
+            yield
+        finally:
+            _exchange.reset(token)
+
+
+# urllib3 chooses and makes the connections, so that an exchange cannot hand itself over to its own.
+_exchange: contextvars.ContextVar[Interrupter | None] = contextvars.ContextVar(
+    "fletching_exchange", default=None
 )
 
 
@@ -37,8 +114,15 @@ class ReplyConnection:
     sock: socket.socket | None
     raw_reply: http.client.HTTPResponse | None = None
 
+    # What urllib3's connections have.
+    host: str
+    port: int
+    timeout: float | None
+    _dns_host: str
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._opening: socket.socket | None = None
         # The standard library's hook for another response class, used to see the response it makes.
         setattr(self, "response_class", self._make_reply)  # noqa: B010  # typed as a class, called as a function
 
@@ -48,12 +132,104 @@ class ReplyConnection:
 
     def request(self, method: str, url: str, body: Any = None, *args: Any, **kwargs: Any) -> None:
         """Sends a request; each piece of its body under the body's own timeout."""
+        exchange = _exchange.get()
+        if exchange is not None:
+            exchange.attach(self)
         if isinstance(body, RequestBody | StreamedBody):
             if self.sock is None:
-                self.connect()  # type: ignore[attr-defined]  # the connection this is mixed into has it
+                self.connect()
             assert self.sock is not None
             self.sock.settimeout(body.idle_seconds)
         super().request(method, url, body, *args, **kwargs)  # type: ignore[misc]  # likewise
+
+    def shut_down(self) -> None:
+        """Ends the connection under whoever waits for it in another thread; it is of no use then."""
+        for sock in (self._opening, self.sock):
+            # TLS inside TLS is an object around a socket. The class's own method: the one of a TLS
+            # socket would take its state away from the thread that reads.
+            inner = getattr(sock, "socket", sock)
+            if inner is not None:
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(inner, socket.SHUT_RDWR)
+
+    def connect(self) -> None:
+        """Connects; TLS too, where it is used."""
+        try:
+            super().connect()  # type: ignore[misc]  # the connection this is mixed into has it
+        finally:
+            opening, self._opening = self._opening, None
+            if opening is not None:
+                opening.close()
+
+    def _new_conn(self) -> socket.socket:
+        """As urllib3's, by connects that can be interrupted."""
+        try:
+            sock = self._connected()
+        except socket.gaierror as exc:
+            raise NameResolutionError(self.host, self, exc) from exc  # type: ignore[arg-type]  # what this is mixed into
+        except TimeoutError as exc:
+            raise ConnectTimeoutError(
+                self, f"Connection to {self.host} timed out. (connect timeout={self.timeout})"
+            ) from exc
+        except OSError as exc:
+            raise NewConnectionError(self, f"Failed to establish a new connection: {exc}") from exc  # type: ignore[arg-type]  # likewise
+        # While TLS shakes hands, the socket belongs to it and is reached by this copy only.
+        self._opening = sock.dup()
+        return sock
+
+    def _connected(self) -> socket.socket:
+        """The first of the host's addresses that takes a connection.
+
+        Raises:
+            OSError: none does; the last one's.
+        """
+        failure: OSError | None = None
+        host = self._dns_host.strip("[]")
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, self.port, type=socket.SOCK_STREAM
+        ):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                for option in SOCKET_OPTIONS:
+                    sock.setsockopt(*option)
+                _connect(sock, address, self.timeout)
+                sock.settimeout(self.timeout)
+            except OSError as exc:
+                sock.close()
+                failure = exc
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return sock
+        raise failure or OSError("the host has no address")
+
+
+def _connect(sock: socket.socket, address: Any, timeout: float | None) -> None:
+    """Connects within the timeout, unless the exchange is interrupted.
+
+    Raises:
+        TimeoutError: there was no answer in time.
+        OSError: there was one, or the exchange was interrupted.
+    """
+    exchange = _exchange.get()
+    deadline = None if timeout is None else time.monotonic() + timeout
+    sock.setblocking(False)
+    code = sock.connect_ex(address)
+    while code in {errno.EINPROGRESS, errno.EWOULDBLOCK}:
+        if exchange is not None and exchange.interrupted:
+            raise OSError(errno.ECANCELED, "the exchange was cancelled")
+        left = _CONNECT_SLICE_SECONDS
+        if deadline is not None:
+            left = min(left, deadline - time.monotonic())
+        if left <= 0:
+            raise TimeoutError(errno.ETIMEDOUT, "the peer did not take the connection in time")
+        with selectors.DefaultSelector() as selector:
+            selector.register(sock, selectors.EVENT_WRITE)
+            if selector.select(left):
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))
 
 
 class _HttpConnection(ReplyConnection, HTTPConnection):
@@ -80,7 +256,6 @@ def make_pool_manager(
         "maxsize": connections,
         "block": False,
         "retries": False,
-        "socket_options": list(SOCKET_OPTIONS),
     }
     if ca_certificates is not None:
         settings["ca_certs"] = ca_certificates

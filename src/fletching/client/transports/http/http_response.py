@@ -15,8 +15,8 @@ from typing import Any
 import urllib3
 
 from fletching.client.call_options import Timeouts
-from fletching.client.transports.http.connections import ReplyConnection
-from fletching.errors import ConnectionBrokenError, ReadTimeoutError
+from fletching.client.transports.http.connections import Interrupter, ReplyConnection
+from fletching.errors import ConnectionBrokenError, OperationCancelledError, ReadTimeoutError
 
 __all__ = ["Reply", "Stopwatch"]
 
@@ -29,6 +29,9 @@ LARGE_BYTES = 64 * 1024
 WAKE_BYTES = 512 * 1024
 """How much is enough for that. Each wake-up costs the sender, too, on one machine: with fewer of them
 it sends a fifth faster."""
+
+FINISH_SECONDS = 0.2
+"""How long the end of a reply is waited for when all that it says is here: only a connection is saved."""
 
 _TIMEVAL = struct.Struct("@ll")
 
@@ -69,7 +72,9 @@ class Stopwatch:
 
 
 class Reply:
-    """A reply whose headers are in; not thread-safe but for `cancel`.
+    """A reply whose headers are in; not thread-safe.
+
+    Its exchange goes on until `close`: cancelling breaks the connection under a read that waits.
 
     Attributes:
         status: the HTTP status.
@@ -77,7 +82,13 @@ class Reply:
         url: without query, for messages.
     """
 
-    def __init__(self, response: Any, stopwatch: Stopwatch, url: str) -> None:
+    def __init__(
+        self,
+        response: Any,
+        stopwatch: Stopwatch,
+        url: str,
+        interrupter: Interrupter,
+    ) -> None:
         self._response: urllib3.BaseHTTPResponse | None = response
         connection = response.connection
         assert isinstance(connection, ReplyConnection)
@@ -86,11 +97,13 @@ class Reply:
         self._raw: http.client.HTTPResponse = raw
         self._socket: socket.socket | None = connection.sock
         self._stopwatch = stopwatch
+        self._interrupter = interrupter
+        self._interrupter.attach(connection)
+        self._patience: float | None = None
         self._limit: float | None = -1.0
         self._chunked = bool(raw.chunked)
         self._expects_end = self._chunked or raw.length is not None
         self._ended = False
-        self._cancelled = False
         self._left: int | None = None  # of a body that is received past the standard library
         self._low_water = 1
         self._poll: select.poll | None = None
@@ -111,10 +124,15 @@ class Reply:
         Raises:
             ConnectionBrokenError: the connection ended, or the body was shorter than announced.
             ReadTimeoutError: the peer was silent for the idle timeout, or the total one ran out.
+            OperationCancelledError: the exchange was cancelled.
         """
         view = memoryview(buffer)
         if self._ended or not view.nbytes:
             return 0
+        if self._interrupter.interrupted:
+            # What the kernel has already would still be given after the connection was shut down.
+            self.close()
+            self._interrupter.check()
         view = view.cast("B")[:RECEIVE_BYTES]
         try:
             if self._limit == -1.0:
@@ -131,14 +149,16 @@ class Reply:
                 f"{self.url} sent nothing for {self._limit} s", url=self.url
             ) from exc
         except (OSError, http.client.HTTPException, ValueError) as exc:
-            # ValueError: the socket's file was closed by `cancel` in another thread.
+            # ValueError: the socket's file was closed in another thread.
             self.close()
+            self._interrupter.check()
             raise self._broken(f"{type(exc).__name__}: {exc}") from exc
         if count:
             return count
         left = self._raw.length if self._left is None else self._left
         if not self._chunked and left:
             self.close()
+            self._interrupter.check()
             raise self._broken(f"the body ended {left} bytes short of its Content-Length")
         self._end()
         return 0
@@ -236,14 +256,16 @@ class Reply:
     def finish(self, limit: int = 64 * 1024) -> None:
         """Takes what stands behind the data, so that the connection can be used again.
 
-        A peer that sends more than ``limit`` bytes, or breaks off now, costs only the connection.
+        A peer that sends more than ``limit`` bytes, breaks off now or falls silent costs only the
+        connection.
         """
+        self.hurry()
         room = bytearray(8 * 1024)
         taken = 0
         try:
             while (count := self.readinto(room)) and taken <= limit:
                 taken += count
-        except (ConnectionBrokenError, ReadTimeoutError):
+        except (ConnectionBrokenError, ReadTimeoutError, OperationCancelledError):
             # Closed by `readinto`; the data before was complete by its own marker.
             return
         self.close()
@@ -253,17 +275,15 @@ class Reply:
         """Whether the headers have a length that can be read, or chunks."""
         return self._expects_end
 
-    def cancel(self) -> None:
-        """Breaks the connection under a read that blocks in another thread; idempotent."""
-        self._cancelled = True
-        sock = self._socket
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+    def hurry(self) -> None:
+        """From now on the peer may be silent for `FINISH_SECONDS` only."""
+        self._patience = FINISH_SECONDS
 
     def close(self) -> None:
         """Gives the connection back if the reply has ended, else closes it; idempotent."""
         response, self._response = self._response, None
+        # From here on the connection may serve another exchange.
+        self._interrupter.end()
         if response is None:
             self._socket = None
             return
@@ -272,7 +292,7 @@ class Reply:
                 self._set_kernel_timeout(None)  # the next request brings its own
                 self._wake_at(1)
         self._socket = None
-        if not self._ended or self._cancelled:
+        if not self._ended or self._interrupter.interrupted:
             response.close()
         response.release_conn()
 
@@ -282,7 +302,10 @@ class Reply:
 
     def _arm(self) -> None:
         """Sets the socket's timeout, where it changed: that is a system call."""
-        limit = self._stopwatch.limit(self._stopwatch.timeouts.idle)
+        idle = self._stopwatch.timeouts.idle
+        if self._patience is not None:
+            idle = self._patience if idle is None else min(idle, self._patience)
+        limit = self._stopwatch.limit(idle)
         if limit != self._limit and self._socket is not None:
             self._limit = limit
             # The socket of a reply whose connection ends with it lives on in the reply's file only.

@@ -20,11 +20,12 @@ import urllib3
 
 from fletching._version import __version__
 from fletching.client.call_options import CallOptions
+from fletching.client.cancellation import Cancellation
 from fletching.client.credentials import Credentials
 from fletching.client.retry import RetrySequence
 from fletching.client.transports.http.arrow_response import ArrowReply
 from fletching.client.transports.http.coded_response import ReplyBytes, uncoded
-from fletching.client.transports.http.connections import make_pool_manager
+from fletching.client.transports.http.connections import Interrupter, make_pool_manager
 from fletching.client.transports.http.http_blobs import HttpBlobVerbs
 from fletching.client.transports.http.http_response import Reply, Stopwatch
 from fletching.client.transports.http.raw_bodies import RawReply, SpooledBody
@@ -36,7 +37,12 @@ from fletching.client.transports.http.request_body import (
 )
 from fletching.client.transports.http.transport_errors import translated
 from fletching.client.transports.transport import ReadRequest
-from fletching.errors import ConnectionBrokenError, ProtocolError, UsageError
+from fletching.errors import (
+    ConnectionBrokenError,
+    ProtocolError,
+    TransportError,
+    UsageError,
+)
 from fletching.ipc import Limits
 from fletching.protocol.codec import (
     HttpRequest,
@@ -133,6 +139,7 @@ class HttpTransport(HttpBlobVerbs):
             wall_clock: dates the signatures.
         """
         self.endpoint = endpoint_of(url)
+        self.cancellation = Cancellation()
         self.default_connections = 1 if proxy is None and _is_this_host(self.endpoint) else 4
         self._credentials = credentials
         self._api_version = api_version
@@ -241,7 +248,8 @@ class HttpTransport(HttpBlobVerbs):
         )
 
     def close(self) -> None:
-        """Closes idle connections; those in use close when their reply does."""
+        """Closes connections, those in use too: what waits for them in other threads ends."""
+        self.cancellation.cancel("the client was closed")
         self._manager.clear()
 
     def __enter__(self) -> Self:
@@ -311,22 +319,29 @@ class HttpTransport(HttpBlobVerbs):
         headers = self._headers(parts, body, attempt, target)
         stopwatch = Stopwatch(options.timeouts, self._clock, url)
         timeouts = options.timeouts
-        with stopwatch.running(), translated(url):
-            response = self._pool().urlopen(
-                parts.method,
-                self.endpoint + target,
-                body=body if body.length != 0 else None,
-                headers=headers,
-                timeout=urllib3.Timeout(
-                    connect=stopwatch.limit(timeouts.connect),
-                    read=stopwatch.limit(timeouts.first_byte),
-                ),
-                redirect=False,
-                retries=False,
-                preload_content=False,
-                decode_content=False,
-            )
-        reply = Reply(response, stopwatch, url)
+        interrupter = Interrupter(Cancellation(attempt.cancellation, self.cancellation))
+        try:
+            with stopwatch.running(), translated(url), interrupter.around():
+                response = self._pool().urlopen(
+                    parts.method,
+                    self.endpoint + target,
+                    body=body if body.length != 0 else None,
+                    headers=headers,
+                    timeout=urllib3.Timeout(
+                        connect=stopwatch.limit(timeouts.connect),
+                        read=stopwatch.limit(timeouts.first_byte),
+                    ),
+                    redirect=False,
+                    retries=False,
+                    preload_content=False,
+                    decode_content=False,
+                )
+        except BaseException as error:
+            interrupter.end()
+            if isinstance(error, TransportError):
+                interrupter.check()
+            raise
+        reply = Reply(response, stopwatch, url, interrupter)
         self._service_is_ours = reply.headers.get("server", "").startswith("fletching")
         if not reply.says_where_it_ends:
             # Python's parser takes headers that end with the connection for complete ones. Without
