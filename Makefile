@@ -10,6 +10,9 @@ SECONDS ?= 300
 SEED   ?=
 MUTANTS ?=
 
+# A variable as one word of the shell, whatever is in it: quotes, blanks, dollars.
+quoted = '$(subst ','\'',$(value $(1)))'
+
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test test-exhaustive check format lint types coverage docs bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture mutants clean
 
@@ -37,7 +40,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 quickstart: $(VENV)/.installed ## run the main job on real data (INPUT=path takes yours)
-	@$(BIN)/fletching quickstart $(if $(INPUT),--input '$(INPUT)') '$(DATA)'
+	@$(BIN)/fletching quickstart $(if $(INPUT),--input $(call quoted,INPUT)) $(call quoted,DATA)
 
 test: $(VENV)/.installed-dev ## run the tests
 	@$(RUN) -m pytest -n 2 -q

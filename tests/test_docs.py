@@ -1,20 +1,28 @@
-"""Every Python block of the README and docs runs; every shell line names a real command and options.
+"""Every Python block of the README and docs runs, and so does every shell block of the README.
 
-The blocks of a page share one namespace and run in order, in an empty folder. A page's servers and
-files are its own business to close and to keep inside the folder.
+The Python blocks of a page share one namespace and run in order, in an empty folder. A page's servers
+and files are its own business to close and to keep inside the folder. The README's shell blocks run
+in one shell from top to bottom. In the other pages every shell line names a real command and options.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shlex
+import signal
+import socket
+import subprocess
+import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w+)?[^\n]*\n(?P<body>.*?)^(?P=indent)```",
     re.MULTILINE | re.DOTALL,
@@ -47,6 +55,73 @@ def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.Mon
         exec(compile("\n" * (line - 1) + body, str(page), "exec"), namespace)
 
 
+# `pip` that only looks whether what is to be installed exists: tests/test_packaging.py installs.
+PIP = """#!{python}
+import re, sys
+wanted = re.fullmatch(r"fletching(?:\\[([a-z0-9,]+)\\])?", sys.argv[-1])
+if sys.argv[1] != "install" or wanted is None:
+    sys.exit(f"not installable: {{sys.argv[1:]}}")
+unknown = set((wanted[1] or "").split(",")) - {extras!r} - {{""}}
+if unknown:
+    sys.exit(f"no such extra: {{unknown}}")
+"""
+FLETCHING = """#!/bin/sh
+exec {python} -m fletching "$@"
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def shell(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs text in one shell in a clean folder; what it leaves running is ended."""
+    commands = folder / "bin"
+    commands.mkdir()
+    extras = set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    )
+    for name, program in (("pip", PIP), ("fletching", FLETCHING)):
+        (commands / name).write_text(program.format(python=sys.executable, extras=extras))
+        (commands / name).chmod(0o755)
+    work = folder / "work"
+    work.mkdir()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FLETCHING_")}
+    environment |= {
+        "PATH": f"{commands}:{Path(sys.executable).parent}:{environment['PATH']}",
+        "HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "NO_COLOR": "1",
+    }
+    with subprocess.Popen(
+        ["/bin/sh", "-e", "-c", text],
+        cwd=work,
+        env=environment,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=100)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(text, process.returncode, out, err)
+
+
+def test_the_readme_runs_in_one_shell(tmp_path: Path) -> None:
+    text = "".join(body for _, body in blocks(ROOT / "README.md", "sh"))
+    # The port of the text may be in use on this machine.
+    done = shell(text.replace("8787", str(free_port())), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "id\tkind\tamount\n1\tview\t\\N\n2\tsale\t9.5\n" in done.stdout
+    assert (tmp_path / "work" / "sales.parquet").exists()
+
+
 @pytest.mark.parametrize("page", with_blocks("sh"), ids=relative)
 def test_shell_examples_parse(page: Path) -> None:
     import typer
@@ -60,6 +135,7 @@ def test_shell_examples_parse(page: Path) -> None:
                 words = [w for w in shlex.split(part) if w not in {"<", ">"}]
                 while words and re.match(r"^[A-Z_]+=", words[0]):
                     words.pop(0)
+                words = [word for word in words if word != "&"]
                 if not words or words[0] != "fletching":
                     continue
                 if len(words) > 1 and words[1] == "--help":
@@ -75,7 +151,7 @@ def _parse(command: object, words: list[str]) -> None:
     name = "fletching"
     while hasattr(command, "commands"):
         name, words = words[0], words[1:]
-        command = command.commands[name]
+        command = command.get_command(None, name)  # type: ignore[attr-defined]  # a click group
     command.make_context(name, list(words))  # type: ignore[attr-defined]  # a click command
 
 

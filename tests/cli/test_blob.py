@@ -44,7 +44,7 @@ def test_a_folder_there_and_back(folder: Path, tmp_path: Path, at: Any) -> None:
     listed = run("ls", "pics", *at)
     assert "docs/b.txt" in listed.stdout
     assert "image/png" in listed.stdout
-    assert "3 files" in listed.stdout
+    assert "3 files" in listed.stderr
     done = run("get", "pics", tmp_path / "out", *at)
     assert done.exit_code == 0, done.output
     assert contents(tmp_path / "out") == FILES
@@ -82,6 +82,9 @@ def test_parts(folder: Path, tmp_path: Path, at: Any) -> None:
 
 
 def test_refusals(folder: Path, tmp_path: Path, at: Any) -> None:
+    assert isinstance(run("put", "pics", folder, *at).exception, UsageError)  # no folder yet
+    with fletching.connect(at[1]) as client:
+        client.create_table("other", "id BIGINT")
     assert isinstance(run("put", "pics", folder, *at).exception, NotFoundError)
     assert isinstance(run("put", "pics", tmp_path / "none", "--create", *at).exception, UsageError)
     run("put", "pics", folder, "--create", *at)

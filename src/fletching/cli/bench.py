@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import typer
 
-from fletching.cli.cli_options import AccessKey, At, JsonOutput, Project, open_client
-from fletching.cli.output import human_bytes, print_json, print_table, progress_bars
+from fletching.cli.cli_options import JsonOutput, Place, placed
+from fletching.cli.output import bytes_figure, print_json, print_table, progress
 from fletching.cli.quickstart.job import Meter, Step
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ COLUMNS = 5
 SEED = 20_260_101
 
 
+@placed
 def bench(
+    place: Place,
     megabytes: Annotated[
         int, typer.Option("--megabytes", min=1, help="Size of the table that is moved.")
     ] = 256,
@@ -35,9 +37,6 @@ def bench(
     connections: Annotated[
         int, typer.Option("--connections", min=1, help="Streams and connections at once.")
     ] = 2,
-    at: At = "./data",
-    project: Project = "demo",
-    access_key: AccessKey = None,
     as_json: JsonOutput = False,
 ) -> None:
     """Measure writing and reading a table, through HTTP or in a folder.
@@ -47,16 +46,15 @@ def bench(
     batches = _batches(megabytes * 1_000_000)
     rows = sum(batch.num_rows for batch in batches)
     found: dict[str, list[Step]] = {}
-    with open_client(at, project, access_key) as client, progress_bars(quiet=as_json) as bars:
-        task = bars.add_task("bench", total=None)
+    with place.open(create=True) as client, progress("bench", quiet=as_json) as task:
 
-        def report(step: str, moved: int, _bytes: int) -> None:
-            bars.update(task, description=step, advance=moved)
+        def report(_step: str, moved: int, size: int) -> None:
+            task.advance(moved, size)
 
         for _ in range(rounds):
             with _table(client, batches[0].schema) as table:
                 for name, run in _steps(table, batches, connections):
-                    bars.reset(task, total=rows, description=name)
+                    task.restart(name, rows)
                     meter = Meter(table.name, name, report)
                     run(meter)
                     found.setdefault(name, []).append(meter.step())
@@ -125,7 +123,7 @@ def _print(found: dict[str, list[Step]], *, as_json: bool) -> None:
         [
             (
                 name,
-                human_bytes(steps[0].bytes),
+                bytes_figure(steps[0].bytes),
                 f"{statistics.median(speeds):.2f}",
                 f"{min(speeds):.2f}",
                 f"{max(speeds):.2f}",

@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.cli_options import AccessKey, At, JsonOutput, Project, open_client
+from fletching.cli.cli_options import JsonOutput, Place, find_table, placed
 from fletching.cli.output import (
-    diagnostics,
+    Figure,
+    bytes_figure,
+    counted,
     human_bytes,
-    human_count,
     print_json,
     print_table,
-    progress_bars,
+    progress,
+    say,
 )
 
 __all__ = ["app"]
@@ -41,7 +43,9 @@ Limit = Annotated[int | None, typer.Option("--limit", min=0, help="At most so ma
 
 
 @app.command()
+@placed
 def put(
+    place: Place,
     table: TableArgument,
     sources: Annotated[
         list[str], typer.Argument(metavar="FOLDER|FILE...", help="Folders and files to store.")
@@ -61,9 +65,6 @@ def put(
             help="Create the table if absent: path, size, modified, content_type, data.",
         ),
     ] = False,
-    at: At = "./data",
-    project: Project = "demo",
-    access_key: AccessKey = None,
     as_json: JsonOutput = False,
 ) -> None:
     """Store files in a table: one row per file, all of them in one commit."""
@@ -72,16 +73,15 @@ def put(
     started = time.perf_counter()
     entries = list(files_of(sources))
     with (
-        open_client(at, project, access_key) as client,
-        progress_bars(unit="files", quiet=as_json) as bars,
+        place.open(create=create) as client,
+        progress(table, len(entries), unit="files", quiet=as_json) as task,
     ):
         if create:
             client.create_table(table, FILE_SCHEMA, if_not_exists=True)
-        target = client.table(table)
-        task = bars.add_task(table, total=len(entries))
+        target = find_table(client, table)
 
-        def stored(_: FileEntry) -> None:
-            bars.update(task, advance=1)
+        def stored(entry: FileEntry) -> None:
+            task.advance(1, entry.size or 0)
 
         files, size = put_files(
             target, entries, column=column, partition=partition, overwrite=overwrite, on_file=stored
@@ -90,7 +90,9 @@ def put(
 
 
 @app.command()
+@placed
 def get(
+    place: Place,
     table: TableArgument,
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Where the files go.")],
     column: Column = None,
@@ -100,52 +102,48 @@ def get(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace files that are there already.")
     ] = False,
-    at: At = "./data",
-    project: Project = "demo",
-    access_key: AccessKey = None,
     as_json: JsonOutput = False,
 ) -> None:
     """Write the files of a table into a folder; every checksum on the way is verified."""
     from fletching.client.blobs.folders import get_files, list_files
 
     started = time.perf_counter()
-    with (
-        open_client(at, project, access_key) as client,
-        progress_bars(unit="files", quiet=as_json) as bars,
-    ):
+    with place.open() as client, progress(table, unit="files", quiet=as_json) as task:
         entries = list_files(
-            client.table(table), column=column, partitions=partition, where=where, limit=limit
+            find_table(client, table), column=column, partitions=partition, where=where, limit=limit
         )
-        task = bars.add_task(table, total=None)
         files, size = get_files(
             client,
             entries,
             folder,
             replace=replace,
-            on_file=lambda _path, _size: bars.update(task, advance=1),
+            on_file=lambda _path, size: task.advance(1, size),
         )
     _say(table, files, size, time.perf_counter() - started, "written", as_json=as_json)
 
 
 @app.command()
+@placed
 def ls(
+    place: Place,
     table: TableArgument,
     column: Column = None,
     partition: Partitions = None,
     where: Where = None,
     limit: Limit = None,
-    at: At = "./data",
-    project: Project = "demo",
-    access_key: AccessKey = None,
     as_json: JsonOutput = False,
 ) -> None:
     """List the files of a table."""
     from fletching.client.blobs.folders import list_files
 
-    with open_client(at, project, access_key) as client:
+    with place.open() as client:
         entries = list(
             list_files(
-                client.table(table), column=column, partitions=partition, where=where, limit=limit
+                find_table(client, table),
+                column=column,
+                partitions=partition,
+                where=where,
+                limit=limit,
             )
         )
     if as_json:
@@ -159,13 +157,15 @@ def ls(
         (
             (
                 entry.path or "-",
-                "-" if entry.size is None else human_bytes(entry.size),
-                f"{entry.modified:%Y-%m-%d %H:%M}" if entry.modified else "-",
+                "-" if entry.size is None else bytes_figure(entry.size),
+                Figure(f"{entry.modified:%Y-%m-%d %H:%M}", entry.modified.isoformat())
+                if entry.modified
+                else "-",
                 entry.content_type or "-",
             )
             for entry in entries
         ),
-        caption=f"{human_count(len(entries))} files, {human_bytes(total)}",
+        caption=f"{counted(len(entries), 'file')}, {human_bytes(total)}",
     )
 
 
@@ -173,7 +173,4 @@ def _say(table: str, files: int, size: int, seconds: float, done: str, *, as_jso
     if as_json:
         print_json({"table": table, "files": files, "bytes": size, "seconds": seconds})
         return
-    diagnostics().print(
-        f"{table}: {human_count(files)} files, {human_bytes(size)} {done} in {seconds:.2f} s",
-        markup=False,
-    )
+    say(f"{table}: {counted(files, 'file')}, {human_bytes(size)} {done} in {seconds:.2f} s")

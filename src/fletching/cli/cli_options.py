@@ -1,57 +1,324 @@
-"""The options that every command about tables shares: where, which project, whose key."""
+"""The options that every command about tables shares, and the client that they mean.
+
+`placed` gives a command ``--at``, ``--project``, ``--access-key`` and ``--wait`` and hands it a
+`Place`, so that all commands read them, and the environment, in the same way.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import functools
+import inspect
+import os
+import socket
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
-from fletching.errors import UsageError
+from fletching.errors import ConnectError, NoSuchTableError, UsageError
 
 if TYPE_CHECKING:
-    from fletching.client import Client
+    from fletching.client import Client, Table
 
-__all__ = ["AccessKey", "At", "JsonOutput", "Project", "open_client"]
+__all__ = ["JsonOutput", "Place", "names_of", "placed"]
 
-At = Annotated[
-    str,
+DEFAULT_AT = "./data"
+DEFAULT_PROJECT = "demo"
+
+CONNECT_SECONDS = 3.0
+"""How long a command tries to reach a server that refuses connections: long enough for one that is
+being started beside it, short enough for whoever mistyped an address."""
+
+_PAUSE_SECONDS = 0.1
+
+JsonOutput = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+_At = Annotated[
+    str | None,
     typer.Option(
         "--at",
-        envvar="FLETCHING_AT",
         metavar="URL|FOLDER",
-        help="A server's URL, or a data folder to open without a server.",
+        help="A server's URL, or a data folder to open without a server. "
+        "[env var: FLETCHING_AT; default: ./data]",
+        show_default=False,
     ),
 ]
-Project = Annotated[
-    str, typer.Option("--project", envvar="FLETCHING_PROJECT", help="The project to work in.")
+_Project = Annotated[
+    str | None,
+    typer.Option(
+        "--project",
+        metavar="NAME",
+        help="The project to work in. [env var: FLETCHING_PROJECT; default: demo]",
+        show_default=False,
+    ),
 ]
-AccessKey = Annotated[
+_AccessKey = Annotated[
     str | None,
     typer.Option(
         "--access-key",
-        envvar="FLETCHING_ACCESS_KEY",
         metavar="ID:SECRET",
-        help="The access key for a server; a folder needs none.",
+        help="The access key for a server; a folder needs none. [env var: FLETCHING_ACCESS_KEY]",
+        show_default=False,
     ),
 ]
-JsonOutput = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+_Wait = Annotated[
+    float | None,
+    typer.Option(
+        "--wait",
+        metavar="SECONDS",
+        min=0,
+        help="How long to wait for a server that is not there yet. [default: 3]",
+        show_default=False,
+    ),
+]
+_AccessKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--access-key-file",
+        metavar="FILE",
+        help="A file with it, so that no secret is in the list of processes. "
+        "[env var: FLETCHING_ACCESS_KEY_FILE]",
+        show_default=False,
+    ),
+]
+_OPTIONS = {
+    "at": _At,
+    "project": _Project,
+    "access_key": _AccessKey,
+    "access_key_file": _AccessKeyFile,
+    "wait": _Wait,
+}
 
 
-def open_client(at: str, project: str, access_key: str | None) -> Client:
-    """Opens a client on a URL or folder from the shared options.
+def placed(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the shared options; it takes what they mean as its first argument, a `Place`."""
+    signature = inspect.signature(command, eval_str=True)
+    own = list(signature.parameters.values())[1:]
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in _OPTIONS.items()
+    ]
+    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+
+    @functools.wraps(command)
+    def run(**words: Any) -> None:
+        command(Place(**{name: words.pop(name, None) for name in _OPTIONS}), **words)
+
+    run.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
+    # Typer reads annotations from here where it does not take them from the signature.
+    run.__annotations__ = {each.name: each.annotation for each in [*own, *shared]}
+    return run
+
+
+def names_of(text: str) -> list[str] | None:
+    """``A,B`` as names; None if there are none."""
+    return [name.strip() for name in text.split(",") if name.strip()] or None
+
+
+class Place:
+    """Where a command works: a server or a data folder, which project, with whose key.
+
+    Attributes:
+        at: the URL, or the path of the folder.
+        origin: what said so: ``--at``, the environment variable, or the default.
+        project: the project's name.
+    """
+
+    def __init__(
+        self,
+        at: str | None = None,
+        project: str | None = None,
+        access_key: str | None = None,
+        access_key_file: Path | None = None,
+        wait: float | None = None,
+    ) -> None:
+        environment = os.environ
+        self.at = at or environment.get("FLETCHING_AT") or DEFAULT_AT
+        self.origin = (
+            "--at" if at else "FLETCHING_AT" if environment.get("FLETCHING_AT") else "the default"
+        )
+        self.project = project or environment.get("FLETCHING_PROJECT") or DEFAULT_PROJECT
+        self._given_key = access_key
+        self._given_file = access_key_file
+        self._wait = wait
+
+    @property
+    def is_url(self) -> bool:
+        """Whether a server is meant; anything else is a folder.
+
+        Raises:
+            UsageError: neither: an address without a scheme, or a scheme that is not spoken.
+        """
+        scheme, separator, _ = self.at.partition("://")
+        if separator:
+            if scheme.lower() not in {"http", "https"}:
+                raise UsageError(
+                    f"{self.at} ({self.origin}): {scheme} is not spoken here; "
+                    "give http://HOST:PORT, https://HOST:PORT or a folder"
+                )
+            return True
+        host, colon, port = self.at.partition(":")
+        if (
+            colon
+            and host
+            and "/" not in host
+            and port.rstrip("/").isascii()
+            and port.rstrip("/").isdecimal()
+            and not Path(self.at).exists()
+        ):
+            raise UsageError(
+                f"{self.at} ({self.origin}) has no scheme: give http://{self.at} for a server, "
+                f"or ./{self.at} for a folder of that name"
+            )
+        return False
+
+    def open(self, *, create: bool = False) -> Client:
+        """Opens a client; the caller closes it.
+
+        Args:
+            create: make the data folder if it does not exist. Nothing else ever makes one.
+
+        Raises:
+            UsageError: the options cannot mean anything, or there is no data folder.
+            ConnectError: nobody listens at the URL.
+        """
+        from fletching.client import connect
+
+        if not self.is_url:
+            folder = self.folder(create=create)
+            if self._given_key is not None or self._given_file is not None:
+                raise UsageError(f"{folder} is a folder: access keys are for a server's URL")
+            return connect(folder, project=self.project)
+        if not self._key_source():
+            raise UsageError(
+                f"{self.at} needs an access key: give --access-key ID:SECRET or set "
+                "FLETCHING_ACCESS_KEY; the server keeps its first one in the file access-key of "
+                "its folder"
+            )
+        # The key is read afterwards: a server that is being started may be making it.
+        self._await_server()
+        access_id, secret = self._key()
+        return connect(self.at, project=self.project, access_id=access_id, access_key=secret)
+
+    def folder(self, given: Path | None = None, *, create: bool = False) -> Path:
+        """The data folder that is meant, for what works on the folder itself.
+
+        Args:
+            given: a folder named in another way, which then counts.
+            create: whether it may be absent.
+
+        Raises:
+            UsageError: it is a server's URL, or no data folder.
+        """
+        if given is None and self.is_url:
+            raise UsageError(
+                f"this works on a data folder, and {self.at} ({self.origin}) is a server: "
+                "give the folder that it serves, on its machine"
+            )
+        folder = Path(self.at).expanduser() if given is None else given
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file, and no data folder")
+        if not create and not _is_data_folder(folder):
+            what = (
+                "is no data folder" if folder.is_dir() else "is no data folder: it does not exist"
+            )
+            raise UsageError(
+                f"{folder} {what} ({self.origin if given is None else 'given'}); "
+                "fletching serve, create and put --create make one, --at names another"
+            )
+        return folder
+
+    def _key_source(self) -> str:
+        """What says the access key; the command line before the environment."""
+        environment = os.environ
+        return (
+            ("--access-key" if self._given_key else "")
+            or ("--access-key-file" if self._given_file else "")
+            or ("FLETCHING_ACCESS_KEY" if environment.get("FLETCHING_ACCESS_KEY") else "")
+            or ("FLETCHING_ACCESS_KEY_FILE" if environment.get("FLETCHING_ACCESS_KEY_FILE") else "")
+        )
+
+    def _key(self) -> tuple[str, str]:
+        source = self._key_source()
+        if source.lower().endswith("file"):
+            path = self._given_file or Path(os.environ["FLETCHING_ACCESS_KEY_FILE"])
+            try:
+                key = path.expanduser().read_text("utf-8")
+            except (OSError, UnicodeDecodeError) as exc:
+                raise UsageError(
+                    f"the access key in {path} ({source}) cannot be read: {exc}"
+                ) from exc
+        else:
+            key = self._given_key or os.environ["FLETCHING_ACCESS_KEY"]
+        access_id, colon, secret = key.strip().partition(":")
+        if not (colon and access_id and secret):
+            raise UsageError(f"the access key of {source} is not of the form ID:SECRET")
+        return access_id, secret
+
+    def _await_server(self) -> None:
+        """Returns once somebody listens at the URL.
+
+        What fails later, in the middle of a transfer, is the client's to repeat: a server that is
+        restarted is not noticed. A command that cannot even begin says so at once.
+
+        Raises:
+            ConnectError: nobody did within the time.
+        """
+        parts = urlsplit(self.at)
+        if urllib.request.getproxies().get(parts.scheme) and not urllib.request.proxy_bypass(
+            parts.hostname or ""
+        ):
+            return  # the proxy is what listens; what is behind it shows with the first request
+        try:
+            host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError as exc:
+            raise UsageError(f"{self.at} has no port: {exc}") from exc
+        if not host:
+            raise UsageError(f"{self.at} names no host")
+        seconds = CONNECT_SECONDS if self._wait is None else self._wait
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                socket.create_connection((host, port), timeout=max(seconds, 1.0)).close()
+            except OSError as exc:
+                unknown = isinstance(exc, socket.gaierror)
+                if not unknown and time.monotonic() + _PAUSE_SECONDS < deadline:
+                    time.sleep(_PAUSE_SECONDS)
+                    continue
+                reason = exc.strerror or (
+                    "no answer in time" if isinstance(exc, TimeoutError) else exc
+                )
+                raise ConnectError(
+                    f"no server at {self.at} ({self.origin}): {reason}"
+                    + ("" if unknown else "; is it running? --wait 60 waits for it"),
+                    url=self.at,
+                ) from exc
+            else:
+                return
+
+
+def _is_data_folder(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("catalog.sqlite", "server.key"))
+
+
+def find_table(client: Client, name: str) -> Table:
+    """Looks a table up; one that is not there is answered with names that are like it.
 
     Raises:
-        UsageError: a URL without an access key, or a key that is not ``id:secret``.
+        NoSuchTableError: there is none of this name.
     """
-    from fletching.client import connect
+    import difflib
 
-    if "://" not in at:
-        return connect(at, project=project)
-    if access_key is None:
-        raise UsageError(
-            f"{at} needs an access key: give --access-key ID:SECRET or set FLETCHING_ACCESS_KEY"
-        )
-    access_id, colon, secret = access_key.partition(":")
-    if not (colon and access_id and secret):
-        raise UsageError("--access-key is not of the form ID:SECRET")
-    return connect(at, project=project, access_id=access_id, access_key=secret)
+    try:
+        return client.table(name)
+    except NoSuchTableError as exc:
+        names = [str(each) for each in client.list_tables()]
+        near = difflib.get_close_matches(name.casefold(), [each.casefold() for each in names], n=3)
+        like = [each for each in names if each.casefold() in near]
+        if not like:
+            raise
+        raise NoSuchTableError(f"{exc.message}; did you mean {' or '.join(like)}?") from exc

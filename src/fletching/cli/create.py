@@ -7,15 +7,17 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.cli_options import AccessKey, At, JsonOutput, Project, open_client
-from fletching.cli.output import console, print_json
+from fletching.cli.cli_options import JsonOutput, Place, names_of, placed
+from fletching.cli.output import counted, print_json, say
 from fletching.cli.tabular import FileFormat, open_batches
 from fletching.errors import UsageError
 
 __all__ = ["create"]
 
 
+@placed
 def create(
+    place: Place,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     columns: Annotated[
         str | None,
@@ -36,9 +38,6 @@ def create(
     if_not_exists: Annotated[
         bool, typer.Option("--if-not-exists", help="Succeed when the table is there already.")
     ] = False,
-    at: At = "./data",
-    project: Project = "demo",
-    access_key: AccessKey = None,
     as_json: JsonOutput = False,
 ) -> None:
     """Create a table."""
@@ -46,14 +45,13 @@ def create(
         raise UsageError("give either the columns as text or --like FILE")
     schema: object = columns
     if like is not None:
-        with open_batches(str(like), file_format) as (file_schema, _):
-            schema = file_schema.remove_metadata()
-    names = [name.strip() for name in partition_by.split(",") if name.strip()]
-    with open_client(at, project, access_key) as client:
+        with open_batches(str(like), file_format) as opened:
+            schema = opened.schema.remove_metadata()
+    with place.open(create=True) as client:
         made = client.create_table(
-            table, schema, partition_by=names or None, if_not_exists=if_not_exists
+            table, schema, partition_by=names_of(partition_by), if_not_exists=if_not_exists
         )
         if as_json:
             print_json({"table": made.name, "columns": made.schema.names})
         else:
-            console().print(f"{made.name}: {len(made.schema.names)} columns", markup=False)
+            say(f"{made.name}: {counted(len(made.schema.names), 'column')}")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
-from fletching.cli.cli_options import AccessKey, At, Project, open_client
-from fletching.cli.output import ExitCode, diagnostics
+from fletching.cli.cli_options import Place, find_table, placed
+from fletching.cli.output import ExitCode, say
+from fletching.errors import NoSuchPartitionError, NotFoundError, UsageError
 
 __all__ = ["drop"]
 
 
+@placed
 def drop(
+    place: Place,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     partition: Annotated[
         str | None,
@@ -22,18 +26,27 @@ def drop(
         bool, typer.Option("--if-exists", help="Succeed when there is nothing to drop.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    at: At = "./data",
-    project: Project = "demo",
-    access_key: AccessKey = None,
 ) -> None:
     """Drop a table, or one partition of it."""
     what = f"partition {partition} of table {table}" if partition else f"table {table}"
-    # stderr, so that a script's stdout stays clean
-    if not yes and not typer.confirm(f"drop {what}?", err=True):
-        raise typer.Exit(ExitCode.FAILED)
-    with open_client(at, project, access_key) as client:
+    with place.open() as client:
+        try:
+            found = find_table(client, table)
+            if partition and not found.partitions(partition):
+                raise NoSuchPartitionError(f"table {table} has no partition {partition}")
+        except NotFoundError:
+            if not if_exists:
+                raise
+            say(f"there is no {what}: nothing to drop")
+            return
+        if not yes:
+            if not sys.stdin.isatty():
+                raise UsageError(f"nobody is here to ask: --yes drops {what}")
+            # stderr, so that a script's stdout stays clean
+            if not typer.confirm(f"drop {what}?", err=True):
+                raise typer.Exit(ExitCode.FAILED)
         if partition:
-            client.table(table).drop_partition(partition, if_exists=if_exists)
+            found.drop_partition(partition, if_exists=if_exists)
         else:
             client.drop_table(table, if_exists=if_exists)
-    diagnostics().print(f"dropped {what}", markup=False)
+    say(f"dropped {what}")

@@ -8,14 +8,17 @@ from typing import Annotated
 import pyarrow as pa
 import typer
 
-from fletching.cli.cli_options import AccessKey, At, Project, open_client
-from fletching.cli.output import diagnostics, human_bytes, human_count, progress_bars
-from fletching.cli.tabular import FileFormat, write_batches
+from fletching.cli.cli_options import Place, find_table, names_of, placed
+from fletching.cli.output import counted, human_bytes, progress, say
+from fletching.cli.output_files import may_write
+from fletching.cli.tabular import FileFormat, format_of, write_batches
 
 __all__ = ["get"]
 
 
+@placed
 def get(
+    place: Place,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="The file to write; - writes to a pipe.")
@@ -37,30 +40,37 @@ def get(
     limit: Annotated[
         int | None, typer.Option("--limit", min=0, help="At most so many rows.")
     ] = None,
-    at: At = "./data",
-    project: Project = "demo",
-    access_key: AccessKey = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", "--force", "-f", help="Replace a file without asking.")
+    ] = False,
 ) -> None:
-    """Read a table into a Parquet, CSV or Arrow file."""
+    """Read a table into a Parquet, CSV, JSON lines or Arrow file.
+
+    A name that ends in .gz or .zst is compressed. An existing file is replaced only if you say so.
+    """
     started = time.perf_counter()
+    chosen = file_format or format_of(file)
+    replace = may_write(file, replace=replace)
     size = 0
-    with open_client(at, project, access_key) as client, progress_bars(quiet=file == "-") as bars:
-        scan = client.table(table).scan(
-            columns=[name.strip() for name in columns.split(",") if name.strip()] or None,
-            partitions=partition or None,
-            filter=where,
-            limit=limit,
+    with place.open() as client:
+        source = find_table(client, table)
+        scan = source.scan(
+            columns=names_of(columns), partitions=partition or None, filter=where, limit=limit
         )
-        task = bars.add_task(table, total=None)
+        total = None
+        if where is None and not partition:
+            total = source.info.rows if limit is None else min(limit, source.info.rows)
+        with progress(table, total, quiet=file == "-") as task:
 
-        def moved(batch: pa.RecordBatch) -> None:
-            nonlocal size
-            size += batch.nbytes
-            bars.update(task, advance=batch.num_rows)
+            def moved(batch: pa.RecordBatch) -> None:
+                nonlocal size
+                size += batch.nbytes
+                task.advance(batch.num_rows, batch.nbytes)
 
-        rows = write_batches(file, scan.schema, scan.to_batches(), file_format, on_batch=moved)
-    diagnostics().print(
-        f"{table}: {human_count(rows)} rows, {human_bytes(size)} "
-        f"read in {time.perf_counter() - started:.2f} s",
-        markup=False,
+            rows = write_batches(
+                file, scan.schema, scan.to_batches(), chosen, replace=replace, on_batch=moved
+            )
+    say(
+        f"{table}: {counted(rows, 'row')}, {human_bytes(size)} "
+        f"read in {time.perf_counter() - started:.2f} s"
     )

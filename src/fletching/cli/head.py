@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import shutil
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fletching.cli.cli_options import AccessKey, At, JsonOutput, Project, open_client
-from fletching.cli.output import console, print_json, print_table
+from fletching.cli.cli_options import Place, find_table, names_of, placed
+from fletching.cli.output import say, tsv_line
 
-__all__ = ["head"]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-CELL_CHARACTERS = 60
-"""A longer cell is cut, so that a row with a document in it still fits on a screen."""
+__all__ = ["Vertical", "head", "print_rows"]
+
+Vertical = Annotated[
+    bool, typer.Option("--vertical", help="One line per value, for rows of many columns.")
+]
+JsonRows = Annotated[bool, typer.Option("--json", help="Print one JSON object per row.")]
 
 
+@placed
 def head(
+    place: Place,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="How many rows.")] = 10,
     partition: Annotated[
@@ -24,28 +33,41 @@ def head(
     columns: Annotated[
         str, typer.Option("--columns", metavar="A,B", help="Only these columns.")
     ] = "",
-    at: At = "./data",
-    project: Project = "demo",
-    access_key: AccessKey = None,
-    as_json: JsonOutput = False,
+    vertical: Vertical = False,
+    as_json: JsonRows = False,
 ) -> None:
-    """Print the first rows of a table."""
-    names = [name.strip() for name in columns.split(",") if name.strip()]
-    with open_client(at, project, access_key) as client:
-        found = client.table(table).preview(rows, partition=partition, columns=names or None)
-    if as_json:
-        print_json(found.to_pylist())
-    elif found.num_rows == 0:
-        console().print(f"{table} has no rows here", markup=False)
-    else:
-        print_table(
-            None,
-            [(name, "left") for name in found.column_names],
-            ([_cell(value) for value in row.values()] for row in found.to_pylist()),
+    r"""Print the first rows of a table.
+
+    On a terminal as many columns as fit; elsewhere tab-separated, with \\N for null.
+    """
+    with place.open() as client:
+        found = find_table(client, table).preview(
+            rows, partition=partition, columns=names_of(columns)
         )
+    print_rows(found, vertical=vertical, as_json=as_json, empty=f"{table} has no rows here")
 
 
-def _cell(value: object) -> str:
-    text = "" if value is None else value.hex() if isinstance(value, bytes) else str(value)
-    text = " ".join(text.split())
-    return text if len(text) <= CELL_CHARACTERS else f"{text[: CELL_CHARACTERS - 1]}…"
+def print_rows(
+    rows: pa.Table, *, vertical: bool = False, as_json: bool = False, empty: str = "no rows"
+) -> None:
+    """Prints rows on stdout in the form that fits who reads it."""
+    if as_json:
+        from fletching.protocol.types.json_values import json_lines
+
+        for batch in rows.to_batches():
+            sys.stdout.write(json_lines(batch).decode())
+        return
+    from fletching.cli.cells import grid_lines, shown_columns, tsv_columns, vertical_lines
+
+    terminal = sys.stdout.isatty()
+    if terminal or vertical:
+        if rows.num_rows == 0:
+            say(empty)
+        width = shutil.get_terminal_size().columns
+        columns = shown_columns(rows)
+        for line in vertical_lines(columns, width) if vertical else grid_lines(columns, width):
+            sys.stdout.write(line + "\n")
+        return
+    sys.stdout.write(tsv_line(rows.column_names))
+    for row in zip(*tsv_columns(rows), strict=True):
+        sys.stdout.write(tsv_line(row))

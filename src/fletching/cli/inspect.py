@@ -12,6 +12,7 @@ from rich.text import Text
 
 from fletching.cli.cli_options import JsonOutput
 from fletching.cli.output import ExitCode, console, human_bytes, human_count, print_json
+from fletching.cli.output_files import may_write, writing
 from fletching.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,11 +49,14 @@ def inspect(
     from fletching.ipc import inspect_bytes
 
     name = "standard input" if file == "-" else file
+    if html is not None:
+        may_write(str(html), replace=True)
     report = inspect_bytes(_read(file), verify=verify)
     if html is not None:
         from fletching.cli.inspect_html import page
 
-        html.write_text(page(report, name), encoding="utf-8")
+        with writing(str(html), replace=True) as out:
+            out.write(page(report, name).encode())
     if as_json:
         print_json(report.as_dict())
     else:
@@ -67,6 +71,8 @@ def _read(file: str) -> Buffer:
     if file == "-":
         return sys.stdin.buffer.read()
     path = Path(file)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return path.read_bytes()  # a pipe: it cannot be mapped
     if not path.is_file():
         raise UsageError(f"{file} is not a file")
     if path.stat().st_size == 0:

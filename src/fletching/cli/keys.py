@@ -7,7 +7,11 @@ its setting ``key_refresh_seconds``.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import os
 import re
+import secrets
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,7 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fletching.cli.output import console, diagnostics, print_json
+from fletching.cli.cli_options import Place, placed
+from fletching.cli.output import print_json, print_table, say
 from fletching.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,24 +37,44 @@ keys = typer.Typer(
 )
 
 Folder = Annotated[
-    Path, typer.Option("--folder", envvar="FLETCHING_FOLDER", help="The data folder.")
+    Path | None,
+    typer.Option(
+        "--folder",
+        envvar="FLETCHING_FOLDER",
+        help="The data folder, instead of --at.",
+        show_default=False,
+    ),
 ]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The access id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-_DEFAULT_FOLDER = Path("./data")
 
-_SPAN = re.compile(r"(\d{1,9})([smhd])")
+_SPAN = re.compile(r"([0-9]{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_OWN = "the folder's own, kept in its file access-key; may do everything"
 
 
 @contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[AccessKeys]:
+def _opened(place: Place, folder: Path | None) -> Iterator[AccessKeys]:
     from fletching.engine.engine import Engine
 
-    if not folder.is_dir():
-        raise UsageError(f"there is no data folder {folder}; give --folder")
-    with Engine.open(folder) as engine:
+    with Engine.open(place.folder(folder)) as engine:
         yield engine.access_keys
+
+
+def _own_key(place: Place, folder: Path | None) -> AccessKey | None:
+    """The key that a service over the folder uses unless it is given others."""
+    from fletching.engine.access.access import AccessKey
+    from fletching.server.auth.key_ring import KEY_FILE, parse_key
+
+    path = place.folder(folder) / KEY_FILE
+    try:
+        access_id, secret = parse_key(path.read_text("utf-8"))
+        created_at = path.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    return AccessKey(
+        access_id=access_id, owner=access_id, secret=secret, comment=_OWN, created_at=created_at
+    )
 
 
 def _seconds(text: str) -> int:
@@ -77,7 +102,7 @@ def _parse_grant(grantee: str, text: str) -> Grant:
 def _moment(seconds: float | None) -> str:
     if seconds is None:
         return "-"
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
 def _state(key: AccessKey) -> str:
@@ -99,15 +124,15 @@ def _show_secret(key: AccessKey, *, as_json: bool) -> None:
             document["security_token"] = key.security_token
         print_json(document)
         return
-    out = console()
-    out.print("access key (shown this once):", markup=False)
-    out.print(f"  {key.access_id}:{key.secret}", markup=False, soft_wrap=True)
+    sys.stdout.write(f"access key (shown this once):\n  {key.access_id}:{key.secret}\n")
     if key.security_token is not None:
-        out.print(f"  security token: {key.security_token}", markup=False, soft_wrap=True)
+        sys.stdout.write(f"  security token: {key.security_token}\n")
 
 
 @keys.command()
+@placed
 def create(
+    place: Place,
     access_id: Annotated[
         str | None, typer.Argument(metavar="ID", help="The access id; by default a new one.")
     ] = None,
@@ -128,11 +153,11 @@ def create(
         bool, typer.Option("--sts", help="Give it a security token that requests must carry.")
     ] = False,
     comment: Annotated[str, typer.Option(help="For people.")] = "",
-    folder: Folder = _DEFAULT_FOLDER,
+    folder: Folder = None,
     as_json: Json = False,
 ) -> None:
     """Make an access key and print it, this once."""
-    with _opened(folder) as access:
+    with _opened(place, folder) as access:
         key_id = access_id
         grants = [_parse_grant("?", text) for text in grant or ()]
         key = access.create(
@@ -148,17 +173,18 @@ def create(
             )
     _show_secret(key, as_json=as_json)
     if not grants and not owner:
-        diagnostics().print(
-            f"it may do nothing yet: fletching keys grant {key.access_id} read:PROJECT",
-            markup=False,
-        )
+        say(f"it may do nothing yet: fletching keys grant {key.access_id} read:PROJECT")
 
 
 @keys.command(name="list")
-def list_(folder: Folder = _DEFAULT_FOLDER, as_json: Json = False) -> None:
+@placed
+def list_(place: Place, folder: Folder = None, as_json: Json = False) -> None:
     """List the keys of the folder and their grants, without secrets."""
-    with _opened(folder) as access:
+    with _opened(place, folder) as access:
         found, grants = access.all_keys(), access.grants()
+    own = _own_key(place, folder)
+    if own is not None:
+        found = [own, *found]
     if as_json:
         print_json(
             {
@@ -187,43 +213,90 @@ def list_(folder: Folder = _DEFAULT_FOLDER, as_json: Json = False) -> None:
             }
         )
         return
-    from rich.table import Table
+    print_table(
+        None,
+        [
+            (heading, "left")
+            for heading in (
+                "access id",
+                "owner",
+                "state",
+                "created",
+                "expires",
+                "grants",
+                "comment",
+            )
+        ],
+        [
+            (
+                key.access_id,
+                key.owner,
+                _state(key),
+                _moment(key.created_at),
+                _moment(key.expires_at),
+                "everything" if key is own else _granted(key, grants),
+                key.comment,
+            )
+            for key in found
+        ],
+    )
 
-    table = Table(box=None)
-    for heading in ("access id", "owner", "state", "created", "expires", "grants", "comment"):
-        table.add_column(heading)
-    for key in found:
-        mine = [g for g in grants if g.grantee in {key.access_id, key.owner}]
-        table.add_row(
-            key.access_id,
-            key.owner,
-            _state(key),
-            _moment(key.created_at),
-            _moment(key.expires_at),
-            " ".join(f"{g.permission}:{g.project}.{g.table}" for g in mine) or "-",
-            key.comment,
-        )
-    console().print(table)
+
+def _granted(key: AccessKey, grants: list[Grant]) -> str:
+    mine = [grant for grant in grants if grant.grantee in {key.access_id, key.owner}]
+    return " ".join(f"{each.permission}:{each.project}.{each.table}" for each in mine) or "-"
 
 
 @keys.command()
-def revoke(access_id: KeyId, folder: Folder = _DEFAULT_FOLDER) -> None:
+@placed
+def revoke(place: Place, access_id: KeyId, folder: Folder = None) -> None:
     """End a key for good."""
-    with _opened(folder) as access:
+    with _opened(place, folder) as access:
+        own = _own_key(place, folder)
+        if own is not None and own.access_id == access_id:
+            raise UsageError(
+                f"{access_id} is the folder's own key: fletching keys rotate {access_id} replaces "
+                "it; it is not used while the service is started with other keys"
+            )
         access.revoke(access_id)
-    diagnostics().print(f"revoked {access_id}", markup=False)
+    say(f"revoked {access_id}")
 
 
 @keys.command()
-def rotate(access_id: KeyId, folder: Folder = _DEFAULT_FOLDER, as_json: Json = False) -> None:
+@placed
+def rotate(place: Place, access_id: KeyId, folder: Folder = None, as_json: Json = False) -> None:
     """Give a key a new secret and print it, this once; the old one stops working."""
-    with _opened(folder) as access:
-        key = access.rotate(access_id)
+    with _opened(place, folder) as access:
+        own = _own_key(place, folder)
+        if own is not None and own.access_id == access_id:
+            key = dataclasses.replace(own, secret=secrets.token_urlsafe(30))
+            _keep_own(place.folder(folder), key)
+            say("a service that runs now takes it when it is started again")
+        else:
+            key = access.rotate(access_id)
     _show_secret(key, as_json=as_json)
 
 
+def _keep_own(folder: Path, key: AccessKey) -> None:
+    """Writes the folder's own key anew; whoever reads the file finds the old one or the new."""
+    from fletching.server.auth.key_ring import KEY_FILE
+
+    staging = folder / f".{KEY_FILE}.{secrets.token_hex(4)}"
+    descriptor = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(f"{key.access_id}:{key.secret}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(folder / KEY_FILE)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
 @keys.command()
+@placed
 def grant(
+    place: Place,
     grantee: Annotated[str, typer.Argument(metavar="GRANTEE", help="An access id or owner.")],
     what: Annotated[
         list[str],
@@ -234,36 +307,37 @@ def grant(
     take_back: Annotated[
         bool, typer.Option("--take-back", help="Remove the grants instead.")
     ] = False,
-    folder: Folder = _DEFAULT_FOLDER,
+    folder: Folder = None,
 ) -> None:
     """Allow an access id or owner to do something."""
     grants = [_parse_grant(grantee, text) for text in what]
-    with _opened(folder) as access:
+    with _opened(place, folder) as access:
         for item in grants:
             changed = access.revoke_grant(item) if take_back else access.grant(item)
             done = ("took back" if take_back else "granted") if changed else "nothing to do for"
-            diagnostics().print(
-                f"{done} {item.permission} on {item.project}.{item.table} for {grantee}",
-                markup=False,
-            )
+            say(f"{done} {item.permission} on {item.project}.{item.table} for {grantee}")
 
 
 @keys.command()
+@placed
 def token(
+    place: Place,
     access_id: KeyId,
     expires_in: Annotated[
         str, typer.Option(metavar="SPAN", help="When the token ends, like 30m or 12h.")
     ] = "12h",
-    folder: Folder = _DEFAULT_FOLDER,
+    folder: Folder = None,
     as_json: Json = False,
 ) -> None:
     """Print a bearer token that stands for a key until it ends; revoking the key ends it too."""
     expires_at = time.time() + _seconds(expires_in)
-    with _opened(folder) as access:
-        if all(key.access_id != access_id for key in access.all_keys()):
-            raise UsageError(f"there is no access key {access_id} in {folder}")
+    with _opened(place, folder) as access:
+        own = _own_key(place, folder)
+        known = {key.access_id for key in access.all_keys()} | ({own.access_id} if own else set())
+        if access_id not in known:
+            raise UsageError(f"there is no access key {access_id} in {place.folder(folder)}")
         text = access.bearer_token(access_id, expires_at)
     if as_json:
         print_json({"access_id": access_id, "token": text, "expires_at": int(expires_at)})
     else:
-        console().print(text, markup=False, soft_wrap=True)
+        sys.stdout.write(text + "\n")

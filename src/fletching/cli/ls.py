@@ -7,8 +7,15 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.cli_options import AccessKey, At, JsonOutput, Project, open_client
-from fletching.cli.output import console, human_bytes, human_count, print_json, print_table
+from fletching.cli.cli_options import JsonOutput, Place, find_table, placed
+from fletching.cli.output import (
+    Figure,
+    bytes_figure,
+    count_figure,
+    print_json,
+    print_table,
+    say,
+)
 
 __all__ = ["ls", "when"]
 
@@ -19,17 +26,20 @@ def when(seconds: float) -> str:
     return local.strftime("%Y-%m-%d %H:%M")
 
 
+def _iso(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="milliseconds")
+
+
+@placed
 def ls(
+    place: Place,
     table: Annotated[
         str | None, typer.Argument(metavar="TABLE", help="A table: list its partitions instead.")
     ] = None,
-    at: At = "./data",
-    project: Project = "demo",
-    access_key: AccessKey = None,
     as_json: JsonOutput = False,
 ) -> None:
     """List tables, or the partitions of one."""
-    with open_client(at, project, access_key) as client:
+    with place.open() as client:
         if table is None:
             tables = [each.info for each in client.list_tables()]
             if as_json:
@@ -46,7 +56,7 @@ def ls(
                     ]
                 )
             elif not tables:
-                console().print(f"no tables in project {project}", markup=False)
+                say(f"no tables in project {place.project}")
             else:
                 print_table(
                     None,
@@ -54,24 +64,24 @@ def ls(
                     [
                         (
                             info.table.name,
-                            human_count(info.rows),
-                            human_bytes(info.bytes),
-                            when(info.modified_at),
+                            count_figure(info.rows),
+                            bytes_figure(info.bytes),
+                            Figure(when(info.modified_at), _iso(info.modified_at)),
                         )
                         for info in tables
                     ],
                 )
             return
-        partitions = client.table(table).partitions()
+        partitions = find_table(client, table).partitions()
         if as_json:
             print_json(
                 [{"partition": str(p), "rows": p.rows, "bytes": p.bytes} for p in partitions]
             )
         elif not partitions:
-            console().print(f"{table} has no partitions", markup=False)
+            say(f"{table} has no partitions")
         else:
             print_table(
                 None,
                 [("partition", "left"), ("rows", "right"), ("bytes", "right")],
-                [(str(p), human_count(p.rows), human_bytes(p.bytes)) for p in partitions],
+                [(str(p), count_figure(p.rows), bytes_figure(p.bytes)) for p in partitions],
             )

@@ -6,7 +6,6 @@ import contextlib
 import enum
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -16,14 +15,15 @@ import typer
 from fletching.cli.cli_options import JsonOutput
 from fletching.cli.output import (
     ExitCode,
-    console,
-    diagnostics,
+    counted,
     human_bytes,
     human_count,
     print_json,
     print_table,
-    progress_bars,
+    progress,
+    say,
 )
+from fletching.cli.output_files import writing
 from fletching.errors import FletchingError, UsageError, WireError
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def _report(
         )
     if decoder.unused_data:
         rows.append(("after the end mark", f"{len(decoder.unused_data):,} bytes"))
-    print_table(None, [(source, "left"), ("", "left")], rows, target=console())
+    print_table(None, [(source, "left"), ("", "left")], rows)
 
 
 # --- files and pipes -----------------------------------------------------------------------------
@@ -289,14 +289,14 @@ def _failures() -> Iterator[None]:
     try:
         yield
     except WireError as error:
-        diagnostics().print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        say(f"error: {error}")
         raise typer.Exit(ExitCode.DIFFERENT) from error
     except BrokenPipeError:
         raise
     except OSError as error:
         if isinstance(error, FletchingError):
             raise
-        diagnostics().print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        say(f"error: {error}")
         raise typer.Exit(ExitCode.FAILED) from error
 
 
@@ -313,43 +313,20 @@ def _reading(source: str) -> Iterator[tuple[IO[bytes], int | None]]:
 @contextlib.contextmanager
 def _writing(target: str, *, force: bool) -> Iterator[IO[bytes]]:
     """Stdout, or a file that takes its name only when everything is written."""
-    if target == "-":
-        if sys.stdout.isatty():
-            raise UsageError("will not write binary data to a terminal: use --output FILE")
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    path = Path(target)
-    if path.exists() and not force:
+    if target == "-" and sys.stdout.isatty():
+        raise UsageError("will not write binary data to a terminal: use --output FILE")
+    if target != "-" and Path(target).exists() and not force:
         raise UsageError(f"{target} exists: use --force to overwrite it")
-    if path.exists() and not path.is_file():
-        # A device or a named pipe keeps its identity.
-        with path.open("wb") as file:
-            yield file
-        return
-    handle, unfinished = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        # mkstemp makes files for the owner alone; an ordinary file has what the umask leaves.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(unfinished).chmod(0o666 & ~umask)
-        Path(unfinished).replace(path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise
+    with writing(target, replace=force) as file:
+        yield file
 
 
 def _chunks(file: IO[bytes], length: int | None, what: str, *, quiet: bool) -> Iterator[bytes]:
     """What the file holds, with a progress bar on stderr."""
-    with progress_bars(unit="bytes", quiet=quiet) as bars:
-        task = bars.add_task(what, total=length or None, amount="")
-        done = 0
+    with progress(what, length or None, unit="bytes", quiet=quiet) as task:
         while chunk := file.read(_READ_BYTES):
             yield chunk
-            done += len(chunk)
-            bars.update(task, completed=done, amount=human_bytes(done))
+            task.advance(len(chunk))
 
 
 def _dictionary(path: Path | None) -> bytes | None:
@@ -358,8 +335,7 @@ def _dictionary(path: Path | None) -> bytes | None:
 
 def _summarise(contents: int, stream: int, blocks: int) -> None:
     ratio = contents / stream if stream else 0.0
-    diagnostics().print(
-        f"{human_bytes(contents)} in {human_count(blocks)} block{'' if blocks == 1 else 's'}, "
-        f"{human_bytes(stream)} compressed, ratio {ratio:.3f}",
-        markup=False,
+    say(
+        f"{human_bytes(contents)} in {counted(blocks, 'block')}, "
+        f"{human_bytes(stream)} compressed, ratio {ratio:.3f}"
     )

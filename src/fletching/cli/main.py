@@ -1,92 +1,164 @@
-"""The command line's front: assembles the commands and turns errors into sentences and exit codes."""
+"""The command line's front: turns what ends a command into sentences and exit codes.
+
+Imports nothing beyond the standard library and our errors, so that an installation without the
+``[cli]`` extra can still say what is missing.
+"""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
+from pathlib import Path
+from typing import Any
 
-import typer
-
-from fletching import __version__
-from fletching.cli import blob, lz4
-from fletching.cli.bench import bench
-from fletching.cli.create import create
-from fletching.cli.drop import drop
-from fletching.cli.get import get
-from fletching.cli.head import head
-from fletching.cli.inspect import inspect
-from fletching.cli.keys import keys
-from fletching.cli.ls import ls
-from fletching.cli.output import ExitCode, diagnostics
-from fletching.cli.put import put
-from fletching.cli.quickstart.command import quickstart
-from fletching.cli.serve import serve
-from fletching.cli.show import show
-from fletching.cli.upkeep import compact, gc, verify
 from fletching.errors import FletchingError, UsageError
 
-__all__ = ["app", "main"]
+__all__ = ["main"]
 
-app = typer.Typer(
-    name="fletching",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Tables and blobs over plain HTTP: verbatim, verified, exactly once.",
-    epilog="Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 data differs or is damaged.",
-)
+OK, FAILED, USAGE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
+"""Exit codes; `fletching.cli.output.ExitCode` names them for the commands."""
 
-# In the order a newcomer meets them.
-for _command in (
-    quickstart,
-    serve,
-    create,
-    ls,
-    show,
-    put,
-    get,
-    head,
-    drop,
-    inspect,
-    verify,
-    gc,
-    compact,
-    bench,
-):
-    app.command()(_command)
-app.add_typer(blob.app, name="blob")
-app.add_typer(lz4.app, name="lz4")
-app.add_typer(keys)
+_EXTRA_OF = {
+    "alembic": "server",
+    "cryptography": "server",
+    "mako": "server",
+    "obstore": "s3",
+    "psycopg": "postgres",
+    "rich": "cli",
+    "sqlalchemy": "server",
+    "sqlglot": "server",
+    "starlette": "server",
+    "typer": "cli",
+    "uvicorn": "server",
+}
+"""Which extra brings a package that is not part of the base installation."""
 
 
-@app.callback(invoke_without_command=True)
-def _version(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
-) -> None:
-    if version:
-        sys.stdout.write(f"fletching {__version__}\n")
-        raise typer.Exit
+def __getattr__(name: str) -> Any:
+    """``app``, the commands as a Typer application; made when it is first asked for."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from fletching.cli.command_group import app
+
+    return app
 
 
 def main() -> None:
-    """Runs the command line; an error of ours is one sentence on stderr, never a traceback."""
+    """Runs the command line; an error of ours is one sentence on stderr, never a traceback.
+
+    Nothing counts as done before stdout has taken all that was written to it: a full disk or a
+    closed pipe is noticed here at the latest, and is the command's failure.
+    """
+    _replace_closed_streams()
     try:
+        code = _run()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if not code:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            code = PIPE_CLOSED
+        except OSError as exc:
+            _say(f"cannot write standard output: {exc.strerror or exc}")
+            code = FAILED
+    if code and not _stdout_takes():
+        # What a failed flush left in the buffer would fail again when the interpreter ends.
+        _drop_output()
+    sys.exit(code)
+
+
+def _run() -> int:
+    """The command's exit code."""
+    stdout = sys.stdout
+    try:
+        from fletching.cli.command_group import app
+
         app()
+    except SystemExit as ended:
+        if sys.stdout is not stdout:
+            # Typer met a closed pipe: it says so by replacing the stream and leaving with 1.
+            sys.stdout = stdout
+            return PIPE_CLOSED
+        return ended.code if isinstance(ended.code, int) else OK if ended.code is None else FAILED
     except UsageError as exc:
         _say(exc)
-        sys.exit(ExitCode.USAGE)
+        return USAGE
     except FletchingError as exc:
         _say(exc)
-        sys.exit(ExitCode.FAILED)
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
+        return FAILED
     except BrokenPipeError:
-        # The reader of our stdout went away (`| head`): not our fault, and nothing to say. Point
-        # stdout elsewhere so that the interpreter's flush at exit does not complain either.
+        # The reader of stdout went away (`| head`): nothing to say, and not all was written.
+        return PIPE_CLOSED
+    except ModuleNotFoundError as exc:
+        package = (exc.name or "").partition(".")[0].lower()
+        if package not in _EXTRA_OF:
+            raise
+        _say(
+            f"this command needs {package}, which is not installed: "
+            f"pip install 'fletching[{_EXTRA_OF[package]}]'"
+            + (" 'fletching[server]'" if _EXTRA_OF[package] == "cli" else "")
+        )
+        return USAGE
+    except io.UnsupportedOperation:
+        _say("cannot write standard output: it is closed")
+        return FAILED
+    except OSError as exc:
+        if exc.filename is None and exc.errno in _OUTPUT_FULL:
+            # Files have names, and stores their own errors: this one is about stdout.
+            _say(f"cannot write standard output: {exc.strerror or exc}")
+            return FAILED
+        where = f"{exc.filename}: " if exc.filename else ""
+        _say(f"{where}{exc.strerror or exc}")
+        return USAGE if exc.errno in _MISTAKES else FAILED
+    return OK
+
+
+_OUTPUT_FULL = {errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT, errno.EFBIG}
+_MISTAKES = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EEXIST}
+"""What an operating system refuses because of the path that it was given."""
+
+
+def _stdout_takes() -> bool:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _say(error: object) -> None:
+    text = f"error: {error}"
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        text = f"\x1b[31m{text}\x1b[0m"
+    sys.stderr.write(text + "\n")
+
+
+def _replace_closed_streams() -> None:
+    """Gives the standard streams that were closed (``>&-``) a place that refuses what is written.
+
+    Python has None in their place; and the next file or socket opened would take their number.
+    """
+    if sys.stdin is None:
+        sys.stdin = _devnull("r")
+    if sys.stdout is None:
+        sys.stdout = _devnull("r")  # to read: writing is an error
+    if sys.stderr is None:
+        sys.stderr = _devnull("w")
+
+
+def _devnull(mode: str) -> Any:
+    return Path(os.devnull).open(mode, encoding="utf-8")  # lives as long as the process
+
+
+def _drop_output() -> None:
+    try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitCode.OK)
+    except (OSError, ValueError):
+        return  # stdout is no file, as under a test: nothing is left in a buffer of the system
 
 
-def _say(error: FletchingError) -> None:
-    diagnostics().print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+if __name__ == "__main__":
+    main()

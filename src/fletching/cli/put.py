@@ -1,40 +1,106 @@
-"""``fletching put``: files or a pipe go into a table in one commit."""
+"""``fletching put``: files, folders or a pipe go into a table in one commit."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 from collections.abc import Generator, Iterator
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import pyarrow as pa
 import typer
 
-from fletching.cli.cli_options import AccessKey, At, JsonOutput, Project, open_client
-from fletching.cli.output import (
-    diagnostics,
-    human_bytes,
-    human_count,
-    print_json,
-    progress_bars,
-)
-from fletching.cli.tabular import FileFormat, open_batches
-from fletching.errors import NoSuchTableError
+from fletching.cli.cli_options import JsonOutput, Place, find_table, names_of, placed
+from fletching.cli.input_files import InputFile, input_files
+from fletching.cli.output import counted, human_bytes, print_json, progress, say
+from fletching.cli.tabular import FileFormat, Opened, ReadOptions, open_batches
+from fletching.errors import NoSuchProjectError, NoSuchTableError
 
-__all__ = ["put"]
+if TYPE_CHECKING:
+    from fletching.client import Client, Table
+
+__all__ = ["Delimiter", "Encoding", "Header", "Nulls", "Types", "put", "read_options"]
+
+Delimiter = Annotated[
+    str | None, typer.Option("--delimiter", metavar="CHAR", help="Between the fields of CSV.")
+]
+Encoding = Annotated[
+    str, typer.Option("--encoding", metavar="NAME", help="Of CSV: latin-1, cp1252, utf-16, ...")
+]
+Nulls = Annotated[
+    list[str] | None,
+    typer.Option("--null", metavar="TEXT", help="Means null in CSV, like NA; may be repeated."),
+]
+Types = Annotated[
+    str | None,
+    typer.Option(
+        "--types",
+        metavar="COLUMNS",
+        help='Types of columns of CSV and JSON lines: "id BIGINT, zip STRING". By default the '
+        "table's, or what the first values tell.",
+    ),
+]
+Header = Annotated[
+    bool,
+    typer.Option("--header/--no-header", help="Whether the first line of CSV names the columns."),
+]
 
 
+def read_options(
+    *,
+    delimiter: str | None,
+    encoding: str,
+    nulls: list[str] | None,
+    types: str | None,
+    header: bool,
+) -> ReadOptions:
+    """The options of text files, checked.
+
+    Raises:
+        UsageError: an encoding that is not known, a delimiter that is none, types that do not parse.
+    """
+    import codecs
+
+    from fletching.client.table_schemas import columns_of
+    from fletching.errors import UsageError
+
+    if delimiter is not None:
+        delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
+        if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
+            raise UsageError(f"--delimiter is one character, such as ';', not {delimiter!r}")
+    try:
+        encoding = codecs.lookup(encoding).name
+    except LookupError:
+        raise UsageError(f"--encoding {encoding!r} is not known; latin-1, cp1252 are") from None
+    return ReadOptions(
+        delimiter=delimiter,
+        encoding="utf8" if encoding == "utf-8" else encoding,
+        nulls=("", *(nulls or ())),
+        header=header,
+        types=None if types is None else columns_of(types),
+    )
+
+
+@placed
 def put(
+    place: Place,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     files: Annotated[
         list[str],
-        typer.Argument(help="Parquet, CSV or Arrow files; - reads a pipe.", metavar="FILE..."),
+        typer.Argument(
+            help="Parquet, CSV, JSON lines or Arrow files, or folders of them; - reads a pipe.",
+            metavar="FILE...",
+        ),
     ],
     file_format: Annotated[
         FileFormat | None,
         typer.Option("--format", help="The files' format, when the suffix does not tell."),
     ] = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = "utf-8",
+    nulls: Nulls = None,
+    types: Types = None,
+    header: Header = True,
     partition: Annotated[
         str | None,
         typer.Option("--partition", metavar="K=V", help="The partition to write to."),
@@ -43,59 +109,138 @@ def put(
         bool, typer.Option("--overwrite", help="Replace what is there instead of appending.")
     ] = False,
     create: Annotated[
-        bool, typer.Option("--create", help="Create the table from the first file if absent.")
+        bool,
+        typer.Option(
+            "--create", help="Create the table from the first file if absent, and the data folder."
+        ),
     ] = False,
-    at: At = "./data",
-    project: Project = "demo",
-    access_key: AccessKey = None,
+    partition_by: Annotated[
+        str,
+        typer.Option(
+            "--partition-by", metavar="A,B", help="Partition columns of the table that is created."
+        ),
+    ] = "",
     as_json: JsonOutput = False,
 ) -> None:
-    """Write files into a table: all of them in one commit, or nothing."""
+    """Write files into a table: all of them in one commit, or nothing.
+
+    The keys of Hive folders (year=2024/month=01/...) are columns, and partition a created table.
+    """
     started = time.perf_counter()
+    options = read_options(
+        delimiter=delimiter, encoding=encoding, nulls=nulls, types=types, header=header
+    )
+    inputs = input_files(files)
     rows = size = 0
-    opened = _opened(files, file_format)
-    with (
-        contextlib.closing(opened),
-        open_client(at, project, access_key) as client,
-        progress_bars(quiet=as_json) as bars,
-    ):
-        first = next(opened)
-        if create:
-            client.create_table(table, first.schema, if_not_exists=True)
+    with place.open(create=create) as client:
         try:
-            target = client.table(table)
-        except NoSuchTableError:
-            diagnostics().print("hint: --create makes the table from the first file's columns")
-            raise
-        with (
-            target.write_session(partition=partition, overwrite=overwrite) as session,
-            session.writer("stream-0") as writer,
-        ):
-            for source in itertools.chain([first], opened):
-                task = bars.add_task(source.name, total=None)
-                for batch in source.batches:
-                    writer.write(batch)
-                    rows += batch.num_rows
-                    size += batch.nbytes
-                    bars.update(task, advance=batch.num_rows)
+            target: Table | None = find_table(client, table)
+        except (NoSuchProjectError, NoSuchTableError):
+            if not create:
+                say("hint: --create makes the table from the first file's columns")
+                raise
+            target = None
+        sources = _Sources(inputs, file_format, options, partition, target)
+        with contextlib.closing(sources.opened()) as opened:
+            first = next(opened)
+            if target is None:
+                target = sources.target = _created(
+                    client, table, first, inputs[0], partition, names_of(partition_by)
+                )
+            with (
+                target.write_session(partition=partition, overwrite=overwrite) as session,
+                session.writer("stream-0") as writer,
+                progress(inputs[0].path, first.rows, quiet=as_json) as task,
+            ):
+                source: Opened | None = first
+                while source is not None:
+                    for batch in source.batches:
+                        writer.write(batch)
+                        rows += batch.num_rows
+                        size += batch.nbytes
+                        task.advance(batch.num_rows, batch.nbytes)
+                    source = next(opened, None)
+                    if source is not None:
+                        task.restart(sources.name, source.rows)
     seconds = time.perf_counter() - started
     if as_json:
         print_json({"table": table, "rows": rows, "bytes": size, "seconds": seconds})
     else:
-        diagnostics().print(
-            f"{table}: {human_count(rows)} rows, {human_bytes(size)} committed in {seconds:.2f} s",
-            markup=False,
-        )
+        say(f"{table}: {counted(rows, 'row')}, {human_bytes(size)} committed in {seconds:.2f} s")
 
 
-class _Opened(NamedTuple):
-    name: str
-    schema: pa.Schema
-    batches: Iterator[pa.RecordBatch]
+def _created(
+    client: Client,
+    name: str,
+    first: Opened,
+    file: InputFile,
+    partition: str | None,
+    partition_by: list[str] | None,
+) -> Table:
+    """A table of the first file's columns; its folders' keys partition it unless said otherwise."""
+    from fletching.types import PartitionSpec
+
+    by = partition_by or [key for key, _ in PartitionSpec.parse(partition)] or list(file.key_names)
+    return client.create_table(name, first.schema, partition_by=by or None, if_not_exists=True)
 
 
-def _opened(files: list[str], file_format: FileFormat | None) -> Generator[_Opened, None, None]:
+class _Sources:
     """Opens each file when its turn comes and closes it when the next one is asked for."""
-    for name in files:
-        with open_batches(name, file_format) as (schema, batches):
-            yield _Opened(name, schema.remove_metadata(), batches)
+
+    def __init__(
+        self,
+        files: list[InputFile],
+        file_format: FileFormat | None,
+        options: ReadOptions,
+        partition: str | None,
+        target: Table | None,
+    ) -> None:
+        from fletching.types import PartitionSpec
+
+        self._files, self._format, self._options = files, file_format, options
+        self._fixed = {key.casefold() for key, _ in PartitionSpec.parse(partition)}
+        self.target = target
+        self.name = files[0].path
+
+    def opened(self) -> Generator[Opened, None, None]:
+        for file in self._files:
+            self.name = file.path
+            with open_batches(file.path, self._format, self._for_table(file)) as source:
+                schema = source.schema.remove_metadata()
+                yield _with_keys(file, schema, source, self._fixed)
+
+    def _for_table(self, file: InputFile) -> ReadOptions:
+        """The options, with the table's types for text: ``007`` stays text in a text column."""
+        import dataclasses
+
+        if self.target is None:
+            return self._options
+        given = {field.name: field for field in self._options.types or ()}
+        # Columns whose values come from elsewhere are not looked for in the file.
+        elsewhere = self._fixed | {name.casefold() for name in file.key_names}
+        known = {
+            field.name: field
+            for field in self.target.schema
+            if field.name.casefold() not in elsewhere
+        }
+        return dataclasses.replace(self._options, types=pa.schema((known | given).values()))
+
+
+def _with_keys(file: InputFile, schema: pa.Schema, source: Opened, fixed: set[str]) -> Opened:
+    """The file's batches with the columns that its folders name, unless it has them itself."""
+    present = {name.casefold() for name in schema.names} | fixed
+    keys = [(name, value) for name, value in file.keys if name.casefold() not in present]
+    if not keys:
+        return source._replace(schema=schema)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in source.batches:
+            columns = [
+                pa.repeat(pa.scalar(value, pa.string()), batch.num_rows) for _, value in keys
+            ]
+            yield pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=whole)
+
+    whole = schema
+    for name, _ in keys:
+        whole = whole.append(pa.field(name, pa.string(), nullable=False))
+    return source._replace(schema=whole, batches=batches())

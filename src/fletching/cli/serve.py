@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fletching.cli.output import console, diagnostics, print_json
+from fletching.cli.output import print_json, say
+from fletching.errors import UsageError
 
 if TYPE_CHECKING:
     from fletching.server.server import Server
@@ -33,9 +34,17 @@ def serve(
     access_key: Annotated[
         list[str] | None,
         typer.Option(
-            envvar="FLETCHING_ACCESS_KEY",
+            envvar="FLETCHING_SERVER_ACCESS_KEY",
             metavar="ID:SECRET",
             help="A key that may sign requests; may be repeated. Without any the folder's own is used, generated at the first start.",
+        ),
+    ] = None,
+    access_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="FLETCHING_SERVER_ACCESS_KEY_FILE",
+            metavar="FILE",
+            help="A file of such keys, one a line, so that no secret is in the list of processes.",
         ),
     ] = None,
     project: Annotated[
@@ -84,11 +93,18 @@ def serve(
         allow_anonymous=allow_anonymous,
         access_log=access_log,
     )
+    given = [*(access_key or ()), *_keys_in(access_key_file)]
+    if not given and os.environ.get("FLETCHING_ACCESS_KEY"):
+        say(
+            "note: FLETCHING_ACCESS_KEY is what clients sign with; the keys of a server are "
+            "FLETCHING_SERVER_ACCESS_KEY. The folder's own key is used."
+        )
     _log_to_stderr()
-    server = Server(folder, dict(map(parse_key, access_key)) if access_key else None, settings)
+    server = Server(folder, dict(map(parse_key, given)) if given else None, settings)
+    _warn_of_plain_http(server)
     server.run(lambda: _announce(server, folder, as_json=as_json))
     if not as_json:
-        diagnostics().print("stopped", markup=False)
+        say("stopped")
 
 
 def _announce(server: Server, folder: Path, *, as_json: bool) -> None:
@@ -123,9 +139,33 @@ def _introduce(server: Server, folder: Path) -> None:
         f'  odps.ODPS("{access_id}", "{shown}", project="{project}", endpoint="{server.url}/api")',
         f"health: {server.url}/healthz    stop: Ctrl-C",
     ]
-    out = console()
-    for line in lines:
-        out.print(line, markup=False, soft_wrap=True)
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def _keys_in(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"the access keys in {path} cannot be read: {exc}") from exc
+    found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not found:
+        raise UsageError(f"{path} holds no access key; each is a line ID:SECRET")
+    return found
+
+
+def _warn_of_plain_http(server: Server) -> None:
+    from fletching.server.server_settings import is_loopback
+
+    host = server.settings.host
+    if server.settings.tls_certificate is None and not is_loopback(host):
+        say(
+            f"warning: plain HTTP on {host or 'every address'}, port {server.port}: whoever is on the way "
+            "can read the tables. Give --tls-certificate, or put a proxy that speaks TLS in front "
+            "and listen on 127.0.0.1."
+        )
 
 
 def _log_to_stderr() -> None:

@@ -6,23 +6,22 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.cli_options import AccessKey, At, JsonOutput, Project, open_client
+from fletching.cli.cli_options import JsonOutput, Place, find_table, placed
 from fletching.cli.ls import when
-from fletching.cli.output import console, human_bytes, human_count, print_json, print_table
+from fletching.cli.output import counted, human_bytes, print_json, print_table
 
 __all__ = ["show"]
 
 
+@placed
 def show(
+    place: Place,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
-    at: At = "./data",
-    project: Project = "demo",
-    access_key: AccessKey = None,
     as_json: JsonOutput = False,
 ) -> None:
     """Show a table's columns, partition columns and figures."""
-    with open_client(at, project, access_key) as client:
-        found = client.table(table)
+    with place.open() as client:
+        found = find_table(client, table)
         info, schema = found.info, found.schema
     data = [(column, "") for column in info.schema.data_columns]
     parts = [(column, "partition") for column in info.schema.partition_columns]
@@ -63,11 +62,8 @@ def show(
             )
             for column, role in data + parts
         ],
-    )
-    console().print(
-        f"{info.table}, version {info.version}: {human_count(info.rows)} rows, "
-        f"{human_bytes(info.bytes)} in {human_count(info.segments)} segment{'s' * (info.segments != 1)}, "
+        caption=(f"{info.comment}\n" if info.comment else "")
+        + f"{info.table}, version {info.version}: {counted(info.rows, 'row')}, "
+        f"{human_bytes(info.bytes)} in {counted(info.segments, 'segment')}, "
         f"changed {when(info.modified_at)}",
-        markup=False,
-        soft_wrap=True,
     )

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fletching.cli.cli_options import JsonOutput, Project
+from fletching.cli.cli_options import JsonOutput, Place, placed
 from fletching.cli.output import (
     ExitCode,
-    diagnostics,
+    bytes_figure,
+    count_figure,
+    counted,
     human_bytes,
     human_count,
     print_json,
     print_table,
-    progress_bars,
+    progress,
+    say,
 )
-from fletching.errors import UsageError
 from fletching.types import TableName
 
 if TYPE_CHECKING:
@@ -27,38 +29,40 @@ if TYPE_CHECKING:
 
 __all__ = ["compact", "gc", "verify"]
 
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The data folder.")]
+Folder = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[FOLDER]", help="The data folder, instead of --at.", show_default=False
+    ),
+]
 
 
 @contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[Engine]:
+def _opened(place: Place, folder: Path | None) -> Iterator[Engine]:
     from fletching.engine.engine import Engine
 
-    if not (folder / "server.key").exists():
-        raise UsageError(f"{folder} is no data folder")
-    with Engine.open(folder) as engine:
+    with Engine.open(place.folder(folder)) as engine:
         yield engine
 
 
-def verify(folder: Folder = Path("./data"), json_output: JsonOutput = False) -> None:
+@placed
+def verify(place: Place, folder: Folder = None, json_output: JsonOutput = False) -> None:
     """Prove every checksum of segments, blob packs and the catalog's references and totals.
 
     Exits with 3 if anything is damaged, and names it.
     """
-    with _opened(folder) as engine:
+    with _opened(place, folder) as engine:
         verification = engine.verify()
         damaged = []
         objects = done = 0
-        with progress_bars(unit="bytes", quiet=json_output) as bars:
-            total = verification.total_bytes
-            task = bars.add_task("verifying", total=total, amount=f"0 of {human_bytes(total)}")
+        total = verification.total_bytes
+        with progress("verifying", total, unit="bytes", quiet=json_output) as task:
             for checked in verification:
                 objects += bool(checked.bytes)
                 done += checked.bytes
                 if checked.problems:
                     damaged.append(checked)
-                amount = f"{human_bytes(done)} of {human_bytes(total)}"
-                bars.update(task, completed=done, amount=amount)
+                task.advance(checked.bytes)
     if json_output:
         print_json(
             {
@@ -72,15 +76,15 @@ def verify(folder: Folder = Path("./data"), json_output: JsonOutput = False) -> 
         print_table("damaged", [("object", "left"), ("what is wrong", "left")], rows)
     if not json_output:
         found = f"{human_count(len(damaged))} damaged" if damaged else "all as written"
-        diagnostics().print(
-            f"{human_count(objects)} objects, {human_bytes(done)}: {found}", markup=False
-        )
+        say(f"{counted(objects, 'object')}, {human_bytes(done)}: {found}")
     if damaged:
         raise typer.Exit(ExitCode.DIFFERENT)
 
 
+@placed
 def gc(
-    folder: Folder = Path("./data"),
+    place: Place,
+    folder: Folder = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Tell what would go, and keep it.")
     ] = False,
@@ -90,7 +94,7 @@ def gc(
 
     A running server does this by itself.
     """
-    with _opened(folder) as engine:
+    with _opened(place, folder) as engine:
         report = engine.collect(dry_run=dry_run)
     if json_output:
         print_json(
@@ -106,27 +110,28 @@ def gc(
         )
         return
     if report.skipped:
-        diagnostics().print(report.skipped, markup=False)
+        say(report.skipped)
         raise typer.Exit(ExitCode.FAILED)
     if report.collected:
         rows = [
-            (item.kind, item.name, human_bytes(item.bytes) if item.bytes else "")
+            (item.kind, item.name, bytes_figure(item.bytes) if item.bytes else "")
             for item in report.collected
         ]
         print_table(None, [("kind", "left"), ("what", "left"), ("size", "right")], rows)
     verb = "would go" if dry_run else "gone"
-    diagnostics().print(
-        f"{human_count(len(report.collected))} things, {human_bytes(report.bytes)}: {verb}",
-        markup=False,
-    )
+    say(f"{counted(len(report.collected), 'thing')}, {human_bytes(report.bytes)}: {verb}")
 
 
+@placed
 def compact(
+    place: Place,
     table: Annotated[
         str | None, typer.Argument(metavar="[TABLE]", help="One table; all of them by default.")
     ] = None,
-    folder: Annotated[Path, typer.Option("--folder", help="The data folder.")] = Path("./data"),
-    project: Project = "demo",
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", help="The data folder, instead of --at.", show_default=False),
+    ] = None,
     min_segments: Annotated[
         int, typer.Option("--min-segments", min=2, help="How many neighbours are worth a merge.")
     ] = 2,
@@ -136,8 +141,8 @@ def compact(
 
     A running server does this by itself.
     """
-    with _opened(folder) as engine:
-        name = None if table is None else TableName(project, table)
+    with _opened(place, folder) as engine:
+        name = None if table is None else TableName(place.project, table)
         reports = engine.compact(name, min_segments=min_segments)
     if json_output:
         print_json(
@@ -157,9 +162,9 @@ def compact(
         rows = [
             (
                 str(item.table),
-                human_count(item.merged),
-                human_count(item.made),
-                human_bytes(item.bytes),
+                count_figure(item.merged),
+                count_figure(item.made),
+                bytes_figure(item.bytes),
             )
             for item in reports
             if item.merged
@@ -168,11 +173,11 @@ def compact(
         if rows:
             print_table(None, headings, rows)
         else:
-            diagnostics().print("nothing to merge", markup=False)
+            say("nothing to merge")
         for item in reports:
             if item.skipped:
-                diagnostics().print(f"{item.table}: {item.skipped}", markup=False)
+                say(f"{item.table}: {item.skipped}")
             for key in item.damaged:
-                diagnostics().print(f"{item.table}: {key} is damaged; left alone", markup=False)
+                say(f"{item.table}: {key} is damaged; left alone")
     if any(item.damaged for item in reports):
         raise typer.Exit(ExitCode.DIFFERENT)

@@ -28,4 +28,13 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").startswith("fletching"):
+            raise
+        from fletching.errors import MissingExtraError
+
+        raise MissingExtraError(
+            f"the service needs {exc.name}, which is not installed: pip install 'fletching[server]'"
+        ) from exc

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from fletching.errors import UsageError
 
-__all__ = ["ReplyCompression", "ServerSettings"]
+__all__ = ["ReplyCompression", "ServerSettings", "is_loopback"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -215,7 +215,7 @@ class ServerSettings:
         object.__setattr__(self, "reply_compression", compression)
         if self.tls_key and not self.tls_certificate:
             raise UsageError("setting tls_key is given without tls_certificate")
-        if self.allow_anonymous and not _is_loopback(self.host):
+        if self.allow_anonymous and not is_loopback(self.host):
             raise UsageError(
                 f"setting allow_anonymous needs a loopback address to listen on, not {self.host!r}"
             )
@@ -243,7 +243,8 @@ class ServerSettings:
         return cls(**values)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
     if host == "localhost":
         return True
     try:

@@ -106,5 +106,5 @@ def test_people_get_a_table_and_what_to_try_next(
     monkeypatch.setenv("PATH", "")
     command.quickstart(tmp_path / "data", None)
     printed = capsys.readouterr().out
-    for text in ("every value came back", "stdlib_lines", "GB/s", " .venv/bin/fletching serve "):
+    for text in ("every value came back", "stdlib_lines", "speed", " .venv/bin/fletching serve "):
         assert text in printed

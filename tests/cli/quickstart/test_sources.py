@@ -44,12 +44,12 @@ def test_a_folder_becomes_a_table_per_schema_and_a_partition_per_file(tmp_path: 
     pq.write_table(pa.table({"a": [3]}), tmp_path / "y.parquet")
     (tmp_path / "9 other-name.csv").write_text("file,n\nz,1\n")
     (tmp_path / "ignored.txt").write_text("no table")
-    sources = {s.table: s for s in user_files(tmp_path)}
+    sources = {s.table: s for s in user_files(tmp_path)[0]}
     assert set(sources) == {"t_9_other_name", tmp_path.name.lower()}
     other = sources["t_9_other_name"]
     assert other.partition_by == ("file_",)
     folder = sources[tmp_path.name.lower()]
-    assert [load.partition for load in folder.loads] == ["file='x.parquet'", "file='y.parquet'"]
+    assert [load.partition for load in folder.loads] == ["file=x.parquet", "file=y.parquet"]
     assert rows(folder, 1) == [{"a": 3}]
 
 
@@ -57,4 +57,26 @@ def test_nothing_readable_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no file or folder"):
         user_files(tmp_path / "absent")
     with pytest.raises(UsageError, match="holds no Parquet"):
+        user_files(tmp_path)
+
+
+def test_hive_keys_are_partition_columns(tmp_path: Path) -> None:
+    for year in ("2024", "2025"):
+        folder = tmp_path / "hive" / f"year={year}"
+        folder.mkdir(parents=True)
+        pq.write_table(pa.table({"a": [1]}), folder / "p.parquet")
+    ((source,), left_out) = user_files(tmp_path / "hive")
+    assert not left_out
+    assert source.partition_by == ("year", "file")
+    assert source.loads[0].partition == "year=2024,file='year=2024/p.parquet'"
+
+
+def test_a_file_that_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "good.parquet")
+    (tmp_path / "bad.csv").touch()
+    sources, left_out = user_files(tmp_path)
+    assert len(sources) == 1
+    assert [Path(each.path).name for each in left_out] == ["bad.csv"]
+    (tmp_path / "good.parquet").unlink()
+    with pytest.raises(UsageError, match=r"bad\.csv"):
         user_files(tmp_path)

@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
 from fletching.cli.output import (
     ExitCode,
-    console,
-    diagnostics,
+    Task,
+    bytes_figure,
+    count_figure,
     human_bytes,
-    human_count,
     print_json,
     print_table,
-    progress_bars,
+    progress,
+    say,
 )
 from fletching.cli.quickstart.files import TABLE as FILES_TABLE
 from fletching.cli.quickstart.files import installed_files, move_files, user_blobs
 from fletching.cli.quickstart.job import Mismatch, Report, Step, move_table
-from fletching.cli.quickstart.sources import Source, standard_library, user_files
+from fletching.cli.quickstart.sources import LeftOut, Source, standard_library, user_files
 
 __all__ = ["quickstart"]
 
@@ -59,7 +59,7 @@ def quickstart(
     """
     import fletching
 
-    sources = user_files(source) if source else standard_library()
+    sources, left_out = user_files(source) if source else (standard_library(), [])
     files = user_blobs(source) if source else installed_files()
     steps: list[Step] = []
     try:
@@ -69,41 +69,52 @@ def quickstart(
                 server.url, project=PROJECT, access_id=access_id, access_key=secret
             )
             if not as_json:
-                diagnostics().print(f"serving {folder} on {server.url}")
-            with client, progress_bars(quiet=as_json) as bars:
+                say(f"serving {folder} on {server.url}")
+            with client, progress("quickstart", quiet=as_json) as task:
                 for one in sources:
-                    steps.extend(move_table(client, one, _reporter(bars, one.table)))
+                    steps.extend(move_table(client, one, _reporter(task, one.table)))
                 if files is not None:
-                    steps.extend(move_files(client, files, _reporter(bars, FILES_TABLE)))
+                    steps.extend(move_files(client, files, _reporter(task, FILES_TABLE)))
     except Mismatch as exc:
-        diagnostics().print(f"[bold red]the data differs[/] {exc}", soft_wrap=True)
+        say(f"error: the data differs: {exc}")
         raise typer.Exit(ExitCode.DIFFERENT) from None
     if as_json:
+        for each in left_out:
+            say(f"left out: {each.reason}")
         print_json([{**dataclasses.asdict(s), "gb_per_s": s.gigabytes_per_second} for s in steps])
         return
     origins = [one.origin for one in sources] + ([files.origin] if files else [])
-    _summary(origins, steps)
+    _summary(origins, steps, left_out)
     _what_next(folder, sources)
 
 
-def _reporter(bars: Progress, table: str) -> Report:
-    """Draws one bar per table; the first step counts the rows, so the later ones have a total."""
-    task = bars.add_task(table, total=None)
-    moved: dict[str, int] = {}
+def _reporter(task: Task, table: str) -> Report:
+    """Shows a table's steps one after the other; the first counts the rows, the later have a total."""
+    first: dict[str, int] = {}
+    current = ""
 
-    def report(step: str, rows: int, _bytes: int) -> None:
-        moved[step] = moved.get(step, 0) + rows
-        total = next(iter(moved.values())) if len(moved) > 1 else None
-        bars.update(task, description=f"{table}: {step}", completed=moved[step], total=total)
+    def report(step: str, rows: int, size: int) -> None:
+        nonlocal current
+        if step != current:
+            current = step
+            task.restart(f"{table}: {step}", next(iter(first.values()), None))
+        if len(first) == 0 or step in first:
+            first[step] = first.get(step, 0) + rows
+        task.advance(rows, size)
 
     return report
 
 
-def _summary(origins: list[str], steps: list[Step]) -> None:
-    console().print("Moved in and out over HTTP; every value came back:", soft_wrap=True)
-    for origin in dict.fromkeys(origins):
-        console().print(f"  {origin}", soft_wrap=True, markup=False)
-    console().print()
+def _summary(origins: list[str], steps: list[Step], left_out: list[LeftOut]) -> None:
+    out = sys.stdout
+    if left_out:
+        out.write("Left out, because it cannot be read:\n")
+        out.writelines(f"  {each.reason}\n" for each in left_out)
+        out.write("The others moved in and out over HTTP; every value of theirs came back:\n")
+    else:
+        out.write("Moved in and out over HTTP; every value came back:\n")
+    out.writelines(f"  {origin}\n" for origin in dict.fromkeys(origins))
+    out.write("\n")
     print_table(
         None,
         [
@@ -112,16 +123,16 @@ def _summary(origins: list[str], steps: list[Step]) -> None:
             ("rows", "right"),
             ("bytes", "right"),
             ("seconds", "right"),
-            ("GB/s", "right"),
+            ("speed", "right"),
         ],
         [
             (
                 step.table if index == 0 or steps[index - 1].table != step.table else "",
                 step.name,
-                human_count(step.rows),
-                human_bytes(step.bytes),
+                count_figure(step.rows),
+                bytes_figure(step.bytes),
                 f"{step.seconds:.3f}",
-                f"{step.gigabytes_per_second:.2f}",
+                _speed(step),
             )
             for index, step in enumerate(steps)
         ],
@@ -129,11 +140,19 @@ def _summary(origins: list[str], steps: list[Step]) -> None:
     )
 
 
+LEAST_SECONDS = 0.01
+"""A step shorter than this says nothing of a speed."""
+
+
+def _speed(step: Step) -> str:
+    return "" if step.seconds < LEAST_SECONDS else f"{human_bytes(step.bytes / step.seconds)}/s"
+
+
 def _what_next(folder: Path, sources: list[Source]) -> None:
     table = sources[-1].table
     # Run through make, the command is inside a virtual environment that is not on the PATH.
     command = "fletching" if shutil.which("fletching") else os.path.relpath(sys.argv[0])
-    console().print(
+    sys.stdout.write(
         f"""
 What to try next
   serve it again     {command} serve {folder} --port 8787
@@ -141,7 +160,6 @@ What to try next
   list the tables    {command} ls --at {folder}
   take one out       {command} get {table} {table}.parquet --at {folder}
   in Python          fletching.connect("{folder}").table("{table}").scan().to_table()
-""".rstrip(),
-        soft_wrap=True,
-        markup=False,
+""".rstrip()
+        + "\n"
     )

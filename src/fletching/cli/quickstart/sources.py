@@ -14,8 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fletching.cli.tabular import BATCH_ROWS, SUFFIXES, open_batches
+from fletching.cli.input_files import InputFile, input_files
+from fletching.cli.tabular import BATCH_ROWS, open_batches
 from fletching.errors import UsageError
+from fletching.types import PartitionSpec
 
 __all__ = ["Load", "Source", "standard_library", "user_files"]
 
@@ -176,69 +178,99 @@ def _lines(texts: dict[str, str]) -> Generator[pa.RecordBatch, None, None]:
 # --- the user's files ------------------------------------------------------------------------
 
 
-def user_files(path: Path) -> list[Source]:
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """A file that is not moved, and why."""
+
+    path: str
+    reason: str
+
+
+def user_files(path: Path) -> tuple[list[Source], list[LeftOut]]:
     """A file, or the readable files of a folder: one table per schema, one partition per file.
+
+    The keys of Hive folders are partition columns, too. What cannot be read is left out and named.
 
     Raises:
         UsageError: nothing there can be read.
     """
     if not path.exists():
         raise UsageError(f"there is no file or folder {path}")
-    if path.is_dir():
-        paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not paths:
-            raise UsageError(
-                f"{path} holds no Parquet, CSV or Arrow IPC file ({', '.join(sorted(SUFFIXES))})"
-            )
-    else:
-        paths = [path]
+    files = input_files([str(path)])
     base = path if path.is_dir() else path.parent
-    groups: dict[pa.Schema, list[Path]] = {}
-    for file in paths:
-        groups.setdefault(_schema(file), []).append(file)
+    groups: dict[tuple[pa.Schema, tuple[str, ...]], list[InputFile]] = {}
+    left_out = []
+    for file in files:
+        try:
+            schema = _schema(file)
+        except UsageError as exc:
+            left_out.append(LeftOut(file.path, str(exc)))
+            continue
+        groups.setdefault((schema, file.key_names), []).append(file)
+    if not groups:
+        raise UsageError("; ".join(each.reason for each in left_out))
     names: set[str] = set()
-    return [_source(base, schema, files, names) for schema, files in groups.items()]
+    sources = [_source(base, schema, members, names) for (schema, _), members in groups.items()]
+    return sources, left_out
 
 
-def _schema(path: Path) -> pa.Schema:
-    with open_batches(str(path)) as (schema, _):
+def _schema(file: InputFile) -> pa.Schema:
+    with open_batches(file.path) as opened:
         # The file's own key-value metadata (pandas, Spark) is not part of the table.
-        return schema.remove_metadata()
+        schema = opened.schema.remove_metadata()
+    if not len(schema):
+        raise UsageError(f"{file.path} has no columns")
+    return schema
 
 
-def _batches(path: Path, schema: pa.Schema) -> Generator[pa.RecordBatch, None, None]:
-    with open_batches(str(path)) as (_, batches):
-        for batch in batches:
+def _batches(path: str, schema: pa.Schema) -> Generator[pa.RecordBatch, None, None]:
+    with open_batches(path) as opened:
+        for batch in opened.batches:
             yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
 
 
-def _source(base: Path, schema: pa.Schema, files: list[Path], names: set[str]) -> Source:
-    stem = base.name if len(files) > 1 else files[0].stem
+def _source(base: Path, schema: pa.Schema, files: list[InputFile], names: set[str]) -> Source:
+    stem = base.resolve().name if len(files) > 1 else _stem(files[0].path)
     table = _identifier(stem)
     while table in names:
         table += "_2"
     names.add(table)
+    present = {name.casefold() for name in schema.names}
+    # A file that has a column of its folder's key says itself what is in it.
+    keys = [name for name in files[0].key_names if name.casefold() not in present]
     column = PARTITION_OF_FILES
-    while column in {name.lower() for name in schema.names}:
+    while column in present | {name.casefold() for name in keys}:
         column += "_"
     loads = []
     for file in files:
-        value = file.relative_to(base).as_posix().replace("'", "_")
+        name = Path(file.path).relative_to(base).as_posix()
+        values = dict(file.keys)
+        partition = [(key, _value(values[key])) for key in keys] + [(column, _value(name))]
         loads.append(
             Load(
-                name=value,
-                partition=f"{column}='{value}'",
-                batches=lambda file=file: _batches(file, schema),  # type: ignore[misc]  # mypy cannot infer a lambda's default
+                name=name,
+                partition=str(PartitionSpec(tuple(partition))),
+                batches=lambda path=file.path: _batches(path, schema),  # type: ignore[misc]  # mypy cannot infer a lambda's default
             )
         )
     return Source(
         table=table,
         schema=schema,
-        partition_by=(column,),
+        partition_by=(*keys, column),
         loads=tuple(loads),
         sample_partition=loads[0].partition or "",
-        origin=str(files[0] if len(files) == 1 else base),
+        origin=files[0].path if len(files) == 1 else str(base),
     )
+
+
+def _value(text: str) -> str:
+    """A partition value made from a name: a specification can quote one kind of quotes, not both."""
+    return text.replace('"', "_") if "'" in text and '"' in text else text
+
+
+def _stem(path: str) -> str:
+    name = Path(path).name
+    return name.split(".", 1)[0] or name
 
 
 def _identifier(text: str) -> str:

@@ -1,0 +1,7 @@
+"""``python -m fletching``: the command line."""
+
+from __future__ import annotations
+
+from fletching.cli.main import main
+
+main()

@@ -1,0 +1,105 @@
+"""The commands and their summaries; a command's module is imported when that command is used."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperGroup
+
+from fletching._version import __version__
+
+__all__ = ["COMMANDS", "Command", "app"]
+
+
+class Command(NamedTuple):
+    """Where a command is, and what the list of commands says of it."""
+
+    name: str
+    home: str
+    """``module:attribute``, a function or a Typer application."""
+    summary: str
+    """The first sentence of its help, short enough for a line of 80 columns."""
+
+
+# In the order a newcomer meets them.
+COMMANDS = (
+    Command("quickstart", "quickstart.command:quickstart", "Move real tables over HTTP, prove it."),
+    Command("serve", "serve:serve", "Serve a data folder over HTTP until it is stopped."),
+    Command("create", "create:create", "Create a table."),
+    Command("ls", "ls:ls", "List tables, or the partitions of one."),
+    Command("show", "show:show", "Show a table's columns and figures."),
+    Command("put", "put:put", "Write files into a table, all of them or nothing."),
+    Command("get", "get:get", "Read a table into a file or a pipe."),
+    Command("head", "head:head", "Print the first rows of a table."),
+    Command("drop", "drop:drop", "Drop a table, or one partition of it."),
+    Command("blob", "blob:app", "Files as blobs: a folder becomes a table, and back."),
+    Command("inspect", "inspect:inspect", "Show what is inside an Arrow IPC stream or file."),
+    Command("verify", "upkeep:verify", "Prove every checksum of a data folder."),
+    Command("gc", "upkeep:gc", "Collect what nobody needs any more."),
+    Command("compact", "upkeep:compact", "Merge small segments."),
+    Command("bench", "bench:bench", "Measure writing and reading a table."),
+    Command("lz4", "lz4:app", "Compress and decompress streams of linked LZ4 blocks."),
+    Command("keys", "keys:keys", "Manage the access keys of a data folder."),
+)
+_BY_NAME = {command.name: command for command in COMMANDS}
+
+
+class _Group(TyperGroup):
+    """Lists the commands without importing them."""
+
+    def list_commands(self, _context: Any) -> list[str]:
+        return list(_BY_NAME)
+
+    def get_command(self, _context: Any, name: str) -> Any:
+        made = self.commands.get(name)
+        if made is None and name in _BY_NAME:
+            made = self.commands[name] = _made(_BY_NAME[name])
+        return made
+
+    def format_commands(self, _context: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(command.name, command.summary) for command in COMMANDS])
+
+    def resolve_command(self, context: Any, words: list[str]) -> Any:
+        name = words[0]
+        if not name.startswith("-") and name not in _BY_NAME:
+            near = difflib.get_close_matches(name, _BY_NAME, n=1)
+            hint = f"did you mean {near[0]}?" if near else "fletching --help lists the commands"
+            context.fail(f"there is no command {name!r}; {hint}")
+        return super().resolve_command(context, words)
+
+
+def _made(command: Command) -> Any:
+    module, _, attribute = command.home.partition(":")
+    target = getattr(importlib.import_module(f"fletching.cli.{module}"), attribute)
+    if not isinstance(target, typer.Typer):
+        function, target = target, typer.Typer(add_completion=False, rich_markup_mode=None)
+        target.command(name=command.name)(function)
+    made = typer.main.get_command(target)
+    made.name = command.name
+    return made
+
+
+app = typer.Typer(
+    name="fletching",
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Tables and blobs over plain HTTP: verbatim, verified, exactly once.",
+    epilog="Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 data differs or is damaged.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        sys.stdout.write(f"fletching {__version__}\n")
+        raise typer.Exit

@@ -1,0 +1,99 @@
+"""Files to read, from the names on a command line: folders are walked, and Hive keys in them kept.
+
+A folder laid out as ``year=2024/month=01/part.parquet`` holds the values of two columns in its
+names. They belong to every row of the file, as text, and are the table's partition columns.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from fletching.cli.tabular import SUFFIXES, is_tabular
+from fletching.errors import UsageError
+
+__all__ = ["InputFile", "input_files"]
+
+_KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+class InputFile(NamedTuple):
+    """A file, and the columns that the folders around it name."""
+
+    path: str
+    keys: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The names of those columns, in order."""
+        return tuple(name for name, _ in self.keys)
+
+
+def input_files(sources: Iterable[str]) -> list[InputFile]:
+    """The files that are meant, those of a folder in the order of their paths.
+
+    In a folder, hidden files, those whose name starts with ``_`` (``_SUCCESS``, ``_metadata``) and
+    those that hold no rows by their names are left out.
+
+    Raises:
+        UsageError: nothing there, or files whose folders name different keys.
+    """
+    found: list[InputFile] = []
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            below = [InputFile(str(file), _keys(file)) for file in _walk(path)]
+            if not below:
+                raise UsageError(
+                    f"{source} holds no Parquet, CSV, JSON lines or Arrow file "
+                    f"({', '.join(sorted(SUFFIXES))}; text also .gz or .zst)"
+                )
+            found.extend(below)
+        elif source == "-" or path.exists():
+            found.append(InputFile(source))
+        else:
+            raise UsageError(f"there is no file {source}")
+    for file in found[1:]:
+        if file.key_names != found[0].key_names:
+            raise UsageError(
+                f"the folders of {file.path} name {_told(file)}, and those of {found[0].path} "
+                f"{_told(found[0])}: put them one after the other"
+            )
+    return found
+
+
+def _told(file: InputFile) -> str:
+    return ", ".join(file.key_names) or "no keys"
+
+
+def _walk(folder: Path) -> list[Path]:
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        for name in names:
+            path = Path(place, name)
+            if not name.startswith((".", "_")) and is_tabular(path) and path.is_file():
+                found.append(path)
+    return sorted(found)
+
+
+def _keys(file: Path) -> tuple[tuple[str, str], ...]:
+    """The unbroken run of ``key=value`` folders above a file."""
+    keys: list[tuple[str, str]] = []
+    for part in reversed(file.parts[:-1]):
+        match = _KEY.fullmatch(part)
+        if match is None:
+            break
+        value = unquote(match[2])
+        if value == HIVE_NULL or not value:
+            raise UsageError(
+                f"{file} is of a partition without a value, and partition columns are never null: "
+                "rename the folder"
+            )
+        keys.append((match[1], value))
+    return tuple(reversed(keys))

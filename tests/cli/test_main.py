@@ -1,0 +1,132 @@
+"""What ends a command, seen from outside: exit codes, stdout that takes nothing, missing extras."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import fletching
+from fletching.cli.command_group import COMMANDS
+from fletching.cli.output import ExitCode
+
+WITHOUT = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+{program}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("main") / "data"
+    with fletching.connect(place) as client:
+        client.create_table("t", pa.schema([("id", pa.int64())]))
+        client.table("t").append({"id": [1, 2, 3]})
+    return place
+
+
+def run(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FLETCHING_")}
+    return subprocess.run(
+        [sys.executable, "-m", "fletching", *map(str, words)],
+        text=True,
+        check=False,
+        env=environment,
+        **{"stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options},
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("get", "t", "-", "--format", "csv"),
+        ("get", "t", "-", "--format", "parquet"),
+        ("head", "t"),
+        ("ls", "--json"),
+    ],
+)
+def test_what_stdout_does_not_take_is_a_failure(folder: Path, words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = run(*words, "--at", folder, stdout=full)
+    assert done.returncode == ExitCode.FAILED
+    assert done.stderr.startswith("error: cannot write standard output: No space left")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [("get", "t", "-"), ("head", "t")])
+def test_a_reader_that_went_away_is_no_success(folder: Path, words: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = run(*words, "--at", folder, stdout=writing)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (ExitCode.PIPE_CLOSED, "")
+
+
+def test_a_closed_stdout_is_a_failure(folder: Path) -> None:
+    command = f"exec {sys.executable} -m fletching head t --at {folder} >&-"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], text=True, check=False, stderr=subprocess.PIPE
+    )
+    assert done.returncode == ExitCode.FAILED
+    assert done.stderr == "error: cannot write standard output: it is closed\n"
+
+
+@pytest.mark.parametrize(
+    ("missing", "program", "message"),
+    [
+        (["typer"], "from fletching.cli.main import main; main()", "fletching[cli]"),
+        (["uvicorn"], "import fletching; fletching.serve('x')", "fletching[server]"),
+        (["sqlalchemy"], "import fletching; fletching.serve('x')", "fletching[server]"),
+        (
+            ["uvicorn"],
+            "sys.argv = ['fletching', 'serve', 'x']; from fletching.cli.main import main; main()",
+            "fletching[server]",
+        ),
+    ],
+)
+def test_a_missing_extra_is_named(
+    tmp_path: Path, missing: list[str], program: str, message: str
+) -> None:
+    text = WITHOUT.format(missing=missing, program=program)
+    done = subprocess.run(
+        [sys.executable, "-c", text], text=True, check=False, capture_output=True, cwd=tmp_path
+    )
+    assert done.returncode != 0
+    assert message in done.stderr.splitlines()[-1]
+    if "main" in program:
+        assert done.returncode == ExitCode.USAGE
+        assert len(done.stderr.splitlines()) == 1
+    else:
+        assert "MissingExtraError" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_loads_no_command_and_no_arrow() -> None:
+    program = (
+        "import sys\nsys.argv = ['fletching', '--help']\n"
+        "from fletching.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "sys.stderr.write(' '.join(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], text=True, check=True, capture_output=True
+    )
+    loaded = set(done.stderr.split())
+    heavy = {"pyarrow", "numpy", "sqlalchemy", "uvicorn", "rich.console", "fletching.client"}
+    assert not loaded & heavy
+    for command in COMMANDS:
+        assert command.summary in done.stdout
+        assert f"fletching.cli.{command.home.partition(':')[0]}" not in loaded
+    assert max(map(len, done.stdout.splitlines())) <= 80
