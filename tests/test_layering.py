@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "client": GROUND | HASHING | PURE,
     "connectors": GROUND | PURE | {"client"},
     "testing": GROUND | PURE | {"catalog", "objects", "engine", "server", "client"},
+    "__main__": {"cli"},
     "cli": GROUND | PURE | {"catalog", "objects", "engine", "server", "client", "connectors"},
     # the package's front: names of DESIGN section 6, imported when they are used
     "": GROUND | PURE | {"server", "client"},
