@@ -40,6 +40,7 @@ from fletching.ipc.metadata import (
     RecordBatchHeader,
     read_message_header,
 )
+from fletching.ipc.null_arrays import null_array
 from fletching.ipc.schema_header import Endianness, FieldHeader, schema_header, schema_message_of
 from fletching.types import ByteRange
 
@@ -119,6 +120,8 @@ class Constant:
     def array(self, rows: int) -> pa.Array:
         """The column for a batch of so many rows."""
         value = self.value
+        if value is None:
+            return null_array(self.field.type, rows)
         if not isinstance(value, pa.Scalar):
             value = pa.scalar(value, self.field.type)
         if value.type != self.field.type:

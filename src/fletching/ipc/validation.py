@@ -15,6 +15,7 @@ from typing import Final
 import pyarrow as pa
 
 from fletching.errors import InvalidDataError
+from fletching.ipc.relabelling import relabelled
 from fletching.ipc.type_tree import any_below, with_children
 
 __all__ = ["BatchValidator", "relaxed_type", "validate"]
@@ -168,7 +169,7 @@ def validate_array(array: pa.Array, name: str) -> None:
 def _viewed(array: pa.Array, data_type: pa.DataType, name: str) -> pa.Array:
     """The array's buffers under another type of the same layout."""
     try:
-        return array.view(data_type)
+        return relabelled(array, data_type)
     except (pa.ArrowException, ValueError) as error:
         text = _VALUE.sub(r"\1(not shown)", str(error))
         raise InvalidDataError(f"column {name!r}: {text}", layer="values") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pyarrow as pa
@@ -157,12 +158,55 @@ def test_columns_have_a_limit(open_house: Any) -> None:
         house.create(pa.schema([(name, pa.int8()) for name in "abc"]))
 
 
-def test_types_without_an_odps_form_have_their_arrow_name(house: Any) -> None:
-    union = pa.dense_union([pa.field("a", pa.int8()), pa.field("b", pa.string())])
-    info = house.create(pa.schema([("u", union), ("n", pa.int8())]))
-    first, second = info.schema.data_columns
-    assert "union" in first.type
-    assert (first.column_ids, second.column_ids) == ((1, 2, 3), (4,))
+_A = pa.field("a", pa.int64())
+NOT_STORABLE = [
+    pa.dense_union([_A]),
+    pa.sparse_union([_A]),
+    pa.month_day_nano_interval(),
+    pa.decimal128(5, -2),
+    pa.struct([]),
+    pa.struct([_A, _A]),
+    pa.struct([_A, ("A", pa.int8())]),
+    pa.struct([("\u017f", pa.int8()), ("s", pa.int8())]),
+    pa.struct([("", pa.int8())]),
+]
+DEEP: pa.DataType = functools.reduce(lambda inner, _: pa.list_(inner), range(40), pa.int8())
+
+
+@pytest.mark.parametrize("data_type", [*NOT_STORABLE, DEEP], ids=lambda item: str(item)[:40])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda inner: inner,
+        pa.list_,
+        lambda inner: pa.struct([("s", inner)]),
+        lambda inner: pa.map_(pa.string(), inner),
+        lambda inner: pa.dictionary(pa.int8(), inner),
+    ],
+    ids=["itself", "list", "struct", "map", "dictionary"],
+)
+def test_types_that_some_client_cannot_name_are_refused(
+    house: Any, data_type: Any, wrap: Any
+) -> None:
+    """A table with one could be listed and then neither written nor scanned by the others."""
+    added = pa.schema([("n", pa.int8()), ("u", wrap(data_type))])
+    with pytest.raises(InvalidArgumentError, match="'u'"):
+        house.create(added)
+    house.create(SCHEMA)
+    with pytest.raises(InvalidArgumentError, match="'u'"):
+        house.engine.call(AddColumns(table=house.table, arrow_schema=ipc.encode_schema(added)))
+
+
+@pytest.mark.parametrize("name", [" a", "a ", "\u00a0a", "a\u3000", "\u2003", " "])
+def test_names_that_begin_or_end_with_a_blank_are_refused(house: Any, name: str) -> None:
+    added = pa.schema([(name, pa.int8())])
+    with pytest.raises(InvalidArgumentError, match="blank"):
+        house.create(added)
+    with pytest.raises(InvalidArgumentError, match="blank"):
+        house.engine.call(request(house.table, partition_columns=((name, "string"),)))
+    house.create(SCHEMA)
+    with pytest.raises(InvalidArgumentError, match="blank"):
+        house.engine.call(AddColumns(table=house.table, arrow_schema=ipc.encode_schema(added)))
 
 
 def test_tables_are_listed_in_pages(house: Any) -> None:

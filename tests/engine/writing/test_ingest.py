@@ -293,11 +293,11 @@ def test_encodings_and_widths_are_converted(house: Any) -> None:
 @pytest.mark.parametrize(
     ("columns", "match"),
     [
-        ({"id": pa.array(["1"]), "name": pa.array(["a"])}, "id is string"),
-        ({"id": pa.array([1.5]), "name": pa.array(["a"])}, "id is double"),
+        ({"id": pa.array(["1"]), "name": pa.array(["a"])}, "'id' is string"),
+        ({"id": pa.array([1.5]), "name": pa.array(["a"])}, "'id' is double"),
         ({"id": pa.array([1]), "name": pa.array(["a"]), "x": pa.array([1])}, "x"),
         ({"id": pa.array([2**63], pa.uint64()), "name": pa.array(["a"])}, "id"),
-        ({"id": pa.array([1]), "ID": pa.array([1]), "name": pa.array(["a"])}, "twice"),
+        ({"id": pa.array([1]), "ID": pa.array([1]), "name": pa.array(["a"])}, "two columns named"),
     ],
 )
 def test_what_cannot_be_converted_is_refused_in_words(house: Any, columns: Any, match: str) -> None:
@@ -316,9 +316,9 @@ def test_not_null_columns_stay_so(house: Any) -> None:
     house.append(rows(3))
     session = house.session()
     house.stream(session)
-    with pytest.raises(InvalidArgumentError, match="id has null"):
+    with pytest.raises(InvalidArgumentError, match="'id' has null"):
         house.write(pa.table({"id": pa.array([1, None], pa.int64()), "name": ["a", "b"]}), session)
-    with pytest.raises(InvalidArgumentError, match="id, which is not null"):
+    with pytest.raises(InvalidArgumentError, match="'id', which is not nullable"):
         house.write(pa.table({"name": ["a", "b"]}), session)
 
 

@@ -13,7 +13,9 @@ from fletching.protocol.types.table_schema import (
     from_read_form,
     from_write_form,
     parse_columns,
+    parse_type,
     read_form,
+    storable_type,
     table_schema,
     write_form,
 )
@@ -210,3 +212,39 @@ def test_a_read_form_with_missing_lists_is_empty_and_with_wrong_ones_refused() -
         from_read_form({"DataColumns": [{"Type": "bigint"}]})
     newer = {"DataColumns": [{"Name": "x", "Type": "quantum", "ColumnId": 4, "Comment": None}]}
     assert from_read_form(newer).data_columns[0].column_ids == (4,)
+
+
+def test_a_type_without_odps_type_has_its_arrow_name() -> None:
+    """Tables of earlier releases may have one: they can still be described."""
+    union = pa.dense_union([pa.field("a", pa.int8()), pa.field("b", pa.string())])
+    schema = table_schema(pa.schema([("u", union), ("n", pa.int8())]), [("pt", "string")])
+    first, second = schema.data_columns
+    assert "union" in first.type
+    assert (first.column_ids, second.column_ids) == ((1, 2, 3), (4,))
+    assert schema.partition_columns[0].column_ids == (5,)
+
+
+def test_some_columns_keep_the_ids_that_they_have() -> None:
+    arrow = pa.schema([("a", pa.int8()), ("b", pa.list_(pa.int8())), ("c", pa.int8())])
+    ids = [(7,), (9, 10), (3,), (20,)]
+    schema = table_schema(
+        arrow, [("pt", "STRING")], primary_key=["C"], column_ids=ids, places=[3, 1, 2]
+    )
+    assert [(c.name, c.column_ids, c.primary_key) for c in schema.data_columns] == [
+        ("b", (9, 10), False),
+        ("c", (3,), True),
+    ]
+    assert [(c.name, c.type, c.column_ids) for c in schema.partition_columns] == [
+        ("pt", "string", (20,))
+    ]
+
+
+@pytest.mark.parametrize(
+    "data_type",
+    [pa.dense_union([pa.field("a", pa.int8())]), pa.struct([("", pa.int8())]), pa.struct([])],
+    ids=str,
+)
+def test_storable_types_can_be_named(data_type: Any) -> None:
+    assert storable_type(pa.field("c", pa.list_(pa.int8()))) == parse_type("array<tinyint>")
+    with pytest.raises(UsageError, match="column 'c' cannot be"):
+        storable_type(pa.field("c", pa.list_(data_type)))

@@ -25,8 +25,18 @@ from typing import Any
 import pyarrow as pa
 
 from fletching.client.blobs.blob_values import Blob, BlobSource
-from fletching.client.tabular.tabular_data import BatchStream, batches_of, resized
+from fletching.client.tabular.alignment import resized
+from fletching.client.tabular.python_values import map_pairs, matched_items, python_array
+from fletching.client.tabular.tabular_data import (
+    BatchStream,
+    are_columns,
+    batches_of,
+    is_pandas,
+    rows_as_columns,
+    with_index,
+)
 from fletching.errors import UsageError
+from fletching.ipc.relabelling import relabelled
 from fletching.protocol.types.blob_type import contains_blob, is_blob, storage_type
 
 __all__ = ["with_references"]
@@ -56,6 +66,8 @@ def with_references(data: Any, schema: pa.Schema, upload: Upload) -> Any:
     blobs = {field.name.casefold(): field for field in schema if contains_blob(field.type)}
     if not blobs:
         return data
+    if is_pandas(data):
+        return _stream(_sliced_frame(data), blobs, schema, upload)
     if isinstance(data, Mapping):
         return _stream(_sliced_columns(data), blobs, schema, upload)
     if isinstance(data, Sequence) and data and isinstance(data[0], Mapping):
@@ -67,7 +79,7 @@ def with_references(data: Any, schema: pa.Schema, upload: Upload) -> Any:
 
 def _is_arrow(data: Any) -> bool:
     return isinstance(data, pa.RecordBatch | pa.Table | pa.RecordBatchReader) or any(
-        hasattr(data, name) for name in ("__arrow_c_stream__", "__arrow_c_array__", "columns")
+        hasattr(data, name) for name in ("__arrow_c_stream__", "__arrow_c_array__")
     )
 
 
@@ -84,8 +96,7 @@ def _from_iterable(
         yield from iterator
 
     if isinstance(first, Mapping):
-        is_column = isinstance(next(iter(first.values()), None), list | pa.Array | pa.ChunkedArray)
-        if is_column:
+        if are_columns(first, schema):
             return (
                 batch
                 for item in chained()
@@ -110,21 +121,23 @@ def _sliced_columns(columns: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {name: values[start : start + GATHERED_ROWS] for name, values in columns.items()}
 
 
+def _sliced_frame(frame: Any) -> Iterator[dict[str, Any]]:
+    frame = with_index(frame)
+    for start in range(0, len(frame), GATHERED_ROWS):
+        part = frame.iloc[start : start + GATHERED_ROWS]
+        yield {str(name): part[name] for name in part.columns}
+
+
 def _sliced_rows(rows: Iterator[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Rows as slices of columns; a key that a row lacks is null."""
     held: list[Mapping[str, Any]] = []
     for row in rows:
         held.append(row)
         if len(held) >= GATHERED_ROWS:
-            yield _columns_of(held)
+            yield rows_as_columns(held)
             held = []
     if held:
-        yield _columns_of(held)
-
-
-def _columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
+        yield rows_as_columns(held)
 
 
 def _stream(
@@ -217,15 +230,17 @@ def _uploaded(values: Any, field: pa.Field, upload: Upload) -> pa.Array:
         if contains_blob(values.type):
             return values
         values = values.to_pylist()
+    if hasattr(values, "isna"):
+        # pandas shows what is missing among objects as NaN, its own NA, or None
+        missing = values.isna()
+        values = [None if gone else v for v, gone in zip(values, missing, strict=True)]
     gatherer = _Gatherer(upload)
     replaced = [_replaced(value, field.type, field.name, gatherer) for value in values]
     gatherer.flush()
-    plain = storage_type(field.type)
-    try:
-        array = pa.array([_resolved(value) for value in replaced], plain)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as exc:
-        raise UsageError(f"column {field.name!r} does not fit {field.type}: {exc}") from exc
-    return array.cast(field.type)
+    plain = python_array(
+        [_resolved(value) for value in replaced], storage_type(field.type), field.name
+    )
+    return relabelled(plain, field.type)
 
 
 def _replaced(value: Any, data_type: pa.DataType, path: str, gatherer: _Gatherer) -> Any:
@@ -237,14 +252,18 @@ def _replaced(value: Any, data_type: pa.DataType, path: str, gatherer: _Gatherer
     if isinstance(data_type, pa.BaseExtensionType):
         data_type = data_type.storage_type
     if pa.types.is_struct(data_type):
+        if not isinstance(value, Mapping):
+            raise UsageError(f"a value of column {path!r} is a {type(value).__name__}, not a dict")
+        fields = list(data_type)
+        items = matched_items([value], [field.name for field in fields], path)
         return {
-            field.name: _replaced(
-                value.get(field.name), field.type, f"{path}.{field.name}", gatherer
-            )
-            for field in data_type
+            field.name: _replaced(item, field.type, f"{path}.{field.name}", gatherer)
+            for field, (item,) in zip(fields, items, strict=True)
         }
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise UsageError(f"a value of column {path!r} is a {type(value).__name__}, no {data_type}")
     if pa.types.is_map(data_type):
-        pairs = value.items() if isinstance(value, Mapping) else value
+        pairs = map_pairs(value, path)
         return [
             (
                 _replaced(key, data_type.key_type, f"{path}.key", gatherer),

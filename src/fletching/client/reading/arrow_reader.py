@@ -12,7 +12,7 @@ import pyarrow as pa
 from fletching.client.cancellation import Cancellation
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.retry import RetrySequence
-from fletching.client.tabular.tabular_data import align_batch, empty_batch
+from fletching.client.tabular.alignment import align_batch, empty_batch
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.transport import BatchSource
 from fletching.errors import (

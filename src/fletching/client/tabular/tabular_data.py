@@ -9,9 +9,9 @@ Taken, in this order:
 - a dict of columns, or a list of dicts with one row each
 - any other iterable: of all of the above, one after another
 
-Where the target's schema is known, `aligned` gives batches exactly that schema, so that the service
-stores them as sent: columns are found by name (case-insensitive), reordered, cast where no value
-changes, and missing nullable columns are null.
+What has no types of its own (dicts, columns of objects) gets those of the table
+(`fletching.client.tabular.python_values`); `fletching.client.tabular.alignment` brings the rest to
+the table's schema.
 """
 
 from __future__ import annotations
@@ -22,11 +22,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from fletching.client.tabular.python_values import column_array, python_array
 from fletching.errors import UsageError
 
-__all__ = ["BatchStream", "align_batch", "aligned", "batches_of", "resized", "with_constants"]
+__all__ = [
+    "BatchStream",
+    "are_columns",
+    "batches_of",
+    "is_pandas",
+    "rows_as_columns",
+    "with_index",
+]
 
 PANDAS_SLICE_ROWS = 128 * 1024
 """Rows of a pandas frame converted at once: conversion copies, so this bounds the copy."""
@@ -61,8 +68,8 @@ def batches_of(data: Any, schema: pa.Schema | None = None) -> BatchStream:
         return BatchStream(data.schema, iter(data.to_batches()))
     if isinstance(data, pa.RecordBatchReader):
         return BatchStream(data.schema, iter(data))
-    if _is_pandas(data):
-        return _from_pandas(data)
+    if is_pandas(data):
+        return _from_pandas(data, schema)
     if _is_dataset(data):
         reader = (data.scanner() if hasattr(data, "scanner") else data).to_reader()
         return BatchStream(reader.schema, iter(reader))
@@ -84,7 +91,8 @@ def batches_of(data: Any, schema: pa.Schema | None = None) -> BatchStream:
     )
 
 
-def _is_pandas(data: Any) -> bool:
+def is_pandas(data: Any) -> bool:
+    """Whether data is a pandas data frame."""
     # By name: importing pandas to ask costs half a second and is an option of the caller's.
     return any(
         cls.__module__.partition(".")[0] == "pandas" and cls.__name__ == "DataFrame"
@@ -107,58 +115,109 @@ def _imported(take: Any, data: Any) -> Any:
         raise UsageError(f"the Arrow data of {type(data).__name__} holds no rows: {exc}") from exc
 
 
-def _from_pandas(frame: Any) -> BatchStream:
-    if any(name is not None for name in frame.index.names):
-        frame = frame.reset_index()
+def with_index(frame: Any) -> Any:
+    """The data frame with its index as columns, if that has a name."""
+    named = any(name is not None for name in frame.index.names)
+    return frame.reset_index() if named else frame
+
+
+def _from_pandas(frame: Any, target: pa.Schema | None) -> BatchStream:
+    frame = with_index(frame)
+    fields = _by_name(target)
+    # Columns of objects have no type but the table's; pyarrow would guess one, and cut to it.
+    objects = {
+        str(name)
+        for name, dtype in zip(frame.columns, frame.dtypes, strict=True)
+        if str(dtype) == "object" and str(name).casefold() in fields
+    }
     try:
-        schema = pa.Schema.from_pandas(frame, preserve_index=False).remove_metadata()
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as exc:
+        plain = pa.Schema.from_pandas(
+            frame[[name for name in frame.columns if str(name) not in objects]],
+            preserve_index=False,
+        ).remove_metadata()
+    except (pa.ArrowException, TypeError, ValueError) as exc:
         raise UsageError(f"a column of the data frame has no Arrow type: {exc}") from exc
+    names = [str(name) for name in frame.columns]
+    schema = pa.schema(
+        [
+            pa.field(name, fields[name.casefold()].type) if name in objects else plain.field(name)
+            for name in names
+        ]
+        if len(set(names)) == len(names)
+        else plain
+    )
 
     def slices() -> Iterator[pa.RecordBatch]:
         for start in range(0, len(frame), PANDAS_SLICE_ROWS):
             part = frame.iloc[start : start + PANDAS_SLICE_ROWS]
-            yield pa.RecordBatch.from_pandas(part, schema=schema, preserve_index=False)
+            if not objects:
+                yield pa.RecordBatch.from_pandas(part, schema=schema, preserve_index=False)
+                continue
+            columns = [
+                column_array(part[name], fields[str(name).casefold()], str(name))
+                if str(name) in objects
+                else pa.array(part[name], plain.field(str(name)).type, from_pandas=True)
+                for name in frame.columns
+            ]
+            yield from _table(columns, names).to_batches()
 
     return BatchStream(schema, slices())
 
 
-def _from_columns(columns: Mapping[str, Any], schema: pa.Schema | None) -> BatchStream:
-    given = None if schema is None else _fields_named(schema, columns)
+def _by_name(schema: pa.Schema | None) -> dict[str, pa.Field]:
+    return {} if schema is None else {field.name.casefold(): field for field in schema}
+
+
+def _table(columns: list[Any], names: list[str]) -> pa.Table:
     try:
-        table = pa.table(dict(columns)) if given is None else pa.table(dict(columns), schema=given)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, TypeError) as exc:
+        return pa.table(columns, names=names)
+    except (pa.ArrowException, ValueError, TypeError) as exc:
         raise UsageError(f"the columns do not make a table: {exc}") from exc
+
+
+def _from_columns(columns: Mapping[str, Any], schema: pa.Schema | None) -> BatchStream:
+    fields = _by_name(schema)
+    names = _names(columns)
+    arrays = [
+        column_array(values, fields.get(name.casefold()), name)
+        for name, values in zip(names, columns.values(), strict=True)
+    ]
+    table = _table(arrays, names)
     return BatchStream(table.schema, iter(table.to_batches()))
+
+
+def _names(names: Iterable[Any]) -> list[str]:
+    found = list(names)
+    for name in found:
+        if not isinstance(name, str):
+            raise UsageError(f"the name of a column is a text, not a {type(name).__name__}")
+    return found
+
+
+def rows_as_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Dicts with one row each as a dict of columns; a key that a row lacks is None there.
+
+    Raises:
+        UsageError: an item that is no dict, or a key that is no text.
+    """
+    for row in rows:
+        if not isinstance(row, Mapping):
+            raise UsageError(f"a {type(row).__name__} among the rows is no dict")
+    names = _names(dict.fromkeys(itertools.chain.from_iterable(rows)))
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def _from_rows(rows: Sequence[Any], schema: pa.Schema | None) -> BatchStream:
-    names = dict.fromkeys(itertools.chain.from_iterable(rows))
-    given = None if schema is None else _fields_named(schema, names)
-    try:
-        table = pa.Table.from_pylist(
-            list(rows), schema=given or pa.schema([(name, _inferred(rows, name)) for name in names])
+    fields = _by_name(schema)
+    columns = rows_as_columns(rows)
+    arrays = [
+        python_array(
+            values, fields[name.casefold()].type if name.casefold() in fields else None, name
         )
-    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, TypeError) as exc:
-        raise UsageError(f"the rows do not make a table: {exc}") from exc
+        for name, values in columns.items()
+    ]
+    table = _table(arrays, list(columns)) if columns else pa.table({})
     return BatchStream(table.schema, iter(table.to_batches()))
-
-
-def _inferred(rows: Sequence[Any], name: str) -> pa.DataType:
-    return pa.array([row.get(name) for row in rows]).type
-
-
-def _fields_named(schema: pa.Schema, names: Iterable[str]) -> pa.Schema | None:
-    """The fields of ``schema`` for these names, under the names as given; None if one is unknown."""
-    by_name = {field.name.casefold(): field for field in schema}
-    fields = []
-    for name in names:
-        field = by_name.get(name.casefold())
-        if field is None:
-            return None
-        # Nullability is checked in `align_batch`, with the column's name in the message.
-        fields.append(field.with_name(name).with_nullable(True))
-    return pa.schema(fields)
 
 
 def _from_iterable(items: Iterable[Any], schema: pa.Schema | None) -> BatchStream:
@@ -190,8 +249,7 @@ MAPPINGS_AT_ONCE = 4096
 
 
 def _from_mappings(first: Any, rest: Iterator[Any], schema: pa.Schema | None) -> BatchStream:
-    """An iterable of dicts: rows if the values of the first are scalars, else columns."""
-    if any(_is_column(value) for value in first.values()) and not _fits_a_row(first, schema):
+    if are_columns(first, schema):
         head = _from_columns(first, schema)
         more = itertools.chain.from_iterable(
             _from_columns(item, schema or head.schema).batches for item in rest
@@ -208,133 +266,37 @@ def _from_mappings(first: Any, rest: Iterator[Any], schema: pa.Schema | None) ->
     return BatchStream(head.schema, chained())
 
 
-def _is_column(value: Any) -> bool:
-    return isinstance(value, list | pa.Array | pa.ChunkedArray) or (
-        hasattr(value, "__array__") and getattr(value, "ndim", 0) > 0
+def are_columns(item: Mapping[str, Any], schema: pa.Schema | None) -> bool:
+    """Whether a dict among others is a dict of columns; else it is one row.
+
+    Columns are lists or arrays. A list may also be the value of a list column in one row: then it
+    nests no deeper than the column's type. One value that can only be a row's decides.
+    """
+    if not item or not all(_nesting(value) for value in item.values()):
+        return False
+    fields = _by_name(schema)
+    return not all(
+        name.casefold() in fields and _nesting(value) <= _type_nesting(fields[name.casefold()].type)
+        for name, value in item.items()
     )
 
 
-def _fits_a_row(item: Mapping[str, Any], schema: pa.Schema | None) -> bool:
-    """Whether lists in the item are values of list columns rather than columns."""
-    if schema is None:
-        return False
-    nested = {field.name.casefold() for field in schema if pa.types.is_nested(field.type)}
-    return all(name.casefold() in nested or not _is_column(value) for name, value in item.items())
+def _nesting(value: Any) -> int:
+    """Levels of lists, as the first value that is there has them."""
+    if isinstance(value, pa.Array | pa.ChunkedArray):
+        return 1 + _type_nesting(value.type)
+    if hasattr(value, "__array__") and hasattr(value, "ndim"):
+        if value.ndim == 1 and value.dtype == object:
+            return 1 + _nesting(next((item for item in value if item is not None), None))
+        return int(value.ndim)
+    if isinstance(value, list):
+        return 1 + _nesting(next((item for item in value if item is not None), None))
+    return 0
 
 
-# --- to the table's schema -------------------------------------------------------------------
-
-
-def aligned(stream: BatchStream, target: pa.Schema) -> BatchStream:
-    """The stream with every batch in exactly the target's schema (see `align_batch`).
-
-    Raises:
-        UsageError: from the iterator, or at once if the stream's own schema cannot fit.
-    """
-    if not stream.schema.equals(target):
-        align_batch(empty_batch(stream.schema), target)
-    return BatchStream(target, (align_batch(batch, target) for batch in stream.batches))
-
-
-def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
-    """A batch of the schema with no rows."""
-    return pa.RecordBatch.from_arrays([_nulls(field.type, 0) for field in schema], schema=schema)
-
-
-def align_batch(batch: pa.RecordBatch, target: pa.Schema) -> pa.RecordBatch:
-    """The batch in exactly the target's schema; the batch itself if it has it already.
-
-    Only columns whose type differs are copied (cast). A cast that would change a value fails.
-
-    Raises:
-        UsageError: a column that the target lacks, a missing or null value where the target allows
-            none, two columns of one name, or a type that cannot be cast without loss.
-    """
-    if batch.schema.equals(target):
-        return batch
-    given: dict[str, int] = {}
-    for position, name in enumerate(batch.schema.names):
-        if given.setdefault(name.casefold(), position) != position:
-            raise UsageError(f"the data has two columns named {name!r}")
-    arrays = []
-    for field in target:
-        position_or_none = given.pop(field.name.casefold(), None)
-        if position_or_none is None:
-            if not field.nullable:
-                raise UsageError(f"column {field.name!r} is missing and is not nullable")
-            arrays.append(_nulls(field.type, batch.num_rows))
-            continue
-        column = batch.column(position_or_none)
-        if not field.nullable and column.null_count:
-            raise UsageError(f"column {field.name!r} holds nulls and is not nullable")
-        arrays.append(_cast(column, field))
-    if given:
-        names = ", ".join(repr(batch.schema.names[position]) for position in given.values())
-        raise UsageError(f"the table has no column {names}; it has {', '.join(target.names)}")
-    # The row count stands by itself for a table without columns.
-    return pa.RecordBatch.from_arrays(arrays, schema=target)
-
-
-def _nulls(data_type: pa.DataType, length: int) -> pa.Array:
+def _type_nesting(data_type: pa.DataType) -> int:
     if isinstance(data_type, pa.BaseExtensionType):
-        return data_type.wrap_array(pa.nulls(length, data_type.storage_type))
-    return pa.nulls(length, data_type)
-
-
-def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
-    if column.type.equals(field.type):
-        return column
-    try:
-        if isinstance(field.type, pa.BaseExtensionType):
-            storage = column.storage if isinstance(column, pa.ExtensionArray) else column
-            return field.type.wrap_array(_plain(storage).cast(field.type.storage_type))
-        if isinstance(column, pa.ExtensionArray):
-            column = column.storage
-        return _plain(column).cast(field.type)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as exc:
-        raise UsageError(
-            f"column {field.name!r} is {column.type} and cannot become {field.type}: {exc}"
-        ) from exc
-
-
-def _plain(column: pa.Array) -> pa.Array:
-    """Encoded arrays as their values: pyarrow casts those to fewer types than plain ones."""
-    if isinstance(column, pa.DictionaryArray):
-        return column.dictionary_decode()
-    if isinstance(column, pa.RunEndEncodedArray):
-        return pc.run_end_decode(column)
-    return column
-
-
-def with_constants(stream: BatchStream, values: Iterable[tuple[str, str]]) -> BatchStream:
-    """The stream with columns of one text value appended, where it lacks them."""
-    names = {name.casefold() for name in stream.schema.names}
-    missing = [(name, value) for name, value in values if name.casefold() not in names]
-
-    def widened(batch: pa.RecordBatch) -> pa.RecordBatch:
-        for name, value in missing:
-            batch = batch.append_column(
-                name, pa.repeat(pa.scalar(value, pa.string()), batch.num_rows)
-            )
-        return batch
-
-    schema = pa.schema([*stream.schema, *((name, pa.string()) for name, _ in missing)])
-    return BatchStream(schema, (widened(batch) for batch in stream.batches))
-
-
-def resized(batches: Iterable[pa.RecordBatch], limit_bytes: int) -> Iterator[pa.RecordBatch]:
-    """The same rows with no batch much above a size, cut into row slices without copying.
-
-    Rows are taken to be of about equal length; a single row is never cut. Empty batches are left
-    out: they hold nothing and cost a message each.
-    """
-    for batch in batches:
-        if batch.num_rows == 0:
-            continue
-        parts = -(-batch.nbytes // limit_bytes)
-        rows = max(1, -(-batch.num_rows // max(1, parts)))
-        if rows >= batch.num_rows:
-            yield batch
-            continue
-        for start in range(0, batch.num_rows, rows):
-            yield batch.slice(start, rows)
+        return _type_nesting(data_type.storage_type)
+    if pa.types.is_map(data_type):
+        return 1
+    return 1 + _type_nesting(data_type.value_type) if hasattr(data_type, "value_field") else 0

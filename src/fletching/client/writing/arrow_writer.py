@@ -15,7 +15,8 @@ import pyarrow as pa
 from fletching.client.cancellation import Cancellation
 from fletching.client.retry import RetrySequence
 from fletching.client.table_schemas import write_schema
-from fletching.client.tabular.tabular_data import aligned, batches_of
+from fletching.client.tabular.alignment import aligned
+from fletching.client.tabular.tabular_data import batches_of
 from fletching.client.transports.channel import Channel
 from fletching.client.writing.batching import Body, BodyBuffer
 from fletching.errors import PayloadTooLargeError, UsageError

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from fletching.client.tabular.tabular_data import resized
+from fletching.client.tabular.alignment import resized
 
 __all__ = ["Body", "BodyBuffer"]
 

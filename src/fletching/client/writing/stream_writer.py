@@ -22,7 +22,8 @@ import pyarrow as pa
 
 from fletching.client.retry import Effect, RetrySequence, effect_of
 from fletching.client.table_schemas import write_schema
-from fletching.client.tabular.tabular_data import aligned, batches_of, with_constants
+from fletching.client.tabular.alignment import aligned, with_constants
+from fletching.client.tabular.tabular_data import batches_of
 from fletching.client.transports.channel import Channel
 from fletching.client.writing.batching import Body, BodyBuffer
 from fletching.errors import (
@@ -118,7 +119,7 @@ class StreamingWriter:
         rows = 0
         stream = batches_of(data, self.schema)
         if self._partition:
-            stream = with_constants(stream, self._partition)
+            stream = with_constants(stream, self._partition, self.schema)
         for batch in aligned(stream, self.schema):
             rows += batch.num_rows
             for body in self._buffer.add(batch):

@@ -11,8 +11,10 @@ import pyarrow as pa
 from pyarrow import acero
 
 from fletching.engine.reading.physical_projection import ReplyLayout
-from fletching.engine.reading.read_conversion import convert
-from fletching.errors import CorruptObjectError, InvalidArgumentError
+from fletching.errors import CorruptObjectError, InvalidArgumentError, UsageError
+from fletching.ipc.null_arrays import null_array
+from fletching.protocol.types.conversion import convert_for_reply
+from fletching.protocol.types.row_selection import filter_rows
 
 __all__ = ["Rendering", "RowFilter", "constant_column", "constant_scalar", "stored_columns"]
 
@@ -58,7 +60,7 @@ class RowFilter:
             chosen = plan.to_table(use_threads=False).column(0)
             if chosen.null_count == 0 and pa.compute.all(chosen).as_py():
                 return batch
-            return batch.filter(chosen.combine_chunks())
+            return filter_rows(batch, chosen.combine_chunks())
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise InvalidArgumentError(
                 f"the filter cannot be applied to the table's columns: {error}"
@@ -110,8 +112,15 @@ class Rendering:
                 value = self._partition[output.place - count] if output.place >= count else None
                 arrays.append(constant_column(data_type, value, batch.num_rows))
             else:
-                arrays.append(convert(batch.column(place), data_type, output.field.name))
+                arrays.append(_converted(batch.column(place), data_type, output.field.name))
         return pa.RecordBatch.from_arrays(arrays, schema=layout.schema)
+
+
+def _converted(column: Any, sent: Any, name: str) -> Any:
+    try:
+        return convert_for_reply(column, sent, name)
+    except UsageError as error:
+        raise InvalidArgumentError(error.message) from error
 
 
 def stored_columns(*layouts: ReplyLayout, schema_version: int) -> tuple[int, ...]:
@@ -128,18 +137,16 @@ def constant_column(data_type: Any, value: str | None, rows: int) -> Any:
         CorruptObjectError: a partition value is not of its column's type.
     """
     if value is None:
-        return pa.nulls(rows, data_type)
+        return null_array(data_type, rows)
     return pa.repeat(constant_scalar(data_type, value), rows)
 
 
-def constant_scalar(data_type: Any, value: str | None) -> Any:
-    """A partition value, which is text in the catalog, in its column's type; None is null.
+def constant_scalar(data_type: Any, value: str) -> Any:
+    """A partition value, which is text in the catalog, in its column's type.
 
     Raises:
         CorruptObjectError: it is not of that type.
     """
-    if value is None:
-        return pa.scalar(None, data_type)
     try:
         return pa.scalar(value).cast(data_type)
     except pa.ArrowInvalid as error:

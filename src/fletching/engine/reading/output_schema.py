@@ -13,15 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from fletching.engine.reading.read_conversion import has_layout_of
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.protocol.messages.requests import ArrowOptions
-from fletching.protocol.messages.responses import Column, TableSchema
+from fletching.protocol.types.conversion import sent_as_stored
 from fletching.protocol.types.table_schema import (
     arrow_type,
-    field_comment,
-    format_type,
-    odps_type_of_field,
     parse_type,
     reply_type,
 )
@@ -29,7 +25,6 @@ from fletching.protocol.types.table_schema import (
 __all__ = [
     "OutputColumn",
     "TableColumns",
-    "odps_columns",
     "output_columns",
     "reply_schema",
     "select_columns",
@@ -83,7 +78,9 @@ class TableColumns:
         """
         found: dict[int, None] = {}
         for name in names:
-            place = self.places.get(name.strip().strip("`").casefold())
+            place = self.places.get(name.casefold())
+            if place is None:
+                place = self.places.get(name.strip().strip("`").casefold())
             if place is None or place not in among:
                 raise InvalidArgumentError(f"the table has no {what} column {name!r}")
             if place in found:
@@ -175,7 +172,7 @@ def output_columns(
                 place,
                 stored,
                 stored.with_type(sent),
-                converts=not has_layout_of(stored.type, sent),
+                converts=not sent_as_stored(stored.type, sent),
             )
         )
     return tuple(result)
@@ -203,43 +200,3 @@ def _sent_type(stored: Any, options: ArrowOptions, *, verbatim_types: bool) -> A
 def reply_schema(outputs: Sequence[OutputColumn], columns: TableColumns) -> pa.Schema:
     """The Arrow schema of a reply, with the table's own schema metadata."""
     return pa.schema([output.field for output in outputs], metadata=columns.data.metadata)
-
-
-def odps_columns(
-    columns: TableColumns, places: Sequence[int], *, primary_key: Sequence[str] = ()
-) -> TableSchema:
-    """The ODPS view of the columns at ``places``, data columns before partition columns.
-
-    A column whose Arrow type ODPS lacks has an empty type text.
-    """
-    keys = {name.casefold() for name in primary_key}
-    count = len(columns.data)
-    data: list[Column] = []
-    partition: list[Column] = []
-    for place in sorted(places):
-        if place >= count:
-            name, text = columns.partition[place - count]
-            partition.append(
-                Column(
-                    name=name,
-                    type=format_type(parse_type(text)),
-                    column_ids=columns.column_ids[place],
-                )
-            )
-            continue
-        field = columns.data.field(place)
-        try:
-            text = format_type(odps_type_of_field(field))
-        except UsageError:
-            text = ""
-        data.append(
-            Column(
-                name=field.name,
-                type=text,
-                nullable=field.nullable,
-                comment=field_comment(field),
-                column_ids=columns.column_ids[place],
-                primary_key=field.name.casefold() in keys,
-            )
-        )
-    return TableSchema(data_columns=tuple(data), partition_columns=tuple(partition))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 import pyarrow as pa
@@ -46,7 +47,10 @@ def plan_preview(
 
 
 def _combined(plan: ReadPlan) -> list[Buffer]:
-    table = pa.Table.from_batches(list(plan.batches()), plan.schema).combine_chunks()
+    table = pa.Table.from_batches(list(plan.batches()), plan.schema)
+    with contextlib.suppress(pa.ArrowNotImplementedError):
+        # Some types pyarrow cannot join; their rows stay in the batches that they are stored in.
+        table = table.combine_chunks()
     buffers: list[Buffer] = []
     for batch in table.to_batches():
         buffers += encode_cuts(batch, cut_rows(batch))

@@ -61,10 +61,9 @@ def projector(
     constants = [
         ipc.Constant(
             output.field,
-            constant_scalar(
-                output.field.type,
-                partition[output.place - count] if output.place >= count else None,
-            ),
+            constant_scalar(output.field.type, partition[output.place - count])
+            if output.place >= count
+            else None,
         )
         for output, index in zip(layout.outputs, stored.source, strict=True)
         if index is None

@@ -13,7 +13,6 @@ from fletching.catalog.table_rows import TableRow, schema_history
 from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.output_schema import (
     TableColumns,
-    odps_columns,
     output_columns,
     select_columns,
     select_session_columns,
@@ -21,6 +20,7 @@ from fletching.engine.reading.output_schema import (
 from fletching.engine.reading.physical_projection import ReplyLayout
 from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession
 from fletching.protocol.messages.responses import TableSchema
+from fletching.protocol.types.table_schema import table_schema
 
 __all__ = ["Shape", "Shapes"]
 
@@ -64,7 +64,13 @@ class Shape:
     @functools.cached_property
     def odps_schema(self) -> TableSchema:
         """The session's columns as ODPS sees them."""
-        return odps_columns(self.columns, self.places, primary_key=self.primary_key)
+        return table_schema(
+            self.columns.data,
+            self.columns.partition,
+            primary_key=self.primary_key,
+            column_ids=self.columns.column_ids,
+            places=self.places,
+        )
 
     def layout_of(self, names: Sequence[str], *, unordered: bool) -> ReplyLayout:
         """The layout of a read of some of the columns; see `select_columns`.

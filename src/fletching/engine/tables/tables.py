@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -45,8 +46,8 @@ from fletching.protocol.messages.admin import (
     TableInfo,
     TablePage,
 )
-from fletching.protocol.messages.responses import Column, Done, TableSchema
-from fletching.protocol.types.table_schema import field_comment, format_type, odps_type_of_field
+from fletching.protocol.messages.responses import Done, TableSchema
+from fletching.protocol.types.table_schema import depth_first_ids, storable_type, table_schema
 from fletching.types import TableName
 
 __all__ = ["Tables", "read_arrow_schema", "table_schema_of"]
@@ -81,47 +82,14 @@ def read_arrow_schema(message: bytes) -> Any:
         raise InvalidArgumentError(f"the Arrow schema cannot be read: {error}") from error
 
 
-def _node_count(data_type: Any) -> int:
-    """Nodes of a type: as ODPS counts them, or else as Arrow nests them."""
-    try:
-        return odps_type_of_field(pa.field("", data_type)).node_count
-    except UsageError:
-        return 1 + sum(
-            _node_count(data_type.field(number).type) for number in range(data_type.num_fields)
-        )
-
-
-def _type_text(field: Any) -> str:
-    """The ODPS type, or Arrow's name of a type that has none, which ODPS clients then refuse."""
-    try:
-        return format_type(odps_type_of_field(field))
-    except UsageError:
-        return str(field.type)
-
-
-def table_schema_of(table: TableRow, schema: Any | None = None) -> TableSchema:
+def table_schema_of(table: TableRow) -> TableSchema:
     """The columns as ODPS sees them, with the ids that the catalog gave them."""
-    if schema is None:
-        schema = read_arrow_schema(table.arrow_schema)
-    keys = {name.casefold() for name in table.primary_key}
-    data = tuple(
-        Column(
-            name=field.name,
-            type=_type_text(field),
-            nullable=field.nullable,
-            comment=field_comment(field),
-            column_ids=ids,
-            primary_key=field.name.casefold() in keys,
-        )
-        for field, ids in zip(schema, table.column_ids, strict=False)
+    return table_schema(
+        read_arrow_schema(table.arrow_schema),
+        table.partition_columns,
+        primary_key=table.primary_key,
+        column_ids=table.column_ids,
     )
-    partition = tuple(
-        Column(name=name, type=kind, column_ids=ids)
-        for (name, kind), ids in zip(
-            table.partition_columns, table.column_ids[len(schema) :], strict=True
-        )
-    )
-    return TableSchema(data_columns=data, partition_columns=partition)
 
 
 def _info(table: TableRow) -> TableInfo:
@@ -181,12 +149,13 @@ class Tables:
             (column, canonical_type(column, kind)) for column, kind in request.partition_columns
         )
         self._check_columns(schema, [column for column, _ in partition_columns])
+        _check_new(schema, [column for column, _ in partition_columns])
         primary_key = self._primary_key(schema, request.primary_key)
         if len(request.comment) > MAX_COMMENT_LENGTH or len(request.properties) > MAX_PROPERTIES:
             raise InvalidArgumentError("the comment or the properties are too long")
         if request.lifecycle_days is not None and request.lifecycle_days < 1:
             raise InvalidArgumentError("a lifecycle is 1 day or more")
-        ids, next_id = _assign_ids(schema, 1)
+        ids, next_id = depth_first_ids(schema, 1)
         for _ in partition_columns:
             ids.append((next_id,))
             next_id += 1
@@ -319,7 +288,8 @@ class Tables:
             schema = read_arrow_schema(table.arrow_schema)
             merged = pa.schema([*schema, *added], metadata=schema.metadata)
             self._check_columns(merged, [name for name, _ in table.partition_columns])
-            ids, next_id = _assign_ids(added, table.next_column_id)
+            _check_new(added)
+            ids, next_id = depth_first_ids(added, table.next_column_id)
             count = len(schema)
             catalog.add_schema_version(
                 connection,
@@ -422,14 +392,22 @@ class Tables:
         return full_values(table.partition_columns, spec)
 
 
-def _assign_ids(schema: Any, first: int) -> tuple[list[tuple[int, ...]], int]:
-    """Ids of every node, depth-first from ``first``, and the next free one (PROTOCOL 3.2)."""
-    ids: list[tuple[int, ...]] = []
+def _check_new(schema: Any, partition_names: Sequence[str] = ()) -> None:
+    """What tables of earlier releases may have and new columns may not.
+
+    A type that only some clients can name would make a table that the others can neither write nor
+    scan, and a blank at the end of a name is lost where names stand in a list or a specification.
+    """
+    for name in [*schema.names, *partition_names]:
+        if name != name.strip():
+            raise InvalidArgumentError(
+                f"{name!r} is not a column name: it begins or ends with a blank"
+            )
     for field in schema:
-        count = _node_count(field.type)
-        ids.append(tuple(range(first, first + count)))
-        first += count
-    return ids, first
+        try:
+            storable_type(field)
+        except UsageError as error:
+            raise InvalidArgumentError(error.message) from error
 
 
 def _page_size(wanted: int) -> int:

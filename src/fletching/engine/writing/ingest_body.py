@@ -18,15 +18,21 @@ from fletching.catalog.table_rows import TableRow
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import partition_fields
 from fletching.engine.tables.tables import read_arrow_schema
-from fletching.engine.writing.matching import Match, MatchKind, match_schema
+from fletching.engine.writing.matching import Match, MatchKind, match_schema, stored_array
 from fletching.engine.writing.partition_writer import SegmentRouter
-from fletching.engine.writing.partitioning import group_rows, take_rows
-from fletching.engine.writing.write_conversion import convert_array
+from fletching.engine.writing.partitioning import group_rows, partition_rows
 from fletching.engine.writing.write_sessions import bound_names
 from fletching.engine.writing.write_streams import dynamic_columns
 from fletching.engine.writing.write_targets import WriteTarget
-from fletching.errors import InvalidArgumentError, LimitExceededError, SchemaModifiedError
+from fletching.errors import (
+    InvalidArgumentError,
+    LimitExceededError,
+    SchemaModifiedError,
+    UsageError,
+)
+from fletching.ipc.null_arrays import null_array
 from fletching.protocol.messages.requests import WriteTable
+from fletching.protocol.types.required_values import RequiredValues
 
 __all__ = ["Body", "CellChecker", "CellCheckers"]
 
@@ -78,6 +84,7 @@ class Body:
             schema_message, limits=self._limits, validate_values=settings.validate_values
         )
         self._match = self._matched(request, target)
+        self._required = RequiredValues(self._schema)
         self._checker = None if cell_checker is None else cell_checker(table, self._schema)
         stored_ids = _dictionary_ids(table.arrow_schema)
         self._projector: ipc.Projector | None = None
@@ -124,7 +131,6 @@ class Body:
             return match_schema(
                 self._decoder.schema,
                 self._schema,
-                [name for name, _ in self._dynamic],
                 self._dynamic_fields,
             )
         except InvalidArgumentError as error:
@@ -185,12 +191,7 @@ class Body:
                 raise LimitExceededError(f"a body has too many {what}", actual=count, limit=limit)
 
     def _store(self, message: ipc.Message, batch: Any) -> None:
-        match = self._match
-        for number in match.required:
-            source = match.columns[number]
-            if source is not None and batch.column(source).null_count:
-                name = self._schema.field(number).name
-                raise InvalidArgumentError(f"column {name} has null in the data and may not")
+        self._check_required(batch)
         header = message.record_batch(self._limits)
         codec = None if header.compression is None else header.compression.value
         data = self._checked_cells(batch)
@@ -204,7 +205,19 @@ class Body:
             self.router.write_batch(groups[0][0], data, codec)
             return
         for partition, rows in groups:
-            self.router.write_part(partition, take_rows(data, rows), codec)
+            self.router.write_part(partition, partition_rows(data, rows), codec)
+
+    def _check_required(self, batch: Any) -> None:
+        try:
+            self._required.check(
+                lambda number: (
+                    None
+                    if (source := self._match.columns[number]) is None
+                    else batch.column(source)
+                )
+            )
+        except UsageError as error:
+            raise InvalidArgumentError(error.message) from error
 
     def _checked_cells(self, batch: Any) -> Any | None:
         """The batch to store instead, if the cell check changed it; None to store what came."""
@@ -222,9 +235,9 @@ class Body:
         for number, source in enumerate(self._match.columns):
             field = self._schema.field(number)
             if source is None:
-                arrays.append(pa.nulls(batch.num_rows, field.type))
+                arrays.append(null_array(field.type, batch.num_rows))
             else:
-                arrays.append(convert_array(batch.column(source), field.type, field.name))
+                arrays.append(stored_array(batch.column(source), field.type, field.name))
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
     def _groups(self, batch: Any) -> list[tuple[str, Any]]:

@@ -12,10 +12,16 @@ import enum
 from collections.abc import Sequence
 from typing import Any
 
-from fletching.engine.writing.write_conversion import convertible, same_layout
-from fletching.errors import InvalidArgumentError
+from fletching.errors import InvalidArgumentError, UsageError
+from fletching.protocol.types.conversion import (
+    Relation,
+    column_plan,
+    convert,
+    refusal,
+    relation,
+)
 
-__all__ = ["Match", "MatchKind", "match_schema"]
+__all__ = ["Match", "MatchKind", "match_schema", "stored_array"]
 
 
 class MatchKind(enum.Enum):
@@ -34,73 +40,63 @@ class Match:
         kind: what its batches need.
         columns: per data column of the table, the body's column; None is filled with null.
         partition_columns: per dynamic partition column, the body's column.
-        required: per data column that may not be null although the body's may be: both positions.
     """
 
     kind: MatchKind
     columns: tuple[int | None, ...]
     partition_columns: tuple[int, ...]
-    required: tuple[int, ...]
 
 
-def match_schema(
-    incoming: Any, stored: Any, partition_names: Sequence[str], partition_fields: Sequence[Any]
-) -> Match:
+def match_schema(incoming: Any, stored: Any, partition_fields: Sequence[Any]) -> Match:
     """Relates schemas.
 
     Args:
         incoming: the body's Arrow schema.
         stored: the table's Arrow schema, data columns only.
-        partition_names: names of the partition columns that must come in the data.
-        partition_fields: their Arrow fields.
+        partition_fields: the Arrow fields of the partition columns that must come in the data.
 
     Raises:
         InvalidArgumentError: a column is unknown, twice there, missing though it is needed, or of
             a type that cannot be converted.
     """
-    numbers: dict[str, int] = {}
-    for number, name in enumerate(incoming.names):
-        if name.casefold() in numbers:
-            raise InvalidArgumentError(f"the data has column {name} twice (case does not count)")
-        numbers[name.casefold()] = number
-    partition_columns: list[int] = []
-    for name, field in zip(partition_names, partition_fields, strict=True):
-        found = numbers.pop(name.casefold(), None)
-        if found is None:
-            raise InvalidArgumentError(f"the data lacks partition column {name}, which is dynamic")
-        if not convertible(incoming.field(found).type, field.type):
-            raise InvalidArgumentError(
-                f"partition column {name} is {incoming.field(found).type} in the data; "
-                f"expected {field.type}"
-            )
-        partition_columns.append(found)
-    columns: list[int | None] = []
-    required: list[int] = []
+    needed = [field.with_nullable(False) for field in partition_fields]
+    fields = list(incoming)
+    try:
+        plan = column_plan(fields, [*needed, *stored], what="column")
+    except UsageError as error:
+        raise InvalidArgumentError(error.message) from error
     identical = True
-    for number, field in enumerate(stored):
-        found = numbers.pop(field.name.casefold(), None)
-        columns.append(found)
-        if found is None:
+    for number, field in zip(plan, [*needed, *stored], strict=True):
+        if number is None:
             identical = False
-            if not field.nullable:
-                raise InvalidArgumentError(f"the data lacks column {field.name}, which is not null")
             continue
-        source = incoming.field(found)
-        if not same_layout(source.type, field.type):
+        source = fields[number]
+        found = relation(source.type, field.type)
+        if found is Relation.REFUSED:
+            raise InvalidArgumentError(
+                f"column {field.name!r} is {source.type} in the data and {field.type} in the table: "
+                f"{refusal(source.type, field.type)}"
+            )
+        if found is not Relation.AS_IS and not any(field is one for one in needed):
             identical = False
-            if not convertible(source.type, field.type):
-                raise InvalidArgumentError(
-                    f"column {field.name} is {source.type} in the data; the table has {field.type}"
-                )
-        if not field.nullable:
-            required.append(number)
-    if numbers:
-        unknown = ", ".join(sorted(incoming.field(i).name for i in numbers.values())[:10])
-        raise InvalidArgumentError(f"the data has columns that the table does not: {unknown}")
+    count = len(needed)
+    columns = plan[count:]
     if not identical:
         kind = MatchKind.CONVERT
-    elif columns == list(range(len(incoming))):
+    elif columns == tuple(range(len(fields))):
         kind = MatchKind.VERBATIM
     else:
         kind = MatchKind.PROJECT
-    return Match(kind, tuple(columns), tuple(partition_columns), tuple(required))
+    return Match(kind, columns, tuple(number for number in plan[:count] if number is not None))
+
+
+def stored_array(array: Any, target: Any, column: str) -> Any:
+    """The values of the data in the table's type (see `fletching.protocol.types.conversion`).
+
+    Raises:
+        InvalidArgumentError: a value has no equal in the type.
+    """
+    try:
+        return convert(array, target, column)
+    except UsageError as error:
+        raise InvalidArgumentError(error.message) from error

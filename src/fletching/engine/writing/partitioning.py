@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from fletching.engine.tables.partitions import canonical_value
-from fletching.engine.writing.write_conversion import convert_array
+from fletching.engine.writing.matching import stored_array
 from fletching.errors import InvalidArgumentError
+from fletching.protocol.types.row_selection import take_rows
 
-__all__ = ["group_rows"]
+__all__ = ["group_rows", "partition_rows"]
 
 
 def group_rows(
@@ -35,7 +36,7 @@ def group_rows(
     codes: Any = None
     spellings: list[list[str]] = []
     for (name, kind), field, array in zip(columns, fields, arrays, strict=True):
-        encoded = convert_array(array, field.type, name).dictionary_encode()
+        encoded = stored_array(array, field.type, name).dictionary_encode()
         if encoded.null_count or encoded.dictionary.null_count:
             raise InvalidArgumentError(f"partition column {name} has null in the data")
         values = encoded.dictionary.cast(pa.string()).to_pylist()
@@ -66,34 +67,16 @@ def group_rows(
     ]
 
 
-def take_rows(batch: Any, rows: Any) -> Any:
+def partition_rows(batch: Any, rows: Any) -> Any:
     """Some rows of a batch, in memory of their own.
 
     Raises:
         InvalidArgumentError: a column's type can neither be taken from nor put together by pyarrow.
     """
-    columns = []
-    for field, column in zip(batch.schema, batch.columns, strict=True):
-        try:
-            columns.append(column.take(rows))
-        except pa.ArrowNotImplementedError:
-            columns.append(_gathered(column, rows, field.name))
-    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
-
-
-def _gathered(column: Any, rows: Any, name: str) -> Any:
-    """What ``take`` cannot do for views: slices of neighbours, put together. Work per run of rows."""
-    numbers = rows.to_numpy()
-    starts = np.flatnonzero(np.diff(numbers, prepend=numbers[0] - 2) != 1)
-    ends = np.append(starts[1:], len(numbers))
-    slices = [
-        column.slice(first, length)
-        for first, length in zip(numbers[starts].tolist(), (ends - starts).tolist(), strict=True)
-    ]
     try:
-        return pa.concat_arrays(slices)
+        return take_rows(batch, rows)
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
         raise InvalidArgumentError(
-            f"column {name} is {column.type}, which pyarrow cannot divide: a batch with it must "
-            f"belong to one partition ({error})"
+            "a column's type is one that pyarrow cannot divide: a batch with it must belong to one"
+            f" partition ({error})"
         ) from error

@@ -26,7 +26,8 @@ dictionary, run-end encoded    their value type
 extension                      that of their storage
 =============================  ==========================
 
-Unions, calendar intervals, negative decimal scales and decimals above 76 digits are refused.
+Unions, calendar intervals, negative decimal scales, structs without fields and struct fields that
+are unnamed or share a name in any case are refused.
 """
 
 from __future__ import annotations
@@ -214,6 +215,9 @@ def odps_type_of(data_type: Any) -> OdpsType:
         )
         if not fields:
             raise UsageError("an Arrow struct without fields has no ODPS type")
+        names = {field.name.casefold() for field in fields}
+        if "" in names or len(names) != len(fields):
+            raise UsageError("the fields of a struct need names that differ, also in lower case")
         return OdpsType(TypeCode.STRUCT, fields=fields)
     if _is_list(data_type):
         return array_of(odps_type_of_field(data_type.value_field))

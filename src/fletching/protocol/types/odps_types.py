@@ -367,9 +367,9 @@ class TypeScanner:
         seen: set[str] = set()
         while True:
             name = self.name()
-            if name.lower() in seen:
+            if name.casefold() in seen:
                 raise self.error(f"names the struct field {name!r} twice")
-            seen.add(name.lower())
+            seen.add(name.casefold())
             self.expect(":")
             field_type = self.type(depth)
             nullable, comment = self.constraints()

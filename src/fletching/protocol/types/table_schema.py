@@ -46,6 +46,7 @@ __all__ = [
     "arrow_field",
     "arrow_schema",
     "arrow_type",
+    "depth_first_ids",
     "field_comment",
     "format_type",
     "from_read_form",
@@ -57,6 +58,7 @@ __all__ = [
     "quote_name",
     "read_form",
     "reply_type",
+    "storable_type",
     "table_schema",
     "write_form",
 ]
@@ -87,44 +89,101 @@ def parse_columns(text: str) -> Any:
     return pa.schema(fields)
 
 
-def table_schema(
-    schema: Any,
-    partition_columns: Iterable[tuple[str, str]] = (),
-    *,
-    primary_key: Sequence[str] = (),
-    first_column_id: int = 1,
-) -> TableSchema:
-    """The ODPS view of an Arrow schema of data columns, and of (name, ODPS type) partition columns.
-
-    Column ids count every node of every data column depth-first from ``first_column_id``, then the
-    partition columns: with 1, the ids both PyODPS suites expect (PROTOCOL 3.2).
+def storable_type(field: Any) -> OdpsType:
+    """The ODPS type of a column that a table may have: one that every client can name and read.
 
     Raises:
-        UsageError: an Arrow type has no ODPS type, or a partition column's type is not one.
+        UsageError: an Arrow type without ODPS type, a struct whose fields are unnamed or share a
+            name, or nesting that the type's text cannot be read back from.
     """
-    keys = {name.lower() for name in primary_key}
-    next_id = first_column_id
-    data: list[Column] = []
-    for field in schema:
+    try:
         odps_type = odps_type_of_field(field)
-        count = odps_type.node_count
+        parse_type(format_type(odps_type))
+    except (UsageError, RecursionError) as error:
+        why = error.message if isinstance(error, UsageError) else "it nests too deep"
+        raise UsageError(f"column {field.name!r} cannot be {_shown(field.type)}: {why}") from error
+    return odps_type
+
+
+def _shown(data_type: Any) -> str:
+    text = str(data_type)
+    return text if len(text) <= 200 else text[:200] + "..."
+
+
+def _node_count(field: Any) -> int:
+    """Nodes of a column: as ODPS counts them, or else as Arrow nests them."""
+    try:
+        return odps_type_of_field(field).node_count
+    except UsageError:
+        return 1 + sum(_node_count(field.type.field(i)) for i in range(field.type.num_fields))
+
+
+def depth_first_ids(fields: Iterable[Any], first: int) -> tuple[list[tuple[int, ...]], int]:
+    """Ids of every node of every column, depth-first from ``first``, and the next free one (PROTOCOL 3.2)."""
+    ids: list[tuple[int, ...]] = []
+    for field in fields:
+        count = _node_count(field)
+        ids.append(tuple(range(first, first + count)))
+        first += count
+    return ids, first
+
+
+def table_schema(
+    schema: Any,
+    partition_columns: Sequence[tuple[str, str]] = (),
+    *,
+    primary_key: Sequence[str] = (),
+    column_ids: Sequence[tuple[int, ...]] | None = None,
+    places: Iterable[int] | None = None,
+) -> TableSchema:
+    """The ODPS view of a table's columns: the one place that makes it.
+
+    Args:
+        schema: Arrow schema of the data columns.
+        partition_columns: (name, ODPS type) of the partition columns.
+        primary_key: names of data columns, in any case.
+        column_ids: per data column, then per partition column, the ids of its nodes; by default
+            they count depth-first from 1, the ids both PyODPS suites expect (PROTOCOL 3.2).
+        places: which columns, by their number among data, then partition columns; all by default.
+
+    Raises:
+        UsageError: a partition column's type is not an ODPS type. A data column whose Arrow type
+            ODPS lacks, as tables of earlier releases may have, has Arrow's name for it, which ODPS
+            clients refuse.
+    """
+    keys = {name.casefold() for name in primary_key}
+    count = len(schema)
+    if column_ids is None:
+        ids, following = depth_first_ids(schema, 1)
+        column_ids = [*ids, *((following + i,) for i in range(len(partition_columns)))]
+    data: list[Column] = []
+    partitions: list[Column] = []
+    for place in range(count + len(partition_columns)) if places is None else sorted(places):
+        if place >= count:
+            name, type_text = partition_columns[place - count]
+            partitions.append(
+                Column(
+                    name=name,
+                    type=format_type(parse_type(type_text)),
+                    column_ids=tuple(column_ids[place]),
+                )
+            )
+            continue
+        field = schema.field(place)
+        try:
+            text = format_type(odps_type_of_field(field))
+        except UsageError:
+            text = str(field.type)
         data.append(
             Column(
                 name=field.name,
-                type=format_type(odps_type),
+                type=text,
                 nullable=field.nullable,
                 comment=field_comment(field),
-                column_ids=tuple(range(next_id, next_id + count)),
-                primary_key=field.name.lower() in keys,
+                column_ids=tuple(column_ids[place]),
+                primary_key=field.name.casefold() in keys,
             )
         )
-        next_id += count
-    partitions: list[Column] = []
-    for name, type_text in partition_columns:
-        partitions.append(
-            Column(name=name, type=format_type(parse_type(type_text)), column_ids=(next_id,))
-        )
-        next_id += 1
     return TableSchema(data_columns=tuple(data), partition_columns=tuple(partitions))
 
 

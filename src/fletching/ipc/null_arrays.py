@@ -1,0 +1,60 @@
+"""Columns of nulls of every type, valid at every depth.
+
+``pyarrow.nulls`` gives run-end encoded children of structs and lists a validity bitmap, which the
+format forbids; such an array fails validation and other readers.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from fletching.ipc.type_tree import any_below
+
+__all__ = ["null_array"]
+
+
+def null_array(data_type: pa.DataType, length: int) -> pa.Array:
+    """An array of so many nulls. Allocates what the type needs: for flat types their width per row."""
+    types = pa.types
+    if isinstance(data_type, pa.BaseExtensionType):
+        return data_type.wrap_array(null_array(data_type.storage_type, length))
+    if not any_below(data_type, types.is_run_end_encoded):
+        return pa.nulls(length, data_type)
+    if types.is_run_end_encoded(data_type):
+        return _run(data_type, length)
+    bitmap = pa.py_buffer(bytes(-(-length // 8)))
+    if types.is_struct(data_type):
+        children = [null_array(field.type, length) for field in data_type]
+        return pa.Array.from_buffers(data_type, length, [bitmap], length, children=children)
+    if types.is_fixed_size_list(data_type):
+        values = null_array(data_type.value_type, length * data_type.list_size)
+        return pa.Array.from_buffers(data_type, length, [bitmap], length, children=[values])
+    if types.is_dictionary(data_type):
+        indices = pa.nulls(length, data_type.index_type)
+        return pa.DictionaryArray.from_arrays(
+            indices, null_array(data_type.value_type, 0), ordered=data_type.ordered
+        )
+    if types.is_map(data_type):
+        entries = pa.struct([data_type.key_field, data_type.item_field])
+        inner = pa.Array.from_buffers(
+            entries, 0, [None], 0, children=[null_array(field.type, 0) for field in entries]
+        )
+    else:
+        inner = null_array(data_type.value_type, 0)
+    wide = types.is_large_list(data_type) or types.is_large_list_view(data_type)
+    views = types.is_list_view(data_type) or types.is_large_list_view(data_type)
+    width = 8 if wide else 4
+    buffers = [bitmap, pa.py_buffer(bytes((length + (not views)) * width))]
+    if views:
+        buffers.append(pa.py_buffer(bytes(length * width)))
+    return pa.Array.from_buffers(data_type, length, buffers, length, children=[inner])
+
+
+def _run(data_type: pa.DataType, length: int) -> pa.Array:
+    """One run of null, or several where run ends of the type cannot count so far."""
+    limit = 2 ** (data_type.run_end_type.bit_width - 1) - 1
+    if length > limit:
+        raise OverflowError(f"{data_type} has at most {limit} rows, not {length}")
+    ends = pa.array([length] if length else [], data_type.run_end_type)
+    values = null_array(data_type.value_type, len(ends))
+    return pa.RunEndEncodedArray.from_arrays(ends, values, type=data_type)

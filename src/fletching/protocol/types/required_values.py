@@ -1,0 +1,93 @@
+"""Nulls where a schema allows none, at every depth.
+
+Arrow's format carries nullability in the schema alone: nothing stops a writer from sending nulls in
+a column, struct field, list element or map value that is declared without. (Keys of maps are never
+null: reading such a message fails.) A null inside a null, as a field of a null struct, is none:
+nobody can see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fletching.errors import UsageError
+from fletching.protocol.types.conversion import map_entries
+
+__all__ = ["RequiredValues"]
+
+_types = pa.types
+
+
+class RequiredValues:
+    """The fields of a schema that must have values, looked up once."""
+
+    def __init__(self, fields: Any) -> None:
+        """Takes the columns as the table declares them."""
+        self._wanted = [
+            (number, field) for number, field in enumerate(fields) if not _all_optional(field)
+        ]
+
+    def check(self, column: Callable[[int], Any]) -> None:
+        """Checks a batch; of most tables no column has to be looked into.
+
+        Struct fields of the data are matched by name, so that columns can be checked as they came.
+
+        Args:
+            column: the array of the schema's column of a number, or None if the data lacks it.
+
+        Raises:
+            UsageError: a null where there may be none; names the place.
+        """
+        for number, field in self._wanted:
+            array = column(number)
+            if array is not None:
+                _check(array, field, field.name)
+
+
+def _all_optional(field: Any) -> bool:
+    return bool(field.nullable) and _children_optional(field.type)
+
+
+def _children_optional(data_type: Any) -> bool:
+    if isinstance(data_type, pa.BaseExtensionType):
+        return _children_optional(data_type.storage_type)
+    if _types.is_dictionary(data_type) or _types.is_run_end_encoded(data_type):
+        return _children_optional(data_type.value_type)
+    if _types.is_map(data_type):
+        return _all_optional(data_type.item_field)
+    return all(_all_optional(data_type.field(i)) for i in range(data_type.num_fields))
+
+
+def _check(array: Any, field: Any, path: str) -> None:
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    data_type = field.type
+    while isinstance(data_type, pa.BaseExtensionType):
+        data_type = data_type.storage_type
+    if _types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    elif _types.is_run_end_encoded(array.type):
+        array = pc.run_end_decode(array)
+    if _types.is_dictionary(data_type) or _types.is_run_end_encoded(data_type):
+        data_type = data_type.value_type
+    if not field.nullable and array.null_count:
+        raise UsageError(f"column {path!r} has null in the data and may not")
+    if _children_optional(data_type) or array.null_count == len(array):
+        return
+    if _types.is_struct(data_type):
+        visible = array.filter(array.is_valid()) if array.null_count else array
+        numbers = {visible.type.field(i).name.casefold(): i for i in range(visible.type.num_fields)}
+        for i in range(data_type.num_fields):
+            child = data_type.field(i)
+            number = numbers.get(child.name.casefold())
+            if number is not None and not _all_optional(child):
+                _check(visible.field(number), child, f"{path}.{child.name}")
+    elif _types.is_map(data_type):
+        items = map_entries(array).flatten().field(1)
+        _check(items, data_type.item_field, f"{path}.value")
+    else:
+        _check(array.flatten(), data_type.value_field, f"{path}.element")

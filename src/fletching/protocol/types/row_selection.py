@@ -1,0 +1,67 @@
+"""Some rows of a batch, whatever its columns' types; pyarrow takes from views and run ends not at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+__all__ = ["filter_rows", "take_rows"]
+
+_THROUGH = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+"""Types of the same values that pyarrow can take from. The detour copies the values twice."""
+
+
+def take_rows(batch: pa.RecordBatch, rows: pa.Array) -> pa.RecordBatch:
+    """Rows by number, in memory of their own.
+
+    Args:
+        batch: the rows to choose from.
+        rows: their numbers, without null.
+
+    Raises:
+        pyarrow.ArrowException: a column of a type that pyarrow can neither take from nor join.
+    """
+    columns = [_taken(column, rows) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def filter_rows(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
+    """The rows for which a boolean array is true, in memory of their own; null is not true.
+
+    Raises:
+        pyarrow.ArrowException: as `take_rows`.
+    """
+    try:
+        return batch.filter(mask)
+    except pa.ArrowNotImplementedError:
+        return take_rows(batch, pc.indices_nonzero(pc.fill_null(mask, False)))
+
+
+def _taken(column: Any, rows: Any) -> Any:
+    through = _THROUGH.get(column.type) if not pa.types.is_nested(column.type) else None
+    if through is not None:
+        return column.cast(through).take(rows).cast(column.type)
+    try:
+        return column.take(rows)
+    except pa.ArrowNotImplementedError:
+        return _gathered(column, rows)
+
+
+def _gathered(column: Any, rows: Any) -> Any:
+    """Slices of neighbouring rows, put together. Work per run of rows, in Python."""
+    numbers = rows.to_numpy().astype(np.int64, copy=False)
+    if not len(numbers):
+        return column.slice(0, 0)
+    starts = np.flatnonzero(np.diff(numbers, prepend=numbers[0] - 2) != 1)
+    ends = np.append(starts[1:], len(numbers))
+    return pa.concat_arrays(
+        [
+            column.slice(first, length)
+            for first, length in zip(
+                numbers[starts].tolist(), (ends - starts).tolist(), strict=True
+            )
+        ]
+    )

@@ -1,0 +1,73 @@
+"""How a body's schema relates to a table's: the cheapest way that fits, or a refusal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fletching.engine.writing.matching import MatchKind, match_schema, stored_array
+from fletching.errors import InvalidArgumentError
+
+STORED = pa.schema(
+    [("id", pa.int64()), pa.field("name", pa.string()), pa.field("must", pa.int8(), nullable=False)]
+)
+
+
+def match(names: list[tuple[str, Any]], partition: bool = False) -> Any:
+    partitions = [pa.field("pt", pa.string())] if partition else []
+    return match_schema(pa.schema(names), STORED, partitions)
+
+
+ID, NAME, MUST, PT = (
+    ("id", pa.int64()),
+    ("name", pa.string()),
+    ("must", pa.int8()),
+    ("PT", pa.string()),
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "partition", "kind", "columns"),
+    [
+        ([ID, NAME, MUST], False, MatchKind.VERBATIM, (0, 1, 2)),
+        ([("ID", pa.int64()), NAME, MUST], False, MatchKind.VERBATIM, (0, 1, 2)),
+        ([NAME, ID, MUST], False, MatchKind.PROJECT, (1, 0, 2)),
+        ([PT, ID, NAME, MUST], True, MatchKind.PROJECT, (1, 2, 3)),
+        ([ID, NAME, MUST, PT], True, MatchKind.PROJECT, (0, 1, 2)),
+        ([ID, MUST], False, MatchKind.CONVERT, (0, None, 1)),
+        ([("id", pa.int8()), NAME, MUST], False, MatchKind.CONVERT, (0, 1, 2)),
+    ],
+)
+def test_the_cheapest_way_that_fits(names: Any, partition: bool, kind: Any, columns: Any) -> None:
+    found = match(names, partition)
+    assert (found.kind, found.columns) == (kind, columns)
+    assert found.partition_columns == ((names.index(PT),) if partition else ())
+
+
+@pytest.mark.parametrize(
+    ("names", "partition", "message"),
+    [
+        ([ID, NAME], False, "lacks column 'must'"),
+        ([ID, NAME, MUST, ("x", pa.int8())], False, "no column 'x'"),
+        ([ID, ID, MUST], False, "two columns named"),
+        ([ID, NAME, MUST], True, "lacks column 'pt'"),
+        ([ID, NAME, MUST, ("pt", pa.list_(pa.int8()))], True, "column 'pt' is list"),
+        (
+            [("id", pa.string()), NAME, MUST],
+            False,
+            "column 'id' is string in the data and int64 in the table",
+        ),
+        ([ID, NAME, MUST, PT], False, "no column 'PT'"),
+    ],
+)
+def test_schemas_that_do_not_fit(names: Any, partition: bool, message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        match(names, partition)
+
+
+def test_values_that_do_not_fit_are_the_clients_fault() -> None:
+    assert stored_array(pa.array([1, 2]), pa.int8(), "c").to_pylist() == [1, 2]
+    with pytest.raises(InvalidArgumentError, match=r"column 'c'.*row 1 does not fit int8"):
+        stored_array(pa.array([1, 300]), pa.int8(), "c")

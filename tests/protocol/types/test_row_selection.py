@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fletching.protocol.types.row_selection import filter_rows, take_rows
+from fletching.testing.strategies import record_batches
+
+REE = pa.run_end_encoded(pa.int32(), pa.string())
+COLUMNS = {
+    "text view": pa.array(["a" * 30, None, "b", "c"], pa.string_view()),
+    "binary view": pa.array([b"a" * 30, None, b"b", b"c"], pa.binary_view()),
+    "list of views": pa.array([["a"], None, [], ["b", "c"]], pa.list_(pa.string_view())),
+    "runs": pa.RunEndEncodedArray.from_arrays([2, 3, 4], ["a", None, "b"]),
+    "struct of runs": pa.StructArray.from_arrays(
+        [pa.RunEndEncodedArray.from_arrays([2, 3, 4], ["a", None, "b"])], ["r"]
+    ),
+    "numbers": pa.array([1, 2, None, 4]),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_rows_of_every_type(name: str) -> None:
+    column = COLUMNS[name]
+    batch = pa.record_batch([column], ["c"])
+    values = column.to_pylist()
+    for rows in ([], [0], [3], [0, 1, 2, 3], [1, 3], [3, 0], [2, 2]):
+        taken = take_rows(batch, pa.array(rows, pa.int64()))
+        taken.validate(full=True)
+        assert taken.schema == batch.schema
+        assert taken.column(0).to_pylist() == [values[row] for row in rows]
+    chosen = filter_rows(batch, pa.array([True, None, False, True]))
+    assert chosen.column(0).to_pylist() == [values[0], values[3]]
+    assert filter_rows(batch, pa.array([False] * 4)).num_rows == 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(record_batches(max_rows=8), st.data())
+def test_any_rows_of_any_batch(batch: Any, data: Any) -> None:
+    mask = data.draw(st.lists(st.booleans(), min_size=batch.num_rows, max_size=batch.num_rows))
+    rows = [row for row, keep in zip(batch.to_pylist(), mask, strict=True) if keep]
+    assert filter_rows(batch, pa.array(mask, pa.bool_())).to_pylist() == rows
