@@ -23,6 +23,7 @@ from fletching.errors import ConnectError, NoSuchTableError, UsageError
 
 if TYPE_CHECKING:
     from fletching.client import Client, Table
+    from fletching.client.profiles import Profile
 
 __all__ = ["JsonOutput", "Place", "names_of", "placed"]
 
@@ -41,9 +42,9 @@ _At = Annotated[
     str | None,
     typer.Option(
         "--at",
-        metavar="URL|FOLDER",
-        help="A server's URL, or a data folder to open without a server. "
-        "[env var: FLETCHING_AT; default: ./data]",
+        metavar="URL|FOLDER|PROFILE",
+        help="A server's URL, a data folder to open without a server, or a profile of fletching "
+        "login. [env var: FLETCHING_AT; default: the profile of the last login, else ./data]",
         show_default=False,
     ),
 ]
@@ -126,6 +127,7 @@ class Place:
         at: the URL, or the path of the folder.
         origin: what said so: ``--at``, the environment variable, or the default.
         project: the project's name.
+        profile: the profile that is meant, or that knows the key of the URL; None if none is.
     """
 
     def __init__(
@@ -137,11 +139,25 @@ class Place:
         wait: float | None = None,
     ) -> None:
         environment = os.environ
-        self.at = at or environment.get("FLETCHING_AT") or DEFAULT_AT
-        self.origin = (
-            "--at" if at else "FLETCHING_AT" if environment.get("FLETCHING_AT") else "the default"
+        named, self.origin = (
+            (at, "--at") if at else (environment.get("FLETCHING_AT"), "FLETCHING_AT")
         )
-        self.project = project or environment.get("FLETCHING_PROJECT") or DEFAULT_PROJECT
+        self.profile = _profile(named)
+        if named and "://" in named:
+            # A profile of this URL gives its key, and is not where the URL comes from.
+            self.at = named
+        elif self.profile is not None:
+            self.at, self.origin = self.profile.at, f"profile {self.profile.name}"
+        elif named:
+            self.at = named
+        else:
+            self.at, self.origin = DEFAULT_AT, "the default"
+        self.project = (
+            project
+            or environment.get("FLETCHING_PROJECT")
+            or (self.profile.project if self.profile else None)
+            or DEFAULT_PROJECT
+        )
         self._given_key = access_key
         self._given_file = access_key_file
         self._wait = wait
@@ -193,15 +209,15 @@ class Place:
             if self._given_key is not None or self._given_file is not None:
                 raise UsageError(f"{folder} is a folder: access keys are for a server's URL")
             return connect(folder, project=self.project)
-        if not self._key_source():
+        if not self.key_source():
             raise UsageError(
-                f"{self.at} needs an access key: give --access-key ID:SECRET or set "
-                "FLETCHING_ACCESS_KEY; the server keeps its first one in the file access-key of "
-                "its folder"
+                f"{self.at} needs an access key: give --access-key ID:SECRET, set "
+                f"FLETCHING_ACCESS_KEY, or keep one with fletching login {self.at}; the server has its "
+                "first one in the file access-key of its folder"
             )
         # The key is read afterwards: a server that is being started may be making it.
-        self._await_server()
-        access_id, secret = self._key()
+        self.await_server()
+        access_id, secret = self.key()
         return connect(self.at, project=self.project, access_id=access_id, access_key=secret)
 
     def folder(self, given: Path | None = None, *, create: bool = False) -> Path:
@@ -232,7 +248,7 @@ class Place:
             )
         return folder
 
-    def _key_source(self) -> str:
+    def key_source(self) -> str:
         """What says the access key; the command line before the environment."""
         environment = os.environ
         return (
@@ -240,14 +256,26 @@ class Place:
             or ("--access-key-file" if self._given_file else "")
             or ("FLETCHING_ACCESS_KEY" if environment.get("FLETCHING_ACCESS_KEY") else "")
             or ("FLETCHING_ACCESS_KEY_FILE" if environment.get("FLETCHING_ACCESS_KEY_FILE") else "")
+            or (f"profile {self.profile.name}" if self.profile and self.profile.access_id else "")
         )
 
-    def _key(self) -> tuple[str, str]:
-        source = self._key_source()
+    def key(self) -> tuple[str, str]:
+        """Access id and secret.
+
+        Raises:
+            UsageError: what says them cannot be read, or says something else.
+        """
+        source = self.key_source()
+        if self.profile is not None and source.startswith("profile "):
+            if not self.profile.access_id or not self.profile.access_key:
+                raise UsageError(
+                    f"{source} has lost its secret: fletching login {self.profile.at} keeps it anew"
+                )
+            return self.profile.access_id, self.profile.access_key
         if source.lower().endswith("file"):
             path = self._given_file or Path(os.environ["FLETCHING_ACCESS_KEY_FILE"])
             try:
-                key = path.expanduser().read_text("utf-8")
+                key = self._await_file(path.expanduser()).read_text("utf-8")
             except (OSError, UnicodeDecodeError) as exc:
                 raise UsageError(
                     f"the access key in {path} ({source}) cannot be read: {exc}"
@@ -259,7 +287,18 @@ class Place:
             raise UsageError(f"the access key of {source} is not of the form ID:SECRET")
         return access_id, secret
 
-    def _await_server(self) -> None:
+    def _await_file(self, path: Path) -> Path:
+        """The path, once it is there or waiting is over: a new server listens before it has a key."""
+        deadline = time.monotonic() + self._wait_seconds
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(_PAUSE_SECONDS)
+        return path
+
+    @property
+    def _wait_seconds(self) -> float:
+        return CONNECT_SECONDS if self._wait is None else self._wait
+
+    def await_server(self) -> None:
         """Returns once somebody listens at the URL.
 
         What fails later, in the middle of a transfer, is the client's to repeat: a server that is
@@ -279,7 +318,7 @@ class Place:
             raise UsageError(f"{self.at} has no port: {exc}") from exc
         if not host:
             raise UsageError(f"{self.at} names no host")
-        seconds = CONNECT_SECONDS if self._wait is None else self._wait
+        seconds = self._wait_seconds
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -299,6 +338,27 @@ class Place:
                 ) from exc
             else:
                 return
+
+
+def _profile(named: str | None) -> Profile | None:
+    """The profile that a name means, that a URL belongs to, or that counts where nothing is named."""
+    from fletching.client.profiles import Profiles
+
+    profiles = Profiles()
+    if not named:
+        name = os.environ.get("FLETCHING_PROFILE") or profiles.default
+        found = None if name is None else profiles.get(name)
+        if found is None and os.environ.get("FLETCHING_PROFILE"):
+            raise UsageError(
+                f"FLETCHING_PROFILE names {name!r}, and the profiles are: "
+                f"{', '.join(profiles.names) or 'none; fletching login makes one'}"
+            )
+        return found
+    if "://" in named:
+        return profiles.of_url(named)
+    if os.sep in named or _is_data_folder(Path(named)):
+        return None
+    return profiles.get(named)
 
 
 def _is_data_folder(folder: Path) -> bool:

@@ -29,6 +29,9 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("quickstart", "quickstart.command:quickstart", "Move real tables over HTTP, prove it."),
     Command("serve", "serve:serve", "Serve a data folder over HTTP until it is stopped."),
+    Command("login", "login:login", "Keep where to connect and as whom, as a profile."),
+    Command("logout", "login:logout", "Forget a profile and its secret."),
+    Command("status", "login:status", "Say where commands work, as whom, and if it is reached."),
     Command("create", "create:create", "Create a table."),
     Command("ls", "ls:ls", "List tables, or the partitions of one."),
     Command("show", "show:show", "Show a table's columns and figures."),

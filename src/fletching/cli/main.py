@@ -13,11 +13,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fletching.errors import FletchingError, UsageError
+from fletching.errors import (
+    FletchingError,
+    SignatureMismatchError,
+    UnauthorizedError,
+    UsageError,
+)
 
 __all__ = ["main"]
 
-OK, FAILED, USAGE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
+OK, FAILED, USAGE, LOGIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 4, 130, 141
 """Exit codes; `fletching.cli.output.ExitCode` names them for the commands."""
 
 _EXTRA_OF = {
@@ -86,6 +91,9 @@ def _run() -> int:
     except UsageError as exc:
         _say(exc)
         return USAGE
+    except (SignatureMismatchError, UnauthorizedError) as exc:
+        _say(exc)
+        return LOGIN
     except FletchingError as exc:
         _say(exc)
         return FAILED

@@ -42,6 +42,7 @@ class ExitCode(enum.IntEnum):
     FAILED = 1  # the service, the data or the storage refused
     USAGE = 2  # the command line cannot mean anything
     DIFFERENT = 3  # a comparison or verification found a difference
+    LOGIN = 4  # the access key is not accepted: log in again
     INTERRUPTED = 130  # Ctrl-C
     PIPE_CLOSED = 141  # whoever read stdout went away before its end
 
