@@ -5,19 +5,26 @@ Every function here answers True when it cannot tell.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 __all__ = [
     "Bounds",
     "ColumnBounds",
+    "ColumnPath",
     "May",
-    "fixed_prefix",
+    "has_nan",
+    "has_nulls",
     "has_values",
     "may_begin_with",
     "may_compare",
+    "may_equal_one",
 ]
+
+ColumnPath = tuple[str, ...]
+"""A column's name, then those of the struct fields that lead to a nested one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,19 +45,15 @@ class ColumnBounds:
     unordered: bool = False
 
 
-class Bounds(Protocol):
-    """Looks up what is known of a column."""
-
-    def __call__(self, column: str) -> ColumnBounds | None:
-        """The bounds of a column by its name; None if nothing is known."""
-
+Bounds = Callable[[ColumnPath], ColumnBounds | None]
+"""Looks up what is known of a column or nested field; None if nothing is."""
 
 May = Callable[[Bounds], bool]
 
 
-def may_compare(name: str, operator: str, value: Any, bounds: Bounds) -> bool:
+def may_compare(path: ColumnPath, operator: str, value: Any, bounds: Bounds) -> bool:
     """Whether some value within the bounds compares so with ``value``."""
-    known = bounds(name)
+    known = bounds(path)
     if known is None:
         return True
     if not known.values:
@@ -73,30 +76,50 @@ def may_compare(name: str, operator: str, value: Any, bounds: Bounds) -> bool:
             return not below
 
 
-def has_values(name: str) -> May:
+def may_equal_one(path: ColumnPath, ordered: Sequence[Any], bounds: Bounds) -> bool:
+    """Whether one of some values, in ascending order, lies within the bounds."""
+    known = bounds(path)
+    if known is None:
+        return True
+    if not known.values or not ordered:
+        return False
+    start = 0 if known.lower is None else bisect.bisect_left(ordered, known.lower)
+    return start < len(ordered) and (known.upper is None or bool(ordered[start] <= known.upper))
+
+
+def has_values(path: ColumnPath) -> May:
     """Whether some value is not null."""
 
     def may(bounds: Bounds) -> bool:
-        known = bounds(name)
+        known = bounds(path)
         return known is None or known.values
 
     return may
 
 
-def fixed_prefix(pattern: str) -> str:
-    """What a match must begin with."""
-    prefix: list[str] = []
-    characters = iter(pattern)
-    for character in characters:
-        if character in "%_":
-            break
-        prefix.append(next(characters, "\\") if character == "\\" else character)
-    return "".join(prefix)
+def has_nulls(path: ColumnPath) -> May:
+    """Whether some value is null."""
+
+    def may(bounds: Bounds) -> bool:
+        known = bounds(path)
+        return known is None or known.nulls
+
+    return may
 
 
-def may_begin_with(name: str, prefix: str, bounds: Bounds) -> bool:
+def has_nan(path: ColumnPath) -> May:
+    """Whether some value is not a number."""
+
+    def may(bounds: Bounds) -> bool:
+        known = bounds(path)
+        return known is None or known.unordered
+
+    return may
+
+
+def may_begin_with(path: ColumnPath, prefix: str, bounds: Bounds) -> bool:
     """Whether some text within the bounds begins with ``prefix``."""
-    known = bounds(name)
+    known = bounds(path)
     if known is None:
         return True
     if not known.values:

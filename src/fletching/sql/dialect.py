@@ -27,10 +27,16 @@ except ImportError as exc:  # pragma: no cover - the test environment has every 
         "SQL statements and filters need sqlglot: pip install 'fletching[server]'"
     ) from exc
 
-__all__ = ["MAX_SQL_TEXT", "ODPS_TYPE", "exp", "parse_one", "parse_predicate"]
+__all__ = ["LITERALS", "MAX_SQL_TEXT", "ODPS_TYPE", "exp", "parse_one", "parse_predicate"]
 
-MAX_SQL_TEXT = 1024 * 1024
-"""Longest statement, in characters: room for a table of many columns."""
+MAX_SQL_TEXT = 8 * 1024 * 1024
+"""Longest statement, in characters: room for a table of many columns, or a long list."""
+
+LITERALS = "literals"
+"""Key in the ``meta`` of an IN with a long list: (text, whether it is quoted) of each literal."""
+
+_LONG_LIST = 32
+"""Entries from which an IN list is read without a tree node for each."""
 
 ODPS_TYPE = "odps_type"
 """Key in the ``meta`` of a column's ``DataType``: the `OdpsType` that was read."""
@@ -95,6 +101,27 @@ class Odps(Hive):
             self._retreat(index)
             return super()._parse_alter_table_add()
 
+        def _parse_in(self, this: Any, alias: bool = False) -> Any:
+            """Long lists of plain literals without a node for each: a tenth of the time."""
+            tokens = self._tokens
+            end = self._index + 1
+            if self._curr and self._curr.token_type == TokenType.L_PAREN:
+                size = len(tokens)
+                while end + 1 < size and tokens[end].token_type in _PLAIN:
+                    end += 2
+                    if tokens[end - 1].token_type != TokenType.COMMA:
+                        break
+                count = (end - self._index) // 2
+                if count >= _LONG_LIST and tokens[end - 1].token_type == TokenType.R_PAREN:
+                    listed = tokens[self._index + 1 : end : 2]
+                    self._advance(end - self._index)
+                    node = self.expression(exp.In(this=this))
+                    node.meta[LITERALS] = [
+                        (token.text, token.token_type == TokenType.STRING) for token in listed
+                    ]
+                    return node
+            return super()._parse_in(this, alias)
+
         def _warn_unsupported(self) -> None:
             """Says nothing: a statement that is not understood is refused with an error."""
 
@@ -121,23 +148,38 @@ class Odps(Hive):
             return node
 
 
+_PLAIN = frozenset({TokenType.NUMBER, TokenType.STRING})
+
+
 @contextlib.contextmanager
-def _translated(what: str) -> Iterator[None]:
-    """Raises sqlglot's complaints as ours."""
+def _translated(what: str, before: int = 0) -> Iterator[None]:
+    """Raises sqlglot's complaints as ours.
+
+    Args:
+        what: what is parsed.
+        before: characters that stand before its first line and are not its own.
+    """
     try:
         yield
     except SqlglotError as error:
         details = getattr(error, "errors", None)
         if details:
             place = details[0]
-            text = (
-                f"{place.get('description')} at line {place.get('line')}, column {place.get('col')}"
-            )
+            line, column = place.get("line"), place.get("col")
+            if line == 1 and column is not None:
+                column -= before
+            text = f"{place.get('description')} at line {line}, column {column}"
+            near = str(place.get("highlight") or "").strip()
+            if near:
+                text += f", near {near[:60]!r}"
         else:
             text = str(error).splitlines()[0]
         raise SqlSyntaxError(f"the {what} cannot be parsed: {text[:300]}") from error
     except RecursionError as error:
         raise SqlSyntaxError(f"the {what} nests too deeply") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # A grammar of this size has corners where it stumbles over text that is no SQL.
+        raise SqlSyntaxError(f"the {what} cannot be parsed") from error
 
 
 def _check_length(text: str, what: str, limit: int) -> None:
@@ -163,8 +205,10 @@ def parse_one(text: str) -> exp.Expr:
     return found[0]
 
 
-MAX_PREDICATE_TEXT = 64 * 1024
-"""Longest filter predicate, in characters."""
+MAX_PREDICATE_TEXT = 4 * 1024 * 1024
+"""Longest filter predicate, in characters: room for a list of more than 100,000 values."""
+
+_BEFORE_PREDICATE = "SELECT 1 WHERE "
 
 
 def parse_predicate(text: str) -> exp.Expr:
@@ -174,8 +218,8 @@ def parse_predicate(text: str) -> exp.Expr:
         SqlSyntaxError: it is not a condition, or too long.
     """
     _check_length(text, "filter", MAX_PREDICATE_TEXT)
-    with _translated("filter"):
-        select = sqlglot.parse_one(f"SELECT 1 WHERE {text}", read=Odps)
+    with _translated("filter", len(_BEFORE_PREDICATE)):
+        select = sqlglot.parse_one(f"{_BEFORE_PREDICATE}{text}", read=Odps)
     where = select.args.get("where")
     extra = {name for name, value in select.args.items() if value} - {"expressions", "where"}
     if where is None or extra or len(select.expressions) != 1:

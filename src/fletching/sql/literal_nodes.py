@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+import datetime as dt
+import math
+from collections.abc import Callable
+from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from typing import Any
 
 from fletching.errors import InvalidArgumentError
-from fletching.sql.dialect import exp
-from fletching.sql.literals import Moment, Value, parse_date, parse_moment
+from fletching.sql.dialect import LITERALS, exp
+from fletching.sql.literals import (
+    Moment,
+    Value,
+    date_of,
+    moment_of,
+    parse_date,
+    parse_double,
+    parse_moment,
+    parse_number,
+    to_double,
+    to_float32,
+)
 
-__all__ = ["literal_of", "shown", "unwrapped"]
+__all__ = ["is_literal", "literal_of", "literals_of", "shown", "unwrapped"]
 
 _NO_VALUE = object()
 
@@ -23,21 +37,67 @@ def unwrapped(node: Any) -> Any:
 
 def shown(node: Any) -> str:
     """A piece of SQL for a message."""
-    text = node.sql(dialect="hive") if hasattr(node, "sql") else str(node)
+    try:
+        text = node.sql(dialect="hive") if hasattr(node, "sql") else str(node)
+    except (ValueError, RecursionError):
+        text = type(node).__name__
     return f"{text[:80]!r}"
 
 
-def literal_of(node: Any) -> Value | Moment:
+def literal_of(node: Any) -> Value:
     """A literal's value.
 
     Raises:
-        InvalidArgumentError: the node is no literal.
+        InvalidArgumentError: the node is no literal, or one that means nothing.
     """
+    node = unwrapped(node)
     value = _literal_or_nothing(node)
-    if value is _NO_VALUE:
-        raise InvalidArgumentError(f"{shown(node)} is neither a column nor a literal")
-    result: Value | Moment = value
-    return result
+    if value is not _NO_VALUE:
+        result: Value = value
+        return result
+    if isinstance(node, exp.Concat):
+        raise InvalidArgumentError(
+            "two texts stand side by side; a quote inside a text is written with a backslash"
+            " (escape): 'O\\'Brien'"
+        )
+    raise InvalidArgumentError(f"{shown(node)} is neither a column nor a literal")
+
+
+def is_literal(node: Any) -> bool:
+    """Whether a node is a literal, well-formed or not."""
+    node = unwrapped(node)
+    while isinstance(node, exp.Neg | exp.Cast | exp.TryCast):
+        node = unwrapped(node.this)
+    return isinstance(node, exp.Null | exp.Boolean | exp.HexString | exp.Literal | exp.Concat)
+
+
+def literals_of(node: Any) -> list[Value]:
+    """The values of an IN list.
+
+    Raises:
+        InvalidArgumentError: one of them is no literal.
+    """
+    plain = node.meta.get(LITERALS)
+    if plain is not None:
+        # The parser's short way through long lists: (text, whether it is quoted) pairs.
+        return [text if quoted else number_of(text) for text, quoted in plain]
+    return [literal_of(item) for item in node.expressions]
+
+
+def number_of(text: str) -> float | int | Decimal:
+    """A numeric literal: exact, or with an exponent a DOUBLE.
+
+    Raises:
+        InvalidArgumentError: it is no number, or beyond every column's range.
+    """
+    number = parse_number(text)
+    if number is None:
+        raise InvalidArgumentError(f"{text[:40]!r} is no number")
+    if isinstance(number, Decimal) and "e" in text.lower():
+        double = to_double(number)
+        # What is beyond a DOUBLE's range stays exact: it is above, or nearer to zero than, any.
+        return number if math.isinf(double) else double
+    return number
 
 
 def _literal_or_nothing(node: Any) -> Any:
@@ -48,35 +108,26 @@ def _literal_or_nothing(node: Any) -> Any:
             return bool(node.this)
         case exp.HexString():
             return _hex(str(node.this))
+        case exp.National():
+            return str(node.this)
         case exp.Literal():
-            return node.this if node.is_string else _decimal(node.this)
+            return node.this if node.is_string else number_of(node.this)
         case exp.Neg():
             value = _literal_or_nothing(unwrapped(node.this))
-            return -value if isinstance(value, int | Decimal) and value is not True else _NO_VALUE
+            numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+            return -value if numeric else _NO_VALUE
         case exp.Cast() | exp.TryCast():
             return _cast(node)
     return _NO_VALUE
 
 
-def _decimal(text: str) -> int | Decimal:
-    if len(text) > 400:
-        raise InvalidArgumentError("a number of the filter has too many digits")
-    if text.isdigit():
-        return int(text)
-    try:
-        number = Decimal(text)
-    except ArithmeticError as error:
-        raise InvalidArgumentError(f"{text[:40]!r} is no number") from error
-    if abs(number.adjusted()) > 400:
-        raise InvalidArgumentError(f"{text[:40]!r} is beyond every column's range")
-    return number
-
-
 def _hex(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError as error:
-        raise InvalidArgumentError("X'..' needs pairs of hexadecimal digits") from error
+    if len(text) % 2 or not text.isascii() or not all(c in "0123456789abcdefABCDEF" for c in text):
+        raise InvalidArgumentError("X'..' needs pairs of hexadecimal digits")
+    return bytes.fromhex(text)
+
+
+# --- CAST ------------------------------------------------------------------------------------
 
 
 def _cast(node: Any) -> Any:
@@ -84,41 +135,150 @@ def _cast(node: Any) -> Any:
     value = _literal_or_nothing(unwrapped(node.this))
     if value is _NO_VALUE or value is None:
         return value
-    kind = node.to.this
-    types = exp.DataType.Type
-    if kind is types.DATE and isinstance(value, str):
-        moment = parse_moment(value)
-        date = None if moment is None else parse_date(value.strip().split()[0].split("T")[0])
-        if date is not None:
-            return date
-    elif kind in {types.TIMESTAMP, types.DATETIME, types.TIMESTAMPNTZ} and isinstance(value, str):
-        moment = parse_moment(value)
-        if moment is not None:
-            return moment
-    elif kind in {types.TEXT, types.VARCHAR, types.CHAR} and isinstance(value, str):
-        return value
-    elif kind in {types.BINARY, types.VARBINARY} and isinstance(value, str | bytes):
-        return value.encode() if isinstance(value, str) else value
-    elif kind == types.BOOLEAN and isinstance(value, bool):
-        return value
-    elif kind in _NUMERIC_TYPES and isinstance(value, int | Decimal | str):
-        number = _decimal(value.strip()) if isinstance(value, str) else value
-        whole = isinstance(number, int) or number == number.to_integral_value()
-        if kind not in _WHOLE_TYPES or whole:
-            return number
-    raise InvalidArgumentError(f"{shown(node)} is not a value")
+    convert = _CASTS.get(node.to.this)
+    found = None if convert is None else convert(value, node.to)
+    if found is None:
+        raise InvalidArgumentError(f"{shown(node)} is not a value")
+    return found
 
 
-_WHOLE_TYPES = frozenset(
-    {
-        exp.DataType.Type.TINYINT,
-        exp.DataType.Type.SMALLINT,
-        exp.DataType.Type.INT,
-        exp.DataType.Type.BIGINT,
-    }
-)
-_NUMERIC_TYPES = _WHOLE_TYPES | {
-    exp.DataType.Type.DECIMAL,
-    exp.DataType.Type.DOUBLE,
-    exp.DataType.Type.FLOAT,
+def _as_number(value: Any) -> float | int | Decimal | None:
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str):
+        return parse_double(value)
+    return value if isinstance(value, int | float | Decimal) else None
+
+
+def _whole(bits: int) -> Callable[[Any, Any], int | None]:
+    """Whole numbers of a width; what has a fraction is refused, since engines round differently."""
+
+    def convert(value: Any, _type: Any) -> int | None:
+        number = _as_number(value)
+        if number is None or (isinstance(number, float) and not math.isfinite(number)):
+            return None
+        if number != int(number) or not -(1 << (bits - 1)) <= number < 1 << (bits - 1):
+            return None
+        return int(number)
+
+    return convert
+
+
+def _double(value: Any, _type: Any) -> float | None:
+    number = _as_number(value)
+    return None if number is None else to_double(number)
+
+
+def _float(value: Any, _type: Any) -> float | None:
+    number = _as_number(value)
+    return None if number is None else to_float32(number)
+
+
+def _decimal(value: Any, data_type: Any) -> Decimal | None:
+    number = _as_number(value)
+    if number is None or (isinstance(number, float) and not math.isfinite(number)):
+        return None
+    # A double becomes the number that it is written as.
+    exact = Decimal(repr(number)) if isinstance(number, float) else Decimal(number)
+    sizes = [int(item.name) for item in data_type.expressions if item.name.isdecimal()]
+    if not sizes:
+        # DECIMAL alone, and the suffix BD, keep every digit.
+        return exact
+    precision, scale = (*sizes, 0)[:2]
+    if precision > 76 or scale > precision:
+        return None
+    try:
+        rounded = exact.quantize(
+            Decimal((0, (1,), -scale)), ROUND_HALF_UP, Context(prec=precision or 1)
+        )
+    except InvalidOperation:
+        return None
+    return rounded
+
+
+def _text(value: Any, data_type: Any) -> str | None:
+    match value:
+        case str():
+            found = value
+        case bool():
+            found = "true" if value else "false"
+        case int():
+            found = str(value)
+        case Decimal():
+            found = format(value, "f")
+        case dt.date():
+            found = value.isoformat()
+        case _:
+            return None
+    sizes = [int(item.name) for item in data_type.expressions if item.name.isdecimal()]
+    return found[: sizes[0]] if sizes else found
+
+
+def _binary(value: Any, _type: Any) -> bytes | None:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            return None
+    return None
+
+
+def _boolean(value: Any, _type: Any) -> bool | None:
+    match value:
+        case bool():
+            return value
+        case str():
+            return {"true": True, "false": False}.get(value.strip(" \t\n\r").lower())
+        case int() | Decimal():
+            return value != 0
+    return None
+
+
+def _date(value: Any, _type: Any) -> dt.date | None:
+    match value:
+        case str():
+            moment = parse_moment(value)
+            if moment is None:
+                return parse_date(value)
+            # The day that is written, whatever the zone behind it.
+            return parse_date(value.strip().split()[0].split("T")[0])
+        case Moment():
+            return date_of(value)
+        case dt.date():
+            return value
+    return None
+
+
+def _moment(value: Any, _type: Any) -> Moment | None:
+    match value:
+        case str():
+            return parse_moment(value)
+        case Moment():
+            return value
+        case dt.date():
+            return moment_of(value)
+    return None
+
+
+_TYPES = exp.DataType.Type
+_CASTS: dict[Any, Callable[[Any, Any], Any]] = {
+    _TYPES.TINYINT: _whole(8),
+    _TYPES.SMALLINT: _whole(16),
+    _TYPES.INT: _whole(32),
+    _TYPES.BIGINT: _whole(64),
+    _TYPES.DOUBLE: _double,
+    _TYPES.FLOAT: _float,
+    _TYPES.DECIMAL: _decimal,
+    _TYPES.TEXT: _text,
+    _TYPES.VARCHAR: _text,
+    _TYPES.CHAR: _text,
+    _TYPES.BINARY: _binary,
+    _TYPES.VARBINARY: _binary,
+    _TYPES.BOOLEAN: _boolean,
+    _TYPES.DATE: _date,
+    _TYPES.TIMESTAMP: _moment,
+    _TYPES.DATETIME: _moment,
+    _TYPES.TIMESTAMPNTZ: _moment,
 }

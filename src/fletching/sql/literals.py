@@ -1,29 +1,33 @@
-"""Literals of a predicate as values of the column that they are compared with, without rounding.
+"""Literals of a predicate as values of the column that they are compared with.
 
-A comparison is exact: a literal that a column's type cannot hold is replaced by its nearest
-neighbours in the type (``a > 1.5`` on integers is ``a > 1``), never rounded.
+A literal is placed among a column's values in their physical form: integers for whole numbers,
+dates (days), timestamps (the column's unit) and decimals (scaled), numbers for floats. Exact types
+are compared exactly: a literal that a type cannot hold lies between two of its values and is never
+rounded (``a > 1.5`` on integers is ``a >= 2``). Where one side is a DOUBLE or FLOAT, both are
+compared as that, as SQL does with approximate numbers: ``x = 0.1`` finds the DOUBLE written as 0.1,
+and a BIGINT equals a DOUBLE literal if it becomes that when converted.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 import math
 import re
-from decimal import Decimal, InvalidOperation
+import struct
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pyarrow as pa
 
 from fletching.errors import InvalidArgumentError
 
-__all__ = ["Place", "Value", "place_of", "scalar_of"]
-
-Value = bool | int | float | Decimal | str | bytes | dt.date | dt.datetime | None
-"""A literal as SQL meant it; ``dt.datetime`` is a wall clock and its nanoseconds go with it."""
+__all__ = ["Moment", "Place", "Value", "parse_number", "place_of", "scalar_of"]
 
 MAX_DIGITS = 400
-"""Digits of a numeric literal: double's range is below."""
+"""Digits of a numeric literal, and its greatest power of ten: double's range is below."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,34 +37,48 @@ class Moment:
     nanoseconds: int
 
 
+Value = bool | int | float | Decimal | str | bytes | dt.date | Moment | None
+"""A literal as SQL meant it: ``float`` is a DOUBLE, ``Decimal`` an exact number with a point."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Place:
     """Where a literal lies among a type's values, in the type's physical form.
 
-    ``floor`` is the greatest value at or below the literal, ``ceiling`` the least at or above it;
-    they are the same when the type holds the literal. None means there is none on that side.
+    Values from ``first`` to ``last`` equal the literal, those below ``first`` are less, those above
+    ``last`` greater. ``first`` is None when every value is less, ``last`` is None when every value
+    is greater; when no value equals the literal, ``last`` is the greatest value that is less and
+    ``first`` the least that is greater.
     """
 
-    floor: Any
-    ceiling: Any
+    first: Any
+    last: Any
 
     @property
-    def exact(self) -> bool:
-        """Whether the type holds the literal."""
-        return self.floor is not None and self.floor == self.ceiling
+    def equals(self) -> bool:
+        """Whether some value of the type equals the literal."""
+        return self.first is not None and self.last is not None and bool(self.first <= self.last)
 
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _EPOCH_DATE = dt.date(1970, 1, 1)
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_NOT_FINITE = re.compile(r"([+-]?)(?:(inf|infinity)|nan)", re.ASCII | re.IGNORECASE)
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})", re.ASCII)
 _TIME = re.compile(
-    r"(\d{4}-\d{1,2}-\d{1,2})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?)?", re.ASCII
+    r"(\d{4}-\d{1,2}-\d{1,2})"
+    r"(?:[ T](\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d{1,9}))?)?"
+    r"[ ]?(?:(Z|UTC|GMT)|([+-])(\d{1,2})(?::?(\d{2}))?)?)?",
+    re.ASCII,
 )
+_BLANKS = " \t\n\r\f\v"
+"""What may stand around a number or date that is spelt as text."""
+
 _UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+_DAY = 86_400 * 1_000_000_000
 
 
-def place_of(value: Value | Moment, data_type: Any, column: str) -> Place:
-    """Where a literal lies among the values of a column's type.
+def place_of(value: Value, data_type: Any, column: str) -> Place | None:
+    """Where a literal lies among the values of a column's type; None for NaN, which has no place.
 
     Args:
         value: the literal; not None.
@@ -71,49 +89,47 @@ def place_of(value: Value | Moment, data_type: Any, column: str) -> Place:
         InvalidArgumentError: the two cannot be compared.
     """
     types = pa.types
+    found: Place | None = None
     if types.is_boolean(data_type):
         if isinstance(value, bool):
             return Place(value, value)
-    elif types.is_integer(data_type):
-        number = _number(value)
+    elif types.is_integer(data_type) or types.is_decimal(data_type):
+        number = _number(value, approximate=False)
         if number is not None:
-            low, high = _integer_range(data_type)
-            return _clamped(math.floor(number), math.ceil(number), low, high)
+            scale = data_type.scale if types.is_decimal(data_type) else 0
+            if isinstance(number, float):
+                return _as_doubles(number, scale, *range_of(data_type))
+            scaled = _scaled(number, scale)
+            return _clamped(math.ceil(scaled), math.floor(scaled), *range_of(data_type))
     elif types.is_floating(data_type):
-        number = _number(value)
+        number = _number(value, approximate=True)
         if number is not None:
-            # Columns are compared as doubles, which hold every float.
-            return _double_place(number)
-    elif types.is_decimal(data_type):
-        number = _number(value)
-        if number is not None:
-            scaled = _scaled(number, data_type.scale)
-            most = 10**data_type.precision - 1
-            return _clamped(math.floor(scaled), math.ceil(scaled), -most, most)
+            return _float_place(number, data_type)
     elif types.is_string(data_type) or types.is_large_string(data_type):
         if isinstance(value, str):
             return Place(value, value)
     elif types.is_binary(data_type) or types.is_large_binary(data_type):
         if isinstance(value, bytes | str):
-            raw = value.encode() if isinstance(value, str) else value
+            raw = _utf8(value) if isinstance(value, str) else value
             return Place(raw, raw)
     elif types.is_date32(data_type):
         moment = _moment(value)
         if moment is not None:
-            day = _UNITS["s"] * 86_400
-            return _clamped(moment // day, -(-moment // day), -(2**31), 2**31 - 1)
+            found = _clamped(-(-moment // _DAY), moment // _DAY, -(2**31), 2**31 - 1)
     elif types.is_timestamp(data_type):
         moment = _moment(value)
         if moment is not None:
             unit = _UNITS[data_type.unit]
-            return _clamped(moment // unit, -(-moment // unit), -(2**63), 2**63 - 1)
+            found = _clamped(-(-moment // unit), moment // unit, -(2**63), 2**63 - 1)
     else:
         raise InvalidArgumentError(
             f"column {column} of type {data_type} can only be asked IS [NOT] NULL"
         )
-    raise InvalidArgumentError(
-        f"column {column} of type {data_type} cannot be compared with {_named(value)}"
-    )
+    if found is None:
+        raise InvalidArgumentError(
+            f"column {column} of type {data_type} cannot be compared with {_named(value)}"
+        )
+    return found
 
 
 def _named(value: object) -> str:
@@ -123,58 +139,156 @@ def _named(value: object) -> str:
     return f"{type(value).__name__} {text[:40]}"
 
 
-def _clamped(floor: int, ceiling: int, low: int, high: int) -> Place:
+def _clamped(first: int, last: int, low: int, high: int) -> Place:
     return Place(
-        floor if low <= floor <= high else (high if floor > high else None),
-        ceiling if low <= ceiling <= high else (low if ceiling < low else None),
+        None if first > high else max(first, low),
+        None if last < low else min(last, high),
     )
 
 
-def _integer_range(data_type: Any) -> tuple[int, int]:
+def range_of(data_type: Any) -> tuple[int, int]:
+    """The least and greatest value of an integer or decimal type, in its physical form."""
+    if pa.types.is_decimal(data_type):
+        most: int = 10**data_type.precision - 1
+        return -most, most
     bits = data_type.bit_width
     if pa.types.is_unsigned_integer(data_type):
         return 0, 2**bits - 1
     return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
 
 
-def _number(value: object) -> int | Decimal | None:
-    """A literal as an exact number; text may spell one."""
+# --- numbers ---------------------------------------------------------------------------------
+
+
+def parse_number(text: str) -> int | Decimal | None:
+    """The exact number that a text spells: digits, a point, an exponent, a sign; or None.
+
+    Nothing else is a number here, whatever Python's own parsers take: no underscores, no digits of
+    other scripts, no hexadecimal, no words.
+
+    Raises:
+        InvalidArgumentError: more digits, or a greater exponent, than any column's range.
+    """
+    text = text.strip(_BLANKS)
+    if _NUMBER.fullmatch(text) is None:
+        return None
+    if len(text) > MAX_DIGITS:
+        raise InvalidArgumentError("a number of the filter has too many digits")
+    if text.isdecimal():
+        return int(text)
+    exponent = text.lower().rpartition("e")
+    if exponent[1] and len(exponent[2].lstrip("+-0")) > len(str(MAX_DIGITS)):
+        raise InvalidArgumentError(f"{text[:40]!r} is beyond every column's range")
+    number = Decimal(text)
+    if number and abs(number.adjusted()) > MAX_DIGITS:
+        raise InvalidArgumentError(f"{text[:40]!r} is beyond every column's range")
+    return number or Decimal(0)
+
+
+def parse_double(text: str) -> float | int | Decimal | None:
+    """As `parse_number`, and ``NaN``, ``Infinity`` and ``inf`` in any case, with a sign."""
+    match = _NOT_FINITE.fullmatch(text.strip(_BLANKS))
+    if match is None:
+        return parse_number(text)
+    if match[2] is None:
+        return math.nan
+    return -math.inf if match[1] == "-" else math.inf
+
+
+def to_double(number: float | Decimal) -> float:
+    """The nearest DOUBLE; infinity beyond its range, as IEEE 754 rounds."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def to_float32(number: float | Decimal) -> float:
+    """The nearest FLOAT, as a double."""
+    value = to_double(number)
+    try:
+        found: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError:
+        return math.copysign(math.inf, value)
+    return found
+
+
+def _number(value: object, *, approximate: bool) -> float | Decimal | None:
+    """A literal as a number; text may spell one."""
     if isinstance(value, bool):
         return None
-    if isinstance(value, int | Decimal):
+    if isinstance(value, int | float | Decimal):
         return value
-    if isinstance(value, str) and len(value) <= MAX_DIGITS:
-        try:
-            number = Decimal(value.strip())
-        except InvalidOperation:
-            return None
-        return number if number.is_finite() and abs(number.adjusted()) <= MAX_DIGITS else None
+    if isinstance(value, str):
+        return parse_double(value) if approximate else parse_number(value)
     return None
 
 
-def _scaled(number: int | Decimal, scale: int) -> int | Decimal:
-    """The number times ten to the scale, exactly."""
+def _float_place(number: float | Decimal, data_type: Any) -> Place | None:
+    """Columns are compared as doubles, which hold every float.
+
+    An exact number takes the column's own type first, so that what was written as 0.1 is found by
+    0.1 in a FLOAT as in a DOUBLE; a DOUBLE literal is compared as it is.
+    """
+    if not isinstance(number, float):
+        narrow = not pa.types.is_float64(data_type)
+        nearest = to_float32(number) if narrow else to_double(number)
+        if math.isinf(nearest):
+            # Beyond the range is above every number, and below infinity, which columns hold.
+            greatest = 3.4028234663852886e38 if narrow else math.nextafter(math.inf, 0.0)
+            if number > 0:
+                return Place(math.inf, greatest)
+            return Place(-greatest, -math.inf)
+        return Place(nearest, nearest)
+    return None if math.isnan(number) else Place(number, number)
+
+
+def _as_doubles(number: float, scale: int, low: int, high: int) -> Place | None:
+    """The exact values that become a DOUBLE when they are converted to one."""
+    if math.isnan(number):
+        return None
+    if math.isinf(number):
+        return Place(None, high) if number > 0 else Place(low, None)
+    exact = Fraction(number)
+    below = (exact + Fraction(_neighbour(number, -math.inf))) / 2 if number != -_MOST else exact
+    above = (exact + Fraction(_neighbour(number, math.inf))) / 2 if number != _MOST else exact
+    factor = 10**scale
+    first, last = math.ceil(below * factor), math.floor(above * factor)
+    if not _even(number):
+        # Halfway between two doubles becomes the even one.
+        first += first == below * factor
+        last -= last == above * factor
+    return _clamped(first, last, low, high)
+
+
+_MOST = math.nextafter(math.inf, 0.0)
+
+
+def _neighbour(number: float, towards: float) -> float:
+    return math.nextafter(number, towards)
+
+
+def _even(number: float) -> bool:
+    return int.from_bytes(struct.pack("<d", number), "little") % 2 == 0
+
+
+def _scaled(number: int | float | Decimal, scale: int) -> int | Decimal:
+    """The exact number times ten to the scale, exactly."""
     if isinstance(number, int):
         return number * 10**scale
+    assert isinstance(number, Decimal)
     sign, digits, exponent = number.as_tuple()
     return Decimal((sign, digits, int(exponent) + scale))
 
 
-def _double_place(number: int | Decimal) -> Place:
+# --- times and texts -------------------------------------------------------------------------
+
+
+def _utf8(text: str) -> bytes:
     try:
-        nearest = float(number)
-    except OverflowError:
-        nearest = math.inf if number > 0 else -math.inf
-    if math.isinf(nearest):
-        most = math.nextafter(math.inf, 0.0)
-        # Infinity itself is a value that columns hold.
-        return Place(most, math.inf) if number > 0 else Place(-math.inf, -most)
-    exact = Decimal(nearest)
-    if exact == number:
-        return Place(nearest, nearest)
-    if exact < number:
-        return Place(nearest, math.nextafter(nearest, math.inf))
-    return Place(math.nextafter(nearest, -math.inf), nearest)
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError("a text of the filter is not valid Unicode") from error
 
 
 def _moment(value: object) -> int | None:
@@ -184,14 +298,14 @@ def _moment(value: object) -> int | None:
     if isinstance(value, str):
         parsed = parse_moment(value)
         return None if parsed is None else parsed.nanoseconds
-    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
-        return (value - _EPOCH_DATE).days * 86_400 * _UNITS["s"]
+    if isinstance(value, dt.date):
+        return (value - _EPOCH_DATE).days * _DAY
     return None
 
 
 def parse_date(text: str) -> dt.date | None:
     """``YYYY-MM-DD``, or None."""
-    match = _DATE.fullmatch(text.strip())
+    match = _DATE.fullmatch(text.strip(_BLANKS))
     if match is None:
         return None
     try:
@@ -201,29 +315,70 @@ def parse_date(text: str) -> dt.date | None:
 
 
 def parse_moment(text: str) -> Moment | None:
-    """``YYYY-MM-DD[ HH:MM[:SS[.fffffffff]]]``, or None."""
-    match = _TIME.fullmatch(text.strip())
+    """``YYYY-MM-DD[ HH:MM[:SS[.fffffffff]][zone]]``, or None.
+
+    The zone is ``Z``, ``UTC``, ``GMT`` or an offset of hours and minutes; without one it is UTC.
+    """
+    match = _TIME.fullmatch(text.strip(_BLANKS))
     if match is None:
         return None
     date = parse_date(match[1])
     hour, minute, second = (int(match[i] or 0) for i in (2, 3, 4))
+    offset_hour, offset_minute = int(match[8] or 0), int(match[9] or 0)
     if date is None or hour > 23 or minute > 59 or second > 59:
         return None
+    if offset_minute > 59 or offset_hour * 60 + offset_minute > 18 * 60:
+        return None
+    offset = (offset_hour * 60 + offset_minute) * 60 * (-1 if match[7] == "-" else 1)
     days = (date - _EPOCH_DATE).days
-    seconds = days * 86_400 + hour * 3600 + minute * 60 + second
+    seconds = days * 86_400 + hour * 3600 + minute * 60 + second - offset
     fraction = int((match[5] or "").ljust(9, "0"))
     return Moment(seconds * _UNITS["s"] + fraction)
 
 
+def date_of(moment: Moment) -> dt.date:
+    """The day that a moment falls on, in UTC.
+
+    Raises:
+        InvalidArgumentError: before year 1 or after year 9999.
+    """
+    try:
+        return _EPOCH_DATE + dt.timedelta(days=moment.nanoseconds // _DAY)
+    except OverflowError as error:
+        raise InvalidArgumentError("a date of the filter is outside the years 1 to 9999") from error
+
+
+def moment_of(date: dt.date) -> Moment:
+    """The beginning of a day, in UTC."""
+    return Moment((date - _EPOCH_DATE).days * _DAY)
+
+
+# --- back to Arrow ---------------------------------------------------------------------------
+
+
 def scalar_of(physical: Any, data_type: Any) -> Any:
     """An Arrow scalar of a column's type from a value in its physical form."""
-    if pa.types.is_decimal(data_type):
-        digits = tuple(int(digit) for digit in str(abs(physical)))
-        return pa.scalar(Decimal((int(physical < 0), digits, -data_type.scale)), data_type)
-    if pa.types.is_timestamp(data_type):
-        return pa.scalar(physical, pa.int64()).cast(data_type)
-    if pa.types.is_date32(data_type):
-        return pa.scalar(physical, pa.int32()).cast(data_type)
-    if pa.types.is_floating(data_type):
-        return pa.scalar(physical, pa.float64())
-    return pa.scalar(physical, data_type)
+    return array_of([physical], data_type)[0]
+
+
+def array_of(physical: list[Any], data_type: Any) -> Any:
+    """An Arrow array of a column's type, doubles for floats, from values in physical form."""
+    types = pa.types
+    if types.is_decimal(data_type):
+        return pa.array([_unscaled(value, data_type.scale) for value in physical], data_type)
+    if types.is_timestamp(data_type):
+        return pa.array(physical, pa.int64()).cast(data_type)
+    if types.is_date32(data_type):
+        return pa.array(physical, pa.int32()).cast(data_type)
+    if types.is_floating(data_type):
+        return pa.array(physical, pa.float64())
+    try:
+        return pa.array(physical, data_type)
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError("a text of the filter is not valid Unicode") from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _unscaled(value: int, scale: int) -> Decimal:
+    digits = tuple(int(digit) for digit in str(abs(value)))
+    return Decimal((int(value < 0), digits, -scale))

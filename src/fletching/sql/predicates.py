@@ -1,14 +1,16 @@
 """Filter predicates: SQL conditions as pyarrow expressions, and what they say about whole segments.
 
-Understood are comparisons (``= == != <> < <= > >= <=>``), ``[NOT] IN``, ``[NOT] BETWEEN``,
-``[NOT] LIKE`` (``%``, ``_``, backslash escapes), ``IS [NOT] NULL``, ``AND``, ``OR``, ``NOT``,
-parentheses, boolean columns, and literals of every type: numbers, text, ``true``, ``null``,
-``DATE '..'``, ``TIMESTAMP '..'``, ``DATETIME '..'``, ``X'..'``. One side of a comparison is a
-column, the other a literal or a column of the same type. Timestamps without a zone are UTC.
+Understood are comparisons (``= == != <> < <= > >= <=>``, ``IS [NOT] DISTINCT FROM``), ``[NOT] IN``,
+``[NOT] BETWEEN``, ``[NOT] LIKE`` (``%``, ``_``, backslash escapes, ``ESCAPE``), ``IS [NOT] NULL``,
+``IS [NOT] TRUE``, ``isnan``, ``AND``, ``OR``, ``NOT``, parentheses, boolean columns, and literals of
+every type: numbers with their suffixes, text, ``true``, ``null``, ``DATE '..'``, ``TIMESTAMP '..'``,
+``DATETIME '..'``, ``X'..'`` and CAST of these. One side of a comparison is a column or a field of a
+struct (``st.a.b``), the other a literal or another one. Timestamps without a zone are UTC.
 
-Logic is SQL's, with three values; a row is chosen when the condition is true. NOT is pushed down to
-the comparisons first, so that every condition also tells whether a segment can hold a chosen row
-from the least and greatest value of each column.
+Logic is SQL's, with three values; a row is chosen when the condition is true. NaN compares with
+nothing: every comparison with it is false, ``!=`` true. NOT is pushed down to the comparisons
+first, so that every condition also tells whether a segment can hold a chosen row from the least and
+greatest value of each column.
 """
 
 from __future__ import annotations
@@ -27,19 +29,36 @@ from fletching.sql.bounds import (
     Bounds,
     ColumnBounds,
     May,
-    fixed_prefix,
+    has_nan,
+    has_nulls,
     has_values,
     may_begin_with,
     may_compare,
+    may_equal_one,
 )
+from fletching.sql.conditions import FALSE, TRUE, Condition, Leaf, always, joined, never
 from fletching.sql.dialect import exp, parse_predicate
-from fletching.sql.literal_nodes import literal_of, shown, unwrapped
-from fletching.sql.literals import Moment, Value, place_of, scalar_of
+from fletching.sql.like_patterns import LikePattern
+from fletching.sql.literal_nodes import is_literal, literal_of, literals_of, shown, unwrapped
+from fletching.sql.literals import (
+    Moment,
+    Place,
+    Value,
+    array_of,
+    place_of,
+    range_of,
+    scalar_of,
+    to_double,
+)
+from fletching.sql.operands import Operand, applied, compared, operand_of
 
-__all__ = ["Bounds", "ColumnBounds", "Predicate", "compile_predicate"]
+__all__ = ["Bounds", "ColumnBounds", "Predicate", "compile_condition", "compile_predicate"]
 
 MAX_CONDITIONS = 10_000
-"""Comparisons in one predicate, list entries counted."""
+"""Comparisons in one predicate; entries of IN lists are not counted."""
+
+MAX_LIST = 1_000_000
+"""Entries of all IN lists of one predicate."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,40 +66,51 @@ class Predicate:
     """A condition.
 
     Attributes:
-        expression: true, false or null for each row.
+        condition: the tree.
         columns: names of the columns it mentions.
-        may_match: False only if no row within the bounds can be chosen.
     """
 
-    expression: Any
+    condition: Condition
     columns: tuple[str, ...]
-    may_match: May
+
+    @property
+    def expression(self) -> Any:
+        """True, false or null for each row."""
+        return self.condition.expression
+
+    @property
+    def may_match(self) -> May:
+        """False only if no row within the bounds can be chosen."""
+        return self.condition.may
 
 
-def compile_predicate(text: str, fields: Mapping[str, Any]) -> Predicate:
+def compile_predicate(text: str, fields: Mapping[str, Any], *, table: str = "") -> Predicate:
     """Compiles a condition over a table's columns.
 
     Args:
         text: as after WHERE.
         fields: Arrow fields by case-folded name; the expression uses the fields' own names.
+        table: the table's name, with which a column may be qualified.
 
     Raises:
         SqlSyntaxError: the text is no condition.
         InvalidArgumentError: it mentions an unknown column, compares what cannot be compared, or
             uses anything else than is listed in the module's docstring.
     """
-    compiler = _Compiler(fields)
+    return compile_condition(parse_predicate(text), fields, table=table)
+
+
+def compile_condition(node: Any, fields: Mapping[str, Any], *, table: str = "") -> Predicate:
+    """Compiles a condition that has been parsed already; arguments and errors as there."""
+    compiler = _Compiler(fields, table)
     try:
-        condition = compiler.condition(parse_predicate(text), negated=False)
+        condition = compiler.condition(node, negated=False)
     except RecursionError as error:
         raise SqlSyntaxError("the filter nests too deeply") from error
-    return Predicate(condition.expression, tuple(compiler.mentioned), condition.may)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Condition:
-    expression: Any
-    may: May
+    except (pa.ArrowException, ArithmeticError, UnicodeError) as error:
+        # Every literal was checked; should a type's own rules still refuse one, the sender hears it.
+        raise InvalidArgumentError(f"the filter cannot be applied: {str(error)[:200]}") from error
+    return Predicate(condition, tuple(compiler.mentioned))
 
 
 _NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
@@ -95,40 +125,24 @@ _OPERATORS = {
 }
 
 
-def _always(_bounds: Bounds) -> bool:
-    return True
-
-
-def _never(_bounds: Bounds) -> bool:
-    return False
-
-
 def _null() -> Any:
     return pc.scalar(pa.scalar(None, pa.bool_()))
 
 
-def _known(field: Any, answer: bool) -> _Condition:
-    """The same answer for every value, null for null."""
-    column = pc.field(field.name)
-    expression = pc.if_else(pc.is_valid(column), pc.scalar(answer), _null())
-    name = field.name
-
-    def may(bounds: Bounds) -> bool:
-        known = bounds(name)
-        return answer and (known is None or known.values)
-
-    return _Condition(expression, may)
+_NULL = Leaf(_null(), never)
 
 
 class _Compiler:
-    def __init__(self, fields: Mapping[str, Any]) -> None:
+    def __init__(self, fields: Mapping[str, Any], table: str) -> None:
         self._fields = fields
+        self._table = table.casefold()
         self._conditions = 0
+        self._listed = 0
         self.mentioned: dict[str, None] = {}
 
     # --- logic -------------------------------------------------------------------------------
 
-    def condition(self, node: Any, *, negated: bool) -> _Condition:
+    def condition(self, node: Any, *, negated: bool) -> Condition:
         match node:
             case exp.Paren():
                 return self.condition(node.this, negated=negated)
@@ -136,39 +150,48 @@ class _Compiler:
                 return self.condition(node.this, negated=not negated)
             case exp.And() | exp.Or():
                 return self._connected(node, negated=negated)
-        self._count(1)
+        self._conditions += 1
+        if self._conditions > MAX_CONDITIONS:
+            raise InvalidArgumentError(f"the filter has more than {MAX_CONDITIONS} comparisons")
+        escape = None
+        if isinstance(node, exp.Escape):
+            node, escape = node.this, node.expression
         if node.args.get("negate"):
             # how sqlglot marks NOT LIKE
             negated = not negated
         match node:
             case exp.Is():
                 return self._is(node, negated=negated)
-            case exp.Between():
+            case exp.Between() if not node.args.get("symmetric"):
                 return self._between(node, negated=negated)
             case exp.In():
                 return self._in(node, negated=negated)
             case exp.Like():
-                return self._like(node, negated=negated)
+                return self._like(node, escape, negated=negated)
             case exp.NullSafeEQ():
                 return self._null_safe(node, negated=negated)
+            case exp.NullSafeNEQ():
+                return self._null_safe(node, negated=not negated)
+            case exp.IsNan():
+                return self._is_nan(node, negated=negated)
             case exp.Boolean():
-                return self._constant(bool(node.this) is not negated)
+                return TRUE if bool(node.this) is not negated else FALSE
             case exp.Null():
-                return _Condition(_null(), _never)
-            case exp.Column():
-                field = self._field(node)
-                if not pa.types.is_boolean(field.type):
-                    raise InvalidArgumentError(f"column {field.name} is no condition by itself")
-                return self._compare(field, "==", not negated)
+                return _NULL
+            case exp.Column() | exp.Dot():
+                operand = self._operand(node)
+                if not pa.types.is_boolean(operand.type):
+                    raise InvalidArgumentError(f"column {operand.name} is no condition by itself")
+                return _placed(operand, "==", Place(not negated, not negated))
         operator = _OPERATORS.get(type(node))
         if operator is None:
             raise InvalidArgumentError(
                 f"{shown(node)} is not supported in a filter; comparisons, IN, BETWEEN, LIKE,"
-                " IS NULL, AND, OR and NOT are"
+                " IS NULL, isnan, AND, OR and NOT are"
             )
-        return self._comparison(node, operator, negated=negated)
+        return self._comparison(node.this, operator, node.expression, negated=negated)
 
-    def _connected(self, node: Any, *, negated: bool) -> _Condition:
+    def _connected(self, node: Any, *, negated: bool) -> Condition:
         """AND and OR; a chain of one kind is flattened, so that its length costs no depth."""
         kind = type(node)
         parts: list[Any] = []
@@ -182,251 +205,348 @@ class _Compiler:
             else:
                 parts.append(item)
         conditions = [self.condition(part, negated=negated) for part in parts]
-        return _join(conditions, all_of=(kind is exp.And) is not negated)
-
-    def _constant(self, answer: bool) -> _Condition:
-        return _Condition(pc.scalar(answer), _always if answer else _never)
-
-    def _count(self, number: int) -> None:
-        self._conditions += number
-        if self._conditions > MAX_CONDITIONS:
-            raise InvalidArgumentError(f"the filter has more than {MAX_CONDITIONS} comparisons")
+        return joined(conditions, all_of=(kind is exp.And) is not negated)
 
     # --- comparisons -------------------------------------------------------------------------
 
-    def _comparison(self, node: Any, operator: str, *, negated: bool) -> _Condition:
-        if not negated:
-            return self._compared(node, operator)
-        opposite = self._compared(node, _NEGATED[operator])
-        sides = (unwrapped(node.this), unwrapped(node.expression))
-        fields = [self._field(side) for side in sides if isinstance(side, exp.Column)]
-        if not any(pa.types.is_floating(field.type) for field in fields):
-            return opposite
-        # Every comparison with NaN is false, so that its negation is true and not the opposite.
-        same = self._compared(node, operator)
-        named = [field.name for field in fields]
-
-        def may(bounds: Bounds) -> bool:
-            known = [bounds(name) for name in named]
-            unordered = any(item is None or item.unordered for item in known)
-            return unordered or opposite.may(bounds)
-
-        return _Condition(pc.invert(same.expression), may)
-
-    def _compared(self, node: Any, operator: str) -> _Condition:
-        left, right = unwrapped(node.this), unwrapped(node.expression)
-        if isinstance(left, exp.Column) and isinstance(right, exp.Column):
-            return self._compare_columns(self._field(left), operator, self._field(right))
-        if isinstance(right, exp.Column):
+    def _comparison(self, left: Any, operator: str, right: Any, *, negated: bool) -> Condition:
+        left, right = unwrapped(left), unwrapped(right)
+        if is_literal(left) and is_literal(right):
+            return _constants(left, operator, right, negated=negated)
+        if is_literal(left):
             left, right, operator = right, left, _MIRRORED[operator]
-        if isinstance(left, exp.Column):
-            return self._compare(self._field(left), operator, literal_of(right))
-        return self._compare_literals(literal_of(left), operator, literal_of(right))
-
-    def _compare_literals(
-        self, left: Value | Moment, operator: str, right: Value | Moment
-    ) -> _Condition:
-        if left is None or right is None:
-            return _Condition(_null(), _never)
-        numbers = (int, Decimal)
-        alike = type(left) is type(right) or (
-            isinstance(left, numbers)
-            and isinstance(right, numbers)
-            and not isinstance(left, bool)
-            and not isinstance(right, bool)
-        )
-        if not alike or isinstance(left, Moment):
-            raise InvalidArgumentError("literals of different kinds cannot be compared")
-        first: Any = left
-        second: Any = right
-        answers = {
-            "==": first == second,
-            "!=": first != second,
-            "<": first < second,
-            "<=": first <= second,
-            ">": first > second,
-            ">=": first >= second,
-        }
-        return self._constant(answers[operator])
-
-    def _compare_columns(self, left: Any, operator: str, right: Any) -> _Condition:
-        if left.type != right.type or pa.types.is_nested(left.type):
-            raise InvalidArgumentError(
-                f"columns {left.name} ({left.type}) and {right.name} ({right.type}) cannot be compared"
-            )
-        return _Condition(_applied(operator, pc.field(left.name), pc.field(right.name)), _always)
-
-    def _compare(self, field: Any, operator: str, value: Value | Moment) -> _Condition:
-        """A column against a literal, exactly."""
+        operand = self._operand(left)
+        if not is_literal(right):
+            return _columns(operand, operator, self._operand(right), negated=negated)
+        value = literal_of(right)
         if value is None:
-            return _Condition(_null(), _never)
-        place = place_of(value, field.type, field.name)
-        if operator in {"==", "!="}:
-            if not place.exact:
-                return _known(field, operator == "!=")
-            return _bound(field, operator, place.floor)
-        if operator in {"<", "<="}:
-            # Below what the type cannot hold is at or below its floor, which may not exist.
-            edge = place.floor
-            operator = operator if place.exact else "<="
-        else:
-            edge = place.ceiling
-            operator = operator if place.exact else ">="
-        return _known(field, answer=False) if edge is None else _bound(field, operator, edge)
+            return _NULL
+        return _compare(operand, operator, value, negated=negated)
 
-    def _between(self, node: Any, *, negated: bool) -> _Condition:
-        low = exp.GTE(this=node.this, expression=node.args["low"])
-        high = exp.LTE(this=node.this, expression=node.args["high"])
-        both = [self.condition(low, negated=negated), self.condition(high, negated=negated)]
-        return _join(both, all_of=not negated)
+    def _between(self, node: Any, *, negated: bool) -> Condition:
+        both = [
+            self._comparison(node.this, ">=", node.args["low"], negated=negated),
+            self._comparison(node.this, "<=", node.args["high"], negated=negated),
+        ]
+        return joined(both, all_of=not negated)
 
-    def _in(self, node: Any, *, negated: bool) -> _Condition:
-        if node.args.get("query") is not None or not node.expressions:
+    def _in(self, node: Any, *, negated: bool) -> Condition:
+        if any(node.args.get(key) is not None for key in ("query", "unnest", "field")):
             raise InvalidArgumentError("IN takes a list of literals")
-        column = unwrapped(node.this)
-        if not isinstance(column, exp.Column):
-            raise InvalidArgumentError("IN needs a column on its left")
-        field = self._field(column)
-        self._count(len(node.expressions))
-        literals = [literal_of(unwrapped(item)) for item in node.expressions]
-        values = {
-            place.floor
-            for place in (
-                place_of(value, field.type, field.name) for value in literals if value is not None
+        operand = self._operand(node.this, where="IN needs a column on its left; ")
+        literals = literals_of(node)
+        if not literals:
+            raise InvalidArgumentError("IN takes a list of literals")
+        self._listed += len(literals)
+        if self._listed > MAX_LIST:
+            raise InvalidArgumentError(f"the filter's lists have more than {MAX_LIST} entries")
+        null_listed = None in literals
+        values, ranges = _listed(operand, literals)
+        among = _not_among if negated else _among
+        parts: list[Condition] = [among(operand, values)]
+        parts += [_placed(operand, "!=" if negated else "==", place) for place in ranges]
+        if null_listed:
+            # What is not found may still equal the null: nothing is surely out of such a list.
+            parts.append(_NULL)
+        return joined(parts, all_of=negated)
+
+    def _like(self, node: Any, escape: Any, *, negated: bool) -> Condition:
+        operand = self._operand(node.this)
+        if not _is_text(operand.type):
+            raise InvalidArgumentError(
+                f"LIKE needs a text column; {operand.name} is {operand.type}"
             )
-            if place.exact
-        }
-        return _among(field, values, null_listed=None in literals, negated=negated)
-
-    def _like(self, node: Any, *, negated: bool) -> _Condition:
-        field = self._field(unwrapped(node.this))
-        pattern = literal_of(unwrapped(node.expression))
-        if not _is_text(field.type):
-            raise InvalidArgumentError(f"LIKE needs a text column; {field.name} is {field.type}")
-        if not isinstance(pattern, str):
+        text = literal_of(node.expression)
+        character = "\\" if escape is None else literal_of(escape)
+        if text is None or character is None:
+            return _NULL
+        if not isinstance(text, str):
             raise InvalidArgumentError("LIKE needs a text pattern")
-        matched = pc.match_like(pc.field(field.name), pattern)
+        pattern = LikePattern.parse(text, character)
+        matched = pattern.matches(operand.expression)
+        columns = frozenset(operand.path[:1])
         if negated:
-            return _Condition(pc.invert(matched), has_values(field.name))
-        prefix = fixed_prefix(pattern)
-        return _Condition(matched, functools.partial(may_begin_with, field.name, prefix))
+            return Leaf(pc.invert(matched), has_values(operand.path), columns)
+        may = functools.partial(may_begin_with, operand.path, pattern.prefix)
+        return Leaf(matched, may, columns)
 
-    def _is(self, node: Any, *, negated: bool) -> _Condition:
-        what = node.expression
-        column = unwrapped(node.this)
-        if isinstance(what, exp.Boolean) and isinstance(column, exp.Column):
+    def _is(self, node: Any, *, negated: bool) -> Condition:
+        what = unwrapped(node.expression)
+        operand = self._operand(node.this)
+        columns = frozenset(operand.path[:1])
+        if isinstance(what, exp.Boolean):
             # IS TRUE and IS FALSE are never null.
-            wanted = self._compare(self._field(column), "==", bool(what.this))
+            wanted = _compare(operand, "==", bool(what.this), negated=False)
             expression = pc.coalesce(wanted.expression, pc.scalar(False))
             if negated:
-                return _Condition(pc.invert(expression), _always)
-            return _Condition(expression, wanted.may)
-        if not isinstance(what, exp.Null) or not isinstance(column, exp.Column):
+                return Leaf(pc.invert(expression), always, columns)
+            return Leaf(expression, wanted.may, columns)
+        if not isinstance(what, exp.Null):
             raise InvalidArgumentError(f"{shown(node)} is not supported in a filter")
-        field = self._field(column)
-        name = field.name
         if negated:
-            return _Condition(pc.is_valid(pc.field(name)), has_values(name))
+            return Leaf(pc.is_valid(operand.expression), has_values(operand.path), columns)
+        return Leaf(pc.is_null(operand.expression), has_nulls(operand.path), columns)
 
-        def may(bounds: Bounds) -> bool:
-            known = bounds(name)
-            return known is None or known.nulls
+    def _is_nan(self, node: Any, *, negated: bool) -> Condition:
+        operand = self._operand(node.this)
+        if pa.types.is_integer(operand.type) or pa.types.is_decimal(operand.type):
+            return _known(operand, answer=negated)
+        if not operand.floating:
+            raise InvalidArgumentError(f"isnan needs a number; {operand.name} is {operand.type}")
+        found = pc.is_nan(operand.comparable)
+        columns = frozenset(operand.path[:1])
+        if negated:
+            return Leaf(pc.invert(found), has_values(operand.path), columns)
+        return Leaf(found, has_nan(operand.path), columns)
 
-        return _Condition(pc.is_null(pc.field(name)), may)
-
-    def _null_safe(self, node: Any, *, negated: bool) -> _Condition:
-        column, other = unwrapped(node.this), unwrapped(node.expression)
-        if isinstance(other, exp.Column) and not isinstance(column, exp.Column):
-            column, other = other, column
-        if not isinstance(column, exp.Column) or isinstance(other, exp.Column):
-            raise InvalidArgumentError("<=> compares a column with a literal")
-        field = self._field(column)
-        value = literal_of(other)
+    def _null_safe(self, node: Any, *, negated: bool) -> Condition:
+        left, right = unwrapped(node.this), unwrapped(node.expression)
+        if is_literal(left):
+            left, right = right, left
+        operand = self._operand(left)
+        columns = frozenset(operand.path[:1])
+        if not is_literal(right):
+            other = self._operand(right)
+            both_null = pc.and_kleene(pc.is_null(operand.expression), pc.is_null(other.expression))
+            same = pc.coalesce(compared(operand, "==", other), both_null)
+            columns |= frozenset(other.path[:1])
+            return Leaf(pc.invert(same) if negated else same, always, columns)
+        value = literal_of(right)
         if value is None:
-            null = exp.Is(this=column, expression=exp.Null())
-            return self._is(null, negated=negated)
-        same = pc.coalesce(self._compare(field, "==", value).expression, pc.scalar(False))
-        return _Condition(pc.invert(same) if negated else same, _always)
+            if negated:
+                return Leaf(pc.is_valid(operand.expression), has_values(operand.path), columns)
+            return Leaf(pc.is_null(operand.expression), has_nulls(operand.path), columns)
+        equal = _compare(operand, "==", value, negated=False)
+        same = pc.coalesce(equal.expression, pc.scalar(False))
+        if negated:
+            return Leaf(pc.invert(same), always, columns)
+        return Leaf(same, equal.may, columns)
 
     # --- names -------------------------------------------------------------------------------
 
-    def _field(self, node: Any) -> Any:
-        if not isinstance(node, exp.Column):
-            raise InvalidArgumentError(f"{shown(node)} is not a column")
-        if node.args.get("db") or isinstance(node.this, exp.Star):
-            raise InvalidArgumentError(f"{shown(node)} is not a column of the table")
-        # ``t.a`` names column a: there is one table.
-        field = self._fields.get(node.name.casefold())
+    def _operand(self, node: Any, where: str = "") -> Operand:
+        """The column or nested field that a node names."""
+        node = unwrapped(node)
+        if is_literal(node):
+            raise InvalidArgumentError(
+                f"{where}{shown(node)} is a literal; names of columns are written plain or in"
+                " backquotes: `name`"
+            )
+        path = _path(node)
+        if path is None:
+            raise InvalidArgumentError(f"{where}{shown(node)} is neither a column nor a literal")
+        field = self._fields.get(path[0].casefold())
+        rest = path[1:]
+        if field is None and rest and path[0].casefold() == self._table and self._table:
+            # Only what is not a column is read as the table's name.
+            field, rest = self._fields.get(path[1].casefold()), path[2:]
+            path = path[1:]
         if field is None:
-            raise InvalidArgumentError(f"the table has no column {node.name[:100]!r}")
+            if len(path) > 1:
+                raise InvalidArgumentError(
+                    f"{shown(node)}: {path[0][:100]!r} is neither a column nor the table's name"
+                )
+            raise InvalidArgumentError(f"the table has no column {path[0][:100]!r}")
+        operand = operand_of(field, rest)
         self.mentioned[field.name] = None
-        return field
+        return operand
 
 
-# --- pieces of expressions -------------------------------------------------------------------
+def _path(node: Any) -> tuple[str, ...] | None:
+    """The names of a dotted path, or None."""
+    names: list[str] = []
+    while isinstance(node, exp.Dot):
+        if not isinstance(node.expression, exp.Identifier):
+            return None
+        names.insert(0, node.expression.name)
+        node = unwrapped(node.this)
+    if not isinstance(node, exp.Column) or not isinstance(node.this, exp.Identifier):
+        return None
+    return (*(part.name for part in node.parts), *names)
 
 
-def _join(conditions: Sequence[_Condition], *, all_of: bool) -> _Condition:
-    """All or one of some conditions, in a tree of logarithmic depth."""
-    function = pc.and_kleene if all_of else pc.or_kleene
-    level = [condition.expression for condition in conditions]
-    while len(level) > 1:
-        pairs = [function(one, other) for one, other in zip(level[::2], level[1::2], strict=False)]
-        level = pairs + level[len(level) & ~1 :]
-    mays = tuple(condition.may for condition in conditions)
-    if all_of:
-        return _Condition(level[0], lambda bounds: all(may(bounds) for may in mays))
-    return _Condition(level[0], lambda bounds: any(may(bounds) for may in mays))
+# --- leaves ----------------------------------------------------------------------------------
 
 
-def _applied(operator: str, left: Any, right: Any) -> Any:
-    functions = {
-        "==": pc.equal,
-        "!=": pc.not_equal,
-        "<": pc.less,
-        "<=": pc.less_equal,
-        ">": pc.greater,
-        ">=": pc.greater_equal,
+def _constants(left: Any, operator: str, right: Any, *, negated: bool) -> Condition:
+    """A comparison of two literals: of numbers, as generated SQL has it (``1 = 1``)."""
+    first, second = literal_of(left), literal_of(right)
+    if isinstance(first, str | bytes) or isinstance(second, str | bytes):
+        raise InvalidArgumentError(
+            f"{shown(left)} and {shown(right)} are both literals: single and double quotes make"
+            " texts; names of columns are written plain or in backquotes: `name`"
+        )
+    if first is None or second is None:
+        return _NULL
+    numbers = all(
+        isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+        for value in (first, second)
+    )
+    if not numbers and (type(first) is not type(second) or isinstance(first, Moment)):
+        raise InvalidArgumentError("literals of different kinds cannot be compared")
+    one: Any = first
+    other: Any = second
+    if isinstance(first, float) or isinstance(second, float):
+        one, other = to_double(one), to_double(other)
+    answers = {
+        "==": one == other,
+        "!=": one != other,
+        "<": one < other,
+        "<=": one <= other,
+        ">": one > other,
+        ">=": one >= other,
     }
-    return functions[operator](left, right)
+    return TRUE if answers[operator] is not negated else FALSE
 
 
-def _column_expression(field: Any) -> Any:
-    column = pc.field(field.name)
-    return column.cast(pa.float64()) if pa.types.is_floating(field.type) else column
+def _columns(left: Operand, operator: str, right: Operand, *, negated: bool) -> Condition:
+    columns = frozenset((left.path[0], right.path[0]))
+    if not negated:
+        return Leaf(compared(left, operator, right), always, columns)
+    if left.floating or right.floating:
+        return Leaf(pc.invert(compared(left, operator, right)), always, columns)
+    return Leaf(compared(left, _NEGATED[operator], right), always, columns)
 
 
-def _bound(field: Any, operator: str, physical: Any) -> _Condition:
+def _compare(operand: Operand, operator: str, value: Value, *, negated: bool) -> Condition:
+    """A column against a literal."""
+    place = place_of(value, operand.type, operand.name)
+    if place is None:
+        # NaN: nothing equals it, nothing is above or below.
+        return _known(operand, answer=(operator == "!=") is not negated)
+    if not negated:
+        return _placed(operand, operator, place)
+    opposite = _placed(operand, _NEGATED[operator], place)
+    if not operand.floating:
+        return opposite
+    # Every comparison with NaN is false, so that its negation is true and not the opposite.
+    same = _placed(operand, operator, place)
+    path = operand.path
+
+    def may(bounds: Bounds) -> bool:
+        known = bounds(path)
+        return known is None or known.unordered or opposite.may(bounds)
+
+    return Leaf(pc.invert(same.expression), may, frozenset(path[:1]))
+
+
+def _placed(operand: Operand, operator: str, place: Place) -> Condition:
+    """A comparison with a literal whose place among the column's values is known."""
+    match operator:
+        case "==" | "!=" if not place.equals:
+            return _known(operand, answer=operator == "!=")
+        case "==" if place.first == place.last:
+            return _among(operand, {place.first})
+        case "!=" if place.first == place.last:
+            return _bound(operand, "!=", place.first)
+        case "==":
+            ends = [_bound(operand, ">=", place.first), _bound(operand, "<=", place.last)]
+            return joined(ends, all_of=True)
+        case "!=":
+            ends = [_bound(operand, "<", place.first), _bound(operand, ">", place.last)]
+            return joined(ends, all_of=False)
+        case "<":
+            return (
+                _known(operand, True) if place.first is None else _bound(operand, "<", place.first)
+            )
+        case "<=":
+            return (
+                _known(operand, False) if place.last is None else _bound(operand, "<=", place.last)
+            )
+        case ">":
+            return _known(operand, True) if place.last is None else _bound(operand, ">", place.last)
+        case _:
+            return (
+                _known(operand, False)
+                if place.first is None
+                else _bound(operand, ">=", place.first)
+            )
+
+
+def _known(operand: Operand, answer: bool) -> Leaf:
+    """The same answer for every value, null for null."""
+    expression = pc.if_else(pc.is_valid(operand.expression), pc.scalar(answer), _null())
+    may = has_values(operand.path) if answer else never
+    return Leaf(expression, may, frozenset(operand.path[:1]))
+
+
+def _bound(operand: Operand, operator: str, physical: Any) -> Leaf:
     """A comparison with a value of the column's type."""
-    scalar = pc.scalar(scalar_of(physical, field.type))
-    expression = _applied(operator, _column_expression(field), scalar)
-    return _Condition(expression, functools.partial(may_compare, field.name, operator, physical))
-
-
-def _among(field: Any, values: set[Any], *, null_listed: bool, negated: bool) -> _Condition:
-    column = _column_expression(field)
-    name = field.name
-    if values:
-        data_type = pa.float64() if pa.types.is_floating(field.type) else field.type
-        listed = pa.array([scalar_of(value, field.type).as_py() for value in values], data_type)
-        if pa.types.is_timestamp(field.type):
-            # as_py would lose nanoseconds
-            listed = pa.array(list(values), pa.int64()).cast(field.type)
-        found = pc.is_in(column, value_set=listed)
+    if pa.types.is_boolean(operand.type):
+        # Arrow has no order of booleans.
+        column = operand.expression.cast(pa.int8())
+        scalar = pc.scalar(pa.scalar(int(physical), pa.int8()))
     else:
+        column = operand.comparable
+        scalar = pc.scalar(scalar_of(physical, operand.type))
+    return Leaf(
+        applied(operator, column, scalar),
+        functools.partial(may_compare, operand.path, operator, physical),
+        frozenset(operand.path[:1]),
+    )
+
+
+# --- lists -----------------------------------------------------------------------------------
+
+
+def _listed(operand: Operand, literals: Sequence[Value]) -> tuple[set[Any], list[Place]]:
+    """The values of the column's type that equal a listed literal: single ones, and ranges."""
+    if _is_text(operand.type) and all(type(value) is str for value in literals):
+        # Most long lists: no need to look at each value's type again.
+        return set(literals), []
+    if pa.types.is_integer(operand.type) and all(type(value) is int for value in literals):
+        low, high = range_of(operand.type)
+        return {value for value in literals if low <= value <= high}, []  # type: ignore[operator]  # all are int
+    values: set[Any] = set()
+    ranges: list[Place] = []
+    for value in literals:
+        if value is None:
+            continue
+        place = place_of(value, operand.type, operand.name)
+        if place is None or not place.equals:
+            continue
+        if place.first == place.last:
+            values.add(place.first)
+        else:
+            ranges.append(place)
+    return values, ranges
+
+
+def _found(operand: Operand, values: set[Any]) -> Any:
+    """Whether a value is one of some, by their hashes; null for null."""
+    if len(values) == 1:
+        (value,) = values
+        scalar = pc.scalar(scalar_of(value, operand.type))
+        return applied("==", operand.comparable, scalar)
+    if not values:
         found = pc.scalar(False)
-    # A null is neither in nor out of a list; nothing is surely out of a list with a null.
-    answer = pc.if_else(pc.is_valid(column), found, _null())
-    if null_listed:
-        answer = pc.or_kleene(answer, _null())
-    if negated:
-        may = _never if null_listed else has_values(name)
-        return _Condition(pc.invert(answer), may)
+    else:
+        listed = list(values)
+        if operand.floating and 0.0 in values:
+            # Zero has two forms, which are equal and hash differently.
+            listed += [-0.0, 0.0]
+        found = pc.is_in(operand.comparable, value_set=array_of(listed, operand.type))
+    # A null is neither in nor out of a list.
+    return pc.if_else(pc.is_valid(operand.expression), found, _null())
 
-    def may_hold(bounds: Bounds) -> bool:
-        return any(may_compare(name, "==", value, bounds) for value in values)
 
-    return _Condition(answer, may_hold)
+def _among(operand: Operand, values: set[Any]) -> Leaf:
+    path = operand.path
+    return Leaf(
+        _found(operand, values),
+        functools.partial(may_equal_one, path, sorted(values)),
+        frozenset(path[:1]),
+        merge=(path, functools.partial(_among, operand)),
+        values=frozenset(values),
+    )
+
+
+def _not_among(operand: Operand, values: set[Any]) -> Leaf:
+    path = operand.path
+    may = has_values(path)
+    if len(values) == 1:
+        may = functools.partial(may_compare, path, "!=", *values)
+    return Leaf(pc.invert(_found(operand, values)), may, frozenset(path[:1]))
 
 
 def _is_text(data_type: Any) -> bool:

@@ -144,6 +144,8 @@ class Shelf:
         *,
         codec: str = "",
         stream: bytes | None = None,
+        statistics: bytes | None = None,
+        codecs: str | None = None,
     ) -> str:
         """Commits one segment; returns its object key. ``stream`` is stored message by message."""
         if isinstance(batches, pa.RecordBatch):
@@ -188,7 +190,8 @@ class Shelf:
                         crc32c=0,
                         batch_index=_index(writer.batches, rows),
                         dictionary_index=_index(writer.dictionaries, ids),
-                        codecs=codec,
+                        codecs=codec if codecs is None else codecs,
+                        statistics=statistics,
                     )
                 ],
                 now=self.clock(),

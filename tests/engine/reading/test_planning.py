@@ -330,3 +330,36 @@ def test_columns_that_are_not_read_are_not_decompressed(
     (batch_,) = shelf.plan(session).batches()
     assert pa.total_allocated_bytes() - before < 3 * rows * 8
     assert batch_.schema.names == ["c3", "c6"]
+
+
+# --- limits and codecs of what is stored ------------------------------------------------------
+
+
+def test_the_limit_of_bytes_is_on_uncompressed_ones(shelf: Any) -> None:
+    schema = pa.schema([("text", pa.string())])
+    shelf.create(schema)
+    wide = pa.record_batch([pa.array(["x" * 100] * 30_000)], schema)
+    key = shelf.add([wide], codec="lz4", codecs="lz4")
+    stored = len(stored_messages(shelf.store.data[key])[0])
+    limit = 1 << 20
+    assert stored < limit < wide.nbytes
+    plan = shelf.plan(shelf.session(), max_batch_bytes=limit)
+    batches = list(plan.batches())
+    assert sum(one.num_rows for one in batches) == 30_000
+    assert all(one.nbytes <= limit for one in batches)
+    assert extents(plan) == []
+
+
+@pytest.mark.parametrize("stored", ["zstd", "lz4", "lz4,none", ""])
+@pytest.mark.parametrize("asked", ["lz4", "zstd"])
+def test_what_is_sent_has_the_codec_that_was_asked_for(shelf: Any, stored: str, asked: str) -> None:
+    shelf.create(SCHEMA)
+    shelf.add([batch(0, 500)], codec=stored.split(",", maxsplit=1)[0], codecs=stored)
+    plan = shelf.plan(shelf.session(), buffer_codec=asked)
+    data = b"".join(bytes(buffer) for buffer in plan.buffers())
+    sent = [one for one in ipc.messages(data) if one.type is ipc.MessageType.RECORD_BATCH]
+    assert {str(one.record_batch().compression).split(".")[-1].lower() for one in sent} & {
+        asked,
+        f"{asked}_frame",
+    }
+    assert bool(extents(plan)) is (stored == asked)

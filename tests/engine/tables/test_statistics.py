@@ -13,6 +13,7 @@ from fletching.engine.tables.statistics import (
     MAX_TEXT,
     ColumnStatistics,
     StatisticsBuilder,
+    column_key,
     read_statistics,
 )
 
@@ -102,6 +103,47 @@ def test_merging_segments_keeps_what_both_know() -> None:
     assert found["s"] == ColumnStatistics(None, None, True, True)
     merged.merge(None)
     assert read_statistics(merged.encode())["a"] == ColumnStatistics(None, None, True, True, True)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_bound_that_one_segment_lacks_is_lacking_when_merged(turned: bool) -> None:
+    schema = pa.schema([("s", pa.string())])
+    long_upper = StatisticsBuilder(schema)
+    long_upper.add([pa.array(["a" * 10 + "z" * 300])])
+    records = [long_upper.encode(), b'{"s": ["b", "c", false, true, false]}']
+    merged = StatisticsBuilder(schema)
+    for record_ in records[::-1] if turned else records:
+        merged.merge(record_)
+    assert read_statistics(merged.encode())["s"] == ColumnStatistics(None, None, False, True)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_merging_keeps_that_some_value_is_not_a_number(turned: bool) -> None:
+    schema = pa.schema([("f", pa.float64())])
+    records = []
+    for values in ([1.0], [1.0, math.nan]):
+        builder = StatisticsBuilder(schema)
+        builder.add([pa.array(values)])
+        records.append(builder.encode())
+    merged = StatisticsBuilder(schema)
+    for data in records[::-1] if turned else records:
+        merged.merge(data)
+    assert read_statistics(merged.encode())["f"] == ColumnStatistics(1.0, 1.0, False, True, True)
+
+
+def test_fields_of_structs_are_recorded_at_every_depth() -> None:
+    inner = pa.struct([("x", pa.float64()), ("l", pa.list_(pa.int8()))])
+    data_type = pa.struct([("a", pa.int8()), ("c", inner), ("nul\x00", pa.int8())])
+    schema = pa.schema([("st", data_type), ("st.a", pa.int64())])
+    builder = StatisticsBuilder(schema)
+    rows = [{"a": 1, "c": {"x": 0.5}}, None, {"a": 3, "c": None}]
+    builder.add([pa.array(rows, data_type), pa.array([7, 7, 7])])
+    builder.add([pa.array(rows, data_type).slice(2), pa.array([7])])
+    assert read_statistics(builder.encode()) == {
+        "st.a": ColumnStatistics(7, 7, False, True),
+        column_key(["st", "a"]): ColumnStatistics(1, 3, True, True),
+        column_key(["st", "c", "x"]): ColumnStatistics(0.5, 0.5, True, True),
+    }
 
 
 @pytest.mark.parametrize("data", [None, b"", b"x", b"[]", b'{"a": 1}'])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from fletching.client.cancellation import Cancellation
+from fletching.client.reading.filter_text import filter_text
 from fletching.client.reading.parallel import read_in_order
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.reading.split import Split
@@ -49,7 +50,8 @@ class Scan:
         columns: the wanted columns in the wanted order; None for all, data columns first, then
             partition columns. An empty sequence gives batches with rows and no columns.
         partitions: full or leading partition specifications; None for all.
-        filter: an SQL predicate over data and partition columns, or None.
+        filter: a condition on data and partition columns: an SQL predicate, or a
+            ``pyarrow.compute.Expression``, which is kept as the predicate it becomes; or None.
         limit: at most so many rows, or None.
     """
 
@@ -61,7 +63,8 @@ class Scan:
     _channel: Channel | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuses a negative limit and a column named twice."""
+        """Refuses a negative limit, a column named twice and a filter that means nothing."""
+        object.__setattr__(self, "filter", filter_text(self.filter))
         if self.limit is not None and self.limit < 0:
             raise UsageError(f"limit must not be negative, and is {self.limit}")
         if self.columns is not None:

@@ -11,9 +11,10 @@ import pyarrow as pa
 from typing_extensions import Buffer
 
 from fletching.engine.reading.cutting import Cut, cut_rows, encode_cuts, encoded_length, group_cuts
-from fletching.engine.reading.output_mapping import Rendering, RowFilter, stored_columns
+from fletching.engine.reading.output_mapping import Rendering, stored_columns
 from fletching.engine.reading.physical_projection import ReplyLayout
 from fletching.engine.reading.read_plan import Computed
+from fletching.engine.reading.row_filter import RowFilter
 from fletching.engine.reading.stored_schema import SegmentReader
 
 __all__ = ["BatchComputation"]

@@ -1,70 +1,18 @@
-"""Rows of a stored batch as the reply's columns: filter, select, convert, fill in."""
+"""Rows of a stored batch as the reply's columns: select, convert, fill in."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import acero
 
 from fletching.engine.reading.physical_projection import ReplyLayout
 from fletching.errors import CorruptObjectError, InvalidArgumentError, UsageError
 from fletching.ipc.null_arrays import null_array
 from fletching.protocol.types.conversion import convert_for_reply
-from fletching.protocol.types.row_selection import filter_rows
 
-__all__ = ["Rendering", "RowFilter", "constant_column", "constant_scalar", "stored_columns"]
-
-
-def _any_segment(_statistics: bytes | None, _partition: tuple[str, ...]) -> bool:
-    return True
-
-
-@dataclasses.dataclass(frozen=True)
-class RowFilter:
-    """A predicate over columns of the table.
-
-    Attributes:
-        expression: a pyarrow expression over the table's column names.
-        layout: the columns that it mentions, as stored.
-        may_match: from a segment's statistics and its partition's values, False only if no row of
-            the segment can be chosen.
-    """
-
-    expression: Any
-    layout: ReplyLayout
-    may_match: Callable[[bytes | None, tuple[str, ...]], bool] = _any_segment
-
-    def chosen(
-        self,
-        batch: pa.RecordBatch,
-        schema_version: int,
-        partition: tuple[str, ...],
-        columns: tuple[int, ...],
-    ) -> pa.RecordBatch:
-        """The stored batch's rows for which the predicate is true; copies them unless all are.
-
-        Raises:
-            InvalidArgumentError: the predicate cannot be applied to the columns' types.
-        """
-        seen = Rendering(self.layout, schema_version, partition, columns).apply(batch)
-        source = acero.Declaration(
-            "table_source", acero.TableSourceNodeOptions(pa.Table.from_batches([seen]))
-        )
-        mask = acero.ProjectNodeOptions([self.expression], ["chosen"])
-        try:
-            plan = acero.Declaration("project", mask, inputs=[source])
-            chosen = plan.to_table(use_threads=False).column(0)
-            if chosen.null_count == 0 and pa.compute.all(chosen).as_py():
-                return batch
-            return filter_rows(batch, chosen.combine_chunks())
-        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-            raise InvalidArgumentError(
-                f"the filter cannot be applied to the table's columns: {error}"
-            ) from error
+__all__ = ["Rendering", "constant_column", "constant_scalar", "stored_columns"]
 
 
 class Rendering:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Collection, Sequence
 
 from fletching.engine.reading.output_schema import TableColumns
@@ -13,7 +14,7 @@ from fletching.types import PartitionSpec
 __all__ = ["PartitionFilter"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class PartitionFilter:
     """Partitions that match one of several patterns; hashable, so it can be part of a cache's key.
 
@@ -46,14 +47,21 @@ class PartitionFilter:
         return not self.patterns
 
     def matches(self, values: tuple[str, ...]) -> bool:
-        """Whether a partition is wanted."""
+        """Whether a partition is wanted: one look-up for each set of columns that patterns name."""
         return not self.patterns or any(
-            all(
-                wanted is None or wanted == value
-                for wanted, value in zip(pattern, values, strict=True)
-            )
-            for pattern in self.patterns
+            tuple(values[place] for place in places) in wanted
+            for places, wanted in self._wanted.items()
         )
+
+    @functools.cached_property
+    def _wanted(self) -> dict[tuple[int, ...], set[tuple[str, ...]]]:
+        """Per set of columns that some pattern names, the values that are wanted of them."""
+        found: dict[tuple[int, ...], set[tuple[str, ...]]] = {}
+        for pattern in self.patterns:
+            named = [(place, value) for place, value in enumerate(pattern) if value is not None]
+            places = tuple(place for place, _ in named)
+            found.setdefault(places, set()).add(tuple(value for _, value in named))
+        return found
 
     def check_found(self, existing: Collection[tuple[str, ...]]) -> None:
         """Refuses partitions that are named in full and do not exist.
@@ -61,8 +69,9 @@ class PartitionFilter:
         Raises:
             NoSuchPartitionError: one of them.
         """
+        known = set(existing)
         for pattern in self.patterns:
-            if None not in pattern and pattern not in existing:
+            if None not in pattern and pattern not in known:
                 raise NoSuchPartitionError(
                     f"there is no partition with the values {', '.join(map(repr, pattern))}"
                 )

@@ -28,14 +28,16 @@ from fletching import ipc
 from fletching.engine.reading.computed_batches import BatchComputation
 from fletching.engine.reading.cutting import Cut
 from fletching.engine.reading.output_dictionaries import DictionaryPieces
-from fletching.engine.reading.output_mapping import Rendering, RowFilter, stored_columns
+from fletching.engine.reading.output_mapping import Rendering, stored_columns
 from fletching.engine.reading.physical_projection import ReplyLayout
 from fletching.engine.reading.projected_decoder import ColumnPieces
 from fletching.engine.reading.read_plan import Extent, Literal, Piece, ReadPlan
+from fletching.engine.reading.row_filter import RowFilter
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.reading.stored_schema import SegmentReader
 from fletching.errors import CorruptObjectError
 from fletching.objects.store import ObjectStore
+from fletching.sql.conditions import TRUE
 from fletching.types import RowRange
 
 __all__ = ["ReadOptions", "plan_rows"]
@@ -148,35 +150,48 @@ class _Builder:
         if not len(ways):
             return ways
         owner = snapshot.batch_segment[window]
-        if options.row_filter is None:
-            way_of = np.array([self._segment_way(*kind) for kind in snapshot.kinds], dtype=np.int8)
-            ways[:] = way_of[snapshot.segment_kind[owner]]
-            if options.max_rows is not None:
-                ways[snapshot.rows[window] > options.max_rows] = Way.COMPUTE
-            if options.max_bytes is not None:
-                ways[snapshot.message_length[window] > options.max_bytes] = Way.COMPUTE
-            # Where the range begins or ends inside a batch.
-            if int(snapshot.row_start[self.first]) < self.wanted.start:
-                ways[0] = Way.COMPUTE
-            if int(snapshot.row_start[self.last]) > self.wanted.end:
-                ways[-1] = Way.COMPUTE
-        else:
-            first_segment, last_segment = int(owner[0]), int(owner[-1])
-            matching = np.array(
-                [
-                    options.row_filter.may_match(
-                        snapshot.segments[number].statistics,
-                        snapshot.partitions[int(snapshot.segment_partition[number])],
-                    )
-                    for number in range(first_segment, last_segment + 1)
-                ],
-                dtype=bool,
-            )
-            # Segments without a row that could be chosen are not even opened.
-            ways[~matching[owner - first_segment]] = Way.NOT
+        way_of = np.array([self._segment_way(*kind) for kind in snapshot.kinds], dtype=np.int8)
+        ways[:] = way_of[snapshot.segment_kind[owner]]
+        if options.max_rows is not None:
+            ways[snapshot.rows[window] > options.max_rows] = Way.COMPUTE
+        if options.max_bytes is not None:
+            ways[snapshot.message_length[window] > options.max_bytes] = Way.COMPUTE
+        # Where the range begins or ends inside a batch.
+        if int(snapshot.row_start[self.first]) < self.wanted.start:
+            ways[0] = Way.COMPUTE
+        if int(snapshot.row_start[self.last]) > self.wanted.end:
+            ways[-1] = Way.COMPUTE
+        if options.row_filter is not None:
+            self._choose_filtered(options.row_filter, owner, ways)
         # A batch without rows is sent only where it does not break an extent.
         ways[(snapshot.rows[window] == 0) & (ways != Way.AS_IS)] = Way.NOT
         return ways
+
+    def _choose_filtered(
+        self, row_filter: RowFilter, owner: NDArray[np.int64], ways: NDArray[np.int8]
+    ) -> None:
+        """Leaves out what holds no chosen row, and computes what may hold others beside them."""
+        snapshot = self.snapshot
+        first, last = int(owner[0]), int(owner[-1])
+        places = snapshot.segment_partition[first : last + 1].tolist()
+        row_filter.prepare(snapshot.partitions[place] for place in sorted(set(places)))
+        left = [row_filter.left(snapshot.partitions[place]) for place in places]
+        # Segments without a row that could be chosen are not even opened.
+        matching = np.array(
+            [
+                condition is TRUE
+                or row_filter.may_match(
+                    snapshot.segments[first + number], snapshot.partitions[place]
+                )
+                for number, (place, condition) in enumerate(zip(places, left, strict=True))
+            ],
+            dtype=bool,
+        )
+        # Rows that are skipped are counted as they are computed.
+        whole = np.array([condition is TRUE for condition in left], dtype=bool)
+        computed = ~whole if not self.options.skip_rows else np.ones_like(whole)
+        ways[computed[owner - first]] = Way.COMPUTE
+        ways[~matching[owner - first]] = Way.NOT
 
     def _segment_way(self, schema_version: int, codecs: str) -> Way:
         stored = self.layout.stored(schema_version)

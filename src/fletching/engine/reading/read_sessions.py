@@ -35,12 +35,11 @@ from fletching.engine.reading.batch_limits import (
 )
 from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.open_sessions import OpenSessions
-from fletching.engine.reading.output_mapping import RowFilter
 from fletching.engine.reading.partition_filter import PartitionFilter
 from fletching.engine.reading.planning import ReadOptions, plan_rows
 from fletching.engine.reading.preview import plan_preview
 from fletching.engine.reading.read_plan import ReadPlan
-from fletching.engine.reading.row_filter import row_filter
+from fletching.engine.reading.row_filter import RowFilter, row_filter
 from fletching.engine.reading.scan_projection import Shape, Shapes
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.reading.splits import (
@@ -401,4 +400,9 @@ def _no_session(session_id: str) -> NotFoundError:
 
 
 def _filter_of(request: CreateReadSession, shape: Shape) -> RowFilter | None:
-    return row_filter(request.filter_predicate, shape, fallback=request.filter_predicate_fallback)
+    return row_filter(
+        request.filter_predicate,
+        shape,
+        table=request.table.name,
+        fallback=request.filter_predicate_fallback,
+    )

@@ -1,29 +1,50 @@
-"""Filter predicates of read sessions, bound to a table's columns."""
+"""Filter predicates of read sessions, bound to a table's columns.
+
+Partition columns have one value in all rows of a segment, so what a predicate asks of them alone is
+answered for all partitions at once, over a table of partitions, before any segment is looked at.
+What is left of the predicate for a partition is then asked of the statistics of its segments, and
+of the rows of those that may hold a chosen one; nothing, if the partition decides alone.
+"""
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from fletching.engine.reading.output_mapping import RowFilter, constant_scalar
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import acero
+
+from fletching.catalog.segment_rows import SegmentRow
+from fletching.engine.reading.output_mapping import Rendering
 from fletching.engine.reading.output_schema import TableColumns, output_columns
 from fletching.engine.reading.physical_projection import ReplyLayout
 from fletching.engine.reading.scan_projection import Shape
-from fletching.engine.tables.statistics import physical_value, read_statistics
-from fletching.errors import InvalidArgumentError
+from fletching.engine.tables.statistics import column_key, read_statistics
+from fletching.errors import CorruptObjectError, InvalidArgumentError
 from fletching.protocol.messages.requests import ArrowOptions
+from fletching.protocol.types.row_selection import filter_rows
+from fletching.sql.bounds import ColumnBounds
+from fletching.sql.conditions import FALSE, TRUE, Condition, fold, parts_over
 
-__all__ = ["row_filter"]
+if TYPE_CHECKING:
+    from fletching.sql.predicates import Predicate
+
+__all__ = ["RowFilter", "filter_fields", "row_filter"]
 
 _AS_STORED = ArrowOptions(timestamp_unit=None, datetime_unit=None)
 
 
-def row_filter(text: str, shape: Shape, *, fallback: bool = False) -> RowFilter | None:
+def row_filter(
+    text: str, shape: Shape, *, table: str = "", fallback: bool = False
+) -> RowFilter | None:
     """The filter of a session; None for an empty predicate.
 
     Args:
         text: the predicate.
         shape: the session's table, whose columns may all be mentioned, read or not.
+        table: the table's name, with which columns may be qualified.
         fallback: choose all rows if the predicate is not understood.
 
     Raises:
@@ -34,25 +55,17 @@ def row_filter(text: str, shape: Shape, *, fallback: bool = False) -> RowFilter 
     # sqlglot takes a while to import, so only who filters does it.
     from fletching.sql.predicates import compile_predicate
 
-    columns = shape.columns
     try:
-        predicate = compile_predicate(text, _fields(columns))
+        predicate = compile_predicate(text, filter_fields(shape.columns), table=table)
     except InvalidArgumentError:
         if fallback:
             return None
         raise
-    names = predicate.columns or columns.names[:1]
-    places = [columns.places[name.casefold()] for name in names]
-    outputs = output_columns(columns, places, _AS_STORED, verbatim_types=False)
-    return RowFilter(
-        predicate.expression,
-        ReplyLayout(columns, outputs, shape.versions),
-        functools.partial(_may_match, columns, predicate.may_match),
-    )
+    return RowFilter(predicate, shape)
 
 
-def _fields(columns: TableColumns) -> dict[str, Any]:
-    """The columns as filters see them: the nearest ODPS type, in the stored unit."""
+def filter_fields(columns: TableColumns) -> dict[str, Any]:
+    """The columns as filters see them, by case-folded name: the nearest ODPS type, stored unit."""
     fields: dict[str, Any] = {}
     for place, name in enumerate(columns.names):
         try:
@@ -64,27 +77,159 @@ def _fields(columns: TableColumns) -> dict[str, Any]:
     return fields
 
 
-def _may_match(
-    columns: TableColumns, may_match: Any, statistics: bytes | None, partition: tuple[str, ...]
-) -> bool:
-    """Whether a segment of a partition can hold a chosen row."""
-    from fletching.sql.predicates import ColumnBounds
+class RowFilter:
+    """A predicate over the columns of a table. Thread-safe.
 
-    known = read_statistics(statistics)
-    count = len(columns.data)
+    Attributes:
+        layout: the columns that it mentions, as stored.
+    """
 
-    def bounds(name: str) -> Any:
-        place = columns.places[name.casefold()]
-        if place >= count:
-            field = columns.partition_fields[place - count]
-            scalar = constant_scalar(field.type, partition[place - count])
-            value = physical_value(scalar)
-            return None if value is None else ColumnBounds(value, value, nulls=False)
-        column = known.get(columns.data.field(place).name)
-        if column is None:
-            return None
-        return ColumnBounds(
-            column.lower, column.upper, column.nulls, column.values, column.unordered
-        )
+    def __init__(self, predicate: Predicate, shape: Shape) -> None:
+        """Binds a compiled predicate to the columns of a table."""
+        columns = shape.columns
+        names = predicate.columns or columns.names[:1]
+        places = [columns.places[name.casefold()] for name in names]
+        outputs = output_columns(columns, places, _AS_STORED, verbatim_types=False)
+        self.layout = ReplyLayout(columns, outputs, shape.versions)
+        self._condition = predicate.condition
+        self._columns = columns
+        keys = {name for name, _ in columns.partition}
+        self._asked = [output for output in outputs if output.place >= len(columns.data)]
+        # Parts that only partition columns decide, as far as the predicate has any.
+        self._parts = parts_over(self._condition, keys) if self._asked else []
+        self._left: dict[tuple[str, ...], Condition] = {}
+        self._lock = threading.Lock()
 
-    return bool(may_match(bounds))
+    # --- partitions --------------------------------------------------------------------------
+
+    def prepare(self, partitions: Iterable[tuple[str, ...]]) -> None:
+        """Answers for partitions what can be, all at once; `left` then takes no time for them.
+
+        Raises:
+            CorruptObjectError: a partition value is not of its column's type.
+        """
+        with self._lock:
+            unknown = [values for values in dict.fromkeys(partitions) if values not in self._left]
+            if not unknown:
+                return
+            if not self._parts:
+                self._left.update(dict.fromkeys(unknown, self._condition))
+                return
+            answers = self._answers(unknown)
+            folded: dict[tuple[bool, ...], Condition] = {}
+            for values, chosen in zip(unknown, zip(*answers, strict=True), strict=True):
+                if chosen not in folded:
+                    known = {
+                        id(part): answer for part, answer in zip(self._parts, chosen, strict=True)
+                    }
+                    folded[chosen] = fold(self._condition, known)
+                self._left[values] = folded[chosen]
+
+    def _answers(self, partitions: list[tuple[str, ...]]) -> list[list[bool]]:
+        """Per part, whether it is true of each partition; null counts as false."""
+        count = len(self._columns.data)
+        arrays = []
+        for output in self._asked:
+            number = output.place - count
+            texts = pa.array([values[number] for values in partitions], pa.string())
+            try:
+                arrays.append(texts.cast(output.field.type))
+            except pa.ArrowInvalid as error:
+                raise CorruptObjectError(
+                    f"a partition value of column {output.field.name} is no {output.field.type}"
+                ) from error
+        table = pa.Table.from_arrays(arrays, [output.field.name for output in self._asked])
+        found = _evaluated(table, [part.expression for part in self._parts])
+        return [pc.fill_null(column, False).to_pylist() for column in found.columns]
+
+    def left(self, partition: tuple[str, ...]) -> Condition:
+        """What is left to ask of a partition's rows: `TRUE` for all of them, `FALSE` for none."""
+        known = self._left.get(partition)
+        if known is None:
+            self.prepare([partition])
+            known = self._left[partition]
+        return known
+
+    # --- segments ----------------------------------------------------------------------------
+
+    def may_match(self, segment: SegmentRow, partition: tuple[str, ...]) -> bool:
+        """Whether a segment of a partition can hold a chosen row, by its statistics."""
+        condition = self.left(partition)
+        if condition is TRUE or condition is FALSE:
+            return condition is TRUE
+        stored = self.layout.stored(segment.schema_version)
+        known = read_statistics(segment.statistics)
+        outputs = self.layout.outputs
+
+        def bounds(path: tuple[str, ...]) -> ColumnBounds | None:
+            wanted = path[0].casefold()
+            place = next(
+                i for i, output in enumerate(outputs) if output.field.name.casefold() == wanted
+            )
+            source = stored.source[place]
+            output = outputs[place]
+            if output.place >= len(self._columns.data):
+                # A partition column, inside a part that asks of data columns as well.
+                return None
+            if source is None:
+                # The column is younger than the segment: its rows are null.
+                return ColumnBounds(nulls=True, values=False)
+            field = stored.schema.field(source)
+            if field.type != output.stored.type and not (
+                pa.types.is_integer(field.type) and pa.types.is_integer(output.stored.type)
+            ):
+                return None
+            column = known.get(column_key((field.name, *path[1:])))
+            if column is None:
+                return None
+            return ColumnBounds(
+                column.lower, column.upper, column.nulls, column.values, column.unordered
+            )
+
+        return condition.may(bounds)
+
+    # --- rows --------------------------------------------------------------------------------
+
+    def chosen(
+        self,
+        batch: pa.RecordBatch,
+        schema_version: int,
+        partition: tuple[str, ...],
+        columns: tuple[int, ...],
+    ) -> pa.RecordBatch:
+        """The stored batch's rows for which the predicate is true; copies them unless all are.
+
+        Raises:
+            InvalidArgumentError: the predicate cannot be applied to the columns' types.
+        """
+        condition = self.left(partition)
+        if condition is TRUE:
+            return batch
+        if condition is FALSE:
+            return batch.slice(0, 0)
+        seen = Rendering(self.layout, schema_version, partition, columns).apply(batch)
+        chosen = _evaluated(pa.Table.from_batches([seen]), [condition.expression]).column(0)
+        if chosen.null_count == 0 and pc.all(chosen).as_py():
+            return batch
+        try:
+            return filter_rows(batch, chosen.combine_chunks())
+        except pa.ArrowException as error:
+            raise InvalidArgumentError(f"the table's rows cannot be filtered: {error}") from error
+
+
+def _evaluated(table: pa.Table, expressions: list[Any]) -> pa.Table:
+    """Conditions over a table's rows, one column each.
+
+    Raises:
+        InvalidArgumentError: one cannot be applied to the columns' types.
+    """
+    source = acero.Declaration("table_source", acero.TableSourceNodeOptions(table))
+    names = [str(number) for number in range(len(expressions))]
+    try:
+        mask = acero.ProjectNodeOptions(expressions, names)
+        plan = acero.Declaration("project", mask, inputs=[source])
+        return plan.to_table(use_threads=False)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise InvalidArgumentError(
+            f"the filter cannot be applied to the table's columns: {error}"
+        ) from error
