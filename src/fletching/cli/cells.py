@@ -16,7 +16,15 @@ import pyarrow as pa
 
 from fletching.protocol.types.json_values import json_values
 
-__all__ = ["Column", "grid_lines", "shown_columns", "tsv_columns", "vertical_lines"]
+__all__ = [
+    "Column",
+    "grid_lines",
+    "printable",
+    "shown_columns",
+    "shown_value",
+    "tsv_columns",
+    "vertical_lines",
+]
 
 GAP = "  "
 LEAST_WIDTH = 8
@@ -61,6 +69,14 @@ def tsv_columns(rows: pa.Table) -> list[list[str | None]]:
         [_told(value) for value in json_values(values, lambda data: f"\\x{data.hex()}")]
         for values in rows.columns
     ]
+
+
+def shown_value(values: pa.Array | None, kind: pa.DataType) -> str:
+    """The first value of an array as text for people; nothing if there is no array."""
+    if values is None:
+        return ""
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    return cut(_shown(json_values(values, _hexadecimal)[0], text=not number), CUT_WIDTH)
 
 
 class _Bytes(str):

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import copy
+import difflib
 import functools
 import inspect
 import os
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from fletching.client import Client, Table
     from fletching.client.profiles import Profile
 
-__all__ = ["JsonOutput", "Place", "names_of", "placed"]
+__all__ = ["JsonOutput", "Place", "columns_named", "find_table", "names_of", "placed"]
 
 DEFAULT_AT = "./data"
 DEFAULT_PROJECT = "demo"
@@ -161,6 +163,12 @@ class Place:
         self._given_key = access_key
         self._given_file = access_key_file
         self._wait = wait
+
+    def in_project(self, project: str) -> Place:
+        """The same place, and another project."""
+        other = copy.copy(self)
+        other.project = project
+        return other
 
     @property
     def is_url(self) -> bool:
@@ -371,8 +379,6 @@ def find_table(client: Client, name: str) -> Table:
     Raises:
         NoSuchTableError: there is none of this name.
     """
-    import difflib
-
     try:
         return client.table(name)
     except NoSuchTableError as exc:
@@ -382,3 +388,23 @@ def find_table(client: Client, name: str) -> Table:
         if not like:
             raise
         raise NoSuchTableError(f"{exc.message}; did you mean {' or '.join(like)}?") from exc
+
+
+def columns_named(table: Table, text: str) -> list[str] | None:
+    """``A,B`` as columns of a table; None if there are none.
+
+    Raises:
+        UsageError: the table has no such column; those like it are named.
+    """
+    names = names_of(text)
+    known = {name.casefold(): name for name in table.schema.names}
+    for name in names or ():
+        if name.casefold() not in known:
+            near = difflib.get_close_matches(name.casefold(), known, n=3)
+            like = (
+                f"did you mean {' or '.join(known[each] for each in near)}?"
+                if near
+                else (f"it has {', '.join(table.schema.names[:20])}")
+            )
+            raise UsageError(f"table {table.name} has no column {name}; {like}")
+    return names

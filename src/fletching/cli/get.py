@@ -8,7 +8,7 @@ from typing import Annotated
 import pyarrow as pa
 import typer
 
-from fletching.cli.cli_options import Place, find_table, names_of, placed
+from fletching.cli.cli_options import Place, columns_named, find_table, placed
 from fletching.cli.output import counted, human_bytes, progress, say
 from fletching.cli.output_files import may_write
 from fletching.cli.tabular import FileFormat, format_of, write_batches
@@ -55,7 +55,10 @@ def get(
     with place.open() as client:
         source = find_table(client, table)
         scan = source.scan(
-            columns=names_of(columns), partitions=partition or None, filter=where, limit=limit
+            columns=columns_named(source, columns),
+            partitions=partition or None,
+            filter=where,
+            limit=limit,
         )
         total = None
         if where is None and not partition:

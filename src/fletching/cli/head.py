@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fletching.cli.cli_options import Place, find_table, names_of, placed
+from fletching.cli.cli_options import Place, columns_named, find_table, placed
 from fletching.cli.output import say, tsv_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Vertical", "head", "print_rows"]
+__all__ = ["JsonRows", "Vertical", "head", "print_rows"]
 
 Vertical = Annotated[
     bool, typer.Option("--vertical", help="One line per value, for rows of many columns.")
@@ -41,9 +41,8 @@ def head(
     On a terminal as many columns as fit; elsewhere tab-separated, with \\N for null.
     """
     with place.open() as client:
-        found = find_table(client, table).preview(
-            rows, partition=partition, columns=names_of(columns)
-        )
+        source = find_table(client, table)
+        found = source.preview(rows, partition=partition, columns=columns_named(source, columns))
     print_rows(found, vertical=vertical, as_json=as_json, empty=f"{table} has no rows here")
 
 
