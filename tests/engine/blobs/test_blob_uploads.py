@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import hashlib
 import os
 import random
 import stat
 import struct
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -271,6 +273,41 @@ class TestRefusals:
             upload.finish()
         upload.abort()
         assert shop.packs() == []
+
+    @pytest.mark.parametrize("point", ["blobs.durable", "blobs.accepted"])
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_abort_beside_a_running_finish_is_refused(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch, point: str, fails: bool
+    ) -> None:
+        upload = shop.engine.blobs.open_upload(
+            WriteBlob(table=TABLE, session_id=shop.session(), stream_id="s", column_id=IMAGE)
+        )
+        upload.accept([b"x"])
+        there, go_on = threading.Event(), threading.Event()
+
+        def reach(name: str) -> None:
+            if name == point:
+                there.set()
+                assert go_on.wait(60)
+                if fails:
+                    raise StorageError("the disk failed")
+
+        monkeypatch.setattr("fletching.faultpoints.reach", reach)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            finishing = pool.submit(upload.finish)
+            assert there.wait(60)
+            assert upload.abort() is False
+            go_on.set()
+            if fails:
+                with pytest.raises(StorageError):
+                    finishing.result(60)
+            else:
+                (reference,) = finishing.result(60).references
+                assert read(shop, reference) == [b"x"]
+        upload.abort()
+        assert len(shop.packs()) == (not fails or point == "blobs.accepted")
+        problems = [p for checked in Verification(shop.engine.context) for p in checked.problems]
+        assert problems == []
 
     def test_uploading_keeps_the_session_alive(self, shop: Shop) -> None:
         session = shop.session()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import io
 import struct
+import threading
 from typing import Any
 
 import nanoarrow
@@ -13,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from fletching import ipc
+from fletching.engine.writing.ingest_body import Body
 from fletching.engine.writing.segment_writer import CRC32C_KEY
 from fletching.errors import (
     FletchingError,
@@ -21,6 +24,7 @@ from fletching.errors import (
     LimitExceededError,
     MalformedFrameError,
     SchemaModifiedError,
+    StorageError,
     TruncatedStreamError,
     UsageError,
     WireError,
@@ -575,6 +579,78 @@ def test_abort_leaves_nothing_and_repeats(house: Any) -> None:
     ingest.abort()
     with pytest.raises(UsageError):
         ingest.finish()
+    assert house.object_keys() == set()
+
+
+@pytest.mark.parametrize("point", ["write.staging", "write.staged", "write.accepted"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_abort_beside_a_running_finish_is_refused(
+    house: Any, monkeypatch: pytest.MonkeyPatch, point: str, fails: bool
+) -> None:
+    """Whoever cancels a request may not take the objects away from a transaction that commits."""
+    house.create(SCHEMA)
+    session = house.session()
+    house.stream(session)
+    ingest = house.engine.open_ingest(
+        WriteTable(table=house.table, session_id=session, stream_id="s")
+    )
+    ingest.decoder.feed(house.stream_bytes([rows(3)], SCHEMA))
+    ingest.accept(list(ingest.decoder))
+    there, go_on = threading.Event(), threading.Event()
+
+    def reach(name: str) -> None:
+        if name == point:
+            there.set()
+            assert go_on.wait(60)
+            if fails:
+                raise StorageError("the disk failed")
+
+    monkeypatch.setattr("fletching.faultpoints.reach", reach)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        finishing = pool.submit(ingest.finish)
+        assert there.wait(60)
+        assert ingest.abort() is False
+        assert not ingest.ended
+        go_on.set()
+        if fails:
+            with pytest.raises(StorageError):
+                finishing.result(60)
+        else:
+            assert finishing.result(60).rows == 3
+    assert ingest.ended
+    ingest.abort()
+    monkeypatch.undo()
+    # What failed before its commit leaves nothing; what was committed stays, whatever is raised then.
+    stays = not fails or point == "write.accepted"
+    assert len(house.object_keys()) == stays
+    assert not [problem for checked in house.engine.verify() for problem in checked.problems]
+
+
+def test_abort_waits_for_an_accept_that_runs(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.create(SCHEMA)
+    session = house.session()
+    house.stream(session)
+    ingest = house.engine.open_ingest(
+        WriteTable(table=house.table, session_id=session, stream_id="s")
+    )
+    ingest.decoder.feed(house.stream_bytes([rows(3)], SCHEMA))
+    there, go_on = threading.Event(), threading.Event()
+    accept = Body.accept
+
+    def slow(body: Body, message: Any) -> int:
+        there.set()
+        assert go_on.wait(60)
+        return accept(body, message)
+
+    monkeypatch.setattr(Body, "accept", slow)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        accepting = pool.submit(ingest.accept, list(ingest.decoder))
+        assert there.wait(60)
+        aborting = pool.submit(ingest.abort)
+        assert not aborting.done()
+        go_on.set()
+        accepting.result(60)
+        assert aborting.result(60) is True
     assert house.object_keys() == set()
 
 

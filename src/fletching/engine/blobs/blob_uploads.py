@@ -2,12 +2,14 @@
 
 The order that nothing may change: the pack's bytes are durable, the catalog knows the pack, the
 reply with the references goes out. A pack that the catalog never heard of is an orphan, which
-retention finds.
+retention finds. An upload that is being finished cannot be aborted: the transaction's outcome decides
+whether its pack stays (the table is in ``engine.writing.states``).
 """
 
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,12 +23,11 @@ from fletching.engine.blobs.packs import MAX_METADATA_BYTES, PackRecord, PackWri
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import matching_values
 from fletching.engine.tables.tables import table_schema_of
-from fletching.engine.writing.states import SessionEvent
+from fletching.engine.writing.states import SessionEvent, UploadEvent, UploadLife
 from fletching.engine.writing.write_targets import WriteTarget, find_session
 from fletching.errors import (
     InvalidArgumentError,
     PayloadTooLargeError,
-    StorageError,
     UsageError,
 )
 from fletching.hashing import RunningMd5
@@ -142,7 +143,7 @@ class _Headers:
 
 
 class BlobUpload:
-    """One upload on its way into a pack. All methods block; one caller at a time.
+    """One upload on its way into a pack. All methods block; of several threads one works at a time.
 
     ``accept`` takes the body as it comes, ``finish`` makes it durable and returns the references,
     ``abort`` leaves nothing behind. Memory is constant, whatever the size.
@@ -177,7 +178,9 @@ class BlobUpload:
         self._references: list[BlobReference] = []
         self._size = 0
         self._md5 = RunningMd5()
-        self._ended = False
+        self._life = UploadLife()
+        # Held by whoever works on the upload, so that nothing is dropped under its hands.
+        self._working = threading.RLock()
         if isinstance(request, WriteBlob):
             self._single = self._headers.stored(
                 BlobHeader(
@@ -187,6 +190,11 @@ class BlobUpload:
                     partition_values=(str(request.partition),) if request.partition else None,
                 )
             )
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is finished or aborted: nothing is left to do, or to give up."""
+        return self._life.ended
 
     def accept(self, chunks: Iterable[Buffer]) -> None:
         """Decodes, verifies, checksums and stores the next bytes of the body.
@@ -201,12 +209,17 @@ class BlobUpload:
             StorageFullError: no room.
             StorageError: the store failed.
         """
-        self._check_usable()
-        for chunk in chunks:
-            self._decoder.feed(chunk)
-            self._take(self._decoder.events())
-        if self._writer is not None:
-            self._writer.flush()
+        with self._working:
+            self._life.step(UploadEvent.ACCEPT)
+            try:
+                for chunk in chunks:
+                    self._decoder.feed(chunk)
+                    self._take(self._decoder.events())
+                if self._writer is not None:
+                    self._writer.flush()
+            except BaseException:
+                self._drop()
+                raise
 
     def finish(self) -> BlobReferences:
         """Makes the pack durable and known; the references are good when this returns.
@@ -215,8 +228,21 @@ class BlobUpload:
             WireError: the body ended too early.
             StorageError: the store or catalog failed; nothing was stored, or an orphan was.
             NotFoundError: the session ended while the body came in, or ConflictError.
+            UsageError: it was finished or aborted already.
         """
-        self._check_usable()
+        with self._working:
+            if self._life.ended:
+                raise UsageError("the blob upload is finished or aborted")
+            self._life.step(UploadEvent.FINISH)
+            try:
+                references = self._finish()
+            except BaseException:
+                self._drop()
+                raise
+            self._life.step(UploadEvent.COMMITTED)
+            return references
+
+    def _finish(self) -> BlobReferences:
         self._decoder.finish()
         self._take(self._decoder.events())
         if not self._framed:
@@ -224,7 +250,6 @@ class BlobUpload:
             self._end_blob()
         if self._writer is not None and self._sink is not None:
             self._publish(self._writer, self._sink)
-        self._ended = True
         return BlobReferences(
             references=tuple(self._key.texts(self._references)),
             size=self._size,
@@ -242,12 +267,12 @@ class BlobUpload:
             with self._context.database.write() as connection:
                 self._record(connection, writer, sink.key)
                 recorded = True
-        except StorageError:
+        finally:
             if recorded:
-                # The commit itself failed, and may yet turn out to have been written: the pack
-                # must stay. If it was not, retention finds it without an owner.
+                # From here on the pack is the catalog's, whatever is raised. If the commit itself
+                # failed, it may yet turn out to have been written; if it was not, retention finds the
+                # pack without an owner.
                 self._sink = None
-            raise
         faultpoints.reach("blobs.accepted")
 
     def _record(self, connection: Any, writer: PackWriter, key: str) -> None:
@@ -269,20 +294,33 @@ class BlobUpload:
             context.clock(),
         )
 
-    def abort(self) -> None:
-        """Drops what was stored; idempotent, and without effect after ``finish``."""
-        self._md5.close()
-        if self._ended:
-            return
-        self._ended = True
-        if self._sink is not None:
-            self._sink.abort()
-            # If it was published already, the catalog refused it: then the object goes, too.
-            self._context.delete_objects([self._sink.key])
+    def abort(self) -> bool:
+        """Drops what was stored, unless ``finish`` has begun; idempotent. Waits for a running ``accept``.
 
-    def _check_usable(self) -> None:
-        if self._ended:
-            raise UsageError("the blob upload is finished or aborted")
+        Returns:
+            Whether nothing of the upload remains. False says that ``finish`` runs or has returned:
+            what it says or raises is the outcome, and this call changed nothing.
+        """
+        if not self._life.allows(UploadEvent.ABORT):
+            return False
+        with self._working:
+            if not self._life.allows(UploadEvent.ABORT):
+                return False  # it was finished, or failed in that, while this call waited
+            self._life.step(UploadEvent.ABORT)
+            self._drop_objects()
+            return True
+
+    def _drop(self) -> None:
+        self._life.step(UploadEvent.FAILED)
+        self._drop_objects()
+
+    def _drop_objects(self) -> None:
+        self._md5.close()
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.abort()
+            # If it was published already, the catalog refused it: then the object goes, too.
+            self._context.delete_objects([sink.key])
 
     def _take(self, events: Iterable[Any]) -> None:
         for event in events:

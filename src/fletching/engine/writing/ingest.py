@@ -2,12 +2,14 @@
 
 Order of events, which nothing may change: every batch is validated before it is stored; the
 segments' bytes are durable before the catalog transaction begins; the transaction has committed
-before ``finish`` returns. What the session and stream allow is looked at twice: when the body
+before ``finish`` returns. An ingest that is being finished cannot be aborted: the transaction's outcome
+decides whether its objects stay (the table is in ``states``). What the session and stream allow is looked at twice: when the body
 begins, to refuse early, and inside the transaction, where it counts.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +28,8 @@ from fletching.engine.writing.states import (
     SessionEvent,
     StreamEvent,
     StreamState,
+    UploadEvent,
+    UploadLife,
     next_stream_state,
 )
 from fletching.engine.writing.upload_parts import BlockMessage, block_stream_id
@@ -42,8 +46,6 @@ from fletching.errors import (
     InvalidArgumentError,
     MalformedFrameError,
     RowOffsetError,
-    StorageError,
-    UsageError,
 )
 from fletching.protocol.messages.requests import WriteTable
 from fletching.protocol.messages.responses import WriteResult
@@ -177,7 +179,7 @@ def _check_offset(stream: WriteStreamRow, request: WriteTable, rows: int | None)
 
 
 class Ingest:
-    """Takes one body. ``accept`` and ``finish`` block and are called from one thread at a time.
+    """Takes one body. All methods block; of several threads one works while the others wait.
 
     Attributes:
         decoder: fed by the shell with the body's bytes; what it yields goes to ``accept``.
@@ -206,7 +208,14 @@ class Ingest:
         self._started = False
         self._rows = 0
         self._result: WriteResult | None = None
-        self._failed = False
+        self._life = UploadLife()
+        # Held by whoever works on the body, so that nothing is dropped under its hands.
+        self._working = threading.RLock()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is finished or aborted: nothing is left to do, or to give up."""
+        return self._life.ended
 
     def accept(self, messages: Sequence[ipc.Message]) -> None:
         """Validates, checksums and stores messages, in the order of the body.
@@ -217,13 +226,14 @@ class Ingest:
                 SchemaModifiedError when the table's schema is not the one the writer knew.
             StorageError: the store failed, or StorageFullError.
         """
-        self._check_usable()
-        try:
-            for message in messages:
-                self._accept(message)
-        except BaseException:
-            self.abort()
-            raise
+        with self._working:
+            self._life.step(UploadEvent.ACCEPT)
+            try:
+                for message in messages:
+                    self._accept(message)
+            except BaseException:
+                self._drop()
+                raise
 
     def _accept(self, message: ipc.Message) -> None:
         if not self._started:
@@ -256,32 +266,47 @@ class Ingest:
             StorageError: the store or catalog failed. If it failed in committing, whether the rows
                 are in is for the catalog to say when it is back: repeat the request.
         """
-        if self._result is not None:
+        with self._working:
+            self._life.step(UploadEvent.FINISH)
+            if self._result is not None:
+                return self._result
+            try:
+                self._check_complete()
+                if self._replayed is not None:
+                    self._result = self._replayed
+                elif self._body is None:
+                    self._result = self._finish_counted()
+                else:
+                    self._result = self._finish_body(self._body)
+            except BaseException:
+                self._drop()
+                raise
+            self._life.step(UploadEvent.COMMITTED)
             return self._result
-        self._check_usable()
-        try:
-            self._check_complete()
-            if self._replayed is not None:
-                self._result = self._replayed
-            elif self._body is None:
-                self._result = self._finish_counted()
-            else:
-                self._result = self._finish_body(self._body)
-        except BaseException:
-            self.abort()
-            raise
-        return self._result
 
-    def abort(self) -> None:
-        """Drops everything; idempotent, and without effect once ``finish`` has returned."""
-        if self._result is None and not self._failed:
-            self._failed = True
-            if self._body is not None:
-                self._context.delete_objects(self._body.router.abort())
+    def abort(self) -> bool:
+        """Drops everything, unless ``finish`` has begun; idempotent. Waits for an ``accept`` that runs.
 
-    def _check_usable(self) -> None:
-        if self._failed or self._result is not None:
-            raise UsageError("the ingest is finished or aborted")
+        Returns:
+            Whether nothing of the body remains. False says that ``finish`` runs or has returned:
+            what it says or raises is the outcome, and this call changed nothing.
+        """
+        if not self._life.allows(UploadEvent.ABORT):
+            return False
+        with self._working:
+            if not self._life.allows(UploadEvent.ABORT):
+                return False  # it was finished, or failed in that, while this call waited
+            self._life.step(UploadEvent.ABORT)
+            self._drop_objects()
+            return True
+
+    def _drop(self) -> None:
+        self._life.step(UploadEvent.FAILED)
+        self._drop_objects()
+
+    def _drop_objects(self) -> None:
+        if self._body is not None:
+            self._context.delete_objects(self._body.router.abort())
 
     def _check_complete(self) -> None:
         self.decoder.finish(require_marker=True)
@@ -323,20 +348,20 @@ class Ingest:
     def _finish_body(self, body: Body) -> WriteResult:
         segments = body.router.finish()
         faultpoints.reach("write.staging")
-        keep = False
+        accepted = False
         try:
             with self._context.database.write() as connection:
-                result, accepted = self._record(connection, segments)
-                keep = accepted
+                result, recorded = self._record(connection, segments)
                 faultpoints.reach("write.staged")
-            if not accepted:
-                self._context.delete_objects(body.router.abort())
-        except StorageError:
-            if keep:
-                # The commit itself failed, and it may yet turn out to have been written: the
-                # objects must stay. If it was not, retention finds them without an owner.
+                accepted = recorded
+        finally:
+            if accepted:
+                # From here on the objects are the catalog's, whatever is raised. If the commit itself
+                # failed, it may yet turn out to have been written; if it was not, retention finds them
+                # without an owner.
                 body.router.release()
-            raise
+        if not accepted:
+            self._context.delete_objects(body.router.abort())
         faultpoints.reach("write.accepted")
         return result
 

@@ -1,24 +1,29 @@
-"""The states of write sessions and write streams: all transitions are in the two tables below.
+"""The states of write sessions, write streams and uploads: all transitions are in the tables below.
 
-A transition that is not in a table is refused with the error that ``_REFUSALS`` has for the state.
-A session's state is what the catalog has, except that one whose time is over counts as EXPIRED
-before retention has written that down.
+A transition that is not in a table is refused. A session's state is what the catalog has, except that
+one whose time is over counts as EXPIRED before retention has written that down. An upload, which is
+the body of one request on its way into objects, has its state in memory: it dies with its process.
 """
 
 from __future__ import annotations
 
 import enum
+import threading
 
-from fletching.errors import ConflictError, ExpiredSessionError, ServiceError
+from fletching.errors import ConflictError, ExpiredSessionError, ServiceError, UsageError
 from fletching.protocol.messages.vocabulary import SessionStatus
 
 __all__ = [
     "SESSION_TRANSITIONS",
     "STREAM_TRANSITIONS",
+    "UPLOAD_TRANSITIONS",
     "SessionEvent",
     "SessionState",
     "StreamEvent",
     "StreamState",
+    "UploadEvent",
+    "UploadLife",
+    "UploadState",
     "next_session_state",
     "next_stream_state",
 ]
@@ -66,6 +71,26 @@ class StreamEvent(enum.Enum):
     CLOSE = "close it"
 
 
+class UploadState(enum.Enum):
+    """States of one request's body on its way into objects and the catalog."""
+
+    OPEN = "open"
+    FINISHING = "being finished"
+    """Its objects are made durable and the catalog's transaction runs: only its outcome counts."""
+    DONE = "finished"
+    ABORTED = "aborted"
+
+
+class UploadEvent(enum.Enum):
+    """What can happen to an upload."""
+
+    ACCEPT = "take more of it"
+    FINISH = "finish it"
+    COMMITTED = "find it committed"
+    FAILED = "find it failed"
+    ABORT = "abort it"
+
+
 _S, _E = SessionState, SessionEvent
 
 SESSION_TRANSITIONS = {
@@ -89,6 +114,58 @@ STREAM_TRANSITIONS = {
     (StreamState.CLOSED, StreamEvent.CREATE): StreamState.OPEN,
     (StreamState.CLOSED, StreamEvent.CLOSE): StreamState.CLOSED,  # a retry
 }
+
+
+_U, _V = UploadState, UploadEvent
+
+UPLOAD_TRANSITIONS = {
+    (_U.OPEN, _V.ACCEPT): _U.OPEN,
+    (_U.OPEN, _V.FINISH): _U.FINISHING,
+    (_U.OPEN, _V.FAILED): _U.ABORTED,
+    (_U.OPEN, _V.ABORT): _U.ABORTED,
+    # Nobody aborts an upload that is being finished: its transaction says how it ends.
+    (_U.FINISHING, _V.COMMITTED): _U.DONE,
+    (_U.FINISHING, _V.FAILED): _U.ABORTED,
+    (_U.DONE, _V.FINISH): _U.DONE,  # the same answer again
+    (_U.ABORTED, _V.FAILED): _U.ABORTED,
+    (_U.ABORTED, _V.ABORT): _U.ABORTED,
+}
+
+
+class UploadLife:
+    """The state of one upload. Thread-safe."""
+
+    def __init__(self) -> None:
+        """Begins open."""
+        self._lock = threading.Lock()
+        self._state = UploadState.OPEN
+
+    @property
+    def state(self) -> UploadState:
+        """The state now; another thread may change it."""
+        return self._state
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to do: everything is in the catalog, or nothing is anywhere."""
+        return self._state in {UploadState.DONE, UploadState.ABORTED}
+
+    def step(self, event: UploadEvent) -> UploadState:
+        """Goes on to the state after an event, and returns it.
+
+        Raises:
+            UsageError: the event is not for the state.
+        """
+        with self._lock:
+            after = UPLOAD_TRANSITIONS.get((self._state, event))
+            if after is None:
+                raise UsageError(f"the upload is {self._state.value}: cannot {event.value}")
+            self._state = after
+            return after
+
+    def allows(self, event: UploadEvent) -> bool:
+        """Whether the event is for the state now."""
+        return (self._state, event) in UPLOAD_TRANSITIONS
 
 
 def next_session_state(state: SessionState, event: SessionEvent, session_id: str) -> SessionState:
