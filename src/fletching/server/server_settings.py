@@ -164,9 +164,19 @@ class ServerSettings:
         "bytes",
         "Pages of stored files that stay mapped after they were sent; more only costs address space, less costs time when the same bytes are read again.",
     )
-    call_threads: int = _setting(8, "threads", "Workers for catalog calls.")
+    call_threads: int = _setting(
+        8,
+        "threads",
+        "Workers for calls that read the catalog, and as many for those that change it.",
+    )
     bulk_threads: int = _setting(
         8, "threads", "Workers that validate, checksum, store, decode and bring pages in."
+    )
+
+    query_threads: int = _setting(
+        4,
+        "threads",
+        "Workers for SQL statements, which take as long as their data is large, so that no other call waits behind them.",
     )
 
     # --- replies
@@ -201,7 +211,14 @@ class ServerSettings:
             # Written so that it also refuses what compares with nothing (nan).
             if isinstance(value, int | float) and not value >= 0:
                 raise UsageError(f"setting {field.name} is {value}: it cannot be negative")
-        for name in ("max_bodies", "max_reads", "max_calls", "call_threads", "bulk_threads"):
+        for name in (
+            "max_bodies",
+            "max_reads",
+            "max_calls",
+            "call_threads",
+            "bulk_threads",
+            "query_threads",
+        ):
             if getattr(self, name) < 1:
                 raise UsageError(f"setting {name} is {getattr(self, name)}: it must be at least 1")
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fletching import caller
+from fletching.engine.access.access import Permission, needed_permission
 from fletching.engine.engine import Engine
 from fletching.errors import NotFoundError
 from fletching.protocol.messages.admin import TablePage
@@ -44,7 +45,7 @@ class Service:
     def __init__(self, engine: Engine, settings: ServerSettings, keys: KeyRing) -> None:
         self.engine = engine
         self.settings = settings
-        self.workers = Workers(settings.call_threads, settings.bulk_threads)
+        self.workers = Workers(settings.call_threads, settings.bulk_threads, settings.query_threads)
         self.keys = keys
         self.authenticator = Authenticator(
             keys,
@@ -83,7 +84,17 @@ class Service:
 
     async def _refresh_keys(self) -> None:
         if self.keys.stale():
-            await self.workers.call(self.keys.refresh)
+            await self.workers.io.run(self.keys.refresh)
+
+    async def call(self, request: Request) -> Response:
+        """Asks the engine in a thread: calls that only read never wait for those that change something.
+
+        Raises:
+            FletchingError: see ``Engine.call``.
+        """
+        reads = needed_permission(type(request)) is Permission.READ
+        pool = self.workers.io if reads else self.workers.write
+        return await pool.run(self.engine.call, request)
 
     def authorize(self, exchange: Exchange, request: Request) -> None:
         """Refuses a request that its caller was not granted.

@@ -68,7 +68,9 @@ def test_there_is_no_word_for_aborted() -> None:
 def test_the_documented_table_is_the_code() -> None:
     """The rows of docs/durability.md: state | event | what follows."""
     text = DOCS.read_text()
-    rows = re.findall(r"^\| (session|stream|upload) ([\w ]+?) \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
+    rows = re.findall(
+        r"^\| (session|stream|upload) ([\w ]+?) \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE
+    )
     documented = {(kind, state, event.strip()): after.strip() for kind, state, event, after in rows}
     expected = {}
     for state, event in itertools.product(SessionState, SessionEvent):

@@ -59,6 +59,7 @@ class RecordingIngest:
         self._slow = slow
         self._busy = threading.Lock()
         self._loop_thread = threading.get_ident()
+        self.ended = False
 
     def _enter(self, call: str) -> None:
         assert threading.get_ident() != self._loop_thread
@@ -81,11 +82,13 @@ class RecordingIngest:
 
     def finish(self) -> str:
         self._enter("finish")
+        self.ended = True
         self._busy.release()
         return "done"
 
     def abort(self) -> None:
         self._enter("abort")
+        self.ended = True
         self._busy.release()
 
 
@@ -128,7 +131,7 @@ def upload(
         budget = MemoryBudget(limit, 5.0, 1.0)
         exchange = Exchange(scope, sender, None, "id", ServerSettings(**server_settings))
         try:
-            return await receive_ingest(exchange, ingest, workers, budget, coding)
+            return await receive_ingest(exchange, lambda: ingest, workers, budget, coding)
         finally:
             assert budget.held == 0
             check(budget)

@@ -19,7 +19,7 @@ from fletching.server.api import response_body as streaming
 from fletching.server.api.response_body import PlanSource, reply_with_plan
 from fletching.server.http.exchange import Exchange
 from fletching.server.server_settings import ServerSettings
-from fletching.server.workers import Workers
+from fletching.server.workers import Pool, Workers
 from fletching.wire.content_coding import ContentCoding
 
 DATA = bytes(range(256)) * 64
@@ -201,7 +201,7 @@ def answer(make_plan: Callable[[], ReadPlan], client: Recorder, **options: Any) 
         }
         exchange = Exchange(scope, no_body, client.send, "id-1", ServerSettings())
         options.setdefault("group_bytes", 3000)
-        await reply_with_plan(exchange, make_plan, workers, **options)
+        await reply_with_plan(exchange, make_plan, workers.cpu, **options)
 
     workers = Workers(1, 2)
     try:
@@ -312,13 +312,13 @@ def test_a_client_that_leaves_stops_the_plan_and_closes_it(leave_after: int) -> 
 
 def test_a_short_reply_takes_one_hop(monkeypatch: pytest.MonkeyPatch) -> None:
     hops: list[str] = []
-    bulk = Workers.bulk
+    start = Pool.start
 
-    def counted(workers: Workers, function: Any, *args: Any, **kwargs: Any) -> Any:
+    def counted(pool: Pool, function: Any, *args: Any, **kwargs: Any) -> Any:
         hops.append(function.__name__)
-        return bulk(workers, function, *args, **kwargs)
+        return start(pool, function, *args, **kwargs)
 
-    monkeypatch.setattr(Workers, "bulk", counted)
+    monkeypatch.setattr(Pool, "start", counted)
     for options in ({}, {"coding": ContentCoding.ZSTD}):
         client = Recorder()
         closed: list[bool] = []

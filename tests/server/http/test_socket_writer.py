@@ -19,7 +19,7 @@ from fletching.server.http import socket_writer as direct
 from fletching.server.http.exchange import Exchange
 from fletching.server.http.socket_writer import DirectSender
 from fletching.server.server_settings import ServerSettings
-from fletching.server.workers import Workers
+from fletching.server.workers import Job, Workers
 
 MEBIBYTE = 1 << 20
 GROUP = bytes(range(251)) * (MEBIBYTE // 251)
@@ -240,8 +240,9 @@ def replying(
         workers, source = Workers(1, 2), next(turns)
         exchange = Exchange(scope, receive, send, "r", ServerSettings())
         try:
-            await exchange.start(length)
-            await send_source(exchange, source, source.next_group(), workers)
+            async with Job.opened(workers.cpu, lambda: source, Groups.close) as job:
+                await exchange.start(length)
+                await send_source(exchange, job, source, source.next_group())
         except BaseException as exc:
             failures.append(exc)
             raise
@@ -268,7 +269,7 @@ def test_a_reply_is_whole_and_most_of_it_passes_the_loop(run_app: Run, pause: fl
                 assert taken(client, len(GROUP)) == GROUP
     assert not failures
     for source in sources:
-        assert any(name.startswith("fletching-bulk") for name in source.threads)
+        assert any(name.startswith("fletching-cpu") for name in source.threads)
 
 
 def test_a_client_that_leaves_frees_the_worker_and_the_source(run_app: Run) -> None:

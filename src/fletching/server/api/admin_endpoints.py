@@ -20,6 +20,6 @@ async def handle_admin(exchange: Exchange, service: Service) -> None:
     exchange.action = type(request).__name__
     service.authorize(exchange, request)
     with service.calls.enter():
-        response = await service.workers.call(service.engine.call, request)
+        response = await service.call(request)
         headers, body = encode_admin_response(service.visible(exchange, response))
     await exchange.reply(body, headers=headers)

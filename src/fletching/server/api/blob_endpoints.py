@@ -10,8 +10,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import functools
 import re
 from collections.abc import Iterator, Sequence
 
@@ -32,13 +31,12 @@ from fletching.protocol.http.blob_links import (
     reference_in_path,
 )
 from fletching.protocol.messages.requests import ReadBlobs, WriteBlob, WriteBlobs
-from fletching.protocol.messages.responses import BlobReferences
 from fletching.protocol.messages.vocabulary import ApiVersion
 from fletching.server.api.response_body import PlanSource, send_source
 from fletching.server.http.exchange import Exchange
 from fletching.server.request_limits import MemoryBudget
 from fletching.server.service import Service
-from fletching.server.workers import Workers
+from fletching.server.workers import Call, Job
 from fletching.types import TableName
 from fletching.wire.content_coding import ContentCoding
 
@@ -117,47 +115,36 @@ async def write_blobs(
     if (exchange.body.content_length or 0) > limit:
         raise PayloadTooLargeError(f"the upload is above the limit of {limit} bytes", limit=limit)
     with service.bodies.enter():
-        upload = await service.workers.call(service.engine.blobs.open_upload, request)
-        result = await _receive(exchange, upload, service.workers, service.memory)
+        opening = functools.partial(service.engine.blobs.open_upload, request)
+        workers = service.workers
+        async with Job.opened(
+            workers.cpu, opening, BlobUpload.abort, opens_in=workers.write
+        ) as job:
+            await _receive(exchange, job, service.memory)
+            result = await job.start_in(workers.write, job.owned.finish).outcome()
     headers, body = encode_response(result, request, version)
     await exchange.reply(body, headers=headers)
 
 
-async def _receive(
-    exchange: Exchange, upload: BlobUpload, workers: Workers, budget: MemoryBudget
-) -> BlobReferences:
+async def _receive(exchange: Exchange, job: Job[BlobUpload], budget: MemoryBudget) -> None:
     """Feeds the body to the upload, one buffer in the worker while the next is received."""
-    sink = _BufferSink()
-    storing: asyncio.Future[None] | None = None
-    held = 0
-    try:
-        ended = False
-        while not ended:
-            ended = await exchange.pump(sink)
-            chunks = sink.take(ended=ended)
-            if storing is not None:
-                await storing
-                storing = None
-                budget.give(held)
-                held = 0
-            if chunks:
-                size = sum(map(len, chunks))
-                await budget.take(size)
-                held = size
-                storing = workers.bulk(upload.accept, chunks)
-                del chunks
+    sink, upload = _BufferSink(), job.owned
+    storing: Call[None] | None = None
+    ended = False
+    while not ended:
+        ended = await exchange.pump(sink)
+        chunks = sink.take(ended=ended)
         if storing is not None:
-            await storing
+            await storing.outcome()
             storing = None
-        return await workers.bulk(upload.finish)
-    except BaseException:
-        if storing is not None and not storing.done():
-            # The upload belongs to one thread at a time.
-            await asyncio.wait({storing})
-        await workers.bulk(upload.abort)
-        raise
-    finally:
-        budget.give(held)
+        if chunks:
+            size = sum(map(len, chunks))
+            await budget.take(size)
+            storing = job.start(upload.accept, chunks)
+            storing.on_return(functools.partial(budget.give, size))
+            del chunks
+    if storing is not None:
+        await storing.outcome()
 
 
 # --- replies ---------------------------------------------------------------------------------
@@ -167,8 +154,15 @@ class _ReplySource:
     """The buffers of a reply, by groups."""
 
     def __init__(self, plan: BlobReadPlan) -> None:
+        """Begins; blocks. What fails here becomes the reply, since nothing has been sent by then."""
+        self.plan = plan
         self._buffers: Iterator[Buffer] = plan.buffers()
         self.ended = False
+        try:
+            self.first = self.next_group()
+        except BaseException:
+            self.close()
+            raise
 
     def next_group(self) -> Sequence[Buffer]:
         """Reads, verifies and frames until the group is full; see ``BufferSource``."""
@@ -201,28 +195,20 @@ async def read_blobs(
     if agent.startswith(_UNCOMPRESSED_AGENTS):
         request = msgspec.structs.replace(request, accept_encoding=())
 
-    def begin() -> tuple[BlobReadPlan, _ReplySource, Sequence[Buffer]]:
+    def begin() -> _ReplySource:
         plan = service.engine.blobs.read(request)
         for table in plan.tables:
             _check_access(exchange, service, table)
-        source = _ReplySource(plan)
-        try:
-            return plan, source, source.next_group()
-        except BaseException:
-            source.close()
-            raise
+        return _ReplySource(plan)
 
     with service.reads.enter():
-        plan, source, group = await service.workers.bulk(begin)
-        headers = {names.FRAMING: "frames" if plan.framed else "raw"}
-        if plan.coding is not ContentCoding.IDENTITY:
-            headers[names.CONTENT_ENCODING] = plan.coding.value
-        try:
-            await exchange.start(plan.length, headers=headers)
-        except BaseException:
-            await service.workers.bulk(source.close)
-            raise
-        await send_source(exchange, source, group, service.workers)
+        async with Job.opened(service.workers.cpu, begin, _ReplySource.close) as job:
+            source = job.owned
+            headers = {names.FRAMING: "frames" if source.plan.framed else "raw"}
+            if source.plan.coding is not ContentCoding.IDENTITY:
+                headers[names.CONTENT_ENCODING] = source.plan.coding.value
+            await exchange.start(source.plan.length, headers=headers)
+            await send_source(exchange, job, source, source.first)
 
 
 # --- single blobs by address -----------------------------------------------------------------
@@ -253,29 +239,56 @@ async def handle_blob(exchange: Exchange, service: Service) -> None:
     reference = reference_in_path(exchange.path) or ""
     wanted = parse_range(exchange.header("range"))
 
-    def find() -> tuple[int, BlobSlice]:
+    def find() -> _Found:
         whole = service.engine.blobs.slice(reference)
         _check_access(exchange, service, whole.table)
         if _is_named(whole, exchange.header("if-none-match")):
-            return 304, whole
+            return _Found(304, whole)
         if wanted is None or exchange.header("if-range") not in {"", f'"{whole.etag}"'}:
-            return 200, whole
-        return 206, service.engine.blobs.slice(reference, *wanted)
+            return _Found(200, whole, sends=exchange.method == "GET")
+        part = service.engine.blobs.slice(reference, *wanted)
+        return _Found(206, part, sends=exchange.method == "GET")
 
     with service.reads.enter():
-        status, found = await service.workers.call(find)
-        fields = _blob_headers(found)
-        if status == 304:
-            await exchange.start(None, status=304, headers=fields)
-            await exchange.finish()
-            return
-        if status == 206:
-            fields["content-range"] = content_range(found.range, found.total)
-        if exchange.method == "HEAD":
-            await exchange.start(found.length, status=status, headers=fields)
-            await exchange.finish()
-            return
-        await _send_slice(exchange, service, found, status, fields)
+        async with Job.opened(service.workers.cpu, find, _Found.close) as job:
+            found = job.owned
+            fields = _blob_headers(found.slice)
+            if found.status == 304:
+                await exchange.start(None, status=304, headers=fields)
+                await exchange.finish()
+                return
+            if found.status == 206:
+                fields["content-range"] = content_range(found.slice.range, found.slice.total)
+            await exchange.start(found.slice.length, status=found.status, headers=fields)
+            if found.source is None:
+                await exchange.finish()
+                return
+            await send_source(exchange, job, found.source, found.first)
+
+
+class _Found:
+    """A blob's range and, unless only its headers are sent, the source of its bytes."""
+
+    def __init__(self, status: int, part: BlobSlice, *, sends: bool = False) -> None:
+        self.status = status
+        self.slice = part
+        self.source: PlanSource | None = None
+        self.first: Sequence[Buffer] = ()
+        if sends:
+            self.source = PlanSource(part, GROUP_BYTES)
+            try:
+                self.first = self.source.next_group()
+            except BaseException:
+                self.close()
+                raise
+
+    @property
+    def ended(self) -> bool:
+        return self.source is None or self.source.ended
+
+    def close(self) -> None:
+        if self.source is not None:
+            self.source.close()
 
 
 def _is_named(found: BlobSlice, header: str) -> bool:
@@ -307,17 +320,3 @@ def _check_access(exchange: Exchange, service: Service, table: TableName) -> Non
     """
     if not service.may_read(exchange, table):
         raise NoPermissionError("the blobs of a table that you may not read were asked for")
-
-
-async def _send_slice(
-    exchange: Exchange, service: Service, found: BlobSlice, status: int, fields: dict[str, str]
-) -> None:
-    source = PlanSource(found, GROUP_BYTES)
-    try:
-        group = await service.workers.bulk(source.next_group)
-        await exchange.start(found.length, status=status, headers=fields)
-    except BaseException:
-        with contextlib.suppress(asyncio.CancelledError):
-            await service.workers.bulk(source.close)
-        raise
-    await send_source(exchange, source, group, service.workers)

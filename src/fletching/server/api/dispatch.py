@@ -5,6 +5,8 @@ Both versions and every spelling of the path come here. Nothing is decided about
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -42,7 +44,7 @@ from fletching.protocol.messages.requests import (
     WriteBlobs,
     WriteTable,
 )
-from fletching.protocol.messages.responses import ReadSession, Response
+from fletching.protocol.messages.responses import ReadSession
 from fletching.protocol.messages.vocabulary import ApiVersion, SplitMode
 from fletching.server.api.blob_endpoints import read_blobs, write_blobs
 from fletching.server.api.ingest_endpoint import receive_ingest
@@ -55,6 +57,7 @@ from fletching.server.api.response_body import (
 from fletching.server.http.exchange import Exchange
 from fletching.server.server_settings import ReplyCompression
 from fletching.server.service import Service
+from fletching.server.workers import Job
 from fletching.wire.content_coding import ContentCoding, negotiate
 
 __all__ = ["HANDLERS", "Handler", "handle_storage", "reply_coding"]
@@ -83,7 +86,7 @@ async def handle_storage(exchange: Exchange, service: Service, version: ApiVersi
     if isinstance(request, InstanceRequest):
         # A result belongs to whoever ran the statement, whatever tables it speaks of.
         find = service.engine.instances.get
-        row = await service.workers.call(find, request.project, request.instance_id)
+        row = await service.workers.io.run(find, request.project, request.instance_id)
         service.authorize_instance(exchange, row)
     handler = HANDLERS.get(type(request), _call)
     await handler(exchange, service, request, version)
@@ -93,7 +96,7 @@ async def _call(
     exchange: Exchange, service: Service, request: Request, version: ApiVersion
 ) -> None:
     with service.calls.enter():
-        response = await service.workers.call(service.engine.call, request)
+        response = await service.call(request)
         headers, body = encode_response(response, request, version)
     if service.settings.reply_compression is not ReplyCompression.OFF:
         headers = with_lz4_stream_offered(headers, exchange.header(USER_AGENT))
@@ -108,29 +111,46 @@ async def _open_read(
         await _call(exchange, service, request, version)
         return
 
-    def begin() -> tuple[Response, PreparedReply | None]:
+    def begin() -> _OpenedSession:
         response = service.engine.call(request)
         assert isinstance(response, ReadSession)
         if not response.splits_count or response.split_mode is SplitMode.ROW_OFFSET:
-            return response, None
+            return _OpenedSession(response)
         rows = ReadTable(table=request.table, session_id=response.session_id, index=0)
         try:
             plan = service.engine.read(rows)
-            return response, prepare_plan(plan, group_bytes=_group_bytes(service))
+            return _OpenedSession(response, prepare_plan(plan, group_bytes=_group_bytes(service)))
         except FletchingError:
             # The session is open. Whoever reads the split is told what is wrong with it.
-            return response, None
+            return _OpenedSession(response)
 
     with service.reads.enter():
-        response, rows = await service.workers.bulk(begin)
-        headers, body = encode_response(response, request, version)
-        if service.settings.reply_compression is not ReplyCompression.OFF:
-            headers = with_lz4_stream_offered(headers, exchange.header(USER_AGENT))
-        if rows is None:
-            await exchange.reply(body, headers=headers)
-            return
-        headers |= {CONTENT_TYPE: OCTET_STREAM, SESSION_LENGTH: str(len(body))}
-        await send_prepared(exchange, rows, service.workers, headers=headers, head=body)
+        async with Job.opened(service.workers.cpu, begin, _OpenedSession.close) as job:
+            response, rows = job.owned.response, job.owned.rows
+            headers, body = encode_response(response, request, version)
+            if service.settings.reply_compression is not ReplyCompression.OFF:
+                headers = with_lz4_stream_offered(headers, exchange.header(USER_AGENT))
+            if rows is None:
+                await exchange.reply(body, headers=headers)
+                return
+            headers |= {CONTENT_TYPE: OCTET_STREAM, SESSION_LENGTH: str(len(body))}
+            await send_prepared(exchange, job, rows, headers=headers, head=body)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _OpenedSession:
+    """A session and, if its first rows are sent with it, the reply that they make."""
+
+    response: ReadSession
+    rows: PreparedReply | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.rows is None or self.rows.ended
+
+    def close(self) -> None:
+        if self.rows is not None:
+            self.rows.close()
 
 
 async def _read(
@@ -158,7 +178,7 @@ async def _stream(
         await reply_with_plan(
             exchange,
             lambda: service.engine.read(request),
-            service.workers,
+            service.workers.cpu,
             group_bytes=_group_bytes(service),
             coding=coding,
             level=settings.compression_level if coding is ContentCoding.ZSTD else None,
@@ -175,8 +195,8 @@ async def _write(
 ) -> None:
     coding = table_body_coding(request.content_encoding)
     with service.bodies.enter():
-        ingest = await service.workers.call(service.engine.open_ingest, request)
-        result = await receive_ingest(exchange, ingest, service.workers, service.memory, coding)
+        opening = functools.partial(service.engine.open_ingest, request)
+        result = await receive_ingest(exchange, opening, service.workers, service.memory, coding)
     headers, body = encode_response(result, request, version)
     await exchange.reply(body, headers=headers)
 

@@ -29,7 +29,7 @@ async def handle_health(exchange: Exchange, service: Service) -> None:
         try:
             # Asks for something cheap that goes all the way to the catalog.
             probe = ListTables(project=service.settings.project, max_items=1)
-            await service.workers.call(service.engine.call, probe)
+            await service.call(probe)
         except FletchingError as exc:
             raise ServiceUnavailableError("the catalog does not answer") from exc
     await exchange.reply(b'{"status":"ok"}')

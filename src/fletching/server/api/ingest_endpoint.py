@@ -13,7 +13,7 @@ they are stored.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from typing_extensions import Buffer
@@ -24,7 +24,7 @@ from fletching.protocol.http.body_codings import TableBodyCoding
 from fletching.protocol.http.layers import table_body_decoder
 from fletching.server.http.exchange import Exchange
 from fletching.server.request_limits import MemoryBudget
-from fletching.server.workers import Workers
+from fletching.server.workers import Call, Job, Workers
 from fletching.wire.content_coding import ContentCoding
 
 __all__ = ["Ingest", "receive_ingest"]
@@ -45,14 +45,18 @@ class Ingest(Protocol):
 
     decoder: MessageDecoder
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is finished or aborted."""
+
     def accept(self, messages: Any) -> None:
         """Validates, checksums and stores; blocks."""
 
     def finish(self) -> Any:
         """Makes all of it durable and enters it in the catalog; blocks."""
 
-    def abort(self) -> None:
-        """Leaves nothing behind; blocks; idempotent."""
+    def abort(self) -> object:
+        """Leaves nothing behind unless ``finish`` has begun; blocks; idempotent."""
 
 
 class DecoderSink:
@@ -154,15 +158,15 @@ class DecoderSink:
 
 
 class _Backlog:
-    """Messages on their way to the worker; at most one call of the ingest runs at a time."""
+    """Messages on their way to the worker; the job lets one call of the ingest run at a time."""
 
-    def __init__(self, ingest: Ingest, workers: Workers, budget: MemoryBudget) -> None:
-        self._ingest = ingest
-        self._workers = workers
+    def __init__(self, job: Job[Ingest], budget: MemoryBudget) -> None:
+        self._job = job
         self._budget = budget
         self._waiting: list[Message] = []
         self._waiting_bytes = 0
-        self._task: asyncio.Task[None] | None = None
+        self._call: Call[None] | None = None
+        self._stopped = False
         self._taken = asyncio.Event()
         self._error: BaseException | None = None
 
@@ -174,59 +178,58 @@ class _Backlog:
         """
         self._waiting += messages
         self._waiting_bytes += held
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._work())
+        self._go_on()
         while self._waiting_bytes > BACKLOG_BYTES and self._error is None:
-            self._taken.clear()
-            await self._taken.wait()
+            await self._wait()
         self._raise()
 
     async def drain(self) -> None:
         """Waits until the worker has taken everything; errors as for ``put``."""
-        await self._settle()
+        while self._call is not None:
+            await self._wait()
         self._raise()
 
-    async def stop(self) -> None:
-        """Forgets what waits, and waits for the call that runs."""
-        self._give_up()
-        await self._settle()
+    def stop(self) -> None:
+        """Forgets what waits; the call that runs, if one does, is waited for by whoever owns the job."""
+        self._stopped = True
+        self._budget.give(self._waiting_bytes)
+        self._waiting, self._waiting_bytes = [], 0
 
-    async def _settle(self) -> None:
-        if self._task is not None:
-            await asyncio.wait({self._task})
+    async def _wait(self) -> None:
+        self._taken.clear()
+        await self._taken.wait()
 
     def _raise(self) -> None:
         if self._error is not None:
             raise self._error
 
-    def _give_up(self) -> None:
-        self._budget.give(self._waiting_bytes)
-        self._waiting, self._waiting_bytes = [], 0
+    def _go_on(self) -> None:
+        """Hands everything that waits to the worker, unless it has something to do."""
+        if self._call is not None or not self._waiting or self._stopped:
+            return
+        messages, self._waiting = self._waiting, []
+        held, self._waiting_bytes = self._waiting_bytes, 0
+        call = self._call = self._job.start(self._job.owned.accept, messages)
+        call.on_return(lambda: self._returned(call, held))
 
-    async def _work(self) -> None:
-        while self._waiting and self._error is None:
-            messages, self._waiting = self._waiting, []
-            held, self._waiting_bytes = self._waiting_bytes, 0
-            self._taken.set()
-            try:
-                await self._workers.bulk(self._ingest.accept, messages)
-            except BaseException as exc:  # noqa: BLE001  raised where the upload waits
-                self._error = exc
-                self._give_up()
-            finally:
-                del messages
-                self._budget.give(held)
-                self._taken.set()
+    def _returned(self, call: Call[None], held: int) -> None:
+        self._call = None
+        self._budget.give(held)
+        self._error = call.error()
+        if self._error is not None:
+            self.stop()
+        self._go_on()
+        self._taken.set()
 
 
 async def receive_ingest(
     exchange: Exchange,
-    ingest: Ingest,
+    open_ingest: Callable[[], Ingest],
     workers: Workers,
     budget: MemoryBudget,
     coding: TableBodyCoding = ContentCoding.IDENTITY,
 ) -> Any:
-    """Feeds a request's body to an ingest and finishes it; whatever goes wrong aborts it.
+    """Opens an ingest, feeds a request's body to it and finishes it; whatever goes wrong aborts it.
 
     Returns:
         What the ingest's ``finish`` returned.
@@ -236,23 +239,20 @@ async def receive_ingest(
         WireError: the body is not an Arrow stream, is cut, or goes on behind its end.
         ServiceError: the ingest refused it; or 408, 429.
     """
-    try:
+    async with Job.opened(
+        workers.cpu, open_ingest, lambda ingest: ingest.abort(), opens_in=workers.write
+    ) as job:
         if coding is ContentCoding.IDENTITY:
-            await _receive_plain(exchange, ingest, workers, budget)
+            await _receive_plain(exchange, job, budget)
         else:
-            await _receive_coded(exchange, ingest, workers, budget, coding)
-        ingest.decoder.finish()
-        return await workers.bulk(ingest.finish)
-    except BaseException:
-        await workers.bulk(ingest.abort)
-        raise
+            await _receive_coded(exchange, job, budget, coding)
+        job.owned.decoder.finish()
+        return await job.start_in(workers.write, job.owned.finish).outcome()
 
 
-async def _receive_plain(
-    exchange: Exchange, ingest: Ingest, workers: Workers, budget: MemoryBudget
-) -> None:
-    sink = DecoderSink(ingest.decoder)
-    backlog = _Backlog(ingest, workers, budget)
+async def _receive_plain(exchange: Exchange, job: Job[Ingest], budget: MemoryBudget) -> None:
+    sink = DecoderSink(job.owned.decoder)
+    backlog = _Backlog(job, budget)
     try:
         ended = False
         while not ended:
@@ -275,19 +275,15 @@ async def _receive_plain(
                 sink.grant(wanted)
         await backlog.drain()
     finally:
-        await backlog.stop()
+        backlog.stop()
         budget.give(sink.granted)
 
 
 async def _receive_coded(
-    exchange: Exchange,
-    ingest: Ingest,
-    workers: Workers,
-    budget: MemoryBudget,
-    coding: TableBodyCoding,
+    exchange: Exchange, job: Job[Ingest], budget: MemoryBudget, coding: TableBodyCoding
 ) -> None:
     """A compressed body: decompressing belongs in the worker, too, so nothing overlaps here."""
-    decoder = _CodedDecoder(ingest, coding)
+    decoder = _CodedDecoder(job.owned, coding)
     held = 0
     try:
         more = True
@@ -300,13 +296,13 @@ async def _receive_coded(
                     break
                 # A copy because the view is lent only until the next one.
                 chunk += view
-            wanted = await workers.bulk(decoder.begin, chunk, last=not more)
+            wanted = await job.run(decoder.begin, chunk, last=not more)
             while wanted is not None:
                 budget.give(held)
                 held = 0
                 await budget.take(wanted)
                 held = wanted
-                wanted = await workers.bulk(decoder.go_on)
+                wanted = await job.run(decoder.go_on)
     finally:
         budget.give(held)
 

@@ -1,17 +1,16 @@
 """Executing read plans: stored bytes to the socket at the client's pace.
 
-While the loop sends one group of buffers, a worker prepares the next: it opens objects, brings in
+While the loop sends one chunk of buffers, a worker prepares the next: it opens objects, brings in
 pages that are not resident, computes what must be computed. The loop never waits for a disk, and a
-reply holds at most two groups.
+reply holds at most two chunks. A `Job` owns what is prepared, so that it is closed once, and never
+while a worker uses it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from typing_extensions import Buffer
 
@@ -26,7 +25,7 @@ from fletching.engine.reading.read_plan import (
 from fletching.protocol.http.body_codings import TableBodyCoding
 from fletching.protocol.http.layers import table_body_encoder
 from fletching.server.http.exchange import Exchange
-from fletching.server.workers import Workers
+from fletching.server.workers import Job, Pool
 from fletching.wire.content_coding import ContentCoding
 
 __all__ = [
@@ -184,49 +183,43 @@ class CodedSource:
 
 
 async def send_source(
-    exchange: Exchange, source: BufferSource, group: Sequence[Buffer], workers: Workers
+    exchange: Exchange, job: Job[Any], source: BufferSource, group: Sequence[Buffer]
 ) -> None:
     """Sends ``group``, which was prepared already, and the rest of the source, and ends the reply.
 
+    Args:
+        exchange: to answer.
+        job: owns the source; whoever opened it closes it.
+        source: the rest.
+        group: what the source gave first.
+
     Raises:
-        ConnectionBrokenError: the client is gone; the source is closed.
+        ConnectionBrokenError: the client is gone.
         FletchingError: preparing failed; the reply cannot be completed.
     """
-    ahead: asyncio.Future[Sequence[Buffer]] | None = None
-    try:
+    if not source.ended:
+        # At once, since somebody waits for it; the rest need not pass through the loop.
+        await exchange.write_all(group)
+        group = ()
+        while not source.ended and await exchange.send_directly(source, job):
+            pass
         if not source.ended:
-            # At once, since somebody waits for it; the rest need not pass through the loop.
-            await exchange.write_all(group)
-            group = ()
-            while not source.ended and await exchange.send_directly(source, workers):
-                pass
-            if not source.ended:
-                group = await workers.bulk(source.next_group)
-        while group:
-            # A hop to a worker and back costs more than looking whether it is needed.
-            following = () if source.ended else source.ready_group()
-            ahead = None if source.ended or following else workers.bulk(source.next_group)
-            await exchange.write_all(group)
-            # The reference to sent buffers goes before the next group is waited for.
-            group, following = following, ()
-            if ahead is not None:
-                group = await ahead
-        await exchange.finish()
-    finally:
-        if ahead is not None and not ahead.done():
-            # A generator cannot be closed while another thread runs it.
-            await asyncio.wait({ahead})
-        if ahead is not None and not ahead.cancelled():
-            # Its failure, if any, was raised above or is of no interest to a client that is gone.
-            ahead.exception()
-        if not source.ended:
-            with contextlib.suppress(asyncio.CancelledError):
-                await workers.bulk(source.close)
+            group = await job.run(source.next_group)
+    while group:
+        # A hop to a worker and back costs more than looking whether it is needed.
+        following = () if source.ended else source.ready_group()
+        ahead = None if source.ended or following else job.start(source.next_group)
+        await exchange.write_all(group)
+        # The reference to sent buffers goes before the next group is waited for.
+        group, following = following, ()
+        if ahead is not None:
+            group = await ahead.outcome()
+    await exchange.finish()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PreparedReply:
-    """A reply whose beginning is in memory; whoever made it sends or closes it.
+    """A reply whose beginning is in memory; a `Job` owns it.
 
     Attributes:
         source: the rest.
@@ -239,6 +232,15 @@ class PreparedReply:
     group: Sequence[Buffer]
     length: int | None
     coding: TableBodyCoding
+
+    @property
+    def ended(self) -> bool:
+        """Whether the source has nothing to give up any more."""
+        return self.source.ended
+
+    def close(self) -> None:
+        """Closes the source; blocks."""
+        self.source.close()
 
 
 def prepare_plan(
@@ -272,30 +274,26 @@ def prepare_plan(
 
 async def send_prepared(
     exchange: Exchange,
+    job: Job[Any],
     prepared: PreparedReply,
-    workers: Workers,
     *,
     headers: dict[str, str] | None = None,
     head: bytes = b"",
 ) -> None:
-    """Answers with what was prepared, ``head`` before it; errors as for ``send_source``."""
+    """Answers with what was prepared, ``head`` before it; arguments and errors as for ``send_source``."""
     fields = dict(headers or {})
     if prepared.coding is not ContentCoding.IDENTITY:
         fields["content-encoding"] = prepared.coding.value
     length = None if prepared.length is None else len(head) + prepared.length
-    try:
-        await exchange.start(length, headers=fields)
-    except BaseException:
-        await workers.bulk(prepared.source.close)
-        raise
+    await exchange.start(length, headers=fields)
     group = [head, *prepared.group] if head else prepared.group
-    await send_source(exchange, prepared.source, group, workers)
+    await send_source(exchange, job, prepared.source, group)
 
 
 async def reply_with_plan(
     exchange: Exchange,
     make_plan: Callable[[], ReadPlan],
-    workers: Workers,
+    pool: Pool,
     *,
     group_bytes: int,
     coding: TableBodyCoding = ContentCoding.IDENTITY,
@@ -307,7 +305,7 @@ async def reply_with_plan(
     Args:
         exchange: to answer.
         make_plan: blocks; what it raises becomes the reply, since nothing has been sent by then.
-        workers: where blocking happens.
+        pool: where blocking happens.
         group_bytes: as for ``prepare_plan``.
         coding: likewise.
         level: likewise.
@@ -321,4 +319,5 @@ async def reply_with_plan(
     def begin() -> PreparedReply:
         return prepare_plan(make_plan(), group_bytes=group_bytes, coding=coding, level=level)
 
-    await send_prepared(exchange, await workers.bulk(begin), workers, headers=headers)
+    async with Job.opened(pool, begin, PreparedReply.close) as job:
+        await send_prepared(exchange, job, job.owned, headers=headers)

@@ -19,7 +19,7 @@ from fletching.protocol.http.headers import REQUEST_ID
 from fletching.server.http.request_stream import AsgiBody, BodySink, RequestBody
 from fletching.server.http.socket_writer import DirectSender, GroupSource
 from fletching.server.server_settings import ServerSettings
-from fletching.server.workers import Workers
+from fletching.server.workers import Job
 
 if TYPE_CHECKING:
     from fletching.server.auth.authentication import Principal
@@ -224,8 +224,12 @@ class Exchange:
         for buffer in buffers:
             await self._write(memoryview(buffer), more=True)
 
-    async def send_directly(self, source: GroupSource, workers: Workers) -> bool:
+    async def send_directly(self, source: GroupSource, job: Job[Any]) -> bool:
         """Lets a worker send more of a source, and sends what a slow client left over.
+
+        Args:
+            source: of what is sent.
+            job: owns the source.
 
         Returns:
             Whether that is possible; False if nothing was taken from the source.
@@ -240,17 +244,11 @@ class Exchange:
             sender = await self._direct.direct_sender()
             if sender is None:
                 return False
-            sending = workers.bulk(sender.send, source)
             try:
-                await asyncio.wait({sending})
-            except asyncio.CancelledError:
-                sender.cut()
-                await asyncio.wait({sending})
-                raise
+                rest = await job.start(sender.send, source).outcome(on_unwanted=sender.cut)
             finally:
                 self.sent_bytes += sender.sent_bytes
                 self._direct.direct_sent(sender)
-            rest = sending.result()
         except OSError as exc:
             raise ConnectionBrokenError("the client disconnected before the reply's end") from exc
         await self.write_all(rest)

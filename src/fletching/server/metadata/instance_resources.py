@@ -39,7 +39,7 @@ async def create(scope: Scope) -> None:
             visible=visible,
         )
 
-    row = await scope.work(run)
+    row = await scope.long_work(run)
     scheme = scope.exchange.scope.get("scheme", "http")
     host = scope.exchange.header("host")
     path = scope.exchange.raw_path.rstrip("/")
@@ -90,7 +90,7 @@ async def lookup(scope: Scope) -> None:
             )
         )
     elif "result" in query:
-        text = await scope.work(scope.service.engine.instances.result, row)
+        text = await scope.long_work(scope.service.engine.instances.result, row)
         root.append(
             element(
                 "Tasks",

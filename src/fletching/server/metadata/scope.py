@@ -75,12 +75,16 @@ class Scope:
     async def call(self, request: Request) -> Any:
         """Asks the engine, if the caller may; what the caller may not know of is left out."""
         self.service.authorize(self.exchange, request)
-        response = await self.work(self.service.engine.call, request)
+        response = await self.service.call(request)
         return self.service.visible(self.exchange, response)
 
     async def work(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
-        """Runs something that blocks in a worker."""
-        return await self.service.workers.call(function, *arguments)
+        """Runs something short that reads the catalog in a worker."""
+        return await self.service.workers.io.run(function, *arguments)
+
+    async def long_work(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Runs something that takes as long as its data is large in a worker."""
+        return await self.service.workers.query.run(function, *arguments)
 
     async def reply(
         self, root: ET.Element, *, status: int = 200, headers: Mapping[str, str] | None = None

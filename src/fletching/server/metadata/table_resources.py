@@ -141,4 +141,4 @@ async def _head(scope: Scope) -> None:
         writer.writerows(zip(*map(csv_cells, table.columns), strict=True))
         return sink.getvalue().encode()
 
-    await scope.exchange.reply(await scope.work(render), content_type="text/csv")
+    await scope.exchange.reply(await scope.long_work(render), content_type="text/csv")
