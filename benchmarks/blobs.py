@@ -93,7 +93,7 @@ def block_contenders(length: int, *, rival: bool) -> list[Contender]:
 @contextlib.contextmanager
 def open_blobs(folder: Path) -> Iterator[tuple[Any, fletching.Client, fletching.Table]]:
     """A server of a table with a BLOB column, and a client of it."""
-    with fletching.connect(str(folder / "data"), project=tables.PROJECT) as client:
+    with fletching.connect(str(folder / "data"), project=tables.PROJECT, create=True) as client:
         client.create_table("blobs", "id BIGINT, image BLOB")
     with (
         server("fletching", folder=str(folder / "data")) as ours,

@@ -166,7 +166,9 @@ def compressed(run: Run) -> list[Result]:
         with _folder(run.disk, f"compressed-{codec}") as folder:
             batches = corpus.make("strings", 65_536, run.table_bytes)
             schema = batches[0].schema
-            with fletching.connect(str(folder / "data"), project=tables.PROJECT) as client:
+            with fletching.connect(
+                str(folder / "data"), project=tables.PROJECT, create=True
+            ) as client:
                 table = client.create_table("t", schema).with_options(compression=codec)
                 table.append(pa.RecordBatchReader.from_batches(schema, iter(batches)))
             rows = sum(batch.num_rows for batch in batches)
@@ -209,7 +211,7 @@ def write(run: Run) -> list[Result]:
         for place, parent in (("disk", run.disk), ("memory", run.memory)):
             with _folder(parent, f"write-{shape}") as folder, contextlib.ExitStack() as stack:
                 table = tables.StoredTable(folder, f"w_{shape}", batches[0].schema, rows, batches)
-                with fletching.connect(str(folder / "data"), project=tables.PROJECT):
+                with fletching.connect(str(folder / "data"), project=tables.PROJECT, create=True):
                     pass  # makes the project
                 ours = stack.enter_context(server("fletching", folder=str(folder / "data")))
                 contenders = [
@@ -385,7 +387,7 @@ def _first_of_flight(client: Any, started: float) -> Outcome:
 def _many_segments(folder: Path, name: str, batches: list[pa.RecordBatch]) -> tables.StoredTable:
     """A table with a segment per batch."""
     schema = batches[0].schema
-    with fletching.connect(str(folder), project=tables.PROJECT) as client:
+    with fletching.connect(str(folder), project=tables.PROJECT, create=True) as client:
         table = client.create_table(name, schema)
         with table.write_session() as session:
             for number, batch in enumerate(batches):

@@ -74,7 +74,7 @@ def segment_paths(engine: Engine, name: str, folder: Path) -> list[Path]:
 def store(folder: Path, name: str, batches: Sequence[pa.RecordBatch]) -> StoredTable:
     """Writes a table through the embedded client, one segment per body."""
     schema = batches[0].schema
-    with fletching.connect(str(folder), project=PROJECT) as client:
+    with fletching.connect(str(folder), project=PROJECT, create=True) as client:
         table = client.create_table(name, schema)
         table.append(pa.RecordBatchReader.from_batches(schema, iter(batches)))
     return StoredTable(folder, name, schema, sum(batch.num_rows for batch in batches), batches)

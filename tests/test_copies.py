@@ -63,7 +63,9 @@ def test_received_payload_is_not_copied_again(
     )
     with (
         fletching.serve(tmp_path, port=0, access_keys={"id": "secret"}, project="p") as server,
-        fletching.connect(server.url, project="p", access_id="id", access_key="secret") as client,
+        fletching.connect(
+            server.url, project="p", access_id="id", access_key="secret", create=True
+        ) as client,
     ):
         table = client.create_table("t", schema)
         table.append([batch, batch])
@@ -85,7 +87,9 @@ def test_small_batches_lie_where_they_were_received(
     count = 6_000_000 // batch.nbytes
     with (
         fletching.serve(tmp_path, port=0, access_keys={"id": "secret"}, project="p") as server,
-        fletching.connect(server.url, project="p", access_id="id", access_key="secret") as client,
+        fletching.connect(
+            server.url, project="p", access_id="id", access_key="secret", create=True
+        ) as client,
     ):
         table = client.create_table("t", batch.schema)
         with table.write_session() as session, session.writer() as writer:
@@ -109,7 +113,7 @@ def test_small_batches_lie_where_they_were_received(
 
 def test_an_embedded_read_copies_nothing(tmp_path: Path) -> None:
     batch = pa.record_batch({"n": pa.array(range(ROWS), pa.int64()), "x": np.arange(ROWS) / 2})
-    with fletching.connect(str(tmp_path), project="p") as client:
+    with fletching.connect(str(tmp_path), project="p", create=True) as client:
         table = client.create_table("t", batch.schema)
         table.append(batch)
         before = pa.total_allocated_bytes()

@@ -97,6 +97,10 @@ class PartitionSpec:
             return text
         if isinstance(text, Mapping):
             return cls(tuple((str(key), str(value)) for key, value in text.items()))
+        if not isinstance(text, str):
+            raise UsageError(
+                f"a partition is text such as 'pt=20260101' or a dict, not {type(text).__name__}"
+            )
         if not text.strip():
             return cls()
         items: list[tuple[str, str]] = []

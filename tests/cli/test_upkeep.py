@@ -17,7 +17,7 @@ from fletching.errors import NoSuchTableError, UsageError
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    with fletching.connect(str(tmp_path / "data"), project="demo") as client:
+    with fletching.connect(str(tmp_path / "data"), project="demo", create=True) as client:
         table = client.create_table("t", pa.schema([("id", pa.int64())]))
         for number in range(3):
             table.append(pa.table({"id": pa.array([number], pa.int64())}))
@@ -60,7 +60,7 @@ def test_small_segments_are_merged(folder: Path) -> None:
     document = json.loads(run("compact", "--folder", folder, "--json").stdout)
     assert [(item["merged"], item["made"]) for item in document] == [(3, 1)]
     assert "nothing to merge" in run("compact", "t", "--folder", folder).stderr
-    with fletching.connect(str(folder), project="demo") as client:
+    with fletching.connect(str(folder), project="demo", create=True) as client:
         assert client.table("t").scan().to_table()["id"].to_pylist() == [0, 1, 2]
     with pytest.raises(NoSuchTableError):
         CliRunner().invoke(

@@ -189,9 +189,10 @@ def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[fletching
             access_id="tester",
             access_key=KEYS["tester"],
             retry={"budget_seconds": 2.0},
+            create=True,
         )
     else:
-        opened = fletching.connect(tmp_path / "folder", project=project)
+        opened = fletching.connect(tmp_path / "folder", project=project, create=True)
     with opened:
         yield opened
 

@@ -11,12 +11,19 @@ import fletching
 from fletching.client.addresses import Reopen
 from fletching.client.call_options import CallOptions
 from fletching.client.credentials import Credentials
-from fletching.errors import MissingExtraError, UsageError
+from fletching.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    MissingExtraError,
+    NoSuchProjectError,
+    OperationCancelledError,
+    UsageError,
+)
 
 
 def test_a_path_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with fletching.connect("./data") as client:
+    with fletching.connect("./data", create=True) as client:
         assert client.project == "demo"
         client.create_table("t", "n BIGINT")
         location = client.channel.reopen.location
@@ -55,16 +62,44 @@ def test_a_client_of_a_service_needs_no_extra() -> None:
         (("http://127.0.0.1:9",), {}),
         (("http://127.0.0.1:9",), {"access_id": "a"}),
         (("ftp://h",), {"access_id": "a", "access_key": "b"}),
-        (("folder",), {"proxy": "http://h"}),
-        (("folder", ""), {}),
+        (("s3://bucket/prefix",), {"create": True}),
+        (("file:///tmp/x",), {"create": True}),
+        (("127.0.0.1:8787",), {"create": True}),
+        (("localhost:8787",), {"create": True}),
+        (("tables.example:443/api",), {"create": True}),
+        (("[::1]:8787",), {"create": True}),
+        (("http:/127.0.0.1:8787",), {"create": True}),
+        (("HTTPS:tables.example",), {"create": True}),
+        (("folder",), {}),
+        (("folder",), {"create": True, "access_id": "a", "access_key": "b"}),
+        (("folder\0",), {"create": True}),
+        ((b"folder",), {"create": True}),
+        ((7,), {"create": True}),
+        (("folder", 7), {"create": True}),
+        (("folder",), {"create": True, "schema": None}),
+        (("http://127.0.0.1:9",), {"access_id": "\u00e9", "access_key": "b"}),
+        (("http://127.0.0.1:9",), {"access_id": 1, "access_key": "b"}),
+        (("http://127.0.0.1:9",), {"access_id": "a", "access_key": b"b"}),
+        (("http://127.0.0.1:9",), {"access_id": "a", "access_key": "b", "proxy": 8080}),
+        (("folder",), {"create": True, "timeouts": 5}),
+        (("folder",), {"create": True, "timeouts": {"idle": "5"}}),
+        (("folder",), {"create": True, "timeouts": {"no_such": 5}}),
+        (("folder",), {"create": True, "retry": {"budget_seconds": None}}),
+        (("folder",), {"create": True, "retry": {"jitter": float("nan")}}),
+        (("folder",), {"create": True, "retry": 3}),
+        (("folder",), {"create": True, "split_bytes": "1"}),
+        (("folder",), {"create": True, "compression": ["lz4"]}),
+        (("folder",), {"create": True, "lz4_stream": "yes"}),
+        (("folder",), {"create": True, "proxy": "http://h"}),
+        (("folder", ""), {"create": True}),
         (("",), {}),
-        (("folder",), {"no_such_option": 1}),
-        (("folder",), {"connections": 0}),
+        (("folder",), {"create": True, "no_such_option": 1}),
+        (("folder",), {"create": True, "connections": 0}),
     ],
     ids=str,
 )
 def test_meaningless_calls_are_refused(
-    arguments: tuple[str, ...], options: dict[str, Any], tmp_path: Path
+    arguments: tuple[Any, ...], options: dict[str, Any], tmp_path: Path
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
@@ -107,3 +142,130 @@ def test_an_explicit_timing_is_used(tmp_path: Path, clock: Any) -> None:
     timing = clock.timing
     with fletching.connect(tmp_path, timing=timing) as client:
         assert client.channel.timing is timing
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("127.0.0.1:8787", "did you mean http://127.0.0.1:8787 ?"),
+        ("localhost:8787", "did you mean http://localhost:8787 ?"),
+        ("http:/127.0.0.1:8787", "did you mean http://127.0.0.1:8787 ?"),
+        ("ftp://h/x", "ftp://"),
+        ("typo", "create=True"),
+    ],
+)
+def test_a_refused_address_names_the_cure(
+    address: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        fletching.connect(address)
+    assert words in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_made_only_when_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no folder"):
+        fletching.connect(tmp_path / "new" / "data")
+    assert list(tmp_path.iterdir()) == []
+    with fletching.connect(tmp_path / "new" / "data", create=True) as client:
+        client.create_table("t", "n BIGINT")
+    with fletching.connect(tmp_path / "new" / "data", create=True) as client:
+        assert client.list_tables() == ["t"]
+    # An empty folder that somebody made is as good as asking.
+    (tmp_path / "empty").mkdir()
+    with fletching.connect(tmp_path / "empty") as client:
+        assert client.list_tables() == []
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("chapter 1")
+    with pytest.raises(UsageError, match="other things"):
+        fletching.connect(tmp_path)
+    with pytest.raises(UsageError, match="is a file"):
+        fletching.connect(tmp_path / "thesis.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    with fletching.connect(tmp_path, create=True) as client:
+        assert client.list_tables() == []
+
+
+def test_a_folder_may_be_named_like_an_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fletching.connect("./localhost:8787", create=True).close()
+    fletching.connect("localhost:8787").close()
+    fletching.connect(Path("localhost:1"), create=True).close()
+
+
+def test_a_mistyped_project_is_not_made(client: fletching.Client) -> None:
+    other = fletching.Client(client.channel, "mistyped")
+    with pytest.raises(NoSuchProjectError, match="create=True"):
+        other.create_table("t", "n BIGINT")
+    with pytest.raises(NoSuchProjectError):
+        other.list_tables()
+    fresh = f"fresh{client.project}"
+    client.create_project(fresh)
+    assert fletching.Client(client.channel, fresh).create_table("t", "n BIGINT").count_rows() == 0
+    with pytest.raises(AlreadyExistsError):
+        client.create_project(fresh.upper())
+    client.create_project(fresh, if_not_exists=True)
+    for name in ("a b", "a.b", "*", "x" * 200):
+        with pytest.raises(InvalidArgumentError):
+            client.create_project(name)
+
+
+def test_the_environment_says_where(
+    http_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AT", "ACCESS_KEY", "ACCESS_KEY_FILE", "PROJECT"):
+        monkeypatch.delenv(f"FLETCHING_{name}", raising=False)
+    with pytest.raises(UsageError, match="FLETCHING_AT"):
+        fletching.connect()
+    monkeypatch.setenv("FLETCHING_AT", http_server.url)
+    with pytest.raises(UsageError, match="access_id"):
+        fletching.connect()
+    monkeypatch.setenv("FLETCHING_ACCESS_KEY", "tester")
+    with pytest.raises(UsageError, match="ID:SECRET"):
+        fletching.connect()
+    monkeypatch.setenv("FLETCHING_ACCESS_KEY", "tester:testers-secret")
+    with pytest.raises(UsageError, match="both"):
+        fletching.connect(access_id="a", access_key="b")
+    with fletching.connect() as client:
+        client.list_tables()
+        assert client.project == "demo"
+    monkeypatch.delenv("FLETCHING_ACCESS_KEY")
+    monkeypatch.setenv("FLETCHING_ACCESS_KEY_FILE", str(tmp_path / "none"))
+    with pytest.raises(UsageError, match="cannot read"):
+        fletching.connect()
+    (tmp_path / "key").write_text("tester:testers-secret\n")
+    monkeypatch.setenv("FLETCHING_ACCESS_KEY_FILE", str(tmp_path / "key"))
+    monkeypatch.setenv("FLETCHING_PROJECT", "other")
+    with fletching.connect(project="demo") as client:
+        client.list_tables()
+    with fletching.connect() as client:
+        assert client.project == "other"
+    monkeypatch.setenv("FLETCHING_AT", str(tmp_path / "folder"))
+    with fletching.connect(create=True) as client:
+        assert client.list_tables() == []
+
+
+def test_closing_one_unpickled_client_leaves_the_others(client: fletching.Client) -> None:
+    client.create_table("t", "n BIGINT")
+    text = pickle.dumps(client)
+    first, second = pickle.loads(text), pickle.loads(text)
+    assert first.channel is second.channel
+    first.close()
+    first.close()
+    assert second.list_tables() == ["t"]
+    second.close()
+    with pytest.raises(OperationCancelledError):
+        second.list_tables()
+    third = pickle.loads(text)
+    assert third.list_tables() == ["t"]
+    third.close()
+    # A table that arrived by itself is closed by nobody.
+    table, fourth = pickle.loads(pickle.dumps(client.table("t"))), pickle.loads(text)
+    fourth.close()
+    assert table.count_rows() == 0
+    table.channel.transport.close()

@@ -83,6 +83,7 @@ def connected(http_server: Any, request: pytest.FixtureRequest) -> Iterator[Call
                 project=f"first{abs(hash(request.node.name))}",
                 access_id="tester",
                 access_key=KEYS["tester"],
+                create=True,
                 **options,
             )
         )

@@ -140,7 +140,7 @@ def test_the_server_may_decline(tmp_path: Path, exchanged: Exchanged) -> None:
 
 
 def test_a_folder_has_no_use_for_it(tmp_path: Path) -> None:
-    there_and_back(fletching.connect(tmp_path / "folder", lz4_stream=True))
+    there_and_back(fletching.connect(tmp_path / "folder", create=True, lz4_stream=True))
 
 
 def test_not_together_with_arrow_compression() -> None:

@@ -29,16 +29,12 @@ from fletching.errors import (
     UsageError,
 )
 
-
-class DamagedError(ServiceError):
-    """A fault of the server that no repetition cures, as its class says."""
-
-
 CASES: list[tuple[FletchingError, Effect]] = [
     (ConnectError("x"), Effect.NONE),
     (UntrustedPeerError("x"), Effect.REFUSED),
     (OperationCancelledError("x"), Effect.REFUSED),
-    (DamagedError("x"), Effect.REFUSED),
+    # A fault of the server that no repetition cures, as its class says.
+    (StorageFullError("x", http_status=500), Effect.REFUSED),
     (ThrottledError("x"), Effect.NONE),
     (ServiceError("x", http_status=429), Effect.NONE),
     (ServiceError("x", http_status=408), Effect.UNKNOWN),

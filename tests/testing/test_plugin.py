@@ -16,7 +16,11 @@ def test_the_server_is_ready(fletching_server: Any) -> None:
 
 def test_the_key_opens_it(fletching_server: Any) -> None:
     with fletching.connect(
-        fletching_server.url, project="mine", access_id=ACCESS_ID, access_key=ACCESS_KEY
+        fletching_server.url,
+        project="mine",
+        access_id=ACCESS_ID,
+        access_key=ACCESS_KEY,
+        create=True,
     ) as client:
         assert client.list_tables() == []
 

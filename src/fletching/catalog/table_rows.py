@@ -95,7 +95,9 @@ def ensure_schema(connection: Connection, project: str, schema: str, now: float)
         ).first()
         is None
     ):
-        raise NoSuchProjectError(f"there is no project {project}")
+        raise NoSuchProjectError(
+            f"there is no project {project}; it is made by fletching.connect(..., create=True)"
+        )
     found = connection.execute(
         select(schemas.c.name).where(
             schemas.c.project_key == project_key, schemas.c.name_key == key

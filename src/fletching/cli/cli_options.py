@@ -216,7 +216,7 @@ class Place:
             folder = self.folder(create=create)
             if self._given_key is not None or self._given_file is not None:
                 raise UsageError(f"{folder} is a folder: access keys are for a server's URL")
-            return connect(folder, project=self.project)
+            return connect(folder, project=self.project, create=create)
         if not self.key_source():
             raise UsageError(
                 f"{self.at} needs an access key: give --access-key ID:SECRET, set "

@@ -7,10 +7,11 @@ import os
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
-from fletching.client.call_options import CallOptions
+from fletching.client.call_options import CallOptions, OptionChanges
 from fletching.client.client import Client
 from fletching.client.credentials import Credentials
 from fletching.client.retry import Timing
@@ -21,13 +22,36 @@ from fletching.types import DEFAULT_SCHEMA
 
 __all__ = ["Reopen", "connect"]
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+DEFAULT_PROJECT = "demo"
 
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+# What somebody meant as the address of a service: `http:/host`, `host:port`, `[::1]:8787/api`.
+_LAME_URL = re.compile(r"https?:(?!//)/?", re.IGNORECASE)
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}(/.*)?")
+
+# Any of these in a folder means that it is, or was, a data folder: what is missing is for the engine
+# to say.
+_DATA_FOLDER = ("catalog.sqlite", "objects", "server.key")
 
 _SHARED_CHANNELS = 8
 """Channels kept for what arrives pickled: a worker reads many splits of one scan, one by one."""
 
-_shared: OrderedDict[tuple[int, Reopen], Channel] = OrderedDict()
+
+@dataclasses.dataclass(slots=True)
+class _Shared:
+    """The channel of what arrived pickled.
+
+    Attributes:
+        clients: how many unpickled clients use it and are not closed.
+        lasting: whether a table, split or session uses it, which nobody closes.
+    """
+
+    channel: Channel
+    clients: int = 0
+    lasting: bool = False
+
+
+_shared: OrderedDict[tuple[int, Reopen], _Shared] = OrderedDict()
 _shared_lock = threading.Lock()
 
 
@@ -46,17 +70,40 @@ class Reopen:
     ca_certificates: str | None = None
 
     def __call__(self) -> Channel:
-        """The channel of this process, made at the first call and shared."""
+        """The channel of this process, made at the first call and shared; nobody closes it."""
+        return self._channel(lasting=True)
+
+    def open_client(self, project: str, schema: str) -> Client:
+        """A client through that channel, which closes when the last such client is closed."""
+        channel = self._channel(lasting=False)
+        return Client(channel, project, schema=schema, close=lambda: self._leave(channel))
+
+    def _channel(self, *, lasting: bool) -> Channel:
         # A forked process must not talk on its parent's connections.
         key = (os.getpid(), self)
         with _shared_lock:
-            channel = _shared.pop(key, None)
-            if channel is None:
-                channel = Channel(self.transport(), self.options, Timing(), self)
-            _shared[key] = channel
+            shared = _shared.pop(key, None)
+            if shared is None or shared.channel.transport.cancellation.cancelled:
+                shared = _Shared(Channel(self.transport(), self.options, Timing(), self))
+            shared.lasting |= lasting
+            shared.clients += not lasting
+            _shared[key] = shared
             while len(_shared) > _SHARED_CHANNELS:
                 _shared.popitem(last=False)
-        return channel
+        return shared.channel
+
+    def _leave(self, channel: Channel) -> None:
+        key = (os.getpid(), self)
+        with _shared_lock:
+            shared = _shared.get(key)
+            if shared is None or shared.channel is not channel:
+                # Too many others came since; its connections go with the objects that use it.
+                return
+            shared.clients -= 1
+            if shared.clients or shared.lasting:
+                return
+            del _shared[key]
+        channel.transport.close()
 
     def transport(self) -> Transport:
         """A new transport; the caller closes it."""
@@ -86,8 +133,8 @@ class Reopen:
 
 
 def connect(
-    url_or_path: str | os.PathLike[str],
-    project: str = "demo",
+    url_or_path: str | os.PathLike[str] | None = None,
+    project: str | None = None,
     *,
     access_id: str | None = None,
     access_key: str | None = None,
@@ -96,51 +143,176 @@ def connect(
     region: str | None = None,
     proxy: str | None = None,
     ca_certificates: str | os.PathLike[str] | None = None,
+    create: bool = False,
     timing: Timing | None = None,
-    **options: Any,
+    **options: Unpack[OptionChanges],
 ) -> Client:
     """Opens a client of one project.
+
+    Without a location the environment says where and as whom: ``FLETCHING_AT``,
+    ``FLETCHING_ACCESS_KEY`` (``ID:SECRET``, or ``FLETCHING_ACCESS_KEY_FILE``) and
+    ``FLETCHING_PROJECT``, as for the command line.
 
     Args:
         url_or_path: ``http://...`` or ``https://...`` of a service, or the path of a data folder,
             which is then opened in this process, without any server; the ``[server]`` extra must
             be installed for that. Several processes may open one folder, a server among them.
-        project: whose tables.
+        project: whose tables; ``demo`` by default.
         access_id: names the key that signs the requests; a service needs one, a folder none.
         access_key: that key's secret; never sent.
         schema: the namespace of tables named without one.
         sts_token: goes with a temporary key.
         region: signs for this region (v4 signatures) instead of the legacy way.
-        proxy: URL of an HTTP proxy.
+        proxy: URL of an HTTP proxy; None for what ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and
+            ``NO_PROXY`` say, ``""`` for none.
         ca_certificates: file of certificate authorities to trust instead of the system's.
+        create: make the folder if it is absent, and the project. Nothing else makes either, but that
+            a folder that is there and empty becomes a data folder.
         timing: clock, sleep and luck of retries, for tests.
         **options: any field of `CallOptions`: ``timeouts``, ``retry``, ``connections``, ...;
             ``timeouts`` and ``retry`` may be dicts of what differs from the defaults.
 
     Raises:
-        UsageError: not a URL or path, an unknown option, or a service without a key.
+        UsageError: not a URL or path, a folder that is not there, an unknown option, a value of
+            another type, or a service without a key.
         MissingExtraError: a folder, but the ``[server]`` extra is not installed.
         StorageError: the folder cannot be opened.
+        ServiceError, TransportError: with ``create``, the project could not be made.
     """
-    location = os.fspath(url_or_path)
-    if not isinstance(location, str) or not location:
-        raise UsageError("connect takes a URL or a path as text")
-    if not project:
-        raise UsageError("connect needs a project")
+    if url_or_path is None:
+        if access_id is not None or access_key is not None:
+            raise UsageError("connect got a key without a URL: give both, or neither")
+        url_or_path, access_id, access_key, of_environment = _from_environment(os.environ)
+        project = project or of_environment
+    project = DEFAULT_PROJECT if project is None else project
+    for name, value in (("project", project), ("schema", schema)):
+        if not isinstance(value, str) or not value:
+            raise UsageError(f"connect needs {name} as text, not {value!r}")
+    for name, text in (("proxy", proxy), ("ca_certificates", ca_certificates)):
+        if text is not None and not isinstance(text, str | os.PathLike):
+            raise UsageError(f"{name} is text, not {type(text).__name__}")
+    changed = CallOptions().changed(**options)
+    location = _location(url_or_path)
     credentials = None
+    begins = create
     if _URL.match(location):
         credentials = Credentials(access_id or "", access_key or "", sts_token, region)
+    elif access_id is not None or access_key is not None:
+        raise UsageError(
+            f"{location!r} is a folder, which takes no access_id and access_key; a service's address "
+            f"begins with http:// or https://"
+        )
     elif proxy or ca_certificates or sts_token or region:
         raise UsageError("proxy, ca_certificates, sts_token and region are for services")
     else:
         # Absolute, so that a pickled client finds the folder from another working directory.
-        location = str(Path(location).expanduser().absolute())
+        folder = Path(location).expanduser().absolute()
+        begins = _check_folder(folder, location, create=create)
+        location = str(folder)
     reopen = Reopen(
         location,
         credentials,
-        CallOptions().changed(**options),
+        changed,
         proxy,
         None if ca_certificates is None else os.fspath(ca_certificates),
     )
-    channel = Channel(reopen.transport(), reopen.options, timing or Timing(), reopen)
-    return Client(channel, project, schema=schema)
+    channel = Channel(reopen.transport(), changed, timing or Timing(), reopen)
+    client = Client(channel, project, schema=schema)
+    if begins:
+        try:
+            client.create_project(if_not_exists=True)
+        except BaseException:
+            client.close()
+            raise
+    return client
+
+
+def _location(url_or_path: str | os.PathLike[str]) -> str:
+    """The URL or path as text.
+
+    Raises:
+        UsageError: neither, or an address that lacks ``http://``.
+    """
+    if not isinstance(url_or_path, str | os.PathLike):
+        raise UsageError(f"connect takes a URL or a path, not {type(url_or_path).__name__}")
+    location = os.fspath(url_or_path)
+    if not isinstance(location, str) or not location or "\0" in location:
+        raise UsageError("connect takes a URL or a path as text")
+    if not isinstance(url_or_path, str):
+        return location
+    scheme = _URL.match(location)
+    if scheme is not None and scheme[1].lower() not in {"http", "https"}:
+        raise UsageError(
+            f"{scheme[0]} is no scheme that is spoken here: a service's address begins with http:// "
+            "or https://, and a folder is given as its path"
+        )
+    if scheme is not None:
+        return location
+    lame = _LAME_URL.match(location)
+    if lame is not None:
+        scheme_name = lame[0].partition(":")[0]
+        raise UsageError(
+            f"{location!r} is not a URL; did you mean {scheme_name}://{location[lame.end() :]} ?"
+        )
+    if _HOST_AND_PORT.fullmatch(location) and not Path(location).exists():
+        raise UsageError(
+            f"{location!r} has no scheme: a service's address begins with http:// or https://; did "
+            f"you mean http://{location} ?"
+        )
+    return location
+
+
+def _check_folder(folder: Path, given: str, *, create: bool) -> bool:
+    """Whether a data folder is to be begun at a path.
+
+    Raises:
+        UsageError: there is no data folder, and none was asked for.
+    """
+    if not folder.exists():
+        if create:
+            return True
+        raise UsageError(
+            f"there is no folder {given!r}: give the path of a data folder, the URL of a service "
+            "(http://host:port), or create=True to make the folder"
+        )
+    if not folder.is_dir():
+        raise UsageError(f"{given!r} is a file, not a data folder")
+    if any((folder / name).exists() for name in _DATA_FOLDER):
+        return create
+    if any(folder.iterdir()) and not create:
+        raise UsageError(
+            f"{given!r} is a folder of other things, not a data folder; create=True makes it one"
+        )
+    return True
+
+
+def _from_environment(
+    environment: Mapping[str, str],
+) -> tuple[str, str | None, str | None, str | None]:
+    """Location, access id, secret and project, as the environment names them.
+
+    Raises:
+        UsageError: it names no location, or a key that is none.
+    """
+    location = environment.get("FLETCHING_AT")
+    if not location:
+        raise UsageError(
+            "connect got no URL or path, and the environment variable FLETCHING_AT is not set"
+        )
+    project = environment.get("FLETCHING_PROJECT") or None
+    key = environment.get("FLETCHING_ACCESS_KEY")
+    source = "FLETCHING_ACCESS_KEY"
+    file = environment.get("FLETCHING_ACCESS_KEY_FILE")
+    if not key and file:
+        source = "FLETCHING_ACCESS_KEY_FILE"
+        try:
+            key = Path(file).read_text().strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise UsageError(f"{source}: cannot read {file}: {exc}") from exc
+    if not _URL.match(location):
+        # The key, if there is one, is for services.
+        return location, None, None, project
+    access_id, colon, secret = (key or "").partition(":")
+    if key and not (colon and access_id and secret):
+        raise UsageError(f"{source} is not of the form ID:SECRET")
+    return location, access_id or None, secret or None, project

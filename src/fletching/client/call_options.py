@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
-from fletching.client.retry import RetryPolicy
+from fletching.client.retry import RetryPolicy, check_number
 from fletching.errors import UsageError
 
-__all__ = ["CallOptions", "Timeouts"]
+__all__ = ["CallOptions", "OptionChanges", "RetryChanges", "TimeoutChanges", "Timeouts"]
 
 MEBIBYTE = 1024 * 1024
 
@@ -34,10 +35,43 @@ class Timeouts:
         """Refuses times that are not positive."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if value is not None:
+                check_number(f"timeout {field.name}", value)
             if value is not None and not value > 0:
                 raise UsageError(
                     f"timeout {field.name} is {value}; give seconds above 0, or None to wait for ever"
                 )
+
+
+class TimeoutChanges(TypedDict, total=False):
+    """Fields of `Timeouts` that differ."""
+
+    connect: float | None
+    first_byte: float | None
+    idle: float | None
+    total: float | None
+
+
+class RetryChanges(TypedDict, total=False):
+    """Fields of `RetryPolicy` that differ."""
+
+    budget_seconds: float
+    first_delay_seconds: float
+    longest_delay_seconds: float
+    jitter: float
+
+
+class OptionChanges(TypedDict, total=False):
+    """Fields of `CallOptions` that differ: what ``connect`` and ``with_options`` take by name."""
+
+    timeouts: Timeouts | TimeoutChanges
+    retry: RetryPolicy | RetryChanges
+    connections: int | Literal["auto"]
+    read_ahead_bytes: int
+    write_body_bytes: int
+    split_bytes: int
+    compression: Literal["lz4", "zstd"] | None
+    lz4_stream: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +108,22 @@ class CallOptions:
 
     def __post_init__(self) -> None:
         """Refuses sizes below 1 and unknown codecs."""
-        for name in ("connections", "write_body_bytes", "split_bytes"):
+        if not isinstance(self.timeouts, Timeouts):
+            raise UsageError(f"option timeouts is a Timeouts or a dict, not {self.timeouts!r}")
+        if not isinstance(self.retry, RetryPolicy):
+            raise UsageError(f"option retry is a RetryPolicy or a dict, not {self.retry!r}")
+        least = {"connections": 1, "write_body_bytes": 1, "split_bytes": 1, "read_ahead_bytes": 0}
+        for name, lowest in least.items():
             value = getattr(self, name)
             if name == "connections" and value == "auto":
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise UsageError(f"option {name} must be a number from 1 on, not {value!r}")
-        if self.read_ahead_bytes < 0:
-            raise UsageError("option read_ahead_bytes must not be negative")
-        if self.compression not in {None, "lz4", "zstd"}:
+            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+                raise UsageError(
+                    f"option {name} must be a whole number from {lowest} on, not {value!r}"
+                )
+        if not isinstance(self.lz4_stream, bool):
+            raise UsageError(f"option lz4_stream is True or False, not {self.lz4_stream!r}")
+        if self.compression is not None and self.compression not in ("lz4", "zstd"):
             raise UsageError(f"compression {self.compression!r} is not 'lz4', 'zstd' or None")
         if self.lz4_stream and self.compression is not None:
             raise UsageError("lz4_stream and compression exclude each other: give one of them")
@@ -92,18 +133,32 @@ class CallOptions:
         """The connections asked for, or those that ``"auto"`` may come to use."""
         return 4 if self.connections == "auto" else self.connections
 
-    def changed(self, **changes: Any) -> CallOptions:
+    def changed(self, **changes: Unpack[OptionChanges]) -> CallOptions:
         """These options with some replaced; ``timeouts`` and ``retry`` may be given as dicts of changes.
 
         Raises:
             UsageError: no such option, or a value it cannot have.
         """
-        known = {field.name for field in dataclasses.fields(self)}
-        unknown = sorted(set(changes) - known)
-        if unknown:
-            raise UsageError(f"no such option: {', '.join(unknown)}; there are {sorted(known)}")
+        values: dict[str, Any] = dict(changes)
         for name in ("timeouts", "retry"):
-            value = changes.get(name)
-            if isinstance(value, dict):
-                changes[name] = dataclasses.replace(getattr(self, name), **value)
-        return dataclasses.replace(self, **changes)
+            if isinstance(values.get(name), Mapping):
+                values[name] = _replaced(getattr(self, name), values[name])
+        return _replaced(self, values)
+
+
+_Record = TypeVar("_Record", Timeouts, RetryPolicy, CallOptions)
+
+
+def _replaced(record: _Record, values: Mapping[str, Any]) -> _Record:
+    """The record with some fields replaced.
+
+    Raises:
+        UsageError: it has no field of a name.
+    """
+    known = [field.name for field in dataclasses.fields(record)]
+    unknown = sorted(str(name) for name in values if name not in known)
+    if unknown:
+        raise UsageError(
+            f"no such option: {', '.join(unknown)}; {type(record).__name__} has {', '.join(known)}"
+        )
+    return dataclasses.replace(record, **values)

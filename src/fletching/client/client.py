@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self, Unpack
 
 import pyarrow as pa
 
 from fletching.client.blobs.blob_access import BlobFile, get_blob, get_blobs, open_blob
 from fletching.client.blobs.blob_streams import BlobDataIterator, BlobStreamReader
 from fletching.client.blobs.blob_values import Blob
+from fletching.client.call_options import OptionChanges
 from fletching.client.reading.arrow_reader import ArrowReader
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.table import Table
@@ -20,6 +21,7 @@ from fletching.client.transports.channel import Channel
 from fletching.errors import UsageError
 from fletching.ipc import encode_schema
 from fletching.protocol.messages.admin import (
+    CreateProject,
     CreateTable,
     DropTable,
     ListTables,
@@ -46,18 +48,45 @@ class Client:
         channel: how the client calls; for what is built on it.
     """
 
-    def __init__(self, channel: Channel, project: str, *, schema: str = DEFAULT_SCHEMA) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        project: str,
+        *,
+        schema: str = DEFAULT_SCHEMA,
+        close: Callable[[], None] | None = None,
+    ) -> None:
+        """Calls through ``channel``; ``close`` is called once instead of closing its transport."""
         self.channel = channel
+        self._close = close or channel.transport.close
+        self._closed = False
         self.project = project
         self.schema = schema
 
-    def with_options(self, **changes: Any) -> Client:
+    def with_options(self, **changes: Unpack[OptionChanges]) -> Client:
         """The same client with other options for all its calls (see `CallOptions`).
 
         ``timeouts`` and ``retry`` may be dicts of what changes:
         ``client.with_options(timeouts={"idle": 5.0}, connections=8)``. Connections are shared.
         """
-        return Client(self.channel.changed(changes), self.project, schema=self.schema)
+        return Client(self.channel.changed(**changes), self.project, schema=self.schema)
+
+    # --- projects ----------------------------------------------------------------------------
+
+    def create_project(self, name: str | None = None, *, if_not_exists: bool = False) -> None:
+        """Creates a project: this client's own unless another is named.
+
+        Tables are made in projects that exist, so that a mistyped name is an error. The project that
+        ``fletching serve`` begins with (``demo`` unless told otherwise) exists from the start.
+
+        Raises:
+            AlreadyExistsError: it is there, and ``if_not_exists`` was not given.
+            InvalidArgumentError: a name of other characters than letters, digits and ``_``.
+            NoPermissionError: the key may not administer every table of it.
+        """
+        self.channel.call(
+            CreateProject(project=name or self.project, if_not_exists=if_not_exists), Done
+        )
 
     # --- tables ------------------------------------------------------------------------------
 
@@ -137,7 +166,7 @@ class Client:
             marker = page.marker
 
     def drop_table(self, name: str, *, if_exists: bool = False) -> None:
-        """Drops a table; open read sessions end.
+        """Drops a table at once; read sessions that are open end with an error at their next request.
 
         Raises:
             NoSuchTableError: there is none, and ``if_exists`` was not given.
@@ -168,8 +197,6 @@ class Client:
             UsageError: the token is not one.
         """
         return ArrowReader(self.channel, ResumeToken.parse(token))
-
-    # --- life --------------------------------------------------------------------------------
 
     # --- blobs -------------------------------------------------------------------------------
 
@@ -213,8 +240,13 @@ class Client:
         return BlobDataIterator(self.channel, self.project, list(references))
 
     def close(self) -> None:
-        """Closes connections, or the folder's engine; idempotent."""
-        self.channel.transport.close()
+        """Closes connections, or the folder's engine; what other threads wait for ends. Idempotent.
+
+        A client that arrived pickled shares them with its like: they close with the last of those.
+        """
+        if not self._closed:
+            self._closed = True
+            self._close()
 
     def __enter__(self) -> Self:
         """Returns the client."""
@@ -234,7 +266,8 @@ class Client:
 
 
 def _reopened(reopen: Any, project: str, schema: str) -> Client:
-    return Client(reopen(), project, schema=schema)
+    client: Client = reopen.open_client(project, schema)
+    return client
 
 
 def split_columns(

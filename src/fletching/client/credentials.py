@@ -29,10 +29,19 @@ class Credentials:
 
     def __post_init__(self) -> None:
         """Refuses half a key."""
+        for name in ("access_id", "access_key", "sts_token", "region"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise UsageError(f"{name} is text, not {type(value).__name__}")
         if not self.access_id or not self.access_key:
             raise UsageError(
                 "a service needs access_id and access_key; `fletching serve` prints them"
             )
+        for name in ("access_id", "sts_token", "region"):
+            value = getattr(self, name) or ""
+            # They travel in headers, whose text is ASCII; nothing else could ever verify.
+            if not (value.isascii() and value.isprintable()):
+                raise UsageError(f"{name} has characters that are not printable ASCII")
 
     def signed(
         self, method: str, target: str, headers: dict[str, str], now: float

@@ -41,7 +41,15 @@ from fletching.errors import (
     UsageError,
 )
 
-__all__ = ["Effect", "RetryPolicy", "RetrySequence", "Timing", "effect_of", "retrying"]
+__all__ = [
+    "Effect",
+    "RetryPolicy",
+    "RetrySequence",
+    "Timing",
+    "check_number",
+    "effect_of",
+    "retrying",
+]
 
 _T = TypeVar("_T")
 
@@ -109,6 +117,8 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         """Refuses values that mean nothing."""
+        for field in dataclasses.fields(self):
+            check_number(f"retry {field.name}", getattr(self, field.name))
         if min(self.budget_seconds, self.first_delay_seconds, self.longest_delay_seconds) < 0:
             raise UsageError("a retry policy's times must not be negative")
         if not 0 <= self.jitter <= 1:
@@ -119,6 +129,16 @@ class RetryPolicy:
         # The exponent is capped: 2.0**1100 is an OverflowError, and the wait is long capped by then.
         delay = self.first_delay_seconds * 2.0 ** min(attempt, 60)
         return min(delay, self.longest_delay_seconds) * (1.0 - self.jitter * luck)
+
+
+def check_number(name: str, value: object) -> None:
+    """Returns if a value is a number, and not one of the sort that compares with nothing.
+
+    Raises:
+        UsageError: it is not; ``name`` says which option it was for.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124  # NaN
+        raise UsageError(f"{name} is a number, not {value!r}")
 
 
 NO_RETRIES = RetryPolicy(budget_seconds=0.0)

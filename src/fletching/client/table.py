@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import pyarrow as pa
 
 from fletching.client.blobs.blob_cells import with_references
+from fletching.client.call_options import OptionChanges
 from fletching.client.reading.scan import Scan
 from fletching.client.retry import RetrySequence
 from fletching.client.table_info import describe
@@ -111,9 +112,9 @@ class Table:
         self._set(describe(self.channel, self.full_name))
         return self
 
-    def with_options(self, **changes: Any) -> Table:
+    def with_options(self, **changes: Unpack[OptionChanges]) -> Table:
         """The same table with other options for all its calls (see `CallOptions`)."""
-        return Table(self.channel.changed(changes), self._info)
+        return Table(self.channel.changed(**changes), self._info)
 
     def count_rows(
         self,
@@ -211,6 +212,10 @@ class Table:
         """
         if isinstance(columns, str):
             raise UsageError(f"columns is a list of names; give [{columns!r}]")
+        if columns is not None and not isinstance(columns, Iterable):
+            raise UsageError(f"columns is a list of names, not {type(columns).__name__}")
+        if partitions is not None and not isinstance(partitions, Iterable):
+            raise UsageError(f"partitions is a list of them, not {type(partitions).__name__}")
         if isinstance(partitions, str | PartitionSpec | Mapping):
             partitions = [partitions]
         return Scan(
@@ -238,12 +243,20 @@ class Table:
         partition: PartitionLike | None = None,
         columns: Iterable[str] | None = None,
     ) -> pa.Table:
-        """A few rows, without a session: the first in the order of partitions."""
+        """A few rows, without a session: the first in the order of partitions.
+
+        Raises:
+            UsageError: a limit that is no whole number from 0 on, or columns that are no names.
+            ServiceError: the service refused, for a column that it does not know for example.
+            TransportError: no answer within the retry budget.
+        """
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+            raise UsageError(f"limit is a whole number from 0 on, not {limit!r}")
         request = PreviewTable(
             table=self.full_name,
             limit=limit,
             partition=PartitionSpec.parse(partition),
-            columns=tuple(columns or ()),
+            columns=_names(columns),
             verbatim_types=True,
         )
         table: pa.Table = self.channel.retrying(
@@ -361,6 +374,16 @@ class Table:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles by name and by what reopens the client."""
         return _reopened, (self.channel.reopen, self._info)
+
+
+def _names(columns: Iterable[str] | None) -> tuple[str, ...]:
+    if isinstance(columns, str):
+        raise UsageError(f"columns is a list of names; give [{columns!r}]")
+    names = tuple(columns or ())
+    for name in names:
+        if not isinstance(name, str):
+            raise UsageError(f"a column is named by text, not {name!r}")
+    return names
 
 
 def _reopened(reopen: Any, info: TableInfo) -> Table:

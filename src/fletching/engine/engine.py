@@ -94,6 +94,7 @@ class Engine:
             admin.DropTable: tables.drop,
             admin.ListPartitions: tables.list_partitions,
             admin.ListTables: tables.list,
+            admin.CreateProject: namespaces.create_project,
             admin.CreateSchema: namespaces.create,
             admin.DropSchema: namespaces.drop,
             admin.ListSchemas: namespaces.list,

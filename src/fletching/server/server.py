@@ -169,7 +169,8 @@ class Server:
             engine = Engine.open(
                 path,
                 settings=dataclasses.replace(
-                    engine_settings or EngineSettings(),
+                    # A project that is mistyped is an error, not a new one.
+                    engine_settings or EngineSettings(create_projects=False),
                     objects_resident_bytes=settings.mapped_bytes,
                 ),
             )

@@ -49,6 +49,10 @@ def fletching_client(fletching_server: Server) -> Iterator[Client]:
 
     project = f"test_{uuid.uuid4().hex[:16]}"
     with fletching.connect(
-        fletching_server.url, project=project, access_id=ACCESS_ID, access_key=ACCESS_KEY
+        fletching_server.url,
+        project=project,
+        access_id=ACCESS_ID,
+        access_key=ACCESS_KEY,
+        create=True,
     ) as client:
         yield client

@@ -63,7 +63,7 @@ class TestPutAndGet:
 
     @pytest.mark.parametrize("compression", ["lz4", "zstd"])
     def test_compressed(
-        self, client: fletching.Client, pictures: fletching.Table, compression: str
+        self, client: fletching.Client, pictures: fletching.Table, compression: Any
     ) -> None:
         squeezed = client.with_options(compression=compression)
         table = squeezed.table("pics")

@@ -300,3 +300,58 @@ def test_our_session_asks_for_batches_as_stored(channel: Any, transport: Any) ->
     (request,) = transport.requests
     assert request.verbatim_types
     assert request.arrow_options.timestamp_unit is request.arrow_options.datetime_unit is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"columns": "id"},
+        {"columns": 3},
+        {"columns": [3]},
+        {"columns": [None]},
+        {"partitions": 7},
+        {"partitions": [7]},
+        {"filter": 3},
+        {"filter": b"id > 1"},
+        {"limit": "3"},
+        {"limit": 1.5},
+        {"limit": True},
+        {"limit": -1},
+    ],
+    ids=str,
+)
+def test_values_of_other_types_are_refused(
+    events: fletching.Table, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError):
+        events.scan(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [(0,), ("3",), (1.5,), (True,), (None, 0), (None, "1")])
+def test_splits_are_counted_in_whole_numbers(
+    events: fletching.Table, arguments: tuple[Any, ...]
+) -> None:
+    count, size = (*arguments, None)[:2]
+    with pytest.raises(UsageError):
+        events.scan().splits(count, split_bytes=size)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"limit": -1}, {"limit": "1"}, {"columns": "id"}, {"columns": [3]}], ids=str
+)
+def test_previews_are_asked_for_in_words_that_mean_something(
+    events: fletching.Table, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError):
+        events.preview(**arguments)
+
+
+def test_dask_names_a_split_alike_in_every_process(events: fletching.Table) -> None:
+    events.append({"id": [1, 2], "text": ["a", "b"]}, partition="pt=1")
+    split, *_ = events.scan().splits(1)
+    copy = pickle.loads(pickle.dumps(split))
+    assert split.__dask_tokenize__() == copy.__dask_tokenize__()
+    assert repr(split.__dask_tokenize__()) == repr(copy.__dask_tokenize__())
+    (other,) = events.scan(columns=["id"]).splits(1)
+    assert split.__dask_tokenize__() != other.__dask_tokenize__()
+    copy._channel.transport.close()

@@ -88,7 +88,7 @@ def service(transport: Any) -> Service:
 
 
 def writer_of(channel: Channel, **options: Any) -> ArrowWriter:
-    return ArrowWriter(channel.changed(options), TABLE, "ws-1", "s", 1)
+    return ArrowWriter(channel.changed(**options), TABLE, "ws-1", "s", 1)
 
 
 def test_rows_are_sent_in_bodies_and_the_stream_closed(channel: Any, service: Service) -> None:

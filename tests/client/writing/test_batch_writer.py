@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 import polars as pl
@@ -93,7 +94,7 @@ def test_batches_come_back_as_they_were_written(table: fletching.Table) -> None:
 
 
 @pytest.mark.parametrize("compression", ["lz4", "zstd"])
-def test_compressed_on_the_way(client: fletching.Client, compression: str) -> None:
+def test_compressed_on_the_way(client: fletching.Client, compression: Any) -> None:
     table = client.with_options(compression=compression).create_table("t", SCHEMA)
     data = pa.table({"n": range(2000), "s": ["0123456789"] * 2000}, schema=SCHEMA)
     table.append(data)

@@ -24,6 +24,7 @@ from fletching.protocol.codec import (
 from fletching.protocol.messages.admin import (
     AddColumns,
     CreatePartition,
+    CreateProject,
     CreateTable,
     DescribeTable,
     DropPartition,
@@ -45,6 +46,8 @@ PT = PartitionSpec((("pt", "x,'y"), ("n", "1")))
 ROOT = "/fletching/v1/projects/p/schemas/default/tables"
 
 CASES: list[tuple[Request, str, str]] = [
+    (CreateProject(project="p"), "POST", "/fletching/v1/projects"),
+    (CreateProject(project="p ä", if_not_exists=True), "POST", "/fletching/v1/projects"),
     (ListTables(project="p"), "GET", ROOT),
     (
         ListTables(project="p", prefix="a", marker="b c", max_items=3),
@@ -167,3 +170,11 @@ def test_a_storage_request_is_no_administration_request() -> None:
     assert not is_admin_request(request)
     with pytest.raises(UsageError, match="GetWriteSchema"):
         encode_admin_request(request)
+
+
+def test_projects_are_only_created_here() -> None:
+    with pytest.raises(MethodNotAllowedError):
+        decode_admin_request("GET", "/fletching/v1/projects", [])
+    for body in (b"{}", b'{"name": 3}', b'{"name": "p", "if_not_exists": 1}', b"["):
+        with pytest.raises(ServiceError):
+            decode_admin_request("POST", "/fletching/v1/projects/", [], body)

@@ -6,10 +6,11 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import pyarrow as pa
 
+from fletching.client.call_options import OptionChanges
 from fletching.client.cancellation import Cancellation
 from fletching.client.reading.filter_text import filter_text
 from fletching.client.reading.parallel import read_in_order
@@ -63,18 +64,24 @@ class Scan:
     _channel: Channel | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuses a negative limit, a column named twice and a filter that means nothing."""
+        """Refuses a negative limit, a column named twice, and values that mean nothing."""
         object.__setattr__(self, "filter", filter_text(self.filter))
-        if self.limit is not None and self.limit < 0:
-            raise UsageError(f"limit must not be negative, and is {self.limit}")
+        if self.limit is not None:
+            if not isinstance(self.limit, int) or isinstance(self.limit, bool):
+                raise UsageError(f"limit is a whole number, not {self.limit!r}")
+            if self.limit < 0:
+                raise UsageError(f"limit must not be negative, and is {self.limit}")
         if self.columns is not None:
+            for name in self.columns:
+                if not isinstance(name, str):
+                    raise UsageError(f"a column is named by text, not {name!r}")
             lowered = [name.casefold() for name in self.columns]
             if len(set(lowered)) != len(lowered):
                 raise UsageError(f"a scan's columns name one twice: {', '.join(self.columns)}")
 
-    def with_options(self, **changes: Any) -> Scan:
+    def with_options(self, **changes: Unpack[OptionChanges]) -> Scan:
         """The same scan with other options (see `CallOptions`), e.g. ``connections=8``."""
-        return dataclasses.replace(self, _channel=self._way.changed(changes))
+        return dataclasses.replace(self, _channel=self._way.changed(**changes))
 
     @property
     def schema(self) -> pa.Schema:
@@ -98,12 +105,15 @@ class Scan:
     def to_batches(self) -> Generator[pa.RecordBatch, None, None]:
         """The rows as record batches, as they are stored where nothing asks for others.
 
-        Memory stays bounded whatever the table's size (see `CallOptions`). Dropping the iterator
-        ends its connections and threads.
+        Memory stays bounded whatever the table's size (see `CallOptions`). The call opens the read
+        session and the iterator reads it. Dropping or closing the iterator ends its connections and
+        threads at once, whatever the service does.
 
         Raises:
-            ServiceError: the service refused (from the iterator, like all of these).
-            TransportError: a connection broke and could not be replaced in time.
+            ServiceError: the service refused, at once what concerns the whole scan, from the
+                iterator what concerns a part.
+            TransportError: no answer within the retry budget, or, from the iterator, a connection
+                that broke and could not be replaced in time.
             WireError: a reply was not a correct Arrow IPC stream.
         """
         return self._open()[1]
@@ -137,8 +147,10 @@ class Scan:
         """
         if self.limit is not None and self.filter is not None:
             raise UsageError("a scan with a filter and a limit has no splits; drop one of them")
-        if count is not None and count < 1:
-            raise UsageError(f"a scan has at least 1 split, not {count}")
+        for name, value in (("count", count), ("split_bytes", split_bytes)):
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if value is not None and not (whole and value >= 1):
+                raise UsageError(f"{name} of splits is a whole number from 1 on, not {value!r}")
         if self.limit is not None:
             return self._row_splits(count or self._connections)
         options = SplitOptions(

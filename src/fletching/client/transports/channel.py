@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
-from fletching.client.call_options import CallOptions
+from fletching.client.call_options import CallOptions, OptionChanges
 from fletching.client.cancellation import Cancellation
 from fletching.client.retry import RetrySequence, Timing, retrying
 from fletching.client.transports.transport import BatchSource, Transport
@@ -14,6 +14,7 @@ from fletching.errors import ProtocolError
 from fletching.protocol.messages.admin import (
     AddColumns,
     CreatePartition,
+    CreateProject,
     CreateTable,
     DropPartition,
     DropTable,
@@ -40,7 +41,7 @@ def is_repeatable(request: Request) -> bool:
     What must find, or not find, something may not: the repetition would report its own first
     attempt as an error. Table writes are decided by their writers.
     """
-    if isinstance(request, CreateTable | CreatePartition):
+    if isinstance(request, CreateTable | CreatePartition | CreateProject):
         return request.if_not_exists
     if isinstance(request, DropTable | DropPartition):
         return request.if_exists
@@ -130,6 +131,6 @@ class Channel:
             cancellation=cancellation or self.transport.cancellation,
         )
 
-    def changed(self, changes: dict[str, Any]) -> Channel:
+    def changed(self, **changes: Unpack[OptionChanges]) -> Channel:
         """The same channel with some options replaced."""
         return dataclasses.replace(self, options=self.options.changed(**changes))

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from fletching.client.blobs.blob_access import BlobPutter
 from fletching.client.blobs.blob_streams import BlobStreamWriter
+from fletching.client.call_options import OptionChanges
 from fletching.client.cancellation import LEAVE_SECONDS, join_within
 from fletching.client.retry import Effect, effect_of
 from fletching.client.transports.channel import Channel
@@ -30,7 +31,7 @@ from fletching.types import PartitionSpec, TableName
 __all__ = ["WriteSession"]
 
 
-_LAST_WORDS = {
+_LAST_WORDS: OptionChanges = {
     "timeouts": {"connect": 5.0, "first_byte": 30.0, "idle": 30.0},
     "retry": {"budget_seconds": 0.0},
 }
@@ -336,7 +337,7 @@ class WriteSession:
         request = AbortWriteSession(
             table=self._table, session_id=self.id, write_mode=self._write_mode
         )
-        channel = self._channel.changed(_LAST_WORDS)
+        channel = self._channel.changed(**_LAST_WORDS)
 
         def abort() -> None:
             with contextlib.suppress(FletchingError):

@@ -74,6 +74,7 @@ _ADMINISTERS: frozenset[type[Request]] = frozenset(
         admin.CreateTable,
         admin.DropTable,
         admin.AddColumns,
+        admin.CreateProject,
         admin.CreateSchema,
         admin.DropSchema,
     }
@@ -164,7 +165,12 @@ class AccessSnapshot:
         else:
             project = _project_of(request)
             what = f"project {project}"
-            if isinstance(request, admin.CreateSchema | admin.DropSchema):
+            if isinstance(request, admin.CreateProject):
+                # Only who may administer all tables of it may make it.
+                allowed = any(
+                    grant.table == "*" and grant.covers_project(project) for grant in granted
+                )
+            elif isinstance(request, admin.CreateSchema | admin.DropSchema):
                 name = TableName(project, "*", request.schema)
                 allowed = any(grant.table == "*" and grant.covers(name) for grant in granted)
             elif isinstance(request, requests.ReadBlobs):

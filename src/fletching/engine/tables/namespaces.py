@@ -1,4 +1,4 @@
-"""Schemas: namespaces of tables inside a project. The default one is always there."""
+"""Projects, and schemas: namespaces of tables inside a project. The default one is always there."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fletching.errors import (
     NoSuchSchemaError,
 )
 from fletching.protocol.messages.admin import (
+    CreateProject,
     CreateSchema,
     DropSchema,
     ListSchemas,
@@ -28,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9_]{1,128}")
 
 
 class Namespaces:
-    """Lists, creates and drops schemas. Thread-safe."""
+    """Lists, creates and drops schemas, and creates projects. Thread-safe."""
 
     def __init__(self, context: EngineContext) -> None:
         """Works on the engine's catalog."""
@@ -50,6 +51,26 @@ class Namespaces:
                 for name, created_at in sorted(found, key=lambda item: item[0].casefold())
             )
         )
+
+    def create_project(self, request: CreateProject) -> Done:
+        """Adds a project without tables.
+
+        Raises:
+            InvalidArgumentError: the name has other characters than letters, digits and ``_``.
+            AlreadyExistsError: it is there, unless ``if_not_exists``.
+        """
+        if not _NAME.fullmatch(request.project):
+            raise InvalidArgumentError(
+                f"project name {request.project[:40]!r} is not 1 to 128 letters, digits or _"
+            )
+        with self._context.database.write() as connection:
+            known = {name.casefold() for name in catalog.list_projects(connection)}
+            if request.project.casefold() in known:
+                if not request.if_not_exists:
+                    raise AlreadyExistsError(f"project {request.project} already exists")
+                return Done()
+            catalog.ensure_project(connection, request.project, self._context.clock())
+        return Done()
 
     def create(self, request: CreateSchema) -> SchemaInfo:
         """Adds an empty schema.

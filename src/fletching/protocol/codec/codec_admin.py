@@ -13,6 +13,8 @@ POST    ``/tables/{t}/partitions``                            `CreatePartition` 
 DELETE  ``/tables/{t}/partitions?partition&if_exists``        `DropPartition`      `Done`
 ======  ====================================================  ===================  ================
 
+``POST /fletching/v1/projects`` is `CreateProject`, answered by `Done`.
+
 Names in the path are percent-encoded. Bodies are the values of `admin` as JSON, field by field, bytes
 as base64; what the path says is not repeated in the body.
 """
@@ -43,6 +45,7 @@ from fletching.protocol.http import headers as names
 from fletching.protocol.messages.admin import (
     AddColumns,
     CreatePartition,
+    CreateProject,
     CreateTable,
     DescribeTable,
     DropPartition,
@@ -79,7 +82,10 @@ _PATH = re.compile(
     + r"(?:/(?P<table>[^/]+)(?:/(?P<part>columns|partitions))?)?/?"
 )
 
+_PROJECTS_PATH = f"{ADMIN_PREFIX}/projects"
+
 _REPLIES: dict[type[Request], type[Response]] = {
+    CreateProject: Done,
     ListTables: TablePage,
     CreateTable: TableInfo,
     DescribeTable: TableInfo,
@@ -106,6 +112,14 @@ def is_admin_request(request: Request) -> bool:
 
 def encode_admin_request(request: Request) -> HttpRequest:
     """An administration request as HTTP carries it, unsigned."""
+    if isinstance(request, CreateProject):
+        return HttpRequest(
+            method="POST",
+            path=_PROJECTS_PATH,
+            query=[],
+            headers={names.CONTENT_TYPE: names.JSON},
+            body=encode_json({"name": request.project, "if_not_exists": request.if_not_exists}),
+        )
     if isinstance(request, ListTables):
         project, schema, table = request.project, request.schema, None
     else:
@@ -187,6 +201,13 @@ def decode_admin_request(
         PayloadTooLargeError: the body is above the limit.
     """
     match = _PATH.fullmatch(path)
+    if match is None and path.rstrip("/") == _PROJECTS_PATH:
+        if method.upper() != "POST":
+            raise MethodNotAllowedError(f"{path[:200]} takes POST, not {method[:20]}")
+        parts = RequestParts(query, {}, body)
+        return CreateProject(
+            project=parts.identifier("name"), if_not_exists=parts.json_bool("if_not_exists")
+        )
     if match is None:
         raise NotFoundError(f"there is nothing at {path[:200]}")
     project, schema = unquote(match["project"]), unquote(match["schema"]) or DEFAULT_SCHEMA

@@ -17,6 +17,7 @@ from fletching.types import DEFAULT_SCHEMA, PartitionSpec, TableName
 __all__ = [
     "AddColumns",
     "CreatePartition",
+    "CreateProject",
     "CreateSchema",
     "CreateTable",
     "DescribeTable",
@@ -33,6 +34,13 @@ __all__ = [
     "TableInfo",
     "TablePage",
 ]
+
+
+class CreateProject(Request, frozen=True, kw_only=True):
+    """Creates a project: nothing else does, so that a mistyped one is an error."""
+
+    project: str
+    if_not_exists: bool = False
 
 
 class CreateTable(TableRequest, frozen=True, kw_only=True):

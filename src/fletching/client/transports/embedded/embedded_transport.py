@@ -24,9 +24,11 @@ from fletching.client.transports.embedded.embedded_blobs import (
 )
 from fletching.client.transports.transport import ReadRequest
 from fletching.engine.engine import Engine
+from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.reading.read_plan import ReadPlan
 from fletching.errors import (
     FletchingError,
+    OperationCancelledError,
     ServiceError,
     StorageError,
     TransportError,
@@ -59,7 +61,7 @@ def _as_service() -> Iterator[None]:
     """
     try:
         yield
-    except (ServiceError, StorageError, TransportError):
+    except (ServiceError, StorageError, TransportError, OperationCancelledError):
         raise
     except FletchingError as exc:
         raise to_service_error(exc, "") from exc
@@ -84,7 +86,9 @@ class EmbeddedTransport:
             StorageError: the folder cannot be opened.
         """
         self.cancellation = Cancellation()
-        self.engine = Engine.open(location) if engine is None else engine
+        # A project that is mistyped is an error, not a new one: as over HTTP.
+        settings = EngineSettings(create_projects=False)
+        self.engine = Engine.open(location, settings=settings) if engine is None else engine
 
     def call(self, request: Request, options: CallOptions, attempt: RetrySequence) -> Response:
         """See `Transport.call`; options have no meaning here."""

@@ -28,6 +28,7 @@ from fletching.client.transports.http.coded_response import ReplyBytes, uncoded
 from fletching.client.transports.http.connections import Interrupter, make_pool_manager
 from fletching.client.transports.http.http_blobs import HttpBlobVerbs
 from fletching.client.transports.http.http_response import Reply, Stopwatch
+from fletching.client.transports.http.proxies import proxy_for
 from fletching.client.transports.http.raw_bodies import RawReply, SpooledBody
 from fletching.client.transports.http.request_body import (
     RequestBody,
@@ -131,7 +132,7 @@ class HttpTransport(HttpBlobVerbs):
             url: see `endpoint_of`.
             credentials: sign every request.
             connections: kept open at most while idle.
-            proxy: URL of an HTTP proxy.
+            proxy: URL of an HTTP proxy; see `proxy_for`.
             ca_certificates: file of the authorities to trust instead of the system's.
             api_version: of the storage path.
             limits: what the messages of a reply may claim.
@@ -140,6 +141,7 @@ class HttpTransport(HttpBlobVerbs):
         """
         self.endpoint = endpoint_of(url)
         self.cancellation = Cancellation()
+        proxy = proxy_for(self.endpoint, proxy)
         self.default_connections = 1 if proxy is None and _is_this_host(self.endpoint) else 4
         self._credentials = credentials
         self._api_version = api_version
