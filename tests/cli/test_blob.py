@@ -83,7 +83,7 @@ def test_parts(folder: Path, tmp_path: Path, at: Any) -> None:
 
 def test_refusals(folder: Path, tmp_path: Path, at: Any) -> None:
     assert isinstance(run("put", "pics", folder, *at).exception, UsageError)  # no folder yet
-    with fletching.connect(at[1]) as client:
+    with fletching.connect(at[1], create=True) as client:
         client.create_table("other", "id BIGINT")
     assert isinstance(run("put", "pics", folder, *at).exception, NotFoundError)
     assert isinstance(run("put", "pics", tmp_path / "none", "--create", *at).exception, UsageError)

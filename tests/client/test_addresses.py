@@ -11,6 +11,7 @@ import fletching
 from fletching.client.addresses import Reopen
 from fletching.client.call_options import CallOptions
 from fletching.client.credentials import Credentials
+from fletching.client.profiles import Profile, Profiles
 from fletching.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -19,6 +20,15 @@ from fletching.errors import (
     OperationCancelledError,
     UsageError,
 )
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AT", "ACCESS_KEY", "ACCESS_KEY_FILE", "PROJECT", "PROFILE"):
+        monkeypatch.delenv(f"FLETCHING_{name}", raising=False)
+    monkeypatch.setenv("FLETCHING_CONFIG_DIR", str(tmp_path_factory.mktemp("config")))
 
 
 def test_a_path_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +175,7 @@ def test_a_refused_address_names_the_cure(
 
 
 def test_a_folder_is_made_only_when_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no folder"):
+    with pytest.raises(UsageError, match="there is no folder or profile"):
         fletching.connect(tmp_path / "new" / "data")
     assert list(tmp_path.iterdir()) == []
     with fletching.connect(tmp_path / "new" / "data", create=True) as client:
@@ -218,8 +228,6 @@ def test_a_mistyped_project_is_not_made(client: fletching.Client) -> None:
 def test_the_environment_says_where(
     http_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("AT", "ACCESS_KEY", "ACCESS_KEY_FILE", "PROJECT"):
-        monkeypatch.delenv(f"FLETCHING_{name}", raising=False)
     with pytest.raises(UsageError, match="FLETCHING_AT"):
         fletching.connect()
     monkeypatch.setenv("FLETCHING_AT", http_server.url)
@@ -269,3 +277,42 @@ def test_closing_one_unpickled_client_leaves_the_others(client: fletching.Client
     fourth.close()
     assert table.count_rows() == 0
     table.channel.transport.close()
+
+
+def test_a_profile_says_where_and_as_whom(
+    http_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    profiles = Profiles()
+    served = Profile("served", http_server.url, "demo", "tester", "testers-secret")
+    profiles.save(served, keyring=False)
+    profiles.save(Profile("here", str(tmp_path / "folder")), default=False)
+    for opened in (
+        fletching.connect("served"),
+        fletching.connect(),
+        fletching.connect(http_server.url),
+        fletching.connect(http_server.url + "/"),
+    ):
+        with opened as client:
+            client.list_tables()
+            assert str(client.channel.reopen).rstrip("/") == http_server.url
+    with fletching.connect("here", create=True) as client:
+        assert client.list_tables() == []
+    monkeypatch.setenv("FLETCHING_PROFILE", "here")
+    with fletching.connect() as client:
+        assert client.list_tables() == []
+    monkeypatch.setenv("FLETCHING_AT", "served")
+    monkeypatch.setenv("FLETCHING_PROJECT", "mine")
+    with fletching.connect() as client:
+        assert client.project == "mine"
+        assert str(client.channel.reopen) == http_server.url
+    # What is given wins: another key is not the profile's, and a folder is a folder.
+    with (
+        fletching.connect(http_server.url, access_id="tester", access_key="wrong") as client,
+        pytest.raises(fletching.FletchingError),
+    ):
+        client.list_tables()
+    monkeypatch.delenv("FLETCHING_AT")
+    monkeypatch.setenv("FLETCHING_PROFILE", "nobody")
+    with pytest.raises(UsageError, match="here, served"):
+        fletching.connect()

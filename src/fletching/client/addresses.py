@@ -7,13 +7,13 @@ import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Unpack
 
 from fletching.client.call_options import CallOptions, OptionChanges
 from fletching.client.client import Client
 from fletching.client.credentials import Credentials
+from fletching.client.profiles import Profile, Profiles
 from fletching.client.retry import Timing
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.transport import Transport
@@ -151,14 +151,17 @@ def connect(
 
     Without a location the environment says where and as whom: ``FLETCHING_AT``,
     ``FLETCHING_ACCESS_KEY`` (``ID:SECRET``, or ``FLETCHING_ACCESS_KEY_FILE``) and
-    ``FLETCHING_PROJECT``, as for the command line.
+    ``FLETCHING_PROJECT``; else the profile that ``FLETCHING_PROFILE`` names, or that ``fletching login``
+    made last. As for the command line.
 
     Args:
         url_or_path: ``http://...`` or ``https://...`` of a service, or the path of a data folder,
             which is then opened in this process, without any server; the ``[server]`` extra must
-            be installed for that. Several processes may open one folder, a server among them.
+            be installed for that. Several processes may open one folder, a server among them. Or the
+            name of a profile (``fletching login``).
         project: whose tables; ``demo`` by default.
-        access_id: names the key that signs the requests; a service needs one, a folder none.
+        access_id: names the key that signs the requests; a service needs one, a folder none. By
+            default that of the profile of the URL.
         access_key: that key's secret; never sent.
         schema: the namespace of tables named without one.
         sts_token: goes with a temporary key.
@@ -179,11 +182,13 @@ def connect(
         StorageError: the folder cannot be opened.
         ServiceError, TransportError: with ``create``, the project could not be made.
     """
-    if url_or_path is None:
-        if access_id is not None or access_key is not None:
-            raise UsageError("connect got a key without a URL: give both, or neither")
-        url_or_path, access_id, access_key, of_environment = _from_environment(os.environ)
-        project = project or of_environment
+    if url_or_path is None and (access_id is not None or access_key is not None):
+        raise UsageError("connect got a key without a URL: give both, or neither")
+    named = _named(url_or_path, keyed=access_id is not None or access_key is not None)
+    if named is not None:
+        url_or_path, project = named.at, project or named.project
+        access_id, access_key = named.access_id, named.access_key
+    assert url_or_path is not None
     project = DEFAULT_PROJECT if project is None else project
     for name, value in (("project", project), ("schema", schema)):
         if not isinstance(value, str) or not value:
@@ -272,8 +277,8 @@ def _check_folder(folder: Path, given: str, *, create: bool) -> bool:
         if create:
             return True
         raise UsageError(
-            f"there is no folder {given!r}: give the path of a data folder, the URL of a service "
-            "(http://host:port), or create=True to make the folder"
+            f"there is no folder or profile {given!r}: give the path of a data folder, the URL of a "
+            "service (http://host:port), or create=True to make the folder"
         )
     if not folder.is_dir():
         raise UsageError(f"{given!r} is a file, not a data folder")
@@ -286,33 +291,77 @@ def _check_folder(folder: Path, given: str, *, create: bool) -> bool:
     return True
 
 
-def _from_environment(
-    environment: Mapping[str, str],
-) -> tuple[str, str | None, str | None, str | None]:
-    """Location, access id, secret and project, as the environment names them.
+def _named(url_or_path: object, *, keyed: bool) -> Profile | None:
+    """Where to connect and as whom, if that is for the environment or a profile to say.
+
+    A location that is given is the location; a profile then gives the key of its URL, and a profile's
+    name stands for all that it holds.
 
     Raises:
-        UsageError: it names no location, or a key that is none.
+        UsageError: nothing is given, and nothing says where; or what says so makes no sense.
     """
-    location = environment.get("FLETCHING_AT")
-    if not location:
+    if url_or_path is None:
+        location = os.environ.get("FLETCHING_AT")
+        found = _profile(location) if location else _chosen_profile()
+        if found is None and not location:
+            raise UsageError(
+                "connect got no URL or path, FLETCHING_AT is not set, and there is no profile; "
+                "fletching login makes one"
+            )
+        key = _environments_key()
+        project = os.environ.get("FLETCHING_PROJECT") or None
+        if found is None:
+            assert location
+            found = Profile(location, location)
+        if key is not None and _URL.match(found.at):
+            found = dataclasses.replace(found, access_id=key[0], access_key=key[1])
+        return dataclasses.replace(found, project=project or found.project)
+    if keyed or not isinstance(url_or_path, str):
+        return None
+    return _profile(url_or_path)
+
+
+def _profile(location: str) -> Profile | None:
+    """The profile that a text names, or that has the key of a URL."""
+    if _URL.match(location):
+        found = Profiles().of_url(location)
+        return None if found is None else dataclasses.replace(found, at=location)
+    if os.sep in location or not location or Path(location).exists():
+        return None
+    return Profiles().get(location)
+
+
+def _chosen_profile() -> Profile | None:
+    """The profile that is meant where nothing is named."""
+    profiles = Profiles()
+    chosen = os.environ.get("FLETCHING_PROFILE")
+    name = chosen or profiles.default
+    found = None if name is None else profiles.get(name)
+    if found is None and chosen:
         raise UsageError(
-            "connect got no URL or path, and the environment variable FLETCHING_AT is not set"
+            f"FLETCHING_PROFILE names {chosen!r}, and the profiles are: "
+            f"{', '.join(profiles.names) or 'none; fletching login makes one'}"
         )
-    project = environment.get("FLETCHING_PROJECT") or None
-    key = environment.get("FLETCHING_ACCESS_KEY")
-    source = "FLETCHING_ACCESS_KEY"
-    file = environment.get("FLETCHING_ACCESS_KEY_FILE")
+    return found
+
+
+def _environments_key() -> tuple[str, str] | None:
+    """Access id and secret of ``FLETCHING_ACCESS_KEY`` or ``FLETCHING_ACCESS_KEY_FILE``.
+
+    Raises:
+        UsageError: a key that is none, or a file that cannot be read.
+    """
+    source, key = "FLETCHING_ACCESS_KEY", os.environ.get("FLETCHING_ACCESS_KEY")
+    file = os.environ.get("FLETCHING_ACCESS_KEY_FILE")
     if not key and file:
         source = "FLETCHING_ACCESS_KEY_FILE"
         try:
             key = Path(file).read_text().strip()
         except (OSError, UnicodeDecodeError) as exc:
             raise UsageError(f"{source}: cannot read {file}: {exc}") from exc
-    if not _URL.match(location):
-        # The key, if there is one, is for services.
-        return location, None, None, project
-    access_id, colon, secret = (key or "").partition(":")
-    if key and not (colon and access_id and secret):
+    if not key:
+        return None
+    access_id, colon, secret = key.partition(":")
+    if not (colon and access_id and secret):
         raise UsageError(f"{source} is not of the form ID:SECRET")
-    return location, access_id or None, secret or None, project
+    return access_id, secret
