@@ -65,6 +65,7 @@ coverage: $(VENV)/.installed-dev ## branch coverage per module
 docs: $(VENV)/.installed ## write the generated pages anew
 	@$(RUN) -m fletching.cli.reference > docs/cli.md
 	@$(RUN) docs/generate_api.py
+	@$(RUN) docs/generate_conversions.py
 
 interop: interop-lz4 interop-pyodps ## both directions with the peers we replace or talk to
 

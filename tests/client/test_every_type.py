@@ -150,3 +150,89 @@ def test_columns_of_any_name_are_found_by_it(client: fletching.Client, name: str
     assert table.scan(columns=[name]).to_table().to_pydict() == {name: [2]}
     assert table.scan(columns=["a", name]).to_table().to_pydict() == {"a": [1], name: [2]}
     assert table.preview(1, columns=[name]).to_pydict() == {name: [2]}
+
+
+# --- what does not fit --------------------------------------------------------------------------
+
+FIELDS = pa.struct([("name", pa.string()), ("n", pa.int64())])
+RIGHT = [{"name": "X", "n": 1}]
+
+
+def struct_of(names: list[str], values: list[Any]) -> pa.Array:
+    return pa.StructArray.from_arrays([pa.array([value]) for value in values], names)
+
+
+STRUCTS: dict[str, tuple[pa.Array, list[Any] | None]] = {
+    "other case": (struct_of(["Name", "N"], ["X", 1]), RIGHT),
+    "other order": (struct_of(["n", "name"], [1, "X"]), RIGHT),
+    "extra": (struct_of(["name", "n", "z"], ["X", 1, 5]), None),
+    "misspelt": (struct_of(["nmae", "n"], ["X", 1]), None),
+    "disjoint": (struct_of(["q"], ["X"]), None),
+    "twice": (struct_of(["name", "n", "name"], ["X", 1, "Y"]), None),
+    "twice by case": (struct_of(["name", "n", "NAME"], ["X", 1, "Y"]), None),
+    "missing": (struct_of(["name"], ["X"]), [{"name": "X", "n": None}]),
+    "another type": (struct_of(["name", "n"], ["X", 1.0]), RIGHT),
+    "another value": (struct_of(["name", "n"], ["X", 1.5]), None),
+}
+WRAPS: dict[str, tuple[Any, Any]] = {
+    "column": (lambda a: a, lambda v: v),
+    "list": (lambda a: pa.ListArray.from_arrays([0, 1], a), lambda v: v[0]),
+    "struct": (lambda a: pa.StructArray.from_arrays([a], ["s"]), lambda v: [v[0]["s"]]),
+    "map": (
+        lambda a: pa.MapArray.from_arrays([0, 1], pa.array(["k"]), a),
+        lambda v: [v[0][0][1]],
+    ),
+    "fixed list": (lambda a: pa.FixedSizeListArray.from_arrays(a, 1), lambda v: v[0]),
+    "view": (lambda a: pa.array([a.to_pylist()], pa.list_view(a.type)), lambda v: v[0]),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_struct_fields_are_found_by_name_or_refused(client: fletching.Client, wrap: str) -> None:
+    wrapped, unwrapped = WRAPS[wrap]
+    kind = wrapped(pa.array(RIGHT, FIELDS)).type
+    table = client.create_table("t", pa.schema([("u", kind)]))
+    for name, (array, expected) in STRUCTS.items():
+        if wrap == "view" and name.startswith("twice"):
+            continue  # cannot be made of Python values
+        given = pa.table({"u": wrapped(array)})
+        if expected is None:
+            with pytest.raises(fletching.FletchingError, match="'u'"):
+                table.append(given)
+            continue
+        table.overwrite(given)
+        assert unwrapped(table.scan().to_table()["u"].to_pylist()) == expected, name
+    assert table.count_rows() == 1
+
+
+@pytest.mark.parametrize("pair", [(pa.float64(), 0.1), (pa.timestamp("us"), MOMENT.replace(microsecond=1))])  # fmt: skip
+def test_a_refused_append_leaves_nothing(client: fletching.Client, pair: Any) -> None:
+    source, value = pair
+    target = {pa.float64(): pa.float32(), pa.timestamp("us"): pa.timestamp("ms")}[source]
+    table = client.create_table("t", pa.schema([("c", target)]))
+    for data in (
+        pa.table({"c": pa.array([None, value], source)}),
+        {"c": [None, value]},
+        [{"c": None}, {"c": value}],
+        pa.table({"c": pa.array([None, value], source)}).to_pandas(),
+    ):
+        with pytest.raises(fletching.FletchingError, match="'c'"):
+            table.append(data)
+    assert table.count_rows() == 0
+
+
+def test_nulls_inside_are_refused_where_none_may_be(client: fletching.Client) -> None:
+    must = pa.field("m", pa.int64(), nullable=False)
+    schema = pa.schema([("s", pa.struct([must])), ("l", pa.list_(must.with_name("item")))])
+    table = client.create_table("t", schema)
+    table.append([{"s": {"m": 1}, "l": [1]}, {"s": None, "l": None}, {}])
+    rows: list[dict[str, Any]] = [{"s": {"m": None}}, {"s": {}}, {"l": [1, None]}]
+    for row in rows:
+        with pytest.raises(fletching.FletchingError, match="null"):
+            table.append([row])
+    # the declared schema with nulls all the same, as other writers may send it
+    nulls = pa.StructArray.from_arrays([pa.array([None], pa.int64())], fields=[must])
+    lists = pa.nulls(1, schema.field("l").type)
+    with pytest.raises(fletching.FletchingError, match=r"column 's\.m' has null"):
+        table.append(pa.table([nulls, lists], schema=schema))
+    assert table.count_rows() == 3

@@ -135,6 +135,41 @@ class TestKindsOfData:
         got = list(client.get_blobs(cells["image"]))
         assert [b and b.data for b in got] == [b"a", None]
 
+    def test_rows_whose_first_column_is_a_list(self) -> None:
+        schema = pa.schema([("tags", pa.list_(pa.string())), ("image", blob())])
+        rows: list[dict[str, Any]] = [
+            {"tags": ["x", "y"], "image": b"a"},
+            {"tags": [], "image": None},
+        ]
+        for data in (rows, iter(rows), (dict(reversed(row.items())) for row in rows)):
+            shelf = Shelf()
+            found = rows_of(data, schema, shelf)
+            assert [row["tags"] for row in found] == [["x", "y"], []]
+            assert len(shelf.calls) == 1
+        columns = {"tags": [["x", "y"], []], "image": [b"a", None]}
+        found = rows_of(iter([columns]), schema, Shelf())
+        assert [row["tags"] for row in found] == [["x", "y"], []]
+
+    @pytest.mark.parametrize(
+        ("pair", "expected"),
+        [
+            ({"N": 1, "B": b"3"}, {"n": 1, "b": b"pair.b:3"}),
+            ({"n": 1, "b": b"3", "z": 2}, None),
+            ({"nn": 1}, None),
+            ({"b": b"3", "B": b"4"}, None),
+            ([1, b"3"], None),
+            ({"n": 1.5}, None),
+        ],
+        ids=str,
+    )
+    def test_fields_beside_a_blob_are_matched_as_any_other(self, pair: Any, expected: Any) -> None:
+        schema = pa.schema([("pair", pa.struct([("n", pa.int64()), ("b", blob())]))])
+        if expected is None:
+            with pytest.raises(UsageError, match="'pair"):
+                rows_of([{"pair": pair}], schema, Shelf())
+        else:
+            assert rows_of([{"pair": pair}], schema, Shelf())[0]["pair"] == expected
+
     def test_columns_of_references_are_passed_on(self) -> None:
         shelf = Shelf()
         cells = pa.ExtensionArray.from_storage(blob(), pa.array([b"anything"], pa.binary()))

@@ -326,6 +326,30 @@ def test_not_null_columns_stay_so(house: Any) -> None:
         house.write(pa.table({"name": ["a", "b"]}), session)
 
 
+def test_not_null_holds_inside_of_columns(house: Any) -> None:
+    """Whatever way the batch takes: as it is, moved, or converted."""
+    must = pa.field("m", pa.int64(), nullable=False)
+    house.create(pa.schema([("s", pa.struct([must])), ("l", pa.list_(must)), ("n", pa.int8())]))
+    session = house.session()
+    house.stream(session)
+    structs = {
+        "m": pa.StructArray.from_arrays([pa.array([1, None])], names=["m"]),
+        "M": pa.StructArray.from_arrays([pa.array([1, None], pa.int32())], names=["M"]),
+    }
+    lists = pa.array([[1], [None]], pa.list_(pa.int64()))
+    small = pa.array([1, 2], pa.int8())
+    none = pa.nulls(2)
+    for columns in (
+        {"s": structs["m"], "l": none.cast(lists.type), "n": small},
+        {"n": small, "l": none.cast(lists.type), "s": structs["m"]},
+        {"s": structs["M"], "n": small},
+        {"l": lists, "n": pa.array([1, 2])},
+    ):
+        with pytest.raises(InvalidArgumentError, match=r"'(s\.m|l\.element)' has null"):
+            house.write(pa.table(columns), session)
+    assert house.object_keys() == set()
+
+
 def test_a_schema_that_moved_on(house: Any) -> None:
     house.create(SCHEMA)
     house.append(rows(1))

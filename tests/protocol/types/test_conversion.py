@@ -42,6 +42,9 @@ CONVERSIONS: list[tuple[Any, Any]] = [
     (pa.array([[1], None, []], pa.large_list(pa.int64())), pa.list_(pa.int64())),
     (pa.array([[1, 2], None], pa.list_(pa.int8(), 2)), pa.list_(pa.int64())),
     (pa.array([["a"], None], pa.list_(pa.large_string())), pa.list_(pa.string())),
+    (pa.array([None, ["a"], None, None, [None]]), pa.list_(pa.string_view(), 1)),
+    (pa.array([["a", "b"], None]), pa.list_(pa.dictionary(pa.int8(), pa.string()), 2)),
+    (pa.array([None, [], []], pa.list_(pa.int8())), pa.list_(pa.int64(), 0)),
     (
         pa.array([{"B": 1, "a": "x"}, None], pa.struct([("B", pa.int8()), ("a", pa.string())])),
         pa.struct([("a", pa.large_string()), ("b", pa.int64()), ("c", pa.float64())]),

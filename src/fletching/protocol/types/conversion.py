@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -181,7 +182,7 @@ def _refusal(source: Any, target: Any) -> str | None:
         return refusal(source.value_type, target)
     if _is_encoded(target):
         return refusal(source, target.value_type)
-    if related(family(source), family(target)):
+    if related(source, target):
         return None
     if _is_list(source) and _is_list(target):
         return refusal(source.value_type, target.value_type)
@@ -307,7 +308,7 @@ def _flat_for_reply(array: Any, target: Any) -> Any:
     kinds = family(array.type), family(target)
     if set(kinds) <= {Family.TIMESTAMP, Family.ZONED_TIMESTAMP}:
         return ticks(array, target, truncate=True)
-    if related(*kinds):
+    if related(array.type, target):
         return exact(array, target)
     raise MisfitError(f"does not become {target}")
 
@@ -378,11 +379,22 @@ def _fixed_size(array: Any, values: Any, target: Any) -> Any:
         raise MisfitError(f"has another length than {target.list_size}")
     if not array.null_count:
         return pa.Array.from_buffers(target, len(array), [None], children=[values])
-    # Null rows take room as well; Arrow's cast makes it.
-    listed = pa.large_list(target.value_field)
-    offsets = _offsets(array, pa.int64())
-    mask = _null_mask(array)
-    return pa.LargeListArray.from_arrays(offsets, values, listed, mask=mask).cast(target)
+    # Null rows take room as well. Work per run of null rows; pyarrow's cast knows fewer types.
+    valid = array.is_valid()
+    flags = valid.to_numpy(zero_copy_only=False)
+    edges = np.flatnonzero(np.diff(flags)) + 1
+    parts, taken = [], 0
+    for start, end in itertools.pairwise([0, *edges.tolist(), len(flags)]):
+        count = (end - start) * target.list_size
+        if flags[start]:
+            parts.append(values.slice(taken, count))
+            taken += count
+        else:
+            parts.append(null_array(target.value_type, count))
+    bitmap = pa.py_buffer(np.packbits(flags, bitorder="little").tobytes())
+    return pa.Array.from_buffers(
+        target, len(array), [bitmap], array.null_count, children=[pa.concat_arrays(parts)]
+    )
 
 
 def _offsets(array: Any, data_type: Any) -> Any:

@@ -4,11 +4,12 @@ One rule: a value goes into another type only if that type has exactly this valu
 as numbers (an integer and a whole float, say), moments and days as moments, texts as UTF-8 bytes.
 NaN and infinities are values of floats alone. Nothing is rounded, cut, wrapped around or parsed.
 
-`family` says which types have values in common at all; `exact` converts the values of one array.
+`related` says which types have values in common at all; `exact` converts the values of one array.
 """
 
 from __future__ import annotations
 
+import decimal
 import enum
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["Family", "MisfitError", "exact", "family", "ticks"]
+__all__ = ["Family", "MisfitError", "exact", "family", "related", "ticks"]
 
 _types = pa.types
 
@@ -102,9 +103,12 @@ def family(data_type: Any) -> Family | None:
     return None
 
 
-def related(source: Family | None, target: Family | None) -> bool:
-    """Whether values of one family can be values of the other."""
-    return source is not None and (source is target or (source, target) in _RELATED)
+def related(source: Any, target: Any) -> bool:
+    """Whether values of one flat type can be values of the other."""
+    one, other = family(source), family(target)
+    if _types.is_fixed_size_binary(source) and _types.is_fixed_size_binary(target):
+        return bool(source.byte_width == target.byte_width)
+    return one is not None and (one is other or (one, other) in _RELATED)
 
 
 def exact(array: Any, target: Any) -> Any:
@@ -118,10 +122,8 @@ def exact(array: Any, target: Any) -> Any:
         if source is wanted is Family.INTEGER:
             return _cast(array, target)
         return _between_floats(array, target)
-    if source is Family.INTEGER and wanted is Family.DECIMAL:
-        # Arrow wants room for every value of the integer type; what counts is these values' room.
-        scale = min(target.scale, _WIDEST_DECIMAL - 20)
-        return _cast(_cast(array, pa.decimal256(_WIDEST_DECIMAL, scale)), target)
+    if source is Family.DECIMAL or wanted is Family.DECIMAL:
+        return _decimals(array, target)
     if wanted in {Family.DATE, Family.TIMESTAMP, Family.ZONED_TIMESTAMP} or wanted in {
         Family.TIME,
         Family.DURATION,
@@ -135,6 +137,36 @@ def _cast(array: Any, target: Any) -> Any:
         return pc.cast(array, target, safe=True)
     except (pa.ArrowException, ValueError) as error:
         raise MisfitError(f"does not fit {target}") from error
+
+
+def _decimals(array: Any, target: Any) -> Any:
+    """Integers and decimals as decimals, decimals as integers."""
+    if not _types.is_decimal(array.type):
+        # Arrow wants room for every value of the integer type; what counts is these values' room.
+        scale = min(target.scale, _WIDEST_DECIMAL - 20)
+        array = _cast(array, pa.decimal256(_WIDEST_DECIMAL, scale))
+    elif array.type.bit_width < 128:
+        # pyarrow refuses some casts of the narrow types (to int64), and wraps values around in others
+        # (decimal256 to decimal32), so both ends are reached through the wide type of the same digits.
+        array = _cast(array, pa.decimal128(array.type.precision, array.type.scale))
+    if _types.is_decimal(target):
+        _check_whole_digits(array, target)
+    if _types.is_decimal(target) and target.bit_width < 128:
+        array = _cast(array, pa.decimal128(target.precision, target.scale))
+    return _cast(array, target)
+
+
+def _check_whole_digits(array: Any, target: Any) -> None:
+    """Checks the digits before the point: pyarrow's multiplication by a large power of ten wraps around."""
+    source = array.type
+    digits = target.precision - target.scale
+    if source.precision - source.scale <= digits:
+        return
+    bound = decimal.Decimal(10).scaleb(digits - 1)
+    low, high = (pa.scalar(one, source) for one in (-bound, bound))
+    wrong = pc.or_(pc.greater_equal(array, high), pc.less_equal(array, low))
+    if pc.any(wrong).as_py():
+        raise MisfitError(f"does not fit {target}")
 
 
 def _filled(array: Any) -> Any:
