@@ -210,7 +210,7 @@ def test_folders_and_hive_keys(shell: Shell) -> None:
     shell("get", "h", "out.parquet", "--filter", "month = '02'")
     assert set(pq.read_table("out.parquet")["year"].to_pylist()) == {"2024"}
     # into a table that has them as columns of its own
-    shell("create", "flat", "id BIGINT, name STRING, at TIMESTAMP_NTZ, year STRING, month STRING")
+    shell("create", "flat", "id BIGINT, name STRING, at TIMESTAMP_NTZ, year BIGINT, month STRING")
     shell("put", "flat", "hive/year=2024")
     assert shell.json("ls")[0]["rows"] == 6
 

@@ -14,7 +14,7 @@ from fletching.cli.cli_options import JsonOutput, Place, find_table, names_of, p
 from fletching.cli.input_files import InputFile, input_files
 from fletching.cli.output import counted, human_bytes, print_json, progress, say
 from fletching.cli.tabular import FileFormat, Opened, ReadOptions, open_batches
-from fletching.errors import NoSuchProjectError, NoSuchTableError
+from fletching.errors import NoSuchProjectError, NoSuchTableError, UsageError
 
 if TYPE_CHECKING:
     from fletching.client import Client, Table
@@ -62,7 +62,6 @@ def read_options(
     import codecs
 
     from fletching.client.table_schemas import columns_of
-    from fletching.errors import UsageError
 
     if delimiter is not None:
         delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
@@ -207,7 +206,7 @@ class _Sources:
             self.name = file.path
             with open_batches(file.path, self._format, self._for_table(file)) as source:
                 schema = source.schema.remove_metadata()
-                yield _with_keys(file, schema, source, self._fixed)
+                yield _with_keys(file, schema, source, self._fixed, self.target)
 
     def _for_table(self, file: InputFile) -> ReadOptions:
         """The options, with the table's types for text: ``007`` stays text in a text column."""
@@ -226,21 +225,30 @@ class _Sources:
         return dataclasses.replace(self._options, types=pa.schema((known | given).values()))
 
 
-def _with_keys(file: InputFile, schema: pa.Schema, source: Opened, fixed: set[str]) -> Opened:
+def _with_keys(
+    file: InputFile, schema: pa.Schema, source: Opened, fixed: set[str], target: Table | None
+) -> Opened:
     """The file's batches with the columns that its folders name, unless it has them itself."""
     present = {name.casefold() for name in schema.names} | fixed
     keys = [(name, value) for name, value in file.keys if name.casefold() not in present]
     if not keys:
         return source._replace(schema=schema)
+    types = {} if target is None else {field.name.casefold(): field.type for field in target.schema}
+    values = []
+    whole = schema
+    for name, text in keys:
+        kind = types.get(name.casefold(), pa.string())
+        try:
+            values.append(pa.scalar(text, pa.string()).cast(kind))
+        except pa.ArrowException as exc:
+            raise UsageError(
+                f"{file.path}: {name}={text} is no {kind}, as column {name} is: {exc}"
+            ) from exc
+        whole = whole.append(pa.field(name, kind, nullable=False))
 
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in source.batches:
-            columns = [
-                pa.repeat(pa.scalar(value, pa.string()), batch.num_rows) for _, value in keys
-            ]
+            columns = [pa.repeat(value, batch.num_rows) for value in values]
             yield pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=whole)
 
-    whole = schema
-    for name, _ in keys:
-        whole = whole.append(pa.field(name, pa.string(), nullable=False))
     return source._replace(schema=whole, batches=batches())

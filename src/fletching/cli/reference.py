@@ -53,8 +53,9 @@ seconds; `--wait 60` waits for one that is being started.
 
 def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
     yield path, command
-    for name, child in getattr(command, "commands", {}).items():
-        yield from _commands(child, f"{path} {name}")
+    # A group lists its commands without having imported them.
+    for name in command.list_commands(None) if hasattr(command, "list_commands") else ():
+        yield from _commands(command.get_command(None, name), f"{path} {name}")
 
 
 def reference() -> str:

@@ -157,7 +157,7 @@ def open_batches(
                 opened = _stream(_source(path, stack))
             else:
                 delimiter = options.delimiter or _DELIMITERS[chosen]
-                opened = _csv(_source(path, stack), path, options, delimiter)
+                opened = _csv(path, stack, options, delimiter)
         _check_names(path, opened.schema)
         # Not inside the translation: what the caller's block raises is not about this file.
         yield opened._replace(batches=_guarded(path, chosen, opened.batches))
@@ -249,28 +249,39 @@ def _parquet(path: str) -> Opened:
     return Opened(parquet.schema_arrow, parquet.iter_batches(BATCH_ROWS), parquet.metadata.num_rows)
 
 
-def _csv(file: Any, path: str, options: ReadOptions, delimiter: str) -> Opened:
+def _csv(path: str, stack: contextlib.ExitStack, options: ReadOptions, delimiter: str) -> Opened:
     from pyarrow import csv
 
     types = {
         field.name: field.type for field in options.types or () if _is_read_from_text(field.type)
     }
-    reader = csv.open_csv(
-        file,
-        read_options=csv.ReadOptions(
-            block_size=TEXT_BLOCK_BYTES,
-            encoding=options.encoding,
-            autogenerate_column_names=not options.header,
-        ),
-        parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        convert_options=csv.ConvertOptions(
-            column_types=types,
-            null_values=list(options.nulls),
-            # An empty field is null and a quoted one is empty text, as they are written by get.
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
-    )
+
+    def reading(*, skip_empty_lines: bool) -> Any:
+        return csv.open_csv(
+            _source(path, stack),
+            read_options=csv.ReadOptions(
+                block_size=TEXT_BLOCK_BYTES,
+                encoding=options.encoding,
+                autogenerate_column_names=not options.header,
+            ),
+            parse_options=csv.ParseOptions(
+                delimiter=delimiter,
+                newlines_in_values=True,
+                ignore_empty_lines=skip_empty_lines,
+            ),
+            convert_options=csv.ConvertOptions(
+                column_types=types,
+                null_values=list(options.nulls),
+                # An empty field is null and a quoted one is empty text, as they are written by get.
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+
+    reader = reading(skip_empty_lines=True)
+    if len(reader.schema) == 1 and path != "-" and Path(path).is_file():
+        # An empty line of a file with one column is a null, and no line to be passed over.
+        reader = reading(skip_empty_lines=False)
     schema = reader.schema
     if options.delimiter is None and len(schema) == 1:
         for other in (";", "\t", "|", ","):
@@ -312,9 +323,9 @@ def _json_lines(file: Any, options: ReadOptions) -> Opened:
     given = [
         field for field in options.types or () if not isinstance(field.type, pa.BaseExtensionType)
     ]
-    # Bytes are base64 in JSON, and come as text first.
-    binary = {field.name for field in given if pa.types.is_binary(field.type)}
-    given = [field.with_type(pa.string()) if field.name in binary else field for field in given]
+    # Bytes are base64 in JSON; they and dates come as text first.
+    texts = {field.name: field.type for field in given if _is_text_in_json(field.type)}
+    given = [field.with_type(pa.string()) if field.name in texts else field for field in given]
     reader = json.open_json(
         file,
         read_options=json.ReadOptions(block_size=TEXT_BLOCK_BYTES),
@@ -322,31 +333,43 @@ def _json_lines(file: Any, options: ReadOptions) -> Opened:
             newlines_in_values=False, explicit_schema=pa.schema(given) if given else None
         ),
     )
-    if not binary:
+    if not texts:
         return Opened(reader.schema, iter(reader))
     schema = pa.schema(
-        [field.with_type(pa.binary()) if field.name in binary else field for field in reader.schema]
+        [field.with_type(texts.get(field.name, field.type)) for field in reader.schema]
     )
-    return Opened(schema, (_with_bytes(batch, schema, binary) for batch in reader))
+    return Opened(schema, (_from_texts(batch, schema, texts) for batch in reader))
 
 
-def _with_bytes(batch: pa.RecordBatch, schema: pa.Schema, binary: set[str]) -> pa.RecordBatch:
-    """The batch with the base64 of its binary columns decoded."""
+def _is_text_in_json(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_date(kind)
+
+
+def _from_texts(
+    batch: pa.RecordBatch, schema: pa.Schema, texts: dict[str, pa.DataType]
+) -> pa.RecordBatch:
+    """The batch with the columns that were read as text made what they stand for."""
     columns = []
     for field, values in zip(schema, batch.columns, strict=True):
-        if field.name in binary:
-            try:
-                values = pa.array(  # noqa: PLW2901
-                    [
-                        None if text is None else base64.b64decode(text, validate=True)
-                        for text in values.to_pylist()
-                    ],
-                    pa.binary(),
-                )
-            except ValueError as exc:
-                raise pa.ArrowInvalid(f"column {field.name!r} is not base64: {exc}") from exc
-        columns.append(values)
+        kind = texts.get(field.name)
+        if kind is None:
+            columns.append(values)
+        elif pa.types.is_date(kind):
+            columns.append(values.cast(kind))
+        else:
+            columns.append(_from_base64(field.name, values, kind))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _from_base64(name: str, values: pa.Array, kind: pa.DataType) -> pa.Array:
+    try:
+        decoded = [
+            None if text is None else base64.b64decode(text, validate=True)
+            for text in values.to_pylist()
+        ]
+    except ValueError as exc:
+        raise pa.ArrowInvalid(f"column {name!r} is not base64: {exc}") from exc
+    return pa.array(decoded, kind)
 
 
 def _stream(file: Any) -> Opened:
