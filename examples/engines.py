@@ -6,7 +6,7 @@ import pyarrow as pa
 
 import fletching
 
-with fletching.connect("./data") as client:
+with fletching.connect("./data", create=True) as client:
     table = client.create_table("sales", "shop STRING, amount DOUBLE", if_not_exists=True)
     table.overwrite({"shop": ["a", "b", "a", "c"], "amount": [1.0, 2.0, 3.0, None]})
 

@@ -2,7 +2,7 @@
 
 import fletching
 
-with fletching.connect("./data") as client:
+with fletching.connect("./data", create=True) as client:
     table = client.create_table(
         "visits",
         "user BIGINT NOT NULL, page STRING, seconds DOUBLE",

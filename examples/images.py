@@ -11,7 +11,7 @@ for number in range(20):
     (folder / f"{number:02}.png").write_bytes(b"\x89PNG" + os.urandom(2_000))
 (folder / "film.mp4").write_bytes(os.urandom(3_000_000))
 
-with fletching.connect("./data") as client:
+with fletching.connect("./data", create=True) as client:
     table = client.create_table(
         "pictures", "name STRING, size BIGINT, content BLOB", if_not_exists=True
     )
