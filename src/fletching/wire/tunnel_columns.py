@@ -1,0 +1,383 @@
+"""Parses values of a record stream: many at once, each at its own position; or one after the other.
+
+What is here knows values and rows, and nothing of streams: see `tunnel_record_decoder`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fletching.errors import MalformedFrameError
+from fletching.wire.tunnel_records import LAYER, MOMENT_TYPE, Kind, RecordLayout, record_tag
+
+__all__ = ["SLACK", "ColumnParser", "IncompleteRowError", "skip_value", "take_varint"]
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+SLACK = 16
+"""Zero bytes behind what was received, so that a word may be read at any of its bytes."""
+_FEW = 16
+"""Rows below which a step for each list element costs more in numpy than in Python."""
+
+
+class IncompleteRowError(Exception):
+    """A value goes on behind what was received: no failure as long as more may come."""
+
+
+class ColumnParser:
+    """Parses values at many positions in one step.
+
+    Positions whose values do not parse, or reach beyond their limit, come back as not sound; what is
+    returned for them has no meaning.
+    """
+
+    def __init__(self, data: Bytes, layouts: tuple[RecordLayout, ...]) -> None:
+        self._data = data
+        self._buffer = pa.py_buffer(data)
+        self._last = len(data) - SLACK
+        self._layouts = layouts
+        self._words = np.ndarray((len(data) - 7,), "<u8", data, 0, (1,))
+        self._halves = np.ndarray((len(data) - 3,), "<u4", data, 0, (1,))
+
+    def columns(self, starts: Ints, ends: Ints) -> tuple[list[pa.Array], Mask]:
+        """The columns of rows, and whether each row that begins there ends at its end."""
+        position = starts.copy()
+        sound = np.ones(len(starts), np.bool_)
+        found: list[pa.Array] = []
+        for number, layout in enumerate(self._layouts, start=1):
+            tag = record_tag(number, layout)
+            mask = np.uint32((1 << (8 * len(tag))) - 1) if len(tag) < 4 else np.uint32(0xFFFFFFFF)
+            wanted = np.uint32(int.from_bytes(tag, "little"))
+            here = self._halves[np.minimum(position, self._last)] & mask == wanted
+            here &= position < ends
+            rows = np.flatnonzero(here)
+            values, after, right = self._values(layout, position[rows] + len(tag), ends[rows])
+            position[rows] = after
+            sound[rows] &= right
+            position[~sound] = self._last
+            found.append(values if len(rows) == len(starts) else _spread(values, here))
+        return found, sound & (position == ends)
+
+    def varints(self, position: Ints) -> tuple[Any, Ints, Mask]:
+        """Varints, where each ends, and whether it does so within the data and ten bytes."""
+        position = np.minimum(position, self._last)
+        word = self._words[position]
+        stop = ~word & np.uint64(0x8080808080808080)
+        low = stop & (~stop + np.uint64(1))
+        # The exponent of the lowest such bit, as a double, tells the varint's last byte.
+        length = np.frexp(low.astype(np.float64))[1].astype(np.int64) >> 3
+        x = word & (low | (low - np.uint64(1))) & np.uint64(0x7F7F7F7F7F7F7F7F)
+        x = x & np.uint64(0x007F007F007F007F) | (x & np.uint64(0x7F007F007F007F00)) >> np.uint64(1)
+        x = x & np.uint64(0x00003FFF00003FFF) | (x & np.uint64(0x3FFF00003FFF0000)) >> np.uint64(2)
+        x = x & np.uint64(0x000000000FFFFFFF) | (x & np.uint64(0x0FFFFFFF00000000)) >> np.uint64(4)
+        sound = np.ones(len(position), np.bool_)
+        longer = np.flatnonzero(stop == 0)
+        if len(longer):
+            behind = position[longer] + 8
+            ninth = self._data[np.minimum(behind, self._last)].astype(np.uint64)
+            tenth = self._data[np.minimum(behind + 1, self._last)].astype(np.uint64)
+            ten = ninth > 0x7F
+            x[longer] |= (ninth & np.uint64(0x7F)) << np.uint64(56)
+            x[longer] |= np.where(ten, tenth << np.uint64(63), np.uint64(0))
+            length[longer] = np.where(ten, 10, 9)
+            sound[longer] = ~ten | (tenth <= 1)
+        after = position + length
+        return x, after, sound & (after <= self._last)
+
+    def _values(
+        self, layout: RecordLayout, position: Ints, limit: Ints
+    ) -> tuple[pa.Array, Ints, Mask]:
+        match layout.kind:
+            case Kind.INTEGER:
+                values, after, sound = self.varints(position)
+                return pa.array(_unzigzag(values)), after, sound & (after <= limit)
+            case Kind.BOOLEAN:
+                values, after, sound = self.varints(position)
+                return pa.array(values != 0), after, sound & (after <= limit) & (values <= 1)
+            case Kind.FLOAT:
+                numbers = self._halves[np.minimum(position, self._last)].view("<f4")
+                return pa.array(numbers), position + 4, position + 4 <= limit
+            case Kind.DOUBLE:
+                numbers = self._words[np.minimum(position, self._last)].view("<f8")
+                return pa.array(numbers), position + 8, position + 8 <= limit
+            case Kind.BYTES:
+                return self._byte_strings(position, limit)
+            case Kind.MOMENT:
+                seconds, after, first = self.varints(position)
+                nanos, after, second = self.varints(after)
+                part = _unzigzag(nanos)
+                sound = first & second & (after <= limit) & (part >= 0) & (part < 1_000_000_000)
+                arrays = [
+                    pa.array(_unzigzag(seconds)),
+                    pa.array(np.where(sound, part, 0), pa.int32()),
+                ]
+                return (
+                    pa.StructArray.from_arrays(arrays, fields=list(MOMENT_TYPE)),
+                    after,
+                    sound,
+                )
+            case Kind.LIST:
+                offsets, elements, after, sound = self._lists(layout.children[0], position, limit)
+                return pa.ListArray.from_arrays(offsets, elements), after, sound
+            case Kind.MAP:
+                key, item = layout.children
+                offsets, keys, after, first = self._lists(key, position, limit)
+                others, items, after, second = self._lists(item, after, np.where(first, limit, 0))
+                # Where one has another number of elements, the row is not sound, and no value.
+                same = np.diff(offsets.to_numpy()) == np.diff(others.to_numpy())
+                sound = first & second & same
+                return self._maps(offsets, keys, others, items, sound), after, sound
+            case Kind.STRUCT:
+                return self._structs(layout, position, limit)
+            case Kind.VECTOR:
+                return self._vectors(layout.children[0], position, limit)
+
+    def _byte_strings(self, position: Ints, limit: Ints) -> tuple[pa.Array, Ints, Mask]:
+        lengths, begin, sound = self.varints(position)
+        room = np.maximum(limit - begin, 0).astype(np.uint64)
+        sound = sound & (lengths <= room)
+        sizes = np.where(sound, lengths, 0).astype(np.int64)
+        begin = np.where(sound, begin, 0)
+        return self._views(begin, sizes), begin + sizes, sound
+
+    def _views(self, begin: Ints, sizes: Ints) -> pa.Array:
+        """Byte strings, copied out of what was received: found by views, so that Arrow copies them."""
+        views = np.zeros((len(begin), 4), np.uint32)
+        views[:, 0] = sizes
+        first = self._halves[np.minimum(begin, self._last)]
+        views[:, 1] = first
+        views[:, 3] = begin
+        short = np.flatnonzero(sizes <= 12)  # the format keeps them in the view
+        if len(short):
+            at = np.minimum(begin[short], self._last)
+            inline = np.stack(
+                [self._halves[at], self._halves[np.minimum(at + 4, self._last + 8)],
+                 self._halves[np.minimum(at + 8, self._last + 12)]], axis=1
+            )  # fmt: skip
+            kept = sizes[short][:, None] - np.arange(0, 12, 4)
+            bits = np.clip(kept, 0, 4).astype(np.uint64) * np.uint64(8)
+            keep = ((np.uint64(1) << bits) - np.uint64(1)).astype(np.uint32)
+            views[short, 1:] = inline & keep
+        found = pa.Array.from_buffers(
+            pa.binary_view(), len(begin), [None, pa.py_buffer(views), self._buffer]
+        )
+        return found.cast(pa.binary())
+
+    def _lists(
+        self, child: RecordLayout, position: Ints, limit: Ints
+    ) -> tuple[pa.Array, pa.Array, Ints, Mask]:
+        """Offsets, elements, where each list ends, and whether it is sound."""
+        told, after, sound = self.varints(position)
+        # Each element has at least its flag's byte.
+        sound = sound & (told <= np.maximum(limit - after, 0).astype(np.uint64))
+        counts = np.where(sound, told, 0).astype(np.int64)
+        offsets = np.zeros(len(counts) + 1, np.int64)
+        np.cumsum(counts, out=offsets[1:])
+        at = np.zeros(int(offsets[-1]), np.int64)
+        here = np.zeros(len(at), np.bool_)
+        limits = np.repeat(limit, counts)
+        after = after.copy()
+        active = np.flatnonzero(counts > 0)
+        step = 0
+        while len(active) >= _FEW:
+            flags, begin = self._flags(after[active])
+            slots = offsets[active] + step
+            present = flags == 0
+            at[slots], here[slots] = begin, present
+            good = (flags <= 1) & (begin <= limit[active])
+            skipped = begin.copy()
+            rows = np.flatnonzero(present & good)
+            if len(rows):
+                _, ends, right = self._values(child, begin[rows], limit[active[rows]])
+                skipped[rows] = ends
+                good[rows] &= right
+            after[active] = skipped
+            sound[active[~good]] = False
+            step += 1
+            active = active[good & (counts[active] > step)]
+        view = self._data.tobytes() if len(active) else b""
+        for row in active.tolist():
+            try:
+                after[row] = _skip_elements(
+                    child, view, int(after[row]), int(limit[row]),
+                    at[offsets[row] + step : offsets[row + 1]],
+                    here[offsets[row] + step : offsets[row + 1]],
+                )  # fmt: skip
+            except (IncompleteRowError, MalformedFrameError):
+                sound[row] = False
+        here &= np.repeat(sound, counts)
+        present = np.flatnonzero(here)
+        values, _, right = self._values(child, at[present], limits[present])
+        if not right.all():
+            owner = np.repeat(np.arange(len(counts)), counts)[present]
+            sound[owner[~right]] = False
+        elements = values if len(present) == len(here) else _spread(values, here)
+        return pa.array(offsets.astype(np.int32)), elements, after, sound
+
+    def _flags(self, position: Ints) -> tuple[Bytes, Ints]:
+        flags = self._data[np.minimum(position, self._last)]
+        return flags, position + 1
+
+    def _maps(
+        self, offsets: pa.Array, keys: pa.Array, others: pa.Array, items: pa.Array, sound: Mask
+    ) -> pa.Array:
+        if np.array_equal(offsets.to_numpy(), others.to_numpy()):
+            return pa.MapArray.from_arrays(offsets, keys, items)
+        # Some candidates have unlike halves: they become empty, so that the others fit together.
+        taken = pa.array(sound)
+        first = pa.ListArray.from_arrays(offsets, keys)
+        second = pa.ListArray.from_arrays(others, items)
+        empty = pa.array(np.where(sound, np.arange(len(sound)), -1))
+        chosen = pc.if_else(taken, empty, pa.scalar(None, pa.int64()))
+        first, second = first.take(chosen), second.take(chosen)
+        return pa.MapArray.from_arrays(_plain_offsets(first), first.flatten(), second.flatten())
+
+    def _structs(
+        self, layout: RecordLayout, position: Ints, limit: Ints
+    ) -> tuple[pa.Array, Ints, Mask]:
+        after = position.copy()
+        sound = np.ones(len(position), np.bool_)
+        arrays = []
+        for child in layout.children:
+            flags, begin = self._flags(after)
+            sound &= (flags <= 1) & (begin <= limit)
+            here = (flags == 0) & sound
+            rows = np.flatnonzero(here)
+            values, ends, right = self._values(child, begin[rows], limit[rows])
+            after = begin
+            after[rows] = ends
+            sound[rows] &= right
+            after[~sound] = self._last
+            arrays.append(values if len(rows) == len(position) else _spread(values, here))
+        if not arrays:
+            return pa.array([{}] * len(position), pa.struct([])), after, sound
+        names = [layout.type.field(n).name for n in range(len(arrays))]
+        return pa.StructArray.from_arrays(arrays, names), after, sound
+
+    def _vectors(
+        self, child: RecordLayout, position: Ints, limit: Ints
+    ) -> tuple[pa.Array, Ints, Mask]:
+        width = 4 if child.kind is Kind.FLOAT else 8
+        told, begin, sound = self.varints(position)
+        room = np.maximum(limit - begin, 0).astype(np.uint64) // np.uint64(width)
+        sound = sound & (told <= room)
+        counts = np.where(sound, told, 0).astype(np.int64)
+        offsets = np.zeros(len(counts) + 1, np.int64)
+        np.cumsum(counts, out=offsets[1:])
+        at = np.repeat(begin - offsets[:-1] * width, counts) + np.arange(int(offsets[-1])) * width
+        values, _, _ = self._values(child, at, at + width)
+        return (
+            pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values),
+            begin + counts * width,
+            sound,
+        )
+
+
+def _unzigzag(values: Any) -> Ints:
+    signed = (values >> np.uint64(1)).view(np.int64)
+    found: Ints = signed ^ -((values & np.uint64(1)).view(np.int64))
+    return found
+
+
+def _spread(values: pa.Array, here: Mask) -> pa.Array:
+    """Values at the rows that have them, null at the others."""
+    places = np.cumsum(here) - 1
+    return values.take(pa.array(places, mask=~here))
+
+
+def _plain_offsets(lists: pa.Array) -> pa.Array:
+    lengths = pc.list_value_length(lists).fill_null(0).to_numpy()
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return pa.array(offsets)
+
+
+def take_varint(view: bytes, position: int, limit: int) -> tuple[int, int]:
+    """A varint of up to 64 bits, and where it ends; errors as for `skip_value`."""
+    value = shift = 0
+    while True:
+        if position >= limit:
+            raise IncompleteRowError
+        byte = view[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte <= 0x7F:
+            break
+        shift += 7
+        if shift > 63:
+            raise MalformedFrameError(
+                "a varint of more than ten bytes", layer=LAYER, offset=position - 1
+            )
+    return value & 0xFFFFFFFFFFFFFFFF, position
+
+
+def skip_value(layout: RecordLayout, view: bytes, position: int, limit: int) -> int:
+    """Where the value at a position ends.
+
+    Raises:
+        IncompleteRowError: beyond the limit.
+        MalformedFrameError: it is no value of this layout.
+    """
+    match layout.kind:
+        case Kind.INTEGER | Kind.BOOLEAN:
+            return take_varint(view, position, limit)[1]
+        case Kind.FLOAT:
+            position += 4
+        case Kind.DOUBLE:
+            position += 8
+        case Kind.BYTES:
+            length, position = take_varint(view, position, limit)
+            position += length
+        case Kind.MOMENT:
+            _, position = take_varint(view, position, limit)
+            _, position = take_varint(view, position, limit)
+        case Kind.LIST:
+            count, position = take_varint(view, position, limit)
+            return _skip_elements(layout.children[0], view, position, limit, count)
+        case Kind.MAP:
+            for child in layout.children:
+                count, position = take_varint(view, position, limit)
+                position = _skip_elements(child, view, position, limit, count)
+        case Kind.STRUCT:
+            for child in layout.children:
+                position = _skip_elements(child, view, position, limit, 1)
+        case Kind.VECTOR:
+            width = 4 if layout.children[0].kind is Kind.FLOAT else 8
+            count, position = take_varint(view, position, limit)
+            position += count * width
+    if position > limit:
+        raise IncompleteRowError
+    return position
+
+
+def _skip_elements(  # noqa: PLR0917  # what it notes comes in the order of what it reads
+    layout: RecordLayout,
+    view: bytes,
+    position: int,
+    limit: int,
+    at: Any,
+    here: Any = None,
+) -> int:
+    """Skips elements; notes where their values stand and which are there, when given arrays."""
+    count = at if isinstance(at, int) else len(at)
+    for place in range(count):
+        if position >= limit:
+            raise IncompleteRowError
+        flag = view[position]
+        position += 1
+        if flag > 1:
+            raise MalformedFrameError(
+                "an element is neither null nor there", layer=LAYER, offset=position - 1,
+                expected="0 or 1", actual=flag,
+            )  # fmt: skip
+        if here is not None:
+            at[place], here[place] = position, flag == 0
+        if flag == 0:
+            position = skip_value(layout, view, position, limit)
+    return position

@@ -1,0 +1,357 @@
+"""Reads the table tunnel's record stream into Arrow columns; the layout is in `tunnel_records`.
+
+A row says neither its length nor that of most of its values, so rows seem to have to be read one after
+the other. But each ends with the same four bytes. The places where those stand divide what was received
+into candidates, which are parsed all at once: each column in one step for all rows, every row at its
+own position. The four bytes may also stand inside a value. Such a candidate does not parse, or is not
+where the row before it ends; only there a row's end is looked for value by value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from crc32c import crc32c
+from typing_extensions import Buffer
+
+from fletching.errors import (
+    ChecksumMismatchError,
+    InvalidDataError,
+    LimitExceededError,
+    MalformedFrameError,
+    TruncatedStreamError,
+    UsageError,
+)
+from fletching.wire.tunnel_columns import (
+    SLACK,
+    ColumnParser,
+    IncompleteRowError,
+    skip_value,
+    take_varint,
+)
+from fletching.wire.tunnel_records import (
+    END_OF_ROW,
+    LAYER,
+    MAX_FIELDS,
+    ROW_COUNT,
+    STREAM_CHECKSUM,
+    RecordLayout,
+    record_tag,
+    row_checksums,
+)
+
+__all__ = ["RecordDecoder"]
+
+DECODE_BYTES = 4 << 20
+"""Received bytes that are parsed at a time: less repeats the set-up, more holds more in memory."""
+MAX_ROW_BYTES = 128 << 20
+"""A row longer than this is refused, so that a stream without ends of rows fills no memory."""
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+_END = b"\x80\xc0\xff\x7f"  # the tag of END_OF_ROW
+_COUNT = b"\xf0\xff\xff\x7f"  # the tag of ROW_COUNT
+_SUM = b"\xf8\xff\xff\x7f"  # the tag of STREAM_CHECKSUM
+_EXTENDED = (1 << 64) - (1 << 31)
+"""The least of the checksums at or above 2**31 when their sign is extended to 64 bits."""
+
+
+class RecordDecoder:
+    """Push parser: `feed` bytes, take `batches`, then `finish`."""
+
+    def __init__(
+        self,
+        layouts: Sequence[RecordLayout],
+        *,
+        decode_bytes: int = DECODE_BYTES,
+        max_row_bytes: int = MAX_ROW_BYTES,
+    ) -> None:
+        """Takes the columns' layouts, in their order on the wire.
+
+        Args:
+            layouts: of the columns; a field's number is its place, from 1 on.
+            decode_bytes: parse when so much has come.
+            max_row_bytes: refuse longer rows.
+
+        Raises:
+            UsageError: no column, or more than tags.
+        """
+        if not 1 <= len(layouts) <= MAX_FIELDS:
+            raise UsageError(f"a record stream has 1 to {MAX_FIELDS} columns, not {len(layouts)}")
+        self._layouts = tuple(layouts)
+        self._decode_bytes = decode_bytes
+        self._max_row_bytes = max_row_bytes
+        self._received = bytearray()
+        self._ready: list[list[pa.Array]] = []
+        self._offset = 0  # of the first byte of _received in the stream
+        self._rows = 0
+        self._checksum = 0
+        self._ended = False
+
+    @property
+    def rows(self) -> int:
+        """Rows decoded so far."""
+        return self._rows
+
+    def feed(self, chunk: Buffer) -> None:
+        """Takes bytes of the stream, and copies them: they are the caller's again afterwards.
+
+        Raises:
+            WireError: the stream is malformed, damaged, or beyond a limit.
+        """
+        self._received += memoryview(chunk).cast("B")
+        if len(self._received) >= self._decode_bytes:
+            self._decode()
+
+    def batches(self) -> Iterator[list[pa.Array]]:
+        """The columns of rows that are complete, a list for each part that was parsed."""
+        while self._ready:
+            yield self._ready.pop(0)
+
+    def finish(self) -> None:
+        """Parses what is left, and checks the end of the stream.
+
+        Raises:
+            TruncatedStreamError: the stream ends before its end.
+            ChecksumMismatchError: the rows are not those that were summed up.
+            MalformedFrameError: the number of rows differs, or bytes follow the end.
+        """
+        self._decode()
+        position = self._trailer()
+        if position != len(self._received):
+            raise MalformedFrameError(
+                "bytes after the end of the stream", layer=LAYER, offset=self._offset + position
+            )
+        self._ended = True
+
+    # --- rows ----------------------------------------------------------------------------------
+
+    def _decode(self) -> None:
+        data = np.frombuffer(bytes(self._received) + bytes(SLACK), np.uint8)
+        length = len(self._received)
+        part = _Part(data, length, self._layouts, self._offset)
+        rows = part.rows()
+        if len(rows):
+            columns = part.columns(rows)
+            try:
+                arrays = [_typed(c, each) for c, each in zip(columns, self._layouts, strict=True)]
+            except (pa.ArrowInvalid, OverflowError) as error:
+                raise InvalidDataError(
+                    f"a value of the record stream does not fit its column: {error}", layer=LAYER
+                ) from error
+            self._check(part, rows, arrays)
+            self._ready.append(arrays)
+        self._offset += part.end
+        del self._received[: part.end]
+        if len(self._received) > self._max_row_bytes:
+            raise LimitExceededError(
+                "a row of the record stream is too long",
+                layer=LAYER,
+                offset=self._offset,
+                actual=len(self._received),
+                limit=self._max_row_bytes,
+            )
+
+    def _check(self, part: _Part, rows: _Rows, arrays: list[pa.Array]) -> None:
+        told = part.sums(rows)
+        computed = row_checksums(self._layouts, arrays)
+        if not np.array_equal(told, computed):
+            row = int(np.argmax(told != computed))
+            raise ChecksumMismatchError(
+                f"row {self._rows + row} of the record stream is damaged",
+                layer=LAYER,
+                offset=self._offset + int(rows.starts[row]),
+                expected=int(told[row]),
+                actual=int(computed[row]),
+            )
+        self._rows += len(computed)
+        self._checksum = crc32c(computed.astype("<u4").tobytes(), self._checksum)
+
+    def _trailer(self) -> int:
+        view = bytes(self._received)
+        if view[:4] != _COUNT:
+            raise TruncatedStreamError(
+                "the record stream ends before its end",
+                layer=LAYER,
+                offset=self._offset + len(view),
+            )
+        try:
+            count, position = take_varint(view, 4, len(view))
+            if view[position : position + 4] != _SUM:
+                raise MalformedFrameError(
+                    "the record stream's checksum is missing",
+                    layer=LAYER,
+                    offset=self._offset + position,
+                    expected=f"field {STREAM_CHECKSUM} after field {ROW_COUNT}",
+                )
+            checksum, position = take_varint(view, position + 4, len(view))
+        except IncompleteRowError:
+            raise TruncatedStreamError(
+                "the record stream ends in its last fields", layer=LAYER, offset=self._offset
+            ) from None
+        if count != self._rows << 1:
+            raise MalformedFrameError(
+                "the record stream has another number of rows than it says",
+                layer=LAYER,
+                offset=self._offset,
+                expected=count >> 1,
+                actual=self._rows,
+            )
+        if checksum & 0xFFFFFFFF != self._checksum or 0xFFFFFFFF < checksum < _EXTENDED:
+            raise ChecksumMismatchError(
+                "the record stream's checksum differs",
+                layer=LAYER,
+                offset=self._offset,
+                expected=checksum & 0xFFFFFFFF,
+                actual=self._checksum,
+            )
+        return position
+
+
+class _Rows(NamedTuple):
+    """Rows of a part: where each begins, and where the tag of its end stands."""
+
+    starts: Ints
+    ends: Ints
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+class _Part:
+    """What was received and not parsed yet."""
+
+    def __init__(
+        self, data: Bytes, length: int, layouts: tuple[RecordLayout, ...], offset: int
+    ) -> None:
+        self._fields = ColumnParser(data, layouts)
+        self._data = data
+        self._length = length
+        self._offset = offset
+        self._layouts = layouts
+        self._parsed: list[pa.Array] | None = None
+        self.end = 0  # where the last complete row ends
+
+    def rows(self) -> _Rows:
+        """The rows that are complete, in order.
+
+        Raises:
+            MalformedFrameError: something else stands where a row has to begin or go on.
+        """
+        data, length = self._data, self._length
+        ends = _places_of(data, length)
+        sum_ends = self._after_sums(ends)
+        starts = np.concatenate([[0], sum_ends[sum_ends <= length]]).astype(np.int64)
+        starts = np.unique(starts)
+        # Each candidate ends at the first end that is not before it.
+        which = np.searchsorted(ends, starts)
+        known = which < len(ends)
+        candidates = _Rows(starts[known], ends[which[known]])
+        following = sum_ends[which[known]]
+        whole = following <= length
+        candidates = _Rows(candidates.starts[whole], candidates.ends[whole])
+        following = following[whole]
+        parsed, sound = self._fields.columns(candidates.starts, candidates.ends)
+        if (
+            len(candidates)
+            and sound.all()
+            and np.array_equal(following[:-1], candidates.starts[1:])
+        ):
+            found = candidates
+            self._parsed = parsed
+            self.end = int(following[-1])
+        else:
+            found = self._chained(candidates, following, sound)
+        self._check_rest()
+        return found
+
+    def _chained(self, candidates: _Rows, following: Ints, sound: Mask) -> _Rows:
+        """The candidates that follow each other from the first byte on; others were inside values."""
+        place = {start: n for n, start in enumerate(candidates.starts.tolist())}
+        ends, next_starts, right = candidates.ends.tolist(), following.tolist(), sound.tolist()
+        view = self._data.tobytes()
+        starts_found, ends_found, position = [], [], 0
+        while position < self._length and view[position : position + 4] != _COUNT:
+            n = place.get(position)
+            if n is not None and right[n]:
+                end, after = ends[n], next_starts[n]
+            else:
+                try:
+                    end = self._scalar_end(view, position)
+                    after = take_varint(view, end + 4, self._length)[1]
+                except IncompleteRowError:
+                    break
+            starts_found.append(position)
+            ends_found.append(end)
+            position = after
+        self.end = position
+        return _Rows(np.array(starts_found, np.int64), np.array(ends_found, np.int64))
+
+    def _check_rest(self) -> None:
+        """An incomplete row must at least begin as one: garbage is told before more is read."""
+        view = self._data[self.end : self._length].tobytes()
+        if len(view) >= 4 and view[:4] != _COUNT:
+            try:
+                self._scalar_end(self._data.tobytes(), self.end)
+            except IncompleteRowError:
+                return
+
+    def _scalar_end(self, view: bytes, position: int) -> int:
+        """Where the end of a row stands, found value by value."""
+        length = self._length
+        for number, layout in enumerate(self._layouts, start=1):
+            tag = record_tag(number, layout)
+            if view.startswith(tag, position) and position + len(tag) <= length:
+                position = skip_value(layout, view, position + len(tag), length)
+        if position + 4 > length:
+            raise IncompleteRowError
+        if view[position : position + 4] != _END:
+            raise MalformedFrameError(
+                "neither a field of the table, in the order of its columns, nor the end of a row",
+                layer=LAYER,
+                offset=self._offset + position,
+                expected=f"a field up to {len(self._layouts)}, or {END_OF_ROW}",
+            )
+        return position
+
+    def _after_sums(self, ends: Ints) -> Ints:
+        """Where the checksums behind the ends of rows end; beyond the data where they are cut off."""
+        _, after, sound = self._fields.varints(ends + 4)
+        return np.where(sound, after, self._length + 1)
+
+    def sums(self, rows: _Rows) -> np.ndarray[Any, np.dtype[np.uint32]]:
+        """The checksums that the rows carry."""
+        values, _, _ = self._fields.varints(rows.ends + 4)
+        wide = np.flatnonzero(values >> np.uint64(32))
+        if len(wide):
+            # One at or above 2**31 may come sign-extended, and in no other form of more than 32 bits.
+            odd = wide[values[wide] < np.uint64(_EXTENDED)]
+            if len(odd):
+                raise MalformedFrameError(
+                    "a row's checksum has more than 32 bits",
+                    layer=LAYER,
+                    offset=self._offset + int(rows.ends[odd[0]]),
+                )
+        return (values & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+
+    def columns(self, rows: _Rows) -> list[pa.Array]:
+        """The values of rows that are known to parse."""
+        if self._parsed is not None:
+            return self._parsed
+        return self._fields.columns(rows.starts, rows.ends)[0]
+
+
+def _places_of(data: Bytes, length: int) -> Ints:
+    """Where the four bytes that end a row stand."""
+    words = np.ndarray((max(0, length - 3),), "<u4", data, 0, (1,))
+    return np.flatnonzero(words == np.uint32(int.from_bytes(_END, "little")))
+
+
+def _typed(array: pa.Array, layout: RecordLayout) -> pa.Array:
+    """The column in its own type: narrower integers are checked, names given."""
+    return array if array.type == layout.type else array.cast(layout.type)
