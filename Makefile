@@ -9,12 +9,13 @@ DATA   ?= quickstart-data
 SECONDS ?= 300
 SEED   ?=
 MUTANTS ?=
+ENGINES ?= .venv-engines
 
 # A variable as one word of the shell, whatever is in it: quotes, blanks, dollars.
 quoted = '$(subst ','\'',$(value $(1)))'
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-exhaustive check format lint types coverage docs bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture mutants clean
+.PHONY: help quickstart test test-exhaustive test-engines check format lint types coverage docs bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture mutants clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,10 +44,21 @@ quickstart: $(VENV)/.installed ## run the main job on real data (INPUT=path take
 	@$(BIN)/fletching quickstart $(if $(INPUT),--input $(call quoted,INPUT)) $(call quoted,DATA)
 
 test: $(VENV)/.installed-dev ## run the tests
-	@$(RUN) -m pytest -n 2 -q
+	@$(RUN) -m pytest -n 2 -q -m 'not engines'
 
 test-exhaustive: $(VENV)/.installed-dev ## cut every golden Arrow file at every byte (minutes)
 	@FLETCHING_TEST_EXHAUSTIVE=1 $(RUN) -m pytest -n 2 -q --timeout 3600 tests/ipc/test_corpus.py
+
+# The engines are large and pin what they need: they get an environment of their own.
+$(ENGINES)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -m venv $(ENGINES)
+	@echo "installing the engines into $(ENGINES)"
+	@$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --editable '.[server,polars,duckdb]' --group test
+	@touch $@
+
+test-engines: $(ENGINES)/.installed ## run the connectors in the engines they are for
+	@$(ENGINES)/bin/python -m pytest -n 2 -q -m engines tests/connectors
 
 check: $(VENV)/.installed-dev format lint types test ## format, lint, types, tests
 

@@ -1,0 +1,145 @@
+"""Tables in DuckDB, by name, with projections and predicates pushed into the scan.
+
+DuckDB pushes into objects of pyarrow's Dataset kind and into nothing else: a reader can be read once,
+and a table is read whole. So each attached table is such an object, which opens a scan of its own for
+each query, and queries see what is committed when they begin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
+
+from fletching.client import Client, Scan, Table
+from fletching.connectors.narrowing import filtered_batches, missing, scan_of
+from fletching.errors import UsageError
+
+try:
+    import duckdb
+except ImportError as error:
+    raise missing("duckdb", error) from error
+
+__all__ = ["ScanDataset", "attach"]
+
+
+class ScanDataset(pa.dataset.Dataset):  # type: ignore[misc]  # pyarrow ships no types
+    """A scan as pyarrow's Dataset: what takes one can read it any number of times.
+
+    Each `scanner` is a scan of its own: a snapshot at that moment. Only what DuckDB and pyarrow's
+    users of datasets call for reading is here.
+    """
+
+    def __init__(self, scan: Scan) -> None:
+        self._scan = scan
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of the scan."""
+        return self._scan.schema
+
+    def scanner(
+        self,
+        columns: list[str] | None = None,
+        filter: pc.Expression | None = None,  # noqa: A002  # pyarrow's word
+        **_: Any,
+    ) -> _Scanner:
+        """The wanted rows and columns; batch sizes and read-ahead are the scan's own.
+
+        Args:
+            columns: names, or None for all.
+            filter: an expression over any of the scan's columns; null counts as false.
+        """
+        return _Scanner(*filtered_batches(self._scan, columns, filter))
+
+    def to_table(self, *args: Any, **options: Any) -> pa.Table:
+        """The wanted rows in memory; arguments as for `scanner`."""
+        return self.scanner(*args, **options).to_reader().read_all()
+
+    def to_batches(self, *args: Any, **options: Any) -> Iterator[pa.RecordBatch]:
+        """The wanted rows a batch at a time; arguments as for `scanner`."""
+        yield from self.scanner(*args, **options).to_reader()
+
+    def head(self, num_rows: int, *args: Any, **options: Any) -> pa.Table:
+        """The first of the wanted rows."""
+        reader = self.scanner(*args, **options).to_reader()
+        batches, rows = [], 0
+        for batch in reader:
+            batches.append(batch.slice(0, num_rows - rows))
+            rows += batches[-1].num_rows
+            if rows >= num_rows:
+                break
+        reader.close()
+        return pa.Table.from_batches(batches, reader.schema)
+
+    def count_rows(
+        self,
+        filter: pc.Expression | None = None,  # noqa: A002  # pyarrow's word
+        **_: Any,
+    ) -> int:
+        """How many rows there are."""
+        return sum(batch.num_rows for batch in self.to_batches(columns=[], filter=filter))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles as its scan does."""
+        return ScanDataset, (self._scan,)
+
+
+class _Scanner:
+    """The part of pyarrow's Scanner that DuckDB uses: it is read once."""
+
+    def __init__(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+        self.projected_schema = schema
+        self._batches = batches
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        return pa.RecordBatchReader.from_batches(self.projected_schema, self._batches)
+
+
+def attach(
+    connection: duckdb.DuckDBPyConnection,
+    source: Client | Table | Scan,
+    name: str | None = None,
+) -> list[str]:
+    """Makes tables known to a DuckDB connection; returns the names to query them by.
+
+    Args:
+        connection: DuckDB's.
+        source: a table, a scan, or a client, for all tables of its project and schema.
+        name: of a table's relation, by default the table's own; of the catalog that holds a
+            client's tables (``name.table``); without one they stand beside the connection's own.
+
+    Queries read what is committed when they begin. To insert what a query gives, hand the relation
+    to the table: ``table.append(connection.sql("select ..."))``.
+
+    Raises:
+        UsageError: neither client, table nor scan.
+        ServiceError: the service refused to list or describe.
+    """
+    if not isinstance(source, Client):
+        scan = scan_of(source)
+        relation = name or scan.table.name
+        connection.register(relation, ScanDataset(scan))
+        return [relation]
+    if name is None:
+        return [attach(connection, source.table(each.name))[0] for each in source.list_tables()]
+    names = []
+    # A database of its own, in memory: views on registered objects must not outlive the process in
+    # a database file of the user's.
+    connection.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {_quoted(name)}")
+    for each in source.list_tables():
+        hidden = f"fletching {name} {each.name}"
+        connection.register(hidden, ScanDataset(source.table(each.name).scan()))
+        target = f"{_quoted(name)}.{_quoted(each.name)}"
+        connection.execute(f"CREATE OR REPLACE VIEW {target} AS FROM temp.{_quoted(hidden)}")
+        names.append(f"{name}.{each.name}")
+    return names
+
+
+def _quoted(name: str) -> str:
+    if not name:
+        raise UsageError("a relation needs a name")
+    return '"' + name.replace('"', '""') + '"'

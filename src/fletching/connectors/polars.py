@@ -1,0 +1,263 @@
+"""Tables in Polars: a lazy source that takes projection, predicate and row limit into the scan.
+
+What of a predicate is surely the same in the service is pushed, for pruning and to move less. The
+whole predicate is then applied by Polars to the frames that arrive, before the columns are chosen, so
+that the answer is Polars' own whether a part was pushed or not. Polars' serialised expressions are
+no stable format: a node that is not known is not pushed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fletching.client import Scan, Table
+from fletching.client.reading.expressions import pushdown
+from fletching.connectors.narrowing import missing, narrowed, scan_of
+from fletching.errors import UsageError
+
+try:
+    import polars as pl
+    from polars.io.plugins import register_io_source
+except ImportError as error:
+    raise missing("polars", error) from error
+
+__all__ = ["scan_table", "sink_table"]
+
+
+def scan_table(source: Table | Scan) -> pl.LazyFrame:
+    """A lazy frame over a table or a scan; each collection reads what is committed then.
+
+    Raises:
+        UsageError: neither a table nor a scan, or a column of a type that Polars has not.
+        ServiceError: from the collection, when the service refuses.
+    """
+    scan = scan_of(source)
+    schema = _polars_schema(scan.schema)
+
+    def frames(
+        with_columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,
+    ) -> Iterator[pl.DataFrame]:
+        wanted = list(schema) if with_columns is None else with_columns
+        return _frames(scan, wanted, predicate, n_rows, batch_size)
+
+    return register_io_source(frames, schema=schema, validate_schema=False, is_pure=False)
+
+
+def sink_table(frame: pl.LazyFrame | pl.DataFrame, table: Table, *, overwrite: bool = False) -> int:
+    """Writes a frame's rows into a table in one commit; returns how many.
+
+    A lazy frame is computed in the streaming engine and written a batch at a time.
+
+    Args:
+        frame: its columns by name; what `Table.append` refuses is refused.
+        table: where to.
+        overwrite: replace the table's rows instead of adding to them.
+
+    Raises:
+        UsageError: data that does not fit the table.
+        ServiceError: the service refused; nothing is visible.
+    """
+    write = table.overwrite if overwrite else table.append
+    if isinstance(frame, pl.DataFrame):
+        return write(frame)
+    batches = frame.collect_batches()
+    return write(each.to_arrow() for each in batches)
+
+
+def _frames(
+    scan: Scan,
+    wanted: list[str],
+    predicate: pl.Expr | None,
+    n_rows: int | None,
+    batch_size: int | None,
+) -> Iterator[pl.DataFrame]:
+    # The predicate comes before the projection: what it needs is read too, and left out after it.
+    needed = [] if predicate is None else predicate.meta.root_names()
+    read = [*wanted, *(name for name in dict.fromkeys(needed) if name not in wanted)]
+    pushed = None
+    if predicate is not None and scan.limit is None:
+        expression = _expression(predicate)
+        pushed = None if expression is None else pushdown(expression, scan.schema).pushed
+    source = narrowed(scan, read, pushed, n_rows if predicate is None else None)
+    remaining = n_rows
+    for batch in source.to_batches():
+        if remaining == 0:
+            return
+        frame = _frame(batch, read)
+        if predicate is not None:
+            frame = frame.filter(predicate)
+        frame = frame.select(wanted)
+        if remaining is not None:
+            frame = frame.head(remaining)
+            remaining -= frame.height
+        if not batch_size or frame.height <= batch_size:
+            yield frame
+        else:
+            yield from frame.iter_slices(batch_size)
+
+
+def _frame(batch: pa.RecordBatch, columns: list[str]) -> pl.DataFrame:
+    if not columns:
+        # Arrow keeps the number of rows of a batch without columns.
+        return pl.DataFrame(height=batch.num_rows)
+    frame = pl.from_arrow(batch, rechunk=False)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _polars_schema(schema: pa.Schema) -> pl.Schema:
+    found: dict[str, pl.DataType] = {}
+    for field in schema:
+        refused = UsageError(
+            f"Polars has no type for column {field.name} ({field.type}): leave the column out"
+        )
+        if _is_foreign(field.type):
+            raise refused
+        try:
+            series = pl.from_arrow(pa.array([], field.type))
+        except (pl.exceptions.PolarsError, pa.ArrowException, ValueError, TypeError) as error:
+            raise refused from error
+        assert isinstance(series, pl.Series)
+        found[field.name] = series.dtype
+    return pl.Schema(found)
+
+
+def _is_foreign(kind: pa.DataType) -> bool:
+    """Types at which Polars panics, which is no exception that can be caught."""
+    types = pa.types
+    if types.is_decimal256(kind) or types.is_union(kind) or types.is_interval(kind):
+        return True
+    if types.is_run_end_encoded(kind):
+        return True
+    if types.is_dictionary(kind):
+        return _is_foreign(kind.value_type)
+    return any(_is_foreign(kind.field(each).type) for each in range(kind.num_fields))
+
+
+# --- predicates ---------------------------------------------------------------------------------
+
+_OPERATORS = {
+    "Eq": "__eq__",
+    "NotEq": "__ne__",
+    "Lt": "__lt__",
+    "LtEq": "__le__",
+    "Gt": "__gt__",
+    "GtEq": "__ge__",
+}
+_NOTHING = object()
+
+
+def _expression(predicate: pl.Expr) -> pc.Expression | None:
+    """A condition that holds wherever the predicate does, or None.
+
+    It may hold for more rows: a conjunct that is not known is left out.
+    """
+    with warnings.catch_warnings():
+        # Polars says that the form may change: what is not as expected is not pushed.
+        warnings.simplefilter("ignore")
+        try:
+            tree = json.loads(predicate.meta.serialize(format="json"))
+        except (pl.exceptions.PolarsError, ValueError):
+            return None
+    parts = [part for part in map(_exactly, _conjuncts(tree)) if part is not None]
+    whole = None
+    for part in parts:
+        whole = part if whole is None else whole & part
+    return whole
+
+
+def _conjuncts(node: Any) -> Iterator[Any]:
+    match node:
+        case {"BinaryExpr": {"left": left, "op": "And" | "LogicalAnd", "right": right}}:
+            yield from _conjuncts(left)
+            yield from _conjuncts(right)
+        case _:
+            yield node
+
+
+def _exactly(node: Any) -> pc.Expression | None:
+    """The node as an expression that is true, false and null for the same rows; None if unknown."""
+    match node:
+        case {"BinaryExpr": {"left": left, "op": "And" | "LogicalAnd", "right": right}}:
+            return _both(_exactly(left), _exactly(right), lambda a, b: a & b)
+        case {"BinaryExpr": {"left": left, "op": "Or" | "LogicalOr", "right": right}}:
+            return _both(_exactly(left), _exactly(right), lambda a, b: a | b)
+        case {"BinaryExpr": {"left": {"Column": str(name)}, "op": str(op), "right": literal}}:
+            return _compared(name, op, literal)
+        case {"Function": {"input": [inner], "function": {"Boolean": "Not"}}}:
+            part = _exactly(inner)
+            return None if part is None else ~part
+        case {"Function": {"input": [{"Column": str(name)}], "function": {"Boolean": "IsNull"}}}:
+            return pc.field(name).is_null()
+        case {"Function": {"input": [{"Column": str(name)}], "function": {"Boolean": "IsNotNull"}}}:
+            return pc.field(name).is_valid()
+        case {
+            "Function": {
+                "input": [{"Column": str(name)}, {"Literal": {"Scalar": {"List": list(data)}}}],
+                "function": {"Boolean": {"IsIn": {"nulls_equal": False}}},
+            }
+        }:
+            return _member(name, data)
+    return None
+
+
+def _both(left: Any, right: Any, join: Any) -> pc.Expression | None:
+    return None if left is None or right is None else join(left, right)
+
+
+def _compared(name: str, op: str, literal: Any) -> pc.Expression | None:
+    value = _value(literal)
+    if value is _NOTHING or op not in _OPERATORS:
+        return None
+    if isinstance(value, float) and (math.isnan(value) or op in {"Gt", "GtEq"}):
+        # For Polars NaN is the greatest value, elsewhere it compares as false.
+        return None
+    result: pc.Expression = getattr(pc.field(name), _OPERATORS[op])(value)
+    return result
+
+
+def _value(literal: Any) -> Any:
+    match literal:
+        case {"Literal": {"Dyn": {"Int": int(value)}}}:
+            return value
+        case {"Literal": {"Dyn": {"Float": int() | float() as value}}}:
+            return float(value)
+        case {"Literal": {"Scalar": {"String": str(value)}}}:
+            return value
+        case {"Literal": {"Scalar": {"Boolean": bool(value)}}}:
+            return value
+        case {"Literal": {"Scalar": {"Date": int(days)}}} if -700_000 < days < 2_900_000:
+            return dt.date(1970, 1, 1) + dt.timedelta(days)
+        case {"Literal": {"Scalar": {"Float64": int() | float() as value}}}:
+            return float(value)
+        case {"Literal": {"Scalar": dict(typed)}}:
+            ((kind, value),) = typed.items()
+            if kind.removeprefix("U") in {"Int8", "Int16", "Int32", "Int64"}:
+                return int(value)
+    return _NOTHING
+
+
+def _member(name: str, data: list[int]) -> pc.Expression | None:
+    """IN of a list, whose members stand in the expression as the bytes of an Arrow IPC stream."""
+    try:
+        values = pa.ipc.open_stream(bytes(data)).read_all().column(0).combine_chunks()
+    except (pa.ArrowException, ValueError, IndexError):
+        return None
+    if values.null_count or pa.types.is_floating(values.type):
+        return None
+    if pa.types.is_string_view(values.type):
+        values = values.cast(pa.string())
+    # Null where the column is, as in Polars.
+    column = pc.field(name)
+    return pc.if_else(column.is_valid(), column.isin(values), pa.scalar(None, pa.bool_()))
