@@ -5,11 +5,11 @@ import decimal
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.ipc.conftest import ARRAYS, EVERYTHING
+from tests.ipc.conftest import ARRAYS, EVERYTHING, stream_of
 
 from fletching import ipc
 from fletching.errors import InvalidDataError
-from fletching.ipc.validation import relaxed_type
+from fletching.ipc.validation import SMALL_BYTES, BatchValidator, _reinterpreted, relaxed_type
 
 
 def raw(values: list[int], data_type: pa.DataType) -> pa.Array:
@@ -77,14 +77,84 @@ def test_everything_valid_passes() -> None:
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_relaxed_types_have_the_same_layout(name: str) -> None:
-    array = ARRAYS[name]
-    relaxed = relaxed_type(array.type)
-    if relaxed == array.type:
-        return
-    viewed = array.view(relaxed)
-    assert len(viewed) == len(array)
-    viewed.validate(full=True)
+@pytest.mark.parametrize("text", [False, True])
+def test_relaxed_types_have_the_same_layout(name: str, text: bool) -> None:
+    batch = pa.record_batch({"x": ARRAYS[name]})
+    relaxed = relaxed_type(batch.schema.types[0], text=text)
+    again = _reinterpreted(batch, pa.schema([pa.field("x", relaxed)]))
+    assert again.schema.types == [relaxed]
+    again.validate(full=True)
+    assert len(again) == len(batch)
+
+
+def childless() -> dict[str, pa.Array]:
+    """Children that have no buffers of their own, of which `Array.view` loses count."""
+    return {
+        "null": pa.nulls(3),
+        "run_end_encoded": pa.RunEndEncodedArray.from_arrays(
+            pa.array([2, 3], pa.int32()), pa.array(["r", "s"])
+        ),
+        "run_end_encoded_null": pa.RunEndEncodedArray.from_arrays(
+            pa.array([3], pa.int16()), pa.nulls(1)
+        ),
+        "empty_struct": pa.array([{}, {}, {}], pa.struct([])),
+    }
+
+
+def constrained() -> dict[str, pa.Array]:
+    return {
+        "decimal": pa.array([decimal.Decimal("1.5"), None, decimal.Decimal("3.5")]),
+        "decimal256": pa.array([decimal.Decimal("1.5")] * 3, pa.decimal256(40, 2)),
+        "date64": pa.array([0, 86_400_000, None], pa.int64()).view(pa.date64()),
+        "time32": pa.array([1, 2, 3], pa.time32("ms")),
+        "time64": pa.array([1, None, 3], pa.time64("ns")),
+    }
+
+
+@pytest.mark.parametrize("other", childless())
+@pytest.mark.parametrize("name", constrained())
+@pytest.mark.parametrize("nest", ["struct", "list", "fixed list", "map", "union", "deep"])
+@pytest.mark.parametrize("first", [False, True])
+def test_constrained_types_beside_children_without_buffers(
+    other: str, name: str, nest: str, first: bool
+) -> None:
+    pair = [childless()[other], constrained()[name]]
+    struct = pa.StructArray.from_arrays(pair[:: 1 if first else -1], ["a", "b"])
+    array = {
+        "struct": lambda: struct,
+        "list": lambda: pa.ListArray.from_arrays([0, 2, 3], struct),
+        "fixed list": lambda: pa.FixedSizeListArray.from_arrays(struct, 3),
+        "map": lambda: pa.MapArray.from_arrays([0, 1, 3], pa.array(list("abc")), struct),
+        "union": lambda: pa.UnionArray.from_sparse(pa.array([0, 1, 0], pa.int8()), pair),
+        "deep": lambda: pa.ListArray.from_arrays(
+            [0, 1], pa.StructArray.from_arrays([pa.ListArray.from_arrays([0, 3], struct)], ["l"])
+        ),
+    }[nest]()
+    batch = pa.record_batch({"x": array})
+    for values in (False, True):
+        (read,) = ipc.read_stream(stream_of(batch), validate_values=values)
+        assert read.equals(batch)
+        ipc.validate(batch, values=values)
+    # However large the batch is.
+    BatchValidator(batch.schema).check(batch)
+    BatchValidator(batch.schema, text=False).check(batch, 1 << 30)
+
+
+@pytest.mark.parametrize("size", [None, 0, SMALL_BYTES, SMALL_BYTES + 1])
+@pytest.mark.parametrize("name", INVALID_VALUES)
+def test_the_size_of_a_batch_does_not_change_the_verdict(size: int | None, name: str) -> None:
+    batch = pa.record_batch({"a": INVALID_VALUES[name], "t": ["x"]})
+    BatchValidator(batch.schema).check(batch, size)
+    with pytest.raises(InvalidDataError):
+        BatchValidator(batch.schema, values=True).check(batch, size)
+    bad = pa.record_batch({"a": INVALID_VALUES[name], "t": pa.array([b"\xff"]).view(pa.string())})
+    with pytest.raises(InvalidDataError):
+        BatchValidator(bad.schema).check(bad, size)
+    BatchValidator(bad.schema, text=False).check(bad, size)
+    unsafe = pa.record_batch({"a": INVALID_VALUES[name].take([0, 0]), "t": broken_offsets()})
+    for text in (False, True):
+        with pytest.raises(InvalidDataError):
+            BatchValidator(unsafe.schema, text=text).check(unsafe, size)
 
 
 def test_relaxed_types_reach_below_extensions_and_dictionaries() -> None:

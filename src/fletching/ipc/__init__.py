@@ -24,7 +24,7 @@ from fletching.ipc.file import ArrowFile, open_file
 from fletching.ipc.file_writer import Block, FileWriter
 from fletching.ipc.inspection import inspect_bytes
 from fletching.ipc.limits import Limits
-from fletching.ipc.message import END_OF_STREAM, Message, MessageIterator, messages, read_message
+from fletching.ipc.message import END_OF_STREAM, Message
 from fletching.ipc.metadata import (
     Codec,
     DictionaryBatchHeader,
@@ -51,6 +51,7 @@ from fletching.ipc.reports import (
 )
 from fletching.ipc.schema_header import read_schema
 from fletching.ipc.validation import validate
+from fletching.ipc.walking import MessageIterator, messages, read_message
 
 __all__ = [
     "END_OF_STREAM",

@@ -10,14 +10,17 @@ import pyarrow as pa
 
 from fletching.errors import (
     DecompressionError,
+    FletchingError,
     InvalidDataError,
     LimitExceededError,
     MalformedFrameError,
     WireError,
     ZeroCopyError,
 )
+from fletching.ipc.array_tree import with_type_ids
 from fletching.ipc.dictionaries import (
     DictionaryField,
+    GrowingArray,
     attach,
     dictionary_fields,
     has_dictionary,
@@ -33,9 +36,11 @@ from fletching.ipc.layout import BatchLayout
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.message import Message, MessagePieces, relocated
 from fletching.ipc.metadata import (
+    Codec,
     DictionaryBatchHeader,
     MessageHeader,
     MessageType,
+    MetadataVersion,
     RecordBatchHeader,
 )
 from fletching.ipc.schema_header import (
@@ -45,11 +50,29 @@ from fletching.ipc.schema_header import (
     schema_header,
     schema_message_of,
 )
-from fletching.ipc.validation import BatchValidator, validate_array
+from fletching.ipc.type_tree import any_below
+from fletching.ipc.validation import BatchValidator
 
 __all__ = ["BatchDecoder"]
 
 _I64: Final = struct.Struct("<q")
+_MOST_EXPANSION: Final = {Codec.LZ4_FRAME: 256, Codec.ZSTD: 32 << 10}
+"""What a stored byte can become at most: LZ4 adds 255 to a match's length with each, and Zstandard
+repeats one in a block of 128 KiB that takes four."""
+_FREE_CLAIM_BYTES: Final = 128 << 10
+"""More than any codec's rounding: so much may always be claimed."""
+FOREIGN_ERRORS: Final = (
+    pa.ArrowException,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What pyarrow, and extension types that programs register with it, may raise on somebody's bytes."""
 
 
 class BatchDecoder:
@@ -92,19 +115,36 @@ class BatchDecoder:
             LimitExceededError: its schema is above a limit.
             InvalidDataError: its fields make no schema.
         """
+        self._limits = limits
+        self._trusted = trusted
+        self._values = validate_values
+        self._require_zero_copy = require_zero_copy
+        try:
+            self._prepare(schema, text=validate_text)
+        except FletchingError:
+            raise
+        except FOREIGN_ERRORS as error:
+            raise InvalidDataError(
+                f"batches of this schema cannot be read: {error}", layer="schema"
+            ) from None
+
+    def _prepare(self, schema: Message | pa.Schema, *, text: bool) -> None:
+        limits = self._limits
         message = schema if isinstance(schema, Message) else schema_message_of(schema)
         self.header: SchemaHeader = schema_header(message, limits)
         self.schema: pa.Schema = (
             read_schema(message, limits) if isinstance(schema, Message) else schema
         )
-        self._limits = limits
-        self._trusted = trusted
-        self._require_zero_copy = require_zero_copy
         self._layouts: dict[int, BatchLayout] = {}
         self._checked: tuple[bytes, int] | None = None  # metadata and body length, found correct
         self._checked_header: MessageHeader | None = None  # of metadata that was found correct
         self._plain = not any(has_dictionary(data_type) for data_type in self.schema.types)
-        self._dictionaries: dict[int, pa.Array] = {}
+        self._unions = any(
+            any_below(data_type, pa.types.is_union) for data_type in self.schema.types
+        )
+        self._dictionaries: dict[int, GrowingArray] = {}
+        self._value_layouts: dict[tuple[int, int], BatchLayout] = {}
+        self._value_readers: dict[int, tuple[pa.Schema, BatchValidator]] = {}
         self._dictionary_bytes: dict[int, int] = {}
         self._all_dictionary_bytes = 0
         self._fields: dict[int, DictionaryField] = {}
@@ -112,15 +152,15 @@ class BatchDecoder:
         self._dictionary_columns: list[int] = []
         if not self._plain:
             self._prepare_dictionaries()
-        self._validator = BatchValidator(
-            self._storage_schema, values=validate_values, text=validate_text
-        )
+        self._validator = BatchValidator(self._storage_schema, values=self._values, text=text)
 
     def _prepare_dictionaries(self) -> None:
-        self._storage_schema = pa.schema(
-            [field.with_type(storage_type(field.type)) for field in self.schema],
-            self.schema.metadata,
-        )
+        # Field by field: the schema's metadata stays as it is, keys that occur twice included.
+        for index, field in enumerate(self.schema):
+            if has_dictionary(field.type):
+                self._storage_schema = self._storage_schema.set(
+                    index, field.with_type(storage_type(field.type))
+                )
         self._dictionary_columns = [
             index for index, field in enumerate(self.schema) if has_dictionary(field.type)
         ]
@@ -172,6 +212,10 @@ class BatchDecoder:
             if error.offset is None:
                 raise relocated(error, message.offset) from None
             raise
+        except FletchingError:
+            raise
+        except FOREIGN_ERRORS as error:
+            raise _foreign(error, message.offset) from None
         raise MalformedFrameError(
             "a stream of record batches holds another message",
             layer="message",
@@ -190,7 +234,10 @@ class BatchDecoder:
     def _decode_batch(self, message: Message) -> pa.RecordBatch:
         self._check_batch(message)
         batch = self._read(message, self._storage_schema)
-        self._validate(batch)
+        if not self._trusted:
+            self._validator.check(batch, len(message.body))
+        if self._unions and self._layout(message).has_empty_union(message.record_batch()):
+            batch = with_type_ids(batch)
         if self._plain:
             return batch
         # Only the columns that change are touched: pyarrow has no Python class for some types.
@@ -205,10 +252,6 @@ class BatchDecoder:
             )
             batch = batch.set_column(index, field, column)
         return batch
-
-    def _validate(self, batch: pa.RecordBatch) -> None:
-        if not self._trusted:
-            self._validator.check(batch)
 
     def _check_batch(self, message: Message) -> None:
         """Checks a record batch's metadata, unless the batch before had the very same.
@@ -266,9 +309,10 @@ class BatchDecoder:
                 actual=dictionary.id,
             )
         header = dictionary.data
-        layout = BatchLayout([field.value_type], message.version)
+        layout = self._value_layout(field, message.version)
         size = self._check(layout, header, message)
         self._count_dictionary_bytes(dictionary, size, message.offset)
+        schema, validator = self._value_reader(field)
         metadata = encode_record_batch_metadata(
             header.length,
             header.nodes,
@@ -278,22 +322,45 @@ class BatchDecoder:
             variadic_counts=header.variadic_counts,
             version=message.version,
         )
-        schema = pa.schema([pa.field("values", storage_type(field.value_type))])
-        values = self._read(Message(memoryview(metadata), message.body), schema).column(0)
+        batch = self._read(Message(memoryview(metadata), message.body), schema)
         if not self._trusted:
-            validate_array(values, f"dictionary {dictionary.id}")
-        values = attach(values, field.value_type, None, field.children, self._dictionaries)
-        if dictionary.is_delta:
-            before = self._dictionaries.get(dictionary.id)
-            if before is None:
-                raise MalformedFrameError(
-                    f"a delta for dictionary {dictionary.id} came before the dictionary",
-                    layer="dictionary",
-                    offset=message.offset,
-                )
-            # Values of an extended dictionary lie in two messages; indices need them in one array.
-            values = pa.concat_arrays([before, values])
-        self._dictionaries[dictionary.id] = values
+            try:
+                validator.check(batch, len(message.body))
+            except InvalidDataError as error:
+                raise InvalidDataError(
+                    f"dictionary {dictionary.id}: {error.message}", layer=error.layer
+                ) from None
+        if self._unions and layout.has_empty_union(header):
+            batch = with_type_ids(batch)
+        values = batch.column(0)
+        if has_dictionary(field.value_type):
+            values = attach(values, field.value_type, None, field.children, self._dictionaries)
+        if not dictionary.is_delta:
+            self._dictionaries[dictionary.id] = GrowingArray(values)
+            return
+        before = self._dictionaries.get(dictionary.id)
+        if before is None:
+            raise MalformedFrameError(
+                f"a delta for dictionary {dictionary.id} came before the dictionary",
+                layer="dictionary",
+                offset=message.offset,
+            )
+        before.append(values)
+
+    def _value_layout(self, field: DictionaryField, version: MetadataVersion) -> BatchLayout:
+        layout = self._value_layouts.get((field.id, version))
+        if layout is None:
+            layout = BatchLayout([field.value_type], version)
+            self._value_layouts[field.id, version] = layout
+        return layout
+
+    def _value_reader(self, field: DictionaryField) -> tuple[pa.Schema, BatchValidator]:
+        reader = self._value_readers.get(field.id)
+        if reader is None:
+            schema = pa.schema([pa.field("values", storage_type(field.value_type))])
+            reader = schema, BatchValidator(schema, values=self._values)
+            self._value_readers[field.id] = reader
+        return reader
 
     def _count_dictionary_bytes(
         self, dictionary: DictionaryBatchHeader, size: int, offset: int
@@ -324,9 +391,24 @@ class BatchDecoder:
             return pa.ipc.open_stream(
                 MessagePieces((framed, metadata, message.body))
             ).read_next_batch()
-        except (pa.ArrowException, ValueError, TypeError, OSError, StopIteration) as error:
-            kind = DecompressionError if "compress" in str(error).lower() else InvalidDataError
-            raise kind(f"pyarrow cannot read the batch: {error}", layer="record batch") from None
+        except (*FOREIGN_ERRORS, StopIteration) as error:
+            raise _foreign(error, None) from None
+
+
+def _foreign(error: Exception, offset: int | None) -> WireError:
+    """Ours for an error that pyarrow raised on a message."""
+    if isinstance(error, MemoryError):
+        return LimitExceededError(
+            "there is no memory for what the batch claims to hold",
+            layer="record batch",
+            offset=offset,
+        )
+    kind = DecompressionError if "compress" in str(error).lower() else InvalidDataError
+    return kind(
+        f"pyarrow cannot read the batch: {error or type(error).__name__}",
+        layer="record batch",
+        offset=offset,
+    )
 
 
 def claimed_sizes(
@@ -338,10 +420,12 @@ def claimed_sizes(
 
     Raises:
         MalformedFrameError: a buffer shorter than that prefix, or a negative length.
-        LimitExceededError: the sum, or its ratio to the stored bytes, is above its limit.
+        LimitExceededError: the sum, or its ratio to the stored bytes, is above its limit; or a
+            buffer claims more bytes than its codec can make of so few.
     """
     sizes = header.buffers[:, 1].copy()
     total = 0
+    most = _MOST_EXPANSION[header.compression] if header.compression else 1
     for index, (start, length) in enumerate(header.buffers.tolist()):
         if length == 0:
             continue
@@ -367,6 +451,13 @@ def claimed_sizes(
                 layer="record batch",
                 actual=total,
                 limit=limits.max_uncompressed_bytes,
+            )
+        if claimed > (length - 8) * most + _FREE_CLAIM_BYTES:
+            raise LimitExceededError(
+                f"compressed buffer {index} claims a compression ratio that {header.compression} cannot have",
+                layer="record batch",
+                actual=claimed,
+                limit=(length - 8) * most + _FREE_CLAIM_BYTES,
             )
     stored = int(header.buffers[:, 1].sum())
     if total > max(limits.ratio_free_bytes, stored * limits.max_compression_ratio):

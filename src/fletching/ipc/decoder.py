@@ -18,7 +18,13 @@ from typing import Final
 import pyarrow as pa
 from typing_extensions import Buffer
 
-from fletching.errors import LimitExceededError, MalformedFrameError, UsageError, WireError
+from fletching.errors import (
+    LimitExceededError,
+    MalformedFrameError,
+    TruncatedStreamError,
+    UsageError,
+    WireError,
+)
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.message import (
     CONTINUATION,
@@ -30,6 +36,7 @@ from fletching.ipc.message import (
     truncated,
 )
 from fletching.ipc.metadata import HeaderReader, MessageHeader
+from fletching.ipc.recognition import HEAD_BYTES, recognized
 
 __all__ = ["DecoderState", "MessageDecoder"]
 
@@ -90,6 +97,7 @@ class MessageDecoder:
         self._ahead: bytearray | None = None  # lent out by writable() for small pieces
         self._lent: memoryview | None = None
         self._left_over: bytes = b""
+        self._head = bytearray()  # the first bytes of all, for errors
         self.bytes_consumed = 0
         self.ended = False
         self.marker_length = 0
@@ -114,11 +122,19 @@ class MessageDecoder:
         if self._error is not None:
             raise self._error
         view = as_view(chunk)
+        if self._offset == 0:
+            self._head += view[: HEAD_BYTES - len(self._head)]
         try:
             return self._feed(view, borrow=borrow)
         except WireError as error:
-            self._error = error
-            raise
+            raise self._refused(error) from None
+
+    def _refused(self, error: WireError) -> WireError:
+        """Remembers an error for all further calls; in the first message it says what came instead."""
+        if self._offset == 0:
+            error = recognized(error, bytes(self._head), "an Arrow IPC stream")
+        self._error = error
+        return error
 
     def _feed(self, view: memoryview, *, borrow: bool) -> int:
         position, size = 0, len(view)
@@ -142,8 +158,6 @@ class MessageDecoder:
 
     def _borrow(self, view: memoryview, position: int) -> int:
         """Takes a message that lies wholly in the chunk as views; 0 if there is none."""
-        from fletching.errors import TruncatedStreamError
-
         try:
             found = message_at(view, position, len(view), self._limits, self._headers.read)
         except TruncatedStreamError:
@@ -204,11 +218,13 @@ class MessageDecoder:
             return taken
         if not 0 <= count <= len(self._target) - self._filled:
             raise UsageError(f"{count} bytes cannot have been written")
+        if self._offset == 0:
+            end = min(count, HEAD_BYTES - len(self._head))
+            self._head += self._target[self._filled : self._filled + end]
         try:
             self._took(count)
         except WireError as error:
-            self._error = error
-            raise
+            raise self._refused(error) from None
         return count
 
     @property
@@ -335,6 +351,6 @@ class MessageDecoder:
             what = "a length prefix" if self._reading_prefix else "a message's body"
             if not self._reading_prefix and self._header is None:
                 what = "a message's metadata"
-            raise truncated(what, self._offset, len(self._target), self._filled)
+            raise self._refused(truncated(what, self._offset, len(self._target), self._filled))
         if require_marker or self.bytes_consumed == 0:
             raise truncated("the stream, before its end-of-stream marker", self._offset, 8, 0)

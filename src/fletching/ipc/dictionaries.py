@@ -8,13 +8,21 @@ value is copied.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
 import pyarrow as pa
 
 from fletching.errors import InvalidDataError
+from fletching.ipc.array_tree import with_changed_children
+from fletching.ipc.message import as_view
 from fletching.ipc.schema_header import FieldHeader
 from fletching.ipc.type_tree import any_below, with_children
 
-__all__ = ["DictionaryField", "attach", "dictionary_fields", "storage_type"]
+__all__ = ["DictionaryField", "GrowingArray", "attach", "dictionary_fields", "storage_type"]
+
+_MAX_I32: Final = (1 << 31) - 1
 
 
 def has_dictionary(data_type: pa.DataType) -> bool:
@@ -73,12 +81,112 @@ def dictionary_fields(data_type: pa.DataType, header: FieldHeader) -> list[Dicti
     return found
 
 
+class GrowingArray:
+    """An array that is added to: values of a dictionary with deltas. Adding costs what is added.
+
+    Parts are joined when the array is asked for. Memory for plain types grows by doubling, and
+    arrays handed out before stay valid: what is added lies behind their end.
+    """
+
+    def __init__(self, array: pa.Array) -> None:
+        self._joined = array
+        self._parts: list[pa.Array] = []
+        self._buffers: list[_GrowingBuffer] | None = None
+
+    def append(self, array: pa.Array) -> None:
+        """Adds values of the same type behind the others."""
+        self._parts.append(array)
+
+    @property
+    def array(self) -> pa.Array:
+        """All values as one array."""
+        if self._parts:
+            parts, self._parts = [self._joined, *self._parts], []
+            self._joined = self._plain(parts) or pa.concat_arrays(parts)
+        return self._joined
+
+    def _plain(self, parts: list[pa.Array]) -> pa.Array | None:
+        """The parts joined in growing memory; None for types and values that this cannot hold."""
+        data_type = self._joined.type
+        width = _fixed_width(data_type)
+        is_text = pa.types.is_string(data_type) or pa.types.is_binary(data_type)
+        if not (width or is_text) or any(part.null_count for part in parts):
+            self._buffers = None
+            return None
+        new = parts[1:]
+        if self._buffers is None:
+            self._buffers = [_GrowingBuffer(), _GrowingBuffer()]
+            new = parts
+        values, offsets = self._buffers
+        if not is_text:
+            for part in new:
+                start = part.offset * width
+                values.append(as_view(part.buffers()[1])[start : start + len(part) * width])
+            length = values.length // width
+            return pa.Array.from_buffers(data_type, length, [None, values.buffer()])
+        for part in new:
+            bounds = _offsets(part)
+            if not len(bounds):
+                continue
+            first, last = int(bounds[0]), int(bounds[-1])
+            moved = bounds[1 if offsets.length else 0 :].astype(np.int64) + (values.length - first)
+            if int(moved[-1]) > _MAX_I32:
+                self._buffers = None
+                return None
+            offsets.append(memoryview(moved.astype(np.int32).tobytes()))
+            if last > first:
+                values.append(as_view(part.buffers()[2])[first:last])
+        length = max(0, offsets.length // 4 - 1)
+        buffers = [None, offsets.buffer(), values.buffer()]
+        return pa.Array.from_buffers(data_type, length, buffers)
+
+
+class _GrowingBuffer:
+    """Bytes in memory that doubles when it is full. The copies are what makes values contiguous."""
+
+    def __init__(self) -> None:
+        self._store = pa.allocate_buffer(1024)
+        self.length = 0
+
+    def append(self, data: memoryview) -> None:
+        end = self.length + len(data)
+        if end > self._store.size:
+            larger = pa.allocate_buffer(2 * end)
+            memoryview(larger).cast("B")[: self.length] = memoryview(self._store).cast("B")[
+                : self.length
+            ]
+            self._store = larger
+        memoryview(self._store).cast("B")[self.length : end] = data
+        self.length = end
+
+    def buffer(self) -> pa.Buffer:
+        return self._store.slice(0, self.length)
+
+
+def _fixed_width(data_type: pa.DataType) -> int:
+    """Bytes of a value of a flat type, 0 if it is not of whole bytes."""
+    types = pa.types
+    if isinstance(data_type, pa.BaseExtensionType) or data_type.num_fields:
+        return 0
+    if not (types.is_primitive(data_type) or types.is_fixed_size_binary(data_type)):
+        return 0
+    width: int = data_type.bit_width
+    return width // 8 if width % 8 == 0 else 0
+
+
+def _offsets(array: pa.Array) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """The offsets of an array of text; none if it has no values."""
+    if not len(array):
+        return np.empty(0, np.int32)
+    return np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, 4 * array.offset)
+
+
 def attach(
     array: pa.Array,
     data_type: pa.DataType,
     header_id: int | None,
     children: tuple[FieldHeader, ...],
-    dictionaries: dict[int, pa.Array],
+    dictionaries: Mapping[int, GrowingArray],
 ) -> pa.Array:
     """Puts dictionaries under an array of `storage_type`, which must have been validated.
 
@@ -100,57 +208,29 @@ def attach(
         return pa.ExtensionArray.from_storage(data_type, storage)
     if types.is_dictionary(data_type):
         return _dictionary_array(array, data_type, header_id, dictionaries)
-    if types.is_run_end_encoded(data_type):
-        values = attach(
-            array.values,
-            data_type.value_type,
-            children[1].dictionary_id,
-            children[1].children,
+    return with_changed_children(
+        array,
+        data_type,
+        lambda child, index: attach(
+            child,
+            data_type.field(index).type,
+            children[index].dictionary_id,
+            children[index].children,
             dictionaries,
-        )
-        # The array was read from a message, so it starts at its own row 0.
-        return pa.RunEndEncodedArray.from_buffers(
-            data_type, len(array), [None], 0, 0, [array.run_ends, values]
-        )
-    parts = [
-        attach(
-            child, data_type.field(index).type, header.dictionary_id, header.children, dictionaries
-        )
-        for index, (child, header) in enumerate(zip(_children(array), children, strict=False))
-    ]
-    own = array.buffers()[: _own_buffers(data_type)]
-    return pa.Array.from_buffers(
-        data_type, len(array), own, array.null_count if own[0] is not None else 0, 0, parts
+        ),
     )
-
-
-def _own_buffers(data_type: pa.DataType) -> int:
-    return int(data_type.num_buffers)
-
-
-def _children(array: pa.Array) -> list[pa.Array]:
-    data_type = array.type
-    types = pa.types
-    if types.is_struct(data_type) or types.is_union(data_type):
-        return [array.field(index) for index in range(data_type.num_fields)]
-    if types.is_map(data_type):
-        keys, items = array.keys, array.items
-        entries = data_type.field(0).type
-        return [
-            pa.Array.from_buffers(entries, len(keys), [None], 0, 0, [keys, items]),
-        ]
-    return [array.values]
 
 
 def _dictionary_array(
     indices: pa.Array,
     data_type: pa.DataType,
     id_: int | None,
-    dictionaries: dict[int, pa.Array],
+    dictionaries: Mapping[int, GrowingArray],
 ) -> pa.Array:
     if id_ is None:
         raise InvalidDataError("a dictionary field has no id", layer="schema")
-    values = dictionaries.get(id_)
+    found = dictionaries.get(id_)
+    values = None if found is None else found.array
     if values is None:
         if indices.null_count != len(indices):
             raise InvalidDataError(

@@ -28,8 +28,9 @@ from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.file_writer import Sink
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
-from fletching.ipc.message import END_OF_STREAM, MAGIC, MessageIterator, as_view, truncated
+from fletching.ipc.message import END_OF_STREAM, MAGIC, as_view, truncated
 from fletching.ipc.metadata import Codec
+from fletching.ipc.walking import MessageIterator
 
 __all__ = [
     "Batches",

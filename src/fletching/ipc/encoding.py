@@ -57,13 +57,18 @@ def frame_metadata(flatbuffer: bytes) -> bytes:
     )
 
 
-def encode_key_values(pairs: Mapping[bytes, bytes]) -> bytes:
+KeyValues = Mapping[bytes, bytes] | Sequence[tuple[bytes, bytes]]
+"""Key-value pairs; a sequence may have a key more than once."""
+
+
+def encode_key_values(pairs: KeyValues) -> bytes:
     """A flatbuffer vector of KeyValue tables, position-independent and a multiple of 4 long."""
+    items = pairs.items() if isinstance(pairs, Mapping) else pairs
     count = len(pairs)
     tables = bytearray()
     offsets: list[int] = []
     base = 4 + 4 * count
-    for key, value in pairs.items():
+    for key, value in items:
         key_bytes, value_bytes = _string(key), _string(value)
         # vtable (8 bytes), table (soffset, key, value: 12 bytes), strings
         offsets.append(base + len(tables) + 8)
@@ -91,7 +96,7 @@ def encode_record_batch_metadata(
     compression: Codec | None = None,
     variadic_counts: Sequence[int] = (),
     version: MetadataVersion = MetadataVersion.V5,
-    custom_metadata: Mapping[bytes, bytes] | None = None,
+    custom_metadata: KeyValues | None = None,
 ) -> bytes:
     """The flatbuffer of a record batch message, a multiple of 8 bytes long, without prefix.
 

@@ -8,15 +8,15 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from fletching.errors import LimitExceededError, MalformedFrameError, UsageError, WireError
+from fletching.errors import MalformedFrameError, UsageError
 from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.file_writer import Block
 from fletching.ipc.footer import read_footer
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
-from fletching.ipc.message import Message, message_at, read_prefix, relocated
-from fletching.ipc.metadata import MessageHeader, MessageType, read_message_header
+from fletching.ipc.listed_messages import ListedMessages, check_not_replaced
+from fletching.ipc.message import Message, framed_message
+from fletching.ipc.metadata import MessageType
 from fletching.ipc.projection import Projector
-from fletching.ipc.schema_header import schema_header
 from fletching.ipc.source import Source, merge_ranges, open_source
 from fletching.types import ByteRange
 
@@ -51,7 +51,8 @@ class ArrowFile:
         self._offset = offset
         self._limits = limits
         self.footer = read_footer(source, offset, length, limits)
-        message = self._schema_message()
+        self._listed = ListedMessages(source, offset, self.footer, limits)
+        message = self._listed.footer_schema
         self._options: dict[str, Any] = {
             "limits": limits,
             "validate_values": validate_values,
@@ -62,7 +63,7 @@ class ArrowFile:
         self._projector: Projector | None = None
         if columns is not None:
             self._projector = Projector(message, columns, limits=limits)
-            message = next(_one_message(self._projector.schema_message))
+            message = framed_message(self._projector.schema_message)
         self._decoder = BatchDecoder(message, **self._options)
         self.schema: pa.Schema = self._decoder.schema
         self._dictionaries_read = False
@@ -89,7 +90,7 @@ class ArrowFile:
         if self._row_starts is None:
             starts = [0]
             for index in range(len(self.footer.batches)):
-                header = self._header(self.footer.batches[index])
+                header = self._listed.header(self.footer.batches[index])
                 starts.append(starts[-1] + header.record_batch(self._limits).length)
             self._row_starts = starts
         return self._row_starts
@@ -112,101 +113,14 @@ class ArrowFile:
 
     def message(self, index: int) -> Message:
         """The record batch message as stored, whole; its offset counts from the start of the source."""
-        return self._message_at_block(self.footer.batches[self._index(index)])
+        block = self.footer.batches[self._index(index)]
+        return self._listed.message(block, MessageType.RECORD_BATCH)
 
     def _index(self, index: int) -> int:
         count = len(self.footer.batches)
         if not -count <= index < count:
             raise IndexError(f"batch {index} does not exist, the file has {count}")
         return index % count
-
-    def _metadata(self, block: Block) -> tuple[int, memoryview]:
-        start = self._offset + block.offset
-        if block.metadata_length > self._limits.max_metadata_bytes:
-            raise LimitExceededError(
-                "a message's metadata is too long",
-                layer="footer",
-                offset=start,
-                actual=block.metadata_length,
-                limit=self._limits.max_metadata_bytes,
-            )
-        view = self._source.view(start, start + block.metadata_length)
-        prefix, length = read_prefix(view, 0, len(view), self._limits)
-        if prefix + length != block.metadata_length:
-            raise MalformedFrameError(
-                "footer and message disagree about the metadata's length",
-                layer="footer",
-                offset=start,
-                expected=block.metadata_length,
-                actual=prefix + length,
-            )
-        return prefix, view[prefix:]
-
-    def _header(self, block: Block) -> MessageHeader:
-        return self._parsed(block, self._metadata(block)[1])
-
-    def _parsed(self, block: Block, metadata: memoryview) -> MessageHeader:
-        start = self._offset + block.offset
-        try:
-            header = read_message_header(metadata)
-        except WireError as error:
-            raise relocated(error, start) from None
-        if header.body_length != block.body_length:
-            raise MalformedFrameError(
-                "footer and message disagree about the body's length",
-                layer="footer",
-                offset=start,
-                expected=block.body_length,
-                actual=header.body_length,
-            )
-        return header
-
-    def _check_body_length(self, block: Block) -> None:
-        if not self._source.mapped and block.body_length > self._limits.max_body_bytes:
-            raise LimitExceededError(
-                "a message's body is too long to be read",
-                layer="message",
-                offset=self._offset + block.offset,
-                actual=block.body_length,
-                limit=self._limits.max_body_bytes,
-            )
-
-    def _message_at_block(self, block: Block) -> Message:
-        prefix, metadata = self._metadata(block)
-        header = self._parsed(block, metadata)
-        self._check_body_length(block)
-        start = self._offset + block.offset
-        body = start + block.metadata_length
-        return Message(
-            metadata,
-            self._source.view(body, body + block.body_length),
-            offset=start,
-            prefix_length=prefix,
-            header=header,
-        )
-
-    def _schema_message(self) -> Message:
-        """The stream's schema message if it says what the footer says, else one made of the footer.
-
-        The footer decides: some writers make files whose embedded stream is not valid.
-        """
-        start = self._offset + 8
-        end = self._offset + self.footer.start
-        try:
-            head = self._source.view(start, min(end, start + 8))
-            prefix, length = read_prefix(head, 0, len(head), self._limits)
-            stop = min(end, start + prefix + length)
-            found = message_at(self._source.view(start, stop), 0, stop - start, self._limits)
-            if (
-                isinstance(found, Message)
-                and schema_header(found, self._limits) == self.footer.schema
-            ):
-                found.offset = start
-                return found
-        except WireError:
-            pass  # the footer has all that is needed
-        metadata = memoryview(self.footer.schema_metadata)
-        return Message(metadata, memoryview(b""), offset=self._offset + self.footer.start)
 
     # --- batches -----------------------------------------------------------------------------------
 
@@ -220,17 +134,10 @@ class ArrowFile:
         self._read_dictionaries()
         block = self.footer.batches[self._index(index)]
         message = (
-            self._message_at_block(block)
+            self._listed.message(block, MessageType.RECORD_BATCH)
             if self._projector is None
             else self._projected(block, self._projector)
         )
-        if message.type is not MessageType.RECORD_BATCH:
-            raise MalformedFrameError(
-                "the footer lists another message as a record batch",
-                layer="footer",
-                offset=message.offset,
-                actual=message.type.label,
-            )
         batch = self._decoder.decode(message)
         if batch is None:  # pragma: no cover - decode gives a batch for this type
             raise MalformedFrameError("no record batch", layer="footer")
@@ -240,30 +147,26 @@ class ArrowFile:
         if self._dictionaries_read:
             return
         wanted = set(self._decoder.header.dictionary_ids)
+        known: set[int] = set()
         for block in self.footer.dictionaries if wanted else ():
-            header = self._header(block)
-            if header.type is not MessageType.DICTIONARY_BATCH:
-                raise MalformedFrameError(
-                    "the footer lists another message as a dictionary batch",
-                    layer="footer",
-                    offset=self._offset + block.offset,
-                    actual=header.type.label,
-                )
-            if header.table.int64(0) in wanted:
-                self._decoder.decode(self._message_at_block(block))
+            header = self._listed.header(block)
+            if header.type is MessageType.DICTIONARY_BATCH and header.table.int64(0) not in wanted:
+                continue
+            message = self._listed.message(block, MessageType.DICTIONARY_BATCH)
+            check_not_replaced(message, known, self._limits)
+            self._decoder.decode(message)
         self._dictionaries_read = True
 
     def _projected(self, block: Block, projector: Projector) -> Message:
         """A message with the chosen columns only, of which only their bytes were read."""
-        _, metadata = self._metadata(block)
-        header = self._parsed(block, metadata)
+        _, metadata = self._listed.metadata(block)
+        self._listed.parsed(block, metadata)
         start = self._offset + block.offset + block.metadata_length
         if self._source.mapped:
             selected = projector.select(metadata)
             body = self._source.view(start, start + block.body_length)
             return Message(memoryview(selected), body, offset=self._offset + block.offset)
-        self._check_body_length(block)
-        del header
+        self._listed.check_body_length(block)
         plan = projector.plan(metadata)
         wanted = [piece for piece in plan.pieces if isinstance(piece, ByteRange)]
         reads = merge_ranges(wanted)
@@ -311,12 +214,6 @@ class ArrowFile:
             columns=columns,
             **self._options,
         )
-
-
-def _one_message(framed: bytes) -> Iterator[Message]:
-    from fletching.ipc.message import messages
-
-    return messages(framed)
 
 
 def _assembled(plan: Any, reads: list[ByteRange], views: list[memoryview], offset: int) -> Message:

@@ -12,15 +12,22 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol, Self
 
 import pyarrow as pa
 from typing_extensions import Buffer
 
 from fletching.errors import LimitExceededError, MalformedFrameError, UsageError
-from fletching.ipc.encoding import BatchEncoder, encode_key_values
-from fletching.ipc.message import CONTINUATION, END_OF_STREAM, MAGIC, Message, as_view, messages
+from fletching.ipc.encoding import BatchEncoder, KeyValues, encode_key_values
+from fletching.ipc.message import (
+    CONTINUATION,
+    END_OF_STREAM,
+    MAGIC,
+    Message,
+    as_view,
+    framed_message,
+)
 from fletching.ipc.metadata import Codec, MessageType, read_message_header
 from fletching.ipc.schema_header import Endianness, read_schema, schema_header
 
@@ -57,7 +64,7 @@ def encode_footer(
     schema_metadata: Buffer,
     dictionaries: Sequence[Block],
     batches: Sequence[Block],
-    custom_metadata: Mapping[bytes, bytes] | None = None,
+    custom_metadata: KeyValues | None = None,
 ) -> bytes:
     """The footer's flatbuffer. The schema is the schema message's own table, byte for byte.
 
@@ -143,7 +150,7 @@ class FileWriter:
         else:
             self.schema = schema
             self._endianness = Endianness.LITTLE
-            message = next(messages(schema.serialize()))
+            message = framed_message(schema.serialize())
         self._schema_metadata = bytes(message.metadata)
         self._compression = compression
         self._options = options
@@ -249,7 +256,7 @@ class FileWriter:
         if not self._open:
             raise UsageError("the file writer is closed")
 
-    def close(self, custom_metadata: Mapping[bytes, bytes] | None = None) -> int:
+    def close(self, custom_metadata: KeyValues | None = None) -> int:
         """Writes the end-of-stream marker and the footer; returns the file's length. Once only.
 
         Args:

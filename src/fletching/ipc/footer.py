@@ -20,12 +20,13 @@ from fletching.ipc.encoding import encode_schema_reference
 from fletching.ipc.file_writer import Block
 from fletching.ipc.flatbuffer import Table, root_table
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
-from fletching.ipc.message import MAGIC, relocated
-from fletching.ipc.metadata import MetadataVersion, read_custom_metadata
+from fletching.ipc.message import CONTINUATION, MAGIC, relocated
+from fletching.ipc.metadata import MetadataVersion, read_key_values
+from fletching.ipc.recognition import HEAD_BYTES, looks_like
 from fletching.ipc.schema_header import SchemaHeader, read_schema_header
 from fletching.ipc.source import Source
 
-__all__ = ["Footer", "read_footer"]
+__all__ = ["Footer", "not_a_file", "read_footer"]
 
 _BLOCK: Final = struct.Struct("<qi4xq")
 _TAIL_BYTES: Final = 10  # i32 footer length, magic
@@ -37,6 +38,7 @@ class Footer:
     """What a file's footer says; block offsets count from the file's start.
 
     Attributes:
+        pairs: key-value pairs as they stand, keys that occur twice included.
         schema: the footer's own copy of the schema's header.
         schema_metadata: a schema message made of that copy.
         start: where the footer's flatbuffer starts.
@@ -46,11 +48,16 @@ class Footer:
     version: MetadataVersion
     dictionaries: tuple[Block, ...]
     batches: tuple[Block, ...]
-    custom_metadata: dict[bytes, bytes]
+    pairs: tuple[tuple[bytes, bytes], ...]
     schema: SchemaHeader
     schema_metadata: bytes = dataclasses.field(repr=False)
     start: int
     end: int
+
+    @property
+    def custom_metadata(self) -> dict[bytes, bytes]:
+        """The key-value pairs; of those that share a key the last."""
+        return dict(self.pairs)
 
 
 def read_footer(
@@ -64,6 +71,9 @@ def read_footer(
         LimitExceededError: a footer above the metadata limit.
     """
     if length < 8 + _TAIL_BYTES:
+        head = bytes(source.view(offset, offset + length))
+        if length and not MAGIC.startswith(head[: len(MAGIC)]):
+            raise not_a_file(head, offset)
         raise TruncatedStreamError(
             "too short for an Arrow IPC file",
             layer="file",
@@ -71,10 +81,9 @@ def read_footer(
             expected=8 + _TAIL_BYTES,
             actual=length,
         )
-    if bytes(source.view(offset, offset + len(MAGIC))) != MAGIC:
-        raise MalformedFrameError(
-            "the file does not start with ARROW1", layer="file", offset=offset, expected="ARROW1"
-        )
+    head = bytes(source.view(offset, offset + min(length, HEAD_BYTES)))
+    if not head.startswith(MAGIC):
+        raise not_a_file(head, offset)
     end = offset + length
     tail_start = max(offset + 8, end - (_TAIL_BYTES if source.mapped else _FIRST_READ_BYTES))
     tail = source.view(tail_start, end)
@@ -115,9 +124,23 @@ def read_footer(
         raise relocated(error, start) from None
 
 
+def not_a_file(head: bytes, offset: int) -> WireError:
+    """The error for data that does not start like a file, from its first bytes."""
+    name = looks_like(head)
+    if head[:4] == CONTINUATION:
+        name = "an Arrow IPC stream (read_stream reads it)"
+    return MalformedFrameError(
+        "the file does not start with ARROW1" + (f": it looks like {name}" if name else ""),
+        layer="file",
+        offset=offset,
+        expected="ARROW1",
+    )
+
+
 def _parse_footer(view: memoryview, start: int, length: int, limits: Limits) -> Footer:
     table = root_table(view)
-    number = table.int16(0)
+    # Writers before 0.15 left the version out; what their messages say is V4.
+    number = table.int16(0, MetadataVersion.V4)
     if number not in (MetadataVersion.V4, MetadataVersion.V5):
         raise MalformedFrameError(
             "unknown footer version", layer="footer", expected="V4 or V5", actual=f"V{number + 1}"
@@ -130,7 +153,7 @@ def _parse_footer(view: memoryview, start: int, length: int, limits: Limits) -> 
         version,
         _blocks(table, 2, start),
         _blocks(table, 3, start),
-        read_custom_metadata(table, 4, limits),
+        read_key_values(table, 4, limits),
         read_schema_header(schema, version, limits),
         encode_schema_reference(view, schema.position, version),
         start,

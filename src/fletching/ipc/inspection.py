@@ -15,11 +15,14 @@ from typing_extensions import Buffer
 
 from fletching.errors import WireError
 from fletching.ipc.batches import BatchDecoder, claimed_sizes
+from fletching.ipc.file_writer import Block
 from fletching.ipc.footer import Footer, read_footer
 from fletching.ipc.layout import BatchLayout
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
+from fletching.ipc.listed_messages import ListedMessages, check_not_replaced, is_consistent
 from fletching.ipc.message import CONTINUATION, MAGIC, Message, as_view, message_at, read_prefix
 from fletching.ipc.metadata import MessageType, RecordBatchHeader, read_message_header
+from fletching.ipc.recognition import HEAD_BYTES, looks_like
 from fletching.ipc.reports import (
     BufferReport,
     ColumnReport,
@@ -31,6 +34,7 @@ from fletching.ipc.reports import (
 from fletching.ipc.schema_header import Endianness, SchemaHeader, read_schema, schema_header
 from fletching.ipc.source import MappedSource
 from fletching.ipc.validation import validate
+from fletching.ipc.walking import marker_length, stream_start
 
 __all__ = ["inspect_bytes"]
 
@@ -80,6 +84,9 @@ def _report_other(
 ) -> None:
     if not parts:
         what = "no Arrow IPC stream or file was found" if len(view) else "there are no bytes"
+        name = looks_like(bytes(view[:HEAD_BYTES]))
+        if name is not None:
+            what += f": this looks like {name}"
         problems.append(Problem(0, "error", what))
         return
     for start, end in other:
@@ -162,6 +169,7 @@ class _Part:
         self._decoder: BatchDecoder | None = None
         self._layouts: dict[int, BatchLayout] = {}
         self._messages: list[MessageReport] = []
+        self._known: set[int] = set()
 
     def _problem(
         self, offset: int, text: str, severity: Literal["error", "warning"] = "error"
@@ -174,9 +182,17 @@ class _Part:
             self._find_footer()
             if self._footer_span is not None:
                 limit = self._footer_span[0]
-        position, marker = self._walk(self._start + 8 * self._is_file, limit)
-        if self._is_file:
+        marker: tuple[int, int] | None
+        if self._footer is not None and is_consistent(self._footer):
+            position, marker = self._walk_listed(self._footer)
+        elif self._is_file:
+            schema, start = stream_start(self._view, self._start, limit, self._limits)
+            if schema is not None:
+                self._messages.append(self._message(schema))
+            position, marker = self._walk(start, limit)
             self._compare_footer(position if marker is None else marker[0])
+        else:
+            position, marker = self._walk(self._start, limit)
         end = position if self._footer_span is None else sum(self._footer_span)
         return PartReport(
             "file" if self._is_file else "stream",
@@ -246,6 +262,97 @@ class _Part:
 
     # --- the messages ------------------------------------------------------------------------------
 
+    def _walk_listed(self, footer: Footer) -> tuple[int, tuple[int, int] | None]:
+        """The messages that a footer lists, and what lies between them; returns as `_walk` does."""
+        listed = ListedMessages(MappedSource(self._view), self._start, footer, self._limits)
+        end = self._start + footer.start
+        schema = listed.schema_message()
+        bare = None
+        if not listed.schema_in_file:
+            bare, _ = stream_start(self._view, self._start, end, self._limits)
+        report = self._message(schema)
+        if listed.schema_in_file:
+            self._messages.append(report)
+        elif bare is not None:
+            self._messages.append(
+                dataclasses.replace(
+                    report,
+                    offset=bare.offset,
+                    prefix_length=bare.prefix_length,
+                    metadata_length=bare.metadata_length,
+                )
+            )
+        for block in footer.dictionaries:
+            self._listed_message(listed, block, MessageType.DICTIONARY_BATCH)
+        for block in footer.batches:
+            self._listed_message(listed, block, MessageType.RECORD_BATCH)
+        # In the order of their places, as they are found by walking.
+        self._messages.sort(key=lambda message: message.offset)
+        spans = [(m.offset, m.end) for m in self._messages]
+        spans += [
+            (self._start + block.offset, self._start + block.end)
+            for block in (*footer.dictionaries, *footer.batches)
+        ]
+        last = max((stop for _, stop in spans), default=self._start + 8)
+        length = marker_length(self._view, last, end)
+        if length:
+            spans.append((last, last + length))
+        self._between(sorted(spans), end)
+        return end, (last, length) if length else None
+
+    def _listed_message(self, listed: ListedMessages, block: Block, kind: MessageType) -> None:
+        place = self._start + block.offset
+        try:
+            message = listed.message(block, kind)
+        except WireError as error:
+            text = f"the footer lists a message here, reading finds none: {error.message}"
+            self._problem(place, text)
+            return
+        if self._may_stand(message):
+            self._messages.append(self._message(message))
+
+    def _may_stand(self, message: Message) -> bool:
+        """Whether a file may hold this message; a dictionary that replaces another may not be there."""
+        if self._is_file and message.type is MessageType.DICTIONARY_BATCH:
+            try:
+                check_not_replaced(message, self._known, self._limits)
+            except WireError as error:
+                self._problem(message.offset, error.message)
+                return False
+        return True
+
+    def _between(self, spans: list[tuple[int, int]], end: int) -> None:
+        """Says what lies in a file beside the messages that its footer lists."""
+        position = self._start + 8
+        for start, stop in [*spans, (end, end)]:
+            gap = self._view[position:start]
+            # Writers pad with zeros; windows keep the copies small.
+            if any(
+                bytes(gap[window : window + _WINDOW_BYTES]).strip(b"\0")
+                for window in range(0, len(gap), _WINDOW_BYTES)
+            ):
+                self._unlisted(position, start)
+            position = max(position, stop)
+
+    def _unlisted(self, position: int, end: int) -> None:
+        while position < end:
+            try:
+                found = message_at(self._view, position, end, self._limits)
+            except WireError:
+                break
+            if isinstance(found, int):
+                position += found
+                continue
+            text = "a message that the footer does not list"
+            if found.type is MessageType.SCHEMA:
+                text = "footer and schema message give different schemas"
+            self._problem(position, text, "warning")
+            position = found.end
+        if position < end:
+            self._problem(
+                position, f"{end - position} bytes that the footer does not list", "warning"
+            )
+
     def _walk(self, position: int, limit: int) -> tuple[int, tuple[int, int] | None]:
         """All messages up to a limit; returns where they end and the end-of-stream marker."""
         while position < limit:
@@ -257,7 +364,8 @@ class _Part:
                 return (limit if self._is_cut(position, limit) else position), None
             if isinstance(found, int):
                 return position + found, (position, found)
-            self._messages.append(self._message(found))
+            if self._may_stand(found):
+                self._messages.append(self._message(found))
             position = found.end
         self._problem(
             position,

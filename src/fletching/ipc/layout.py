@@ -140,11 +140,14 @@ class BatchLayout:
         views: list[int] = []  # positions in the fixed buffers before which variadic ones stand
         roots: list[int] = []
         spans: list[ColumnSpan] = []
+        unions: list[int] = []
         nodes = 0
         for column in types:
             start = nodes, len(node_of), len(views)
             roots.append(nodes)
             for data_type in _depth_first(column):
+                if pa.types.is_union(data_type):
+                    unions.append(nodes)
                 for buffer in _buffers_of(data_type, version):
                     if buffer.kind is BufferKind.VARIADIC:
                         views.append(len(node_of))
@@ -160,6 +163,7 @@ class BatchLayout:
         self.view_fields = len(views)
         self._spans = spans
         self._views = views
+        self._unions = unions
         self._root_nodes = roots
         self._roots = np.array(roots, np.int64)
         self._node_of = np.array(node_of, np.int64)
@@ -337,6 +341,10 @@ class BatchLayout:
                 f"at least {int(required[bad])}",
                 int(sizes[bad]),
             )
+
+    def has_empty_union(self, header: RecordBatchHeader) -> bool:
+        """Whether a union, at any depth, has no values in this batch."""
+        return bool(self._unions) and not header.nodes[self._unions, 0].all()
 
     def _variadic_positions(self, header: RecordBatchHeader) -> list[int]:
         positions: list[int] = []

@@ -32,8 +32,9 @@ class Limits:
         max_uncompressed_bytes: sum of the uncompressed sizes that the buffers of one compressed
             message claim.
         max_compression_ratio: uncompressed to compressed bytes of one message, applied once it
-            claims more than ``ratio_free_bytes``. Constant columns reach ratios of thousands
-            honestly, but seldom at that size.
+            claims more than ``ratio_free_bytes``. The default is what Zstandard can reach, so that
+            whatever a writer compressed is read; lower it where so much memory for so few bytes is
+            not to be had for the asking. What a codec cannot hold in its bytes is always refused.
         ratio_free_bytes: uncompressed bytes of one message below which the ratio is not looked at.
         max_dictionaries: dictionaries (ids) of one stream.
         max_dictionary_bytes: bytes of all dictionaries that a stream keeps alive at one time.
@@ -46,7 +47,7 @@ class Limits:
     max_fields: int = 100_000
     max_depth: int = 64
     max_uncompressed_bytes: int = 2 << 30
-    max_compression_ratio: int = 1000
+    max_compression_ratio: int = 32 << 10
     ratio_free_bytes: int = 64 << 20
     max_dictionaries: int = 100_000
     max_dictionary_bytes: int = 2 << 30

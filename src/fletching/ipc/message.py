@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import pyarrow as pa
 from typing_extensions import Buffer
@@ -43,10 +43,9 @@ __all__ = [
     "END_OF_STREAM",
     "MAGIC",
     "Message",
-    "MessageIterator",
     "as_view",
-    "messages",
-    "read_message",
+    "framed_message",
+    "message_at",
 ]
 
 CONTINUATION: Final = b"\xff\xff\xff\xff"
@@ -371,113 +370,10 @@ def relocated(error: WireError, offset: int) -> WireError:
     )
 
 
-class MessageIterator:
-    """Walks the messages of one stream; see `messages`.
-
-    Attributes:
-        position: bytes consumed: the start of the next message while walking, and once the walk is
-            over the exact end of the stream, its end-of-stream marker included.
-        marker_length: length of the end-of-stream marker: 8, 4 (legacy), 0 if the input ended
-            without one, and None while the walk goes on.
-    """
-
-    def __init__(self, view: memoryview, position: int, end: int, limits: Limits) -> None:
-        self._view = view
-        self._end = end
-        self._limits = limits
-        self.position = position
-        self.marker_length: int | None = None
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Message:
-        """The next message; errors as for `messages`."""
-        if self.marker_length is not None:
-            raise StopIteration
-        if self.position == self._end:
-            self.marker_length = 0
-            raise StopIteration
-        found = message_at(self._view, self.position, self._end, self._limits)
-        if isinstance(found, int):
-            self.marker_length = found
-            self.position += found
-            raise StopIteration
-        self.position = found.end
-        return found
-
-
-def messages(data: Buffer, offset: int = 0, *, limits: Limits = DEFAULT_LIMITS) -> MessageIterator:
-    """Walks the messages of the stream that starts at ``offset``, or of the stream inside a file.
-
-    The cost per message is one small metadata parse, whatever the bodies' size: bodies are not
-    touched, so those of a mapped file stay on disk. Bytes after the end-of-stream marker are left
-    alone; `MessageIterator.position` tells where they start. If the input starts with a file's
-    magic, the stream inside the file is walked; a file that lacks the end-of-stream marker (legal
-    in old files) ends where its footer begins.
-
-    Args:
-        data: any contiguous buffer: bytes, memoryview, mmap, pyarrow.Buffer. The messages borrow
-            from it: keep it alive and unchanged while they are used.
-        offset: where the stream starts, in bytes; the messages' offsets count from the start of data.
-        limits: what the input may claim.
-
-    Raises:
-        UsageError: ``offset`` lies outside the data.
-        TruncatedStreamError: while walking, the input ends inside a message.
-        MalformedFrameError: while walking, something that is not a message.
-        LimitExceededError: while walking, metadata above its limit.
-    """
-    view = as_view(data)
-    if not 0 <= offset <= len(view):
-        raise UsageError(f"offset {offset} lies outside the data of {len(view)} bytes")
-    start, end = offset, len(view)
-    if bytes(view[start : start + len(MAGIC)]) == MAGIC and len(view) - start >= 8:
-        start += 8
-        end = _footer_start(view, start)
-    return MessageIterator(view, start, end, limits)
-
-
-def _footer_start(view: memoryview, start: int) -> int:
-    """Where the footer of a file begins whose trailing magic ends the data, else the data's end."""
-    end = len(view)
-    if end - start < 10 or bytes(view[end - 6 :]) != MAGIC:
-        return end
-    (length,) = _I32.unpack_from(view, end - 10)
-    footer = end - 10 - length
-    return footer if length > 0 and footer >= start else end
-
-
-def read_message(file: Any, *, limits: Limits = DEFAULT_LIMITS) -> Message | None:
-    """Reads one message from a blocking file; None at the end-of-stream marker or the file's end.
-
-    Args:
-        file: has ``read(n)``, which may return fewer bytes than asked for. A file with
-            ``readinto`` is read straight into the message's own buffers, without another copy.
-        limits: checked before anything is allocated.
-
-    Raises:
-        TruncatedStreamError: the file ended inside the message.
-        MalformedFrameError: it is no message.
-        LimitExceededError: metadata or body above their limits.
-    """
-    from fletching.ipc.decoder import MessageDecoder
-
-    decoder = MessageDecoder(limits)
-    readinto = getattr(file, "readinto", None)
-    while True:
-        for message in decoder:
-            return message
-        if decoder.ended:
-            return None
-        if readinto is None:
-            chunk = file.read(decoder.bytes_needed)
-            count = len(chunk)
-            decoder.feed(chunk)
-        else:
-            count = readinto(decoder.writable(read_ahead=0)) or 0
-            decoder.wrote(count)
-        if not count:
-            if decoder.bytes_consumed == 0:
-                return None
-            decoder.finish()
+def framed_message(framed: Buffer) -> Message:
+    """The message that a buffer of exactly one framed message holds; errors as for `message_at`."""
+    view = as_view(framed)
+    found = message_at(view, 0, len(view), DEFAULT_LIMITS)
+    if not isinstance(found, Message):
+        raise MalformedFrameError("an end-of-stream marker is no message", layer="message")
+    return found

@@ -132,8 +132,12 @@ class MessageHeader:
         )
 
     def custom_metadata(self, limits: Limits = DEFAULT_LIMITS) -> dict[bytes, bytes]:
-        """The message's own key-value pairs (copies)."""
-        return read_custom_metadata(self.message, 4, limits)
+        """The message's own key-value pairs (copies); of those that share a key the last."""
+        return dict(self.key_values(limits))
+
+    def key_values(self, limits: Limits = DEFAULT_LIMITS) -> tuple[tuple[bytes, bytes], ...]:
+        """The message's own key-value pairs as they stand."""
+        return read_key_values(self.message, 4, limits)
 
 
 _MESSAGE_TYPES: Final = {int(member): member for member in MessageType}
@@ -194,8 +198,11 @@ class HeaderReader:
         return header
 
 
-def read_custom_metadata(table: Table, slot: int, limits: Limits) -> dict[bytes, bytes]:
-    """Key-value pairs of a message, schema, field or footer; absent keys and values are empty."""
+def read_key_values(table: Table, slot: int, limits: Limits) -> tuple[tuple[bytes, bytes], ...]:
+    """Key-value pairs of a message, schema, field or footer; absent keys and values are empty.
+
+    A key may occur more than once: Arrow keeps them all, and so does what copies them.
+    """
     start, count = table.vector(slot, 4)
     if count > limits.max_custom_metadata_entries:
         raise LimitExceededError(
@@ -205,7 +212,7 @@ def read_custom_metadata(table: Table, slot: int, limits: Limits) -> dict[bytes,
             actual=count,
             limit=limits.max_custom_metadata_entries,
         )
-    return {pair.blob(0) or b"": pair.blob(1) or b"" for pair in table.tables(slot)}
+    return tuple((pair.blob(0) or b"", pair.blob(1) or b"") for pair in table.tables(slot))
 
 
 def _pairs(table: Table, slot: int) -> np.ndarray[Any, np.dtype[np.int64]]:

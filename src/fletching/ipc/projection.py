@@ -287,7 +287,7 @@ class Projector:
                 compression=header.compression,
                 variadic_counts=variadic,
                 version=message.version,
-                custom_metadata=message.custom_metadata(self._limits),
+                custom_metadata=message.key_values(self._limits),
             )
         )
         return Projection(prefix, tuple(pieces), length)

@@ -1,4 +1,4 @@
-"""`recover`: a footer for an Arrow IPC file whose writer died, or that was cut."""
+"""`recover`: a footer for an Arrow IPC file whose writer died, or that was cut or damaged."""
 
 from __future__ import annotations
 
@@ -8,39 +8,47 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from fletching.errors import FletchingError, MalformedFrameError, TruncatedStreamError, WireError
+from fletching.errors import MalformedFrameError, TruncatedStreamError, WireError
 from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.decoder import MessageDecoder
 from fletching.ipc.file_writer import Block, Sink, encode_footer
-from fletching.ipc.footer import Footer, read_footer
+from fletching.ipc.footer import Footer, not_a_file, read_footer
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
+from fletching.ipc.listed_messages import ListedMessages, check_not_replaced, is_consistent
 from fletching.ipc.message import END_OF_STREAM, MAGIC, Message, message_at
 from fletching.ipc.metadata import MessageType
-from fletching.ipc.schema_header import read_schema, schema_header
+from fletching.ipc.recognition import HEAD_BYTES
+from fletching.ipc.schema_header import read_schema
 from fletching.ipc.source import Source, open_source
+from fletching.ipc.walking import stream_start
 
 __all__ = ["Recovery", "recover"]
 
 _COPY_BYTES: Final = 4 << 20
 """How much is copied to the sink at a time."""
+_HEAD_READ_BYTES: Final = 1 << 20
+"""How much of a file that is read is looked at for a schema message without length prefix."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recovery:
-    """What was found in a file without a footer, and how to make it whole.
+    """What was found in a damaged file, and how to make it whole.
 
     The repaired file is the first ``keep`` bytes of the damaged one, then ``tail``. To repair in
     place, cut the file to ``keep`` bytes and append ``tail``.
 
     Attributes:
         schema: the file's schema.
-        intact: the file has a valid footer: nothing is to be done, ``tail`` is empty.
+        intact: the file has a valid footer, and what it lists can be read: nothing is to be done,
+            ``tail`` is empty.
         keep: bytes of the damaged file to keep.
         tail: end-of-stream marker, footer and magic to append.
         rows: rows in the record batches kept.
         batches: where they stand.
         dictionaries: where the dictionary batches kept stand.
-        lost_bytes: bytes behind ``keep`` that hold no usable message.
-        reason: why reading stopped there, in words.
+        lost_bytes: bytes of messages that the footer lists and that are not kept; without a valid
+            footer, bytes behind ``keep`` that hold no usable message.
+        reason: what is wrong with the first of them, in words.
     """
 
     schema: pa.Schema
@@ -74,14 +82,16 @@ def recover(
 ) -> Recovery:
     """Finds all whole messages of a damaged file, and makes the footer that it lacks.
 
-    Reads messages in order until one is cut or broken; batches behind that place cannot be found,
-    since nothing says where they start. The source is never changed.
+    If the file has a valid footer, that decides: the messages that it lists are looked at one by one,
+    those that are broken are left out of the new footer, and its key-value pairs are kept. Without
+    one, messages are read in order until one is cut or broken; batches behind that place cannot be
+    found, since nothing says where they start. The source is never changed.
 
     Args:
         source: the file: a path, a buffer or a seekable binary file.
         sink: if given, the repaired file is written to it (a copy of the kept bytes).
-        verify: decode and validate each batch, and stop at the first that is broken. Without it
-            only metadata is read.
+        verify: decode and validate each batch, to leave out or stop at those that are broken.
+            Without it only metadata is read.
         limits: what the file may claim.
 
     Raises:
@@ -90,70 +100,143 @@ def recover(
         WireError: any of its other children, if the schema is broken.
     """
     opened = open_source(source)
-    if opened.length < 8 or bytes(opened.view(0, len(MAGIC))) != MAGIC:
-        raise MalformedFrameError(
-            "the file does not start with ARROW1", layer="file", offset=0, expected="ARROW1"
-        )
-    walk = _Walk(opened, verify=verify, limits=limits)
-    footer_found = _find_footer(opened, limits)
-    if footer_found is not None:
-        walk.end = footer_found.start
-    walk.run()
-    keep = walk.position
-    intact = footer_found is not None and walk.finished and walk.agrees(footer_found)
-    if intact:
-        tail, lost = b"", 0
-        keep = opened.length
-    else:
-        footer = encode_footer(walk.schema.metadata, walk.dictionaries, walk.batches)
-        tail = END_OF_STREAM + footer + struct.pack("<i", len(footer)) + MAGIC
-        lost = opened.length - keep - (walk.marker_length if walk.finished else 0)
-    recovery = Recovery(
-        read_schema(walk.schema, limits),
-        intact,
-        keep,
-        tail,
-        walk.rows,
-        tuple(walk.batches),
-        tuple(walk.dictionaries),
-        0 if intact else lost,
-        "" if intact else walk.reason,
-    )
+    head = bytes(opened.view(0, min(opened.length, HEAD_BYTES)))
+    if opened.length < 8 or not head.startswith(MAGIC):
+        raise not_a_file(head, 0)
+    footer = _footer(opened, limits)
+    recovery = None
+    if footer is not None and is_consistent(footer):
+        recovery = _by_footer(opened, footer, verify=verify, limits=limits)
+    if recovery is None:
+        recovery = _by_walking(opened, footer, verify=verify, limits=limits)
     if sink is not None:
-        for start in range(0, keep, _COPY_BYTES):
-            sink.write(opened.view(start, min(keep, start + _COPY_BYTES)))
-        sink.write(tail)
+        for start in range(0, recovery.keep, _COPY_BYTES):
+            sink.write(opened.view(start, min(recovery.keep, start + _COPY_BYTES)))
+        sink.write(recovery.tail)
     return recovery
 
 
-def _find_footer(source: Source, limits: Limits) -> Footer | None:
+def _footer(source: Source, limits: Limits) -> Footer | None:
     try:
         return read_footer(source, 0, source.length, limits)
-    except FletchingError:
+    except WireError:
         return None  # its absence is what this module is for
+
+
+def _tail(
+    schema: Message, dictionaries: list[Block], batches: list[Block], footer: Footer | None
+) -> bytes:
+    """End-of-stream marker, footer, its length and the magic."""
+    flatbuffer = encode_footer(
+        schema.metadata, dictionaries, batches, () if footer is None else footer.pairs
+    )
+    return END_OF_STREAM + flatbuffer + struct.pack("<i", len(flatbuffer)) + MAGIC
+
+
+def _by_footer(source: Source, footer: Footer, *, verify: bool, limits: Limits) -> Recovery | None:
+    """Keeps what a valid footer lists and can be read; None if nothing of what it lists can."""
+    listed = ListedMessages(source, 0, footer, limits)
+    schema = listed.footer_schema
+    decoder = BatchDecoder(schema, limits=limits)
+    known: set[int] = set()
+    dictionaries: list[Block] = []
+    batches: list[Block] = []
+    lost: list[Block] = []
+    rows = 0
+    reason = ""
+    # Batches behind a dictionary that cannot be used might mean that one: they go with it.
+    safe_until = footer.start
+    for block in footer.dictionaries:
+        try:
+            message = listed.message(block, MessageType.DICTIONARY_BATCH)
+            check_not_replaced(message, known, limits)
+            decoder.decode(message)
+            dictionaries.append(block)
+        except WireError as error:
+            reason = reason or str(error)
+            safe_until = min(safe_until, block.offset)
+            lost.append(block)
+    for block in footer.batches:
+        try:
+            message = listed.message(block, MessageType.RECORD_BATCH)
+            header = message.record_batch(limits)
+            if block.offset > safe_until:
+                lost.append(block)
+                continue
+            if verify or lost:
+                decoder.decode(message)
+            batches.append(block)
+            rows += header.length
+        except WireError as error:
+            reason = reason or str(error)
+            lost.append(block)
+    if lost and not batches:
+        return None
+    return Recovery(
+        decoder.schema,
+        not lost,
+        source.length if not lost else footer.start,
+        _tail(schema, dictionaries, batches, footer) if lost else b"",
+        rows,
+        tuple(batches),
+        tuple(dictionaries),
+        sum(block.end - block.offset for block in lost),
+        reason,
+    )
+
+
+def _by_walking(source: Source, footer: Footer | None, *, verify: bool, limits: Limits) -> Recovery:
+    """Keeps the messages that stand one behind the other from the start of the file.
+
+    ``footer`` is one that does not list them: only its place and its key-value pairs are used.
+    """
+    end = source.length if footer is None else footer.start
+    walk = _Walk(source, end, verify=verify, limits=limits)
+    walk.run()
+    if footer is not None and walk.finished:
+        walk.reason = "the footer does not list the messages that are there"
+    return Recovery(
+        read_schema(walk.schema, limits),
+        False,
+        walk.position,
+        _tail(walk.schema, walk.dictionaries, walk.batches, footer),
+        walk.rows,
+        tuple(walk.batches),
+        tuple(walk.dictionaries),
+        source.length - walk.position - (walk.marker_length if walk.finished else 0),
+        walk.reason,
+    )
 
 
 class _Walk:
     """Reads message after message and remembers how far all was well."""
 
-    def __init__(self, source: Source, *, verify: bool, limits: Limits) -> None:
+    def __init__(self, source: Source, end: int, *, verify: bool, limits: Limits) -> None:
         self._source = source
         self._verify = verify
         self._limits = limits
-        self.end = source.length
-        self.position = 8
+        self.end = end
         self.batches: list[Block] = []
         self.dictionaries: list[Block] = []
         self.rows = 0
         self.finished = False  # came to the end-of-stream marker
         self.marker_length = 0
         self.reason = "the file ends after a whole message, without footer"
-        schema = self._next()
-        if not isinstance(schema, Message):
-            raise TruncatedStreamError("the file has no schema message", layer="file", offset=8)
+        self._known: set[int] = set()
+        head = source.view(0, end if source.mapped else min(end, _HEAD_READ_BYTES))
+        schema, self.position = stream_start(head, 0, len(head), limits)
+        if schema is None:
+            found = self._next()
+            if not isinstance(found, Message):
+                raise TruncatedStreamError(
+                    "the file has no schema message, and no footer that has its schema",
+                    layer="file",
+                    offset=self.position,
+                )
+            schema = found
+            self.position = found.end
         self.schema = schema
         self._decoder = BatchDecoder(schema, limits=limits)
-        self.position = schema.end
 
     def _next(self) -> Message | int:
         start = self.position
@@ -175,22 +258,14 @@ class _Walk:
                 return
         self.finished = self.position == self.end
 
-    def agrees(self, footer: Footer) -> bool:
-        """Whether the footer lists what was found, and the same schema."""
-        if footer.schema == schema_header(self.schema, self._limits) and (
-            (sorted(footer.batches), sorted(footer.dictionaries))
-            == (self.batches, self.dictionaries)
-        ):
-            return True
-        self.reason = "the footer does not list the messages that are there"
-        return False
-
     def _take(self, message: Message) -> None:
         if message.metadata_length % 8 or message.body_length % 8:
             raise MalformedFrameError(
                 "a message is not padded to 8 bytes", layer="message", offset=message.offset
             )
         block = Block(message.offset, message.metadata_length, message.body_length)
+        if message.type is MessageType.DICTIONARY_BATCH:
+            check_not_replaced(message, self._known, self._limits)
         if self._verify or message.type is MessageType.DICTIONARY_BATCH:
             self._decoder.decode(message)
         if message.type is MessageType.RECORD_BATCH:
@@ -210,8 +285,6 @@ class _Walk:
 
 def _read_message_at(source: Source, start: int, end: int, limits: Limits) -> Message | int:
     """A message of a source that is read in ranges: prefix, metadata and body, one read each."""
-    from fletching.ipc.decoder import MessageDecoder
-
     decoder = MessageDecoder(limits)
     position = start
     while True:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["relabelled"]
+__all__ = ["relabelled", "relabelled_batch"]
 
 
 class _Relabelled:
-    """Exports an array with another schema, for Arrow's C data interface."""
+    """Exports an array or batch with another schema, for Arrow's C data interface."""
 
-    def __init__(self, array: pa.Array, data_type: pa.DataType) -> None:
+    def __init__(
+        self, array: pa.Array | pa.RecordBatch, data_type: pa.DataType | pa.Schema
+    ) -> None:
         self._array, self._data_type = array, data_type
 
     def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
@@ -29,3 +31,8 @@ def relabelled(array: pa.Array, data_type: pa.DataType) -> pa.Array:
     if array.type.equals(data_type, check_metadata=True):
         return array
     return pa.array(_Relabelled(array, data_type))
+
+
+def relabelled_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The same for all columns of a batch at once: their buffers under another schema."""
+    return pa.record_batch(_Relabelled(batch, schema))

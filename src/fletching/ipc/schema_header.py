@@ -23,13 +23,12 @@ from fletching.errors import (
     InvalidDataError,
     LimitExceededError,
     MalformedFrameError,
-    UsageError,
     WireError,
 )
 from fletching.ipc.flatbuffer import Table, malformed
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
-from fletching.ipc.message import Message, pyarrow_message
-from fletching.ipc.metadata import MessageType, MetadataVersion, read_custom_metadata
+from fletching.ipc.message import Message, framed_message, pyarrow_message
+from fletching.ipc.metadata import MessageType, MetadataVersion, read_key_values
 
 __all__ = ["Endianness", "FieldHeader", "SchemaHeader", "read_schema"]
 
@@ -73,7 +72,12 @@ class SchemaHeader:
     version: MetadataVersion
     endianness: Endianness
     fields: tuple[FieldHeader, ...]
-    custom_metadata: dict[bytes, bytes]
+    pairs: tuple[tuple[bytes, bytes], ...]
+
+    @property
+    def custom_metadata(self) -> dict[bytes, bytes]:
+        """The key-value pairs; of those that share a key the last."""
+        return dict(self.pairs)
 
     @property
     def dictionary_ids(self) -> list[int]:
@@ -115,7 +119,7 @@ class _Reader:
             raise malformed(
                 "unknown dictionary kind", encoding.position, expected=0, actual=encoding.int16(3)
             )
-        read_custom_metadata(table, 6, limits)
+        read_key_values(table, 6, limits)
         return FieldHeader(
             table.text(0) or "",
             table.boolean(1),
@@ -139,9 +143,7 @@ def read_schema_header(
         raise malformed("unknown endianness", table.position, expected="0 or 1", actual=endianness)
     reader = _Reader(limits)
     fields = tuple(reader.field(child, 1) for child in table.tables(1))
-    return SchemaHeader(
-        version, Endianness(endianness), fields, read_custom_metadata(table, 2, limits)
-    )
+    return SchemaHeader(version, Endianness(endianness), fields, read_key_values(table, 2, limits))
 
 
 def schema_header(message: Message, limits: Limits = DEFAULT_LIMITS) -> SchemaHeader:
@@ -194,8 +196,4 @@ def _to_pyarrow(message: Message) -> pa.Schema:
 
 def schema_message_of(schema: pa.Schema) -> Message:
     """The schema message that pyarrow writes for a schema, as a value."""
-    from fletching.ipc.message import messages
-
-    for message in messages(schema.serialize()):
-        return message
-    raise UsageError("pyarrow wrote no schema message")  # pragma: no cover - it always does
+    return framed_message(schema.serialize())

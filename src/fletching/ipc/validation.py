@@ -15,12 +15,13 @@ from typing import Final
 import pyarrow as pa
 
 from fletching.errors import InvalidDataError
-from fletching.ipc.relabelling import relabelled
+from fletching.ipc.relabelling import relabelled_batch
 from fletching.ipc.type_tree import any_below, with_children
 
 __all__ = ["BatchValidator", "relaxed_type", "validate"]
 
-
+SMALL_BYTES: Final = 128 << 10
+"""Up to so many, a check in full takes no longer than a look at the arrays under another schema."""
 # pyarrow's texts quote the offending value; ours name no data.
 _VALUE: Final = re.compile(r"(Decimal value |(?:date|time)(?:32|64)\[\w+\] )-?\d+")
 
@@ -85,41 +86,41 @@ class BatchValidator:
     """
 
     def __init__(self, schema: pa.Schema, *, values: bool = False, text: bool = True) -> None:
-        relax = [not values and has_constrained(data_type) for data_type in schema.types]
-        if not text:
-            relax = [
-                wanted or has_constrained(data_type, text=True)
-                for wanted, data_type in zip(relax, schema.types, strict=True)
-            ]
-        # Per column: its name, whether its size is all there is to check, its relaxed type.
-        self._columns = [
-            (
-                field.name,
-                wanted and _is_constrained(field.type),
-                relaxed_type(field.type, text=not text) if wanted else None,
-            )
-            for field, wanted in zip(schema, relax, strict=True)
-        ]
-        self._whole = not any(relax)
+        self._relaxed: pa.Schema | None = None
+        relaxed = schema
+        for index, field in enumerate(schema):
+            data_type = field.type if values else relaxed_type(field.type)
+            if not text:
+                data_type = relaxed_type(data_type, text=True)
+            if data_type != field.type:
+                # A plain field: metadata that names an extension type would bring its checks back.
+                relaxed = relaxed.set(index, pa.field(field.name, data_type, field.nullable))
+        if relaxed is not schema:
+            self._relaxed = relaxed
 
-    def check(self, batch: pa.RecordBatch) -> None:
+    def check(self, batch: pa.RecordBatch, size: int | None = None) -> None:
         """Checks a batch.
+
+        Args:
+            batch: as read.
+            size: its bytes, if they are known: small batches are checked in full at first, which
+                most of them pass, because looking at them as other types takes longer.
 
         Raises:
             InvalidDataError: what is wrong, and in which column.
         """
-        _run(batch, full=self._whole)
-        if self._whole:
+        if self._relaxed is None:
+            _run(batch, full=True)
             return
-        for index, (name, sized, relaxed) in enumerate(self._columns):
-            if sized:
-                continue  # fixed width: the check of the whole batch has seen its sizes
-            column = _column(batch, index)
-            if column is None:
-                continue
-            if relaxed is not None:
-                column = _viewed(column, relaxed, name)
-            _run(column, full=True, name=name)
+        if size is not None and size <= SMALL_BYTES:
+            try:
+                batch.validate(full=True)
+            except (pa.ArrowException, ValueError):
+                pass  # the values may be all that is wrong: look at it without them
+            else:
+                return
+        _run(batch, full=False)
+        _run(_reinterpreted(batch, self._relaxed), full=True)
 
 
 def validate(batch: pa.RecordBatch, *, values: bool = True) -> None:
@@ -136,49 +137,26 @@ def validate(batch: pa.RecordBatch, *, values: bool = True) -> None:
     Raises:
         InvalidDataError: what is wrong, and in which column.
     """
-    if values or not any(has_constrained(data_type) for data_type in batch.schema.types):
-        _run(batch, full=True)
-        return
-    _run(batch, full=False)
-    for index, field in enumerate(batch.schema):
-        # Column by column; the check just made is all that a flat constrained column needs.
-        column = None if _is_constrained(field.type) else _column(batch, index)
-        if column is not None:
-            validate_array(column, field.name)
+    BatchValidator(batch.schema, values=values).check(batch)
 
 
-def _column(batch: pa.RecordBatch, index: int) -> pa.Array | None:
-    """A column; None for a type that pyarrow has no Python class for, a fixed-width one of months."""
+def _reinterpreted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch's buffers under another schema. Importing takes text's length from its offsets.
+
+    So the batch itself must have passed the check of its sizes, which looks at the last offset.
+    """
     try:
-        return batch.column(index)
-    except KeyError:
-        return None
+        return relabelled_batch(batch, schema)
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        raise _invalid(error) from None
 
 
-def validate_array(array: pa.Array, name: str) -> None:
-    """The memory-safe level for one array; errors as for `validate`."""
-    if not has_constrained(array.type):
-        _run(array, full=True, name=name)
-        return
-    _run(array, full=False, name=name)
-    if _is_constrained(array.type):
-        return  # fixed width: the sizes are all there is to check
-    _run(_viewed(array, relaxed_type(array.type), name), full=True, name=name)
-
-
-def _viewed(array: pa.Array, data_type: pa.DataType, name: str) -> pa.Array:
-    """The array's buffers under another type of the same layout."""
+def _run(batch: pa.RecordBatch, *, full: bool) -> None:
     try:
-        return relabelled(array, data_type)
+        batch.validate(full=full)
     except (pa.ArrowException, ValueError) as error:
-        text = _VALUE.sub(r"\1(not shown)", str(error))
-        raise InvalidDataError(f"column {name!r}: {text}", layer="values") from None
+        raise _invalid(error) from None
 
 
-def _run(thing: pa.Array | pa.RecordBatch, *, full: bool, name: str | None = None) -> None:
-    try:
-        thing.validate(full=full)
-    except (pa.ArrowException, ValueError) as error:
-        where = "" if name is None else f"column {name!r}: "
-        text = _VALUE.sub(r"\1(not shown)", str(error))
-        raise InvalidDataError(f"{where}{text}", layer="values") from None
+def _invalid(error: Exception) -> InvalidDataError:
+    return InvalidDataError(_VALUE.sub(r"\1(not shown)", str(error)), layer="values")

@@ -1,0 +1,69 @@
+"""Arrays as trees: putting other arrays below a nested one, by reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+
+from fletching.ipc.type_tree import any_below
+
+__all__ = ["children_of", "with_changed_children", "with_type_ids"]
+
+
+def children_of(array: pa.Array) -> list[pa.Array]:
+    """The children of an array that was read from a message: it starts at its own row 0."""
+    data_type = array.type
+    types = pa.types
+    if not data_type.num_fields:
+        return []
+    if types.is_struct(data_type) or types.is_union(data_type):
+        return [array.field(index) for index in range(data_type.num_fields)]
+    if types.is_map(data_type):
+        keys, items = array.keys, array.items
+        entries = data_type.field(0).type
+        return [pa.Array.from_buffers(entries, len(keys), [None], 0, 0, [keys, items])]
+    if types.is_run_end_encoded(data_type):
+        return [array.run_ends, array.values]
+    return [array.values]
+
+
+def with_changed_children(
+    array: pa.Array, data_type: pa.DataType, change: Callable[[pa.Array, int], pa.Array]
+) -> pa.Array:
+    """The array as one of another type whose children are what ``change`` makes of its children.
+
+    Args:
+        array: nested, as read from a message.
+        data_type: a type of the same layout over the changed children's types; no extension type.
+        change: is given a child and its number.
+    """
+    parts = [change(child, index) for index, child in enumerate(children_of(array))]
+    if pa.types.is_run_end_encoded(data_type):
+        return pa.RunEndEncodedArray.from_buffers(data_type, len(array), [None], 0, 0, parts)
+    own = array.buffers()[: int(data_type.num_buffers)]
+    nulls = array.null_count if own and own[0] is not None else 0
+    return pa.Array.from_buffers(data_type, len(array), own, nulls, 0, parts)
+
+
+def with_type_ids(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch in which unions without values have buffers of type ids nevertheless.
+
+    pyarrow reads them with null pointers, and follows those when it is asked for the size of such a
+    union (``nbytes``): the process dies.
+    """
+    for index, field in enumerate(batch.schema):
+        if any_below(field.type, pa.types.is_union):
+            batch = batch.set_column(index, field, _with_type_ids(batch.column(index)))
+    return batch
+
+
+def _with_type_ids(array: pa.Array) -> pa.Array:
+    data_type = array.type
+    if isinstance(data_type, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(data_type, _with_type_ids(array.storage))
+    if pa.types.is_union(data_type) and not len(array):
+        return pa.nulls(0, data_type)
+    if not data_type.num_fields or not any_below(data_type, pa.types.is_union):
+        return array
+    return with_changed_children(array, data_type, lambda child, _: _with_type_ids(child))
