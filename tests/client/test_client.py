@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -120,3 +123,68 @@ def test_a_client_travels_and_hides_its_secret(client: fletching.Client) -> None
     assert copy.list_tables() == ["t"]
     assert copy.project == client.project
     assert "secret" not in repr(client) + repr(client.channel)
+
+
+FRAME = {"id": [1, 2, 3], "text": ["a", None, "c"]}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: FRAME,
+        lambda: [{"id": 1, "text": "a"}, {"id": 2, "text": None}, {"id": 3, "text": "c"}],
+        lambda: pa.table(FRAME),
+        lambda: pa.table(FRAME).to_batches()[0],
+        lambda: pa.table(FRAME).to_reader(),
+        lambda: (batch for batch in pa.table(FRAME).to_batches(max_chunksize=1)),
+        lambda: pd.DataFrame(FRAME),
+        lambda: pl.DataFrame(FRAME),
+    ],
+    ids=["columns", "rows", "table", "batch", "reader", "generator", "pandas", "polars"],
+)
+def test_a_table_is_made_from_its_rows(client: fletching.Client, make: Any) -> None:
+    table = client.create_table("t", make())
+    assert table.schema.names == ["id", "text"]
+    assert table.to_table().to_pydict() == FRAME
+    assert not table.schema.metadata
+    # Rows go into a table that was made with them, and into no other.
+    assert client.create_table("t", make(), if_not_exists=True).count_rows() == 3
+    with pytest.raises(AlreadyExistsError):
+        client.create_table("t", make())
+    assert table.count_rows() == 3
+
+
+def test_rows_make_partitions(client: fletching.Client) -> None:
+    table = client.create_table("t", {"id": [1, 2], "pt": ["a", "b"]}, partition_by=["pt"])
+    assert table.partitions() == ["pt=a", "pt=b"]
+
+
+def test_a_table_whose_rows_fail_is_not_left_behind(client: fletching.Client) -> None:
+    def rows() -> Any:
+        yield {"id": 1}
+        raise OSError("the source broke")
+
+    def batches() -> Any:
+        yield pa.record_batch({"id": [1]})
+        raise OSError("the source broke")
+
+    for broken in (rows, batches):
+        with pytest.raises(OSError, match="the source broke"):
+            client.create_table("t", broken())
+        assert client.list_tables() == []
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"a": pa.int64(), "b": pa.string()},
+        {"a": "int64", "b": "string"},
+        [("a", pa.int64()), ("b", pa.string())],
+        [pa.field("a", pa.int64()), pa.field("b", pa.string())],
+        "a BIGINT, b STRING",
+    ],
+    ids=str,
+)
+def test_columns_are_told_from_rows(client: fletching.Client, columns: Any) -> None:
+    assert client.create_table("t", columns).count_rows() == 0
+    assert client.table("t").schema.names == ["a", "b"]

@@ -18,6 +18,7 @@ from fletching.client.call_options import CallOptions, Timeouts
 from fletching.client.client import Client
 from fletching.client.credentials import Credentials
 from fletching.client.reading.arrow_reader import ArrowReader
+from fletching.client.reading.read_session import ReadSession
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.reading.scan import Scan
 from fletching.client.reading.split import Split
@@ -43,6 +44,7 @@ __all__ = [
     "Client",
     "Credentials",
     "Partition",
+    "ReadSession",
     "ResumeToken",
     "RetryPolicy",
     "Scan",

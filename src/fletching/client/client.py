@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, Unpack
 
@@ -15,10 +16,11 @@ from fletching.client.reading.arrow_reader import ArrowReader
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.table import Table
 from fletching.client.table_info import describe
-from fletching.client.table_schemas import columns_of
+from fletching.client.table_schemas import columns_of, gives_columns
 from fletching.client.tabular.catalog_names import TableEntry
+from fletching.client.tabular.tabular_data import batches_of
 from fletching.client.transports.channel import Channel
-from fletching.errors import UsageError
+from fletching.errors import FletchingError, NoSuchTableError, UsageError
 from fletching.ipc import encode_schema
 from fletching.protocol.messages.admin import (
     CreateProject,
@@ -93,7 +95,7 @@ class Client:
     def create_table(
         self,
         name: str,
-        schema: pa.Schema | str | Any,
+        data_or_schema: pa.Schema | str | Any,
         partition_by: Sequence[str] | Mapping[str, str] | str | None = None,
         *,
         if_not_exists: bool = False,
@@ -106,11 +108,13 @@ class Client:
 
         Args:
             name: ``table``, ``schema.table`` or ``project.schema.table``.
-            schema: an Arrow schema, or columns as text: ``"id BIGINT, image BLOB, tags
-                ARRAY<STRING>"``.
+            data_or_schema: an Arrow schema, or columns as text: ``"id BIGINT, image BLOB, tags
+                ARRAY<STRING>"``; or rows, as `Table.append` takes them, which give the columns and
+                are appended. If that fails, the table is dropped again.
             partition_by: partition columns. One that the schema has is taken out of the data
                 columns and keeps its type; any other is text. A dict gives ODPS types by name.
-            if_not_exists: return the table that is there, whatever its columns are.
+            if_not_exists: return the table that is there, whatever its columns are; rows are not
+                appended to it.
             comment: kept with the table.
             properties: likewise.
             primary_key: names of key columns.
@@ -121,7 +125,16 @@ class Client:
             UsageError: columns that do not parse, or an empty name.
             InvalidArgumentError: the service cannot store a column.
         """
-        columns = columns_of(schema)
+        rows = None
+        if gives_columns(data_or_schema):
+            columns = columns_of(data_or_schema)
+        else:
+            if if_not_exists:
+                with contextlib.suppress(NoSuchTableError):
+                    return self.table(name)
+            rows = batches_of(data_or_schema)
+            # Not what pandas keeps beside its columns: it tells of these rows, not of the table's.
+            columns = rows.schema.remove_metadata()
         data, partition_columns = split_columns(columns, partition_by)
         info = self.channel.call(
             CreateTable(
@@ -132,11 +145,19 @@ class Client:
                 properties=dict(properties or {}),
                 primary_key=tuple(primary_key),
                 lifecycle_days=lifecycle_days,
-                if_not_exists=if_not_exists,
+                if_not_exists=if_not_exists and rows is None,
             ),
             TableInfo,
         )
-        return Table(self.channel, info)
+        table = Table(self.channel, info)
+        if rows is not None:
+            try:
+                table.append(rows)
+            except BaseException:
+                with contextlib.suppress(FletchingError):
+                    self.drop_table(name, if_exists=True)
+                raise
+        return table
 
     def table(self, name: str) -> Table:
         """Looks a table up.

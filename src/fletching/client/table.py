@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from fletching.client.blobs.blob_cells import with_references
 from fletching.client.call_options import OptionChanges
+from fletching.client.html_views import html_view
 from fletching.client.reading.scan import Scan
 from fletching.client.retry import RetrySequence
 from fletching.client.table_info import describe
@@ -232,6 +233,18 @@ class Table:
         """All rows in memory: ``scan().to_table()``."""
         return self.scan().to_table()
 
+    def head(self, rows: int = 5) -> pa.Table:
+        """The first rows, at most so many: ``scan().head(rows)``."""
+        return self.scan().head(rows)
+
+    def __len__(self) -> int:
+        """As `count_rows`: asks the service each time."""
+        return self.count_rows()
+
+    def __bool__(self) -> bool:
+        """Always: a table is there also when it is empty, and asking costs a request."""
+        return True
+
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """All rows for any library that takes Arrow's C stream."""
         return self.scan().__arrow_c_stream__(requested_schema)
@@ -366,6 +379,11 @@ class Table:
             partition=PartitionSpec.parse(partition),
             write_mode=WriteMode.STREAMING_REALTIME if realtime else WriteMode.STREAMING,
         )
+
+    def _repr_html_(self) -> str:
+        info = self._info
+        facts = {"rows": info.rows, "bytes": info.bytes, "comment": info.comment}
+        return html_view(str(self.full_name), facts, self._schema, self.partition_columns)
 
     def __repr__(self) -> str:
         """Name and columns."""

@@ -7,6 +7,8 @@ table says otherwise, and is never null.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 
 from fletching.errors import ProtocolError, UsageError
@@ -16,6 +18,7 @@ from fletching.protocol.types.table_schema import arrow_schema, parse_columns
 
 __all__ = [
     "columns_of",
+    "gives_columns",
     "partition_fields",
     "read_schema_message",
     "scan_schema",
@@ -45,6 +48,21 @@ def columns_of(columns: object) -> pa.Schema:
         f"columns are an Arrow schema or text such as 'id BIGINT, name STRING', "
         f"not {type(columns).__name__}"
     )
+
+
+def gives_columns(given: object) -> bool:
+    """Whether this says what columns there are, as `columns_of` reads it, and is not rows."""
+    if isinstance(given, str | pa.Schema):
+        return True
+    if isinstance(given, Mapping):
+        return all(isinstance(kind, str | pa.DataType) for kind in given.values())
+    if isinstance(given, list | tuple):
+        return all(
+            isinstance(each, pa.Field) or (isinstance(each, tuple) and len(each) == 2)
+            for each in given
+        )
+    rows = any(hasattr(given, name) for name in ("__arrow_c_stream__", "__arrow_c_array__"))
+    return hasattr(given, "__arrow_c_schema__") and not rows
 
 
 def read_schema_message(message: bytes) -> pa.Schema:

@@ -21,6 +21,10 @@ TOKENS: list[tuple[ResumeToken, str]] = [
         ResumeToken(table=TABLE, session_id="rs-1", offset=10, length=5, columns=("b", "a")),
         '[1,"p","s","t","rs-1",null,10,5,0,["b","a"]]',
     ),
+    (
+        ResumeToken(table=TABLE, session_id="rs-1", offset=10, length=5, row=2, filtered=True),
+        '[1,"p","s","t","rs-1",null,10,5,2,null,true]',
+    ),
 ]
 
 
@@ -48,7 +52,7 @@ def test_any_token_survives_its_text(
 
 
 def test_the_request_names_the_split() -> None:
-    by_index, by_offset = (token.request() for token, _ in TOKENS)
+    by_index, by_offset, _ = (token.request() for token, _ in TOKENS)
     assert (by_index.index, by_index.offset, by_index.count) == (3, None, None)
     assert (by_offset.index, by_offset.offset, by_offset.count) == (None, 10, 5)
 

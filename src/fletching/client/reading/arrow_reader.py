@@ -197,7 +197,7 @@ class ArrowReader:
         self._batches = iter(source)
 
     def _advance(self) -> pa.RecordBatch | None:
-        length = self._token.length
+        length = self._token.row_count
         if length is not None and self.row == length:
             # Every row the split has is here, so that nothing is left to ask for, even if the
             # connection breaks before the end-of-stream marker.

@@ -28,6 +28,7 @@ class _Text(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     length: int | None
     row: int
     columns: tuple[str, ...] | None
+    filtered: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,8 @@ class ResumeToken:
         length: the split's rows, where they are known.
         row: rows of the split before this place.
         columns: the columns handed out, where their order is not the service's.
+        filtered: whether a filter leaves rows of the ``length`` out, so that only reading tells how
+            many there are.
     """
 
     table: TableName
@@ -54,6 +57,7 @@ class ResumeToken:
     length: int | None = None
     row: int = 0
     columns: tuple[str, ...] | None = None
+    filtered: bool = False
 
     def __post_init__(self) -> None:
         """Refuses a place that cannot be."""
@@ -69,6 +73,11 @@ class ResumeToken:
     def at(self, row: int) -> ResumeToken:
         """The same split at another row."""
         return dataclasses.replace(self, row=row)
+
+    @property
+    def row_count(self) -> int | None:
+        """How many rows the split has, where that is known before it is read."""
+        return None if self.filtered else self.length
 
     def request(self) -> ReadTable:
         """Asks for the split from its first row on."""
@@ -92,7 +101,11 @@ class ResumeToken:
             self.length,
             self.row,
             self.columns,
+            self.filtered,
         )
+        if not self.filtered:
+            # As releases that knew no other tokens wrote them, and read them.
+            return msgspec.json.encode(msgspec.structs.astuple(text)[:-1]).decode()
         return msgspec.json.encode(text).decode()
 
     @classmethod
@@ -118,4 +131,5 @@ class ResumeToken:
             length=fields.length,
             row=fields.row,
             columns=fields.columns,
+            filtered=fields.filtered,
         )

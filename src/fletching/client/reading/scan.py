@@ -6,14 +6,17 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import pyarrow as pa
 
 from fletching.client.call_options import OptionChanges
 from fletching.client.cancellation import Cancellation
+from fletching.client.html_views import html_view
 from fletching.client.reading.filter_text import filter_text
 from fletching.client.reading.parallel import read_in_order
+from fletching.client.reading.read_session import ReadSession, session_of
+from fletching.client.reading.readable import Readable
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.reading.split import Split
 from fletching.client.table_schemas import scan_schema
@@ -26,7 +29,7 @@ from fletching.protocol.messages.requests import (
     GetReadSession,
     SplitOptions,
 )
-from fletching.protocol.messages.responses import ReadSession
+from fletching.protocol.messages.responses import ReadSession as ReadSessionReply
 from fletching.protocol.messages.vocabulary import SessionStatus, SplitMode
 from fletching.types import PartitionSpec, TableName
 
@@ -40,7 +43,7 @@ _READY_SECONDS = 600.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(Readable):
     """Some rows and columns of a table; nothing is read before one of the methods is called.
 
     Each call of `to_table`, `to_batches`, `to_reader` and `splits` opens a read session of its own:
@@ -118,19 +121,39 @@ class Scan:
         """
         return self._open()[1]
 
-    def to_reader(self) -> pa.RecordBatchReader:
-        """The rows as a ``pyarrow.RecordBatchReader``; errors as `to_batches`, from the reader."""
-        schema, batches = self._open()
-        return pa.RecordBatchReader.from_batches(schema, batches)
+    def count(self) -> int:
+        """How many rows the scan has: from the catalog, or, with a filter, by reading.
 
-    def to_table(self) -> pa.Table:
-        """The rows as one ``pyarrow.Table`` in memory; errors as `to_batches`."""
-        schema, batches = self._open()
-        return pa.Table.from_batches(list(batches), schema=schema)
+        Raises:
+            ServiceError: the service refused.
+            TransportError: no answer within the retry budget.
+        """
+        if self.filter is not None:
+            bare = dataclasses.replace(self, columns=())
+            return sum(batch.num_rows for batch in bare.to_batches())
+        rows = self._session(
+            SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1)
+        ).record_count
+        return rows if self.limit is None else min(rows, self.limit)
 
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """The rows for any library that takes Arrow's C stream."""
-        return self.to_reader().__arrow_c_stream__(requested_schema)
+    def head(self, rows: int = 5) -> pa.Table:
+        """The first rows, at most so many."""
+        limit = rows if self.limit is None else min(rows, self.limit)
+        return dataclasses.replace(self, limit=limit).to_table()
+
+    def session(self) -> ReadSession:
+        """Opens a read session: a snapshot to plan with, whose splits many processes can read.
+
+        Raises:
+            UsageError: a limit together with a filter: where such a limit falls is known only
+                after reading.
+            ServiceError: the service refused.
+            TransportError: no reply within the retry budget.
+        """
+        if self.limit is not None and self.filter is not None:
+            raise UsageError("a scan with a filter and a limit has no session; drop one of them")
+        options = SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1)
+        return session_of(self, self._way, self._session(options))
 
     def splits(self, count: int | None = None, *, split_bytes: int | None = None) -> list[Split]:
         """The scan's rows in parts that can be read anywhere, in the table's order.
@@ -163,6 +186,15 @@ class Scan:
             session, [{"index": index} for index in range(session.splits_count)]
         )
 
+    def _repr_html_(self) -> str:
+        facts = {
+            "partitions": ", ".join(str(each) for each in self.partitions or ()),
+            "filter": self.filter,
+            "limit": self.limit,
+        }
+        title = f"scan of {self.table.full_name}"
+        return html_view(title, facts, self.schema, self.table.partition_columns)
+
     # --- sessions ----------------------------------------------------------------------------
 
     @property
@@ -190,7 +222,9 @@ class Scan:
         ]
         return self._split_list(session, places)
 
-    def _split_list(self, session: ReadSession, places: Sequence[dict[str, int]]) -> list[Split]:
+    def _split_list(
+        self, session: ReadSessionReply, places: Sequence[dict[str, Any]]
+    ) -> list[Split]:
         name = self.table.full_name
         return [
             Split(
@@ -204,20 +238,20 @@ class Scan:
             for place in places
         ]
 
-    def _schema_of(self, session: ReadSession) -> pa.Schema:
+    def _schema_of(self, session: ReadSessionReply) -> pa.Schema:
         schema = scan_schema(session)
         if self.columns is None:
             return schema
         by_name = {field.name.casefold(): field for field in schema}
         return pa.schema([by_name[name.casefold()] for name in self.columns])
 
-    def _session(self, split_options: SplitOptions) -> ReadSession:
+    def _session(self, split_options: SplitOptions) -> ReadSessionReply:
         request = self._session_request(split_options)
-        return self._ready(request.table, self._way.call(request, ReadSession))
+        return self._ready(request.table, self._way.call(request, ReadSessionReply))
 
     def _begun_session(
         self, split_options: SplitOptions, cancellation: Cancellation
-    ) -> tuple[ReadSession, BatchSource | None]:
+    ) -> tuple[ReadSessionReply, BatchSource | None]:
         """A session, with the reply to the first read of it, where one request gives both."""
         request = self._session_request(split_options)
         session, rows = self._way.open_session(request, cancellation)
@@ -236,7 +270,7 @@ class Scan:
             verbatim_types=True,
         )
 
-    def _ready(self, name: TableName, session: ReadSession) -> ReadSession:
+    def _ready(self, name: TableName, session: ReadSessionReply) -> ReadSessionReply:
         """Waits while the service prepares the session, as the real one may (PROTOCOL 2.1)."""
         sequence, waited = self._way.sequence(), 0.0
         while session.status is SessionStatus.INIT:
@@ -247,7 +281,7 @@ class Scan:
             sequence.pause(1.0)
             waited += 1.0
             session = self._way.call(
-                GetReadSession(table=name, session_id=session.session_id), ReadSession
+                GetReadSession(table=name, session_id=session.session_id), ReadSessionReply
             )
         if session.status is not SessionStatus.NORMAL:
             raise ConflictError(
@@ -307,7 +341,7 @@ class Scan:
         )
         return self._schema_of(session), _first(batches, self.limit)
 
-    def _rows_per_split(self, session: ReadSession) -> int:
+    def _rows_per_split(self, session: ReadSessionReply) -> int:
         """Rows that make about one split's bytes, from the session's own estimate."""
         if self._connections == 1:
             return max(1, session.record_count)

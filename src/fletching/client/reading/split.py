@@ -14,6 +14,7 @@ from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.stream_files import StreamReader
 from fletching.client.transports.transport import BatchSource
+from fletching.types import PartitionSpec
 
 __all__ = ["Split"]
 
@@ -29,12 +30,17 @@ class Split:
         token: what the split is, as a durable value; ``client.resume(split.token)`` reads it too.
         schema: of the batches.
         row_count: how many rows the split has, where the service says; else None.
+        byte_size: an estimate of their bytes as they are stored, all columns; None if unknown.
+        partition: the partition that all its rows are of; None if they are of several, or if that is
+            not known.
     """
 
     token: ResumeToken
     schema: pa.Schema
     row_count: int | None
     _channel: Channel = dataclasses.field(repr=False, compare=False)
+    byte_size: int | None = None
+    partition: PartitionSpec | None = None
 
     def to_reader(self, row: int = 0) -> ArrowReader:
         """Opens a reader at a row of the split; see `ArrowReader`."""
@@ -81,8 +87,10 @@ class Split:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles by token and by what reopens the client."""
-        return _reopened, (self._channel.reopen, self.token, self.schema, self.row_count)
+        fields = (self.token, self.schema, self.row_count, self.byte_size, self.partition)
+        return _reopened, (self._channel.reopen, *fields)
 
 
-def _reopened(reopen: Any, token: ResumeToken, schema: pa.Schema, row_count: int | None) -> Split:
-    return Split(token, schema, row_count, reopen())
+def _reopened(reopen: Any, *fields: Any) -> Split:
+    token, schema, row_count, byte_size, partition = fields
+    return Split(token, schema, row_count, reopen(), byte_size, partition)

@@ -171,12 +171,14 @@ class Reading:
     def get_session(self, request: GetReadSession) -> ReadSession:
         """Looks a session up; with ``refresh`` it lives on from now, also if it had just expired.
 
+        With ``release`` it ends now, so that its snapshot need not be kept.
+
         Raises:
             NotFoundError: there is no such session of this table.
             ExpiredSessionError: it has expired, and was not refreshed.
         """
-        if request.refresh:
-            expires_at = self._clock() + self._session_seconds
+        if request.refresh or request.release:
+            expires_at = self._clock() + (0 if request.release else self._session_seconds)
             session = self._session(request.session_id, request.table, expired=True)
             with self._database.write(durable=False) as connection:
                 if find_read_session(connection, request.session_id) is None:

@@ -121,6 +121,8 @@ def encode_get_read_session(request: GetReadSession, _version: ApiVersion) -> Dr
     draft = table_draft(Action.TABLE_GET_READ_SESSION, request)
     draft.add("SessionId", request.session_id)
     draft.add("session_refresh", request.refresh)
+    if request.release:
+        draft.add("session_release", request.release)
     return draft
 
 
@@ -130,6 +132,7 @@ def decode_get_read_session(parts: RequestParts, target: str) -> GetReadSession:
         table=parse_table(target),
         session_id=parts.identifier("SessionId"),
         refresh=parts.query_bool("session_refresh"),
+        release=parts.query_bool("session_release"),
     )
 
 

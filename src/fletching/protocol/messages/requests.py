@@ -97,6 +97,8 @@ class GetReadSession(TableRequest, frozen=True, kw_only=True):
 
     session_id: str
     refresh: bool = False
+    release: bool = False
+    """Ours (extension parameter ``session_release``): the session ends now, and its snapshot may go."""
 
 
 class ReadTable(TableRequest, frozen=True, kw_only=True):

@@ -1,0 +1,270 @@
+"""A snapshot of a scan's rows that many processes read parts of: what engines plan with.
+
+The rows of a session are numbered, and a split is a range of them: the same session gives the same
+splits in every process, as many as are asked for.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
+
+from fletching.client.cancellation import Cancellation
+from fletching.client.reading.parallel import read_in_order
+from fletching.client.reading.readable import Readable
+from fletching.client.reading.resume_token import ResumeToken
+from fletching.client.reading.split import Split
+from fletching.client.table_info import describe
+from fletching.client.table_schemas import scan_schema
+from fletching.client.transports.channel import Channel
+from fletching.errors import UsageError
+from fletching.protocol.messages.admin import ListPartitions, PartitionPage
+from fletching.protocol.messages.requests import GetReadSession
+from fletching.protocol.messages.responses import ReadSession as ReadSessionReply
+from fletching.types import PartitionSpec, TableName
+
+if TYPE_CHECKING:
+    from fletching.client.reading.scan import Scan
+
+__all__ = ["ReadSession"]
+
+MOST_SPLITS = 1_000_000
+
+
+class ReadSession(Readable):
+    """An open read session: a table's rows at one moment, as a scan chooses them.
+
+    Made by ``scan.session()``. Pickles, with what its client was connected with. As a context manager
+    it releases the snapshot at the end; else that is kept until the session expires (a day after it
+    was opened or refreshed). Thread-safe.
+
+    Attributes:
+        id: the service's id of the session.
+        table: the table read.
+        version: the table's version that is read; None if the service does not say.
+        row_count: rows before the filter and up to the limit; with a filter it is the most there
+            can be.
+        byte_size: an estimate of their bytes as they are stored, all columns.
+        pushed: the filter that the service evaluates; None if there is none.
+        residual: what the caller has to filter by itself: always None, the service evaluates filters
+            whole.
+        expires_at: seconds since the epoch; None if the service does not say.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        reply: ReadSessionReply,
+        *,
+        table: TableName,
+        columns: tuple[str, ...] | None,
+        partitions: tuple[PartitionSpec, ...] | None,
+        filter: str | None,  # noqa: A002  # the query's own word
+        limit: int | None,
+        partitioned: bool,
+    ) -> None:
+        self._channel = channel
+        self._reply = reply
+        self._columns = columns
+        self._partitions = partitions
+        self._limit = limit
+        self._partitioned = partitioned
+        self._bounds: list[tuple[PartitionSpec, int, int]] | None = None
+        self._released = False
+        self.table = table
+        self.id = reply.session_id
+        self.version = reply.latest_version if reply.latest_version >= 0 else None
+        self.pushed = filter
+        self.residual: str | None = None
+        rows = max(reply.record_count, 0)
+        self.row_count = rows if limit is None else min(rows, limit)
+        self.byte_size = (
+            reply.estimated_bytes if self.row_count == rows else self._bytes_of(self.row_count)
+        )
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of the rows."""
+        schema = scan_schema(self._reply)
+        if self._columns is None:
+            return schema
+        by_name = {field.name.casefold(): field for field in schema}
+        return pa.schema([by_name[name.casefold()] for name in self._columns])
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the session ends, in seconds since the epoch."""
+        milliseconds = self._reply.expiration_time_ms
+        return milliseconds / 1000 if milliseconds > 0 else None
+
+    def splits(self, count: int = 1) -> list[Split]:
+        """The rows in exactly ``count`` parts of about equal numbers of rows, in the table's order.
+
+        The same session gives the same splits in every process. With fewer rows than parts, some
+        have no rows. Nothing is asked of the service but, for a partitioned table and once, what
+        partitions there are.
+
+        Args:
+            count: how many.
+
+        Raises:
+            UsageError: not a whole number from 1 on, or the session is released.
+        """
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_SPLITS:
+            raise UsageError(f"a session has 1 to {MOST_SPLITS} splits, not {count!r}")
+        if self._released:
+            raise UsageError(f"read session {self.id} is released")
+        bounds = [self.row_count * part // count for part in range(count + 1)]
+        return [self._split(start, end) for start, end in itertools.pairwise(bounds)]
+
+    def refresh(self) -> Self:
+        """Keeps the snapshot for another while, also if it has just expired; returns the session.
+
+        Raises:
+            NotFoundError: the service has forgotten the session.
+            ServiceError: the service refused.
+            TransportError: no answer within the retry budget.
+        """
+        self._reply = self._ask(refresh=True)
+        self._released = False
+        return self
+
+    def release(self) -> None:
+        """Says that the snapshot is not needed any longer; splits of it cannot be read. Idempotent.
+
+        Raises:
+            ServiceError, TransportError: as `refresh`; the session then expires by itself.
+        """
+        if not self._released:
+            self._ask(release=True)
+            self._released = True
+
+    def _ask(self, **what: bool) -> ReadSessionReply:
+        request = GetReadSession(table=self.table, session_id=self.id, **what)
+        return self._channel.call(request, ReadSessionReply)
+
+    def _bytes_of(self, rows: int) -> int:
+        whole = max(self._reply.record_count, 1)
+        return self._reply.estimated_bytes * rows // whole
+
+    def _split(self, start: int, end: int) -> Split:
+        filtered = self.pushed is not None
+        return Split(
+            ResumeToken(
+                table=self.table,
+                session_id=self.id,
+                columns=self._columns,
+                offset=start,
+                length=end - start,
+                filtered=filtered,
+            ),
+            self.schema,
+            None if filtered else end - start,
+            self._channel,
+            self._bytes_of(end - start),
+            self._partition_of(start, end),
+        )
+
+    def _partition_of(self, start: int, end: int) -> PartitionSpec | None:
+        """The partition that all rows of a range are of; None if there are several, or none."""
+        if not self._partitioned or start == end:
+            return None
+        if self._bounds is None:
+            self._bounds = self._partition_bounds()
+        for spec, first, last in self._bounds:
+            if first <= start and end <= last:
+                return spec
+        return None
+
+    def _partition_bounds(self) -> list[tuple[PartitionSpec, int, int]]:
+        """The session's rows of each partition; empty if the table has moved on since."""
+        bounds: list[tuple[PartitionSpec, int, int]] = []
+        position, marker = 0, ""
+        while True:
+            page = self._channel.call(
+                ListPartitions(table=self.table, marker=marker), PartitionPage
+            )
+            for info in page.partitions:
+                if self._wanted(info.partition):
+                    bounds.append((info.partition, position, position + info.rows))
+                    position += info.rows
+            marker = page.marker
+            if not marker:
+                break
+        # What was listed is of now. It is of the session's moment if nothing was committed since.
+        unchanged = describe(self._channel, self.table).version == self.version
+        if not unchanged or position != max(self._reply.record_count, 0):
+            return []
+        return bounds
+
+    def _wanted(self, partition: PartitionSpec) -> bool:
+        if not self._partitions:
+            return True
+        values = {name.casefold(): value for name, value in partition}
+        return any(
+            all(values.get(name.casefold()) == value for name, value in spec)
+            for spec in self._partitions
+        )
+
+    def _open(self) -> tuple[pa.Schema, Generator[pa.RecordBatch, None, None]]:
+        cancellation = Cancellation(self._channel.transport.cancellation)
+        (split,) = self.splits(1)
+        batches = read_in_order(
+            [lambda: split.scan_reader(cancellation)],
+            connections=1,
+            read_ahead_bytes=0,
+            cancellation=cancellation,
+        )
+        return self.schema, batches  # type: ignore[return-value]  # `read_in_order` is a generator
+
+    def __enter__(self) -> Self:
+        """Returns the session."""
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, *exc: object) -> None:
+        """Releases the snapshot; an error of the block matters more than one of that."""
+        if exc_type is None:
+            self.release()
+        else:
+            self._released = True
+
+    def __repr__(self) -> str:
+        """Table, version and size."""
+        version = "" if self.version is None else f" at version {self.version}"
+        return f"<ReadSession of {self.table}{version}: {self.row_count} rows>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles by what the service said and what reopens the client."""
+        return _reopened, (
+            self._channel.reopen,
+            self._reply,
+            {
+                "table": self.table,
+                "columns": self._columns,
+                "partitions": self._partitions,
+                "filter": self.pushed,
+                "limit": self._limit,
+                "partitioned": self._partitioned,
+            },
+        )
+
+
+def session_of(scan: Scan, channel: Channel, reply: ReadSessionReply) -> ReadSession:
+    """The session of a scan, from the service's reply."""
+    return ReadSession(
+        channel,
+        reply,
+        table=scan.table.full_name,
+        columns=scan.columns,
+        partitions=scan.partitions,
+        filter=scan.filter,
+        limit=scan.limit,
+        partitioned=bool(scan.table.partition_columns),
+    )
+
+
+def _reopened(reopen: Any, reply: ReadSessionReply, described: dict[str, Any]) -> ReadSession:
+    return ReadSession(reopen(), reply, **described)
