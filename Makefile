@@ -15,7 +15,7 @@ ENGINES ?= .venv-engines
 quoted = '$(subst ','\'',$(value $(1)))'
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-exhaustive test-engines check format lint types coverage docs bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture mutants clean
+.PHONY: help quickstart test test-exhaustive test-engines check format lint types coverage docs docs-site bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture mutants clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,19 @@ coverage: $(VENV)/.installed-dev ## branch coverage per module
 docs: $(VENV)/.installed ## write the generated pages anew
 	@$(RUN) -m fletching.cli.reference > docs/cli.md
 	@$(RUN) docs/generate_api.py
+	@$(RUN) docs/generate_errors.py
+
+# What the site needs; in an environment of its own, since nothing else uses it.
+$(VENV)-docs/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -m venv $(VENV)-docs
+	@$(VENV)-docs/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --editable . --group docs
+	@touch $@
+
+docs-site: $(VENV)-docs/.installed ## build the documentation as a site (build/site), links checked
+	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet --strict
+	@$(VENV)-docs/bin/python docs/check_site.py build/site
+	@echo "build/site/index.html"
 	@$(RUN) docs/generate_conversions.py
 
 interop: interop-lz4 interop-pyodps ## both directions with the peers we replace or talk to
@@ -122,4 +135,4 @@ mutants: $(VENV)/.installed-dev ## change the code in one place after another: d
 	@$(RUN) -m mutants $(MUTANTS)
 
 clean: ## remove the environment and every generated file
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .interop build dist
+	rm -rf $(VENV) $(VENV)-docs .mypy_cache .ruff_cache .pytest_cache .hypothesis .interop build dist

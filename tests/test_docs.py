@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import runpy
 import shlex
 import signal
 import socket
@@ -153,6 +154,41 @@ def _parse(command: object, words: list[str]) -> None:
         name, words = words[0], words[1:]
         command = command.get_command(None, name)  # type: ignore[attr-defined]  # a click group
     command.make_context(name, list(words))  # type: ignore[attr-defined]  # a click command
+
+
+def test_the_page_of_errors_is_what_the_source_says() -> None:
+    generator = runpy.run_path(str(ROOT / "docs" / "generate_errors.py"))
+    assert generator["PAGE"].read_text() == generator["page"](), "make docs writes it anew"
+
+
+def test_the_site_and_the_plain_index_have_every_page() -> None:
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    site = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    assert set(re.findall(r"[\w/-]+\.md", site)) == pages
+    index = (ROOT / "docs" / "llms.txt").read_text()
+    left_out = {"index.md", "reference/python.md"} | {
+        p for p in pages if p.startswith("coming-from/")
+    }
+    assert set(re.findall(r"\]\(([\w/-]+\.md)\)", index)) == pages - left_out
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    from fletching.engine.engine_settings import EngineSettings
+    from fletching.engine.tables import tables
+    from fletching.ipc import Limits
+    from fletching.server.server_settings import ServerSettings
+
+    text = (ROOT / "docs" / "limits.md").read_text()
+    settings, engine = ServerSettings(), EngineSettings()
+    assert f"underscores, {tables.MAX_TABLE_NAME_LENGTH} characters" in text
+    assert f"| column names | {tables.MAX_COLUMN_NAME_LENGTH} characters" in text
+    assert f"nesting of types | {Limits().max_depth} levels" in text
+    assert f"{settings.max_json_bytes >> 20} MiB, else 413" in text
+    assert f"{settings.max_head_bytes >> 10} KiB, else 431" in text
+    assert f"{settings.max_bodies}, {settings.max_reads}, {settings.max_calls}, else 429" in text
+    assert f"| connections | {settings.max_connections} |" in text
+    assert settings.clock_skew_seconds == 15 * 60
+    assert engine.read_session_seconds == engine.write_session_seconds == 86_400
 
 
 def test_links_between_pages_lead_somewhere() -> None:
