@@ -50,6 +50,11 @@ def problems(site: Path) -> list[str]:
                 anchors = pages[target].anchors
                 if unquote(parts.fragment) not in anchors and not parts.fragment.startswith("__"):
                     found.append(f"{where} links to {link}, which has no such anchor")
+    menu = Page((site / "index.html").read_text("utf-8")).links if pages else []
+    for path in pages:
+        name = path.relative_to(site).as_posix()
+        if name not in {"404.html", "index.html"} and name not in menu:
+            found.append(f"{name} is in no menu: name it in mkdocs.yml")
     if not pages:
         found.append(f"{site} has no pages")
     return found
