@@ -13,6 +13,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "fletching"
 GROUND = {"caller", "errors", "types", "_version"}
 # Ground that only rooms with I/O may stand on: it can kill the process.
 FAULTS = {"faultpoints"}
+# What the environment may say, for whoever reads settings from it.
+ENVIRONMENT = {"environment"}
 # Ground with a thread in it, for the shells and the engine.
 HASHING = {"hashing"}
 PURE = {"ipc", "lz4stream", "wire", "protocol", "sql"}
@@ -20,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "caller": set(),
     "_version": set(),
+    "environment": {"errors"},
     "faultpoints": {"errors"},
     "hashing": set(),
     "types": {"errors"},
@@ -30,13 +33,16 @@ ALLOWED: dict[str, set[str]] = {
     "sql": GROUND | {"ipc", "lz4stream", "wire", "protocol"},
     "catalog": GROUND | FAULTS | {"protocol"},
     "objects": GROUND | FAULTS,
-    "engine": GROUND | FAULTS | HASHING | PURE | {"catalog", "objects"},
-    "server": GROUND | PURE | {"engine"},
+    "engine": GROUND | FAULTS | ENVIRONMENT | HASHING | PURE | {"catalog", "objects"},
+    "server": GROUND | ENVIRONMENT | PURE | {"engine"},
     "client": GROUND | HASHING | PURE,
     "connectors": GROUND | PURE | {"client"},
     "testing": GROUND | PURE | {"catalog", "objects", "engine", "server", "client"},
     "__main__": {"cli"},
-    "cli": GROUND | PURE | {"catalog", "objects", "engine", "server", "client", "connectors"},
+    "cli": GROUND
+    | ENVIRONMENT
+    | PURE
+    | {"catalog", "objects", "engine", "server", "client", "connectors"},
     # the package's front: names of DESIGN section 6, imported when they are used
     "": GROUND | PURE | {"server", "client"},
 }

@@ -185,7 +185,7 @@ def final_state(folder: Path, checker: Checker) -> list[str]:
         engine.collect()
         checked = list(engine.verify())
         problems += [f"{item.name}: {item.problems}" for item in checked if item.problems]
-        unknown = {info.key for info in engine.context.store.list()} - {
+        unknown = {info.key for info in engine.context.store.list("tables")} - {
             item.name for item in checked
         }
         problems += [f"object {key} has no owner and was not collected" for key in unknown]

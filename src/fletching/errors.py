@@ -45,6 +45,7 @@
     ├── StorageError                the object store or catalog failed underneath
     │   ├── ObjectNotFoundError     no object under the key
     │   ├── ObjectExistsError       an immutable object's key is taken
+    │   ├── IdentityError           catalog, objects and server key do not belong together
     │   └── CorruptObjectError      stored bytes disagree with their checksum or length
     ├── OperationCancelledError     the caller broke it off, or closed its client meanwhile
     └── UsageError                  a call that cannot mean anything (also a ValueError)
@@ -450,6 +451,13 @@ class ObjectNotFoundError(StorageError):
 
 class ObjectExistsError(StorageError):
     """The key is taken; objects are immutable."""
+
+
+class IdentityError(StorageError):
+    """Catalog, objects and server key do not belong together, or one of them is missing.
+
+    Nothing was changed. The message says what to do.
+    """
 
 
 class CorruptObjectError(StorageError):

@@ -14,7 +14,13 @@ import sqlalchemy
 from sqlalchemy import insert, select
 
 from fletching.catalog.database import Database, translated_errors
-from fletching.catalog.leases import acquire_lease, release_lease
+from fletching.catalog.leases import (
+    acquire_lease,
+    holds_lease,
+    release_lease,
+    release_leases_of,
+    renew_lease,
+)
 from fletching.catalog.schema import leases
 from fletching.errors import (
     FletchingError,
@@ -171,20 +177,38 @@ def test_postgres_states_in_our_words(state: str | None, kind: type[FletchingErr
 
 
 def test_leases_are_held_by_one_and_run_out(any_database: Database) -> None:
-    def acquire(holder: str, now: float) -> bool:
+    def acquire(holder: str, now: float) -> int | None:
         with any_database.write() as connection:
             return acquire_lease(connection, "work", holder, now=now, seconds=10)
 
-    assert acquire("a", 0)
-    assert acquire("a", 5)  # extends
-    assert not acquire("b", 14)
-    assert acquire("b", 15)
+    def holds(number: int) -> bool:
+        with any_database.write() as connection:
+            return holds_lease(connection, "work", number)
+
+    def renew(number: int, now: float) -> bool:
+        with any_database.write() as connection:
+            return renew_lease(connection, "work", number, now=now, seconds=10)
+
+    assert acquire("a", 0) == 1
+    assert acquire("a", 5) == 1  # extends
+    assert acquire("b", 14) is None
+    assert renew(1, 14)
+    assert acquire("b", 23) is None
+    assert acquire("b", 24) == 2
+    assert not renew(1, 24)  # passed on: what its earlier holder does late does not count
+    assert not holds(1)
+    assert holds(2)
     with any_database.write() as connection:
         release_lease(connection, "work", "a")  # not a's any more
-    assert not acquire("a", 16)
+    assert acquire("a", 25) is None
     with any_database.write() as connection:
         release_lease(connection, "work", "b")
-    assert acquire("a", 16)
+    assert not holds(2)
+    assert not renew(2, 25)
+    assert acquire("a", 25) == 3
+    with any_database.write() as connection:
+        release_leases_of(connection, ["a", "c"])
+    assert acquire("b", 25) == 4
 
 
 OPEN = """

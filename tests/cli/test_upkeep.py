@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 import fletching
 from fletching.cli.main import app
-from fletching.errors import NoSuchTableError, UsageError
+from fletching.errors import IdentityError, NoSuchTableError, UsageError
 
 
 @pytest.fixture
@@ -93,3 +94,64 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no data folder"):
             CliRunner().invoke(app, command, catch_exceptions=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lost_catalog_is_said_and_adopted_only_by_a_person_who_says_so(folder: Path) -> None:
+    for path in folder.glob("catalog.sqlite*"):
+        path.unlink()
+    before = sorted(path.name for path in folder.iterdir())
+    for command in (["verify"], ["gc"], ["compact", "--folder"], ["keys", "list", "--folder"]):
+        result = run(*command, folder)
+        assert isinstance(result.exception, IdentityError), command
+    assert sorted(path.name for path in folder.iterdir()) == before
+    refused = CliRunner().invoke(app, ["adopt", str(folder)], input="n\n")
+    assert refused.exit_code == 1
+    assert not (folder / "catalog.sqlite").exists()
+    assert run("adopt", folder, "--yes").exit_code == 0
+    assert run("verify", folder).exit_code == 0
+    assert run("gc", folder).exit_code == 0
+    assert len(objects(folder)) == 3  # garbage now, but not yet for long
+
+
+def test_reading_a_folder_of_something_else_makes_nothing_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "notes.txt").touch()
+    for command in (["verify"], ["gc"], ["compact", "--folder"], ["keys", "list", "--folder"]):
+        assert isinstance(run(*command, folder).exception, UsageError)
+        assert isinstance(run(*command, tmp_path / "absent").exception, UsageError)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    assert not (tmp_path / "absent").exists()
+
+
+def test_a_folder_whose_catalog_is_in_a_database(
+    tmp_path: Path, postgresql: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgresql.create(migrated=False)
+    folder = tmp_path / "data"
+    with (
+        fletching.serve(folder, catalog=url, access_keys={"i": "s"}, access_log=False) as server,
+        fletching.connect(server.url, project="demo", access_id="i", access_key="s") as client,
+    ):
+        table = client.create_table("t", "id BIGINT")
+        table.append([{"id": 1}])
+    before = sorted(path.name for path in folder.iterdir())
+    for command in (["verify"], ["ls", "--at"], ["keys", "list", "--folder"]):
+        assert "FLETCHING_CATALOG" in str(run(*command, folder).exception)
+    monkeypatch.setenv("FLETCHING_CATALOG", url)
+    assert "1 object" in run("verify", folder).stderr
+    assert "t" in run("ls", "--at", folder).stdout
+    assert run("keys", "list", "--folder", folder).exit_code == 0
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_an_unlikely_share_is_an_exit_code(folder: Path) -> None:
+    table = next((folder / "objects" / "tables").iterdir())
+    for number in range(20):
+        (table / f"somebody-{number}.arrow").write_bytes(b"x")
+        os.utime(table / f"somebody-{number}.arrow", (0, 0))
+    result = run("gc", folder)
+    assert result.exit_code == 1
+    assert "unlikely share" in result.stderr
+    assert json.loads(run("gc", folder, "--json").stdout)["refused"]
+    assert run("gc", folder, "--force").exit_code == 0

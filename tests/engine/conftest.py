@@ -13,6 +13,7 @@ import pytest
 from fletching import ipc
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
+from fletching.objects.store import IDENTITY_KEY
 from fletching.protocol.messages.admin import CreateTable, DescribeTable, TableInfo
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
@@ -171,7 +172,7 @@ class House:
 
     def object_keys(self) -> set[str]:
         """Every object in the store."""
-        return {info.key for info in self.engine.context.store.list()}
+        return {info.key for info in self.engine.context.store.list("tables")}
 
 
 @pytest.fixture
@@ -183,11 +184,11 @@ Opener = Callable[..., House]
 
 
 @pytest.fixture(scope="session")
-def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated catalog to copy: running the migrations takes most of a short test's time."""
-    folder = tmp_path_factory.mktemp("empty")
+def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty data folder to copy: running the migrations takes most of a short test's time."""
+    folder = tmp_path_factory.mktemp("empty") / "data"
     Engine.open(folder).close()
-    return folder / "catalog.sqlite"
+    return folder
 
 
 @pytest.fixture
@@ -219,7 +220,7 @@ def catalog_url(catalog: str, request: pytest.FixtureRequest) -> Callable[[Path]
 def open_house(
     tmp_path: Path,
     clock: ManualClock,
-    empty_catalog: Path,
+    empty_folder: Path,
     catalog_url: Callable[[Path], str | None],
 ) -> Iterator[Opener]:
     engines: list[Engine] = []
@@ -229,8 +230,10 @@ def open_house(
         settings.setdefault("catalog_url", catalog_url(tmp_path / folder))
         catalog = tmp_path / folder / "catalog.sqlite"
         if not catalog.exists() and settings["catalog_url"] is None:
-            catalog.parent.mkdir(exist_ok=True)
-            shutil.copy(empty_catalog, catalog)
+            shutil.copytree(empty_folder, tmp_path / folder, dirs_exist_ok=True)
+            if store is not None:
+                # Objects are somewhere else, which has no identity yet.
+                (tmp_path / folder / "objects" / IDENTITY_KEY).unlink()
         engine = Engine.open(
             tmp_path / folder, settings=EngineSettings(**settings), clock=clock, store=store
         )

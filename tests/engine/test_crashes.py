@@ -156,4 +156,6 @@ def test_nothing_acknowledged_is_lost_and_nothing_else_is_there(
         assert sorted(read(engine)) == sorted(before)
         checked = list(engine.verify())
         assert [item for item in checked if item.problems] == []
-        assert {info.key for info in engine.context.store.list()} == {item.name for item in checked}
+        assert {info.key for info in engine.context.store.list("tables")} == {
+            item.name for item in checked
+        }

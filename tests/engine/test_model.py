@@ -120,7 +120,7 @@ class EngineMachine(RuleBasedStateMachine):
     settings_: EngineSettings = SETTINGS
 
     def prepare(self) -> None:
-        shutil.copy(type(self).empty, self.folder / "catalog.sqlite")
+        shutil.copytree(type(self).empty, self.folder, dirs_exist_ok=True)
 
     def open(self) -> Engine:
         return Engine.open(self.folder, settings=self.settings_, clock=lambda: self.now)
@@ -417,7 +417,7 @@ class EngineMachine(RuleBasedStateMachine):
         try:
             checked = list(self.engine.verify())
             assert [item for item in checked if item.problems] == []
-            keys = {info.key for info in self.engine.context.store.list()}
+            keys = {info.key for info in self.engine.context.store.list("tables")}
             assert keys == {item.name for item in checked}
         finally:
             self.engine.close()
@@ -442,9 +442,9 @@ class ForgetfulMachine(EngineMachine):
 
 @pytest.fixture(scope="module", autouse=True)
 def template(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("template")
+    folder = tmp_path_factory.mktemp("template") / "data"
     Engine.open(folder).close()
-    EngineMachine.empty = folder / "catalog.sqlite"
+    EngineMachine.empty = folder
 
 
 TestEngine = pytest.mark.slow(ForgetfulMachine.TestCase)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, select, update
 
+from fletching.catalog.database import insert_unless_there
 from fletching.catalog.schema import access_keys, grants
 from fletching.errors import AlreadyExistsError, NotFoundError
 
@@ -54,9 +55,8 @@ def insert_key(connection: Connection, row: KeyRow) -> None:
     Raises:
         AlreadyExistsError: the id is taken, by a revoked key also.
     """
-    if find_key(connection, row.id) is not None:
+    if not insert_unless_there(connection, access_keys, **dataclasses.asdict(row)):
         raise AlreadyExistsError(f"access key {row.id} already exists")
-    connection.execute(insert(access_keys).values(**dataclasses.asdict(row)))
 
 
 def find_key(connection: Connection, access_id: str) -> KeyRow | None:
@@ -79,13 +79,13 @@ def revoke_key(connection: Connection, access_id: str, now: float) -> None:
     Raises:
         NotFoundError: there is no such key.
     """
-    row = find_key(connection, access_id)
-    if row is None:
+    connection.execute(
+        update(access_keys)
+        .where(access_keys.c.id == access_id, access_keys.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+    if find_key(connection, access_id) is None:
         raise NotFoundError(f"there is no access key {access_id}")
-    if row.revoked_at is None:
-        connection.execute(
-            update(access_keys).where(access_keys.c.id == access_id).values(revoked_at=now)
-        )
 
 
 def replace_secret(
@@ -96,39 +96,34 @@ def replace_secret(
     Raises:
         NotFoundError: there is no such key, or it was revoked.
     """
-    row = find_key(connection, access_id)
-    if row is None or row.revoked_at is not None:
-        raise NotFoundError(f"there is no access key {access_id} in use")
-    connection.execute(
+    changed = connection.execute(
         update(access_keys)
-        .where(access_keys.c.id == access_id)
+        .where(access_keys.c.id == access_id, access_keys.c.revoked_at.is_(None))
         .values(secret=secret, security_token=security_token)
+        .returning(access_keys.c.id)
     )
+    if changed.first() is None:
+        raise NotFoundError(f"there is no access key {access_id} in use")
 
 
 def insert_grant(connection: Connection, row: GrantRow) -> bool:
     """Keeps a grant; says whether it is new."""
-    if any(_same(row, known) for known in list_grants(connection)):
-        return False
-    connection.execute(insert(grants).values(**dataclasses.asdict(row)))
-    return True
-
-
-def _same(one: GrantRow, other: GrantRow) -> bool:
-    return dataclasses.replace(one, created_at=0.0) == dataclasses.replace(other, created_at=0.0)
+    return insert_unless_there(connection, grants, **dataclasses.asdict(row))
 
 
 def delete_grant(connection: Connection, row: GrantRow) -> bool:
     """Removes a grant; says whether there was one."""
     result = connection.execute(
-        delete(grants).where(
+        delete(grants)
+        .where(
             grants.c.grantee == row.grantee,
             grants.c.project_pattern == row.project_pattern,
             grants.c.table_pattern == row.table_pattern,
             grants.c.permission == row.permission,
         )
+        .returning(grants.c.pk)
     )
-    return result.rowcount > 0
+    return result.first() is not None
 
 
 def list_grants(connection: Connection) -> list[GrantRow]:

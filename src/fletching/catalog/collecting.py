@@ -1,7 +1,9 @@
 """Finding and forgetting what nobody needs any more. The rules are in ``engine/upkeep/retention.py``.
 
-Each function works inside the caller's ``write`` transaction, which is what makes "nobody" true:
-sessions are opened and commits made under the same lock.
+Each function works inside the caller's ``write`` transaction. What makes "nobody" true on SQLite is
+that transaction; on PostgreSQL, where others change the catalog meanwhile, rows are locked in the
+order that everybody keeps (write session, table, stream, segments, packs), and what somebody holds is
+left to the next pass.
 """
 
 from __future__ import annotations
@@ -9,13 +11,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, delete, exists, func, not_, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, not_, select, tuple_, update
 
+from fletching.catalog.database import insert_unless_there
+from fletching.catalog.leases import forget_lease
+from fletching.catalog.read_session_rows import exclude_pinning
 from fletching.catalog.schema import (
     accepted_writes,
     blob_packs,
     change_keys,
     deletions,
+    orphans,
     partitions,
     read_sessions,
     segments,
@@ -39,8 +45,11 @@ __all__ = [
     "forget_changes",
     "forget_ended_sessions",
     "forget_idle_streams",
+    "forget_orphans",
     "forget_removed",
     "known_keys",
+    "noted_orphans",
+    "ripe_orphans",
     "tables_with_history",
 ]
 
@@ -66,18 +75,22 @@ def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 def expire_write_sessions(
     connection: Connection, *, normal: str, expired: str, now: float
 ) -> tuple[list[str], list[str]]:
-    """Ends sessions in the state ``normal`` whose time is over; (session ids, object keys)."""
+    """Ends sessions in the state ``normal`` whose time is over; (session ids, object keys).
+
+    A session that somebody is working on is left to the next pass.
+    """
     rows = connection.execute(
-        select(write_sessions.c.pk, write_sessions.c.id).where(
-            write_sessions.c.state == normal, write_sessions.c.expires_at <= now
-        )
+        select(write_sessions.c.pk, write_sessions.c.id)
+        .where(write_sessions.c.state == normal, write_sessions.c.expires_at <= now)
+        .order_by(write_sessions.c.pk)
+        .with_for_update(skip_locked=True)
     ).all()
     pks = [row.pk for row in rows]
     keys = discard_staged(connection, _streams_of(connection, pks))
     for some in _chunks(pks):
         connection.execute(
             update(write_sessions)
-            .where(write_sessions.c.pk.in_(some))
+            .where(write_sessions.c.pk.in_(some), write_sessions.c.state == normal)
             .values(state=expired, ended_at=now)
         )
     return [row.id for row in rows], keys
@@ -97,16 +110,17 @@ def _streams_of(connection: Connection, session_pks: Sequence[int]) -> list[int]
 def forget_ended_sessions(connection: Connection, *, ended_before: float) -> list[str]:
     """Forgets write sessions that ended before a time; their ids."""
     rows = connection.execute(
-        select(write_sessions.c.pk, write_sessions.c.id).where(
-            write_sessions.c.ended_at <= ended_before
-        )
+        select(write_sessions.c.pk, write_sessions.c.id)
+        .where(write_sessions.c.ended_at <= ended_before)
+        .order_by(write_sessions.c.pk)
+        .with_for_update(skip_locked=True)
     ).all()
     delete_sessions(connection, [row.pk for row in rows])
     return [row.id for row in rows]
 
 
 def delete_sessions(connection: Connection, pks: Sequence[int]) -> list[str]:
-    """Forgets write sessions with their streams; the keys of what those still held."""
+    """Forgets locked write sessions with their streams; the keys of what those still held."""
     streams = _streams_of(connection, pks)
     keys = discard_staged(connection, streams)
     for some in _chunks(streams):
@@ -120,29 +134,54 @@ def forget_idle_streams(
     connection: Connection, *, session_id: str, idle_before: float, writes_before: float
 ) -> int:
     """Forgets idle streams of implicit sessions, and old accepted writes of all; how many streams."""
-    rows = connection.execute(
-        select(write_streams.c.pk)
-        .join(write_sessions, write_sessions.c.pk == write_streams.c.session_pk)
-        .where(write_sessions.c.id == session_id, write_streams.c.modified_at <= idle_before)
+    idle = write_streams.c.modified_at <= idle_before
+    with_idle = exists().where(write_streams.c.session_pk == write_sessions.c.pk, idle)
+    # The sessions are locked before their streams, as whoever writes to a stream does.
+    sessions = connection.execute(
+        select(write_sessions.c.pk)
+        .where(write_sessions.c.id == session_id, with_idle)
+        .order_by(write_sessions.c.pk)
+        .with_for_update(skip_locked=True)
     ).scalars()
-    pks = list(rows)
+    pks: list[int] = []
+    for some in _chunks(list(sessions)):
+        pks.extend(
+            connection.execute(
+                select(write_streams.c.pk).where(write_streams.c.session_pk.in_(some), idle)
+            ).scalars()
+        )
     discard_staged(connection, pks)
     for some in _chunks(pks):
         connection.execute(delete(write_streams).where(write_streams.c.pk.in_(some)))
-    connection.execute(delete(accepted_writes).where(accepted_writes.c.created_at <= writes_before))
+    _forget_old_writes(connection, writes_before)
     return len(pks)
 
 
-def expire_read_sessions(connection: Connection, *, expired_before: float) -> list[str]:
-    """Forgets read sessions that expired before a time; their ids. Their snapshots are free then."""
-    ids = list(
+def _forget_old_writes(connection: Connection, writes_before: float) -> None:
+    key = accepted_writes.c.stream_pk, accepted_writes.c.retry_trace_id
+    old = (
+        select(*key)
+        .where(accepted_writes.c.created_at <= writes_before)
+        .with_for_update(skip_locked=True)
+    )
+    for some in _chunks(connection.execute(old).all()):
         connection.execute(
-            select(read_sessions.c.id).where(read_sessions.c.expires_at <= expired_before)
+            delete(accepted_writes).where(tuple_(*key).in_([tuple(r) for r in some]))
+        )
+
+
+def expire_read_sessions(connection: Connection, *, expired_before: float) -> list[str]:
+    """Forgets read sessions that expired before a time; their ids. Their snapshots are free then.
+
+    One that is refreshed meanwhile stays: the statement looks at the time again when it has the row.
+    """
+    return list(
+        connection.execute(
+            delete(read_sessions)
+            .where(read_sessions.c.expires_at <= expired_before)
+            .returning(read_sessions.c.id)
         ).scalars()
     )
-    for some in _chunks(ids):
-        connection.execute(delete(read_sessions).where(read_sessions.c.id.in_(some)))
-    return ids
 
 
 def _unpinned(table: Any) -> Any:
@@ -175,6 +214,7 @@ def forget_removed(
         horizon: its oldest readable version.
         limit: at most so many segments, so that a transaction stays short.
     """
+    exclude_pinning(connection)
     rows = connection.execute(
         select(segments.c.id, segments.c.key, segments.c.bytes)
         .where(
@@ -241,6 +281,16 @@ def drop_dropped_tables(
     )
     objects: list[ForgottenObject] = []
     for table_id in ids:
+        # Sessions before their table, as a commit does.
+        sessions = list(
+            connection.execute(
+                select(write_sessions.c.pk)
+                .where(write_sessions.c.table_id == table_id)
+                .order_by(write_sessions.c.pk)
+                .with_for_update()
+            ).scalars()
+        )
+        connection.execute(select(tables.c.id).where(tables.c.id == table_id).with_for_update())
         objects.extend(
             ForgottenObject(row.key, row.bytes)
             for row in connection.execute(
@@ -249,12 +299,7 @@ def drop_dropped_tables(
                 .distinct()
             )
         )
-        sessions = connection.execute(
-            select(write_sessions.c.pk).where(write_sessions.c.table_id == table_id)
-        ).scalars()
-        objects.extend(
-            ForgottenObject(key, 0) for key in delete_sessions(connection, list(sessions))
-        )
+        objects.extend(ForgottenObject(key, 0) for key in delete_sessions(connection, sessions))
         for table in (
             deletions,
             segments,
@@ -270,6 +315,7 @@ def drop_dropped_tables(
         if connection.execute(packs.limit(1)).first() is None:
             # While there are packs, they need the row: it says that they are garbage.
             connection.execute(delete(tables).where(tables.c.id == table_id))
+        forget_lease(connection, f"compact-{table_id}")
     return ids, objects
 
 
@@ -284,3 +330,34 @@ def known_keys(connection: Connection, keys: Sequence[str]) -> set[str]:
 def forget_changes(connection: Connection, *, made_before: float) -> None:
     """Forgets the idempotency keys of changes that are older than any repetition."""
     connection.execute(delete(change_keys).where(change_keys.c.created_at <= made_before))
+
+
+def ripe_orphans(
+    connection: Connection, keys: Sequence[str], *, now: float, seen_before: float
+) -> set[str]:
+    """Notes objects that nobody knows; which of them have been known as such since before a time.
+
+    Ages by the catalog's clock alone: what another machine's says of the object does not matter.
+    """
+    ripe: set[str] = set()
+    for some in _chunks(keys):
+        seen = {
+            row.key: row.seen_at
+            for row in connection.execute(select(orphans).where(orphans.c.key.in_(some)))
+        }
+        ripe.update(key for key, seen_at in seen.items() if seen_at <= seen_before)
+        for key in some:
+            if key not in seen:
+                insert_unless_there(connection, orphans, key=key, seen_at=now)
+    return ripe
+
+
+def forget_orphans(connection: Connection, keys: Sequence[str]) -> None:
+    """Removes the notes of objects that are gone, or known after all."""
+    for some in _chunks(keys):
+        connection.execute(delete(orphans).where(orphans.c.key.in_(some)))
+
+
+def noted_orphans(connection: Connection) -> list[str]:
+    """Keys of every object that is noted as known to nobody."""
+    return list(connection.execute(select(orphans.c.key)).scalars())

@@ -10,12 +10,16 @@ instead of polling the file's. On PostgreSQL writers lock the rows that they cha
 from __future__ import annotations
 
 import contextlib
+import enum
+import os
 import sqlite3
+import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
+from urllib.parse import quote
 
 import sqlalchemy
 from sqlalchemy import Connection, Table, event, exc
@@ -28,10 +32,20 @@ from fletching.errors import (
     StorageFullError,
 )
 
-__all__ = ["Database", "insert_unless_there", "translated_errors"]
+__all__ = [
+    "CatalogLook",
+    "Database",
+    "insert_unless_there",
+    "is_postgres",
+    "look_at_catalog",
+    "translated_errors",
+]
 
 BUSY_TIMEOUT_SECONDS = 30.0
 """How long a transaction waits for another process's before the write is refused as retryable."""
+
+CLOCK_SECONDS = 60.0
+"""How often a PostgreSQL server is asked for its time."""
 
 _WRITE = "fletching_write"
 _DURABLE = "fletching_durable"
@@ -40,8 +54,11 @@ _DURABLE = "fletching_durable"
 class Database:
     """An open catalog. Thread-safe; each ``read`` or ``write`` block has its own connection."""
 
-    def __init__(self, engine: sqlalchemy.Engine) -> None:
+    def __init__(self, engine: sqlalchemy.Engine, file: Path | None = None) -> None:
+        """Wraps connections; ``file`` is what they must go on reaching, for a catalog in SQLite."""
         self._engine = engine
+        self._file = file
+        self._file_identity = None if file is None else _identity_of(file)
         self._is_sqlite = engine.dialect.name == "sqlite"
         self._writers = threading.Lock() if self._is_sqlite else contextlib.nullcontext()
 
@@ -52,6 +69,7 @@ class Database:
         *,
         busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
         migrate: bool = True,
+        create: bool = True,
     ) -> Database:
         """Opens the catalog and brings it to the newest migration.
 
@@ -60,12 +78,17 @@ class Database:
                 (``postgresql+psycopg://user@host/name``).
             busy_timeout_seconds: how long to wait for other processes' transactions.
             migrate: False leaves the tables as they are, for tools that inspect old folders.
+            create: whether a SQLite file comes into being if it is absent; its owner alone may
+                read it.
 
         Raises:
-            StorageError: the file cannot be opened, or was written by a newer release.
+            StorageError: the file cannot be opened, is absent, or was written by a newer release.
         """
+        file = None if is_postgres(url) else Path(url).absolute()
+        if file is not None:
+            _prepare_file(file, create=create)
         with translated_errors():
-            database = cls(_create_engine(url, busy_timeout_seconds))
+            database = cls(_create_engine(url, busy_timeout_seconds), file)
             if migrate:
                 from fletching.catalog.migrations import upgrade
 
@@ -81,6 +104,22 @@ class Database:
         """Whether the catalog is a file of this host."""
         return self._is_sqlite
 
+    def clock(self) -> Callable[[], float]:
+        """The time that everybody who shares this catalog goes by, in seconds since the epoch.
+
+        Of SQLite that is the host's clock; of PostgreSQL the database server's, asked for once a
+        minute and counted on from there, so that nobody's own clock matters.
+        """
+        return time.time if self._is_sqlite else _ServerClock(self)
+
+    def _check_file(self) -> None:
+        """Refuses to go on in a file that is gone from its place: nobody would find it again."""
+        if self._file is not None and _identity_of(self._file) != self._file_identity:
+            raise StorageError(
+                f"the catalog {self._file} was removed or replaced while it was open:"
+                " put it back, or stop what uses it and open the folder anew"
+            )
+
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection whose queries all see one moment; what it changes is rolled back."""
@@ -88,6 +127,7 @@ class Database:
             if not self._is_sqlite:
                 connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin() as transaction:
+                self._check_file()
                 yield connection
                 transaction.rollback()
 
@@ -108,6 +148,7 @@ class Database:
         with translated_errors(), self._writers, self._engine.connect() as connection:
             connection.execution_options(**{_WRITE: True, _DURABLE: durable})
             with connection.begin():
+                self._check_file()
                 if not durable and not self._is_sqlite:
                     connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 yield connection
@@ -126,8 +167,105 @@ class Database:
         self._engine.dispose()
 
 
+def is_postgres(url: str | Path) -> TypeGuard[str]:
+    """Whether a catalog's location is a PostgreSQL URL rather than a file's path."""
+    return isinstance(url, str) and url.startswith(("postgres:", "postgresql:", "postgresql+"))
+
+
+class CatalogLook(enum.Enum):
+    """What there is where a catalog should be."""
+
+    ABSENT = "absent"
+    BLANK = "blank"
+    """Its tables are there, and nothing in them: a first opening that did not get further."""
+    USED = "used"
+
+
+def look_at_catalog(url: str | Path) -> CatalogLook:
+    """Looks at a catalog of whatever release, and makes nothing.
+
+    A SQLite file without a byte in it is none: it was emptied, or its making was cut short.
+
+    Raises:
+        StorageError: the database cannot be asked.
+    """
+    if not is_postgres(url):
+        file = Path(url)
+        if not file.is_file() or file.stat().st_size == 0:
+            return CatalogLook.ABSENT
+    with translated_errors():
+        engine = _create_engine(url, BUSY_TIMEOUT_SECONDS)
+        try:
+            with engine.connect() as connection:
+                names = set(sqlalchemy.inspect(connection).get_table_names())
+                if "alembic_version" not in names:
+                    return CatalogLook.ABSENT
+                used = any(
+                    connection.execute(sqlalchemy.text(f"SELECT 1 FROM {name} LIMIT 1")).first()  # noqa: S608 - names of our own
+                    for name in ("store_identity", "projects", "access_keys")
+                    if name in names
+                )
+                return CatalogLook.USED if used else CatalogLook.BLANK
+        finally:
+            engine.dispose()
+
+
+def _identity_of(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _prepare_file(file: Path, *, create: bool) -> None:
+    """Makes the file, for its owner alone; the database takes the mode of its other files from it.
+
+    A file that is there is never opened here: closing it would drop the locks that other openings
+    of this process have on it.
+    """
+    try:
+        if create:
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        mode = stat.S_IMODE(file.stat().st_mode)
+    except OSError as error:
+        raise StorageError(f"the catalog {file} cannot be opened: {error.strerror}") from error
+    if mode & 0o007:
+        # Earlier releases let every account of the machine read it.
+        with contextlib.suppress(PermissionError):
+            file.chmod(mode & ~0o007)
+
+
+class _ServerClock:
+    """A database server's clock, without asking it each time. Thread-safe."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._asked_at: float | None = None
+        self._offset = 0.0
+
+    def __call__(self) -> float:
+        now = time.monotonic()
+        if self._asked_at is None or now - self._asked_at > CLOCK_SECONDS:
+            try:
+                before = time.monotonic()
+                with self._database.read() as connection:
+                    told = connection.execute(
+                        sqlalchemy.text("SELECT extract(epoch FROM clock_timestamp())")
+                    ).scalar_one()
+                now = time.monotonic()
+                self._offset = float(told) - (before + now) / 2
+                self._asked_at = now
+            except FletchingError:
+                # Counting on is right for a while; a catalog that is away shows elsewhere.
+                if self._asked_at is None:
+                    raise
+        return time.monotonic() + self._offset
+
+
 def _create_engine(url: str | Path, busy_timeout_seconds: float) -> sqlalchemy.Engine:
-    if isinstance(url, str) and url.startswith("postgres"):
+    if is_postgres(url):
         parsed = sqlalchemy.make_url(url)
         if parsed.drivername in {"postgres", "postgresql"}:
             parsed = parsed.set(drivername="postgresql+psycopg")
@@ -142,7 +280,12 @@ def _create_engine(url: str | Path, busy_timeout_seconds: float) -> sqlalchemy.E
                 "a PostgreSQL catalog needs psycopg: pip install 'fletching[postgres]'"
             ) from error
     engine = sqlalchemy.create_engine(
-        sqlalchemy.URL.create("sqlite", database=str(url)),
+        # As a URI that may not create: a connection made after the file was removed must fail.
+        sqlalchemy.URL.create(
+            "sqlite",
+            database=f"file:{quote(str(Path(url).absolute()))}",
+            query={"mode": "rw", "uri": "true"},
+        ),
         connect_args={"timeout": busy_timeout_seconds, "check_same_thread": False},
         # A connection for whoever asks: the readers of a server are as many as its threads.
         pool_size=16,
@@ -198,7 +341,9 @@ def insert_unless_there(connection: Connection, table: Table, **values: Any) -> 
     """Inserts a row unless one with its key exists; says whether it did. Two at once do not clash."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(table).values(**values).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount == 1
+    # A row comes back if one was inserted. Drivers count the rows of this statement differently.
+    key = list(table.primary_key.columns)
+    return connection.execute(statement.returning(*key)).first() is not None
 
 
 @contextlib.contextmanager
@@ -232,7 +377,15 @@ def _translated(error: exc.DBAPIError) -> FletchingError:
         or state[:2] in {"40", "08", "53"}
         or state[:3] in {"57P", "55P"}
     ):
-        return ServiceUnavailableError(f"the catalog is not available: {original}")
+        return ServiceUnavailableError(f"the catalog is not available: {_first_line(original)}")
     if not state and isinstance(error, exc.OperationalError):
-        return ServiceUnavailableError(f"the catalog is not available: {original}")
-    return StorageError(f"the catalog failed: {original} (SQLSTATE {state or 'unknown'})")
+        return ServiceUnavailableError(f"the catalog is not available: {_first_line(original)}")
+    return StorageError(
+        f"the catalog failed: {_first_line(original)} (SQLSTATE {state or 'unknown'})"
+    )
+
+
+def _first_line(error: object) -> str:
+    """What a driver says, without the lines of detail that name rows and statements."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,39 +1,94 @@
-"""Leases: background work that one process at a time should do."""
+"""Leases: background work that one process at a time should do.
+
+A lease is short, is renewed while its holder works, and has a number that grows with each change of
+holder: a transaction that depends on the lease checks the number, so that a holder who slept through
+the end of its lease cannot do late what another has taken over.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, or_, select, update
 
 from fletching.catalog.database import insert_unless_there
 from fletching.catalog.schema import leases
 
-__all__ = ["acquire_lease", "release_lease", "release_leases_of"]
+__all__ = [
+    "acquire_lease",
+    "forget_lease",
+    "holds_lease",
+    "release_lease",
+    "release_leases_of",
+    "renew_lease",
+]
 
 
 def acquire_lease(
     connection: Connection, name: str, holder: str, *, now: float, seconds: float
-) -> bool:
-    """Takes or extends a lease in a ``write`` transaction; False if someone else has it."""
-    if insert_unless_there(connection, leases, name=name, holder=holder, expires_at=now + seconds):
-        return True
+) -> int | None:
+    """Takes or extends a lease in a ``write`` transaction.
+
+    Returns:
+        The lease's number, from 1 up; None if someone else has it.
+    """
+    insert_unless_there(connection, leases, name=name, holder="", expires_at=0.0, number=0)
     row = connection.execute(
-        select(leases.c.holder, leases.c.expires_at).where(leases.c.name == name).with_for_update()
+        select(leases.c.holder, leases.c.expires_at, leases.c.number)
+        .where(leases.c.name == name)
+        .with_for_update()
     ).one()
-    if row.holder != holder and row.expires_at > now:
-        return False
+    if row.holder != holder and row.holder and row.expires_at > now:
+        return None
+    number = int(row.number) if row.holder == holder else int(row.number) + 1
     connection.execute(
-        update(leases).where(leases.c.name == name).values(holder=holder, expires_at=now + seconds)
+        update(leases)
+        .where(leases.c.name == name)
+        .values(holder=holder, expires_at=now + seconds, number=number)
     )
-    return True
+    return number
+
+
+def renew_lease(
+    connection: Connection, name: str, number: int, *, now: float, seconds: float
+) -> bool:
+    """Extends a lease; False if it has passed to someone else."""
+    found = connection.execute(
+        update(leases)
+        .where(leases.c.name == name, leases.c.number == number, leases.c.holder != "")
+        .values(expires_at=now + seconds)
+        .returning(leases.c.name)
+    )
+    return found.first() is not None
+
+
+def holds_lease(connection: Connection, name: str, number: int) -> bool:
+    """Whether the lease is still the one with this number; it stays so until the transaction ends."""
+    row = connection.execute(
+        select(leases.c.holder, leases.c.number)
+        .where(leases.c.name == name)
+        .with_for_update(read=True)
+    ).first()
+    return row is not None and row.holder != "" and row.number == number
 
 
 def release_lease(connection: Connection, name: str, holder: str) -> None:
-    """Gives a lease up; does nothing if someone else has it."""
-    connection.execute(delete(leases).where(leases.c.name == name, leases.c.holder == holder))
+    """Gives a lease up; does nothing if someone else has it. Its number is kept."""
+    connection.execute(
+        update(leases)
+        .where(leases.c.name == name, leases.c.holder == holder)
+        .values(holder="", expires_at=0.0)
+    )
 
 
 def release_leases_of(connection: Connection, holders: Collection[str]) -> None:
-    """Frees what processes held that are known to be dead, instead of waiting for it to run out."""
-    connection.execute(delete(leases).where(leases.c.holder.in_(sorted(holders))))
+    """Frees what holders had whose names begin with these: of processes that are known to be dead."""
+    if not holders:
+        return
+    theirs = (leases.c.holder.startswith(holder, autoescape=True) for holder in sorted(holders))
+    connection.execute(update(leases).where(or_(*theirs)).values(holder="", expires_at=0.0))
+
+
+def forget_lease(connection: Connection, name: str) -> None:
+    """Removes a lease whose work cannot come again."""
+    connection.execute(delete(leases).where(leases.c.name == name))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from fletching.catalog.database import insert_unless_there
 from fletching.catalog.schema import partitions
@@ -17,7 +20,9 @@ __all__ = [
     "change_totals",
     "find_partition",
     "list_partitions",
+    "page_of_partitions",
     "remove_partition",
+    "sort_key",
 ]
 
 
@@ -56,6 +61,14 @@ def find_partition(
     return None if row is None else _row(row)
 
 
+def sort_key(partition: str) -> bytes:
+    """What a partition (the catalog's text) is sorted by: bytes that compare as its values do.
+
+    Values have no control characters, so the zero byte between them is below all of them.
+    """
+    return "\0".join(decode_partition(partition)).encode()
+
+
 def add_partition(connection: Connection, table_id: str, partition: str, now: float) -> bool:
     """Adds an empty partition (the catalog's text) of a locked table; says whether it was new."""
     return insert_unless_there(
@@ -67,17 +80,43 @@ def add_partition(connection: Connection, table_id: str, partition: str, now: fl
         bytes=0,
         created_at=now,
         modified_at=now,
+        sort_key=sort_key(partition),
     )
 
 
 def change_totals(
-    connection: Connection, table_id: str, partition: str, *, rows: int, length: int, now: float
+    connection: Connection, table_id: str, changes: Mapping[str, tuple[int, int]], now: float
 ) -> None:
-    """Adds to a partition's totals; negative amounts take away."""
+    """Adds (rows, bytes) to the totals of a locked table's partitions; negative amounts take away.
+
+    A partition that is not there comes into being. One statement, whatever the number.
+    """
+    if not changes:
+        return
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(partitions)
+    statement = statement.on_conflict_do_update(
+        index_elements=[partitions.c.table_id, partitions.c.partition],
+        set_={
+            "rows": partitions.c.rows + statement.excluded.rows,
+            "bytes": partitions.c.bytes + statement.excluded.bytes,
+            "modified_at": statement.excluded.modified_at,
+        },
+    )
     connection.execute(
-        update(partitions)
-        .where(partitions.c.table_id == table_id, partitions.c.partition == partition)
-        .values(rows=partitions.c.rows + rows, bytes=partitions.c.bytes + length, modified_at=now)
+        statement,
+        [
+            {
+                "table_id": table_id,
+                "partition": partition,
+                "rows": rows,
+                "bytes": length,
+                "created_at": now,
+                "modified_at": now,
+                "sort_key": sort_key(partition),
+            }
+            for partition, (rows, length) in sorted(changes.items())
+        ],
     )
 
 
@@ -91,9 +130,54 @@ def remove_partition(connection: Connection, table_id: str, partition: str) -> N
 
 
 def list_partitions(connection: Connection, table_id: str) -> list[PartitionRow]:
-    """All partitions of a table in the order of their values.
+    """All partitions of a table in the order of their values."""
+    rows = connection.execute(
+        select(partitions).where(partitions.c.table_id == table_id).order_by(partitions.c.sort_key)
+    )
+    return [_row(row) for row in rows]
 
-    JSON text does not sort like the values in it, so the order is made here.
+
+def page_of_partitions(
+    connection: Connection,
+    table_id: str,
+    *,
+    wanted: Mapping[int, str],
+    marker: tuple[str, ...] | None,
+    limit: int,
+    reverse: bool = False,
+) -> list[PartitionRow]:
+    """Up to ``limit`` partitions in the order of their values, from behind a marker on.
+
+    Args:
+        connection: an open transaction.
+        table_id: the table.
+        wanted: values that partitions must have, by the column's place.
+        marker: the last partition of the page before; None for the first page.
+        limit: how many.
+        reverse: from the last to the first.
+
+    Cost: by the index, what the page holds; values of columns behind one that may be anything are
+    looked at row by row.
     """
-    rows = connection.execute(select(partitions).where(partitions.c.table_id == table_id))
-    return sorted((_row(row) for row in rows), key=lambda row: row.values)
+    key = partitions.c.sort_key
+    statement = select(partitions).where(partitions.c.table_id == table_id)
+    leading = list(itertools.takewhile(lambda place: place in wanted, itertools.count()))
+    columns = len(leading)
+    if columns:
+        prefix = "\0".join(wanted[place] for place in leading).encode()
+        # What follows the prefix is a zero byte, or nothing where all values are named.
+        statement = statement.where(key >= prefix, key < prefix + b"\x01")
+    if marker is not None:
+        last = "\0".join(marker).encode()
+        statement = statement.where(key < last if reverse else key > last)
+    statement = statement.order_by(key.desc() if reverse else key)
+    if set(wanted) == set(leading):
+        return [_row(row) for row in connection.execute(statement.limit(limit))]
+    page: list[PartitionRow] = []
+    for values in connection.execute(statement, execution_options={"yield_per": 1000}):
+        row = _row(values)
+        if all(row.values[place] == value for place, value in wanted.items()):
+            page.append(row)
+            if len(page) == limit:
+                break
+    return page

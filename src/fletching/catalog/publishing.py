@@ -130,7 +130,8 @@ class Publication:
         added = [each for each in added if each.rows > len(absent.get(each.key, ()))]
         connection, table = self._connection, self._table
         if table.partition_columns:
-            for partition in sorted({*new_partitions, *(each.partition for each in added)}):
+            # Those that segments are added to come into being with their totals.
+            for partition in sorted(set(new_partitions)):
                 if add_partition(connection, table.id, partition, self._now):
                     self._changed = True
         if not added:
@@ -491,10 +492,10 @@ class Publication:
         if not self._changed:
             return table.version
         if table.partition_columns:
-            for partition, (rows, length, _) in self._totals.items():
-                change_totals(
-                    connection, table.id, partition, rows=rows, length=length, now=self._now
-                )
+            changes = {
+                partition: (rows, length) for partition, (rows, length, _) in self._totals.items()
+            }
+            change_totals(connection, table.id, changes, self._now)
         rows, length, count = (
             sum(total[number] for total in self._totals.values()) for number in range(3)
         )

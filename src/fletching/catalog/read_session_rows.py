@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, text, update
 
 from fletching.catalog.schema import read_sessions
 
 __all__ = [
     "ReadSessionRow",
     "count_open_read_sessions",
+    "exclude_pinning",
     "extend_read_session",
     "find_read_session",
+    "hold_snapshots",
     "insert_read_session",
 ]
 
@@ -71,8 +73,31 @@ def find_read_session(connection: Connection, session_id: str) -> ReadSessionRow
     )
 
 
-def extend_read_session(connection: Connection, session_id: str, expires_at: float) -> None:
-    """Lets a session live longer."""
-    connection.execute(
-        update(read_sessions).where(read_sessions.c.id == session_id).values(expires_at=expires_at)
+def extend_read_session(connection: Connection, session_id: str, expires_at: float) -> bool:
+    """Lets a session live longer; False if there is none any more."""
+    found = connection.execute(
+        update(read_sessions)
+        .where(read_sessions.c.id == session_id)
+        .values(expires_at=expires_at)
+        .returning(read_sessions.c.id)
     )
+    return found.first() is not None
+
+
+_PINNING_LOCK = 0x70696E73
+"""The number of the lock that keeps opening sessions and forgetting segments apart."""
+
+
+def hold_snapshots(connection: Connection) -> None:
+    """Until the transaction ends, no segment is forgotten: call it before a version is read to be pinned.
+
+    Those who pin do not wait for each other. On SQLite the transaction alone does that.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock_shared({_PINNING_LOCK})"))
+
+
+def exclude_pinning(connection: Connection) -> None:
+    """Until the transaction ends, no session is opened; waits for those that are being opened."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_PINNING_LOCK})"))

@@ -38,6 +38,7 @@ __all__ = [
     "instances",
     "leases",
     "metadata",
+    "orphans",
     "partitions",
     "projects",
     "read_sessions",
@@ -45,12 +46,14 @@ __all__ = [
     "segment_packs",
     "segments",
     "staged_segments",
+    "store_identity",
     "table_schemas",
     "table_versions",
     "tables",
     "tags",
     "write_sessions",
     "write_streams",
+    "writers",
 ]
 
 metadata = MetaData(
@@ -64,6 +67,34 @@ metadata = MetaData(
 
 # SQLite counts rows by itself only in columns declared INTEGER; those hold 64 bits there.
 _Id = BigInteger().with_variant(Integer, "sqlite")
+
+# One row: which objects are this catalog's, and which server key made what is sealed in it.
+store_identity = Table(
+    "store_identity",
+    metadata,
+    Column("pk", Integer, primary_key=True),  # always 1
+    Column("store_id", Text, nullable=False),
+    Column("key_fingerprint", Text),
+    Column("created_at", Float, nullable=False),
+)
+
+# Openings of an object store that cannot tell by itself who lives: one row each, renewed while it
+# does. What a writer records counts only while its row is here.
+writers = Table(
+    "writers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("started_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+)
+
+# Objects that no row names and whose writer is unknown, since when a pass of retention knows them.
+orphans = Table(
+    "orphans",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("seen_at", Float, nullable=False),
+)
 
 projects = Table(
     "projects",
@@ -126,6 +157,12 @@ Index(
     unique=True,
     sqlite_where=text("dropped_at IS NULL"),
     postgresql_where=text("dropped_at IS NULL"),
+)
+Index(
+    "ix_tables_dropped_at",
+    tables.c.dropped_at,
+    sqlite_where=text("dropped_at IS NOT NULL"),
+    postgresql_where=text("dropped_at IS NOT NULL"),
 )
 
 table_schemas = Table(
@@ -191,7 +228,10 @@ partitions = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("modified_at", Float, nullable=False),
+    # The values in UTF-8 with zero bytes between them: sorts as the values do, in every database.
+    Column("sort_key", LargeBinary, nullable=False, server_default=""),
 )
+Index("ix_partitions_table_id_sort_key", partitions.c.table_id, partitions.c.sort_key, unique=True)
 
 segments = Table(
     "segments",
@@ -228,6 +268,12 @@ segments = Table(
 )
 Index("ix_segments_table_id_position", segments.c.table_id, segments.c.position)
 Index("ix_segments_table_id_added_version", segments.c.table_id, segments.c.added_version)
+Index(
+    "ix_segments_table_id_partition",
+    segments.c.table_id,
+    segments.c.partition,
+    segments.c.position,
+)
 Index(
     "ix_segments_removed",
     segments.c.table_id,
@@ -310,6 +356,12 @@ write_sessions = Table(
 )
 Index("ix_write_sessions_id", write_sessions.c.id)
 Index("ix_write_sessions_expires_at", write_sessions.c.expires_at)
+Index(
+    "ix_write_sessions_ended_at",
+    write_sessions.c.ended_at,
+    sqlite_where=text("ended_at IS NOT NULL"),
+    postgresql_where=text("ended_at IS NOT NULL"),
+)
 
 write_streams = Table(
     "write_streams",
@@ -369,6 +421,7 @@ accepted_writes = Table(
     Column("response", LargeBinary, nullable=False),  # JSON of the WriteResult
     Column("created_at", Float, nullable=False),
 )
+Index("ix_accepted_writes_created_at", accepted_writes.c.created_at)
 
 blob_packs = Table(
     "blob_packs",
@@ -428,6 +481,8 @@ leases = Table(
     Column("name", Text, primary_key=True),
     Column("holder", Text, nullable=False),
     Column("expires_at", Float, nullable=False),
+    # Grows whenever the lease passes to another holder: what an earlier one does late is refused.
+    Column("number", BigInteger, nullable=False, server_default="0"),
 )
 
 # SQL statements that were run: they end before the reply, so there is no state but the outcome.

@@ -425,5 +425,9 @@ def tables_with_segments(connection: Connection, *, at_least: int) -> list[Table
 
 def drop_table(connection: Connection, table_id: str, now: float) -> None:
     """Frees a locked table's name and ends its visibility; retention removes the rest."""
-    connection.execute(update(tables).where(tables.c.id == table_id).values(dropped_at=now))
+    connection.execute(
+        update(tables)
+        .where(tables.c.id == table_id, tables.c.dropped_at.is_(None))
+        .values(dropped_at=now)
+    )
     connection.execute(delete(partitions).where(partitions.c.table_id == table_id))

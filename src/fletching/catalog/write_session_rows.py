@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from fletching.catalog.schema import write_sessions
+from fletching.errors import ConflictError
 
 __all__ = [
     "WriteSessionRow",
@@ -136,26 +137,36 @@ def end_write_session(
     connection: Connection,
     pk: int,
     *,
+    from_state: str,
     state: str,
     now: float,
     committed_version: int | None = None,
     commit_request: str | None = None,
 ) -> None:
-    """Moves a session to a final state, with what its commit did if it was one."""
-    connection.execute(
+    """Moves a session from one state to a final one, with what its commit did if it was one.
+
+    Raises:
+        ConflictError: it is in another state by now.
+    """
+    changed = connection.execute(
         update(write_sessions)
-        .where(write_sessions.c.pk == pk)
+        .where(write_sessions.c.pk == pk, write_sessions.c.state == from_state)
         .values(
             state=state,
             ended_at=now,
             committed_version=committed_version,
             commit_request=commit_request,
         )
+        .returning(write_sessions.c.pk)
     )
+    if changed.first() is None:
+        raise ConflictError("the write session has ended meanwhile; look it up")
 
 
 def extend_write_session(connection: Connection, pk: int, expires_at: float) -> None:
-    """Lets a session live longer."""
+    """Lets a locked session that has not ended live longer."""
     connection.execute(
-        update(write_sessions).where(write_sessions.c.pk == pk).values(expires_at=expires_at)
+        update(write_sessions)
+        .where(write_sessions.c.pk == pk, write_sessions.c.ended_at.is_(None))
+        .values(expires_at=expires_at)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from fletching._version import __version__
+from fletching.environment import VARIABLES, check_environment
 
 __all__ = ["COMMANDS", "Command", "app"]
 
@@ -48,6 +50,7 @@ COMMANDS = (
     Command("verify", "upkeep:verify", "Prove every checksum of a data folder."),
     Command("gc", "upkeep:gc", "Collect what nobody needs any more."),
     Command("compact", "upkeep:compact", "Merge small segments."),
+    Command("adopt", "upkeep:adopt", "Accept a data folder that lost a part, as it is."),
     Command("bench", "bench:bench", "Measure writing and reading a table."),
     Command("lz4", "lz4:app", "Compress and decompress streams of linked LZ4 blocks."),
     Command("keys", "keys:keys", "Manage the access keys of a data folder."),
@@ -110,3 +113,15 @@ def _version(
     if version:
         sys.stdout.write(f"fletching {__version__}\n")
         raise typer.Exit
+    _check_environment()
+
+
+def _check_environment() -> None:
+    """Refuses variables of our name that say nothing, before a command goes by others."""
+    if not any(name.startswith("FLETCHING_") and name not in VARIABLES for name in os.environ):
+        return
+    try:
+        from fletching.server.server_settings import ServerSettings
+    except ModuleNotFoundError:
+        return  # without the [server] extra nothing here reads the settings of a server
+    check_environment(os.environ, ServerSettings.variables())

@@ -57,7 +57,7 @@ _OWN = "the folder's own, kept in its file access-key; may do everything"
 def _opened(place: Place, folder: Path | None) -> Iterator[AccessKeys]:
     from fletching.engine.engine import Engine
 
-    with Engine.open(place.folder(folder)) as engine:
+    with Engine.open(place.folder(folder), create=False) as engine:
         yield engine.access_keys
 
 

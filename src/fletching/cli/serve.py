@@ -53,6 +53,30 @@ def serve(
             envvar="FLETCHING_PROJECT", help="The project that exists from the start. [demo]"
         ),
     ] = None,
+    catalog: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FLETCHING_CATALOG",
+            metavar="URL",
+            help="Keep the catalog in PostgreSQL (postgresql://...) instead of the folder.",
+        ),
+    ] = None,
+    objects: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FLETCHING_OBJECTS",
+            metavar="URL",
+            help="Keep objects in an object store (s3://bucket/prefix, gs://, az://).",
+        ),
+    ] = None,
+    server_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="FLETCHING_SERVER_KEY_FILE",
+            metavar="FILE",
+            help="The secret that all servers of one data set share. [server.key in the folder]",
+        ),
+    ] = None,
     tls_certificate: Annotated[
         Path | None, typer.Option(metavar="PEM", help="Certificate chain; with it TLS is spoken.")
     ] = None,
@@ -79,6 +103,7 @@ def serve(
 
     Every other setting is an environment variable FLETCHING_<NAME>; docs/operations.md lists them.
     """
+    from fletching.engine.engine_settings import EngineSettings
     from fletching.server.auth.key_ring import parse_key
     from fletching.server.server import Server
     from fletching.server.server_settings import ServerSettings
@@ -93,6 +118,13 @@ def serve(
         allow_anonymous=allow_anonymous,
         access_log=access_log,
     )
+    parts = EngineSettings.from_environment(
+        os.environ,
+        catalog=catalog,
+        objects=objects,
+        server_key_file=server_key_file,
+        create_projects=False,
+    )
     given = [*(access_key or ()), *_keys_in(access_key_file)]
     if not given and os.environ.get("FLETCHING_ACCESS_KEY"):
         say(
@@ -100,7 +132,7 @@ def serve(
             "FLETCHING_SERVER_ACCESS_KEY. The folder's own key is used."
         )
     _log_to_stderr()
-    server = Server(folder, dict(map(parse_key, given)) if given else None, settings)
+    server = Server(folder, dict(map(parse_key, given)) if given else None, settings, parts)
     _warn_of_plain_http(server)
     server.run(lambda: _announce(server, folder, as_json=as_json))
     if not as_json:

@@ -22,12 +22,13 @@ from fletching.cli.output import (
     progress,
     say,
 )
+from fletching.errors import UsageError
 from fletching.types import TableName
 
 if TYPE_CHECKING:
     from fletching.engine.engine import Engine
 
-__all__ = ["compact", "gc", "verify"]
+__all__ = ["adopt", "compact", "gc", "verify"]
 
 Folder = Annotated[
     Path | None,
@@ -41,7 +42,7 @@ Folder = Annotated[
 def _opened(place: Place, folder: Path | None) -> Iterator[Engine]:
     from fletching.engine.engine import Engine
 
-    with Engine.open(place.folder(folder)) as engine:
+    with Engine.open(place.folder(folder), create=False) as engine:
         yield engine
 
 
@@ -88,6 +89,12 @@ def gc(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Tell what would go, and keep it.")
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Delete objects that the catalog does not know however many they are."
+        ),
+    ] = False,
     json_output: JsonOutput = False,
 ) -> None:
     """Collect orphans, expired sessions and removed segments; never what a live session needs.
@@ -95,12 +102,13 @@ def gc(
     A running server does this by itself.
     """
     with _opened(place, folder) as engine:
-        report = engine.collect(dry_run=dry_run)
+        report = engine.collect(dry_run=dry_run, force=force)
     if json_output:
         print_json(
             {
                 "dry_run": report.dry_run,
                 "skipped": report.skipped,
+                "refused": report.refused,
                 "bytes": report.bytes,
                 "collected": [
                     {"kind": item.kind, "name": item.name, "bytes": item.bytes}
@@ -120,6 +128,38 @@ def gc(
         print_table(None, [("kind", "left"), ("what", "left"), ("size", "right")], rows)
     verb = "would go" if dry_run else "gone"
     say(f"{counted(len(report.collected), 'thing')}, {human_bytes(report.bytes)}: {verb}")
+    if report.refused:
+        say(report.refused)
+        raise typer.Exit(ExitCode.FAILED)
+
+
+@placed
+def adopt(
+    place: Place,
+    folder: Folder = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask: you know what was lost.")
+    ] = False,
+) -> None:
+    """Accept a folder's catalog, objects and server key as belonging together, as they are now.
+
+    For when one of them was lost for good. Without its catalog, a folder gets an empty one, and the
+    objects are garbage; without its server key, access keys and blob references are dead. Restore
+    what was lost from a backup instead, wherever there is one.
+    """
+    from fletching.engine.engine import Engine
+
+    path = place.folder(folder, create=True)
+    if not path.is_dir() or not any(path.iterdir()):
+        raise UsageError(f"{path} is no data folder")
+    if not yes:
+        typer.confirm(
+            f"Accept {path} as it is now? What is missing from it is gone after that.",
+            abort=True,
+            err=True,
+        )
+    Engine.open(path, adopt=True).close()
+    say(f"{path} is accepted as it is")
 
 
 @placed

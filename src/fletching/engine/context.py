@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
 
 from fletching.catalog.database import Database
 from fletching.engine.engine_settings import EngineSettings
 from fletching.errors import StorageError
-from fletching.objects.store import ObjectStore
+from fletching.objects.store import ObjectSink, ObjectStore
+
+if TYPE_CHECKING:
+    from fletching.engine.presence import Presence
 
 __all__ = ["Clock", "EngineContext"]
 
@@ -26,6 +32,16 @@ class EngineContext:
     clock: Clock
     server_key: bytes
     """32 secret bytes of this data folder: the key of blob references and of stored secrets."""
+    presence: Presence
+
+    def create_object(self, key: str) -> ObjectSink:
+        """Begins an object whose key this opening made up; see ``ObjectStore.create``."""
+        self.presence.ensure()
+        return self.store.create(key)
+
+    def check_recordable(self, connection: Connection, keys: Collection[str]) -> None:
+        """Call it in the transaction that makes objects the catalog's; see ``Presence.check``."""
+        self.presence.check(connection, keys)
 
     def delete_objects(self, keys: Iterable[str]) -> None:
         """Deletes objects that the catalog no longer knows.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -15,10 +14,12 @@ from fletching import faultpoints
 from fletching.catalog.database import Database
 from fletching.catalog.table_rows import TableRow, ensure_project, list_projects
 from fletching.engine.access.access import AccessKeys
-from fletching.engine.access.server_key import load_server_key
 from fletching.engine.blobs.blob_service import Blobs
 from fletching.engine.context import Clock, EngineContext
+from fletching.engine.data_folder import DataFolder
 from fletching.engine.engine_settings import EngineSettings
+from fletching.engine.identity import check_identity, settle
+from fletching.engine.presence import Presence
 from fletching.engine.reading.read_plan import ReadPlan
 from fletching.engine.reading.read_sessions import Reading
 from fletching.engine.tables.namespaces import Namespaces
@@ -30,8 +31,7 @@ from fletching.engine.upkeep.verify import Verification
 from fletching.engine.writing.ingest import CellChecker, Ingest, open_ingest
 from fletching.engine.writing.write_sessions import WriteSessions
 from fletching.engine.writing.write_streams import WriteStreams
-from fletching.errors import StorageError, UsageError
-from fletching.objects.local import LocalStore
+from fletching.errors import UsageError
 from fletching.objects.store import ObjectStore
 from fletching.protocol.messages import admin, requests
 from fletching.protocol.messages.requests import (
@@ -50,17 +50,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-CATALOG_FILE = "catalog.sqlite"
-OBJECTS_FOLDER = "objects"
-SERVER_KEY_FILE = "server.key"
-
 
 class Engine:
     """Tables in a data folder. Thread-safe; several processes may open the same folder.
 
     Attributes:
         context: the parts that every room of the engine works with.
-        blobs: uploads, replies and ranges of blobs.
         blobs: uploads of blobs, replies and ranges.
         access_keys: who may sign requests to a service over this folder, and what each may do.
     """
@@ -123,40 +118,53 @@ class Engine:
         location: str | Path,
         *,
         settings: EngineSettings | None = None,
-        clock: Clock = time.time,
+        clock: Clock | None = None,
         store: ObjectStore | None = None,
+        create: bool = True,
+        adopt: bool = False,
     ) -> Self:
-        """Opens a data folder, making it if it is absent, and clears up after processes that died.
+        """Opens a data folder and clears up after processes that died.
+
+        Catalog, objects and server key are compared first (``fletching.engine.identity``): where
+        one of them is missing beside the others, or does not belong to them, nothing is opened and
+        nothing is made.
 
         Args:
             location: the folder: ``catalog.sqlite``, ``objects/`` and ``server.key`` are in it
                 unless the settings put them elsewhere.
-            settings: see ``EngineSettings``.
-            clock: seconds since the epoch.
+            settings: see ``EngineSettings``; by default what the environment says.
+            clock: seconds since the epoch; by default the time that all who share the catalog go by.
             store: an object store to use instead; closed with the engine.
+            create: whether a folder in which nothing of ours is yet becomes a data folder. False is
+                for whoever only looks.
+            adopt: accept catalog, objects and server key as they are now as belonging together,
+                making what is missing: for a person who knows what was lost.
 
         Raises:
+            IdentityError: something is missing, or does not belong to the rest.
             StorageError: the folder cannot be used, or was written by a newer release.
         """
         faultpoints.arm_from_environment()
-        settings = settings or EngineSettings()
-        folder = Path(location)
+        settings = settings or EngineSettings.from_environment(os.environ)
+        parts = DataFolder(Path(location), settings)
+        parts.check_usable(create=create or adopt)
+        # The order matters: see ``fletching.engine.identity``.
+        look = parts.look_at_objects(store, adopt=adopt)
+        parts.check_complete(look, create=create, adopt=adopt)
+        key = parts.server_key()
+        database = Database.open(parts.catalog, busy_timeout_seconds=settings.busy_timeout_seconds)
+        presence: Presence | None = None
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{folder} cannot be used: {error.strerror}") from error
-        if not os.access(folder, os.W_OK):
-            raise StorageError(f"{folder} cannot be written to: read-only, or not permitted")
-        key = load_server_key(folder / SERVER_KEY_FILE)
-        database = Database.open(
-            settings.catalog_url or folder / CATALOG_FILE,
-            busy_timeout_seconds=settings.busy_timeout_seconds,
-        )
-        try:
-            store = store or _open_store(folder, settings)
-            engine = cls(EngineContext(database, store, settings, clock, key))
-            Retention(engine.context).recover()
+            clock = clock or database.clock()
+            store = store or parts.open_store()
+            presence = Presence(database, store, clock)
+            context = EngineContext(database, store, settings, clock, key, presence)
+            settle(context, look, adopt=adopt)
+            engine = cls(context)
+            Retention(context).recover()
         except BaseException:
+            if presence is not None:
+                presence.close()
             database.close()
             raise
         return engine
@@ -235,12 +243,22 @@ class Engine:
         with self.context.database.read() as connection:
             return list_projects(connection)
 
+    def check_ready(self) -> None:
+        """Asks for what every request needs: the catalog, and the objects that belong to it.
+
+        Raises:
+            IdentityError: catalog and objects are not what was opened.
+            StorageError: one of them does not answer, or ServiceUnavailableError.
+        """
+        self._check_open()
+        check_identity(self.context)
+
     # --- upkeep ---
 
-    def collect(self, *, dry_run: bool = False) -> RetentionReport:
+    def collect(self, *, dry_run: bool = False, force: bool = False) -> RetentionReport:
         """Collects what nobody needs any more; see ``Retention.collect``."""
         self._check_open()
-        return Retention(self.context).collect(dry_run=dry_run)
+        return Retention(self.context).collect(dry_run=dry_run, force=force)
 
     def compact(
         self, table: TableName | None = None, *, min_segments: int | None = None
@@ -284,6 +302,7 @@ class Engine:
             self._closed = True
         if self._maintenance is not None:
             self._maintenance.stop()
+        self.context.presence.close()
         self.context.store.close()
         self.context.database.close()
 
@@ -301,15 +320,3 @@ class Engine:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _open_store(folder: Path, settings: EngineSettings) -> ObjectStore:
-    if settings.objects_url is not None:
-        from fletching.objects.remote_store import RemoteStore
-
-        return RemoteStore(settings.objects_url)
-    return LocalStore(
-        folder / OBJECTS_FOLDER,
-        mapped=settings.objects_mapped,
-        resident_bytes=settings.objects_resident_bytes,
-    )

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
 
+from fletching.environment import check_storage_variables
 from fletching.errors import UsageError
 from fletching.ipc.limits import Limits
 
 __all__ = ["EngineSettings"]
+
+_CATALOG_SCHEMES = ("postgres://", "postgresql://", "postgresql+psycopg://")
+_OBJECT_SCHEMES = ("s3://", "gs://", "az://", "memory://")
 
 _MIB = 1 << 20
 _GIB = 1 << 30
@@ -23,14 +30,23 @@ def _write_limits() -> Limits:
     )
 
 
+def _without_secrets(url: str) -> str:
+    """A URL for a message: what stands before its host is left out."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url.rpartition("@")[2][:200]
+    return f"{scheme}://{rest.rpartition('@')[2]}"[:200]
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
     """Settings of an engine; every one has a default that suits a single host.
 
     Attributes:
         catalog_url: a PostgreSQL URL; None keeps the catalog in the folder, in SQLite. Hosts that
-            share one also need the same ``server.key`` in their folders.
+            share one also need the same server key.
         objects_url: an object store's URL (``s3://bucket/prefix``); None keeps objects in the folder.
+        server_key_file: where the server key is; None for ``server.key`` in the folder.
         objects_mapped: whether local objects are mapped into memory. False reads them, for disks
             that fail under a mapping.
         objects_resident_bytes: about how much of the mapped objects stays in the process's page
@@ -77,6 +93,7 @@ class EngineSettings:
 
     catalog_url: str | None = None
     objects_url: str | None = None
+    server_key_file: str | Path | None = None
     objects_mapped: bool = True
     objects_resident_bytes: int | None = None
     create_projects: bool = True
@@ -112,6 +129,48 @@ class EngineSettings:
     compact_segment_bytes: int = 16 * _MIB
     compact_target_bytes: int = 128 * _MIB
     compact_min_segments: int = 8
+
+    @classmethod
+    def from_environment(
+        cls,
+        environment: Mapping[str, str],
+        *,
+        catalog: str | None = None,
+        objects: str | None = None,
+        server_key_file: str | Path | None = None,
+        create_projects: bool = True,
+    ) -> Self:
+        """Where catalog, objects and server key are: as given, else as ``FLETCHING_*`` says.
+
+        Args:
+            environment: ``FLETCHING_CATALOG``, ``FLETCHING_OBJECTS`` and
+                ``FLETCHING_SERVER_KEY_FILE`` count; empty means the folder.
+            catalog: a PostgreSQL URL.
+            objects: an object store's URL.
+            server_key_file: a path.
+            create_projects: the setting of this name.
+
+        Raises:
+            UsageError: a URL of another kind, or a variable of our name that is not known.
+        """
+        check_storage_variables(environment)
+        catalog = catalog or environment.get("FLETCHING_CATALOG") or None
+        objects = objects or environment.get("FLETCHING_OBJECTS") or None
+        if catalog is not None and not catalog.startswith(_CATALOG_SCHEMES):
+            raise UsageError(
+                f"the catalog {_without_secrets(catalog)!r} is no URL that begins with postgresql://"
+            )
+        if objects is not None and not objects.startswith(_OBJECT_SCHEMES):
+            raise UsageError(
+                f"the object store {_without_secrets(objects)!r} is no URL that begins with"
+                " s3://, gs:// or az://"
+            )
+        return cls(
+            catalog_url=catalog,
+            objects_url=objects,
+            server_key_file=server_key_file or environment.get("FLETCHING_SERVER_KEY_FILE") or None,
+            create_projects=create_projects,
+        )
 
     def __post_init__(self) -> None:
         """Refuses lifetimes and limits that are not positive."""

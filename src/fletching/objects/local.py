@@ -44,15 +44,18 @@ from fletching.objects.object_errors import translated
 from fletching.objects.store import ObjectInfo, checked_key
 from fletching.objects.writeback import start_writeback
 
-__all__ = ["LocalSink", "LocalStore"]
+__all__ = ["LocalSink", "LocalStore", "private_folder"]
 
 _STAGING = ".staging"
+_FOLDER_MODE = 0o700
 _IOV_MAX = 1024  # buffers per writev: POSIX's minimum on the systems we run on
 _WRITEBACK_BYTES = 8 << 20  # small objects are one fsync anyway
 
 
 class LocalStore:
-    """A folder of objects. Several processes may share it."""
+    """A folder of objects, for the eyes of its owner alone. Several processes may share it."""
+
+    knows_writers = True
 
     def __init__(
         self,
@@ -86,7 +89,8 @@ class LocalStore:
         self._folders: set[str] = set()
         with translated("opening the object folder", None):
             if create:
-                self.root.mkdir(parents=True, exist_ok=True)
+                private_folder(self.root)
+                # Also of a folder that was there: its maker may have died before it could.
                 _sync_folder(self.root.resolve().parent)
             elif not self.root.is_dir():
                 raise StorageError(f"there is no object folder at {self.root}")
@@ -99,7 +103,7 @@ class LocalStore:
         with translated("creating", key):
             staging = self._register() / str(next(self._numbers))
             descriptor = os.open(
-                staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644
+                staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
             )
         return LocalSink(self, key, path, staging, descriptor)
 
@@ -119,7 +123,7 @@ class LocalStore:
         """Makes an object's folder durable before the first object in it is."""
         name = str(folder)
         if name not in self._folders:
-            folder.mkdir(parents=True, exist_ok=True)
+            private_folder(folder)
             # Synced whoever made them: their maker may have died before it could.
             parent = folder
             while parent != self.root:
@@ -185,8 +189,10 @@ class LocalStore:
                     raise UsageError("the object store is closed")
                 if self._registration is None:
                     with self._registry():
-                        folder.mkdir()
-                        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+                        folder.mkdir(mode=_FOLDER_MODE)
+                        descriptor = os.open(
+                            folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+                        )
                         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                         self._registration = descriptor
         return folder
@@ -194,20 +200,28 @@ class LocalStore:
     @contextlib.contextmanager
     def _registry(self) -> Iterator[None]:
         staging = self.root / _STAGING
-        staging.mkdir(exist_ok=True)
-        descriptor = os.open(staging / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        staging.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        descriptor = os.open(staging / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
 
+    def living_writers(self) -> frozenset[str]:
+        """Whoever holds the lock of a staging folder, and this one; see ``ObjectStore``."""
+        return self._writers()[1] | {self.writer}
+
     def dead_writers(self) -> frozenset[str]:
         """Removes what dead processes staged and tells their ids; see ``ObjectStore``."""
+        return self._writers()[0]
+
+    def _writers(self) -> tuple[frozenset[str], frozenset[str]]:
+        """The dead and the living among the other registered writers; at one moment."""
         staging = self.root / _STAGING
         if not staging.is_dir():
-            return frozenset()
-        dead = set()
+            return frozenset(), frozenset()
+        dead, living = set(), set()
         with translated("looking for dead writers", None), self._registry():
             for folder in staging.iterdir():
                 if not folder.is_dir() or folder.name == self.writer:
@@ -220,14 +234,15 @@ class LocalStore:
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    continue  # alive
+                    living.add(folder.name)
+                    continue
                 finally:
                     os.close(descriptor)
                 for leftover in folder.iterdir():
                     if leftover.name != "lock":
                         leftover.unlink(missing_ok=True)
                 dead.add(folder.name)
-        return frozenset(dead)
+        return frozenset(dead), frozenset(living)
 
     def forget_writer(self, writer: str) -> None:
         """Removes a dead writer's staging folder."""
@@ -362,6 +377,26 @@ class LocalSink:
 def _bytes_view(data: Buffer) -> memoryview:
     view = memoryview(data)
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+
+
+def private_folder(folder: Path) -> None:
+    """Makes a folder, and those above it that are missing, durably, for its owner alone.
+
+    Of one that is there, what every account of the machine may do is taken back.
+    """
+    if not folder.parent.exists():
+        private_folder(folder.parent)
+    try:
+        folder.mkdir(mode=_FOLDER_MODE)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        if mode & 0o007:
+            with contextlib.suppress(PermissionError):
+                folder.chmod(mode & ~0o007)
+    else:
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

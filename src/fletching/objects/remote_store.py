@@ -5,8 +5,7 @@ the store makes visible as a whole when it is completed; whether the key is free
 before, which suffices because keys are made up at random. An upload that is never completed leaves
 parts that only the bucket's own lifecycle rule can remove: set one.
 
-Nothing tells here which processes are dead, so what they published and never told the catalog about
-goes by age.
+Nothing tells here which processes are dead: the catalog keeps a row of each that writes.
 """
 
 from __future__ import annotations
@@ -49,6 +48,8 @@ def _package() -> Any:
 
 class RemoteStore:
     """A bucket, or a prefix in one. Thread-safe; any number of processes and hosts may share it."""
+
+    knows_writers = False
 
     def __init__(self, location: Any) -> None:
         """Opens the store; nothing is asked of it yet.
@@ -118,6 +119,10 @@ class RemoteStore:
     def dead_writers(self) -> frozenset[str]:
         """None: nothing tells; see ``ObjectStore``."""
         return frozenset()
+
+    def living_writers(self) -> frozenset[str]:
+        """This one: nothing tells of the others; see ``ObjectStore``."""
+        return frozenset({self.writer})
 
     def forget_writer(self, writer: str) -> None:
         """Does nothing: no writer was ever told of."""

@@ -15,13 +15,18 @@ from typing_extensions import Buffer
 from fletching.errors import UsageError
 
 __all__ = [
+    "IDENTITY_KEY",
     "MAX_KEY_LENGTH",
     "ObjectInfo",
     "ObjectSink",
     "ObjectStore",
     "StoredObject",
     "checked_key",
+    "writer_of",
 ]
+
+IDENTITY_KEY = "fletching-store.json"
+"""The object that says which catalog the others belong to. Listed like any other."""
 
 MAX_KEY_LENGTH = 900
 """Characters in a key: below what S3 (1,024 bytes) and file systems with a long root allow."""
@@ -41,6 +46,11 @@ def checked_key(key: str) -> str:
             f"{key[:120]!r} is not an object key: names of A-Z a-z 0-9 . _ - between slashes"
         )
     return key
+
+
+def writer_of(key: str) -> str:
+    """The id of the writer that made up a key: what its last name begins with, up to a dash."""
+    return key.rsplit("/", 1)[-1].split("-", 1)[0]
 
 
 class ObjectInfo(NamedTuple):
@@ -129,6 +139,9 @@ class ObjectStore(Protocol):
     that a dead process published and never told the catalog about can be told from those that a
     living one is about to."""
 
+    knows_writers: bool
+    """Whether ``dead_writers`` and ``living_writers`` can tell. If not, the catalog has to."""
+
     def create(self, key: str) -> ObjectSink:
         """Begins an object, which is visible only after the sink's ``commit``.
 
@@ -155,6 +168,9 @@ class ObjectStore(Protocol):
 
         They are told again until ``forget_writer``. A store that cannot know says none.
         """
+
+    def living_writers(self) -> frozenset[str]:
+        """Ids of openings that may still publish objects, this one included."""
 
     def forget_writer(self, writer: str) -> None:
         """Ends the telling of a dead writer, once all it left behind is dealt with."""

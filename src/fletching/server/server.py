@@ -170,7 +170,8 @@ class Server:
                 path,
                 settings=dataclasses.replace(
                     # A project that is mistyped is an error, not a new one.
-                    engine_settings or EngineSettings(create_projects=False),
+                    engine_settings
+                    or EngineSettings.from_environment(os.environ, create_projects=False),
                     objects_resident_bytes=settings.mapped_bytes,
                 ),
             )
@@ -271,6 +272,9 @@ def serve(
     *,
     access_keys: Mapping[str, str] | None = None,
     project: str = "demo",
+    catalog: str | None = None,
+    objects: str | None = None,
+    server_key_file: str | Path | None = None,
     **settings: Any,
 ) -> Server:
     """Serves a data folder from a background thread of this process.
@@ -284,6 +288,10 @@ def serve(
         host: address to listen on.
         access_keys: id to secret; by default the folder's own key, generated at the first start.
         project: the project that exists from the start.
+        catalog: a PostgreSQL URL; by default the catalog is in the folder, in SQLite.
+        objects: an object store's URL (``s3://bucket/prefix``); by default they are in the folder.
+        server_key_file: the server key that servers of one data set share; by default
+            ``server.key`` in the folder.
         settings: any other field of ``ServerSettings``.
 
     Raises:
@@ -294,7 +302,14 @@ def serve(
     chosen = ServerSettings.from_environment(
         os.environ, port=port, host=host, project=project, **settings
     )
-    return Server(path, access_keys, chosen).start()
+    parts = EngineSettings.from_environment(
+        os.environ,
+        catalog=catalog,
+        objects=objects,
+        server_key_file=server_key_file,
+        create_projects=False,
+    )
+    return Server(path, access_keys, chosen, parts).start()
 
 
 def _bind(settings: ServerSettings) -> socket.socket:

@@ -15,6 +15,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Self
 
+from fletching.environment import check_environment
 from fletching.errors import UsageError
 
 __all__ = ["ReplyCompression", "ServerSettings", "is_loopback"]
@@ -240,12 +241,19 @@ class ServerSettings:
             raise UsageError(f"setting port is {self.port}: it is 0 to 65535")
 
     @classmethod
+    def variables(cls) -> frozenset[str]:
+        """The environment variable of each setting."""
+        return frozenset(f"FLETCHING_{field.name.upper()}" for field in dataclasses.fields(cls))
+
+    @classmethod
     def from_environment(cls, environment: Mapping[str, str], **given: Any) -> Self:
         """Reads ``FLETCHING_<NAME>`` for every setting; what is ``given`` and not None wins.
 
         Raises:
-            UsageError: a value that is not of its setting's type, naming the variable.
+            UsageError: a value that is not of its setting's type, naming the variable; or a
+                variable of our name that is not known.
         """
+        check_environment(environment, cls.variables())
         values: dict[str, Any] = {}
         hints = typing.get_type_hints(cls)
         for field in dataclasses.fields(cls):

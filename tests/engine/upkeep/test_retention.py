@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from sqlalchemy import select
 from tests.engine.conftest import on_both_databases
 
+from fletching import faultpoints
+from fletching.catalog import collecting
 from fletching.catalog.leases import acquire_lease
-from fletching.errors import ExpiredSessionError, FletchingError, NotFoundError
+from fletching.catalog.schema import leases
+from fletching.catalog.writer_rows import known_writers
+from fletching.errors import (
+    ConflictError,
+    ExpiredSessionError,
+    FletchingError,
+    NotFoundError,
+    ServiceUnavailableError,
+)
+from fletching.objects.remote_store import RemoteStore
 from fletching.protocol.messages.admin import AddColumns, DropTable
 
 SCHEMA = pa.schema([("id", pa.int64())])
@@ -122,23 +135,180 @@ def test_idle_streams_are_forgotten(open_house: Any, clock: Any) -> None:
     assert house.read()["id"].to_pylist() == [1]
 
 
+def put(store: Any, key: str) -> str:
+    sink = store.create(key)
+    sink.write(b"orphan")
+    sink.commit()
+    return key
+
+
+def die(store: Any) -> None:
+    """What the end of a process does to its locks."""
+    os.close(store._registration)
+    store._registration = None
+
+
 def test_orphans_go_when_old_or_when_their_writer_is_dead(open_house: Any, clock: Any) -> None:
     house = open_house(orphan_seconds=100.0)
     info = house.create(SCHEMA)
     house.append(ids(1))
     store = house.engine.context.store
     known = house.object_keys()
-    for writer in (store.writer, "other"):
-        sink = store.create(f"tables/{info.table_id}/{writer}-x-0.arrow")
-        sink.write(b"orphan")
-        sink.commit()
+    own = put(store, f"tables/{info.table_id}/{store.writer}-x-0.arrow")
+    put(store, f"tables/{info.table_id}/other-x-0.arrow")
     clock.now = max(item.modified for item in store.list()) + 99
     assert kinds(house.engine.collect()) == {}
     clock.advance(2)
     # this writer's own may be about to be told to the catalog, however old
     assert kinds(house.engine.collect(dry_run=True)) == {"orphan": 1}
     assert kinds(house.engine.collect()) == {"orphan": 1}
-    assert house.object_keys() == known | {f"tables/{info.table_id}/{store.writer}-x-0.arrow"}
+    assert house.object_keys() == known | {own}
+
+
+# --- an object store, which does not know who lives ---
+
+
+@pytest.fixture
+def cloud() -> Callable[[], Any]:
+    """Openings of one store in memory, as several servers have them."""
+    obstore = pytest.importorskip("obstore")
+    bucket = obstore.store.MemoryStore()
+    return lambda: RemoteStore(bucket)
+
+
+def test_orphans_of_unknown_writers_go_when_known_for_long_enough(
+    open_house: Any, clock: Any, cloud: Any
+) -> None:
+    house = open_house(orphan_seconds=100.0, store=cloud())
+    info = house.create(SCHEMA)
+    house.append(ids(1))
+    store = house.engine.context.store
+    known = house.object_keys()
+    own = put(store, f"tables/{info.table_id}/{store.writer}-x-0.arrow")
+    put(store, f"tables/{info.table_id}/somebody-x-0.arrow")
+    clock.advance(50_000)  # what the store says of the objects' age does not matter
+    house.engine.context.presence.renew()
+    assert kinds(house.engine.collect(dry_run=True)) == {}
+    assert "orphan" not in kinds(house.engine.collect())  # comes upon it
+    clock.advance(99)
+    house.engine.context.presence.renew()
+    assert kinds(house.engine.collect()) == {}
+    clock.advance(1)
+    assert kinds(house.engine.collect(dry_run=True)) == {"orphan": 1}
+    assert kinds(house.engine.collect()) == {"orphan": 1}
+    assert house.object_keys() == known | {own}
+
+
+def test_an_orphan_that_is_gone_is_not_remembered(open_house: Any, clock: Any, cloud: Any) -> None:
+    house = open_house(orphan_seconds=100.0, store=cloud())
+    info = house.create(SCHEMA)
+    key = put(house.engine.context.store, f"tables/{info.table_id}/somebody-x-0.arrow")
+    house.engine.collect()
+    house.engine.context.store.delete(key)
+    house.engine.collect()  # gone: a new object of this name would be young
+    put(house.engine.context.store, key)
+    clock.advance(1000)
+    assert kinds(house.engine.collect()) == {}
+    assert key in house.object_keys()
+
+
+def test_a_silent_writer_cannot_record_what_was_collected(
+    open_house: Any, clock: Any, cloud: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that was stopped for a minute in mid-write: refused, and written again."""
+    house = open_house(store=cloud())
+    house.create(SCHEMA)
+    house.append(ids(1))
+    other = open_house(store=cloud())
+    session = house.session()
+    house.stream(session)
+    before = house.object_keys()
+    told: list[dict[str, int]] = []
+
+    def stopped(point: str) -> None:
+        if point == "write.staging" and not told:
+            assert before < other.object_keys()
+            assert kinds(other.engine.collect()) == {}
+            clock.advance(61)
+            told.append(kinds(other.engine.collect()))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(faultpoints, "reach", stopped)
+        with pytest.raises(ServiceUnavailableError, match="write it again"):
+            house.write(ids(2), session)
+    assert told == [{"orphan": 1}]
+    assert house.object_keys() == before
+    with pytest.raises(ServiceUnavailableError, match="write it again"):
+        house.write(ids(2), session)  # it has not noticed yet
+    house.engine.context.presence.renew()
+    house.write(ids(2), session)
+    house.close(session)
+    house.commit(session)
+    assert house.read()["id"].to_pylist() == [1, 2]
+    assert [item for item in house.engine.verify() if item.problems] == []
+
+
+def test_a_writer_that_ends_is_not_waited_for(open_house: Any, clock: Any, cloud: Any) -> None:
+    house = open_house(store=cloud())
+    house.create(SCHEMA)
+    house.append(ids(1))
+    database = house.engine.context.database
+    with database.read() as connection:
+        assert known_writers(connection) == {house.engine.context.store.writer}
+    other = open_house(store=cloud())
+    assert other.read()["id"].to_pylist() == [1]
+    with database.read() as connection:  # who only reads makes no row
+        assert known_writers(connection) == {house.engine.context.store.writer}
+    house.engine.close()
+    with other.engine.context.database.read() as connection:
+        assert known_writers(connection) == frozenset()
+
+
+def test_nothing_of_a_living_writer_goes_whatever_the_clocks_say(
+    open_house: Any, clock: Any
+) -> None:
+    house = open_house(orphan_seconds=10.0)
+    info = house.create(SCHEMA)
+    store = house.engine.context.store
+    key = put(store, f"tables/{info.table_id}/{store.writer}-x-0.arrow")
+    ahead = open_house(orphan_seconds=10.0)
+    for _ in range(3):
+        clock.advance(1_000_000)
+        assert "orphan" not in kinds(ahead.engine.collect())
+    assert key in ahead.object_keys()
+    house.engine.close()
+    assert kinds(ahead.engine.collect()) == {"orphan": 1}
+
+
+def test_an_unlikely_share_of_orphans_is_left_alone(open_house: Any, clock: Any) -> None:
+    house = open_house(orphan_seconds=10.0)
+    info = house.create(SCHEMA)
+    house.append(ids(1))
+    store = house.engine.context.store
+    keys = {put(store, f"tables/{info.table_id}/somebody-x-{n}.arrow") for n in range(17)}
+    for _ in range(2):
+        clock.advance(100)
+        report = house.engine.collect()
+        assert kinds(report) == {}
+        assert "17 of 18 objects" in report.refused
+        assert "--force" in report.refused
+    assert keys <= house.object_keys()
+    assert house.engine.collect(dry_run=True).refused
+    assert kinds(house.engine.collect(force=True)) == {"orphan": 17}
+    assert house.read()["id"].to_pylist() == [1]
+
+
+def test_the_fuse_holds_for_the_dead_as_well(open_house: Any) -> None:
+    """A catalog restored from an old copy: most objects of a killed server are unknown to it."""
+    house = open_house()
+    info = house.create(SCHEMA)
+    store = house.engine.context.store
+    keys = {put(store, f"tables/{info.table_id}/{store.writer}-x-{n}.arrow") for n in range(17)}
+    die(store)
+    other = open_house()
+    assert keys == other.object_keys()
+    assert "17 of 17" in other.engine.collect().refused
+    assert kinds(other.engine.collect(force=True)) == {"orphan": 17}
 
 
 def test_one_process_collects_at_a_time(house: Any, clock: Any) -> None:
@@ -159,10 +329,31 @@ def test_the_leases_of_the_dead_are_free(open_house: Any, monkeypatch: pytest.Mo
         assert acquire_lease(connection, "retention", store.writer, now=house.clock(), seconds=600)
     other = open_house()
     assert other.engine.collect().skipped
-    os.close(store._registration)  # what the end of a process does to its locks
-    store._registration = None
-    assert other.engine.collect().skipped  # nobody has looked yet
-    assert not open_house().engine.collect().skipped
+    die(store)
+    assert not other.engine.collect().skipped
+
+
+def test_a_lease_that_passed_on_ends_the_work(
+    house: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collector that slept through its lease does nothing after that."""
+    house.create(SCHEMA)
+    house.append(ids(1))
+    house.append(ids(2), overwrite=True)
+    clock.advance(3 * DAY)
+    database = house.engine.context.database
+    expire = collecting.expire_read_sessions
+
+    def sleep(connection: Any, **options: Any) -> Any:
+        assert acquire_lease(connection, "retention", "somebody", now=clock() + 1000, seconds=60)
+        return expire(connection, **options)
+
+    monkeypatch.setattr(collecting, "expire_read_sessions", sleep)
+    with pytest.raises(ConflictError, match="lease of retention"):
+        house.engine.collect()
+    assert len(house.object_keys()) == 2
+    with database.read() as connection:
+        assert connection.execute(select(leases.c.holder)).scalar_one() == "somebody"
 
 
 def test_an_object_that_cannot_be_deleted_is_an_orphan_later(

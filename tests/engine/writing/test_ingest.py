@@ -57,7 +57,7 @@ def objects(house: Any) -> list[bytes]:
     store = house.engine.context.store
     return [
         bytes(store.open(info.key).read(0, info.length))
-        for info in sorted(store.list(), key=lambda info: info.key)
+        for info in sorted(store.list("tables"), key=lambda info: info.key)
     ]
 
 

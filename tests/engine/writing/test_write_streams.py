@@ -287,3 +287,34 @@ def test_a_creation_that_is_repeated_late_drops_nothing(house: Any) -> None:
     house.close(session)
     house.commit(session)
     assert stored(house) == [1]
+
+
+@pytest.mark.parametrize("length", [1, 64, 65, 200])
+def test_retry_trace_ids_that_share_a_beginning_are_different(house: Any, length: int) -> None:
+    house.create(SCHEMA)
+    house.stream("default")
+    for last in "ab":
+        house.write(ids(1), "default", retry_trace_id="x" * (length - 1) + last)
+        house.write(ids(1), "default", retry_trace_id="x" * (length - 1) + last)
+    assert house.read().num_rows == 2
+
+
+def test_a_retry_trace_id_that_is_too_long_is_refused(house: Any) -> None:
+    house.create(SCHEMA)
+    house.stream("default")
+    calls: list[Any] = [
+        lambda: house.write(ids(1), "default", retry_trace_id="x" * 201),
+        lambda: house.stream("default", "other", retry_trace_id="x" * 201),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidArgumentError, match="at most 200 characters, not 201"):
+            call()
+    assert house.read().num_rows == 0
+
+
+def test_the_same_trace_id_on_two_streams_is_two_writes(house: Any) -> None:
+    house.create(SCHEMA)
+    for stream in ("one", "two"):
+        house.stream("default", stream)
+        house.write(ids(1), "default", stream, retry_trace_id="same")
+    assert house.read().num_rows == 2

@@ -100,7 +100,7 @@ def test_our_extension_fields_survive() -> None:
             session_id="s",
             stream_id="x",
             content_encoding="zstd",
-            retry_trace_id="trace",
+            retry_trace_id="trace" * 40,  # an identity: whole, whatever its length
         ),
     ]
     for request in requests:

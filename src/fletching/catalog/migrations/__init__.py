@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["NEWEST_REVISION", "current_revision", "upgrade"]
 
-NEWEST_REVISION = "0004"
+NEWEST_REVISION = "0005"
 """What this release writes. Known without alembic, whose import would cost every opening."""
+
+_MIGRATION_LOCK = 0x666C6574636869
+"""The number of the lock under which one process at a time migrates a PostgreSQL catalog."""
 
 
 def current_revision(connection: Connection) -> str | None:
@@ -52,6 +55,9 @@ def upgrade(database: Database, revision: str = NEWEST_REVISION) -> None:
     # Two processes that open a new folder at once take turns here: the second reads the revision
     # again inside its transaction and finds nothing left to do.
     with database.write() as connection:
+        if not database.is_sqlite:
+            # Without a table to lock there is only this. It goes with the transaction.
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
         current = current_revision(connection)
         if current is not None and current not in known:
             raise StorageError(

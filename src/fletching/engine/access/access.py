@@ -17,6 +17,7 @@ import dataclasses
 import enum
 import fnmatch
 import hmac
+import logging
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ from fletching.types import TableName
 
 __all__ = ["AccessKey", "AccessKeys", "AccessSnapshot", "Grant", "Permission", "needed_permission"]
 
+_LOG = logging.getLogger("fletching.engine.access")
 _ACCESS_ID = re.compile(r"[A-Za-z0-9._@-]{1,128}")
 _NONCE_BYTES = 12
 
@@ -200,6 +202,7 @@ class AccessKeys:
         """Works on the catalog of a data folder with that folder's server key."""
         self._database = database
         self._clock = clock
+        self._unreadable: set[str] = set()
         self._cipher_key = hmac.digest(server_key, b"fletching access keys", "sha256")
         self._token_key = hmac.digest(server_key, b"fletching bearer tokens", "sha256")
 
@@ -280,7 +283,8 @@ class AccessKeys:
     def all_keys(self) -> list[AccessKey]:
         """All keys, revoked ones too, with their secrets: show those to nobody."""
         with self._database.read() as connection:
-            return [self._key(row) for row in catalog.list_keys(connection)]
+            rows = catalog.list_keys(connection)
+        return [self._readable(row) or _sealed(row) for row in rows]
 
     # --- grants ------------------------------------------------------------------------------
 
@@ -314,9 +318,26 @@ class AccessKeys:
         for grant in granted:
             by_grantee[grant.grantee] = (*by_grantee.get(grant.grantee, ()), grant)
         return AccessSnapshot(
-            keys={row.id: self._key(row) for row in rows if row.revoked_at is None},
+            keys={
+                key.access_id: key
+                for key in (self._readable(row) for row in rows if row.revoked_at is None)
+                if key is not None
+            },
             grants=by_grantee,
         )
+
+    def _readable(self, row: KeyRow) -> AccessKey | None:
+        """A key; None, and once a line in the log, if its secret does not decrypt.
+
+        One row that nobody can read must not shut out the others.
+        """
+        try:
+            return self._key(row)
+        except CorruptObjectError as error:
+            if row.id not in self._unreadable:
+                self._unreadable.add(row.id)
+                _LOG.error("access key %s is left out: %s", row.id, error)
+            return None
 
     # --- bearer tokens -----------------------------------------------------------------------
 
@@ -389,6 +410,19 @@ class AccessKeys:
                 f"the secret of access key {access_id} does not decrypt with this folder's"
                 " server.key: was that file replaced?"
             ) from error
+
+
+def _sealed(row: KeyRow) -> AccessKey:
+    """What can be told of a key whose secret does not decrypt."""
+    return AccessKey(
+        access_id=row.id,
+        owner=row.owner,
+        secret="",
+        comment=f"{row.comment} (does not decrypt with this server.key)".lstrip(),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+    )
 
 
 def _grant(row: GrantRow) -> Grant:

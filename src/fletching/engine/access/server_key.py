@@ -14,14 +14,18 @@ __all__ = ["KEY_BYTES", "load_server_key"]
 KEY_BYTES = 32
 
 
-def load_server_key(path: Path) -> bytes:
-    """Reads the key, making it (mode 600, durable) if there is none; safe against a race to make it.
+def load_server_key(path: Path, *, create: bool = True) -> bytes:
+    """Reads the key; safe against a race to make it.
+
+    Args:
+        path: the file.
+        create: whether to make it (mode 600, durable) if there is none.
 
     Raises:
         StorageError: the file cannot be read or made, or does not hold a key.
     """
     try:
-        if not path.exists():
+        if create and not path.exists():
             _make(path)
         key = path.read_bytes()
     except OSError as error:

@@ -280,6 +280,7 @@ class BlobUpload:
         context = self._context
         target = _find(connection, context, self._request, lock=True)
         _extend(connection, context, target)
+        context.check_recordable(connection, [key])
         insert_pack(
             connection,
             NewPack(
@@ -346,7 +347,7 @@ class BlobUpload:
     def _open_writer(self) -> PackWriter:
         if self._writer is None:
             key = pack_key(self._table_id, self._pack)
-            self._sink = self._context.store.create(key)
+            self._sink = self._context.create_object(key)
             self._writer = PackWriter(self._sink)
         return self._writer
 

@@ -22,6 +22,7 @@ from fletching.catalog.read_session_rows import (
     ReadSessionRow,
     extend_read_session,
     find_read_session,
+    hold_snapshots,
     insert_read_session,
 )
 from fletching.catalog.segment_rows import visible_partitions, visible_segments
@@ -147,6 +148,7 @@ class Reading:
         # Not durable: opening a session is repeated after a power cut, and waiting for the disk
         # would be most of the time until the first batch.
         with self._database.write(durable=False) as connection:
+            hold_snapshots(connection)
             table = get_table(connection, request.table)
             shape = self._shapes.of(connection, table, table.schema_version, request)
             _ = shape.layout  # refuses here what no read of the session could send
@@ -181,9 +183,8 @@ class Reading:
             expires_at = self._clock() + (0 if request.release else self._session_seconds)
             session = self._session(request.session_id, request.table, expired=True)
             with self._database.write(durable=False) as connection:
-                if find_read_session(connection, request.session_id) is None:
+                if not extend_read_session(connection, request.session_id, expires_at):
                     raise _no_session(request.session_id)
-                extend_read_session(connection, request.session_id, expires_at)
             session = dataclasses.replace(
                 session, row=dataclasses.replace(session.row, expires_at=expires_at)
             )

@@ -164,6 +164,8 @@ class Tables:
         with context.database.write() as connection:
             if context.settings.create_projects:
                 catalog.ensure_project(connection, name.project, now)
+            # Holds the project: of several who create the same table at once, the later ones find it.
+            catalog.ensure_schema(connection, name.project, name.schema, now)
             existing = catalog.find_table(connection, name)
             if existing is not None:
                 if request.if_not_exists:
@@ -266,7 +268,12 @@ class Tables:
                 if request.if_exists:
                     return Done()
                 raise NoSuchTableError(f"there is no table {request.table}")
-            catalog.lock_table(connection, row.id)
+            try:
+                catalog.lock_table(connection, row.id)
+            except NoSuchTableError:
+                if request.if_exists:  # another was faster
+                    return Done()
+                raise
             catalog.drop_table(connection, row.id, context.clock())
         return Done()
 
@@ -317,19 +324,15 @@ class Tables:
         limit = _page_size(request.max_items)
         with self._context.database.read() as connection:
             table = catalog.get_table(connection, request.table)
-            rows = catalog_partitions.list_partitions(connection, table.id)
-        columns = table.partition_columns
-        wanted = matching_values(columns, request.prefix)
-        rows = [row for row in rows if all(row.values[i] == v for i, v in wanted.items())]
-        if request.reverse:
-            rows.reverse()
-        if request.marker:
-            marker = full_values(columns, _parsed(request.marker))
-            rows = [
-                row
-                for row in rows
-                if (row.values < marker if request.reverse else row.values > marker)
-            ]
+            columns = table.partition_columns
+            rows = catalog_partitions.page_of_partitions(
+                connection,
+                table.id,
+                wanted=matching_values(columns, request.prefix),
+                marker=full_values(columns, _parsed(request.marker)) if request.marker else None,
+                limit=limit + 1,
+                reverse=request.reverse,
+            )
         page = rows[:limit]
         return PartitionPage(
             partitions=tuple(_partition_info(columns, row) for row in page),

@@ -18,19 +18,17 @@ from crc32c import crc32c
 from fletching import faultpoints
 from fletching.catalog import table_rows as catalog_tables
 from fletching.catalog.blob_rows import copy_links
-from fletching.catalog.leases import acquire_lease, release_lease
 from fletching.catalog.publishing import replace_segments
 from fletching.catalog.segment_rows import SegmentRow, visible_segments
 from fletching.catalog.table_rows import TableRow
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.statistics import StatisticsBuilder
+from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
 from fletching.engine.writing.segment_writer import SegmentWriter
-from fletching.errors import CorruptObjectError, StorageError
+from fletching.errors import CorruptObjectError, FletchingError
 from fletching.types import TableName
 
 __all__ = ["CompactionReport", "Compactor"]
-
-LEASE_SECONDS = 600.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,7 +81,6 @@ class Compactor:
             StorageError: the store or catalog failed; runs merged before stay merged.
         """
         context = self._context
-        holder = context.store.writer
         with context.database.read() as connection:
             table = catalog_tables.get_table(connection, name)
             rows = visible_segments(connection, table.id, table.version)
@@ -92,27 +89,20 @@ class Compactor:
             if min_segments is None:
                 self._settled[table.id] = table.version
             return CompactionReport(name)
-        lease = f"compact-{table.id}"
-        with context.database.write() as connection:
-            if not acquire_lease(
-                connection, lease, holder, now=context.clock(), seconds=LEASE_SECONDS
-            ):
-                return CompactionReport(name, skipped="another process is compacting this table")
         merged = made = size = 0
         damaged: list[str] = []
-        try:
+        with hold_lease(context, f"compact-{table.id}") as lease:
+            if lease is None:
+                return CompactionReport(name, skipped="another process is compacting this table")
             for run in runs:
                 try:
-                    length = _merge(context, table, run)
+                    length = _merge(context, table, run, lease)
                 except CorruptObjectError as error:
                     # Merging would give damaged bytes a valid checksum. `verify` tells more.
                     damaged.append(error.key or run[0].key)
                     continue
                 if length:
                     merged, made, size = merged + len(run), made + 1, size + length
-        finally:
-            with context.database.write() as connection:
-                release_lease(connection, lease, holder)
         return CompactionReport(name, merged, made, size, tuple(damaged))
 
 
@@ -144,7 +134,9 @@ def _runs(
             yield run
 
 
-def _merge(context: EngineContext, table: TableRow, run: Sequence[SegmentRow]) -> int:
+def _merge(
+    context: EngineContext, table: TableRow, run: Sequence[SegmentRow], lease: HeldLease
+) -> int:
     """Merges a run; the new segment's bytes, or 0 if something of the run was removed meanwhile."""
     store = context.store
     with context.database.read() as connection:
@@ -154,7 +146,7 @@ def _merge(context: EngineContext, table: TableRow, run: Sequence[SegmentRow]) -
     for row in run:
         statistics.merge(row.statistics)
     writer = SegmentWriter(
-        store.create(key),
+        context.create_object(key),
         schema_message,
         partition=run[0].partition,
         schema_version=run[0].schema_version,
@@ -172,6 +164,8 @@ def _merge(context: EngineContext, table: TableRow, run: Sequence[SegmentRow]) -
     replaced = in_transaction = False
     try:
         with context.database.write() as connection:
+            lease.check(connection)
+            context.check_recordable(connection, [key])
             current = catalog_tables.table_by_id(connection, table.id, lock=True)
             replaced = (
                 current is not None
@@ -189,7 +183,7 @@ def _merge(context: EngineContext, table: TableRow, run: Sequence[SegmentRow]) -
             if replaced:
                 copy_links(connection, [row.key for row in run], key)
             in_transaction = True
-    except StorageError:
+    except FletchingError:
         # As in an ingest: if it was the commit that failed, the object may be needed.
         if not in_transaction:
             context.delete_objects([key])

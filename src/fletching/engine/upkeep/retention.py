@@ -15,11 +15,18 @@ dropped tables       ``removed_seconds`` after the drop, with all that is theirs
 blob packs           when the last segment whose rows refer to them is gone; those that no row came
                      to refer to, when their session was aborted, or ``blob_seconds`` after both
                      the upload and the end of the session
-orphan objects       that no row of the catalog names: at once if the process that wrote them is
-                     known to be dead, else ``orphan_seconds`` after they were written
+orphan objects       that no row of the catalog names: at once if their writer is known to be dead,
+                     never while it lives; of a writer that ended, ``orphan_seconds`` after they
+                     were written, or in an object store after a pass first came upon them
 ===================  ==========================================================================
 
 Rows go first, in one transaction each, then the objects; a crash in between makes orphans.
+
+Whether a writer lives is never a matter of clocks: a folder knows by locks, an object store by rows
+of the catalog without which nothing is recorded. Ages are by the catalog's clock. Before orphans are deleted,
+catalog and store are compared once more, and a *fuse* holds: where more of the objects are orphans
+than is likely (``FUSE_SHARE``), the catalog is more likely wrong than the objects, and nothing is
+deleted until a person says so.
 """
 
 from __future__ import annotations
@@ -27,6 +34,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -34,17 +42,26 @@ from fletching import faultpoints
 from fletching.catalog import collecting
 from fletching.catalog.blob_rows import forget_packs, forget_stale_links, unreferenced_packs
 from fletching.catalog.collecting import ForgottenObject
-from fletching.catalog.leases import acquire_lease, release_lease, release_leases_of
+from fletching.catalog.leases import release_leases_of
 from fletching.catalog.table_rows import table_by_id
 from fletching.catalog.version_rows import last_version_before, raise_horizon
+from fletching.catalog.writer_rows import known_writers, remove_silent_writers
 from fletching.engine.context import EngineContext
+from fletching.engine.identity import check_identity
+from fletching.engine.presence import SILENT_SECONDS
+from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
 from fletching.engine.writing.states import SessionState
+from fletching.objects.store import writer_of
 from fletching.protocol.messages.requests import DEFAULT_SESSION_ID
 
 __all__ = ["RETAIN_PROPERTY", "Collected", "Retention", "RetentionReport", "retain_seconds"]
 
 LEASE = "retention"
-LEASE_SECONDS = 600.0
+FUSE_OBJECTS = 16
+"""So many orphans are deleted whatever their share: a small store has lost little else yet."""
+FUSE_SHARE = 0.5
+"""Of all objects: above it, orphans are not believed."""
+
 SEGMENT_PREFIX = "tables"
 _ORPHANS_PER_LOOK = 10_000
 _SEGMENTS_PER_STEP = 2_000  # forgotten in one transaction: other writers wait for it
@@ -61,6 +78,9 @@ def retain_seconds(context: EngineContext, properties: str) -> float:
     except (TypeError, ValueError):
         return context.settings.retain_seconds
     return seconds if 0 <= seconds < float("inf") else context.settings.retain_seconds
+
+
+_LOG = logging.getLogger("fletching.engine.upkeep.retention")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,6 +103,8 @@ class RetentionReport:
     collected: tuple[Collected, ...] = ()
     skipped: str = ""
     """Why nothing was done: another process is at it."""
+    refused: str = ""
+    """Why orphans were left alone: they are an unlikely share of all objects."""
 
     @property
     def bytes(self) -> int:
@@ -107,11 +129,12 @@ class Retention:
     def __init__(self, context: EngineContext) -> None:
         self._context = context
 
-    def collect(self, *, dry_run: bool = False) -> RetentionReport:
+    def collect(self, *, dry_run: bool = False, force: bool = False) -> RetentionReport:
         """One pass.
 
         Args:
             dry_run: find out by the same transactions, and undo them.
+            force: believe in orphans however many they are.
 
         Raises:
             StorageError: the store or catalog failed; what was done until then stays done.
@@ -125,7 +148,7 @@ class Retention:
             *self._histories(),
             self._blob_packs,
         )
-        return self._try(steps) if dry_run else self._do(steps)
+        return self._try(steps, force) if dry_run else self._do(steps, force)
 
     def _histories(self) -> list[Step]:
         """One step per table that has more than its newest version."""
@@ -136,38 +159,34 @@ class Retention:
             for table_id, properties in found
         ]
 
-    def _try(self, steps: Sequence[Step]) -> RetentionReport:
+    def _try(self, steps: Sequence[Step], force: bool) -> RetentionReport:
         collected: list[Collected] = []
         # In one transaction, since what one step forgets may be what another waits for.
         with self._context.database.trial() as connection:
             for step in steps:
                 collected += step(connection, self._context.clock())[0]
-        return RetentionReport(True, (*collected, *self.orphans(dry_run=True)))
+        found, refused = self.orphans(dry_run=True, force=force)
+        return RetentionReport(True, (*collected, *found), refused=refused)
 
-    def _do(self, steps: Sequence[Step]) -> RetentionReport:
+    def _do(self, steps: Sequence[Step], force: bool) -> RetentionReport:
         context = self._context
-        database, holder = context.database, context.store.writer
-        with database.write() as connection:
-            if not acquire_lease(
-                connection, LEASE, holder, now=context.clock(), seconds=LEASE_SECONDS
-            ):
-                return RetentionReport(False, skipped="another process is collecting")
         collected: list[Collected] = []
-        try:
+        with hold_lease(context, LEASE) as lease:
+            if lease is None:
+                return RetentionReport(False, skipped="another process is collecting")
             for step in steps:
                 full = True
                 while full:
-                    with database.write() as connection:
+                    with context.database.write() as connection:
+                        lease.check(connection)
                         found, keys = step(connection, context.clock())
                     faultpoints.reach("retention.forgotten")
                     context.delete_objects(keys)
                     collected += found
                     full = len(found) >= _SEGMENTS_PER_STEP
-            collected += self.orphans()
-        finally:
-            with database.write() as connection:
-                release_lease(connection, LEASE, holder)
-        return RetentionReport(False, tuple(collected))
+            found, refused = self.orphans(force=force, lease=lease)
+            collected += found
+        return RetentionReport(False, tuple(collected), refused=refused)
 
     def _write_sessions(self, connection: Any, now: float) -> tuple[list[Collected], list[str]]:
         ids, keys = collecting.expire_write_sessions(
@@ -258,45 +277,110 @@ class Retention:
             return []
         with self._context.database.write() as connection:
             release_leases_of(connection, dead)
-        return self.orphans(dead_only=True)
+        return self.orphans(dead_only=True)[0]
 
-    def orphans(self, *, dry_run: bool = False, dead_only: bool = False) -> list[Collected]:
-        """Objects that no row of the catalog names.
+    def orphans(
+        self,
+        *,
+        dry_run: bool = False,
+        dead_only: bool = False,
+        force: bool = False,
+        lease: HeldLease | None = None,
+    ) -> tuple[list[Collected], str]:
+        """Objects that no row of the catalog names; what went, and why nothing went.
 
         Each is listed before the catalog is asked: one whose transaction commits meanwhile is
-        known by then, and one whose transaction is still to come is protected by its living writer
-        or its age.
+        known by then, and one whose transaction is still to come is protected by its living writer,
+        or its writer's row is gone and the transaction will be refused.
         """
         context = self._context
-        store, now = context.store, context.clock()
-        dead = store.dead_writers()
-        collected: list[Collected] = []
+        store = context.store
+        dead, living = self._writers(dry_run=dry_run)
+        before = context.clock() - context.settings.orphan_seconds
+        total = 0
+        found: list[ForgottenObject] = []
         batch: list[ForgottenObject] = []
         for info in store.list(SEGMENT_PREFIX):
-            writer = info.key.rsplit("/", 1)[-1].split("-", 1)[0]
-            old = info.modified <= now - context.settings.orphan_seconds
-            if writer in dead or (old and writer != store.writer and not dead_only):
+            total += 1
+            writer = writer_of(info.key)
+            # Where the store knows who lives, age is patience only, and the file's own will do.
+            young = store.knows_writers and info.modified > before
+            if writer in dead or not (writer in living or young or dead_only):
                 batch.append(ForgottenObject(info.key, info.length))
             if len(batch) >= _ORPHANS_PER_LOOK:
-                collected += self._collect_orphans(batch, dry_run=dry_run)
+                found += self._unknown(batch)
                 batch = []
-        collected += self._collect_orphans(batch, dry_run=dry_run)
-        if not dry_run:
+        found += self._unknown(batch)
+        refused = "" if force else _blown(len(found), total)
+        if refused:
+            _LOG.warning("%s", refused)
+            return [], refused
+        gone = [item for item in found if writer_of(item.key) in dead]
+        others = [item for item in found if writer_of(item.key) not in dead]
+        gone += others if store.knows_writers else self._ripe(others, dry_run)
+        if gone and not dry_run:
+            check_identity(context)
+            if lease is not None:
+                with context.database.write(durable=False) as connection:
+                    lease.check(connection)
+            context.delete_objects(item.key for item in gone)
+            if not store.knows_writers:
+                with context.database.write(durable=False) as connection:
+                    collecting.forget_orphans(connection, [item.key for item in gone])
+        if not dry_run and store.knows_writers:
             for writer in dead:
                 store.forget_writer(writer)
-        return collected
+        return [Collected("orphan", item.key, item.length) for item in gone], ""
 
-    def _collect_orphans(
-        self, candidates: Sequence[ForgottenObject], *, dry_run: bool
-    ) -> list[Collected]:
+    def _writers(self, *, dry_run: bool) -> tuple[frozenset[str], frozenset[str]]:
+        """Ids of the dead, whose objects nobody will record any more, and of the living."""
+        context = self._context
+        store = context.store
+        if store.knows_writers:
+            return store.dead_writers(), store.living_writers()
+        dead: frozenset[str] = frozenset()
+        if not dry_run:
+            since = context.clock() - SILENT_SECONDS
+            with context.database.write() as connection:
+                dead = remove_silent_writers(connection, silent_since=since)
+        with context.database.read() as connection:
+            return dead, known_writers(connection) | store.living_writers()
+
+    def _unknown(self, candidates: Sequence[ForgottenObject]) -> list[ForgottenObject]:
         if not candidates:
             return []
         with self._context.database.read() as connection:
             known = collecting.known_keys(connection, [item.key for item in candidates])
-        orphans = [item for item in candidates if item.key not in known]
-        if not dry_run:
-            self._context.delete_objects(item.key for item in orphans)
-        return [Collected("orphan", item.key, item.length) for item in orphans]
+        return [item for item in candidates if item.key not in known]
+
+    def _ripe(self, candidates: Sequence[ForgottenObject], dry_run: bool) -> list[ForgottenObject]:
+        """Those of unknown writers that have been orphans for long enough."""
+        context = self._context
+        now = context.clock()
+        keys = [item.key for item in candidates]
+        with context.database.trial() if dry_run else context.database.write() as connection:
+            noted = collecting.noted_orphans(connection)
+            if not keys and not noted:
+                return []
+            collecting.forget_orphans(connection, sorted(set(noted) - set(keys)))
+            ripe = collecting.ripe_orphans(
+                connection,
+                keys,
+                now=now,
+                seen_before=now - context.settings.orphan_seconds,
+            )
+        return [item for item in candidates if item.key in ripe]
+
+
+def _blown(orphans: int, total: int) -> str:
+    """Why so many orphans are not believed; empty if they are."""
+    if orphans <= FUSE_OBJECTS or orphans <= FUSE_SHARE * total:
+        return ""
+    return (
+        f"{orphans} of {total} objects are unknown to the catalog, which is an unlikely share:"
+        " nothing of them is deleted. If the catalog is an old copy, restore the newest one;"
+        " if they are garbage, `fletching gc --force` deletes them"
+    )
 
 
 def _removed(objects: Iterable[ForgottenObject]) -> list[Collected]:

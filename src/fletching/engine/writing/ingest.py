@@ -37,6 +37,7 @@ from fletching.engine.writing.write_streams import create_attempt
 from fletching.engine.writing.write_targets import (
     WriteTarget,
     check_token,
+    check_trace_id,
     find_session,
     find_stream,
     stream_name,
@@ -51,8 +52,6 @@ from fletching.protocol.messages.requests import WriteTable
 from fletching.protocol.messages.responses import WriteResult
 
 __all__ = ["CellChecker", "CellCheckers", "Ingest", "open_ingest"]
-
-_TRACE_ID_LENGTH = 200
 
 
 def open_ingest(
@@ -74,8 +73,7 @@ def open_ingest(
         ConflictError: the stream is closed; RowOffsetError: the offset leaves a gap.
         InvalidArgumentError: the request contradicts itself.
     """
-    if request.retry_trace_id is not None and len(request.retry_trace_id) > _TRACE_ID_LENGTH:
-        raise InvalidArgumentError(f"a retry trace id has at most {_TRACE_ID_LENGTH} characters")
+    check_trace_id(request.retry_trace_id)
     is_block = request.block_number is not None
     if is_block:
         request = msgspec.structs.replace(
@@ -383,6 +381,7 @@ class Ingest:
             )
         if not _check_offset(stream, request, self._rows):
             return self._response(stream.row_offset, "every row was in the stream already"), False
+        context.check_recordable(connection, [segment.key for segment in segments])
         version: int | None = None
         if target.mode.is_streaming:
             table = catalog_tables.lock_table(connection, target.table.id)

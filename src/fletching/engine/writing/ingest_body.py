@@ -118,7 +118,7 @@ class Body:
             else None
         )
         self.router = SegmentRouter(
-            context.store,
+            context.create_object,
             key_prefix=f"tables/{table.id}/{context.store.writer}-{secrets.token_hex(6)}",
             schema=self._schema,
             schema_message=table.arrow_schema,

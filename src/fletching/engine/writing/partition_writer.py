@@ -9,7 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +21,7 @@ from fletching.engine.tables.statistics import StatisticsBuilder
 from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import LimitExceededError
 from fletching.ipc.message import as_view
-from fletching.objects.store import ObjectStore
+from fletching.objects.store import ObjectSink
 from fletching.objects.write_behind import WriteBehind
 
 __all__ = ["Route", "SegmentRouter"]
@@ -62,7 +62,7 @@ class SegmentRouter:
 
     def __init__(
         self,
-        store: ObjectStore,
+        create_object: Callable[[str], ObjectSink],
         *,
         key_prefix: str,
         schema: Any,
@@ -70,7 +70,7 @@ class SegmentRouter:
         schema_version: int,
         max_partitions: int,
     ) -> None:
-        self._store = store
+        self._create_object = create_object
         self._key_prefix = key_prefix
         self._schema = schema
         self._schema_message = schema_message
@@ -245,7 +245,7 @@ class SegmentRouter:
     def _next_writer(self, route: Route) -> SegmentWriter:
         key = f"{self._key_prefix}-{next(self._numbers)}.arrow"
         writer = SegmentWriter(
-            self._store.create(key),
+            self._create_object(key),
             self._schema_message,
             partition=route.partition,
             schema_version=self._schema_version,

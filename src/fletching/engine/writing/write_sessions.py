@@ -241,6 +241,7 @@ class WriteSessions:
         write_sessions.end_write_session(
             connection,
             session.pk,
+            from_state=SessionState.NORMAL.value,
             state=state.value,
             now=now,
             committed_version=version,
@@ -321,7 +322,11 @@ class WriteSessions:
                 streams = write_streams.list_write_streams(connection, session.pk)
                 keys = write_streams.discard_staged(connection, [row.pk for row in streams])
                 write_sessions.end_write_session(
-                    connection, session.pk, state=state.value, now=context.clock()
+                    connection,
+                    session.pk,
+                    from_state=SessionState.NORMAL.value,
+                    state=state.value,
+                    now=context.clock(),
                 )
         faultpoints.reach("abort.done")
         context.delete_objects(keys)

@@ -26,6 +26,7 @@ from fletching.engine.writing.write_sessions import bound_names, write_schema
 from fletching.engine.writing.write_targets import (
     WriteTarget,
     check_stream_name,
+    check_trace_id,
     find_session,
     find_stream,
     stream_name,
@@ -154,6 +155,7 @@ class WriteStreams:
     def create(self, request: CreateWriteStream) -> WriteStream:
         """Starts an attempt; see ``create_attempt``."""
         context = self._context
+        check_trace_id(request.retry_trace_id)
         with context.database.write() as connection:
             target = self._target(connection, request, SessionEvent.WRITE)
             stream, token, keys = create_attempt(

@@ -24,8 +24,11 @@ from fletching.types import TableName
 
 __all__ = [
     "FAR_FUTURE",
+    "MAX_TRACE_ID_LENGTH",
     "WriteTarget",
+    "check_stream_name",
     "check_token",
+    "check_trace_id",
     "find_session",
     "find_stream",
     "session_state",
@@ -35,6 +38,9 @@ __all__ = [
 
 FAR_FUTURE = 253_402_300_799.0
 """When a ``default`` session expires: 9999-12-31, that is, never."""
+
+MAX_TRACE_ID_LENGTH = 200
+"""Characters of a retry trace id. A longer one is refused: cut, it could be another request's."""
 
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 _MAX_VERSION = (1 << 63) - 1
@@ -129,6 +135,20 @@ def check_stream_name(stream_id: str, version: int) -> None:
         )
     if not 0 <= version <= _MAX_VERSION:
         raise InvalidArgumentError(f"stream version {version} is not a number from 0 up")
+
+
+def check_trace_id(trace_id: str | None) -> None:
+    """Refuses a retry trace id that cannot be kept as it is.
+
+    Raises:
+        InvalidArgumentError: it is too long.
+    """
+    if trace_id is not None and len(trace_id) > MAX_TRACE_ID_LENGTH:
+        raise InvalidArgumentError(
+            f"a retry trace id has at most {MAX_TRACE_ID_LENGTH} characters, not {len(trace_id)}",
+            limit=MAX_TRACE_ID_LENGTH,
+            actual=len(trace_id),
+        )
 
 
 def find_stream(

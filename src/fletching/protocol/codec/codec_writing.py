@@ -208,7 +208,7 @@ def decode_create_stream(parts: RequestParts, target: str) -> CreateWriteStream:
         stream_version=stream_version(parts),
         write_mode=write_mode(parts, session_id),
         exactly_once=parts.json_bool("ExactlyOnceMode"),
-        retry_trace_id=(parts.headers.get(names.RETRY_TRACE_ID) or "")[:64] or None,
+        retry_trace_id=parts.headers.get(names.RETRY_TRACE_ID) or None,
     )
 
 
@@ -333,7 +333,7 @@ def decode_write_table(parts: RequestParts, target: str) -> WriteTable:
         access_token=parts.headers.get(names.ACCESS_TOKEN) or None,
         table_id=parts.query_text("TableId"),
         schema_version=parts.query_int("SchemaVersion", least=-1),
-        retry_trace_id=(parts.headers.get(names.RETRY_TRACE_ID) or "")[:64] or None,
+        retry_trace_id=parts.headers.get(names.RETRY_TRACE_ID) or None,
         block_number=block,
         attempt_number=attempt,
         quota_token=parts.query_text("quotaToken"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fletching.errors import FletchingError, MethodNotAllowedError, ServiceUnavailableError
-from fletching.protocol.messages.admin import ListTables
 from fletching.server.http.exchange import Exchange
 from fletching.server.service import Service
 
@@ -15,7 +14,7 @@ HEALTH_PATHS = frozenset({ALIVE, READY})
 
 
 async def handle_health(exchange: Exchange, service: Service) -> None:
-    """Says whether the process lives, or whether it can serve: the catalog answers, no drain runs.
+    """Says whether the process lives, or whether it can serve: catalog and objects answer, no drain runs.
 
     Raises:
         ServiceUnavailableError: not ready; the message says why, without details of the storage.
@@ -27,9 +26,7 @@ async def handle_health(exchange: Exchange, service: Service) -> None:
         if service.draining:
             raise ServiceUnavailableError("the server is draining")
         try:
-            # Asks for something cheap that goes all the way to the catalog.
-            probe = ListTables(project=service.settings.project, max_items=1)
-            await service.call(probe)
+            await service.workers.io.run(service.engine.check_ready)
         except FletchingError as exc:
-            raise ServiceUnavailableError("the catalog does not answer") from exc
+            raise ServiceUnavailableError("catalog or objects do not answer") from exc
     await exchange.reply(b'{"status":"ok"}')

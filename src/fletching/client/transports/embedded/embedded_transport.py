@@ -7,6 +7,7 @@ not computed. Writes go through the same ingest as those of a server, so the sam
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -87,7 +88,7 @@ class EmbeddedTransport:
         """
         self.cancellation = Cancellation()
         # A project that is mistyped is an error, not a new one: as over HTTP.
-        settings = EngineSettings(create_projects=False)
+        settings = EngineSettings.from_environment(os.environ, create_projects=False)
         self.engine = Engine.open(location, settings=settings) if engine is None else engine
 
     def call(self, request: Request, options: CallOptions, attempt: RetrySequence) -> Response:
