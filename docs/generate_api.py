@@ -22,6 +22,7 @@ MODULES = [
     "fletching.wire.blob_frames",
     "fletching.wire.content_coding",
     "fletching.client",
+    "fletching.aio",
     "fletching.testing",
 ]
 FRONT = """# Python API

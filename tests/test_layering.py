@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "server": GROUND | ENVIRONMENT | PURE | {"engine"},
     "client": GROUND | HASHING | PURE,
     "connectors": GROUND | PURE | {"client"},
+    "aio": GROUND | {"client"},
     "testing": GROUND | PURE | {"catalog", "objects", "engine", "server", "client"},
     "__main__": {"cli"},
     "cli": GROUND

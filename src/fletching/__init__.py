@@ -11,21 +11,59 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from fletching._version import __version__
-from fletching.errors import FletchingError
+from fletching.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    FletchingError,
+    NoPermissionError,
+    NoSuchTableError,
+    NotFoundError,
+    ServiceError,
+    TransportError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
-    from fletching.client import Blob, Client, Scan, Table, connect
+    from fletching.client import (
+        NO_RETRIES,
+        Blob,
+        CallOptions,
+        Client,
+        Partition,
+        ReadSession,
+        RetryPolicy,
+        Scan,
+        Split,
+        Table,
+        Timeouts,
+        connect,
+    )
     from fletching.protocol.types.blob_type import BlobType, blob
     from fletching.server import Server, serve
 
 __all__ = [
+    "NO_RETRIES",
+    "AlreadyExistsError",
     "Blob",
     "BlobType",
+    "CallOptions",
     "Client",
+    "ConflictError",
     "FletchingError",
+    "NoPermissionError",
+    "NoSuchTableError",
+    "NotFoundError",
+    "Partition",
+    "ReadSession",
+    "RetryPolicy",
     "Scan",
     "Server",
+    "ServiceError",
+    "Split",
     "Table",
+    "Timeouts",
+    "TransportError",
+    "UsageError",
     "__version__",
     "blob",
     "connect",
@@ -34,12 +72,19 @@ __all__ = [
 
 # Where each lazy name lives: importing `fletching.ipc` alone must not import the client or server.
 _HOMES = {
+    "NO_RETRIES": "fletching.client",
     "Blob": "fletching.client",
     "BlobType": "fletching.protocol.types.blob_type",
+    "CallOptions": "fletching.client",
     "Client": "fletching.client",
+    "Partition": "fletching.client",
+    "ReadSession": "fletching.client",
+    "RetryPolicy": "fletching.client",
     "Scan": "fletching.client",
     "Server": "fletching.server",
+    "Split": "fletching.client",
     "Table": "fletching.client",
+    "Timeouts": "fletching.client",
     "blob": "fletching.protocol.types.blob_type",
     "connect": "fletching.client",
     "serve": "fletching.server",

@@ -84,7 +84,7 @@ class BlobStreamWriter(io.RawIOBase):
         self._reply: BlobReferences | None = None
         self._error: BaseException | None = None
         self._status = BlobStatus.RUNNING
-        self._cancellation = Cancellation(channel.transport.cancellation)
+        self._cancellation = Cancellation(channel.cancellation)
         self._sequence = channel.sequence(self._cancellation)
         self._thread = threading.Thread(target=self._send, name="fletching-blob", daemon=True)
         self._thread.start()

@@ -62,7 +62,7 @@ class ArrowReader:
             cancellation: what that was asked for under; None makes one.
         """
         self._channel = channel
-        self._cancellation = cancellation or Cancellation(channel.transport.cancellation)
+        self._cancellation = cancellation or Cancellation(channel.cancellation)
         self._begun = begun
         self._token = token
         self._schema = schema

@@ -210,7 +210,7 @@ class ReadSession(Readable):
         )
 
     def _open(self) -> tuple[pa.Schema, Generator[pa.RecordBatch, None, None]]:
-        cancellation = Cancellation(self._channel.transport.cancellation)
+        cancellation = Cancellation(self._channel.cancellation)
         (split,) = self.splits(1)
         batches = read_in_order(
             [lambda: split.scan_reader(cancellation)],

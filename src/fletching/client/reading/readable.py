@@ -46,7 +46,7 @@ class Readable(abc.ABC):
         schema, batches = self._open()
         return pa.Table.from_batches(list(batches), schema=schema)
 
-    def to_pandas(self, **options: Any) -> Any:
+    def to_pandas(self, /, **options: Any) -> Any:
         """The rows as a pandas data frame in memory.
 
         Numbers without nulls are copied once, to make a column's batches one array. ``options`` are

@@ -84,7 +84,7 @@ class Scan(Readable):
 
     def with_options(self, **changes: Unpack[OptionChanges]) -> Scan:
         """The same scan with other options (see `CallOptions`), e.g. ``connections=8``."""
-        return dataclasses.replace(self, _channel=self._way.changed(**changes))
+        return dataclasses.replace(self, _channel=self.channel.changed(**changes))
 
     @property
     def schema(self) -> pa.Schema:
@@ -153,7 +153,7 @@ class Scan(Readable):
         if self.limit is not None and self.filter is not None:
             raise UsageError("a scan with a filter and a limit has no session; drop one of them")
         options = SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1)
-        return session_of(self, self._way, self._session(options))
+        return session_of(self, self.channel, self._session(options))
 
     def splits(self, count: int | None = None, *, split_bytes: int | None = None) -> list[Split]:
         """The scan's rows in parts that can be read anywhere, in the table's order.
@@ -177,7 +177,7 @@ class Scan(Readable):
         if self.limit is not None:
             return self._row_splits(count or self._connections)
         options = SplitOptions(
-            split_mode=SplitMode.SIZE, split_number=split_bytes or self._way.options.split_bytes
+            split_mode=SplitMode.SIZE, split_number=split_bytes or self.channel.options.split_bytes
         )
         if count is not None:
             options = SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=count)
@@ -198,16 +198,17 @@ class Scan(Readable):
     # --- sessions ----------------------------------------------------------------------------
 
     @property
-    def _way(self) -> Channel:
+    def channel(self) -> Channel:
+        """How the scan calls; for what is built on it."""
         return self._channel or self.table.channel
 
     @property
     def _connections(self) -> int:
         """How many connections this scan reads through at once."""
-        transport = self._way.transport
+        transport = self.channel.transport
         if not transport.supports_parallel_reads:
             return 1
-        wanted = self._way.options.connections
+        wanted = self.channel.options.connections
         return transport.default_connections if wanted == "auto" else wanted
 
     def _row_splits(self, count: int) -> list[Split]:
@@ -233,7 +234,7 @@ class Scan(Readable):
                 ),
                 self._schema_of(session),
                 place.get("length"),
-                self._way,
+                self.channel,
             )
             for place in places
         ]
@@ -247,14 +248,14 @@ class Scan(Readable):
 
     def _session(self, split_options: SplitOptions) -> ReadSessionReply:
         request = self._session_request(split_options)
-        return self._ready(request.table, self._way.call(request, ReadSessionReply))
+        return self._ready(request.table, self.channel.call(request, ReadSessionReply))
 
     def _begun_session(
         self, split_options: SplitOptions, cancellation: Cancellation
     ) -> tuple[ReadSessionReply, BatchSource | None]:
         """A session, with the reply to the first read of it, where one request gives both."""
         request = self._session_request(split_options)
-        session, rows = self._way.open_session(request, cancellation)
+        session, rows = self.channel.open_session(request, cancellation)
         return self._ready(request.table, session), rows
 
     def _session_request(self, split_options: SplitOptions) -> CreateReadSession:
@@ -272,7 +273,7 @@ class Scan(Readable):
 
     def _ready(self, name: TableName, session: ReadSessionReply) -> ReadSessionReply:
         """Waits while the service prepares the session, as the real one may (PROTOCOL 2.1)."""
-        sequence, waited = self._way.sequence(), 0.0
+        sequence, waited = self.channel.sequence(), 0.0
         while session.status is SessionStatus.INIT:
             if waited >= _READY_SECONDS:
                 raise ReadTimeoutError(
@@ -280,7 +281,7 @@ class Scan(Readable):
                 )
             sequence.pause(1.0)
             waited += 1.0
-            session = self._way.call(
+            session = self.channel.call(
                 GetReadSession(table=name, session_id=session.session_id), ReadSessionReply
             )
         if session.status is not SessionStatus.NORMAL:
@@ -305,9 +306,9 @@ class Scan(Readable):
         return data, partitions
 
     def _open(self) -> tuple[pa.Schema, Generator[pa.RecordBatch, None, None]]:
-        way = self._way
+        channel = self.channel
         # All connections of this scan, so that leaving it ends what any of them waits for.
-        cancellation = Cancellation(way.transport.cancellation)
+        cancellation = Cancellation(channel.cancellation)
         rows_begun: BatchSource | None = None
         if self.limit is not None and self.filter is None:
             session = self._session(SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1))
@@ -318,7 +319,9 @@ class Scan(Readable):
                 for start in range(0, rows, size)
             ]
         else:
-            options = SplitOptions(split_mode=SplitMode.SIZE, split_number=way.options.split_bytes)
+            options = SplitOptions(
+                split_mode=SplitMode.SIZE, split_number=channel.options.split_bytes
+            )
             if self._connections == 1:
                 # Splits are read one after the other, so that dividing would be work for nothing.
                 options = SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=1)
@@ -336,7 +339,7 @@ class Scan(Readable):
         batches = read_in_order(
             openers,
             connections=self._connections if parallel else 1,
-            read_ahead_bytes=way.options.read_ahead_bytes,
+            read_ahead_bytes=channel.options.read_ahead_bytes,
             cancellation=cancellation,
         )
         return self._schema_of(session), _first(batches, self.limit)
@@ -348,7 +351,7 @@ class Scan(Readable):
         if session.estimated_bytes <= 0 or session.record_count <= 0:
             return max(1, session.record_count)
         row_bytes = max(1, session.estimated_bytes // session.record_count)
-        return max(1, self._way.options.split_bytes // row_bytes)
+        return max(1, self.channel.options.split_bytes // row_bytes)
 
 
 def _first(

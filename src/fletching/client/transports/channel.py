@@ -67,12 +67,19 @@ class Channel:
         options: defaults of every call made through this channel.
         timing: clock, sleep and luck of retries.
         reopen: makes the same client in another process; picklable.
+        scope: breaks off what is called through this channel and leaves the rest of the client.
     """
 
     transport: Transport
     options: CallOptions
     timing: Timing
     reopen: Any
+    scope: Cancellation | None = None
+
+    @property
+    def cancellation(self) -> Cancellation:
+        """What every call through this channel is made under: its own scope, or the client's."""
+        return self.scope or self.transport.cancellation
 
     def call(self, request: Request, expected: type[_R]) -> _R:
         """Sends a request, again while that can help, and returns its reply.
@@ -120,7 +127,7 @@ class Channel:
             timing=self.timing,
             repeatable=repeatable,
             trace_id=trace_id,
-            cancellation=cancellation or self.transport.cancellation,
+            cancellation=cancellation or self.cancellation,
         )
 
     def sequence(self, cancellation: Cancellation | None = None) -> RetrySequence:
@@ -128,7 +135,7 @@ class Channel:
         return RetrySequence(
             self.options.retry,
             self.timing,
-            cancellation=cancellation or self.transport.cancellation,
+            cancellation=cancellation or self.cancellation,
         )
 
     def changed(self, **changes: Unpack[OptionChanges]) -> Channel:

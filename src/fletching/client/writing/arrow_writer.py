@@ -55,7 +55,7 @@ class ArrowWriter:
         write_mode: WriteMode = WriteMode.BATCH,
     ) -> None:
         self._channel = channel
-        self._cancellation = Cancellation(channel.transport.cancellation)
+        self._cancellation = Cancellation(channel.cancellation)
         self._table = table
         self._session_id = session_id
         self._write_mode = write_mode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
@@ -337,7 +338,8 @@ class WriteSession:
         request = AbortWriteSession(
             table=self._table, session_id=self.id, write_mode=self._write_mode
         )
-        channel = self._channel.changed(**_LAST_WORDS)
+        # Outside of the scope that was cancelled, where that is why it is left.
+        channel = dataclasses.replace(self._channel.changed(**_LAST_WORDS), scope=None)
 
         def abort() -> None:
             with contextlib.suppress(FletchingError):
