@@ -35,8 +35,14 @@ POINTS = (
     "commit.changed",  # everything changed, not committed
     "commit.done",  # committed, reply not sent
     "abort.done",  # session gone from the catalog, objects still there
+    "change.planned",  # a version is pinned, nothing is done yet
+    "change.segments_durable",  # rows that come are durable, the transaction has not begun
+    "change.committing",  # in the transaction, before it commits
+    "change.done",  # committed, reply not sent
     "compact.written",
+    "compact.remapped",  # in the transaction, before it commits
     "compact.done",
+    "restore.changed",  # in the transaction, before it commits
     "retention.horizon",  # in the transaction: the horizon is raised, nothing is forgotten
     "retention.forgotten",  # rows gone, objects still there
 )

@@ -18,7 +18,7 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 from pyroaring import BitMap
-from sqlalchemy import Connection, and_, case, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, case, func, insert, or_, select, true, update
 
 from fletching.catalog.schema import deletions, segments
 from fletching.errors import CorruptObjectError, LimitExceededError
@@ -27,6 +27,7 @@ __all__ = [
     "INLINE_BYTES",
     "MAX_SEGMENT_ROWS",
     "DeletionRow",
+    "all_deletions_of",
     "batch_counts",
     "decode_vector",
     "deleted_by_partition",
@@ -90,12 +91,25 @@ def deletions_of(
     connection: Connection, segment_ids: Collection[int], version: int | None = None
 ) -> dict[int, list[DeletionRow]]:
     """The deletions of some segments that are visible in a version, None for the newest."""
+    shown = deletions.c.removed_version.is_(None) if version is None else _visible(version)
+    return _of_segments(connection, segment_ids, shown)
+
+
+def all_deletions_of(
+    connection: Connection, segment_ids: Collection[int]
+) -> dict[int, list[DeletionRow]]:
+    """The deletions of some segments, visible or not."""
+    return _of_segments(connection, segment_ids, true())
+
+
+def _of_segments(
+    connection: Connection, segment_ids: Collection[int], condition: Any
+) -> dict[int, list[DeletionRow]]:
     found: dict[int, list[DeletionRow]] = {}
     ids = sorted(segment_ids)
     for start in range(0, len(ids), _IN_LIMIT):
         some = ids[start : start + _IN_LIMIT]
-        shown = deletions.c.removed_version.is_(None) if version is None else _visible(version)
-        statement = select(*_COLUMNS).where(deletions.c.segment_id.in_(some), shown)
+        statement = select(*_COLUMNS).where(deletions.c.segment_id.in_(some), condition)
         for row in connection.execute(statement):
             found.setdefault(row.segment_id, []).append(DeletionRow._make(row))
     return found

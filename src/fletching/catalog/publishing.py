@@ -110,6 +110,10 @@ class Publication:
         self._totals: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         self._added = 0
 
+    def read_from(self, version: int) -> None:
+        """The change was worked out from this version."""
+        self._read_version = version
+
     # --- rows that come ---
 
     def add(
@@ -132,8 +136,7 @@ class Publication:
         if table.partition_columns:
             # Those that segments are added to come into being with their totals.
             for partition in sorted(set(new_partitions)):
-                if add_partition(connection, table.id, partition, self._now):
-                    self._changed = True
+                add_partition(connection, table.id, partition, self._now)
         if not added:
             return
         connection.execute(
@@ -474,6 +477,12 @@ class Publication:
         """The version has another schema, which the caller has given the table."""
         self._schema_version = schema_version
         self._changed = True
+
+    def count_updates(self, rows: int) -> None:
+        """Of the rows that came and went so far, these many did both: they were updated."""
+        self.rows_updated += rows
+        self.rows_inserted -= rows
+        self.rows_deleted -= rows
 
     def touch(self) -> None:
         """Makes a version even if no row comes or goes: what changed is the caller's to say."""

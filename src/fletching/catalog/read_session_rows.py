@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from sqlalchemy import Connection, bindparam, func, insert, select, text, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 
 from fletching.catalog.schema import read_sessions
 
@@ -14,6 +14,7 @@ __all__ = [
     "exclude_pinning",
     "extend_read_session",
     "find_read_session",
+    "forget_read_session",
     "hold_snapshots",
     "insert_read_session",
 ]
@@ -101,3 +102,8 @@ def exclude_pinning(connection: Connection) -> None:
     """Until the transaction ends, no session is opened; waits for those that are being opened."""
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_PINNING_LOCK})"))
+
+
+def forget_read_session(connection: Connection, session_id: str) -> None:
+    """Frees a snapshot; does nothing if the session is gone."""
+    connection.execute(delete(read_sessions).where(read_sessions.c.id == session_id))

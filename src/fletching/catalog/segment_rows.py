@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, func, or_, select
 
-from fletching.catalog.schema import segments
+from fletching.catalog.schema import deletions, segments
 from fletching.errors import LimitExceededError
 
 __all__ = [
     "MAX_SEGMENTS_PER_COMMIT",
+    "SEGMENT_COLUMNS",
     "SegmentRow",
     "decode_partition",
     "encode_partition",
@@ -57,9 +58,13 @@ class SegmentRow(NamedTuple):
     crc32c: int
     """CRC32C of the whole object."""
     statistics: bytes | None
+    key_run_offset: int | None = None
+    """Where the key run lies in the object, in a table with a key."""
+    key_run_length: int | None = None
 
 
-_COLUMNS = [segments.c[{"length": "bytes"}.get(name, name)] for name in SegmentRow._fields]
+SEGMENT_COLUMNS = [segments.c[{"length": "bytes"}.get(name, name)] for name in SegmentRow._fields]
+"""What a query must choose to make a `SegmentRow`."""
 
 
 def encode_partition(values: Iterable[str]) -> str:
@@ -105,7 +110,9 @@ def visible_segments(
 
     Cost: one query, and a few microseconds per segment.
     """
-    statement = select(*_COLUMNS).where(_visible(table_id, version)).order_by(segments.c.position)
+    statement = (
+        select(*SEGMENT_COLUMNS).where(_visible(table_id, version)).order_by(segments.c.position)
+    )
     wanted = None if partitions is None else {encode_partition(values) for values in partitions}
     if wanted is not None and len(wanted) <= _IN_LIMIT:
         statement = statement.where(segments.c.partition.in_(sorted(wanted)))
@@ -120,13 +127,25 @@ def visible_segments(
 def visible_partitions(
     connection: Connection, table_id: str, version: int
 ) -> list[tuple[tuple[str, ...], int, int]]:
-    """(values, rows, bytes) of each partition that has segments in a snapshot, in value order."""
+    """(values, visible rows, bytes) of each partition that has segments in a snapshot, in order."""
+    shown = _visible(table_id, version)
     statement = (
         select(segments.c.partition, func.sum(segments.c.rows), func.sum(segments.c.bytes))
-        .where(_visible(table_id, version))
+        .where(shown)
         .group_by(segments.c.partition)
     )
+    gone = (
+        select(segments.c.partition, func.sum(deletions.c.rows))
+        .select_from(segments.join(deletions, deletions.c.segment_id == segments.c.id))
+        .where(
+            shown,
+            deletions.c.added_version <= version,
+            or_(deletions.c.removed_version.is_(None), deletions.c.removed_version > version),
+        )
+        .group_by(segments.c.partition)
+    )
+    deleted = {partition: int(rows) for partition, rows in connection.execute(gone)}
     return sorted(
-        (decode_partition(text), int(rows), int(size))
+        (decode_partition(text), int(rows) - deleted.get(text, 0), int(size))
         for text, rows, size in connection.execute(statement)
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_, select, update
 
 from fletching.caller import access_id
 from fletching.catalog.database import insert_unless_there
 from fletching.catalog.schema import (
+    deletions,
     partitions,
     projects,
     schemas,
@@ -23,6 +24,7 @@ from fletching.errors import AlreadyExistsError, NoSuchProjectError, NoSuchTable
 from fletching.types import TableName
 
 __all__ = [
+    "SchemaRow",
     "TableRow",
     "add_schema_version",
     "drop_schema",
@@ -353,14 +355,28 @@ def add_schema_version(
     )
 
 
-def schema_history(connection: Connection, table_id: str) -> dict[int, bytes]:
-    """Every schema the table has had: schema version to schema message."""
+class SchemaRow(NamedTuple):
+    """One of the schemas that a table has had."""
+
+    arrow_schema: bytes
+    """An encapsulated schema message: the data columns."""
+    column_ids: tuple[tuple[int, ...], ...]
+    """As in `TableRow`."""
+
+
+def schema_history(connection: Connection, table_id: str) -> dict[int, SchemaRow]:
+    """Every schema the table has had, by schema version."""
     rows = connection.execute(
-        select(table_schemas.c.schema_version, table_schemas.c.arrow_schema).where(
-            table_schemas.c.table_id == table_id
-        )
+        select(
+            table_schemas.c.schema_version,
+            table_schemas.c.arrow_schema,
+            table_schemas.c.column_ids,
+        ).where(table_schemas.c.table_id == table_id)
     )
-    return {version: bytes(message) for version, message in rows}
+    return {
+        version: SchemaRow(bytes(message), tuple(tuple(item) for item in json.loads(ids)))
+        for version, message, ids in rows
+    }
 
 
 def publish_version(
@@ -416,9 +432,16 @@ def list_tables(
 
 
 def tables_with_segments(connection: Connection, *, at_least: int) -> list[TableRow]:
-    """Live tables with so many segments or more."""
+    """Live tables with so many segments or more, or with deleted rows in any."""
+    deleted = (
+        exists()
+        .where(deletions.c.table_id == tables.c.id, deletions.c.removed_version.is_(None))
+        .correlate(tables)
+    )
     rows = connection.execute(
-        select(tables).where(tables.c.dropped_at.is_(None), tables.c.segments >= at_least)
+        select(tables).where(
+            tables.c.dropped_at.is_(None), or_(tables.c.segments >= at_least, deleted)
+        )
     )
     return [_row(row) for row in rows]
 

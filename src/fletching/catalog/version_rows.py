@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
@@ -22,6 +22,7 @@ __all__ = [
     "list_tags",
     "list_versions",
     "raise_horizon",
+    "refuse_version",
     "remember_change",
     "remove_tag",
     "version_at",
@@ -68,24 +69,35 @@ def check_readable(connection: Connection, table: TableRow, version: int) -> Ver
     Raises:
         VersionNotFoundError: it is still to come, or gone.
     """
+    row = None
+    if 0 <= version <= table.version:
+        row = find_version(connection, table.id, version)
+    readable = (
+        version >= table.oldest_version or version in list_tags(connection, table.id).values()
+    )
+    if row is None or not readable:
+        refuse_version(table, version)
+    return row
+
+
+def refuse_version(table: TableRow, version: int) -> NoReturn:
+    """Says why a version cannot be read.
+
+    Raises:
+        VersionNotFoundError: always.
+    """
     if version < 0 or version > table.version:
         raise VersionNotFoundError(
             f"table {table.name} has no version {version}; the newest is {table.version}",
             actual=version,
             limit=table.version,
         )
-    row = find_version(connection, table.id, version)
-    readable = (
-        version >= table.oldest_version or version in list_tags(connection, table.id).values()
+    raise VersionNotFoundError(
+        f"version {version} of table {table.name} is gone; the oldest that can be read is "
+        f"{table.oldest_version}",
+        actual=version,
+        limit=table.oldest_version,
     )
-    if row is None or not readable:
-        raise VersionNotFoundError(
-            f"version {version} of table {table.name} is gone; the oldest that can be read is "
-            f"{table.oldest_version}",
-            actual=version,
-            limit=table.oldest_version,
-        )
-    return row
 
 
 def version_at(connection: Connection, table: TableRow, moment_us: int) -> int:
@@ -227,11 +239,14 @@ def last_version_before(connection: Connection, table_id: str, moment_us: int) -
     ).scalar()
 
 
-def raise_horizon(connection: Connection, table: TableRow, version: int) -> None:
-    """Makes a version the oldest readable one of a locked table; forgets the rows of older ones."""
+def raise_horizon(connection: Connection, table: TableRow, version: int) -> int:
+    """Makes a version the oldest readable one of a locked table; forgets the rows of older ones.
+
+    Returns how many versions are forgotten; those that a tag names are kept.
+    """
     connection.execute(update(tables).where(tables.c.id == table.id).values(oldest_version=version))
     kept: Collection[Any] = set(list_tags(connection, table.id).values())
     condition = (table_versions.c.table_id == table.id) & (table_versions.c.version < version)
     if kept:
         condition &= table_versions.c.version.not_in(kept)
-    connection.execute(delete(table_versions).where(condition))
+    return connection.execute(delete(table_versions).where(condition)).rowcount

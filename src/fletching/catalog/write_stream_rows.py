@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
+from pyroaring import BitMap
 from sqlalchemy import Connection, delete, insert, select, update
 
 from fletching.catalog.schema import accepted_writes, staged_segments, write_streams
@@ -15,6 +16,7 @@ __all__ = [
     "NewSegment",
     "StagedSegmentRow",
     "WriteStreamRow",
+    "WrittenRows",
     "accepted_write",
     "discard_staged",
     "find_write_stream",
@@ -178,23 +180,41 @@ def update_write_stream(connection: Connection, pk: int, **values: Any) -> None:
     connection.execute(update(write_streams).where(write_streams.c.pk == pk).values(**values))
 
 
+class WrittenRows(Protocol):
+    """What one TableWrite made; `engine/writing/ingest_body.Written`."""
+
+    @property
+    def segments(self) -> Sequence[NewSegment]:
+        """Its rows."""
+
+    @property
+    def deletes(self) -> Sequence[NewSegment]:
+        """Keys whose rows are to go."""
+
+    @property
+    def superseded(self) -> Mapping[str, BitMap]:
+        """By key of a segment, rows of it that a later one of the write replaces."""
+
+
 def insert_staged(
-    connection: Connection,
-    stream_pk: int,
-    write_number: int,
-    segments: Iterable[NewSegment],
-    now: float,
+    connection: Connection, stream_pk: int, write_number: int, written: WrittenRows, now: float
 ) -> None:
-    """Stages the segments of one TableWrite, in their order."""
-    rows = [
-        {
-            **segment.columns(),
-            "stream_pk": stream_pk,
-            "write_number": write_number,
-            "created_at": now,
-        }
-        for segment in segments
-    ]
+    """Stages what one TableWrite made, in its order."""
+    staged = [("", segment) for segment in written.segments]
+    staged += [("deletes", segment) for segment in written.deletes]
+    rows = []
+    for kind, segment in staged:
+        superseded = written.superseded.get(segment.key)
+        rows.append(
+            {
+                **segment.columns(),
+                "stream_pk": stream_pk,
+                "write_number": write_number,
+                "kind": kind,
+                "superseded": None if superseded is None else superseded.serialize(),
+                "created_at": now,
+            }
+        )
     if rows:
         connection.execute(insert(staged_segments), rows)
 

@@ -15,6 +15,7 @@ from fletching.client.blobs.blob_streams import (
 )
 from fletching.client.blobs.blob_values import Blob, reference_text
 from fletching.client.call_options import CallOptions, Timeouts
+from fletching.client.change_reports import ChangeReport, TableVersion
 from fletching.client.client import Client
 from fletching.client.credentials import Credentials
 from fletching.client.reading.arrow_reader import ArrowReader
@@ -41,6 +42,7 @@ __all__ = [
     "BlobStreamReader",
     "BlobStreamWriter",
     "CallOptions",
+    "ChangeReport",
     "Client",
     "Credentials",
     "Partition",
@@ -54,6 +56,7 @@ __all__ = [
     "StreamingWriter",
     "Table",
     "TableEntry",
+    "TableVersion",
     "Timeouts",
     "Timing",
     "WriteSession",

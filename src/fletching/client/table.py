@@ -9,6 +9,8 @@ import pyarrow as pa
 
 from fletching.client.blobs.blob_cells import with_references
 from fletching.client.call_options import OptionChanges
+from fletching.client.change_reports import ChangeReport
+from fletching.client.changing_table import ChangingTable, Moment
 from fletching.client.html_views import html_view
 from fletching.client.reading.scan import Scan
 from fletching.client.retry import RetrySequence
@@ -41,7 +43,7 @@ PartitionLike = str | PartitionSpec | Mapping[str, object]
 """``"pt=20260101,region=eu"``, a `PartitionSpec`, or a dict of columns and values."""
 
 
-class Table:
+class Table(ChangingTable):
     """A table of one client; made by ``client.table`` and ``client.create_table``. Thread-safe.
 
     Attributes:
@@ -199,6 +201,7 @@ class Table:
         partitions: Iterable[PartitionLike] | PartitionLike | None = None,
         filter: str | None = None,  # noqa: A002  # the query's own word
         limit: int | None = None,
+        version: Moment | None = None,
     ) -> Scan:
         """Describes a read; nothing happens before one of the scan's methods is called.
 
@@ -207,6 +210,7 @@ class Table:
             partitions: one or several specifications, full or leading parts; None for all.
             filter: an SQL predicate over data and partition columns: ``"id > 10 AND pt = 'a'"``.
             limit: at most so many rows, the table's first.
+            version: the table as it was; see `as_of`, which also gives its columns of then.
 
         Raises:
             UsageError: a column named twice, a negative limit, a malformed partition.
@@ -219,6 +223,8 @@ class Table:
             raise UsageError(f"partitions is a list of them, not {type(partitions).__name__}")
         if isinstance(partitions, str | PartitionSpec | Mapping):
             partitions = [partitions]
+        if version is not None:
+            return self.as_of(version).scan(columns, partitions, filter, limit)
         return Scan(
             table=self,
             columns=None if columns is None else tuple(columns),
@@ -286,8 +292,18 @@ class Table:
 
     # --- writing -----------------------------------------------------------------------------
 
-    def append(self, data: Any, partition: PartitionLike | None = None, *, streams: int = 1) -> int:
+    def append(
+        self,
+        data: Any,
+        partition: PartitionLike | None = None,
+        *,
+        streams: int = 1,
+        if_version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> ChangeReport:
         """Adds rows, all or none; returns how many when they are durable and visible.
+
+        In a table with a primary key they take the place of the rows with their keys (see `upsert`).
 
         Args:
             data: anything tabular (see `fletching.client.tabular.tabular_data`), read a batch at a time. Contents
@@ -296,6 +312,9 @@ class Table:
             partition: the partition of all rows. None, or a leading part, on a partitioned table:
                 the remaining partition columns are in the data, and each row goes to its own.
             streams: how many streams to write at once. One keeps the rows' order.
+            if_version: refuse if anything but upkeep has happened since this version.
+            idempotency_key: an append with the key of an earlier one adds nothing, and is answered
+                as that one was.
 
         Raises:
             UsageError: data that does not fit the table.
@@ -304,7 +323,10 @@ class Table:
                 be visible: open a session with `write_session` where that must be known.
         """
         with self.write_session(partition) as session:
-            return append_rows(session, self._with_references(session, data, partition), streams)
+            rows = append_rows(session, self._with_references(session, data, partition), streams)
+            return _report(
+                session.commit(if_version=if_version, idempotency_key=idempotency_key), rows
+            )
 
     def _with_references(
         self, session: WriteSession, data: Any, partition: PartitionLike | None
@@ -317,15 +339,24 @@ class Table:
         return with_references(data, self._data_schema, upload)
 
     def overwrite(
-        self, data: Any, partition: PartitionLike | None = None, *, streams: int = 1
-    ) -> int:
+        self,
+        data: Any,
+        partition: PartitionLike | None = None,
+        *,
+        streams: int = 1,
+        if_version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> ChangeReport:
         """Replaces rows in one step; returns how many there are now. Else as `append`.
 
         What is replaced: the partition's rows; with dynamic partitions those of every partition
         that the data has; on a table without partitions all.
         """
         with self.write_session(partition, overwrite=True) as session:
-            return append_rows(session, self._with_references(session, data, partition), streams)
+            rows = append_rows(session, self._with_references(session, data, partition), streams)
+            return _report(
+                session.commit(if_version=if_version, idempotency_key=idempotency_key), rows
+            )
 
     def write_session(
         self, partition: PartitionLike | None = None, overwrite: bool = False
@@ -406,3 +437,12 @@ def _names(columns: Iterable[str] | None) -> tuple[str, ...]:
 
 def _reopened(reopen: Any, info: TableInfo) -> Table:
     return Table(reopen(), info)
+
+
+def _report(report: ChangeReport | None, rows: int) -> ChangeReport:
+    """What a commit of so many rows did; all that is known where the service says only that it did."""
+    if report is None:
+        return ChangeReport(-1, rows)
+    return ChangeReport(
+        report.version, report.rows_inserted, report.rows_updated, report.rows_deleted, count=rows
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hmac
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,10 @@ class EngineContext:
     def check_recordable(self, connection: Connection, keys: Collection[str]) -> None:
         """Call it in the transaction that makes objects the catalog's; see ``Presence.check``."""
         self.presence.check(connection, keys)
+
+    def key_seed(self, table_id: str) -> bytes:
+        """The seed of a table's key numbers: secret, so that nobody can choose keys that collide."""
+        return hmac.digest(self.server_key, f"key numbers {table_id}".encode(), "sha256")[:16]
 
     def delete_objects(self, keys: Iterable[str]) -> None:
         """Deletes objects that the catalog no longer knows.

@@ -15,6 +15,8 @@ from fletching.catalog.database import Database
 from fletching.catalog.table_rows import TableRow, ensure_project, list_projects
 from fletching.engine.access.access import AccessKeys
 from fletching.engine.blobs.blob_service import Blobs
+from fletching.engine.changes.change_verbs import Changes
+from fletching.engine.changes.table_versions import History
 from fletching.engine.context import Clock, EngineContext
 from fletching.engine.data_folder import DataFolder
 from fletching.engine.engine_settings import EngineSettings
@@ -33,7 +35,7 @@ from fletching.engine.writing.write_sessions import WriteSessions
 from fletching.engine.writing.write_streams import WriteStreams
 from fletching.errors import UsageError
 from fletching.objects.store import ObjectStore
-from fletching.protocol.messages import admin, requests
+from fletching.protocol.messages import admin, changes, requests
 from fletching.protocol.messages.requests import (
     PreviewTable,
     ReadInstance,
@@ -41,7 +43,7 @@ from fletching.protocol.messages.requests import (
     Request,
     WriteTable,
 )
-from fletching.protocol.messages.responses import Response
+from fletching.protocol.messages.responses import Done, Response
 from fletching.protocol.types.blob_type import contains_blob
 from fletching.types import TableName
 
@@ -78,6 +80,8 @@ class Engine:
         self._compactor = Compactor(context)
         tables = Tables(context)
         namespaces = Namespaces(context)
+        changing = Changes(context, self._reading)
+        history = History(context)
         sessions = WriteSessions(context)
         streams = WriteStreams(context)
         self._calls: dict[type[Request], Callable[[Any], Response]] = {
@@ -93,6 +97,16 @@ class Engine:
             admin.CreateSchema: namespaces.create,
             admin.DropSchema: namespaces.drop,
             admin.ListSchemas: namespaces.list,
+            changes.DeleteRows: changing.delete,
+            changes.RestoreTable: changing.restore,
+            changes.TruncateTable: changing.truncate,
+            changes.CompactTable: self._compact_table,
+            changes.CreateTag: history.create_tag,
+            changes.DropTag: history.drop_tag,
+            changes.ExpireVersions: history.expire,
+            changes.ListTags: history.tags,
+            changes.ListVersions: history.versions,
+            changes.WaitForVersion: history.wait,
             requests.AbortWriteSession: sessions.abort,
             requests.CloseWriteStream: streams.close,
             requests.CommitWriteSession: sessions.commit,
@@ -261,13 +275,24 @@ class Engine:
         return Retention(self.context).collect(dry_run=dry_run, force=force)
 
     def compact(
-        self, table: TableName | None = None, *, min_segments: int | None = None
+        self,
+        table: TableName | None = None,
+        *,
+        min_segments: int | None = None,
+        purge: bool = False,
     ) -> list[CompactionReport]:
-        """Merges small segments of one table or of all; see ``Compactor``."""
+        """Merges small segments of one table or of all; see ``Compactor``.
+
+        With ``purge``, which needs a table, every segment is written anew that has lost rows.
+        """
         self._check_open()
         if table is None:
             return self._compactor.compact_tables(min_segments=min_segments)
-        return [self._compactor.compact_table(table, min_segments=min_segments)]
+        return [self._compactor.compact_table(table, min_segments=min_segments, purge=purge)]
+
+    def _compact_table(self, request: changes.CompactTable) -> Response:
+        report = self._compactor.compact_table(request.table, purge=request.purge)
+        return Done(warning_message=report.skipped)
 
     def verify(self) -> Verification:
         """Prepares to prove every checksum and reference; iterate the result."""

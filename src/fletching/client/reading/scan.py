@@ -64,6 +64,8 @@ class Scan(Readable):
     partitions: tuple[PartitionSpec, ...] | None = None
     filter: str | None = None
     limit: int | None = None
+    version: int | None = None
+    since: int | None = None
     _channel: Channel | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -269,6 +271,8 @@ class Scan(Readable):
             arrow_options=ArrowOptions(timestamp_unit=None, datetime_unit=None),
             filter_predicate=self.filter or "",
             verbatim_types=True,
+            version=self.version,
+            since_version=self.since,
         )
 
     def _ready(self, name: TableName, session: ReadSessionReply) -> ReadSessionReply:

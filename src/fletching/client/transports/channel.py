@@ -19,6 +19,7 @@ from fletching.protocol.messages.admin import (
     DropPartition,
     DropTable,
 )
+from fletching.protocol.messages.changes import ChangeRequest, CreateTag, DropTag, RenameTable
 from fletching.protocol.messages.requests import (
     CreateReadSession,
     Request,
@@ -45,7 +46,14 @@ def is_repeatable(request: Request) -> bool:
         return request.if_not_exists
     if isinstance(request, DropTable | DropPartition):
         return request.if_exists
-    return not isinstance(request, AddColumns | WriteTable | WriteBlob | WriteBlobs)
+    if isinstance(request, CreateTag):
+        return request.replace
+    if isinstance(request, ChangeRequest):
+        # With a key the service tells a repetition from another change.
+        return request.idempotency_key is not None
+    return not isinstance(
+        request, AddColumns | DropTag | RenameTable | WriteTable | WriteBlob | WriteBlobs
+    )
 
 
 def _expected(request: Request, response: Response, expected: type[_R]) -> _R:

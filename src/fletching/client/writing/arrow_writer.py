@@ -53,6 +53,7 @@ class ArrowWriter:
         stream_version: int,
         *,
         write_mode: WriteMode = WriteMode.BATCH,
+        schema: pa.Schema | None = None,
     ) -> None:
         self._channel = channel
         self._cancellation = Cancellation(channel.cancellation)
@@ -72,7 +73,7 @@ class ArrowWriter:
             WriteStream,
         )
         self._stream = stream
-        self.schema: pa.Schema = write_schema(stream)
+        self.schema: pa.Schema = write_schema(stream) if schema is None else schema
         self._buffer = BodyBuffer(channel.options.write_body_bytes)
         self.rows = 0
         self.closed = False

@@ -8,15 +8,19 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
+import pyarrow as pa
+
 from fletching.client.blobs.blob_access import BlobPutter
 from fletching.client.blobs.blob_streams import BlobStreamWriter
 from fletching.client.call_options import OptionChanges
 from fletching.client.cancellation import LEAVE_SECONDS, join_within
+from fletching.client.change_reports import ChangeReport
 from fletching.client.retry import Effect, effect_of
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.stream_files import StreamWriter
 from fletching.client.writing.arrow_writer import ArrowWriter
 from fletching.errors import FletchingError, OperationCancelledError, ServiceError, UsageError
+from fletching.protocol.messages.changes import ChangeRequest
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
     CommitWriteSession,
@@ -24,7 +28,7 @@ from fletching.protocol.messages.requests import (
     GetWriteSession,
     WriteTable,
 )
-from fletching.protocol.messages.responses import Done, TableSchema
+from fletching.protocol.messages.responses import Changed, Done, TableSchema
 from fletching.protocol.messages.responses import WriteSession as WriteSessionReply
 from fletching.protocol.messages.vocabulary import WriteMode
 from fletching.types import PartitionSpec, TableName
@@ -73,6 +77,7 @@ class WriteSession:
         self._versions: dict[str, int] = {}
         self._writers: list[ArrowWriter] = []
         self._ended: str | None = None
+        self._report: ChangeReport | None = None
         self.id = session_id
         self.warning = warning
 
@@ -123,7 +128,13 @@ class WriteSession:
         """When rows become visible."""
         return self._write_mode
 
-    def writer(self, stream_id: str | None = None, *, version: int | None = None) -> ArrowWriter:
+    def writer(
+        self,
+        stream_id: str | None = None,
+        *,
+        version: int | None = None,
+        schema: pa.Schema | None = None,
+    ) -> ArrowWriter:
         """Opens a write stream.
 
         Args:
@@ -131,6 +142,8 @@ class WriteSession:
                 next free ``stream-N`` of this object.
             version: the attempt; None for the one after the last that this object opened. Of each
                 stream the highest closed version is committed, and only that.
+            schema: the columns that are written, where they are not the table's: some of them, or
+                with ``__operation`` beside them.
 
         Raises:
             UsageError: the session is over.
@@ -148,7 +161,13 @@ class WriteSession:
                 version = self._versions.get(stream_id, 0) + 1
             self._versions[stream_id] = max(version, self._versions.get(stream_id, 0))
         writer = ArrowWriter(
-            self._channel, self._table, self.id, stream_id, version, write_mode=self._write_mode
+            self._channel,
+            self._table,
+            self.id,
+            stream_id,
+            version,
+            write_mode=self._write_mode,
+            schema=schema,
         )
         with self._lock:
             self._writers.append(writer)
@@ -248,12 +267,22 @@ class WriteSession:
         """The smallest staging id of rows that are not visible yet; None when all are."""
         return self._state().min_uncommitted_staging_id
 
-    def commit(self, streams: Sequence[tuple[str, int]] | None = None) -> None:
+    def commit(
+        self,
+        streams: Sequence[tuple[str, int]] | None = None,
+        *,
+        if_version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> ChangeReport | None:
         """Makes the rows of the closed streams visible, all in one step; again does nothing.
+
+        Returns what the commit did, where the service says so.
 
         Args:
             streams: exactly these (stream id, version) pairs; None for the highest closed version
                 of every stream, those of other processes included.
+            if_version: refuse if anything but upkeep has happened to the table since this version.
+            idempotency_key: a commit with the key of an earlier one changes nothing.
 
         Raises:
             UsageError: rows would be left out silently, because a writer of this object is still
@@ -264,19 +293,36 @@ class WriteSession:
         if self._ended == "aborted":
             raise UsageError(f"write session {self.id} was aborted")
         if self._ended == "committed":
-            return
+            return self._report
         if streams is None:
             self._check_complete()
-        self._channel.call(
+        done = self._channel.call(
             CommitWriteSession(
                 table=self._table,
                 session_id=self.id,
                 write_mode=self._write_mode,
                 streams=None if streams is None else tuple(streams),
+                if_version=if_version,
+                idempotency_key=idempotency_key,
             ),
             Done,
         )
         self._ended = "committed"
+        if done.report is not None:
+            self._report = ChangeReport.of(done.report, count=done.report.rows_inserted)
+        return self._report
+
+    def end_with(self, request: ChangeRequest) -> Changed:
+        """Ends the session with a request that takes its rows, in place of a commit.
+
+        Raises:
+            As `commit`, and what the request is refused for.
+        """
+        self._check_open()
+        self._check_complete()
+        changed = self._channel.call(request, Changed)
+        self._ended = "committed"
+        return changed
 
     def abort(self) -> None:
         """Drops the session and all that was written to it; again does nothing.

@@ -31,7 +31,7 @@ from fletching.errors import (
     NoPermissionError,
     UsageError,
 )
-from fletching.protocol.messages import admin, requests
+from fletching.protocol.messages import admin, changes, requests
 from fletching.protocol.messages.requests import InstanceRequest, Request, TableRequest
 from fletching.types import TableName
 
@@ -69,6 +69,9 @@ _READS: frozenset[type[Request]] = frozenset(
         admin.ListTables,
         admin.ListPartitions,
         admin.ListSchemas,
+        changes.ListVersions,
+        changes.ListTags,
+        changes.WaitForVersion,
     }
 )
 _ADMINISTERS: frozenset[type[Request]] = frozenset(
@@ -79,6 +82,12 @@ _ADMINISTERS: frozenset[type[Request]] = frozenset(
         admin.CreateProject,
         admin.CreateSchema,
         admin.DropSchema,
+        changes.AlterColumn,
+        changes.AlterTable,
+        changes.DropColumns,
+        changes.ExpireVersions,
+        changes.RenameColumn,
+        changes.RenameTable,
     }
 )
 

@@ -7,7 +7,9 @@ import functools
 import threading
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 from fletching.engine.reading.cutting import Cut, cut_rows, encode_cuts, encoded_length, group_cuts
@@ -15,7 +17,9 @@ from fletching.engine.reading.output_mapping import Rendering, stored_columns
 from fletching.engine.reading.physical_projection import ReplyLayout
 from fletching.engine.reading.read_plan import Computed
 from fletching.engine.reading.row_filter import RowFilter
+from fletching.engine.reading.shown_rows import take_rows
 from fletching.engine.reading.stored_schema import SegmentReader
+from fletching.errors import CorruptObjectError
 
 __all__ = ["BatchComputation"]
 
@@ -31,7 +35,9 @@ class BatchComputation:
         layout: the reply's columns.
         partition: the values of the segment's partition columns.
         offset, end: the message in the segment, bytes.
-        start_row, end_row: the wanted rows in the batch.
+        start_row, end_row: the wanted rows among those that the batch shows.
+        stored_rows: how many rows the batch has.
+        kept: which of them it shows, in order; None for all.
         max_rows, max_bytes, codec: as in `ReadOptions`.
         row_filter: which of the wanted rows.
         known_cuts: what `cuts` was when the reply was measured.
@@ -44,6 +50,8 @@ class BatchComputation:
     end: int
     start_row: int
     end_row: int
+    stored_rows: int
+    kept: NDArray[np.int64] | None = None
     max_rows: int | None = None
     max_bytes: int | None = None
     codec: str | None = None
@@ -62,7 +70,15 @@ class BatchComputation:
                 version = self.reader.row.schema_version
                 wanted = self._wanted(version)
                 batch = self.reader.decode(self.offset, self.end, wanted)
-                if (self.start_row, self.end_row) != (0, batch.num_rows):
+                if batch.num_rows != self.stored_rows:
+                    raise CorruptObjectError(
+                        f"a record batch has {batch.num_rows} rows where the catalog has"
+                        f" {self.stored_rows}",
+                        key=self.reader.row.key,
+                    )
+                if self.kept is not None:
+                    batch = take_rows(batch, self.kept[self.start_row : self.end_row])
+                elif (self.start_row, self.end_row) != (0, batch.num_rows):
                     batch = batch.slice(self.start_row, self.end_row - self.start_row)
                 if self.row_filter is not None:
                     batch = self.row_filter.chosen(batch, version, self.partition, wanted)

@@ -6,7 +6,8 @@ Each record batch goes one of three ways:
 * ``PROJECT``: new metadata, and the wanted buffers as extents; partition columns and columns that
   were added later are appended. Values are not touched.
 * ``COMPUTE``: the values must be decoded: a cut inside the batch, another buffer codec, another
-  type or unit, a filter.
+  type or unit, a filter; or rows that are deleted. Where the buffers are compressed, a batch that
+  has lost rows goes out uncompressed: compressing it again would take longer than sending it.
 
 Lengths are added up before the first byte is sent, so that a reply has a total length, unless a
 computed batch's length shows only when it is made, or adding up would take longer than sending
@@ -163,6 +164,8 @@ class _Builder:
             ways[-1] = Way.COMPUTE
         if options.row_filter is not None:
             self._choose_filtered(options.row_filter, owner, ways)
+        if snapshot.dirty is not None:
+            ways[snapshot.dirty[window] & (ways != Way.NOT)] = Way.COMPUTE
         # A batch without rows is sent only where it does not break an extent.
         ways[(snapshot.rows[window] == 0) & (ways != Way.AS_IS)] = Way.NOT
         return ways
@@ -237,7 +240,7 @@ class _Builder:
         return SegmentReader(self.store, row, self.layout.stored(row.schema_version))
 
     def _rows_of(self, batch: int) -> tuple[int, int]:
-        """Which rows of a batch are wanted."""
+        """Which of the rows that a batch shows are wanted."""
         start = int(self.snapshot.row_start[batch])
         end = int(self.snapshot.row_start[batch + 1])
         return max(self.wanted.start - start, 0), min(self.wanted.end, end) - start
@@ -257,6 +260,8 @@ class _Builder:
             max_rows=options.max_rows,
             max_bytes=options.max_bytes,
             codec=options.codec,
+            stored_rows=int(snapshot.stored_rows[batch]),
+            kept=snapshot.kept(batch),
             row_filter=options.row_filter,
             known_cuts=self._cut.get(batch),
         )
@@ -309,6 +314,11 @@ class _Builder:
     def _worth_measuring(self, measured: int) -> bool:
         if self.options.row_filter is not None or self.options.codec is not None:
             return not measured  # filtering or compressing twice costs more than an unknown length
+        dirty = self.snapshot.dirty
+        if dirty is not None and bool(
+            (dirty[self.first : self.last] & (self.ways != Way.NOT)).any()
+        ):
+            return False  # choosing rows is filtering
         if measured <= AHEAD_MESSAGES:
             return True
         sizes = self.snapshot.byte_start

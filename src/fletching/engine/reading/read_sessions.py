@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from fletching.catalog.database import Database
+from fletching.catalog.deletion_rows import read_vector, visible_deletions
 from fletching.catalog.partition_rows import list_partitions
 from fletching.catalog.read_session_rows import (
     ReadSessionRow,
@@ -35,8 +36,10 @@ from fletching.engine.reading.batch_limits import (
     preview_rows,
 )
 from fletching.engine.reading.cache import RecentlyUsed
+from fletching.engine.reading.change_feed import changes_between
 from fletching.engine.reading.open_sessions import OpenSessions
 from fletching.engine.reading.partition_filter import PartitionFilter
+from fletching.engine.reading.pinning import PinnedVersion, pinned_version
 from fletching.engine.reading.planning import ReadOptions, plan_rows
 from fletching.engine.reading.preview import plan_preview
 from fletching.engine.reading.read_plan import ReadPlan
@@ -150,19 +153,21 @@ class Reading:
         with self._database.write(durable=False) as connection:
             hold_snapshots(connection)
             table = get_table(connection, request.table)
-            shape = self._shapes.of(connection, table, table.schema_version, request)
+            pinned = pinned_version(connection, table, request)
+            shape = self._shapes.of(connection, table, pinned.schema_version, request)
             _ = shape.layout  # refuses here what no read of the session could send
             chosen = _filter_of(request, shape)
             wanted = PartitionFilter.of(shape.columns, request.required_partitions)
-            facts = self._divide(connection, table, request, wanted)
+            facts = self._divide(connection, table, pinned, request, wanted)
             row = ReadSessionRow(
                 id=secrets.token_hex(16),
                 table_id=table.id,
-                table_version=table.version,
+                table_version=pinned.version,
                 request=msgspec.json.encode(request),
                 plan=msgspec.json.encode(facts),
                 created_at=now,
                 expires_at=now + self._session_seconds,
+                since_version=pinned.since,
             )
             self._open_sessions.admit(connection, now)
             insert_read_session(connection, row)
@@ -196,36 +201,62 @@ class Reading:
         self,
         connection: Connection,
         table: TableRow,
+        pinned: PinnedVersion,
         request: CreateReadSession,
         wanted: PartitionFilter,
     ) -> _Facts:
         """Counts rows, bytes and splits; from the catalog's totals where they are enough."""
         options = request.split_options
-        grid = table.segments > GRID_SEGMENTS
-        if wanted.everything and options.cross_partition:
-            scopes = [Scope(table.rows, table.bytes)]
+        grid = pinned.segments > GRID_SEGMENTS
+        if pinned.since is not None:
+            key = (table.id, pinned.version, wanted, pinned.since)
+            snapshot = self._snapshot(connection, *key)
+            grid = False
+            splits = Splits(options, snapshot, grid=grid).count
+            scopes = [Scope(snapshot.row_count, int(snapshot.byte_start[-1]))]
+        elif wanted.everything and options.cross_partition:
+            scopes = [Scope(pinned.rows, pinned.bytes)]
         else:
-            rows = list_partitions(connection, table.id) if table.partition_columns else []
-            chosen = [row for row in rows if wanted.matches(row.values)]
-            wanted.check_found([row.values for row in chosen])
-            scopes = [Scope(row.rows, row.bytes) for row in chosen if row.bytes]
-            if not table.partition_columns:
-                scopes = [Scope(table.rows, table.bytes)]
-            if options.cross_partition or not scopes:
-                total_rows = sum(scope.rows for scope in scopes)
-                scopes = [Scope(total_rows, sum(scope.bytes for scope in scopes))]
-        if options.split_mode is SplitMode.SIZE and not grid:
-            snapshot = self._snapshot(connection, table.id, table.version, wanted)
+            scopes = self._scopes(connection, table, pinned, request, wanted)
+        if pinned.since is not None:
+            pass
+        elif options.split_mode is SplitMode.SIZE and not grid:
+            snapshot = self._snapshot(connection, table.id, pinned.version, wanted)
             splits = Splits(options, snapshot, grid=grid).count
         else:
             splits = sum(count_splits(options, scopes))
         return _Facts(
-            schema_version=table.schema_version,
+            schema_version=pinned.schema_version,
             rows=sum(scope.rows for scope in scopes),
             bytes=sum(scope.bytes for scope in scopes),
             splits=splits,
             grid=grid,
         )
+
+    @staticmethod
+    def _scopes(
+        connection: Connection,
+        table: TableRow,
+        pinned: PinnedVersion,
+        request: CreateReadSession,
+        wanted: PartitionFilter,
+    ) -> list[Scope]:
+        """What splits do not leave, in a version of which only some is wanted, or by partition."""
+        if not table.partition_columns:
+            return [Scope(pinned.rows, pinned.bytes)]
+        if pinned.version == table.version:
+            found = [
+                (row.values, row.rows, row.bytes) for row in list_partitions(connection, table.id)
+            ]
+        else:
+            found = visible_partitions(connection, table.id, pinned.version)
+        chosen = [item for item in found if wanted.matches(item[0])]
+        wanted.check_found([values for values, _, _ in chosen])
+        scopes = [Scope(rows, size) for _, rows, size in chosen if size]
+        if request.split_options.cross_partition or not scopes:
+            total_rows = sum(scope.rows for scope in scopes)
+            scopes = [Scope(total_rows, sum(scope.bytes for scope in scopes))]
+        return scopes
 
     def _session(self, session_id: str, table: TableName, *, expired: bool = False) -> _Session:
         session = self._sessions.get(session_id)
@@ -330,7 +361,8 @@ class Reading:
         return RowRange(whole.start + offset, whole.start + offset + count)
 
     def _snapshot_of(self, session: _Session) -> Snapshot:
-        key = (session.row.table_id, session.row.table_version, session.partitions)
+        row = session.row
+        key = (row.table_id, row.table_version, session.partitions, row.since_version)
         snapshot = self._snapshots.get(key)
         if snapshot is None:
             with self._loading:  # the second of two readers finds what the first has loaded
@@ -346,18 +378,48 @@ class Reading:
         return snapshot
 
     def _snapshot(
-        self, connection: Connection, table_id: str, version: int, wanted: PartitionFilter
+        self,
+        connection: Connection,
+        table_id: str,
+        version: int,
+        wanted: PartitionFilter,
+        since: int | None = None,
     ) -> Snapshot:
-        key = (table_id, version, wanted)
+        key = (table_id, version, wanted, since)
         snapshot = self._snapshots.get(key)
         if snapshot is None:
-            chosen: Sequence[tuple[str, ...]] | None = None
-            if not wanted.everything:
-                found = visible_partitions(connection, table_id, version)
-                chosen = [values for values, _, _ in found if wanted.matches(values)]
-            snapshot = Snapshot.of(visible_segments(connection, table_id, version, chosen))
+            if since is not None:
+                snapshot = changes_between(
+                    connection, table_id, (since, version), wanted, self._vector
+                )
+            else:
+                chosen: Sequence[tuple[str, ...]] | None = None
+                if not wanted.everything:
+                    found = visible_partitions(connection, table_id, version)
+                    chosen = [values for values, _, _ in found if wanted.matches(values)]
+                snapshot = Snapshot.of(
+                    visible_segments(connection, table_id, version, chosen),
+                    visible_deletions(connection, table_id, version),
+                    self._vector,
+                )
             self._snapshots.put(key, snapshot)
         return snapshot
+
+    def whole_table(self, table: TableRow) -> tuple[Shape, Snapshot]:
+        """All columns as stored, and all rows, of a version that the caller has pinned."""
+        request = CreateReadSession(
+            table=table.name,
+            arrow_options=ArrowOptions(timestamp_unit=None, datetime_unit=None),
+            verbatim_types=True,
+        )
+        with self._database.read() as connection:
+            shape = self._shapes.of(connection, table, table.schema_version, request)
+            return shape, self._snapshot(connection, table.id, table.version, PartitionFilter())
+
+    def _vector(self, deletion_id: int) -> bytes | None:
+        """The vector of a deletion that was too large to come with the snapshot."""
+        with self._database.read() as connection:
+            return read_vector(connection, deletion_id)
 
     # --- preview -------------------------------------------------------------------------------
 
@@ -390,8 +452,8 @@ class Reading:
 def _check_supported(request: CreateReadSession) -> None:
     if request.required_bucket_ids:
         raise InvalidArgumentError("RequiredBucketIds needs a clustered table")
-    if request.incremental:
-        raise InvalidArgumentError("IncrementalRead is not supported; read a snapshot")
+    if request.incremental and request.since_version is None:
+        raise InvalidArgumentError("an incremental read needs the version that it begins after")
 
 
 def _same_table(one: TableName, other: TableName) -> bool:

@@ -8,6 +8,7 @@ of the rows of those that may hold a chosen one; nothing, if the partition decid
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,9 @@ def row_filter(
         if fallback:
             return None
         raise
-    return RowFilter(predicate, shape)
+    found = RowFilter(predicate, shape)
+    found.remember(text, table)
+    return found
 
 
 def filter_fields(columns: TableColumns) -> dict[str, Any]:
@@ -92,6 +95,8 @@ class RowFilter:
         outputs = output_columns(columns, places, _AS_STORED, verbatim_types=False)
         self.layout = ReplyLayout(columns, outputs, shape.versions)
         self._condition = predicate.condition
+        self._shape = shape
+        self._text = self._table = ""
         self._columns = columns
         keys = {name for name, _ in columns.partition}
         self._asked = [output for output in outputs if output.place >= len(columns.data)]
@@ -99,6 +104,10 @@ class RowFilter:
         self._parts = parts_over(self._condition, keys) if self._asked else []
         self._left: dict[tuple[str, ...], Condition] = {}
         self._lock = threading.Lock()
+
+    def remember(self, text: str, table: str) -> None:
+        """Keeps what it was made from, for `surely_matches`, which asks the opposite."""
+        self._text, self._table = text, table
 
     # --- partitions --------------------------------------------------------------------------
 
@@ -188,7 +197,65 @@ class RowFilter:
 
         return condition.may(bounds)
 
+    def surely_matches(self, segment: SegmentRow, partition: tuple[str, ...]) -> bool:
+        """Whether every row of a segment is chosen, as its partition or its statistics prove.
+
+        Bounds prove it where no row makes the condition false, and none makes it null: a null, or a
+        NaN, makes it neither true nor false.
+        """
+        condition = self.left(partition)
+        if condition is TRUE or condition is FALSE:
+            return condition is TRUE
+        stored = self.layout.stored(segment.schema_version)
+        known = read_statistics(segment.statistics)
+        for output, source in zip(self.layout.outputs, stored.source, strict=True):
+            if output.place >= len(self._columns.data):
+                return False  # asked of together with data columns
+            if source is None or stored.schema.field(source).type != output.stored.type:
+                return False
+            column = known.get(column_key((stored.schema.field(source).name,)))
+            if column is None or column.nulls or column.unordered:
+                return False
+        opposite = self._opposite if self._text else None
+        return opposite is not None and not opposite.may_match(segment, partition)
+
+    @functools.cached_property
+    def _opposite(self) -> RowFilter | None:
+        """The filter of rows for which the predicate is false."""
+        from fletching.sql.predicates import compile_predicate
+
+        try:
+            predicate = compile_predicate(
+                f"NOT ({self._text})", filter_fields(self._columns), table=self._table
+            )
+        except InvalidArgumentError:
+            return None
+        return RowFilter(predicate, self._shape)
+
     # --- rows --------------------------------------------------------------------------------
+
+    def mask(
+        self,
+        batch: pa.RecordBatch,
+        schema_version: int,
+        partition: tuple[str, ...],
+        columns: tuple[int, ...],
+    ) -> Any:
+        """For each row of a stored batch whether the predicate is true, or null; None if all are.
+
+        Raises:
+            InvalidArgumentError: the predicate cannot be applied to the columns' types.
+        """
+        condition = self.left(partition)
+        if condition is TRUE:
+            return None
+        if condition is FALSE:
+            return pa.repeat(pa.scalar(False), batch.num_rows)
+        seen = Rendering(self.layout, schema_version, partition, columns).apply(batch)
+        chosen = _evaluated(pa.Table.from_batches([seen]), [condition.expression]).column(0)
+        if chosen.null_count == 0 and pc.all(chosen).as_py():
+            return None
+        return chosen.combine_chunks()
 
     def chosen(
         self,
@@ -202,17 +269,13 @@ class RowFilter:
         Raises:
             InvalidArgumentError: the predicate cannot be applied to the columns' types.
         """
-        condition = self.left(partition)
-        if condition is TRUE:
-            return batch
-        if condition is FALSE:
+        if self.left(partition) is FALSE:
             return batch.slice(0, 0)
-        seen = Rendering(self.layout, schema_version, partition, columns).apply(batch)
-        chosen = _evaluated(pa.Table.from_batches([seen]), [condition.expression]).column(0)
-        if chosen.null_count == 0 and pc.all(chosen).as_py():
+        chosen = self.mask(batch, schema_version, partition, columns)
+        if chosen is None:
             return batch
         try:
-            return filter_rows(batch, chosen.combine_chunks())
+            return filter_rows(batch, chosen)
         except pa.ArrowException as error:
             raise InvalidArgumentError(f"the table's rows cannot be filtered: {error}") from error
 

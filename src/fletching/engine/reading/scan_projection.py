@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from fletching.catalog.table_rows import TableRow, schema_history
 from fletching.engine.reading.cache import RecentlyUsed
+from fletching.engine.reading.change_feed import CHANGE_COLUMNS
 from fletching.engine.reading.output_schema import (
     TableColumns,
     output_columns,
@@ -108,16 +109,13 @@ class Shapes:
         key = table.id, table.schema_version
         known = self._tables.get(key)
         if known is None:
-            messages = {1: table.arrow_schema}
-            if table.schema_version > 1:
-                messages = schema_history(connection, table.id)
             known = {
                 version: TableColumns(
-                    data=pa.ipc.read_schema(pa.py_buffer(message)),
+                    data=pa.ipc.read_schema(pa.py_buffer(row.arrow_schema)),
                     partition=table.partition_columns,
-                    column_ids=table.column_ids,
+                    column_ids=row.column_ids,
                 )
-                for version, message in messages.items()
+                for version, row in schema_history(connection, table.id).items()
             }
             self._tables.put(key, known)
         return known
@@ -142,11 +140,14 @@ class Shapes:
             request.required_partition_columns,
             request.arrow_options,
             request.verbatim_types,
+            request.since_version is None,
         )
         shape = self._shapes.get(key)
         if shape is None:
             versions = self.versions(connection, table)
             columns = versions[schema_version]
+            if request.since_version is not None:
+                columns = _with_change_columns(columns)
             shape = Shape(
                 columns=columns,
                 versions=versions,
@@ -159,3 +160,14 @@ class Shapes:
             )
             self._shapes.put(key, shape)
         return shape
+
+
+def _with_change_columns(columns: TableColumns) -> TableColumns:
+    """A table's columns and, behind its partition columns, those of the change feed."""
+    free = max((number for ids in columns.column_ids for number in ids), default=0) + 1
+    ids = tuple((free + number,) for number in range(len(CHANGE_COLUMNS)))
+    return TableColumns(
+        data=columns.data,
+        partition=(*columns.partition, *CHANGE_COLUMNS),
+        column_ids=(*columns.column_ids, *ids),
+    )

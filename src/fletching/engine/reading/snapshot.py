@@ -9,13 +9,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fletching.catalog.deletion_rows import DeletionRow
 from fletching.catalog.segment_rows import SegmentRow, decode_partition
+from fletching.engine.reading.shown_rows import LoadVector, RowSelection, WithoutDeletions
 from fletching.errors import CorruptObjectError
 from fletching.types import RowRange
 
@@ -43,7 +45,11 @@ class Snapshot:
         partitions: the distinct partitions' values, in row order.
         segment_partition: per segment, its place in ``partitions``.
         batch_segment: per record batch, its place in ``segments``.
-        offset, metadata_length, body_length, rows: per record batch, from the batch index.
+        offset, metadata_length, body_length: per record batch, from the batch index.
+        stored_rows: per record batch, the rows that are stored.
+        rows: per record batch, the rows that are shown; the same array where nothing is deleted.
+        selections: which rows of a segment are shown, by its place in ``segments``; only of those
+            that do not show all.
     """
 
     segments: tuple[SegmentRow, ...]
@@ -53,14 +59,27 @@ class Snapshot:
     offset: _Int64
     metadata_length: _Int64
     body_length: _Int64
+    stored_rows: _Int64
     rows: _Int64
+    selections: Mapping[int, RowSelection] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, segments: Sequence[SegmentRow]) -> Snapshot:
-        """Orders the segments and joins their batch indexes.
+    def of(
+        cls,
+        segments: Sequence[SegmentRow],
+        deletions: Sequence[DeletionRow] = (),
+        load: LoadVector = lambda _: None,
+    ) -> Snapshot:
+        """Orders the segments, joins their batch indexes and takes the deleted rows off.
+
+        Args:
+            segments: those that the version shows.
+            deletions: those that the version shows; of other segments, too.
+            load: fetches the vectors of deletions that came without.
 
         Raises:
-            CorruptObjectError: a batch index is not whole, or disagrees with its segment's rows.
+            CorruptObjectError: a batch index is not whole, or disagrees with its segment's rows, or
+                a deletion's counts are wrong.
         """
         texts = sorted({segment.partition for segment in segments}, key=decode_partition)
         place = {text: number for number, text in enumerate(texts)}
@@ -68,20 +87,8 @@ class Snapshot:
         if len(texts) > 1:
             # Stable, so that positions keep their order inside a partition.
             ordered = tuple(sorted(ordered, key=lambda row: place[row.partition]))
-        width = 8 * _INDEX_COLUMNS
-        for segment in ordered:
-            if len(segment.batch_index) % width:
-                raise CorruptObjectError("a segment's batch index is cut", key=segment.key)
-        counts = np.array([len(row.batch_index) // width for row in ordered], dtype=np.int64)
-        joined = b"".join([row.batch_index for row in ordered])
-        index = np.frombuffer(joined, dtype="<i8").astype(np.int64, copy=False)
-        columns = np.ascontiguousarray(index.reshape(-1, _INDEX_COLUMNS).T)
-        batch_segment = np.repeat(np.arange(len(ordered), dtype=np.int64), counts)
-        recorded = np.array([row.rows for row in ordered], dtype=np.int64)
-        indexed = np.bincount(batch_segment, columns[3], minlength=len(ordered)).astype(np.int64)
-        if not np.array_equal(recorded, indexed):
-            wrong = ordered[int(np.argmax(recorded != indexed))]
-            raise CorruptObjectError("a segment's rows differ from its batch index", key=wrong.key)
+        columns, batch_segment, counts = _index(ordered)
+        rows, selections = _without(ordered, counts, columns[3], deletions, load)
         return cls(
             segments=ordered,
             partitions=tuple(decode_partition(text) for text in texts),
@@ -90,8 +97,71 @@ class Snapshot:
             offset=columns[0],
             metadata_length=columns[1],
             body_length=columns[2],
-            rows=columns[3],
+            stored_rows=columns[3],
+            rows=rows,
+            selections=selections,
         )
+
+    @classmethod
+    def listed(
+        cls, entries: Sequence[tuple[SegmentRow, tuple[str, ...], RowSelection | None]]
+    ) -> Snapshot:
+        """Segments in the order given, each with partition values and the rows of it that are shown.
+
+        A segment may stand in the list several times, with other rows or values.
+
+        Raises:
+            CorruptObjectError: a batch index is not whole, or disagrees with its segment's rows.
+        """
+        segments = tuple(segment for segment, _, _ in entries)
+        columns, batch_segment, counts = _index(segments)
+        partitions = tuple(dict.fromkeys(values for _, values, _ in entries))
+        place = {values: number for number, values in enumerate(partitions)}
+        selections = {
+            number: selection
+            for number, (_, _, selection) in enumerate(entries)
+            if selection is not None
+        }
+        rows = columns[3]
+        if selections:
+            rows = rows.copy()
+            starts = _cumulative(counts)
+            for number, selection in selections.items():
+                rows[int(starts[number]) : int(starts[number + 1])] = selection.counts
+        return cls(
+            segments=segments,
+            partitions=partitions,
+            segment_partition=np.array([place[values] for _, values, _ in entries], dtype=np.int64),
+            batch_segment=batch_segment,
+            offset=columns[0],
+            metadata_length=columns[1],
+            body_length=columns[2],
+            stored_rows=columns[3],
+            rows=rows,
+            selections=selections,
+        )
+
+    @functools.cached_property
+    def dirty(self) -> NDArray[np.bool_] | None:
+        """Per record batch, whether it shows fewer rows than it has; None if all show all."""
+        return None if self.rows is self.stored_rows else self.rows != self.stored_rows
+
+    @functools.cached_property
+    def segment_batches(self) -> _Int64:
+        """First batch of each segment, and after the last one the number of batches."""
+        places = np.arange(len(self.segments) + 1, dtype=np.int64)
+        return np.searchsorted(self.batch_segment, places, side="left").astype(np.int64)
+
+    def kept(self, batch: int) -> NDArray[np.int64] | None:
+        """The rows of a batch that are shown, counted from its first; None for all.
+
+        Raises:
+            CorruptObjectError: what says so is damaged.
+        """
+        if self.dirty is None or not self.dirty[batch]:
+            return None
+        place = int(self.batch_segment[batch])
+        return self.selections[place].kept(batch - int(self.segment_batches[place]))
 
     @functools.cached_property
     def kinds(self) -> tuple[tuple[int, str], ...]:
@@ -113,7 +183,7 @@ class Snapshot:
 
     @property
     def row_count(self) -> int:
-        """Rows in all segments."""
+        """Rows that are shown."""
         return int(self.row_start[-1])
 
     @functools.cached_property
@@ -158,6 +228,52 @@ class Snapshot:
                 yield BatchRange(batch, position - first, stop - first)
                 position = stop
             batch += 1
+
+
+def _index(segments: Sequence[SegmentRow]) -> tuple[NDArray[np.int64], _Int64, _Int64]:
+    """The joined batch indexes by column, the segment of each batch, and batches per segment."""
+    width = 8 * _INDEX_COLUMNS
+    for segment in segments:
+        if len(segment.batch_index) % width:
+            raise CorruptObjectError("a segment's batch index is cut", key=segment.key)
+    counts = np.array([len(row.batch_index) // width for row in segments], dtype=np.int64)
+    joined = b"".join([row.batch_index for row in segments])
+    index = np.frombuffer(joined, dtype="<i8").astype(np.int64, copy=False)
+    columns = np.ascontiguousarray(index.reshape(-1, _INDEX_COLUMNS).T)
+    batch_segment = np.repeat(np.arange(len(segments), dtype=np.int64), counts)
+    recorded = np.array([row.rows for row in segments], dtype=np.int64)
+    indexed = np.bincount(batch_segment, columns[3], minlength=len(segments)).astype(np.int64)
+    if not np.array_equal(recorded, indexed):
+        wrong = segments[int(np.argmax(recorded != indexed))]
+        raise CorruptObjectError("a segment's rows differ from its batch index", key=wrong.key)
+    return columns, batch_segment, counts
+
+
+def _without(
+    segments: Sequence[SegmentRow],
+    counts: _Int64,
+    stored_rows: _Int64,
+    deletions: Sequence[DeletionRow],
+    load: LoadVector,
+) -> tuple[_Int64, dict[int, RowSelection]]:
+    """Rows per batch that are left, and the selections of segments that have lost some."""
+    place = {segment.id: number for number, segment in enumerate(segments)}
+    of_segment: dict[int, list[DeletionRow]] = {}
+    for deletion in deletions:
+        number = place.get(deletion.segment_id)
+        if number is not None:
+            of_segment.setdefault(number, []).append(deletion)
+    if not of_segment:
+        return stored_rows, {}
+    rows = stored_rows.copy()
+    starts = _cumulative(counts)
+    selections: dict[int, RowSelection] = {}
+    for number, found in of_segment.items():
+        window = slice(int(starts[number]), int(starts[number + 1]))
+        selection = WithoutDeletions(segments[number].key, stored_rows[window], found, load)
+        selections[number] = selection
+        rows[window] = selection.counts
+    return rows, selections
 
 
 def _cumulative(lengths: _Int64) -> _Int64:

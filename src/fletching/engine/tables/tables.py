@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import secrets
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from fletching.catalog import table_rows as catalog
 from fletching.catalog.publishing import Publication, publish
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import TableRow
+from fletching.catalog.version_rows import check_readable, version_at, version_of_tag
+from fletching.engine.changes.key_values import check_key_type
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import (
     Columns,
@@ -58,6 +61,7 @@ MAX_SCHEMA_BYTES = 4 << 20
 MAX_COMMENT_LENGTH = 8192
 MAX_PROPERTIES = 1000
 MAX_PAGE_ITEMS = 10_000
+MAX_KEY_COLUMNS = 16
 
 _TABLE_NAME = re.compile(r"[A-Za-z0-9_]+")
 _COLUMN_NAME = re.compile(r"[^\x00-\x1f\x7f`]+")
@@ -123,6 +127,23 @@ def _partition_info(columns: Columns, row: catalog_partitions.PartitionRow) -> P
     )
 
 
+def _as_it_was(connection: Any, table: TableRow, version: int) -> TableRow:
+    """A table with the columns and totals of a version."""
+    row = check_readable(connection, table, version)
+    schema = catalog.schema_history(connection, table.id)[row.schema_version]
+    return dataclasses.replace(
+        table,
+        arrow_schema=schema.arrow_schema,
+        column_ids=schema.column_ids,
+        schema_version=row.schema_version,
+        version=version,
+        rows=row.rows,
+        bytes=row.bytes,
+        segments=row.segments,
+        modified_at=row.committed_us / 1_000_000,
+    )
+
+
 class Tables:
     """The administration requests; each method is one transaction."""
 
@@ -151,6 +172,7 @@ class Tables:
         self._check_columns(schema, [column for column, _ in partition_columns])
         _check_new(schema, [column for column, _ in partition_columns])
         primary_key = self._primary_key(schema, request.primary_key)
+        schema = _with_required(schema, primary_key)
         if len(request.comment) > MAX_COMMENT_LENGTH or len(request.properties) > MAX_PROPERTIES:
             raise InvalidArgumentError("the comment or the properties are too long")
         if request.lifecycle_days is not None and request.lifecycle_days < 1:
@@ -219,8 +241,11 @@ class Tables:
             if field is None:
                 raise InvalidArgumentError(f"primary key column {name} is not a data column")
             found.append(field.name)
+            check_key_type(field.name, field.type)
         if len(set(found)) != len(found):
             raise InvalidArgumentError("the primary key names a column twice")
+        if len(found) > MAX_KEY_COLUMNS:
+            raise InvalidArgumentError(f"a primary key has at most {MAX_KEY_COLUMNS} columns")
         return tuple(found)
 
     def describe(self, request: DescribeTable) -> TableInfo:
@@ -230,7 +255,16 @@ class Tables:
             NoSuchTableError: there is none, or NoSuchProjectError.
         """
         with self._context.database.read() as connection:
-            return _info(catalog.get_table(connection, request.table))
+            table = catalog.get_table(connection, request.table)
+            given = (request.version, request.tag, request.moment_us)
+            if given.count(None) < len(given) - 1:
+                raise InvalidArgumentError("give a version, a tag or a moment, not several")
+            version = request.version
+            if request.tag is not None:
+                version = version_of_tag(connection, table, request.tag)
+            elif request.moment_us is not None:
+                version = version_at(connection, table, request.moment_us)
+            return _info(table if version is None else _as_it_was(connection, table, version))
 
     def list(self, request: ListTables) -> TablePage:
         """One page of a schema's tables, in name order."""
@@ -393,6 +427,16 @@ class Tables:
         if not table.partition_columns:
             raise InvalidArgumentError(f"table {table.name} has no partitions")
         return full_values(table.partition_columns, spec)
+
+
+def _with_required(schema: Any, names: Sequence[str]) -> Any:
+    """The schema with key columns that may not be null."""
+    if not names:
+        return schema
+    fields = [
+        field.with_nullable(nullable=False) if field.name in names else field for field in schema
+    ]
+    return pa.schema(fields, metadata=schema.metadata)
 
 
 def _check_new(schema: Any, partition_names: Sequence[str] = ()) -> None:

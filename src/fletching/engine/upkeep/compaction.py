@@ -1,34 +1,65 @@
-"""Compaction: neighbouring small segments become one, their messages copied as they are.
+"""Compaction: neighbouring small segments become one, and rows that are deleted are left out.
 
 The merged segment takes the place of the first one in the order of rows, in a new version with the
 same rows; snapshots of earlier versions keep the segments that they have, until retention may
-remove them. Segments with dictionaries are left alone, since a file's dictionaries cannot change.
+remove them. Batches that have all their rows are copied as they are; of the others the rows that are
+left are written anew. A segment of any size is written anew by itself when enough of it is deleted:
+until then its batches are computed for every reader.
+
+Deletions that are committed while a segment is copied move along (`Publication.replace`). Small
+segments with dictionaries are not merged, since a file's dictionaries cannot change.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 from crc32c import crc32c
+from numpy.typing import NDArray
 
-from fletching import faultpoints
+from fletching import faultpoints, ipc
 from fletching.catalog import table_rows as catalog_tables
 from fletching.catalog.blob_rows import copy_links
-from fletching.catalog.publishing import replace_segments
+from fletching.catalog.deletion_rows import (
+    DeletionRow,
+    deletions_of,
+    read_vector,
+    visible_deletions,
+)
+from fletching.catalog.publishing import Publication, replace_segments
 from fletching.catalog.segment_rows import SegmentRow, visible_segments
 from fletching.catalog.table_rows import TableRow
+from fletching.engine.changes.key_runs import encode_run, read_run
 from fletching.engine.context import EngineContext
+from fletching.engine.reading.shown_rows import take_rows
+from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.tables.statistics import StatisticsBuilder
 from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
 from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import CorruptObjectError, FletchingError
+from fletching.ipc.limits import DEFAULT_LIMITS
+from fletching.ipc.message import message_at
+from fletching.ipc.metadata import read_message_header
+from fletching.objects.store import StoredObject
 from fletching.types import TableName
 
 __all__ = ["CompactionReport", "Compactor"]
+
+PURGE_ROWS_SHARE = 0.05
+"""A segment is written anew when this share of its rows is deleted,"""
+
+PURGE_BATCHES_SHARE = 0.2
+"""or when this share of its batches has lost rows: each is computed for every reader until then."""
+
+FOLD_DELETIONS = 8
+"""A segment with more deletions than this gets one in their place: readers add them up."""
+
+MAX_UNIFIED_BYTES = 1 << 30
+"""A segment with dictionaries is decoded as a whole to be written anew; larger ones are left alone."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,13 +99,14 @@ class Compactor:
         return [report for report in reports if report.merged or report.damaged or report.skipped]
 
     def compact_table(
-        self, name: TableName, *, min_segments: int | None = None
+        self, name: TableName, *, min_segments: int | None = None, purge: bool = False
     ) -> CompactionReport:
         """Merges runs of small segments of one table, one transaction per run.
 
         Args:
             name: the table.
             min_segments: how many neighbours are worth a merge; the setting if None.
+            purge: write every segment anew that has lost rows, however few.
 
         Raises:
             NoSuchTableError: there is no such table.
@@ -83,9 +115,14 @@ class Compactor:
         context = self._context
         with context.database.read() as connection:
             table = catalog_tables.get_table(connection, name)
-            rows = visible_segments(connection, table.id, table.version)
-        runs = list(_runs(rows, context, min_segments or context.settings.compact_min_segments))
-        if not runs:
+            segments = visible_segments(connection, table.id, table.version)
+            deletions = visible_deletions(connection, table.id, table.version)
+        snapshot = Snapshot.of(segments, deletions, self._vector)
+        least = min_segments or context.settings.compact_min_segments
+        runs = list(_runs(snapshot, context, least, purge=purge))
+        planned = {snapshot.segments[place].id for run in runs for place in run}
+        folds = _folds(deletions, {row.id: row for row in segments if row.id not in planned})
+        if not runs and not folds:
             if min_segments is None:
                 self._settled[table.id] = table.version
             return CompactionReport(name)
@@ -96,116 +133,322 @@ class Compactor:
                 return CompactionReport(name, skipped="another process is compacting this table")
             for run in runs:
                 try:
-                    length = _merge(context, table, run, lease)
+                    length = self._merge(table, snapshot, run, lease)
                 except CorruptObjectError as error:
                     # Merging would give damaged bytes a valid checksum. `verify` tells more.
-                    damaged.append(error.key or run[0].key)
+                    damaged.append(error.key or snapshot.segments[run[0]].key)
                     continue
                 if length:
                     merged, made, size = merged + len(run), made + 1, size + length
+            for row, found in folds:
+                self._fold(table, row, found, lease)
         return CompactionReport(name, merged, made, size, tuple(damaged))
+
+    def _vector(self, deletion_id: int) -> bytes | None:
+        with self._context.database.read() as connection:
+            return read_vector(connection, deletion_id)
+
+    def _fold(
+        self, table: TableRow, row: SegmentRow, found: Sequence[DeletionRow], lease: HeldLease
+    ) -> None:
+        """Puts one deletion in the place of several, unless one of them has gone meanwhile."""
+        context = self._context
+        with context.database.write() as connection:
+            lease.check(connection)
+            current = catalog_tables.table_by_id(connection, table.id, lock=True)
+            if current is None or current.dropped_at is not None:
+                return
+            now = deletions_of(connection, [row.id]).get(row.id, [])
+            if not {each.id for each in found} <= {each.id for each in now}:
+                return
+            publication = Publication(
+                connection, current, "fold", now=context.clock(), data_change=False
+            )
+            publication.fold(found, row.batch_index)
+            publication.commit()
+
+    def _merge(
+        self, table: TableRow, snapshot: Snapshot, run: Sequence[int], lease: HeldLease
+    ) -> int:
+        """Merges a run; the new segment's bytes, or 0 if something of the run was removed meanwhile."""
+        context = self._context
+        store = context.store
+        rows = [snapshot.segments[place] for place in run]
+        with context.database.read() as connection:
+            history = catalog_tables.schema_history(connection, table.id)
+        schema_message = history[rows[0].schema_version].arrow_schema
+        schema = pa.ipc.read_schema(pa.py_buffer(schema_message))
+        key = f"tables/{table.id}/{store.writer}-{secrets.token_hex(6)}-c.arrow"
+        statistics = StatisticsBuilder(schema)
+        for row in rows:
+            statistics.merge(row.statistics)
+        writer = SegmentWriter(
+            context.create_object(key),
+            schema_message,
+            partition=rows[0].partition,
+            schema_version=rows[0].schema_version,
+            statistics=statistics,
+        )
+        try:
+            copy = _Copy(context, snapshot, schema, writer)
+            kept = [copy.segment(place) for place in run]
+            run_bytes = self._key_run(snapshot, run, kept) if table.keyed else None
+            segment = writer.complete(run_bytes)
+            writer.commit()
+        except BaseException:
+            writer.abort()
+            raise
+        faultpoints.reach("compact.written")
+        replaced = in_transaction = False
+        try:
+            with context.database.write() as connection:
+                lease.check(connection)
+                context.check_recordable(connection, [key])
+                current = catalog_tables.table_by_id(connection, table.id, lock=True)
+                replaced = (
+                    current is not None
+                    and current.dropped_at is None
+                    and replace_segments(
+                        connection,
+                        current,
+                        [row.id for row in rows],
+                        segment,
+                        kept=kept,
+                        read_version=table.version,
+                        now=context.clock(),
+                    )
+                )
+                if replaced:
+                    copy_links(connection, [row.key for row in rows], key)
+                faultpoints.reach("compact.remapped")
+                in_transaction = True
+        except FletchingError:
+            # As in an ingest: if it was the commit that failed, the object may be needed.
+            if not in_transaction:
+                context.delete_objects([key])
+            raise
+        faultpoints.reach("compact.done")
+        if not replaced:
+            context.delete_objects([key])
+            return 0
+        return segment.length
+
+    def _key_run(self, snapshot: Snapshot, run: Sequence[int], kept: Sequence[int]) -> bytes:
+        """The key run of a merged segment, from those of the segments that it replaces."""
+        numbers: list[NDArray[np.uint64]] = []
+        rows: list[NDArray[np.int64]] = []
+        base = 0
+        for place, count in zip(run, kept, strict=True):
+            old = read_run(self._context.store, snapshot.segments[place])
+            places = old.rows.astype(np.int64)
+            mine = old.numbers
+            selection = snapshot.selections.get(place)
+            if selection is not None:
+                shown = np.frombuffer(selection.rows().to_array(), dtype=np.uint32)
+                rank = np.searchsorted(shown, old.rows)
+                there = rank < len(shown)
+                there[there] = shown[rank[there]] == old.rows[there]
+                places, mine = rank[there], mine[there]
+            numbers.append(mine)
+            rows.append(places + base)
+            base += count
+        return encode_run(np.concatenate(numbers), np.concatenate(rows).astype(np.uint32))
+
+
+def _folds(
+    deletions: Sequence[DeletionRow], segments: Mapping[int, SegmentRow]
+) -> list[tuple[SegmentRow, list[DeletionRow]]]:
+    """The segments that have many deletions."""
+    found: dict[int, list[DeletionRow]] = {}
+    for deletion in deletions:
+        if deletion.segment_id in segments:
+            found.setdefault(deletion.segment_id, []).append(deletion)
+    return [(segments[key], rows) for key, rows in found.items() if len(rows) > FOLD_DELETIONS]
 
 
 def _runs(
-    rows: Sequence[SegmentRow], context: EngineContext, min_segments: int
-) -> Iterator[list[SegmentRow]]:
-    """Neighbours in one partition, each small, together below the target."""
+    snapshot: Snapshot, context: EngineContext, min_segments: int, *, purge: bool
+) -> Iterator[list[int]]:
+    """Neighbours in one partition, each small, together below the target; and what is to be purged.
+
+    Yields places in the snapshot.
+    """
     settings = context.settings
-    by_partition: dict[str, list[SegmentRow]] = {}
-    for row in rows:
-        by_partition.setdefault(row.partition, []).append(row)
-    for partition_rows in by_partition.values():
-        run: list[SegmentRow] = []
-        size = 0
-        for row in partition_rows:
-            small = row.length < settings.compact_segment_bytes and not row.dictionary_index
-            fits = not run or (
-                row.schema_version == run[-1].schema_version
-                and size + row.length <= settings.compact_target_bytes
-            )
-            if run and not (small and fits):
-                if len(run) >= min_segments:
-                    yield run
-                run, size = [], 0
-            if small:
-                run.append(row)
-                size += row.length
+    run: list[int] = []
+    size = 0
+
+    def ended() -> Iterator[list[int]]:
         if len(run) >= min_segments:
             yield run
+        else:
+            yield from ([place] for place in run if _purges(snapshot, place, every=purge))
+
+    for place, row in enumerate(snapshot.segments):
+        small = row.length < settings.compact_segment_bytes and not row.dictionary_index
+        last = snapshot.segments[run[-1]] if run else None
+        fits = last is None or (
+            row.partition == last.partition
+            and row.schema_version == last.schema_version
+            and size + row.length <= settings.compact_target_bytes
+        )
+        if run and not (small and fits):
+            yield from ended()
+            run, size = [], 0
+        if small:
+            run.append(place)
+            size += row.length
+        elif _purges(snapshot, place, every=purge):
+            yield [place]
+    yield from ended()
 
 
-def _merge(
-    context: EngineContext, table: TableRow, run: Sequence[SegmentRow], lease: HeldLease
-) -> int:
-    """Merges a run; the new segment's bytes, or 0 if something of the run was removed meanwhile."""
-    store = context.store
-    with context.database.read() as connection:
-        schema_message = catalog_tables.schema_history(connection, table.id)[run[0].schema_version]
-    key = f"tables/{table.id}/{store.writer}-{secrets.token_hex(6)}-c.arrow"
-    statistics = StatisticsBuilder(pa.ipc.read_schema(pa.py_buffer(schema_message)))
-    for row in run:
-        statistics.merge(row.statistics)
-    writer = SegmentWriter(
-        context.create_object(key),
-        schema_message,
-        partition=run[0].partition,
-        schema_version=run[0].schema_version,
-        statistics=statistics,
+def _purges(snapshot: Snapshot, place: int, *, every: bool) -> bool:
+    """Whether a segment has lost so much that it is to be written anew."""
+    selection = snapshot.selections.get(place)
+    if selection is None:
+        return False
+    row = snapshot.segments[place]
+    if row.dictionary_index and row.length > MAX_UNIFIED_BYTES:
+        return False
+    first, end = (int(each) for each in snapshot.segment_batches[place : place + 2])
+    assert snapshot.dirty is not None
+    dirty = int(np.count_nonzero(snapshot.dirty[first:end]))
+    gone = row.rows - int(selection.counts.sum())
+    return bool(dirty) and (
+        every or gone >= PURGE_ROWS_SHARE * row.rows or dirty >= PURGE_BATCHES_SHARE * (end - first)
     )
-    try:
-        for row in run:
-            _copy(context, row, writer)
-        segment = writer.complete()
-        writer.commit()
-    except BaseException:
-        writer.abort()
-        raise
-    faultpoints.reach("compact.written")
-    replaced = in_transaction = False
-    try:
-        with context.database.write() as connection:
-            lease.check(connection)
-            context.check_recordable(connection, [key])
-            current = catalog_tables.table_by_id(connection, table.id, lock=True)
-            replaced = (
-                current is not None
-                and current.dropped_at is None
-                and replace_segments(
-                    connection,
-                    current,
-                    [row.id for row in run],
-                    segment,
-                    kept=[row.rows for row in run],
-                    read_version=table.version,
-                    now=context.clock(),
+
+
+class _Copy:
+    """Copies what is left of segments of one schema into a new one."""
+
+    def __init__(
+        self, context: EngineContext, snapshot: Snapshot, schema: pa.Schema, writer: SegmentWriter
+    ) -> None:
+        self._context = context
+        self._snapshot = snapshot
+        self._schema = schema
+        self._writer = writer
+        self._encoders: dict[str | None, ipc.BatchEncoder] = {}
+
+    def segment(self, place: int) -> int:
+        """Copies one; returns how many rows.
+
+        Raises:
+            CorruptObjectError: its bytes are not what was written.
+        """
+        row = self._snapshot.segments[place]
+        if place not in self._snapshot.selections:
+            _copy(self._context, row, self._writer)
+            return row.rows
+        stored = self._context.store.open(row.key)
+        try:
+            data = _proven(stored, row)
+            if row.dictionary_index:
+                return self._unified(place, data)
+            return self._batches(place, data)
+        finally:
+            stored.close()
+
+    def _batches(self, place: int, data: memoryview) -> int:
+        """Copies batch by batch: as they are, in part, or not at all."""
+        snapshot, writer = self._snapshot, self._writer
+        row = snapshot.segments[place]
+        codec = row.codecs or None
+        decoder = ipc.BatchDecoder(self._schema, trusted=True)
+        first, end = (int(each) for each in snapshot.segment_batches[place : place + 2])
+        total = 0
+        for batch in range(first, end):
+            rows = int(snapshot.rows[batch])
+            if not rows:
+                continue
+            offset = int(snapshot.offset[batch])
+            message = data[offset : offset + int(snapshot.message_length[batch])]
+            kept = snapshot.kept(batch)
+            if kept is None:
+                writer.write_batch(
+                    [message],
+                    metadata_length=int(snapshot.metadata_length[batch]),
+                    body_length=int(snapshot.body_length[batch]),
+                    rows=rows,
+                    codec=codec,
                 )
-            )
-            if replaced:
-                copy_links(connection, [row.key for row in run], key)
-            in_transaction = True
-    except FletchingError:
-        # As in an ingest: if it was the commit that failed, the object may be needed.
-        if not in_transaction:
-            context.delete_objects([key])
-        raise
-    faultpoints.reach("compact.done")
-    if not replaced:
-        context.delete_objects([key])
-        return 0
-    return segment.length
+            else:
+                decoded = decoder.decode(_message(message))
+                self._encode(take_rows(decoded, kept), codec)
+            total += rows
+        return total
+
+    def _encode(self, batch: pa.RecordBatch, codec: str | None) -> None:
+        codec = codec if codec in {"lz4", "zstd"} else None
+        encoder = self._encoders.get(codec)
+        if encoder is None:
+            encoder = self._encoders[codec] = ipc.BatchEncoder(self._schema, compression=codec)
+        for frame in encoder.encode(batch):
+            head = memoryview(frame[0]).nbytes
+            length = sum(memoryview(piece).nbytes for piece in frame)
+            header = read_message_header(memoryview(frame[0])[8:])
+            if header.type is ipc.MessageType.DICTIONARY_BATCH:
+                self._writer.write_dictionary(
+                    frame,
+                    metadata_length=head,
+                    body_length=length - head,
+                    dictionary_id=header.dictionary_batch().id,
+                )
+            else:
+                self._writer.write_batch(
+                    frame,
+                    metadata_length=head,
+                    body_length=length - head,
+                    rows=batch.num_rows,
+                    codec=codec,
+                )
+
+    def _unified(self, place: int, data: memoryview) -> int:
+        """Copies a segment with dictionaries: its batches get one of each, for the whole file."""
+        snapshot = self._snapshot
+        row = snapshot.segments[place]
+        first = int(snapshot.segment_batches[place])
+        batches = []
+        with pa.ipc.open_file(pa.py_buffer(data)) as file:
+            for number in range(file.num_record_batches):
+                kept = snapshot.kept(first + number)
+                batch = file.get_batch(number)
+                batches.append(batch if kept is None else take_rows(batch, kept))
+        table = pa.Table.from_batches(batches, self._schema).unify_dictionaries()
+        for batch in table.to_batches():
+            if batch.num_rows:
+                self._encode(batch, row.codecs or None)
+        return table.num_rows
+
+
+def _message(data: memoryview) -> ipc.Message:
+    message = message_at(data, 0, len(data), DEFAULT_LIMITS)
+    assert not isinstance(message, int)
+    return message
+
+
+def _proven(stored: StoredObject, row: SegmentRow) -> memoryview:
+    """A segment's bytes, proven by length and checksum.
+
+    Raises:
+        CorruptObjectError: they are not what was written.
+    """
+    if stored.length != row.length:
+        raise CorruptObjectError(
+            f"segment {row.key} has {stored.length} bytes, not {row.length}", key=row.key
+        )
+    stored.load(0, stored.length)
+    data = stored.view(0, stored.length)
+    if crc32c(data) != row.crc32c:
+        raise CorruptObjectError(f"segment {row.key} fails its checksum", key=row.key)
+    return data
 
 
 def _copy(context: EngineContext, row: SegmentRow, writer: SegmentWriter) -> None:
     stored = context.store.open(row.key)
     try:
-        if stored.length != row.length:
-            raise CorruptObjectError(
-                f"segment {row.key} has {stored.length} bytes, not {row.length}", key=row.key
-            )
-        stored.load(0, stored.length)
-        data = stored.view(0, stored.length)
-        if crc32c(data) != row.crc32c:
-            raise CorruptObjectError(f"segment {row.key} fails its checksum", key=row.key)
+        data = _proven(stored, row)
         codec = row.codecs or None
         for offset, metadata_length, body_length, rows in (
             np.frombuffer(row.batch_index, "<i8").reshape(-1, 4).tolist()

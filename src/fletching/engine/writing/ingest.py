@@ -20,10 +20,11 @@ from fletching.catalog import table_rows as catalog_tables
 from fletching.catalog import write_session_rows as write_sessions
 from fletching.catalog import write_stream_rows as write_streams
 from fletching.catalog.blob_rows import link_segments
-from fletching.catalog.publishing import publish
-from fletching.catalog.write_stream_rows import NewSegment, WriteStreamRow
+from fletching.catalog.publishing import Publication, publish
+from fletching.catalog.write_stream_rows import WriteStreamRow
+from fletching.engine.changes.keyed_merge import KeyedMerge, staged_of
 from fletching.engine.context import EngineContext
-from fletching.engine.writing.ingest_body import Body, CellChecker, CellCheckers
+from fletching.engine.writing.ingest_body import Body, CellChecker, CellCheckers, Written
 from fletching.engine.writing.states import (
     SessionEvent,
     StreamEvent,
@@ -304,7 +305,7 @@ class Ingest:
 
     def _drop_objects(self) -> None:
         if self._body is not None:
-            self._context.delete_objects(self._body.router.abort())
+            self._context.delete_objects(self._body.abort())
 
     def _check_complete(self) -> None:
         self.decoder.finish(require_marker=True)
@@ -344,12 +345,13 @@ class Ingest:
         )
 
     def _finish_body(self, body: Body) -> WriteResult:
-        segments = body.router.finish()
+        written = body.finish()
         faultpoints.reach("write.staging")
+        merge = self._merge_of(written)
         accepted = False
         try:
             with self._context.database.write() as connection:
-                result, recorded = self._record(connection, segments)
+                result, recorded, unused = self._record(connection, written, merge)
                 faultpoints.reach("write.staged")
                 accepted = recorded
         finally:
@@ -357,21 +359,30 @@ class Ingest:
                 # From here on the objects are the catalog's, whatever is raised. If the commit itself
                 # failed, it may yet turn out to have been written; if it was not, retention finds them
                 # without an owner.
-                body.router.release()
-        if not accepted:
-            self._context.delete_objects(body.router.abort())
+                body.release()
+        self._context.delete_objects(unused if accepted else body.abort())
         faultpoints.reach("write.accepted")
         return result
 
-    def _record(self, connection: Any, segments: list[NewSegment]) -> tuple[WriteResult, bool]:
-        """The transaction: (reply, whether the segments are now the catalog's)."""
+    def _merge_of(self, written: Written) -> KeyedMerge | None:
+        """Finds the rows whose keys were written, before anybody has to wait for it."""
+        table = self._target.table
+        if not (table.keyed and self._target.mode.is_streaming):
+            return None
+        return KeyedMerge.prepare(self._context, table.id, staged_of(written))
+
+    def _record(
+        self, connection: Any, written: Written, merge: KeyedMerge | None
+    ) -> tuple[WriteResult, bool, list[str]]:
+        """The transaction: (reply, whether the rows are now the catalog's, keys of unused objects)."""
         context, request = self._context, self._request
+        segments, unused = written.segments, list[str]()
         now = context.clock()
         target = _find(connection, context, request, lock=True)
         stream = find_stream(connection, target, request.stream_id, request.stream_version)
         replayed = _replayed(connection, stream, request)
         if replayed is not None:
-            return replayed, False
+            return replayed, False, []
         check_token(stream, request.access_token)
         _check_open(stream)
         if stream.attempt != self._stream.attempt or stream.pk != self._stream.pk:
@@ -380,14 +391,23 @@ class Ingest:
                 "again while the body came in"
             )
         if not _check_offset(stream, request, self._rows):
-            return self._response(stream.row_offset, "every row was in the stream already"), False
-        context.check_recordable(connection, [segment.key for segment in segments])
+            result = self._response(stream.row_offset, "every row was in the stream already")
+            return result, False, []
+        staged = [*segments, *written.deletes]
+        context.check_recordable(connection, [segment.key for segment in staged])
         version: int | None = None
         if target.mode.is_streaming:
             table = catalog_tables.lock_table(connection, target.table.id)
-            version = publish(connection, table, segments, now=now) if segments else table.version
+            if merge is not None:
+                publication = Publication(connection, table, "upsert", now=now)
+                unused = merge.apply(connection, table, publication)
+                version = publication.commit()
+            else:
+                version = (
+                    publish(connection, table, segments, now=now) if segments else table.version
+                )
         else:
-            write_streams.insert_staged(connection, stream.pk, stream.writes, segments, now)
+            write_streams.insert_staged(connection, stream.pk, stream.writes, written, now)
         if self._body is not None and self._body.packs:
             # From here on the packs live as long as these segments do.
             link_segments(
@@ -416,4 +436,4 @@ class Ingest:
             write_streams.remember_write(
                 connection, stream.pk, request.retry_trace_id, msgspec.json.encode(result), now
             )
-        return result, True
+        return result, True, unused

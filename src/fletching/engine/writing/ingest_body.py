@@ -6,18 +6,26 @@ the catalog's transaction: those are `Ingest`'s.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyroaring import BitMap
 from typing_extensions import Buffer
 
 from fletching import ipc
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import TableRow
+from fletching.catalog.write_stream_rows import NewSegment
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import partition_fields
 from fletching.engine.tables.tables import read_arrow_schema
+from fletching.engine.writing.keyed_rows import OPERATION, KeyedRows, deletes_of
 from fletching.engine.writing.matching import Match, MatchKind, match_schema, stored_array
 from fletching.engine.writing.partition_writer import SegmentRouter
 from fletching.engine.writing.partitioning import group_rows, partition_rows
@@ -34,7 +42,7 @@ from fletching.ipc.null_arrays import null_array
 from fletching.protocol.messages.requests import WriteTable
 from fletching.protocol.types.required_values import RequiredValues
 
-__all__ = ["Body", "CellChecker", "CellCheckers"]
+__all__ = ["Body", "CellChecker", "CellCheckers", "Written"]
 
 
 class CellChecker(Protocol):
@@ -54,6 +62,21 @@ class CellChecker(Protocol):
 
 CellCheckers = Callable[[TableRow, Any], CellChecker | None]
 """Makes the checker for a table and its Arrow schema; None if the table needs none."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Written:
+    """What a body became.
+
+    Attributes:
+        segments: its rows.
+        deletes: keys whose rows are to go, in objects that never become segments.
+        superseded: by key of a segment, rows of it that a later one of the body replaces.
+    """
+
+    segments: list[NewSegment]
+    deletes: list[NewSegment] = dataclasses.field(default_factory=list)
+    superseded: dict[str, BitMap] = dataclasses.field(default_factory=dict)
 
 
 class Body:
@@ -117,14 +140,26 @@ class Body:
             if not self._dynamic
             else None
         )
-        self.router = SegmentRouter(
-            context.create_object,
-            key_prefix=f"tables/{table.id}/{context.store.writer}-{secrets.token_hex(6)}",
-            schema=self._schema,
-            schema_message=table.arrow_schema,
-            schema_version=table.schema_version,
-            max_partitions=settings.max_write_partitions,
-        )
+        prefix = f"tables/{table.id}/{context.store.writer}-{secrets.token_hex(6)}"
+
+        def router(key_prefix: str) -> SegmentRouter:
+            return SegmentRouter(
+                context.create_object,
+                key_prefix=key_prefix,
+                schema=self._schema,
+                schema_message=table.arrow_schema,
+                schema_version=table.schema_version,
+                max_partitions=settings.max_write_partitions,
+            )
+
+        self.router = router(prefix)
+        self._keyed: KeyedRows | None = None
+        self._keys: list[int] = []
+        if table.keyed:
+            names = {name.casefold(): number for number, name in enumerate(self._schema.names)}
+            self._keys = [names[name.casefold()] for name in table.primary_key]
+            self._keyed = KeyedRows(table.primary_key, context.key_seed(table.id))
+            self.deletes = router(f"{prefix}-d")
 
     def _matched(self, request: WriteTable, target: WriteTarget) -> Match:
         try:
@@ -132,6 +167,8 @@ class Body:
                 self._decoder.schema,
                 self._schema,
                 self._dynamic_fields,
+                operation_name=OPERATION if target.table.keyed else None,
+                keys={name.casefold() for name in target.table.primary_key},
             )
         except InvalidArgumentError as error:
             current = target.table.schema_version
@@ -190,13 +227,53 @@ class Body:
             if count > limit:
                 raise LimitExceededError(f"a body has too many {what}", actual=count, limit=limit)
 
+    # --- the end ---
+
+    def finish(self) -> Written:
+        """Makes everything durable; it is in no catalog yet.
+
+        Raises:
+            StorageError: the store failed; call ``abort``.
+        """
+        keyed = self._keyed
+        if keyed is None:
+            return Written(self.router.finish())
+        keyed.finish()
+        segments = self.router.finish(functools.partial(keyed.run, deletes=False))
+        superseded: dict[str, BitMap] = {}
+        ends: dict[str, int] = {}
+        for segment in segments:
+            start = ends.get(segment.partition, 0)
+            ends[segment.partition] = start + segment.rows
+            rows = keyed.superseded(segment.partition, start, start + segment.rows)
+            if rows:
+                superseded[segment.key] = rows
+        deletes = self.deletes.finish(functools.partial(keyed.run, deletes=True))
+        return Written(segments, deletes, superseded)
+
+    def release(self) -> None:
+        """Gives up every object without touching the store: from now on they are the catalog's."""
+        self.router.release()
+        if self._keyed is not None:
+            self.deletes.release()
+
+    def abort(self) -> list[str]:
+        """Drops what is not durable; returns the keys of all, durable ones to be deleted."""
+        keys = self.router.abort()
+        return keys if self._keyed is None else [*keys, *self.deletes.abort()]
+
+    # --- one batch ---
+
     def _store(self, message: ipc.Message, batch: Any) -> None:
+        if self._keyed is not None:
+            self._store_keyed(self._keyed, message, batch)
+            return
         self._check_required(batch)
         header = message.record_batch(self._limits)
         codec = None if header.compression is None else header.compression.value
         data = self._checked_cells(batch)
         groups = self._groups(batch)
-        if data is None and len(groups) == 1 and self._as_is and _is_aligned(message, header):
+        if data is None and self._fits_as_is(message, header, groups):
             self._store_as_is(groups[0][0], message, batch, codec)
             return
         if data is None:
@@ -207,15 +284,84 @@ class Body:
         for partition, rows in groups:
             self.router.write_part(partition, partition_rows(data, rows), codec)
 
+    def _fits_as_is(
+        self, message: ipc.Message, header: ipc.RecordBatchHeader, groups: Sequence[Any]
+    ) -> bool:
+        return len(groups) == 1 and self._as_is and _is_aligned(message, header)
+
+    def _store_keyed(self, keyed: KeyedRows, message: ipc.Message, batch: Any) -> None:
+        """Stores the rows that are upserted, and apart from them the keys whose rows are to go."""
+        match = self._match
+        deletes = np.zeros(batch.num_rows, dtype=bool)
+        if match.operation is not None:
+            deletes = deletes_of(batch.column(match.operation))
+        if match.missing and not deletes.all():
+            name = self._schema.field(match.missing[0]).name
+            raise InvalidArgumentError(f"the data lacks column {name}, which is not null")
+        groups = self._groups(batch)
+        self._add_keys(keyed, batch, groups, deletes)
+        header = message.record_batch(self._limits)
+        codec = None if header.compression is None else header.compression.value
+        if (
+            not deletes.any()
+            and self._fits_as_is(message, header, groups)
+            and self._checked_cells(batch) is None
+        ):
+            self._check_required(batch)
+            self._store_as_is(groups[0][0], message, batch, codec)
+            return
+        data = self._converted(batch)
+        for partition, rows in groups:
+            places = np.arange(batch.num_rows) if rows is None else np.asarray(rows)
+            stays, goes = places[~deletes[places]], places[deletes[places]]
+            if len(stays):
+                whole = len(stays) == batch.num_rows
+                written = data if whole else partition_rows(data, pa.array(stays))
+                self._check_columns(written.column)
+                if self._checker is not None:
+                    written = self._checker.check_batch(written, self._schema)
+                write = self.router.write_batch if whole else self.router.write_part
+                write(partition, written, codec)
+            if len(goes):
+                gone = self._only_keys(partition_rows(data, pa.array(goes)))
+                self.deletes.write_part(partition, gone, codec)
+
+    def _add_keys(
+        self, keyed: KeyedRows, batch: Any, groups: Sequence[Any], deletes: NDArray[np.bool_]
+    ) -> None:
+        keys = []
+        for number in self._keys:
+            field, source = self._schema.field(number), self._match.columns[number]
+            assert source is not None  # a key column is in every body
+            column = batch.column(source)
+            if column.type != field.type and not column.null_count:
+                column = stored_array(column, field.type, field.name)
+            keys.append(column)
+        for partition, rows in groups:
+            if rows is None:
+                keyed.add(partition, keys, deletes)
+            else:
+                chosen = [column.take(rows) for column in keys]
+                keyed.add(partition, chosen, deletes[np.asarray(rows)])
+
+    def _only_keys(self, data: Any) -> Any:
+        """Rows of which only the key is kept: nothing else of them is looked at, now or later."""
+        arrays = [
+            column if number in self._keys else null_array(column.type, data.num_rows)
+            for number, column in enumerate(data.columns)
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
     def _check_required(self, batch: Any) -> None:
+        def column(number: int) -> Any:
+            source = self._match.columns[number]
+            return None if source is None else batch.column(source)
+
+        self._check_columns(column)
+
+    def _check_columns(self, column: Callable[[int], Any]) -> None:
         try:
-            self._required.check(
-                lambda number: (
-                    None
-                    if (source := self._match.columns[number]) is None
-                    else batch.column(source)
-                )
-            )
+            self._required.check(column)
         except UsageError as error:
             raise InvalidArgumentError(error.message) from error
 
@@ -229,8 +375,6 @@ class Body:
 
     def _converted(self, batch: Any) -> Any:
         """The data columns in the table's own types; columns that fit are not copied."""
-        import pyarrow as pa
-
         arrays = []
         for number, source in enumerate(self._match.columns):
             field = self._schema.field(number)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from fletching.errors import InvalidArgumentError, UsageError
@@ -40,20 +40,33 @@ class Match:
         kind: what its batches need.
         columns: per data column of the table, the body's column; None is filled with null.
         partition_columns: per dynamic partition column, the body's column.
+        missing: data columns that may not be null and that the body lacks: its rows may only delete.
+        operation: the body's column that says what each row is for, if it has one.
     """
 
     kind: MatchKind
     columns: tuple[int | None, ...]
     partition_columns: tuple[int, ...]
+    missing: tuple[int, ...] = ()
+    operation: int | None = None
 
 
-def match_schema(incoming: Any, stored: Any, partition_fields: Sequence[Any]) -> Match:
+def match_schema(
+    incoming: Any,
+    stored: Any,
+    partition_fields: Sequence[Any],
+    *,
+    operation_name: str | None = None,
+    keys: Collection[str] = (),
+) -> Match:
     """Relates schemas.
 
     Args:
         incoming: the body's Arrow schema.
         stored: the table's Arrow schema, data columns only.
         partition_fields: the Arrow fields of the partition columns that must come in the data.
+        operation_name: the column that says what each row is for, in a table with a key.
+        keys: case-folded names of the key columns, which every body has.
 
     Raises:
         InvalidArgumentError: a column is unknown, twice there, missing though it is needed, or of
@@ -61,12 +74,22 @@ def match_schema(incoming: Any, stored: Any, partition_fields: Sequence[Any]) ->
     """
     needed = [field.with_nullable(False) for field in partition_fields]
     fields = list(incoming)
+    operation = _place_of(fields, operation_name)
+    wanted = list(stored)
+    places = list(range(len(fields)))
+    if operation is not None:
+        # Rows that only delete have nothing but their keys.
+        wanted = [
+            field if field.name.casefold() in keys else field.with_nullable(True)
+            for field in stored
+        ]
+        del fields[operation], places[operation]
     try:
-        plan = column_plan(fields, [*needed, *stored], what="column")
+        plan = column_plan(fields, [*needed, *wanted], what="column")
     except UsageError as error:
         raise InvalidArgumentError(error.message) from error
     identical = True
-    for number, field in zip(plan, [*needed, *stored], strict=True):
+    for number, field in zip(plan, [*needed, *wanted], strict=True):
         if number is None:
             identical = False
             continue
@@ -80,14 +103,25 @@ def match_schema(incoming: Any, stored: Any, partition_fields: Sequence[Any]) ->
         if found is not Relation.AS_IS and not any(field is one for one in needed):
             identical = False
     count = len(needed)
-    columns = plan[count:]
+    columns = tuple(None if number is None else places[number] for number in plan[count:])
+    missing = tuple(
+        at for at, number in enumerate(columns) if number is None and not stored.field(at).nullable
+    )
     if not identical:
         kind = MatchKind.CONVERT
-    elif columns == tuple(range(len(fields))):
+    elif columns == tuple(range(len(incoming))):
         kind = MatchKind.VERBATIM
     else:
         kind = MatchKind.PROJECT
-    return Match(kind, columns, tuple(number for number in plan[:count] if number is not None))
+    dynamic = tuple(places[number] for number in plan[:count] if number is not None)
+    return Match(kind, columns, dynamic, missing, operation)
+
+
+def _place_of(fields: Sequence[Any], name: str | None) -> int | None:
+    for number, field in enumerate(fields):
+        if name is not None and field.name.casefold() == name:
+            return number
+    return None
 
 
 def stored_array(array: Any, target: Any, column: str) -> Any:

@@ -256,8 +256,12 @@ class SegmentRouter:
         route.encoder = None
         return writer
 
-    def finish(self) -> list[NewSegment]:
+    def finish(self, key_run: Callable[[str, int, int], bytes] | None = None) -> list[NewSegment]:
         """Makes every segment durable; they are in no catalog yet. In row order per partition.
+
+        Args:
+            key_run: in a table with a key, makes the key run of the rows of a partition (the
+                catalog's text) from one to another, counted over the partition's segments.
 
         Raises:
             StorageError: the store failed; call ``abort``.
@@ -266,7 +270,15 @@ class SegmentRouter:
             self._flush(route)
         self._behind.settle()
         writers = [writer for route in self._routes.values() for writer in route.writers]
-        segments = [writer.complete() for writer in writers]
+        segments: list[NewSegment] = []
+        for route in self._routes.values():
+            rows = 0
+            for writer in route.writers:
+                run = (
+                    None if key_run is None else key_run(route.partition, rows, rows + writer.rows)
+                )
+                segments.append(writer.complete(run))
+                rows += writer.rows
         if len(writers) > 1:
             # Their fsyncs wait together for what may be one journal commit of the disk.
             with concurrent.futures.ThreadPoolExecutor(min(_COMMIT_THREADS, len(writers))) as pool:

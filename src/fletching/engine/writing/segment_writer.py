@@ -160,8 +160,12 @@ class SegmentWriter:
         """Record batches so far."""
         return len(self._batches)
 
-    def complete(self) -> NewSegment:
+    def complete(self, key_run: bytes | None = None) -> NewSegment:
         """Writes the end of the file; what is left to do is the sink's ``commit``.
+
+        Args:
+            key_run: what `engine/changes/key_runs` says of the rows' keys; it stands between the
+                end of the stream and the footer.
 
         Raises:
             LimitExceededError: the footer is longer than the format can say.
@@ -181,7 +185,12 @@ class SegmentWriter:
                 actual=len(footer),
                 limit=_MAX_FOOTER_BYTES,
             )
-        self._put([END_OF_STREAM, footer, struct.pack("<i", len(footer)), MAGIC])
+        self._put([END_OF_STREAM])
+        key_run_offset = None
+        if key_run is not None:
+            key_run_offset = self._length
+            self._put([key_run, bytes(-len(key_run) % 8)])
+        self._put([footer, struct.pack("<i", len(footer)), MAGIC])
         codecs = self._codecs if self._codecs != {"none"} else set()
         return NewSegment(
             key=self._sink.key,
@@ -194,6 +203,8 @@ class SegmentWriter:
             dictionary_index=b"".join(_BATCH.pack(*row) for row in self._dictionaries),
             codecs=",".join(sorted(codecs)),
             statistics=None if self.statistics is None else self.statistics.encode(),
+            key_run_offset=key_run_offset,
+            key_run_length=None if key_run is None else len(key_run),
         )
 
     def commit(self) -> None:

@@ -7,19 +7,30 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from fletching import faultpoints
 from fletching.catalog import table_rows as catalog_tables
 from fletching.catalog import write_session_rows as write_sessions
 from fletching.catalog import write_stream_rows as write_streams
-from fletching.catalog.partition_rows import add_partition
-from fletching.catalog.publishing import publish
+from fletching.catalog.publishing import Publication
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import TableRow
+from fletching.catalog.version_rows import remember_change
 from fletching.catalog.write_session_rows import WriteSessionRow
 from fletching.catalog.write_stream_rows import NewSegment, StagedSegmentRow, WriteStreamRow
+from fletching.engine.changes.change_conditions import (
+    check_key,
+    check_unchanged,
+    replayed,
+    report_of,
+    report_of_version,
+)
+from fletching.engine.changes.keyed_merge import KeyedMerge, staged_rows
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import matching_values, spec_of
 from fletching.engine.tables.tables import table_schema_of
+from fletching.engine.writing.keyed_rows import OPERATION
 from fletching.engine.writing.states import (
     SessionEvent,
     SessionState,
@@ -37,7 +48,14 @@ from fletching.protocol.messages.requests import (
     GetWriteSchema,
     GetWriteSession,
 )
-from fletching.protocol.messages.responses import Done, TableSchema, WriteSchema, WriteSession
+from fletching.protocol.messages.responses import (
+    Changed,
+    Column,
+    Done,
+    TableSchema,
+    WriteSchema,
+    WriteSession,
+)
 from fletching.protocol.messages.vocabulary import WriteMode
 
 __all__ = ["WriteSessions", "write_schema"]
@@ -58,9 +76,14 @@ def write_schema(
     names = {name.casefold() for name in bound}
     dynamic = tuple(c for c in schema.partition_columns if c.name.casefold() not in names)
     static = tuple(c for c in schema.partition_columns if c.name.casefold() in names)
+    system = (Column(name=OPERATION, type="TINYINT"),) if table.keyed else ()
     if block_mode:
         return TableSchema(data_columns=schema.data_columns, partition_columns=dynamic)
-    return TableSchema(data_columns=schema.data_columns + dynamic, partition_columns=static)
+    return TableSchema(
+        data_columns=schema.data_columns + dynamic,
+        partition_columns=static,
+        system_columns=system,
+    )
 
 
 def bound_names(session: WriteSessionRow) -> frozenset[str]:
@@ -185,6 +208,7 @@ class WriteSessions:
         """
         context = self._context
         wanted = _commit_request(request)
+        merge = self._merge_of(request)
         with context.database.write() as connection:
             target = find_session(
                 connection,
@@ -204,38 +228,83 @@ class WriteSessions:
                     raise ConflictError(
                         f"write session {session.id} was already committed with other streams"
                     )
-                return self._done(session, SessionState.COMMITTED)
+                report = report_of_version(connection, session.table_id, session.committed_version)
+                return self._done(session, SessionState.COMMITTED, report)
             faultpoints.reach("commit.begun")
-            keys = self._commit(connection, target, request, wanted)
+            keys, report = self._commit(connection, target, request, wanted, merge)
             faultpoints.reach("commit.changed")
         faultpoints.reach("commit.done")
         context.delete_objects(keys)
-        return self._done(session, SessionState.COMMITTED)
+        return self._done(session, SessionState.COMMITTED, report)
 
-    def _done(self, session: WriteSessionRow, state: SessionState) -> Done:
+    def _done(
+        self, session: WriteSessionRow, state: SessionState, report: Changed | None = None
+    ) -> Done:
         return Done(
+            report=report,
             status=state.status,
             session_id=session.id,
             route_token=self._context.settings.route_token,
         )
 
+    def _merge_of(self, request: CommitWriteSession) -> KeyedMerge | None:
+        """In a table with a key: what the commit replaces, found before anybody has to wait for it."""
+        context = self._context
+        with context.database.read() as connection:
+            table = catalog_tables.get_table(connection, request.table)
+            if not table.keyed or request.session_id == DEFAULT_SESSION_ID:
+                return None
+            target = find_session(
+                connection,
+                context,
+                request.table,
+                request.session_id,
+                request.write_mode,
+                event=SessionEvent.COMMIT,
+                lock=False,
+            )
+            committed = session_state(target.session, context.clock()) is SessionState.COMMITTED
+            if target.is_default or target.mode.is_streaming or committed:
+                return None
+            streams = write_streams.list_write_streams(connection, target.session.pk)
+            staged = _staged(connection, _chosen(streams, request, target.session))
+        return KeyedMerge.prepare(
+            context, table.id, staged_rows(staged), probe=not target.session.overwrite
+        )
+
     def _commit(
-        self, connection: Any, target: WriteTarget, request: CommitWriteSession, wanted: str
-    ) -> list[str]:
-        """Changes everything a commit changes; returns the keys of objects nobody needs after it."""
+        self,
+        connection: Any,
+        target: WriteTarget,
+        request: CommitWriteSession,
+        wanted: str,
+        merge: KeyedMerge | None,
+    ) -> tuple[list[str], Changed | None]:
+        """Changes everything a commit changes; (keys of objects nobody needs after it, report)."""
         session, now = target.session, self._context.clock()
         table = catalog_tables.lock_table(connection, session.table_id)
+        check_key(request.idempotency_key)
+        report = replayed(connection, table.id, request.idempotency_key)
+        known = report is not None
+        if not known:
+            check_unchanged(connection, table, request.if_version)
         streams = write_streams.list_write_streams(connection, session.pk)
         chosen = _chosen(streams, request, session)
-        version: int | None = None
-        if not target.mode.is_streaming:
-            order = {row.pk: place for place, row in enumerate(sorted(chosen, key=block_order))}
-            staged = write_streams.staged_of_streams(connection, [row.pk for row in chosen])
-            staged.sort(key=lambda row: (order[row.stream_pk], row.write_number, row.pk))
-            version = self._publish(connection, table, session, staged, now)
-            kept = {row.segment.key for row in staged}
-        else:
-            kept = set()
+        kept: set[str] = set()
+        if not target.mode.is_streaming and not known:
+            staged = _staged(connection, chosen)
+            if table.keyed and (merge is None or not merge.is_of(staged)):
+                raise ConflictError(
+                    f"write session {session.id} was written to while it was committed; retry"
+                )
+            publication = Publication(connection, table, _operation(table, session), now=now)
+            unused = self._publish(connection, publication, table, session, staged, merge)
+            report = report_of(publication, publication.commit())
+            kept = {row.segment.key for row in staged}.difference(unused)
+            if request.idempotency_key is not None:
+                remember_change(
+                    connection, table.id, request.idempotency_key, msgspec.json.encode(report), now
+                )
         keys = write_streams.discard_staged(connection, [row.pk for row in streams])
         state = next_session_state(SessionState.NORMAL, SessionEvent.COMMIT, session.id)
         write_sessions.end_write_session(
@@ -244,19 +313,21 @@ class WriteSessions:
             from_state=SessionState.NORMAL.value,
             state=state.value,
             now=now,
-            committed_version=version,
+            committed_version=None if report is None else report.version,
             commit_request=wanted,
         )
-        return [key for key in keys if key not in kept]
+        return [key for key in keys if key not in kept], report
 
-    def _publish(
-        self,
+    @staticmethod
+    def _publish(  # noqa: PLR0917 - what a commit is about
         connection: Any,
+        publication: Publication,
         table: TableRow,
         session: WriteSessionRow,
         staged: list[StagedSegmentRow],
-        now: float,
-    ) -> int | None:
+        merge: KeyedMerge | None,
+    ) -> list[str]:
+        """Makes the rows visible; returns the keys of objects that nobody needs after it."""
         added: list[NewSegment] = [row.segment for row in staged]
         columns = table.partition_columns
         static = (
@@ -265,34 +336,20 @@ class WriteSessions:
             else None
         )
         new_partitions = [static] if static is not None and columns else []
-        if session.overwrite:
-            if not columns:
-                return publish(
-                    connection,
-                    table,
-                    added,
-                    cleared_partitions=None,
-                    operation="overwrite",
-                    now=now,
-                )
-            cleared = [static] if static is not None else sorted({s.partition for s in added})
-            if not added and static is None:
-                return None
-            return publish(
-                connection,
-                table,
-                added,
-                cleared_partitions=cleared,
-                new_partitions=new_partitions,
-                operation="overwrite",
-                now=now,
-            )
-        if not added:
-            # Nothing becomes visible, so there is no new version; a named partition still appears.
-            for partition in new_partitions:
-                add_partition(connection, table.id, partition, now)
-            return None
-        return publish(connection, table, added, new_partitions=new_partitions, now=now)
+        if session.overwrite and not columns:
+            publication.clear(None)
+        elif session.overwrite:
+            cleared = {s.partition for s in added} if static is None else {static}
+            if cleared:
+                publication.clear(cleared)
+        unused: list[str] = []
+        if merge is None:
+            publication.add(added, new_partitions=new_partitions)
+        elif session.overwrite:
+            unused = merge.add(publication, new_partitions=new_partitions)
+        else:
+            unused = merge.apply(connection, table, publication, new_partitions=new_partitions)
+        return unused
 
     # --- abort ---
 
@@ -342,6 +399,21 @@ def highest_closed(streams: Sequence[WriteStreamRow]) -> list[WriteStreamRow]:
         ):
             best[row.stream_id] = row
     return list(best.values())
+
+
+def _operation(table: TableRow, session: WriteSessionRow) -> str:
+    """What the table's history calls a commit of the session."""
+    if session.overwrite:
+        return "overwrite"
+    return "upsert" if table.keyed else "append"
+
+
+def _staged(connection: Any, chosen: Sequence[WriteStreamRow]) -> list[StagedSegmentRow]:
+    """What streams hold, in the order of a commit."""
+    order = {row.pk: place for place, row in enumerate(sorted(chosen, key=block_order))}
+    staged = write_streams.staged_of_streams(connection, [row.pk for row in chosen])
+    staged.sort(key=lambda row: (order[row.stream_pk], row.write_number, row.pk))
+    return staged
 
 
 def _commit_request(request: CommitWriteSession) -> str:

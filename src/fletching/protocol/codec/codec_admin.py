@@ -11,6 +11,7 @@ POST    ``/tables/{t}/columns``                               `AddColumns`      
 GET     ``/tables/{t}/partitions?prefix&marker&…``            `ListPartitions`     `PartitionPage`
 POST    ``/tables/{t}/partitions``                            `CreatePartition`    `PartitionInfo`
 DELETE  ``/tables/{t}/partitions?partition&if_exists``        `DropPartition`      `Done`
+POST    ``/tables/{t}/actions/{verb}``                        see `codec_changes`
 ======  ====================================================  ===================  ================
 
 ``POST /fletching/v1/projects`` is `CreateProject`, answered by `Done`.
@@ -34,6 +35,12 @@ from fletching.errors import (
     NotFoundError,
     ProtocolError,
     UsageError,
+)
+from fletching.protocol.codec.codec_changes import (
+    ACTION_REPLIES,
+    action_body,
+    action_path,
+    request_of_action,
 )
 from fletching.protocol.codec.codec_parts import (
     HttpRequest,
@@ -73,13 +80,15 @@ __all__ = [
 
 ADMIN_PREFIX = "/fletching/v1"
 
+_MOMENTS = ("version", "tag", "moment_us")
+
 MAX_PAGE_ITEMS = 10_000
 """Most tables or partitions of one page."""
 
 _PATH = re.compile(
     re.escape(ADMIN_PREFIX)
     + r"/projects/(?P<project>[^/]+)/schemas/(?P<schema>[^/]+)/tables"
-    + r"(?:/(?P<table>[^/]+)(?:/(?P<part>columns|partitions))?)?/?"
+    + r"(?:/(?P<table>[^/]+)(?:/(?P<part>columns|partitions|actions/(?P<action>[a-z_]+)))?)?/?"
 )
 
 _PROJECTS_PATH = f"{ADMIN_PREFIX}/projects"
@@ -94,6 +103,7 @@ _REPLIES: dict[type[Request], type[Response]] = {
     ListPartitions: PartitionPage,
     CreatePartition: PartitionInfo,
     DropPartition: Done,
+    **ACTION_REPLIES,
 }
 
 
@@ -139,6 +149,7 @@ def encode_admin_request(request: Request) -> HttpRequest:
             method, body = "POST", {"name": request.table.name, **_fields(request)}
         case DescribeTable():
             method = "GET"
+            query = [pair for pair in _pairs(request, *_MOMENTS) if pair[1] != "None"]
         case DropTable():
             method, query = "DELETE", _pairs(request, "if_exists")
         case AddColumns():
@@ -152,6 +163,8 @@ def encode_admin_request(request: Request) -> HttpRequest:
         case DropPartition():
             method, path = "DELETE", path + "/partitions"
             query = _pairs(request, "partition", "if_exists")
+        case _ if type(request) in ACTION_REPLIES:
+            method, path, body = "POST", path + action_path(request), action_body(request)
         case _:
             raise UsageError(f"{type(request).__name__} is not an administration request")
     return HttpRequest(
@@ -230,13 +243,24 @@ def decode_admin_request(
     table = TableName(project, unquote(match["table"]), schema)
     if match["part"] is None:
         if method == "GET":
-            return DescribeTable(table=table)
+            return DescribeTable(
+                table=table,
+                version=parts.query_int("version", least=-(2**62)),
+                tag=parts.query.get("tag"),
+                moment_us=parts.query_int("moment_us", least=-(2**62)),
+            )
         if method == "DELETE":
             return DropTable(table=table, if_exists=parts.query_bool("if_exists"))
         raise MethodNotAllowedError(f"{path[:200]} takes GET or DELETE, not {method[:20]}")
     if match["part"] == "columns":
         if method == "POST":
             return _build(AddColumns, table, parts.json)
+        raise MethodNotAllowedError(f"{path[:200]} takes POST, not {method[:20]}")
+    if match["action"] is not None:
+        if method == "POST":
+            return request_of_action(
+                match["action"], parts.json, lambda kind, fields: _build(kind, table, fields)
+            )
         raise MethodNotAllowedError(f"{path[:200]} takes POST, not {method[:20]}")
     return _partition_request(method, path, table, parts)
 

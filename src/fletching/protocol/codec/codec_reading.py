@@ -90,6 +90,10 @@ def encode_create_read_session(request: CreateReadSession, _version: ApiVersion)
         draft.json["VerbatimTypes"] = True
     if request.first_split:
         draft.json["FirstSplit"] = True
+    if request.version is not None:
+        draft.json["Version"] = request.version
+    if request.since_version is not None:
+        draft.json["SinceVersion"] = request.since_version
     return draft
 
 
@@ -113,6 +117,8 @@ def decode_create_read_session(parts: RequestParts, target: str) -> CreateReadSe
         or boolean_field(incremental, "EnableIncrementalRead"),
         verbatim_types=parts.json_bool("VerbatimTypes"),
         first_split=parts.json_bool("FirstSplit"),
+        version=parts.json_int("Version", least=-(2**62)),
+        since_version=parts.json_int("SinceVersion", least=-(2**62)),
     )
 
 

@@ -37,6 +37,7 @@ from fletching.protocol.messages.requests import (
 )
 from fletching.protocol.messages.responses import (
     BlobReferences,
+    Changed,
     Done,
     InstanceReadSession,
     ReadSession,
@@ -194,6 +195,13 @@ def _done(reply: Done, request: Request) -> _Json:
     elif _is_block(request) and isinstance(request, CommitWriteSession):
         body["SessionId"] = request.session_id
         body["SessionStatus"] = SessionStatus.COMMITTED.value
+    if reply.report is not None:
+        body["Report"] = {
+            "Version": reply.report.version,
+            "RowsInserted": reply.report.rows_inserted,
+            "RowsUpdated": reply.report.rows_updated,
+            "RowsDeleted": reply.report.rows_deleted,
+        }
     return body
 
 
@@ -397,11 +405,22 @@ def _to_write_result(body: _Json, _request: Request, token: str) -> Response:
 
 
 def _to_done(body: _Json, _request: Request, token: str) -> Response:
+    report = _optional(body, "Report", dict)
     return Done(
         warning_message=_get(body, "WarningMessage", str, ""),
         status=_status(body, "SessionStatus") if body.get("SessionStatus") else None,
         session_id=_optional(body, "SessionId", str),
         route_token=token,
+        report=None if report is None else _to_changed(report),
+    )
+
+
+def _to_changed(body: _Json) -> Changed:
+    return Changed(
+        version=_get(body, "Version", int, -1),
+        rows_inserted=_get(body, "RowsInserted", int, 0),
+        rows_updated=_get(body, "RowsUpdated", int, 0),
+        rows_deleted=_get(body, "RowsDeleted", int, 0),
     )
 
 

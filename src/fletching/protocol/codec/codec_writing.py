@@ -136,6 +136,10 @@ def encode_commit(request: CommitWriteSession, version: ApiVersion) -> Draft:
         body["StreamVersions"] = [stream_version for _, stream_version in request.streams]
     if request.commit_messages is not None:
         body["CommitMessages"] = list(request.commit_messages)
+    if request.if_version is not None:
+        body["IfVersion"] = request.if_version
+    if request.idempotency_key is not None:
+        body["IdempotencyKey"] = request.idempotency_key
     draft.json = body
     return draft
 
@@ -158,6 +162,8 @@ def decode_commit(parts: RequestParts, target: str) -> CommitWriteSession:
         write_mode=mode,
         streams=tuple(zip(ids, versions, strict=True)) or None,
         commit_messages=messages,
+        if_version=parts.json_int("IfVersion"),
+        idempotency_key=parts.json_text("IdempotencyKey") or None,
     )
 
 

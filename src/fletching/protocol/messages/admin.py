@@ -60,7 +60,11 @@ class CreateTable(TableRequest, frozen=True, kw_only=True):
 
 
 class DescribeTable(TableRequest, frozen=True, kw_only=True):
-    """Looks a table up."""
+    """Looks a table up, as it is or as it was: by version, tag, or microseconds since the epoch."""
+
+    version: int | None = None
+    tag: str | None = None
+    moment_us: int | None = None
 
 
 class DropTable(TableRequest, frozen=True, kw_only=True):

@@ -87,6 +87,11 @@ class CreateReadSession(TableRequest, frozen=True, kw_only=True):
     verbatim_types: bool = False
     """Ours (extension field ``VerbatimTypes``): send Arrow types that ODPS lacks as stored, without
     converting them to the nearest ODPS type."""
+    version: int | None = None
+    """Ours (extension field ``Version``): the table version to read; None for the newest."""
+    since_version: int | None = None
+    """Ours (extension field ``SinceVersion``): read the changes of the versions above this one, up to
+    ``version``, with the columns ``_change_type``, ``_commit_version`` and ``_commit_timestamp``."""
     first_split: bool = False
     """Ours (extension field ``FirstSplit``): let the reply go on with the rows of split 0, which saves
     a round trip. A service may answer without them."""
@@ -169,6 +174,10 @@ class CommitWriteSession(TableRequest, frozen=True, kw_only=True):
     write_mode: WriteMode = WriteMode.BATCH
     streams: tuple[tuple[str, int], ...] | None = None
     commit_messages: tuple[str, ...] | None = None
+    if_version: int | None = None
+    """Ours (extension field ``IfVersion``): refuse if anything but upkeep has happened since."""
+    idempotency_key: str | None = None
+    """Ours (``IdempotencyKey``): a commit with the key of an earlier one changes nothing."""
 
 
 class AbortWriteSession(TableRequest, frozen=True, kw_only=True):

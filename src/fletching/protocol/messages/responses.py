@@ -8,6 +8,7 @@ from fletching.protocol.messages.vocabulary import SessionStatus, SplitMode
 
 __all__ = [
     "BlobReferences",
+    "Changed",
     "Column",
     "Done",
     "InstanceReadSession",
@@ -117,13 +118,26 @@ class WriteResult(Response, frozen=True, kw_only=True):
     route_token: str = ""
 
 
+class Changed(Response, frozen=True, kw_only=True):
+    """Ours: what a change did; ``version`` is the table's version with it."""
+
+    version: int
+    rows_inserted: int = 0
+    rows_updated: int = 0
+    rows_deleted: int = 0
+
+
 class Done(Response, frozen=True, kw_only=True):
-    """Commit, abort, close: ``{}`` or a warning; never an empty body (PROTOCOL 1)."""
+    """Commit, abort, close: ``{}`` or a warning; never an empty body (PROTOCOL 1).
+
+    ``report`` is ours (extension field ``Report``): what a commit did.
+    """
 
     warning_message: str = ""
     status: SessionStatus | None = None
     session_id: str | None = None
     route_token: str = ""
+    report: Changed | None = None
 
 
 class BlobReferences(Response, frozen=True, kw_only=True):

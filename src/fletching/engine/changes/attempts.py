@@ -1,0 +1,233 @@
+"""How a change is made: read a version, work, commit if nobody took what it works on; else again.
+
+A change reads a version that it pins, and works without any lock: it finds the rows that go and
+writes the segments of those that come. Its transaction then compares: rows that compaction moved are
+followed, rows that another change took make this one begin anew from the newest version, ten times
+or thirty seconds. So readers see snapshots, the first to commit a row wins it, and nobody waits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+from pyroaring import BitMap
+from sqlalchemy import Connection
+
+from fletching import faultpoints
+from fletching.catalog.blob_rows import copy_links
+from fletching.catalog.publishing import Publication
+from fletching.catalog.read_session_rows import (
+    ReadSessionRow,
+    forget_read_session,
+    hold_snapshots,
+    insert_read_session,
+)
+from fletching.catalog.table_rows import TableRow, get_table, lock_table
+from fletching.catalog.version_rows import remember_change
+from fletching.catalog.write_stream_rows import NewSegment
+from fletching.engine.changes.change_conditions import (
+    check_key,
+    check_unchanged,
+    replayed,
+    report_of,
+)
+from fletching.engine.changes.pinned_table import PinnedTable
+from fletching.engine.context import EngineContext
+from fletching.engine.reading.read_sessions import Reading
+from fletching.errors import (
+    ConflictError,
+    RowsChangedError,
+    StorageError,
+)
+from fletching.protocol.messages.changes import Changed, ChangeRequest
+
+__all__ = ["Attempts", "Draft"]
+
+MAX_ATTEMPTS = 10
+MAX_SECONDS = 30.0
+
+
+@dataclasses.dataclass(slots=True)
+class Draft:
+    """What a change wants to do to the version that it read.
+
+    Attributes:
+        deleted: rows that go, by segment id and row number.
+        cleared: partitions (the catalog's text) that go whole, as they are at the commit; None for
+            the whole table.
+        added: segments that come, durable; this change's own to delete if it fails.
+        staged: segments that come from a write session, which owns them until the commit.
+        absent: by key, rows of ``added`` and ``staged`` that never become visible.
+        updated: how many of the rows that come are in the place of one that goes.
+        strict: whether a row that has gone meanwhile makes the change begin anew.
+        sources: keys of the segments whose rows the added ones have, for the blobs they refer to.
+        finish: more for the transaction, before its version is made.
+        recheck: refuses, in the transaction, what was committed meanwhile.
+    """
+
+    deleted: Mapping[int, BitMap] = dataclasses.field(default_factory=dict)
+    cleared: Iterable[str] | None = ()
+    added: Sequence[NewSegment] = ()
+    staged: Sequence[NewSegment] = ()
+    absent: Mapping[str, BitMap] = dataclasses.field(default_factory=dict)
+    updated: int = 0
+    strict: bool = True
+    sources: Sequence[str] = ()
+    finish: Callable[[Connection, Publication], None] | None = None
+    recheck: Callable[[Connection, TableRow], None] | None = None
+
+
+class Attempts:
+    """Makes changes. Thread-safe."""
+
+    def __init__(self, context: EngineContext, reading: Reading) -> None:
+        self._context = context
+        self._reading = reading
+
+    def make(
+        self,
+        request: ChangeRequest,
+        operation: str,
+        work: Callable[[PinnedTable], Draft],
+    ) -> Changed:
+        """Makes a change, or finds the report of the same one.
+
+        Args:
+            request: which table, and under which conditions.
+            operation: what the table's history calls it.
+            work: finds out what to do, from a version; called again if that did not last.
+
+        Raises:
+            ConflictError: the table is not at ``if_version``, or others were always faster.
+            FletchingError: what ``work`` raises.
+        """
+        check_key(request.idempotency_key)
+        started = time.monotonic()
+        attempt = 0
+        while True:
+            attempt += 1
+            pinned, known = self._pin(request)
+            if known is not None:
+                return known
+            assert pinned is not None
+            session_id, view = pinned
+            try:
+                return self._attempt(request, operation, view, work)
+            except RowsChangedError as error:
+                late = time.monotonic() - started > MAX_SECONDS
+                if attempt >= MAX_ATTEMPTS or late or request.if_version is not None:
+                    raise ConflictError(
+                        f"table {view.table.name} was changed by others while this change was "
+                        f"worked out, {attempt} times; try again",
+                        code=RowsChangedError.default_code,
+                    ) from error
+                # Apart, so that two that clash do not clash again.
+                time.sleep(random.random() * 0.01 * 2 ** min(attempt, 6))  # noqa: S311 - not a secret
+            finally:
+                self._unpin(session_id)
+
+    def _pin(self, request: ChangeRequest) -> tuple[tuple[str, PinnedTable] | None, Changed | None]:
+        context = self._context
+        now = context.clock()
+        with context.database.write(durable=False) as connection:
+            hold_snapshots(connection)
+            table = get_table(connection, request.table)
+            known = replayed(connection, table.id, request.idempotency_key)
+            if known is not None:
+                return None, known
+            check_unchanged(connection, table, request.if_version)
+            session_id = f"change-{secrets.token_hex(12)}"
+            insert_read_session(
+                connection,
+                ReadSessionRow(
+                    id=session_id,
+                    table_id=table.id,
+                    table_version=table.version,
+                    request=b"",
+                    plan=None,
+                    created_at=now,
+                    expires_at=now + context.settings.read_session_seconds,
+                ),
+            )
+        faultpoints.reach("change.planned")
+        try:
+            shape, snapshot = self._reading.whole_table(table)
+        except BaseException:
+            self._unpin(session_id)
+            raise
+        return (session_id, PinnedTable(table, shape, snapshot, context.store)), None
+
+    def _unpin(self, session_id: str) -> None:
+        with self._context.database.write(durable=False) as connection:
+            forget_read_session(connection, session_id)
+
+    def _attempt(
+        self,
+        request: ChangeRequest,
+        operation: str,
+        view: PinnedTable,
+        work: Callable[[PinnedTable], Draft],
+    ) -> Changed:
+        draft = work(view)
+        faultpoints.reach("change.segments_durable")
+        context = self._context
+        in_transaction = False
+        try:
+            with context.database.write() as connection:
+                context.check_recordable(connection, [segment.key for segment in draft.added])
+                report = self._commit(connection, request, operation, view, draft)
+                faultpoints.reach("change.committing")
+                in_transaction = True
+        except BaseException as error:
+            # If it was the commit itself that failed, the objects may be needed.
+            if not (in_transaction and isinstance(error, StorageError)):
+                context.delete_objects(segment.key for segment in draft.added)
+            raise
+        faultpoints.reach("change.done")
+        return report
+
+    def _commit(
+        self,
+        connection: Connection,
+        request: ChangeRequest,
+        operation: str,
+        view: PinnedTable,
+        draft: Draft,
+    ) -> Changed:
+        now = self._context.clock()
+        table = lock_table(connection, view.table.id)
+        known = replayed(connection, table.id, request.idempotency_key)
+        if known is not None:
+            self._context.delete_objects(segment.key for segment in draft.added)
+            return known
+        check_unchanged(connection, table, request.if_version)
+        if table.schema_version != view.table.schema_version:
+            raise RowsChangedError("the table's columns changed meanwhile")
+        if draft.recheck is not None:
+            draft.recheck(connection, table)
+        publication = Publication(
+            connection, table, operation, now=now, read_version=view.table.version
+        )
+        cleared = None if draft.cleared is None else list(draft.cleared)
+        if cleared is None or cleared:
+            publication.clear(cleared)
+        gone = publication.delete_rows(draft.deleted, strict=draft.strict)
+        publication.add([*draft.added, *draft.staged], absent=draft.absent)
+        publication.count_updates(min(draft.updated, gone) if not draft.strict else draft.updated)
+        if draft.sources:
+            for segment in draft.added:
+                copy_links(connection, list(draft.sources), segment.key)
+        if draft.finish is not None:
+            draft.finish(connection, publication)
+        version = publication.commit()
+        report = report_of(publication, version)
+        if request.idempotency_key is not None:
+            remember_change(
+                connection, table.id, request.idempotency_key, msgspec.json.encode(report), now
+            )
+        return report

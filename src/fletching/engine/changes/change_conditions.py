@@ -1,0 +1,81 @@
+"""What every change of a table has in common: its report, its repetition, and its condition."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import Connection
+
+from fletching.catalog.publishing import Publication
+from fletching.catalog.table_rows import TableRow
+from fletching.catalog.version_rows import (
+    find_change,
+    find_version,
+    refuse_version,
+    versions_between,
+)
+from fletching.errors import ConflictError, InvalidArgumentError, RowsChangedError
+from fletching.protocol.messages.responses import Changed
+
+__all__ = ["check_key", "check_unchanged", "replayed", "report_of", "report_of_version"]
+
+MAX_KEY_LENGTH = 200
+
+UPKEEP = frozenset({"compact", "fold", "upgrade"})
+"""Operations after which a table has the same rows and columns."""
+
+
+def report_of(publication: Publication, version: int) -> Changed:
+    """What a publication did."""
+    return Changed(
+        version=version,
+        rows_inserted=publication.rows_inserted,
+        rows_updated=publication.rows_updated,
+        rows_deleted=publication.rows_deleted,
+    )
+
+
+def report_of_version(connection: Connection, table_id: str, version: int | None) -> Changed | None:
+    """What the change did that made a version; None if it is forgotten."""
+    row = None if version is None else find_version(connection, table_id, version)
+    if row is None:
+        return None
+    return Changed(
+        version=row.version,
+        rows_inserted=row.rows_inserted,
+        rows_updated=row.rows_updated,
+        rows_deleted=row.rows_deleted,
+    )
+
+
+def check_key(key: str | None) -> None:
+    """Refuses idempotency keys that are empty or very long."""
+    if key is not None and not 1 <= len(key) <= MAX_KEY_LENGTH:
+        raise InvalidArgumentError(f"an idempotency key has 1 to {MAX_KEY_LENGTH} characters")
+
+
+def replayed(connection: Connection, table_id: str, key: str | None) -> Changed | None:
+    """The report that a change with this key got before, if it was made."""
+    if key is None:
+        return None
+    found = find_change(connection, table_id, key)
+    return None if found is None else msgspec.json.decode(found, type=Changed)
+
+
+def check_unchanged(connection: Connection, table: TableRow, version: int | None) -> None:
+    """Refuses unless nothing but upkeep has happened since a version; None for any.
+
+    Raises:
+        VersionNotFoundError: the version is still to come.
+        ConflictError: something has happened since, or nobody knows any more.
+    """
+    if version is None or version == table.version:
+        return
+    if version < 0 or version > table.version:
+        refuse_version(table, version)
+    between = versions_between(connection, table.id, version, table.version)
+    harmless = [row for row in between if not row.data_change and row.operation in UPKEEP]
+    if len(harmless) != table.version - version:
+        raise ConflictError(
+            f"table {table.name} has changed since version {version}: it is at {table.version}",
+            code=RowsChangedError.default_code,
+        )

@@ -1,0 +1,327 @@
+"""Writing into a table with a primary key: which staged rows count, and which rows they replace.
+
+The writes of a commit are ordered; of each key the last operation wins, whether it puts a row there
+or takes it away. The rows that the winners replace are found in the key runs of the partition's
+segments, outside of any lock; what others committed meanwhile is looked at inside, and rows that have
+moved are followed there (`Publication.delete_rows`). So upserts never fail because of each other: the
+later commit wins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyroaring import BitMap
+from sqlalchemy import Connection
+
+from fletching.catalog.deletion_rows import deleted_rows, deletions_of
+from fletching.catalog.publishing import Publication
+from fletching.catalog.segment_rows import SegmentRow, decode_partition, visible_segments
+from fletching.catalog.table_rows import TableRow, schema_history, table_by_id
+from fletching.catalog.write_stream_rows import NewSegment, StagedSegmentRow, WrittenRows
+from fletching.engine.changes.key_runs import read_run
+from fletching.engine.changes.key_values import is_exact, last_of_key, same_keys
+from fletching.engine.context import EngineContext
+from fletching.errors import NoSuchTableError
+from fletching.objects.store import ObjectStore
+
+__all__ = ["KeyedMerge", "StagedRows", "staged_of", "staged_rows"]
+
+_Numbers = NDArray[np.uint64]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StagedRows:
+    """Rows, or keys whose rows are to go, that one write brought."""
+
+    segment: NewSegment
+    deletes: bool
+    superseded: BitMap
+
+
+def staged_of(written: WrittenRows) -> list[StagedRows]:
+    """What one TableWrite brought."""
+    rows = [
+        StagedRows(segment, False, written.superseded.get(segment.key, BitMap()))
+        for segment in written.segments
+    ]
+    return rows + [StagedRows(segment, True, BitMap()) for segment in written.deletes]
+
+
+def staged_rows(staged: Iterable[StagedSegmentRow]) -> list[StagedRows]:
+    """What the writes of a commit brought, in its order."""
+    return [
+        StagedRows(
+            row.segment,
+            row.kind == "deletes",
+            BitMap() if row.superseded is None else BitMap.deserialize(row.superseded),
+        )
+        for row in staged
+    ]
+
+
+class _Keys:
+    """Reads the key columns of rows of a table's segments, whatever schema version they have."""
+
+    def __init__(self, context: EngineContext, connection: Connection, table: TableRow) -> None:
+        self.store: ObjectStore = context.store
+        history = schema_history(connection, table.id)
+        schemas = {
+            version: pa.ipc.read_schema(pa.py_buffer(row.arrow_schema))
+            for version, row in history.items()
+        }
+        current = history[table.schema_version]
+        names = [name.casefold() for name in table.primary_key]
+        at = {name.casefold(): n for n, name in enumerate(schemas[table.schema_version].names)}
+        ids = [current.column_ids[at[name]][0] for name in names]
+        self.types = [schemas[table.schema_version].field(at[name]).type for name in names]
+        self._schemas = schemas
+        self._places = {
+            version: [
+                [each[0] for each in row.column_ids[: len(schemas[version])]].index(number)
+                for number in ids
+            ]
+            for version, row in history.items()
+        }
+        self.exact = is_exact(self.types)
+
+    def columns(self, segment: SegmentRow, rows: NDArray[Any]) -> list[Any]:
+        """The key columns of some rows of a segment, in the order asked for.
+
+        Raises:
+            CorruptObjectError: the segment is damaged.
+        """
+        from fletching.engine.changes.row_reading import rows_of_segment
+
+        version = segment.schema_version
+        places = self._places[version]
+        batch = rows_of_segment(self.store, segment, self._schemas[version], places, rows)
+        found = []
+        for column, data_type in zip(batch.columns, self.types, strict=True):
+            plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+            wanted = data_type.value_type if pa.types.is_dictionary(data_type) else data_type
+            found.append(plain if plain.type == wanted else plain.cast(wanted))
+        return found
+
+
+def _as_row(segment: NewSegment) -> SegmentRow:
+    """A segment that is in no version yet, as those that are."""
+    return SegmentRow(
+        id=-1,
+        key=segment.key,
+        partition=segment.partition,
+        rows=segment.rows,
+        length=segment.length,
+        batch_index=segment.batch_index,
+        dictionary_index=segment.dictionary_index,
+        schema_version=segment.schema_version,
+        codecs=segment.codecs,
+        added_version=0,
+        position=0,
+        crc32c=segment.crc32c,
+        statistics=segment.statistics,
+        key_run_offset=segment.key_run_offset,
+        key_run_length=segment.key_run_length,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Winners:
+    """The keys of one partition on which a commit has the last word, ascending by number.
+
+    Attributes:
+        numbers: the keys.
+        source: which staged rows have each.
+        rows: the row of it.
+        deletes: whether it takes the row away.
+    """
+
+    numbers: _Numbers
+    source: NDArray[np.int64]
+    rows: NDArray[np.uint32]
+    deletes: NDArray[np.bool_]
+
+
+class KeyedMerge:
+    """A commit into a table with a key, prepared against one version of it.
+
+    Attributes:
+        version: the version that was probed.
+        inserted_keys: how many rows the commit puts there, whether or not one was there before.
+    """
+
+    def __init__(
+        self,
+        keys: _Keys,
+        staged: Sequence[StagedRows],
+        *,
+        version: int,
+    ) -> None:
+        self.version = version
+        self._keys = keys
+        self._staged = staged
+        self.absent: dict[str, BitMap] = {}
+        self._winners: dict[str, _Winners] = {}
+        # Rows that go, by segment id: those replaced, and those taken away.
+        self._replaced: dict[int, BitMap] = defaultdict(BitMap)
+        self._taken: dict[int, BitMap] = defaultdict(BitMap)
+        self._fold()
+
+    @classmethod
+    def prepare(
+        cls,
+        context: EngineContext,
+        table_id: str,
+        staged: Sequence[StagedRows],
+        *,
+        probe: bool = True,
+    ) -> KeyedMerge:
+        """Folds the writes, and finds the rows that they replace in the newest version.
+
+        Args:
+            context: the engine's.
+            table_id: the table.
+            staged: what the commit brings, in its order.
+            probe: False where nothing that is there stays, as in an overwrite.
+
+        Raises:
+            CorruptObjectError: a segment or its key run is damaged.
+        """
+        with context.database.read() as connection:
+            table = table_by_id(connection, table_id)
+            if table is None:
+                raise NoSuchTableError("the table has been dropped")
+            merge = cls(_Keys(context, connection, table), staged, version=table.version)
+            if probe:
+                merge._probe(connection, table, after=-1)
+        return merge
+
+    # --- which writes count ---------------------------------------------------------------------
+
+    def _fold(self) -> None:
+        by_partition: dict[str, list[int]] = defaultdict(list)
+        for number, each in enumerate(self._staged):
+            by_partition[each.segment.partition].append(number)
+            self.absent[each.segment.key] = each.superseded.copy()
+        for partition, numbers in by_partition.items():
+            self._winners[partition] = self._folded(numbers)
+
+    def _folded(self, sources: Sequence[int]) -> _Winners:
+        runs = [read_run(self._keys.store, _as_row(self._staged[n].segment)) for n in sources]
+        numbers = np.concatenate([run.numbers for run in runs])
+        rows = np.concatenate([run.rows for run in runs])
+        source = np.repeat(np.array(sources, dtype=np.int64), [len(run.rows) for run in runs])
+        if len(runs) > 1:
+            # One write was folded when it came in; here a later one has the last word.
+            def columns(chosen: NDArray[np.int64]) -> list[Any]:
+                return self._columns_of_staged(source[chosen], rows[chosen])
+
+            last = last_of_key(numbers, None if self._keys.exact else columns)
+            for number in sources:
+                mine = (source == number) & ~last
+                if mine.any():
+                    self.absent[self._staged[number].segment.key] |= BitMap(rows[mine])
+            numbers, rows, source = numbers[last], rows[last], source[last]
+            order = np.argsort(numbers, kind="stable")
+            numbers, rows, source = numbers[order], rows[order], source[order]
+        takes = np.array([each.deletes for each in self._staged], dtype=bool)
+        return _Winners(numbers, source, rows, takes[source])
+
+    def _columns_of_staged(self, source: NDArray[np.int64], rows: NDArray[np.uint32]) -> list[Any]:
+        """Key columns of staged rows, in the order asked for."""
+        parts: list[list[Any]] = []
+        places: list[NDArray[np.int64]] = []
+        for number in np.unique(source).tolist():
+            mine = np.flatnonzero(source == number)
+            segment = _as_row(self._staged[number].segment)
+            parts.append(self._keys.columns(segment, rows[mine]))
+            places.append(mine)
+        back = pa.array(np.argsort(np.concatenate(places), kind="stable"))
+        return [
+            pa.concat_arrays([part[number] for part in parts]).take(back)
+            for number in range(len(self._keys.types))
+        ]
+
+    # --- which rows go --------------------------------------------------------------------------
+
+    def _probe(self, connection: Connection, table: TableRow, *, after: int) -> None:
+        """Finds the rows with the winners' keys in segments added after a version."""
+        partitions = [decode_partition(partition) for partition in self._winners]
+        segments = [
+            segment
+            for segment in visible_segments(connection, table.id, table.version, partitions)
+            if segment.added_version > after
+        ]
+        hits: list[tuple[SegmentRow, NDArray[np.int64], NDArray[np.uint32]]] = []
+        for segment in segments:
+            winners = self._winners[segment.partition]
+            places, rows = read_run(self._keys.store, segment).find(winners.numbers)
+            if len(places):
+                hits.append((segment, places, rows))
+        gone = deletions_of(connection, [segment.id for segment, _, _ in hits])
+        for segment, places, rows in hits:
+            winners = self._winners[segment.partition]
+            stays = np.ones(len(rows), dtype=bool)
+            if segment.id in gone:
+                dead = deleted_rows(connection, gone[segment.id])
+                stays = ~np.isin(rows, np.frombuffer(dead.to_array(), dtype=np.uint32))
+            if not self._keys.exact and stays.any():
+                near = places[stays]
+                stays[stays] = same_keys(
+                    self._keys.columns(segment, rows[stays]),
+                    self._columns_of_staged(winners.source[near], winners.rows[near]),
+                )
+            takes = winners.deletes[places]
+            self._replaced[segment.id] |= BitMap(rows[stays & ~takes])
+            self._taken[segment.id] |= BitMap(rows[stays & takes])
+
+    def is_of(self, staged: Sequence[StagedSegmentRow]) -> bool:
+        """Whether these are the writes that it was prepared for."""
+        return [row.segment.key for row in staged] == [each.segment.key for each in self._staged]
+
+    # --- the commit -----------------------------------------------------------------------------
+
+    def apply(
+        self,
+        connection: Connection,
+        table: TableRow,
+        publication: Publication,
+        *,
+        new_partitions: Iterable[str] = (),
+    ) -> list[str]:
+        """Does it, in the transaction that holds the table's lock.
+
+        Args:
+            connection: the transaction.
+            table: the table as it is now.
+            publication: of this commit; its read version is this merge's.
+            new_partitions: partitions to add even if nothing is added to them.
+
+        Returns:
+            Keys of objects that are not needed after it.
+        """
+        publication.read_from(self.version)
+        if table.version != self.version:
+            self._probe(connection, table, after=self.version)
+        updated = publication.delete_rows(self._replaced, strict=False)
+        publication.delete_rows(self._taken, strict=False)
+        return self.add(publication, updated=updated, new_partitions=new_partitions)
+
+    def add(
+        self, publication: Publication, *, updated: int = 0, new_partitions: Iterable[str] = ()
+    ) -> list[str]:
+        """Adds the rows that count; returns the keys of objects of which none does."""
+        added = [each.segment for each in self._staged if not each.deletes]
+        publication.add(added, absent=self.absent, new_partitions=new_partitions)
+        publication.count_updates(updated)
+        return [
+            each.segment.key
+            for each in self._staged
+            if each.deletes or len(self.absent[each.segment.key]) == each.segment.rows
+        ]

@@ -1,0 +1,208 @@
+"""A table as a change reads it: one version, pinned while the change works."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from fletching.catalog.table_rows import TableRow
+from fletching.engine.reading.output_mapping import Rendering, stored_columns
+from fletching.engine.reading.output_schema import output_columns
+from fletching.engine.reading.physical_projection import ReplyLayout
+from fletching.engine.reading.row_filter import RowFilter, row_filter
+from fletching.engine.reading.scan_projection import Shape
+from fletching.engine.reading.shown_rows import take_rows
+from fletching.engine.reading.snapshot import Snapshot
+from fletching.engine.reading.stored_schema import SegmentReader
+from fletching.errors import CorruptObjectError
+from fletching.objects.store import ObjectStore
+from fletching.protocol.messages.requests import ArrowOptions
+
+__all__ = ["Matches", "PinnedTable"]
+
+_AS_STORED = ArrowOptions(timestamp_unit=None, datetime_unit=None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Matches:
+    """Rows of one batch that a change chose.
+
+    Attributes:
+        batch: which of the snapshot's.
+        rows: their places in the batch as stored, ascending.
+    """
+
+    batch: int
+    rows: NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PinnedTable:
+    """One version of a table. Immutable; thread-safe.
+
+    Attributes:
+        table: as it was when it was pinned: its version is the one that is read.
+        shape: all of its columns, as stored.
+        snapshot: what the version shows.
+        store: where the segments are.
+    """
+
+    table: TableRow
+    shape: Shape
+    snapshot: Snapshot
+    store: ObjectStore
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The data columns as stored."""
+        return self.shape.columns.data
+
+    def layout(self, places: Sequence[int]) -> ReplyLayout:
+        """Some columns (data columns, then partition columns) as they are stored."""
+        columns = self.shape.columns
+        outputs = output_columns(columns, places, _AS_STORED, verbatim_types=True)
+        return ReplyLayout(columns, outputs, self.shape.versions)
+
+    @functools.cached_property
+    def data_layout(self) -> ReplyLayout:
+        """All data columns: rows that may be written again."""
+        return self.layout(range(len(self.schema)))
+
+    def filter(self, where: str) -> RowFilter | None:
+        """The filter that a predicate is; None for an empty one.
+
+        Raises:
+            InvalidArgumentError: it is no predicate, or names an unknown column.
+        """
+        return row_filter(where, self.shape, table=self.table.name.name)
+
+    # --- choosing ------------------------------------------------------------------------------
+
+    def chosen(self, where: str) -> dict[int, BitMap]:
+        """The rows for which a predicate is true, by segment id and row number.
+
+        Segments of which the recorded bounds say that no row is chosen, or every one, are not opened.
+
+        Raises:
+            InvalidArgumentError: it is no predicate, or cannot be applied.
+            CorruptObjectError: what is stored is damaged.
+        """
+        snapshot, condition = self.snapshot, self.filter(where)
+        found: dict[int, BitMap] = {}
+        for place, segment in enumerate(snapshot.segments):
+            partition = snapshot.partitions[int(snapshot.segment_partition[place])]
+            if condition is not None and not condition.may_match(segment, partition):
+                continue
+            if condition is None or condition.surely_matches(segment, partition):
+                rows = self._shown(place)
+            else:
+                rows = BitMap()
+                for matches in self._matches_in(place, condition):
+                    rows |= BitMap(self.positions(matches)[1])
+            if rows:
+                found[segment.id] = rows
+        return found
+
+    def _shown(self, place: int) -> BitMap:
+        selection = self.snapshot.selections.get(place)
+        if selection is not None:
+            return selection.rows()
+        shown = BitMap()
+        shown.add_range(0, self.snapshot.segments[place].rows)
+        return shown
+
+    def matches(self, condition: RowFilter | None) -> Iterator[Matches]:
+        """The chosen rows batch by batch, in row order; batches without one are left out."""
+        snapshot = self.snapshot
+        for place, segment in enumerate(snapshot.segments):
+            partition = snapshot.partitions[int(snapshot.segment_partition[place])]
+            if condition is None or condition.may_match(segment, partition):
+                yield from self._matches_in(place, condition)
+
+    def _matches_in(self, place: int, condition: RowFilter | None) -> Iterator[Matches]:
+        snapshot = self.snapshot
+        reader = self.reader(place) if condition is not None else None
+        starts = snapshot.segment_batches
+        for batch in range(int(starts[place]), int(starts[place + 1])):
+            if not int(snapshot.rows[batch]):
+                continue
+            kept = snapshot.kept(batch)
+            if reader is None or condition is None:
+                rows = np.arange(int(snapshot.stored_rows[batch])) if kept is None else kept
+                yield Matches(batch, rows)
+                continue
+            version = reader.row.schema_version
+            columns = stored_columns(condition.layout, schema_version=version)
+            decoded = self._decode(reader, batch, columns)
+            if kept is not None:
+                decoded = take_rows(decoded, kept)
+            mask = condition.mask(decoded, version, snapshot.partition_of(batch), columns)
+            if mask is None:
+                places = np.arange(decoded.num_rows)
+            else:
+                # Null is not true.
+                places = np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False))
+            if len(places):
+                yield Matches(batch, places if kept is None else kept[places])
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def reader(self, place: int) -> SegmentReader:
+        """A segment of the snapshot, opened when it is first needed."""
+        row = self.snapshot.segments[place]
+        return SegmentReader(self.store, row, self.data_layout.stored(row.schema_version))
+
+    def _decode(
+        self, reader: SegmentReader, batch: int, columns: tuple[int, ...]
+    ) -> pa.RecordBatch:
+        snapshot = self.snapshot
+        offset = int(snapshot.offset[batch])
+        decoded = reader.decode(offset, offset + int(snapshot.message_length[batch]), columns)
+        if decoded.num_rows != int(snapshot.stored_rows[batch]):
+            raise CorruptObjectError(
+                f"a record batch has {decoded.num_rows} rows where the catalog has"
+                f" {int(snapshot.stored_rows[batch])}",
+                key=reader.row.key,
+            )
+        return decoded
+
+    def rows(
+        self, found: Iterator[Matches], layout: ReplyLayout
+    ) -> Iterator[tuple[Matches, pa.RecordBatch]]:
+        """The chosen rows with the columns of a layout."""
+        snapshot = self.snapshot
+        reader: SegmentReader | None = None
+        for matches in found:
+            place = int(snapshot.batch_segment[matches.batch])
+            if reader is None or reader.row is not snapshot.segments[place]:
+                reader = self.reader(place)
+            version = reader.row.schema_version
+            columns = stored_columns(layout, schema_version=version)
+            decoded = take_rows(self._decode(reader, matches.batch, columns), matches.rows)
+            partition = snapshot.partition_of(matches.batch)
+            yield matches, Rendering(layout, version, partition, columns).apply(decoded)
+
+    def positions(self, matches: Matches) -> tuple[int, NDArray[np.uint32]]:
+        """The segment's place in the snapshot, and the rows' numbers in the segment."""
+        snapshot = self.snapshot
+        place = int(snapshot.batch_segment[matches.batch])
+        return place, (matches.rows + self.first_row(matches.batch)).astype(np.uint32)
+
+    def first_row(self, batch: int) -> int:
+        """The number, in its segment, of a batch's first stored row."""
+        place = int(self.snapshot.batch_segment[batch])
+        first = int(self.snapshot.segment_batches[place])
+        starts = self._stored_start
+        return int(starts[batch] - starts[first])
+
+    @functools.cached_property
+    def _stored_start(self) -> NDArray[np.int64]:
+        starts = np.zeros(len(self.snapshot.stored_rows) + 1, dtype=np.int64)
+        np.cumsum(self.snapshot.stored_rows, out=starts[1:])
+        return starts

@@ -1,0 +1,164 @@
+"""Which rows of a segment a snapshot shows, where it does not show all of them.
+
+A segment that has lost rows is read batch by batch: a batch that has all its rows is sent as ever,
+one that has none is not opened, and of the others the rows that are left are computed. How many
+rows each batch has follows from the counts beside the deletions, so that row offsets are known
+before any bitmap is decoded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from fletching.catalog.deletion_rows import DeletionRow, decode_vector
+from fletching.errors import CorruptObjectError
+from fletching.protocol.types.row_selection import filter_rows
+from fletching.protocol.types.row_selection import take_rows as any_rows
+
+__all__ = ["LoadVector", "OnlyRows", "RowSelection", "WithoutDeletions", "take_rows"]
+
+LoadVector = Callable[[int], bytes | None]
+"""Fetches the vector of a deletion by its id; None if it is forgotten."""
+
+_PAIR_BYTES = 8
+
+
+class RowSelection:
+    """The rows of one segment that are shown. Immutable, thread-safe; decodes when first asked."""
+
+    def __init__(self, row_starts: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+        """Knows how many.
+
+        Args:
+            row_starts: the segment's first row of each batch, and after the last one the total.
+            counts: rows shown of each batch.
+        """
+        self._row_starts = row_starts
+        self.counts = counts
+        self._lock = threading.Lock()
+        self._bitmap: BitMap | None = None
+
+    def _read(self) -> BitMap:
+        """The rows that are shown."""
+        raise NotImplementedError
+
+    def rows(self) -> BitMap:
+        """The numbers, in the segment, of the rows that are shown.
+
+        Raises:
+            CorruptObjectError: what says so is damaged.
+        """
+        with self._lock:
+            if self._bitmap is None:
+                self._bitmap = self._read()
+            return self._bitmap
+
+    def kept(self, batch: int) -> NDArray[np.int64]:
+        """The rows of a batch that are shown, in order, counted from the batch's first.
+
+        Raises:
+            CorruptObjectError: what says so is damaged, or is not as many as were counted.
+        """
+        start, end = int(self._row_starts[batch]), int(self._row_starts[batch + 1])
+        window = BitMap()
+        window.add_range(start, end)
+        shown = np.frombuffer((self.rows() & window).to_array(), dtype=np.uint32)
+        if len(shown) != int(self.counts[batch]):
+            raise CorruptObjectError(
+                f"{len(shown)} rows of a batch are left where {int(self.counts[batch])} were counted"
+            )
+        return shown.astype(np.int64) - start
+
+
+class WithoutDeletions(RowSelection):
+    """All rows but those of some deletions."""
+
+    def __init__(
+        self,
+        key: str,
+        stored_rows: NDArray[np.int64],
+        deletions: Sequence[DeletionRow],
+        load: LoadVector,
+    ) -> None:
+        """Adds up the counts.
+
+        Args:
+            key: the segment's, for errors.
+            stored_rows: rows of each batch as stored.
+            deletions: those of the segment that are visible in the snapshot.
+            load: fetches vectors that did not come with the deletions.
+
+        Raises:
+            CorruptObjectError: the counts cannot be.
+        """
+        counts = stored_rows.copy()
+        for deletion in deletions:
+            if len(deletion.batch_counts) % _PAIR_BYTES:
+                raise CorruptObjectError("the counts of a deletion are cut", key=key)
+            pairs = np.frombuffer(deletion.batch_counts, "<i4").reshape(-1, 2).astype(np.int64)
+            batches, gone = pairs[:, 0], pairs[:, 1]
+            wrong = (batches < 0) | (batches >= len(counts)) | (gone < 1)
+            if wrong.any() or int(gone.sum()) != deletion.rows:
+                raise CorruptObjectError("the counts of a deletion are wrong", key=key)
+            np.subtract.at(counts, batches, gone)
+        if (counts < 0).any():
+            raise CorruptObjectError("more rows of a batch are deleted than it has", key=key)
+        starts = np.zeros(len(stored_rows) + 1, dtype=np.int64)
+        np.cumsum(stored_rows, out=starts[1:])
+        super().__init__(starts, counts)
+        self._key = key
+        self._deletions = deletions
+        self._load = load
+
+    def _read(self) -> BitMap:
+        gone = BitMap()
+        for deletion in self._deletions:
+            data = deletion.vector if deletion.vector is not None else self._load(deletion.id)
+            if data is None:
+                raise CorruptObjectError("a deletion is gone", key=self._key)
+            gone |= decode_vector(deletion, data)
+        if len(gone) != sum(deletion.rows for deletion in self._deletions):
+            raise CorruptObjectError("two deletions name the same row", key=self._key)
+        shown = BitMap()
+        shown.add_range(0, int(self._row_starts[-1]))
+        return shown - gone
+
+
+class OnlyRows(RowSelection):
+    """Some rows that are known already: those that a version brought or took."""
+
+    def __init__(self, stored_rows: NDArray[np.int64], rows: BitMap) -> None:
+        """Counts them per batch."""
+        starts = np.zeros(len(stored_rows) + 1, dtype=np.int64)
+        np.cumsum(stored_rows, out=starts[1:])
+        positions = np.frombuffer(rows.to_array(), dtype=np.uint32)
+        batches = np.searchsorted(starts, positions, side="right") - 1
+        super().__init__(starts, np.bincount(batches, minlength=len(stored_rows)).astype(np.int64))
+        self._bitmap = rows
+
+    def _read(self) -> BitMap:
+        assert self._bitmap is not None
+        return self._bitmap
+
+
+def take_rows(batch: pa.RecordBatch, rows: NDArray[np.int64]) -> pa.RecordBatch:
+    """Some rows of a batch, in ascending order; copies them unless all are wanted."""
+    total = batch.num_rows
+    if len(rows) == total:
+        return batch
+    if not len(rows):
+        return batch.slice(0, 0)
+    if int(rows[-1]) - int(rows[0]) + 1 == len(rows):
+        return batch.slice(int(rows[0]), len(rows))
+    if 2 * len(rows) < total:
+        return any_rows(batch, pa.array(rows))
+    mask = np.zeros(total, dtype=bool)
+    mask[rows] = True
+    # Copied by runs of rows that stay, which is about the speed of memory when few go.
+    return filter_rows(batch, pa.array(mask))

@@ -1,0 +1,235 @@
+"""Changes of tables and their history: ours, JSON under ``/fletching/v1``.
+
+Every changing request may say with ``if_version`` that nothing but upkeep may have happened since a
+version, and carries an ``idempotency_key``: a repetition with the same key changes nothing and is
+answered like the first. Rows that a change brings are written through a write session before.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fletching.protocol.messages.requests import TableRequest
+from fletching.protocol.messages.responses import Changed, Response
+from fletching.types import PartitionSpec
+
+__all__ = [
+    "AlterColumn",
+    "AlterTable",
+    "ChangeRequest",
+    "Changed",
+    "CompactTable",
+    "CreateTag",
+    "DeleteRows",
+    "DropColumns",
+    "DropTag",
+    "ExpireVersions",
+    "Expired",
+    "ListTags",
+    "ListVersions",
+    "MergeRows",
+    "RenameColumn",
+    "RenameTable",
+    "ReplaceRows",
+    "RestoreTable",
+    "TagList",
+    "TruncateTable",
+    "UpdateRows",
+    "VersionInfo",
+    "VersionPage",
+    "WaitForVersion",
+]
+
+
+class ChangeRequest(TableRequest, frozen=True, kw_only=True):
+    """A request that makes a table version."""
+
+    if_version: int | None = None
+    idempotency_key: str | None = None
+
+
+class DeleteRows(ChangeRequest, frozen=True, kw_only=True):
+    """Deletes the rows for which an SQL predicate is true."""
+
+    where: str
+
+
+class UpdateRows(ChangeRequest, frozen=True, kw_only=True):
+    """Replaces values of the rows for which an SQL predicate is true; of all without one.
+
+    ``expressions`` are SQL over the row as it was. ``values`` is an Arrow stream of one batch of
+    one row: plain values, by column. No column may be in both.
+    """
+
+    expressions: dict[str, str] = msgspec.field(default_factory=dict)
+    values: bytes = b""
+    where: str = ""
+
+
+class MergeRows(ChangeRequest, frozen=True, kw_only=True):
+    """Merges the rows of a write session into its table, and ends the session.
+
+    ``columns`` empty means that the rows are whole; else only these columns of theirs count, matched
+    rows keep the others, and rows that are inserted have nulls there.
+    """
+
+    session_id: str
+    on: tuple[str, ...]
+    when_matched: str | None = "update"
+    when_not_matched: str | None = "insert"
+    when_not_matched_by_source: str | None = None
+    columns: tuple[str, ...] = ()
+    last_wins: bool = False
+    """Of several rows of the session with one key the last one counts, instead of being refused."""
+    operation: str = "merge"
+
+
+class ReplaceRows(ChangeRequest, frozen=True, kw_only=True):
+    """Puts the rows of a write session in the place of those for which a predicate is true."""
+
+    session_id: str
+    where: str
+
+
+class TruncateTable(ChangeRequest, frozen=True, kw_only=True):
+    """Deletes every row, or every row of the partitions that a leading part names."""
+
+    partition: PartitionSpec = PartitionSpec()
+
+
+class RestoreTable(ChangeRequest, frozen=True, kw_only=True):
+    """Makes a new version with the rows and the columns of an older one."""
+
+    version: int
+
+
+# --- history ---
+
+
+class ListVersions(TableRequest, frozen=True, kw_only=True):
+    """Versions that are known, newest first, one page below ``before``."""
+
+    before: int | None = None
+    max_items: int = 1000
+
+
+class VersionInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a version was."""
+
+    version: int
+    committed_us: int
+    """Microseconds since the epoch."""
+    operation: str
+    data_change: bool
+    schema_version: int
+    rows: int
+    rows_inserted: int
+    rows_updated: int
+    rows_deleted: int
+    access_id: str
+    read_version: int
+    readable: bool
+
+
+class VersionPage(Response, frozen=True, kw_only=True):
+    """One page of versions; ``before`` asks for the next one and is None on the last."""
+
+    versions: tuple[VersionInfo, ...]
+    before: int | None = None
+    oldest_version: int = 0
+
+
+class WaitForVersion(TableRequest, frozen=True, kw_only=True):
+    """Waits until there is a version above ``since`` that changed data, or the time is over."""
+
+    since: int
+    timeout_ms: int = 0
+
+
+class CreateTag(TableRequest, frozen=True, kw_only=True):
+    """Names a version, the newest if none is given; retention keeps it while it has a name."""
+
+    name: str
+    version: int | None = None
+    replace: bool = False
+
+
+class ListTags(TableRequest, frozen=True, kw_only=True):
+    """The tags of a table."""
+
+
+class TagList(Response, frozen=True, kw_only=True):
+    """Tags in name order, and their versions."""
+
+    tags: dict[str, int]
+
+
+class DropTag(TableRequest, frozen=True, kw_only=True):
+    """Forgets a tag."""
+
+    name: str
+
+
+class ExpireVersions(TableRequest, frozen=True, kw_only=True):
+    """Makes versions that were replaced before a moment unreadable, and forgets what only they show."""
+
+    older_than_us: int
+    dry_run: bool = False
+
+
+class Expired(Response, frozen=True, kw_only=True):
+    """What `ExpireVersions` did or would do."""
+
+    oldest_version: int
+    versions: int = 0
+    objects: int = 0
+    bytes: int = 0
+
+
+class CompactTable(TableRequest, frozen=True, kw_only=True):
+    """Merges small segments; ``purge`` also writes every segment anew that has lost rows."""
+
+    purge: bool = False
+
+
+# --- columns, names, properties ---
+
+
+class DropColumns(ChangeRequest, frozen=True, kw_only=True):
+    """Drops data columns. Older versions keep them."""
+
+    names: tuple[str, ...]
+
+
+class RenameColumn(ChangeRequest, frozen=True, kw_only=True):
+    """Gives a data column another name."""
+
+    name: str
+    new_name: str
+
+
+class AlterColumn(ChangeRequest, frozen=True, kw_only=True):
+    """Changes a column: a wider type, whether it may be null, its comment, its place."""
+
+    name: str
+    type: str | None = None
+    nullable: bool | None = None
+    comment: str | None = None
+    after: str | None = None
+    """Put it behind this column; the empty name puts it first."""
+
+
+class RenameTable(TableRequest, frozen=True, kw_only=True):
+    """Gives a table another name in its schema."""
+
+    new_name: str
+
+
+class AlterTable(TableRequest, frozen=True, kw_only=True):
+    """Sets and removes properties; sets the comment and the lifecycle where they are given."""
+
+    set_properties: dict[str, str] = msgspec.field(default_factory=dict)
+    remove_properties: tuple[str, ...] = ()
+    comment: str | None = None
+    lifecycle_days: int | None = None
+    """0 removes the lifecycle."""
