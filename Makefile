@@ -15,7 +15,7 @@ ENGINES ?= .venv-engines
 quoted = '$(subst ','\'',$(value $(1)))'
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-exhaustive test-engines check format lint types coverage docs docs-site bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture mutants clean
+.PHONY: help quickstart test test-exhaustive test-engines check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture mutants clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -123,6 +123,9 @@ bench-check: $(VENV)/.installed-bench ## fail if a recorded ratio fell by more t
 bench-lz4: $(VENV)/.installed-dev ## lz4stream beside lz4.stream, in one run (needs gcc)
 	@$(RUN) interop/lz4_stream/prepare.py
 	@$(RUN) benchmarks/bench_lz4stream.py
+
+packaging: ## the wheel in clean environments: every extra, lowest versions, the README
+	@$(PYTHON) interop/packaging/check.py
 
 fuzz: $(VENV)/.installed-dev ## fuzz the ipc room for SECONDS, with coverage if atheris is to be had
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt atheris || true

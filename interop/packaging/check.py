@@ -1,0 +1,105 @@
+"""``make packaging``: the wheel and the source archive in clean environments, extra by extra.
+
+Each environment gets the wheel with one choice of extras, and runs what that choice promises; the last
+ones get the lowest versions that the metadata allows, and the source archive. The README's shell block
+runs in a whole environment, with the real pip and the real command.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = """
+import fletching, fletching.ipc, fletching.lz4stream, fletching.client, fletching.wire.blob_frames
+try:
+    fletching.serve("x")
+except fletching.FletchingError as error:
+    assert "fletching[server]" in str(error), error
+else:
+    raise SystemExit("the base installation serves")
+"""
+SERVER = """
+import fletching, pyarrow as pa
+with fletching.serve("data", port=0) as server:
+    client = fletching.connect(server.url, access_id=server.access_key[0], access_key=server.access_key[1])
+    table = client.create_table("t", "id BIGINT, text STRING", partition_by=["pt"])
+    table.append({"id": [1, 2], "text": ["a", None], "pt": ["x", "y"]})
+    assert table.scan(filter="id > 1").to_table().num_rows == 1
+    assert client.table("t").count_rows() == 2
+"""
+CLI = ["-m", "fletching", "--help"]
+# What is installed, by which versions, and what it must be able to do.
+CHOICES = [
+    ("", "highest", [["-c", BASE]]),
+    ("server", "highest", [["-c", SERVER]]),
+    ("cli", "highest", [CLI]),
+    (
+        "server,cli",
+        "highest",
+        [["-c", SERVER], CLI, ["-m", "fletching", "bench", "--megabytes", "2"]],
+    ),
+    ("server,cli", "lowest-direct", [["-c", SERVER], CLI]),
+]
+
+
+def run(*command: object, cwd: Path) -> None:
+    done = subprocess.run(
+        [*map(str, command)], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))[:200]}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+
+
+def environment(folder: Path) -> Path:
+    venv.create(folder, with_pip=True)
+    return folder / "bin" / "python"
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="fletching-packaging-") as name:
+        work = Path(name)
+        tools = environment(work / "tools")
+        run(tools, "-m", "pip", "install", "-q", "hatchling", "uv", "twine", cwd=work)
+        run(tools, "-m", "hatchling", "build", "-d", work / "dist", cwd=ROOT)
+        (wheel,) = (work / "dist").glob("*.whl")
+        (source,) = (work / "dist").glob("*.tar.gz")
+        run(tools, "-m", "twine", "check", "--strict", wheel, source, cwd=work)
+        for number, (extras, resolution, programs) in enumerate(CHOICES):
+            place = work / f"environment-{number}"
+            python = environment(place)
+            wanted = f"{wheel}[{extras}]" if extras else str(wheel)
+            run(
+                *(tools, "-m", "uv", "pip", "install", "-q", "--python", python),
+                *("--resolution", resolution, wanted),
+                cwd=work,
+            )
+            for program in programs:
+                run(python, *program, cwd=place)
+            print(f"fletching[{extras}], {resolution} versions: ok", flush=True)
+        python = environment(work / "from-source")
+        run(python, "-m", "pip", "install", "-q", source, cwd=work)
+        run(python, "-c", BASE, cwd=work / "from-source")
+        print("the source archive: ok", flush=True)
+        readme(work, wheel)
+        print("the README in one shell: ok", flush=True)
+
+
+def readme(work: Path, wheel: Path) -> None:
+    """The README's shell block with the real pip; only the name of the wheel is put in."""
+    text = (ROOT / "README.md").read_text()
+    blocks = "".join(re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    blocks = re.sub(r"'fletching\[([a-z,]+)\]'", rf"-q '{wheel}[\1]'", blocks)
+    place = work / "newcomer"
+    python = environment(place)
+    script = f"export PATH={python.parent}:$PATH HOME={place} XDG_CONFIG_HOME={place}\n{blocks}"
+    run("/bin/sh", "-e", "-c", script, cwd=place)
+
+
+if __name__ == "__main__":
+    main()
