@@ -9,13 +9,21 @@ from collections.abc import Iterator
 from typing import assert_type
 
 import fletching
-from fletching import Blob, Client, Scan, Table
-from fletching.client import ArrowReader, Split, WriteSession
+from fletching.client import (
+    ArrowReader,
+    Blob,
+    Client,
+    Scan,
+    Split,
+    Table,
+    WriteSession,
+    connect,
+)
 from fletching.errors import NoSuchTableError
 
 
 def program(url: str) -> int:
-    with fletching.connect(url, project="demo", access_id="a", access_key="b") as client:
+    with connect(url, project="demo", access_id="a", access_key="b") as client:
         assert_type(client, Client)
         table = client.create_table("t", "id BIGINT", partition_by=["pt"], if_not_exists=True)
         assert_type(table, Table)
@@ -37,5 +45,7 @@ def program(url: str) -> int:
         return table.count_rows()
 
 
-def test_the_program_is_one() -> None:
+def test_the_front_has_the_same_names() -> None:
     assert callable(program)
+    assert fletching.connect is connect
+    assert fletching.Table is Table
