@@ -30,7 +30,7 @@ $(VENV)/bin/python:
 # What a user needs: the package with its server and command line.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing fletching into $(VENV)"
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[server,cli]'
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[server,cli,sql]'
 	@touch $@
 
 # What the tests and checks need on top.

@@ -8,10 +8,19 @@ from collections.abc import Iterator, Mapping
 
 from fletching.errors import UsageError
 
-__all__ = ["DEFAULT_SCHEMA", "ByteRange", "PartitionSpec", "RowRange", "TableName"]
+__all__ = [
+    "DEFAULT_SCHEMA",
+    "ByteRange",
+    "PartitionSpec",
+    "RowRange",
+    "TableName",
+]
 
 DEFAULT_SCHEMA = "default"
 """The schema (namespace) a table belongs to when none is named."""
+
+RESULTS_PROJECT = "__results"
+"""The project that holds large results of statements; nobody is served its tables by name."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from fletching.catalog.schema import instances
 
-__all__ = ["InstanceRow", "find_instance", "forget_instances", "insert_instance", "list_instances"]
+__all__ = [
+    "InstanceRow",
+    "find_instance",
+    "forget_instances",
+    "insert_instance",
+    "list_instances",
+    "update_instance",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class InstanceRow:
-    """A row of ``instances``. Times are seconds since the epoch."""
+    """A row of ``instances``. Times are seconds since the epoch; ``ended_at`` is 0 while it runs."""
 
     id: str
     project_key: str
@@ -30,6 +37,13 @@ class InstanceRow:
 def insert_instance(connection: Connection, row: InstanceRow) -> None:
     """Keeps an instance."""
     connection.execute(insert(instances).values(**dataclasses.asdict(row)))
+
+
+def update_instance(connection: Connection, row: InstanceRow) -> None:
+    """Keeps what came of an instance that was kept while it ran."""
+    connection.execute(
+        update(instances).where(instances.c.id == row.id).values(**dataclasses.asdict(row))
+    )
 
 
 def find_instance(connection: Connection, project: str, instance_id: str) -> InstanceRow | None:

@@ -14,6 +14,8 @@ from fletching.client.blobs.blob_values import Blob
 from fletching.client.call_options import OptionChanges
 from fletching.client.reading.arrow_reader import ArrowReader
 from fletching.client.reading.resume_token import ResumeToken
+from fletching.client.result import Result, run_statements
+from fletching.client.sql_parameters import with_parameters
 from fletching.client.table import Table
 from fletching.client.table_info import describe
 from fletching.client.table_schemas import columns_of, gives_columns
@@ -208,6 +210,29 @@ class Client:
         project = parts[0] if len(parts) == 3 else self.project
         schema = parts[-2] if len(parts) >= 2 else self.schema
         return TableName(project, parts[-1], schema)
+
+    # --- SQL ---------------------------------------------------------------------------------
+
+    def sql(self, text: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
+        """Runs SQL statements in MaxCompute's dialect and waits for their end; see docs/sql.md.
+
+        Args:
+            text: one statement, or several with ``;`` between them.
+            parameters: values for ``?``, or by name for ``:name``; they are written as literals,
+                never as text of the statement.
+
+        Returns:
+            The last statement's rows (`Result.to_table`, ...), text, or number of changed rows.
+
+        Raises:
+            SqlSyntaxError: the text cannot be parsed.
+            InvalidArgumentError: a statement cannot be run: an unknown name, a wrong type.
+            ServiceError: the service refused, or a statement failed; those before it are done.
+            UsageError: a parameter without a place, or a place without one.
+        """
+        return run_statements(
+            self.channel, self.project, self.schema, with_parameters(text, parameters)
+        )
 
     # --- reading on --------------------------------------------------------------------------
 

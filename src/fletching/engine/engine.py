@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 from collections.abc import Callable
@@ -45,7 +44,7 @@ from fletching.protocol.messages.requests import (
 )
 from fletching.protocol.messages.responses import Done, Response
 from fletching.protocol.types.blob_type import contains_blob
-from fletching.types import TableName
+from fletching.types import RESULTS_PROJECT, TableName
 
 if TYPE_CHECKING:
     from fletching.engine.query.instances import Instances
@@ -68,6 +67,7 @@ class Engine:
         self._lock = threading.Lock()
         self._closed = False
         self._maintenance: Maintenance | None = None
+        self._instances: Instances | None = None
         self._reading = Reading(
             context.database,
             context.store,
@@ -117,6 +117,9 @@ class Engine:
             requests.GetWriteSchema: sessions.schema,
             requests.GetWriteSession: sessions.get,
             requests.GetWriteStream: streams.get,
+            admin.RunStatement: self._run_statement,
+            admin.GetStatement: self._get_statement,
+            admin.CancelStatement: self._cancel_statement,
             requests.CreateInstanceReadSession: self._create_instance_session,
             requests.GetInstanceReadSession: self._get_instance_session,
         }
@@ -221,7 +224,7 @@ class Engine:
             return None
         return self.blobs.checker(table.id)
 
-    @functools.cached_property
+    @property
     def instances(self) -> Instances:
         """SQL statements: running them and asking for what came of them.
 
@@ -230,7 +233,14 @@ class Engine:
         """
         from fletching.engine.query.instances import Instances
 
-        return Instances(self.context, self)
+        with self._lock:
+            if self._instances is None:
+                self._check_open()
+                folder = self.context.settings.sql_spill_folder
+                self._instances = Instances(
+                    self.context, self, self._reading, None if folder is None else Path(folder)
+                )
+            return self._instances
 
     # Methods of their own because sqlglot is imported only when SQL is used.
 
@@ -239,6 +249,25 @@ class Engine:
 
     def _get_instance_session(self, request: requests.GetInstanceReadSession) -> Response:
         return self.instances.get_read_session(request)
+
+    def _run_statement(self, request: admin.RunStatement) -> Response:
+        instances = self.instances
+        row = instances.run(
+            request.text,
+            instances.namespace(request),
+            wait_seconds=request.wait_seconds,
+        )
+        return instances.state(row)
+
+    def _get_statement(self, request: admin.GetStatement) -> Response:
+        row = self.instances.wait(request.project, request.instance_id, request.wait_seconds)
+        return self.instances.state(row)
+
+    def _cancel_statement(self, request: admin.CancelStatement) -> Response:
+        row = self.instances.get(request.project, request.instance_id)
+        if not row.ended_at:
+            self.instances.cancel(row)
+        return self.instances.state(self.instances.get(request.project, request.instance_id))
 
     def _read_instance(self, request: ReadInstance) -> ReadPlan:
         return self.instances.read(request)
@@ -255,7 +284,7 @@ class Engine:
         """Names of all projects."""
         self._check_open()
         with self.context.database.read() as connection:
-            return list_projects(connection)
+            return [name for name in list_projects(connection) if name != RESULTS_PROJECT]
 
     def check_ready(self) -> None:
         """Asks for what every request needs: the catalog, and the objects that belong to it.
@@ -325,6 +354,8 @@ class Engine:
             if self._closed:
                 return
             self._closed = True
+        if self._instances is not None:
+            self._instances.close()
         if self._maintenance is not None:
             self._maintenance.stop()
         self.context.presence.close()

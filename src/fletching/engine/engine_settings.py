@@ -89,6 +89,13 @@ class EngineSettings:
         compact_segment_bytes: segments below this size are worth merging.
         compact_target_bytes: size up to which they are merged.
         compact_min_segments: how many neighbours it takes.
+
+        sql_workers: statements that run at once; others wait.
+        sql_memory_bytes: memory of one query's sorts, joins and aggregates; what is more is spilled.
+        sql_threads: threads that one query computes with.
+        sql_spill_bytes: most bytes that one query spills.
+        sql_spill_folder: where queries spill; None is the system's folder for temporary files.
+        sql_seconds: how long one query may run.
     """
 
     catalog_url: str | None = None
@@ -129,6 +136,13 @@ class EngineSettings:
     compact_segment_bytes: int = 16 * _MIB
     compact_target_bytes: int = 128 * _MIB
     compact_min_segments: int = 8
+
+    sql_workers: int = 4
+    sql_memory_bytes: int = _GIB
+    sql_threads: int = 2
+    sql_spill_bytes: int = 16 * _GIB
+    sql_spill_folder: str | None = None
+    sql_seconds: float = 3_600.0
 
     @classmethod
     def from_environment(

@@ -10,7 +10,7 @@ import msgspec
 from fletching import caller
 from fletching.engine.access.access import Permission, needed_permission
 from fletching.engine.engine import Engine
-from fletching.errors import NotFoundError
+from fletching.errors import NoPermissionError, NotFoundError
 from fletching.protocol.messages.admin import TablePage
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Response
@@ -20,7 +20,7 @@ from fletching.server.http.exchange import Exchange
 from fletching.server.request_limits import Gate, MemoryBudget
 from fletching.server.server_settings import ServerSettings
 from fletching.server.workers import Workers
-from fletching.types import TableName
+from fletching.types import RESULTS_PROJECT, TableName
 
 if TYPE_CHECKING:
     from fletching.engine.query.instances import InstanceRow
@@ -104,6 +104,10 @@ class Service:
         """
         principal = exchange.principal
         assert principal is not None
+        table = getattr(request, "table", None)
+        named = getattr(request, "project", "") or getattr(table, "project", "")
+        if named.casefold() == RESULTS_PROJECT:
+            raise NoPermissionError("results of statements are read by their instance")
         if principal.key is not None:
             self.keys.check(principal.key, request)
 

@@ -8,6 +8,7 @@ agree about every type; sqlglot's tokens are then skipped up to where the type e
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +28,17 @@ except ImportError as exc:  # pragma: no cover - the test environment has every 
         "SQL statements and filters need sqlglot: pip install 'fletching[server]'"
     ) from exc
 
-__all__ = ["LITERALS", "MAX_SQL_TEXT", "ODPS_TYPE", "exp", "parse_one", "parse_predicate"]
+__all__ = [
+    "LITERALS",
+    "MAX_SQL_TEXT",
+    "ODPS_TYPE",
+    "Parsed",
+    "exp",
+    "parse_all",
+    "parse_one",
+    "parse_predicate",
+    "sql_text",
+]
 
 MAX_SQL_TEXT = 8 * 1024 * 1024
 """Longest statement, in characters: room for a table of many columns, or a long list."""
@@ -43,11 +54,11 @@ ODPS_TYPE = "odps_type"
 
 
 def _show(what: str) -> Any:
-    """A parser of ``SHOW TABLES [IN schema] [LIKE pattern]`` and ``SHOW PARTITIONS table``."""
+    """A parser of ``SHOW TABLES [IN schema] [LIKE pattern]``, ``SHOW PARTITIONS table`` and the like."""
 
     def parse(self: Any) -> Any:
         target = database = like = None
-        if what == "PARTITIONS":
+        if what in {"PARTITIONS", "CREATE TABLE"}:
             target = self._parse_table_parts()
         else:
             if self._match_texts(("IN", "FROM")):
@@ -66,6 +77,7 @@ class Odps(Hive):
         """Hive's tokens; SHOW is parsed instead of passed through."""
 
         COMMANDS = Hive.Tokenizer.COMMANDS - {TokenType.SHOW}
+        KEYWORDS = {**Hive.Tokenizer.KEYWORDS, "EXPLAIN": TokenType.VAR}  # noqa: RUF012
         HEX_STRINGS = [("X'", "'"), ("x'", "'")]  # noqa: RUF012 - a class attribute by sqlglot's design
 
     class Parser(HiveParser):
@@ -76,8 +88,16 @@ class Odps(Hive):
             **HiveParser.STATEMENT_PARSERS,
             TokenType.SHOW: lambda self: self._parse_show(),
         }
-        SHOW_PARSERS = {"TABLES": _show("TABLES"), "PARTITIONS": _show("PARTITIONS")}  # noqa: RUF012
+        SHOW_PARSERS = {  # noqa: RUF012
+            what: _show(what) for what in ("TABLES", "PARTITIONS", "CREATE TABLE", "SCHEMAS")
+        }
         SHOW_TRIE = new_trie(key.split(" ") for key in SHOW_PARSERS)
+        # Functions keep their names: what they mean is ours to say (`functions`), not Hive's.
+        FUNCTIONS = {}  # noqa: RUF012
+        FUNCTION_PARSERS = {  # noqa: RUF012
+            name: HiveParser.FUNCTION_PARSERS[name]
+            for name in ("CAST", "TRY_CAST", "EXTRACT", "TRIM")
+        }
         PROPERTY_PARSERS = {  # noqa: RUF012
             **HiveParser.PROPERTY_PARSERS,
             "LIFECYCLE": lambda self: self.expression(
@@ -133,6 +153,9 @@ class Odps(Hive):
             with_collation: bool = False,
         ) -> Any:
             """Reads a column's type ourselves; types inside expressions are sqlglot's."""
+            named_only = schema and self._curr and self._curr.token_type in _AFTER_NAME
+            if named_only or (self._curr and self._curr.text.upper() == "COMMENT"):
+                return None  # a list of names: of VALUES, of an INSERT, of a view
             if not schema or not self._curr:
                 return super()._parse_types(check_func, schema, allow_identifiers, with_collation)
             try:
@@ -148,6 +171,7 @@ class Odps(Hive):
             return node
 
 
+_AFTER_NAME = frozenset({TokenType.COMMA, TokenType.R_PAREN})
 _PLAIN = frozenset({TokenType.NUMBER, TokenType.STRING})
 
 
@@ -168,7 +192,12 @@ def _translated(what: str, before: int = 0) -> Iterator[None]:
             line, column = place.get("line"), place.get("col")
             if line == 1 and column is not None:
                 column -= before
-            text = f"{place.get('description')} at line {line}, column {column}"
+            what_is_wrong = str(place.get("description"))
+            if "<class" in what_is_wrong:
+                what_is_wrong = "something is missing"
+            elif "Unexpected token" in what_is_wrong:
+                what_is_wrong = "unexpected"
+            text = f"{what_is_wrong} at line {line}, column {column}"
             near = str(place.get("highlight") or "").strip()
             if near:
                 text += f", near {near[:60]!r}"
@@ -187,22 +216,93 @@ def _check_length(text: str, what: str, limit: int) -> None:
         raise SqlSyntaxError(f"the {what} has {len(text)} characters, above the limit of {limit}")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parsed:
+    """One statement of a text.
+
+    Attributes:
+        node: its tree.
+        variable: the variable of script mode that it is assigned to, or an empty text.
+        explained: whether EXPLAIN stood before it.
+        text: as written.
+    """
+
+    node: exp.Expr
+    variable: str = ""
+    explained: bool = False
+    text: str = ""
+
+
+def parse_all(text: str) -> list[Parsed]:
+    """Parses statements with ``;`` between them; empty ones are left out.
+
+    Raises:
+        SqlSyntaxError: one is none that the dialect knows, or the text is too long.
+    """
+    _check_length(text, "statement", MAX_SQL_TEXT)
+    found: list[Parsed] = []
+    with _translated("statement"):
+        dialect = Odps()
+        chunk: list[Any] = []
+        for token in [*dialect.tokenize(text), None]:
+            if token is not None and token.token_type != TokenType.SEMICOLON:
+                chunk.append(token)
+                continue
+            if chunk:
+                found.append(_parsed(dialect, chunk, text))
+            chunk = []
+    return found
+
+
+def _parsed(dialect: Any, chunk: list[Any], text: str) -> Parsed:
+    """The statement of some tokens, with what stands before it in script mode or for EXPLAIN."""
+    written = text[chunk[0].start : chunk[-1].end + 1]
+    variable, explained = "", False
+    words = [token.text for token in chunk[:3]]
+    if words[0] == "@" and words[2:] == [":="]:
+        variable, chunk = words[1].casefold(), chunk[3:]
+    elif words[0].upper() == "EXPLAIN":
+        explained, chunk = True, chunk[1:]
+        if not chunk:
+            raise SqlSyntaxError("EXPLAIN needs a statement")
+    if not chunk:
+        raise SqlSyntaxError(f"@{variable} := needs a query")
+    nodes = dialect.parser().parse(chunk, text)
+    if len(nodes) != 1 or nodes[0] is None:
+        raise SqlSyntaxError(f"expected one statement, got {len(nodes)}")
+    return Parsed(nodes[0], variable, explained, written)
+
+
 def parse_one(text: str) -> exp.Expr:
     """Parses one statement; ``SET`` statements before it and a final ``;`` are passed over.
 
     Raises:
         SqlSyntaxError: it is not one statement that the dialect knows, or too long.
     """
-    _check_length(text, "statement", MAX_SQL_TEXT)
-    with _translated("statement"):
-        found = [
-            node
-            for node in sqlglot.parse(text, read=Odps)
-            if node is not None and not isinstance(node, exp.Set | exp.Semicolon)
-        ]
+    found = [one.node for one in parse_all(text) if not isinstance(one.node, exp.Set)]
     if len(found) != 1:
         raise SqlSyntaxError(f"expected one statement, got {len(found)}")
     return found[0]
+
+
+def sql_text(tree: exp.Expr) -> str:
+    """A tree as text that parses to it again."""
+
+    def listed(node: Any) -> Any:
+        plain = node.meta.get(LITERALS) if isinstance(node, exp.In) else None
+        if plain:
+            node.set(
+                "expressions",
+                [
+                    exp.Literal.string(text) if quoted else exp.Literal.number(text)
+                    for text, quoted in plain
+                ],
+            )
+            del node.meta[LITERALS]
+        return node
+
+    text: str = tree.copy().transform(listed).sql(dialect=Odps)
+    return text
 
 
 MAX_PREDICATE_TEXT = 4 * 1024 * 1024

@@ -100,9 +100,18 @@ def compile_predicate(text: str, fields: Mapping[str, Any], *, table: str = "") 
     return compile_condition(parse_predicate(text), fields, table=table)
 
 
-def compile_condition(node: Any, fields: Mapping[str, Any], *, table: str = "") -> Predicate:
-    """Compiles a condition that has been parsed already; arguments and errors as there."""
-    compiler = _Compiler(fields, table)
+def compile_condition(
+    node: Any, fields: Mapping[str, Any], *, table: str = "", nan_greatest: bool = False
+) -> Predicate:
+    """Compiles a condition that has been parsed already; arguments and errors as there.
+
+    Args:
+        node: the condition's tree.
+        fields: as there.
+        table: as there.
+        nan_greatest: choose also what is chosen where NaN is above every number and equals itself.
+    """
+    compiler = _Compiler(fields, table, nan_greatest=nan_greatest)
     try:
         condition = compiler.condition(node, negated=False)
     except RecursionError as error:
@@ -133,8 +142,9 @@ _NULL = Leaf(_null(), never)
 
 
 class _Compiler:
-    def __init__(self, fields: Mapping[str, Any], table: str) -> None:
+    def __init__(self, fields: Mapping[str, Any], table: str, *, nan_greatest: bool) -> None:
         self._fields = fields
+        self._nan_greatest = nan_greatest
         self._table = table.casefold()
         self._conditions = 0
         self._listed = 0
@@ -172,7 +182,7 @@ class _Compiler:
                 return self._null_safe(node, negated=negated)
             case exp.NullSafeNEQ():
                 return self._null_safe(node, negated=not negated)
-            case exp.IsNan():
+            case exp.Anonymous() if node.name.lower() == "isnan" and len(node.expressions) == 1:
                 return self._is_nan(node, negated=negated)
             case exp.Boolean():
                 return TRUE if bool(node.this) is not negated else FALSE
@@ -217,11 +227,19 @@ class _Compiler:
             left, right, operator = right, left, _MIRRORED[operator]
         operand = self._operand(left)
         if not is_literal(right):
-            return _columns(operand, operator, self._operand(right), negated=negated)
+            other = self._operand(right)
+            if self._nan_greatest and (operand.floating or other.floating):
+                return TRUE
+            return _columns(operand, operator, other, negated=negated)
         value = literal_of(right)
         if value is None:
             return _NULL
-        return _compare(operand, operator, value, negated=negated)
+        found = _compare(operand, operator, value, negated=negated)
+        if self._nan_greatest and operand.floating:
+            nan = pc.is_nan(operand.comparable)
+            columns = frozenset(operand.path[:1])
+            return joined([found, Leaf(nan, has_nan(operand.path), columns)], all_of=False)
+        return found
 
     def _between(self, node: Any, *, negated: bool) -> Condition:
         both = [
@@ -235,6 +253,8 @@ class _Compiler:
             raise InvalidArgumentError("IN takes a list of literals")
         operand = self._operand(node.this, where="IN needs a column on its left; ")
         literals = literals_of(node)
+        if self._nan_greatest and operand.floating:
+            return TRUE
         if not literals:
             raise InvalidArgumentError("IN takes a list of literals")
         self._listed += len(literals)
@@ -288,7 +308,7 @@ class _Compiler:
         return Leaf(pc.is_null(operand.expression), has_nulls(operand.path), columns)
 
     def _is_nan(self, node: Any, *, negated: bool) -> Condition:
-        operand = self._operand(node.this)
+        operand = self._operand(node.expressions[0])
         if pa.types.is_integer(operand.type) or pa.types.is_decimal(operand.type):
             return _known(operand, answer=negated)
         if not operand.floating:

@@ -1,17 +1,7 @@
-"""SQL statements as requests and queries (PROTOCOL section 8).
+"""SQL statements as requests and queries (PROTOCOL section 8; docs/sql.md).
 
-::
-
-    CREATE TABLE [IF NOT EXISTS] name (columns [, PRIMARY KEY (..)]) [COMMENT ..]
-        [PARTITIONED BY (..)] [TBLPROPERTIES (..)] [LIFECYCLE n]
-    DROP TABLE [IF EXISTS] name
-    ALTER TABLE name ADD [IF NOT EXISTS] PARTITION (..) [PARTITION (..) ...]
-    ALTER TABLE name DROP [IF EXISTS] PARTITION (..) [, PARTITION (..) ...]
-    ALTER TABLE name ADD COLUMNS (..)
-    SHOW TABLES [IN schema] [LIKE 'pattern']
-    SHOW PARTITIONS name
-    DESC [EXTENDED] name
-    SELECT * | columns | COUNT(*) FROM name [WHERE condition] [LIMIT n]
+What changes the catalog becomes requests of the engine; what reads becomes a tree for
+`fletching.sql.translation`; what writes rows is a tree and where its rows go.
 
 A name is ``table``, ``project.table`` or ``project.schema.table``; with schemas as namespaces the
 middle form is ``schema.table``.
@@ -26,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from fletching import ipc
-from fletching.errors import InvalidArgumentError, UsageError
+from fletching.errors import InvalidArgumentError, SqlSyntaxError, UsageError
 from fletching.protocol.messages.admin import (
     AddColumns,
     CreatePartition,
@@ -36,18 +26,30 @@ from fletching.protocol.messages.admin import (
 )
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.types.arrow_types import arrow_field
-from fletching.sql.dialect import ODPS_TYPE, exp, parse_one
+from fletching.sql.dialect import ODPS_TYPE, Parsed, exp, parse_all, sql_text
 from fletching.types import PartitionSpec, TableName
 
 __all__ = [
+    "Assignment",
     "Changes",
+    "CreateAs",
+    "CreateLike",
+    "CreateView",
     "DescribeQuery",
+    "DropView",
+    "Explanation",
+    "Insertion",
     "Namespace",
-    "SelectQuery",
+    "QueryStatement",
+    "Setting",
+    "ShowCreateQuery",
     "ShowPartitionsQuery",
+    "ShowSchemasQuery",
     "ShowTablesQuery",
     "Statement",
     "parse_statement",
+    "parse_statements",
+    "table_name",
 ]
 
 
@@ -96,56 +98,297 @@ class DescribeQuery:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class SelectQuery:
-    """Rows of one table.
+class ShowSchemasQuery:
+    """Schemas of a project."""
+
+    project: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ShowCreateQuery:
+    """The statement that would create a table as it is."""
+
+    table: TableName
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class QueryStatement:
+    """Rows that a query computes."""
+
+    tree: Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Target:
+    """Where rows of a query go.
 
     Attributes:
-        columns: names in order; empty for all.
-        count: count the rows instead.
-        predicate: the condition's text, or empty.
-        limit: most rows, or None.
+        static: partition columns with values.
+        dynamic: partition columns whose values come with the rows, behind the others.
+        columns: data columns that the query's columns are for, in order; empty for all.
+        overwrite: whether the rows replace those of the partitions they go to.
     """
 
     table: TableName
+    tree: Any
+    static: tuple[tuple[str, str], ...] = ()
+    dynamic: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
-    count: bool = False
-    predicate: str = ""
-    limit: int | None = None
+    overwrite: bool = False
 
 
-Statement = Changes | ShowTablesQuery | ShowPartitionsQuery | DescribeQuery | SelectQuery
+@dataclasses.dataclass(frozen=True, slots=True)
+class Insertion:
+    """INSERT, also into several tables from one source."""
+
+    targets: tuple[Target, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CreateAs:
+    """CREATE TABLE .. AS: the request still lacks the columns."""
+
+    request: CreateTable
+    tree: Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CreateLike:
+    """CREATE TABLE .. LIKE: the columns of another table, without its rows and lifecycle."""
+
+    table: TableName
+    source: TableName
+    if_not_exists: bool = False
+    lifecycle_days: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CreateView:
+    """CREATE [OR REPLACE] VIEW; ``text`` is its query in our own writing of the dialect."""
+
+    table: TableName
+    tree: Any
+    text: str
+    columns: tuple[str, ...] = ()
+    comment: str = ""
+    replace: bool = False
+    if_not_exists: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DropView:
+    """DROP VIEW."""
+
+    table: TableName
+    if_exists: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Explanation:
+    """EXPLAIN of a query."""
+
+    tree: Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Assignment:
+    """A variable of script mode."""
+
+    name: str
+    tree: Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Setting:
+    """SET key=value: flags of another system, which choose nothing here but the default schema."""
+
+    name: str
+    value: str
+
+
+Statement = (
+    Changes
+    | ShowTablesQuery
+    | ShowPartitionsQuery
+    | ShowSchemasQuery
+    | ShowCreateQuery
+    | DescribeQuery
+    | QueryStatement
+    | Insertion
+    | CreateAs
+    | CreateLike
+    | CreateView
+    | DropView
+    | Explanation
+    | Assignment
+    | Setting
+)
+
+
+def parse_statements(text: str, namespace: Namespace) -> list[Statement]:
+    """Reads statements with ``;`` between them.
+
+    Raises:
+        SqlSyntaxError: one cannot be parsed, or there is none.
+        InvalidArgumentError: one is understood but not supported, or contradicts itself.
+    """
+    found = [_statement(parsed, namespace) for parsed in parse_all(text)]
+    if not found:
+        raise SqlSyntaxError("there is no statement")
+    return found
 
 
 def parse_statement(text: str, namespace: Namespace) -> Statement:
-    """Reads one statement.
+    """Reads one statement; SET statements before it are passed over.
 
     Raises:
-        SqlSyntaxError: it cannot be parsed.
-        InvalidArgumentError: it is understood but not supported, or contradicts itself.
+        As `parse_statements`, and SqlSyntaxError for several.
     """
-    node = parse_one(text)
+    found = [one for one in parse_statements(text, namespace) if not isinstance(one, Setting)]
+    if len(found) != 1:
+        raise SqlSyntaxError(f"expected one statement, got {len(found)}")
+    return found[0]
+
+
+def _statement(parsed: Parsed, namespace: Namespace) -> Statement:
+    node = parsed.node
+    if parsed.variable:
+        return Assignment(parsed.variable, _query(node, "a variable"))
+    if parsed.explained:
+        return Explanation(_query(node, "EXPLAIN"))
     match node:
+        case exp.Create(kind="TABLE") if node.args.get("expression") is not None:
+            return CreateAs(_create_table(node, namespace), _query(node.expression, "AS"))
+        case exp.Create(kind="TABLE") if not isinstance(node.this, exp.Schema):
+            return _create_like(node, namespace)
         case exp.Create(kind="TABLE"):
             return Changes((_create_table(node, namespace),))
+        case exp.Create(kind="VIEW"):
+            return _create_view(node, namespace)
         case exp.Drop(kind="TABLE"):
             return _drop_table(node, namespace)
+        case exp.Drop(kind="VIEW"):
+            (table,) = node.args.get("tables") or [node.this]
+            return DropView(table_name(table, namespace), bool(node.args.get("exists")))
         case exp.Alter(kind="TABLE"):
             return Changes(tuple(_alter_table(node, namespace)))
         case exp.Show():
             return _show(node, namespace)
         case exp.Describe():
-            return DescribeQuery(_table(node.this, namespace))
-        case exp.Select():
-            return _select(node, namespace)
+            return DescribeQuery(table_name(node.this, namespace))
+        case exp.Query() | exp.Values():
+            return QueryStatement(_query(node, "a query"))
+        case exp.Insert():
+            return Insertion((_target(node, namespace, None),))
+        case exp.MultitableInserts():
+            source = node.args.get("source")
+            return Insertion(tuple(_target(one, namespace, source) for one in node.expressions))
+        case exp.Set():
+            return _setting(node)
         case _:
-            words = " ".join(text.split()[:3])
+            words = " ".join(parsed.text.split()[:3])
             raise InvalidArgumentError(f"statements like {words[:60]!r} are not supported")
+
+
+def _query(node: Any, what: str) -> Any:
+    """A query's tree; VALUES stands for the rows it lists."""
+    if isinstance(node, exp.Values):
+        return exp.select("*").from_(node)
+    if isinstance(node, exp.Query):
+        return node
+    raise InvalidArgumentError(f"{what} takes a query")
+
+
+def _setting(node: Any) -> Setting:
+    text = node.sql(dialect="hive")[len("SET ") :]
+    name, _, value = text.partition("=")
+    return Setting(name.strip().strip("`"), value.strip().strip("'\""))
+
+
+def _target(node: Any, namespace: Namespace, source: Any) -> Target:
+    """The target of an INSERT; ``source`` is what FROM names before several of them."""
+    table = node.this
+    columns: tuple[str, ...] = ()
+    if isinstance(table, exp.Schema):
+        columns = tuple(item.name for item in table.expressions)
+        table = table.this
+    partition = table.args.get("partition") or node.args.get("partition")
+    static: list[tuple[str, str]] = []
+    dynamic: list[str] = []
+    for item in partition.expressions if isinstance(partition, exp.Partition) else ():
+        if isinstance(item, exp.EQ):
+            static.append((item.this.name, _text(item.expression, "a partition's value")))
+        else:
+            dynamic.append(item.name)
+    tree = _query(node.expression, "INSERT")
+    if source is not None:
+        tree = tree.copy()
+        if not isinstance(tree, exp.Select):
+            raise InvalidArgumentError("INSERTs from one source take a SELECT each")
+        tree.set(
+            "from_", source.copy() if isinstance(source, exp.From) else exp.From(this=source.copy())
+        )
+    if node.args.get("with_") is not None:
+        tree = tree.copy()
+        tree.set("with_", node.args["with_"].copy())
+    return Target(
+        table=table_name(table, namespace),
+        tree=tree,
+        static=tuple(static),
+        dynamic=tuple(dynamic),
+        columns=columns,
+        overwrite=bool(node.args.get("overwrite")),
+    )
+
+
+def _create_like(node: Any, namespace: Namespace) -> CreateLike:
+    source, lifecycle = None, None
+    listed = node.args.get("properties")
+    for item in listed.expressions if listed is not None else ():
+        if isinstance(item, exp.LikeProperty):
+            source = table_name(item.this, namespace)
+        elif isinstance(item, exp.Property) and item.this.name.upper() == "LIFECYCLE":
+            lifecycle = _whole(item.args.get("value"), "LIFECYCLE")
+        else:
+            raise InvalidArgumentError("CREATE TABLE .. LIKE takes LIFECYCLE and nothing else")
+    if source is None:
+        raise InvalidArgumentError("CREATE TABLE needs its columns in parentheses")
+    return CreateLike(
+        table_name(node.this, namespace), source, bool(node.args.get("exists")), lifecycle
+    )
+
+
+def _create_view(node: Any, namespace: Namespace) -> CreateView:
+    table, columns, comment = node.this, [], ""
+    if isinstance(table, exp.Schema):
+        columns = [item.name for item in table.expressions]
+        table = table.this
+    listed = node.args.get("properties")
+    for item in listed.expressions if listed is not None else ():
+        if not isinstance(item, exp.SchemaCommentProperty):
+            raise InvalidArgumentError("CREATE VIEW takes COMMENT and nothing else")
+        comment = _text(item.this, "the comment")
+    tree = _query(node.expression, "CREATE VIEW")
+    return CreateView(
+        table=table_name(table, namespace),
+        tree=tree,
+        text=sql_text(tree),
+        columns=tuple(columns),
+        comment=comment,
+        replace=bool(node.args.get("replace")),
+        if_not_exists=bool(node.args.get("exists")),
+    )
 
 
 # --- names and small pieces ------------------------------------------------------------------
 
 
-def _table(node: Any, namespace: Namespace) -> TableName:
+def table_name(node: Any, namespace: Namespace) -> TableName:
+    """The table that a node names.
+
+    Raises:
+        InvalidArgumentError: it names none.
+    """
     if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier):
         raise InvalidArgumentError("a table name is expected")
     catalog, database, name = node.catalog, node.db, node.name
@@ -200,13 +443,13 @@ def _column(node: Any) -> Any:
 
 
 def _create_table(node: Any, namespace: Namespace) -> CreateTable:
-    _refuse_others(node, {"this", "kind", "exists", "properties"}, "CREATE TABLE")
+    _refuse_others(node, {"this", "kind", "exists", "properties", "expression"}, "CREATE TABLE")
     schema = node.this
-    if not isinstance(schema, exp.Schema):
-        raise InvalidArgumentError("CREATE TABLE needs its columns in parentheses")
+    if node.expression and isinstance(schema, exp.Schema):
+        raise InvalidArgumentError("CREATE TABLE .. AS takes its columns from the query")
     fields: list[Any] = []
     primary_key: tuple[str, ...] = ()
-    for item in schema.expressions:
+    for item in schema.expressions if isinstance(schema, exp.Schema) else ():
         if isinstance(item, exp.PrimaryKey):
             primary_key = tuple(column.name for column in item.expressions)
         else:
@@ -239,7 +482,7 @@ def _create_table(node: Any, namespace: Namespace) -> CreateTable:
             f"PRIMARY KEY names {', '.join(sorted(unknown))}: no such column"
         )
     return CreateTable(
-        table=_table(schema.this, namespace),
+        table=table_name(schema.this if isinstance(schema, exp.Schema) else schema, namespace),
         arrow_schema=ipc.encode_schema(pa.schema(fields)),
         partition_columns=tuple(partition_columns),
         comment=comment,
@@ -273,7 +516,7 @@ def _drop_table(node: Any, namespace: Namespace) -> Changes:
     tables = node.args.get("tables") or [node.this]
     return Changes(
         tuple(
-            DropTable(table=_table(table, namespace), if_exists=bool(node.args.get("exists")))
+            DropTable(table=table_name(table, namespace), if_exists=bool(node.args.get("exists")))
             for table in tables
         )
     )
@@ -283,7 +526,7 @@ def _drop_table(node: Any, namespace: Namespace) -> Changes:
 
 
 def _alter_table(node: Any, namespace: Namespace) -> Iterable[Request]:
-    table = _table(node.this, namespace)
+    table = table_name(node.this, namespace)
     columns: list[Any] = []
     for action in node.args.get("actions") or ():
         match action:
@@ -329,7 +572,11 @@ def _partition(node: Any) -> PartitionSpec:
 
 def _show(node: Any, namespace: Namespace) -> Statement:
     if node.name == "PARTITIONS":
-        return ShowPartitionsQuery(_table(node.args["target"], namespace))
+        return ShowPartitionsQuery(table_name(node.args["target"], namespace))
+    if node.name == "CREATE TABLE":
+        return ShowCreateQuery(table_name(node.args["target"], namespace))
+    if node.name == "SCHEMAS":
+        return ShowSchemasQuery(namespace.project)
     database = node.args.get("db")
     like = node.args.get("like")
     pattern = None if like is None else _text(like, "the pattern")
@@ -341,39 +588,3 @@ def _show(node: Any, namespace: Namespace) -> Statement:
     if namespace.schemas_enabled:
         return ShowTablesQuery(namespace.project, second, pattern)
     return ShowTablesQuery(second, namespace.schema, pattern)
-
-
-def _select(node: Any, namespace: Namespace) -> SelectQuery:
-    _refuse_others(node, {"expressions", "from_", "from", "where", "limit"}, "SELECT")
-    source = node.args.get("from_") or node.args.get("from")
-    if source is None:
-        raise InvalidArgumentError("SELECT needs one table")
-    table = source.this
-    if isinstance(table, exp.Table):
-        _refuse_others(table, {"this", "db", "catalog"}, "SELECT")
-    limit_node = node.args.get("limit")
-    limit = None if limit_node is None else _whole(limit_node.expression, "LIMIT")
-    where = node.args.get("where")
-    predicate = "" if where is None else where.this.sql(dialect="hive")
-    columns: list[str] = []
-    count = False
-    for item in node.expressions:
-        if isinstance(item, exp.Star) and len(node.expressions) == 1:
-            break
-        if isinstance(item, exp.Count) and isinstance(item.this, exp.Star | exp.Literal):
-            count = True
-            if len(node.expressions) != 1:
-                raise InvalidArgumentError("COUNT(*) stands alone")
-        elif isinstance(item, exp.Column):
-            columns.append(item.name)
-        else:
-            raise InvalidArgumentError(
-                "SELECT takes *, names of columns or COUNT(*); expressions are not supported"
-            )
-    return SelectQuery(
-        table=_table(table, namespace),
-        columns=tuple(columns),
-        count=count,
-        predicate=predicate,
-        limit=limit,
-    )

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from fletching import ipc
 from fletching.errors import UsageError
 
-__all__ = ["filter_text"]
+__all__ = ["filter_text", "literal_text"]
 
 
 def filter_text(condition: Any) -> str | None:
@@ -106,7 +106,7 @@ class _Reader:
             scalar = self._value(self._next()[1])
             if scalar.type not in (pa.bool_(), pa.null()):
                 raise UsageError(f"the filter is the value {scalar}, not a condition")
-            return _literal(scalar)
+            return literal_text(scalar)
         if kind != "call":
             return self._operand()
         self._next()
@@ -177,7 +177,7 @@ class _Reader:
             elif pa.types.is_floating(scalar.type) and math.isnan(scalar.as_py()):
                 nan_listed = True
             else:
-                listed.append(_literal(scalar))
+                listed.append(literal_text(scalar))
         if null_listed and nulls == _INCONCLUSIVE:
             listed.append("NULL")
         found = [f"{operand} IN ({', '.join(listed)})"] if listed else []
@@ -214,7 +214,7 @@ class _Reader:
             case "nested_field_ref":
                 return ".".join(self._operand() for _ in range(int(text)))
             case "literal":
-                return _literal(self._value(text))
+                return literal_text(self._value(text))
             case "call" if text == "struct_field":
                 found = self._operand()
                 wanted = self._options().get("field_ref")
@@ -261,14 +261,18 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
-def _literal(scalar: Any) -> str:
-    """A value in the form that means exactly it."""
+def literal_text(scalar: Any) -> str:
+    """An Arrow scalar in the form of a literal that means exactly it.
+
+    Raises:
+        UsageError: its type has no such form.
+    """
     types = pa.types
     data_type = scalar.type
     if not scalar.is_valid:
         return "NULL"
     if types.is_dictionary(data_type):
-        return _literal(scalar.value)
+        return literal_text(scalar.value)
     if types.is_boolean(data_type):
         return "true" if scalar.as_py() else "false"
     if types.is_integer(data_type):

@@ -18,6 +18,7 @@ from fletching.protocol.messages.admin import (
     CreateTable,
     DropPartition,
     DropTable,
+    RunStatement,
 )
 from fletching.protocol.messages.changes import ChangeRequest, CreateTag, DropTag, RenameTable
 from fletching.protocol.messages.requests import (
@@ -52,7 +53,8 @@ def is_repeatable(request: Request) -> bool:
         # With a key the service tells a repetition from another change.
         return request.idempotency_key is not None
     return not isinstance(
-        request, AddColumns | DropTag | RenameTable | WriteTable | WriteBlob | WriteBlobs
+        request,
+        AddColumns | DropTag | RenameTable | RunStatement | WriteTable | WriteBlob | WriteBlobs,
     )
 
 

@@ -21,6 +21,7 @@ from fletching.client.retry import RetrySequence
 from fletching.protocol.messages.requests import (
     CreateReadSession,
     PreviewTable,
+    ReadInstance,
     ReadTable,
     Request,
     WriteTable,
@@ -29,7 +30,7 @@ from fletching.protocol.messages.responses import Response, WriteResult
 
 __all__ = ["BatchSource", "BytesSink", "BytesSource", "ReadRequest", "Transport"]
 
-ReadRequest = ReadTable | PreviewTable
+ReadRequest = ReadTable | PreviewTable | ReadInstance
 """The requests whose reply is an Arrow IPC stream."""
 
 

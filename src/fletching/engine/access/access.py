@@ -72,6 +72,10 @@ _READS: frozenset[type[Request]] = frozenset(
         changes.ListVersions,
         changes.ListTags,
         changes.WaitForVersion,
+        # What they do is asked for request by request.
+        admin.RunStatement,
+        admin.GetStatement,
+        admin.CancelStatement,
     }
 )
 _ADMINISTERS: frozenset[type[Request]] = frozenset(

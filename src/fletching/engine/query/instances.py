@@ -1,20 +1,27 @@
-"""Instances: SQL statements that were run, behind one small interface.
+"""Instances: statements that are run, behind one small interface.
 
-``run`` executes a statement before it returns, so an instance has only an outcome: what it printed,
-which rows it chose, or why it failed. Outcomes are kept in the catalog for a day; any process of a
-service answers for them. What a SELECT chose is a read session, hence a snapshot.
+A statement runs in a thread of a pool that nothing else uses; whoever asks for it waits as long as he
+likes. What came of it, what it printed, which rows it chose, or why it failed, is kept in the catalog for
+a day, so that any process of a service answers for it. Rows are kept as they were computed: a few beside
+the outcome, more as a table of a project that nobody can name, sealed by its commit.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
 import functools
 import io
+import itertools
 import secrets
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from email.utils import formatdate
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import pyarrow as pa
@@ -26,29 +33,44 @@ from fletching.catalog.instance_rows import (
     forget_instances,
     insert_instance,
     list_instances,
+    update_instance,
 )
 from fletching.engine.context import EngineContext
-from fletching.engine.query.printing import csv_cells, description, failure_text, matches
+from fletching.engine.query.printing import csv_cells, failure_text
+from fletching.engine.query.query_limits import QueryLimits
+from fletching.engine.query.query_runner import Query, QueryRunner
+from fletching.engine.query.row_writing import cast_to, write_rows
+from fletching.engine.query.statement_runner import Outcome, StatementRunner
 from fletching.engine.reading.read_plan import Computed, Literal, ReadPlan
-from fletching.errors import FletchingError, InvalidArgumentError, NotFoundError
+from fletching.engine.reading.read_sessions import Reading
+from fletching.engine.writing.ingest import Ingest
+from fletching.errors import (
+    ConflictError,
+    FletchingError,
+    InvalidArgumentError,
+    NotFoundError,
+    OperationCancelledError,
+    ServiceError,
+    ThrottledError,
+)
 from fletching.protocol.http.error_codec import to_service_error
 from fletching.protocol.messages.admin import (
-    DescribeTable,
-    ListPartitions,
+    CreateTable,
+    DropTable,
     ListTables,
-    PartitionPage,
-    TableInfo,
+    StatementRequest,
+    StatementState,
     TablePage,
 )
 from fletching.protocol.messages.requests import (
     CreateInstanceReadSession,
     CreateReadSession,
     GetInstanceReadSession,
-    GetReadSession,
     ReadInstance,
     ReadTable,
     Request,
     SplitOptions,
+    WriteTable,
 )
 from fletching.protocol.messages.responses import (
     InstanceReadSession,
@@ -58,16 +80,11 @@ from fletching.protocol.messages.responses import (
 )
 from fletching.protocol.messages.vocabulary import SplitMode
 from fletching.protocol.types.table_schema import table_schema
-from fletching.sql.statements import (
-    Changes,
-    DescribeQuery,
-    Namespace,
-    SelectQuery,
-    ShowPartitionsQuery,
-    ShowTablesQuery,
-    parse_statement,
-)
-from fletching.types import TableName
+from fletching.sql.statements import Namespace, parse_statements
+from fletching.types import RESULTS_PROJECT, PartitionSpec, TableName
+
+if TYPE_CHECKING:
+    from fletching.engine.query.sealed_duckdb import SealedDuckDB
 
 __all__ = ["Authorize", "InstanceRow", "Instances", "Visible"]
 
@@ -78,9 +95,16 @@ MAX_RESULT_CHARACTERS = 8 * 1024 * 1024
 """Longest printed result that is kept."""
 
 MAX_CSV_ROWS = 10_000
-"""Rows that a SELECT prints when its result is asked for as text."""
+"""Rows that a query prints when its result is asked for as text."""
+
+INLINE_BYTES = 256 * 1024
+"""Results up to this size are kept beside the outcome; larger ones are a table."""
+
+MAX_WAITING = 1000
+"""Statements that may wait for a thread."""
 
 _BATCH_ROWS = 65_536
+_CLEANING_SECONDS = 600.0
 
 Authorize = Callable[[Request], None]
 """Called with each request before it is executed; raises to refuse it."""
@@ -98,26 +122,109 @@ class Verbs(Protocol):
     def read(self, request: Any) -> ReadPlan:
         """Plans the reply to a request for rows."""
 
+    def open_ingest(self, request: WriteTable) -> Ingest:
+        """Prepares to take a body."""
 
-class _Selection(msgspec.Struct, frozen=True):
-    """What a SELECT chose: a read session and a part of it."""
+    def ensure_project(self, project: str) -> None:
+        """Creates a project unless it exists."""
 
-    table: TableName
-    session_id: str
-    rows: int
-    columns: tuple[str, ...] = ()
-    filtered: bool = False
-    counted: int | None = None
-    """The answer of COUNT(*); then no rows are chosen."""
+
+class _Selection(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What statements left beside their text.
+
+    Attributes:
+        has_rows: whether the last one was a query.
+        rows: how many rows it chose.
+        stream: the rows as an Arrow IPC stream, if they are few.
+        table, session_id: the table that holds them otherwise, and a read session of it.
+        affected: how many rows were changed; None for statements that change none.
+        cancelled: whether the statement was cancelled.
+        error: (HTTP status, code, message) of a failure.
+    """
+
+    has_rows: bool = False
+    rows: int = 0
+    stream: bytes = b""
+    table: TableName | None = None
+    session_id: str = ""
+    affected: int | None = None
+    cancelled: bool = False
+    error: tuple[int, str, str] | None = None
+
+
+class _Run:
+    """A statement that waits for a thread or runs in one."""
+
+    def __init__(self, row: InstanceRow) -> None:
+        self.row = row
+        self.future: Future[InstanceRow]
+        self.kept = False
+        self.keeping = threading.Lock()
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._duck: SealedDuckDB | None = None
+
+    def began(self, duck: SealedDuckDB) -> None:
+        """See `Watched`."""
+        with self._lock:
+            if self._cancelled:
+                raise OperationCancelledError("the statement was cancelled")
+            self._duck = duck
+
+    def ran(self, query: Query) -> None:
+        """See `Watched`."""
+
+    def cancel(self) -> None:
+        """Ends it within a moment."""
+        with self._lock:
+            self._cancelled = True
+            duck = self._duck
+        self.future.cancel()
+        if duck is not None:
+            duck.interrupt()
+
+    def check(self) -> None:
+        """Raises if it was cancelled."""
+        if self._cancelled:
+            raise OperationCancelledError("the statement was cancelled")
+
+    @property
+    def progress(self) -> float:
+        """How far it is, from 0 to 1."""
+        duck = self._duck
+        return 0.0 if duck is None else duck.progress
 
 
 class Instances:
     """Runs statements and answers for them. Thread-safe; blocks on the catalog and on storage."""
 
-    def __init__(self, context: EngineContext, verbs: Verbs) -> None:
+    def __init__(
+        self, context: EngineContext, verbs: Verbs, reading: Reading, spill_folder: Path | None
+    ) -> None:
         """Executes with ``verbs`` and keeps outcomes in the catalog."""
         self._context = context
         self._verbs = verbs
+        settings = context.settings
+        limits = QueryLimits(
+            memory_bytes=settings.sql_memory_bytes,
+            threads=settings.sql_threads,
+            spill_bytes=settings.sql_spill_bytes,
+            seconds=settings.sql_seconds,
+        )
+        queries = QueryRunner(reading, verbs, limits, context.clock, spill_folder)
+        self._runner = StatementRunner(queries, verbs)
+        self._lock = threading.Lock()
+        self._running: dict[str, _Run] = {}
+        self._pool = ThreadPoolExecutor(settings.sql_workers, "fletching-sql")
+        self._cleaned_at = float("-inf")
+
+    def close(self) -> None:
+        """Cancels what runs and waits for it; idempotent."""
+        with self._lock:
+            running = list(self._running.values())
+        for run in running:
+            run.cancel()
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     # --- running -----------------------------------------------------------------------------
 
@@ -130,154 +237,214 @@ class Instances:
         task_name: str = "AnonymousSQLTask",
         authorize: Authorize | None = None,
         visible: Visible | None = None,
+        wait_seconds: float | None = None,
     ) -> InstanceRow:
-        """Executes a statement and keeps its outcome, failure included.
+        """Executes statements and keeps their outcome, failure included.
 
         Args:
-            statement: the SQL text.
+            statement: the SQL text, one statement or several.
             namespace: where names without project or schema belong.
             owner: who asks.
             task_name: what the client calls it.
             authorize: asked before each request is executed.
             visible: leaves out of a reply what the caller may not know of.
+            wait_seconds: how long to wait for the end; None for as long as it takes. A row that is
+                still running has ``ended_at`` 0.
 
         Raises:
             NoPermissionError: ``authorize`` refused (and nothing else is raised for a statement
                 that fails: that is its outcome).
+            ThrottledError: too many statements wait already.
             ServiceUnavailableError, StorageFullError: the catalog cannot keep the outcome.
         """
         started = self._context.clock()
-        instance_id = _new_id(started)
-        selection: _Selection | None = None
-        try:
-            printed, selection = self._execute(
-                statement, namespace, authorize or _allow, visible or _everything
+        run = _Run(
+            InstanceRow(
+                id=_new_id(started),
+                project_key=namespace.project.casefold(),
+                owner=owner,
+                task_name=task_name,
+                statement=statement,
+                succeeded=False,
+                result="",
+                selection=None,
+                created_at=started,
+                ended_at=0.0,
             )
-            succeeded = True
-            if len(printed) > MAX_RESULT_CHARACTERS:
-                raise InvalidArgumentError(
-                    f"the result has {len(printed)} characters, above the limit of"
-                    f" {MAX_RESULT_CHARACTERS}"
-                )
-        except FletchingError as error:
-            fault = to_service_error(error, instance_id)
-            if fault.http_status in {401, 403} or fault.http_status >= 500:
-                raise
-            printed, succeeded = failure_text(fault.code, fault.message), False
-        row = InstanceRow(
-            id=instance_id,
-            project_key=namespace.project.casefold(),
-            owner=owner,
-            task_name=task_name,
-            statement=statement,
-            succeeded=succeeded,
-            result=printed,
-            selection=None if selection is None else msgspec.json.encode(selection),
-            created_at=started,
-            ended_at=self._context.clock(),
         )
-        with self._context.database.write() as connection:
-            forget_instances(connection, started - KEPT_SECONDS)
-            insert_instance(connection, row)
-        return row
+        work = functools.partial(
+            self._execute, run, namespace, authorize or _allow, visible or _everything
+        )
+        with self._lock:
+            if len(self._running) >= MAX_WAITING:
+                raise ThrottledError(f"{MAX_WAITING} statements wait already")
+            run.future = self._pool.submit(work)
+            self._running[run.row.id] = run
+        try:
+            return run.future.result(wait_seconds)
+        except FutureTimeoutError:
+            return self._keep_running(run)
+        finally:
+            if run.future.done():
+                self._forget(run)
+
+    def _keep_running(self, run: _Run) -> InstanceRow:
+        """Keeps a statement that goes on, so that it can be asked for."""
+        with run.keeping:
+            if not run.future.done():
+                with self._context.database.write() as connection:
+                    insert_instance(connection, run.row)
+                run.kept = True
+                run.future.add_done_callback(lambda _future: self._forget(run))
+                return run.row
+        return run.future.result()
+
+    def _forget(self, run: _Run) -> None:
+        with self._lock:
+            self._running.pop(run.row.id, None)
 
     def _execute(
-        self, text: str, namespace: Namespace, authorize: Authorize, visible: Visible
-    ) -> tuple[str, _Selection | None]:
-        statement = parse_statement(text, namespace)
-        match statement:
-            case Changes(requests=requests):
-                for request in requests:
-                    authorize(request)
-                for request in requests:
-                    self._verbs.call(request)
-                return "", None
-            case ShowTablesQuery():
-                return self._show_tables(statement, authorize, visible), None
-            case ShowPartitionsQuery(table=table):
-                return self._show_partitions(table, authorize), None
-            case DescribeQuery(table=table):
-                request = DescribeTable(table=table)
-                authorize(request)
-                info = self._verbs.call(request)
-                assert isinstance(info, TableInfo)
-                return description(info), None
-            case SelectQuery():
-                return "", self._select(statement, authorize)
-
-    def _show_tables(self, query: ShowTablesQuery, authorize: Authorize, visible: Visible) -> str:
-        lines: list[str] = []
-        marker = ""
-        while True:
-            request = ListTables(
-                project=query.project, schema=query.schema, marker=marker, max_items=10_000
+        self, run: _Run, namespace: Namespace, authorize: Authorize, visible: Visible
+    ) -> InstanceRow:
+        outcome, printed, cancelled = Outcome(), "", False
+        refused: Exception | None = None
+        fault: ServiceError | None = None
+        try:
+            run.check()
+            outcome = self._runner.run(
+                parse_statements(run.row.statement, namespace),
+                namespace,
+                authorize=authorize,
+                visible=visible,
+                store=functools.partial(self._store, run.row.id),
+                watched=run,
             )
-            authorize(request)
-            page = visible(self._verbs.call(request))
+            printed = _bounded(outcome.printed)
+        except OperationCancelledError as error:
+            fault, cancelled = ConflictError(error.message, code="Cancelled"), True
+        except FletchingError as error:
+            fault = to_service_error(error, run.row.id)
+            if fault.http_status in {401, 403} or fault.http_status >= 500:
+                refused = error
+        except Exception as error:  # noqa: BLE001 - whoever waits for the outcome gets one
+            fault, refused = to_service_error(error, run.row.id), error
+        selection = _Selection()
+        if fault is not None:
+            printed = failure_text(fault.code, fault.message)
+            failure = (fault.http_status, fault.code, fault.message)
+            selection = _Selection(error=failure, cancelled=cancelled)
+        else:
+            selection = outcome.stored if outcome.stored is not None else selection
+            selection = msgspec.structs.replace(selection, affected=outcome.affected)
+        succeeded = fault is None
+        row = InstanceRow(
+            **{
+                **{name: getattr(run.row, name) for name in InstanceRow.__slots__},
+                "succeeded": succeeded,
+                "result": printed,
+                "selection": msgspec.msgpack.encode(selection),
+                "ended_at": max(self._context.clock(), run.row.created_at, 1e-9),
+            }
+        )
+        with run.keeping:
+            kept = run.kept
+            if refused is None or kept:
+                with self._context.database.write() as connection:
+                    if kept:
+                        update_instance(connection, row)
+                    else:
+                        insert_instance(connection, row)
+        if refused is not None and not kept:
+            raise refused
+        self._clean()
+        return row
+
+    def _clean(self) -> None:
+        """Forgets, once in a while, what nobody can ask for any more."""
+        now = self._context.clock()
+        with self._lock:
+            if now - self._cleaned_at < _CLEANING_SECONDS:
+                return
+            self._cleaned_at = now
+        with self._context.database.write() as connection:
+            forget_instances(connection, now - KEPT_SECONDS)
+        with contextlib.suppress(NotFoundError):
+            page = self._verbs.call(ListTables(project=RESULTS_PROJECT, max_items=10_000))
             assert isinstance(page, TablePage)
-            lines += [
-                f"{info.owner}:{info.table.name}"
-                for info in page.tables
-                if matches(info.table.name, query.pattern)
-            ]
-            marker = page.marker
-            if not marker:
-                return "\n".join(lines)
+            for info in page.tables:
+                if info.created_at < now - KEPT_SECONDS:
+                    self._verbs.call(DropTable(table=info.table, if_exists=True))
 
-    def _show_partitions(self, table: TableName, authorize: Authorize) -> str:
-        lines: list[str] = []
-        marker = ""
-        while True:
-            request = ListPartitions(table=table, marker=marker, max_items=10_000)
-            authorize(request)
-            page = self._verbs.call(request)
-            assert isinstance(page, PartitionPage)
-            lines += [
-                "/".join(f"{name}={value}" for name, value in info.partition)
-                for info in page.partitions
-            ]
-            marker = page.marker
-            if not marker:
-                return "\n".join(lines)
+    # --- results -----------------------------------------------------------------------------
 
-    def _select(self, query: SelectQuery, authorize: Authorize) -> _Selection:
-        describe = DescribeTable(table=query.table)
-        authorize(describe)
-        info = self._verbs.call(describe)
-        assert isinstance(info, TableInfo)
-        partitions = {column.name.casefold() for column in info.schema.partition_columns}
-        chosen = [name.casefold() for name in query.columns]
-        request = CreateReadSession(
-            table=query.table,
-            required_data_columns=tuple(n for n in query.columns if n.casefold() not in partitions),
-            required_partition_columns=tuple(
-                n for n in query.columns if n.casefold() in partitions
-            ),
-            split_options=SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=2**62),
-            filter_predicate=query.predicate,
-        )
-        if len(set(chosen)) != len(chosen):
-            raise InvalidArgumentError("SELECT names a column twice")
-        authorize(request)
-        session = self._verbs.call(request)
+    def _store(
+        self, instance_id: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
+    ) -> _Selection:
+        """Keeps the rows of a query as they come."""
+        held: list[pa.RecordBatch] = []
+        size = 0
+        for batch in batches:
+            held.append(batch)
+            size += batch.nbytes
+            if size > INLINE_BYTES:
+                break
+        else:
+            sink = io.BytesIO()
+            with pa.ipc.new_stream(sink, schema) as writer:
+                for batch in held:
+                    writer.write_batch(batch)
+            rows = sum(batch.num_rows for batch in held)
+            return _Selection(has_rows=True, rows=rows, stream=sink.getvalue())
+        table = TableName(RESULTS_PROJECT, f"i{instance_id}")
+        self._verbs.ensure_project(RESULTS_PROJECT)
+        self._verbs.call(CreateTable(table=table, arrow_schema=ipc.encode_schema(schema)))
+        try:
+            rows = write_rows(
+                self._verbs,
+                table,
+                itertools.chain(held, batches),
+                partition=PartitionSpec(),
+                overwrite=False,
+                columns_of=cast_to(schema),
+                schema=schema,
+            )
+            session = self._verbs.call(
+                CreateReadSession(
+                    table=table,
+                    split_options=SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=2**62),
+                    verbatim_types=True,
+                )
+            )
+        except BaseException:
+            self._verbs.call(DropTable(table=table, if_exists=True))
+            raise
         assert isinstance(session, ReadSession)
-        selection = _Selection(
-            table=query.table,
-            session_id=session.session_id,
-            rows=session.record_count,
-            columns=query.columns,
-            filtered=bool(query.predicate),
-        )
-        if selection.filtered:
-            rows = sum(batch.num_rows for batch in self._stored_batches(selection, ()))
-            selection = msgspec.structs.replace(selection, rows=rows)
-        if query.count:
-            return msgspec.structs.replace(selection, counted=selection.rows, rows=1)
-        if query.limit is not None:
-            selection = msgspec.structs.replace(selection, rows=min(selection.rows, query.limit))
-        return selection
+        return _Selection(has_rows=True, rows=rows, table=table, session_id=session.session_id)
 
     # --- asking ------------------------------------------------------------------------------
+
+    @staticmethod
+    def namespace(request: StatementRequest) -> Namespace:
+        """Where names without project or schema belong in a request's statements."""
+        return Namespace(request.project, request.schema)
+
+    def state(self, row: InstanceRow) -> StatementState:
+        """What has come of an instance so far."""
+        if not row.ended_at:
+            return StatementState(instance_id=row.id, running=True, progress=self.progress(row))
+        selection = self._decoded(row) if row.selection else _Selection()
+        if not row.succeeded:
+            return StatementState(
+                instance_id=row.id, error=selection.error or (400, "", row.result)
+            )
+        schema = next(self._batches(selection, 0, 0, ())) if selection.has_rows else None
+        return StatementState(
+            instance_id=row.id,
+            printed=row.result,
+            arrow_schema=None if schema is None else ipc.encode_schema(schema),
+            rows=selection.rows,
+            affected_rows=selection.affected,
+        )
 
     def get(self, project: str, instance_id: str) -> InstanceRow:
         """Looks an instance up.
@@ -291,16 +458,59 @@ class Instances:
             raise NotFoundError(f"there is no instance {instance_id} in project {project}")
         return row
 
+    def wait(self, project: str, instance_id: str, seconds: float) -> InstanceRow:
+        """As `get`, after waiting for the end for some time."""
+        with self._lock:
+            run = self._running.get(instance_id)
+        if run is not None:
+            with contextlib.suppress(FutureTimeoutError, FletchingError):
+                run.future.result(seconds)
+        return self.get(project, instance_id)
+
+    def progress(self, row: InstanceRow) -> float:
+        """How far an instance is, from 0 to 1."""
+        with self._lock:
+            run = self._running.get(row.id)
+        if run is None:
+            return 1.0 if row.ended_at else 0.0
+        return run.progress
+
+    def cancel(self, row: InstanceRow) -> None:
+        """Ends an instance that runs in this process; returns once it has ended.
+
+        Raises:
+            ConflictError: it has ended, or runs in another process.
+        """
+        with self._lock:
+            run = self._running.get(row.id)
+        if run is None:
+            raise ConflictError(f"instance {row.id} does not run here")
+        run.cancel()
+        with contextlib.suppress(FletchingError, FutureTimeoutError, Exception):
+            run.future.result(10.0)
+
     def list(self, project: str, limit: int = 1000) -> list[InstanceRow]:
         """The newest instances of a project, newest first."""
         with self._context.database.read() as connection:
             return list_instances(connection, project, limit)
 
+    def has_rows(self, row: InstanceRow) -> bool:
+        """Whether the last statement was a query that succeeded."""
+        return bool(row.succeeded and row.selection and self._decoded(row).has_rows)
+
+    def affected(self, row: InstanceRow) -> int | None:
+        """How many rows were changed; None for statements that change none."""
+        return self._decoded(row).affected if row.selection else None
+
+    def cancelled(self, row: InstanceRow) -> bool:
+        """Whether it was cancelled."""
+        return bool(row.selection) and self._decoded(row).cancelled
+
     def result(self, row: InstanceRow) -> str:
-        """What the statement printed; a SELECT prints its first rows as CSV."""
-        if row.selection is None or not row.succeeded:
+        """What the statement printed; a query prints its first rows as CSV."""
+        if not self.has_rows(row):
             return row.result
-        selection = msgspec.json.decode(row.selection, type=_Selection)
+        selection = self._decoded(row)
         sink = io.StringIO()
         writer = csv.writer(sink, quoting=csv.QUOTE_ALL, lineterminator="\n")
         batches = self._batches(selection, 0, min(selection.rows, MAX_CSV_ROWS), ())
@@ -315,7 +525,7 @@ class Instances:
     # --- reading results ---------------------------------------------------------------------
 
     def create_read_session(self, request: CreateInstanceReadSession) -> InstanceReadSession:
-        """Opens the result of a SELECT (PROTOCOL 2.17).
+        """Opens the result of a query (PROTOCOL 2.17).
 
         Raises:
             NotFoundError: there is no such instance, or its result has expired.
@@ -334,7 +544,7 @@ class Instances:
     def _session(self, row: InstanceRow) -> InstanceReadSession:
         selection = self._selection(row)
         return InstanceReadSession(
-            session_id=selection.session_id,
+            session_id=row.id,
             record_count=selection.rows,
             schema=self._schema(selection),
             owner=row.owner,
@@ -342,23 +552,19 @@ class Instances:
         )
 
     @staticmethod
-    def _selection(row: InstanceRow) -> _Selection:
-        if row.selection is None:
+    def _decoded(row: InstanceRow) -> _Selection:
+        assert row.selection is not None
+        return msgspec.msgpack.decode(row.selection, type=_Selection)
+
+    def _selection(self, row: InstanceRow) -> _Selection:
+        if row.selection is None and not row.ended_at:
+            raise ConflictError(f"instance {row.id} has not ended yet")
+        if not self.has_rows(row):
             raise InvalidArgumentError(f"instance {row.id} is no SELECT: it has no rows to read")
-        return msgspec.json.decode(row.selection, type=_Selection)
+        return self._decoded(row)
 
     def _schema(self, selection: _Selection) -> TableSchema:
-        if selection.counted is not None:
-            return table_schema(_COUNT_SCHEMA)
-        request = GetReadSession(table=selection.table, session_id=selection.session_id)
-        session = self._verbs.call(request)
-        assert isinstance(session, ReadSession)
-        # To a query all columns are data, in the order it named them.
-        columns = (*session.schema.data_columns, *session.schema.partition_columns)
-        if selection.columns:
-            place = {name.casefold(): at for at, name in enumerate(selection.columns)}
-            columns = tuple(sorted(columns, key=lambda item: place[item.name.casefold()]))
-        return TableSchema(data_columns=columns)
+        return table_schema(next(self._batches(selection, 0, 0, ())))
 
     def read(self, request: ReadInstance) -> ReadPlan:
         """Plans rows of a result (PROTOCOL 2.18).
@@ -369,7 +575,7 @@ class Instances:
         """
         row = self.get(request.project, request.instance_id)
         selection = self._selection(row)
-        if selection.session_id != request.session_id:
+        if row.id != request.session_id:
             raise NotFoundError(f"instance {row.id} has no read session {request.session_id}")
         if request.offset > selection.rows:
             raise InvalidArgumentError(
@@ -377,15 +583,14 @@ class Instances:
             )
         rest = selection.rows - request.offset
         count = rest if request.count is None else min(request.count, rest)
-        columns = request.columns or selection.columns
-        if selection.counted is None and not selection.filtered:
+        if selection.table is not None:
             return self._verbs.read(
                 ReadTable(
                     table=selection.table,
                     session_id=selection.session_id,
                     offset=request.offset,
                     count=count,
-                    data_columns=columns,
+                    data_columns=request.columns,
                     data_columns_unordered=True,
                     max_batch_rows=request.max_batch_rows,
                     buffer_codec=request.buffer_codec,
@@ -394,7 +599,7 @@ class Instances:
         return self._computed(selection, request, count)
 
     def _computed(self, selection: _Selection, request: ReadInstance, count: int) -> ReadPlan:
-        """Rows that have no place of their own in storage: filtered ones and counts."""
+        """Rows that are kept beside the outcome."""
 
         def batches() -> Iterator[pa.RecordBatch]:
             found = self._batches(selection, request.offset, count, request.columns)
@@ -422,39 +627,31 @@ class Instances:
         self, selection: _Selection, offset: int, count: int, columns: tuple[str, ...]
     ) -> Iterator[Any]:
         """The result's schema, then rows ``offset`` to ``offset + count`` of it."""
-        if selection.counted is not None:
-            yield _COUNT_SCHEMA
-            if count:
-                yield pa.record_batch([pa.array([selection.counted])], schema=_COUNT_SCHEMA)
+        if selection.table is None:
+            with pa.ipc.open_stream(selection.stream) as reader:
+                whole = reader.read_all()
+            if columns:
+                by_name = {name.casefold(): name for name in whole.schema.names}
+                unknown = [name for name in columns if name.casefold() not in by_name]
+                if unknown:
+                    raise InvalidArgumentError(f"the result has no column {unknown[0]!r}")
+                whole = whole.select([by_name[name.casefold()] for name in columns])
+            yield whole.schema
+            yield from (b for b in whole.slice(offset, count).to_batches() if b.num_rows)
             return
-        plan = self._plan(selection, columns)
-        yield plan.schema
-        if not count:
-            return
-        skip, rest = offset, count
-        for batch in plan.batches():
-            part = batch.slice(min(skip, batch.num_rows), rest)
-            skip -= min(skip, batch.num_rows)
-            rest -= part.num_rows
-            if part.num_rows:
-                yield part
-            if not rest:
-                return
-
-    def _stored_batches(
-        self, selection: _Selection, columns: tuple[str, ...]
-    ) -> Iterator[pa.RecordBatch]:
-        yield from self._plan(selection, columns).batches()
-
-    def _plan(self, selection: _Selection, columns: tuple[str, ...]) -> ReadPlan:
-        return self._verbs.read(
+        plan = self._verbs.read(
             ReadTable(
                 table=selection.table,
                 session_id=selection.session_id,
-                data_columns=columns or selection.columns,
+                offset=offset,
+                count=count,
+                data_columns=columns,
                 data_columns_unordered=True,
             )
         )
+        yield plan.schema
+        if count:
+            yield from plan.batches()
 
 
 class _Again:
@@ -467,7 +664,12 @@ class _Again:
         return self._make()
 
 
-_COUNT_SCHEMA = pa.schema([("_c0", pa.int64())])
+def _bounded(printed: str) -> str:
+    if len(printed) > MAX_RESULT_CHARACTERS:
+        raise InvalidArgumentError(
+            f"the result has {len(printed)} characters, above the limit of {MAX_RESULT_CHARACTERS}"
+        )
+    return printed
 
 
 def _everything(response: Response) -> Response:

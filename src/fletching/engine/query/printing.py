@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from fletching.protocol.messages.admin import TableInfo
 
-__all__ = ["csv_cells", "description", "failure_text", "matches"]
+__all__ = ["creating_statement", "csv_cells", "description", "failure_text", "matches"]
 
 
 def failure_text(code: str, message: str) -> str:
@@ -66,3 +66,31 @@ def _cell(value: Any) -> str:
     if isinstance(value, list | dict | tuple):
         return json.dumps(value, default=str, ensure_ascii=False)
     return str(value)
+
+
+def creating_statement(info: TableInfo) -> str:
+    """What SHOW CREATE TABLE prints."""
+    columns = [
+        f"  `{column.name}` {column.type}"
+        + ("" if column.nullable else " NOT NULL")
+        + (f" COMMENT {_quoted(column.comment)}" if column.comment else "")
+        for column in info.schema.data_columns
+    ]
+    if info.primary_key:
+        columns.append(f"  PRIMARY KEY ({', '.join(f'`{name}`' for name in info.primary_key)})")
+    lines = [f"CREATE TABLE IF NOT EXISTS {info.table} (", ",\n".join(columns), ")"]
+    if info.comment:
+        lines.append(f"COMMENT {_quoted(info.comment)}")
+    if info.schema.partition_columns:
+        parts = [f"`{column.name}` {column.type}" for column in info.schema.partition_columns]
+        lines.append(f"PARTITIONED BY ({', '.join(parts)})")
+    if info.properties:
+        pairs = [f"{_quoted(key)}={_quoted(value)}" for key, value in info.properties.items()]
+        lines.append(f"TBLPROPERTIES ({', '.join(pairs)})")
+    if info.lifecycle_days is not None:
+        lines.append(f"LIFECYCLE {info.lifecycle_days}")
+    return "\n".join(lines) + ";"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

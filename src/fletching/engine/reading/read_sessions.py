@@ -8,12 +8,14 @@ catalog nothing.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import secrets
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pyarrow as pa
 from sqlalchemy import Connection
 
 from fletching.catalog.database import Database
@@ -39,11 +41,12 @@ from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.change_feed import changes_between
 from fletching.engine.reading.open_sessions import OpenSessions
 from fletching.engine.reading.partition_filter import PartitionFilter
+from fletching.engine.reading.physical_projection import ReplyLayout
 from fletching.engine.reading.pinning import PinnedVersion, pinned_version
 from fletching.engine.reading.planning import ReadOptions, plan_rows
 from fletching.engine.reading.preview import plan_preview
 from fletching.engine.reading.read_plan import ReadPlan
-from fletching.engine.reading.row_filter import RowFilter, row_filter
+from fletching.engine.reading.row_filter import RowFilter, filter_fields, row_filter
 from fletching.engine.reading.scan_projection import Shape, Shapes
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.reading.splits import (
@@ -71,7 +74,10 @@ from fletching.protocol.messages.responses import ReadSession
 from fletching.protocol.messages.vocabulary import SplitMode
 from fletching.types import RowRange, TableName
 
-__all__ = ["READ_SESSION_SECONDS", "Reading"]
+if TYPE_CHECKING:
+    from fletching.sql.predicates import Predicate
+
+__all__ = ["READ_SESSION_SECONDS", "PinnedTable", "Reading"]
 
 READ_SESSION_SECONDS = 24 * 3600.0
 """How long a read session lives after it was created or refreshed (PROTOCOL 4.1)."""
@@ -103,6 +109,35 @@ class _Session:
     shape: Shape
     row_filter: RowFilter | None
     partitions: PartitionFilter
+
+
+class PinnedTable:
+    """A table at a version that stays readable until it is let go; made by `Reading.pin`."""
+
+    def __init__(self, reading: Reading, session: _Session) -> None:
+        self._reading = reading
+        self.session_id = session.row.id
+        self._session = session
+
+    @functools.cached_property
+    def fields(self) -> dict[str, Any]:
+        """The columns as filters see them, data columns first; by case-folded name."""
+        return filter_fields(self._session.shape.columns)
+
+    def batches(
+        self, columns: Sequence[str], predicate: Predicate | None
+    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The columns asked for, and the rows that a predicate chooses, in batches.
+
+        Raises:
+            InvalidArgumentError: a column's type has no ODPS type.
+            CorruptObjectError: what is stored is damaged.
+        """
+        session = self._session
+        chosen = None if predicate is None else RowFilter(predicate, session.shape)
+        layout = session.shape.layout_of(tuple(columns), unordered=True)
+        plan = self._reading.plan_of(session, layout, chosen)
+        return plan.schema, plan.batches()
 
 
 class Reading:
@@ -174,6 +209,54 @@ class Reading:
         session = _Session(row, request, facts, shape, chosen, wanted)
         self._sessions.put(row.id, session)
         return self._response(session)
+
+    def pin(self, tables: Sequence[TableName]) -> list[PinnedTable]:
+        """Pins the current versions of tables, all of one moment, until `unpin`.
+
+        Raises:
+            NoSuchTableError: one of them does not exist.
+            ThrottledError: too many sessions are open.
+        """
+        now = self._clock()
+        pinned: list[PinnedTable] = []
+        with self._database.write(durable=False) as connection:
+            for name in tables:
+                request = CreateReadSession(table=name)
+                table = get_table(connection, name)
+                shape = self._shapes.of(connection, table, table.schema_version, request)
+                wanted = PartitionFilter()
+                version = pinned_version(connection, table, request)
+                facts = self._divide(connection, table, version, request, wanted)
+                row = ReadSessionRow(
+                    id=secrets.token_hex(16),
+                    table_id=table.id,
+                    table_version=table.version,
+                    request=msgspec.json.encode(request),
+                    plan=msgspec.json.encode(facts),
+                    created_at=now,
+                    expires_at=now + self._session_seconds,
+                )
+                self._open_sessions.admit(connection, now)
+                insert_read_session(connection, row)
+                pinned.append(PinnedTable(self, _Session(row, request, facts, shape, None, wanted)))
+        return pinned
+
+    def unpin(self, tables: Sequence[PinnedTable]) -> None:
+        """Lets pinned tables go: their sessions have expired from now on."""
+        if not tables:
+            return
+        now = self._clock()
+        with self._database.write(durable=False) as connection:
+            for table in tables:
+                extend_read_session(connection, table.session_id, now)
+
+    def plan_of(
+        self, session: _Session, layout: ReplyLayout, row_filter: RowFilter | None
+    ) -> ReadPlan:
+        """The plan of all rows of a session that a filter chooses."""
+        snapshot = self._snapshot_of(session)
+        options = ReadOptions(row_filter=row_filter)
+        return plan_rows(snapshot, self._store, layout, RowRange(0, snapshot.row_count), options)
 
     def get_session(self, request: GetReadSession) -> ReadSession:
         """Looks a session up; with ``refresh`` it lives on from now, also if it had just expired.

@@ -12,6 +12,9 @@ GET     ``/tables/{t}/partitions?prefix&marker&…``            `ListPartitions`
 POST    ``/tables/{t}/partitions``                            `CreatePartition`    `PartitionInfo`
 DELETE  ``/tables/{t}/partitions?partition&if_exists``        `DropPartition`      `Done`
 POST    ``/tables/{t}/actions/{verb}``                        see `codec_changes`
+POST    ``/statements``                                       `RunStatement`       `StatementState`
+GET     ``/statements/{i}?wait_seconds``                      `GetStatement`       `StatementState`
+DELETE  ``/statements/{i}``                                   `CancelStatement`    `StatementState`
 ======  ====================================================  ===================  ================
 
 ``POST /fletching/v1/projects`` is `CreateProject`, answered by `Done`.
@@ -51,16 +54,21 @@ from fletching.protocol.codec.codec_parts import (
 from fletching.protocol.http import headers as names
 from fletching.protocol.messages.admin import (
     AddColumns,
+    CancelStatement,
     CreatePartition,
     CreateProject,
     CreateTable,
     DescribeTable,
     DropPartition,
     DropTable,
+    GetStatement,
     ListPartitions,
     ListTables,
     PartitionInfo,
     PartitionPage,
+    RunStatement,
+    StatementRequest,
+    StatementState,
     TableInfo,
     TablePage,
 )
@@ -91,6 +99,11 @@ _PATH = re.compile(
     + r"(?:/(?P<table>[^/]+)(?:/(?P<part>columns|partitions|actions/(?P<action>[a-z_]+)))?)?/?"
 )
 
+_STATEMENTS_PATH = re.compile(
+    re.escape(ADMIN_PREFIX)
+    + r"/projects/(?P<project>[^/]+)/schemas/(?P<schema>[^/]+)/statements(?:/(?P<id>[^/]+))?/?"
+)
+
 _PROJECTS_PATH = f"{ADMIN_PREFIX}/projects"
 
 _REPLIES: dict[type[Request], type[Response]] = {
@@ -104,6 +117,9 @@ _REPLIES: dict[type[Request], type[Response]] = {
     CreatePartition: PartitionInfo,
     DropPartition: Done,
     **ACTION_REPLIES,
+    RunStatement: StatementState,
+    GetStatement: StatementState,
+    CancelStatement: StatementState,
 }
 
 
@@ -130,6 +146,8 @@ def encode_admin_request(request: Request) -> HttpRequest:
             headers={names.CONTENT_TYPE: names.JSON},
             body=encode_json({"name": request.project, "if_not_exists": request.if_not_exists}),
         )
+    if isinstance(request, StatementRequest):
+        return _encode_statement(request)
     if isinstance(request, ListTables):
         project, schema, table = request.project, request.schema, None
     else:
@@ -174,6 +192,45 @@ def encode_admin_request(request: Request) -> HttpRequest:
         headers={} if body is None else {names.CONTENT_TYPE: names.JSON},
         body=b"" if body is None else encode_json(body),
     )
+
+
+def _encode_statement(request: StatementRequest) -> HttpRequest:
+    project, schema = quote(request.project, ""), quote(request.schema, "")
+    path = f"{ADMIN_PREFIX}/projects/{project}/schemas/{schema}/statements"
+    if isinstance(request, RunStatement):
+        return HttpRequest(
+            method="POST",
+            path=path,
+            query=[],
+            headers={names.CONTENT_TYPE: names.JSON},
+            body=encode_json({"text": request.text, "wait_seconds": request.wait_seconds}),
+        )
+    assert isinstance(request, GetStatement | CancelStatement)
+    return HttpRequest(
+        method="DELETE" if isinstance(request, CancelStatement) else "GET",
+        path=f"{path}/{quote(request.instance_id, '')}",
+        query=[("wait_seconds", str(request.wait_seconds))],
+        headers={},
+        body=b"",
+    )
+
+
+def _decode_statement(method: str, match: re.Match[str], parts: RequestParts) -> Request:
+    place = {
+        "project": unquote(match["project"]),
+        "schema": unquote(match["schema"]) or DEFAULT_SCHEMA,
+    }
+    try:
+        if match["id"] is None and method == "POST":
+            return msgspec.convert({**parts.json, **place}, RunStatement)
+        waiting = {"wait_seconds": float(parts.query.get("wait_seconds") or 0.0)}
+        named = {**place, **waiting, "instance_id": unquote(match["id"] or "")}
+        if match["id"] is not None and method in {"GET", "DELETE"}:
+            kind = GetStatement if method == "GET" else CancelStatement
+            return msgspec.convert(named, kind)
+    except (msgspec.ValidationError, UsageError, ValueError) as exc:
+        raise InvalidParameterError(f"the request does not fit: {str(exc)[:200]}") from exc
+    raise MethodNotAllowedError(f"statements do not take {method[:20]} here")
 
 
 def _fields(request: Request) -> dict[str, Any]:
@@ -221,6 +278,9 @@ def decode_admin_request(
         return CreateProject(
             project=parts.identifier("name"), if_not_exists=parts.json_bool("if_not_exists")
         )
+    statement = _STATEMENTS_PATH.fullmatch(path)
+    if statement is not None:
+        return _decode_statement(method.upper(), statement, RequestParts(query, {}, body))
     if match is None:
         raise NotFoundError(f"there is nothing at {path[:200]}")
     project, schema = unquote(match["project"]), unquote(match["schema"]) or DEFAULT_SCHEMA

@@ -16,6 +16,7 @@ from fletching.types import DEFAULT_SCHEMA, PartitionSpec, TableName
 
 __all__ = [
     "AddColumns",
+    "CancelStatement",
     "CreatePartition",
     "CreateProject",
     "CreateSchema",
@@ -24,13 +25,17 @@ __all__ = [
     "DropPartition",
     "DropSchema",
     "DropTable",
+    "GetStatement",
     "ListPartitions",
     "ListSchemas",
     "ListTables",
     "PartitionInfo",
     "PartitionPage",
+    "RunStatement",
     "SchemaInfo",
     "SchemaPage",
+    "StatementRequest",
+    "StatementState",
     "TableInfo",
     "TablePage",
 ]
@@ -112,6 +117,35 @@ class DropPartition(TableRequest, frozen=True, kw_only=True):
     if_exists: bool = False
 
 
+class StatementRequest(Request, frozen=True, kw_only=True):
+    """A request about SQL statements of one project.
+
+    ``wait_seconds`` is how long the reply waits for their end; a service may answer earlier.
+    """
+
+    project: str
+    schema: str = DEFAULT_SCHEMA
+    wait_seconds: float = 10.0
+
+
+class RunStatement(StatementRequest, frozen=True, kw_only=True):
+    """Runs SQL statements; they go on when the reply does not wait for their end."""
+
+    text: str
+
+
+class GetStatement(StatementRequest, frozen=True, kw_only=True):
+    """What has come of statements so far."""
+
+    instance_id: str
+
+
+class CancelStatement(StatementRequest, frozen=True, kw_only=True):
+    """Ends statements that run; those that have ended stay as they are."""
+
+    instance_id: str
+
+
 class ListSchemas(Request, frozen=True, kw_only=True):
     """The schemas (namespaces) of a project, in name order."""
 
@@ -132,6 +166,31 @@ class DropSchema(Request, frozen=True, kw_only=True):
     project: str
     schema: str
     if_exists: bool = False
+
+
+class StatementState(Response, frozen=True, kw_only=True):
+    """What has come of SQL statements.
+
+    Attributes:
+        instance_id: their instance; its rows are read with `ReadInstance`, whose session has the
+            same id.
+        running: whether they have not ended yet.
+        progress: how far they are, from 0 to 1.
+        printed: what the last one printed.
+        arrow_schema: an encapsulated schema message of the rows of the last one, if it is a query.
+        rows: how many rows that has.
+        affected_rows: how many rows the last one changed; None if it changes none.
+        error: (HTTP status, code, message) of a failure.
+    """
+
+    instance_id: str
+    running: bool = False
+    progress: float = 1.0
+    printed: str = ""
+    arrow_schema: builtins.bytes | None = None
+    rows: int = 0
+    affected_rows: int | None = None
+    error: tuple[int, str, str] | None = None
 
 
 class SchemaInfo(Response, frozen=True, kw_only=True):

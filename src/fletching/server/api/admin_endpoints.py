@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+
 from fletching.protocol.codec import decode_admin_request, encode_admin_response
+from fletching.protocol.messages.admin import (
+    CancelStatement,
+    GetStatement,
+    RunStatement,
+    StatementRequest,
+)
+from fletching.protocol.messages.responses import Response
 from fletching.server.http.exchange import Exchange
 from fletching.server.service import Service
 
@@ -19,7 +29,51 @@ async def handle_admin(exchange: Exchange, service: Service) -> None:
     request = decode_admin_request(exchange.method, exchange.raw_path, exchange.query, body)
     exchange.action = type(request).__name__
     service.authorize(exchange, request)
+    if isinstance(request, StatementRequest):
+        state = await _statement(exchange, service, request)
+        headers, body = encode_admin_response(state)
+        await exchange.reply(body, headers=headers)
+        return
     with service.calls.enter():
         response = await service.call(request)
         headers, body = encode_admin_response(service.visible(exchange, response))
     await exchange.reply(body, headers=headers)
+
+
+MAX_WAIT_SECONDS = 30.0
+"""How long a reply waits for the end of statements at most."""
+
+_BLOCKING_SECONDS = 0.1
+"""How long that occupies a worker; the rest of the time nothing but the exchange waits."""
+
+
+async def _statement(exchange: Exchange, service: Service, request: StatementRequest) -> Response:
+    """Runs, looks up or cancels statements, waiting for their end as long as is asked for."""
+    run = service.workers.io.run
+    instances = await run(lambda: service.engine.instances)
+    rest = min(max(request.wait_seconds, 0.0), MAX_WAIT_SECONDS)
+    if isinstance(request, RunStatement):
+        row = await run(
+            functools.partial(
+                instances.run,
+                request.text,
+                instances.namespace(request),
+                owner=exchange.access_id,
+                authorize=functools.partial(service.authorize, exchange),
+                visible=functools.partial(service.visible, exchange),
+                wait_seconds=min(rest, _BLOCKING_SECONDS),
+            )
+        )
+    else:
+        assert isinstance(request, GetStatement | CancelStatement)
+        row = await run(instances.get, request.project, request.instance_id)
+        service.authorize_instance(exchange, row)
+        if isinstance(request, CancelStatement) and not row.ended_at:
+            await run(instances.cancel, row)
+            row = await run(instances.get, request.project, request.instance_id)
+    pause = 0.01
+    while not row.ended_at and rest > 0:
+        await asyncio.sleep(min(pause, rest))
+        rest, pause = rest - pause, min(pause * 1.5, 0.5)
+        row = await run(instances.get, request.project, row.id)
+    return await run(instances.state, row)

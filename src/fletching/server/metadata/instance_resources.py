@@ -1,4 +1,4 @@
-"""SQL instances: run, and ask what came of them. A statement has ended before its id is known."""
+"""SQL instances: run, and ask what came of them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,20 @@ __all__ = ["create", "lookup", "page", "stop"]
 
 MAX_STATEMENT_BYTES = 4 * 1024 * 1024
 _TERMINATED = "Terminated"
+ANSWER_SECONDS = 0.5
+"""How long the answer to a statement waits for its end: most have ended by then."""
+
+
+def _status(row: InstanceRow) -> str:
+    return _TERMINATED if row.ended_at else "Running"
+
+
+def _task_status(scope: Scope, row: InstanceRow) -> str:
+    if not row.ended_at:
+        return "Running"
+    if scope.service.engine.instances.cancelled(row):
+        return "Cancelled"
+    return "Success" if row.succeeded else "Failed"
 
 
 async def create(scope: Scope) -> None:
@@ -37,6 +51,7 @@ async def create(scope: Scope) -> None:
             task_name=job.task_name,
             authorize=authorize,
             visible=visible,
+            wait_seconds=ANSWER_SECONDS,
         )
 
     row = await scope.long_work(run)
@@ -74,7 +89,9 @@ async def lookup(scope: Scope) -> None:
         "x-odps-end-time": formatdate(row.ended_at, usegmt=True),
         "x-odps-owner": row.owner,
     }
-    root = element("Instance", element("Status", text=_TERMINATED))
+    if not row.ended_at:
+        del headers["x-odps-end-time"]
+    root = element("Instance", element("Status", text=_status(row)))
     if "taskstatus" in query:
         root.append(
             element(
@@ -84,7 +101,7 @@ async def lookup(scope: Scope) -> None:
                     element("Name", text=row.task_name),
                     element("StartTime", text=headers["x-odps-start-time"]),
                     element("EndTime", text=headers["x-odps-end-time"]),
-                    element("Status", text="Success" if row.succeeded else "Failed"),
+                    element("Status", text=_task_status(scope, row)),
                     Type="SQL",
                 ),
             )
@@ -97,7 +114,11 @@ async def lookup(scope: Scope) -> None:
                 element(
                     "Task",
                     element("Name", text=row.task_name),
-                    element("Result", text=text, Format="csv" if row.selection else "text"),
+                    element(
+                        "Result",
+                        text=text,
+                        Format="csv" if scope.service.engine.instances.has_rows(row) else "text",
+                    ),
                     Type="SQL",
                 ),
             )
@@ -111,10 +132,12 @@ async def lookup(scope: Scope) -> None:
 
 
 async def stop(scope: Scope) -> None:
-    """Takes a request to stop an instance, which has ended already."""
+    """Cancels an instance; one that has ended stays as it is."""
     parse_root(await scope.exchange.read_body(MAX_STATEMENT_BYTES), "Instance")
     row = await scope.work(scope.service.engine.instances.get, scope.project, scope.name)
     scope.service.authorize_instance(scope.exchange, row)
+    if not row.ended_at:
+        await scope.work(scope.service.engine.instances.cancel, row)
     await scope.exchange.reply(b"", content_type="application/xml")
 
 
@@ -133,8 +156,10 @@ async def page(scope: Scope) -> None:
                     element("Name", text=row.id),
                     element("Owner", text=row.owner),
                     element("StartTime", text=formatdate(row.created_at, usegmt=True)),
-                    element("EndTime", text=formatdate(row.ended_at, usegmt=True)),
-                    element("Status", text=_TERMINATED),
+                    element(
+                        "EndTime", text=formatdate(row.ended_at or row.created_at, usegmt=True)
+                    ),
+                    element("Status", text=_status(row)),
                 )
                 for row in seen
             ),

@@ -1,0 +1,204 @@
+"""What came of SQL statements: rows, text, or how many rows were changed."""
+
+from __future__ import annotations
+
+import functools
+import html
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+
+from fletching.client.cancellation import Cancellation
+from fletching.client.retry import RetrySequence
+from fletching.client.transports.channel import Channel
+from fletching.client.transports.transport import BatchSource
+from fletching.errors import TransportError, TruncatedStreamError, UsageError
+from fletching.ipc import BatchDecoder, messages
+from fletching.protocol.http.error_codec import decode_fault
+from fletching.protocol.messages.admin import (
+    CancelStatement,
+    GetStatement,
+    RunStatement,
+    StatementState,
+)
+from fletching.protocol.messages.requests import ReadInstance
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+__all__ = ["Result", "run_statements"]
+
+_WAIT_SECONDS = 20.0
+_SHOWN_ROWS = 10
+_FAILURES = 5
+
+
+def run_statements(channel: Channel, project: str, schema: str, text: str) -> Result:
+    """Runs SQL statements and waits for their end.
+
+    Interrupting the wait (Ctrl-C) cancels them.
+
+    Raises:
+        SqlSyntaxError: they cannot be parsed.
+        ServiceError: one of them failed; those before it are done.
+        TransportError: no answer within the retry budget.
+    """
+    request = RunStatement(project=project, schema=schema, text=text, wait_seconds=_WAIT_SECONDS)
+    state = channel.call(request, StatementState)
+    try:
+        while state.running:
+            again = GetStatement(
+                project=project,
+                schema=schema,
+                instance_id=state.instance_id,
+                wait_seconds=_WAIT_SECONDS,
+            )
+            state = channel.call(again, StatementState)
+    except BaseException:
+        cancel = CancelStatement(instance_id=state.instance_id, project=project, schema=schema)
+        channel.call(cancel, StatementState)
+        raise
+    if state.error is not None:
+        status, code, message = state.error
+        body = msgspec.json.encode({"Code": code, "Message": message})
+        raise decode_fault(status, {"x-odps-request-id": state.instance_id}, body)
+    return Result(channel, project, state)
+
+
+class Result:
+    """What came of SQL statements: the rows of the last one if it is a query.
+
+    Rows stay at the service for a day and are read as often as they are asked for, in batches.
+
+    Attributes:
+        schema: the columns of the rows; without columns if the last statement is no query.
+        num_rows: how many rows there are.
+        affected_rows: how many rows the last statement inserted, updated or deleted; None if it
+            changes none.
+        text: what the last statement printed, such as DESC.
+        instance_id: the service's name for the statements.
+    """
+
+    def __init__(self, channel: Channel, project: str, state: StatementState) -> None:
+        self._channel = channel
+        self._project = project
+        self.instance_id = state.instance_id
+        self.num_rows = state.rows
+        self.affected_rows = state.affected_rows
+        self.text = state.printed
+        self.has_rows = state.arrow_schema is not None
+        self.schema = (
+            pa.schema([])
+            if state.arrow_schema is None
+            else BatchDecoder(next(iter(messages(state.arrow_schema)))).schema
+        )
+
+    def to_batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows as record batches, as they come; goes on by row after a broken connection.
+
+        Raises:
+            ServiceError: the result has expired.
+            TransportError: a connection broke and could not be replaced in time.
+        """
+        row = failures = 0
+        while self.has_rows and row < self.num_rows:
+            request = ReadInstance(
+                project=self._project,
+                instance_id=self.instance_id,
+                session_id=self.instance_id,
+                offset=row,
+            )
+            cancellation = Cancellation(self._channel.transport.cancellation)
+            source = self._channel.retrying(
+                functools.partial(self._read, request), repeatable=True, cancellation=cancellation
+            )
+            try:
+                for batch in source:
+                    row += batch.num_rows
+                    failures = 0
+                    yield batch
+            except (TransportError, TruncatedStreamError):
+                failures += 1
+                if failures > _FAILURES:
+                    raise
+            else:
+                failures += 1
+                if row < self.num_rows and failures > _FAILURES:
+                    raise TruncatedStreamError("the result ends early", layer="rows", offset=row)
+            finally:
+                source.close()
+
+    def _read(self, request: ReadInstance, attempt: RetrySequence) -> BatchSource:
+        return self._channel.transport.read(request, self._channel.options, attempt)
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        """The rows as a ``pyarrow.RecordBatchReader``; errors as `to_batches`, from the reader."""
+        return pa.RecordBatchReader.from_batches(self.schema, self.to_batches())
+
+    def to_table(self) -> pa.Table:
+        """The rows as one ``pyarrow.Table`` in memory."""
+        return pa.Table.from_batches(list(self.to_batches()), self.schema)
+
+    def to_pandas(self, **options: Any) -> pd.DataFrame:
+        """The rows as a pandas DataFrame; options as of ``pyarrow.Table.to_pandas``."""
+        return self.to_table().to_pandas(**options)
+
+    def to_polars(self) -> pl.DataFrame:
+        """The rows as a polars DataFrame.
+
+        Raises:
+            UsageError: polars is not installed.
+        """
+        try:
+            import polars as pl
+        except ImportError as error:
+            raise UsageError("to_polars needs polars: pip install polars") from error
+        found = pl.from_arrow(self.to_table())
+        assert isinstance(found, pl.DataFrame)
+        return found
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """The rows as Python values."""
+        rows: list[dict[str, Any]] = self.to_table().to_pylist()
+        return rows
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """As `to_batches`."""
+        return self.to_batches()
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return self.num_rows
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The rows for any library that takes Arrow's C stream."""
+        return self.to_reader().__arrow_c_stream__(requested_schema)
+
+    def __repr__(self) -> str:
+        """What came of the statements, in a line."""
+        if self.has_rows:
+            return f"<Result of {self.num_rows} rows: {', '.join(self.schema.names)}>"
+        if self.affected_rows is not None:
+            return f"<Result: {self.affected_rows} rows changed>"
+        return f"<Result: {self.text[:60]!r}>" if self.text else "<Result>"
+
+    def _repr_html_(self) -> str:
+        """The first rows as a table, for notebooks."""
+        if not self.has_rows:
+            return f"<pre>{html.escape(self.text or repr(self))}</pre>"
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.schema.names)
+        rows: list[str] = []
+        for batch in self.to_batches():
+            for row in batch.slice(0, _SHOWN_ROWS - len(rows)).to_pylist():
+                cells = "".join(
+                    f"<td>{html.escape('null' if value is None else str(value)[:200])}</td>"
+                    for value in row.values()
+                )
+                rows.append(f"<tr>{cells}</tr>")
+            if len(rows) >= _SHOWN_ROWS:
+                break
+        note = f"<p>{self.num_rows} rows</p>"
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{note}"

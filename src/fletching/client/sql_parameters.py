@@ -1,0 +1,73 @@
+"""Values in place of ``?`` and ``:name`` in SQL text, each in the form that means exactly it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from fletching.client.reading.filter_text import literal_text
+from fletching.errors import UsageError
+
+__all__ = ["with_parameters"]
+
+_PIECE = re.compile(
+    r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`|--[^\n]*|/\*.*?\*/|::|\?|:[A-Za-z_]\w*""",
+    re.DOTALL,
+)
+
+
+def with_parameters(text: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> str:
+    """The text with values in the places of its parameters.
+
+    Args:
+        text: SQL with ``?`` for a sequence, ``:name`` for a mapping.
+        parameters: Python values or Arrow scalars; a list stands for a list in parentheses.
+
+    Raises:
+        UsageError: there are more places than values or the reverse, or a value has no SQL form.
+    """
+    if parameters is None:
+        return text
+    named = isinstance(parameters, Mapping)
+    used: set[Any] = set()
+    count = 0
+
+    def replace(match: re.Match[str]) -> str:
+        nonlocal count
+        piece = match[0]
+        if piece == "?" and not named:
+            if count >= len(parameters):
+                raise UsageError(f"the text has more places than the {count} parameters")
+            value = parameters[count]  # type: ignore[index]  # a sequence
+            used.add(count)
+            count += 1
+        elif piece[0] == ":" and piece != "::" and named:
+            key = piece[1:]
+            if key not in parameters:
+                raise UsageError(f"there is no value for the parameter :{key}")
+            used.add(key)
+            value = parameters[key]  # type: ignore[call-overload]  # a mapping
+        else:
+            return piece
+        return _literal(value)
+
+    made = _PIECE.sub(replace, text)
+    unused = len(parameters) - len(used)
+    if unused:
+        raise UsageError(f"{unused} parameters have no place in the text")
+    return made
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, list | tuple | set | frozenset):
+        if not value:
+            raise UsageError("an empty list has no form in SQL")
+        return f"({', '.join(_literal(item) for item in value)})"
+    try:
+        scalar = value if isinstance(value, pa.Scalar) else pa.scalar(value)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"a {type(value).__name__} has no form in SQL") from error
+    return literal_text(scalar)

@@ -1,0 +1,382 @@
+"""One query: its tables pinned at one moment, translated, pushed down, run by DuckDB.
+
+The flow is that of docs/sql.md: names are looked up and views opened, the tables behind them authorised and
+pinned in one transaction; the translation says which columns and conditions each mention of a table
+needs; DuckDB pulls the rows through our scans and hands batches on as it computes them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import pyarrow as pa
+
+from fletching.engine.query.query_limits import QueryLimits
+from fletching.engine.query.result_types import casts_of, conformed, result_schema
+from fletching.engine.query.table_readers import Statistics, TableReaders
+from fletching.engine.reading.read_sessions import Reading
+from fletching.errors import (
+    FletchingError,
+    InvalidArgumentError,
+    NoSuchTableError,
+    ServiceError,
+)
+from fletching.protocol.messages.admin import (
+    DescribeTable,
+    ListPartitions,
+    PartitionPage,
+    TableInfo,
+)
+from fletching.protocol.messages.requests import CreateReadSession, Request
+from fletching.protocol.messages.responses import Response
+from fletching.sql.dialect import exp, parse_one
+from fletching.sql.statements import Namespace, table_name
+from fletching.sql.translation import Source, SourceView, Translation, located, translate
+from fletching.types import TableName
+
+if TYPE_CHECKING:
+    from fletching.engine.query.sealed_duckdb import SealedDuckDB
+
+__all__ = ["VIEW_NAMESPACE", "VIEW_TEXT", "Calls", "Query", "QueryRunner"]
+
+VIEW_TEXT = "fletching.view.text"
+"""Property of a view: its query."""
+
+VIEW_NAMESPACE = "fletching.view.namespace"
+"""Property of a view: where names without project or schema belong in it, ``project.schema``."""
+
+BATCH_ROWS = 65_536
+
+Authorize = Callable[[Request], None]
+
+
+class Calls(Protocol):
+    """The engine's verbs for values."""
+
+    def call(self, request: Request) -> Response:
+        """Answers a request."""
+
+
+class Query:
+    """A query that is being run; use it as a context manager.
+
+    Attributes:
+        schema: the result's columns.
+        statistics: what its scans have read so far.
+        translation: what DuckDB was given.
+    """
+
+    def __init__(
+        self,
+        duck: SealedDuckDB,
+        readers: TableReaders,
+        translation: Translation,
+        statistics: Statistics,
+    ) -> None:
+        self._duck = duck
+        self._readers = readers
+        self.translation = translation
+        self.statistics = statistics
+        relation = duck.query(translation.sql)
+        self.columns: list[str] = list(relation.columns)
+        self._types = list(relation.types)
+        self._casts: list[str] | None = casts_of(self._types)
+
+    def cast(self, casts: list[str]) -> None:
+        """Has the columns cast to other types of DuckDB's, one per column."""
+        self._casts = casts
+
+    @property
+    def sql(self) -> str:
+        """What DuckDB runs."""
+        sql = self.translation.sql
+        if self._casts is None:
+            return sql
+        items = [cast.replace("{}", f"#{i}") for i, cast in enumerate(self._casts, 1)]
+        chosen = ", ".join(f"{item} AS c{i}" for i, item in enumerate(items, 1))
+        # Text of our own: what a user wrote was parsed and written out again.
+        return f"SELECT {chosen} FROM ({sql})"  # noqa: S608
+
+    def run(self) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The result's columns, and its rows as they are computed."""
+        relation = self._duck.query(self.sql)
+        found, batches = self._duck.batches(relation, BATCH_ROWS)
+        schema = result_schema(found, self.columns)
+        return schema, (conformed(batch, schema) for batch in batches)
+
+    def explain(self) -> str:
+        """What was pushed into the scans, and what DuckDB does."""
+        lines = ["Scans:"]
+        for scan in self.translation.scans:
+            pushed = " AND ".join(scan.pushed) or "-"
+            lines.append(
+                f"  {scan.source.name} AS {scan.alias}: columns {', '.join(scan.columns)};"
+                f" pushed: {pushed}"
+            )
+        plan = self._duck.explain(self.sql)
+        return "\n".join([*(lines if self.translation.scans else []), "", plan])
+
+    @property
+    def progress(self) -> float:
+        """How far it is, from 0 to 1."""
+        return self._duck.progress
+
+    def interrupt(self, why: FletchingError | None = None) -> None:
+        """Ends it within a moment."""
+        self._duck.interrupt(why)
+
+    def close(self) -> None:
+        """Gives everything back; idempotent."""
+        self._duck.close()
+        self._readers.close()
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes."""
+        self.close()
+
+
+@dataclasses.dataclass
+class _Named:
+    """What a query's names stand for, by case-folded name."""
+
+    authorize: Authorize
+    tables: dict[str, TableName] = dataclasses.field(default_factory=dict)
+    views: dict[str, SourceView] = dataclasses.field(default_factory=dict)
+
+
+class QueryRunner:
+    """Opens queries. Thread-safe."""
+
+    def __init__(
+        self,
+        reading: Reading,
+        calls: Calls,
+        limits: QueryLimits,
+        clock: Callable[[], float],
+        spill_folder: Path | None,
+    ) -> None:
+        """Reads with ``reading`` and looks tables up with ``calls``."""
+        self._reading = reading
+        self._calls = calls
+        self._limits = limits
+        self._clock = clock
+        self._spill_folder = spill_folder
+
+    def open(
+        self,
+        tree: Any,
+        namespace: Namespace,
+        authorize: Authorize,
+        variables: Mapping[str, Any],
+        *,
+        begun: Callable[[SealedDuckDB], None] = lambda _duck: None,
+    ) -> Query:
+        """Binds a query.
+
+        Args:
+            tree: its tree.
+            namespace: where names without project or schema belong.
+            authorize: asked before each table is read.
+            variables: queries of script mode's variables by name.
+            begun: told of the connection as soon as there is one, to interrupt it.
+
+        Raises:
+            InvalidArgumentError: it cannot be bound.
+            NoSuchTableError: a table does not exist.
+            NoPermissionError: ``authorize`` refused.
+        """
+        # An extra of its own, so that only who queries needs it.
+        from fletching.engine.query.sealed_duckdb import SealedDuckDB
+
+        tree = self._fold_partitions(tree, namespace, authorize)
+        found = _Named(authorize)
+        self._collect(tree, namespace, variables, found)
+        tables, views = found.tables, found.views
+        for name in tables.values():
+            authorize(CreateReadSession(table=name))
+        readers = TableReaders(self._reading)
+        duck: SealedDuckDB | None = None
+        try:
+            readers.pin(list(tables.values()))
+            duck = SealedDuckDB(self._limits, self._spill_folder)
+            begun(duck)
+
+            def resolve(node: Any) -> Source | SourceView:
+                variable = _variable(node)
+                if variable is not None:
+                    return SourceView(TableName("", variable), self._variable(variables, variable))
+                name = table_name(node, namespace_of(node) or namespace)
+                view = views.get(str(name).casefold())
+                if view is not None:
+                    return view
+                if str(name).casefold() not in tables:
+                    raise NoSuchTableError(f"there is no table {name}")  # noqa: TRY301 - a callback
+                return Source(name, readers.fields(name))
+
+            connection = duck
+            translation = translate(
+                tree,
+                resolve,
+                now=self._now(),
+                fold=lambda sql: _as_literal(connection.value(sql)),
+            )
+            statistics = Statistics()
+            for scan in translation.scans:
+                duck.register(scan.relation, readers.reader(scan, statistics))
+            try:
+                return Query(duck, readers, translation, statistics)
+            except InvalidArgumentError as error:
+                raise _placed(error, tree) from error
+        except BaseException:
+            if duck is not None:
+                duck.close()
+            readers.close()
+            raise
+
+    def _now(self) -> str:
+        moment = dt.datetime.fromtimestamp(self._clock(), dt.UTC)
+        return f"TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S.%f}'"
+
+    # --- names -------------------------------------------------------------------------------
+
+    def _collect(
+        self,
+        tree: Any,
+        namespace: Namespace,
+        variables: Mapping[str, Any],
+        found: _Named,
+        depth: int = 0,
+    ) -> None:
+        """Finds the tables that a query reads, through views and variables."""
+        if depth > 16:
+            raise InvalidArgumentError("views nest too deeply, or contain themselves")
+        known = {cte.alias.casefold() for cte in tree.find_all(exp.CTE)}
+        for node in tree.find_all(exp.Table):
+            variable = _variable(node)
+            if variable is not None:
+                query = self._variable(variables, variable)
+                self._collect(query, namespace, variables, found, depth + 1)
+                continue
+            if not isinstance(node.this, exp.Identifier):
+                continue
+            if not node.db and node.name.casefold() in known:
+                continue
+            name = table_name(node, namespace_of(node) or namespace)
+            key = str(name).casefold()
+            if key in found.tables or key in found.views:
+                continue
+            request = DescribeTable(table=name)
+            found.authorize(request)
+            try:
+                info = self._calls.call(request)
+            except NoSuchTableError as error:
+                raise located(error, node, NoSuchTableError) from error
+            assert isinstance(info, TableInfo)
+            text = info.properties.get(VIEW_TEXT)
+            if text is None:
+                found.tables[key] = name
+                continue
+            project, _, schema = info.properties.get(VIEW_NAMESPACE, "").rpartition(".")
+            own = Namespace(project or name.project, schema or name.schema, schemas_enabled=False)
+            query = parse_one(text)
+            for inner in query.find_all(exp.Table):
+                inner.meta[_NAMESPACE] = own
+            columns = tuple(column.name for column in info.schema.data_columns)
+            found.views[key] = SourceView(name, query, columns)
+            self._collect(query, own, variables, found, depth + 1)
+
+    @staticmethod
+    def _variable(variables: Mapping[str, Any], name: str) -> Any:
+        found = variables.get(name)
+        if found is None:
+            raise InvalidArgumentError(f"there is no variable @{name}")
+        return found
+
+    def _fold_partitions(self, tree: Any, namespace: Namespace, authorize: Authorize) -> Any:
+        """Replaces max_pt('table') by the greatest partition that has rows."""
+        if not any(call.name.lower() == "max_pt" for call in tree.find_all(exp.Anonymous)):
+            return tree
+
+        def replace(node: Any) -> Any:
+            if not isinstance(node, exp.Anonymous) or node.name.lower() != "max_pt":
+                return node
+            arguments = node.expressions
+            if len(arguments) != 1 or not (
+                isinstance(arguments[0], exp.Literal) and arguments[0].is_string
+            ):
+                raise located(InvalidArgumentError("max_pt takes the name of a table"), node)
+            name = table_name(exp.to_table(arguments[0].name, dialect="hive"), namespace)
+            request = ListPartitions(table=name, reverse=True, max_items=1000)
+            authorize(request)
+            marker = ""
+            while True:
+                page = self._calls.call(
+                    ListPartitions(table=name, reverse=True, max_items=1000, marker=marker)
+                )
+                assert isinstance(page, PartitionPage)
+                for info in page.partitions:
+                    if info.rows:
+                        return exp.Literal.string(next(iter(info.partition))[1])
+                marker = page.marker
+                if not marker:
+                    return exp.Null()
+
+        return tree.copy().transform(replace)
+
+
+_NAMED = re.compile(r"(?:column|alias|named) (\S+?)(?:$| )")
+
+
+def _placed(error: InvalidArgumentError, tree: Any) -> ServiceError:
+    """What DuckDB says of a name, with the place where the statement mentions it."""
+    match = _NAMED.search(error.message)
+    if match is None:
+        return error
+    wanted = match[1].casefold()
+    for node in tree.find_all(exp.Identifier):
+        if node.name.casefold() == wanted:
+            return located(error, node)
+    return error
+
+
+_NAMESPACE = "fletching_namespace"
+
+
+def namespace_of(node: Any) -> Namespace | None:
+    """The namespace of the view that a table's name stands in."""
+    found: Namespace | None = node.meta.get(_NAMESPACE)
+    return found
+
+
+def _variable(node: Any) -> str | None:
+    """The name of the script variable that stands in a table's place."""
+    if isinstance(node.this, exp.Parameter):
+        name: str = node.this.name.casefold()
+        return name
+    return None
+
+
+def _as_literal(value: Any) -> Any:
+    """A computed constant as a literal of the dialect, or None."""
+    match value:
+        case bool():
+            return exp.Boolean(this=value)
+        case int():
+            return exp.Literal.number(value)
+        case str():
+            return exp.Literal.string(value)
+        case dt.datetime():
+            text = value.replace(tzinfo=None).isoformat(" ")
+            return exp.cast(exp.Literal.string(text), exp.DataType.Type.TIMESTAMP)
+        case dt.date():
+            return exp.cast(exp.Literal.string(value.isoformat()), exp.DataType.Type.DATE)
+    return None

@@ -1,0 +1,203 @@
+"""Types of results: DuckDB's as MaxCompute's, and as the Arrow types that stand for those."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from fletching.errors import InvalidArgumentError
+
+__all__ = ["casts_of", "conformed", "duck_type_of", "result_schema"]
+
+_TO = {
+    "hugeint": "BIGINT",  # sums of whole numbers: beyond BIGINT is an error, never another type
+    "uhugeint": "BIGINT",
+    "ubigint": "BIGINT",
+    "uinteger": "BIGINT",
+    "usmallint": "INTEGER",
+    "utinyint": "SMALLINT",
+    "timestamp": "TIMESTAMP_MS",
+    "timestamp_s": "TIMESTAMP_MS",
+    "timestamp with time zone": "TIMESTAMP_MS",
+    "time": "VARCHAR",
+    "time with time zone": "VARCHAR",
+    "interval": "VARCHAR",
+    "uuid": "VARCHAR",
+    "enum": "VARCHAR",
+    "bit": "VARCHAR",
+    "json": "VARCHAR",
+    "bignum": "DECIMAL(38, 0)",
+    "varint": "DECIMAL(38, 0)",
+}
+
+
+def casts_of(types: Sequence[Any]) -> list[str] | None:
+    """What each column of a query has to be cast to, as a template with ``{}``; None if nothing."""
+    wanted = [_wanted(data_type) for data_type in types]
+    if not any(wanted):
+        return None
+    return [f"CAST({{}} AS {one})" if one else "{}" for one in wanted]
+
+
+def _wanted(data_type: Any) -> str:
+    """The type that a column of a DuckDB type is cast to; empty if it stays."""
+    kind = str(data_type.id).lower()
+    if kind in _TO:
+        return _TO[kind]
+    if str(data_type).upper() in {"JSON", '"NULL"', "NULL"}:
+        return "VARCHAR"
+    if kind in {"list", "array", "map", "struct"}:
+        made = _nested(data_type)
+        return made if made != _plain(data_type) else ""
+    return ""
+
+
+def _nested(data_type: Any) -> str:
+    kind = str(data_type.id).lower()
+    if kind in {"list", "array"}:
+        (_, child), *_ = data_type.children
+        return f"{_nested(child)}[]"
+    if kind == "map":
+        (_, key), (_, value) = data_type.children
+        return f"MAP({_nested(key)}, {_nested(value)})"
+    if kind == "struct":
+        fields = [f"{_quoted(name)} {_nested(child)}" for name, child in data_type.children]
+        return f"STRUCT({', '.join(fields)})"
+    return _wanted(data_type) or str(data_type)
+
+
+def _plain(data_type: Any) -> str:
+    kind = str(data_type.id).lower()
+    if kind == "list":
+        (_, child), *_ = data_type.children
+        return f"{_plain(child)}[]"
+    if kind == "map":
+        (_, key), (_, value) = data_type.children
+        return f"MAP({_plain(key)}, {_plain(value)})"
+    if kind == "struct":
+        fields = [f"{_quoted(name)} {_plain(child)}" for name, child in data_type.children]
+        return f"STRUCT({', '.join(fields)})"
+    return str(data_type)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def result_schema(found: pa.Schema, names: Sequence[str]) -> pa.Schema:
+    """The columns of a result: unique names, and Arrow's own names for nested children."""
+    seen: set[str] = set()
+    fields: list[pa.Field] = []
+    for field, wanted in zip(found, names, strict=True):
+        name, number = wanted, 1
+        while name.casefold() in seen:
+            number += 1
+            name = f"{wanted}{number}"
+        seen.add(name.casefold())
+        fields.append(pa.field(name, _arrow_type(field.type)))
+    return pa.schema(fields)
+
+
+def _arrow_type(data_type: Any) -> Any:
+    types = pa.types
+    if (
+        types.is_list(data_type)
+        or types.is_large_list(data_type)
+        or types.is_fixed_size_list(data_type)
+    ):
+        return pa.list_(_arrow_type(data_type.value_type))
+    if types.is_map(data_type):
+        return pa.map_(_arrow_type(data_type.key_type), _arrow_type(data_type.item_type))
+    if types.is_struct(data_type):
+        return pa.struct(
+            [
+                pa.field(data_type.field(i).name, _arrow_type(data_type.field(i).type))
+                for i in range(data_type.num_fields)
+            ]
+        )
+    if types.is_large_string(data_type) or types.is_string_view(data_type):
+        return pa.string()
+    if types.is_large_binary(data_type) or types.is_binary_view(data_type):
+        return pa.binary()
+    if types.is_timestamp(data_type):
+        return pa.timestamp(data_type.unit)
+    return data_type
+
+
+def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """A batch in exactly these types; shares the values where only names differ.
+
+    Raises:
+        InvalidArgumentError: a value does not fit.
+    """
+    try:
+        columns = [
+            column if column.type == field.type else column.cast(field.type)
+            for column, field in zip(batch.columns, schema, strict=True)
+        ]
+    except pa.ArrowException as error:
+        raise InvalidArgumentError(f"a value does not fit its column: {error}") from error
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def duck_type_of(data_type: Any) -> str:
+    """The DuckDB type whose values an Arrow type of a table holds.
+
+    Raises:
+        InvalidArgumentError: there is none.
+    """
+    types = pa.types
+    plain = {
+        pa.bool_(): "BOOLEAN",
+        pa.int8(): "TINYINT",
+        pa.int16(): "SMALLINT",
+        pa.int32(): "INTEGER",
+        pa.int64(): "BIGINT",
+        pa.uint8(): "UTINYINT",
+        pa.uint16(): "USMALLINT",
+        pa.uint32(): "UINTEGER",
+        pa.uint64(): "UBIGINT",
+        pa.float16(): "FLOAT",
+        pa.float32(): "FLOAT",
+        pa.float64(): "DOUBLE",
+        pa.date32(): "DATE",
+        pa.date64(): "DATE",
+    }
+    if data_type in plain:
+        return plain[data_type]
+    if isinstance(data_type, pa.BaseExtensionType):
+        return duck_type_of(data_type.storage_type)
+    if (
+        types.is_string(data_type)
+        or types.is_large_string(data_type)
+        or types.is_string_view(data_type)
+    ):
+        return "VARCHAR"
+    if (
+        types.is_binary(data_type)
+        or types.is_large_binary(data_type)
+        or types.is_binary_view(data_type)
+    ):
+        return "BLOB"
+    if types.is_timestamp(data_type):
+        units = {"s": "TIMESTAMP_S", "ms": "TIMESTAMP_MS", "us": "TIMESTAMP", "ns": "TIMESTAMP_NS"}
+        return units[data_type.unit]
+    if types.is_decimal(data_type) and data_type.precision <= 38 and data_type.scale >= 0:
+        return f"DECIMAL({data_type.precision}, {data_type.scale})"
+    if (
+        types.is_list(data_type)
+        or types.is_large_list(data_type)
+        or types.is_fixed_size_list(data_type)
+    ):
+        return f"{duck_type_of(data_type.value_type)}[]"
+    if types.is_map(data_type):
+        return f"MAP({duck_type_of(data_type.key_type)}, {duck_type_of(data_type.item_type)})"
+    if types.is_struct(data_type):
+        fields = [
+            f"{_quoted(data_type.field(i).name)} {duck_type_of(data_type.field(i).type)}"
+            for i in range(data_type.num_fields)
+        ]
+        return f"STRUCT({', '.join(fields)})"
+    raise InvalidArgumentError(f"statements cannot write values of the type {data_type}")

@@ -1,0 +1,129 @@
+"""Rows that a statement computes on their way into a table: one write session, one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from fletching.engine.writing.ingest import Ingest
+from fletching.errors import InvalidArgumentError
+from fletching.ipc import END_OF_STREAM, BatchEncoder
+from fletching.protocol.messages.requests import (
+    AbortWriteSession,
+    CloseWriteStream,
+    CommitWriteSession,
+    CreateWriteSession,
+    CreateWriteStream,
+    Request,
+    WriteTable,
+)
+from fletching.protocol.messages.responses import Response, WriteSession
+from fletching.types import PartitionSpec, TableName
+
+__all__ = ["Writes", "write_rows"]
+
+_STREAM = "sql"
+_FEED_BYTES = 16 << 20
+
+
+class Writes(Protocol):
+    """The engine's verbs that writing takes."""
+
+    def call(self, request: Request) -> Response:
+        """Answers a request."""
+
+    def open_ingest(self, request: WriteTable) -> Ingest:
+        """Prepares to take a body."""
+
+
+def write_rows(
+    verbs: Writes,
+    table: TableName,
+    batches: Iterator[pa.RecordBatch],
+    *,
+    partition: PartitionSpec,
+    overwrite: bool,
+    columns_of: Callable[[pa.RecordBatch], pa.RecordBatch],
+    schema: pa.Schema,
+) -> int:
+    """Appends or replaces rows; all or none become visible. Returns how many there are.
+
+    Raises:
+        FletchingError: what computing or writing them raises; nothing is visible then.
+    """
+    session = verbs.call(CreateWriteSession(table=table, partition=partition, overwrite=overwrite))
+    assert isinstance(session, WriteSession)
+    try:
+        address: dict[str, Any] = {
+            "table": table,
+            "session_id": session.session_id,
+            "stream_id": _STREAM,
+        }
+        verbs.call(CreateWriteStream(**address))
+        rows = _stream(verbs.open_ingest(WriteTable(**address)), batches, columns_of, schema)
+        verbs.call(CloseWriteStream(**address))
+        verbs.call(
+            CommitWriteSession(table=table, session_id=session.session_id, streams=((_STREAM, 1),))
+        )
+    except BaseException:
+        verbs.call(AbortWriteSession(table=table, session_id=session.session_id))
+        raise
+    return rows
+
+
+def _stream(
+    ingest: Ingest,
+    batches: Iterator[pa.RecordBatch],
+    columns_of: Callable[[pa.RecordBatch], pa.RecordBatch],
+    schema: pa.Schema,
+) -> int:
+    rows = fed = 0
+    try:
+        encoder = BatchEncoder(schema)
+        ingest.decoder.feed(memoryview(encoder.schema_message))
+        for batch in batches:
+            made = columns_of(batch)
+            rows += made.num_rows
+            for message in encoder.encode(made):
+                for piece in message:
+                    view = memoryview(piece).cast("B")
+                    ingest.decoder.feed(view)
+                    fed += view.nbytes
+            if fed >= _FEED_BYTES:
+                _store(ingest)
+                fed = 0
+        ingest.decoder.feed(memoryview(END_OF_STREAM))
+        _store(ingest)
+        ingest.finish()
+    except BaseException:
+        ingest.abort()
+        raise
+    return rows
+
+
+def _store(ingest: Ingest) -> None:
+    messages: Sequence[Any] = list(ingest.decoder)
+    if messages:
+        ingest.accept(messages)
+
+
+def cast_to(schema: pa.Schema) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
+    """Makes batches of a query the columns of a table, by position.
+
+    Raises:
+        InvalidArgumentError: from the result, when a value does not fit.
+    """
+
+    def columns_of(batch: pa.RecordBatch) -> pa.RecordBatch:
+        try:
+            arrays = [
+                column if column.type == field.type else column.cast(field.type)
+                for column, field in zip(batch.columns, schema, strict=True)
+            ]
+        except pa.ArrowException as error:
+            raise InvalidArgumentError(f"a value does not fit its column: {error}") from error
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    return columns_of

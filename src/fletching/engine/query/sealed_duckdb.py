@@ -1,0 +1,247 @@
+"""DuckDB for one statement at a time: sealed off, bounded, and interrupted when it has to be.
+
+A connection is a database in memory of its own. It may use no file but its spill folder, no network, no
+extension that is not built in and no variable of Python; then its configuration is locked. What a user's
+text may call is decided before, by `fletching.sql.functions`; this is the second wall.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+
+from fletching.engine.query.query_limits import QueryLimits
+from fletching.errors import (
+    FletchingError,
+    InvalidArgumentError,
+    MissingExtraError,
+    OperationCancelledError,
+    StorageError,
+)
+
+try:
+    import duckdb
+except ImportError as exc:  # pragma: no cover - the test environment has every extra
+    raise MissingExtraError("queries are run by DuckDB: pip install 'fletching[sql]'") from exc
+
+__all__ = ["SealedDuckDB"]
+
+
+class SealedDuckDB:
+    """A connection that is good for one statement; use it as a context manager.
+
+    Thread-safe in one respect: `interrupt` and `progress` may be called from any thread.
+    """
+
+    def __init__(self, limits: QueryLimits, spill_folder: Path | None = None) -> None:
+        """Opens and seals.
+
+        Args:
+            limits: what the statement may use.
+            spill_folder: where it may spill: a folder of its own is made inside, and removed.
+
+        Raises:
+            StorageError: the spill folder cannot be made.
+        """
+        self._limits = limits
+        try:
+            if spill_folder is not None:
+                spill_folder.mkdir(parents=True, exist_ok=True)
+            self._folder = tempfile.mkdtemp(prefix="fletching-sql-", dir=spill_folder)
+        except OSError as error:
+            raise StorageError(f"no folder to spill to can be made: {error.strerror}") from error
+        self._why: FletchingError | None = None
+        self._failure: BaseException | None = None
+        self._timer = threading.Timer(limits.seconds, self._time_is_up)
+        self._timer.daemon = True
+        try:
+            self._connection = duckdb.connect(
+                ":memory:",
+                config={
+                    "memory_limit": f"{max(limits.memory_bytes >> 20, 16)}MiB",
+                    "threads": limits.threads,
+                    "temp_directory": self._folder,
+                    "max_temp_directory_size": f"{max(limits.spill_bytes >> 20, 1)}MiB",
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                    "allow_community_extensions": False,
+                    "python_enable_replacements": False,
+                    "default_null_order": "nulls_first_on_asc_last_on_desc",
+                },
+            )
+            self._connection.execute("SET TimeZone = 'UTC'")
+            self._connection.execute("SET enable_external_access = false")
+            self._connection.execute("SET lock_configuration = true")
+        except duckdb.Error as error:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise StorageError(f"the query engine cannot be started: {_plain(error)}") from error
+        self._timer.start()
+
+    # --- running -----------------------------------------------------------------------------
+
+    def register(self, name: str, source: Any) -> None:
+        """Makes a relation of an object with ``__arrow_c_stream__``, read anew by each scan of it."""
+        self._connection.register(name, _Guarded(source, self._failed))
+
+    def query(self, sql: str) -> Any:
+        """Binds a query: its columns and types, nothing is computed yet.
+
+        Raises:
+            InvalidArgumentError: it cannot be bound.
+        """
+        with self._translated():
+            return self._connection.sql(sql)
+
+    def batches(self, relation: Any, rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """Runs a query; its batches come as they are computed.
+
+        Raises:
+            InvalidArgumentError: a value cannot be computed.
+            InvalidArgumentError: it took more memory, spill or time than it may.
+            OperationCancelledError: it was interrupted.
+        """
+        with self._translated():
+            reader = relation.to_arrow_reader(rows)
+
+        def made() -> Iterator[pa.RecordBatch]:
+            while True:
+                with self._translated():
+                    try:
+                        batch = reader.read_next_batch()
+                    except StopIteration:
+                        return
+                yield batch
+
+        return reader.schema, made()
+
+    def explain(self, sql: str) -> str:
+        """DuckDB's plan of a query."""
+        with self._translated():
+            rows = self._connection.execute(f"EXPLAIN {sql}").fetchall()
+        return "\n".join(str(row[-1]) for row in rows)
+
+    def value(self, sql: str) -> Any:
+        """The one value of a constant expression; None if it cannot be computed."""
+        with contextlib.suppress(duckdb.Error):
+            row = self._connection.execute(f"SELECT {sql}").fetchone()
+            return None if row is None else row[0]
+        return None
+
+    @property
+    def progress(self) -> float:
+        """How far the statement is, from 0 to 1; 0 if that is not known."""
+        with contextlib.suppress(duckdb.Error):
+            return min(max(float(self._connection.query_progress()) / 100, 0.0), 1.0)
+        return 0.0
+
+    def interrupt(self, why: FletchingError | None = None) -> None:
+        """Ends the statement within a moment; it then raises ``why``."""
+        self._why = self._why or why or OperationCancelledError("the statement was cancelled")
+        self._connection.interrupt()
+
+    def close(self) -> None:
+        """Gives memory and spilled bytes back; idempotent."""
+        self._timer.cancel()
+        with contextlib.suppress(duckdb.Error):
+            self._connection.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes."""
+        self.close()
+
+    # --- endings -----------------------------------------------------------------------------
+
+    def _time_is_up(self) -> None:
+        self.interrupt(
+            InvalidArgumentError(
+                f"the statement ran longer than {self._limits.seconds:.0f} seconds"
+            )
+        )
+
+    def _failed(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raises DuckDB's complaints, and those of the relations it reads, as ours."""
+        try:
+            yield
+        except (duckdb.Error, pa.ArrowException, OSError, RuntimeError) as error:
+            if self._why is not None:
+                raise self._why from error
+            if isinstance(self._failure, FletchingError):
+                raise self._failure from error
+            raise _translated(error, self._limits) from error
+
+
+class _Guarded:
+    """A relation that remembers why reading it failed: DuckDB tells only the text."""
+
+    def __init__(self, source: Any, failed: Any) -> None:
+        self._source = source
+        self._failed = failed
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The rows from their beginning."""
+        schema, batches = self._source.open()
+
+        def guarded() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from batches
+            except BaseException as error:
+                self._failed(error)
+                raise
+
+        reader = pa.RecordBatchReader.from_batches(schema, guarded())
+        return reader.__arrow_c_stream__(requested_schema)
+
+
+_PREFIX = re.compile(r"^[A-Za-z ]+(?:Error|Exception): ")
+
+
+def _plain(error: BaseException) -> str:
+    """A message without the class and the piece of our own SQL that it quotes."""
+    text = str(error).split("\n\nLINE ")[0].split("\nLINE ")[0]
+    text = _PREFIX.sub("", text.split("\n\tCandidate")[0].split("\n\nCandidate")[0])
+    text = re.sub(r"\b_scan\d+\b", "the table", text)
+    return " ".join(text.split())[:600]
+
+
+_MESSAGES: Mapping[str, str] = {
+    r"Referenced column \"(?P<n>[^\"]+)\" not found": "there is no column {n}",
+    r"Table \"(?P<n>[^\"]+)\" does not have a column named \"(?P<m>[^\"]+)\"": "{n} has no column {m}",
+    r"Referenced table \"(?P<n>[^\"]+)\" not found": "there is no table or alias {n} here",
+    r"Ambiguous reference to column name \"(?P<n>[^\"]+)\"": "the column {n} is ambiguous",
+    r"column \"(?P<n>[^\"]+)\" must appear in the GROUP BY": (
+        "the column {n} is neither grouped by nor inside an aggregate"
+    ),
+}
+
+
+def _translated(error: BaseException, limits: QueryLimits) -> FletchingError:
+    text = _plain(error)
+    if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in str(error):
+        return InvalidArgumentError(
+            f"the statement needs more than the {limits.memory_bytes >> 20} MiB of memory and"
+            f" {limits.spill_bytes >> 20} MiB of temporary files that it may use"
+        )
+    for pattern, message in _MESSAGES.items():
+        match = re.search(pattern, text)
+        if match is not None:
+            return InvalidArgumentError(message.format(**match.groupdict()))
+    if isinstance(error, duckdb.InternalException | duckdb.FatalException):
+        return InvalidArgumentError(f"the statement cannot be run: {text}")
+    return InvalidArgumentError(text or "the statement cannot be run")

@@ -1,0 +1,417 @@
+"""Statements: what each of them does, with the engine's verbs and the query runner."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+
+from fletching import ipc
+from fletching.engine.query.printing import creating_statement, description, matches
+from fletching.engine.query.query_runner import (
+    VIEW_NAMESPACE,
+    VIEW_TEXT,
+    Authorize,
+    Query,
+    QueryRunner,
+)
+from fletching.engine.query.result_types import duck_type_of
+from fletching.engine.query.row_writing import Writes, cast_to, write_rows
+from fletching.errors import AlreadyExistsError, InvalidArgumentError, NoSuchTableError
+from fletching.protocol.messages.admin import (
+    CreateTable,
+    DescribeTable,
+    DropTable,
+    ListPartitions,
+    ListSchemas,
+    ListTables,
+    PartitionPage,
+    SchemaPage,
+    TableInfo,
+    TablePage,
+)
+from fletching.protocol.messages.requests import CreateWriteSession
+from fletching.protocol.messages.responses import Response
+from fletching.protocol.types.arrow_types import arrow_field
+from fletching.protocol.types.odps_types import parse_type
+from fletching.sql.statements import (
+    Assignment,
+    Changes,
+    CreateAs,
+    CreateLike,
+    CreateView,
+    DescribeQuery,
+    DropView,
+    Explanation,
+    Insertion,
+    Namespace,
+    QueryStatement,
+    Setting,
+    ShowCreateQuery,
+    ShowPartitionsQuery,
+    ShowSchemasQuery,
+    ShowTablesQuery,
+    Statement,
+    Target,
+)
+from fletching.types import PartitionSpec, TableName
+
+if TYPE_CHECKING:
+    from fletching.engine.query.sealed_duckdb import SealedDuckDB
+
+__all__ = ["Outcome", "StatementRunner", "Watched"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of statements: the last one's.
+
+    Attributes:
+        printed: text, for statements that print.
+        stored: what the consumer of rows made of a query's.
+        affected: rows inserted, updated or deleted; None for statements that change none.
+    """
+
+    printed: str = ""
+    stored: Any = None
+    affected: int | None = None
+
+
+class Watched(Protocol):
+    """Follows a run: is told of the connection to interrupt, and of the query to ask for progress."""
+
+    def began(self, duck: SealedDuckDB) -> None:
+        """A query has a connection now; raises to end the run."""
+
+    def ran(self, query: Query) -> None:
+        """A query is being run."""
+
+
+Store = Callable[[pa.Schema, Iterator[pa.RecordBatch]], Any]
+
+
+class StatementRunner:
+    """Runs statements one after the other. Thread-safe; blocks."""
+
+    def __init__(self, queries: QueryRunner, verbs: Writes) -> None:
+        """Queries by one, everything else by the other."""
+        self._queries = queries
+        self._verbs = verbs
+
+    def run(
+        self,
+        statements: list[Statement],
+        namespace: Namespace,
+        *,
+        authorize: Authorize,
+        visible: Callable[[Response], Response],
+        store: Store,
+        watched: Watched,
+    ) -> Outcome:
+        """Runs statements until one fails.
+
+        Args:
+            statements: in order.
+            namespace: where names without project or schema belong.
+            authorize: asked before each request is executed.
+            visible: leaves out of a reply what the caller may not know of.
+            store: takes the rows of a query.
+            watched: follows the run.
+
+        Raises:
+            FletchingError: the first failure; what ran before it stays done.
+        """
+        run = _Run(self._queries, self._verbs, namespace, authorize, visible, store, watched)
+        outcome = Outcome()
+        for statement in statements:
+            found = run.statement(statement)
+            outcome = found or outcome
+        return outcome
+
+
+@dataclasses.dataclass
+class _Run:
+    queries: QueryRunner
+    verbs: Writes
+    namespace: Namespace
+    authorize: Authorize
+    visible: Callable[[Response], Response]
+    store: Store
+    watched: Watched
+    variables: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def statement(self, statement: Statement) -> Outcome | None:
+        """What a statement does; None for those that leave nothing to see."""
+        match statement:
+            case QueryStatement(tree=tree):
+                with self.query(tree) as query:
+                    schema, batches = query.run()
+                    return Outcome(stored=self.store(schema, batches))
+            case Explanation(tree=tree):
+                with self.query(tree) as query:
+                    return Outcome(printed=query.explain())
+            case Insertion(targets=targets):
+                return Outcome(affected=sum([self.insert(target) for target in targets]))
+            case CreateAs():
+                return self.create_as(statement)
+            case CreateLike():
+                return self.create_like(statement)
+            case CreateView():
+                return self.create_view(statement)
+            case DropView(table=table, if_exists=if_exists):
+                return self.drop_view(table, if_exists=if_exists)
+            case Changes(requests=requests):
+                for request in requests:
+                    self.authorize(request)
+                for request in requests:
+                    self.verbs.call(request)
+                return Outcome()
+            case ShowTablesQuery():
+                return Outcome(printed=self.show_tables(statement))
+            case ShowPartitionsQuery(table=table):
+                return Outcome(printed=self.show_partitions(table))
+            case ShowSchemasQuery(project=project):
+                request = ListSchemas(project=project)
+                self.authorize(request)
+                page = self.verbs.call(request)
+                assert isinstance(page, SchemaPage)
+                return Outcome(printed="\n".join(info.schema for info in page.schemas))
+            case ShowCreateQuery(table=table):
+                return Outcome(printed=creating_statement(self.describe(table)))
+            case DescribeQuery(table=table):
+                return Outcome(printed=description(self.describe(table)))
+            case Assignment(name=name, tree=tree):
+                self.variables[name] = tree
+            case Setting(name="odps.default.schema", value=value):
+                self.namespace = dataclasses.replace(self.namespace, schema=value)
+        return None
+
+    def query(self, tree: Any) -> Query:
+        query = self.queries.open(
+            tree, self.namespace, self.authorize, self.variables, begun=self.watched.began
+        )
+        try:
+            self.watched.ran(query)
+        except BaseException:
+            query.close()
+            raise
+        return query
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def insert(self, target: Target) -> int:
+        """Writes the rows of a query into a table; returns how many."""
+        info = self.describe(target.table)
+        if VIEW_TEXT in info.properties:
+            raise InvalidArgumentError(f"{info.table} is a view: nothing can be inserted into it")
+        data = pa.ipc.read_schema(pa.py_buffer(info.arrow_schema))
+        partition_types = {
+            column.name.casefold(): arrow_field(column.name, parse_type(column.type))
+            for column in info.schema.partition_columns
+        }
+        named = {name.casefold() for name, _ in target.static} | {
+            name.casefold() for name in target.dynamic
+        }
+        if named - set(partition_types):
+            raise InvalidArgumentError(
+                f"{', '.join(sorted(named - set(partition_types)))} is no partition column of"
+                f" {info.table}"
+            )
+        # What PARTITION does not name comes with the rows, behind the other columns.
+        static = {name.casefold() for name, _ in target.static}
+        dynamic = [field for key, field in partition_types.items() if key not in static]
+        fields = [*self._columns(target, data), *dynamic]
+        partition = PartitionSpec(target.static)
+        request = CreateWriteSession(
+            table=target.table, partition=partition, overwrite=target.overwrite
+        )
+        self.authorize(request)
+        with self.query(target.tree) as query:
+            if len(query.columns) != len(fields):
+                raise InvalidArgumentError(
+                    f"the query has {len(query.columns)} columns where {info.table} takes"
+                    f" {len(fields)}: {', '.join(field.name for field in fields)}"
+                )
+            query.cast([f"CAST({{}} AS {duck_type_of(field.type)})" for field in fields])
+            _, batches = query.run()
+            schema = pa.schema(fields)
+            return write_rows(
+                self.verbs,
+                target.table,
+                batches,
+                partition=partition,
+                overwrite=target.overwrite,
+                columns_of=cast_to(schema),
+                schema=schema,
+            )
+
+    @staticmethod
+    def _columns(target: Target, data: pa.Schema) -> list[pa.Field]:
+        if not target.columns:
+            return list(data)
+        by_name = {field.name.casefold(): field for field in data}
+        unknown = [name for name in target.columns if name.casefold() not in by_name]
+        if unknown:
+            raise InvalidArgumentError(f"{target.table} has no column {', '.join(unknown)}")
+        return [by_name[name.casefold()] for name in target.columns]
+
+    def create_as(self, statement: CreateAs) -> Outcome:
+        """Creates a table of a query's columns and writes its rows."""
+        request = statement.request
+        self.authorize(request)
+        if self.exists(request.table):
+            if request.if_not_exists:
+                return Outcome(affected=0)
+            raise AlreadyExistsError(f"there is a table {request.table} already")
+        with self.query(statement.tree) as query:
+            schema, batches = query.run()
+            made = CreateTable(
+                table=request.table,
+                arrow_schema=ipc.encode_schema(schema),
+                comment=request.comment,
+                properties=request.properties,
+                lifecycle_days=request.lifecycle_days,
+            )
+            self.verbs.call(made)
+            try:
+                rows = write_rows(
+                    self.verbs,
+                    request.table,
+                    batches,
+                    partition=PartitionSpec(),
+                    overwrite=False,
+                    columns_of=cast_to(schema),
+                    schema=schema,
+                )
+            except BaseException:
+                self.verbs.call(DropTable(table=request.table, if_exists=True))
+                raise
+        return Outcome(affected=rows)
+
+    def create_like(self, statement: CreateLike) -> Outcome:
+        """Creates an empty table with the columns of another."""
+        source = self.describe(statement.source)
+        request = CreateTable(
+            table=statement.table,
+            arrow_schema=source.arrow_schema,
+            partition_columns=tuple(
+                (column.name, column.type) for column in source.schema.partition_columns
+            ),
+            comment=source.comment,
+            properties={
+                key: value
+                for key, value in source.properties.items()
+                if key not in {VIEW_TEXT, VIEW_NAMESPACE}
+            },
+            primary_key=source.primary_key,
+            lifecycle_days=statement.lifecycle_days,
+            if_not_exists=statement.if_not_exists,
+        )
+        self.authorize(request)
+        self.verbs.call(request)
+        return Outcome()
+
+    # --- views -------------------------------------------------------------------------------
+
+    def create_view(self, statement: CreateView) -> Outcome:
+        """Keeps a query under a name, after binding it once."""
+        with self.query(statement.tree) as query:
+            schema, _ = query.run()
+        if statement.columns:
+            if len(statement.columns) != len(schema):
+                raise InvalidArgumentError(
+                    f"the view names {len(statement.columns)} columns, its query has {len(schema)}"
+                )
+            schema = pa.schema(
+                [
+                    field.with_name(name)
+                    for field, name in zip(schema, statement.columns, strict=True)
+                ]
+            )
+        request = CreateTable(
+            table=statement.table,
+            arrow_schema=ipc.encode_schema(schema),
+            comment=statement.comment,
+            properties={
+                VIEW_TEXT: statement.text,
+                VIEW_NAMESPACE: f"{self.namespace.project}.{self.namespace.schema}",
+            },
+            if_not_exists=statement.if_not_exists,
+        )
+        self.authorize(request)
+        if statement.replace and self.exists(statement.table):
+            self.drop_view(statement.table, if_exists=True)
+        self.verbs.call(request)
+        return Outcome()
+
+    def drop_view(self, table: TableName, *, if_exists: bool) -> Outcome:
+        """Forgets a view; a table is left alone."""
+        try:
+            info = self.describe(table)
+        except NoSuchTableError:
+            if if_exists:
+                return Outcome()
+            raise
+        if VIEW_TEXT not in info.properties:
+            raise InvalidArgumentError(f"{table} is a table: DROP TABLE drops it")
+        request = DropTable(table=table, if_exists=if_exists)
+        self.authorize(request)
+        self.verbs.call(request)
+        return Outcome()
+
+    # --- looking -----------------------------------------------------------------------------
+
+    def describe(self, table: TableName) -> TableInfo:
+        """What the catalog knows of a table that the caller may know of."""
+        request = DescribeTable(table=table)
+        self.authorize(request)
+        info = self.verbs.call(request)
+        assert isinstance(info, TableInfo)
+        return info
+
+    def exists(self, table: TableName) -> bool:
+        """Whether there is such a table or view."""
+        try:
+            self.verbs.call(DescribeTable(table=table))
+        except NoSuchTableError:
+            return False
+        return True
+
+    def show_tables(self, query: ShowTablesQuery) -> str:
+        """``owner:name`` lines."""
+        lines: list[str] = []
+        marker = ""
+        while True:
+            request = ListTables(
+                project=query.project, schema=query.schema, marker=marker, max_items=10_000
+            )
+            self.authorize(request)
+            page = self.visible(self.verbs.call(request))
+            assert isinstance(page, TablePage)
+            lines += [
+                f"{info.owner}:{info.table.name}"
+                for info in page.tables
+                if matches(info.table.name, query.pattern)
+            ]
+            marker = page.marker
+            if not marker:
+                return "\n".join(lines)
+
+    def show_partitions(self, table: TableName) -> str:
+        """``pt=1/hour=2`` lines."""
+        lines: list[str] = []
+        marker = ""
+        while True:
+            request = ListPartitions(table=table, marker=marker, max_items=10_000)
+            self.authorize(request)
+            page = self.verbs.call(request)
+            assert isinstance(page, PartitionPage)
+            lines += [
+                "/".join(f"{name}={value}" for name, value in info.partition)
+                for info in page.partitions
+            ]
+            marker = page.marker
+            if not marker:
+                return "\n".join(lines)

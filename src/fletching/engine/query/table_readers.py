@@ -1,0 +1,106 @@
+"""Tables of one statement, all read as they were at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import pyarrow as pa
+
+from fletching.engine.reading.read_sessions import PinnedTable, Reading
+from fletching.sql.translation import WantedScan
+from fletching.types import TableName
+
+__all__ = ["RelationReader", "Statistics", "TableReaders"]
+
+
+class Statistics:
+    """What the scans of a statement have read so far.
+
+    Attributes:
+        rows: rows handed over.
+        bytes: bytes of their values.
+        tables: per relation, rows.
+    """
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.rows = 0
+        self.bytes = 0
+        self.tables: dict[str, int] = {}
+
+    def add(self, relation: str, batch: pa.RecordBatch) -> None:
+        """Counts a batch in."""
+        self.rows += batch.num_rows
+        self.bytes += batch.nbytes
+        self.tables[relation] = self.tables.get(relation, 0) + batch.num_rows
+
+
+class TableReaders:
+    """The tables that a statement has mentioned; a context manager that lets go of them."""
+
+    def __init__(self, reading: Reading) -> None:
+        """Reads with ``reading``."""
+        self._reading = reading
+        self._pinned: dict[str, PinnedTable] = {}
+
+    def pin(self, names: Sequence[TableName]) -> None:
+        """Pins the current versions of tables in one transaction.
+
+        Raises:
+            NoSuchTableError: one of them does not exist.
+        """
+        wanted = {str(name).casefold(): name for name in names}
+        missing = {key: name for key, name in wanted.items() if key not in self._pinned}
+        if missing:
+            pinned = self._reading.pin(list(missing.values()))
+            self._pinned.update(zip(missing, pinned, strict=True))
+
+    def fields(self, name: TableName) -> Mapping[str, Any]:
+        """The columns of a pinned table as filters see them."""
+        return self._pinned[str(name).casefold()].fields
+
+    def reader(self, scan: WantedScan, statistics: Statistics) -> RelationReader:
+        """What DuckDB reads for one mention of a table."""
+        table = self._pinned[str(scan.source.name).casefold()]
+        return RelationReader(
+            lambda: table.batches(scan.columns, scan.predicate), scan.relation, statistics
+        )
+
+    def close(self) -> None:
+        """Lets the versions go; idempotent."""
+        pinned, self._pinned = self._pinned, {}
+        self._reading.unpin(list(pinned.values()))
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes."""
+        self.close()
+
+
+class RelationReader:
+    """One mention of a table, read from its beginning each time it is opened."""
+
+    def __init__(
+        self,
+        begin: Callable[[], tuple[pa.Schema, Iterator[pa.RecordBatch]]],
+        relation: str,
+        statistics: Statistics,
+    ) -> None:
+        self._begin = begin
+        self._relation = relation
+        self._statistics = statistics
+
+    def open(self) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The columns, and the rows in batches."""
+        schema, batches = self._begin()
+
+        def counted() -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                self._statistics.add(self._relation, batch)
+                yield batch
+
+        return schema, counted()
