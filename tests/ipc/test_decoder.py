@@ -194,3 +194,66 @@ def test_the_cost_is_linear_in_the_chunks() -> None:
     for start in range(0, len(view), 512):
         decoder.feed(view[start : start + 512])
     assert len(list(decoder)) == 2
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 8])
+def test_a_second_continuation_marker_is_no_length(step: int) -> None:
+    decoder = ipc.MessageDecoder()
+
+    def receive() -> None:
+        for start in range(0, 16, step):
+            decoder.feed((b"\xff" * 16)[start : start + step])
+
+    with pytest.raises(MalformedFrameError, match="negative metadata length"):
+        receive()
+    with pytest.raises(MalformedFrameError, match="negative metadata length"):
+        decoder.finish()
+    assert not list(decoder)
+
+
+@pytest.mark.parametrize("data", [SMALL, LEGACY], ids=["modern", "legacy"])
+@pytest.mark.parametrize("borrow", [False, True])
+def test_metadata_and_bodies_may_be_as_long_as_the_limits(data: bytes, borrow: bool) -> None:
+    messages = messages_of(data)
+    metadata = max(len(m.metadata) for m in messages)
+    body = max(m.body_length for m in messages)
+    exact = ipc.Limits(max_metadata_bytes=metadata, max_body_bytes=body)
+    decoder = ipc.MessageDecoder(exact)
+    decoder.feed(data, borrow=borrow)
+    assert len(list(decoder)) == len(messages)
+    for limits, what in (
+        (ipc.Limits(max_metadata_bytes=metadata - 1), "metadata is too long"),
+        (ipc.Limits(max_body_bytes=body - 1), "body is too long"),
+    ):
+        decoder = ipc.MessageDecoder(limits)
+        with pytest.raises(LimitExceededError, match=what):
+            decoder.feed(data, borrow=borrow)
+        with pytest.raises(LimitExceededError, match=what):
+            decoder.feed(b"")
+        with pytest.raises(LimitExceededError, match=what):
+            decoder.writable()
+        with pytest.raises(LimitExceededError, match=what):
+            decoder.wrote(0)
+
+
+def test_more_than_was_lent_cannot_have_been_written() -> None:
+    decoder = ipc.MessageDecoder()
+    room = len(decoder.writable())
+    for count in (-1, room + 1):
+        with pytest.raises(UsageError):
+            decoder.wrote(count)
+        decoder.writable()
+    room = len(decoder.writable(read_ahead=0))
+    assert room == 4
+    for count in (-1, room + 1):
+        with pytest.raises(UsageError):
+            decoder.wrote(count)
+
+
+def test_a_borrowed_message_needs_all_of_its_bytes() -> None:
+    first = messages_of(SMALL)[0].end
+    decoder = ipc.MessageDecoder()
+    for start, end in ((0, first - 1), (first - 1, len(SMALL))):
+        decoder.feed(SMALL[start:end], borrow=True)
+    decoder.finish(require_marker=True)
+    assert parts(list(decoder)) == parts(messages_of(SMALL))

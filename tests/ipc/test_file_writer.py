@@ -17,7 +17,7 @@ from tests.ipc.conftest import (
 
 from fletching import ipc
 from fletching.errors import MalformedFrameError, UsageError
-from fletching.ipc.encoding import encode_record_batch_metadata
+from fletching.ipc.encoding import encode_record_batch_metadata, encode_schema
 
 
 def written(schema: Any, batches: Any, metadata: Any = None, **options: Any) -> bytes:
@@ -161,3 +161,147 @@ def test_a_failed_file_is_not_closed() -> None:
         writer.write(numbers(1))
     with pytest.raises(UsageError, match="closed"):
         writer.close()
+
+
+def tagged(values: list[str], index: int = 0) -> pa.RecordBatch:
+    return pa.record_batch(
+        {"t": pa.DictionaryArray.from_arrays(pa.array([index], pa.int8()), values)}
+    )
+
+
+@pytest.mark.parametrize("deltas", [False, True])
+def test_a_refused_batch_is_refused_again_and_leaves_no_trace(deltas: bool) -> None:
+    options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=deltas)
+    sink = io.BytesIO()
+    with ipc.FileWriter(sink, tagged(["a"]).schema, options=options) as writer:
+        writer.write(tagged(["a", "b"], 1))
+        if deltas:
+            writer.write(tagged(["a", "b", "c"], 2))
+        length = len(sink.getvalue())
+        for _ in range(2):
+            with pytest.raises(UsageError, match="dictionary 0 differs"):
+                writer.write(tagged(["b", "a"], 1))
+            assert len(sink.getvalue()) == length
+        writer.write(tagged(["a", "b", "c"] if deltas else ["a", "b"], 1))
+        with pytest.raises(UsageError):
+            writer.write(tagged(["b", "a"], 1))
+        if deltas:
+            writer.write(tagged(["a", "b", "c", "d"], 3))
+    expected = [["b"], ["c"], ["b"], ["d"]] if deltas else [["b"], ["b"]]
+    for opened in (ipc.open_file(sink.getvalue()).to_table(), read_by_pyarrow(sink.getvalue())):
+        assert [chunk.to_pylist() for chunk in opened["t"].chunks] == expected
+
+
+def read_by_pyarrow(data: bytes) -> pa.Table:
+    return pa.ipc.open_file(data).read_all()
+
+
+def two_columns() -> pa.RecordBatch:
+    first = pa.array(["p", "q", "p"]).dictionary_encode()
+    second = pa.array([{"a": 1}, {"a": 2}, {"a": 1}])
+    nested = pa.StructArray.from_arrays([pa.array(["r"] * 3).dictionary_encode(), second], "dv")
+    return pa.record_batch({"x": first, "y": nested, "z": [1, 2, 3]})
+
+
+@pytest.mark.parametrize("ids", [[7, 3], [1, 0], [0, 5], [2, 1 << 40]])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_the_ids_of_a_schema_message_are_kept(ids: list[int], legacy: bool) -> None:
+    batch = two_columns()
+    schema = next(ipc.messages(encode_schema(batch.schema, dictionary_ids=ids)))
+    options = pa.ipc.IpcWriteOptions(use_legacy_format=legacy)
+    data = written(schema, [batch, batch], options=options)
+    found = [m.dictionary_batch().id for m in ipc.messages(data) if m.type.label[0] == "d"]
+    assert found == ids
+    assert list(ipc.open_file(data)) == [batch, batch]
+    assert read_by_pyarrow(data).to_batches() == [batch, batch]
+
+
+def test_fields_that_share_an_id_share_their_dictionary() -> None:
+    values = pa.array(["p", "q"])
+
+    def shared(left: pa.Array, right: pa.Array) -> pa.RecordBatch:
+        indices = pa.array([0, 1], pa.int8())
+        columns = [pa.DictionaryArray.from_arrays(indices, values) for values in (left, right)]
+        return pa.record_batch(columns, names=["x", "y"])
+
+    batch = shared(values, values)
+    schema = next(ipc.messages(encode_schema(batch.schema, dictionary_ids=[7, 7])))
+    data = written(schema, [batch, batch])
+    assert len([m for m in ipc.messages(data) if m.type.label == "dictionary batch"]) == 1
+    assert list(ipc.open_file(data)) == [batch, batch]
+    with pytest.raises(UsageError, match="dictionary 7 differs"):
+        written(schema, [shared(values, pa.array(["q", "p"]))])
+
+
+def test_a_dictionary_that_came_as_a_message_serves_batches_too() -> None:
+    batch = tagged(["a", "b"])
+    schema, dictionary, message = messages_of(stream_of(batch))
+    data = written(schema, [dictionary, message, batch, batch])
+    assert list(ipc.open_file(data)) == [batch] * 3
+    with pytest.raises(UsageError, match="dictionary 0 differs"):
+        written(schema, [dictionary, tagged(["b"])])
+
+
+def test_batches_carry_custom_metadata() -> None:
+    sink = io.BytesIO()
+    with ipc.FileWriter(sink, numbers(0).schema) as writer:
+        writer.write(numbers(3), {b"k": b"v"})
+        writer.write(numbers(2))
+    opened = ipc.open_file(sink.getvalue())
+    assert [opened.message(i).custom_metadata() for i in range(2)] == [{b"k": b"v"}, {}]
+    assert list(opened) == [numbers(3), numbers(2)]
+
+
+def test_projected_messages_are_written_as_they_are() -> None:
+    stream = stream_of([EVERYTHING, EVERYTHING])
+    schema, *rest = messages_of(stream)
+    names = ["int64", "dictionary", "string_view", "struct"]
+    projector = ipc.Projector(schema, names)
+    sink = io.BytesIO()
+    with ipc.FileWriter(sink, next(ipc.messages(projector.schema_message))) as writer:
+        for message in rest:
+            if message.type.label == "record batch":
+                block = writer.write_message(projector.project(message))
+                assert writer.position == block.end
+            elif message.dictionary_batch().id in projector.dictionary_ids:
+                writer.write_message(message)
+    expected = EVERYTHING.select(names)
+    assert list(ipc.open_file(sink.getvalue())) == [expected, expected]
+    assert read_by_pyarrow(sink.getvalue()).to_batches() == [expected, expected]
+
+
+class Full(io.BytesIO):
+    """A disk that is full after so many writes."""
+
+    def __init__(self, writes: int) -> None:
+        super().__init__()
+        self._left = writes
+
+    def write(self, data: Any, /) -> int:
+        self._left -= 1
+        if self._left < 0:
+            raise OSError(28, "No space left on device")
+        return super().write(data)
+
+
+def write_often(writer: ipc.FileWriter) -> None:
+    for _ in range(10):
+        writer.write(numbers(3))
+
+
+def test_a_writer_whose_sink_failed_writes_nothing_more() -> None:
+    for writes in range(3, 12):
+        sink = Full(writes)
+        writer = ipc.FileWriter(sink, numbers(0).schema)
+        with pytest.raises(OSError, match="No space"):
+            write_often(writer)
+        sink._left = 1000
+        length = len(sink.getvalue())
+        with pytest.raises(UsageError, match="failed before"):
+            writer.write(numbers(1))
+        with pytest.raises(UsageError, match="failed before"):
+            writer.close()
+        with writer:
+            pass
+        assert len(sink.getvalue()) == length
+        assert not sink.getvalue().endswith(b"ARROW1")

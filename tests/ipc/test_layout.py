@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.ipc.conftest import all_arrays
 
 from fletching import ipc
-from fletching.errors import WireError
+from fletching.errors import LimitExceededError, MalformedFrameError, WireError
 from fletching.ipc import Limits
 from fletching.ipc import layout as module
 from fletching.ipc.layout import BatchLayout
@@ -86,3 +86,88 @@ def test_many_buffers_are_checked_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(np, "ceil", recording)
     layout.check(header, body_length, LIMITS)
     assert len(used) == 1
+
+
+def changed(
+    batch: pa.RecordBatch,
+    changes: dict[str, int] | None = None,
+    *,
+    limits: Limits = LIMITS,
+    rows: int | None = None,
+) -> Exception | None:
+    """What `check` says about a header in which single numbers were changed."""
+    layout, header, body_length = header_of(batch)
+    nodes, buffers = header.nodes.copy(), header.buffers.copy()
+    for name, value in (changes or {}).items():
+        table, row, column = name.split("_")
+        (nodes if table == "node" else buffers)[int(row), int(column)] = value
+    header = dataclasses.replace(
+        header, nodes=nodes, buffers=buffers, length=header.length if rows is None else rows
+    )
+    try:
+        layout.check(header, body_length, limits)
+    except WireError as error:
+        return error
+    return None
+
+
+LISTS = pa.record_batch({"l": pa.array([[1, 2, 3], [4, 5]], pa.list_(pa.int8()))})
+WIDE = pa.record_batch(
+    {f"c{i}": [1, 2] for i in range(module.FEW_BUFFERS)} | {"l": [[1, 2, 3], []]}
+)
+VIEWS = pa.record_batch({"v": pa.array(["a", "b"], pa.string_view()), "l": [[1, 2, 3], []]})
+
+
+@pytest.mark.parametrize("batch", [LISTS, WIDE, VIEWS], ids=["few", "many", "views"])
+def test_child_arrays_may_be_as_long_as_the_limit(batch: pa.RecordBatch) -> None:
+    longest = int(header_of(batch)[1].nodes[:, 0].max())
+    assert longest > batch.num_rows
+    assert changed(batch, limits=Limits(max_rows=longest)) is None
+    error = changed(batch, limits=Limits(max_rows=longest - 1))
+    assert isinstance(error, LimitExceededError)
+    assert (error.limit, error.actual) == (longest - 1, longest)
+
+
+NULLS = pa.record_batch({"a": pa.array([1, None, 3], pa.int64()), "s": ["x", "yy", "zzz"]})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"node_0_1": 4},  # more nulls than values
+        {"node_0_1": -1},
+        {"node_1_0": 2},  # a column shorter than the batch
+        {"node_1_0": 4},
+        {"buffer_1_0": 0},  # overlaps the bitmap before it
+        {"buffer_1_1": 23},  # one byte less than three numbers
+        {"buffer_3_1": 15},  # one byte less than four offsets
+        {"buffer_0_1": 0},  # no bitmap where there is a null
+        {"buffer_3_1": 0},  # no offsets where there are values
+        {"buffer_4_0": -8},
+        {"buffer_4_1": -1},
+        {"buffer_4_1": 1 << 62},
+        {"buffer_4_0": 1 << 62},
+    ],
+)
+def test_each_number_is_checked_on_both_ways(changes: dict[str, int]) -> None:
+    assert changed(NULLS) is None
+    error = changed(NULLS, changes)
+    assert isinstance(error, MalformedFrameError)
+    # The same columns behind so many others that the slower way takes them.
+    others = {f"c{i}": pa.array([1, 2, 3]) for i in range(module.FEW_BUFFERS)}
+    wide = pa.record_batch({**{n: NULLS[n] for n in NULLS.schema.names}, **others})
+    assert changed(wide) is None
+    assert isinstance(changed(wide, changes), MalformedFrameError)
+
+
+def test_a_buffer_may_end_where_the_body_does() -> None:
+    layout, header, _ = header_of(NULLS)
+    end = int((header.buffers[:, 0] + header.buffers[:, 1]).max())
+    layout.check(header, end, LIMITS)
+    with pytest.raises(MalformedFrameError, match="inside the body"):
+        layout.check(header, end - 1, LIMITS)
+
+
+def test_rows_without_values_need_no_buffers() -> None:
+    assert changed(NULLS.slice(0, 0), {"buffer_3_1": 0}) is None
+    assert changed(NULLS, rows=2) is not None

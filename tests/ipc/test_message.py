@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import itertools
 import mmap
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from fletching.errors import (
     UsageError,
     WireError,
 )
+from fletching.ipc.encoding import encode_record_batch_metadata
 from fletching.ipc.message import as_view
 from fletching.ipc.metadata import HeaderReader
 
@@ -280,3 +282,70 @@ def test_a_remembered_header_outlives_the_memory_it_came_in_and_hides_no_damage(
     with pytest.raises(MalformedFrameError):
         reader.read(memoryview(memory))
     assert reader.read(memoryview(intact)) is header
+
+
+@pytest.mark.parametrize("data", [STREAM, LEGACY], ids=["modern", "legacy"])
+def test_metadata_may_be_as_long_as_the_limit(data: bytes) -> None:
+    length = max(len(m.metadata) for m in messages_of(data))
+    assert messages_of(data, limits=ipc.Limits(max_metadata_bytes=length))
+    with pytest.raises(LimitExceededError, match="metadata is too long") as caught:
+        messages_of(data, limits=ipc.Limits(max_metadata_bytes=length - 1))
+    assert (caught.value.actual, caught.value.limit) == (length, length - 1)
+
+
+def with_buffer(start: int, length: int) -> ipc.Message:
+    """A message whose first buffer claims to lie somewhere."""
+    message = messages_of(stream_of(pa.record_batch({"a": pa.array([1, 2], pa.int8())})))[1]
+    header = message.record_batch()
+    buffers = header.buffers.copy()
+    buffers[1] = start, length
+    metadata = encode_record_batch_metadata(2, header.nodes, buffers, message.body_length)
+    return ipc.Message(memoryview(metadata), message.body)
+
+
+@pytest.mark.parametrize(
+    ("start", "length"), [(-1, 4), (0, -1), (8, 1), (0, 9), (7, 2), (1 << 62, 8), (8, 1 << 62)]
+)
+def test_a_buffer_outside_the_body_is_refused(start: int, length: int) -> None:
+    message = with_buffer(start, length)
+    assert message.body_length == 8
+    with pytest.raises(MalformedFrameError, match="buffer 1 lies outside the body"):
+        message.buffer(1)
+    assert bytes(message.buffer(0)) == b""
+
+
+@pytest.mark.parametrize(("start", "length"), [(0, 8), (8, 0), (7, 1), (0, 0)])
+def test_a_buffer_may_reach_the_bodys_end(start: int, length: int) -> None:
+    message = with_buffer(start, length)
+    assert bytes(message.buffer(1)) == bytes(message.body)[start : start + length]
+    for index in (-1, 2):
+        with pytest.raises(UsageError, match="does not exist"):
+            message.buffer(index)
+
+
+@pytest.mark.parametrize("length", [1 << 30, (1 << 31) - 1, -1, 0, -(1 << 31)])
+@pytest.mark.parametrize("marker", [True, False])
+def test_a_false_footer_length_hides_no_message(length: int, marker: bool) -> None:
+    data = file_of([numbers(3), numbers(2)], numbers(1).schema)
+    end = ipc.open_file(data).footer.start
+    data = data[:-10] + struct.pack("<i", length) + data[-6:]
+    if marker:
+        walk = ipc.messages(data)
+        assert [m.type.label for m in walk] == ["schema", "record batch", "record batch"]
+        assert (walk.marker_length, walk.position) == (8, end)
+        return
+    # Without marker nothing says where the messages end: they are walked, then what follows is not one.
+    walk = ipc.messages(data[: end - 8] + data[end:])
+    assert [next(walk).type.label for _ in range(3)] == ["schema", "record batch", "record batch"]
+    with pytest.raises(WireError):
+        next(walk)
+
+
+def test_a_footer_that_is_broken_ends_the_messages_where_it_starts() -> None:
+    data = bytearray(file_of([numbers(3)], numbers(1).schema))
+    start = ipc.open_file(bytes(data)).footer.start
+    data[start : start + 4] = b"\xff" * 4
+    bare = bytes(data[: start - 8] + data[start:])
+    walk = ipc.messages(bare)
+    assert len(list(walk)) == 2
+    assert (walk.marker_length, walk.position) == (0, start - 8)

@@ -20,6 +20,8 @@ from tests.ipc.conftest import (
 
 from fletching import ipc
 from fletching.errors import LimitExceededError, MalformedFrameError, UsageError
+from fletching.ipc.encoding import encode_record_batch_metadata
+from fletching.ipc.schema_header import schema_header
 from fletching.types import ByteRange
 
 PLAIN = [name for name in ARRAYS if "dictionary" not in name]
@@ -297,3 +299,136 @@ def test_a_projected_message_is_its_pieces() -> None:
     assert len(projected) == len(pieces)
     stream = [ipc.encode_schema(batch.select(["b"]).schema), *pieces, ipc.END_OF_STREAM]
     assert ipc.read_single(b"".join(stream)).equals(batch.select(["b"]))
+
+
+def test_schema_keys_that_occur_twice_are_kept() -> None:
+    pairs = [(b"k", b"1"), (b"other", b"x"), (b"k", b"2")]
+    schema = pa.schema(
+        [pa.field("a", pa.int8()), pa.field("b", pa.string()), pa.field("c", pa.int8())],
+        pa.KeyValueMetadata(pairs),
+    )
+    stream = stream_of(pa.record_batch([[1], ["x"], [2]], schema=schema))
+    message = messages_of(stream)[0]
+    assert list(schema_header(message).pairs) == pairs
+    for source in (message, schema):
+        for constants in ([], [ipc.Constant(pa.field("d", pa.int8()), 1)]):
+            projector = ipc.Projector(source, ["c", "a"], constants)
+            projected = next(ipc.messages(projector.schema_message))
+            assert list(schema_header(projected).pairs) == pairs
+            again = schema_header(next(ipc.messages(bytes(projector.schema.serialize()))))
+            assert list(again.pairs) == pairs
+    # They stay with the batches, dictionaries or not, and with big-endian streams.
+    tagged = pa.record_batch(
+        [pa.array(["x"]).dictionary_encode()],
+        schema=pa.schema(
+            [pa.field("t", pa.dictionary(pa.int32(), pa.string()))], pa.KeyValueMetadata(pairs)
+        ),
+    )
+    for data in (stream_of(tagged), big_endian_stream(tagged)):
+        (read,) = ipc.read_stream(data)
+        header = schema_header(next(ipc.messages(bytes(read.schema.serialize()))))
+        assert list(header.pairs) == pairs
+
+
+def test_message_keys_that_occur_twice_are_kept() -> None:
+    pairs = [(b"k", b"1"), (b"k", b"2")]
+    sink = io.BytesIO()
+    ipc.write_stream([(numbers(3), pairs)], sink)
+    schema, message = messages_of(sink.getvalue())
+    projected = ipc.Projector(schema, ["name"]).project(message)
+    (again,) = ipc.messages(b"".join(map(bytes, projected)))
+    assert list(again.header.key_values()) == pairs
+
+
+# --- bytes that are near each other in the body -----------------------------------------------------------
+
+
+def rebuilt(
+    batch: pa.RecordBatch, order: list[int], *, gap: int = 0, padded: bool = True
+) -> tuple[ipc.Message, ipc.Message]:
+    """Schema and batch message whose buffers lie in the body in another order, or with gaps."""
+    schema, message = messages_of(stream_of(batch))
+    header = message.record_batch()
+    buffers = header.buffers.copy()
+    body = bytearray()
+    for index in order:
+        start, length = header.buffers[index].tolist()
+        body += bytes(gap) + bytes(-(len(body) + gap) % 8)
+        buffers[index, 0] = len(body)
+        body += message.body[start : start + length]
+    if padded:
+        body += bytes(-len(body) % 8)
+    metadata = encode_record_batch_metadata(header.length, header.nodes, buffers, len(body))
+    return schema, ipc.Message(memoryview(metadata), memoryview(bytes(body)))
+
+
+def read_projected(schema: ipc.Message, message: ipc.Message, columns: Any) -> pa.RecordBatch:
+    projector = ipc.Projector(schema, columns)
+    plan = projector.plan(message.metadata)
+    frame = plan.frame(message.body)
+    assert plan.length == sum(len(memoryview(piece)) for piece in frame)
+    assert plan.body_length % 8 == 0
+    end = ipc.END_OF_STREAM
+    return ipc.read_single(b"".join([projector.schema_message, *map(bytes, frame), end]))
+
+
+MIXED = pa.record_batch(
+    {
+        "a": pa.array([1, None, 3, 4, 5, 6, 7], pa.int8()),
+        "secret": pa.array([b"password"[:7]] * 7, pa.binary(7)),
+        "c": pa.array(["x", "yy", None, "zzz", "", "v", "w"]),
+        "d": pa.array(range(7), pa.int64()),
+    }
+)
+SUBSETS = [["a", "c"], ["c", "a"], ["a", "c", "d"], ["d", "c", "a"], ["a", "d"], None, []]
+
+
+@pytest.mark.parametrize("columns", SUBSETS)
+@pytest.mark.parametrize("gap", [0, 8, 56, 64, 200])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_buffers_in_any_order_project_to_equal_values(
+    columns: Any, gap: int, backwards: bool
+) -> None:
+    count = len(messages_of(stream_of(MIXED))[1].record_batch().buffers)
+    order = list(range(count))[:: -1 if backwards else 1]
+    schema, message = rebuilt(MIXED, order, gap=gap)
+    expected = MIXED if columns is None else MIXED.select(columns)
+    assert read_projected(schema, message, columns).equals(expected)
+
+
+@given(order=st.permutations(range(9)), columns=st.sampled_from(SUBSETS))
+def test_every_order_of_buffers_projects(order: list[int], columns: Any) -> None:
+    schema, message = rebuilt(MIXED, order)
+    expected = MIXED if columns is None else MIXED.select(columns)
+    assert read_projected(schema, message, columns).equals(expected)
+
+
+@pytest.mark.parametrize("columns", [["a", "c"], ["c", "a"], ["c"], ["a"], None])
+@pytest.mark.parametrize("length", range(1, 9))
+def test_a_body_whose_end_is_not_padded(columns: Any, length: int) -> None:
+    batch = pa.record_batch({"a": [1, 2], "c": ["x" * length, ""]})
+    schema, message = rebuilt(batch, [0, 1, 2, 3, 4], padded=False)
+    assert len(message.body) % 8 == length % 8
+    expected = batch if columns is None else batch.select(columns)
+    assert read_projected(schema, message, columns).equals(expected)
+    # The ranges stay inside the body.
+    plan = ipc.Projector(schema, columns).plan(message.metadata)
+    ends = [piece.end for piece in plan.pieces if isinstance(piece, ByteRange)]
+    assert max(ends) <= len(message.body)
+
+
+@pytest.mark.parametrize("columns", [["a", "c"], ["c", "a"], ["a", "c", "d"]])
+@pytest.mark.parametrize("gap", [0, 8, 40])
+def test_bytes_of_columns_that_were_not_chosen_are_not_sent(columns: Any, gap: int) -> None:
+    """A column of few bytes is no padding, however near its neighbours are."""
+    schema, message = rebuilt(MIXED, list(range(9)), gap=gap)
+    projector = ipc.Projector(schema, columns)
+    sent = b"".join(map(bytes, projector.plan(message.metadata).frame(message.body)))
+    assert b"passwor" not in sent
+    assert b"passwor" in b"".join(map(bytes, ipc.Projector(schema).project(message)))
+
+
+def test_neighbouring_columns_are_one_piece() -> None:
+    schema, message = messages_of(stream_of(MIXED))
+    plan = ipc.Projector(schema).plan(message.metadata)
+    assert [type(piece) for piece in plan.pieces] == [ByteRange]

@@ -150,20 +150,6 @@ def test_incompressible_blocks_are_plain_literals(
     assert len(block) - 4 <= size + size // 255 + 2
 
 
-@pytest.mark.parametrize("strategy", ["double_buffer", "ring_buffer"])
-def test_the_callers_buffer_may_change_at_once(samples: dict[str, bytes], strategy: str) -> None:
-    for page in (1000, 20_000, 70_000):
-        buffer = bytearray(page)
-        chain = ChainCompressor(page, strategy=strategy)
-        chunks = pages_of(samples["mixed"], page)[:-1]
-        blocks = []
-        for chunk in chunks:
-            buffer[:] = chunk
-            blocks.append(chain.compress(memoryview(buffer)))
-            buffer[:] = bytes(page)
-        assert decode_with_history(blocks, b"") == chunks
-
-
 @pytest.mark.parametrize("width", [0, 1, 2, 4])
 def test_size_fields(width: int) -> None:
     for chunk in (b"A" * 200, bytes(range(200))):
@@ -233,3 +219,48 @@ def test_any_chunks_any_mode(
         block = chain.compress(memoryview(chunk))
         assert reference(block[4:], history) == chunk
         history = chunk if strategy == "double_buffer" else history + chunk
+
+
+STRATEGIES = ["double_buffer", "ring_buffer"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("dictionary", [False, True])
+@pytest.mark.parametrize("page", [500, 8192, 65_536, 300_000, 5 << 20])
+def test_the_callers_buffer_may_change_at_once(
+    samples: dict[str, bytes], strategy: str, mode: dict[str, Any], dictionary: bool, page: int
+) -> None:
+    """One buffer, filled anew for each chunk and wiped after it, as programs that read files do."""
+    start = samples["text"][:20_000] if dictionary else b""
+    if page > 1 << 20 and mode not in MODES[:2]:
+        return  # pages above a frame's largest class: one mode of each kind is enough
+    # As many pages as the rebuilt way takes before a frame does, and a few more; or two of the largest.
+    data = (samples["mixed"] * (1 + 3 * page // len(samples["mixed"])))[: max(3 * page, 20 * 500)]
+    for copy in (bytearray, memoryview):
+        chain = ChainCompressor(page, strategy=strategy, dictionary=start, **mode)
+        buffer = bytearray(page)
+        blocks, chunks = [], pages_of(data, page)
+        for chunk in chunks:
+            buffer[: len(chunk)] = chunk
+            view = memoryview(copy(buffer) if copy is bytearray else buffer)[: len(chunk)]
+            blocks.append(chain.compress(view))
+            view.obj[:] = b"\xee" * page  # type: ignore[index]  # a bytearray in both cases
+        history = start
+        for block, chunk in zip(blocks, chunks, strict=True):
+            got = lz4.block.decompress(block[4:], uncompressed_size=page, dict=history[-65_536:])
+            assert got == chunk
+            history = chunk if strategy == "double_buffer" else (history + chunk)[-65_536:]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_parts_of_bytes_and_of_other_buffers_give_the_same(
+    samples: dict[str, bytes], strategy: str
+) -> None:
+    data = samples["text"][:60_000]
+    results = []
+    for source in (data, bytearray(data), memoryview(data)):
+        chain = ChainCompressor(2000, strategy=strategy, dictionary=data[500:3000])
+        view = memoryview(source)
+        results.append([chain.compress(view[i : i + 2000]) for i in range(0, len(data), 2000)])
+    assert [len(b"".join(r)) for r in results] == [len(b"".join(results[0]))] * 3

@@ -186,3 +186,45 @@ def test_a_distance_of_exactly_64_kib_less_one() -> None:
                     decompressor.decompress_block(memoryview(block)[4:])
             expected = start[: 4 + 15 + 30] + start[-5:]
             assert decompressor.decompress_block(match) == expected
+
+
+def of_two_kinds(first: int, second: int, third: int) -> list[bytes]:
+    """Compressible, incompressible, and again bytes of the second, which it then refers to."""
+    chance = random.Random(5)
+    text = (b"a line of text that repeats itself; " * (1 + first // 36))[:first]
+    noise = chance.randbytes(second)
+    return [text, noise, noise[-third:] + text[:500]]
+
+
+@pytest.mark.parametrize("second", [60_000, 65_535, 65_536, 66_000, 200_000, 300_000])
+@pytest.mark.parametrize("third", [64, 5000, 60_000])
+@pytest.mark.parametrize("limit", [FOUR_MIB, 8 * FOUR_MIB])
+def test_history_passes_between_the_ways_of_decoding(second: int, third: int, limit: int) -> None:
+    """A block decoded by itself is history to the frame that decodes the next one, and the reverse."""
+    chunks = of_two_kinds(65_000, second, third) + of_two_kinds(3000, second, third)
+    blocks = chained(chunks, max(map(len, chunks)))
+    one_by_one = ChainDecompressor(limit)
+    assert [one_by_one.decompress_block(block[4:]) for block in blocks] == chunks
+    # Whatever stands in one run, and what alone.
+    for alone in range(2 ** len(blocks)):
+        mixed = ChainDecompressor(limit)
+        got, run = [], b""
+        for index, block in enumerate(blocks):
+            if alone >> index & 1 or len(block) - 4 > mixed.run_block_bytes:
+                got += [run_of(mixed, run), mixed.decompress_block(block[4:])]
+                run = b""
+            else:
+                run += block
+        assert b"".join([*got, run_of(mixed, run)]) == b"".join(chunks)
+
+
+def test_after_a_damaged_block_another_may_take_its_place() -> None:
+    chunks = of_two_kinds(65_000, 66_000, 5000)
+    blocks = chained(chunks)
+    for damaged in range(3):
+        decompressor = ChainDecompressor(FOUR_MIB)
+        for index, block in enumerate(blocks):
+            if index == damaged:
+                with pytest.raises(BlockError):
+                    decompressor.decompress_block(b"\xf0" + block[5:60])
+            assert decompressor.decompress_block(block[4:]) == chunks[index]

@@ -28,7 +28,7 @@ from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.file_writer import Sink
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
-from fletching.ipc.message import END_OF_STREAM, MAGIC, as_view, truncated
+from fletching.ipc.message import MAGIC, as_view, truncated
 from fletching.ipc.metadata import Codec
 from fletching.ipc.walking import MessageIterator
 
@@ -82,9 +82,7 @@ def _batches_of(source: Any, schema: pa.Schema | None) -> tuple[pa.Schema, Itera
         if schema is None:
             raise UsageError("there is no batch to take the schema from: pass schema=")
         return schema, iter(())
-    if not isinstance(first, pa.RecordBatch):
-        raise UsageError(f"a {type(first).__name__} is no record batch")
-    return schema or first.schema, _chained(first, batches)
+    return schema or _with_metadata(first)[0].schema, _chained(first, batches)
 
 
 def _chained(first: pa.RecordBatch, rest: Iterator[Any]) -> Iterator[Any]:
@@ -106,7 +104,8 @@ def write_stream(
 
     Args:
         batches: one batch, an iterable of them, a table, a reader, or anything that exports an
-            Arrow stream. With a schema it may be empty: the stream then holds the schema alone.
+            Arrow stream. With a schema it may be empty: the stream then holds the schema alone. A
+            batch may come as a pair with the key-value pairs of its message.
         sink: has ``write(buffer)`` and takes all it is given.
         schema: needed only if there may be no batch.
         compression: ``"lz4"``, ``"zstd"`` or None.
@@ -122,17 +121,24 @@ def write_stream(
     encoder = BatchEncoder(chosen, compression=compression, options=options)
     sink.write(encoder.schema_message)
     written = len(encoder.schema_message)
-    for batch in remaining:
-        if not isinstance(batch, pa.RecordBatch):
-            raise UsageError(f"a {type(batch).__name__} is no record batch")
+    for item in remaining:
+        batch, custom_metadata = _with_metadata(item)
         if not batch.schema.equals(chosen):
             raise UsageError("the batches of one stream have one schema, this one differs")
-        for pieces in encoder.encode(batch):
+        for pieces in encoder.encode(batch, custom_metadata):
             for piece in pieces:
                 sink.write(piece)
                 written += memoryview(piece).nbytes
-    sink.write(END_OF_STREAM)
-    return written + len(END_OF_STREAM)
+    sink.write(encoder.end_of_stream)
+    return written + len(encoder.end_of_stream)
+
+
+def _with_metadata(item: Any) -> tuple[pa.RecordBatch, Any]:
+    """A batch and the key-value pairs of its message, if it comes as a pair."""
+    batch, pairs = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
+    if not isinstance(batch, pa.RecordBatch):
+        raise UsageError(f"a {type(batch).__name__} is no record batch")
+    return batch, pairs
 
 
 def read_stream_at(

@@ -26,8 +26,9 @@ from typing_extensions import Buffer
 
 from fletching.errors import UsageError
 from fletching.ipc.flatbuffer import Table
-from fletching.ipc.message import CONTINUATION, as_view
+from fletching.ipc.message import CONTINUATION, END_OF_STREAM, as_view
 from fletching.ipc.metadata import Codec, MetadataVersion, read_message_header
+from fletching.ipc.type_tree import any_below
 
 __all__ = [
     "BatchEncoder",
@@ -42,6 +43,9 @@ _CODEC_IDS: Final = {Codec.LZ4_FRAME: 0, Codec.ZSTD: 1}
 _SCHEMA: Final = 1
 _RECORD_BATCH: Final = 3
 _ZEROS: Final = bytes(64)
+_MANY_COLUMNS: Final = 16
+_COPIED_COLUMN_BYTES: Final = 16 << 10
+"""A batch of many columns that hold so little each is copied into one message: that takes less time."""
 
 
 def padding(length: int, alignment: int = 8) -> int:
@@ -199,14 +203,16 @@ def encode_schema(schema: pa.Schema, *, dictionary_ids: Sequence[int] | None = N
             children, inside value types too). By default they count from 0, as pyarrow's do.
 
     Raises:
-        UsageError: the number of ids is not that of the dictionary-encoded fields.
+        UsageError: the number of ids is not that of the dictionary-encoded fields, or a type that
+            could not be read again.
     """
+    check_writable(schema)
     if dictionary_ids is None:
         return bytes(schema.serialize())
     # pyarrow counts ids from 0, and a flatbuffer leaves a 0 out, so it could not be overwritten.
     # A field in front takes the 0 and is cut off again: the fields are a vector of references.
     first = pa.field("", pa.dictionary(pa.int8(), pa.null()))
-    framed = bytearray(pa.schema([first, *schema], schema.metadata).serialize())
+    framed = bytearray(schema.insert(0, first).serialize())
     view = memoryview(framed)[8:]
     table = read_message_header(view).table
     start, count = table.vector(1, 4)
@@ -260,22 +266,25 @@ def encode_batch(
     *,
     compression: Codec | str | None = None,
     options: pa.ipc.IpcWriteOptions | None = None,
+    custom_metadata: KeyValues | None = None,
 ) -> list[Buffer]:
     """One record batch message as framed pieces to be written in turn: prefix and metadata, then body.
 
-    Without compression no value is copied: the body's pieces are views of the batch's buffers,
-    which they keep alive. With it, pyarrow compresses buffer by buffer. Dictionaries are messages
+    Without compression large buffers are not copied: the body's pieces are views of the batch's
+    buffers, which they keep alive. With it, pyarrow compresses buffer by buffer. Dictionaries are messages
     of their own and are not included: `BatchEncoder` writes them where they are needed.
 
     Args:
         batch: the rows.
         compression: ``"lz4"``, ``"zstd"`` or None.
         options: pyarrow's write options, for everything else; ``compression`` must be None then.
+        custom_metadata: key-value pairs of the message.
 
     Raises:
         UsageError: compression and options are both given, or pyarrow cannot encode the batch.
     """
-    return BatchEncoder(batch.schema, compression=compression, options=options).encode(batch)[-1]
+    encoder = BatchEncoder(batch.schema, compression=compression, options=options)
+    return encoder.encode(batch, custom_metadata)[-1]
 
 
 def as_big_endian(framed_schema: bytes) -> bytes:
@@ -317,6 +326,7 @@ class BatchEncoder:
 
     Attributes:
         schema_message: the framed schema message, to be written first.
+        end_of_stream: the marker to be written last: of 8 bytes, or of 4 in the legacy format.
     """
 
     def __init__(
@@ -326,33 +336,146 @@ class BatchEncoder:
         compression: Codec | str | None = None,
         options: pa.ipc.IpcWriteOptions | None = None,
     ) -> None:
-        """Errors as for `encode_batch`."""
-        if options is None:
-            options = pa.ipc.IpcWriteOptions(
-                compression=None if compression is None else str(compression)
-            )
-        elif compression is not None:
+        """Errors as for `encode_batch`; also for types that could not be read again."""
+        if options is not None and compression is not None:
             raise UsageError("give compression or options, not both")
-        self._sink = _Sink()
+        check_writable(schema)
+        self._plain = options is None and compression is None
+        if options is None:
+            try:
+                options = pa.ipc.IpcWriteOptions(
+                    compression=None if compression is None else str(compression)
+                )
+            except (pa.ArrowException, ValueError, TypeError) as error:
+                raise UsageError(f"no such compression: {error}") from None
+        self._options = options
         self._schema = schema
-        self._file = pa.PythonFile(self._sink, mode="w")
-        self._writer = pa.ipc.new_stream(self._file, schema, options=options)
-        self.schema_message: bytes = encode_schema(schema)
+        self._has_dictionaries = any(
+            any_below(data_type, pa.types.is_dictionary) for data_type in schema.types
+        )
+        # A batch of no rows with the dictionaries of the newest one, and of the one before.
+        self._newest: pa.RecordBatch | None = None
+        self._before: pa.RecordBatch | None = None
+        self._begin()
+        legacy = bool(options.use_legacy_format)
+        self.end_of_stream: bytes = END_OF_STREAM[4:] if legacy else END_OF_STREAM
+        self.schema_message: bytes = self._first_message()
+
+    def _begin(self) -> None:
+        self._sink = _Sink()
+        self._writer = pa.ipc.new_stream(
+            pa.PythonFile(self._sink, mode="w"), self._schema, options=self._options
+        )
         self._started = False
 
-    def encode(self, batch: pa.RecordBatch) -> list[list[Buffer]]:
-        """The messages of one batch: its dictionaries' if they are new, and last its own, as pieces."""
+    def _first_message(self) -> bytes:
+        if self._plain:
+            return encode_schema(self._schema)
+        # In the form that the options ask for: its prefix and its version.
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self._schema, options=self._options):
+            pass
+        written = bytes(sink.getvalue())
+        return written[: len(written) - len(self.end_of_stream)]
+
+    def encode(
+        self, batch: pa.RecordBatch, custom_metadata: KeyValues | None = None
+    ) -> list[list[Buffer]]:
+        """The messages of one batch: its dictionaries' if they are new, and last its own, as pieces.
+
+        Args:
+            batch: of the stream's schema.
+            custom_metadata: key-value pairs of the batch's message.
+
+        Raises:
+            UsageError: pyarrow cannot encode the batch; nothing of it counts as encoded.
+        """
+        if self._plain and not self._has_dictionaries and custom_metadata is None:
+            framed = self._copied(batch)
+            if framed is not None:
+                return [framed]
         try:
-            self._writer.write_batch(batch)
-        except (pa.ArrowException, ValueError, TypeError) as error:
+            if custom_metadata is None:
+                self._writer.write_batch(batch)
+            else:
+                self._writer.write_batch(
+                    batch, custom_metadata=_key_value_metadata(custom_metadata)
+                )
+        except (pa.ArrowException, ValueError, TypeError, OSError) as error:
+            self._return_to(self._newest)
             raise UsageError(f"the batch cannot be encoded: {error}") from error
         pieces, self._sink.pieces = self._sink.pieces, []
-        framed = _split(pieces)
+        messages = _split(pieces)
         if not self._started:
             # pyarrow writes the schema message before the first batch.
             self._started = True
-            del framed[0]
-        return framed
+            del messages[0]
+        if self._has_dictionaries:
+            self._before, self._newest = self._newest, batch.slice(0, 0)
+        return messages
+
+    def _copied(self, batch: pa.RecordBatch) -> list[Buffer] | None:
+        """A batch of small buffers in one piece, or None for a batch that is better not copied.
+
+        A copy: handing each of many small buffers to Python takes longer than copying them all.
+        """
+        columns = batch.num_columns
+        if columns < _MANY_COLUMNS:
+            return None
+        if batch.get_total_buffer_size() > columns * _COPIED_COLUMN_BYTES:
+            return None
+        if not batch.schema.equals(self._schema):
+            return None  # the writer says what is wrong
+        try:
+            framed = memoryview(batch.serialize())
+        except (pa.ArrowException, ValueError, TypeError) as error:
+            raise UsageError(f"the batch cannot be encoded: {error}") from error
+        length = 8 + int.from_bytes(framed[4:8], "little")
+        return [bytes(framed[:length]), *([framed[length:]] if len(framed) > length else [])]
+
+    def undo(self) -> None:
+        """Forgets the dictionaries of the newest batch: what was encoded is not going to be written.
+
+        Once after each `encode`.
+        """
+        self._newest = self._before
+        self._return_to(self._newest)
+
+    def _return_to(self, batch: pa.RecordBatch | None) -> None:
+        """A new writer that has written the dictionaries of a batch, and nothing else."""
+        self._begin()
+        if batch is not None:
+            self._writer.write_batch(batch)
+            self._sink.pieces = []
+            self._started = True
+
+
+def _key_value_metadata(pairs: KeyValues) -> pa.KeyValueMetadata:
+    return pa.KeyValueMetadata(list(pairs.items()) if isinstance(pairs, Mapping) else list(pairs))
+
+
+def check_writable(schema: pa.Schema) -> None:
+    """Refuses types that Arrow's format has no place for: what is written could not be read.
+
+    A field says once that it is a dictionary, and of which type: values that are dictionaries
+    themselves, or of an extension type, would need a field of their own.
+
+    Raises:
+        UsageError: such a type.
+    """
+    for field in schema:
+        if any_below(field.type, _has_unwritable_values):
+            raise UsageError(
+                f"column {field.name!r} cannot be written: the values of a dictionary cannot be"
+                f" dictionaries or of an extension type, this one is {field.type}"
+            )
+
+
+def _has_unwritable_values(data_type: pa.DataType) -> bool:
+    if not pa.types.is_dictionary(data_type):
+        return False
+    values = data_type.value_type
+    return isinstance(values, pa.BaseExtensionType) or pa.types.is_dictionary(values)
 
 
 class _Sink:
@@ -384,14 +507,17 @@ def _split(pieces: list[Buffer]) -> list[list[Buffer]]:
     index = 0
     while index < len(pieces):
         head = b""
-        while len(head) < 8:
+        prefix = 4
+        while len(head) < prefix:
             head += bytes(pieces[index])
             index += 1
-        length = 8 + int.from_bytes(head[4:8], "little")
+            if head[:4] == CONTINUATION:
+                prefix = 8
+        length = prefix + int.from_bytes(head[prefix - 4 : prefix], "little")
         while len(head) < length:
             head += bytes(pieces[index])
             index += 1
-        body_length = read_message_header(memoryview(head)[8:]).body_length
+        body_length = read_message_header(memoryview(head)[prefix:]).body_length
         message: list[Buffer] = [head]
         while body_length > 0:
             message.append(pieces[index])

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol, Self
@@ -19,7 +20,14 @@ import pyarrow as pa
 from typing_extensions import Buffer
 
 from fletching.errors import LimitExceededError, MalformedFrameError, UsageError
-from fletching.ipc.encoding import BatchEncoder, KeyValues, encode_key_values
+from fletching.ipc.dictionaries import dictionary_fields
+from fletching.ipc.encoding import (
+    BatchEncoder,
+    KeyValues,
+    encode_key_values,
+    encode_schema,
+    frame_metadata,
+)
 from fletching.ipc.message import (
     CONTINUATION,
     END_OF_STREAM,
@@ -28,7 +36,15 @@ from fletching.ipc.message import (
     as_view,
     framed_message,
 )
-from fletching.ipc.metadata import Codec, MessageType, read_message_header
+from fletching.ipc.metadata import (
+    Codec,
+    DictionaryBatchHeader,
+    MessageHeader,
+    MessageType,
+    read_message_header,
+)
+from fletching.ipc.projection import ProjectedMessage
+from fletching.ipc.renumbering import renumbered
 from fletching.ipc.schema_header import Endianness, read_schema, schema_header
 
 __all__ = ["Block", "FileWriter", "Sink", "encode_footer"]
@@ -105,6 +121,18 @@ def encode_footer(
     )
 
 
+def _digest(dictionary: DictionaryBatchHeader, body: Sequence[Buffer]) -> bytes:
+    """What tells a dictionary's values from others: their header and bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    data = dictionary.data
+    digest.update(repr((data.length, data.compression, data.variadic_counts)).encode())
+    digest.update(data.nodes.tobytes())
+    digest.update(data.buffers.tobytes())
+    for piece in body:
+        digest.update(piece)
+    return digest.digest()
+
+
 class FileWriter:
     """Writes one Arrow IPC file. Use it as a context manager, or call `close` when all went well.
 
@@ -139,10 +167,11 @@ class FileWriter:
         """
         self._sink = sink
         self._open = True
+        self._failed = False
         self.position = 0
         self.dictionaries: list[Block] = []
         self.batches: list[Block] = []
-        self._written_ids: set[int] = set()
+        self._newest: dict[int, bytes] = {}  # by dictionary id, the digest of its newest message
         if isinstance(schema, Message):
             self.schema: pa.Schema = read_schema(schema)
             self._endianness = schema_header(schema).endianness
@@ -150,57 +179,127 @@ class FileWriter:
         else:
             self.schema = schema
             self._endianness = Endianness.LITTLE
-            message = framed_message(schema.serialize())
+            message = framed_message(encode_schema(schema))
+        self._schema_message = message
         self._schema_metadata = bytes(message.metadata)
         self._compression = compression
         self._options = options
         self._encoder: BatchEncoder | None = None
+        self._ids: dict[int, int] = {}  # the encoder's dictionary ids, and the file's
         self._put(MAGIC + b"\0\0")
         self._put_message(message)
 
-    def write(self, batch: pa.RecordBatch) -> Block:
+    def _start_encoder(self) -> BatchEncoder:
+        encoder = BatchEncoder(self.schema, compression=self._compression, options=self._options)
+        own = schema_header(framed_message(encoder.schema_message))
+        ours, theirs = (
+            [
+                found.id
+                for field, described in zip(self.schema, header.fields, strict=True)
+                for found in dictionary_fields(field.type, described)
+            ]
+            for header in (own, schema_header(self._schema_message))
+        )
+        self._ids = dict(zip(ours, theirs, strict=True))
+        self._encoder = encoder
+        return encoder
+
+    def write(self, batch: pa.RecordBatch, custom_metadata: KeyValues | None = None) -> Block:
         """Encodes and writes a batch, its new dictionaries before it; returns where it stands.
 
-        Without compression its buffers are written from where they are.
+        Without compression large buffers are written from where they are. A batch that is refused
+        leaves no trace: it is refused again, and others are written as if it had not been.
+
+        Args:
+            batch: of the file's schema.
+            custom_metadata: key-value pairs of the batch's message.
 
         Raises:
-            UsageError: another schema, a writer that is closed, or a dictionary that differs from
-                the one the file already has: files allow additions (deltas) only.
+            UsageError: another schema, a writer that is closed or that failed before, or a
+                dictionary that differs from the one the file already has: files allow additions
+                (deltas) only.
         """
         self._check_open()
         if self._endianness is Endianness.BIG:
             raise UsageError("batches are written little-endian, the file's schema says big-endian")
         if not batch.schema.equals(self.schema):
             raise UsageError("the batch has another schema than the file")
-        if self._encoder is None:
-            self._encoder = BatchEncoder(
-                self.schema, compression=self._compression, options=self._options
-            )
-        for pieces in self._encoder.encode(batch):
-            prefix, *body = pieces
-            metadata = memoryview(as_view(prefix))
-            header = read_message_header(metadata[8:])
-            if header.type is MessageType.DICTIONARY_BATCH:
-                dictionary = header.dictionary_batch()
-                self._note_dictionary(dictionary.id, is_delta=dictionary.is_delta)
-            block = Block(self.position, len(metadata), header.body_length)
+        encoder = self._encoder or self._start_encoder()
+        try:
+            messages, newest = self._checked(encoder.encode(batch, custom_metadata))
+        except UsageError:
+            encoder.undo()
+            raise
+        self._newest.update(newest)
+        for prefix, body, header in messages:
+            block = Block(self.position, len(prefix), header.body_length)
             self._put(prefix)
             for piece in body:
                 self._put(piece)
             self._note(header.type, block)
         return self.batches[-1]
 
-    def write_message(self, message: Message) -> Block:
+    def _checked(
+        self, encoded: list[list[Buffer]]
+    ) -> tuple[list[tuple[bytes, list[Buffer], MessageHeader]], dict[int, bytes]]:
+        """The messages to be written, with the file's dictionary ids, before any of them is."""
+        messages: list[tuple[bytes, list[Buffer], MessageHeader]] = []
+        newest: dict[int, bytes] = {}
+        for head, *body in encoded:
+            prefix = bytes(as_view(head))
+            start = 8 if prefix[:4] == CONTINUATION else 4
+            header = read_message_header(memoryview(prefix)[start:])
+            if header.type is MessageType.DICTIONARY_BATCH:
+                dictionary = header.dictionary_batch()
+                id_ = self._ids[dictionary.id]
+                digest = _digest(dictionary, body)
+                if not self._is_new(id_, digest, newest, is_delta=dictionary.is_delta):
+                    continue
+                newest[id_] = digest
+                if id_ != dictionary.id:
+                    prefix = renumbered(memoryview(frame_metadata(prefix[start:])), id_)
+            messages.append((prefix, body, header))
+        return messages, newest
+
+    def _is_new(self, id_: int, digest: bytes, newest: dict[int, bytes], *, is_delta: bool) -> bool:
+        """Whether a dictionary message is to be written; False if the file has the very same.
+
+        Fields that share a dictionary id each come with the message, and so does a dictionary that
+        the file got as a message before.
+
+        Raises:
+            UsageError: it would replace another.
+        """
+        before = newest.get(id_) or self._newest.get(id_)
+        if before == digest:
+            return False
+        if before is not None and not is_delta:
+            raise UsageError(
+                f"dictionary {id_} differs from the one in the file: a file allows deltas only;"
+                " unify the dictionaries first"
+            )
+        return True
+
+    def write_message(self, message: Message | ProjectedMessage) -> Block:
         """Writes a dictionary or record batch message as it is; returns where it stands in the file.
 
         Metadata and body stay as they are, byte for byte, and so does the length prefix where the
         file format's alignment to 8 bytes allows it.
 
+        Args:
+            message: a message, or what `project` made of one.
+
         Raises:
-            UsageError: the writer is closed.
+            UsageError: the writer is closed or failed before, or a dictionary would replace another.
             MalformedFrameError: another type of message, or a body that is not padded to 8 bytes.
         """
         self._check_open()
+        if isinstance(message, ProjectedMessage):
+            block = Block(self.position, len(message.prefix), message.body_length)
+            for piece in message.frame():
+                self._put(piece)
+            self.batches.append(block)
+            return block
         if message.type not in (MessageType.DICTIONARY_BATCH, MessageType.RECORD_BATCH):
             raise MalformedFrameError(
                 "a file holds one schema, then dictionary and record batches",
@@ -210,8 +309,13 @@ class FileWriter:
             )
         if message.type is MessageType.DICTIONARY_BATCH:
             dictionary = message.dictionary_batch()
-            self._note_dictionary(dictionary.id, is_delta=dictionary.is_delta)
-        block = self._put_message(message)
+            digest = _digest(dictionary, [message.body])
+            if dictionary.id in self._newest and not dictionary.is_delta:
+                self._is_new(dictionary.id, b"another", {}, is_delta=False)
+            block = self._put_message(message)
+            self._newest[dictionary.id] = digest
+        else:
+            block = self._put_message(message)
         self._note(message.type, block)
         return block
 
@@ -237,24 +341,22 @@ class FileWriter:
             self._put(message.body)
         return block
 
-    def _note_dictionary(self, id_: int, *, is_delta: bool) -> None:
-        if id_ in self._written_ids and not is_delta:
-            raise UsageError(
-                f"dictionary {id_} differs from the one in the file: a file allows deltas only;"
-                " unify the dictionaries first"
-            )
-        self._written_ids.add(id_)
-
     def _note(self, kind: MessageType, block: Block) -> None:
         (self.batches if kind is MessageType.RECORD_BATCH else self.dictionaries).append(block)
 
     def _put(self, data: Buffer) -> None:
-        self._sink.write(data)
+        try:
+            self._sink.write(data)
+        except BaseException:
+            self._failed = True
+            raise
         self.position += memoryview(data).nbytes
 
     def _check_open(self) -> None:
         if not self._open:
             raise UsageError("the file writer is closed")
+        if self._failed:
+            raise UsageError("writing failed before: the file is broken where it ended")
 
     def close(self, custom_metadata: KeyValues | None = None) -> int:
         """Writes the end-of-stream marker and the footer; returns the file's length. Once only.
@@ -285,5 +387,5 @@ class FileWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Closes the file unless an error is on its way: a broken file must not look whole."""
-        if kind is None and self._open:
+        if kind is None and self._open and not self._failed:
             self.close()

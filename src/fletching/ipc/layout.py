@@ -7,7 +7,7 @@ and then its children:
 ========================================  =======================================================
 type                                      buffers
 ========================================  =======================================================
-null, run-end encoded                     none
+null, run-end encoded                     none (run-end encoded before V5: validity)
 boolean, number, time, decimal, fixed     validity, data
 size binary, interval
 (large) utf8, (large) binary              validity, offsets, data
@@ -82,8 +82,11 @@ def _buffers_of(data_type: pa.DataType, version: MetadataVersion) -> tuple[_Buff
         return _buffers_of(data_type.storage_type, version)
     if types.is_dictionary(data_type):
         return _VALIDITY, _Buffer(BufferKind.DATA, data_type.index_type.bit_width)
-    if types.is_null(data_type) or types.is_run_end_encoded(data_type):
+    if types.is_null(data_type):
         return ()
+    if types.is_run_end_encoded(data_type):
+        # The format had no such type before V5; pyarrow gives it a bitmap when it writes V4.
+        return (_VALIDITY,) if version is MetadataVersion.V4 else ()
     if types.is_union(data_type):
         own = [_Buffer(BufferKind.TYPE_IDS, 8)]
         if data_type.mode == "dense":

@@ -189,11 +189,14 @@ class Projector:
         self._constants = tuple(constants)
         if self._constants and self._endianness is Endianness.BIG:
             raise UsageError("constant columns cannot be appended to big-endian batches")
-        self.schema: pa.Schema = pa.schema(
-            [source.field(index) for index in self.columns]
-            + [c.field if isinstance(c, Constant) else c[0] for c in self._constants],
-            source.metadata,
-        )
+        fields = [source.field(index) for index in self.columns]
+        fields += [c.field if isinstance(c, Constant) else c[0] for c in self._constants]
+        pairs = None
+        if source.metadata is not None:
+            # From the message: pyarrow's own mapping loses keys that occur twice.
+            header = schema_header(self._message or schema_message_of(source), limits)
+            pairs = pa.KeyValueMetadata(list(header.pairs))
+        self.schema: pa.Schema = pa.schema(fields, pairs)
         self._types = source.types
         self._layouts: dict[int, BatchLayout] = {}
         self._latest: tuple[bytes, Projection] | None = None

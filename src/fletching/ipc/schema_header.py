@@ -180,7 +180,9 @@ def read_schema(message: Message, limits: Limits = DEFAULT_LIMITS) -> pa.Schema:
     if header.endianness is Endianness.LITTLE:
         return schema
     # The flag stays with pyarrow's schema and would make it differ from that of any batch.
-    return pa.schema(list(schema), schema.metadata)
+    return pa.schema(
+        list(schema), pa.KeyValueMetadata(list(header.pairs)) if header.pairs else None
+    )
 
 
 def _to_pyarrow(message: Message) -> pa.Schema:
