@@ -20,11 +20,12 @@ from urllib.parse import quote_plus, unquote, urlsplit
 
 import pyarrow as pa
 import pytest
-import uvicorn
 
 from fletching import ipc
-from fletching.server.http.connection import Application, ConnectionFactory
-from fletching.server.server import Server, _Runner, serve
+from fletching.server.http.asgi_bridge import Application, answer_with_asgi
+from fletching.server.http.exchange import Exchange
+from fletching.server.http.uvicorn_runner import Runner
+from fletching.server.server import Server, serve
 from fletching.server.server_settings import ServerSettings
 
 
@@ -32,19 +33,13 @@ class RunningApp:
     """Any ASGI application behind our connections, in a thread."""
 
     def __init__(self, app: Application, settings: ServerSettings) -> None:
-        config = uvicorn.Config(
-            cast("Any", app),
-            http=cast("Any", ConnectionFactory(settings)),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-        )
-        # The runner asks its service for nothing but this.
+        # The runner asks what it serves for nothing but this.
         service = types.SimpleNamespace(settings=settings, draining=False)
-        self.server = _Runner(config, cast("Any", service))
+
+        async def answer(exchange: Exchange) -> None:
+            await answer_with_asgi(exchange, app)
+
+        self.server = Runner(cast("Any", service), answer)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self._thread = threading.Thread(

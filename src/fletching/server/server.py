@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import ctypes
 import dataclasses
 import errno
 import logging
 import os
-import signal
 import socket
-import ssl
-import struct
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Self, cast
-
-import uvicorn
+from types import TracebackType
+from typing import Any, Self
 
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
-from fletching.errors import TransportError, UsageError
+from fletching.errors import TransportError
 from fletching.server.auth.key_ring import FolderKeys, StaticKeys, first_key
-from fletching.server.http.app import create_app
-from fletching.server.http.connection import Connection, ConnectionFactory
+from fletching.server.http.app import answer_for
+from fletching.server.http.uvicorn_runner import Runner
 from fletching.server.server_settings import ServerSettings
 from fletching.server.service import Service
 
@@ -43,97 +33,6 @@ CUT_SECONDS = 5.0
 _SO_ATTACH_FILTER = 26  # from asm-generic/socket.h; the socket module does not have it
 
 logger = logging.getLogger("fletching.server")
-
-
-class _Runner(uvicorn.Server):
-    """uvicorn's server with our way of stopping."""
-
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
-        super().__init__(config)
-        self._service = service
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping = asyncio.Event()
-        self.ready = threading.Event()
-        self.announce: Callable[[], None] | None = None
-
-    def stop(self) -> None:
-        """Begins to drain; from any thread."""
-        self.should_exit = True
-        if self._loop is not None:
-            # A loop that is closed has stopped already.
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._stopping.set)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts to listen."""
-        self._loop = asyncio.get_running_loop()
-        await super().startup(sockets)
-        self.ready.set()
-        if self.announce is not None:
-            self.announce()
-
-    async def main_loop(self) -> None:
-        """Keeps the Date header current until it is time to stop."""
-        ticks = 0
-        while not await self.on_tick(ticks):
-            ticks = (ticks + 1) % TICKS_PER_DAY
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_SECONDS):
-                    await self._stopping.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drains: no new connections, requests in flight finish, every connection is closed."""
-        self._service.draining = True
-        state = self.server_state
-        # Closing the port resets the connections that the kernel has queued, so no more are let
-        # into the queue and those in it are taken in first.
-        for listening in sockets or ():
-            _take_no_more(listening)
-        await asyncio.sleep(DRAIN_POLL_SECONDS)
-        for server in self.servers:
-            server.close()
-        for listening in sockets or ():
-            listening.close()
-        deadline = time.monotonic() + self._service.settings.drain_seconds
-        while (state.connections or state.tasks) and not self.force_exit:
-            if time.monotonic() > deadline:
-                logger.error("%d requests did not finish in time: cut", len(state.tasks))
-                break
-            # In each round, as one that was just accepted appears a moment later.
-            for connection in list(state.connections):
-                drained = cast("Connection", connection)
-                if not drained.draining:
-                    drained.shutdown()
-            await asyncio.sleep(DRAIN_POLL_SECONDS)
-        cut = list(state.tasks)
-        for task in cut:
-            task.cancel()
-        if cut:
-            await asyncio.wait(cut, timeout=CUT_SECONDS)
-        await self.lifespan.shutdown()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT drain; a second SIGINT gives up waiting.
-
-        Unlike the inherited one this does not raise the signal again afterwards: a drained server
-        has done what was asked and exits with 0.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        signals = (signal.SIGTERM, signal.SIGINT)
-        before = {number: signal.signal(number, self._on_signal) for number in signals}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self.should_exit and number == signal.SIGINT:
-            self.force_exit = True
-        self.stop()
 
 
 class Server:
@@ -188,7 +87,7 @@ class Server:
                     ring, engine.access_keys, refresh_seconds=settings.key_refresh_seconds
                 )
                 self.service = Service(engine, settings, keys)
-                self._runner = _Runner(_configuration(self.service), self.service)
+                self._runner = Runner(self.service, answer_for(self.service))
             except BaseException:
                 engine.close()
                 raise
@@ -334,48 +233,3 @@ def _bind(settings: ServerSettings) -> socket.socket:
         raise TransportError(f"cannot listen on {where}: {reason}", url=where) from exc
     listening.set_inheritable(True)
     return listening
-
-
-def _take_no_more(listening: socket.socket) -> None:
-    """Leaves further attempts to connect unanswered; they are repeated, and refused by then.
-
-    Done with a socket filter that accepts no packet. Only Linux has it; elsewhere a connection that
-    comes in the last microseconds may be reset.
-    """
-    if sys.platform != "linux":
-        return
-    program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF: return 0
-    with contextlib.suppress(OSError):
-        listening.setsockopt(
-            socket.SOL_SOCKET,
-            _SO_ATTACH_FILTER,
-            struct.pack("HP", 1, ctypes.addressof(program)),
-        )
-
-
-def _configuration(service: Service) -> uvicorn.Config:
-    settings = service.settings
-    config = uvicorn.Config(
-        create_app(service),
-        # uvicorn only calls what is given here; a factory lets connections share a buffer.
-        http=cast("Any", ConnectionFactory(settings)),
-        loop="auto",
-        ws="none",
-        lifespan="on",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        headers=[("server", "fletching")],
-        backlog=settings.backlog,
-        ssl_certfile=settings.tls_certificate,
-        ssl_keyfile=settings.tls_key,
-    )
-    try:
-        config.load()
-    except (OSError, ssl.SSLError) as exc:
-        raise UsageError(
-            f"the TLS certificate {settings.tls_certificate} cannot be used: {exc}"
-        ) from exc
-    return config

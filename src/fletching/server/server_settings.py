@@ -34,7 +34,8 @@ class ReplyCompression(enum.StrEnum):
 
 
 _UNITS = {"": 1, "k": KIB, "kib": KIB, "m": MIB, "mib": MIB, "g": 1024 * MIB, "gib": 1024 * MIB}
-_SIZE = re.compile(r"\s*(\d+)\s*([a-z]*)\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*([0-9]{1,18})\s*([a-z]*)\s*", re.IGNORECASE | re.ASCII)
+_SECONDS = re.compile(r"\s*[0-9]{1,18}(?:\.[0-9]{0,18})?\s*", re.ASCII)
 _WORDS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -295,8 +296,7 @@ def _parse(variable: str, text: str, kind: Any) -> Any:
             )
         return int(match[1]) * _UNITS[match[2].lower()]
     if float in options:
-        try:
-            return float(text)
-        except ValueError as exc:
-            raise UsageError(f"{variable}={text!r} is not a number") from exc
+        if not _SECONDS.fullmatch(text):
+            raise UsageError(f"{variable}={text!r} is not a number")
+        return float(text)
     return text

@@ -24,7 +24,7 @@ from fletching.errors import (
 )
 from fletching.ipc import Limits, Message, MessageDecoder
 from fletching.server.api.ingest_endpoint import receive_ingest
-from fletching.server.http.exchange import Exchange
+from fletching.server.http.asgi_bridge import exchange_of
 from fletching.server.request_limits import MemoryBudget
 from fletching.server.server_settings import ServerSettings
 from fletching.server.workers import Workers
@@ -129,7 +129,7 @@ def upload(
             "headers": [],
         }
         budget = MemoryBudget(limit, 5.0, 1.0)
-        exchange = Exchange(scope, sender, None, "id", ServerSettings(**server_settings))
+        exchange = exchange_of(scope, sender, None, "id", ServerSettings(**server_settings))
         try:
             return await receive_ingest(exchange, lambda: ingest, workers, budget, coding)
         finally:

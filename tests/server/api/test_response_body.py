@@ -17,7 +17,7 @@ from fletching.engine.reading.read_plan import Computed, Extent, Literal, Piece,
 from fletching.errors import ConnectionBrokenError, CorruptObjectError, StorageError
 from fletching.server.api import response_body as streaming
 from fletching.server.api.response_body import PlanSource, reply_with_plan
-from fletching.server.http.exchange import Exchange
+from fletching.server.http.asgi_bridge import exchange_of
 from fletching.server.server_settings import ServerSettings
 from fletching.server.workers import Pool, Workers
 from fletching.wire.content_coding import ContentCoding
@@ -199,7 +199,7 @@ def answer(make_plan: Callable[[], ReadPlan], client: Recorder, **options: Any) 
             "query_string": b"",
             "headers": [],
         }
-        exchange = Exchange(scope, no_body, client.send, "id-1", ServerSettings())
+        exchange = exchange_of(scope, no_body, client.send, "id-1", ServerSettings())
         options.setdefault("group_bytes", 3000)
         await reply_with_plan(exchange, make_plan, workers.cpu, **options)
 

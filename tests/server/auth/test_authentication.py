@@ -22,9 +22,10 @@ from fletching.server.auth.authentication import (
     MAX_FAILING_PAIRS,
     Authenticator,
     FailureLimiter,
-    Principal,
 )
 from fletching.server.auth.key_ring import StaticKeys
+from fletching.server.auth.principal import Principal
+from fletching.server.http.asgi_bridge import exchange_of
 from fletching.server.http.exchange import Exchange
 from fletching.server.server_settings import ServerSettings
 
@@ -79,7 +80,7 @@ class Signed:
                 if name not in self.drop
             ],
         }
-        return Exchange(scope, None, None, "request", ServerSettings())
+        return exchange_of(scope, None, None, "request", ServerSettings())
 
 
 def authenticator() -> Authenticator:

@@ -4,12 +4,13 @@ import json
 import socket
 import threading
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.server.conftest import Run, read_all, read_reply
 
-from fletching.server.http.request_stream import RequestBody
+from fletching.server.http.connection import Connection
+from fletching.server.http.incoming_body import RequestBody
 
 KIB = 1024
 
@@ -71,7 +72,7 @@ class Collector:
 
 async def pumped(scope: Any, receive: Any, send: Any) -> None:
     """Replies with the body, which it takes through a sink."""
-    body: RequestBody = scope["extensions"]["fletching.body"]
+    body: RequestBody = scope["extensions"]["fletching.exchange"].body
     sink = Collector(5000)
     while not await body.pump(sink):
         pass
@@ -156,21 +157,30 @@ def test_pipelined_uploads_do_not_run_into_each_other(run_app: Run) -> None:
         received = received[len(body) :]
 
 
-def test_too_many_pipelined_requests_are_refused(run_app: Run) -> None:
-    gate = threading.Event()
+@pytest.mark.parametrize("count", [18, 40, 5000])
+def test_any_number_of_pipelined_requests_is_answered_in_order(run_app: Run, count: int) -> None:
+    """What waits behind a request is bounded by the socket, not by a number of requests."""
+    with run_app(echo).connect() as connection:
+        data = b"".join(request(path=b"/%d" % n) for n in range(count))
+        sender = threading.Thread(target=connection.sendall, args=(data,))
+        sender.start()
+        for number in range(count):
+            assert json.loads(read_one(connection))["path"] == f"/{number}"
+        sender.join()
 
-    async def slow(scope: Any, receive: Any, send: Any) -> None:
-        import asyncio
 
-        await asyncio.get_running_loop().run_in_executor(None, gate.wait, 10)
-        await echo(scope, receive, send)
-
-    with run_app(slow).connect() as connection:
-        connection.sendall(request() * 40)
-        received = connection.recv(1)
-        gate.set()
-        received += read_all(connection)
-    assert b"pipelined" in received or received.count(b"HTTP/1.1") <= 18
+def read_one(connection: socket.socket) -> bytes:
+    """The body of one reply, and not a byte behind it."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        part = connection.recv(1)
+        assert part
+        head += part
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    body = b""
+    while len(body) < length:
+        body += connection.recv(length - len(body))
+    return body
 
 
 def test_expect_continue_is_answered_before_the_body(run_app: Run) -> None:
@@ -271,18 +281,13 @@ def test_above_the_discard_limit_the_reply_arrives_and_the_connection_ends(
 
 
 def test_tcp_nodelay_is_set(run_app: Run) -> None:
-    seen: list[int] = []
-
-    async def look(scope: Any, receive: Any, send: Any) -> None:
-        transport = scope["extensions"]["fletching.body"].connection._transport
-        peer = transport.get_extra_info("socket")
-        seen.append(peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-        await echo(scope, receive, send)
-
-    with run_app(look).connect() as connection:
+    running = run_app(echo)
+    with running.connect() as connection:
         connection.sendall(request())
         read_reply(connection)
-    assert seen == [1]
+        (accepted,) = running.server.server_state.connections
+        peer = cast("Connection", accepted)._transport.get_extra_info("socket")
+        assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 def test_an_idle_connection_is_closed(run_app: Run) -> None:
@@ -423,7 +428,7 @@ def test_a_client_that_leaves_in_mid_body_is_noticed(run_app: Run) -> None:
     noticed = threading.Event()
 
     async def upload(scope: Any, receive: Any, send: Any) -> None:
-        body: RequestBody = scope["extensions"]["fletching.body"]
+        body: RequestBody = scope["extensions"]["fletching.exchange"].body
         try:
             await body.pump(Collector(1 << 30))
         except OSError:

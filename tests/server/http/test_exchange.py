@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fletching.errors import ConnectionBrokenError, InvalidParameterError, PayloadTooLargeError
+from fletching.server.http.asgi_bridge import exchange_of
 from fletching.server.http.exchange import MAX_QUERY_FIELDS, Exchange
 from fletching.server.server_settings import ServerSettings
 
@@ -49,7 +50,7 @@ def exchange(
         "headers": list(headers),
         "client": ("10.0.0.1", 99),
     }
-    return Exchange(scope, peer.receive, peer.send, "id-1", ServerSettings(**settings))
+    return exchange_of(scope, peer.receive, peer.send, "id-1", ServerSettings(**settings))
 
 
 @given(st.lists(st.binary(max_size=50), max_size=8))

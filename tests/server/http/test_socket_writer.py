@@ -16,9 +16,7 @@ from typing_extensions import Buffer
 from fletching.errors import ConnectionBrokenError, StorageError
 from fletching.server.api.response_body import send_source
 from fletching.server.http import socket_writer as direct
-from fletching.server.http.exchange import Exchange
 from fletching.server.http.socket_writer import DirectSender
-from fletching.server.server_settings import ServerSettings
 from fletching.server.workers import Job, Workers
 
 MEBIBYTE = 1 << 20
@@ -238,7 +236,7 @@ def replying(
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         workers, source = Workers(1, 2), next(turns)
-        exchange = Exchange(scope, receive, send, "r", ServerSettings())
+        exchange = scope["extensions"]["fletching.exchange"]
         try:
             async with Job.opened(workers.cpu, lambda: source, Groups.close) as job:
                 await exchange.start(length)

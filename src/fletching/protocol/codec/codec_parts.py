@@ -8,7 +8,6 @@ out of range `InvalidArgumentError`; neither echoes more than a short piece of t
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,6 +21,7 @@ from fletching.errors import (
     UsageError,
 )
 from fletching.protocol.http.headers import lower_case
+from fletching.protocol.http.numbers import parse_integer
 from fletching.types import PartitionSpec
 
 __all__ = [
@@ -44,7 +44,6 @@ MAX_IDENTIFIER = 255
 MAX_PARTITION_TEXT = 8192
 """Longest partition specification, in characters."""
 
-_INT = re.compile(r"[+-]?[0-9]{1,19}")
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -150,9 +149,10 @@ class RequestParts:
         text = self.query_text(name)
         if text is None:
             return None
-        if not _INT.fullmatch(text) or int(text) not in _INT64:
+        value = parse_integer(text)
+        if value is None:
             raise InvalidParameterError(f"query parameter {name} is not an integer: {text[:40]!r}")
-        return _at_least(int(text), name, least)
+        return _at_least(value, name, least)
 
     def query_bool(self, name: str) -> bool:
         """A query parameter that is ``true`` or ``false``; absent is false."""

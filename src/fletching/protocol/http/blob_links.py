@@ -19,6 +19,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from fletching.errors import InvalidParameterError, SignatureMismatchError
+from fletching.protocol.http.numbers import parse_count
 from fletching.types import ByteRange
 
 __all__ = [
@@ -86,10 +87,10 @@ def parse_link(query: Mapping[str, str]) -> LinkClaim | None:
     """
     if "Signature" not in query:
         return None
-    expires = query.get("Expires", "")
-    if not query.get("AccessId") or not expires.isascii() or not expires.isdecimal():
+    expires = parse_count(query.get("Expires", ""))
+    if not query.get("AccessId") or expires is None:
         raise InvalidParameterError("a signed link needs AccessId, Expires and Signature")
-    return LinkClaim(query["AccessId"], int(expires[:15]), query["Signature"])
+    return LinkClaim(query["AccessId"], expires, query["Signature"])
 
 
 def verify_link(claim: LinkClaim, secret: str, path: str, now: float) -> None:
@@ -126,16 +127,12 @@ def parse_range(header: str) -> ByteRangeRequest | None:
     first, dash, last = (part.strip() for part in text.partition("-"))
     if unit.strip().lower() != "bytes" or not dash or "," in text:
         return None
-    numbers = [part for part in (first, last) if part]
-    if not numbers or any(not p.isascii() or not p.isdecimal() or len(p) > 18 for p in numbers):
+    start, end = parse_count(first), parse_count(last)
+    if (first and start is None) or (last and end is None) or (start is None and end is None):
         return None
-    if not first:
-        return ByteRangeRequest(None, int(last))
-    if not last:
-        return ByteRangeRequest(int(first), None)
-    if int(last) < int(first):
-        return None
-    return ByteRangeRequest(int(first), int(last) + 1)
+    if end is None or start is None:
+        return ByteRangeRequest(start, end)
+    return None if end < start else ByteRangeRequest(start, end + 1)
 
 
 def content_range(found: ByteRange, total: int) -> str:

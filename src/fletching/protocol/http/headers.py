@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from fletching.protocol.http.numbers import parse_weight
+
 __all__ = [
     "ACCEPT_ENCODING",
     "ACCESS_TOKEN",
@@ -77,10 +79,8 @@ def accepted_codings(value: str) -> tuple[str, ...]:
         for parameter in parameters:
             key, _, text = parameter.partition("=")
             if key.strip().lower() == "q":
-                try:
-                    weight = float(text)
-                except ValueError:
-                    weight = 0.0  # a weight that cannot be read gives no permission
+                # A weight that cannot be read gives no permission.
+                weight = parse_weight(text.strip()) or 0.0
         if name and weight > 0 and name.lower() not in {"identity", "*"}:
             ranked.append((weight, name.lower()))
     ranked.sort(key=lambda pair: -pair[0])

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from urllib.parse import parse_qsl, unquote, urlparse
 
-from fletching.errors import RequestTimeTooSkewedError, UnauthorizedError
+from fletching.errors import InvalidParameterError, RequestTimeTooSkewedError, UnauthorizedError
 from fletching.protocol.http import headers as names
 
 __all__ = [
@@ -94,10 +94,16 @@ def string_to_sign(
         target: path and query as sent, still percent-encoded, without the endpoint's own path.
         headers: the request's headers, names in any case.
 
+    Raises:
+        InvalidParameterError: the target is not a URL.
+
     The target is decoded as a whole before it is taken apart, so an encoded ``&`` or ``=`` in a
     value splits it, and ``+`` counts as a blank only inside the query. That is how clients do it.
     """
-    url = urlparse(unquote(target), allow_fragments=False)
+    try:
+        url = urlparse(unquote(target), allow_fragments=False)
+    except ValueError as exc:
+        raise InvalidParameterError("the request's target is not a URL") from exc
     resource = url.path
     parameters: dict[str, str] = {}
     if url.query:

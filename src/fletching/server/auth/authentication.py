@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hmac
 import secrets
 import time
@@ -23,23 +22,13 @@ from fletching.protocol.http.signing import (
     verify_application,
 )
 from fletching.server.auth.key_ring import KeyRing
+from fletching.server.auth.principal import Principal
 from fletching.server.http.exchange import Exchange
 
-__all__ = ["Authenticator", "FailureLimiter", "Principal"]
+__all__ = ["Authenticator", "FailureLimiter"]
 
 MAX_FAILING_PAIRS = 10_000
 """Pairs of client address and access id whose failures are remembered."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Principal:
-    """A verified caller."""
-
-    access_id: str
-    application_id: str | None = None
-    """The access id of the application that signed as well, if one did."""
-    key: AccessKey | None = dataclasses.field(default=None, compare=False, repr=False)
-    """The caller's key; None for an anonymous caller."""
 
 
 class FailureLimiter:

@@ -1,9 +1,8 @@
-"""The ASGI application: routes, identity, faults, and one log line per request."""
+"""Answering requests: routes, identity, errors, and one log line per request."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from fletching.errors import (
     ConnectionBrokenError,
@@ -18,13 +17,13 @@ from fletching.server.api.admin_endpoints import handle_admin
 from fletching.server.api.blob_endpoints import handle_blob
 from fletching.server.api.dispatch import handle_storage
 from fletching.server.api.health import HEALTH_PATHS, handle_health
-from fletching.server.http.connection import Application
+from fletching.server.http.asgi_bridge import Application, serve_over_asgi
+from fletching.server.http.connection import Answer
 from fletching.server.http.exchange import Exchange
 from fletching.server.metadata.routes import handle_metadata, is_metadata_path
-from fletching.server.request_ids import new_request_id
 from fletching.server.service import Service
 
-__all__ = ["create_app"]
+__all__ = ["answer_for", "create_app"]
 
 logger = logging.getLogger("fletching.server")
 access_logger = logging.getLogger("fletching.access")
@@ -32,28 +31,16 @@ access_logger = logging.getLogger("fletching.access")
 
 def create_app(service: Service) -> Application:
     """Makes the ASGI application of a service; its lifespan's end leaves the service open."""
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-        elif scope["type"] == "http":
-            await _answer(
-                Exchange(scope, receive, send, new_request_id(), service.settings), service
-            )
-        else:
-            await send({"type": "websocket.close", "code": 1003})
-
-    return app
+    return serve_over_asgi(answer_for(service), service.settings)
 
 
-async def _lifespan(receive: Any, send: Any) -> None:
-    while True:
-        message = await receive()
-        if message["type"] == "lifespan.startup":
-            await send({"type": "lifespan.startup.complete"})
-        else:
-            await send({"type": "lifespan.shutdown.complete"})
-            return
+def answer_for(service: Service) -> Answer:
+    """What answers the requests to a service."""
+
+    async def answer(exchange: Exchange) -> None:
+        await _answer(exchange, service)
+
+    return answer
 
 
 async def _answer(exchange: Exchange, service: Service) -> None:

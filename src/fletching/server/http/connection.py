@@ -1,36 +1,26 @@
-"""One HTTP/1.1 connection: parsing, reading without copies, timeouts, and closing without resets.
+"""One HTTP/1.1 connection: bytes and states. What is asked on it is an `Exchange`.
 
-uvicorn runs this protocol in place of its own (``http=``). What it adds to the usual one:
+uvicorn runs this protocol in place of its own (``uvicorn_runner``). What it adds to the usual one:
 
-- A body with a Content-Length is received straight into the upload's buffer, past the parser.
-- Heads, trailers and pipelined requests are bounded; slow heads and stuck readers time out.
-- A connection is closed so that the last reply arrives: it says ``Connection: close``, the rest of
-  the request is swallowed for a while, and only the write side is shut first. Draining keeps idle
-  connections answering for a moment, because a request may already be on its way.
-
-States of a connection::
-
-    HEAD ──headers──> BODY ──body and reply complete──> HEAD
-      │                 │
-      └─────────────────┴── close ──> LINGER (write side shut, input dropped) ──> gone
-
-The module is long because that state machine is one: parsing, flow and closing share every state, and
-apart they would call each other on each event. What belongs to one exchange is in ``cycle``, what
-leaves the loop in ``direct``.
+- A body with a Content-Length is received straight into the upload's buffer, past every parser.
+- Every state has a timer and every input is bounded; ``connection_states`` has the table.
+- One request is in work at a time. What comes behind it waits unparsed, and when that is too much the
+  socket is not read.
+- A connection is closed so that the last reply arrives: it says ``Connection: close``, the rest of the
+  request is swallowed for a while, and only the write side is shut first. A client that shuts its own
+  side after asking is answered.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import select
 import socket
-from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
-from urllib.parse import unquote
+from collections.abc import Awaitable, Callable, MutableSet
+from typing import Any, Protocol, cast
 
-import httptools
 import msgspec
 
 from fletching.errors import (
@@ -39,18 +29,23 @@ from fletching.errors import (
     ServiceError,
     ThrottledError,
 )
-from fletching.server.http.cycle import Cycle
+from fletching.server.http.chunked_body import ChunkedDecoder
+from fletching.server.http.connection_states import TIMERS, Event, Reuse, State, next_state
+from fletching.server.http.exchange import Exchange
+from fletching.server.http.incoming_body import ConnectionBody
+from fletching.server.http.reply_stream import ConnectionReply, Headers
+from fletching.server.http.request_head import RequestHead, parse_head
 from fletching.server.http.socket_writer import DirectSender
 from fletching.server.request_ids import new_request_id
 from fletching.server.server_settings import ServerSettings
 
-__all__ = ["Application", "Connection", "ConnectionFactory"]
+__all__ = ["Answer", "Connection", "ServerState"]
 
-Application = Callable[[Any, Any, Any], Awaitable[None]]
-"""An ASGI 3 application."""
+Answer = Callable[[Exchange], Awaitable[None]]
+"""Answers one request; whatever it raises or leaves undone, the client gets an end."""
 
 HEAD_BUFFER_BYTES = 256 * 1024
-MAX_PIPELINED = 16
+TIMER_SLACK_SECONDS = 0.001
 IDLE_LINGER_SECONDS = 0.2
 """Longer than a round trip; a pooled client notices our end only when it wants to ask again."""
 GATHERED_BYTES = 16 * 1024
@@ -62,24 +57,13 @@ WRITE_LOW_BYTES = 1024 * 1024
 logger = logging.getLogger("fletching.server")
 
 
-class ConnectionFactory:
-    """What uvicorn calls for each connection; holds what a server's connections share."""
+class ServerState(Protocol):
+    """What a server's connections share, and the server's view of them."""
 
-    def __init__(self, settings: ServerSettings) -> None:
-        self.settings = settings
-        # Heads are parsed as soon as they arrive and nothing of the buffer is kept between two
-        # calls, so all connections of the server's one event loop read them through this one.
-        self.head_buffer = memoryview(bytearray(HEAD_BUFFER_BYTES))
-
-    def __call__(
-        self,
-        config: Any,
-        server_state: Any,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> Connection:
-        """Makes the protocol object of a connection that was just accepted."""
-        return Connection(self, config.loaded_app, server_state, app_state)
+    total_requests: int
+    connections: MutableSet[Any]
+    tasks: MutableSet[asyncio.Task[None]]
+    default_headers: list[tuple[bytes, bytes]]
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -87,50 +71,61 @@ class Connection(asyncio.BufferedProtocol):
 
     Attributes:
         settings: the service's settings.
+        state: see ``connection_states``.
         draining: the server is stopping; every further reply says ``Connection: close``.
     """
 
     def __init__(
         self,
-        factory: ConnectionFactory,
-        app: Application,
-        server_state: Any,
-        app_state: dict[str, Any],
+        answer: Answer,
+        settings: ServerSettings,
+        server_state: ServerState,
+        head_buffer: memoryview,
     ) -> None:
-        self.settings = factory.settings
+        """Waits for its transport.
+
+        Args:
+            answer: called for each request, as a task of its own.
+            settings: the service's.
+            server_state: where the connection and its tasks are listed.
+            head_buffer: what heads are received into. Nothing of it is kept between two steps of the
+                loop, so all connections of a loop read them through one.
+        """
+        self.settings = settings
+        self.state = State.IDLE
         self.draining = False
-        self._app = app
+        self._answer = answer
         self._server_state = server_state
-        self._app_state = app_state
         self._loop = asyncio.get_running_loop()
-        self._head_buffer = factory.head_buffer
+        self._head_buffer = head_buffer
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self._parser = httptools.HttpRequestParser(self)
         self._tls = False
+        self._client: tuple[str, int] | None = None
         self._excess = False
-        self._lingering = False
         self._paused = False
-        # The cycle whose request is being read, the one being answered, and those behind it.
-        self._incoming: Cycle | None = None
-        self._active: Cycle | None = None
-        self._waiting: deque[Cycle] = deque()
-        # The head being parsed.
-        self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._head_bytes = 0
-        self._unseen_bytes = 0
-        self._in_head = False
+        self._half_closed = False
+        # Received and not parsed: the head that comes in, or what is behind the request in work.
+        self._unread = bytearray()
+        self._searched = 0
+        # The request in work.
+        self._body: ConnectionBody | None = None
+        self._reply: ConnectionReply | None = None
+        self._chunks: ChunkedDecoder | None = None
+        self._reuse = Reuse(wanted=True)
+        self._discarded_from = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_mark = (0.0, 0)
         self._stall_timer: asyncio.TimerHandle | None = None
         self._gathered = bytearray()
         self._direct: DirectSender | None = None
         self._writable = asyncio.Event()
         self._writable.set()
 
-    @property
-    def default_headers(self) -> list[tuple[bytes, bytes]]:
-        """Headers of every reply: Date and Server."""
-        return cast("list[tuple[bytes, bytes]]", self._server_state.default_headers)
+    def _step(self, event: Event) -> None:
+        """The one place where the state changes, and with it the timer."""
+        before, self.state = self.state, next_state(self.state, event)
+        if self.state is not before:
+            self._arm()
 
     # --- the transport's calls ----------------------------------------------------------------
 
@@ -143,64 +138,62 @@ class Connection(asyncio.BufferedProtocol):
         if peer is not None and peer.family in {socket.AF_INET, socket.AF_INET6}:
             # Not every loop does this: a reply's last bytes must not wait for an acknowledgement.
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        address = transport.get_extra_info("peername")
+        if isinstance(address, tuple):
+            self._client = (str(address[0]), int(address[1]))
         self._server_state.connections.add(self)
         self._excess = len(self._server_state.connections) > self.settings.max_connections
-        self._arm(self.settings.keep_alive_seconds, self._close_idle)
+        self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         """Tells everyone who waits that the client is gone."""
         self._server_state.connections.discard(self)
+        self._step(Event.LOST)
         self._disarm()
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
+        self._forget_stall()
         if self._direct is not None:
             self._direct.cut()
-        for cycle in (self._incoming, self._active, *self._waiting):
-            if cycle is not None:
-                cycle.disconnect()
-        self._waiting.clear()
+        if self._body is not None:
+            self._body.disconnect()
+        self._unread.clear()
         self._writable.set()
 
     def eof_received(self) -> bool:
         """Keeps a half-closed connection for the replies it still expects."""
-        if self._lingering:
-            return False
-        if self._incoming is not None and not self._incoming.body_complete:
-            self._incoming.disconnect()
-            return False
-        if self._active is None or self._tls:
-            return False
-        (self._waiting[-1] if self._waiting else self._active).keep_alive = False
+        self._half_closed = True
+        before = self.state
+        self._step(Event.END)
+        if before is State.BODY and self._body is not None:
+            self._body.disconnect()
+        self._flush()
+        if self._tls:
+            return False  # TLS has no half-close: the transport ends by itself
+        if self.state is not State.REPLY:
+            # Told to end by itself, the transport may drop what was written in this step of the loop.
+            self._transport.close()
         return True
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  asyncio's signature
         """Where to receive: the upload's own buffer in a counted body, else the head buffer."""
-        cycle = self._incoming
-        if cycle is None or self._lingering or not self._raw(cycle):
+        body = self._body
+        if body is None or self._chunks is not None:
             return self._head_buffer
-        if cycle.response_complete:
-            return self._head_buffer[: cycle.remaining]
-        return cycle.space()
+        if self.state is State.BODY:
+            return body.space()
+        if self.state is State.DISCARD:
+            return self._head_buffer[: body.remaining]
+        return self._head_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """Takes what was received."""
-        if self._lingering:
-            return
-        cycle = self._incoming
-        if cycle is not None and self._raw(cycle):
-            if cycle.response_complete:
-                cycle.discard(nbytes)
-            elif not cycle.advance(nbytes):
+        body = self._body
+        if self.state is State.BODY and body is not None and self._chunks is None:
+            if not body.advance(nbytes):
                 self._pause_reading()
-            if not cycle.remaining:
-                # The parser never saw this body: a new one starts clean at the next head.
-                self._parser = httptools.HttpRequestParser(self)
-                self._end_of_request(cycle)
-            elif cycle.response_complete:
-                self._check_discarded(cycle)
-            return
-        self._feed(self._head_buffer[:nbytes])
+            if not body.remaining:
+                self._end_body(body)
+        else:
+            self._take(self._head_buffer[:nbytes])
 
     def pause_writing(self) -> None:
         """The client is slower than we are: ``writable`` waits, and a stall is watched for."""
@@ -210,185 +203,170 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """The client took enough."""
         self._writable.set()
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
+        self._forget_stall()
 
     def shutdown(self) -> None:
         """The server's call to drain: finish what runs, answer what is on its way, then close."""
         self.draining = True
-        if self._active is None and not self._in_head and not self._lingering:
-            self._arm(self.settings.drain_idle_seconds, self._close_idle)
+        self._arm()
 
-    # --- parsing --------------------------------------------------------------------------------
+    # --- what comes in --------------------------------------------------------------------------
 
-    @staticmethod
-    def _raw(cycle: Cycle) -> bool:
-        return cycle.content_length is not None and not cycle.body_complete
-
-    def _feed(self, data: memoryview) -> None:
-        before = self._incoming
-        # Whether all of the data belongs to the head that is unfinished after it.
-        whole = self._in_head or before is None or before.body_complete
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as exc:
-            # No other protocol is spoken here. The request itself is an ordinary one, so it is
-            # answered as such and what follows it is parsed anew.
-            self._parser = httptools.HttpRequestParser(self)
-            if self._incoming is not None and not self._incoming.body_complete:
-                self._end_of_request(self._incoming)
-            rest = data[exc.args[0] :]
-            if rest:
-                self._feed(rest)
+    def _take(self, data: memoryview) -> None:
+        if self.state in {State.LINGER, State.CLOSED}:
             return
-        except httptools.HttpParserError as exc:
-            # A callback's exception comes out wrapped.
-            reason = exc.__context__
-            if not isinstance(reason, ServiceError):
-                reason = InvalidParameterError(f"not an HTTP/1.1 request: {type(exc).__name__}")
-            self._reject(reason)
-            return
-        if self._in_head and whole and self._incoming is before:
-            # Counts bytes that no callback has seen yet, such as an endless header name.
-            self._unseen_bytes += len(data)
-            if self._unseen_bytes > self.settings.max_head_bytes:
-                self._reject(self._head_too_large())
-        cycle = self._incoming
-        if cycle is not None and self._raw(cycle) and not cycle.response_complete:
-            # The application says where the rest of the body is to go before it is read.
-            self._pause_reading()
+        if self.state in {State.BODY, State.DISCARD}:
+            data = data[self._take_body(data) :]
+            if not data:
+                return
+        # A copy because the buffer serves all connections; heads are short.
+        self._unread += data
+        self._go_on()
 
-    def on_message_begin(self) -> None:
-        """The first byte of a request."""
-        self._url = b""
-        self._headers = []
-        self._head_bytes = self._unseen_bytes = 0
-        self._in_head = True
-        if self._active is None:
-            self._arm(self.settings.head_timeout_seconds, self._on_slow_head)
-
-    def on_url(self, url: bytes) -> None:
-        """A piece of the request target."""
-        self._url += url
-        self._count_head(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer, which is dropped: nothing here uses trailers."""
-        self._count_head(len(name) + len(value) + 4)
-        if self._in_head:
-            self._headers.append((name.lower(), value))
-
-    def _count_head(self, count: int) -> None:
-        self._head_bytes += count
-        if self._head_bytes > self.settings.max_head_bytes:
-            raise self._head_too_large()
-
-    def _head_too_large(self) -> ServiceError:
-        limit = self.settings.max_head_bytes
-        return InvalidParameterError(
-            f"the request's line and headers are above the limit of {limit} bytes", http_status=431
-        )
-
-    def on_headers_complete(self) -> None:
-        """Starts the application, or queues a pipelined request behind the one being answered."""
-        self._in_head = False
-        self._head_bytes = 0
-        self._disarm()
-        target = httptools.parse_url(self._url)
-        raw_path = target.path or b""
-        version = self._parser.get_http_version()
-        scope: dict[str, Any] = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": version,
-            "method": self._parser.get_method().decode("ascii"),
-            "scheme": "https" if self._tls else "http",
-            "path": unquote(raw_path.decode("latin-1")),
-            "raw_path": raw_path,
-            "query_string": target.query or b"",
-            "root_path": "",
-            "headers": self._headers,
-            "client": self._transport.get_extra_info("peername"),
-            "server": self._transport.get_extra_info("sockname"),
-            "state": self._app_state.copy(),
-        }
-        cycle = Cycle(self, scope, keep_alive=version != "1.0" and self._parser.should_keep_alive())
-        for name, value in self._headers:
-            if name == b"content-length":
-                cycle.content_length = int(value)
-            elif name == b"expect":
-                cycle.expect_continue = value.lower() == b"100-continue"
-        self._incoming = cycle
-        if self._active is None:
-            self._start(cycle)
+    def _take_body(self, data: memoryview) -> int:
+        """Gives received bytes to the body; returns how many were the body's."""
+        body = self._body
+        assert body is not None
+        if self._chunks is None:
+            used = min(len(data), body.remaining)
+            pieces = [data[:used]]
+            ended = used == body.remaining
         else:
-            self._waiting.append(cycle)
+            try:
+                pieces, used = self._chunks.feed(data)
+            except ServiceError as error:
+                self._refuse(error)
+                return len(data)
+            ended = self._chunks.ended
+        wants_more = True
+        for piece in pieces:
+            if piece:
+                wants_more = body.put(piece)
+        if ended:
+            self._end_body(body)
+        elif self.state is State.DISCARD:
+            if body.body_bytes - self._discarded_from > self.settings.max_discard_bytes:
+                self._shut()
+        elif not wants_more:
             self._pause_reading()
-            if len(self._waiting) > MAX_PIPELINED:
-                raise InvalidParameterError(f"more than {MAX_PIPELINED} requests were pipelined")
+        return used
 
-    def on_body(self, body: bytes) -> None:
-        """A piece of the body that came through the parser: chunked, or right behind the head."""
-        cycle = self._incoming
-        assert cycle is not None
-        if not cycle.put(body):
-            self._pause_reading()
-        if cycle.response_complete:
-            self._check_discarded(cycle)
-
-    def on_message_complete(self) -> None:
-        """The end of a request that the parser saw whole."""
-        cycle = self._incoming
-        if cycle is not None and not cycle.body_complete:
-            self._end_of_request(cycle)
-
-    def _end_of_request(self, cycle: Cycle) -> None:
-        cycle.finish_body()
-        if cycle.response_complete and cycle is self._active:
+    def _end_body(self, body: ConnectionBody) -> None:
+        body.finish()
+        if self.state is State.DISCARD:
             self._next()
+        else:
+            self._step(Event.BODY_END)
+            self._resume_reading()
+
+    def _go_on(self) -> None:
+        """Begins with the next request, if enough of it is there."""
+        while self._unread and self.state in {State.IDLE, State.HEAD}:
+            if self.state is State.IDLE:
+                # Empty lines before a request are ignored (RFC 9112, 2.2).
+                while self._unread.startswith((b"\r", b"\n")):
+                    del self._unread[:1]
+                if not self._unread:
+                    return
+                self._searched = 0
+                self._step(Event.BYTES)
+            try:
+                head = self._next_head()
+                if head is None:
+                    return
+                request = parse_head(
+                    head, scheme="https" if self._tls else "http", client=self._client
+                )
+            except ServiceError as error:
+                self._refuse(error)
+                return
+            self._begin(request)
+        if len(self._unread) > self.settings.max_head_bytes:
+            self._pause_reading()  # until the request in work is answered
+
+    def _next_head(self) -> bytes | None:
+        """The bytes of a head, once they are there with the empty line at their end."""
+        unread, limit = self._unread, self.settings.max_head_bytes
+        if not unread[:1].isupper():
+            raise InvalidParameterError("not an HTTP/1.1 request: it begins with no method")
+        end = unread.find(b"\r\n\r\n", self._searched)
+        if (end if end >= 0 else len(unread)) > limit:
+            raise InvalidParameterError(
+                f"the request's line and headers are above the limit of {limit} bytes",
+                http_status=431,
+            )
+        if end < 0:
+            # A line that ends in LF alone is none of ours: its empty line would never be found.
+            first = unread.find(b"\n", self._searched)
+            while first >= 0:
+                if unread[max(first - 1, 0) : first] != b"\r":
+                    raise InvalidParameterError(
+                        "a line of the request's head does not end in CR LF"
+                    )
+                first = unread.find(b"\n", first + 1)
+            self._searched = max(len(unread) - 3, 0)
+            return None
+        head = bytes(unread[: end + 4])
+        del unread[: end + 4]
+        return head
+
+    def _begin(self, head: RequestHead) -> None:
+        """Starts to answer a request."""
+        expects = [head.expect_continue]
+        length = None if head.chunked else head.content_length or 0
+        self._body = body = ConnectionBody(length, lambda: self._wanted(expects))
+        self._chunks = ChunkedDecoder(self.settings.max_head_bytes) if head.chunked else None
+        self._reply = ConnectionReply(self, method=head.method, version=head.version)
+        self._reuse = Reuse(wanted=head.keep_alive and not self._excess)
+        self._step(Event.HEAD_OF_BODY if head.has_body else Event.REQUEST)
+        exchange = Exchange(head, body, self._reply, new_request_id(), self.settings)
+        task = self._loop.create_task(self._run(exchange, body, self._reply))
+        self._server_state.tasks.add(task)
+        task.add_done_callback(self._server_state.tasks.discard)
+        if self.state is State.BODY:
+            # A copy of what came with the head; the rest is received into place.
+            rest, self._unread = self._unread, bytearray()
+            with memoryview(rest) as view:
+                used = self._take_body(view)
+            self._unread = rest[used:]
+            if self.state is State.BODY and self._chunks is None:
+                # The application says where the rest of the body is to go before it is read.
+                self._pause_reading()
+
+    def _wanted(self, expects: list[bool]) -> None:
+        """The application waits for more of the body."""
+        if expects[0] and self._reply is not None and not self._reply.started:
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        expects[0] = False
+        self._resume_reading()
 
     # --- exchanges ------------------------------------------------------------------------------
 
-    def _start(self, cycle: Cycle) -> None:
-        self._active = cycle
-        task = self._loop.create_task(self._run(cycle))
-        self._server_state.tasks.add(task)
-        task.add_done_callback(self._server_state.tasks.discard)
-
-    async def _run(self, cycle: Cycle) -> None:
-        """Runs the application; whatever happens, the client gets a whole reply or a closed end."""
+    async def _run(self, exchange: Exchange, body: ConnectionBody, reply: ConnectionReply) -> None:
+        """Answers; whatever happens, the client gets a whole reply or a closed end."""
         try:
             if self._excess:
-                cycle.keep_alive = False
-                await self._refuse(cycle, self._too_many_connections())
+                self._say(reply, self._too_many_connections())
             else:
-                await self._app(cycle.scope, cycle.receive, cycle.send)
+                await self._answer(exchange)
         except Exception:
-            if cycle.disconnected:
+            if body.disconnected:
                 return
             logger.exception("the application failed")
-            if not cycle.response_started:
-                await self._refuse(cycle, InternalServerError("the server failed"))
+            if not reply.started:
+                self._say(reply, InternalServerError("the server failed"))
         finally:
             # A reply that cannot be completed must not look complete: the client sees the end of
             # the connection before the end of the body.
-            if not cycle.response_complete and not cycle.disconnected:
-                self._close()
+            if not reply.complete and not body.disconnected:
+                self._cut()
 
-    async def _refuse(self, cycle: Cycle, error: ServiceError) -> None:
-        request_id = new_request_id()
-        body = _error_body(error, request_id)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-odps-request-id", request_id.encode()),
-        ]
-        if error.retry_after_seconds is not None:
-            headers.append((b"retry-after", b"%d" % error.retry_after_seconds))
-        start = {"type": "http.response.start", "status": error.http_status, "headers": headers}
-        await cycle.send(start)
-        await cycle.send({"type": "http.response.body", "body": body})
+    def _say(self, reply: ConnectionReply, error: ServiceError) -> None:
+        """A whole reply that says an error, without waiting for the client."""
+        status, headers, body = _error_reply(error)
+        reply.begin(status, headers)
+        reply.put(memoryview(body))
+        reply.end()
 
     def _too_many_connections(self) -> ServiceError:
         return ThrottledError(
@@ -396,101 +374,183 @@ class Connection(asyncio.BufferedProtocol):
             retry_after_seconds=max(1.0, self.settings.retry_after_seconds),
         )
 
-    def on_response_complete(self, cycle: Cycle) -> None:
-        """Goes on to the next request, or closes."""
+    def default_headers(self) -> Headers:
+        """Headers of every reply; see ``Outlet``."""
+        return self._server_state.default_headers
+
+    def keeps_open(self, *, delimited: bool) -> bool:
+        """Applies the rule for reuse; see ``Outlet``."""
+        body = self._body
+        limit = self.settings.max_discard_bytes
+        self._reuse.delimited = delimited
+        self._reuse.draining = self.draining
+        self._reuse.discardable = (
+            body is None or body.content_length is None or body.remaining <= limit
+        )
+        return bool(self._reuse)
+
+    def reply_ended(self) -> None:
+        """Goes on to the next request, or closes; see ``Outlet``."""
         self._server_state.total_requests += 1
-        if self._transport.is_closing():
+        body = self._body
+        assert body is not None
+        body.drop()
+        if self.state in {State.LINGER, State.CLOSED}:
             return
-        if not cycle.keep_alive:
-            if cycle.body_complete and not self._waiting:
-                self._close()
+        if not self._reuse:
+            if self.state is State.REPLY and not self._unread:
+                self._end()
             else:
-                self._close_gently()
-        elif cycle.body_complete:
+                self._shut()
+        elif self.state is State.REPLY:
             self._next()
         else:
             # The rest of the body is swallowed, so that the client can finish sending and read.
-            self._arm(self.settings.keep_alive_seconds, self._close_idle)
-            self.resume_reading()
-
-    def _check_discarded(self, cycle: Cycle) -> None:
-        if cycle.discarded_bytes > self.settings.max_discard_bytes and not self._lingering:
-            self._close_gently()
+            self._discarded_from = body.body_bytes
+            self._step(Event.REPLY_END)
+            self._resume_reading()
 
     def _next(self) -> None:
-        if self._incoming is self._active:
-            self._incoming = None
-        self._active = None
-        if self._transport.is_closing():
-            return
-        if self._waiting:
-            self._disarm()
-            self._start(self._waiting.popleft())
-        elif self.draining:
-            self._arm(self.settings.drain_idle_seconds, self._close_idle)
-        elif not self._in_head:
-            self._arm(self.settings.keep_alive_seconds, self._close_idle)
-        if not self._waiting:
-            self.resume_reading()
+        """Both the request and its reply are complete."""
+        self._body = self._reply = self._chunks = None
+        self._step(Event.REPLY_END if self.state is State.REPLY else Event.BODY_END)
+        self._resume_reading()
+        self._go_on()
+        if self.state in {State.IDLE, State.HEAD} and self._half_closed:
+            self._end()  # nothing more can come
 
     # --- refusing and closing -------------------------------------------------------------------
 
-    def _on_slow_head(self) -> None:
-        self._reject(
-            InvalidParameterError("the request's headers did not arrive in time", http_status=408)
+    def _refuse(self, error: ServiceError) -> None:
+        """Answers bytes that are not a request we can serve, and closes."""
+        reply, body = self._reply, self._body
+        if reply is None or not reply.started:
+            status, headers, text = _error_reply(error)
+            lines = [b"HTTP/1.1 %d Refused\r\n" % status]
+            for name, value in (*self.default_headers(), *headers):
+                lines += (name, b": ", value, b"\r\n")
+            self.write(b"".join((*lines, b"connection: close\r\n\r\n", text)))
+        if body is not None:
+            body.disconnect()
+        self._shut()
+
+    def _shut(self, linger_seconds: float | None = None) -> None:
+        """Shuts the write side and drops what still comes, so that no reset overtakes our reply."""
+        if self.state in {State.LINGER, State.CLOSED}:
+            return
+        if self._tls or self._half_closed or not self._transport.can_write_eof():
+            self._end()
+            return
+        self._flush()
+        self._step(Event.SHUT)
+        self._transport.write_eof()
+        self._resume_reading()
+        if linger_seconds is not None:
+            self._disarm()
+            self._timer = self._loop.call_later(linger_seconds, self._on_timer)
+
+    def _end(self) -> None:
+        """Ends the connection once the client has taken what was written, or lets that be."""
+        self._flush()
+        if self.state is not State.LINGER:
+            self._step(Event.SHUT)
+        self._transport.close()
+
+    def _cut(self) -> None:
+        """Ends a reply that cannot be completed."""
+        if self.state not in {State.LINGER, State.CLOSED}:
+            self._end()
+
+    # --- time -----------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        """Starts the timer of the state, as the table has it."""
+        self._disarm()
+        timer = TIMERS.get(self.state)
+        if timer is None or self.state is State.REPLY:
+            return  # a reply's timer runs while the transport holds bytes: see `_watch_stall`
+        name = timer.draining if self.draining and timer.draining else timer.setting
+        received = 0 if self._body is None else self._body.body_bytes
+        waited = 0.0 if self._body is None else self._body.waited_seconds(self._loop.time())
+        self._timer_mark = (waited, received)
+        self._timer = self._loop.call_later(getattr(self.settings, name), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self.state is State.IDLE:
+            # A request that crosses our end is still taken off.
+            self._shut(min(IDLE_LINGER_SECONDS, self.settings.linger_seconds))
+        elif self.state is State.HEAD:
+            self._refuse(
+                InvalidParameterError(
+                    "the request's headers did not arrive in time", http_status=408
+                )
+            )
+        elif self.state in {State.BODY, State.DISCARD}:
+            self._on_slow_body()
+        elif self.state is State.LINGER and self._transport.get_write_buffer_size():
+            self._watch_stall(self._transport.get_write_buffer_size())
+        elif self.state is State.LINGER:
+            self._transport.abort()
+
+    def _on_slow_body(self) -> None:
+        body = self._body
+        assert body is not None
+        since, received = self._timer_mark
+        slow = body.body_bytes - received < self.settings.body_progress_bytes
+        if self.state is State.DISCARD:
+            if slow or self.draining:
+                self._shut()
+            else:
+                self._arm()
+            return
+        # The span is one of waiting: what the application does in between does not count.
+        left = self.settings.body_idle_seconds - (body.waited_seconds(self._loop.time()) - since)
+        if left > TIMER_SLACK_SECONDS:
+            self._timer = self._loop.call_later(left, self._on_timer)
+        elif slow:
+            self._reuse.wanted = False
+            body.time_out()
+        else:
+            self._arm()
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _watch_stall(self, size: int) -> None:
+        self._forget_stall()
+        self._stall_timer = self._loop.call_later(
+            self.settings.reader_stall_seconds, self._on_stall, size
         )
 
-    def _reject(self, error: ServiceError) -> None:
-        """Answers bytes that are not a request we can serve, and closes."""
-        cycle = self._incoming
-        if cycle is not None and not cycle.body_complete:
-            cycle.disconnect()
-        active = self._active
-        if active is None or not (active.response_started or self._waiting):
-            request_id = new_request_id()
-            body = _error_body(error, request_id)
-            self.write(
-                b"HTTP/1.1 %d Refused\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-                b"x-odps-request-id: %s\r\nconnection: close\r\n\r\n%s"
-                % (error.http_status, len(body), request_id.encode(), body)
-            )
-        if active is not None:
-            active.disconnect()
-        self._close_gently()
-
-    def _close_idle(self) -> None:
-        """Ends a connection that asks nothing; a request that crosses our end is still taken off."""
-        self._close_gently(min(IDLE_LINGER_SECONDS, self.settings.linger_seconds))
-
-    def _close_gently(self, linger_seconds: float | None = None) -> None:
-        """Shuts the write side and drops what still comes, so that no reset overtakes our reply."""
-        if self._transport.is_closing() or self._lingering:
+    def _on_stall(self, before: int) -> None:
+        size = self._transport.get_write_buffer_size()
+        if not size and self.state is State.LINGER:
+            self._transport.abort()  # everything was taken, and nothing is expected
             return
-        if self._tls or not self._transport.can_write_eof():
-            self._close()
+        if size < before:
+            self._watch_stall(size)
             return
-        self._flush()
-        self._lingering = True
-        self._paused = False
-        self._transport.write_eof()
-        self._transport.resume_reading()
-        seconds = self.settings.linger_seconds if linger_seconds is None else linger_seconds
-        self._arm(seconds, self._transport.close)
+        logger.warning("a reader took nothing for %s s: cut", self.settings.reader_stall_seconds)
+        # A graceful close would wait for the same reader for ever.
+        self._transport.abort()
 
-    def _close(self) -> None:
-        """Ends the connection once the client has taken what was written."""
-        self._flush()
-        self._transport.close()
+    def _forget_stall(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
     # --- flow -----------------------------------------------------------------------------------
 
-    def write(self, data: Any) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Hands bytes to the transport, which keeps the buffer until it is sent.
 
         Small ones wait for what is written behind them in the same step of the loop: each system
         call makes segments of its own and wakes the client.
         """
-        if self._transport.is_closing() or self._lingering:
+        if self.state in {State.LINGER, State.CLOSED} or self._transport.is_closing():
             return
         size = data.nbytes if isinstance(data, memoryview) else len(data)
         if size >= GATHERED_BYTES:
@@ -510,13 +570,15 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(gathered)
 
     async def writable(self) -> None:
-        """Waits until the client has taken most of what was written."""
+        """Waits until the client has taken most of what was written; see ``Outlet``."""
         if not self._writable.is_set():
             await self._writable.wait()
+        if self._body is None or self._body.disconnected:
+            raise ConnectionResetError("the client disconnected")
 
     async def direct_sender(self, owed_bytes: int) -> DirectSender | None:
-        """A sender past the transport, once the transport has nothing left; None where there is none."""
-        if self._tls or self._transport.is_closing() or self._lingering:
+        """A sender past the transport, once the transport has nothing left; see ``Outlet``."""
+        if self._tls or self._transport.is_closing() or self.state is State.LINGER:
             return None
         peer = self._transport.get_extra_info("socket")
         if peer is None or not hasattr(select, "poll"):
@@ -525,55 +587,47 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport.get_write_buffer_size():
             # As a limit of 0 bytes, which are reached when the last one is sent.
             self._transport.set_write_buffer_limits(high=0)
-            await self.writable()
-            self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES, low=WRITE_LOW_BYTES)
+            try:
+                await self.writable()
+            finally:
+                self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES, low=WRITE_LOW_BYTES)
+        if self._body is None or self._body.disconnected:
+            raise ConnectionResetError("the client disconnected")
         if self._transport.is_closing() or self._transport.get_write_buffer_size():
             return None
         self._direct = DirectSender(peer.fileno(), owed_bytes=owed_bytes)
         return self._direct
 
     def end_direct(self, sender: DirectSender) -> None:
-        """Closes a direct sender that no worker uses any more."""
+        """Closes a direct sender that no worker uses any more; see ``Outlet``."""
         if self._direct is sender:
             self._direct = None
         sender.close()
 
-    def resume_reading(self) -> None:
-        """Reads the socket again, if the request being read is the one being answered."""
-        if self._paused and not self._waiting:
+    def _resume_reading(self) -> None:
+        if self._paused and not self._transport.is_closing():
+            if self.state is State.REPLY and len(self._unread) > self.settings.max_head_bytes:
+                return
             self._paused = False
-            self._transport.resume_reading()
+            with contextlib.suppress(RuntimeError):  # the client has ended
+                self._transport.resume_reading()
 
     def _pause_reading(self) -> None:
-        if not self._paused and not self._transport.is_closing():
+        if not self._paused and not self._transport.is_closing() and not self._half_closed:
             self._paused = True
             self._transport.pause_reading()
 
-    def _watch_stall(self, size: int) -> None:
-        self._stall_timer = self._loop.call_later(
-            self.settings.reader_stall_seconds, self._on_stall, size
-        )
 
-    def _on_stall(self, before: int) -> None:
-        size = self._transport.get_write_buffer_size()
-        if size < before:
-            self._watch_stall(size)
-            return
-        logger.warning("a reader took nothing for %s s: cut", self.settings.reader_stall_seconds)
-        # A graceful close would wait for the same reader for ever.
-        self._transport.abort()
-
-    def _arm(self, seconds: float, action: Callable[[], None]) -> None:
-        self._disarm()
-        self._timer = self._loop.call_later(seconds, action)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
-def _error_body(error: ServiceError, request_id: str) -> bytes:
-    return msgspec.json.encode(
+def _error_reply(error: ServiceError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    request_id = new_request_id()
+    body = msgspec.json.encode(
         {"Code": error.code, "Message": error.message, "RequestId": request_id}
     )
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-odps-request-id", request_id.encode()),
+    ]
+    if error.retry_after_seconds is not None:
+        headers.append((b"retry-after", b"%d" % error.retry_after_seconds))
+    return error.http_status, headers, body

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from typing_extensions import Buffer
@@ -16,13 +15,13 @@ from fletching.errors import (
     PayloadTooLargeError,
 )
 from fletching.protocol.http.headers import REQUEST_ID
-from fletching.server.http.request_stream import AsgiBody, BodySink, RequestBody
-from fletching.server.http.socket_writer import DirectSender, GroupSource
+from fletching.server.auth.principal import Principal
+from fletching.server.http.incoming_body import BodySink, RequestBody
+from fletching.server.http.reply_stream import ReplyStream
+from fletching.server.http.request_head import RequestHead
+from fletching.server.http.socket_writer import GroupSource
 from fletching.server.server_settings import ServerSettings
 from fletching.server.workers import Job
-
-if TYPE_CHECKING:
-    from fletching.server.auth.authentication import Principal
 
 __all__ = ["Exchange"]
 
@@ -32,25 +31,12 @@ MAX_QUERY_FIELDS = 100
 """The longest request of the protocol has about a dozen."""
 
 
-class DirectSenders(Protocol):
-    """Our own connections' way past the event loop; no other ASGI server has it."""
-
-    async def direct_sender(self) -> DirectSender | None:
-        """A sender once all that was written is with the kernel; None if there can be none now.
-
-        Raises:
-            OSError: the client is gone.
-        """
-
-    def direct_sent(self, sender: DirectSender) -> None:
-        """Takes the connection back from a sender."""
-
-
 class Exchange:
     """A request being answered. Belongs to one task of the event loop.
 
     Attributes:
         request_id: in every reply, and in the log.
+        head: the request's head.
         headers: by lower-case name; of repeated headers the last.
         body: the request's body.
         action: what the request turned out to be, for the log.
@@ -62,32 +48,36 @@ class Exchange:
     """
 
     def __init__(
-        self, scope: Any, receive: Any, send: Any, request_id: str, settings: ServerSettings
+        self,
+        head: RequestHead,
+        body: RequestBody,
+        reply: ReplyStream,
+        request_id: str,
+        settings: ServerSettings,
     ) -> None:
-        self.scope = scope
+        """Begins with nothing read of the body and nothing sent."""
+        self.head = head
+        self.body = body
         self.request_id = request_id
         self.started_at = time.monotonic()
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
+        self.method = head.method
+        self.path = head.path
         # As received, before percent-decoding: what a signature covers.
-        self.raw_path: str = scope["raw_path"].decode("utf-8", "surrogateescape")
-        self.query_string: str = scope["query_string"].decode("utf-8", "surrogateescape")
+        self.raw_path: str = head.raw_path.decode("utf-8", "surrogateescape")
+        self.query_string: str = head.query_string.decode("utf-8", "surrogateescape")
         self._query: list[tuple[str, str]] | None = None
         self.header_list: list[tuple[str, str]] = [
             (name.decode("latin-1"), value.decode("utf-8", "surrogateescape").strip())
-            for name, value in scope["headers"]
+            for name, value in head.headers
         ]
         self.headers = dict(self.header_list)
-        extensions = scope.get("extensions") or {}
-        self._direct: DirectSenders | None = extensions.get("fletching.direct")
-        self.body: RequestBody = extensions.get("fletching.body") or AsgiBody(scope, receive)
         self.action = ""
         self.access_id = ""
         self.principal: Principal | None = None
         self.outcome = "ok"
         self.status: int | None = None
         self.sent_bytes = 0
-        self._send = send
+        self._reply = reply
         self._settings = settings
 
     @property
@@ -149,7 +139,7 @@ class Exchange:
             InvalidParameterError: 408, the client sends too slowly.
             ConnectionBrokenError: the client disappeared.
         """
-        return await self._with_progress(self.body.receive_view)
+        return await self._received(self.body.receive_view())
 
     async def pump(self, sink: BodySink) -> bool:
         """Receives into a sink until it asks for attention or the body ends; errors as above.
@@ -157,23 +147,18 @@ class Exchange:
         Returns:
             Whether the body has ended.
         """
-        return await self._with_progress(lambda: self.body.pump(sink))
+        return await self._received(self.body.pump(sink))
 
-    async def _with_progress(self, receive: Callable[[], Awaitable[_Result]]) -> _Result:
-        """Waits for the client as long as it makes progress."""
-        idle = self._settings.body_idle_seconds
-        while True:
-            before = self.body.body_bytes
-            try:
-                async with asyncio.timeout(idle):
-                    return await receive()
-            except TimeoutError as exc:
-                if self.body.body_bytes - before < self._settings.body_progress_bytes:
-                    raise InvalidParameterError(
-                        f"the request's body did not go on for {idle:g} seconds", http_status=408
-                    ) from exc
-            except OSError as exc:
-                raise ConnectionBrokenError("the client disconnected in mid-body") from exc
+    async def _received(self, receiving: Awaitable[_Result]) -> _Result:
+        try:
+            return await receiving
+        except TimeoutError as exc:
+            idle = self._settings.body_idle_seconds
+            raise InvalidParameterError(
+                f"the request's body did not go on for {idle:g} seconds", http_status=408
+            ) from exc
+        except OSError as exc:
+            raise ConnectionBrokenError("the client disconnected in mid-body") from exc
 
     # --- the reply ------------------------------------------------------------------------------
 
@@ -192,7 +177,9 @@ class Exchange:
         """
         view = memoryview(body)
         await self.start(view.nbytes, status=status, content_type=content_type, headers=headers)
-        await self._write(view, more=False)
+        if view.nbytes:
+            await self._write(view)
+        await self.finish()
 
     async def start(
         self,
@@ -213,7 +200,20 @@ class Exchange:
         fields |= {name.lower(): value for name, value in (headers or {}).items()}
         encoded = [(name.encode(), value.encode("utf-8")) for name, value in fields.items()]
         self.status = status
-        await self._pass_on({"type": "http.response.start", "status": status, "headers": encoded})
+        await self._sent(self._reply.start(status, encoded))
+
+    async def start_raw(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Begins a reply with these headers alone, for applications that make their own.
+
+        Raises:
+            ConnectionBrokenError: the client is gone.
+        """
+        self.status = status
+        await self._sent(self._reply.start(status, headers))
+
+    async def wait_for_disconnect(self) -> None:
+        """Waits until the client is gone or the reply is complete."""
+        await self.body.wait_for_disconnect()
 
     async def write_all(self, buffers: Sequence[Buffer]) -> None:
         """Sends buffers in order, at the client's pace; they must stay unchanged.
@@ -222,7 +222,7 @@ class Exchange:
             ConnectionBrokenError: the client is gone.
         """
         for buffer in buffers:
-            await self._write(memoryview(buffer), more=True)
+            await self._write(memoryview(buffer))
 
     async def send_directly(self, source: GroupSource, job: Job[Any]) -> bool:
         """Lets a worker send more of a source, and sends what a slow client left over.
@@ -238,33 +238,35 @@ class Exchange:
             ConnectionBrokenError: the client is gone; no worker uses the source any more.
             FletchingError: preparing failed.
         """
-        if self._direct is None:
-            return False
         try:
-            sender = await self._direct.direct_sender()
+            sender = await self._reply.direct_sender()
             if sender is None:
                 return False
             try:
                 rest = await job.start(sender.send, source).outcome(on_unwanted=sender.cut)
             finally:
                 self.sent_bytes += sender.sent_bytes
-                self._direct.direct_sent(sender)
+                self._reply.direct_sent(sender)
         except OSError as exc:
             raise ConnectionBrokenError("the client disconnected before the reply's end") from exc
         await self.write_all(rest)
         return True
 
     async def finish(self) -> None:
-        """Ends a streamed reply."""
-        await self._write(memoryview(b""), more=False)
+        """Ends a streamed reply.
 
-    async def _write(self, view: memoryview, *, more: bool) -> None:
+        Raises:
+            ConnectionBrokenError: the client is gone.
+        """
+        await self._sent(self._reply.finish())
+
+    async def _write(self, view: memoryview) -> None:
         self.sent_bytes += view.nbytes
-        await self._pass_on({"type": "http.response.body", "body": view, "more_body": more})
+        await self._sent(self._reply.write(view))
 
-    async def _pass_on(self, message: dict[str, Any]) -> None:
+    async def _sent(self, sending: Awaitable[None]) -> None:
         try:
-            await self._send(message)
+            await sending
         except OSError as exc:
             raise ConnectionBrokenError("the client disconnected before the reply's end") from exc
 
@@ -280,5 +282,5 @@ class Exchange:
     @property
     def peer(self) -> str:
         """The client's address, for the log."""
-        client = self.scope.get("client")
+        client = self.head.client
         return f"{client[0]}:{client[1]}" if client else "-"

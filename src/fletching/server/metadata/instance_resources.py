@@ -55,7 +55,7 @@ async def create(scope: Scope) -> None:
         )
 
     row = await scope.long_work(run)
-    scheme = scope.exchange.scope.get("scheme", "http")
+    scheme = scope.exchange.head.scheme
     host = scope.exchange.header("host")
     path = scope.exchange.raw_path.rstrip("/")
     await scope.exchange.reply(

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from xml.etree import ElementTree as ET
 
 from fletching.errors import InvalidArgumentError, InvalidParameterError, UsageError
+from fletching.protocol.http.numbers import parse_count
 from fletching.protocol.messages.requests import Request
 from fletching.server.http.exchange import Exchange
 from fletching.server.metadata.documents import render
@@ -57,9 +58,10 @@ class Scope:
     def max_items(self) -> int:
         """How many items a page may have."""
         text = self.query.get("maxitems") or str(MAX_PAGE)
-        if not text.isdigit() or len(text) > 9 or int(text) < 1:
+        items = parse_count(text)
+        if not items:
             raise InvalidParameterError(f"maxitems is {text[:20]!r}, not a count")
-        return min(int(text), MAX_PAGE)
+        return min(items, MAX_PAGE)
 
     def partition(self, text: str) -> PartitionSpec:
         """Reads a partition parameter: ``pt='x',n='1'``.

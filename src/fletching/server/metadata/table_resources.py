@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from fletching.engine.query.printing import csv_cells
 from fletching.errors import InvalidArgumentError, NoSuchPartitionError
+from fletching.protocol.http.numbers import parse_count
 from fletching.protocol.messages.admin import (
     DescribeTable,
     ListPartitions,
@@ -120,12 +121,13 @@ async def _partition(scope: Scope, text: str) -> None:
 async def _head(scope: Scope) -> None:
     """The first rows as CSV, as clients without Arrow read them."""
     query = scope.query
-    lines = query.get("linenum", "")
-    if not lines.isdigit() or len(lines) > 9:
-        raise InvalidArgumentError(f"linenum is {lines[:20]!r}, not a count")
+    text = query.get("linenum", "")
+    lines = parse_count(text)
+    if lines is None:
+        raise InvalidArgumentError(f"linenum is {text[:20]!r}, not a count")
     request = PreviewTable(
         table=scope.table,
-        limit=min(int(lines), MAX_HEAD_ROWS),
+        limit=min(lines, MAX_HEAD_ROWS),
         partition=scope.partition(query.get("partition", "")),
         columns=tuple(name for name in query.get("cols", "").split(",") if name),
     )

@@ -1,0 +1,20 @@
+"""A verified caller: what identifying a request comes to."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from fletching.engine.access.access import AccessKey
+
+__all__ = ["Principal"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Principal:
+    """A verified caller."""
+
+    access_id: str
+    application_id: str | None = None
+    """The access id of the application that signed as well, if one did."""
+    key: AccessKey | None = dataclasses.field(default=None, compare=False, repr=False)
+    """The caller's key; None for an anonymous caller."""

@@ -1,0 +1,196 @@
+"""ASGI on both sides: our application under another server, and other applications behind our connections.
+
+What moves tables and blobs needs neither. `serve_over_asgi` makes an ASGI application of a function that
+answers exchanges, for whoever runs the service inside a larger one; `answer_with_asgi` lets an ordinary
+ASGI application (a Starlette one, say) answer exchanges.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fletching.errors import ConnectionBrokenError
+from fletching.server.http.exchange import Exchange
+from fletching.server.http.incoming_body import BodySink
+from fletching.server.http.reply_stream import Headers
+from fletching.server.http.request_head import RequestHead
+from fletching.server.http.socket_writer import DirectSender
+from fletching.server.request_ids import new_request_id
+from fletching.server.server_settings import ServerSettings
+
+__all__ = ["Application", "answer_with_asgi", "exchange_of", "serve_over_asgi"]
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+"""An ASGI 3 application."""
+
+
+class _AsgiBody:
+    """A request's body over ASGI's ``receive``."""
+
+    def __init__(self, receive: Any, content_length: int | None, idle_seconds: float) -> None:
+        self.content_length = content_length
+        self._idle_seconds = idle_seconds
+        self.body_bytes = 0
+        self._receive = receive
+        self._ended = False
+
+    async def receive_view(self) -> memoryview | None:
+        while not self._ended:
+            async with asyncio.timeout(self._idle_seconds):
+                message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ConnectionAbortedError("the client disconnected in mid-body")
+            self._ended = not message.get("more_body", False)
+            body = message.get("body", b"")
+            if body:
+                self.body_bytes += len(body)
+                return memoryview(body)
+        return None
+
+    async def pump(self, sink: BodySink) -> bool:
+        while (view := await self.receive_view()) is not None:
+            if not sink.feed(view):
+                return False
+        return True
+
+    async def wait_for_disconnect(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+class _AsgiReply:
+    """A reply over ASGI's ``send``."""
+
+    def __init__(self, send: Any) -> None:
+        self._send = send
+
+    async def start(self, status: int, headers: Headers) -> None:
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": list(headers)}
+        )
+
+    async def write(self, view: memoryview) -> None:
+        await self._send({"type": "http.response.body", "body": view, "more_body": True})
+
+    async def finish(self) -> None:
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def direct_sender(self) -> DirectSender | None:
+        return None
+
+    def direct_sent(self, sender: DirectSender) -> None:  # noqa: ARG002  see ``ReplyStream``
+        raise AssertionError("there is no direct sender")
+
+
+def exchange_of(
+    scope: Any, receive: Any, send: Any, request_id: str, settings: ServerSettings
+) -> Exchange:
+    """The exchange of an ASGI request, whose server has read the head and watches the client's pace."""
+    headers = tuple((bytes(name), bytes(value)) for name, value in scope["headers"])
+    # Another server's parser: it has made sure that these are numbers and that there is one.
+    length = next((int(value) for name, value in headers if name == b"content-length"), None)
+    client = scope.get("client")
+    head = RequestHead(
+        method=scope["method"],
+        raw_path=scope["raw_path"],
+        query_string=scope["query_string"],
+        version=scope.get("http_version", "1.1"),
+        headers=headers,
+        content_length=length,
+        scheme=scope.get("scheme", "http"),
+        client=None if client is None else (client[0], client[1]),
+    )
+    body = _AsgiBody(receive, length, settings.body_idle_seconds)
+    return Exchange(head, body, _AsgiReply(send), request_id, settings)
+
+
+def serve_over_asgi(
+    answer: Callable[[Exchange], Awaitable[None]], settings: ServerSettings
+) -> Application:
+    """An ASGI application that answers with a function of ours; its lifespan does nothing."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            await answer(exchange_of(scope, receive, send, new_request_id(), settings))
+        else:
+            await send({"type": "websocket.close", "code": 1003})
+
+    return app
+
+
+async def _lifespan(receive: Any, send: Any) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+async def answer_with_asgi(exchange: Exchange, app: Application, root_path: str = "") -> None:
+    """Lets an ASGI application answer an exchange.
+
+    Args:
+        exchange: of which nothing was read or answered yet.
+        app: sees HTTP requests only; it must have no lifespan of its own.
+        root_path: under which it is mounted.
+
+    Raises:
+        Exception: what the application raises.
+    """
+    head = exchange.head
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": head.version,
+        "method": head.method,
+        "scheme": head.scheme,
+        "path": head.path,
+        "raw_path": head.raw_path,
+        "query_string": head.query_string,
+        "root_path": root_path,
+        "headers": list(head.headers),
+        "client": head.client,
+        "server": None,
+        "state": {},
+        "extensions": {"fletching.exchange": exchange},
+    }
+    ended = answered = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal ended
+        if ended:
+            if not answered:
+                await exchange.wait_for_disconnect()
+            return {"type": "http.disconnect"}
+        try:
+            view = await exchange.receive_view()
+        except ConnectionBrokenError:
+            ended = True
+            return {"type": "http.disconnect"}
+        ended = view is None
+        # A copy because ASGI applications keep the chunks they receive.
+        body = b"" if view is None else bytes(view)
+        return {"type": "http.request", "body": body, "more_body": not ended}
+
+    async def send(message: dict[str, Any]) -> None:
+        nonlocal answered
+        try:
+            if message["type"] == "http.response.start":
+                await exchange.start_raw(message["status"], message.get("headers", ()))
+            elif message["type"] == "http.response.body":
+                body = message.get("body", b"")
+                if body:
+                    await exchange.write_all([body])
+                if not message.get("more_body", False):
+                    answered = True
+                    await exchange.finish()
+        except ConnectionBrokenError as exc:
+            raise ConnectionResetError("the client disconnected") from exc
+
+    await app(scope, receive, send)

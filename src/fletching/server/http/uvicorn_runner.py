@@ -1,0 +1,221 @@
+"""uvicorn's part: the loop, the listening sockets, signals and the life cycle.
+
+Everything of uvicorn that its documentation does not promise is touched here and nowhere else:
+
+- ``Server.startup``, ``main_loop``, ``shutdown`` and ``capture_signals`` are overridden; ``on_tick``,
+  ``servers``, ``server_state``, ``lifespan``, ``should_exit`` and ``force_exit`` are used.
+- ``Config.http`` takes what makes a connection: called with ``config``, ``server_state``, ``app_state``
+  and perhaps ``_loop``.
+- ``server_state`` has ``total_requests``, ``connections``, ``tasks`` and ``default_headers``.
+
+``tests/server/http/test_uvicorn_runner.py`` holds the installed version to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import signal
+import socket
+import ssl
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, Protocol, cast
+
+import uvicorn
+
+from fletching.errors import UsageError
+from fletching.server.http.connection import HEAD_BUFFER_BYTES, Answer, Connection
+from fletching.server.server_settings import ServerSettings
+
+__all__ = ["Runner", "Stoppable"]
+
+TICK_SECONDS = 0.1
+TICKS_PER_DAY = 864_000
+DRAIN_POLL_SECONDS = 0.01
+CUT_SECONDS = 5.0
+"""How long requests that were cut at the end of a drain may take to clear up."""
+
+_SO_ATTACH_FILTER = 26  # from asm-generic/socket.h; the socket module does not have it
+
+logger = logging.getLogger("fletching.server")
+
+
+class Stoppable(Protocol):
+    """What is served."""
+
+    settings: ServerSettings
+    draining: bool
+
+
+class Runner(uvicorn.Server):
+    """uvicorn's server with our way of stopping."""
+
+    def __init__(self, service: Stoppable, answer: Answer) -> None:
+        """Prepares to serve.
+
+        Args:
+            service: whose settings hold, and which is told when the server drains.
+            answer: answers each request.
+
+        Raises:
+            UsageError: the TLS certificate cannot be used.
+        """
+        super().__init__(_configuration(service.settings, answer))
+        self._service = service
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+        self.ready = threading.Event()
+        self.announce: Callable[[], None] | None = None
+
+    def stop(self) -> None:
+        """Begins to drain; from any thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            # A loop that is closed has stopped already.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stopping.set)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts to listen."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        self.ready.set()
+        if self.announce is not None:
+            self.announce()
+
+    async def main_loop(self) -> None:
+        """Keeps the Date header current until it is time to stop."""
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks = (ticks + 1) % TICKS_PER_DAY
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drains: no new connections, requests in flight finish, every connection is closed."""
+        self._service.draining = True
+        state = self.server_state
+        # Closing the port resets the connections that the kernel has queued, so no more are let
+        # into the queue and those in it are taken in first.
+        for listening in sockets or ():
+            _take_no_more(listening)
+        await asyncio.sleep(DRAIN_POLL_SECONDS)
+        for server in self.servers:
+            server.close()
+        for listening in sockets or ():
+            listening.close()
+        deadline = time.monotonic() + self._service.settings.drain_seconds
+        while (state.connections or state.tasks) and not self.force_exit:
+            if time.monotonic() > deadline:
+                logger.error("%d requests did not finish in time: cut", len(state.tasks))
+                break
+            # In each round, as one that was just accepted appears a moment later.
+            for connection in list(state.connections):
+                drained = cast("Any", connection)
+                if not drained.draining:
+                    drained.shutdown()
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+        cut = list(state.tasks)
+        for task in cut:
+            task.cancel()
+        if cut:
+            await asyncio.wait(cut, timeout=CUT_SECONDS)
+        await self.lifespan.shutdown()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT drain; a second SIGINT gives up waiting.
+
+        Unlike the inherited one this does not raise the signal again afterwards: a drained server
+        has done what was asked and exits with 0.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        signals = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, self._on_signal) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self.should_exit and number == signal.SIGINT:
+            self.force_exit = True
+        self.stop()
+
+
+def _take_no_more(listening: socket.socket) -> None:
+    """Leaves further attempts to connect unanswered; they are repeated, and refused by then.
+
+    Done with a socket filter that accepts no packet. Only Linux has it; elsewhere a connection that
+    comes in the last microseconds may be reset.
+    """
+    if sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF: return 0
+    with contextlib.suppress(OSError):
+        listening.setsockopt(
+            socket.SOL_SOCKET,
+            _SO_ATTACH_FILTER,
+            struct.pack("HP", 1, ctypes.addressof(program)),
+        )
+
+
+class _ConnectionFactory:
+    """What uvicorn calls for each connection; holds what a server's connections share."""
+
+    def __init__(self, settings: ServerSettings, answer: Answer) -> None:
+        self._settings = settings
+        self._answer = answer
+        self._head_buffer = memoryview(bytearray(HEAD_BUFFER_BYTES))
+
+    def __call__(
+        self,
+        config: uvicorn.Config,  # noqa: ARG002  uvicorn's signature
+        server_state: Any,
+        app_state: dict[str, Any],  # noqa: ARG002
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Connection:
+        return Connection(self._answer, self._settings, server_state, self._head_buffer)
+
+
+async def _no_application(_scope: Any, _receive: Any, _send: Any) -> None:
+    """What uvicorn takes for the application: it is asked for the lifespan alone, which is off."""
+    raise AssertionError("requests are answered by our connections")
+
+
+def _configuration(settings: ServerSettings, answer: Answer) -> uvicorn.Config:
+    config = uvicorn.Config(
+        cast("Any", _no_application),
+        # uvicorn only calls what is given here.
+        http=cast("Any", _ConnectionFactory(settings, answer)),
+        loop="auto",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        headers=[("server", "fletching")],
+        backlog=settings.backlog,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as exc:
+        raise UsageError(
+            f"the TLS certificate {settings.tls_certificate} cannot be used: {exc}"
+        ) from exc
+    return config
