@@ -35,6 +35,7 @@
     │   ├── RangeNotSatisfiableError 416 a byte range outside a blob
     │   ├── ThrottledError          429  retry after ``retry_after_seconds``
     │   ├── InternalServerError     500
+    │   ├── DamagedDataError        500  stored bytes are not what was written; repeating cannot help
     │   ├── ServiceUnavailableError 503  a fault that may pass: draining, catalog locked
     │   └── StorageFullError        507  no room for what was sent
     ├── TransportError              the exchange itself failed
@@ -390,6 +391,13 @@ class InternalServerError(ServiceError):
     default_status = 500
     default_code = "InternalServerError"
     retryable = True
+
+
+class DamagedDataError(ServiceError):
+    """Stored bytes are not what was written: final, until somebody restores them."""
+
+    default_status = 500
+    default_code = "DataCorrupted"
 
 
 class ServiceUnavailableError(ServiceError):

@@ -167,6 +167,11 @@ class House:
         plan = self.engine.read(ReadTable(table=table, session_id=session))
         return pa.ipc.open_stream(b"".join(bytes(piece) for piece in plan.buffers())).read_all()
 
+    def plan(self, table: TableName = T, **options: Any) -> Any:
+        """The plan of a read of a new session; options as of `ReadTable`."""
+        session = self.open_read(table)
+        return self.engine.read(ReadTable(table=table, session_id=session, **options))
+
     def read(self, table: TableName = T, **options: Any) -> Any:
         return self.read_session(self.open_read(table, **options), table)
 

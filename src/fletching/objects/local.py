@@ -149,7 +149,17 @@ class LocalStore:
                 os.close(descriptor)
                 raise ObjectNotFoundError(f"there is no object {key}", key=key)
         return LocalObject(
-            key, descriptor, status.st_size, mappings=self._mappings, window=self._window
+            key,
+            descriptor,
+            status.st_size,
+            mappings=self._mappings,
+            window=self._window,
+            identity=(
+                status.st_dev,
+                status.st_ino,
+                status.st_size,
+                status.st_mtime_ns,
+            ),
         )
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:

@@ -36,6 +36,7 @@ class LocalObject:
         *,
         mappings: Mappings | None,
         window: MappedWindow | None = None,
+        identity: tuple[int, ...] | None = None,
     ) -> None:
         """Takes an open file.
 
@@ -45,9 +46,11 @@ class LocalObject:
             length: bytes when it was opened.
             mappings: makes its mapping; None to read instead.
             window: bounds what of it stays in the page tables.
+            identity: device, inode, length and times of change when it was opened.
         """
         self.key = key
         self.length = length
+        self.identity = identity
         self._descriptor = descriptor
         self._mappings = mappings
         self._lock = threading.Lock()

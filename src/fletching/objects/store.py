@@ -99,6 +99,9 @@ class StoredObject(Protocol):
 
     Views stay valid as long as they are referred to, also after ``close`` and after the object is
     deleted from the store.
+
+    An object that knows may have an attribute ``identity``, a tuple that tells its present content
+    from any other that was or will be under the key: what was proven of it need not be proven again.
     """
 
     key: str

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from fletching import ipc
 from fletching.engine.reading.computed_batches import BatchComputation
 from fletching.engine.reading.cutting import Cut
+from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.output_dictionaries import DictionaryPieces
 from fletching.engine.reading.output_mapping import Rendering, stored_columns
 from fletching.engine.reading.physical_projection import ReplyLayout
@@ -87,8 +88,12 @@ def plan_rows(
     layout: ReplyLayout,
     wanted: RowRange,
     options: ReadOptions,
+    *,
+    checks: MessageChecks | None = None,
 ) -> ReadPlan:
     """The plan of a reply that holds ``wanted`` rows of the snapshot.
+
+    Messages that are sent or decoded whole are proven by ``checks`` first.
 
     Opens nothing; asking for the plan's length opens segments as far as that takes (none, when
     everything goes as it is).
@@ -97,7 +102,7 @@ def plan_rows(
         start = min(wanted.start + options.skip_rows, wanted.end)
         wanted = RowRange(start, wanted.end)
         options = dataclasses.replace(options, skip_rows=0)
-    builder = _Builder(snapshot, store, layout, wanted, options)
+    builder = _Builder(snapshot, store, layout, wanted, options, checks=checks)
     return ReadPlan(
         schema=layout.schema,
         rows=None if options.row_filter else wanted.length,
@@ -125,7 +130,10 @@ class _Builder:
         layout: ReplyLayout,
         wanted: RowRange,
         options: ReadOptions,
+        *,
+        checks: MessageChecks | None,
     ) -> None:
+        self.checks = checks
         self.snapshot = snapshot
         self.store = store
         self.layout = layout
@@ -237,7 +245,7 @@ class _Builder:
         row = self.snapshot.segment_of(batch)
         if current is not None and current.row is row:
             return current
-        return SegmentReader(self.store, row, self.layout.stored(row.schema_version))
+        return SegmentReader(self.store, row, self.layout.stored(row.schema_version), self.checks)
 
     def _rows_of(self, batch: int) -> tuple[int, int]:
         """Which of the rows that a batch shows are wanted."""

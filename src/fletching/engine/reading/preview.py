@@ -10,6 +10,7 @@ from typing_extensions import Buffer
 
 from fletching import ipc
 from fletching.engine.reading.cutting import cut_rows, encode_cuts
+from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.physical_projection import ReplyLayout
 from fletching.engine.reading.planning import ReadOptions, plan_rows
 from fletching.engine.reading.read_plan import Computed, Literal, ReadPlan
@@ -24,13 +25,18 @@ MAX_COMBINED_BYTES = 32 << 20
 
 
 def plan_preview(
-    snapshot: Snapshot, store: ObjectStore, layout: ReplyLayout, rows: int
+    snapshot: Snapshot,
+    store: ObjectStore,
+    layout: ReplyLayout,
+    rows: int,
+    *,
+    checks: MessageChecks | None = None,
 ) -> ReadPlan:
     """The first rows of a snapshot, in one batch unless they are large or dictionary-encoded.
 
     Clients look for the rows they asked for in the first batch, while stored batches may be small.
     """
-    plan = plan_rows(snapshot, store, layout, RowRange(0, rows), ReadOptions())
+    plan = plan_rows(snapshot, store, layout, RowRange(0, rows), ReadOptions(), checks=checks)
     if rows == 0 or layout.has_dictionaries or (plan.length or 0) > MAX_COMBINED_BYTES:
         return plan
     return ReadPlan(

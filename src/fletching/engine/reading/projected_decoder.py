@@ -48,7 +48,7 @@ class ColumnPieces:
             if isinstance(piece, bytes):
                 yield Literal(piece)
             else:
-                yield Extent(self._reader.object, body + piece.start, body + piece.end)
+                yield Extent(self._reader.unchecked, body + piece.start, body + piece.end)
 
 
 @functools.lru_cache(maxsize=256)

@@ -39,6 +39,7 @@ from fletching.engine.reading.batch_limits import (
 )
 from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.change_feed import changes_between
+from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.open_sessions import OpenSessions
 from fletching.engine.reading.partition_filter import PartitionFilter
 from fletching.engine.reading.physical_projection import ReplyLayout
@@ -167,6 +168,7 @@ class Reading:
             _CACHED_SEGMENTS, weight=lambda snapshot: len(snapshot.segments) + 1
         )
         self._splits = RecentlyUsed[str, Splits](_CACHED_SESSIONS)
+        self._checks = MessageChecks()
         self._loading = threading.Lock()
 
     # --- sessions ------------------------------------------------------------------------------
@@ -412,7 +414,7 @@ class Reading:
         )
         snapshot = self._snapshot_of(session)
         wanted = self._range(session, snapshot, request)
-        return plan_rows(snapshot, self._store, layout, wanted, options)
+        return plan_rows(snapshot, self._store, layout, wanted, options, checks=self._checks)
 
     def _range(self, session: _Session, snapshot: Snapshot, request: ReadTable) -> RowRange:
         """The rows that a request addresses: of one split, of the session, or of a part of either."""
@@ -529,7 +531,8 @@ class Reading:
             wanted = PartitionFilter.of(shape.columns, specs)
             snapshot = self._snapshot(connection, table.id, table.version, wanted)
         layout = shape.layout_of(request.columns, unordered=True)
-        return plan_preview(snapshot, self._store, layout, min(limit, snapshot.row_count))
+        rows = min(limit, snapshot.row_count)
+        return plan_preview(snapshot, self._store, layout, rows, checks=self._checks)
 
 
 def _check_supported(request: CreateReadSession) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from fletching import ipc
 from fletching.catalog.segment_rows import SegmentRow
+from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.physical_projection import StoredColumns
 from fletching.errors import CorruptObjectError, ObjectNotFoundError, WireError
 from fletching.ipc.limits import DEFAULT_LIMITS
@@ -42,10 +43,18 @@ class DictionaryMessage:
 class SegmentReader:
     """One segment, opened when it is first needed. Thread-safe."""
 
-    def __init__(self, store: ObjectStore, row: SegmentRow, columns: StoredColumns) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        row: SegmentRow,
+        columns: StoredColumns,
+        checks: MessageChecks | None = None,
+    ) -> None:
         self.row = row
         self.columns = columns
         self._store = store
+        self._checks = checks
+        self._checked: StoredObject | None = None
         self._lock = threading.Lock()
         self._object: StoredObject | None = None
         self._decoder: ipc.BatchDecoder | None = None
@@ -53,10 +62,23 @@ class SegmentReader:
 
     @property
     def object(self) -> StoredObject:
-        """The stored object.
+        """The stored object, whose messages are proven against their checksums as they are used.
 
         Raises:
-            CorruptObjectError: it is gone or shorter than the catalog says.
+            CorruptObjectError: it is gone, or not as long as the catalog says.
+        """
+        if self._checks is None:
+            return self.unchecked
+        if self._checked is None:
+            self._checked = self._checks.checked(self.unchecked, self.row)
+        return self._checked
+
+    @property
+    def unchecked(self) -> StoredObject:
+        """The stored object as it is, for reads of parts of messages.
+
+        Raises:
+            CorruptObjectError: it is gone, or not as long as the catalog says.
         """
         if self._object is None:
             try:
@@ -65,6 +87,13 @@ class SegmentReader:
                 raise CorruptObjectError(
                     "a segment that the catalog lists is missing", key=self.row.key
                 ) from error
+            if opened.length != self.row.length:
+                opened.close()
+                raise CorruptObjectError(
+                    f"segment {self.row.key} has {opened.length} bytes where the catalog has"
+                    f" {self.row.length}: it was cut or replaced",
+                    key=self.row.key,
+                )
             self._object = opened
         return self._object
 
@@ -84,7 +113,7 @@ class SegmentReader:
 
     def metadata(self, offset: int, length: int) -> memoryview:
         """A message's metadata with its prefix: all that a projection reads."""
-        return self.object.view(offset, offset + length)
+        return self.unchecked.view(offset, offset + length)
 
     def decode(self, offset: int, end: int, columns: tuple[int, ...]) -> pa.RecordBatch:
         """Columns of the record batch at ``offset``, borrowing from the segment's mapping.
@@ -99,17 +128,20 @@ class SegmentReader:
         """
         if len(columns) == len(self.columns.schema):
             return self._decode(offset, end)
-        if not self.row.codecs or self.columns.has_dictionaries:
+        if self.columns.has_dictionaries:
             return self._decode(offset, end).select(list(columns))
+        # A part of the message: of the columns that are left out no byte is touched.
+        if not self.row.codecs:
+            return self._decode(offset, end, checked=False).select(list(columns))
         try:
-            return self.columns.narrow(columns).decode(self._message(offset, end))
+            return self.columns.narrow(columns).decode(self._message(offset, end, checked=False))
         except WireError as error:
             raise self._damaged(error) from error
 
-    def _decode(self, offset: int, end: int) -> pa.RecordBatch:
+    def _decode(self, offset: int, end: int, *, checked: bool = True) -> pa.RecordBatch:
         try:
             if not self.columns.has_dictionaries:
-                return self.columns.decoder.decode(self._message(offset, end))
+                return self.columns.decoder.decode(self._message(offset, end, checked=checked))
             with self._lock:  # the decoder's dictionaries grow
                 decoder = self._decoder or ipc.BatchDecoder(self.schema_message(), trusted=True)
                 self._decoder = decoder
@@ -125,6 +157,6 @@ class SegmentReader:
             f"a stored record batch does not decode: {error.message}", key=self.row.key
         )
 
-    def _message(self, offset: int, end: int) -> Any:
-        view = self.object.view(offset, end)
+    def _message(self, offset: int, end: int, *, checked: bool = True) -> Any:
+        view = (self.object if checked else self.unchecked).view(offset, end)
         return message_at(view, 0, len(view), DEFAULT_LIMITS, self.columns.headers.read)

@@ -15,15 +15,12 @@ from fletching.catalog.collecting import known_keys
 from fletching.catalog.proof_rows import StoredSegment
 from fletching.engine.blobs.packs import check_pack
 from fletching.engine.context import EngineContext
-from fletching.engine.writing.segment_writer import CRC32C_KEY
+from fletching.engine.reading.message_checks import recorded_checksums
 from fletching.errors import FletchingError, ObjectNotFoundError, StorageError
-from fletching.ipc.footer import read_footer
-from fletching.ipc.limits import Limits
 
 __all__ = ["Checked", "Verification"]
 
 _READ_BYTES = 8 << 20
-_FOOTER_LIMITS = Limits(max_metadata_bytes=(1 << 31) - 1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -165,7 +162,7 @@ def _rest(stored: Any, position: int, value: int) -> int:
 def _compare_marks(stored: Any, marks: list[int], blocks: list[tuple[int, int]]) -> list[str]:
     """The messages' checksums against those in the footer."""
     try:
-        recorded = _recorded_marks(stored)
+        recorded = recorded_checksums(stored)
     except (FletchingError, ValueError, KeyError) as error:
         return [f"its footer cannot be read: {error}"]
     if marks and len(recorded) != len(marks):
@@ -178,23 +175,3 @@ def _compare_marks(stored: Any, marks: list[int], blocks: list[tuple[int, int]])
             )
             problems.append(f"{where} has CRC32C {mark:08x}; the footer says {expected:08x}")
     return problems
-
-
-def _recorded_marks(stored: Any) -> list[int]:
-    footer = read_footer(_ReadSource(stored), 0, stored.length, _FOOTER_LIMITS)
-    text = footer.custom_metadata[CRC32C_KEY].decode()
-    return [int(text[i : i + 8], 16) for i in range(0, len(text), 8)]
-
-
-class _ReadSource:
-    """An object as a source of the IPC room: read, not mapped, so that bad disks are errors."""
-
-    mapped = False
-
-    def __init__(self, stored: Any) -> None:
-        self._stored = stored
-        self.length: int = stored.length
-
-    def view(self, start: int, end: int) -> memoryview:
-        """Bytes ``start`` to ``end``."""
-        return self._stored.read(start, end)

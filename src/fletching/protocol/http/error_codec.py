@@ -55,7 +55,7 @@ _PLACES: tuple[tuple[type[FletchingError], type[ServiceError]], ...] = (
     (MissingExtraError, errors.InternalServerError),
     (UsageError, errors.InvalidArgumentError),
     (OperationCancelledError, errors.ServiceUnavailableError),
-    (errors.CorruptObjectError, errors.InternalServerError),
+    (errors.CorruptObjectError, errors.DamagedDataError),
     (errors.ObjectNotFoundError, errors.InternalServerError),
     (ObjectExistsError, errors.InternalServerError),
     (StorageError, errors.ServiceUnavailableError),

@@ -9,6 +9,8 @@ from fletching.errors import (
     FletchingError,
     InternalServerError,
     NotFoundError,
+    ServiceUnavailableError,
+    StorageError,
 )
 from fletching.protocol.codec import is_admin_path, parse_storage_path
 from fletching.protocol.http.blob_links import BLOB_PREFIX
@@ -95,7 +97,9 @@ async def _fail(exchange: Exchange, error: FletchingError) -> None:
     except ConnectionBrokenError:
         exchange.outcome = "disconnected"
     if exchange.status is not None and exchange.status >= 500:
-        logger.error("%s: %s", exchange.request_id, error, exc_info=error)
+        # What storage says is whole in its sentence; a trace is for faults of ours.
+        known = isinstance(error, StorageError | ServiceUnavailableError)
+        logger.error("%s: %s", exchange.request_id, error, exc_info=None if known else error)
 
 
 def _log(exchange: Exchange) -> None:

@@ -1,0 +1,176 @@
+"""What is served was proven against the stored checksums, once; damage is an error, not values."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from crc32c import crc32c
+
+import fletching
+from fletching.engine.reading import message_checks
+from fletching.errors import CorruptObjectError, DamagedDataError
+from fletching.protocol.messages.requests import PreviewTable
+
+SCHEMA = pa.schema([("id", pa.int64()), ("other", pa.int64())])
+
+
+def rows(count: int, batch: int) -> Any:
+    table = pa.table(
+        {"id": pa.array(range(count), pa.int64()), "other": pa.array(range(count), pa.int64())},
+        schema=SCHEMA,
+    )
+    return table.to_batches(max_chunksize=batch)
+
+
+@pytest.fixture
+def shelf(open_house: Any) -> Any:
+    """Four batches of a thousand rows in one segment."""
+    house = open_house()
+    house.create(SCHEMA)
+    session = house.session()
+    house.stream(session)
+    house.send(house.stream_bytes(rows(4000, 1000), SCHEMA), session)
+    house.close(session)
+    house.commit(session)
+    return house
+
+
+def segment(house: Any) -> Path:
+    (key,) = house.object_keys()
+    return Path(house.engine.context.store.root) / key
+
+
+def dig(path: Path, start: int, length: int) -> None:
+    """A hole, as a torn write or a bad disk leaves it."""
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(bytes(length))
+
+
+def test_a_hole_is_an_error_and_not_values(shelf: Any) -> None:
+    path = segment(shelf)
+    size = path.stat().st_size
+    for start in range(4096, size - 4096, 8192):
+        kept = path.read_bytes()
+        dig(path, start, 512)
+        if path.read_bytes() != kept:
+            with pytest.raises(CorruptObjectError) as caught:
+                shelf.read()
+            assert caught.value.key == next(iter(shelf.object_keys()))
+            assert "checksum" in str(caught.value) or "footer" in str(caught.value)
+        path.write_bytes(kept)
+    assert shelf.read()["id"].to_pylist() == list(range(4000))
+
+
+def test_every_flipped_bit_of_a_message_is_found(shelf: Any) -> None:
+    path = segment(shelf)
+    kept = path.read_bytes()
+    generator = np.random.default_rng(7)
+    for position in generator.integers(8, len(kept) * 9 // 10, 40).tolist():
+        data = bytearray(kept)
+        data[position] ^= 1 << int(generator.integers(8))
+        path.write_bytes(data)
+        with pytest.raises(CorruptObjectError):
+            shelf.read()
+    path.write_bytes(kept)
+    assert shelf.read().num_rows == 4000
+
+
+def test_other_batches_of_a_damaged_segment_are_served(shelf: Any) -> None:
+    dig(segment(shelf), 4096, 64)  # in the first batch
+    plan = shelf.plan(offset=2000)
+    table = pa.ipc.open_stream(b"".join(bytes(piece) for piece in plan.buffers())).read_all()
+    assert table["id"].to_pylist() == list(range(2000, 4000))
+    with pytest.raises(CorruptObjectError):
+        list(shelf.plan().batches())
+
+
+def test_a_message_is_proven_once_and_again_when_its_file_has_changed(
+    shelf: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+
+    def counting(data: Any, value: int = 0) -> int:
+        counted.append(len(data))
+        return int(crc32c(data, value))
+
+    monkeypatch.setattr(message_checks, "crc32c", counting)
+    shelf.read()
+    assert len(counted) in (4, 5)  # the schema message is made for the reply, not read
+    counted.clear()
+    for _ in range(3):
+        shelf.read()
+        list(shelf.plan().batches())
+    assert counted == []
+    path = segment(shelf)
+    os.utime(path, ns=(0, 12345))
+    shelf.read()
+    assert len(counted) in (4, 5)
+
+
+def test_a_cut_or_longer_segment_says_so_everywhere(shelf: Any) -> None:
+    path = segment(shelf)
+    kept = path.read_bytes()
+    for data in (kept[: len(kept) // 2], kept[:-1], kept + b"x", b""):
+        path.write_bytes(data)
+        with pytest.raises(CorruptObjectError, match="cut or replaced"):
+            shelf.read()
+        with pytest.raises(CorruptObjectError, match="cut or replaced"):
+            list(shelf.engine.read(PreviewTable(table=shelf.table, limit=5)).buffers())
+    path.write_bytes(kept)
+    assert shelf.read().num_rows == 4000
+
+
+def test_a_damaged_footer_is_damage(shelf: Any) -> None:
+    path = segment(shelf)
+    kept = path.read_bytes()
+    place = kept.index(b"fletching.crc32c")
+    path.write_bytes(kept[:place] + b"F" + kept[place + 1 :])
+    with pytest.raises(CorruptObjectError, match="footer"):
+        shelf.read()
+
+
+def test_damage_is_final_for_clients_and_one_line_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "data"
+    with (
+        fletching.serve(folder, access_keys={"i": "s"}) as server,
+        fletching.connect(server.url, project="demo", access_id="i", access_key="s") as client,
+    ):
+        table = client.create_table("t", SCHEMA)
+        table.append(pa.Table.from_batches(rows(100_000, 10_000)))
+        (path,) = (folder / "objects").rglob("*.arrow")
+        kept = path.read_bytes()
+        damages = [
+            kept[:1_000_000] + bytes(4096) + kept[1_004_096:],  # behind what a first reply brings
+            kept[: len(kept) // 2],
+        ]
+        reads: list[Callable[[], Any]] = [lambda: table.scan().to_table(), lambda: table.head(5)]
+        for damaged, read in itertools.product(damages, reads):
+            if damaged is damages[0] and read is reads[1]:
+                continue  # its first rows are whole
+            path.write_bytes(damaged)
+            caplog.clear()
+            with pytest.raises(DamagedDataError) as caught:
+                read()
+            assert (caught.value.http_status, caught.value.code) == (500, "DataCorrupted")
+            lines = [
+                record
+                for record in caplog.records
+                if record.levelno >= logging.WARNING
+                and record.name.startswith("fletching")
+                and not record.name.startswith("fletching.client")
+            ]
+            # One for each request: a reply that had begun is cut, until one begins at the damage.
+            requests = {record.getMessage().split(":")[0] for record in lines}
+            assert 1 <= len(lines) == len(requests) <= 4, [record.getMessage() for record in lines]
+            assert all(record.exc_info is None for record in lines)
