@@ -128,6 +128,10 @@ class EpochOrder:
             for start, end in itertools.pairwise(bounds)
         ]
 
+    def rows_of(self, intervals: Sequence[Interval]) -> int:
+        """How many rows intervals have, before any filter."""
+        return sum(self._length(piece) for each in intervals for piece in self._by_block(each))
+
     def _by_block(self, interval: Interval) -> list[Interval]:
         """An interval taken apart at the boundaries of blocks."""
         found = []

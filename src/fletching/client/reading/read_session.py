@@ -120,6 +120,23 @@ class ReadSession(Readable):
         bounds = [self.row_count * part // count for part in range(count + 1)]
         return [self._split(start, end) for start, end in itertools.pairwise(bounds)]
 
+    def rows(self, start: int, end: int) -> Split:
+        """The rows from ``start`` up to, and without, ``end`` as a split.
+
+        Raises:
+            UsageError: a range that is none of the session's, or the session is released.
+        """
+        if not 0 <= start <= end <= self.row_count:
+            raise UsageError(f"the session has {self.row_count} rows, and none of {start}..{end}")
+        if self._released:
+            raise UsageError(f"read session {self.id} is released")
+        return self._split(start, end)
+
+    @property
+    def channel(self) -> Channel:
+        """How the session calls; for what is built on it."""
+        return self._channel
+
     def refresh(self) -> Self:
         """Keeps the snapshot for another while, also if it has just expired; returns the session.
 

@@ -1,0 +1,569 @@
+"""Tables for training: an iterable dataset that is shared by ranks and workers, and can be resumed.
+
+`FletchingDataset` reads a snapshot in the order of `fletching.connectors.sampling`: shuffled by seed
+and epoch, the same for any number of readers. It counts the rows that it has handed over, so that
+`state_dict` says exactly what remains; the same state continues in one process, in a worker of a
+``StatefulDataLoader``, or, merged with the states of all readers, among another number of them.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import pickle
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fletching.client import Scan, Table
+from fletching.client.blobs.blob_access import get_blobs
+from fletching.client.reading.read_session import ReadSession
+from fletching.connectors.narrowing import missing, narrowed, scan_of
+from fletching.connectors.sampling import EpochOrder, Interval, Position, remaining_of
+from fletching.errors import UsageError
+from fletching.protocol.types.blob_type import is_blob
+
+try:
+    import torch
+    from torch.utils.data import IterableDataset, get_worker_info
+except ImportError as error:
+    raise missing("torch", error) from error
+
+__all__ = ["FletchingDataset"]
+
+_STATE_VERSION = 1
+CHUNK_ROWS = 4096
+"""Rows read as one range: the smaller, the better shuffled and the more requests."""
+BLOCK_CHUNKS = 16
+"""Chunks that are permuted together, and held in memory."""
+
+Decoder = Callable[[bytes], Any]
+
+
+class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  # torch is not there to look at
+    """Rows of a table or scan as dicts of tensors, for ``torch.utils.data.DataLoader``.
+
+    Give it to a loader with ``batch_size=None`` and let the dataset make the batches: a batch is cut
+    out of Arrow columns without a Python object for each row. Numbers without nulls become tensors
+    of their type (lists of fixed size: with one dimension more), in memory shared with the batch
+    where that may be written to; booleans, dates (days) and times (in the column's unit) become
+    tensors as well; text, binary and nested columns lists of Python values. Cells of BLOB columns
+    are fetched, a batch at a time and ahead of use, and go through ``decode``.
+
+    Args:
+        source: what to read. Every process of a job must read the same snapshot: give
+            ``table.as_of(version)``, or let `torch.distributed`, where it is initialised, agree on
+            the first process's.
+        batch_size: rows of a batch; None for one row after the other.
+        columns: the wanted ones; None for the scan's.
+        filter: a further SQL predicate.
+        shuffle: permute the rows; needs memory for ``block_rows`` rows.
+        seed: of the permutation.
+        drop_last: leave out a last batch that is short, and give every rank the same number of rows.
+        rank: which of `world_size` processes this is; by default `torch.distributed`'s, or 0.
+        world_size: how many processes share the rows.
+        decode: for BLOB columns, what makes a value of the blob's bytes; without one, the bytes.
+        fill_null: for columns of numbers, the value for null. Without one, nulls of a floating
+            column are NaN, and those of others are refused.
+        prefetch: batches that are read ahead by a thread; 0 for none.
+        chunk_rows: see `CHUNK_ROWS`.
+        block_rows: rows permuted together, by default 16 chunks.
+
+    Raises:
+        UsageError: arguments that do not fit together, or a scan with a limit.
+    """
+
+    def __init__(
+        self,
+        source: Table | Scan,
+        batch_size: int | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        filter: str | None = None,  # noqa: A002  # the query's own word
+        shuffle: bool = False,
+        seed: int = 0,
+        drop_last: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
+        decode: Mapping[str, Decoder] | None = None,
+        fill_null: Mapping[str, Any] | None = None,
+        prefetch: int = 2,
+        chunk_rows: int = CHUNK_ROWS,
+        block_rows: int | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size is not None and batch_size < 1:
+            raise UsageError(f"a batch has at least 1 row, not {batch_size}")
+        if (rank is None) != (world_size is None):
+            raise UsageError("rank and world_size belong together")
+        if rank is not None and world_size is not None and not 0 <= rank < world_size:
+            raise UsageError(f"rank {rank} is none of {world_size}")
+        scan = narrowed(scan_of(source), columns, filter)
+        if scan.limit is not None:
+            raise UsageError("a dataset has no limit: leave it to the loop that reads")
+        self._batch_size = batch_size
+        self._shuffle = shuffle
+        self._seed = seed
+        self._drop_last = drop_last
+        self._rank = rank
+        self._world_size = world_size
+        self._decode = dict(decode or {})
+        self._fill_null = dict(fill_null or {})
+        self._prefetch = prefetch
+        self._chunk_rows = chunk_rows
+        self._block_rows = block_rows or BLOCK_CHUNKS * chunk_rows
+        self._epoch = 0
+        self._remaining: list[Interval] | None = None
+        self._resumed: list[Interval] | None = None
+        self._snapshot = _agreed(rank, lambda: _Snapshot.of(scan))
+        self._check_columns()
+
+    # --- what a loop calls -------------------------------------------------------------------
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch that the next iteration reads: another order where rows are shuffled."""
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._remaining = self._resumed = None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Reads this reader's share of the epoch, or what remains of it after `load_state_dict`."""
+        order = self._order()
+        share = self._share(order)
+        self._remaining, self._resumed = share, None
+        for batch, position in _ahead(self._batches(order, share), self._prefetch):
+            # Handed over from here on: a state taken by whoever gets the batch is without its rows.
+            self._remaining = order.advanced(self._remaining, position)
+            yield batch
+        self._remaining = []
+
+    def __len__(self) -> int:
+        """Batches (or rows, without a batch size) of this rank's share of a whole epoch.
+
+        Raises:
+            TypeError: a filter decides, which only reading tells.
+        """
+        if self._snapshot.filtered:
+            raise TypeError("with a filter, only reading tells how many rows there are")
+        rank, world_size = self._place()
+        order = self._order()
+        shares = order.shares(order.everything(), world_size, by_rows=True, equal=self._drop_last)
+        info = get_worker_info()
+        workers = 1 if info is None else info.num_workers
+        total = 0
+        for share in order.shares(shares[rank], workers, by_rows=True, equal=False):
+            total += self._batch_count(order.rows_of(share))
+        return total
+
+    def state_dict(self) -> dict[str, Any]:
+        """What this reader has still to read of its epoch, as JSON-able values.
+
+        Rows count as read once they were handed over; those read ahead do not.
+        """
+        remaining = self._remaining if self._resumed is None else self._resumed
+        return {
+            **self._settings(),
+            "epoch": self._epoch,
+            "remaining": None
+            if remaining is None
+            else [[*each.start, *each.end] for each in remaining],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Makes the next iteration go on where a state was taken.
+
+        Args:
+            state: of the same reader, or one that `merge_states` made of all readers' states.
+
+        Raises:
+            UsageError: the state is of another table, snapshot, seed or size of blocks; the message
+                names both values.
+        """
+        mine = self._settings()
+        for key, value in mine.items():
+            if state.get(key) != value:
+                raise UsageError(
+                    f"the training state has {key} {state.get(key)!r}, this dataset {value!r}"
+                )
+        self._epoch = int(state["epoch"])
+        self._remaining = None
+        remaining = state.get("remaining")
+        if remaining is None:
+            self._resumed = None
+        else:
+            self._resumed = remaining_of(remaining)
+            self._shared = bool(state.get("merged"))
+
+    @staticmethod
+    def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """One state of the states of all readers, to go on with another number of them.
+
+        Args:
+            states: of every rank and worker, taken in the same epoch.
+
+        Raises:
+            UsageError: no state, or states that do not belong together.
+        """
+        if not states:
+            raise UsageError("there are no states to merge")
+        first = dict(states[0])
+        remaining: list[list[int]] = []
+        for state in states:
+            differing = [k for k in first if k != "remaining" and state.get(k) != first[k]]
+            if differing:
+                raise UsageError(
+                    f"the states differ in {differing[0]}: {first[differing[0]]!r} and "
+                    f"{state.get(differing[0])!r}"
+                )
+            if state["remaining"] is None:
+                raise UsageError("a state of a reader that has not begun cannot be merged")
+            remaining.extend(state["remaining"])
+        return {**first, "remaining": sorted(remaining), "merged": True}
+
+    # --- the epoch -----------------------------------------------------------------------------
+
+    _shared = False
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "state_version": _STATE_VERSION,
+            "table": self._snapshot.table,
+            "snapshot": self._snapshot.identity,
+            "rows": self._snapshot.rows,
+            "filter": self._snapshot.filter,
+            "seed": self._seed,
+            "shuffle": self._shuffle,
+            "chunk_rows": self._chunk_rows,
+            "block_rows": self._block_rows,
+        }
+
+    def _order(self) -> EpochOrder:
+        return EpochOrder(
+            self._snapshot.rows,
+            self._seed,
+            self._epoch,
+            self._shuffle,
+            self._chunk_rows,
+            self._block_rows,
+        )
+
+    def _place(self) -> tuple[int, int]:
+        if self._rank is not None and self._world_size is not None:
+            return self._rank, self._world_size
+        distributed = torch.distributed
+        if distributed.is_available() and distributed.is_initialized():
+            return distributed.get_rank(), distributed.get_world_size()
+        return 0, 1
+
+    def _share(self, order: EpochOrder) -> list[Interval]:
+        if self._resumed is not None and not self._shared:
+            return self._resumed
+        rank, world_size = self._place()
+        info = get_worker_info()
+        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        by_rows = not self._snapshot.filtered
+        whole = order.everything() if self._resumed is None else self._resumed
+        share = order.shares(whole, world_size, by_rows=by_rows, equal=self._drop_last)[rank]
+        return order.shares(share, workers, by_rows=by_rows, equal=False)[worker]
+
+    def _batch_count(self, rows: int) -> int:
+        if self._batch_size is None:
+            return rows
+        return rows // self._batch_size if self._drop_last else -(-rows // self._batch_size)
+
+    def _check_columns(self) -> None:
+        names = set(self._snapshot.schema.names)
+        for what, given in (("decode", self._decode), ("fill_null", self._fill_null)):
+            unknown = sorted(set(given) - names)
+            if unknown:
+                raise UsageError(f"{what} names {', '.join(unknown)}, which is not read")
+        plain = sorted(n for n in self._decode if not is_blob(self._snapshot.schema.field(n).type))
+        if plain:
+            raise UsageError(f"decode is for BLOB columns; {', '.join(plain)} is none")
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def _batches(
+        self, order: EpochOrder, share: Sequence[Interval]
+    ) -> Iterator[tuple[dict[str, Any], Position]]:
+        """Batches, each with the position after its rows."""
+        reader = self._snapshot.opened()
+        size = self._batch_size
+        pending: collections.deque[_Rows] = collections.deque()
+        held = 0
+        for rows in self._rows(reader, order, share):
+            if rows.length:
+                pending.append(rows)
+                held += rows.length
+            while held >= (size or 1):
+                taken, position = _take(pending, size or held)
+                held -= taken.num_rows
+                yield from self._handed(reader, taken, position)
+        if pending and not self._drop_last:
+            yield from self._handed(reader, *_take(pending, held))
+
+    def _handed(
+        self, reader: _Reader, rows: pa.Table, position: Position
+    ) -> Iterator[tuple[dict[str, Any], Position]]:
+        values = {
+            field.name: self._column(reader, field, rows.column(place))
+            for place, field in enumerate(rows.schema)
+        }
+        if self._batch_size is not None:
+            yield values, position
+            return
+        before = Position(position.block, position.row - rows.num_rows)
+        for row in range(rows.num_rows):
+            yield (
+                {name: each[row] for name, each in values.items()},
+                Position(before.block, before.row + row + 1),
+            )
+
+    def _rows(
+        self, reader: _Reader, order: EpochOrder, share: Sequence[Interval]
+    ) -> Iterator[_Rows]:
+        for interval in share:
+            block, row = interval.start
+            while Position(block, row) < interval.end:
+                stop = interval.end.row if interval.end.block == block else None
+                yield self._block(reader, order, block, row, stop)
+                block, row = block + 1, 0
+
+    def _block(
+        self, reader: _Reader, order: EpochOrder, block: int, row: int, stop: int | None
+    ) -> _Rows:
+        """The rows of a block from `row` on, up to `stop`, in the order of reading."""
+        ranges = order.ranges(block)
+        if not order.shuffle and not self._snapshot.filtered:
+            ((start, end),) = ranges
+            end = end if stop is None else start + stop
+            return _Rows(reader.rows([(start + row, end)]), block, row)
+        table = reader.rows(ranges)
+        if order.shuffle:
+            table = table.take(pa.array(order.permutation(block, table.num_rows)))
+        return _Rows(table.slice(row, None if stop is None else stop - row), block, row)
+
+    def _column(self, reader: _Reader, field: pa.Field, column: pa.ChunkedArray) -> Any:
+        if is_blob(field.type):
+            decode = self._decode.get(field.name)
+            blobs = reader.blobs(column)
+            values = [b if b is None or decode is None else decode(b) for b in blobs]
+            return _stacked(values)
+        return _tensor(field, column, self._fill_null.get(field.name))
+
+
+@dataclasses.dataclass(slots=True)
+class _Rows:
+    """Rows in the order of reading: of a block, from one of its rows on."""
+
+    table: pa.Table
+    block: int
+    row: int
+
+    @property
+    def length(self) -> int:
+        return int(self.table.num_rows)
+
+
+def _take(pending: collections.deque[_Rows], count: int) -> tuple[pa.Table, Position]:
+    """The first `count` rows, and the position after them."""
+    parts = []
+    position = Position(0, 0)
+    while count:
+        rows = pending[0]
+        used = min(count, rows.length)
+        parts.append(rows.table.slice(0, used))
+        position = Position(rows.block, rows.row + used)
+        if used == rows.length:
+            pending.popleft()
+        else:
+            pending[0] = _Rows(rows.table.slice(used), rows.block, rows.row + used)
+        count -= used
+    return pa.concat_tables(parts), position
+
+
+def _ahead(
+    source: Iterator[tuple[dict[str, Any], Position]], depth: int
+) -> Iterator[tuple[dict[str, Any], Position]]:
+    """The same items, of which up to `depth` are made ahead of use by a thread."""
+    if depth < 1:
+        yield from source
+        return
+    ready: queue.Queue[Any] = queue.Queue(depth)
+    left = threading.Event()
+
+    def put(item: Any) -> bool:
+        while not left.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def run() -> None:
+        try:
+            for item in source:
+                if not put((item, None)):
+                    return
+            put((None, None))
+        except BaseException as error:  # noqa: BLE001  # the loop that reads raises it
+            put((None, error))
+
+    thread = threading.Thread(target=run, name="fletching-prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        left.set()
+
+
+# --- the snapshot -------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """One snapshot of a scan, for all readers of a job; pickles."""
+
+    session: ReadSession
+    process: int
+
+    @classmethod
+    def of(cls, scan: Scan) -> _Snapshot:
+        return cls(scan.session(), os.getpid())
+
+    @property
+    def table(self) -> str:
+        return str(self.session.table)
+
+    @property
+    def identity(self) -> str:
+        """What is the same whenever the same rows are read: the table's version, where one is told."""
+        version = self.session.version
+        return f"session {self.session.id}" if version is None else f"version {version}"
+
+    @property
+    def rows(self) -> int:
+        return self.session.row_count
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.session.schema
+
+    @property
+    def filter(self) -> str | None:
+        return self.session.pushed
+
+    @property
+    def filtered(self) -> bool:
+        return self.session.pushed is not None
+
+    def opened(self) -> _Reader:
+        """A reader for this process: a forked worker must not share its parent's connections."""
+        if self.process == os.getpid():
+            return _Reader(self.session)
+        return _Reader(pickle.loads(pickle.dumps(self.session)))  # noqa: S301  # our own
+
+
+class _Reader:
+    """Reads a snapshot in the process, and the thread, that uses the rows."""
+
+    def __init__(self, session: ReadSession) -> None:
+        self._session = session
+
+    def rows(self, ranges: Sequence[tuple[int, int]]) -> pa.Table:
+        parts = [self._session.rows(start, end).to_table() for start, end in ranges]
+        return pa.concat_tables(parts) if parts else self._session.schema.empty_table()
+
+    def blobs(self, column: pa.ChunkedArray) -> list[bytes | None]:
+        session = self._session
+        found = get_blobs(session.channel, session.table.project, column)
+        return [None if each is None else bytes(each) for each in found]
+
+
+def _agreed(rank: int | None, make: Callable[[], _Snapshot]) -> _Snapshot:
+    """The first process's snapshot for all, where `torch.distributed` can say."""
+    distributed = torch.distributed
+    if rank is not None or not (distributed.is_available() and distributed.is_initialized()):
+        return make()
+    box = [make() if distributed.get_rank() == 0 else None]
+    distributed.broadcast_object_list(box, src=0)
+    snapshot = box[0]
+    assert snapshot is not None
+    return snapshot
+
+
+# --- tensors ------------------------------------------------------------------------------------
+
+
+def _tensor(field: pa.Field, column: pa.ChunkedArray, fill: Any) -> Any:
+    """A column as a tensor where its type allows, else as a list of Python values."""
+    kind = field.type
+    shape: tuple[int, ...] = (len(column),)
+    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], kind)
+    while pa.types.is_fixed_size_list(kind) and not array.null_count:
+        shape = (*shape, kind.list_size)
+        array, kind = array.flatten(), kind.value_type
+    array, kind = _physical(array, kind)
+    if not _is_number(kind):
+        return column.to_pylist()
+    if array.null_count:
+        if fill is None and not pa.types.is_floating(kind):
+            raise UsageError(
+                f"column {field.name} has nulls: filter them out, or say fill_null={{'{field.name}': ...}}"
+            )
+        array = array.fill_null(float("nan") if fill is None else fill)
+    return torch.from_numpy(_writable(array)).reshape(shape)
+
+
+def _writable(array: pa.Array) -> np.ndarray[Any, Any]:
+    """The array's values in memory that a training loop may change in place.
+
+    Memory of the array's own is shared. What is mapped from a file, or belongs to another reader, is
+    copied: a write to it would end the process, or change another's rows.
+    """
+    data = array.buffers()[1]
+    width = array.type.bit_width // 8
+    if width and data is not None and data.is_mutable:
+        dtype = array.type.to_pandas_dtype()
+        return np.frombuffer(data, dtype, len(array), array.offset * width)
+    return np.array(array.to_numpy(zero_copy_only=False))
+
+
+def _physical(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.DataType]:
+    types = pa.types
+    if types.is_date32(kind) or types.is_time32(kind):
+        return array.view(pa.int32()), pa.int32()
+    if types.is_timestamp(kind) or types.is_date64(kind) or types.is_time64(kind):
+        return array.view(pa.int64()), pa.int64()
+    if types.is_duration(kind):
+        return array.view(pa.int64()), pa.int64()
+    return array, kind
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    )
+
+
+def _stacked(values: list[Any]) -> Any:
+    """Decoded blobs: one tensor where all are tensors of one shape and type, else the list."""
+    if values and all(isinstance(value, torch.Tensor) for value in values):
+        first = values[0]
+        if all(v.shape == first.shape and v.dtype == first.dtype for v in values):
+            return torch.stack(values)
+    return values

@@ -1,0 +1,300 @@
+"""Training loops: every row once, in any number of readers, before and after an interruption."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import json
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import fletching
+from fletching.client import Client, Scan, Table
+from fletching.errors import UsageError
+from fletching.testing.contracts import ConnectorContract
+
+torch = pytest.importorskip("torch")
+
+from torch.utils.data import DataLoader  # noqa: E402  # after the skip
+
+from fletching.connectors.torch import FletchingDataset  # noqa: E402
+
+pytestmark = pytest.mark.engines
+
+ROWS = 1000
+
+
+@pytest.fixture
+def table(client: Client) -> Table:
+    schema = pa.schema([("id", pa.int64()), ("x", pa.list_(pa.float32(), 2)), ("s", pa.string())])
+    table = client.create_table("numbers", schema)
+    for start in (0, 400):
+        ids = range(start, 400 if start == 0 else ROWS)
+        table.append(
+            pa.table(
+                {"id": ids, "x": [[n, n / 2] for n in ids], "s": [f"s{n}" for n in ids]},
+                schema=schema,
+            )
+        )
+    return table
+
+
+def ids_of(batches: Any) -> list[int]:
+    return [n for batch in batches for n in batch["id"].tolist()]
+
+
+class TestContract(ConnectorContract):
+    writes = False
+
+    def read(self, source: Table | Scan, columns: list[str] | None = None) -> pa.Table:
+        scan = source.scan() if isinstance(source, Table) else source
+        if scan.limit is not None:
+            with pytest.raises(UsageError, match="limit"):
+                FletchingDataset(scan, 3)
+            return scan.to_table()
+        names = list(columns or scan.schema.names)
+        fields = pa.schema([scan.schema.field(name) for name in names])
+        plain = [
+            f.name for f in fields if pa.types.is_integer(f.type) or pa.types.is_string(f.type)
+        ]
+        rows = scan.to_table().select(names)
+        if rows.num_rows == 0 or any(rows[name].null_count for name in plain if name != "text"):
+            assert rows.num_rows == 0 or name_is_refused(scan, rows)
+            return rows
+        # Tensors have no decimals or nested values: the columns that are the same are compared.
+        for batch in FletchingDataset(scan, 100, columns=plain):
+            for name in plain:
+                assert _values(batch[name]) == rows[name].to_pylist()
+        return rows
+
+    def count(self, source: Table | Scan) -> int:
+        return sum(len(batch["id"]) for batch in FletchingDataset(source, 3, columns=["id"]))
+
+
+def _values(column: Any) -> list[Any]:
+    values: list[Any] = column.tolist() if isinstance(column, torch.Tensor) else column
+    return values
+
+
+def name_is_refused(scan: Scan, rows: pa.Table) -> bool:
+    """Whether the column of numbers with nulls is named when it is refused."""
+    with pytest.raises(UsageError, match="has nulls") as caught:
+        list(FletchingDataset(scan, 3))
+    return any(f"column {name} " in str(caught.value) for name in rows.column_names)
+
+
+def test_columns_as_tensors(table: Table) -> None:
+    batch = next(iter(FletchingDataset(table, 8)))
+    assert batch["id"].dtype == torch.int64
+    assert batch["x"].shape == (8, 2)
+    assert batch["x"][3].tolist() == [3.0, 1.5]
+    assert batch["s"][:2] == ["s0", "s1"]
+    batch["id"] += 1  # memory of its own, or a copy: never the table's
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected"),
+    [
+        ([True, False], pa.bool_(), [True, False]),
+        ([1.5, None], pa.float32(), [1.5, "nan"]),
+        ([dt.date(1970, 1, 3), dt.date(1969, 12, 31)], pa.date32(), [2, -1]),
+        ([dt.datetime(1970, 1, 1, 0, 0, 1)], pa.timestamp("ms"), [1000]),  # noqa: DTZ001
+        (["a", None], pa.string(), ["a", None]),
+        ([b"\x00", None], pa.binary(), [b"\x00", None]),
+        ([[1], None], pa.list_(pa.int64()), [[1], None]),
+    ],
+    ids=str,
+)
+def test_types(client: Client, values: list[Any], kind: pa.DataType, expected: list[Any]) -> None:
+    data = pa.table({"v": pa.array(values, kind)})
+    table = client.create_table("types", data.schema)
+    table.append(data)
+    (batch,) = FletchingDataset(table, 10)
+    found = _values(batch["v"])
+    assert ["nan" if each != each else each for each in found] == expected
+
+
+def test_nulls_of_whole_numbers_are_refused_or_filled(client: Client) -> None:
+    table = client.create_table("n", pa.schema([("v", pa.int64())]))
+    table.append(pa.table({"v": [1, None]}))
+    with pytest.raises(UsageError, match="column v has nulls"):
+        list(FletchingDataset(table, 10))
+    (batch,) = FletchingDataset(table, 10, fill_null={"v": -1})
+    assert batch["v"].tolist() == [1, -1]
+
+
+def test_rows_one_by_one(table: Table) -> None:
+    rows = list(FletchingDataset(table, columns=["id", "s"]))
+    assert [int(row["id"]) for row in rows] == list(range(ROWS))
+    assert rows[5]["s"] == "s5"
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_row_once(table: Table, shuffle: bool, workers: int) -> None:
+    dataset = FletchingDataset(table, 64, shuffle=shuffle, seed=1, columns=["id"], chunk_rows=10)
+    loader = DataLoader(dataset, batch_size=None, num_workers=workers)
+    first = ids_of(loader)
+    assert sorted(first) == list(range(ROWS))
+    if workers == 0:
+        assert len(list(dataset)) == len(dataset)
+        assert (first == list(range(ROWS))) is not shuffle
+    assert ids_of(loader) == first
+    dataset.set_epoch(1)
+    again = ids_of(loader)
+    assert sorted(again) == list(range(ROWS))
+    assert (again != first) is shuffle
+
+
+def test_ranks_share_the_rows(table: Table) -> None:
+    def of(rank: int, **options: Any) -> list[int]:
+        return ids_of(
+            FletchingDataset(table, 7, columns=["id"], rank=rank, world_size=3, **options)
+        )
+
+    parts = [of(rank, shuffle=True, chunk_rows=10) for rank in range(3)]
+    assert sorted(itertools.chain(*parts)) == list(range(ROWS))
+    whole = [of(rank, drop_last=True) for rank in range(3)]
+    assert {len(part) for part in whole} == {ROWS // 3 // 7 * 7}
+
+
+def test_a_filter_decides_which_rows(table: Table) -> None:
+    dataset = FletchingDataset(
+        table, 16, columns=["id"], filter="id >= 500", shuffle=True,
+        chunk_rows=10,
+    )  # fmt: skip
+    assert sorted(ids_of(dataset)) == list(range(500, ROWS))
+    parts = [
+        ids_of(
+            FletchingDataset(table, 16, columns=["id"], filter="id < 300", rank=rank, world_size=2,
+                             chunk_rows=10)
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    assert sorted(itertools.chain(*parts)) == list(range(300))
+    with pytest.raises(TypeError, match="filter"):
+        len(dataset)
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"filter": "id < 900"}], ids=str)
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_resuming_to_the_row(table: Table, options: dict[str, Any], prefetch: int) -> None:
+    def made() -> FletchingDataset:
+        return FletchingDataset(
+            table, 32, columns=["id"], chunk_rows=10, prefetch=prefetch, **options
+        )
+
+    whole = ids_of(made())
+    dataset = made()
+    reader = iter(dataset)
+    read = ids_of(next(reader) for _ in range(5))
+    state = json.loads(json.dumps(dataset.state_dict()))
+    second = made()
+    second.load_state_dict(state)
+    resumed = iter(second)
+    read += ids_of(next(resumed) for _ in range(5))
+    third = made()
+    third.load_state_dict(json.loads(json.dumps(second.state_dict())))
+    assert read + ids_of(third) == whole
+
+
+def test_resuming_with_another_number_of_readers(table: Table) -> None:
+    def made(rank: int, world: int) -> FletchingDataset:
+        return FletchingDataset(
+            table, 16, columns=["id"], shuffle=True, chunk_rows=10, rank=rank, world_size=world
+        )
+
+    read: list[int] = []
+    states = []
+    for rank in range(3):
+        dataset = made(rank, 3)
+        reader = iter(dataset)
+        read += ids_of(next(reader) for _ in range(4 + rank))
+        states.append(json.loads(json.dumps(dataset.state_dict())))
+    merged = FletchingDataset.merge_states(states)
+    for rank in range(2):
+        dataset = made(rank, 2)
+        dataset.load_state_dict(merged)
+        read += ids_of(dataset)
+    assert sorted(read) == list(range(ROWS))
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+def test_a_stateful_loader_goes_on_in_its_workers(table: Table) -> None:
+    loading = pytest.importorskip("torchdata.stateful_dataloader")
+
+    def loader() -> Any:
+        dataset = FletchingDataset(table, 32, columns=["id"], shuffle=True, chunk_rows=10)
+        return loading.StatefulDataLoader(dataset, batch_size=None, num_workers=2)
+
+    first = loader()
+    reader = iter(first)
+    read = ids_of(next(reader) for _ in range(7))
+    state = first.state_dict()
+    del reader
+    second = loader()
+    second.load_state_dict(state)
+    assert sorted(read + ids_of(second)) == list(range(ROWS))
+
+
+def test_a_state_of_something_else_is_refused(table: Table) -> None:
+    state = FletchingDataset(table, 8, seed=1).state_dict()
+    with pytest.raises(UsageError, match="seed 1, this dataset 2"):
+        FletchingDataset(table, 8, seed=2).load_state_dict(state)
+    table.append(pa.table({"id": [1], "x": [[1.0, 2.0]], "s": [""]}, schema=table.schema))
+    with pytest.raises(UsageError, match="snapshot"):
+        FletchingDataset(table, 8, seed=1).load_state_dict(state)
+    with pytest.raises(UsageError, match="no states"):
+        FletchingDataset.merge_states([])
+
+
+def test_blobs_are_fetched_and_decoded(client: Client) -> None:
+    table = client.create_table(
+        "images", pa.schema([("id", pa.int64()), ("image", fletching.blob())])
+    )
+    table.append({"id": list(range(20)), "image": [bytes([n] * 12) for n in range(19)] + [None]})
+
+    def decode(data: bytes) -> Any:
+        return torch.frombuffer(bytearray(data), dtype=torch.uint8).reshape(3, 2, 2)
+
+    dataset = FletchingDataset(
+        table, 8, decode={"image": decode}, shuffle=True, filter="id < 19", chunk_rows=4
+    )
+    for workers in (0, 2):
+        for batch in DataLoader(dataset, batch_size=None, num_workers=workers):
+            assert batch["image"].shape[1:] == (3, 2, 2)
+            assert batch["image"][:, 0, 0, 0].tolist() == batch["id"].tolist()
+    raw = next(iter(FletchingDataset(table, 20)))["image"]
+    assert raw[3] == bytes([3] * 12)
+    assert raw[19] is None
+
+
+def test_leaving_early_ends_the_thread(table: Table) -> None:
+    import threading
+
+    reader = iter(FletchingDataset(table, 8, prefetch=2))
+    next(reader)
+    reader.close()  # type: ignore[attr-defined]
+    for thread in threading.enumerate():
+        if thread.name == "fletching-prefetch":
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"batch_size": 0}, "at least 1 row"),
+        ({"rank": 1}, "belong together"),
+        ({"rank": 2, "world_size": 2}, "none of 2"),
+        ({"decode": {"nothing": bytes}}, "not read"),
+        ({"decode": {"s": bytes}}, "BLOB"),
+        ({"chunk_rows": 10, "block_rows": 15}, "multiple"),
+    ],
+    ids=str,
+)
+def test_refusals(table: Table, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        list(FletchingDataset(table, **options))
