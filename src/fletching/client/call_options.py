@@ -81,14 +81,15 @@ class CallOptions:
     Attributes:
         timeouts: see `Timeouts`.
         retry: see `RetryPolicy`.
-        connections: how many connections one scan may use at once. ``"auto"`` is one to a service
-            on this host, where sender and receiver share the cores and a second connection only
-            costs, and four over a network.
+        connections: how many connections one scan may use at once. ``"auto"`` is as many as the way
+            to the service holds: one where its answers come within some milliseconds, as on this
+            host, where a second one would only cost; up to eight the farther it is.
         read_ahead_bytes: how many bytes of batches a parallel scan may hold that its caller has
             not taken yet, beside one batch per connection.
         write_body_bytes: the size at which buffered batches are sent; one request's body is about
             this long, or one row if that is longer.
-        split_bytes: the wanted size of a scan's splits.
+        split_bytes: the wanted size of a scan's splits; of the pieces that several connections read
+            at once the most, which are as small as ``read_ahead_bytes`` holds one of each.
         compression: the Arrow buffer codec asked for and sent: ``"lz4"``, ``"zstd"`` or None for
             as it is.
         lz4_stream: whether table bodies travel as ``x-lz4-stream``, LZ4 blocks that refer to the
@@ -131,7 +132,7 @@ class CallOptions:
     @property
     def most_connections(self) -> int:
         """The connections asked for, or those that ``"auto"`` may come to use."""
-        return 4 if self.connections == "auto" else self.connections
+        return 8 if self.connections == "auto" else self.connections
 
     def changed(self, **changes: Unpack[OptionChanges]) -> CallOptions:
         """These options with some replaced; ``timeouts`` and ``retry`` may be given as dicts of changes.

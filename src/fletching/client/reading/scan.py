@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Scan"]
 
+_LEAST_PIECE_BYTES = 8 << 20
+"""A smaller piece is read in less time than it takes to ask for it over a long way."""
+
 _READY_SECONDS = 600.0
 """How long a session may stay in preparation; ours is ready at once."""
 
@@ -213,6 +216,20 @@ class Scan(Readable):
         wanted = self.channel.options.connections
         return transport.default_connections if wanted == "auto" else wanted
 
+    @property
+    def _piece_bytes(self) -> int:
+        """How large the pieces are that connections read ahead of each other.
+
+        The bytes that may be held are shared: a piece that is larger than its share would fill them,
+        and the connections would read one after another.
+        """
+        options = self.channel.options
+        share = max(options.read_ahead_bytes // self._connections, _LEAST_PIECE_BYTES)
+        # A service counts the bytes of all columns; of a few, more rows make a piece of that size.
+        whole = len(self.table.schema)
+        chosen = whole if self.columns is None else max(1, len(self.columns))
+        return min(options.split_bytes, share * max(1, whole // chosen))
+
     def _row_splits(self, count: int) -> list[Split]:
         """The first ``limit`` rows in ``count`` parts."""
         session = self._session(SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1))
@@ -355,7 +372,7 @@ class Scan(Readable):
         if session.estimated_bytes <= 0 or session.record_count <= 0:
             return max(1, session.record_count)
         row_bytes = max(1, session.estimated_bytes // session.record_count)
-        return max(1, self.channel.options.split_bytes // row_bytes)
+        return max(1, self._piece_bytes // row_bytes)
 
 
 def _first(

@@ -99,8 +99,10 @@ class Transport(BlobTransport, Protocol):
     cancellation: Cancellation
     """What every call is made under; cancelled by `close`."""
 
-    default_connections: int
-    """How many connections a scan uses whose caller has not chosen."""
+    @property
+    def default_connections(self) -> int:
+        """How many connections a scan uses whose caller has not chosen, by what is known now."""
+        ...
 
     def call(self, request: Request, options: CallOptions, attempt: RetrySequence) -> Response:
         """Sends a request whose reply is one value.

@@ -522,20 +522,21 @@ def test_other_addresses_are_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "connections"),
-    [
-        ("http://127.0.0.1:9", 1),
-        ("http://127.3.2.1", 1),
-        ("http://localhost:9", 1),
-        ("http://service.localhost", 1),
-        ("http://[::1]:9", 1),
-        ("http://10.0.0.1", 4),
-        ("https://tables.example", 4),
-        ("https://localhost.example", 4),
-    ],
+    ("milliseconds", "connections"), [(1, 1), (5, 1), (10, 1), (20, 8), (40, 8)]
 )
-def test_one_connection_is_enough_on_one_host(url: str, connections: int) -> None:
-    with HttpTransport(url, Credentials("a", "b")) as transport:
+def test_the_way_decides_about_connections(
+    opened: Any, milliseconds: int, connections: int
+) -> None:
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += milliseconds / 3000  # looked at three times from a request to its reply
+        return now
+
+    with ReplayPeer([OK] * 3) as peer:
+        transport = opened(peer, clock=clock)
+        assert transport.default_connections == 1
+        for _ in range(3):
+            transport.call(SESSION, NO_RETRY, attempt())
         assert transport.default_connections == connections
-    with HttpTransport(url, Credentials("a", "b"), proxy="http://127.0.0.1:1") as transport:
-        assert transport.default_connections == 4

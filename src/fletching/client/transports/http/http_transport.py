@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email.utils
 import functools
-import ipaddress
 import os
 import platform
 import threading
@@ -35,6 +34,12 @@ from fletching.client.transports.http.request_body import (
     StreamedBody,
     arrow_body,
     coded_body,
+)
+from fletching.client.transports.http.round_trips import (
+    BUSY_SECONDS,
+    RoundTrips,
+    connections_for,
+    is_this_host,
 )
 from fletching.client.transports.http.transport_errors import translated
 from fletching.client.transports.transport import ReadRequest
@@ -67,6 +72,9 @@ REPLY_BYTES = 256 * 1024 * 1024
 
 FAULT_BYTES = 1024 * 1024
 """Longest error reply that is read."""
+
+_SMALL_REQUEST_BYTES = 64 * 1024
+"""A request that is sent as a whole before anything is waited for."""
 
 _ROUTE_TOKENS = 4096
 """Sessions whose route token is remembered; a forgotten one costs locality, never correctness."""
@@ -105,9 +113,6 @@ class HttpTransport(HttpBlobVerbs):
 
     Attributes:
         supports_parallel_reads: always.
-        default_connections: one to a service on this host: sender and receiver share its cores, and
-            a second connection was measured to cost a fifth to a third of the speed. Four over a
-            network, which one connection does not always fill.
         endpoint: scheme, host and port.
     """
 
@@ -141,8 +146,9 @@ class HttpTransport(HttpBlobVerbs):
         """
         self.endpoint = endpoint_of(url)
         self.cancellation = Cancellation()
+        self._round_trips = RoundTrips()
+        self._is_this_host = is_this_host(self.endpoint)
         proxy = proxy_for(self.endpoint, proxy)
-        self.default_connections = 1 if proxy is None and _is_this_host(self.endpoint) else 4
         self._credentials = credentials
         self._api_version = api_version
         self._limits = limits or Limits()
@@ -160,6 +166,14 @@ class HttpTransport(HttpBlobVerbs):
         self._route_tokens: OrderedDict[str, str] = OrderedDict()
         # Whether the service said that it takes our own coding; then it goes on doing so.
         self._takes_lz4_stream = False
+
+    @property
+    def default_connections(self) -> int:
+        """As many as the way to the service holds, by how long its answers take (`connections_for`)."""
+        shortest = self._round_trips.shortest
+        if self._is_this_host and shortest is not None and shortest < BUSY_SECONDS:
+            return 1
+        return connections_for(shortest)
 
     # --- verbs -------------------------------------------------------------------------------
 
@@ -321,6 +335,7 @@ class HttpTransport(HttpBlobVerbs):
         headers = self._headers(parts, body, attempt, target)
         stopwatch = Stopwatch(options.timeouts, self._clock, url)
         timeouts = options.timeouts
+        started = self._clock()
         interrupter = Interrupter(Cancellation(attempt.cancellation, self.cancellation))
         try:
             with stopwatch.running(), translated(url), interrupter.around():
@@ -343,6 +358,8 @@ class HttpTransport(HttpBlobVerbs):
             if isinstance(error, TransportError):
                 interrupter.check()
             raise
+        if body.length is not None and body.length <= _SMALL_REQUEST_BYTES:
+            self._round_trips.add(self._clock() - started)
         reply = Reply(response, stopwatch, url, interrupter)
         self._service_is_ours = reply.headers.get("server", "").startswith("fletching")
         if not reply.says_where_it_ends:
@@ -382,15 +399,6 @@ class HttpTransport(HttpBlobVerbs):
             headers["content-length"] = str(body.length)
         headers.setdefault(names.ACCEPT_ENCODING, "identity")
         return self._credentials.signed(parts.method, target, headers, now)
-
-
-def _is_this_host(endpoint: str) -> bool:
-    """Whether an endpoint is reached over the loopback interface."""
-    host = urllib.parse.urlsplit(endpoint).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _session_length(value: str) -> int:

@@ -1,0 +1,61 @@
+"""How far away a service is, and how many connections fill the way to it.
+
+One connection carries about what its window holds in each round trip: on Linux the sender's buffer, 4 MiB
+at most, of which three quarters are payload. What is faster than that is filled by several. Where the
+way is short one connection fills any network, and others only cost: on one host, a third of the speed.
+"""
+
+from __future__ import annotations
+
+import collections
+import ipaddress
+import urllib.parse
+
+__all__ = ["BUSY_SECONDS", "RoundTrips", "connections_for", "is_this_host"]
+
+WINDOW_BYTES = 3 * 1024 * 1024
+"""Payload under way on one connection."""
+
+LINK_BYTES_PER_SECOND = 10e9 / 8
+"""The fastest link that is reckoned with, 10 Gbit/s; on a slower one the connections share it."""
+
+MOST_CONNECTIONS = 8
+
+BUSY_SECONDS = 0.012
+"""What an answer may take on one host, where it is no way but work: a machine whose cores are busy."""
+
+_REMEMBERED = 32
+"""Answers that are remembered: the shortest of them took the least beside the way."""
+
+
+def connections_for(round_trip_seconds: float | None) -> int:
+    """How many connections hold what is under way on the fastest link; one where nothing is known."""
+    if round_trip_seconds is None:
+        return 1
+    under_way = LINK_BYTES_PER_SECOND * round_trip_seconds
+    return max(1, min(MOST_CONNECTIONS, round(under_way / WINDOW_BYTES)))
+
+
+def is_this_host(endpoint: str) -> bool:
+    """Whether an endpoint is reached over the loopback interface (which may lead on to a tunnel)."""
+    host = urllib.parse.urlsplit(endpoint).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+class RoundTrips:
+    """The latest times from a small request to the first byte of its reply. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._seconds: collections.deque[float] = collections.deque(maxlen=_REMEMBERED)
+
+    def add(self, seconds: float) -> None:
+        """Takes one more; it contains what the service worked, and perhaps connecting."""
+        self._seconds.append(seconds)
+
+    @property
+    def shortest(self) -> float | None:
+        """The shortest of the latest: at most so long is the way there and back. None at first."""
+        return min(list(self._seconds), default=None)
