@@ -7,25 +7,37 @@ memory stays bounded whatever the input.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import dataclasses
-import enum
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import pyarrow as pa
 
 from fletching.cli.output_files import writing
 from fletching.errors import StorageError, UsageError
+from fletching.protocol.types.row_formats import (
+    BATCH_ROWS,
+    DELIMITERS,
+    TEXT_BLOCK_BYTES,
+    FileFormat,
+    Opened,
+    ReadOptions,
+    check_names,
+    open_csv,
+    open_json_lines,
+    open_parquet,
+    open_stream,
+    row_writer,
+)
 
 __all__ = [
     "BATCH_ROWS",
     "SUFFIXES",
+    "TEXT_BLOCK_BYTES",
     "FileFormat",
     "Opened",
     "ReadOptions",
@@ -33,24 +45,6 @@ __all__ = [
     "open_batches",
     "write_batches",
 ]
-
-BATCH_ROWS = 65_536
-"""Rows per batch read from Parquet: large enough for the wire, small enough for memory."""
-
-TEXT_BLOCK_BYTES = 8 * 1024 * 1024
-"""What one batch of CSV or JSON lines is made of; also what types are told from."""
-
-
-class FileFormat(enum.StrEnum):
-    """File formats that put, get and quickstart know."""
-
-    PARQUET = "parquet"
-    CSV = "csv"
-    TSV = "tsv"
-    JSONL = "jsonl"
-    ARROW = "arrow"  # the IPC file format
-    STREAM = "stream"  # the IPC stream format
-
 
 _SUFFIXES = {
     ".parquet": FileFormat.PARQUET,
@@ -67,36 +61,8 @@ _SUFFIXES = {
     ".stream": FileFormat.STREAM,
 }
 SUFFIXES = frozenset(_SUFFIXES)
+TEXT_FORMATS = {FileFormat.CSV, FileFormat.TSV, FileFormat.JSONL}
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-_TEXT = {FileFormat.CSV, FileFormat.TSV, FileFormat.JSONL}
-_DELIMITERS = {FileFormat.CSV: ",", FileFormat.TSV: "\t"}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ReadOptions:
-    """How text is read; Parquet and Arrow say themselves what they hold.
-
-    Attributes:
-        delimiter: between fields; None for the format's own.
-        encoding: of the text, by Python's names.
-        nulls: what stands for null, where it is not quoted. An empty field is null.
-        header: whether the first line names the columns; without one they are ``f0``, ``f1``, ...
-        types: columns whose type is given; of all others it is told from the first values.
-    """
-
-    delimiter: str | None = None
-    encoding: str = "utf8"
-    nulls: tuple[str, ...] = ("",)
-    header: bool = True
-    types: pa.Schema | None = None
-
-
-class Opened(NamedTuple):
-    """A file that is open: its schema, its batches, and how many rows there are, if the file says."""
-
-    schema: pa.Schema
-    batches: Iterator[pa.RecordBatch]
-    rows: int | None = None
 
 
 def format_of(path: str) -> FileFormat:
@@ -148,17 +114,22 @@ def open_batches(
     with contextlib.ExitStack() as stack:
         with _translated(path, chosen):
             if chosen is FileFormat.PARQUET:
-                opened = _parquet(_seekable(path, stack))
+                opened = open_parquet(_seekable(path, stack))
             elif chosen is FileFormat.ARROW:
                 opened = _arrow(_seekable(path, stack), stack)
             elif chosen is FileFormat.JSONL:
-                opened = _json_lines(_source(path, stack), options)
+                opened = open_json_lines(_source(path, stack), options)
             elif chosen is FileFormat.STREAM:
-                opened = _stream(_source(path, stack))
+                opened = open_stream(_source(path, stack))
             else:
-                delimiter = options.delimiter or _DELIMITERS[chosen]
-                opened = _csv(path, stack, options, delimiter)
-        _check_names(path, opened.schema)
+                opened = open_csv(
+                    path,
+                    lambda: _source(path, stack),
+                    options,
+                    DELIMITERS[chosen],
+                    again=path != "-" and Path(path).is_file(),
+                )
+        check_names(path, opened.schema)
         # Not inside the translation: what the caller's block raises is not about this file.
         yield opened._replace(batches=_guarded(path, chosen, opened.batches))
 
@@ -170,9 +141,9 @@ def _translated(path: str, chosen: FileFormat) -> Iterator[None]:
         yield
     except pa.ArrowException as exc:
         hint = ""
-        if chosen in _TEXT and "conversion error" in str(exc):
+        if chosen in TEXT_FORMATS and "conversion error" in str(exc):
             hint = "; --types 'COLUMN STRING' reads a column as text"
-        elif chosen in _TEXT and "UTF8" in str(exc):
+        elif chosen in TEXT_FORMATS and "UTF8" in str(exc):
             hint = "; --encoding names another encoding, such as latin-1"
         raise UsageError(f"{path} is not readable as {chosen}: {_first_line(exc)}{hint}") from exc
     except UnicodeDecodeError as exc:
@@ -231,152 +202,6 @@ def _seekable(path: str, stack: contextlib.ExitStack) -> str:
     return spool.name
 
 
-def _check_names(path: str, schema: pa.Schema) -> None:
-    lowered = [name.casefold() for name in schema.names]
-    for name in schema.names:
-        if not name:
-            raise UsageError(f"{path} has a column without a name: name it in the file")
-        if lowered.count(name.casefold()) > 1:
-            raise UsageError(
-                f"{path} has several columns named {name!r} (upper and lower case are one): rename them"
-            )
-
-
-def _parquet(path: str) -> Opened:
-    import pyarrow.parquet as pq
-
-    parquet = pq.ParquetFile(path)  # closed with its last reference
-    return Opened(parquet.schema_arrow, parquet.iter_batches(BATCH_ROWS), parquet.metadata.num_rows)
-
-
-def _csv(path: str, stack: contextlib.ExitStack, options: ReadOptions, delimiter: str) -> Opened:
-    from pyarrow import csv
-
-    types = {
-        field.name: field.type for field in options.types or () if _is_read_from_text(field.type)
-    }
-
-    def reading(*, skip_empty_lines: bool) -> Any:
-        return csv.open_csv(
-            _source(path, stack),
-            read_options=csv.ReadOptions(
-                block_size=TEXT_BLOCK_BYTES,
-                encoding=options.encoding,
-                autogenerate_column_names=not options.header,
-            ),
-            parse_options=csv.ParseOptions(
-                delimiter=delimiter,
-                newlines_in_values=True,
-                ignore_empty_lines=skip_empty_lines,
-            ),
-            convert_options=csv.ConvertOptions(
-                column_types=types,
-                null_values=list(options.nulls),
-                # An empty field is null and a quoted one is empty text, as they are written by get.
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
-        )
-
-    reader = reading(skip_empty_lines=True)
-    if len(reader.schema) == 1 and path != "-" and Path(path).is_file():
-        # An empty line of a file with one column is a null, and no line to be passed over.
-        reader = reading(skip_empty_lines=False)
-    schema = reader.schema
-    if options.delimiter is None and len(schema) == 1:
-        for other in (";", "\t", "|", ","):
-            if other != delimiter and other in schema.names[0]:
-                raise UsageError(
-                    f"{path} has one column named {schema.names[0][:60]!r}: "
-                    f"if {other!r} stands between its fields, give --delimiter {other!r}"
-                )
-    for field in schema:
-        if pa.types.is_binary(field.type) and field.name not in types:
-            raise UsageError(
-                f"{path}: column {field.name!r} is not UTF-8 text: give its --encoding (latin-1, "
-                f"cp1252, ...), or --types '{field.name} BINARY' to keep the bytes"
-            )
-    return Opened(schema, iter(reader))
-
-
-def _is_read_from_text(kind: pa.DataType) -> bool:
-    """Whether a field of CSV can be read as this type at once; others are told and cast."""
-    if pa.types.is_dictionary(kind) or isinstance(kind, pa.BaseExtensionType):
-        return False
-    return not (
-        pa.types.is_nested(kind)
-        or pa.types.is_null(kind)
-        or pa.types.is_float16(kind)
-        or pa.types.is_duration(kind)
-        or pa.types.is_interval(kind)
-        or pa.types.is_binary_view(kind)
-        or pa.types.is_string_view(kind)
-        or pa.types.is_run_end_encoded(kind)
-    )
-
-
-def _json_lines(file: Any, options: ReadOptions) -> Opened:
-    from pyarrow import json
-
-    if options.encoding != "utf8":
-        raise UsageError("JSON lines are UTF-8: --encoding is for CSV")
-    given = [
-        field for field in options.types or () if not isinstance(field.type, pa.BaseExtensionType)
-    ]
-    # Bytes are base64 in JSON; they and dates come as text first.
-    texts = {field.name: field.type for field in given if _is_text_in_json(field.type)}
-    given = [field.with_type(pa.string()) if field.name in texts else field for field in given]
-    reader = json.open_json(
-        file,
-        read_options=json.ReadOptions(block_size=TEXT_BLOCK_BYTES),
-        parse_options=json.ParseOptions(
-            newlines_in_values=False, explicit_schema=pa.schema(given) if given else None
-        ),
-    )
-    if not texts:
-        return Opened(reader.schema, iter(reader))
-    schema = pa.schema(
-        [field.with_type(texts.get(field.name, field.type)) for field in reader.schema]
-    )
-    return Opened(schema, (_from_texts(batch, schema, texts) for batch in reader))
-
-
-def _is_text_in_json(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_date(kind)
-
-
-def _from_texts(
-    batch: pa.RecordBatch, schema: pa.Schema, texts: dict[str, pa.DataType]
-) -> pa.RecordBatch:
-    """The batch with the columns that were read as text made what they stand for."""
-    columns = []
-    for field, values in zip(schema, batch.columns, strict=True):
-        kind = texts.get(field.name)
-        if kind is None:
-            columns.append(values)
-        elif pa.types.is_date(kind):
-            columns.append(values.cast(kind))
-        else:
-            columns.append(_from_base64(field.name, values, kind))
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _from_base64(name: str, values: pa.Array, kind: pa.DataType) -> pa.Array:
-    try:
-        decoded = [
-            None if text is None else base64.b64decode(text, validate=True)
-            for text in values.to_pylist()
-        ]
-    except ValueError as exc:
-        raise pa.ArrowInvalid(f"column {name!r} is not base64: {exc}") from exc
-    return pa.array(decoded, kind)
-
-
-def _stream(file: Any) -> Opened:
-    reader = pa.ipc.open_stream(file)
-    return Opened(reader.schema, iter(reader))
-
-
 def _arrow(path: str, stack: contextlib.ExitStack) -> Opened:
     # Mapped, so that batches borrow from the page cache instead of being copied to the heap.
     file = stack.enter_context(pa.memory_map(path, "rb"))
@@ -384,7 +209,7 @@ def _arrow(path: str, stack: contextlib.ExitStack) -> Opened:
     magic = file.read(6)
     file.seek(0)
     if magic != b"ARROW1":
-        return _stream(file)
+        return open_stream(file)
     reader = pa.ipc.open_file(file)
     return Opened(
         reader.schema, (reader.get_batch(index) for index in range(reader.num_record_batches))
@@ -418,7 +243,7 @@ def write_batches(
     rows = 0
     try:
         with writing(path, replace=replace) as file, _compressed(file, path) as sink:
-            writer = _writer(sink, schema, chosen)
+            writer = row_writer(sink, schema, chosen)
             with contextlib.closing(writer):
                 for batch in batches:
                     writer.write_batch(batch)
@@ -443,41 +268,3 @@ def _compressed(file: IO[bytes], path: str) -> Iterator[Any]:
         return
     with pa.CompressedOutputStream(file, compression) as sink:
         yield sink
-
-
-class _JsonLines:
-    """A writer of JSON lines, in the shape of pyarrow's writers."""
-
-    def __init__(self, sink: Any) -> None:
-        self._sink = sink
-
-    def write_batch(self, batch: pa.RecordBatch) -> None:
-        from fletching.protocol.types.json_values import json_lines
-
-        for start in range(0, batch.num_rows, _JSON_ROWS):
-            self._sink.write(json_lines(batch.slice(start, _JSON_ROWS)))
-
-    def close(self) -> None:
-        """Nothing ends JSON lines."""
-
-
-_JSON_ROWS = 8192
-"""Rows made to Python objects at once."""
-
-
-def _writer(sink: Any, schema: pa.Schema, chosen: FileFormat) -> Any:
-    if chosen is FileFormat.PARQUET:
-        import pyarrow.parquet as pq
-
-        return pq.ParquetWriter(sink, schema)
-    if chosen in _DELIMITERS:
-        from pyarrow import csv
-
-        return csv.CSVWriter(
-            sink, schema, write_options=csv.WriteOptions(delimiter=_DELIMITERS[chosen])
-        )
-    if chosen is FileFormat.JSONL:
-        return _JsonLines(sink)
-    if chosen is FileFormat.ARROW:
-        return pa.ipc.new_file(sink, schema)
-    return pa.ipc.new_stream(sink, schema)

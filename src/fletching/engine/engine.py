@@ -22,7 +22,7 @@ from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.identity import check_identity, settle
 from fletching.engine.presence import Presence
 from fletching.engine.reading.read_plan import ReadPlan
-from fletching.engine.reading.read_sessions import Reading
+from fletching.engine.reading.read_sessions import Reading, SnapshotRows
 from fletching.engine.tables.namespaces import Namespaces
 from fletching.engine.tables.tables import Tables
 from fletching.engine.upkeep.compaction import CompactionReport, Compactor
@@ -213,6 +213,13 @@ class Engine:
         if plan is None:
             raise UsageError(f"{type(request).__name__} is not answered by Engine.read")
         return plan(request)
+
+    def snapshot_rows(
+        self, request: requests.CreateReadSession, *, offset: int = 0, count: int | None = None
+    ) -> SnapshotRows:
+        """Plans a read without a session; see ``Reading.snapshot_rows``."""
+        self._check_open()
+        return self._reading.snapshot_rows(request, offset=offset, count=count)
 
     def open_ingest(self, request: WriteTable) -> Ingest:
         """Prepares to take the body of a TableWrite; see ``open_ingest`` in ``writing.ingest``."""

@@ -78,7 +78,7 @@ from fletching.types import RowRange, TableName
 if TYPE_CHECKING:
     from fletching.sql.predicates import Predicate
 
-__all__ = ["READ_SESSION_SECONDS", "PinnedTable", "Reading"]
+__all__ = ["READ_SESSION_SECONDS", "PinnedTable", "Reading", "SnapshotRows"]
 
 READ_SESSION_SECONDS = 24 * 3600.0
 """How long a read session lives after it was created or refreshed (PROTOCOL 4.1)."""
@@ -139,6 +139,22 @@ class PinnedTable:
         layout = session.shape.layout_of(tuple(columns), unordered=True)
         plan = self._reading.plan_of(session, layout, chosen)
         return plan.schema, plan.batches()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SnapshotRows:
+    """A read without a session.
+
+    Attributes:
+        table_id, version: what is read.
+        total: rows of the chosen partitions, before a filter.
+        plan: the rows.
+    """
+
+    table_id: str
+    version: int
+    total: int
+    plan: ReadPlan
 
 
 class Reading:
@@ -505,6 +521,48 @@ class Reading:
         """The vector of a deletion that was too large to come with the snapshot."""
         with self._database.read() as connection:
             return read_vector(connection, deletion_id)
+
+    # --- rows without a session ------------------------------------------------------------------
+
+    def snapshot_rows(
+        self, request: CreateReadSession, *, offset: int = 0, count: int | None = None
+    ) -> SnapshotRows:
+        """The plan of a read that begins now and has no session: nothing is entered in the catalog.
+
+        Segments that are removed while the plan is executed stay for as long as retention keeps
+        them, which must be longer than that takes.
+
+        Args:
+            request: which columns, partitions, rows and version.
+            offset: rows to leave out at the beginning; with a filter they are the caller's to count.
+            count: most rows; likewise.
+
+        Raises:
+            NoSuchTableError: there is no such table.
+            InvalidArgumentError: a column or filter that means nothing, or a version that cannot be
+                read.
+        """
+        _check_supported(request)
+        with self._database.read() as connection:
+            table = get_table(connection, request.table)
+            pinned = pinned_version(connection, table, request)
+            shape = self._shapes.of(connection, table, pinned.schema_version, request)
+            chosen = _filter_of(request, shape)
+            wanted = PartitionFilter.of(shape.columns, request.required_partitions)
+            snapshot = self._snapshot(connection, table.id, pinned.version, wanted)
+        rows = RowRange(0, snapshot.row_count)
+        if chosen is None:
+            start = min(offset, rows.end)
+            rows = RowRange(start, rows.end if count is None else min(rows.end, start + count))
+        plan = plan_rows(
+            snapshot,
+            self._store,
+            shape.layout,
+            rows,
+            ReadOptions(row_filter=chosen),
+            checks=self._checks,
+        )
+        return SnapshotRows(table.id, pinned.version, snapshot.row_count, plan)
 
     # --- preview -------------------------------------------------------------------------------
 

@@ -104,6 +104,9 @@ class Authenticator:
         authorization = exchange.header(names.AUTHORIZATION)
         token = exchange.header(names.BEARER_TOKEN)
         address = exchange.peer.rpartition(":")[0]
+        if authorization[:7].lower() == "bearer ":
+            # How plain HTTP sends a token (RFC 6750).
+            authorization, token = "", authorization[7:].strip()
         if not authorization and token:
             # Tokens are not guessable one by one, so all of a client's failures count together.
             return self._counted((address, ""), lambda: self._bearer(exchange, token))

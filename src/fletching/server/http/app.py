@@ -23,6 +23,7 @@ from fletching.server.http.asgi_bridge import Application, serve_over_asgi
 from fletching.server.http.connection import Answer
 from fletching.server.http.exchange import Exchange
 from fletching.server.metadata.routes import handle_metadata, is_metadata_path
+from fletching.server.plain.plain_routes import handle_plain, is_plain_path
 from fletching.server.service import Service
 
 __all__ = ["answer_for", "create_app"]
@@ -77,6 +78,8 @@ async def _route(exchange: Exchange, service: Service) -> None:
     version = parse_storage_path(path)
     if version is not None:
         await handle_storage(exchange, service, version)
+    elif is_plain_path(exchange.raw_path):
+        await handle_plain(exchange, service)
     elif is_admin_path(path):
         await handle_admin(exchange, service)
     elif is_metadata_path(path):

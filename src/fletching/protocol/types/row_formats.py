@@ -1,0 +1,297 @@
+"""Rows as Parquet, CSV, JSON lines and Arrow: how files and bodies of these formats are read and written.
+
+The command line's files and plain HTTP's bodies go through here, so that both mean the same by a
+null, a quoted text, bytes in JSON. A source is a path that pyarrow opens, or a binary file object.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import enum
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from fletching.errors import UsageError
+from fletching.protocol.types.json_values import json_lines
+
+__all__ = [
+    "BATCH_ROWS",
+    "DELIMITERS",
+    "TEXT_BLOCK_BYTES",
+    "FileFormat",
+    "Opened",
+    "ReadOptions",
+    "check_names",
+    "open_csv",
+    "open_json_lines",
+    "open_parquet",
+    "open_stream",
+    "row_writer",
+]
+
+BATCH_ROWS = 65_536
+"""Rows per batch read from Parquet: large enough for the wire, small enough for memory."""
+
+TEXT_BLOCK_BYTES = 8 * 1024 * 1024
+"""What one batch of CSV or JSON lines is made of; also what types are told from."""
+
+
+class FileFormat(enum.StrEnum):
+    """The formats that rows are read from and written to."""
+
+    PARQUET = "parquet"
+    CSV = "csv"
+    TSV = "tsv"
+    JSONL = "jsonl"
+    ARROW = "arrow"  # the IPC file format
+    STREAM = "stream"  # the IPC stream format
+
+
+DELIMITERS = {FileFormat.CSV: ",", FileFormat.TSV: "\t"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How text is read; Parquet and Arrow say themselves what they hold.
+
+    Attributes:
+        delimiter: between fields; None for the format's own.
+        encoding: of the text, by Python's names.
+        nulls: what stands for null, where it is not quoted. An empty field is null.
+        header: whether the first line names the columns; without one they are ``f0``, ``f1``, ...
+        types: columns whose type is given; of all others it is told from the first values.
+    """
+
+    delimiter: str | None = None
+    encoding: str = "utf8"
+    nulls: tuple[str, ...] = ("",)
+    header: bool = True
+    types: pa.Schema | None = None
+
+
+class Opened(NamedTuple):
+    """A file that is open: its schema, its batches, and how many rows there are, if the file says."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+    rows: int | None = None
+
+
+def check_names(name: str, schema: pa.Schema) -> None:
+    """Refuses columns that no table can have.
+
+    Raises:
+        UsageError: one without a name, or two of one name.
+    """
+    lowered = [name.casefold() for name in schema.names]
+    for column in schema.names:
+        if not column:
+            raise UsageError(f"{name} has a column without a name: name it in the file")
+        if lowered.count(column.casefold()) > 1:
+            raise UsageError(
+                f"{name} has several columns named {column!r} (upper and lower case are one): rename them"
+            )
+
+
+def open_parquet(source: Any) -> Opened:
+    """Opens a Parquet file, by its path or as a file that can be sought."""
+    import pyarrow.parquet as pq
+
+    parquet = pq.ParquetFile(source)  # closed with its last reference
+    return Opened(parquet.schema_arrow, parquet.iter_batches(BATCH_ROWS), parquet.metadata.num_rows)
+
+
+def open_csv(
+    name: str, source: Callable[[], Any], options: ReadOptions, delimiter: str, *, again: bool
+) -> Opened:
+    """Opens CSV.
+
+    Args:
+        name: for messages.
+        source: gives the bytes, from their beginning.
+        options: how to read.
+        delimiter: between the fields, where ``options`` name none.
+        again: whether ``source`` may be asked twice.
+
+    Raises:
+        UsageError: it is CSV of another kind than the options say.
+        pyarrow.ArrowException, UnicodeDecodeError, OSError: it is none; also from the batches.
+    """
+    from pyarrow import csv
+
+    delimiter = options.delimiter or delimiter
+
+    types = {
+        field.name: field.type for field in options.types or () if _is_read_from_text(field.type)
+    }
+
+    def reading(*, skip_empty_lines: bool) -> Any:
+        return csv.open_csv(
+            source(),
+            read_options=csv.ReadOptions(
+                block_size=TEXT_BLOCK_BYTES,
+                encoding=options.encoding,
+                autogenerate_column_names=not options.header,
+            ),
+            parse_options=csv.ParseOptions(
+                delimiter=delimiter,
+                newlines_in_values=True,
+                ignore_empty_lines=skip_empty_lines,
+            ),
+            convert_options=csv.ConvertOptions(
+                column_types=types,
+                null_values=list(options.nulls),
+                # An empty field is null and a quoted one is empty text, as they are written by get.
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+
+    reader = reading(skip_empty_lines=True)
+    if len(reader.schema) == 1 and again:
+        # An empty line of a file with one column is a null, and no line to be passed over.
+        reader = reading(skip_empty_lines=False)
+    schema = reader.schema
+    if options.delimiter is None and len(schema) == 1:
+        for other in (";", "\t", "|", ","):
+            if other != delimiter and other in schema.names[0]:
+                raise UsageError(
+                    f"{name} has one column named {schema.names[0][:60]!r}: "
+                    f"if {other!r} stands between its fields, give --delimiter {other!r}"
+                )
+    for field in schema:
+        if pa.types.is_binary(field.type) and field.name not in types:
+            raise UsageError(
+                f"{name}: column {field.name!r} is not UTF-8 text: give its --encoding (latin-1, "
+                f"cp1252, ...), or --types '{field.name} BINARY' to keep the bytes"
+            )
+    return Opened(schema, iter(reader))
+
+
+def _is_read_from_text(kind: pa.DataType) -> bool:
+    """Whether a field of CSV can be read as this type at once; others are told and cast."""
+    if pa.types.is_dictionary(kind) or isinstance(kind, pa.BaseExtensionType):
+        return False
+    return not (
+        pa.types.is_nested(kind)
+        or pa.types.is_null(kind)
+        or pa.types.is_float16(kind)
+        or pa.types.is_duration(kind)
+        or pa.types.is_interval(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_run_end_encoded(kind)
+    )
+
+
+def open_json_lines(file: Any, options: ReadOptions) -> Opened:
+    """Opens JSON lines; columns of ``options.types`` that no line has are null.
+
+    Raises:
+        UsageError: another encoding than UTF-8 is wanted.
+        pyarrow.ArrowException, OSError: it is no JSON; also from the batches.
+    """
+    from pyarrow import json
+
+    if options.encoding != "utf8":
+        raise UsageError("JSON lines are UTF-8: --encoding is for CSV")
+    given = [
+        field for field in options.types or () if not isinstance(field.type, pa.BaseExtensionType)
+    ]
+    # Bytes are base64 in JSON; they and dates come as text first.
+    texts = {field.name: field.type for field in given if _is_text_in_json(field.type)}
+    given = [field.with_type(pa.string()) if field.name in texts else field for field in given]
+    reader = json.open_json(
+        file,
+        read_options=json.ReadOptions(block_size=TEXT_BLOCK_BYTES),
+        parse_options=json.ParseOptions(
+            newlines_in_values=False, explicit_schema=pa.schema(given) if given else None
+        ),
+    )
+    if not texts:
+        return Opened(reader.schema, iter(reader))
+    schema = pa.schema(
+        [field.with_type(texts.get(field.name, field.type)) for field in reader.schema]
+    )
+    return Opened(schema, (_from_texts(batch, schema, texts) for batch in reader))
+
+
+def _is_text_in_json(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_date(kind)
+
+
+def _from_texts(
+    batch: pa.RecordBatch, schema: pa.Schema, texts: dict[str, pa.DataType]
+) -> pa.RecordBatch:
+    """The batch with the columns that were read as text made what they stand for."""
+    columns = []
+    for field, values in zip(schema, batch.columns, strict=True):
+        kind = texts.get(field.name)
+        if kind is None:
+            columns.append(values)
+        elif pa.types.is_date(kind):
+            columns.append(values.cast(kind))
+        else:
+            columns.append(_from_base64(field.name, values, kind))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _from_base64(name: str, values: pa.Array, kind: pa.DataType) -> pa.Array:
+    try:
+        decoded = [
+            None if text is None else base64.b64decode(text, validate=True)
+            for text in values.to_pylist()
+        ]
+    except ValueError as exc:
+        raise pa.ArrowInvalid(f"column {name!r} is not base64: {exc}") from exc
+    return pa.array(decoded, kind)
+
+
+def open_stream(file: Any) -> Opened:
+    """Opens an Arrow IPC stream."""
+    reader = pa.ipc.open_stream(file)
+    return Opened(reader.schema, iter(reader))
+
+
+class _JsonLines:
+    """A writer of JSON lines, in the shape of pyarrow's writers."""
+
+    def __init__(self, sink: Any) -> None:
+        self._sink = sink
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        for start in range(0, batch.num_rows, _JSON_ROWS):
+            self._sink.write(json_lines(batch.slice(start, _JSON_ROWS)))
+
+    def close(self) -> None:
+        """Nothing ends JSON lines."""
+
+
+_JSON_ROWS = 8192
+"""Rows made to Python objects at once."""
+
+
+def row_writer(sink: Any, schema: pa.Schema, chosen: FileFormat) -> Any:
+    """A writer of a format: ``write_batch`` and ``close``, which does not close the sink.
+
+    Raises:
+        pyarrow.ArrowException: the format cannot hold the schema.
+    """
+    if chosen is FileFormat.PARQUET:
+        import pyarrow.parquet as pq
+
+        return pq.ParquetWriter(sink, schema)
+    if chosen in DELIMITERS:
+        from pyarrow import csv
+
+        return csv.CSVWriter(
+            sink, schema, write_options=csv.WriteOptions(delimiter=DELIMITERS[chosen])
+        )
+    if chosen is FileFormat.JSONL:
+        return _JsonLines(sink)
+    if chosen is FileFormat.ARROW:
+        return pa.ipc.new_file(sink, schema)
+    return pa.ipc.new_stream(sink, schema)

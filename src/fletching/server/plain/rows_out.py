@@ -1,0 +1,311 @@
+"""Rows out: what is stored goes as it is where Arrow is wanted, and is written anew for other formats.
+
+A reply is a snapshot without a session: nothing is entered in the catalog, and segments that upkeep
+removes meanwhile are kept for longer than any reply takes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+from typing_extensions import Buffer
+
+from fletching.engine.reading.read_sessions import SnapshotRows
+from fletching.errors import InvalidArgumentError, RangeNotSatisfiableError
+from fletching.protocol.messages.admin import DescribeTable, TableInfo
+from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession
+from fletching.protocol.types.row_formats import FileFormat, row_writer
+from fletching.server.api.response_body import BufferSource, PlanSource, send_source
+from fletching.server.http.exchange import Exchange
+from fletching.server.plain.plain_routes import (
+    MEDIA_TYPES,
+    format_of_request,
+    parameters,
+    partition_of,
+    whole_number,
+)
+from fletching.server.service import Service
+from fletching.server.workers import Job
+from fletching.types import TableName
+
+__all__ = ["send_rows"]
+
+_PARAMETERS = {
+    "columns": False,
+    "filter": False,
+    "partition": True,
+    "offset": False,
+    "limit": False,
+    "version": False,
+    "format": False,
+}
+_RANGE = re.compile(r"rows=([0-9]{1,18})-([0-9]{0,18})", re.ASCII)
+
+CONVERTED_ROWS = 8192
+"""Rows written to a text format at once: each becomes Python objects on the way to JSON."""
+
+
+async def send_rows(exchange: Exchange, service: Service, name: TableName) -> None:
+    """Answers GET and HEAD.
+
+    Raises:
+        FletchingError: the request is wrong, refused, or failed.
+    """
+    query = parameters(exchange, _PARAMETERS)
+    one = {key: values[0] for key, values in query.items()}
+    chosen = format_of_request(one.get("format"), exchange.header("accept"), "Accept")
+    chosen = chosen or FileFormat.STREAM
+    offset, limit = (
+        whole_number("offset", one.get("offset")),
+        whole_number("limit", one.get("limit")),
+    )
+    version = whole_number("version", one.get("version"))
+    given = _given_range(exchange, one)
+    request = CreateReadSession(
+        table=name,
+        required_partitions=tuple(partition_of(text) for text in query.get("partition", ())),
+        filter_predicate=one.get("filter", ""),
+        arrow_options=ArrowOptions(timestamp_unit=None, datetime_unit=None),
+        verbatim_types=True,
+        version=version,
+    )
+    service.authorize(exchange, request)
+    info = await service.call(DescribeTable(table=name))
+    assert isinstance(info, TableInfo)
+    tag = _tag(info.table_id, info.version if version is None else version, query, chosen)
+    # A version never changes: whoever has this one of this request has it still.
+    if tag in _tags(exchange.header("if-none-match")):
+        await exchange.reply(b"", status=304, headers={"etag": tag})
+        return
+    request = _with_columns(request, info, one.get("columns"))
+    if given is not None:
+        offset, limit = given
+
+    def begin() -> _Reply:
+        rows = service.engine.snapshot_rows(request, offset=offset or 0, count=limit)
+        return _Reply(
+            rows, chosen, offset or 0, limit, max(service.settings.read_memory_bytes // 4, 1)
+        )
+
+    with service.reads.enter():
+        async with Job.opened(service.workers.cpu, begin, _Reply.close) as job:
+            reply = job.owned
+            headers = {
+                "content-type": MEDIA_TYPES[chosen],
+                "etag": _tag(reply.table_id, reply.version, query, chosen),
+                "x-fletching-version": str(reply.version),
+                "vary": "accept",
+                "accept-ranges": "rows",
+                "x-content-type-options": "nosniff",
+            }
+            status = 200
+            if given is not None:
+                if given[0] >= reply.total:
+                    raise RangeNotSatisfiableError(
+                        f"the range begins at row {given[0]}, and there are {reply.total}"
+                    )
+                status = 206
+                end = min(reply.total, given[0] + (reply.total if given[1] is None else given[1]))
+                headers["content-range"] = f"rows {given[0]}-{end - 1}/{reply.total}"
+            await exchange.start(reply.length, status=status, headers=headers)
+            if exchange.method == "HEAD":
+                await exchange.finish()
+                return
+            await send_source(exchange, job, reply.source, reply.first)
+
+
+def _given_range(exchange: Exchange, one: dict[str, str]) -> tuple[int, int | None] | None:
+    """The rows that a Range header asks for: offset, and their number if it has an end.
+
+    One that cannot be honoured (another unit, several ranges, beside a filter or an offset) is passed
+    over, as HTTP wants it: the reply is then whole, and says so by its status.
+    """
+    match = _RANGE.fullmatch(exchange.header("range").strip())
+    if match is None or {"filter", "offset", "limit"} & one.keys():
+        return None
+    start = int(match[1])
+    if not match[2]:
+        return start, None
+    return (start, int(match[2]) - start + 1) if int(match[2]) >= start else None
+
+
+def _with_columns(
+    request: CreateReadSession, info: TableInfo, columns: str | None
+) -> CreateReadSession:
+    """The request with the wanted columns, of both kinds.
+
+    Raises:
+        InvalidArgumentError: no column is named, or one twice.
+    """
+    import msgspec
+
+    if columns is None:
+        return request
+    names = [name.strip() for name in columns.split(",")]
+    lowered = [name.casefold() for name in names]
+    if not all(names) or len(set(lowered)) != len(names):
+        raise InvalidArgumentError("columns are names with commas between, each once")
+    partition = {column.name.casefold() for column in info.schema.partition_columns}
+    return msgspec.structs.replace(
+        request,
+        required_data_columns=tuple(name for name in names if name.casefold() not in partition),
+        required_partition_columns=tuple(name for name in names if name.casefold() in partition),
+    )
+
+
+def _tag(table_id: str, version: int, query: dict[str, list[str]], chosen: FileFormat) -> str:
+    """A strong entity tag: the table's version, and what was asked of it."""
+    asked = sorted((key, values) for key, values in query.items() if key != "version")
+    digest = hashlib.sha256(repr((table_id, chosen.value, asked)).encode()).hexdigest()[:16]
+    return f'"{version}-{digest}"'
+
+
+def _tags(header: str) -> set[str]:
+    return {part.strip().removeprefix("W/") for part in header.split(",")}
+
+
+class _Reply:
+    """A reply whose beginning is in memory; prepared in a worker, owned by a `Job`.
+
+    Attributes:
+        source: the bytes, group by group.
+        version, table_id, total: of the snapshot; ``total`` counts its rows before a filter.
+        first: the first buffers.
+        length: bytes of all, if that is known.
+    """
+
+    def __init__(
+        self,
+        rows: SnapshotRows,
+        chosen: FileFormat,
+        offset: int,
+        limit: int | None,
+        group_bytes: int,
+    ) -> None:
+        self.version, self.table_id, self.total = rows.version, rows.table_id, rows.total
+        plan = rows.plan
+        # With a filter, rows are counted among those that it lets through.
+        counted = plan.rows is None and (offset or limit is not None)
+        self.source: BufferSource
+        if chosen is FileFormat.STREAM and not counted:
+            self.source, self.length = PlanSource(plan, group_bytes), plan.length
+        else:
+            batches = plan.batches()
+            if counted:
+                batches = _counted(batches, offset, limit)
+            self.source = _WrittenRows(plan.schema, batches, chosen, group_bytes)
+            self.length = None
+        try:
+            self.first = self.source.next_group()
+        except BaseException:
+            self.source.close()
+            raise
+
+    @property
+    def ended(self) -> bool:
+        """See `BufferSource`."""
+        return self.source.ended
+
+    def close(self) -> None:
+        """See `BufferSource`."""
+        self.source.close()
+
+
+def _counted(
+    batches: Iterator[pa.RecordBatch], offset: int, limit: int | None
+) -> Iterator[pa.RecordBatch]:
+    """``limit`` rows from the ``offset``th on; no batch is asked for beyond them."""
+    left = limit
+    for batch in batches:
+        if left == 0:
+            return
+        if offset >= batch.num_rows:
+            offset -= batch.num_rows
+            continue
+        part = batch.slice(offset, left)
+        offset = 0
+        if left is not None:
+            left -= part.num_rows
+        yield part
+
+
+class _Collected(io.RawIOBase):
+    """A sink that keeps what is written until it is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[bytes] = []
+        self.held = self._position = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        # A copy, because the writer uses its buffer again.
+        part = bytes(data)
+        self.parts.append(part)
+        self.held += len(part)
+        self._position += len(part)
+        return len(part)
+
+    def tell(self) -> int:
+        return self._position
+
+    def take(self) -> list[bytes]:
+        taken, self.parts, self.held = self.parts, [], 0
+        return taken
+
+
+class _WrittenRows:
+    """Batches written in a format; a `BufferSource`."""
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        batches: Iterator[pa.RecordBatch],
+        chosen: FileFormat,
+        group_bytes: int,
+    ) -> None:
+        self._batches = batches
+        self._sink = _Collected()
+        self._group_bytes = group_bytes
+        self._whole = chosen in {FileFormat.STREAM, FileFormat.PARQUET}
+        self.ended = False
+        try:
+            self._writer = row_writer(self._sink, schema, chosen)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as exc:
+            raise InvalidArgumentError(f"{chosen} cannot hold these columns: {exc}") from exc
+
+    def next_group(self) -> Sequence[Buffer]:
+        """Writes batches until there is enough to send; see `BufferSource`."""
+        while self._sink.held < self._group_bytes and not self.ended:
+            batch = next(self._batches, None)
+            if batch is None:
+                self._writer.close()
+                self.ended = True
+                break
+            step = max(batch.num_rows, 1) if self._whole else CONVERTED_ROWS
+            for start in range(0, batch.num_rows, step):
+                self._write(batch.slice(start, step))
+        return self._sink.take()
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        try:
+            self._writer.write_batch(batch)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as exc:
+            raise InvalidArgumentError(f"a value cannot be written in this format: {exc}") from exc
+
+    def ready_group(self) -> Sequence[Buffer]:
+        """Nothing: writing is work."""
+        return ()
+
+    def close(self) -> None:
+        """Closes the plan's iterator, and with it what it has open."""
+        close = getattr(self._batches, "close", None)
+        if close is not None:
+            close()

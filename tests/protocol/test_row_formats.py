@@ -1,0 +1,106 @@
+"""The formats in both directions, without files: what is written is read, by us and by others."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fletching.errors import UsageError
+from fletching.protocol.types.row_formats import (
+    DELIMITERS,
+    FileFormat,
+    Opened,
+    ReadOptions,
+    check_names,
+    open_csv,
+    open_json_lines,
+    open_parquet,
+    open_stream,
+    row_writer,
+)
+
+TABLE = pa.table(
+    {
+        "id": pa.array([1, None, 3], pa.int64()),
+        "text": ["a", "", None],
+        "data": pa.array([b"\x00", b"", None], pa.binary()),
+        "day": pa.array([0, 1, None], pa.date32()),
+    }
+)
+
+
+def written(table: pa.Table, chosen: FileFormat) -> bytes:
+    sink = io.BytesIO()
+    writer = row_writer(sink, table.schema, chosen)
+    for batch in table.to_batches(max_chunksize=2):
+        writer.write_batch(batch)
+    writer.close()
+    return sink.getvalue()
+
+
+def opened(data: bytes, chosen: FileFormat, options: ReadOptions) -> Opened:
+    if chosen is FileFormat.PARQUET:
+        return open_parquet(io.BytesIO(data))
+    if chosen is FileFormat.JSONL:
+        return open_json_lines(io.BytesIO(data), options)
+    if chosen in DELIMITERS:
+        return open_csv("x", lambda: io.BytesIO(data), options, DELIMITERS[chosen], again=True)
+    return open_stream(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("chosen", [each for each in FileFormat if each is not FileFormat.ARROW])
+def test_what_is_written_is_read(chosen: FileFormat) -> None:
+    source = opened(written(TABLE, chosen), chosen, ReadOptions(types=TABLE.schema))
+    assert pa.Table.from_batches(source.batches, source.schema).to_pylist() == TABLE.to_pylist()
+
+
+def test_others_read_it() -> None:
+    assert pq.read_table(io.BytesIO(written(TABLE, FileFormat.PARQUET))) == TABLE
+    assert pa.ipc.open_stream(written(TABLE, FileFormat.STREAM)).read_all() == TABLE
+    assert pa.ipc.open_file(written(TABLE, FileFormat.ARROW)).read_all() == TABLE
+
+
+def test_types_that_are_given_count() -> None:
+    types = pa.schema([("zip", pa.string()), ("n", pa.int8())])
+    csv = opened(b"zip,n\n007,1\n", FileFormat.CSV, ReadOptions(types=types))
+    assert next(csv.batches).to_pylist() == [{"zip": "007", "n": 1}]
+    lines = opened(b'{"n":1}\n', FileFormat.JSONL, ReadOptions(types=types))
+    assert next(lines.batches).to_pylist() == [{"zip": None, "n": 1}]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [(["a", "A"], "several columns"), (["a", ""], "without a name")]
+)
+def test_names_that_no_table_can_have(names: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        check_names("x", pa.schema([(name, pa.int8()) for name in names]))
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "said"),
+    [
+        (b"a;b\n1;2\n", {}, "--delimiter ';'"),
+        (b"a\tb\n1\t2\n", {}, "--delimiter"),
+        (b"a,b\n1,\xff\n", {}, "not UTF-8"),
+    ],
+)
+def test_csv_of_another_kind_is_named(data: bytes, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        opened(data, FileFormat.CSV, ReadOptions(**options))
+
+
+def test_json_lines_are_utf8() -> None:
+    with pytest.raises(UsageError, match="UTF-8"):
+        opened(b"{}\n", FileFormat.JSONL, ReadOptions(encoding="latin-1"))
+    with pytest.raises(pa.ArrowInvalid, match="base64"):
+        list(
+            opened(
+                b'{"b":"???"}\n',
+                FileFormat.JSONL,
+                ReadOptions(types=pa.schema([("b", pa.binary())])),
+            ).batches
+        )
