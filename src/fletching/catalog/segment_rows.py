@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, func, or_, select
 
-from fletching.catalog.schema import deletions, segments
+from fletching.catalog.schema import deletions, segments, tables
 from fletching.errors import LimitExceededError
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "decode_partition",
     "encode_partition",
     "position_in",
+    "segments_since",
     "visible_partitions",
     "visible_segments",
 ]
@@ -122,6 +123,33 @@ def visible_segments(
     if wanted is not None and len(wanted) > _IN_LIMIT:
         rows = [row for row in rows if row.partition in wanted]
     return rows
+
+
+def segments_since(
+    connection: Connection, table_id: str, since: int, version: int
+) -> tuple[list[SegmentRow], list[int]] | None:
+    """What a snapshot learns from an earlier one: (segments that came, ids of those that went).
+
+    None if some that went may be forgotten by now: the earlier version is behind the horizon.
+
+    Cost: by indexes, what changed.
+    """
+    horizon = connection.execute(
+        select(tables.c.oldest_version).where(tables.c.id == table_id)
+    ).scalar()
+    if horizon is None or since < horizon:
+        return None
+    came = select(*SEGMENT_COLUMNS).where(
+        _visible(table_id, version), segments.c.added_version > since
+    )
+    went = select(segments.c.id).where(
+        segments.c.table_id == table_id,
+        segments.c.added_version <= since,
+        segments.c.removed_version > since,
+        segments.c.removed_version <= version,
+    )
+    found = connection.execute(came.order_by(segments.c.position)).cursor.fetchall()
+    return list(map(SegmentRow._make, found)), list(connection.execute(went).scalars())
 
 
 def visible_partitions(

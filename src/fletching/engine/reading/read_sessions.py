@@ -28,7 +28,7 @@ from fletching.catalog.read_session_rows import (
     hold_snapshots,
     insert_read_session,
 )
-from fletching.catalog.segment_rows import visible_partitions, visible_segments
+from fletching.catalog.segment_rows import segments_since, visible_partitions, visible_segments
 from fletching.catalog.table_rows import TableRow, get_table, table_by_id
 from fletching.engine.reading.batch_limits import (
     batch_bytes,
@@ -87,7 +87,7 @@ MAX_READ_SESSIONS = 20_000
 """How many may be open at once: each keeps a snapshot from being collected."""
 
 _CACHED_SESSIONS = 4096
-_CACHED_SEGMENTS = 1_000_000  # summed over snapshots; about 300 MB at the very most
+_SNAPSHOT_BYTES = 512 << 20  # summed over snapshots; a larger one is kept alone
 
 
 class _Facts(msgspec.Struct, frozen=True):
@@ -181,8 +181,9 @@ class Reading:
         self._shapes = Shapes()
         self._sessions = RecentlyUsed[str, _Session](_CACHED_SESSIONS)
         self._snapshots = RecentlyUsed[tuple[Any, ...], Snapshot](
-            _CACHED_SEGMENTS, weight=lambda snapshot: len(snapshot.segments) + 1
+            _SNAPSHOT_BYTES, weight=lambda snapshot: snapshot.size_bytes
         )
+        self._newest = RecentlyUsed[str, int](_CACHED_SESSIONS)
         self._splits = RecentlyUsed[str, Splits](_CACHED_SESSIONS)
         self._checks = MessageChecks()
         self._loading = threading.Lock()
@@ -493,17 +494,40 @@ class Reading:
                 snapshot = changes_between(
                     connection, table_id, (since, version), wanted, self._vector
                 )
+            elif wanted.everything:
+                snapshot = self._whole_snapshot(connection, table_id, version)
             else:
-                chosen: Sequence[tuple[str, ...]] | None = None
-                if not wanted.everything:
-                    found = visible_partitions(connection, table_id, version)
-                    chosen = [values for values, _, _ in found if wanted.matches(values)]
+                found = visible_partitions(connection, table_id, version)
+                chosen = [values for values, _, _ in found if wanted.matches(values)]
                 snapshot = Snapshot.of(
                     visible_segments(connection, table_id, version, chosen),
                     visible_deletions(connection, table_id, version),
                     self._vector,
                 )
             self._snapshots.put(key, snapshot)
+        return snapshot
+
+    def _whole_snapshot(self, connection: Connection, table_id: str, version: int) -> Snapshot:
+        """All rows of a version: of the newest version that is known, and what changed since.
+
+        A writer that commits every second would else make every reader load everything anew.
+        """
+        deleted = visible_deletions(connection, table_id, version)
+        known = self._newest.get(table_id)
+        base = None
+        if known is not None and known <= version:
+            base = self._snapshots.get((table_id, known, PartitionFilter(), None))
+        changed = None
+        if base is not None and known is not None:
+            changed = segments_since(connection, table_id, known, version)
+        if base is not None and changed is not None:
+            snapshot = base.grown(*changed, deleted, self._vector)
+        else:
+            snapshot = Snapshot.of(
+                visible_segments(connection, table_id, version), deleted, self._vector
+            )
+        if known is None or known <= version:
+            self._newest.put(table_id, version)
         return snapshot
 
     def whole_table(self, table: TableRow) -> tuple[Shape, Snapshot]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ class BatchRange:
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """Immutable; safe to share between threads. About 200 bytes per segment and 60 per batch.
+    """Immutable; safe to share between threads. Takes `size_bytes` of memory.
 
     Attributes:
         segments: in row order.
@@ -140,6 +140,90 @@ class Snapshot:
             rows=rows,
             selections=selections,
         )
+
+    def grown(
+        self,
+        added: Sequence[SegmentRow],
+        gone: Collection[int] = (),
+        deletions: Sequence[DeletionRow] = (),
+        load: LoadVector = lambda _: None,
+    ) -> Snapshot:
+        """A later version: what came and what went since this one.
+
+        Args:
+            added: segments that the later version shows and this one does not.
+            gone: ids of segments that this version shows and the later one does not.
+            deletions: all that the later version shows.
+            load: as of ``of``.
+
+        Cost: of segments that were added behind the others of their partitions, a few copies of
+        arrays; nothing is computed per segment that was there. Else as ``of``.
+
+        Raises:
+            CorruptObjectError: as of ``of``.
+        """
+        if not (added or gone or deletions or self.selections):
+            return self
+        if not (gone or deletions or self.selections):
+            grown = self._appended(added)
+            if grown is not None:
+                return grown
+        left = frozenset(gone)
+        kept = [row for row in self.segments if row.id not in left] if left else self.segments
+        return Snapshot.of([*kept, *added], deletions, load)
+
+    def _appended(self, added: Sequence[SegmentRow]) -> Snapshot | None:
+        """This and more segments; None if one does not belong behind the others of its partition."""
+        values = [decode_partition(row.partition) for row in added]
+        order = sorted(range(len(added)), key=lambda n: (values[n], added[n].position))
+        segments = tuple(added[number] for number in order)
+        partitions, owner = self.partitions, self.segment_partition
+        if not set(values) <= set(partitions):
+            partitions = tuple(sorted({*partitions, *values}))
+            place = {each: number for number, each in enumerate(partitions)}
+            moved = np.array([place[each] for each in self.partitions], dtype=np.int64)
+            owner = moved[owner]
+        place = {each: number for number, each in enumerate(partitions)}
+        new_owner = np.array([place[values[number]] for number in order], dtype=np.int64)
+        at = np.searchsorted(owner, new_owner, side="right")
+        for row, number, mine in zip(segments, at.tolist(), new_owner.tolist(), strict=True):
+            if number and owner[number - 1] == mine:
+                before = self.segments[number - 1]
+                if before.position >= row.position:
+                    return None
+        columns, _, new_counts = _index(segments)
+        # Every new batch goes before the first one of the segment that its own goes before.
+        first = np.searchsorted(self.batch_segment, at, side="left")
+        batch_at = np.repeat(first, new_counts)
+        counts = np.bincount(self.batch_segment, minlength=len(self.segments)).astype(np.int64)
+        counts = np.insert(counts, at, new_counts)
+        stored_rows = np.insert(self.stored_rows, batch_at, columns[3])
+        snapshot = Snapshot(
+            segments=_inserted(self.segments, at.tolist(), segments),
+            partitions=partitions,
+            segment_partition=np.insert(owner, at, new_owner),
+            batch_segment=np.repeat(np.arange(len(counts), dtype=np.int64), counts),
+            offset=np.insert(self.offset, batch_at, columns[0]),
+            metadata_length=np.insert(self.metadata_length, batch_at, columns[1]),
+            body_length=np.insert(self.body_length, batch_at, columns[2]),
+            stored_rows=stored_rows,
+            rows=stored_rows,
+        )
+        # What would be counted segment by segment is carried on.
+        kinds = tuple(
+            dict.fromkeys((*self.kinds, *((row.schema_version, row.codecs) for row in segments)))
+        )
+        kind = {each: number for number, each in enumerate(kinds)}
+        new_kinds = [kind[row.schema_version, row.codecs] for row in segments]
+        snapshot.__dict__["kinds"] = kinds
+        snapshot.__dict__["segment_kind"] = np.insert(self.segment_kind, at, new_kinds)
+        snapshot.__dict__["size_bytes"] = self.size_bytes + _size_bytes(segments, len(batch_at))
+        return snapshot
+
+    @functools.cached_property
+    def size_bytes(self) -> int:
+        """About how much memory this takes, with the arrays that are made when they are asked for."""
+        return _size_bytes(self.segments, self.batch_count)
 
     @functools.cached_property
     def dirty(self) -> NDArray[np.bool_] | None:
@@ -274,6 +358,32 @@ def _without(
         selections[number] = selection
         rows[window] = selection.counts
     return rows, selections
+
+
+def _inserted(
+    segments: tuple[SegmentRow, ...], at: Sequence[int], added: Sequence[SegmentRow]
+) -> tuple[SegmentRow, ...]:
+    if not at or at[0] == len(segments):
+        return (*segments, *added)
+    pieces: list[SegmentRow] = []
+    start = 0
+    for number, row in zip(at, added, strict=True):
+        pieces += segments[start:number]
+        pieces.append(row)
+        start = number
+    return (*pieces, *segments[start:])
+
+
+_SEGMENT_BYTES = 560  # a row's tuple, numbers and texts, and its places in the arrays
+_BATCH_BYTES = 88  # five columns of the index and six derived ones
+
+
+def _size_bytes(segments: Sequence[SegmentRow], batches: int) -> int:
+    lengths = sum(
+        len(row.batch_index) + len(row.dictionary_index) + len(row.statistics or b"")
+        for row in segments
+    )
+    return lengths + _SEGMENT_BYTES * len(segments) + _BATCH_BYTES * batches
 
 
 def _cumulative(lengths: _Int64) -> _Int64:
