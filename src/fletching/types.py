@@ -126,7 +126,7 @@ class PartitionSpec:
             position = match.end()
             if not match["end"]:
                 break
-        if len({key.lower() for key, _ in items}) != len(items):
+        if len({key.casefold() for key, _ in items}) != len(items):
             raise UsageError(f"partition {text!r} names a column twice")
         return cls(tuple(items))
 

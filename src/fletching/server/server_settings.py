@@ -77,7 +77,7 @@ class ServerSettings:
     auth_failures: int = _setting(
         20,
         "requests",
-        "Requests of one client address and access id that could not be verified, in one span, before further ones get 429.",
+        "Requests of one client address and access id that could not be verified, in one span, before further such requests get 429; verified ones never do.",
     )
     auth_failure_seconds: float = _setting(60.0, "seconds", "The span of auth_failures.")
     key_refresh_seconds: float = _setting(

@@ -117,6 +117,21 @@ class Service:
         assert principal is not None
         return principal.key is None or self.keys.may_read(principal.key, table)
 
+    def may_enter(self, exchange: Exchange, project: str) -> bool:
+        """Whether the caller may know of a project."""
+        principal = exchange.principal
+        assert principal is not None
+        return principal.key is None or self.keys.may_enter(principal.key, project)
+
+    def authorize_project(self, exchange: Exchange, project: str) -> None:
+        """Refuses a caller without any grant in a project, before anything is done or kept there.
+
+        Raises:
+            NoPermissionError: there is none.
+        """
+        if not self.may_enter(exchange, project):
+            raise NoPermissionError(f"access key {exchange.access_id} has no grant in {project}")
+
     def visible(self, exchange: Exchange, response: Response) -> Response:
         """A reply without the tables that the caller may not know of."""
         if not isinstance(response, TablePage):
@@ -131,8 +146,7 @@ class Service:
         if principal.key is None or row.owner == principal.access_id:
             return True
         # A statement and its result may speak of any table.
-        every_table = TableName(row.project_key, "*", "*")
-        return self.keys.may_read(principal.key, every_table)
+        return self.keys.may_read_all(principal.key, row.project_key)
 
     def authorize_instance(self, exchange: Exchange, row: InstanceRow) -> None:
         """Refuses an instance that the caller may not see as if it were not there.

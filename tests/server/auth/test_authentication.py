@@ -17,6 +17,7 @@ from fletching.errors import (
     ThrottledError,
     UnauthorizedError,
 )
+from fletching.protocol.http.blob_links import signed_link
 from fletching.protocol.http.signing import sign, sign_application
 from fletching.server.auth.authentication import (
     MAX_FAILING_PAIRS,
@@ -179,6 +180,56 @@ def test_an_application_signs_as_well() -> None:
             authenticator().identify(Signed(headers=headers).exchange())
 
 
+@pytest.mark.parametrize(
+    "change", [{"expires_at": NOW}, {"expires_at": NOW - 1}, {"security_token": "token"}]
+)
+def test_an_application_whose_key_is_not_good_enough(change: dict[str, Any]) -> None:
+    first = Signed().exchange().header("authorization")
+    second = sign_application(first, access_id="app", secret="app-secret")
+    headers = {"authorization": first, "application-authentication": second}
+    application = AccessKey("app", "app", "app-secret")
+    assert identify(Ring(KEY, application), Signed(headers=headers)) == Principal("id", "app")
+    ring = Ring(KEY, dataclasses.replace(application, **change))
+    with pytest.raises(SignatureMismatchError, match="application"):
+        identify(ring, Signed(headers=headers))
+
+
+def linked(ring: Ring, *, secret: str = "k3y-of-id", token: str | None = None) -> Principal | None:
+    link = signed_link("reference", "id", secret, int(NOW) + 60, token=token)
+    path, _, query = link.partition("?")
+    scope = {
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": [],
+        "client": ("10.0.0.1", 1),
+    }
+    exchange = exchange_of(scope, None, None, "request", ServerSettings())
+    return Authenticator(ring, 900.0, lambda: NOW).identify_link(exchange)
+
+
+def test_a_link_opens_while_its_key_does() -> None:
+    assert linked(Ring(KEY)) == Principal("id")
+    with pytest.raises(UnauthorizedError) as caught:
+        linked(Ring(dataclasses.replace(KEY, expires_at=NOW)))
+    assert caught.value.code == "AuthenticationRequestExpired"
+    with pytest.raises(SignatureMismatchError):
+        linked(Ring(KEY), secret="other")
+    with pytest.raises(SignatureMismatchError):
+        linked(Ring())
+
+
+def test_a_link_of_a_temporary_key_needs_its_token() -> None:
+    ring = Ring(dataclasses.replace(KEY, security_token="token"))
+    for wrong in (None, "", "other"):
+        with pytest.raises(SignatureMismatchError):
+            linked(ring, token=wrong)
+    assert linked(ring, token="token") == Principal("id")
+    # The token itself is not in the link.
+    assert "token" not in signed_link("r", "id", "secret", 1, token="token")
+
+
 # --- keys of the folder ----------------------------------------------------------------------
 
 
@@ -200,6 +251,12 @@ class Ring:
         raise AssertionError
 
     def may_read(self, key: AccessKey, table: Any) -> bool:
+        raise AssertionError
+
+    def may_read_all(self, key: AccessKey, project: str) -> bool:
+        raise AssertionError
+
+    def may_enter(self, key: AccessKey, project: str) -> bool:
         raise AssertionError
 
     def stale(self) -> bool:
@@ -267,24 +324,30 @@ def test_anonymous_only_when_allowed() -> None:
         identify(Ring(KEY), Signed(secret="other"), allow_anonymous=True)
 
 
-def test_failures_of_one_client_and_key_are_limited() -> None:
+def test_failures_of_one_client_and_key_are_limited_and_lock_nobody_out() -> None:
     now = [0.0]
     limiter = FailureLimiter(3, 60.0, lambda: now[0])
     verifier = Authenticator(Ring(KEY), 900.0, lambda: NOW, limiter=limiter)
-    for _ in range(3):
-        with pytest.raises(SignatureMismatchError):
-            verifier.identify(Signed(secret="guess").exchange())
-    with pytest.raises(ThrottledError) as caught:
-        verifier.identify(Signed().exchange())
-    assert caught.value.retry_after_seconds == 60.0
-    # another key of the same client is not affected
-    with pytest.raises(SignatureMismatchError):
-        verifier.identify(Signed(access_id="nobody").exchange())
-    now[0] = 59.9
-    with pytest.raises(ThrottledError):
-        verifier.identify(Signed().exchange())
-    now[0] = 60.0
-    assert verifier.identify(Signed().exchange()) == Principal("id")
+
+    def guess(expected: type[Exception], access_id: str = "id") -> Exception:
+        with pytest.raises(expected) as caught:
+            verifier.identify(Signed(access_id=access_id, secret="guess").exchange())
+        return caught.value
+
+    for window in (0.0, 60.0, 120.0):  # each begins anew, and is as long as the first
+        now[0] = window
+        for _ in range(3):
+            guess(SignatureMismatchError)
+        now[0] = window + 10.0
+        refused = guess(ThrottledError)
+        assert isinstance(refused, ThrottledError)
+        assert refused.retry_after_seconds == 50.0
+        # another key of the same client is not affected
+        guess(SignatureMismatchError, f"nobody-{window}")
+        # and whoever has the key comes in, from the same address, too
+        assert verifier.identify(Signed().exchange()) == Principal("id")
+        now[0] = window + 59.9
+        guess(ThrottledError)
 
 
 def test_slow_failures_never_add_up() -> None:
@@ -292,7 +355,6 @@ def test_slow_failures_never_add_up() -> None:
     limiter = FailureLimiter(2, 10.0, lambda: now[0])
     for _ in range(50):
         now[0] += 6.0
-        limiter.check(("a", "b"))
         limiter.failed(("a", "b"))
 
 
@@ -301,6 +363,6 @@ def test_the_limiter_remembers_a_bounded_number_of_clients() -> None:
     for number in range(MAX_FAILING_PAIRS + 10):
         limiter.failed((str(number), "id"))
     assert len(limiter._failures) == MAX_FAILING_PAIRS
-    limiter.check(("0", "id"))
+    limiter.failed(("0", "id"))
     with pytest.raises(ThrottledError):
-        limiter.check((str(MAX_FAILING_PAIRS), "id"))
+        limiter.failed((str(MAX_FAILING_PAIRS), "id"))

@@ -116,15 +116,20 @@ class Grant:
         """Whether a table is among those granted."""
         if not self.covers_project(table.project):
             return False
-        pattern = self.table.lower()
-        name = table.name.lower()
+        # Names are equal as the catalog compares them: case-folded, not only in lower case.
+        pattern = self.table.casefold()
+        name = table.name.casefold()
         if "." in pattern:
-            return fnmatch.fnmatchcase(f"{table.schema.lower()}.{name}", pattern)
+            return fnmatch.fnmatchcase(f"{table.schema.casefold()}.{name}", pattern)
         return fnmatch.fnmatchcase(name, pattern)
+
+    def covers_all(self, project: str) -> bool:
+        """Whether every table of a project is among those granted, those that come later included."""
+        return self.table in {"*", "*.*"} and self.covers_project(project)
 
     def covers_project(self, project: str) -> bool:
         """Whether tables of a project may be among those granted."""
-        return fnmatch.fnmatchcase(project.lower(), self.project.lower())
+        return fnmatch.fnmatchcase(project.casefold(), self.project.casefold())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -182,12 +187,9 @@ class AccessSnapshot:
             what = f"project {project}"
             if isinstance(request, admin.CreateProject):
                 # Only who may administer all tables of it may make it.
-                allowed = any(
-                    grant.table == "*" and grant.covers_project(project) for grant in granted
-                )
+                allowed = any(grant.covers_all(project) for grant in granted)
             elif isinstance(request, admin.CreateSchema | admin.DropSchema):
-                name = TableName(project, "*", request.schema)
-                allowed = any(grant.table == "*" and grant.covers(name) for grant in granted)
+                allowed = any(grant.covers_all(project) for grant in granted)
             elif isinstance(request, requests.ReadBlobs):
                 # Names no table: those of its references are looked at once they are known.
                 allowed = bool(granted)
@@ -195,6 +197,14 @@ class AccessSnapshot:
                 allowed = any(grant.covers_project(project) for grant in granted)
         if not allowed:
             raise NoPermissionError(f"access key {key.access_id} may not {permission} {what}")
+
+    def may_read_all(self, key: AccessKey, project: str) -> bool:
+        """Whether a key may know of everything in a project: no pattern but ``*`` says so."""
+        return any(grant.covers_all(project) for grant in self.grants_of(key))
+
+    def may_enter(self, key: AccessKey, project: str) -> bool:
+        """Whether a key may know of a project: some table of it may be among those granted."""
+        return any(grant.covers_project(project) for grant in self.grants_of(key))
 
     def may_read(self, key: AccessKey, table: TableName) -> bool:
         """Whether a key may know of a table."""

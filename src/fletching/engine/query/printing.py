@@ -23,7 +23,7 @@ def matches(name: str, pattern: str | None) -> bool:
     if pattern is None:
         return True
     return any(
-        fnmatch.fnmatchcase(name.lower(), choice.strip().replace("%", "*").lower())
+        fnmatch.fnmatchcase(name.casefold(), choice.strip().replace("%", "*").casefold())
         for choice in pattern.split("|")
     )
 

@@ -6,7 +6,8 @@ headers, so a link may carry its caller's signature in the query instead::
     /fletching/v1/blobs/AQAj...?AccessId=demo-id&Expires=1767225600&Signature=5f0c...
 
 The signature is the HMAC-SHA256, in hexadecimal, of ``GET``, the path, the access id and the expiry
-(seconds since the epoch), joined by line feeds, under the access key's secret. It opens that one
+(seconds since the epoch), joined by line feeds, under the access key's secret; for a temporary key (STS)
+under its secret, a line feed and its token, which the link itself does not show. It opens that one
 blob until then, for whatever its owner may read at that time.
 """
 
@@ -71,10 +72,19 @@ def _signature(secret: str, path: str, access_id: str, expires: int) -> str:
     return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
-def signed_link(reference: str, access_id: str, secret: str, expires: int) -> str:
-    """Path and query that open a blob until ``expires`` (seconds since the epoch)."""
+def _link_secret(secret: str, token: str | None) -> str:
+    return secret if token is None else f"{secret}\n{token}"
+
+
+def signed_link(
+    reference: str, access_id: str, secret: str, expires: int, *, token: str | None = None
+) -> str:
+    """Path and query that open a blob until ``expires`` (seconds since the epoch).
+
+    ``token`` is that of a temporary key, without which its secret opens nothing.
+    """
     path = blob_path(reference)
-    signature = _signature(secret, path, access_id, expires)
+    signature = _signature(_link_secret(secret, token), path, access_id, expires)
     query = urlencode({"AccessId": access_id, "Expires": expires, "Signature": signature})
     return f"{path}?{query}"
 
@@ -93,13 +103,15 @@ def parse_link(query: Mapping[str, str]) -> LinkClaim | None:
     return LinkClaim(query["AccessId"], expires, query["Signature"])
 
 
-def verify_link(claim: LinkClaim, secret: str, path: str, now: float) -> None:
-    """Checks a link, in constant time.
+def verify_link(
+    claim: LinkClaim, secret: str, path: str, now: float, *, token: str | None = None
+) -> None:
+    """Checks a link, in constant time; ``token`` is the key's, if it has one.
 
     Raises:
         SignatureMismatchError: it was not signed with this secret, or has expired.
     """
-    expected = _signature(secret, path, claim.access_id, claim.expires)
+    expected = _signature(_link_secret(secret, token), path, claim.access_id, claim.expires)
     genuine = hmac.compare_digest(expected.encode(), claim.signature.encode())
     if not genuine:
         raise SignatureMismatchError("the link's signature does not match")

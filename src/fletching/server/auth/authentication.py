@@ -11,7 +11,7 @@ from collections.abc import Callable
 from fletching.engine.access.access import AccessKey
 from fletching.errors import SignatureMismatchError, ThrottledError, UnauthorizedError
 from fletching.protocol.http import headers as names
-from fletching.protocol.http.blob_links import parse_link, verify_link
+from fletching.protocol.http.blob_links import LinkClaim, parse_link, verify_link
 from fletching.protocol.http.signing import (
     Claim,
     check_date,
@@ -34,8 +34,8 @@ MAX_FAILING_PAIRS = 10_000
 class FailureLimiter:
     """Counts failures to prove an identity, by client address and access id, in fixed windows.
 
-    Too many make further tries of the same pair fail at once until the window ends, so that guessing
-    gains nothing; other clients, and the same client's other keys, are not affected.
+    Above the limit a failure is answered with a request to wait. It never stands in the way of who can
+    prove the identity: another at the same address, as behind a proxy, must not be able to lock it out.
     """
 
     def __init__(
@@ -46,21 +46,12 @@ class FailureLimiter:
         self._clock = clock
         self._failures: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
 
-    def check(self, who: tuple[str, str]) -> None:
-        """Refuses a pair that failed too often.
+    def failed(self, who: tuple[str, str]) -> None:
+        """Counts a failure; the pairs that failed longest ago are forgotten first.
 
         Raises:
-            ThrottledError: with the seconds until the window ends.
+            ThrottledError: it is one too many of this window; with the seconds until it ends.
         """
-        started, count = self._failures.get(who, (0.0, 0))
-        left = started + self._window - self._clock()
-        if count >= self._most and left > 0:
-            raise ThrottledError(
-                "too many requests of this client could not be verified", retry_after_seconds=left
-            )
-
-    def failed(self, who: tuple[str, str]) -> None:
-        """Counts a failure; the pairs that failed longest ago are forgotten first."""
         now = self._clock()
         started, count = self._failures.pop(who, (now, 0))
         if now - started >= self._window:
@@ -68,6 +59,11 @@ class FailureLimiter:
         self._failures[who] = (started, count + 1)
         while len(self._failures) > MAX_FAILING_PAIRS:
             self._failures.popitem(last=False)
+        if count >= self._most:
+            raise ThrottledError(
+                "too many requests of this client could not be verified",
+                retry_after_seconds=started + self._window - now,
+            )
 
 
 class Authenticator:
@@ -99,7 +95,7 @@ class Authenticator:
                 genuine but has expired (code AuthenticationRequestExpired).
             RequestTimeTooSkewedError: the request's date is too far from now.
             SignatureMismatchError: unknown key, wrong signature, wrong token; which is not said.
-            ThrottledError: this client has failed too often with this access id.
+            ThrottledError: not verified, and this client has failed too often with this access id.
         """
         authorization = exchange.header(names.AUTHORIZATION)
         token = exchange.header(names.BEARER_TOKEN)
@@ -122,7 +118,6 @@ class Authenticator:
         return self._counted(who, lambda: self._signed(exchange, claim, authorization, now))
 
     def _counted(self, who: tuple[str, str], verified: Callable[[], Principal]) -> Principal:
-        self._limiter.check(who)
         try:
             return verified()
         except (SignatureMismatchError, UnauthorizedError):
@@ -163,10 +158,17 @@ class Authenticator:
         claim = parse_link(dict(exchange.query))
         if claim is None or exchange.method not in {"GET", "HEAD"}:
             return None
+        who = (exchange.peer.rpartition(":")[0], claim.access_id[:128])
+        return self._counted(who, lambda: self._linked(exchange, claim))
+
+    def _linked(self, exchange: Exchange, claim: LinkClaim) -> Principal:
         key = self._keys.find(claim.access_id)
         secret = self._nobody if key is None else key.secret
-        verify_link(claim, secret, exchange.path, self._clock())
-        if key is not None and key.expired(self._clock()):
+        token = None if key is None else key.security_token
+        verify_link(claim, secret, exchange.path, self._clock(), token=token)
+        if key is None:  # nobody's secret signed it: cannot be
+            raise SignatureMismatchError("the link's signature does not match")
+        if key.expired(self._clock()):
             raise _expired()
         exchange.access_id = claim.access_id
         return Principal(claim.access_id, key=key)
@@ -193,7 +195,9 @@ class Authenticator:
         key = self._keys.find(claim.access_id)
         secret = self._nobody if key is None else key.secret
         matches = verify_application(claim, secret, authorization)
-        if key is None or not matches or key.expired(self._clock()):
+        # A temporary key's secret proves nothing without its token, and there is no place for one here.
+        unusable = key is None or key.security_token is not None or key.expired(self._clock())
+        if unusable or not matches:
             raise SignatureMismatchError("the application's signature does not match")
         return claim.access_id
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import threading
 import time
@@ -20,6 +21,9 @@ __all__ = ["KEY_FILE", "FolderKeys", "KeyRing", "StaticKeys", "first_key", "pars
 
 KEY_FILE = "access-key"
 """In the data folder: the generated key as ``id:secret``, readable by its owner alone."""
+
+
+_ACCESS_ID = re.compile(r"[A-Za-z0-9._@-]{1,128}")
 
 
 class KeyRing(Protocol):
@@ -41,6 +45,12 @@ class KeyRing(Protocol):
     def may_read(self, key: AccessKey, table: TableName) -> bool:
         """Whether the key may know of a table."""
 
+    def may_read_all(self, key: AccessKey, project: str) -> bool:
+        """Whether the key may know of everything in a project."""
+
+    def may_enter(self, key: AccessKey, project: str) -> bool:
+        """Whether the key may know of a project."""
+
     def stale(self) -> bool:
         """Whether ``refresh`` should be called, in a worker, before the ring is asked."""
 
@@ -55,8 +65,12 @@ class StaticKeys:
         if not keys:
             raise UsageError("no access key is given: nobody could sign a request")
         for access_id, secret in keys.items():
-            if not access_id or not secret or ":" in access_id or "/" in access_id:
-                raise UsageError("an access key needs an id without ':' and '/', and a secret")
+            # Ids stand in the Authorization header, which clients send as ASCII and which is taken
+            # apart at ':', '/' and blanks: with any other id nobody could ever sign.
+            if not _ACCESS_ID.fullmatch(access_id) or not secret:
+                raise UsageError(
+                    f"an access key needs an id of A-Z a-z 0-9 . _ @ - and a secret, not {access_id!r}"
+                )
         self._keys = {
             access_id: AccessKey(access_id=access_id, owner=access_id, secret=secret)
             for access_id, secret in keys.items()
@@ -74,6 +88,14 @@ class StaticKeys:
         """Refuses nothing."""
 
     def may_read(self, key: AccessKey, table: TableName) -> bool:  # noqa: ARG002 - see ``KeyRing``
+        """Always."""
+        return True
+
+    def may_read_all(self, key: AccessKey, project: str) -> bool:  # noqa: ARG002 - see ``KeyRing``
+        """Always."""
+        return True
+
+    def may_enter(self, key: AccessKey, project: str) -> bool:  # noqa: ARG002 - see ``KeyRing``
         """Always."""
         return True
 
@@ -130,7 +152,18 @@ class FolderKeys:
 
     def may_read(self, key: AccessKey, table: TableName) -> bool:
         """Whether the key may know of a table; see ``KeyRing``."""
-        return self._static.find(key.access_id) is not None or self._snapshot.may_read(key, table)
+        return self._is_static(key) or self._snapshot.may_read(key, table)
+
+    def may_read_all(self, key: AccessKey, project: str) -> bool:
+        """Whether the key may know of everything in a project; see ``KeyRing``."""
+        return self._is_static(key) or self._snapshot.may_read_all(key, project)
+
+    def may_enter(self, key: AccessKey, project: str) -> bool:
+        """Whether the key may know of a project; see ``KeyRing``."""
+        return self._is_static(key) or self._snapshot.may_enter(key, project)
+
+    def _is_static(self, key: AccessKey) -> bool:
+        return self._static.find(key.access_id) is not None
 
     def stale(self) -> bool:
         """Whether the last look is too long ago."""

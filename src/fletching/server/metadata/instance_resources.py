@@ -33,7 +33,12 @@ def _task_status(scope: Scope, row: InstanceRow) -> str:
 
 
 async def create(scope: Scope) -> None:
-    """Runs the statement and answers with the instance's address."""
+    """Runs the statement and answers with the instance's address.
+
+    Raises:
+        NoPermissionError: the caller has no grant in the project: what it says is not even parsed.
+    """
+    scope.service.authorize_project(scope.exchange, scope.project)
     job = parse_job(await scope.exchange.read_body(MAX_STATEMENT_BYTES))
     namespace = _namespace(scope, job)
 

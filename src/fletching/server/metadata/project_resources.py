@@ -53,7 +53,7 @@ async def describe(scope: Scope) -> None:
     """
     names = await scope.work(scope.service.engine.projects)
     found = next((name for name in names if name.casefold() == scope.project.casefold()), None)
-    if found is None:
+    if found is None or not scope.service.may_enter(scope.exchange, found):
         raise NoSuchProjectError(f"there is no project {scope.project}")
     await scope.reply(
         element(
@@ -74,8 +74,9 @@ async def describe(scope: Scope) -> None:
 
 
 async def page(scope: Scope) -> None:
-    """All projects."""
-    names = await scope.work(scope.service.engine.projects)
+    """The projects that the caller may know of."""
+    everything = await scope.work(scope.service.engine.projects)
+    names = [name for name in everything if scope.service.may_enter(scope.exchange, name)]
     await scope.reply(
         element(
             "Projects",
