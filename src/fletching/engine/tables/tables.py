@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import secrets
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ from fletching.errors import (
     UsageError,
     WireError,
 )
+from fletching.ipc.schema_header import read_schema
 from fletching.protocol.messages.admin import (
     AddColumns,
     CreatePartition,
@@ -78,21 +80,39 @@ def read_arrow_schema(message: bytes) -> Any:
             f"the Arrow schema has {len(message)} bytes; {MAX_SCHEMA_BYTES} are allowed"
         )
     try:
-        found = list(ipc.messages(message))
-        if len(found) != 1:
-            raise InvalidArgumentError(f"expected one schema message, got {len(found)} messages")
-        return ipc.BatchDecoder(found[0]).schema
+        return _read_schema_message(message)
     except WireError as error:
         raise InvalidArgumentError(f"the Arrow schema cannot be read: {error}") from error
 
 
+# Every request about a table reads its schema; these are the schemas of the tables at work.
+@functools.lru_cache(maxsize=64)
+def _read_schema_message(message: bytes) -> Any:
+    found = list(ipc.messages(message))
+    if len(found) != 1:
+        raise InvalidArgumentError(f"expected one schema message, got {len(found)} messages")
+    return read_schema(found[0])
+
+
 def table_schema_of(table: TableRow) -> TableSchema:
     """The columns as ODPS sees them, with the ids that the catalog gave them."""
+    return _odps_schema(
+        table.arrow_schema, table.partition_columns, table.primary_key, table.column_ids
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _odps_schema(
+    arrow_schema: bytes,
+    partition_columns: tuple[tuple[str, str], ...],
+    primary_key: tuple[str, ...],
+    column_ids: tuple[tuple[int, ...], ...],
+) -> TableSchema:
     return table_schema(
-        read_arrow_schema(table.arrow_schema),
-        table.partition_columns,
-        primary_key=table.primary_key,
-        column_ids=table.column_ids,
+        read_arrow_schema(arrow_schema),
+        partition_columns,
+        primary_key=primary_key,
+        column_ids=column_ids,
     )
 
 

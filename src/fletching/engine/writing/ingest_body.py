@@ -118,13 +118,13 @@ class Body:
                 limits=self._limits,
             )
         fields = self._decoder.header.fields
-        ids = [
+        ids = tuple(
             node.dictionary_id
             for column in self._match.columns
             if column is not None
             for node in fields[column].walk()
             if node.dictionary_id is not None
-        ]
+        )
         # As they are, messages can only be stored under the dictionary ids of the table's schema.
         self._as_is = (
             self._match.kind is not MatchKind.CONVERT
@@ -430,13 +430,14 @@ def _is_aligned(message: ipc.Message, header: ipc.RecordBatchHeader) -> bool:
     )
 
 
-def _dictionary_ids(schema_message: bytes) -> list[int]:
+@functools.lru_cache(maxsize=64)
+def _dictionary_ids(schema_message: bytes) -> tuple[int, ...]:
     from fletching.ipc.schema_header import schema_header
 
     message = next(iter(ipc.messages(schema_message)))
-    return [
+    return tuple(
         node.dictionary_id
         for field in schema_header(message).fields
         for node in field.walk()
         if node.dictionary_id is not None
-    ]
+    )

@@ -72,6 +72,9 @@ def match_schema(
         InvalidArgumentError: a column is unknown, twice there, missing though it is needed, or of
             a type that cannot be converted.
     """
+    if not partition_fields and incoming.equals(stored):
+        # What our own client sends; of 5,000 columns this is a twentieth of looking at each.
+        return Match(MatchKind.VERBATIM, tuple(range(len(incoming))), ())
     needed = [field.with_nullable(False) for field in partition_fields]
     fields = list(incoming)
     operation = _place_of(fields, operation_name)
@@ -89,7 +92,7 @@ def match_schema(
     except UsageError as error:
         raise InvalidArgumentError(error.message) from error
     identical = True
-    for number, field in zip(plan, [*needed, *wanted], strict=True):
+    for place, (number, field) in enumerate(zip(plan, [*needed, *wanted], strict=True)):
         if number is None:
             identical = False
             continue
@@ -100,7 +103,7 @@ def match_schema(
                 f"column {field.name!r} is {source.type} in the data and {field.type} in the table: "
                 f"{refusal(source.type, field.type)}"
             )
-        if found is not Relation.AS_IS and not any(field is one for one in needed):
+        if found is not Relation.AS_IS and place >= len(needed):
             identical = False
     count = len(needed)
     columns = tuple(None if number is None else places[number] for number in plan[count:])
