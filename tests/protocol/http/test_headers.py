@@ -15,6 +15,7 @@ from fletching.protocol.http.headers import accepted_codings, lower_case
         (" ZSTD ; q=0.5 , x-lz4-frame", ("x-lz4-frame", "zstd")),
         ("zstd;q=0, *, gzip;q=oops", ()),
         (",,;q=1", ()),
+        ("a;q=nan, b;q=1e-1, c;q=0_1, d;q=+1, e;q=1.5, f;q=inf, g;q=0.250", ("g",)),
     ],
 )
 def test_codings_come_most_wanted_first(value: str, codings: tuple[str, ...]) -> None:

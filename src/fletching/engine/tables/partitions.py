@@ -6,12 +6,13 @@ so that a static ``pt=07`` and a dynamic integer 7 name the same partition.
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fletching.errors import InvalidArgumentError, UsageError
+from fletching.protocol.http.numbers import parse_integer
+from fletching.protocol.types.dates import parse_date
 from fletching.protocol.types.table_schema import TypeCode, arrow_field, format_type, parse_type
 from fletching.types import PartitionSpec
 
@@ -66,18 +67,15 @@ def canonical_value(name: str, type_text: str, value: str) -> str:
     """
     code = parse_type(type_text).code
     if code in _INTEGERS:
-        try:
-            number = int(value)
-        except ValueError:
-            raise _invalid(name, value, f"not a {type_text}") from None
-        if not -(1 << (_INTEGERS[code] - 1)) <= number < 1 << (_INTEGERS[code] - 1):
-            raise _invalid(name, value, f"out of the range of {type_text}")
+        number, bound = parse_integer(value), 1 << (_INTEGERS[code] - 1)
+        if number is None or not -bound <= number < bound:
+            raise _invalid(name, value, f"not a {type_text}")
         return str(number)
     if code is TypeCode.DATE:
-        try:
-            return dt.date.fromisoformat(value).isoformat()
-        except ValueError:
-            raise _invalid(name, value, "not a date") from None
+        day = parse_date(value)
+        if day is None:
+            raise _invalid(name, value, "not a date such as 2026-01-31")
+        return day.isoformat()
     if not value:
         raise _invalid(name, value, "empty")
     if len(value.encode()) > MAX_VALUE_BYTES:

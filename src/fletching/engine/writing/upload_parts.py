@@ -12,7 +12,7 @@ from fletching.errors import InvalidArgumentError
 
 __all__ = ["BlockMessage", "block_order", "block_stream_id"]
 
-_STREAM = re.compile(r"block-(\d{1,18})-attempt-(\d{1,18})")
+_STREAM = re.compile(r"block-([0-9]{1,18})-attempt-([0-9]{1,18})")
 
 
 def block_stream_id(block_number: int, attempt_number: int) -> str:

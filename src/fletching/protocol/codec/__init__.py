@@ -20,6 +20,7 @@ from fletching.protocol.codec.codec_parts import MAX_JSON_BYTES, HttpRequest
 from fletching.protocol.codec.codec_requests import (
     STREAMING_BODIES,
     action_of,
+    check_request,
     decode_request,
     encode_request,
     parse_action,
@@ -33,6 +34,7 @@ __all__ = [
     "STREAMING_BODIES",
     "HttpRequest",
     "action_of",
+    "check_request",
     "decode_admin_request",
     "decode_admin_response",
     "decode_request",

@@ -49,8 +49,8 @@ from fletching.protocol.codec.codec_parts import (
     HttpRequest,
     RequestParts,
     encode_json,
-    parse_partition,
 )
+from fletching.protocol.codec.wire_kinds import parse_partition
 from fletching.protocol.http import headers as names
 from fletching.protocol.messages.admin import (
     AddColumns,

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from fletching.errors import NotFoundError
+from fletching.protocol.codec.wire_kinds import parse_partition
 from fletching.protocol.messages import changes
 from fletching.protocol.messages.admin import TableInfo
 from fletching.protocol.messages.requests import Request
@@ -74,8 +75,6 @@ def request_of_action(name: str, fields: dict[str, Any], build: Any) -> Request:
     """A request from its verb and JSON body; ``build`` makes it and reports what does not fit."""
     kind = action_of(name)
     if isinstance(fields.get("partition"), str):
-        from fletching.protocol.codec.codec_parts import parse_partition
-
         spec = parse_partition(fields["partition"], "partition")
         fields = {**fields, "partition": msgspec.to_builtins(spec)}
     request: Request = build(kind, fields)

@@ -1,103 +1,63 @@
-"""Each request of the Storage API to HTTP parts and back (PROTOCOL section 2).
-
-One encoder per request type and one decoder per action, in `codec_reading` and `codec_writing`; the
-two tables here are the whole dispatch.
-"""
+"""Each request of the Storage API to HTTP parts and back (PROTOCOL section 2), by `request_tables`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import functools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fletching.errors import InvalidParameterError, MethodNotAllowedError
-from fletching.protocol.codec import codec_reading as reading
-from fletching.protocol.codec import codec_writing as writing
-from fletching.protocol.codec.codec_drafts import Draft
+import msgspec
+
+from fletching.errors import InvalidArgumentError, InvalidParameterError, MethodNotAllowedError
 from fletching.protocol.codec.codec_parts import HttpRequest, RequestParts, encode_json
+from fletching.protocol.codec.request_tables import (
+    REQUEST_TABLES,
+    Field,
+    Place,
+    RequestTable,
+    TargetKind,
+)
+from fletching.protocol.codec.wire_kinds import ABSENT, Flag, Integer, Word
 from fletching.protocol.http import headers as names
-from fletching.protocol.http.targets import storage_path
+from fletching.protocol.http.targets import (
+    BLOB_TARGET,
+    format_instance,
+    format_table,
+    parse_instance,
+    parse_table,
+    storage_path,
+)
 from fletching.protocol.messages.requests import (
-    AbortWriteSession,
-    CloseWriteStream,
-    CommitWriteSession,
-    CreateInstanceReadSession,
-    CreateReadSession,
-    CreateWriteSession,
-    CreateWriteStream,
-    GetInstanceReadSession,
-    GetReadSession,
-    GetWriteSchema,
-    GetWriteSession,
-    GetWriteStream,
-    PreviewTable,
-    ReadBlobs,
-    ReadInstance,
-    ReadTable,
+    DEFAULT_SESSION_ID,
+    InstanceRequest,
     Request,
     TableRequest,
-    WriteBlob,
-    WriteBlobs,
-    WriteTable,
 )
-from fletching.protocol.messages.vocabulary import Action, ApiVersion
+from fletching.protocol.messages.vocabulary import Action, ApiVersion, WriteMode
 
-__all__ = ["STREAMING_BODIES", "action_of", "decode_request", "encode_request", "parse_action"]
+__all__ = [
+    "STREAMING_BODIES",
+    "action_of",
+    "check_request",
+    "decode_request",
+    "encode_request",
+    "parse_action",
+]
 
-STREAMING_BODIES = frozenset({Action.TABLE_WRITE, Action.TABLE_WRITE_BLOB})
+STREAMING_BODIES = frozenset({table.action for table in REQUEST_TABLES if table.stream is not None})
 """Actions whose request body is a stream instead of JSON."""
 
 _GET_ALLOWED = frozenset({Action.TABLE_GET_WRITE_STREAM, Action.INSTANCE_GET_READ_SESSION})
-
-_ENCODERS: dict[type[Request], tuple[Action, Callable[[Any, ApiVersion], Draft]]] = {
-    CreateReadSession: (Action.TABLE_CREATE_READ_SESSION, reading.encode_create_read_session),
-    GetReadSession: (Action.TABLE_GET_READ_SESSION, reading.encode_get_read_session),
-    ReadTable: (Action.TABLE_READ, reading.encode_read_table),
-    PreviewTable: (Action.TABLE_PREVIEW, reading.encode_preview_table),
-    CreateWriteSession: (Action.TABLE_CREATE_WRITE_SESSION, writing.encode_create_write_session),
-    GetWriteSession: (Action.TABLE_GET_WRITE_SESSION, writing.encode_get_write_session),
-    CommitWriteSession: (Action.TABLE_COMMIT_WRITE_SESSION, writing.encode_commit),
-    AbortWriteSession: (Action.TABLE_ABORT_WRITE_SESSION, writing.encode_abort),
-    CreateWriteStream: (Action.TABLE_CREATE_WRITE_STREAM, writing.encode_create_stream),
-    GetWriteStream: (Action.TABLE_GET_WRITE_STREAM, writing.encode_get_stream),
-    CloseWriteStream: (Action.TABLE_CLOSE_WRITE_STREAM, writing.encode_close_stream),
-    GetWriteSchema: (Action.TABLE_GET_WRITE_SCHEMA, writing.encode_get_write_schema),
-    WriteTable: (Action.TABLE_WRITE, writing.encode_write_table),
-    WriteBlob: (Action.TABLE_WRITE_BLOB, writing.encode_write_blob),
-    WriteBlobs: (Action.TABLE_WRITE_BLOB, writing.encode_write_blobs),
-    ReadBlobs: (Action.BLOB_READ, reading.encode_read_blobs),
-    CreateInstanceReadSession: (
-        Action.INSTANCE_CREATE_READ_SESSION,
-        reading.encode_create_instance,
-    ),
-    GetInstanceReadSession: (Action.INSTANCE_GET_READ_SESSION, reading.encode_get_instance),
-    ReadInstance: (Action.INSTANCE_READ, reading.encode_read_instance),
-}
-
-_DECODERS: dict[Action, Callable[[RequestParts, str], Request]] = {
-    Action.TABLE_CREATE_READ_SESSION: reading.decode_create_read_session,
-    Action.TABLE_GET_READ_SESSION: reading.decode_get_read_session,
-    Action.TABLE_READ: reading.decode_read_table,
-    Action.TABLE_PREVIEW: reading.decode_preview_table,
-    Action.TABLE_CREATE_WRITE_SESSION: writing.decode_create_write_session,
-    Action.TABLE_GET_WRITE_SESSION: writing.decode_get_write_session,
-    Action.TABLE_COMMIT_WRITE_SESSION: writing.decode_commit,
-    Action.TABLE_ABORT_WRITE_SESSION: writing.decode_abort,
-    Action.TABLE_CREATE_WRITE_STREAM: writing.decode_create_stream,
-    Action.TABLE_GET_WRITE_STREAM: writing.decode_get_stream,
-    Action.TABLE_CLOSE_WRITE_STREAM: writing.decode_close_stream,
-    Action.TABLE_GET_WRITE_SCHEMA: writing.decode_get_write_schema,
-    Action.TABLE_WRITE: writing.decode_write_table,
-    Action.TABLE_WRITE_BLOB: writing.decode_write_blob,
-    Action.BLOB_READ: reading.decode_read_blobs,
-    Action.INSTANCE_CREATE_READ_SESSION: reading.decode_create_instance,
-    Action.INSTANCE_GET_READ_SESSION: reading.decode_get_instance,
-    Action.INSTANCE_READ: reading.decode_read_instance,
-}
+_BY_KIND: dict[type[Request], list[RequestTable]] = {}
+_BY_ACTION: dict[Action, list[RequestTable]] = {}
+for _table in REQUEST_TABLES:
+    _BY_KIND.setdefault(_table.kind, []).append(_table)
+    _BY_ACTION.setdefault(_table.action, []).append(_table)
 
 
 def action_of(request: Request) -> Action:
     """The action that carries a request."""
-    return _ENCODERS[type(request)][0]
+    return _BY_KIND[type(request)][0].action
 
 
 def parse_action(query: Iterable[tuple[str, str]]) -> Action:
@@ -115,6 +75,45 @@ def parse_action(query: Iterable[tuple[str, str]]) -> Action:
         raise InvalidParameterError(f"Action {text[:60]!r} is not supported") from None
 
 
+def _is_block(request: Request) -> bool:
+    return getattr(request, "write_mode", None) is WriteMode.BATCH_COMPATIBLE
+
+
+def _form_of(request: Request) -> RequestTable:
+    tables = _BY_KIND[type(request)]
+    return next(t for t in tables if t.block is None or t.block == _is_block(request))
+
+
+# --- limits -----------------------------------------------------------------------------------
+
+
+def check_request(request: Request) -> None:
+    """Holds a request to the limits that `decode_request` holds one to that came over HTTP.
+
+    For transports without a wire, and before a request is sent. Requests of table administration have
+    no limits here.
+
+    Raises:
+        InvalidParameterError: a name or token is missing or too long.
+        InvalidArgumentError: another value is out of its range.
+    """
+    if type(request) in _BY_KIND:
+        _check(request, _form_of(request))
+
+
+def _check(request: Request, table: RequestTable) -> None:
+    for field in table.fields:
+        value = getattr(request, field.attribute, None) if field.attribute else None
+        if value is None:
+            if field.required:
+                raise InvalidParameterError(f"{field.name} is missing")
+            continue
+        field.kind.check(value, field.name)
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
 def encode_request(
     request: Request, api_version: ApiVersion, *, route_token: str = ""
 ) -> HttpRequest:
@@ -124,19 +123,76 @@ def encode_request(
         request: any request of `requests`.
         api_version: decides the path and which fields are sent.
         route_token: the affinity token last received, if any.
+
+    Raises:
+        InvalidParameterError, InvalidArgumentError: as `check_request`.
     """
-    _, encoder = _ENCODERS[type(request)]
-    draft: Draft = encoder(request, api_version)
+    table = _form_of(request)
+    _check(request, table)
+    values = {name: getattr(request, name) for name in request.__struct_fields__}
+    if table.write is not None:
+        table.write(values)
+    query = [("Action", table.action.value), ("Target", _target(request)), *table.constants]
+    headers = {names.CONTENT_TYPE: table.stream or names.JSON}
+    body: dict[str, Any] = {}
+    for field in table.fields:
+        value = values.get(field.attribute, ABSENT) if field.attribute else field.constant
+        if value is ABSENT or (
+            field.since is not None and api_version < field.since and not _is_block(request)
+        ):
+            continue
+        for place in field.places:
+            if field.sparse and _is_empty(field, value):
+                continue
+            if place is Place.JSON:
+                body[field.name] = _written(field, value)
+            elif text := _text(field, value):
+                if place is Place.HEADER:
+                    headers[field.name] = text
+                else:
+                    query.append((field.name, text))
     project = request.table.project if isinstance(request, TableRequest) else _project(request)
-    draft.add("curr_project", project or None)
-    draft.header(names.ROUTE_TOKEN, route_token)
+    if project:
+        query.append(("curr_project", project))
+    if route_token:
+        headers[names.ROUTE_TOKEN] = route_token
     return HttpRequest(
         method="POST",
         path=storage_path(api_version),
-        query=draft.query,
-        headers=draft.headers,
-        body=b"" if draft.json is None else encode_json(draft.json),
+        query=query,
+        headers=headers,
+        body=b"" if table.stream is not None else encode_json(body),
     )
+
+
+def _written(field: Field, value: Any) -> Any:
+    return value if value is None or not field.attribute else field.kind.to_json(value)
+
+
+def _text(field: Field, value: Any) -> str:
+    """The value as text of a query parameter or header; empty if it is not to be written there."""
+    if isinstance(field.kind, Flag) and Place.JSON in field.places and not value:
+        return ""  # the body says it
+    written = _written(field, value)
+    if isinstance(written, bool):
+        return str(written).lower()
+    return "" if written is None else str(written)
+
+
+def _is_empty(field: Field, value: Any) -> bool:
+    if value is None or value is False:
+        return True
+    if isinstance(field.kind, Integer):
+        return bool(value == 0 and field.kind.zero_is is None)
+    return not value and not field.empty_is_value
+
+
+def _target(request: Request) -> str:
+    if isinstance(request, TableRequest):
+        return format_table(request.table)
+    if isinstance(request, InstanceRequest):
+        return format_instance(request.project, request.instance_id)
+    return BLOB_TARGET
 
 
 def _project(request: Request) -> str:
@@ -144,8 +200,10 @@ def _project(request: Request) -> str:
     return project if isinstance(project, str) else ""
 
 
+# --- reading ----------------------------------------------------------------------------------
+
+
 def decode_request(
-    api_version: ApiVersion,
     method: str,
     query: Iterable[tuple[str, str]],
     headers: Mapping[str, str] | Iterable[tuple[str, str]],
@@ -153,9 +211,9 @@ def decode_request(
 ) -> Request:
     """What a request of the Storage API asks for.
 
+    The requests of all versions are understood alike, as what is particular to one names itself.
+
     Args:
-        api_version: the version of the path; both versions' requests are understood alike, as what
-            is particular to one names itself.
         method: the HTTP method.
         query: decoded query parameters in order.
         headers: header fields, names in any case.
@@ -167,7 +225,6 @@ def decode_request(
         MethodNotAllowedError: the method does not fit the action.
         PayloadTooLargeError: the JSON body is above the limit.
     """
-    del api_version
     pairs = list(query)
     action = parse_action(pairs)
     allowed = {"GET", "POST"} if action in _GET_ALLOWED else {"POST"}
@@ -179,4 +236,80 @@ def decode_request(
     target = parts.query_text("Target")
     if target is None:
         raise InvalidParameterError("query parameter Target is missing")
-    return _DECODERS[action](parts, target)
+    mode = parts.query_text("WriteMode")
+    table = _form_read(parts, action, mode)
+    values = _target_values(parts, table, target)
+    for field in table.fields:
+        found = _found(parts, field)
+        if found is ABSENT or not field.attribute:
+            if found is ABSENT and field.required:
+                raise _missing(field)
+            continue
+        values.setdefault(field.attribute, found)
+    if "write_mode" in _attributes(table.kind) and "write_mode" not in values:
+        # The implicit session is always a streaming one (PROTOCOL 1.3).
+        implicit = values.get("session_id") == DEFAULT_SESSION_ID
+        values["write_mode"] = WriteMode.STREAMING if implicit else WriteMode.BATCH
+    if table.read is not None:
+        table.read(values)
+    request = table.kind(**values)
+    _check(request, table)
+    return request
+
+
+def _missing(field: Field) -> Exception:
+    if field.attribute == "references":
+        return InvalidArgumentError(f"{field.name} is missing or empty")
+    return InvalidParameterError(f"{field.name} is missing")
+
+
+@functools.cache
+def _attributes(kind: type[Request]) -> frozenset[str]:
+    return frozenset(field.name for field in msgspec.structs.fields(kind))
+
+
+def _form_read(parts: RequestParts, action: Action, mode: str | None) -> RequestTable:
+    tables = _BY_ACTION[action]
+    if len(tables) == 1:
+        return tables[0]
+    if action is Action.TABLE_WRITE_BLOB:
+        batch = parts.query_text("Mode")
+        if batch is not None and batch.lower() != "batch":
+            raise InvalidArgumentError(f"Mode is {batch[:40]!r}, not 'Batch'")
+        return next(table for table in tables if bool(table.constants) == (batch is not None))
+    known = Word(WriteMode).from_json(mode or "", "WriteMode")
+    is_block = known is WriteMode.BATCH_COMPATIBLE
+    return next(table for table in tables if table.block == is_block)
+
+
+def _target_values(parts: RequestParts, table: RequestTable, target: str) -> dict[str, Any]:
+    if table.target is TargetKind.TABLE:
+        return {"table": parse_table(target)}
+    if table.target is TargetKind.INSTANCE:
+        instance = parse_instance(target)
+        return {"project": instance.project, "instance_id": instance.instance_id}
+    if target != BLOB_TARGET:
+        raise InvalidParameterError(
+            f"Target of {table.action} is {target[:100]!r}, not {BLOB_TARGET!r}"
+        )
+    return {"project": parts.query_text("curr_project") or ""}
+
+
+def _found(parts: RequestParts, field: Field) -> Any:
+    """A field's value from the first place that has it; a flag is true if any place says so."""
+    found: Any = ABSENT
+    for place in (*field.places, *field.also):
+        if place is Place.JSON:
+            value = parts.json.get(field.name)
+            here = ABSENT if value is None else field.kind.from_json(value, field.name)
+        else:
+            source = parts.query if place is Place.QUERY else parts.headers
+            text = source.get(field.name) or ""
+            here = field.kind.from_text(text, field.name) if text else ABSENT
+        if here is ABSENT:
+            continue
+        if isinstance(field.kind, Flag) and not here:
+            found = here
+            continue
+        return here
+    return found

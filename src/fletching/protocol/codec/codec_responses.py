@@ -48,7 +48,7 @@ from fletching.protocol.messages.responses import (
     WriteSession,
     WriteStream,
 )
-from fletching.protocol.messages.vocabulary import ApiVersion, SessionStatus, SplitMode, WriteMode
+from fletching.protocol.messages.vocabulary import SessionStatus, SplitMode, WriteMode
 from fletching.protocol.types.table_schema import (
     from_read_form,
     from_write_form,
@@ -270,17 +270,13 @@ def _is_block(request: Request) -> bool:
     return getattr(request, "write_mode", None) is WriteMode.BATCH_COMPATIBLE
 
 
-def encode_response(
-    response: Response, request: Request, api_version: ApiVersion = ApiVersion.V2
-) -> tuple[dict[str, str], bytes]:
+def encode_response(response: Response, request: Request) -> tuple[dict[str, str], bytes]:
     """Headers and JSON body of a reply; the request id is the server's to add.
 
     Args:
         response: what the engine answered.
         request: what was asked; decides the reply's form.
-        api_version: both versions' replies are alike.
     """
-    del api_version
     headers = {names.CONTENT_TYPE: _JSON_REPLY}
     route_token = getattr(response, "route_token", "")
     if route_token:

@@ -15,7 +15,6 @@ import errno
 import html
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from xml.sax.saxutils import escape
 
 import msgspec
 
@@ -39,7 +38,7 @@ from fletching.errors import (
 )
 from fletching.protocol.http import headers as names
 
-__all__ = ["Fault", "decode_fault", "encode_fault", "encode_xml_fault", "to_service_error"]
+__all__ = ["Fault", "decode_fault", "encode_fault", "to_service_error"]
 
 MAX_MESSAGE = 2000
 """Longest message sent or read, in characters."""
@@ -135,26 +134,6 @@ def encode_fault(error: BaseException, request_id: str, *, host_id: str = "") ->
         "Error": {"Type": type(fault).__name__, "Facts": facts},
     }
     return Fault(fault.http_status, _headers(fault, "application/json"), msgspec.json.encode(body))
-
-
-# Characters that XML 1.0 cannot hold at all.
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-def encode_xml_fault(error: BaseException, request_id: str, *, host_id: str = "") -> Fault:
-    """The XML reply for an exception: for the metadata endpoints. All four elements are present."""
-    fault = to_service_error(error, request_id)
-    fields = {
-        "Code": fault.code,
-        "Message": _clean(fault.message),
-        "RequestId": fault.request_id or "",
-        "HostId": host_id,
-    }
-    inner = "".join(
-        f"<{name}>{escape(_NOT_XML.sub('�', text))}</{name}>" for name, text in fields.items()
-    )
-    body = f'<?xml version="1.0" encoding="UTF-8"?><Error>{inner}</Error>'.encode()
-    return Fault(fault.http_status, _headers(fault, "application/xml"), body)
 
 
 # --- the other direction ---------------------------------------------------------------------

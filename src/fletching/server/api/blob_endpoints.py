@@ -31,7 +31,6 @@ from fletching.protocol.http.blob_links import (
     reference_in_path,
 )
 from fletching.protocol.messages.requests import ReadBlobs, WriteBlob, WriteBlobs
-from fletching.protocol.messages.vocabulary import ApiVersion
 from fletching.server.api.response_body import PlanSource, send_source
 from fletching.server.http.exchange import Exchange
 from fletching.server.request_limits import MemoryBudget
@@ -108,7 +107,7 @@ class _BufferSink:
 
 
 async def write_blobs(
-    exchange: Exchange, service: Service, request: WriteBlob | WriteBlobs, version: ApiVersion
+    exchange: Exchange, service: Service, request: WriteBlob | WriteBlobs
 ) -> None:
     """Answers a TableWriteBlob."""
     limit = service.engine.context.settings.max_blob_upload_bytes
@@ -122,7 +121,7 @@ async def write_blobs(
         ) as job:
             await _receive(exchange, job, service.memory)
             result = await job.start_in(workers.write, job.owned.finish).outcome()
-    headers, body = encode_response(result, request, version)
+    headers, body = encode_response(result, request)
     await exchange.reply(body, headers=headers)
 
 
@@ -187,9 +186,7 @@ class _ReplySource:
             close()
 
 
-async def read_blobs(
-    exchange: Exchange, service: Service, request: ReadBlobs, _version: ApiVersion
-) -> None:
+async def read_blobs(exchange: Exchange, service: Service, request: ReadBlobs) -> None:
     """Answers a BlobRead: everything is looked up before the first byte is sent."""
     agent = exchange.header(names.USER_AGENT).lower() + " "
     if agent.startswith(_UNCOMPRESSED_AGENTS):

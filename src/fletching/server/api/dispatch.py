@@ -45,7 +45,7 @@ from fletching.protocol.messages.requests import (
     WriteTable,
 )
 from fletching.protocol.messages.responses import ReadSession
-from fletching.protocol.messages.vocabulary import ApiVersion, SplitMode
+from fletching.protocol.messages.vocabulary import SplitMode
 from fletching.server.api.blob_endpoints import read_blobs, write_blobs
 from fletching.server.api.ingest_endpoint import receive_ingest
 from fletching.server.api.response_body import (
@@ -62,7 +62,7 @@ from fletching.wire.content_coding import ContentCoding, negotiate
 
 __all__ = ["HANDLERS", "Handler", "handle_storage", "reply_coding"]
 
-Handler = Callable[[Exchange, Service, Any, ApiVersion], Awaitable[None]]
+Handler = Callable[[Exchange, Service, Any], Awaitable[None]]
 """Answers one decoded request."""
 
 _Read = TypeVar("_Read", bound=ReadTable | ReadInstance)
@@ -70,7 +70,7 @@ _Read = TypeVar("_Read", bound=ReadTable | ReadInstance)
 _BUFFER_CODECS = {ContentCoding.ZSTD: "zstd", ContentCoding.LZ4_FRAME: "lz4"}
 
 
-async def handle_storage(exchange: Exchange, service: Service, version: ApiVersion) -> None:
+async def handle_storage(exchange: Exchange, service: Service) -> None:
     """Answers a request to a storage path; raises what becomes its error reply.
 
     Raises:
@@ -81,7 +81,7 @@ async def handle_storage(exchange: Exchange, service: Service, version: ApiVersi
     exchange.action = action
     # JSON first, then decoding: the body says half of what is asked.
     body = b"" if action in STREAMING_BODIES else await exchange.read_body()
-    request = decode_request(version, exchange.method, query, exchange.header_list, body)
+    request = decode_request(exchange.method, query, exchange.header_list, body)
     service.authorize(exchange, request)
     if isinstance(request, InstanceRequest):
         # A result belongs to whoever ran the statement, whatever tables it speaks of.
@@ -89,26 +89,22 @@ async def handle_storage(exchange: Exchange, service: Service, version: ApiVersi
         row = await service.workers.io.run(find, request.project, request.instance_id)
         service.authorize_instance(exchange, row)
     handler = HANDLERS.get(type(request), _call)
-    await handler(exchange, service, request, version)
+    await handler(exchange, service, request)
 
 
-async def _call(
-    exchange: Exchange, service: Service, request: Request, version: ApiVersion
-) -> None:
+async def _call(exchange: Exchange, service: Service, request: Request) -> None:
     with service.calls.enter():
         response = await service.call(request)
-        headers, body = encode_response(response, request, version)
+        headers, body = encode_response(response, request)
     if service.settings.reply_compression is not ReplyCompression.OFF:
         headers = with_lz4_stream_offered(headers, exchange.header(USER_AGENT))
     await exchange.reply(body, headers=headers)
 
 
-async def _open_read(
-    exchange: Exchange, service: Service, request: CreateReadSession, version: ApiVersion
-) -> None:
+async def _open_read(exchange: Exchange, service: Service, request: CreateReadSession) -> None:
     """Opens a read session and, where it is asked for, answers with its first rows as well."""
     if not request.first_split or service.reads.full:
-        await _call(exchange, service, request, version)
+        await _call(exchange, service, request)
         return
 
     def begin() -> _OpenedSession:
@@ -127,7 +123,7 @@ async def _open_read(
     with service.reads.enter():
         async with Job.opened(service.workers.cpu, begin, _OpenedSession.close) as job:
             response, rows = job.owned.response, job.owned.rows
-            headers, body = encode_response(response, request, version)
+            headers, body = encode_response(response, request)
             if service.settings.reply_compression is not ReplyCompression.OFF:
                 headers = with_lz4_stream_offered(headers, exchange.header(USER_AGENT))
             if rows is None:
@@ -153,16 +149,12 @@ class _OpenedSession:
             self.rows.close()
 
 
-async def _read(
-    exchange: Exchange, service: Service, request: ReadTable, _version: ApiVersion
-) -> None:
+async def _read(exchange: Exchange, service: Service, request: ReadTable) -> None:
     coding, request = reply_coding(exchange, request, service.settings.reply_compression)
     await _stream(exchange, service, request, coding)
 
 
-async def _preview(
-    exchange: Exchange, service: Service, request: PreviewTable, _version: ApiVersion
-) -> None:
+async def _preview(exchange: Exchange, service: Service, request: PreviewTable) -> None:
     # Never compressed: no client asks, and none would decode it (PROTOCOL 2.4).
     await _stream(exchange, service, request, ContentCoding.IDENTITY)
 
@@ -190,14 +182,12 @@ def _group_bytes(service: Service) -> int:
     return max(service.settings.read_memory_bytes // 4, 1)
 
 
-async def _write(
-    exchange: Exchange, service: Service, request: WriteTable, version: ApiVersion
-) -> None:
+async def _write(exchange: Exchange, service: Service, request: WriteTable) -> None:
     coding = table_body_coding(request.content_encoding)
     with service.bodies.enter():
         opening = functools.partial(service.engine.open_ingest, request)
         result = await receive_ingest(exchange, opening, service.workers, service.memory, coding)
-    headers, body = encode_response(result, request, version)
+    headers, body = encode_response(result, request)
     await exchange.reply(body, headers=headers)
 
 

@@ -75,9 +75,8 @@ async def _route(exchange: Exchange, service: Service) -> None:
         await handle_blob(exchange, service)
         return
     await service.identify(exchange)
-    version = parse_storage_path(path)
-    if version is not None:
-        await handle_storage(exchange, service, version)
+    if parse_storage_path(path) is not None:
+        await handle_storage(exchange, service)
     elif is_plain_path(exchange.raw_path):
         await handle_plain(exchange, service)
     elif is_admin_path(path):

@@ -35,6 +35,7 @@ from fletching.errors import (
     TransportError,
 )
 from fletching.ipc import END_OF_STREAM, BatchEncoder
+from fletching.protocol.codec import check_request
 from fletching.protocol.http.error_codec import to_service_error
 from fletching.protocol.messages.requests import (
     CreateReadSession,
@@ -95,6 +96,7 @@ class EmbeddedTransport:
         """See `Transport.call`; options have no meaning here."""
         del options
         with self._call(attempt):
+            check_request(request)
             return self.engine.call(request)
 
     def open_session(
@@ -109,6 +111,7 @@ class EmbeddedTransport:
         """See `Transport.read`."""
         del options
         with self._call(attempt):
+            check_request(request)
             return EmbeddedSource(self.engine.read(request), attempt.cancellation)
 
     def write(
@@ -140,6 +143,7 @@ class EmbeddedTransport:
         """See `Transport.open_read`."""
         del options
         with self._call(attempt):
+            check_request(request)
             return PlanBytes(self.engine.read(request))
 
     def open_write(
@@ -149,6 +153,7 @@ class EmbeddedTransport:
         del options
         request = msgspec.structs.replace(request, retry_trace_id=attempt.trace_id)
         with self._call(attempt):
+            check_request(request)
             return IngestSink(self.engine.open_ingest(request))
 
     def upload_blobs(
@@ -161,6 +166,7 @@ class EmbeddedTransport:
         """See `BlobTransport.upload_blobs`."""
         del options
         with self._call(attempt):
+            check_request(request)
             upload = self.engine.blobs.open_upload(request)
         try:
             # What the body raises is the caller's own error.
@@ -180,6 +186,7 @@ class EmbeddedTransport:
         """See `BlobTransport.read_blobs`."""
         del options
         with self._call(attempt):
+            check_request(request)
             return EmbeddedBlobEvents(self.engine.blobs.read(request))
 
     def read_range(

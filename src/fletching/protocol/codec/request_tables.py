@@ -1,0 +1,616 @@
+"""Every request of the Storage API as a table: what it is called, where it travels, what bounds it.
+
+One `RequestTable` per form of a request (PROTOCOL section 2), one `Field` per value. `codec_requests`
+reads and writes by these tables, in either direction; the embedded transport, which has no wire, checks
+by them. So a limit cannot hold in one of these only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable
+from typing import Any
+
+from fletching.errors import InvalidArgumentError, InvalidParameterError
+from fletching.protocol.codec.wire_kinds import (
+    ABSENT,
+    MAX_TRACE_ID,
+    Codings,
+    ContentCoding,
+    Flag,
+    Identifier,
+    Integer,
+    Kind,
+    Listed,
+    Partition,
+    Record,
+    Text,
+    Unread,
+    Word,
+)
+from fletching.protocol.http import headers as names
+from fletching.protocol.messages.requests import (
+    AbortWriteSession,
+    ArrowOptions,
+    CloseWriteStream,
+    CommitWriteSession,
+    CreateInstanceReadSession,
+    CreateReadSession,
+    CreateWriteSession,
+    CreateWriteStream,
+    GetInstanceReadSession,
+    GetReadSession,
+    GetWriteSchema,
+    GetWriteSession,
+    GetWriteStream,
+    PreviewTable,
+    ReadBlobs,
+    ReadInstance,
+    ReadTable,
+    Request,
+    SplitOptions,
+    WriteBlob,
+    WriteBlobs,
+    WriteTable,
+)
+from fletching.protocol.messages.vocabulary import (
+    Action,
+    ApiVersion,
+    SplitMode,
+    TimeUnit,
+    WriteMode,
+)
+
+__all__ = [
+    "MAX_BATCH_BYTES",
+    "MAX_BATCH_ROWS",
+    "MIN_BATCH_BYTES",
+    "REQUEST_TABLES",
+    "Field",
+    "Place",
+    "RequestTable",
+    "TargetKind",
+    "block_stream_id",
+]
+
+MAX_BATCH_ROWS = 20_000
+"""Largest ``MaxBatchRows`` of a TableRead (PROTOCOL 2.3)."""
+
+MIN_BATCH_BYTES = 1024 * 1024
+MAX_BATCH_BYTES = 256 * 1024 * 1024
+"""Bounds of a non-zero ``MaxBatchRawSize`` (PROTOCOL 2.3)."""
+
+MIN_MAX_FIELD_BYTES = 1024
+"""Smallest non-zero ``MaxFieldSize`` (PROTOCOL 2.19)."""
+
+MAX_TOKEN = 4096
+"""Longest access or quota token, in characters."""
+
+MAX_FILE_NAME = 4096
+"""Longest file name or content type of a blob, in characters, as in a blob frame's header."""
+
+
+class Place(enum.Enum):
+    """Where in an HTTP request a value travels."""
+
+    QUERY = "query"
+    HEADER = "header"
+    JSON = "JSON"
+
+
+QUERY, HEADER, JSON = Place.QUERY, Place.HEADER, Place.JSON
+
+
+class TargetKind(enum.Enum):
+    """What the ``Target`` of a request is."""
+
+    TABLE = "table"
+    INSTANCE = "instance"
+    BLOBS = "blobs"
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One value of a request.
+
+    Attributes:
+        attribute: of the request; empty for what is only looked at, or only written.
+        name: on the wire; a header's in lower case.
+        kind: how it is read, written and bounded.
+        places: where it is written, and looked for, the first place first.
+        also: further places where it is looked for.
+        required: whether a request without it is refused.
+        sparse: whether it is left out where it is empty, false or none. Queries and headers always
+            leave out what has no text.
+        empty_is_value: whether an empty value says something else than none.
+        constant: what is written for a value without attribute.
+        since: the version of the API that has it, but for block mode, which always has.
+    """
+
+    attribute: str
+    name: str
+    kind: Kind
+    places: tuple[Place, ...] = (QUERY,)
+    also: tuple[Place, ...] = ()
+    required: bool = False
+    sparse: bool = False
+    empty_is_value: bool = False
+    constant: Any = ABSENT
+    since: ApiVersion | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class RequestTable:
+    """One form of a request.
+
+    Attributes:
+        kind: the request's class.
+        action: its action.
+        target: what it is about.
+        fields: its values.
+        stream: the content type of a body that is a stream; None for a JSON body.
+        block: whether this is the form of block mode (2.19); None if there is only one.
+        constants: query parameters that say which form it is.
+        read: completes what was read: attribute values by name, those sent.
+        write: completes what is to be written: attribute values by name.
+    """
+
+    kind: type[Request]
+    action: Action
+    target: TargetKind
+    fields: tuple[Field, ...]
+    stream: str | None = None
+    block: bool | None = None
+    constants: tuple[tuple[str, str], ...] = ()
+    read: Callable[[dict[str, Any]], None] | None = None
+    write: Callable[[dict[str, Any]], None] | None = None
+
+
+def block_stream_id(block_number: int, attempt_number: int) -> str:
+    """The write stream that holds a block's attempt (PROTOCOL 2.19)."""
+    return f"block-{block_number}-attempt-{attempt_number}"
+
+
+# --- values that several requests have --------------------------------------------------------
+
+_SESSION = Field("session_id", "SessionId", Identifier(), also=(JSON,), required=True)
+_STREAM = Field("stream_id", "StreamId", Identifier(), also=(JSON,), required=True)
+_VERSION = Field("stream_version", "StreamVersion", Integer(), also=(JSON,))
+_MODE = Field("write_mode", "WriteMode", Word(WriteMode), since=ApiVersion.V3)
+_TRACE = Field("retry_trace_id", names.RETRY_TRACE_ID, Text(MAX_TRACE_ID), (HEADER,))
+_ACCEPT = Field("accept_encoding", names.ACCEPT_ENCODING, Codings(), (HEADER,))
+_CODING = Field("content_encoding", names.CONTENT_ENCODING, ContentCoding(), (HEADER,))
+_TEXTS = Listed(Text())
+_INTEGERS = Listed(Integer(least=-(2**63)), "integers")
+_BATCH_ROWS = Field(
+    "max_batch_rows",
+    "MaxBatchRows",
+    Integer(most=MAX_BATCH_ROWS, zero_is=None),
+    (JSON,),
+    sparse=True,
+)
+_VERBATIM = Field("verbatim_types", "VerbatimTypes", Flag(), (JSON,), sparse=True)
+
+
+def _in_body(field: Field) -> Field:
+    """The same value, written into the body."""
+    return dataclasses.replace(field, places=(JSON,), also=(QUERY,))
+
+
+def _in_both(field: Field) -> Field:
+    return dataclasses.replace(field, places=(QUERY, JSON), also=())
+
+
+def _arrow_data(value: Any, name: str) -> None:
+    """Refuses data formats other than Arrow."""
+    kind = value.get("Type") or "Arrow" if isinstance(value, dict) else None
+    if not isinstance(kind, str):
+        raise InvalidParameterError(f"{name} is not an object with a Type")
+    if kind.lower() != "arrow":
+        raise InvalidArgumentError(f"{name}.Type is {kind[:40]!r}, not 'Arrow'")
+
+
+_FORMAT = Field(
+    "", "DataFormat", Unread(_arrow_data), (JSON,), constant={"Type": "Arrow", "Version": "V5"}
+)
+_UNIT = Word(TimeUnit, null_is_value=True)
+_ARROW = Record(
+    ArrowOptions,
+    (("timestamp_unit", "TimestampUnit", _UNIT), ("datetime_unit", "DatetimeUnit", _UNIT)),
+)
+_SPLIT = Record(
+    SplitOptions,
+    (
+        ("split_mode", "SplitMode", Word(SplitMode)),
+        # 0 is what a client sends that has nothing to say about the number
+        ("split_number", "SplitNumber", Integer(zero_is=ABSENT)),
+        ("cross_partition", "CrossPartition", Flag()),
+    ),
+    {"SplitUnit": "ByteSize"},
+)
+
+
+def _incremental(value: Any, name: str) -> bool:
+    if not isinstance(value, dict):
+        raise InvalidParameterError(f"{name} is not an object")
+    wanted = value.get("EnableIncrementalRead")
+    if wanted is not None and not isinstance(wanted, bool):
+        raise InvalidParameterError(f"{name}.EnableIncrementalRead is not true or false")
+    return bool(wanted)
+
+
+class _Incremental(Kind):
+    """Version 3's way to ask for an incremental read, which this client never writes."""
+
+    def from_json(self, value: Any, name: str) -> Any:
+        return _incremental(value, name) or ABSENT
+
+
+def _only_written(name: str, value: Any) -> Field:
+    return Field("", name, Unread(lambda _value, _name: None), (JSON,), constant=value)
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+_CREATE_READ_SESSION = RequestTable(
+    CreateReadSession,
+    Action.TABLE_CREATE_READ_SESSION,
+    TargetKind.TABLE,
+    (
+        Field("required_data_columns", "RequiredDataColumns", _TEXTS, (JSON,)),
+        Field("required_partition_columns", "RequiredPartitionColumns", _TEXTS, (JSON,)),
+        Field("required_partitions", "RequiredPartitions", Listed(Partition()), (JSON,)),
+        Field("required_bucket_ids", "RequiredBucketIds", _INTEGERS, (JSON,)),
+        Field("split_options", "SplitOptions", _SPLIT, (JSON,)),
+        Field("arrow_options", "ArrowOptions", _ARROW, (JSON,)),
+        Field("filter_predicate", "FilterPredicate", Text(), (JSON,)),
+        Field("filter_predicate_fallback", "FilterPredicateFallback", Flag(), (JSON,)),
+        _only_written("SplitMaxFileNum", 0),
+        Field("incremental", "IncrementalRead", Flag(), (JSON,)),
+        Field("incremental", "IncrementalReadOptions", _Incremental(), (), (JSON,)),
+        _VERBATIM,
+        Field("first_split", "FirstSplit", Flag(), (JSON,), sparse=True),
+        Field("version", "Version", Integer(least=-(2**62)), (JSON,), sparse=True),
+        Field("since_version", "SinceVersion", Integer(least=-(2**62)), (JSON,), sparse=True),
+    ),
+)
+
+_READ_TABLE = RequestTable(
+    ReadTable,
+    Action.TABLE_READ,
+    TargetKind.TABLE,
+    (
+        _SESSION,
+        Field("index", "Index", Integer()),
+        Field("offset", "Offset", Integer()),
+        Field("count", "Count", Integer()),
+        _ACCEPT,
+        Field("skip_rows", "SkipRowNum", Integer(), (JSON,)),
+        Field(
+            "max_batch_bytes",
+            "MaxBatchRawSize",
+            Integer(MIN_BATCH_BYTES, MAX_BATCH_BYTES, or_zero=True),
+            (JSON,),
+        ),
+        _FORMAT,
+        Field("data_columns", "DataColumns", _TEXTS, (JSON,)),
+        Field("data_columns_unordered", "DataColumnsUnordered", Flag(), (JSON,)),
+        _BATCH_ROWS,
+    ),
+)
+
+_PREVIEW_TABLE = RequestTable(
+    PreviewTable,
+    Action.TABLE_PREVIEW,
+    TargetKind.TABLE,
+    (
+        Field("limit", "Limit", Integer(), (JSON, QUERY), sparse=True),
+        Field("partition", "Partition", Partition(), (JSON, QUERY), sparse=True),
+        Field("columns", "Columns", _TEXTS, (JSON,), sparse=True),
+        _VERBATIM,
+    ),
+)
+
+_READ_BLOBS = RequestTable(
+    ReadBlobs,
+    Action.BLOB_READ,
+    TargetKind.BLOBS,
+    (
+        Field("references", "BlobReferences", Listed(Text(), least=1), (JSON,), required=True),
+        _ACCEPT,
+        Field("framed", "Framed", Flag(), (JSON,), sparse=True),
+    ),
+)
+
+
+def _instance_columns(values: dict[str, Any]) -> None:
+    """An empty list under the first name leaves the word to the second."""
+    other = values.pop("data_columns", ())
+    values["columns"] = values.get("columns") or other
+
+
+_READ_INSTANCE = RequestTable(
+    ReadInstance,
+    Action.INSTANCE_READ,
+    TargetKind.INSTANCE,
+    (
+        _SESSION,
+        Field("count", "Count", Integer()),
+        Field("offset", "Offset", Integer()),
+        _ACCEPT,
+        _only_written("TaskName", "AnonymousSQLTask"),
+        _only_written("QueryId", 0),
+        _only_written("EnableLimit", value=False),
+        Field("", "DataFormat", Unread(_arrow_data), (), (JSON,)),
+        Field("columns", "Columns", _TEXTS, (JSON,)),
+        Field("data_columns", "DataColumns", _TEXTS, (), (JSON,)),
+        _BATCH_ROWS,
+    ),
+    read=_instance_columns,
+)
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def _read_flags(values: dict[str, Any]) -> None:
+    flags = values.setdefault("flags", {})
+    values["overwrite"] = flags.pop("overwrite", "false").lower() == "true"
+
+
+def _write_flags(values: dict[str, Any]) -> None:
+    if values["overwrite"]:
+        values["flags"] = {**values["flags"], "overwrite": "true"}
+
+
+class _Flags(Kind):
+    """Flags are text, but users' JSON true and numbers pass through some clients (PROTOCOL 2.5)."""
+
+    def from_json(self, value: Any, name: str) -> Any:
+        if not isinstance(value, dict):
+            raise InvalidParameterError(f"{name} is not an object")
+        flags: dict[str, str] = {}
+        for flag, given in value.items():
+            if isinstance(given, bool):
+                flags[flag] = str(given).lower()
+            elif isinstance(given, str | int | float):
+                flags[flag] = str(given)
+            elif given is not None:
+                raise InvalidParameterError(
+                    f"{name}.{flag[:40]} is neither text, number nor boolean"
+                )
+        return flags
+
+
+def _max_field_bytes(value: Any, name: str) -> None:
+    kind = Integer(MIN_MAX_FIELD_BYTES, or_zero=True)
+    kind.check(kind.from_json(value, name), name)
+
+
+_CREATE_WRITE_SESSION = RequestTable(
+    CreateWriteSession,
+    Action.TABLE_CREATE_WRITE_SESSION,
+    TargetKind.TABLE,
+    (
+        _MODE,
+        Field("partition", "PartialPartitionSpec", Partition(), (JSON,)),
+        Field("flags", "Flags", _Flags(), (JSON,)),
+    ),
+    block=False,
+    read=_read_flags,
+    write=_write_flags,
+)
+
+_CREATE_BLOCK_SESSION = RequestTable(
+    CreateWriteSession,
+    Action.TABLE_CREATE_WRITE_SESSION,
+    TargetKind.TABLE,
+    (
+        _MODE,
+        Field("", "enableQuotaToken", Unread(lambda _value, _name: None), constant=True),
+        Field("partition", "PartitionSpec", Partition(), (JSON,)),
+        Field("overwrite", "Overwrite", Flag(), (JSON,)),
+        _only_written(
+            "DynamicPartitionOptions",
+            {"InvalidStrategy": "Exception", "InvalidLimit": -1, "DynamicPartitionLimit": -1},
+        ),
+        Field(
+            "",
+            "ArrowOptions",
+            Unread(_ARROW.from_json),
+            (JSON,),
+            constant={"TimestampUnit": "nano", "DatetimeUnit": "milli"},
+        ),
+        _only_written("SupportWriteCluster", value=False),
+        Field("", "MaxFieldSize", Unread(_max_field_bytes), (JSON,), constant=0),
+        Field("enhance_write_check", "EnhanceWriteCheck", Flag(), (JSON,)),
+        _only_written("SupportSaveToPangu", value=False),
+    ),
+    block=True,
+)
+
+
+def _read_commit(values: dict[str, Any]) -> None:
+    ids, versions = values.pop("stream_ids", ()), values.pop("stream_versions", ())
+    if len(ids) != len(versions):
+        raise InvalidParameterError(
+            f"StreamIds has {len(ids)} entries and StreamVersions {len(versions)}"
+        )
+    values["streams"] = tuple(zip(ids, versions, strict=True)) or None
+    if values["write_mode"] is WriteMode.BATCH_COMPATIBLE:
+        values.setdefault("commit_messages", ())
+
+
+def _write_commit(values: dict[str, Any]) -> None:
+    streams = values["streams"] or ()
+    values["stream_ids"] = [stream_id for stream_id, _ in streams]
+    values["stream_versions"] = [version for _, version in streams]
+
+
+_COMMIT = RequestTable(
+    CommitWriteSession,
+    Action.TABLE_COMMIT_WRITE_SESSION,
+    TargetKind.TABLE,
+    (
+        _SESSION,
+        _MODE,
+        Field("stream_ids", "StreamIds", _TEXTS, (JSON,), sparse=True),
+        Field("stream_versions", "StreamVersions", _INTEGERS, (JSON,), sparse=True),
+        # an empty list is block mode's way to commit nothing; other modes have none at all
+        Field(
+            "commit_messages", "CommitMessages", _TEXTS, (JSON,), sparse=True, empty_is_value=True
+        ),
+        Field("if_version", "IfVersion", Integer(), (JSON,), sparse=True),
+        Field("idempotency_key", "IdempotencyKey", Identifier(), (JSON,), sparse=True),
+    ),
+    read=_read_commit,
+    write=_write_commit,
+)
+
+_CREATE_STREAM = RequestTable(
+    CreateWriteStream,
+    Action.TABLE_CREATE_WRITE_STREAM,
+    TargetKind.TABLE,
+    (
+        _SESSION,
+        _MODE,
+        _in_body(_STREAM),
+        _in_body(_VERSION),
+        Field("exactly_once", "ExactlyOnceMode", Flag(), (JSON,), sparse=True),
+        _TRACE,
+    ),
+)
+
+_GET_STREAM = RequestTable(
+    GetWriteStream,
+    Action.TABLE_GET_WRITE_STREAM,
+    TargetKind.TABLE,
+    (
+        _SESSION,
+        _in_both(_STREAM),
+        _in_both(_VERSION),
+        _MODE,
+        Field("exactly_once", "ExactlyOnceMode", Flag(), (QUERY, JSON)),
+    ),
+)
+
+_CLOSE_STREAM = RequestTable(
+    CloseWriteStream,
+    Action.TABLE_CLOSE_WRITE_STREAM,
+    TargetKind.TABLE,
+    (_in_both(_SESSION), _MODE, _in_body(_STREAM), _in_body(_VERSION)),
+)
+
+_TABLE_WRITE: tuple[Field, ...] = (
+    Field("count", "Count", Integer(least=-1)),
+    Field("table_id", "TableId", Text(MAX_TOKEN)),
+    Field("schema_version", "SchemaVersion", Integer(least=-1)),
+    Field("row_offset", "RowOffset", Integer()),
+    Field("quota_token", "quotaToken", Text(MAX_TOKEN)),
+    Field("access_token", names.ACCESS_TOKEN, Text(MAX_TOKEN), (HEADER,)),
+    _TRACE,
+    _CODING,
+)
+
+_WRITE_TABLE = RequestTable(
+    WriteTable,
+    Action.TABLE_WRITE,
+    TargetKind.TABLE,
+    (_SESSION, _STREAM, _VERSION, _MODE, *_TABLE_WRITE),
+    stream=names.OCTET_STREAM,
+    block=False,
+)
+
+
+def _read_block(values: dict[str, Any]) -> None:
+    number = values.get("block_number")
+    if number is None:
+        raise InvalidParameterError("BlockNumber is missing")
+    attempt = values.setdefault("attempt_number", 0)
+    values["stream_id"], values["stream_version"] = block_stream_id(number, attempt), 1
+
+
+_WRITE_BLOCK = RequestTable(
+    WriteTable,
+    Action.TABLE_WRITE,
+    TargetKind.TABLE,
+    (
+        _SESSION,
+        _MODE,
+        Field("block_number", "BlockNumber", Integer()),
+        Field("attempt_number", "AttemptNumber", Integer()),
+        *_TABLE_WRITE,
+    ),
+    stream=names.ARROW_STREAM,
+    block=True,
+    read=_read_block,
+)
+
+_WRITE_BLOB = RequestTable(
+    WriteBlob,
+    Action.TABLE_WRITE_BLOB,
+    TargetKind.TABLE,
+    (
+        _SESSION,
+        _STREAM,
+        _VERSION,
+        Field("partition", "PartitionValues", Partition()),
+        Field("column_id", "ColumnIndex", Integer()),
+        Field("content_type", "ContentType", Text(MAX_FILE_NAME)),
+        Field("file_name", "CustomFileName", Text(MAX_FILE_NAME)),
+        _CODING,
+    ),
+    stream=names.OCTET_STREAM,
+)
+
+_WRITE_BLOBS = RequestTable(
+    WriteBlobs,
+    Action.TABLE_WRITE_BLOB,
+    TargetKind.TABLE,
+    (_SESSION, _STREAM, _VERSION, _CODING),
+    stream=names.OCTET_STREAM,
+    constants=(("Mode", "Batch"),),
+)
+
+
+def _table(kind: type[Request], action: Action, *fields: Field) -> RequestTable:
+    return RequestTable(kind, action, TargetKind.TABLE, fields)
+
+
+def _instance(kind: type[Request], action: Action, *fields: Field) -> RequestTable:
+    return RequestTable(kind, action, TargetKind.INSTANCE, fields)
+
+
+REQUEST_TABLES: tuple[RequestTable, ...] = (
+    _CREATE_READ_SESSION,
+    _table(
+        GetReadSession,
+        Action.TABLE_GET_READ_SESSION,
+        _SESSION,
+        Field("refresh", "session_refresh", Flag()),
+        Field("release", "session_release", Flag(), sparse=True),
+    ),
+    _READ_TABLE,
+    _PREVIEW_TABLE,
+    _CREATE_WRITE_SESSION,
+    _CREATE_BLOCK_SESSION,
+    _table(GetWriteSession, Action.TABLE_GET_WRITE_SESSION, _SESSION, _MODE),
+    _COMMIT,
+    _table(AbortWriteSession, Action.TABLE_ABORT_WRITE_SESSION, _SESSION, _MODE),
+    _CREATE_STREAM,
+    _GET_STREAM,
+    _CLOSE_STREAM,
+    _table(GetWriteSchema, Action.TABLE_GET_WRITE_SCHEMA, _SESSION),
+    _WRITE_TABLE,
+    _WRITE_BLOCK,
+    _WRITE_BLOB,
+    _WRITE_BLOBS,
+    _READ_BLOBS,
+    _instance(
+        CreateInstanceReadSession,
+        Action.INSTANCE_CREATE_READ_SESSION,
+        Field("enable_limit", "EnableLimit", Flag(), (JSON,)),
+    ),
+    _instance(GetInstanceReadSession, Action.INSTANCE_GET_READ_SESSION, _SESSION),
+    _READ_INSTANCE,
+)
