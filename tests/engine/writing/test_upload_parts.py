@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from fletching.engine.writing.upload_parts import BlockMessage, block_stream_id
-from fletching.errors import ConflictError, InvalidArgumentError
-from fletching.protocol.messages.requests import CreateWriteSession
+from fletching.errors import ConflictError, InvalidArgumentError, TruncatedStreamError
+from fletching.protocol.messages.requests import CreateWriteSession, WriteTable
 from fletching.protocol.messages.vocabulary import SessionStatus, WriteMode
 from fletching.types import PartitionSpec
 
@@ -137,3 +137,38 @@ def test_messages_round_trip() -> None:
     message = BlockMessage("ws", 3, 1, 7)
     assert BlockMessage.parse(message.format(), "ws") == message
     assert message.stream == ("block-3-attempt-1", 1)
+
+
+@pytest.mark.parametrize("end", ["abort", "cut"])
+def test_a_repeated_block_that_breaks_off_leaves_the_first(
+    house: Any, session: str, end: str
+) -> None:
+    """The repetition must not drop what this very request stored."""
+    message = block(house, session, 0, 0, 1, 2, retry_trace_id="t").commit_message
+    repeated = house.engine.open_ingest(
+        WriteTable(
+            table=house.table,
+            session_id=session,
+            stream_id="",
+            block_number=0,
+            attempt_number=0,
+            write_mode=WriteMode.BATCH_COMPATIBLE,
+            retry_trace_id="t",
+        )
+    )
+    body = house.stream_bytes([ids(1, 2)], SCHEMA)
+    repeated.decoder.feed(body[: len(body) // 2])
+    if end == "abort":
+        assert repeated.abort()
+    else:
+        with pytest.raises(TruncatedStreamError):
+            repeated.finish()
+    house.commit(session, commit_messages=(message,))
+    assert house.read()["id"].to_pylist() == [1, 2]
+
+
+def test_another_request_for_a_block_begins_it_afresh(house: Any, session: str) -> None:
+    block(house, session, 0, 0, 1, 2, retry_trace_id="t")
+    message = block(house, session, 0, 0, 3, retry_trace_id="u").commit_message
+    house.commit(session, commit_messages=(message,))
+    assert house.read()["id"].to_pylist() == [3]

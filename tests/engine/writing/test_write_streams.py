@@ -13,8 +13,9 @@ from fletching.errors import (
     NoPermissionError,
     NotFoundError,
     RowOffsetError,
+    TruncatedStreamError,
 )
-from fletching.protocol.messages.requests import GetWriteSession
+from fletching.protocol.messages.requests import GetWriteSession, WriteTable
 from fletching.protocol.messages.vocabulary import WriteMode
 
 SCHEMA = pa.schema([("id", pa.int64())])
@@ -82,8 +83,6 @@ def test_looking_a_stream_up_takes_it_over(house: Any, session: str) -> None:
 
 
 def test_the_zombie_is_fenced_off_in_mid_body(house: Any, session: str) -> None:
-    from fletching.protocol.messages.requests import WriteTable
-
     token = house.stream(session, exactly_once=True).access_token
     zombie = house.engine.open_ingest(
         WriteTable(
@@ -122,8 +121,6 @@ def test_offsets_and_tokens_belong_to_exactly_once_streams(house: Any, session: 
 
 
 def test_two_bodies_at_one_offset_become_one(house: Any, session: str) -> None:
-    from fletching.protocol.messages.requests import WriteTable
-
     token = house.stream(session, exactly_once=True).access_token
     request = WriteTable(
         table=house.table, session_id=session, stream_id="s", row_offset=0, access_token=token
@@ -210,8 +207,6 @@ def test_a_repeated_request_is_answered_from_memory(house: Any, session: str) ->
 
 
 def test_two_bodies_of_one_request_become_one(house: Any, session: str) -> None:
-    from fletching.protocol.messages.requests import WriteTable
-
     house.stream(session)
     request = WriteTable(table=house.table, session_id=session, stream_id="s", retry_trace_id="abc")
     twins = [house.engine.open_ingest(request) for _ in range(2)]
@@ -235,8 +230,6 @@ def test_a_new_attempt_has_no_memory_of_the_last(house: Any) -> None:
 
 
 def test_an_attempt_begun_again_in_mid_body_keeps_the_body_out(house: Any) -> None:
-    from fletching.protocol.messages.requests import WriteTable
-
     house.create(SCHEMA)
     session = house.session()
     house.stream(session)
@@ -318,3 +311,74 @@ def test_the_same_trace_id_on_two_streams_is_two_writes(house: Any) -> None:
         house.stream("default", stream)
         house.write(ids(1), "default", stream, retry_trace_id="same")
     assert house.read().num_rows == 2
+
+
+def begin(house: Any, session: str, *batches: Any, **options: Any) -> Any:
+    """A body that has come in whole and is not finished."""
+    ingest = house.engine.open_ingest(
+        WriteTable(table=house.table, session_id=session, stream_id="s", **options)
+    )
+    ingest.decoder.feed(house.stream_bytes(list(batches), SCHEMA))
+    ingest.accept(list(ingest.decoder))
+    return ingest
+
+
+@pytest.mark.parametrize("exactly_once", [False, True])
+def test_a_stream_closed_in_mid_body_takes_nothing_more(house: Any, exactly_once: bool) -> None:
+    house.create(SCHEMA)
+    session = house.session()
+    token = house.stream(session, exactly_once=exactly_once).access_token
+    options = {"row_offset": 0, "access_token": token} if exactly_once else {}
+    house.write(ids(1), session, **options)
+    options = {"row_offset": 1, "access_token": token} if exactly_once else {}
+    late = begin(house, session, ids(2), **options)
+    house.close(session)
+    with pytest.raises(ConflictError):
+        late.finish()
+    assert len(house.object_keys()) == 1
+    house.commit(session)
+    assert stored(house) == [1]
+
+
+def test_a_fenced_off_writer_is_not_told_that_its_rows_are_there(house: Any, session: str) -> None:
+    """All of them are, but what comes after them is another writer's."""
+    token = house.stream(session, exactly_once=True).access_token
+    house.write(ids(1, 2), session, row_offset=0, access_token=token)
+    again = begin(house, session, ids(1, 2), row_offset=0, access_token=token)
+    house.look(session, exactly_once=True)
+    with pytest.raises(NoPermissionError):
+        again.finish()
+
+
+def test_a_counted_body_that_has_more_rows_is_refused(house: Any, session: str) -> None:
+    token = house.stream(session, exactly_once=True).access_token
+    house.write(ids(1, 2), session, row_offset=0, access_token=token)
+    again = begin(house, session, ids(1, 2), ids(3), row_offset=0, access_token=token)
+    with pytest.raises(RowOffsetError) as caught:
+        again.finish()
+    assert caught.value.expected_offset == 2
+
+
+@pytest.mark.parametrize("end", ["abort", "cut", "finish"])
+def test_a_repeated_body_that_breaks_off_leaves_the_first(
+    house: Any, session: str, end: str
+) -> None:
+    house.stream(session)
+    house.write(ids(1), session, retry_trace_id="t")
+    repeated = begin(house, session, ids(1), retry_trace_id="t")
+    if end == "abort":
+        repeated.abort()
+    elif end == "finish":
+        assert repeated.finish().rows == 1
+    else:
+        cut = house.engine.open_ingest(
+            WriteTable(table=house.table, session_id=session, stream_id="s", retry_trace_id="t")
+        )
+        cut.decoder.feed(house.stream_bytes([ids(1)], SCHEMA)[:-8])
+        cut.accept(list(cut.decoder))
+        with pytest.raises(TruncatedStreamError):
+            cut.finish()
+    if session != "default":
+        house.close(session)
+        house.commit(session)
+    assert stored(house) == [1]
