@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 import fletching
+from fletching.client.reading.parallel import read_in_order
 from fletching.client.reading.scan import Scan
 from fletching.errors import (
     ConflictError,
@@ -355,3 +356,39 @@ def test_dask_names_a_split_alike_in_every_process(events: fletching.Table) -> N
     (other,) = events.scan(columns=["id"]).splits(1)
     assert split.__dask_tokenize__() != other.__dask_tokenize__()
     copy._channel.transport.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "pieces"),
+    [
+        ({"connections": 1}, 1),
+        ({"connections": 2, "split_bytes": 1 << 30, "read_ahead_bytes": 1 << 30}, 1),
+        ({"connections": 4, "split_bytes": 8 << 20}, 4),
+        # Held bytes are shared by the connections, so that each may be in a piece of its own.
+        ({"connections": 4, "read_ahead_bytes": 32 << 20}, 4),
+        ({"connections": 4, "read_ahead_bytes": 0}, 4),
+    ],
+    ids=str,
+)
+def test_pieces_are_as_large_as_may_be_held(
+    client: fletching.Client,
+    options: Any,
+    pieces: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not client.channel.transport.supports_parallel_reads:
+        pytest.skip("mapped pages come as fast to one thread")
+    table = client.create_table("t", "n BIGINT")
+    batch = pa.record_batch({"n": range(1 << 17)})  # 1 MiB
+    with table.write_session() as session, session.writer() as writer:
+        for _ in range(32):
+            writer.write(batch)
+    counts: list[int] = []
+
+    def spy(openers: Any, **how: Any) -> Any:
+        counts.append(len(openers))
+        return read_in_order(openers, **how)
+
+    monkeypatch.setattr("fletching.client.reading.scan.read_in_order", spy)
+    assert table.with_options(**options).scan().to_table().num_rows == 32 << 17
+    assert abs(counts[0] - pieces) <= 1

@@ -340,9 +340,7 @@ class Scan(Readable):
                 for start in range(0, rows, size)
             ]
         else:
-            options = SplitOptions(
-                split_mode=SplitMode.SIZE, split_number=channel.options.split_bytes
-            )
+            options = SplitOptions(split_mode=SplitMode.SIZE, split_number=self._piece_bytes)
             if self._connections == 1:
                 # Splits are read one after the other, so that dividing would be work for nothing.
                 options = SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=1)
