@@ -81,6 +81,16 @@ def test_rows_for_which_a_predicate_is_null_stay(client: Client) -> None:
     assert ids(table) == [2]
 
 
+def test_a_predicate_may_calculate(client: Client) -> None:
+    table = client.create_table("calculated", SCHEMA)
+    table.append(rows(*range(30)))
+    assert table.delete("id % 10 = 0 AND length(v) > 1").rows_deleted == 3
+    assert table.delete("id + 0 > 27").rows_deleted == 2
+    with pytest.raises(InvalidArgumentError):
+        table.delete("id + 1")
+    assert table.count_rows() == 25
+
+
 def test_offsets_count_visible_rows_in_many_small_batches(client: Client) -> None:
     table = client.create_table("offsets", SCHEMA)
     chance = random.Random(7)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+import pyarrow as pa
 
 from fletching.client.change_reports import ChangeReport, TableVersion
+from fletching.client.tabular.alignment import aligned
+from fletching.client.tabular.tabular_data import BatchStream, batches_of
 from fletching.client.transports.channel import Channel
 from fletching.errors import UsageError
 from fletching.protocol.messages import changes as messages
@@ -17,6 +21,7 @@ from fletching.protocol.messages.responses import Changed, Done
 from fletching.types import PartitionSpec, TableName
 
 if TYPE_CHECKING:
+    from fletching.client.table import Table
     from fletching.client.table_history import ChangeSet, TableAsOf
 
 __all__ = ["ChangingTable", "Moment"]
@@ -24,6 +29,7 @@ __all__ = ["ChangingTable", "Moment"]
 Moment = int | str | dt.datetime
 """A version by its number, a tag's name, or an aware moment."""
 
+_DELETE = 68  # "D", in the system column of keyed writes
 _EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
 
 
@@ -32,6 +38,11 @@ class ChangingTable:
 
     channel: Channel
     full_name: TableName
+
+    @property
+    def _whole(self) -> Table:
+        """The table that this is a part of."""
+        return cast("Table", self)
 
     READ_ONLY: ClassVar[str] = ""
 
@@ -69,6 +80,214 @@ class ChangingTable:
                 table=self.full_name, where=where, if_version=if_version, idempotency_key=key
             )
         )
+
+    def update(
+        self,
+        expressions: Mapping[str, str] | None = None,
+        *,
+        values: Mapping[str, Any] | None = None,
+        where: str | None = None,
+        if_version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> ChangeReport:
+        """Replaces values of the rows for which a predicate is true; of all rows without one.
+
+        Updated rows stand behind the others of their partition afterwards.
+
+        Args:
+            expressions: column to SQL, over the row as it was: ``{"text": "upper(text)"}``.
+            values: column to a plain value: ``{"text": "it's"}``.
+            where: an SQL predicate; rows for which it is null stay as they are.
+            if_version: as for `delete`.
+            idempotency_key: as for `delete`.
+
+        Raises:
+            UsageError: nothing to change.
+            InvalidArgumentError: the predicate or an expression is none, a column is unknown or part
+                of the primary key, or a value does not fit; nothing is changed.
+            ConflictError, ServiceError, TransportError: as for `delete`.
+        """
+        if not expressions and not values:
+            raise UsageError("an update needs expressions, values, or both")
+        key = self._new_key(idempotency_key)
+        return self._changed(
+            messages.UpdateRows(
+                table=self.full_name,
+                expressions=dict(expressions or {}),
+                values=b"" if not values else _one_row(values, self._whole.schema),
+                where=where or "",
+                if_version=if_version,
+                idempotency_key=key,
+            )
+        )
+
+    def merge(
+        self,
+        data: Any,
+        on: Iterable[str],
+        *,
+        when_matched: Literal["update", "delete"] | None = "update",
+        when_not_matched: Literal["insert"] | None = "insert",
+        when_not_matched_by_source: Literal["delete"] | None = None,
+        columns: Iterable[str] | None = None,
+        partition: str | PartitionSpec | Mapping[str, object] | None = None,
+        if_version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> ChangeReport:
+        """Meets the table's rows with those of some data that are equal to them in some columns.
+
+        Args:
+            data: anything tabular, as for `append`.
+            on: the columns. Null is equal to nothing.
+            when_matched: what becomes of rows of the table that have one: they are replaced by it,
+                deleted, or left.
+            when_not_matched: whether rows of the data that have none are added.
+            when_not_matched_by_source: whether rows of the table that have none are deleted.
+            columns: only these columns are replaced; the data has them and those of ``on``. Rows
+                that are added have nulls in the others.
+            partition: the partition of all rows of the data, as for `append`.
+            if_version: as for `delete`.
+            idempotency_key: as for `delete`.
+
+        Raises:
+            InvalidArgumentError: several rows of the data are for one of the table, or a clause or
+                column cannot be; nothing is changed.
+            UsageError: data that does not fit the table.
+            ConflictError, ServiceError, TransportError: as for `delete`.
+        """
+        return self._merged(
+            data,
+            partition,
+            lambda session_id, key: messages.MergeRows(
+                table=self.full_name,
+                session_id=session_id,
+                on=_names(on),
+                when_matched=when_matched,
+                when_not_matched=when_not_matched,
+                when_not_matched_by_source=when_not_matched_by_source,
+                columns=() if columns is None else _names(columns),
+                if_version=if_version,
+                idempotency_key=key,
+            ),
+            idempotency_key,
+            columns=None if columns is None else {*_names(on), *_names(columns)},
+        )
+
+    def upsert(
+        self,
+        data: Any,
+        on: Iterable[str] | None = None,
+        columns: Iterable[str] | None = None,
+        *,
+        partition: str | PartitionSpec | Mapping[str, object] | None = None,
+        if_version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> ChangeReport:
+        """Puts rows in the place of those with their keys, or adds them; of one key the last row wins.
+
+        In a table with a primary key rows are found by its key runs, and blind upserts of several
+        writers never conflict: the later commit wins. A key is unique within its partition.
+
+        Args:
+            data: anything tabular, as for `append`.
+            on: the key's columns; by default the table's primary key.
+            columns: only these columns are replaced, as for `merge`.
+            partition: the partition of all rows, as for `append`.
+            if_version: as for `delete`.
+            idempotency_key: as for `delete`.
+
+        Raises:
+            UsageError: the table has no primary key and ``on`` is not given, or data does not fit.
+            ServiceError, TransportError: as for `delete`.
+        """
+        key_columns = tuple(self._whole.info.primary_key)
+        names = key_columns if on is None else _names(on)
+        if not names:
+            raise UsageError(f"table {self.full_name} has no primary key: say on which columns")
+        own = {name.casefold() for name in names} == {name.casefold() for name in key_columns}
+        if own and self._whole.info.keyed and columns is None:
+            return self._whole.append(
+                data, partition, if_version=if_version, idempotency_key=idempotency_key
+            )
+        # The partition is part of a key's identity, as far as the table has one.
+        names = (*names, *self._whole.partition_columns) if own else names
+        return self._merged(
+            data,
+            partition,
+            lambda session_id, key: messages.MergeRows(
+                table=self.full_name,
+                session_id=session_id,
+                on=names,
+                columns=() if columns is None else _names(columns),
+                last_wins=True,
+                operation="upsert",
+                if_version=if_version,
+                idempotency_key=key,
+            ),
+            idempotency_key,
+            columns=None if columns is None else {*names, *_names(columns)},
+        )
+
+    def delete_keys(
+        self,
+        data: Any,
+        *,
+        partition: str | PartitionSpec | Mapping[str, object] | None = None,
+        if_version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> ChangeReport:
+        """Deletes the rows with some primary keys; keys that are not there do not matter.
+
+        Args:
+            data: anything tabular with the key columns, and with the partition columns that
+                ``partition`` does not name; other columns are ignored.
+            partition: the partition of all rows, as for `append`.
+            if_version: as for `delete`.
+            idempotency_key: as for `delete`.
+
+        Raises:
+            UsageError: the table keeps no primary key unique, or the data lacks a column.
+            ServiceError, TransportError: as for `delete`.
+        """
+        if not self._whole.info.keyed:
+            raise UsageError(f"table {self.full_name} keeps no primary key unique")
+        self._new_key(None)
+        bound = {name.casefold() for name, _ in PartitionSpec.parse(partition).items}
+        keys = {name.casefold() for name in self._whole.info.primary_key}
+        keys |= {name.casefold() for name in self._whole.partition_columns} - bound
+        schema = pa.schema([field for field in self._whole.schema if field.name.casefold() in keys])
+        target = schema.append(pa.field("__operation", pa.int8(), nullable=False))
+        with self._whole.write_session(partition) as session:
+            with session.writer(schema=target) as writer:
+                for batch in aligned(_only(data, schema), schema):
+                    marks = pa.repeat(pa.scalar(_DELETE, pa.int8()), batch.num_rows)
+                    writer.write(pa.RecordBatch.from_arrays([*batch.columns, marks], schema=target))
+            report = session.commit(if_version=if_version, idempotency_key=idempotency_key)
+        return ChangeReport(-1) if report is None else report
+
+    def _merged(
+        self,
+        data: Any,
+        partition: Any,
+        request: Callable[[str, str], ChangeRequest],
+        idempotency_key: str | None,
+        *,
+        columns: Collection[str] | None,
+    ) -> ChangeReport:
+        """Writes rows into a session, which a request then takes."""
+        key = self._new_key(idempotency_key)
+        wanted = None if columns is None else {name.casefold() for name in columns}
+        with self._whole.write_session(partition) as session:
+            schema = None
+            if wanted is not None:
+                bound = {name.casefold() for name, _ in PartitionSpec.parse(partition).items}
+                wanted |= {name.casefold() for name in self._whole.partition_columns} - bound
+                wanted -= bound
+                schema = pa.schema([f for f in self._whole.schema if f.name.casefold() in wanted])
+            with session.writer(schema=schema) as writer:
+                rows = self._whole.with_uploads(session, data, partition)
+                writer.write(rows if schema is None else _only(rows, schema))
+            return ChangeReport.of(session.end_with(request(session.id, key)))
 
     def truncate(
         self,
@@ -286,4 +505,44 @@ def _microseconds(moment: dt.datetime) -> int:
     return (moment - _EPOCH) // dt.timedelta(microseconds=1)
 
 
-WhenMatched = Literal["update", "delete"]
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _only(data: Any, schema: pa.Schema) -> BatchStream:
+    """Some columns of tabular data, by their names in any case.
+
+    Raises:
+        UsageError: the data lacks one.
+    """
+    stream = batches_of(data, None)
+    by_name = {name.casefold(): number for number, name in enumerate(stream.schema.names)}
+    missing = [name for name in schema.names if name.casefold() not in by_name]
+    if missing:
+        raise UsageError(f"the data lacks column {', '.join(missing)}")
+    places = [by_name[name.casefold()] for name in schema.names]
+    chosen = pa.schema([stream.schema.field(place) for place in places])
+    return BatchStream(chosen, (batch.select(places) for batch in stream.batches))
+
+
+def _one_row(values: Mapping[str, Any], schema: pa.Schema) -> bytes:
+    """Plain values as an Arrow stream of one row, in the table's types where it has the columns."""
+    by_name = {field.name.casefold(): field for field in schema}
+    fields = []
+    for name, value in values.items():
+        field = by_name.get(name.casefold())
+        data_type = None if field is None else field.type
+        if isinstance(data_type, pa.BaseExtensionType):
+            data_type = data_type.storage_type
+        try:
+            array = pa.array([value], data_type)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise UsageError(f"the value of column {name} does not fit: {error}") from error
+        fields.append((name, array))
+    batch = pa.RecordBatch.from_arrays(
+        [array for _, array in fields], names=[name for name, _ in fields]
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())

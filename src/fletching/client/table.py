@@ -32,6 +32,7 @@ from fletching.protocol.messages.admin import (
     PartitionPage,
     TableInfo,
 )
+from fletching.protocol.messages.changes import ReplaceRows
 from fletching.protocol.messages.requests import PreviewTable
 from fletching.protocol.messages.responses import Done
 from fletching.protocol.messages.vocabulary import WriteMode
@@ -323,12 +324,12 @@ class Table(ChangingTable):
                 be visible: open a session with `write_session` where that must be known.
         """
         with self.write_session(partition) as session:
-            rows = append_rows(session, self._with_references(session, data, partition), streams)
+            rows = append_rows(session, self.with_uploads(session, data, partition), streams)
             return _report(
                 session.commit(if_version=if_version, idempotency_key=idempotency_key), rows
             )
 
-    def _with_references(
+    def with_uploads(
         self, session: WriteSession, data: Any, partition: PartitionLike | None
     ) -> Any:
         """Uploads contents found in BLOB columns (see `fletching.client.blobs.blob_cells`)."""
@@ -344,16 +345,32 @@ class Table(ChangingTable):
         partition: PartitionLike | None = None,
         *,
         streams: int = 1,
+        where: str | None = None,
         if_version: int | None = None,
         idempotency_key: str | None = None,
     ) -> ChangeReport:
         """Replaces rows in one step; returns how many there are now. Else as `append`.
 
-        What is replaced: the partition's rows; with dynamic partitions those of every partition
+        What is replaced: the rows for which ``where`` is true, which must be true of all the new
+        rows, too; without it the partition's rows; with dynamic partitions those of every partition
         that the data has; on a table without partitions all.
         """
+        if where is not None:
+            key = self._new_key(idempotency_key)
+            with self.write_session(partition) as session:
+                append_rows(session, self.with_uploads(session, data, partition), streams)
+                changed = session.end_with(
+                    ReplaceRows(
+                        table=self.full_name,
+                        session_id=session.id,
+                        where=where,
+                        if_version=if_version,
+                        idempotency_key=key,
+                    )
+                )
+            return ChangeReport.of(changed, count=changed.rows_inserted + changed.rows_updated)
         with self.write_session(partition, overwrite=True) as session:
-            rows = append_rows(session, self._with_references(session, data, partition), streams)
+            rows = append_rows(session, self.with_uploads(session, data, partition), streams)
             return _report(
                 session.commit(if_version=if_version, idempotency_key=idempotency_key), rows
             )

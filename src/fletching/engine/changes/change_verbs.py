@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Callable
 
-from fletching import faultpoints
+import msgspec
+import pyarrow as pa
+
+from fletching import faultpoints, ipc
 from fletching.catalog.partition_rows import list_partitions
 from fletching.catalog.publishing import Publication
 from fletching.catalog.segment_rows import encode_partition
@@ -18,19 +21,28 @@ from fletching.engine.changes.change_conditions import (
     report_of,
 )
 from fletching.engine.changes.pinned_table import PinnedTable
+from fletching.engine.changes.row_merge import RowMerge, replace_draft
+from fletching.engine.changes.row_update import RowUpdate
+from fletching.engine.changes.session_rows import SessionRows
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.read_sessions import Reading
 from fletching.engine.tables.columns import restore_columns
 from fletching.engine.tables.partitions import matching_values
-from fletching.errors import InvalidArgumentError, NoSuchPartitionError
+from fletching.errors import InvalidArgumentError, NoSuchPartitionError, WireError
 from fletching.protocol.messages.changes import (
     Changed,
     DeleteRows,
+    MergeRows,
+    ReplaceRows,
     RestoreTable,
     TruncateTable,
+    UpdateRows,
 )
 
 __all__ = ["Changes"]
+
+MAX_VALUES_BYTES = 8 << 20
+"""Bytes of the plain values of an update."""
 
 
 class Changes:
@@ -54,6 +66,79 @@ class Changes:
             return Draft(deleted=view.chosen(request.where))
 
         return self._attempts.make(request, "delete", work)
+
+    def update(self, request: UpdateRows) -> Changed:
+        """Replaces values of the rows for which the predicate is true, all worked out from the old row.
+
+        Updated rows stand at the end of their partition.
+
+        Raises:
+            InvalidArgumentError: the predicate or an expression is none, a column is unknown, part
+                of the key or assigned twice, or a value does not fit.
+            ConflictError: others were always faster, or a row would move beside one with its key.
+        """
+        values = _one_row(request.values)
+
+        def work(view: PinnedTable) -> Draft:
+            return RowUpdate(self._context, view, request.expressions, values).work(request.where)
+
+        return self._attempts.make(request, "update", work)
+
+    def merge(self, request: MergeRows) -> Changed:
+        """Merges the rows of a write session into its table, and ends the session.
+
+        Raises:
+            InvalidArgumentError: a clause or a column that cannot be, or several rows of the session
+                for one of the table.
+            NotFoundError, ExpiredSessionError: no such session, or not any more.
+            ConflictError: others were always faster, or the session is committed.
+        """
+
+        def work(view: PinnedTable) -> Draft:
+            session = SessionRows.of(self._context, request.table, request.session_id)
+            draft = RowMerge(self._context, view, request, session.staged).work()
+            return session.ended_by(draft)
+
+        return self._ended(request, request.operation, work)
+
+    def replace(self, request: ReplaceRows) -> Changed:
+        """Puts the rows of a write session in the place of those for which a predicate is true.
+
+        Raises:
+            InvalidArgumentError: it is no predicate, or a row that comes does not satisfy it.
+            NotFoundError, ExpiredSessionError: no such session, or not any more.
+            ConflictError: others were always faster, or the session is committed.
+        """
+
+        def work(view: PinnedTable) -> Draft:
+            session = SessionRows.of(self._context, request.table, request.session_id)
+            return session.ended_by(replace_draft(self._context, view, request, session.staged))
+
+        return self._ended(request, "overwrite", work)
+
+    def _ended(
+        self,
+        request: MergeRows | ReplaceRows,
+        operation: str,
+        work: Callable[[PinnedTable], Draft],
+    ) -> Changed:
+        """Makes a change that ends a session, and deletes what the session leaves."""
+        if operation not in _OPERATIONS:
+            raise InvalidArgumentError(f"{operation[:100]!r} is not an operation")
+        unused: list[str] = []
+
+        def noted(view: PinnedTable) -> Draft:
+            draft = work(view)
+            unused[:] = [
+                each.key
+                for each in draft.staged
+                if len(draft.absent.get(each.key, ())) == each.rows
+            ]
+            return draft
+
+        report = self._attempts.make(request, operation, noted)
+        self._context.delete_objects(unused)
+        return report
 
     def truncate(self, request: TruncateTable) -> Changed:
         """Deletes every row, or every row of some partitions, whatever came in meanwhile.
@@ -111,3 +196,25 @@ class Changes:
     @staticmethod
     def _same_columns(table: TableRow, schema_version: int) -> bool:
         return table.schema_version == schema_version
+
+
+_OPERATIONS = frozenset({"merge", "upsert", "overwrite"})
+
+
+def _one_row(stream: bytes) -> pa.RecordBatch | None:
+    """Plain values, by column.
+
+    Raises:
+        InvalidArgumentError: it is not an Arrow stream of one row.
+    """
+    if not stream:
+        return None
+    if len(stream) > MAX_VALUES_BYTES:
+        raise InvalidArgumentError(f"the values have more than {MAX_VALUES_BYTES} bytes")
+    try:
+        (batch,) = [each for each in ipc.read_stream(stream) if each.num_rows]
+    except (WireError, ValueError) as error:
+        raise InvalidArgumentError("the values are not an Arrow stream of one row") from error
+    if batch.num_rows != 1:
+        raise InvalidArgumentError(f"the values are one row, not {batch.num_rows}")
+    return batch

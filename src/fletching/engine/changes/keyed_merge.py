@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,15 +23,15 @@ from sqlalchemy import Connection
 from fletching.catalog.deletion_rows import deleted_rows, deletions_of
 from fletching.catalog.publishing import Publication
 from fletching.catalog.segment_rows import SegmentRow, decode_partition, visible_segments
-from fletching.catalog.table_rows import TableRow, schema_history, table_by_id
+from fletching.catalog.table_rows import TableRow, table_by_id
 from fletching.catalog.write_stream_rows import NewSegment, StagedSegmentRow, WrittenRows
-from fletching.engine.changes.key_runs import read_run
-from fletching.engine.changes.key_values import is_exact, last_of_key, same_keys
+from fletching.engine.changes.key_columns import KeyColumns
+from fletching.engine.changes.key_runs import KeyRun, read_run
+from fletching.engine.changes.key_values import last_of_key, same_keys
 from fletching.engine.context import EngineContext
 from fletching.errors import NoSuchTableError
-from fletching.objects.store import ObjectStore
 
-__all__ = ["KeyedMerge", "StagedRows", "staged_of", "staged_rows"]
+__all__ = ["KeyedMerge", "StagedRows", "as_row", "staged_of", "staged_rows"]
 
 _Numbers = NDArray[np.uint64]
 
@@ -66,54 +66,10 @@ def staged_rows(staged: Iterable[StagedSegmentRow]) -> list[StagedRows]:
     ]
 
 
-class _Keys:
-    """Reads the key columns of rows of a table's segments, whatever schema version they have."""
-
-    def __init__(self, context: EngineContext, connection: Connection, table: TableRow) -> None:
-        self.store: ObjectStore = context.store
-        history = schema_history(connection, table.id)
-        schemas = {
-            version: pa.ipc.read_schema(pa.py_buffer(row.arrow_schema))
-            for version, row in history.items()
-        }
-        current = history[table.schema_version]
-        names = [name.casefold() for name in table.primary_key]
-        at = {name.casefold(): n for n, name in enumerate(schemas[table.schema_version].names)}
-        ids = [current.column_ids[at[name]][0] for name in names]
-        self.types = [schemas[table.schema_version].field(at[name]).type for name in names]
-        self._schemas = schemas
-        self._places = {
-            version: [
-                [each[0] for each in row.column_ids[: len(schemas[version])]].index(number)
-                for number in ids
-            ]
-            for version, row in history.items()
-        }
-        self.exact = is_exact(self.types)
-
-    def columns(self, segment: SegmentRow, rows: NDArray[Any]) -> list[Any]:
-        """The key columns of some rows of a segment, in the order asked for.
-
-        Raises:
-            CorruptObjectError: the segment is damaged.
-        """
-        from fletching.engine.changes.row_reading import rows_of_segment
-
-        version = segment.schema_version
-        places = self._places[version]
-        batch = rows_of_segment(self.store, segment, self._schemas[version], places, rows)
-        found = []
-        for column, data_type in zip(batch.columns, self.types, strict=True):
-            plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-            wanted = data_type.value_type if pa.types.is_dictionary(data_type) else data_type
-            found.append(plain if plain.type == wanted else plain.cast(wanted))
-        return found
-
-
-def _as_row(segment: NewSegment) -> SegmentRow:
-    """A segment that is in no version yet, as those that are."""
+def as_row(segment: NewSegment, number: int = -1) -> SegmentRow:
+    """A segment that is in no version yet, as those that are; ``number`` is its id and its place."""
     return SegmentRow(
-        id=-1,
+        id=number,
         key=segment.key,
         partition=segment.partition,
         rows=segment.rows,
@@ -123,7 +79,7 @@ def _as_row(segment: NewSegment) -> SegmentRow:
         schema_version=segment.schema_version,
         codecs=segment.codecs,
         added_version=0,
-        position=0,
+        position=number,
         crc32c=segment.crc32c,
         statistics=segment.statistics,
         key_run_offset=segment.key_run_offset,
@@ -158,14 +114,16 @@ class KeyedMerge:
 
     def __init__(
         self,
-        keys: _Keys,
+        keys: KeyColumns,
         staged: Sequence[StagedRows],
         *,
         version: int,
+        without: Mapping[str, BitMap],
     ) -> None:
         self.version = version
         self._keys = keys
         self._staged = staged
+        self._without = without
         self.absent: dict[str, BitMap] = {}
         self._winners: dict[str, _Winners] = {}
         # Rows that go, by segment id: those replaced, and those taken away.
@@ -181,6 +139,7 @@ class KeyedMerge:
         staged: Sequence[StagedRows],
         *,
         probe: bool = True,
+        without: Mapping[str, BitMap] | None = None,
     ) -> KeyedMerge:
         """Folds the writes, and finds the rows that they replace in the newest version.
 
@@ -189,6 +148,7 @@ class KeyedMerge:
             table_id: the table.
             staged: what the commit brings, in its order.
             probe: False where nothing that is there stays, as in an overwrite.
+            without: by key, staged rows that do not come.
 
         Raises:
             CorruptObjectError: a segment or its key run is damaged.
@@ -197,7 +157,12 @@ class KeyedMerge:
             table = table_by_id(connection, table_id)
             if table is None:
                 raise NoSuchTableError("the table has been dropped")
-            merge = cls(_Keys(context, connection, table), staged, version=table.version)
+            merge = cls(
+                KeyColumns(context.store, connection, table),
+                staged,
+                version=table.version,
+                without=without or {},
+            )
             if probe:
                 merge._probe(connection, table, after=-1)
         return merge
@@ -213,7 +178,7 @@ class KeyedMerge:
             self._winners[partition] = self._folded(numbers)
 
     def _folded(self, sources: Sequence[int]) -> _Winners:
-        runs = [read_run(self._keys.store, _as_row(self._staged[n].segment)) for n in sources]
+        runs = [self._run_of(number) for number in sources]
         numbers = np.concatenate([run.numbers for run in runs])
         rows = np.concatenate([run.rows for run in runs])
         source = np.repeat(np.array(sources, dtype=np.int64), [len(run.rows) for run in runs])
@@ -233,13 +198,23 @@ class KeyedMerge:
         takes = np.array([each.deletes for each in self._staged], dtype=bool)
         return _Winners(numbers, source, rows, takes[source])
 
+    def _run_of(self, number: int) -> KeyRun:
+        """The keys of one write, without those of rows that do not come."""
+        segment = self._staged[number].segment
+        run = read_run(self._keys.store, as_row(segment))
+        out = self._without.get(segment.key)
+        if not out:
+            return run
+        stays = ~np.isin(run.rows, np.frombuffer(out.to_array(), dtype=np.uint32))
+        return KeyRun(run.numbers[stays], run.rows[stays])
+
     def _columns_of_staged(self, source: NDArray[np.int64], rows: NDArray[np.uint32]) -> list[Any]:
         """Key columns of staged rows, in the order asked for."""
         parts: list[list[Any]] = []
         places: list[NDArray[np.int64]] = []
         for number in np.unique(source).tolist():
             mine = np.flatnonzero(source == number)
-            segment = _as_row(self._staged[number].segment)
+            segment = as_row(self._staged[number].segment)
             parts.append(self._keys.columns(segment, rows[mine]))
             places.append(mine)
         back = pa.array(np.argsort(np.concatenate(places), kind="stable"))
@@ -280,6 +255,10 @@ class KeyedMerge:
             takes = winners.deletes[places]
             self._replaced[segment.id] |= BitMap(rows[stays & ~takes])
             self._taken[segment.id] |= BitMap(rows[stays & takes])
+
+    def replaced(self) -> dict[int, BitMap]:
+        """The rows with the keys of the rows that come, by segment id."""
+        return dict(self._replaced)
 
     def is_of(self, staged: Sequence[StagedSegmentRow]) -> bool:
         """Whether these are the writes that it was prepared for."""

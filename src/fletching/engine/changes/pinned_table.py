@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from fletching.catalog.table_rows import TableRow
+from fletching.engine.changes.expression_rows import ExpressionFilter
 from fletching.engine.reading.output_mapping import Rendering, stored_columns
 from fletching.engine.reading.output_schema import output_columns
 from fletching.engine.reading.physical_projection import ReplyLayout
@@ -20,7 +21,7 @@ from fletching.engine.reading.scan_projection import Shape
 from fletching.engine.reading.shown_rows import take_rows
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.reading.stored_schema import SegmentReader
-from fletching.errors import CorruptObjectError
+from fletching.errors import CorruptObjectError, InvalidArgumentError
 from fletching.objects.store import ObjectStore
 from fletching.protocol.messages.requests import ArrowOptions
 
@@ -74,13 +75,23 @@ class PinnedTable:
         """All data columns: rows that may be written again."""
         return self.layout(range(len(self.schema)))
 
-    def filter(self, where: str) -> RowFilter | None:
+    def filter(self, where: str) -> RowFilter | ExpressionFilter | None:
         """The filter that a predicate is; None for an empty one.
 
         Raises:
             InvalidArgumentError: it is no predicate, or names an unknown column.
+            MissingExtraError: it takes DuckDB, which is not installed.
         """
-        return row_filter(where, self.shape, table=self.table.name.name)
+        name = self.table.name.name
+        try:
+            return row_filter(where, self.shape, table=name)
+        except InvalidArgumentError as error:
+            # Scans know no arithmetic and no functions.
+            try:
+                found = ExpressionFilter(where, self.shape, table=name)
+            except InvalidArgumentError:
+                raise error from None
+            return found.__enter__()  # closed with the last reference to it
 
     # --- choosing ------------------------------------------------------------------------------
 
@@ -117,7 +128,7 @@ class PinnedTable:
         shown.add_range(0, self.snapshot.segments[place].rows)
         return shown
 
-    def matches(self, condition: RowFilter | None) -> Iterator[Matches]:
+    def matches(self, condition: RowFilter | ExpressionFilter | None) -> Iterator[Matches]:
         """The chosen rows batch by batch, in row order; batches without one are left out."""
         snapshot = self.snapshot
         for place, segment in enumerate(snapshot.segments):
@@ -125,7 +136,9 @@ class PinnedTable:
             if condition is None or condition.may_match(segment, partition):
                 yield from self._matches_in(place, condition)
 
-    def _matches_in(self, place: int, condition: RowFilter | None) -> Iterator[Matches]:
+    def _matches_in(
+        self, place: int, condition: RowFilter | ExpressionFilter | None
+    ) -> Iterator[Matches]:
         snapshot = self.snapshot
         reader = self.reader(place) if condition is not None else None
         starts = snapshot.segment_batches

@@ -13,9 +13,11 @@ Three columns come with them, as partition columns do: constants of a segment's 
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,12 +26,16 @@ from sqlalchemy import Connection
 
 from fletching.catalog.deletion_rows import DeletionRow, decode_vector
 from fletching.catalog.segment_rows import SegmentRow, decode_partition
+from fletching.catalog.table_rows import table_by_id
 from fletching.catalog.touched_rows import TouchedSegment, touched_segments
 from fletching.catalog.version_rows import VersionRow, versions_between
+from fletching.engine.changes.key_columns import KeyColumns
+from fletching.engine.changes.key_values import key_numbers
 from fletching.engine.reading.partition_filter import PartitionFilter
 from fletching.engine.reading.shown_rows import LoadVector, OnlyRows, RowSelection
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.errors import CorruptObjectError
+from fletching.objects.store import ObjectStore
 
 __all__ = ["CHANGE_COLUMNS", "changes_between"]
 
@@ -45,15 +51,18 @@ _Entry = tuple[SegmentRow, tuple[str, ...], RowSelection | None]
 
 def changes_between(
     connection: Connection,
+    store: ObjectStore,
     table_id: str,
     versions: tuple[int, int],
     wanted: PartitionFilter,
+    *,
     load: LoadVector,
 ) -> Snapshot:
     """The changes of the versions above the first of two, up to the second.
 
     Args:
         connection: a transaction in which the versions are pinned.
+        store: where its segments are.
         table_id: the table.
         versions: the version before the first one, and the last one.
         wanted: partitions; with values for the columns of the feed, too.
@@ -68,35 +77,81 @@ def changes_between(
     for segment in touched:
         for version in segment.versions():
             by_version[version][segment.row.id] = segment
+    table = table_by_id(connection, table_id)
+    keys = None
+    if table is not None and table.keyed:
+        keys = KeyColumns(store, connection, table)
     entries: list[_Entry] = []
     for row in rows:
         if row.data_change:
-            entries += _changes_of(row, by_version.get(row.version, {}).values(), wanted, load)
+            found = list(by_version.get(row.version, {}).values())
+            parts = _updates_apart(keys, row, _parts_of(row, found, load))
+            entries += _entries(row, parts, wanted)
     return Snapshot.listed(entries)
 
 
-def _changes_of(
-    version: VersionRow,
-    touched: Iterable[TouchedSegment],
-    wanted: PartitionFilter,
-    load: LoadVector,
-) -> list[_Entry]:
-    gone: list[_Entry] = []
-    came: list[_Entry] = []
-    ordered = sorted(
-        touched, key=lambda each: (decode_partition(each.row.partition), each.row.position)
-    )
-    for segment in ordered:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows of a segment that came or went in a version."""
+
+    segment: SegmentRow
+    kind: str
+    rows: BitMap
+
+
+_INSERT, _DELETE = "insert", "delete"
+_BEFORE, _AFTER = "update_preimage", "update_postimage"
+
+
+def _parts_of(version: VersionRow, touched: list[TouchedSegment], load: LoadVector) -> list[_Part]:
+    """What went, then what came, each in the order of rows."""
+    gone: list[_Part] = []
+    came: list[_Part] = []
+    touched.sort(key=lambda each: (decode_partition(each.row.partition), each.row.position))
+    for segment in touched:
         before = _shown(segment, version.version - 1, load)
         after = _shown(segment, version.version, load)
-        for kind, rows, entries in (
-            ("delete", before - after, gone),
-            ("insert", after - before, came),
-        ):
-            values = (*decode_partition(segment.row.partition), *_constants(kind, version))
-            if rows and wanted.matches(values):
-                entries.append((segment.row, values, _selection(segment.row, rows)))
-    return [*gone, *came]
+        gone.append(_Part(segment.row, _DELETE, before - after))
+        came.append(_Part(segment.row, _INSERT, after - before))
+    return [part for part in (*gone, *came) if part.rows]
+
+
+def _updates_apart(keys: KeyColumns | None, version: VersionRow, parts: list[_Part]) -> list[_Part]:
+    """In a table with a key: rows that went and came under one key are two sides of an update."""
+    if keys is None or not version.rows_updated:
+        return parts
+    if not version.rows_inserted and not version.rows_deleted:
+        return [
+            dataclasses.replace(part, kind=_BEFORE if part.kind == _DELETE else _AFTER)
+            for part in parts
+        ]
+    # Any seed will do: the numbers are compared here and now, and with nothing else.
+    seed = secrets.token_bytes(16)
+    numbers: list[tuple[_Part, Any, Any]] = []
+    seen: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for part in parts:
+        rows = np.frombuffer(part.rows.to_array(), dtype=np.uint32)
+        found = key_numbers(keys.columns(part.segment, rows), seed)
+        numbers.append((part, rows, found))
+        seen[part.segment.partition, part.kind].append(found)
+    apart: list[_Part] = []
+    for part, rows, found in numbers:
+        other = _INSERT if part.kind == _DELETE else _DELETE
+        there = seen.get((part.segment.partition, other))
+        both = np.isin(found, np.concatenate(there)) if there else np.zeros(len(rows), dtype=bool)
+        update = _BEFORE if part.kind == _DELETE else _AFTER
+        apart.append(dataclasses.replace(part, rows=BitMap(rows[~both])))
+        apart.append(dataclasses.replace(part, kind=update, rows=BitMap(rows[both])))
+    return [part for part in apart if part.rows]
+
+
+def _entries(version: VersionRow, parts: list[_Part], wanted: PartitionFilter) -> list[_Entry]:
+    entries: list[_Entry] = []
+    for part in parts:
+        values = (*decode_partition(part.segment.partition), *_constants(part.kind, version))
+        if wanted.matches(values):
+            entries.append((part.segment, values, _selection(part.segment, part.rows)))
+    return entries
 
 
 def _constants(kind: str, version: VersionRow) -> tuple[str, str, str]:

@@ -492,7 +492,12 @@ class Reading:
         if snapshot is None:
             if since is not None:
                 snapshot = changes_between(
-                    connection, table_id, (since, version), wanted, self._vector
+                    connection,
+                    self._store,
+                    table_id,
+                    (since, version),
+                    wanted,
+                    load=self._vector,
                 )
             elif wanted.everything:
                 snapshot = self._whole_snapshot(connection, table_id, version)

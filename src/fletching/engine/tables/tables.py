@@ -133,6 +133,7 @@ def _info(table: TableRow) -> TableInfo:
         comment=table.comment,
         properties=table.properties,
         primary_key=table.primary_key,
+        keyed=table.keyed,
         lifecycle_days=table.lifecycle_days,
     )
 

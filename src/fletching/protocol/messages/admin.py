@@ -228,6 +228,8 @@ class TableInfo(Response, frozen=True, kw_only=True):
     comment: str = ""
     properties: dict[str, str] = msgspec.field(default_factory=dict)
     primary_key: tuple[str, ...] = ()
+    keyed: bool = False
+    """Whether the primary key is kept unique: not in tables of releases that only noted it."""
     lifecycle_days: int | None = None
 
 

@@ -1,0 +1,183 @@
+"""SQL expressions over rows, evaluated by DuckDB a batch at a time.
+
+It is used for what the scan's own filters do not know: arithmetic and functions. DuckDB gets the rows
+as Arrow arrays and reaches nothing else: no files, no network, no Python objects, little memory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from fletching.catalog.segment_rows import SegmentRow
+from fletching.engine.reading.output_mapping import Rendering
+from fletching.engine.reading.output_schema import output_columns
+from fletching.engine.reading.physical_projection import ReplyLayout
+from fletching.engine.reading.scan_projection import Shape
+from fletching.errors import InvalidArgumentError, MissingExtraError
+from fletching.protocol.messages.requests import ArrowOptions
+
+__all__ = ["Evaluator", "ExpressionFilter"]
+
+_MEMORY = "256MB"
+_ROW = "fletching row"
+_SETTINGS = {
+    "enable_external_access": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "python_enable_replacements": "false",
+    "memory_limit": _MEMORY,
+    "threads": "1",
+}
+
+
+class Evaluator:
+    """Evaluates expressions for the rows of batches. Not thread-safe."""
+
+    def __init__(self, expressions: Sequence[str]) -> None:
+        """Takes expressions in DuckDB's SQL, parsed and checked; see `sql/value_expressions`."""
+        self._expressions = expressions
+        self._connection: Any = None
+
+    def __enter__(self) -> Callable[[pa.RecordBatch], list[Any]]:
+        """Opens DuckDB, if there is something to evaluate; returns what evaluates a batch.
+
+        Raises:
+            MissingExtraError: DuckDB is not installed.
+        """
+        if self._expressions:
+            self._connection = _connect()
+        return self.evaluate
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Closes it."""
+        self.close()
+
+    def close(self) -> None:
+        """Closes it; idempotent."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def evaluate(self, batch: pa.RecordBatch) -> list[Any]:
+        """The values of each expression, one per row.
+
+        Raises:
+            InvalidArgumentError: one cannot be evaluated.
+        """
+        if not self._expressions:
+            return []
+        import duckdb
+
+        numbers = pa.array(np.arange(batch.num_rows))
+        arrays = [
+            column.storage if isinstance(column, pa.ExtensionArray) else column
+            for column in batch.columns
+        ]
+        # The rows' numbers bring them back in order, and are there where no column is needed.
+        rows = pa.Table.from_arrays([numbers, *arrays], names=[_ROW, *batch.schema.names])
+        chosen = ", ".join(f"{text} AS v{n}" for n, text in enumerate(self._expressions))
+        self._connection.register("changed_rows", rows)
+        try:
+            found = self._connection.sql(
+                f'SELECT {chosen} FROM changed_rows ORDER BY "{_ROW}"'  # noqa: S608 - parsed and checked
+            ).to_arrow_table()
+        except duckdb.Error as error:
+            raise InvalidArgumentError(
+                f"an expression cannot be evaluated: {str(error).splitlines()[0][:300]}"
+            ) from error
+        finally:
+            self._connection.unregister("changed_rows")
+        return [column.combine_chunks() for column in found.columns]
+
+
+def _connect() -> Any:
+    try:
+        import duckdb
+    except ImportError as error:
+        raise MissingExtraError(
+            "expressions in changes need DuckDB: pip install 'fletching[duckdb]'"
+        ) from error
+    connection = duckdb.connect(":memory:", config=dict(_SETTINGS))
+    connection.execute("SET lock_configuration = true").fetchall()
+    return connection
+
+
+class ExpressionFilter:
+    """A condition that only DuckDB can evaluate, as filters are asked. Thread-safe.
+
+    Attributes:
+        layout: the columns that it mentions, as stored.
+    """
+
+    def __init__(self, text: str, shape: Shape, *, table: str) -> None:
+        """Binds a condition.
+
+        Raises:
+            InvalidArgumentError: it is none, or names an unknown column.
+        """
+        from fletching.sql.value_expressions import compile_expression
+
+        columns = shape.columns
+        compiled = compile_expression(
+            text, {name.casefold(): name for name in columns.names}, table=table
+        )
+        names = compiled.columns or columns.names[:1]
+        places = [columns.places[name.casefold()] for name in names]
+        as_stored = ArrowOptions(timestamp_unit=None, datetime_unit=None)
+        outputs = output_columns(columns, places, as_stored, verbatim_types=True)
+        self.layout = ReplyLayout(columns, outputs, shape.versions)
+        self._text = text
+        self._lock = threading.Lock()
+        self._evaluator = Evaluator([compiled.duckdb])
+        self._open = False
+
+    def __enter__(self) -> Self:
+        """Opens DuckDB.
+
+        Raises:
+            MissingExtraError: DuckDB is not installed.
+        """
+        self._evaluator.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes it."""
+        self._evaluator.close()
+
+    def may_match(self, _segment: SegmentRow, _partition: tuple[str, ...]) -> bool:
+        """Bounds say nothing of it."""
+        return True
+
+    def surely_matches(self, _segment: SegmentRow, _partition: tuple[str, ...]) -> bool:
+        """Bounds say nothing of it."""
+        return False
+
+    def mask(
+        self,
+        batch: pa.RecordBatch,
+        schema_version: int,
+        partition: tuple[str, ...],
+        columns: tuple[int, ...],
+    ) -> Any:
+        """For each row of a stored batch whether the condition is true, or null.
+
+        Raises:
+            InvalidArgumentError: it cannot be evaluated, or is no condition.
+        """
+        seen = Rendering(self.layout, schema_version, partition, columns).apply(batch)
+        with self._lock:
+            (found,) = self._evaluator.evaluate(seen)
+        if not pa.types.is_boolean(found.type):
+            raise InvalidArgumentError(f"{self._text[:200]!r} is {found.type}, and no condition")
+        return found

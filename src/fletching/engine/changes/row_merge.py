@@ -1,0 +1,432 @@
+"""Merges: the rows of a write session meet those of the table that are equal to them in some columns.
+
+The session's segments, which are durable and invisible, become the table's as they are where their
+rows come whole; rows of them that do not come are never visible. Only where the columns of two rows
+are put together, or one row of the session takes the place of several, rows are written anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyroaring import BitMap
+from sqlalchemy import Connection
+
+from fletching.catalog.segment_rows import SegmentRow
+from fletching.catalog.table_rows import TableRow
+from fletching.catalog.version_rows import versions_between
+from fletching.engine.changes.attempts import Draft
+from fletching.engine.changes.key_values import (
+    check_key_type,
+    is_exact,
+    key_numbers,
+    last_of_key,
+    same_keys,
+)
+from fletching.engine.changes.keyed_merge import KeyedMerge, StagedRows, as_row
+from fletching.engine.changes.pinned_table import Matches, PinnedTable
+from fletching.engine.changes.row_writer import RowWriter
+from fletching.engine.context import EngineContext
+from fletching.engine.reading.snapshot import Snapshot
+from fletching.errors import InvalidArgumentError, RowsChangedError
+from fletching.protocol.messages.changes import MergeRows, ReplaceRows
+from fletching.protocol.types.row_selection import take_rows
+
+__all__ = ["RowMerge", "replace_draft"]
+
+_MATCHED = ("update", "delete", None)
+_NOT_MATCHED = ("insert", None)
+_NOT_BY_SOURCE = ("delete", None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Source:
+    """The keys of the session's rows that have one, ascending by number.
+
+    Attributes:
+        numbers: the keys.
+        columns: their values.
+        entry: which row of the session (counted over its segments) has each.
+    """
+
+    numbers: NDArray[np.uint64]
+    columns: list[Any]
+    entry: NDArray[np.int64]
+
+
+class RowMerge:
+    """A merge bound to a table as it was pinned."""
+
+    def __init__(
+        self,
+        context: EngineContext,
+        view: PinnedTable,
+        request: MergeRows,
+        staged: Sequence[StagedRows],
+    ) -> None:
+        """Binds it.
+
+        Raises:
+            InvalidArgumentError: a clause, a column or a type that cannot be.
+        """
+        self._context = context
+        self._view = view
+        self._request = request
+        self._staged = staged
+        _check_clauses(request)
+        columns = view.shape.columns
+        self._on = columns.find(request.on, among=range(len(columns.names)), what="table")
+        if not self._on:
+            raise InvalidArgumentError("a merge needs columns to match rows on")
+        for place in self._on:
+            check_key_type(columns.names[place], columns.field(place).type)
+        self._columns = (
+            columns.find(request.columns, among=range(len(view.schema)), what="data")
+            if request.columns
+            else ()
+        )
+        # The session's rows, as a table of their own beside the other.
+        rows = [as_row(each.segment, number) for number, each in enumerate(staged)]
+        self._source = PinnedTable(view.table, view.shape, Snapshot.of(rows), view.store)
+        self._starts = np.concatenate([[0], np.cumsum([row.rows for row in rows])]).astype(np.int64)
+        self._rows = rows
+
+    # --- the session's keys ---------------------------------------------------------------------
+
+    def _keys(self) -> _Source:
+        """Reads the keys of the session's rows; those with a null match nothing."""
+        parts: list[list[Any]] = []
+        entries: list[NDArray[np.int64]] = []
+        source = self._source
+        layout = source.layout(self._on)
+        for matches, batch in source.rows(source.matches(None), layout):
+            place, rows = source.positions(matches)
+            valid = _without_nulls(batch)
+            chosen = np.flatnonzero(valid)
+            parts.append([column.take(pa.array(chosen)) for column in batch.columns])
+            number = source.snapshot.segments[place].id
+            entries.append((rows.astype(np.int64) + self._starts[number])[chosen])
+        types = [self._view.shape.columns.field(place).type for place in self._on]
+        columns = [
+            _joined([part[number] for part in parts], data_type)
+            for number, data_type in enumerate(types)
+        ]
+        entry = np.concatenate([np.zeros(0, dtype=np.int64), *entries])
+        # In the order of the writes, so that "last" means what it says.
+        back = np.argsort(entry, kind="stable")
+        columns = [column.take(pa.array(back)) for column in columns]
+        numbers = key_numbers(columns, self._seed)
+        order = np.argsort(numbers, kind="stable")
+        return _Source(
+            numbers[order], [column.take(pa.array(order)) for column in columns], entry[back][order]
+        )
+
+    @property
+    def _seed(self) -> bytes:
+        return self._context.key_seed(self._view.table.id)
+
+    @property
+    def _exact(self) -> bool:
+        return is_exact([self._view.shape.columns.field(place).type for place in self._on])
+
+    def _last(self, source: _Source) -> NDArray[np.bool_]:
+        """For each key whether no later row of the session has it, too."""
+        order = np.argsort(source.entry, kind="stable")
+
+        def columns(chosen: NDArray[np.int64]) -> list[Any]:
+            return [column.take(pa.array(order[chosen])) for column in source.columns]
+
+        last = np.ones(len(order), dtype=bool)
+        last[order] = last_of_key(source.numbers[order], None if self._exact else columns)
+        return last
+
+    # --- the work -------------------------------------------------------------------------------
+
+    def work(self) -> Draft:
+        """Finds out what goes and what comes.
+
+        Raises:
+            InvalidArgumentError: several rows of the session are for one of the table, or would be
+                beside each other with one primary key.
+        """
+        writer = RowWriter(self._context, self._view)
+        try:
+            return self._work(writer)
+        except BaseException:
+            writer.abort()
+            raise
+
+    def _work(self, writer: RowWriter) -> Draft:
+        request, view = self._request, self._view
+        source = self._keys()
+        last = self._last(source)
+        hits = list(self._hits(source, last))
+        gone: dict[int, BitMap] = defaultdict(BitMap)
+        matched = np.zeros(int(self._starts[-1]), dtype=bool)
+        times = np.zeros(int(self._starts[-1]), dtype=np.int64)
+        updated = 0
+        for matches, entries in hits:
+            place, rows = view.positions(matches)
+            matched[entries] = True
+            times += np.bincount(entries, minlength=len(times))
+            if request.when_matched is not None:
+                gone[view.snapshot.segments[place].id] |= BitMap(rows)
+            if request.when_matched == "update":
+                updated += len(rows)
+        comes = ~matched if request.when_not_matched == "insert" else np.zeros_like(matched)
+        if request.last_wins:
+            # Rows that a later one of the session replaces do not come; those without a key do.
+            comes[source.entry[~last]] = False
+        rewrites = bool(self._columns) or bool((times > 1).any())
+        if request.when_matched == "update":
+            if rewrites:
+                self._rewrite(hits, writer)
+            else:
+                comes |= times == 1
+        if request.when_not_matched_by_source == "delete":
+            self._take_the_rest(hits, gone)
+        added = writer.finish()
+        return self._draft(gone, comes, added, updated)
+
+    def _draft(
+        self,
+        gone: dict[int, BitMap],
+        comes: NDArray[np.bool_],
+        added: list[StagedRows],
+        updated: int,
+    ) -> Draft:
+        view = self._view
+        absent: dict[str, BitMap] = {}
+        for number, each in enumerate(self._staged):
+            window = comes[int(self._starts[number]) : int(self._starts[number + 1])]
+            absent[each.segment.key] = BitMap(np.flatnonzero(~window).astype(np.uint32))
+        if view.table.keyed:
+            self._check_keys(gone, absent, added)
+        snapshot = view.snapshot
+        touched = [row.key for row in snapshot.segments if row.id in gone] if added else []
+        return Draft(
+            deleted=gone,
+            added=[each.segment for each in added],
+            staged=[each.segment for each in self._staged],
+            absent=absent,
+            updated=updated,
+            sources=[*touched, *(each.segment.key for each in self._staged)] if added else [],
+            recheck=self._nothing_came,
+        )
+
+    def _check_keys(
+        self,
+        gone: dict[int, BitMap],
+        absent: dict[str, BitMap],
+        added: Sequence[StagedRows],
+    ) -> None:
+        """Refuses rows that would stand beside another with their primary key."""
+        merge = KeyedMerge.prepare(
+            self._context,
+            self._view.table.id,
+            [*self._staged, *added],
+            without=absent,
+        )
+        beside = any(rows - gone.get(number, BitMap()) for number, rows in merge.replaced().items())
+        for each in (*self._staged, *added):
+            known = absent.get(each.segment.key, BitMap())
+            beside |= bool(merge.absent[each.segment.key] - known)
+        if beside:
+            raise InvalidArgumentError(
+                "the merge would put a row beside another with its primary key "
+                f"({', '.join(self._view.table.primary_key)}); nothing was changed"
+            )
+
+    def _hits(
+        self, source: _Source, last: NDArray[np.bool_]
+    ) -> Iterator[tuple[Matches, NDArray[np.int64]]]:
+        """The table's rows that match, batch by batch, and the session's row for each."""
+        view = self._view
+        layout = view.layout(self._on)
+        usable = last if self._request.last_wins else None
+        for matches, batch in view.rows(view.matches(None), layout):
+            valid = np.flatnonzero(_without_nulls(batch))
+            if not len(valid) or not len(source.numbers):
+                continue
+            columns = list(batch.columns)
+            if len(valid) < batch.num_rows:
+                columns = [column.take(pa.array(valid)) for column in columns]
+            numbers = key_numbers(columns, self._seed)
+            left = np.searchsorted(source.numbers, numbers, side="left")
+            counts = np.searchsorted(source.numbers, numbers, side="right") - left
+            hit = np.flatnonzero(counts)
+            if not len(hit):
+                continue
+            places = np.repeat(hit, counts[hit])
+            before = np.repeat(np.cumsum(counts[hit]) - counts[hit], counts[hit])
+            found = np.repeat(left[hit], counts[hit]) + np.arange(len(places)) - before
+            if not self._exact:
+                same = same_keys(
+                    [column.take(pa.array(places)) for column in columns],
+                    [column.take(pa.array(found)) for column in source.columns],
+                )
+                places, found = places[same], found[same]
+            if usable is not None:
+                places, found = places[usable[found]], found[usable[found]]
+            self._check_single(places, found, source)
+            if len(places):
+                yield Matches(matches.batch, matches.rows[valid[places]]), source.entry[found]
+
+    def _check_single(
+        self, places: NDArray[np.int64], found: NDArray[np.int64], source: _Source
+    ) -> None:
+        if self._request.when_matched != "update" or len(np.unique(places)) == len(places):
+            return
+        twice = int(np.flatnonzero(np.diff(places) == 0)[0])
+        key = ", ".join(
+            f"{self._view.shape.columns.names[place]}={column[int(found[twice])].as_py()!r}"
+            for place, column in zip(self._on, source.columns, strict=True)
+        )
+        raise InvalidArgumentError(
+            f"several rows of the source are for one row of the table: {key[:300]}; "
+            "nothing was changed"
+        )
+
+    def _rewrite(
+        self, hits: Sequence[tuple[Matches, NDArray[np.int64]]], writer: RowWriter
+    ) -> None:
+        """Writes rows that are put together from a row of the table and one of the session."""
+        view = self._view
+        columns = self._columns or tuple(range(len(view.schema)))
+        layout = view.data_layout
+        for matches, entries in hits:
+            ((_, old),) = view.rows(iter([matches]), layout)
+            place = int(view.snapshot.batch_segment[matches.batch])
+            segment = view.snapshot.segments[place]
+            new = self._rows_of(entries)
+            arrays = [
+                new.column(number) if number in columns else old.column(number)
+                for number in range(len(view.schema))
+            ]
+            batch = pa.RecordBatch.from_arrays(arrays, schema=view.schema)
+            writer.write(segment.partition, batch, segment.codecs or None)
+
+    def _rows_of(self, entries: NDArray[np.int64]) -> pa.RecordBatch:
+        """Whole rows of the session, in the order asked for."""
+        source = self._source
+        wanted, inverse = np.unique(entries, return_inverse=True)
+        parts: list[pa.RecordBatch] = []
+        order: list[NDArray[np.int64]] = []
+        snapshot = source.snapshot
+        for batch in range(snapshot.batch_count):
+            place = int(snapshot.batch_segment[batch])
+            base = int(self._starts[snapshot.segments[place].id]) + source.first_row(batch)
+            low, high = np.searchsorted(wanted, [base, base + int(snapshot.stored_rows[batch])])
+            if low == high:
+                continue
+            rows = Matches(batch, wanted[low:high] - base)
+            ((_, found),) = source.rows(iter([rows]), source.data_layout)
+            parts.append(found)
+            order.append(np.arange(low, high))
+        table = pa.Table.from_batches(parts).combine_chunks()
+        back = np.argsort(np.concatenate(order), kind="stable")[inverse.reshape(-1)]
+        (batch_of_all,) = table.to_batches()
+        return take_rows(batch_of_all, pa.array(back))
+
+    def _take_the_rest(
+        self, hits: Sequence[tuple[Matches, NDArray[np.int64]]], gone: dict[int, BitMap]
+    ) -> None:
+        """Adds the rows of the table that the session has no row for."""
+        view = self._view
+        matched: dict[int, BitMap] = defaultdict(BitMap)
+        for matches, _ in hits:
+            place, rows = view.positions(matches)
+            matched[view.snapshot.segments[place].id] |= BitMap(rows)
+        for number, shown in view.chosen("").items():
+            gone[number] |= shown - matched[number]
+
+    def _nothing_came(self, connection: Connection, table: TableRow) -> None:
+        nothing_came(connection, table, self._view.table.version)
+
+
+def nothing_came(connection: Connection, table: TableRow, version: int) -> None:
+    """Refuses if rows came since a version: they were not asked whether they match.
+
+    Raises:
+        RowsChangedError: some came.
+    """
+    if table.version == version:
+        return
+    for row in versions_between(connection, table.id, version, table.version):
+        if row.data_change and (row.rows_inserted or row.rows_updated):
+            raise RowsChangedError("rows came while the change was worked out")
+
+
+def replace_draft(
+    context: EngineContext,
+    view: PinnedTable,
+    request: ReplaceRows,
+    staged: Sequence[StagedRows],
+) -> Draft:
+    """What it takes to put a session's rows in the place of those that a predicate chooses.
+
+    Raises:
+        InvalidArgumentError: the predicate is none, or a row that comes does not satisfy it.
+    """
+    if not request.where.strip():
+        raise InvalidArgumentError("a predicate is needed; without one overwrite the table")
+    rows: list[SegmentRow] = [as_row(each.segment, n) for n, each in enumerate(staged)]
+    source = PinnedTable(view.table, view.shape, Snapshot.of(rows), view.store)
+    fitting = sum(len(found) for found in source.chosen(request.where).values())
+    total = sum(row.rows for row in rows)
+    if fitting != total:
+        raise InvalidArgumentError(
+            f"{total - fitting} of the {total} rows that come do not satisfy {request.where[:200]!r}; "
+            "nothing was changed"
+        )
+    gone: dict[int, BitMap] = defaultdict(BitMap)
+    gone.update(view.chosen(request.where))
+    absent: dict[str, BitMap] = {}
+    if view.table.keyed:
+        merge = KeyedMerge.prepare(context, view.table.id, staged)
+        absent = merge.absent
+        for number, found in merge.replaced().items():
+            gone[number] |= found
+
+    def recheck(connection: Connection, table: TableRow) -> None:
+        nothing_came(connection, table, view.table.version)
+
+    return Draft(
+        deleted=gone,
+        staged=[each.segment for each in staged],
+        absent=absent,
+        recheck=recheck,
+    )
+
+
+def _check_clauses(request: MergeRows) -> None:
+    for name, value, known in (
+        ("when_matched", request.when_matched, _MATCHED),
+        ("when_not_matched", request.when_not_matched, _NOT_MATCHED),
+        ("when_not_matched_by_source", request.when_not_matched_by_source, _NOT_BY_SOURCE),
+    ):
+        if value not in known:
+            raise InvalidArgumentError(f"{name} is {value!r}; expected one of {known}")
+
+
+def _without_nulls(batch: pa.RecordBatch) -> NDArray[np.bool_]:
+    valid = np.ones(batch.num_rows, dtype=bool)
+    for column in batch.columns:
+        if column.null_count:
+            valid &= column.is_valid().to_numpy(zero_copy_only=False)
+    return valid
+
+
+def _joined(parts: list[Any], data_type: Any) -> Any:
+    plain = data_type.value_type if pa.types.is_dictionary(data_type) else data_type
+    if not parts:
+        return pa.array([], plain)
+    return pa.concat_arrays(
+        [part.dictionary_decode() if pa.types.is_dictionary(part.type) else part for part in parts]
+    )

@@ -1,0 +1,202 @@
+"""Updates: rows that a predicate chooses get new values, worked out from what they were."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyroaring import BitMap
+from sqlalchemy import Connection
+
+from fletching.catalog.segment_rows import encode_partition
+from fletching.catalog.table_rows import TableRow
+from fletching.engine.changes.attempts import Draft
+from fletching.engine.changes.expression_rows import Evaluator
+from fletching.engine.changes.keyed_merge import KeyedMerge
+from fletching.engine.changes.pinned_table import PinnedTable
+from fletching.engine.changes.row_writer import RowWriter
+from fletching.engine.context import EngineContext
+from fletching.engine.tables.partitions import canonical_value
+from fletching.errors import (
+    ConflictError,
+    InvalidArgumentError,
+    RowsChangedError,
+    UsageError,
+)
+from fletching.protocol.types.blob_type import contains_blob
+from fletching.protocol.types.conversion import convert
+from fletching.protocol.types.row_selection import take_rows
+
+__all__ = ["RowUpdate"]
+
+
+class RowUpdate:
+    """An update bound to a table as it was pinned."""
+
+    def __init__(
+        self,
+        context: EngineContext,
+        view: PinnedTable,
+        expressions: Mapping[str, str],
+        values: pa.RecordBatch | None,
+    ) -> None:
+        """Binds the assignments.
+
+        Raises:
+            InvalidArgumentError: an unknown column, one that cannot be changed, an expression that
+                is none, or a value that does not fit.
+        """
+        self._context = context
+        self._view = view
+        columns = view.shape.columns
+        self._plain: dict[int, Any] = {}
+        self._computed: dict[int, str] = {}
+        self._used: set[int] = set()
+        given = list(expressions) + ([] if values is None else values.schema.names)
+        if not given:
+            raise InvalidArgumentError("an update needs a column to change")
+        for name in given:
+            if given.count(name) > 1:
+                raise InvalidArgumentError(f"column {name} is assigned twice")
+        if values is not None:
+            for name, column in zip(values.schema.names, values.columns, strict=True):
+                place = self._place(name)
+                field = columns.field(place)
+                try:
+                    self._plain[place] = convert(column, field.type, field.name)[0]
+                except UsageError as error:
+                    raise InvalidArgumentError(error.message) from error
+        known = {name.casefold(): name for name in columns.names}
+        for name, text in expressions.items():
+            from fletching.sql.value_expressions import compile_expression
+
+            place = self._place(name)
+            compiled = compile_expression(text, known, table=view.table.name.name)
+            self._computed[place] = compiled.duckdb
+            self._used |= {columns.places[each.casefold()] for each in compiled.columns}
+
+    def _place(self, name: str) -> int:
+        view = self._view
+        columns = view.shape.columns
+        place = columns.places.get(name.casefold())
+        if place is None:
+            raise InvalidArgumentError(f"table {view.table.name} has no column {name!r}")
+        if view.table.keyed and name.casefold() in {
+            each.casefold() for each in view.table.primary_key
+        }:
+            raise InvalidArgumentError(
+                f"column {name} is part of the primary key; delete the row and append another"
+            )
+        if place in self._plain or place in self._computed:
+            raise InvalidArgumentError(f"column {name} is assigned twice")
+        if contains_blob(columns.field(place).type):
+            raise InvalidArgumentError(
+                f"column {name} holds blobs: write such rows by append, upsert or merge"
+            )
+        return place
+
+    def work(self, where: str) -> Draft:
+        """Finds the rows and writes them anew.
+
+        Raises:
+            InvalidArgumentError: the predicate is none, or a value cannot be worked out or stored.
+        """
+        writer = RowWriter(self._context, self._view)
+        try:
+            return self._work(where, writer)
+        except BaseException:
+            writer.abort()
+            raise
+
+    def _work(self, where: str, writer: RowWriter) -> Draft:
+        view = self._view
+        columns = view.shape.columns
+        count = len(view.schema)
+        condition = view.filter(where)
+        moved = any(place >= count for place in (*self._plain, *self._computed))
+        # Partition values come with the rows where an expression may ask for them.
+        layout = view.layout(range(len(columns.names)))
+        gone: dict[int, BitMap] = defaultdict(BitMap)
+        sources: dict[str, None] = {}
+        total = 0
+        with Evaluator(list(self._computed.values())) as evaluate:
+            for matches, batch in view.rows(view.matches(condition), layout):
+                place, rows = view.positions(matches)
+                segment = view.snapshot.segments[place]
+                gone[segment.id] |= BitMap(rows)
+                sources[segment.key] = None
+                total += batch.num_rows
+                arrays = self._arrays(batch, evaluate)
+                made = pa.RecordBatch.from_arrays(arrays[:count], schema=view.schema)
+                codec = segment.codecs or None
+                if not moved:
+                    writer.write(segment.partition, made, codec)
+                    continue
+                for partition, chosen in self._partitions(arrays[count:]):
+                    writer.write(partition, take_rows(made, pa.array(chosen)), codec)
+        staged = writer.finish()
+        draft = Draft(
+            deleted=gone,
+            added=[each.segment for each in staged],
+            updated=total,
+            sources=list(sources),
+        )
+        if moved and view.table.keyed:
+            merge = KeyedMerge.prepare(self._context, view.table.id, staged)
+            self._check_free(merge, gone, staged)
+            draft.recheck = self._unmoved
+        return draft
+
+    def _arrays(
+        self, batch: pa.RecordBatch, evaluate: Callable[[pa.RecordBatch], list[Any]]
+    ) -> list[Any]:
+        """The columns of the rows with their new values, all worked out from the old ones."""
+        arrays = list(batch.columns)
+        columns = self._view.shape.columns
+        used = batch.select(sorted(self._used)) if self._used else batch.select([])
+        for place, array in zip(
+            self._computed, evaluate(used) if self._computed else [], strict=True
+        ):
+            field = columns.field(place)
+            try:
+                arrays[place] = convert(array, field.type, field.name)
+            except UsageError as error:
+                raise InvalidArgumentError(error.message) from error
+        for place, scalar in self._plain.items():
+            arrays[place] = pa.repeat(scalar, batch.num_rows)
+        return arrays
+
+    def _partitions(self, arrays: list[Any]) -> list[tuple[str, Any]]:
+        """(the catalog's text of the partition, rows) of rows by their new partition values."""
+        columns = self._view.table.partition_columns
+        texts = []
+        for (name, kind), array in zip(columns, arrays, strict=True):
+            if array.null_count:
+                raise InvalidArgumentError(f"partition column {name} would be null")
+            encoded = array.cast(pa.string()).dictionary_encode()
+            spelt = [canonical_value(name, kind, each) for each in encoded.dictionary.to_pylist()]
+            texts.append(pa.array(spelt).take(encoded.indices).dictionary_encode())
+        codes = np.stack([each.indices.to_numpy(zero_copy_only=False) for each in texts], axis=1)
+        distinct, inverse = np.unique(codes, axis=0, return_inverse=True)
+        found = []
+        for number, row in enumerate(distinct.tolist()):
+            values = [text.dictionary[code].as_py() for text, code in zip(texts, row, strict=True)]
+            found.append((encode_partition(values), np.flatnonzero(inverse.reshape(-1) == number)))
+        return found
+
+    def _check_free(self, merge: KeyedMerge, gone: Mapping[int, BitMap], staged: list[Any]) -> None:
+        """Refuses rows that would come to stand beside another with their key."""
+        taken = any(
+            rows - gone.get(number, BitMap()) for number, rows in merge.replaced().items()
+        ) or any(len(merge.absent[each.segment.key]) for each in staged)
+        if taken:
+            raise ConflictError(
+                "the update would move a row into a partition that has a row with its key"
+            )
+
+    def _unmoved(self, _connection: Connection, table: TableRow) -> None:
+        if table.version != self._view.table.version:
+            raise RowsChangedError("rows came while the update was worked out")

@@ -1,0 +1,84 @@
+"""Writes the rows that a change brings, into segments of its own."""
+
+from __future__ import annotations
+
+import functools
+import secrets
+
+import numpy as np
+import pyarrow as pa
+from pyroaring import BitMap
+
+from fletching.engine.changes.keyed_merge import StagedRows
+from fletching.engine.changes.pinned_table import PinnedTable
+from fletching.engine.context import EngineContext
+from fletching.engine.writing.keyed_rows import KeyedRows
+from fletching.engine.writing.partition_writer import SegmentRouter
+from fletching.errors import InvalidArgumentError, UsageError
+from fletching.protocol.types.required_values import RequiredValues
+
+__all__ = ["RowWriter"]
+
+
+class RowWriter:
+    """New rows of a table on their way into segments. Not thread-safe."""
+
+    def __init__(self, context: EngineContext, view: PinnedTable) -> None:
+        """Begins without rows, in the columns that the table had when it was pinned."""
+        table = view.table
+        self._context = context
+        self._schema = view.schema
+        self._required = RequiredValues(self._schema)
+        self._router = SegmentRouter(
+            context.create_object,
+            key_prefix=f"tables/{table.id}/{context.store.writer}-{secrets.token_hex(6)}",
+            schema=self._schema,
+            schema_message=table.arrow_schema,
+            schema_version=table.schema_version,
+            # As many as the table has: a change may touch all of them.
+            max_partitions=1 << 62,
+        )
+        self._keyed: KeyedRows | None = None
+        if table.keyed:
+            names = {name.casefold(): number for number, name in enumerate(self._schema.names)}
+            self._keys = [names[name.casefold()] for name in table.primary_key]
+            self._keyed = KeyedRows(table.primary_key, context.key_seed(table.id))
+
+    def write(self, partition: str, batch: pa.RecordBatch, codec: str | None) -> None:
+        """Takes rows of one partition (the catalog's text).
+
+        Raises:
+            InvalidArgumentError: a null where there may be none.
+        """
+        try:
+            self._required.check(batch.column)
+        except UsageError as error:
+            raise InvalidArgumentError(error.message) from error
+        if self._keyed is not None:
+            keys = [batch.column(number) for number in self._keys]
+            self._keyed.add(partition, keys, np.zeros(batch.num_rows, dtype=bool))
+        self._router.write_part(partition, batch, codec if codec in {"lz4", "zstd"} else None)
+
+    def finish(self) -> list[StagedRows]:
+        """Makes the segments durable; they are in no catalog yet.
+
+        Raises:
+            StorageError: the store failed; call ``abort``.
+        """
+        keyed = self._keyed
+        if keyed is None:
+            return [StagedRows(each, False, BitMap()) for each in self._router.finish()]
+        keyed.finish()
+        segments = self._router.finish(functools.partial(keyed.run, deletes=False))
+        ends: dict[str, int] = {}
+        found: list[StagedRows] = []
+        for segment in segments:
+            start = ends.get(segment.partition, 0)
+            ends[segment.partition] = start + segment.rows
+            rows = keyed.superseded(segment.partition, start, start + segment.rows)
+            found.append(StagedRows(segment, False, rows))
+        return found
+
+    def abort(self) -> None:
+        """Drops everything."""
+        self._context.delete_objects(self._router.abort())
