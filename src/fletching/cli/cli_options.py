@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import difflib
 import functools
 import inspect
@@ -27,7 +28,17 @@ if TYPE_CHECKING:
     from fletching.client import Client, Table
     from fletching.client.profiles import Profile
 
-__all__ = ["JsonOutput", "Place", "columns_named", "find_table", "names_of", "placed"]
+__all__ = [
+    "AsOf",
+    "JsonOutput",
+    "Place",
+    "as_moment",
+    "columns_named",
+    "find_table",
+    "names_of",
+    "placed",
+    "table_as_of",
+]
 
 DEFAULT_AT = "./data"
 DEFAULT_PROJECT = "demo"
@@ -388,6 +399,39 @@ def find_table(client: Client, name: str) -> Table:
         if not like:
             raise
         raise NoSuchTableError(f"{exc.message}; did you mean {' or '.join(like)}?") from exc
+
+
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of",
+        metavar="VERSION|TIME|TAG",
+        help="The table as it was: a version's number, a time (2026-01-31T12:00), or a tag.",
+        show_default=False,
+    ),
+]
+
+
+def as_moment(text: str) -> int | str | dt.datetime:
+    """A version's number, a moment (in local time unless it has a zone), or a tag's name."""
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return moment if moment.tzinfo is not None else moment.astimezone()
+
+
+def table_as_of(client: Client, name: str, version: str | None) -> Table:
+    """A table, as it is or as it was.
+
+    Raises:
+        NoSuchTableError: there is none of this name.
+        ServiceError: there is no such version, or it can no longer be read.
+    """
+    table = find_table(client, name)
+    return table if version is None else table.as_of(as_moment(version))
 
 
 def columns_named(table: Table, text: str) -> list[str] | None:

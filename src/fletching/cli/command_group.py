@@ -40,10 +40,15 @@ COMMANDS = (
     Command("put", "put:put", "Write files into a table, all of them or nothing."),
     Command("get", "get:get", "Read a table into a file or a pipe."),
     Command("head", "head:head", "Print the first rows of a table."),
+    Command("sql", "sql:sql", "Run SQL: queries, CREATE, INSERT, MERGE, ..."),
     Command("count", "count:count", "Count a table's rows."),
     Command("describe", "count:describe", "Summarise each column of a table."),
     Command("sample", "count:sample", "Print rows of a table drawn at random."),
     Command("copy", "copy_table:copy", "Copy a table, here or to another server."),
+    Command("versions", "versions:versions", "List a table's versions, newest first."),
+    Command("restore", "versions:restore", "Make a table what it was at a version."),
+    Command("changes", "versions:changes", "Print the rows that came and went."),
+    Command("delete", "versions:delete", "Delete the rows for which a predicate is true."),
     Command("drop", "drop:drop", "Drop a table, or one partition of it."),
     Command("blob", "blob:app", "Files as blobs: a folder becomes a table, and back."),
     Command("inspect", "inspect:inspect", "Show what is inside an Arrow IPC stream or file."),
@@ -56,13 +61,15 @@ COMMANDS = (
     Command("keys", "keys:keys", "Manage the access keys of a data folder."),
 )
 _BY_NAME = {command.name: command for command in COMMANDS}
+# Other names that people try; the list has one word per thing.
+_BY_NAME["history"] = _BY_NAME["versions"]
 
 
 class _Group(TyperGroup):
     """Lists the commands without importing them."""
 
     def list_commands(self, _context: Any) -> list[str]:
-        return list(_BY_NAME)
+        return [command.name for command in COMMANDS]
 
     def get_command(self, _context: Any, name: str) -> Any:
         made = self.commands.get(name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fletching.cli.cli_options import JsonOutput, Place, columns_named, find_table, placed
+from fletching.cli.cli_options import AsOf, JsonOutput, Place, columns_named, placed, table_as_of
 from fletching.cli.head import JsonRows, Vertical, print_rows
 from fletching.cli.output import (
     bytes_figure,
@@ -53,11 +53,12 @@ def count(
         str | None, typer.Option("--partition", metavar="K=V", help="Only of this partition.")
     ] = None,
     where: Where = None,
+    as_of: AsOf = None,
     as_json: JsonOutput = False,
 ) -> None:
     """Count a table's rows: from the catalog, or, with a filter, by reading."""
     with place.open() as client:
-        rows = find_table(client, table).count_rows(partition, filter=where)
+        rows = table_as_of(client, table, as_of).count_rows(partition, filter=where)
     if as_json:
         print_json({"table": table, "rows": rows})
     else:
@@ -71,11 +72,12 @@ def describe(
     columns: Columns = "",
     partition: Partitions = None,
     where: Where = None,
+    as_of: AsOf = None,
     as_json: JsonOutput = False,
 ) -> None:
     """Summarise each column: nulls, least, most and mean value, size. Reads all of it."""
     with place.open() as client:
-        scan, total = _scan(find_table(client, table), columns, partition, where)
+        scan, total = _scan(table_as_of(client, table, as_of), columns, partition, where)
         found = [_Summary(field) for field in scan.schema]
         rows = 0
         with progress(table, total, quiet=as_json) as task:
@@ -212,12 +214,13 @@ def sample(
     columns: Columns = "",
     partition: Partitions = None,
     where: Where = None,
+    as_of: AsOf = None,
     vertical: Vertical = False,
     as_json: JsonRows = False,
 ) -> None:
     """Print rows drawn at random, each as likely as any other. Reads all of it."""
     with place.open() as client:
-        scan, total = _scan(find_table(client, table), columns, partition, where)
+        scan, total = _scan(table_as_of(client, table, as_of), columns, partition, where)
         with progress(table, total, quiet=as_json) as task:
             drawn = _draw(scan, rows, seed, task)
     print_rows(drawn, vertical=vertical, as_json=as_json, empty=f"{table} has no rows here")

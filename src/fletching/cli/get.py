@@ -8,7 +8,7 @@ from typing import Annotated
 import pyarrow as pa
 import typer
 
-from fletching.cli.cli_options import Place, columns_named, find_table, placed
+from fletching.cli.cli_options import AsOf, Place, columns_named, placed, table_as_of
 from fletching.cli.output import counted, human_bytes, progress, say
 from fletching.cli.output_files import may_write
 from fletching.cli.tabular import FileFormat, format_of, write_batches
@@ -40,6 +40,7 @@ def get(
     limit: Annotated[
         int | None, typer.Option("--limit", min=0, help="At most so many rows.")
     ] = None,
+    as_of: AsOf = None,
     replace: Annotated[
         bool, typer.Option("--replace", "--force", "-f", help="Replace a file without asking.")
     ] = False,
@@ -53,7 +54,7 @@ def get(
     replace = may_write(file, replace=replace)
     size = 0
     with place.open() as client:
-        source = find_table(client, table)
+        source = table_as_of(client, table, as_of)
         scan = source.scan(
             columns=columns_named(source, columns),
             partitions=partition or None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fletching.cli.cli_options import Place, columns_named, find_table, placed
+from fletching.cli.cli_options import AsOf, Place, columns_named, placed, table_as_of
 from fletching.cli.output import say, tsv_line
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def head(
     columns: Annotated[
         str, typer.Option("--columns", metavar="A,B", help="Only these columns.")
     ] = "",
+    as_of: AsOf = None,
     vertical: Vertical = False,
     as_json: JsonRows = False,
 ) -> None:
@@ -41,7 +42,7 @@ def head(
     On a terminal as many columns as fit; elsewhere tab-separated, with \\N for null.
     """
     with place.open() as client:
-        source = find_table(client, table)
+        source = table_as_of(client, table, as_of)
         found = source.preview(rows, partition=partition, columns=columns_named(source, columns))
     print_rows(found, vertical=vertical, as_json=as_json, empty=f"{table} has no rows here")
 

@@ -27,6 +27,7 @@ OK, FAILED, USAGE, LOGIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 4, 130, 141
 
 _EXTRA_OF = {
     "alembic": "server",
+    "duckdb": "sql",
     "cryptography": "server",
     "mako": "server",
     "obstore": "s3",

@@ -1,0 +1,137 @@
+"""``fletching sql``: statements in MaxCompute's dialect, and what came of them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fletching.cli.cli_options import Place, placed
+from fletching.cli.head import JsonRows, Vertical, print_rows
+from fletching.cli.output import counted, human_bytes, progress, say
+from fletching.cli.output_files import may_write
+from fletching.cli.tabular import FileFormat, format_of, write_batches
+from fletching.errors import UsageError
+
+__all__ = ["sql"]
+
+SHOWN_ROWS = 1000
+"""Rows that a terminal gets; files and pipes get all."""
+
+
+@placed
+def sql(
+    place: Place,
+    statement: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="STATEMENT",
+            help="One statement, or several with ; between them; - reads them from a pipe.",
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="Take the statements from a file.")
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--parameter",
+            "-p",
+            metavar="NAME=VALUE",
+            help="A text for :NAME in the statement; may be repeated.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write the rows to a file, as get does."
+        ),
+    ] = None,
+    file_format: Annotated[
+        FileFormat | None,
+        typer.Option("--format", help="Of --output, if its suffix does not tell."),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", "--force", "-f", help="Replace a file without asking.")
+    ] = False,
+    vertical: Vertical = False,
+    as_json: JsonRows = False,
+) -> None:
+    """Run SQL in the dialect of MaxCompute: queries, CREATE, INSERT, MERGE, ...
+
+    Rows are a table on a terminal and tab-separated elsewhere; other statements say what they did.
+    """
+    import pyarrow as pa
+
+    text = _statements(statement, file)
+    parameters = _parameters(parameter or [])
+    chosen = None if output is None else file_format or format_of(output)
+    replace = output is not None and may_write(output, replace=replace)
+    started = time.perf_counter()
+    with place.open() as client:
+        result = client.sql(text, parameters)
+        if not result.has_rows:
+            if result.text:
+                sys.stdout.write(result.text.rstrip("\n") + "\n")
+            seconds = f" in {time.perf_counter() - started:.2f} s"
+            if result.affected_rows is not None:
+                say(counted(result.affected_rows, "row") + " changed" + seconds)
+            elif not result.text:
+                say("done" + seconds)
+            return
+        if output is not None:
+            with progress("rows", result.num_rows, quiet=output == "-") as task:
+                rows = write_batches(
+                    output,
+                    result.schema,
+                    result.to_batches(),
+                    chosen,
+                    replace=replace,
+                    on_batch=lambda batch: task.advance(batch.num_rows, batch.nbytes),
+                )
+            say(
+                f"{counted(rows, 'row')}, {human_bytes(task.bytes)} "
+                f"in {time.perf_counter() - started:.2f} s"
+            )
+            return
+        terminal = sys.stdout.isatty() and not as_json
+        left = min(result.num_rows, SHOWN_ROWS) if terminal else result.num_rows
+        shown = pa.Table.from_batches(_first(result.to_batches(), left), result.schema)
+    print_rows(shown, vertical=vertical, as_json=as_json)
+    if terminal:
+        more = "" if left == result.num_rows else f", of which {left:,} are shown; --output has all"
+        say(f"{counted(result.num_rows, 'row')} in {time.perf_counter() - started:.2f} s{more}")
+
+
+def _first(batches: object, rows: int) -> list[object]:
+    found: list[object] = []
+    for batch in batches:  # type: ignore[attr-defined]  # pyarrow has no types
+        if rows <= 0:
+            break
+        found.append(batch.slice(0, rows))
+        rows -= batch.num_rows
+    return found
+
+
+def _statements(statement: str | None, file: Path | None) -> str:
+    if (statement is None) == (file is None):
+        raise UsageError("give a statement, or --file FILE")
+    if file is not None:
+        try:
+            return file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise UsageError(f"cannot read {file}: {exc}") from exc
+    return sys.stdin.read() if statement == "-" else statement or ""
+
+
+def _parameters(given: list[str]) -> dict[str, str] | None:
+    found: dict[str, str] = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--parameter is NAME=VALUE, not {each!r}")
+        found[name] = value
+    return found or None

@@ -1,0 +1,192 @@
+"""``fletching versions | restore | delete | changes``: a table's history, and what changes it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from fletching.cli.cli_options import (
+    JsonOutput,
+    Place,
+    as_moment,
+    columns_named,
+    find_table,
+    placed,
+)
+from fletching.cli.head import JsonRows, Vertical, print_rows
+from fletching.cli.output import (
+    ExitCode,
+    Figure,
+    count_figure,
+    counted,
+    print_json,
+    print_table,
+    say,
+)
+from fletching.errors import UsageError
+
+__all__ = ["changes", "delete", "restore", "versions"]
+
+TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")]
+
+
+@placed
+def versions(
+    place: Place,
+    table: TableArgument,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="How many.")] = 20,
+    as_json: JsonOutput = False,
+) -> None:
+    """List a table's versions, newest first: what was done, by whom, and what it changed."""
+    with place.open() as client:
+        found = find_table(client, table)
+        listed = found.versions(limit)
+        tags: dict[int, list[str]] = {}
+        for name, version in found.tags().items():
+            tags.setdefault(version, []).append(name)
+    if as_json:
+        print_json(
+            [
+                {
+                    "version": each.version,
+                    "committed_at": each.committed_at,
+                    "operation": each.operation,
+                    "rows_inserted": each.rows_inserted,
+                    "rows_updated": each.rows_updated,
+                    "rows_deleted": each.rows_deleted,
+                    "rows": each.rows,
+                    "access_id": each.access_id,
+                    "data_change": each.data_change,
+                    "readable": each.readable,
+                    "tags": tags.get(each.version, []),
+                }
+                for each in listed
+            ]
+        )
+        return
+    print_table(
+        None,
+        [
+            ("version", "right"),
+            ("when", "left"),
+            ("what", "left"),
+            ("in", "right"),
+            ("changed", "right"),
+            ("out", "right"),
+            ("rows", "right"),
+            ("by", "left"),
+            ("tags", "left"),
+        ],
+        [
+            (
+                str(each.version),
+                Figure(
+                    each.committed_at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+                    each.committed_at.isoformat(),
+                ),
+                each.operation + ("" if each.readable else " (gone)"),
+                count_figure(each.rows_inserted),
+                count_figure(each.rows_updated),
+                count_figure(each.rows_deleted),
+                count_figure(each.rows),
+                each.access_id or "-",
+                " ".join(tags.get(each.version, [])),
+            )
+            for each in listed
+        ],
+    )
+
+
+def _sure(question: str, *, yes: bool) -> None:
+    """Asks, unless ``yes``; leaves the command if the answer is no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"nobody is here to ask: --yes answers the question '{question}'")
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+@placed
+def restore(
+    place: Place,
+    table: TableArgument,
+    to: Annotated[
+        str, typer.Argument(metavar="VERSION|TIME|TAG", help="What the table is to be again.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOutput = False,
+) -> None:
+    """Make a table what it was at a version; that is a new version, and undone likewise."""
+    with place.open() as client:
+        found = find_table(client, table)
+        moment = as_moment(to)
+        _sure(f"make table {table} what it was at {to}?", yes=yes)
+        report = found.restore(moment)
+    if as_json:
+        print_json({"table": table, "version": report.version})
+    else:
+        say(f"{table} is again as at {to}: version {report.version}")
+
+
+@placed
+def delete(
+    place: Place,
+    table: TableArgument,
+    where: Annotated[
+        str, typer.Argument(metavar="PREDICATE", help="Which rows: \"id > 10 AND day = 'd1'\".")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOutput = False,
+) -> None:
+    """Delete the rows for which a predicate is true."""
+    with place.open() as client:
+        found = find_table(client, table)
+        if not yes:
+            rows = found.count_rows(filter=where)
+            _sure(f"delete {counted(rows, 'row')} of table {table}?", yes=False)
+        report = found.delete(where)
+    if as_json:
+        print_json({"table": table, "rows": report.rows_deleted, "version": report.version})
+    else:
+        say(f"{table}: {counted(report.rows_deleted, 'row')} deleted, version {report.version}")
+
+
+@placed
+def changes(
+    place: Place,
+    table: TableArgument,
+    since: Annotated[
+        str, typer.Option("--since", metavar="VERSION|TIME|TAG", help="Changes after this one.")
+    ],
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="VERSION|TIME|TAG", help="The last one. [default: now]"),
+    ] = None,
+    rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="At most so many rows.")] = 1000,
+    columns: Annotated[
+        str, typer.Option("--columns", metavar="A,B", help="Only these columns.")
+    ] = "",
+    vertical: Vertical = False,
+    as_json: JsonRows = False,
+) -> None:
+    """Print the rows that came and went between two versions."""
+    import pyarrow as pa
+
+    with place.open() as client:
+        found = find_table(client, table)
+        scan = found.changes(as_moment(since), None if until is None else as_moment(until))
+        names = columns_named(scan.table, columns)
+        if names is not None:
+            scan = scan.table.scan([*names, "_change_type", "_commit_version"])
+        taken: list[pa.RecordBatch] = []
+        left = rows
+        for batch in scan.to_batches():
+            taken.append(batch.slice(0, left))
+            left -= batch.num_rows
+            if left <= 0:
+                break
+        shown = pa.Table.from_batches(taken, scan.schema)
+    print_rows(shown, vertical=vertical, as_json=as_json, empty="nothing changed")
