@@ -40,13 +40,22 @@ SILENT_CALLS = {"debug", "info", "warning", "error", "exception", "log", "append
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mutation:
-    """One changed place: its name, the line it stands on, and the whole module's new source."""
+    """One changed place: its name, the line it stands on, what stands there and what would."""
 
     name: str
     line: int
     before: str
     after: str
-    source: str
+    module_source: str
+    path: Path
+    change: Change
+
+    @property
+    def source(self) -> str:
+        """The module's source with the change made."""
+        tree = ast.parse(self.module_source)
+        _put(tree, self.path, self.change(_at(tree, self.path)))
+        return ast.unparse(ast.fix_missing_locations(tree))
 
 
 def mutations(module: str, source: str) -> Iterator[Mutation]:
@@ -55,21 +64,16 @@ def mutations(module: str, source: str) -> Iterator[Mutation]:
     Docstrings, annotations, type aliases and ``if TYPE_CHECKING`` blocks are left alone.
     """
     tree = ast.parse(source)
-    sites = list(_sites(tree))
     taken: dict[str, int] = {}
-    for path, node, operator, change in sites:
+    for path, node, operator, change in _sites(tree):
         before = ast.unparse(node)
-        changed = copy.deepcopy(tree)
-        target = _at(changed, path)
-        replacement = change(target)
+        replacement = change(copy.deepcopy(node))
         after = "nothing" if isinstance(replacement, ast.Pass) else ast.unparse(replacement)
-        _put(changed, path, replacement)
-        new = ast.unparse(ast.fix_missing_locations(changed))
         name = f"{module}:{_function_of(tree, path)}:{operator}:{before[:60]}"
         taken[name] = taken.get(name, 0) + 1
         if taken[name] > 1:
             name += f"#{taken[name]}"
-        yield Mutation(name, getattr(node, "lineno", 0), before, after, new)
+        yield Mutation(name, getattr(node, "lineno", 0), before, after, source, path, change)
 
 
 Path = tuple[tuple[str, int | None], ...]

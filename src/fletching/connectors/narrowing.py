@@ -16,7 +16,7 @@ from fletching.client import Scan, Table
 from fletching.client.reading.expressions import pushdown
 from fletching.errors import MissingExtraError, UsageError
 
-__all__ = ["filtered_batches", "missing", "narrowed", "scan_of"]
+__all__ = ["filtered_batches", "missing", "narrowed", "narrowest", "scan_of", "without_views"]
 
 
 def scan_of(source: Table | Scan) -> Scan:
@@ -98,8 +98,30 @@ def _remaining(
         yield kept if kept.schema.names == wanted else kept.select(wanted)
 
 
+def narrowest(schema: pa.Schema) -> str:
+    """The column whose values are the fewest bytes, for engines that count rows by reading one."""
+
+    def width(field: pa.Field) -> int:
+        try:
+            return int(field.type.bit_width)
+        except ValueError:
+            return 1 << 20
+
+    return str(min(schema, key=width).name)
+
+
 def missing(engine: str, error: ImportError) -> MissingExtraError:
     """The error of a connector whose engine is not installed."""
     return MissingExtraError(
         f"{engine} is not installed: pip install 'fletching[{engine}]' ({error})"
     )
+
+
+def without_views(table: pa.Table) -> pa.Table:
+    """Text and binary views as plain columns, for engines that have no operations on views."""
+    for place, field in enumerate(table.schema):
+        for view, plain in ((pa.string_view(), pa.string()), (pa.binary_view(), pa.binary())):
+            if field.type == view:
+                column = table.column(place).cast(plain)
+                table = table.set_column(place, field.with_type(plain), column)
+    return table

@@ -1,0 +1,132 @@
+"""Tables as Dask dataframes: a partition for each range of a snapshot's rows; one commit for a write."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from fletching.client import Scan, Table
+from fletching.client.writing.write_session import WriteSession
+from fletching.connectors.narrowing import missing, narrowed, scan_of, without_views
+from fletching.connectors.task_writes import CommitMessage, begin, commit, write_attempt
+from fletching.errors import FletchingError, UsageError
+
+try:
+    import dask
+    import dask.dataframe
+    import pandas as pd
+except ImportError as error:
+    raise missing("dask", error) from error
+
+__all__ = ["read_table", "write_table"]
+
+PARTITION_BYTES = 64 << 20
+"""About so many stored bytes make a partition, unless the number of partitions is given."""
+
+
+def read_table(source: Table | Scan, *, npartitions: int | None = None) -> dask.dataframe.DataFrame:
+    """A dataframe over one version of a table: each partition is a range of its rows.
+
+    Columns that a computation does not use are not read. Values have pandas' Arrow types, so that they
+    are the same in each partition whether it has nulls or not.
+
+    Args:
+        source: what to read. Its version is the newest one now, or the scan's own.
+        npartitions: how many; None for one for each 64 MiB as stored.
+
+    Raises:
+        UsageError: neither a table nor a scan, a scan with both a filter and a limit, or a number of
+            partitions below 1.
+        ServiceError: the service refused.
+    """
+    scan = scan_of(source)
+    if npartitions is not None and npartitions < 1:
+        raise UsageError(f"a dataframe has at least 1 partition, not {npartitions}")
+    with scan.session() as session:
+        rows, size, version = session.row_count, session.byte_size, session.version
+    count = npartitions or max(1, -(-size // PARTITION_BYTES))
+    bounds = [rows * part // count for part in range(count + 1)]
+    reader = _Ranges(dataclasses.replace(scan, version=version))
+    return dask.dataframe.from_map(
+        reader,
+        list(itertools.pairwise(bounds)),
+        meta=_frame(scan.schema.empty_table()),
+        label="fletching",
+        enforce_metadata=False,
+    )
+
+
+def write_table(
+    ddf: dask.dataframe.DataFrame, table: Table, *, mode: str = "append", **compute_options: Any
+) -> int:
+    """Writes a dataframe's rows from the workers, and commits once; returns how many rows.
+
+    A task that runs twice, or dies, changes nothing: only the attempts whose results arrive are
+    committed. The index is not written.
+
+    Args:
+        ddf: its columns by name.
+        table: where to.
+        mode: ``append``, or ``overwrite`` for the rows that the table has.
+        compute_options: for ``dask.compute``.
+
+    Raises:
+        UsageError: another mode, or data that does not fit the table.
+        ServiceError: the service refused; nothing is visible.
+    """
+    session = begin(table, mode)
+    try:
+        parts = ddf.to_delayed()
+        tasks = [dask.delayed(_write_partition)(part, session) for part in parts]
+        messages: Sequence[CommitMessage] = dask.compute(*tasks, **compute_options)
+        return commit(session, messages)
+    except BaseException:
+        # What was written goes; if that cannot be said now, the session expires by itself.
+        _abort_quietly(session)
+        raise
+
+
+def _abort_quietly(session: WriteSession) -> None:
+    try:
+        session.abort()
+    except FletchingError:
+        return
+
+
+def _write_partition(frame: pd.DataFrame, session: WriteSession) -> CommitMessage:
+    rows = pa.Table.from_pandas(frame, preserve_index=False)
+    return write_attempt(session, [rows] if rows.num_rows else [])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ranges:
+    """Reads ranges of a version's rows, in whatever process it is called; pickles."""
+
+    scan: Scan
+
+    def __call__(
+        self, bounds: tuple[int, int], columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        scan = narrowed(self.scan, columns)
+        with scan.session() as session:
+            return _frame(session.rows(*bounds).to_table())
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        scan = self.scan
+        return (
+            type(self).__qualname__,
+            str(scan.table.full_name),
+            scan.version,
+            scan.columns,
+            None if scan.partitions is None else [str(each) for each in scan.partitions],
+            str(scan.filter),
+            scan.limit,
+        )
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    return without_views(table).to_pandas(types_mapper=pd.ArrowDtype)

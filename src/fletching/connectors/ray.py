@@ -1,0 +1,222 @@
+"""Tables in Ray Data: a source with parallel read tasks, and a sink with one commit."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fletching.client import Scan, Table
+from fletching.client.reading.expressions import pushdown
+from fletching.client.writing.write_session import WriteSession
+from fletching.connectors.narrowing import (
+    missing,
+    narrowed,
+    narrowest,
+    scan_of,
+    without_views,
+)
+from fletching.connectors.task_writes import CommitMessage, begin, commit, write_attempt
+from fletching.errors import FletchingError
+
+try:
+    import ray.data
+    from ray.data import Datasink, Datasource
+    from ray.data.block import BlockAccessor, BlockMetadata
+    from ray.data.datasource import ReadTask
+except ImportError as error:
+    raise missing("ray", error) from error
+
+__all__ = ["TableDatasink", "TableDatasource", "read_table", "write_table"]
+
+
+def read_table(source: Table | Scan, **ray_options: Any) -> ray.data.Dataset:
+    """A dataset over one version of a table.
+
+    Columns and conditions of the dataset's first operations are taken into the scan as far as they
+    surely mean the same there; what remains of a condition is evaluated in the read tasks.
+
+    Args:
+        source: what to read. Its version is the newest one now, or the scan's own.
+        ray_options: for ``ray.data.read_datasource``: ``override_num_blocks``, ``concurrency``,
+            ``ray_remote_args``.
+
+    Raises:
+        UsageError: neither a table nor a scan, or a scan with both a filter and a limit.
+        ServiceError: the service refused.
+    """
+    return ray.data.read_datasource(TableDatasource(scan_of(source)), **ray_options)
+
+
+def write_table(
+    dataset: ray.data.Dataset, table: Table, mode: str = "append", **ray_options: Any
+) -> int:
+    """Writes a dataset's rows from its tasks, and commits once when all are done; returns how many.
+
+    Tasks that are repeated, or run twice, change nothing; if the job fails, nothing is visible.
+
+    Args:
+        dataset: its columns by name.
+        table: where to.
+        mode: ``append``, or ``overwrite`` for the rows that the table has; with no rows it then has
+            none.
+        ray_options: for ``Dataset.write_datasink``: ``concurrency``, ``ray_remote_args``.
+
+    Raises:
+        UsageError: another mode.
+        ServiceError: the service refused to begin or to commit.
+    """
+    sink = TableDatasink(table, mode)
+    dataset.write_datasink(sink, **ray_options)
+    return sink.finished()
+
+
+class TableDatasource(Datasource):  # type: ignore[misc]  # Ray is not there to look at
+    """Reads a scan at one version, a range of rows for each task."""
+
+    def __init__(self, scan: Scan) -> None:
+        super().__init__()
+        with scan.session() as session:
+            self._rows, self._bytes = session.row_count, session.byte_size
+            version = session.version
+        self._scan = dataclasses.replace(scan, version=version)
+        self._projection_map: dict[str, str] | None = None
+
+    def get_name(self) -> str:
+        """What Ray calls the tasks."""
+        return f"Fletching({self._scan.table.name})"
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        """The stored bytes of the rows: what is stored is what arrives."""
+        return self._bytes
+
+    def supports_projection_pushdown(self) -> bool:
+        """Columns are chosen by the scan."""
+        return True
+
+    def supports_predicate_pushdown(self) -> bool:
+        """Conditions are evaluated by the scan, or in the read task. A limit comes before them."""
+        return self._scan.limit is None
+
+    def apply_predicate(self, predicate_expr: Any) -> TableDatasource:
+        """The source with a further condition."""
+        clone = copy.copy(self)
+        before = self._predicate_expr
+        clone._predicate_expr = (  # noqa: SLF001  # Ray's own name, in a copy of this source
+            predicate_expr if before is None else before & predicate_expr
+        )
+        return clone
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
+        """A task for each of about `parallelism` ranges of rows."""
+        del data_context
+        count = max(1, min(parallelism, self._rows))
+        bounds = [self._rows * part // count for part in range(count + 1)]
+        columns = None if self._projection_map is None else list(self._projection_map)
+        if columns == []:
+            # Ray counts the rows of blocks, and a block without columns has none.
+            columns = [narrowest(self._scan.schema)]
+        predicate = self._predicate_expr
+        expression = None if predicate is None else predicate.to_pyarrow()
+        whole = self._scan.schema
+        wanted = list(whole.names) if columns is None else columns
+        schema = without_views(
+            pa.schema([whole.field(name) for name in wanted]).empty_table()
+        ).schema
+        tasks = []
+        for start, end in itertools.pairwise(bounds):
+            unknown = expression is not None or self._scan.filter is not None
+            metadata = BlockMetadata(
+                num_rows=None if unknown else end - start,
+                size_bytes=self._bytes * (end - start) // max(1, self._rows),
+                input_files=None,
+                exec_stats=None,
+            )
+            read = _Range(self._scan, start, end, tuple(wanted), expression)
+            tasks.append(
+                ReadTask(read, metadata, schema=schema, per_task_row_limit=per_task_row_limit)
+            )
+        return tasks
+
+
+@dataclasses.dataclass(frozen=True)
+class _Range:
+    """Reads a range of rows where it is called; pickles."""
+
+    scan: Scan
+    start: int
+    end: int
+    columns: tuple[str, ...]
+    expression: pc.Expression | None
+
+    def __call__(self) -> Iterable[pa.Table]:
+        scan, residual = self.scan, None
+        wanted = list(self.columns)
+        if self.expression is None:
+            source = narrowed(scan, wanted)
+        else:
+            parts = pushdown(self.expression, scan.schema)
+            residual = parts.residual
+            read = [*wanted, *sorted(parts.columns - set(wanted))]
+            source = narrowed(scan, read, parts.pushed)
+        sent = False
+        with source.session() as session:
+            for batch in session.rows(self.start, self.end).to_batches():
+                kept = batch if residual is None else batch.filter(residual)
+                yield without_views(pa.Table.from_batches([kept.select(wanted)]))
+                sent = True
+            if not sent:
+                # An empty block of the right columns: Ray takes the dataset's schema from blocks.
+                yield without_views(session.schema.empty_table().select(wanted))
+
+
+class TableDatasink(Datasink[CommitMessage]):  # type: ignore[misc]  # likewise
+    """Writes blocks into one write session: a stream for each attempt of a task."""
+
+    def __init__(self, table: Table, mode: str = "append") -> None:
+        self._table = table
+        self._mode = mode
+        self._session: WriteSession | None = begin(table, mode)
+        self._rows: int | None = None
+
+    def get_name(self) -> str:
+        """What Ray calls the tasks."""
+        return f"Fletching({self._table.name})"
+
+    def on_write_start(self, schema: Any = None) -> None:
+        """Nothing: the session was opened when the sink was made, also for a job without rows."""
+
+    def write(self, blocks: Iterable[Any], ctx: Any) -> CommitMessage:
+        """Writes a task's blocks, durable but not visible."""
+        del ctx
+        assert self._session is not None
+        tables = (BlockAccessor.for_block(block).to_arrow() for block in blocks)
+        return write_attempt(self._session, (each for each in tables if each.num_rows))
+
+    def on_write_complete(self, write_result: Any) -> None:
+        """Commits the streams of the attempts that Ray kept."""
+        assert self._session is not None
+        self._rows = commit(self._session, write_result.write_returns)
+
+    def on_write_failed(self, error: Exception) -> None:
+        """Drops what was written; if that cannot be said now, the session expires by itself."""
+        del error
+        if self._session is not None and self._rows is None:
+            try:
+                self._session.abort()
+            except FletchingError:
+                return
+
+    def finished(self) -> int:
+        """Rows committed; commits the nothing of a job for which Ray called no task."""
+        if self._rows is None:
+            assert self._session is not None
+            self._rows = commit(self._session, [])
+        return self._rows
