@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from fletching import ipc
+from fletching.ipc import lowlevel
 
 ROWS = 65_536
 COLUMNS = 100
@@ -52,7 +53,7 @@ def projection(rounds: int, rows: int) -> dict[str, Any]:
     ipc.write_stream(batch, sink)
     data = sink.getvalue()
     schema, message = ipc.messages(data)
-    projector = ipc.Projector(schema, CHOSEN)
+    projector = lowlevel.Projector(schema, CHOSEN)
     # A projector keeps its latest plan, so two batches that differ take turns.
     other_sink = io.BytesIO()
     ipc.write_stream(batch.slice(1), other_sink)
@@ -104,7 +105,7 @@ def walking(rounds: int, folder: Path, messages: int, sizes: list[int]) -> dict[
         def walk(data: Any = data) -> int:
             rows = 0
             for message in ipc.messages(data):
-                if message.type is ipc.MessageType.RECORD_BATCH:
+                if message.type is lowlevel.MessageType.RECORD_BATCH:
                     rows += message.record_batch().length
             return rows
 

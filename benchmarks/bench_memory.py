@@ -28,7 +28,7 @@ from urllib.parse import quote_plus, urlsplit
 import numpy as np
 import pyarrow as pa
 
-from fletching import ipc
+from fletching.ipc import lowlevel
 from fletching.protocol.codec import (
     HttpRequest,
     decode_response,
@@ -137,16 +137,16 @@ def write(client: Client, batches: int, rows: int) -> int:
     where = {"table": TABLE, "session_id": session, "stream_id": "s", "stream_version": 1}
     client.ask(CreateWriteStream(**where))
     batch = pa.record_batch([np.arange(rows), np.random.default_rng(1).random(rows)], schema=SCHEMA)
-    head = [bytes(piece) for piece in [ipc.encode_schema(SCHEMA)]]
-    message = list(ipc.encode_batch(batch))
+    head = [bytes(piece) for piece in [lowlevel.encode_schema(SCHEMA)]]
+    message = list(lowlevel.encode_batch(batch))
     size = sum(memoryview(piece).nbytes for piece in message)
-    total = sum(map(len, head)) + batches * size + len(ipc.END_OF_STREAM)
+    total = sum(map(len, head)) + batches * size + len(lowlevel.END_OF_STREAM)
 
     def body() -> Iterator[Any]:
         yield from head
         for _ in range(batches):
             yield from message
-        yield ipc.END_OF_STREAM
+        yield lowlevel.END_OF_STREAM
 
     client.send(WriteTable(**where, count=batches * rows), body(), total).read()
     client.ask(CloseWriteStream(**where))
@@ -173,7 +173,7 @@ def measure(gigabytes: float, batch_megabytes: float, folder: Path) -> dict[str,
         try:
             assert process.stdout is not None
             client = Client(process.stdout.readline().strip())
-            schema_message = b"".join(bytes(piece) for piece in [ipc.encode_schema(SCHEMA)])
+            schema_message = b"".join(bytes(piece) for piece in [lowlevel.encode_schema(SCHEMA)])
             client.send(CreateTable(table=TABLE, arrow_schema=schema_message)).read()
             idle_watch = Watch(process.pid)
             idle = idle_watch.now()

@@ -13,17 +13,17 @@ from benchmarks.processes import ServerProcess
 from benchmarks.reading import connect
 from benchmarks.rounds import Contender, Outcome
 from benchmarks.tables import StoredTable
-from fletching import ipc
+from fletching.ipc import lowlevel
 
 
 def stream_pieces(table: StoredTable) -> list[Any]:
     """The table's IPC stream as pieces; bodies are views of the batches."""
-    encoder = ipc.BatchEncoder(table.schema)
+    encoder = lowlevel.BatchEncoder(table.schema)
     pieces: list[Any] = [encoder.schema_message]
     for batch in table.batches:
         for message in encoder.encode(batch):
             pieces.extend(message)
-    pieces.append(ipc.END_OF_STREAM)
+    pieces.append(lowlevel.END_OF_STREAM)
     return pieces
 
 

@@ -17,6 +17,7 @@ MODULES = [
     "fletching.errors",
     "fletching.types",
     "fletching.ipc",
+    "fletching.ipc.lowlevel",
     "fletching.lz4stream",
     "fletching.wire.crc32c_blocks",
     "fletching.wire.blob_frames",

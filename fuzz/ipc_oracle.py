@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from fletching import ipc
 from fletching.errors import WireError
+from fletching.ipc import lowlevel
 from fletching.ipc.inspection import inspect_bytes
 from fletching.ipc.schema_header import Endianness, schema_header
 
@@ -47,7 +48,7 @@ def touch(batch: pa.RecordBatch) -> None:
 
 
 def encoded(batch: pa.RecordBatch) -> list[list[object]]:
-    return ipc.BatchEncoder(batch.schema).encode(batch)  # type: ignore[return-value]
+    return lowlevel.BatchEncoder(batch.schema).encode(batch)  # type: ignore[return-value]
 
 
 def stream(data: bytes) -> None:
@@ -85,13 +86,13 @@ def stream(data: bytes) -> None:
 def project(messages: list[ipc.Message], schema: pa.Schema) -> None:
     """Every other column, reversed, with a constant behind; the result must read like the original."""
     columns = list(range(0, len(schema), 2))[::-1]
-    constants = [ipc.Constant(pa.field("constant", pa.string()), "x")]
+    constants = [lowlevel.Constant(pa.field("constant", pa.string()), "x")]
     if schema_header(messages[0], LIMITS).endianness is Endianness.BIG:
         constants = []
-    projector = ipc.Projector(messages[0], columns, constants, limits=LIMITS)
+    projector = lowlevel.Projector(messages[0], columns, constants, limits=LIMITS)
     frames = [projector.schema_message]
     for message in messages[1:]:
-        if message.type is ipc.MessageType.RECORD_BATCH:
+        if message.type is lowlevel.MessageType.RECORD_BATCH:
             frames += projector.project(message).frame()
         elif message.dictionary_batch().id in projector.dictionary_ids:
             frames += message.frame()

@@ -14,11 +14,13 @@ GENERATOR = runpy.run_path(str(Path(__file__).parent.parent / "docs" / "generate
 PROMISED = {
     "fletching": ["Blob", "FletchingError", "blob", "connect", "serve"],
     "fletching.ipc": [
+        "ArrowFile",
         "FileWriter",
         "Limits",
         "Message",
         "MessageDecoder",
         "RecordBatchHeader",
+        "inspect_bytes",
         "messages",
         "open_file",
         "project",

@@ -21,8 +21,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from fletching import faultpoints, ipc
+from fletching import faultpoints
 from fletching.engine.engine import Engine
+from fletching.ipc import lowlevel
 from fletching.protocol.messages.admin import CreateTable
 from fletching.protocol.messages.requests import CreateReadSession, ReadTable
 from fletching.protocol.types.blob_type import blob
@@ -98,7 +99,7 @@ def prepare(folder: Path) -> None:
     with Engine.open(folder / "data", settings=SETTINGS) as engine:
         pictures = pa.schema([*list(PICTURE_SCHEMA)[:3], ("image", blob())])
         for table, schema in ((MAIN, SCHEMA), (REGISTER, SCHEMA), (PICTURES, pictures)):
-            engine.call(CreateTable(table=table, arrow_schema=ipc.encode_schema(schema)))
+            engine.call(CreateTable(table=table, arrow_schema=lowlevel.encode_schema(schema)))
 
 
 def campaign(folder: Path, seconds: float, seed: int, rate: float) -> tuple[list[str], str]:

@@ -21,6 +21,7 @@ from sqlalchemy import text
 from fletching import ipc
 from fletching.catalog.database import Database
 from fletching.catalog.migrations import upgrade
+from fletching.ipc import lowlevel
 
 FOLDERS = Path(__file__).with_name("folders")
 SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string())])
@@ -62,7 +63,7 @@ def make(revision: str, folder: Path) -> None:
     """Writes the folder."""
     database = Database.open(folder / "catalog.sqlite", migrate=False)
     upgrade(database, revision)
-    schema_message = ipc.encode_schema(SCHEMA)
+    schema_message = lowlevel.encode_schema(SCHEMA)
     objects = folder / "objects" / "tables" / "t0123456789abcdef"
     objects.mkdir(parents=True)
     with database.write() as connection:

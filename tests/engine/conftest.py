@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fletching import ipc
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
+from fletching.ipc import lowlevel
 from fletching.objects.store import IDENTITY_KEY
 from fletching.protocol.messages.admin import CreateTable, DescribeTable, TableInfo
 from fletching.protocol.messages.requests import (
@@ -69,7 +69,7 @@ class House:
     ) -> TableInfo:
         request = CreateTable(
             table=table,
-            arrow_schema=ipc.encode_schema(schema),
+            arrow_schema=lowlevel.encode_schema(schema),
             partition_columns=tuple((name, "string") for name in partition_by),
             **options,
         )

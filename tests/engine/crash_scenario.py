@@ -13,9 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from fletching import ipc
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
+from fletching.ipc import lowlevel
 from fletching.protocol.messages.admin import CreateTable
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
@@ -88,7 +88,7 @@ class Scenario:
         call(
             CreateTable(
                 table=T,
-                arrow_schema=ipc.encode_schema(pa.schema([SCHEMA.field(0)])),
+                arrow_schema=lowlevel.encode_schema(pa.schema([SCHEMA.field(0)])),
                 partition_columns=(("pt", "string"),),
             )
         )

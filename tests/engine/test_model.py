@@ -28,7 +28,6 @@ from hypothesis.stateful import (
 )
 from tests.postgresql import Databases
 
-from fletching import ipc
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
 from fletching.errors import (
@@ -38,6 +37,7 @@ from fletching.errors import (
     NotFoundError,
     RowOffsetError,
 )
+from fletching.ipc import lowlevel
 from fletching.protocol.messages.admin import (
     CreateTable,
     DescribeTable,
@@ -111,7 +111,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.call(
             CreateTable(
                 table=T,
-                arrow_schema=ipc.encode_schema(pa.schema([DATA.field(0)])),
+                arrow_schema=lowlevel.encode_schema(pa.schema([DATA.field(0)])),
                 partition_columns=(("pt", "string"),),
             )
         )

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from fletching import ipc
+from fletching.ipc import lowlevel
 from fletching.ipc.encoding import as_big_endian
 from fletching.ipc.layout import BatchLayout, BufferKind, _depth_first
 
@@ -192,15 +193,15 @@ _FIELDS = {
 def big_endian_stream(batch: pa.RecordBatch) -> bytes:
     """The batch as a big-endian machine writes it; for types without views and run ends."""
     schema, *rest = messages_of(stream_of(batch))
-    decoder = ipc.BatchDecoder(schema)
+    decoder = lowlevel.BatchDecoder(schema)
     sink = io.BytesIO(as_big_endian(schema.prefix + bytes(schema.metadata)))
     sink.seek(0, io.SEEK_END)
     for message in rest:
         columns = batch.schema.types
-        if message.type is ipc.MessageType.DICTIONARY_BATCH:
+        if message.type is lowlevel.MessageType.DICTIONARY_BATCH:
             columns = [decoder.value_type(message.dictionary_batch().id)]
         sink.write(message.prefix + bytes(message.metadata) + _swapped(message, columns))
-    return sink.getvalue() + ipc.END_OF_STREAM
+    return sink.getvalue() + lowlevel.END_OF_STREAM
 
 
 def _swapped(message: ipc.Message, columns: list[pa.DataType]) -> bytes:

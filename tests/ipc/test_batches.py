@@ -29,12 +29,13 @@ from fletching.errors import (
     WireError,
     ZeroCopyError,
 )
+from fletching.ipc import lowlevel
 from fletching.ipc.encoding import as_big_endian, encode_record_batch_metadata
 
 
 def decoded(data: Any, **options: Any) -> list[pa.RecordBatch]:
     schema, *rest = messages_of(data)
-    decoder = ipc.BatchDecoder(schema, **options)
+    decoder = lowlevel.BatchDecoder(schema, **options)
     return [batch for m in rest if (batch := decoder.decode(m)) is not None]
 
 
@@ -71,7 +72,7 @@ def test_unions_of_the_fourth_version_have_a_bitmap() -> None:
 
 
 def test_a_schema_without_message_takes_the_ids_that_are_written() -> None:
-    decoder = ipc.BatchDecoder(EVERYTHING.schema)
+    decoder = lowlevel.BatchDecoder(EVERYTHING.schema)
     found = [decoder.decode(m) for m in messages_of(stream_of(EVERYTHING))[1:]]
     assert found[-1] is not None
     assert found[-1].equals(EVERYTHING)
@@ -103,7 +104,7 @@ def test_replacements_leave_earlier_batches_alone() -> None:
 def test_deltas_extend_the_dictionary() -> None:
     batches = [tagged(["a"], ["a"]), tagged(["b", "a"], ["a", "b"]), tagged(["c"], ["a", "b", "c"])]
     data = stream_of(batches, emit_dictionary_deltas=True)
-    dictionaries = [m for m in messages_of(data) if m.type is ipc.MessageType.DICTIONARY_BATCH]
+    dictionaries = [m for m in messages_of(data) if m.type is lowlevel.MessageType.DICTIONARY_BATCH]
     assert [m.dictionary_batch().is_delta for m in dictionaries] == [False, True, True]
     found = decoded(data)
     assert [b.column(0).to_pylist() for b in found] == [["a"], ["b", "a"], ["c"]]
@@ -115,15 +116,15 @@ def test_a_delta_before_its_dictionary_is_refused() -> None:
     batches = [tagged(["a"], ["a"]), tagged(["b", "a"], ["a", "b"])]
     schema, _, _, delta, _ = messages_of(stream_of(batches, emit_dictionary_deltas=True))
     with pytest.raises(MalformedFrameError, match="before the dictionary"):
-        ipc.BatchDecoder(schema).decode(delta)
+        lowlevel.BatchDecoder(schema).decode(delta)
 
 
 def test_a_missing_dictionary_is_refused_unless_all_is_null() -> None:
     schema, _, batch = messages_of(stream_of(tagged(["a"], ["a"])))
     with pytest.raises(InvalidDataError, match="came before dictionary 0"):
-        ipc.BatchDecoder(schema).decode(batch)
+        lowlevel.BatchDecoder(schema).decode(batch)
     schema, _, batch = messages_of(stream_of(tagged([None], ["a"])))
-    found = ipc.BatchDecoder(schema).decode(batch)
+    found = lowlevel.BatchDecoder(schema).decode(batch)
     assert found is not None
     assert found.column(0).to_pylist() == [None]
 
@@ -131,7 +132,7 @@ def test_a_missing_dictionary_is_refused_unless_all_is_null() -> None:
 def test_an_index_outside_its_dictionary_is_refused() -> None:
     schema, first, batch = messages_of(stream_of(tagged(["c"], ["a", "b", "c"])))
     _, short, _ = messages_of(stream_of(tagged(["a"], ["a"])))
-    decoder = ipc.BatchDecoder(schema)
+    decoder = lowlevel.BatchDecoder(schema)
     decoder.decode(short)
     with pytest.raises(InvalidDataError, match="index lies outside"):
         decoder.decode(batch)
@@ -143,7 +144,7 @@ def test_an_unknown_dictionary_is_refused() -> None:
     _, dictionary, _ = messages_of(stream_of(tagged(["a"], ["a"])))
     schema = messages_of(stream_of(numbers(1)))[0]
     with pytest.raises(MalformedFrameError, match="no field of the schema"):
-        ipc.BatchDecoder(schema).decode(dictionary)
+        lowlevel.BatchDecoder(schema).decode(dictionary)
 
 
 def test_dictionaries_are_bounded_in_number_and_bytes() -> None:
@@ -191,7 +192,7 @@ def test_big_endian_values_are_swapped(name: str) -> None:
     # pyarrow's own stream reader agrees, where it knows how.
     with contextlib.suppress(pa.ArrowInvalid):
         assert next(iter(pa.ipc.open_stream(data))).equals(batch)
-    assert ipc.BatchDecoder(messages_of(data)[0]).header.endianness == 1
+    assert lowlevel.BatchDecoder(messages_of(data)[0]).header.endianness == 1
     assert decoded(data)[0].equals(batch)
     with pytest.raises(ZeroCopyError, match="big-endian"):
         decoded(data, require_zero_copy=True)
@@ -200,8 +201,8 @@ def test_big_endian_values_are_swapped(name: str) -> None:
 def test_big_endian_schemas_keep_their_metadata() -> None:
     field = pa.field("a", pa.int32(), metadata={"unit": "m"})
     schema = pa.schema([field], metadata={"k": "v"})
-    (message,) = messages_of(as_big_endian(ipc.encode_schema(schema)))
-    assert ipc.read_schema(message).equals(schema, check_metadata=True)
+    (message,) = messages_of(as_big_endian(lowlevel.encode_schema(schema)))
+    assert lowlevel.read_schema(message).equals(schema, check_metadata=True)
 
 
 # --- what metadata may not say -----------------------------------------------------------------------
@@ -268,14 +269,14 @@ def test_false_metadata_is_refused_before_pyarrow_sees_it(
 ) -> None:
     schema, message = altered(BATCH, change)
     with pytest.raises(error, match=what) as caught:
-        ipc.BatchDecoder(schema).decode(message)
+        lowlevel.BatchDecoder(schema).decode(message)
     assert caught.value.offset is not None
     assert caught.value.offset >= 1000
 
 
 def test_unaltered_metadata_reads() -> None:
     schema, message = altered(BATCH, lambda _: None)
-    found = ipc.BatchDecoder(schema).decode(message)
+    found = lowlevel.BatchDecoder(schema).decode(message)
     assert found is not None
     assert found.equals(BATCH)
 
@@ -307,7 +308,7 @@ def test_claimed_sizes_are_checked_before_decoding(
     before = pa.total_allocated_bytes()
     schema, message = with_first_claim(claim, codec)
     with pytest.raises(error, match=what):
-        ipc.BatchDecoder(schema).decode(message)
+        lowlevel.BatchDecoder(schema).decode(message)
     assert pa.total_allocated_bytes() - before < 1 << 20
 
 
@@ -337,9 +338,9 @@ def test_one_altered_string_offset_is_refused() -> None:
 def test_another_message_among_the_batches_is_refused() -> None:
     schema = messages_of(stream_of(numbers(1)))[0]
     with pytest.raises(MalformedFrameError, match="another message"):
-        ipc.BatchDecoder(schema).decode(schema)
+        lowlevel.BatchDecoder(schema).decode(schema)
     with pytest.raises(MalformedFrameError, match="starts with a schema message"):
-        ipc.BatchDecoder(messages_of(stream_of(numbers(1)))[1])
+        lowlevel.BatchDecoder(messages_of(stream_of(numbers(1)))[1])
 
 
 @settings(deadline=None, max_examples=50)

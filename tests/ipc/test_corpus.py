@@ -23,6 +23,7 @@ from tests.ipc.conftest import (
 
 from fletching import ipc
 from fletching.errors import TruncatedStreamError, WireError
+from fletching.ipc import lowlevel
 
 pytestmark = needs_golden
 streams = pytest.mark.parametrize("path", GOLDEN_STREAMS, ids=golden_id)
@@ -52,8 +53,8 @@ def test_streams_walk_as_pyarrow_reads_them_and_reframe_byte_for_byte(path: Path
     schema, batches = expected(path)
     walk = ipc.messages(data)
     found = list(walk)
-    assert ipc.read_schema(found[0]).equals(schema, check_metadata=True)
-    rows = [m.record_batch().length for m in found if m.type is ipc.MessageType.RECORD_BATCH]
+    assert lowlevel.read_schema(found[0]).equals(schema, check_metadata=True)
+    rows = [m.record_batch().length for m in found if m.type is lowlevel.MessageType.RECORD_BATCH]
     assert rows == [batch.num_rows for batch in batches]
     frames = b"".join(bytes(piece) for m in found for piece in m.frame())
     assert frames + data[-(walk.marker_length or 0) or len(data) :] == data

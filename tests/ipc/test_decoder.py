@@ -16,6 +16,7 @@ from fletching.errors import (
     TruncatedStreamError,
     UsageError,
 )
+from fletching.ipc import lowlevel
 
 STREAM = stream_of([EVERYTHING, EVERYTHING])
 LEGACY = stream_of([numbers(3), numbers(2)], use_legacy_format=True)
@@ -96,7 +97,7 @@ def test_a_body_is_received_where_it_stays() -> None:
     decoder.wrote(len(room))
     schema, message = decoder
     assert np.frombuffer(message.body, np.uint8).ctypes.data == address
-    batch = ipc.BatchDecoder(schema).decode(message)
+    batch = lowlevel.BatchDecoder(schema).decode(message)
     assert batch is not None
     assert batch.column(0).buffers()[1].address >= address
 
@@ -113,14 +114,14 @@ def test_a_borrowed_chunk_is_not_copied() -> None:
 
 def test_three_outcomes_are_told_apart() -> None:
     decoder = ipc.MessageDecoder()
-    assert decoder.next_message() is ipc.DecoderState.NEED_MORE
+    assert decoder.next_message() is lowlevel.DecoderState.NEED_MORE
     decoder.feed(SMALL[:-1])
     for _ in range(3):
         assert isinstance(decoder.next_message(), ipc.Message)
-    assert decoder.next_message() is ipc.DecoderState.NEED_MORE
+    assert decoder.next_message() is lowlevel.DecoderState.NEED_MORE
     assert decoder.bytes_needed == 1
     decoder.feed(SMALL[-1:] + b"x")
-    assert decoder.next_message() is ipc.DecoderState.END
+    assert decoder.next_message() is lowlevel.DecoderState.END
     assert decoder.bytes_needed == 0
     assert decoder.feed(b"more") == 0
 

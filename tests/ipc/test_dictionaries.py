@@ -10,6 +10,7 @@ from tests.ipc.conftest import ARRAYS, messages_of, stream_of
 
 from fletching import ipc
 from fletching.errors import InvalidDataError, LimitExceededError, MalformedFrameError
+from fletching.ipc import lowlevel
 from fletching.ipc.dictionaries import GrowingArray, storage_type
 
 DELTAS = {"emit_dictionary_deltas": True}
@@ -73,9 +74,9 @@ def with_deltas(count: int, first: int, *, batches: bool) -> bytes:
     if batches:
         return stream
     found_messages = messages_of(stream)
-    kept = [m for m in found_messages if m.type is not ipc.MessageType.RECORD_BATCH]
+    kept = [m for m in found_messages if m.type is not lowlevel.MessageType.RECORD_BATCH]
     kept += found_messages[-1:]
-    return b"".join(bytes(piece) for m in kept for piece in m.frame()) + ipc.END_OF_STREAM
+    return b"".join(bytes(piece) for m in kept for piece in m.frame()) + lowlevel.END_OF_STREAM
 
 
 @pytest.mark.parametrize("data_type", TYPES[:2] + TYPES[4:8], ids=str)
@@ -117,7 +118,7 @@ def test_a_replaced_dictionary_starts_anew() -> None:
 
 def test_a_delta_needs_its_dictionary() -> None:
     schema, _, first, delta, *_ = messages_of(with_deltas(2, 3, batches=True))
-    decoder = ipc.BatchDecoder(schema)
+    decoder = lowlevel.BatchDecoder(schema)
     with pytest.raises(MalformedFrameError, match="came before the dictionary"):
         decoder.decode(delta)
     with pytest.raises(InvalidDataError, match="came before dictionary 0"):

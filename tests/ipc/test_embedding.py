@@ -19,6 +19,7 @@ from fletching.errors import (
     UsageError,
     ZeroCopyError,
 )
+from fletching.ipc import lowlevel
 
 
 def written(batches: Any, **options: Any) -> bytes:
@@ -50,7 +51,7 @@ def test_an_empty_iterable_needs_a_schema() -> None:
     with pytest.raises(UsageError, match="pass schema="):
         written([])
     schema = numbers(0).schema
-    for data in (written([], schema=schema), written(ipc.Batches(schema))):
+    for data in (written([], schema=schema), written(lowlevel.Batches(schema))):
         batches = ipc.read_stream(data)
         assert batches == []
         assert batches.schema == schema
@@ -163,7 +164,7 @@ def test_nothing_is_no_stream() -> None:
     with pytest.raises(TruncatedStreamError):
         ipc.read_stream(b"")
     with pytest.raises(TruncatedStreamError):
-        ipc.read_stream(ipc.END_OF_STREAM)
+        ipc.read_stream(lowlevel.END_OF_STREAM)
     with pytest.raises(UsageError):
         ipc.read_stream_at(b"", 1)
 

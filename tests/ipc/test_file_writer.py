@@ -17,6 +17,7 @@ from tests.ipc.conftest import (
 
 from fletching import ipc
 from fletching.errors import MalformedFrameError, UsageError
+from fletching.ipc import lowlevel
 from fletching.ipc.encoding import encode_record_batch_metadata, encode_schema
 
 
@@ -256,7 +257,7 @@ def test_projected_messages_are_written_as_they_are() -> None:
     stream = stream_of([EVERYTHING, EVERYTHING])
     schema, *rest = messages_of(stream)
     names = ["int64", "dictionary", "string_view", "struct"]
-    projector = ipc.Projector(schema, names)
+    projector = lowlevel.Projector(schema, names)
     sink = io.BytesIO()
     with ipc.FileWriter(sink, next(ipc.messages(projector.schema_message))) as writer:
         for message in rest:

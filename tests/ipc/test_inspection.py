@@ -18,12 +18,13 @@ from tests.ipc.conftest import (
 )
 
 from fletching import ipc
+from fletching.ipc import lowlevel
 
 STREAM = stream_of([numbers(100), numbers(50)])
 FILE = file_of([numbers(100), numbers(50)], numbers(0).schema)
 
 
-def texts(report: ipc.Inspection) -> list[str]:
+def texts(report: lowlevel.Inspection) -> list[str]:
     return [problem.text for problem in report.problems]
 
 

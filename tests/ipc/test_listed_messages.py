@@ -17,6 +17,7 @@ from fletching.errors import (
     MalformedFrameError,
     TruncatedStreamError,
 )
+from fletching.ipc import lowlevel
 from fletching.ipc.file_writer import Block, encode_footer
 from fletching.ipc.listed_messages import ListedMessages, find_footer
 from fletching.ipc.message import END_OF_STREAM, MAGIC
@@ -37,7 +38,7 @@ def test_files_of_every_writer_are_whole(shape: str) -> None:
     assert list(opened) == batches
     assert opened.custom_metadata == {b"k": b"v"}
     schema, *rest = messages_of(data)
-    decoder = ipc.BatchDecoder(schema)
+    decoder = lowlevel.BatchDecoder(schema)
     assert [b for b in map(decoder.decode, rest) if b is not None] == batches
     # What was walked makes a stream.
     frames = b"".join(bytes(piece) for m in (schema, *rest) for piece in m.frame())
@@ -84,7 +85,7 @@ def test_polars_itself(tmp_path: Path) -> None:
     assert report.ok
     assert report.parts[0].rows == 3
     schema, batch = ipc.messages(data)
-    assert ipc.BatchDecoder(schema).decode(batch).to_pydict() == frame.to_dict(as_series=False)  # type: ignore[union-attr]  # it is a batch
+    assert lowlevel.BatchDecoder(schema).decode(batch).to_pydict() == frame.to_dict(as_series=False)  # type: ignore[union-attr]  # it is a batch
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -196,7 +197,7 @@ def test_the_footers_schema_is_used_where_the_message_says_another(other: pa.Sch
     data = with_footer([], list(BLOCKS), schema=bytes(message.metadata))
     assert ipc.open_file(data).schema.equals(other, check_metadata=True)
     walked = next(ipc.messages(data))
-    assert ipc.read_schema(walked).equals(other, check_metadata=True)
+    assert lowlevel.read_schema(walked).equals(other, check_metadata=True)
     assert ipc.recover(data).schema.equals(other, check_metadata=True)
     report = ipc.inspect_bytes(data)
     assert "different schemas" in report.problems[0].text

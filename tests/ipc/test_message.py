@@ -22,6 +22,7 @@ from fletching.errors import (
     UsageError,
     WireError,
 )
+from fletching.ipc import lowlevel
 from fletching.ipc.encoding import encode_record_batch_metadata
 from fletching.ipc.message import as_view
 from fletching.ipc.metadata import HeaderReader
@@ -36,7 +37,7 @@ def test_positions_are_exact_and_frames_are_verbatim(data: bytes, prefix: int, m
     walk = ipc.messages(b"junk" + data + b"junk", 4)
     found = list(walk)
     assert [m.type for m in found] == [
-        ipc.MessageType.SCHEMA, ipc.MessageType.RECORD_BATCH, ipc.MessageType.RECORD_BATCH,
+        lowlevel.MessageType.SCHEMA, lowlevel.MessageType.RECORD_BATCH, lowlevel.MessageType.RECORD_BATCH,
     ]  # fmt: skip
     assert {m.prefix_length for m in found} == {prefix}
     assert found[0].offset == 4
@@ -97,8 +98,8 @@ def test_the_stream_inside_a_file_is_walked_with_and_without_marker() -> None:
 
 
 def test_versions_are_told_apart() -> None:
-    assert messages_of(V4)[1].version is ipc.MetadataVersion.V4
-    assert messages_of(STREAM)[1].version is ipc.MetadataVersion.V5
+    assert messages_of(V4)[1].version is lowlevel.MetadataVersion.V4
+    assert messages_of(STREAM)[1].version is lowlevel.MetadataVersion.V5
 
 
 def test_the_record_batch_header_is_read() -> None:
@@ -149,7 +150,7 @@ def test_tensors_are_recognised(sparse: bool) -> None:
         )
     pa.ipc.write_tensor(pa.Tensor.from_numpy(np.arange(6).reshape(2, 3)), sink)
     (message,) = messages_of(sink.getvalue())
-    assert message.type is ipc.MessageType.TENSOR
+    assert message.type is lowlevel.MessageType.TENSOR
     assert message.body_length == 48
     with pytest.raises(MalformedFrameError, match="another type"):
         message.record_batch()
@@ -207,7 +208,7 @@ def test_header_and_body_must_agree() -> None:
 
 def test_a_message_goes_to_pyarrow_without_a_copy() -> None:
     schema, batch, _ = messages_of(STREAM)
-    read = pa.ipc.read_record_batch(batch.to_pyarrow(), ipc.read_schema(schema))
+    read = pa.ipc.read_record_batch(batch.to_pyarrow(), lowlevel.read_schema(schema))
     address = read.column(0).buffers()[1].address
     assert address == np.frombuffer(batch.buffer(1), np.uint8).ctypes.data
 

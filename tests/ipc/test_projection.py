@@ -20,6 +20,7 @@ from tests.ipc.conftest import (
 
 from fletching import ipc
 from fletching.errors import LimitExceededError, MalformedFrameError, UsageError
+from fletching.ipc import lowlevel
 from fletching.ipc.encoding import encode_record_batch_metadata
 from fletching.ipc.schema_header import schema_header
 from fletching.types import ByteRange
@@ -30,11 +31,11 @@ PLAIN = [name for name in ARRAYS if "dictionary" not in name]
 def projected(data: bytes, columns: Any, constants: Any = ()) -> list[pa.RecordBatch]:
     """The projected stream, read by pyarrow: nothing of ours checks the outcome."""
     schema, *rest = messages_of(data)
-    projector = ipc.Projector(schema, columns, constants)
+    projector = lowlevel.Projector(schema, columns, constants)
     sink = io.BytesIO(projector.schema_message)
     sink.seek(0, 2)
     for message in rest:
-        if message.type is ipc.MessageType.DICTIONARY_BATCH:
+        if message.type is lowlevel.MessageType.DICTIONARY_BATCH:
             frame = (
                 message.frame() if message.dictionary_batch().id in projector.dictionary_ids else []
             )
@@ -44,7 +45,7 @@ def projected(data: bytes, columns: Any, constants: Any = ()) -> list[pa.RecordB
             assert plan.length == sum(memoryview(piece).nbytes for piece in frame)
         for piece in frame:
             sink.write(piece)
-    sink.write(ipc.END_OF_STREAM)
+    sink.write(lowlevel.END_OF_STREAM)
     return list(pa.ipc.open_stream(sink.getvalue()))
 
 
@@ -86,7 +87,7 @@ def test_dictionaries_keep_their_ids() -> None:
     # The chosen column's dictionary is the second of the stream, and the first of the projection.
     batch = pa.record_batch({n: pa.array([n, n + "x"]).dictionary_encode() for n in ("p", "q")})
     schema = messages_of(stream_of(batch))[0]
-    projector = ipc.Projector(schema, ["q"])
+    projector = lowlevel.Projector(schema, ["q"])
     assert projector.dictionary_ids == {1}
     (found,) = projected(stream_of([batch]), ["q"])
     assert found.column(0).to_pylist() == ["q", "qx"]
@@ -95,15 +96,15 @@ def test_dictionaries_keep_their_ids() -> None:
 def test_ids_of_children_that_the_type_does_not_use_are_no_dictionaries() -> None:
     # A header may give any field children; pyarrow reads no farther than its type asks.
     inner = [("a", pa.int8()), ("b", pa.dictionary(pa.int8(), pa.string()))]
-    data = bytearray(ipc.encode_schema(pa.schema([pa.field("p", pa.struct(inner))])))
+    data = bytearray(lowlevel.encode_schema(pa.schema([pa.field("p", pa.struct(inner))])))
     (message,) = messages_of(bytes(data))
     field = next(message.header.table.tables(1))
     data[8 + field._field(2, 1)] = 6  # a struct's tag becomes that of booleans
     (message,) = messages_of(bytes(data))
-    projector = ipc.Projector(message, [0])
+    projector = lowlevel.Projector(message, [0])
     assert projector.schema.types == [pa.bool_()]
     assert projector.dictionary_ids == set()
-    assert ipc.read_schema(messages_of(projector.schema_message)[0]) == projector.schema
+    assert lowlevel.read_schema(messages_of(projector.schema_message)[0]) == projector.schema
 
 
 def test_big_endian_batches_stay_big_endian() -> None:
@@ -112,14 +113,14 @@ def test_big_endian_batches_stay_big_endian() -> None:
     (found,) = projected(data, ["c", "a"])
     assert found.equals(batch.select(["c", "a"]))
     with pytest.raises(UsageError, match="big-endian"):
-        projected(data, ["a"], [ipc.Constant(pa.field("k", pa.int8()), 1)])
+        projected(data, ["a"], [lowlevel.Constant(pa.field("k", pa.int8()), 1)])
 
 
 def test_schema_and_field_metadata_are_kept() -> None:
     field = pa.field("a", pa.int8(), nullable=False, metadata={"unit": "m"})
     schema = pa.schema([field, pa.field("b", pa.int8())], metadata={"k": "v"})
-    for constants in ((), [ipc.Constant(pa.field("c", pa.int8()), 1)]):
-        kept = ipc.Projector(schema, ["a"], constants).schema_message
+    for constants in ((), [lowlevel.Constant(pa.field("c", pa.int8()), 1)]):
+        kept = lowlevel.Projector(schema, ["a"], constants).schema_message
         found = pa.ipc.read_schema(pa.py_buffer(kept))
         assert found.field(0).equals(field, check_metadata=True)
         assert found.metadata == {b"k": b"v"}
@@ -147,7 +148,7 @@ def test_buffers_stay_aligned_and_pieces_do_not_overlap() -> None:
         data = stream_of(EVERYTHING, compression=compression)
         message = messages_of(data)[-1]
         columns = EVERYTHING.schema.names[::-2]
-        plan = ipc.plan_projection(message.metadata, EVERYTHING.schema, columns)
+        plan = lowlevel.plan_projection(message.metadata, EVERYTHING.schema, columns)
         header = ipc.Message(
             memoryview(plan.prefix)[8:], memoryview(bytes(plan.body_length))
         ).record_batch()
@@ -166,21 +167,21 @@ def test_buffers_stay_aligned_and_pieces_do_not_overlap() -> None:
 def test_neighbouring_buffers_stay_one_piece() -> None:
     batch = pa.record_batch({f"c{i}": np.arange(100) for i in range(10)})
     message = messages_of(stream_of(batch))[1]
-    plan = ipc.plan_projection(message.metadata, batch.schema, ["c2", "c7"])
+    plan = lowlevel.plan_projection(message.metadata, batch.schema, ["c2", "c7"])
     assert plan.pieces == (ByteRange(1600, 2400), ByteRange(5600, 6400))
 
 
 def test_the_prefix_may_come_along() -> None:
     message = messages_of(stream_of(numbers(3)))[1]
-    bare = ipc.plan_projection(message.metadata, numbers(3).schema, ["name"])
-    framed = ipc.plan_projection(
+    bare = lowlevel.plan_projection(message.metadata, numbers(3).schema, ["name"])
+    framed = lowlevel.plan_projection(
         message.prefix + bytes(message.metadata), numbers(3).schema, ["name"]
     )
     assert bare == framed
     with pytest.raises(MalformedFrameError, match="prefix"):
-        ipc.plan_projection(b"\xff\xff\xff\xff\x00", numbers(3).schema, ["name"])
+        lowlevel.plan_projection(b"\xff\xff\xff\xff\x00", numbers(3).schema, ["name"])
     with pytest.raises(MalformedFrameError, match="prefix"):
-        ipc.plan_projection(b"\xff\xff\xff\xff\x10\0\0\0", numbers(3).schema, ["name"])
+        lowlevel.plan_projection(b"\xff\xff\xff\xff\x10\0\0\0", numbers(3).schema, ["name"])
 
 
 @pytest.mark.parametrize("codec", [None, "lz4", "zstd"])
@@ -199,7 +200,7 @@ def test_the_prefix_may_come_along() -> None:
 )
 def test_constants_are_appended(codec: str | None, data_type: pa.DataType, value: Any) -> None:
     batches = [numbers(5), numbers(0), numbers(300), numbers(5)]
-    constant = ipc.Constant(pa.field("pt", data_type), value)
+    constant = lowlevel.Constant(pa.field("pt", data_type), value)
     found = projected(stream_of(batches, compression=codec), ["name"], [constant])
     for one, batch in zip(found, batches, strict=True):
         one.validate(full=True)
@@ -217,7 +218,7 @@ def test_constants_alone_and_as_arrays() -> None:
         projected(stream_of(numbers(2)), [], [(pa.field("x", pa.string()), array)])
     scalar = pa.scalar(3, pa.int8())
     (found,) = projected(
-        stream_of(numbers(2)), [], [ipc.Constant(pa.field("x", pa.int64()), scalar)]
+        stream_of(numbers(2)), [], [lowlevel.Constant(pa.field("x", pa.int64()), scalar)]
     )
     assert found.to_pydict() == {"x": [3, 3]}
 
@@ -226,15 +227,15 @@ def test_a_constant_is_not_repeated_for_rows_that_only_metadata_claims() -> None
     # A column of nulls has no bytes, so a batch of any length costs its sender nothing.
     batch = pa.record_batch({"n": pa.nulls(1 << 30)})
     message = messages_of(stream_of(batch))[1]
-    constant = ipc.Constant(pa.field("x", pa.string()), "some text")
+    constant = lowlevel.Constant(pa.field("x", pa.string()), "some text")
     with pytest.raises(LimitExceededError, match="constant column"):
-        ipc.plan_projection(message.metadata, batch.schema, None, [constant])
+        lowlevel.plan_projection(message.metadata, batch.schema, None, [constant])
 
 
 def test_constants_through_the_function() -> None:
     message = messages_of(stream_of(numbers(2)))[1]
-    constant = ipc.Constant(pa.field("x", pa.int8()), 1)
-    plan = ipc.plan_projection(message.metadata, numbers(2).schema, None, [constant])
+    constant = lowlevel.Constant(pa.field("x", pa.int8()), 1)
+    plan = lowlevel.plan_projection(message.metadata, numbers(2).schema, None, [constant])
     assert any(isinstance(piece, bytes) for piece in plan.pieces)
 
 
@@ -251,18 +252,18 @@ def test_constants_through_the_function() -> None:
 def test_unknown_columns_are_refused(columns: Any, what: str) -> None:
     schema = pa.schema([("a", pa.int8()), ("d", pa.int8()), ("d", pa.int8())])
     with pytest.raises(UsageError, match=what):
-        ipc.Projector(schema, columns)
-    assert ipc.Projector(schema, [2, "a"]).columns == (2, 0)
+        lowlevel.Projector(schema, columns)
+    assert lowlevel.Projector(schema, [2, "a"]).columns == (2, 0)
 
 
 def test_metadata_that_does_not_fit_is_refused() -> None:
     schema, message = messages_of(stream_of(numbers(3)))
     with pytest.raises(MalformedFrameError, match="only record batches"):
-        ipc.plan_projection(schema.metadata, numbers(3).schema, ["id"])
+        lowlevel.plan_projection(schema.metadata, numbers(3).schema, ["id"])
     with pytest.raises(MalformedFrameError, match="field nodes"):
-        ipc.plan_projection(message.metadata, EVERYTHING.schema, ["int64"])
+        lowlevel.plan_projection(message.metadata, EVERYTHING.schema, ["int64"])
     with pytest.raises(LimitExceededError):
-        ipc.Projector(numbers(3).schema, ["id"], limits=ipc.Limits(max_rows=2)).plan(
+        lowlevel.Projector(numbers(3).schema, ["id"], limits=ipc.Limits(max_rows=2)).plan(
             message.metadata
         )
 
@@ -272,16 +273,16 @@ def test_custom_metadata_of_the_message_is_kept() -> None:
     with pa.ipc.new_stream(sink, numbers(1).schema) as writer:
         writer.write_batch(numbers(1), custom_metadata={"key": "value", "k": ""})
     message = messages_of(sink.getvalue())[1]
-    plan = ipc.plan_projection(message.metadata, numbers(1).schema, ["id"])
+    plan = lowlevel.plan_projection(message.metadata, numbers(1).schema, ["id"])
     found = ipc.Message(memoryview(plan.prefix)[8:], memoryview(bytes(plan.body_length)))
     assert found.custom_metadata() == {b"key": b"value", b"k": b""}
 
 
 def test_selection_points_into_the_old_body() -> None:
     message = messages_of(stream_of(EVERYTHING))[-1]
-    projector = ipc.Projector(EVERYTHING.schema, PLAIN[::-3])
+    projector = lowlevel.Projector(EVERYTHING.schema, PLAIN[::-3])
     metadata = projector.select(message.metadata)
-    batch = ipc.BatchDecoder(projector.schema).decode(
+    batch = lowlevel.BatchDecoder(projector.schema).decode(
         ipc.Message(memoryview(metadata), message.body)
     )
     assert batch is not None
@@ -297,7 +298,7 @@ def test_a_projected_message_is_its_pieces() -> None:
     pieces = list(projected)
     assert pieces == projected.frame()
     assert len(projected) == len(pieces)
-    stream = [ipc.encode_schema(batch.select(["b"]).schema), *pieces, ipc.END_OF_STREAM]
+    stream = [lowlevel.encode_schema(batch.select(["b"]).schema), *pieces, lowlevel.END_OF_STREAM]
     assert ipc.read_single(b"".join(stream)).equals(batch.select(["b"]))
 
 
@@ -311,8 +312,8 @@ def test_schema_keys_that_occur_twice_are_kept() -> None:
     message = messages_of(stream)[0]
     assert list(schema_header(message).pairs) == pairs
     for source in (message, schema):
-        for constants in ([], [ipc.Constant(pa.field("d", pa.int8()), 1)]):
-            projector = ipc.Projector(source, ["c", "a"], constants)
+        for constants in ([], [lowlevel.Constant(pa.field("d", pa.int8()), 1)]):
+            projector = lowlevel.Projector(source, ["c", "a"], constants)
             projected = next(ipc.messages(projector.schema_message))
             assert list(schema_header(projected).pairs) == pairs
             again = schema_header(next(ipc.messages(bytes(projector.schema.serialize()))))
@@ -335,7 +336,7 @@ def test_message_keys_that_occur_twice_are_kept() -> None:
     sink = io.BytesIO()
     ipc.write_stream([(numbers(3), pairs)], sink)
     schema, message = messages_of(sink.getvalue())
-    projected = ipc.Projector(schema, ["name"]).project(message)
+    projected = lowlevel.Projector(schema, ["name"]).project(message)
     (again,) = ipc.messages(b"".join(map(bytes, projected)))
     assert list(again.header.key_values()) == pairs
 
@@ -363,12 +364,12 @@ def rebuilt(
 
 
 def read_projected(schema: ipc.Message, message: ipc.Message, columns: Any) -> pa.RecordBatch:
-    projector = ipc.Projector(schema, columns)
+    projector = lowlevel.Projector(schema, columns)
     plan = projector.plan(message.metadata)
     frame = plan.frame(message.body)
     assert plan.length == sum(len(memoryview(piece)) for piece in frame)
     assert plan.body_length % 8 == 0
-    end = ipc.END_OF_STREAM
+    end = lowlevel.END_OF_STREAM
     return ipc.read_single(b"".join([projector.schema_message, *map(bytes, frame), end]))
 
 
@@ -412,7 +413,7 @@ def test_a_body_whose_end_is_not_padded(columns: Any, length: int) -> None:
     expected = batch if columns is None else batch.select(columns)
     assert read_projected(schema, message, columns).equals(expected)
     # The ranges stay inside the body.
-    plan = ipc.Projector(schema, columns).plan(message.metadata)
+    plan = lowlevel.Projector(schema, columns).plan(message.metadata)
     ends = [piece.end for piece in plan.pieces if isinstance(piece, ByteRange)]
     assert max(ends) <= len(message.body)
 
@@ -422,13 +423,13 @@ def test_a_body_whose_end_is_not_padded(columns: Any, length: int) -> None:
 def test_bytes_of_columns_that_were_not_chosen_are_not_sent(columns: Any, gap: int) -> None:
     """A column of few bytes is no padding, however near its neighbours are."""
     schema, message = rebuilt(MIXED, list(range(9)), gap=gap)
-    projector = ipc.Projector(schema, columns)
+    projector = lowlevel.Projector(schema, columns)
     sent = b"".join(map(bytes, projector.plan(message.metadata).frame(message.body)))
     assert b"passwor" not in sent
-    assert b"passwor" in b"".join(map(bytes, ipc.Projector(schema).project(message)))
+    assert b"passwor" in b"".join(map(bytes, lowlevel.Projector(schema).project(message)))
 
 
 def test_neighbouring_columns_are_one_piece() -> None:
     schema, message = messages_of(stream_of(MIXED))
-    plan = ipc.Projector(schema).plan(message.metadata)
+    plan = lowlevel.Projector(schema).plan(message.metadata)
     assert [type(piece) for piece in plan.pieces] == [ByteRange]

@@ -8,13 +8,14 @@ from tests.ipc.conftest import EVERYTHING, file_of, messages_of, numbers
 
 from fletching import ipc
 from fletching.errors import MalformedFrameError, TruncatedStreamError
+from fletching.ipc import lowlevel
 
 BATCHES = [numbers(5), numbers(3, 5), numbers(2, 8)]
 FILE = file_of(BATCHES, numbers(0).schema)
 MESSAGES = messages_of(FILE)
 
 
-def repaired(data: bytes, **options: object) -> tuple[ipc.Recovery, list[pa.RecordBatch]]:
+def repaired(data: bytes, **options: object) -> tuple[lowlevel.Recovery, list[pa.RecordBatch]]:
     sink = io.BytesIO()
     recovery = ipc.recover(data, sink, **options)  # type: ignore[arg-type]  # test options by name
     assert sink.getvalue() == data[: recovery.keep] + recovery.tail

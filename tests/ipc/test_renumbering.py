@@ -7,6 +7,7 @@ import pytest
 
 from fletching import ipc
 from fletching.errors import MalformedFrameError
+from fletching.ipc import lowlevel
 from fletching.ipc.metadata import read_message_header
 from fletching.ipc.renumbering import renumbered
 
@@ -26,7 +27,9 @@ def delta_stream() -> bytes:
 
 
 def test_renumbered_metadata_says_the_same_but_the_id() -> None:
-    found = [m for m in ipc.messages(delta_stream()) if m.type is ipc.MessageType.DICTIONARY_BATCH]
+    found = [
+        m for m in ipc.messages(delta_stream()) if m.type is lowlevel.MessageType.DICTIONARY_BATCH
+    ]
     assert [message.dictionary_batch().is_delta for message in found] == [False, True]
     for message in found:
         framed = memoryview(b"".join(bytes(piece) for piece in message.frame()))
@@ -43,4 +46,4 @@ def test_renumbered_metadata_says_the_same_but_the_id() -> None:
 
 def test_only_dictionary_batches_are_renumbered() -> None:
     with pytest.raises(MalformedFrameError):
-        renumbered(memoryview(ipc.encode_schema(SCHEMA)), 3)
+        renumbered(memoryview(lowlevel.encode_schema(SCHEMA)), 3)

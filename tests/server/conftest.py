@@ -21,7 +21,7 @@ from urllib.parse import quote_plus, unquote, urlsplit
 import pyarrow as pa
 import pytest
 
-from fletching import ipc
+from fletching.ipc import lowlevel
 from fletching.server.http.asgi_bridge import Application, answer_with_asgi
 from fletching.server.http.exchange import Exchange
 from fletching.server.http.uvicorn_runner import Runner
@@ -245,7 +245,7 @@ class RawClient:
     def create_table(
         self, name: str, schema: pa.Schema, partition_columns: Iterable[str] = ()
     ) -> None:
-        message = b"".join(bytes(part) for part in [ipc.encode_schema(schema)])
+        message = b"".join(bytes(part) for part in [lowlevel.encode_schema(schema)])
         body = {
             "name": name,
             "arrow_schema": base64.b64encode(message).decode(),

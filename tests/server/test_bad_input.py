@@ -17,6 +17,7 @@ import pytest
 from tests.server.conftest import Query, RawClient, Reply, Start, read_reply, stream_of
 
 from fletching import ipc
+from fletching.ipc import lowlevel
 from fletching.server.server import Server
 
 MIB = 1 << 20
@@ -310,7 +311,7 @@ def flipped(at: int, value: int) -> bytes:
 
 def lying_buffer(offset: int, length: int) -> bytes:
     """The good stream with the second buffer's (offset, length) replaced in the metadata."""
-    message = next(m for m in ipc.messages(GOOD) if m.type is ipc.MessageType.RECORD_BATCH)
+    message = next(m for m in ipc.messages(GOOD) if m.type is lowlevel.MessageType.RECORD_BATCH)
     start, size = message.record_batch().buffers[1].tolist()
     body = bytearray(GOOD)
     at = bytes(body).index(struct.pack("<qq", start, size), len(SCHEMA))
@@ -320,7 +321,7 @@ def lying_buffer(offset: int, length: int) -> bytes:
 
 def bad_string_offsets() -> bytes:
     """The good stream with the last string's end far behind the data."""
-    message = next(m for m in ipc.messages(GOOD) if m.type is ipc.MessageType.RECORD_BATCH)
+    message = next(m for m in ipc.messages(GOOD) if m.type is lowlevel.MessageType.RECORD_BATCH)
     start, _ = message.record_batch().buffers[3].tolist()
     body = bytearray(GOOD)
     at = message.offset + message.metadata_length + start + 4 * TABLE.num_rows
@@ -339,7 +340,9 @@ def bomb() -> bytes:
 def claimed_bomb() -> bytes:
     """A compressed buffer whose header claims 1 TiB."""
     body = bytearray(stream_of(pa.concat_tables([TABLE] * 100).combine_chunks(), codec="lz4"))
-    message = next(m for m in ipc.messages(bytes(body)) if m.type is ipc.MessageType.RECORD_BATCH)
+    message = next(
+        m for m in ipc.messages(bytes(body)) if m.type is lowlevel.MessageType.RECORD_BATCH
+    )
     start, _ = message.record_batch().buffers[1].tolist()
     at = message.offset + message.metadata_length + start
     struct.pack_into("<q", body, at, 1 << 40)
@@ -382,7 +385,7 @@ ARROW: dict[str, tuple[int, Any]] = {
 def empties(count: int) -> Iterator[bytes]:
     schema = pa.schema(TABLE.schema)
     one = b"".join(
-        bytes(part) for part in ipc.encode_batch(pa.RecordBatch.from_pylist([], schema=schema))
+        bytes(part) for part in lowlevel.encode_batch(pa.RecordBatch.from_pylist([], schema=schema))
     )
     yield SCHEMA
     for _ in range(count // 1000):

@@ -7,6 +7,7 @@ import pytest
 
 from fletching import ipc
 from fletching.errors import FletchingError, InvalidArgumentError, SqlSyntaxError
+from fletching.ipc import lowlevel
 from fletching.protocol.messages.admin import (
     AddColumns,
     CreatePartition,
@@ -53,7 +54,7 @@ def create(text: str) -> tuple[CreateTable, Any]:
     (request,) = changes(text)
     assert isinstance(request, CreateTable)
     (message,) = ipc.messages(request.arrow_schema)
-    return request, ipc.BatchDecoder(message).schema
+    return request, lowlevel.BatchDecoder(message).schema
 
 
 def test_create_table_as_pyodps_writes_it() -> None:
@@ -161,7 +162,7 @@ def test_sql_and_column_text_agree_about_every_type(text: str) -> None:
             (
                 AddColumns(
                     table=T,
-                    arrow_schema=ipc.encode_schema(
+                    arrow_schema=lowlevel.encode_schema(
                         parse_columns("x bigint comment 'c', y array<blob>")
                     ),
                 ),
@@ -169,7 +170,11 @@ def test_sql_and_column_text_agree_about_every_type(text: str) -> None:
         ),
         (
             "ALTER TABLE t ADD COLUMN x bigint",
-            (AddColumns(table=T, arrow_schema=ipc.encode_schema(pa.schema([("x", pa.int64())]))),),
+            (
+                AddColumns(
+                    table=T, arrow_schema=lowlevel.encode_schema(pa.schema([("x", pa.int64())]))
+                ),
+            ),
         ),
         ("set odps.x=true;\n-- why\ndrop table t", (DropTable(table=T),)),
     ],

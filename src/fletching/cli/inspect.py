@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from typing_extensions import Buffer
 
-    from fletching import ipc
+    from fletching.ipc.reports import Inspection, MessageReport, PartReport
 
 __all__ = ["inspect"]
 
@@ -82,7 +82,7 @@ def _read(file: str) -> Buffer:
         return data
 
 
-def render(report: ipc.Inspection, name: str, out: Console, *, every: bool = False) -> None:
+def render(report: Inspection, name: str, out: Console, *, every: bool = False) -> None:
     """Prints a report for people, in 80 columns if the console has no more."""
     _line(out, f"{name}: {human_count(report.length)} bytes ({human_bytes(report.length)})")
     previous = 0
@@ -101,7 +101,7 @@ def render(report: ipc.Inspection, name: str, out: Console, *, every: bool = Fal
     out.print(_verdict(report))
 
 
-def _verdict(report: ipc.Inspection) -> Text:
+def _verdict(report: Inspection) -> Text:
     errors = sum(problem.severity == "error" for problem in report.problems)
     if errors:
         return Text(f"damaged: {errors} error{'s' * (errors > 1)}", style="bold red")
@@ -115,7 +115,7 @@ def _line(out: Console, text: str) -> None:
     out.print(Text(text), soft_wrap=True)
 
 
-def _part(part: ipc.PartReport, out: Console, *, every: bool, verified: bool) -> None:
+def _part(part: PartReport, out: Console, *, every: bool, verified: bool) -> None:
     where = f" at {part.start}" if part.start else ""
     _line(
         out,
@@ -130,7 +130,7 @@ def _part(part: ipc.PartReport, out: Console, *, every: bool, verified: bool) ->
         _line(out, f"  footer metadata {key.decode('utf-8', 'replace')}: {_clip(text, 60)}")
 
 
-def _messages(part: ipc.PartReport, out: Console, *, every: bool, verified: bool) -> None:
+def _messages(part: PartReport, out: Console, *, every: bool, verified: bool) -> None:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     for heading in ("offset", "message", "rows", "meta", "body", "codec", "pad", "align", "copy"):
         right = heading not in {"message", "codec", "copy"}
@@ -163,7 +163,7 @@ def _messages(part: ipc.PartReport, out: Console, *, every: bool, verified: bool
 _SHORT = {"dictionary batch": "dictionary", "record batch": "batch"}
 
 
-def _message(message: ipc.MessageReport, *, verified: bool) -> list[str | Text]:
+def _message(message: MessageReport, *, verified: bool) -> list[str | Text]:
     name = _SHORT.get(message.type, message.type)
     if message.dictionary_id is not None:
         name += f" {message.dictionary_id}" + (" delta" if message.is_delta else "")
@@ -187,7 +187,7 @@ def _message(message: ipc.MessageReport, *, verified: bool) -> list[str | Text]:
     return row
 
 
-def _columns(part: ipc.PartReport, out: Console, *, every: bool) -> None:
+def _columns(part: PartReport, out: Console, *, every: bool) -> None:
     batches = [m for m in part.messages if m.columns and m.dictionary_id is None]
     dictionaries = [m for m in part.messages if m.columns and m.dictionary_id is not None]
     if not batches and not dictionaries:

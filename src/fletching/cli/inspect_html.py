@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fletching.cli.output import human_bytes, human_count
 
 if TYPE_CHECKING:
-    from fletching import ipc
+    from fletching.ipc.reports import Inspection, MessageReport, PartReport
 
 __all__ = ["page"]
 
@@ -75,7 +75,7 @@ class _Span(NamedTuple):
     color: str = ""
 
 
-def page(report: ipc.Inspection, name: str) -> str:
+def page(report: Inspection, name: str) -> str:
     """The page as text."""
     title = html.escape(name)
     body = "\n".join(
@@ -104,7 +104,7 @@ def _color(index: int) -> str:
     return f"hsl({hue} {saturation}% var(--lightness))"
 
 
-def _facts(report: ipc.Inspection) -> str:
+def _facts(report: Inspection) -> str:
     errors = sum(problem.severity == "error" for problem in report.problems)
     state = "sound" if report.ok else f"{errors} error{'s' * (errors != 1)}"
     checked = "contents checked" if report.verified else "contents not read"
@@ -122,7 +122,7 @@ def _facts(report: ipc.Inspection) -> str:
     return f'<div class="facts">{cells}</div>'
 
 
-def _problems(report: ipc.Inspection) -> str:
+def _problems(report: Inspection) -> str:
     if not report.problems:
         return ""
     items = "".join(
@@ -137,7 +137,7 @@ def _problems(report: ipc.Inspection) -> str:
 # --- the map -----------------------------------------------------------------------------------------
 
 
-def _map(report: ipc.Inspection) -> str:
+def _map(report: Inspection) -> str:
     if not report.length:
         return ""
     spans = list(_spans(report, detail=True))
@@ -186,7 +186,7 @@ def _rect(span: _Span, row: int, start: int, end: int, scale: float, per_row: in
     )
 
 
-def _spans(report: ipc.Inspection, *, detail: bool) -> Iterator[_Span]:
+def _spans(report: Inspection, *, detail: bool) -> Iterator[_Span]:
     for start, end in report.other:
         yield _Span(start, end, "other", f"{human_count(end - start)} bytes that are no Arrow data")
     for part in report.parts:
@@ -204,7 +204,7 @@ def _spans(report: ipc.Inspection, *, detail: bool) -> Iterator[_Span]:
             )
 
 
-def _message_spans(number: int, message: ipc.MessageReport, *, detail: bool) -> Iterator[_Span]:
+def _message_spans(number: int, message: MessageReport, *, detail: bool) -> Iterator[_Span]:
     rows = "" if message.rows is None else f", {human_count(message.rows)} rows"
     head = f"message {number}: {message.type}{rows}"
     body = message.offset + message.metadata_length
@@ -250,7 +250,7 @@ def _message_spans(number: int, message: ipc.MessageReport, *, detail: bool) -> 
             )
 
 
-def _legend(report: ipc.Inspection) -> str:
+def _legend(report: Inspection) -> str:
     entries = [
         ("var(--schema)", "schema"),
         ("var(--meta)", "metadata"),
@@ -274,7 +274,7 @@ def _legend(report: ipc.Inspection) -> str:
 # --- the tables ----------------------------------------------------------------------------------------
 
 
-def _part(part: ipc.PartReport, index: int, count: int) -> str:
+def _part(part: PartReport, index: int, count: int) -> str:
     which = f" {index + 1} of {count}" if count > 1 else ""
     head = (
         f"<h2>{part.kind.capitalize()}{which}: {human_count(part.start)} to {human_count(part.end)},"
@@ -283,7 +283,7 @@ def _part(part: ipc.PartReport, index: int, count: int) -> str:
     return head + _column_table(part) + "<h2>Messages</h2>" + _message_table(part)
 
 
-def _column_table(part: ipc.PartReport) -> str:
+def _column_table(part: PartReport) -> str:
     batches = [m for m in part.messages if m.columns and m.dictionary_id is None]
     stored = [0] * len(part.schema)
     uncompressed = [0] * len(part.schema)
@@ -310,7 +310,7 @@ def _column_table(part: ipc.PartReport) -> str:
     )
 
 
-def _message_table(part: ipc.PartReport) -> str:
+def _message_table(part: PartReport) -> str:
     shown = part.messages[:500]
     rows = "".join(_message_row(message) for message in shown)
     if len(shown) < len(part.messages):
@@ -337,7 +337,7 @@ def _plain_row(offset: int, length: int, name: str) -> str:
     )
 
 
-def _message_row(message: ipc.MessageReport) -> str:
+def _message_row(message: MessageReport) -> str:
     name = message.type
     if message.dictionary_id is not None:
         name += f" {message.dictionary_id}" + (" (delta)" if message.is_delta else "")

@@ -23,7 +23,7 @@ from fletching.client.tabular.catalog_names import TableEntry
 from fletching.client.tabular.tabular_data import batches_of
 from fletching.client.transports.channel import Channel
 from fletching.errors import FletchingError, NoSuchTableError, UsageError
-from fletching.ipc import encode_schema
+from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import (
     CreateProject,
     CreateTable,

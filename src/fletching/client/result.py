@@ -15,7 +15,8 @@ from fletching.client.retry import RetrySequence
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.transport import BatchSource
 from fletching.errors import TransportError, TruncatedStreamError, UsageError
-from fletching.ipc import BatchDecoder, messages
+from fletching.ipc import messages
+from fletching.ipc.batches import BatchDecoder
 from fletching.protocol.http.error_codec import decode_fault
 from fletching.protocol.messages.admin import (
     CancelStatement,

@@ -22,7 +22,7 @@ from fletching.client.writing.batch_writer import append_rows
 from fletching.client.writing.stream_writer import StreamingWriter
 from fletching.client.writing.write_session import WriteSession
 from fletching.errors import UsageError
-from fletching.ipc import encode_schema
+from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import (
     AddColumns,
     CreatePartition,

@@ -9,7 +9,7 @@ from fletching.errors import (
     NoSuchTableError,
     ServiceError,
 )
-from fletching.ipc import encode_schema
+from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import DescribeTable, TableInfo
 from fletching.protocol.messages.requests import CreateReadSession, SplitOptions
 from fletching.protocol.messages.responses import ReadSession

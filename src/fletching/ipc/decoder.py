@@ -78,6 +78,7 @@ class MessageDecoder:
             nothing after it.
         ended: whether the end-of-stream marker was read.
         marker_length: length of that marker, 8 or 4; 0 before.
+        error: what the input was refused for, if it was, without a guess at what it is instead.
     """
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -97,6 +98,7 @@ class MessageDecoder:
         self._ahead: bytearray | None = None  # lent out by writable() for small pieces
         self._lent: memoryview | None = None
         self._left_over: bytes = b""
+        self.error: WireError | None = None
         self._head = bytearray()  # the first bytes of all, for errors
         self.bytes_consumed = 0
         self.ended = False
@@ -131,6 +133,7 @@ class MessageDecoder:
 
     def _refused(self, error: WireError) -> WireError:
         """Remembers an error for all further calls; in the first message it says what came instead."""
+        self.error = error
         if self._offset == 0:
             error = recognized(error, bytes(self._head), "an Arrow IPC stream")
         self._error = error

@@ -1,54 +1,46 @@
-"""Arrow streams inside a larger format: self-delimiting streams and length-prefixed sections.
+"""Arrow streams inside a larger format: they delimit themselves.
 
-A *stream* delimits itself by its end-of-stream marker, so it can stand between other bytes without
-its length being written anywhere. A *section* is any bytes behind their length::
-
-    u64 little-endian length | bytes
-
-Everything that is read borrows from the buffer it is read from, which the arrays keep alive.
+A stream ends with its end-of-stream marker, so it can stand between other bytes without its length
+being written anywhere. Everything that is read from a buffer borrows from it, and the arrays keep it
+alive.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from pathlib import PurePath
+from typing import Any, Literal, Self, overload
 
 import pyarrow as pa
-from typing_extensions import Buffer
 
-from fletching.errors import (
-    InvalidDataError,
-    LimitExceededError,
-    MalformedFrameError,
-    TruncatedStreamError,
-    UsageError,
-)
+from fletching.errors import InvalidDataError, MalformedFrameError, UsageError
 from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.file_writer import Sink
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
-from fletching.ipc.message import MAGIC, as_view, truncated
+from fletching.ipc.message import MAGIC, truncated
 from fletching.ipc.metadata import Codec
-from fletching.ipc.walking import MessageIterator
+from fletching.ipc.sections import check_end
+from fletching.ipc.source import open_input, open_sink
+from fletching.ipc.walking import FileMessageIterator, MessageIterator
 
 __all__ = [
+    "BatchIterator",
     "Batches",
-    "read_prefixed",
-    "read_prefixed_at",
     "read_single",
     "read_single_at",
     "read_stream",
     "read_stream_at",
-    "write_prefixed",
     "write_stream",
 ]
 
-_U64: Final = struct.Struct("<Q")
-
 
 class Batches(list[pa.RecordBatch]):
-    """The record batches of one stream, with the schema that an empty list would lose."""
+    """The record batches of one stream, with the schema that an empty list would lose.
+
+    Exports an Arrow stream, so that every library that takes one takes this. As a context manager
+    it lets go of its batches at the end of the block.
+    """
 
     def __init__(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch] = ()) -> None:
         super().__init__(batches)
@@ -63,6 +55,80 @@ class Batches(list[pa.RecordBatch]):
         """The batches as a table that borrows like them."""
         return pa.Table.from_batches(self, schema=self.schema)
 
+    def to_reader(self) -> pa.RecordBatchReader:
+        """The batches as a reader of pyarrow's."""
+        return pa.RecordBatchReader.from_batches(self.schema, self)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The batches by the Arrow PyCapsule interface; nothing is copied."""
+        return self.to_reader().__arrow_c_stream__(requested_schema)
+
+    def close(self) -> None:
+        """Lets go of the batches; memory that they borrow can go once nobody else has them."""
+        self.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class BatchIterator:
+    """The record batches of one stream, each read when it is asked for; see `read_stream_at`.
+
+    Attributes:
+        schema: the stream's schema.
+        end: where the stream ends, as `read_stream_at` counts; None until the last batch was read.
+    """
+
+    def __init__(
+        self,
+        walk: MessageIterator | FileMessageIterator,
+        decoder: BatchDecoder,
+        length: int | None = None,
+    ) -> None:
+        """With a length, bytes behind the stream are refused once its end is reached."""
+        self._walk = walk
+        self._decoder = decoder
+        self._length = length
+        self.schema: pa.Schema = decoder.schema
+        self.end: int | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> pa.RecordBatch:
+        """The next batch; errors as for `read_stream_at`."""
+        if self.end is not None:
+            raise StopIteration
+        for message in self._walk:
+            batch = self._decoder.decode(message)
+            if batch is not None:
+                return batch
+        self.end = self._walk.position
+        if self._length is not None:
+            check_end(self._length, self.end, "the stream")
+        raise StopIteration
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        """The batches as a reader of pyarrow's."""
+        return pa.RecordBatchReader.from_batches(self.schema, self)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The batches that are left, by the Arrow PyCapsule interface."""
+        return self.to_reader().__arrow_c_stream__(requested_schema)
+
+    def close(self) -> None:
+        """Reads no further; idempotent."""
+        self.end = self._walk.position if self.end is None else self.end
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 def _batches_of(source: Any, schema: pa.Schema | None) -> tuple[pa.Schema, Iterator[Any]]:
     """Schema and batches of whatever holds some."""
@@ -70,7 +136,7 @@ def _batches_of(source: Any, schema: pa.Schema | None) -> tuple[pa.Schema, Itera
         return source.schema, iter((source,))
     if isinstance(source, pa.Table):
         return source.schema, iter(source.to_batches())
-    if isinstance(source, pa.RecordBatchReader):
+    if isinstance(source, pa.RecordBatchReader | Batches | BatchIterator):
         return source.schema, iter(source)
     if hasattr(source, "__arrow_c_stream__"):
         reader = pa.RecordBatchReader.from_stream(source)
@@ -92,7 +158,7 @@ def _chained(first: pa.RecordBatch, rest: Iterator[Any]) -> Iterator[Any]:
 
 def write_stream(
     batches: Any,
-    sink: Sink,
+    sink: Sink | str | PurePath,
     *,
     schema: pa.Schema | None = None,
     compression: Codec | str | None = None,
@@ -106,7 +172,7 @@ def write_stream(
         batches: one batch, an iterable of them, a table, a reader, or anything that exports an
             Arrow stream. With a schema it may be empty: the stream then holds the schema alone. A
             batch may come as a pair with the key-value pairs of its message.
-        sink: has ``write(buffer)`` and takes all it is given.
+        sink: has ``write(buffer)`` and takes all it is given; or a path, whose file is made anew.
         schema: needed only if there may be no batch.
         compression: ``"lz4"``, ``"zstd"`` or None.
         options: pyarrow's write options instead.
@@ -119,17 +185,18 @@ def write_stream(
     """
     chosen, remaining = _batches_of(batches, schema)
     encoder = BatchEncoder(chosen, compression=compression, options=options)
-    sink.write(encoder.schema_message)
-    written = len(encoder.schema_message)
-    for item in remaining:
-        batch, custom_metadata = _with_metadata(item)
-        if not batch.schema.equals(chosen):
-            raise UsageError("the batches of one stream have one schema, this one differs")
-        for pieces in encoder.encode(batch, custom_metadata):
-            for piece in pieces:
-                sink.write(piece)
-                written += memoryview(piece).nbytes
-    sink.write(encoder.end_of_stream)
+    with open_sink(sink) as file:
+        file.write(encoder.schema_message)
+        written = len(encoder.schema_message)
+        for item in remaining:
+            batch, custom_metadata = _with_metadata(item)
+            if not batch.schema.equals(chosen):
+                raise UsageError("the batches of one stream have one schema, this one differs")
+            for pieces in encoder.encode(batch, custom_metadata):
+                for piece in pieces:
+                    file.write(piece)
+                    written += memoryview(piece).nbytes
+        file.write(encoder.end_of_stream)
     return written + len(encoder.end_of_stream)
 
 
@@ -141,25 +208,91 @@ def _with_metadata(item: Any) -> tuple[pa.RecordBatch, Any]:
     return batch, pairs
 
 
+def _open_stream(
+    source: Any,
+    offset: int,
+    *,
+    limits: Limits,
+    whole: bool = False,
+    **options: bool,
+) -> BatchIterator:
+    data = open_input(source)
+    walk: MessageIterator | FileMessageIterator
+    length = None
+    if isinstance(data, memoryview):
+        if not 0 <= offset <= len(data):
+            raise UsageError(f"offset {offset} lies outside the data of {len(data)} bytes")
+        length = len(data)
+        if bytes(data[offset : offset + len(MAGIC)]) == MAGIC:
+            raise MalformedFrameError(
+                "this is the file format, not the stream format: use open_file",
+                layer="message",
+                offset=offset,
+            )
+        walk = MessageIterator(data, offset, len(data), limits)
+    else:
+        if offset < 0:
+            raise UsageError(f"offset {offset} is negative")
+        walk = FileMessageIterator(data, offset, limits)
+    schema = next(walk, None)
+    if schema is None:
+        left = 0 if length is None else length - offset
+        raise truncated("the stream, before its schema message", offset, 8, left)
+    decoder = BatchDecoder(schema, limits=limits, **options)
+    return BatchIterator(walk, decoder, length if whole else None)
+
+
+@overload
 def read_stream_at(
-    data: Buffer,
+    source: Any,
     offset: int = 0,
     *,
+    lazy: Literal[False] = False,
     limits: Limits = DEFAULT_LIMITS,
     validate_values: bool = False,
     trusted: bool = False,
     require_zero_copy: bool = False,
-) -> tuple[Batches, int]:
+) -> tuple[Batches, int]: ...
+
+
+@overload
+def read_stream_at(
+    source: Any,
+    offset: int = 0,
+    *,
+    lazy: Literal[True],
+    limits: Limits = DEFAULT_LIMITS,
+    validate_values: bool = False,
+    trusted: bool = False,
+    require_zero_copy: bool = False,
+) -> BatchIterator: ...
+
+
+def read_stream_at(
+    source: Any,
+    offset: int = 0,
+    *,
+    lazy: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+    validate_values: bool = False,
+    trusted: bool = False,
+    require_zero_copy: bool = False,
+) -> tuple[Batches, int] | BatchIterator:
     """Reads the stream that starts at ``offset``; returns its batches and where it ends.
 
-    The end is exact: behind the end-of-stream marker, or the end of the data if there is none.
+    The end is exact: behind the end-of-stream marker, or the end of the data if there is none. An
+    open file then stands there.
 
     Args:
-        data: any contiguous buffer; the arrays borrow from it and keep it alive.
-        offset: where the stream starts.
+        source: a path (mapped into memory), any contiguous buffer, or an open binary file, which is
+            read from where it stands. The arrays borrow from a buffer and keep it alive.
+        offset: where the stream starts in it; the end counts from the same place.
+        lazy: return a `BatchIterator` that reads each batch when it is asked for, and knows the end
+            once it is over.
         limits: what it may claim.
         validate_values: also check values against their types; see `validate`.
-        trusted: skip the validation of contents; see `BatchDecoder`.
+        trusted: skip the validation of contents, for bytes that were validated before and are under
+            a checksum since. Metadata is checked all the same.
         require_zero_copy: raise where a column would have to be copied or decompressed.
 
     Raises:
@@ -171,57 +304,49 @@ def read_stream_at(
         InvalidDataError: contents that are not valid.
         ZeroCopyError: ``require_zero_copy`` cannot be kept.
     """
-    view = as_view(data)
-    if not 0 <= offset <= len(view):
-        raise UsageError(f"offset {offset} lies outside the data of {len(view)} bytes")
-    if bytes(view[offset : offset + len(MAGIC)]) == MAGIC:
-        raise MalformedFrameError(
-            "this is the file format, not the stream format: use open_file",
-            layer="message",
-            offset=offset,
-        )
-    walk = MessageIterator(view, offset, len(view), limits)
-    schema = next(walk, None)
-    if schema is None:
-        raise truncated("the stream, before its schema message", offset, 8, len(view) - offset)
-    decoder = BatchDecoder(
-        schema,
+    reader = _open_stream(
+        source,
+        offset,
         limits=limits,
         validate_values=validate_values,
         trusted=trusted,
         require_zero_copy=require_zero_copy,
     )
-    decoded = (decoder.decode(message) for message in walk)
-    batches = Batches(decoder.schema, (batch for batch in decoded if batch is not None))
-    return batches, walk.position
+    if lazy:
+        return reader
+    batches = Batches(reader.schema, reader)
+    return batches, reader.end or 0
 
 
 def read_stream(
-    data: Buffer,
+    source: Any,
     *,
     limits: Limits = DEFAULT_LIMITS,
     validate_values: bool = False,
     trusted: bool = False,
     require_zero_copy: bool = False,
 ) -> Batches:
-    """Reads a stream that is all of the data; arguments and errors as for `read_stream_at`.
+    """Reads a stream that is all of a buffer or path; arguments and errors as for `read_stream_at`.
+
+    Of an open file one stream is read, and nothing behind it.
 
     Raises:
         MalformedFrameError: also if bytes follow the stream, so that nothing is lost in silence.
     """
-    batches, end = read_stream_at(
-        data,
+    reader = _open_stream(
+        source,
+        0,
         limits=limits,
+        whole=True,
         validate_values=validate_values,
         trusted=trusted,
         require_zero_copy=require_zero_copy,
     )
-    _check_end(data, end, "the stream")
-    return batches
+    return Batches(reader.schema, reader)
 
 
 def read_single_at(
-    data: Buffer,
+    source: Any,
     offset: int = 0,
     *,
     limits: Limits = DEFAULT_LIMITS,
@@ -235,13 +360,17 @@ def read_single_at(
         InvalidDataError: also if the stream holds another number of batches, which it names.
     """
     batches, end = read_stream_at(
-        data,
+        source,
         offset,
         limits=limits,
         validate_values=validate_values,
         trusted=trusted,
         require_zero_copy=require_zero_copy,
     )
+    return _single(batches, offset), end
+
+
+def _single(batches: Batches, offset: int) -> pa.RecordBatch:
     if len(batches) != 1:
         raise InvalidDataError(
             f"a stream of exactly one record batch was expected, this one has {len(batches)}",
@@ -250,11 +379,11 @@ def read_single_at(
             expected=1,
             actual=len(batches),
         )
-    return batches[0], end
+    return batches[0]
 
 
 def read_single(
-    data: Buffer,
+    source: Any,
     *,
     limits: Limits = DEFAULT_LIMITS,
     validate_values: bool = False,
@@ -262,123 +391,11 @@ def read_single(
     require_zero_copy: bool = False,
 ) -> pa.RecordBatch:
     """Reads the one batch of a stream that is all of the data; see `read_single_at`, `read_stream`."""
-    batch, end = read_single_at(
-        data,
+    batches = read_stream(
+        source,
         limits=limits,
         validate_values=validate_values,
         trusted=trusted,
         require_zero_copy=require_zero_copy,
     )
-    _check_end(data, end, "the stream")
-    return batch
-
-
-def _check_end(data: Buffer, end: int, what: str) -> None:
-    rest = len(as_view(data)) - end
-    if rest:
-        raise MalformedFrameError(
-            f"{rest} bytes follow {what}; the functions whose names end in _at say where it ends",
-            layer="stream",
-            offset=end,
-            expected=0,
-            actual=rest,
-        )
-
-
-def write_prefixed(sink: Sink, data: Buffer | Iterable[Buffer]) -> int:
-    """Writes one section: its length as u64, then the bytes; returns how many were written in all.
-
-    Args:
-        sink: has ``write(buffer)`` and takes all it is given.
-        data: one buffer, or several that make up the section; they are not joined.
-    """
-    try:
-        pieces = [as_view(data)]  # type: ignore[arg-type]  # what is no buffer raises TypeError
-    except TypeError:
-        pieces = [as_view(piece) for piece in data]  # type: ignore[union-attr]  # an iterable then
-    length = sum(map(len, pieces))
-    sink.write(_U64.pack(length))
-    for piece in pieces:
-        sink.write(piece)
-    return _U64.size + length
-
-
-def read_prefixed_at(data: Buffer, offset: int = 0) -> tuple[memoryview, int]:
-    """The section at ``offset`` as a view, and where it ends.
-
-    Raises:
-        UsageError: an offset outside the data.
-        TruncatedStreamError: the data ends inside the section.
-    """
-    view = as_view(data)
-    if not 0 <= offset <= len(view):
-        raise UsageError(f"offset {offset} lies outside the data of {len(view)} bytes")
-    start = offset + _U64.size
-    if start > len(view):
-        raise _truncated_section("length", offset, _U64.size, len(view) - offset)
-    (length,) = _U64.unpack_from(view, offset)
-    if length > len(view) - start:
-        raise _truncated_section("bytes", offset, length, len(view) - start)
-    return view[start : start + length], start + length
-
-
-def read_prefixed(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> memoryview | None:
-    """Reads the next section of a blocking file; None if the file ends before it. Or of a buffer.
-
-    Args:
-        source: has ``read(n)``, and ``readinto`` if the bytes are to be read straight into place;
-            or a buffer that is exactly one section, of which a view is returned.
-        limits: ``max_body_bytes`` bounds a section that is read from a file.
-
-    Raises:
-        TruncatedStreamError: the source ends inside the section.
-        LimitExceededError: the section is longer than the limit; nothing was allocated for it.
-        MalformedFrameError: bytes follow the section in a buffer.
-    """
-    if not hasattr(source, "read"):
-        section, end = read_prefixed_at(source)
-        _check_end(source, end, "the section")
-        return section
-    head = _read_exactly(source, _U64.size)
-    if len(head) == 0:
-        return None
-    if len(head) < _U64.size:
-        raise _truncated_section("length", 0, _U64.size, len(head))
-    (length,) = _U64.unpack(head)
-    if length > limits.max_body_bytes:
-        raise LimitExceededError(
-            "a section is too long", layer="section", actual=length, limit=limits.max_body_bytes
-        )
-    section = _read_exactly(source, length)
-    if len(section) < length:
-        raise _truncated_section("bytes", 0, length, len(section))
-    return section
-
-
-def _read_exactly(file: Any, length: int) -> memoryview:
-    """Reads until there are so many bytes or the file ends, into memory aligned to 64 bytes."""
-    target = memoryview(pa.allocate_buffer(length)).cast("B")
-    readinto = getattr(file, "readinto", None)
-    filled = 0
-    while filled < length:
-        if readinto is not None:
-            count = readinto(target[filled:]) or 0
-        else:
-            chunk = file.read(length - filled)
-            count = len(chunk)
-            # Such a file hands out its own bytes, which need not be aligned.
-            target[filled : filled + count] = chunk
-        if not count:
-            break
-        filled += count
-    return target[:filled].toreadonly()
-
-
-def _truncated_section(what: str, offset: int, expected: int, actual: int) -> TruncatedStreamError:
-    return TruncatedStreamError(
-        f"the input ends inside a section's {what}: {expected} bytes expected, {actual} present",
-        layer="section",
-        offset=offset,
-        expected=expected,
-        actual=actual,
-    )
+    return _single(batches, 0)

@@ -17,7 +17,7 @@ from fletching.ipc.listed_messages import ListedMessages, check_not_replaced
 from fletching.ipc.message import Message, framed_message
 from fletching.ipc.metadata import MessageType
 from fletching.ipc.projection import Projector
-from fletching.ipc.source import Source, merge_ranges, open_source
+from fletching.ipc.source import CLOSED, FileSource, Source, is_path, merge_ranges, open_source
 from fletching.types import ByteRange
 
 __all__ = ["ArrowFile", "open_file"]
@@ -45,9 +45,11 @@ class ArrowFile:
         validate_values: bool,
         trusted: bool,
         require_zero_copy: bool,
+        opened: Any = None,
     ) -> None:
-        """Reads footer and schema message; errors as for `open_file`."""
+        """Reads footer and schema message; errors as for `open_file`. ``opened`` is closed with it."""
         self._source = source
+        self._opened = opened
         self._offset = offset
         self._limits = limits
         self.footer = read_footer(source, offset, length, limits)
@@ -205,6 +207,29 @@ class ArrowFile:
         """All batches as one table, which borrows like them."""
         return pa.Table.from_batches(list(self), schema=self.schema)
 
+    def to_reader(self) -> pa.RecordBatchReader:
+        """The batches as a reader of pyarrow's, each read when it is asked for."""
+        return pa.RecordBatchReader.from_batches(self.schema, iter(self))
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The batches by the Arrow PyCapsule interface, each read when it is asked for."""
+        return self.to_reader().__arrow_c_stream__(requested_schema)
+
+    def close(self) -> None:
+        """Reads no further, and closes the file if it was opened here; idempotent.
+
+        Batches that were read before stay valid: a mapping lives as long as any of them.
+        """
+        if self._opened is not None:
+            self._opened.close()
+        self._source = self._listed.source = CLOSED
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def select(self, columns: Sequence[str | int]) -> Self:
         """The same file with only these columns; shares the source."""
         return type(self)(
@@ -283,4 +308,5 @@ def open_file(
         validate_values=validate_values,
         trusted=trusted,
         require_zero_copy=require_zero_copy,
+        opened=opened.file if isinstance(opened, FileSource) and is_path(source) else None,
     )

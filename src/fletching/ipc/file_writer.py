@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol, Self
+from pathlib import PurePath
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import pyarrow as pa
 from typing_extensions import Buffer
@@ -46,6 +47,7 @@ from fletching.ipc.metadata import (
 from fletching.ipc.projection import ProjectedMessage
 from fletching.ipc.renumbering import renumbered
 from fletching.ipc.schema_header import Endianness, read_schema, schema_header
+from fletching.ipc.source import is_path
 
 __all__ = ["Block", "FileWriter", "Sink", "encode_footer"]
 
@@ -148,7 +150,7 @@ class FileWriter:
 
     def __init__(
         self,
-        sink: Sink,
+        sink: Sink | str | PurePath,
         schema: pa.Schema | Message,
         *,
         compression: Codec | str | None = None,
@@ -157,7 +159,8 @@ class FileWriter:
         """Writes the magic and the schema message.
 
         Args:
-            sink: has ``write(buffer)`` and takes all it is given; it is not closed here.
+            sink: has ``write(buffer)`` and takes all it is given; it is not closed here. Or a path,
+                whose file is made anew, and closed with the writer.
             schema: the file's schema, or a schema message to be kept byte for byte.
             compression: of the batches given to `write`: ``"lz4"``, ``"zstd"`` or None.
             options: pyarrow's write options instead, also for `write` alone.
@@ -165,7 +168,8 @@ class FileWriter:
         Raises:
             MalformedFrameError: the message is no schema message.
         """
-        self._sink = sink
+        self._opened = pa.OSFile(str(sink), "wb") if is_path(sink) else None
+        self._sink: Any = self._opened or sink
         self._open = True
         self._failed = False
         self.position = 0
@@ -380,7 +384,12 @@ class FileWriter:
             )
         self._put(footer)
         self._put(struct.pack("<i", len(footer)) + MAGIC)
+        self._release()
         return self.position
+
+    def _release(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
 
     def __enter__(self) -> Self:
         return self
@@ -389,3 +398,4 @@ class FileWriter:
         """Closes the file unless an error is on its way: a broken file must not look whole."""
         if kind is None and self._open and not self._failed:
             self.close()
+        self._release()

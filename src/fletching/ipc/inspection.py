@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import pyarrow as pa
-from typing_extensions import Buffer
 
 from fletching.errors import WireError
 from fletching.ipc.batches import BatchDecoder, claimed_sizes
@@ -32,7 +31,7 @@ from fletching.ipc.reports import (
     Problem,
 )
 from fletching.ipc.schema_header import Endianness, SchemaHeader, read_schema, schema_header
-from fletching.ipc.source import MappedSource
+from fletching.ipc.source import MappedSource, open_input
 from fletching.ipc.validation import validate
 from fletching.ipc.walking import marker_length, stream_start
 
@@ -46,16 +45,18 @@ _MAX_CANDIDATES: Final = 20_000
 
 
 def inspect_bytes(
-    data: Buffer, *, verify: bool = False, limits: Limits = DEFAULT_LIMITS
+    source: Any, *, verify: bool = False, limits: Limits = DEFAULT_LIMITS
 ) -> Inspection:
     """Finds the streams and files in the data and reports on every message; never raises on the bytes.
 
     Args:
-        data: any contiguous buffer, for instance a mapped file.
+        source: any contiguous buffer, a path (mapped into memory), or an open binary file, which is
+            read to its end.
         verify: also decode and validate all batches, and compare the footer with the messages.
         limits: what the input may claim; more is reported as an error.
     """
-    view = as_view(data)
+    data = open_input(source)
+    view = data if isinstance(data, memoryview) else as_view(data.read())
     problems: list[Problem] = []
     parts: list[PartReport] = []
     other: list[tuple[int, int]] = []

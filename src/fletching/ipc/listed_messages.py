@@ -82,7 +82,7 @@ class ListedMessages:
     def __init__(
         self, source: Source, offset: int, footer: Footer, limits: Limits = DEFAULT_LIMITS
     ) -> None:
-        self._source = source
+        self.source = source
         self._limits = limits
         self.offset = offset
         self.footer = footer
@@ -100,12 +100,12 @@ class ListedMessages:
         end = self.offset + self.footer.start
         try:
             # The magic is padded to 8 bytes, by some writers to 64.
-            head = bytes(self._source.view(start, min(end, self.offset + 64 + 8)))
+            head = bytes(self.source.view(start, min(end, self.offset + 64 + 8)))
             start += (len(head) - len(head.lstrip(b"\0"))) & ~7
-            head = bytes(self._source.view(start, min(end, start + 8)))
+            head = bytes(self.source.view(start, min(end, start + 8)))
             prefix, length = read_prefix(memoryview(head), 0, len(head), self._limits)
             stop = min(end, start + prefix + length)
-            found = message_at(self._source.view(start, stop), 0, stop - start, self._limits)
+            found = message_at(self.source.view(start, stop), 0, stop - start, self._limits)
             if isinstance(found, Message) and self._is_footer_schema(found):
                 found.offset = start
                 self.schema_in_file = True
@@ -141,7 +141,7 @@ class ListedMessages:
                 actual=block.metadata_length,
                 limit=self._limits.max_metadata_bytes,
             )
-        view = self._source.view(start, start + block.metadata_length)
+        view = self.source.view(start, start + block.metadata_length)
         try:
             prefix, length = read_prefix(view, 0, len(view), self._limits)
         except WireError as error:
@@ -179,7 +179,7 @@ class ListedMessages:
 
     def check_body_length(self, block: Block) -> None:
         """Refuses a body above ``limits.max_body_bytes`` that would have to be held in memory."""
-        if not self._source.mapped and block.body_length > self._limits.max_body_bytes:
+        if not self.source.mapped and block.body_length > self._limits.max_body_bytes:
             raise LimitExceededError(
                 "a message's body is too long to be read",
                 layer="message",
@@ -215,7 +215,7 @@ class ListedMessages:
         body = start + block.metadata_length
         return Message(
             metadata,
-            self._source.view(body, body + block.body_length),
+            self.source.view(body, body + block.body_length),
             offset=start,
             prefix_length=prefix,
             header=header,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+from pathlib import PurePath
 from typing import Any, Final
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from fletching.ipc.message import END_OF_STREAM, MAGIC, Message, message_at
 from fletching.ipc.metadata import MessageType
 from fletching.ipc.recognition import HEAD_BYTES
 from fletching.ipc.schema_header import read_schema
-from fletching.ipc.source import Source, open_source
+from fletching.ipc.source import Source, open_sink, open_source
 from fletching.ipc.walking import stream_start
 
 __all__ = ["Recovery", "recover"]
@@ -75,7 +76,7 @@ class Recovery:
 
 def recover(
     source: Any,
-    sink: Sink | None = None,
+    sink: Sink | str | PurePath | None = None,
     *,
     verify: bool = True,
     limits: Limits = DEFAULT_LIMITS,
@@ -89,7 +90,8 @@ def recover(
 
     Args:
         source: the file: a path, a buffer or a seekable binary file.
-        sink: if given, the repaired file is written to it (a copy of the kept bytes).
+        sink: if given, the repaired file is written to it (a copy of the kept bytes): something with
+            ``write(buffer)``, or a path other than the source's.
         verify: decode and validate each batch, to leave out or stop at those that are broken.
             Without it only metadata is read.
         limits: what the file may claim.
@@ -110,9 +112,10 @@ def recover(
     if recovery is None:
         recovery = _by_walking(opened, footer, verify=verify, limits=limits)
     if sink is not None:
-        for start in range(0, recovery.keep, _COPY_BYTES):
-            sink.write(opened.view(start, min(recovery.keep, start + _COPY_BYTES)))
-        sink.write(recovery.tail)
+        with open_sink(sink) as file:
+            for start in range(0, recovery.keep, _COPY_BYTES):
+                file.write(opened.view(start, min(recovery.keep, start + _COPY_BYTES)))
+            file.write(recovery.tail)
     return recovery
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, Protocol, runtime_checkable
 
 import pyarrow as pa
@@ -12,7 +13,15 @@ from fletching.errors import TruncatedStreamError, UsageError
 from fletching.ipc.message import as_view
 from fletching.types import ByteRange
 
-__all__ = ["FileSource", "MappedSource", "Source", "merge_ranges"]
+__all__ = [
+    "FileSource",
+    "MappedSource",
+    "Source",
+    "merge_ranges",
+    "open_input",
+    "open_sink",
+    "open_source",
+]
 
 GAP_BYTES: Final = 64 << 10
 """Ranges closer than this are read at one go: on a disk or object store the gap costs less than a request."""
@@ -61,7 +70,7 @@ class FileSource:
 
     def __init__(self, file: Any) -> None:
         """Finds the length by seeking to the end."""
-        self._file = file
+        self.file = file
         self.length = int(file.seek(0, 2))
 
     def view(self, start: int, end: int) -> memoryview:
@@ -71,14 +80,14 @@ class FileSource:
             TruncatedStreamError: the file became shorter.
         """
         target = memoryview(pa.allocate_buffer(end - start)).cast("B")
-        self._file.seek(start)
-        readinto = getattr(self._file, "readinto", None)
+        self.file.seek(start)
+        readinto = getattr(self.file, "readinto", None)
         filled = 0
         while filled < len(target):
             if readinto is not None:
                 count = readinto(target[filled:]) or 0
             else:
-                chunk = self._file.read(len(target) - filled)
+                chunk = self.file.read(len(target) - filled)
                 count = len(chunk)
                 # A file without readinto hands out its own bytes; the arrays need aligned ones.
                 target[filled : filled + count] = chunk
@@ -94,18 +103,75 @@ class FileSource:
         return target.toreadonly()
 
 
+class _ClosedSource:
+    """What a file that was closed reads from."""
+
+    length = 0
+    mapped = True
+
+    def view(self, start: int, end: int) -> memoryview:  # noqa: ARG002 - as of every source
+        """Refuses."""
+        raise UsageError("the file is closed")
+
+
+CLOSED: Final = _ClosedSource()
+
+
+def is_path(source: Any) -> bool:
+    """Whether something names a file rather than being one."""
+    return isinstance(source, str) or hasattr(source, "__fspath__")
+
+
+def open_input(source: Any) -> memoryview | Any:
+    """What is to be read: a view of a buffer or of the mapped file at a path, or an open file.
+
+    Raises:
+        UsageError: it is none of these.
+        OSError: there is no such file, or it cannot be mapped.
+    """
+    if is_path(source):
+        return mapped_view(str(source))
+    try:
+        return as_view(source)
+    except TypeError:
+        pass
+    if hasattr(source, "read"):
+        return source
+    raise UsageError(
+        f"cannot read a {type(source).__name__}: give a path, a buffer or an open binary file"
+    )
+
+
+def mapped_view(path: str) -> memoryview:
+    """A mapped file's bytes; the mapping lives as long as any view of it."""
+    with pa.memory_map(path) as mapped:
+        if not mapped.size():
+            return memoryview(b"")
+        return as_view(mapped.read_buffer())
+
+
+@contextlib.contextmanager
+def open_sink(sink: Any) -> Iterator[Any]:
+    """What is to be written to: an open file as it is, or the file at a path, closed at the end."""
+    if is_path(sink):
+        with pa.OSFile(str(sink), "wb") as file:
+            yield file
+    else:
+        yield sink
+
+
 def open_source(source: Any, *, memory_map: bool = True) -> Source:
     """A source from a path, a buffer, a seekable file or something that is a source already.
 
     Raises:
         UsageError: it is none of these.
+        OSError: there is no such file, or it cannot be mapped.
     """
     if isinstance(source, Source):
         return source
-    if isinstance(source, str) or hasattr(source, "__fspath__"):
+    if is_path(source):
         if memory_map:
-            with pa.memory_map(str(source)) as mapped:
-                return MappedSource(mapped.read_buffer())
+            return MappedSource(mapped_view(str(source)))
         return FileSource(pa.OSFile(str(source)))
     if isinstance(source, pa.NativeFile) or hasattr(source, "seek"):
         try:

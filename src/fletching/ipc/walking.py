@@ -6,19 +6,24 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Final, Self
 
-from typing_extensions import Buffer
-
 from fletching.errors import TruncatedStreamError, UsageError, WireError
 from fletching.ipc.decoder import MessageDecoder
 from fletching.ipc.footer import Footer
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.listed_messages import ListedMessages, find_footer
-from fletching.ipc.message import CONTINUATION, MAGIC, Message, as_view, message_at
+from fletching.ipc.message import CONTINUATION, MAGIC, Message, message_at, relocated
 from fletching.ipc.metadata import MessageType
 from fletching.ipc.recognition import HEAD_BYTES, recognized
-from fletching.ipc.source import MappedSource
+from fletching.ipc.source import FileSource, MappedSource, open_input
 
-__all__ = ["MessageIterator", "messages", "read_message", "stream_start"]
+__all__ = [
+    "FileMessageIterator",
+    "MessageIterator",
+    "marker_length",
+    "messages",
+    "read_message",
+    "stream_start",
+]
 
 _I32: Final = struct.Struct("<i")
 _MAX_PADDED_MAGIC_BYTES: Final = 64
@@ -111,12 +116,69 @@ def marker_length(view: memoryview, position: int, end: int) -> int:
     return 4 if rest[:4] == bytes(4) else 0
 
 
-def messages(data: Buffer, offset: int = 0, *, limits: Limits = DEFAULT_LIMITS) -> MessageIterator:
+class FileMessageIterator:
+    """Walks the messages of a stream in an open file, reading no byte behind its end.
+
+    Attributes:
+        position: bytes from where the file stood to where it stands now; afterwards the exact end
+            of the stream.
+        marker_length: as of `MessageIterator`.
+    """
+
+    def __init__(self, file: Any, offset: int, limits: Limits) -> None:
+        """Skips ``offset`` bytes."""
+        self._file = file
+        self._limits = limits
+        self._start = offset
+        self.position = offset
+        self.marker_length: int | None = None
+        _skip(file, offset)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Message:
+        """The next message; errors as for `messages`."""
+        if self.marker_length is not None:
+            raise StopIteration
+        decoder = MessageDecoder(self._limits)
+        try:
+            message = _next_message(self._file, decoder)
+        except WireError as error:
+            if self.position > self._start:
+                # What stands behind a message is damage, not another format.
+                error = decoder.error or error
+            raise relocated(error, self.position) from None
+        if message is None:
+            self.marker_length = decoder.marker_length
+            self.position += decoder.bytes_consumed
+            raise StopIteration
+        message.offset = self.position
+        self.position = message.end
+        return message
+
+
+def _skip(file: Any, count: int) -> None:
+    """Moves a file forward."""
+    seekable = getattr(file, "seekable", None)
+    if count and seekable is not None and seekable():
+        file.seek(count, 1)
+        return
+    while count:
+        chunk = file.read(min(count, 1 << 20))
+        if not chunk:
+            raise UsageError(f"the file ends {count} bytes before the offset")
+        count -= len(chunk)
+
+
+def messages(
+    source: Any, offset: int = 0, *, limits: Limits = DEFAULT_LIMITS
+) -> MessageIterator | FileMessageIterator:
     """Walks the messages of the stream that starts at ``offset``, or of a file that does.
 
     The cost per message is one small metadata parse, whatever the bodies' size: bodies are not
     touched, so those of a mapped file stay on disk. Bytes after the end-of-stream marker are left
-    alone; `MessageIterator.position` tells where they start.
+    alone; ``position`` tells where they start.
 
     If the input starts with a file's magic and ends with a valid footer, the footer decides: the
     schema, then the dictionaries and the batches that it lists. Such files are read of every writer,
@@ -124,30 +186,59 @@ def messages(data: Buffer, offset: int = 0, *, limits: Limits = DEFAULT_LIMITS) 
     stream that it holds.
 
     Args:
-        data: any contiguous buffer: bytes, memoryview, mmap, pyarrow.Buffer. The messages borrow
-            from it: keep it alive and unchanged while they are used.
-        offset: where the stream starts, in bytes; the messages' offsets count from the start of data.
+        source: a path (mapped into memory), any contiguous buffer (bytes, memoryview, mmap,
+            pyarrow.Buffer), or an open binary file. Messages borrow from a buffer: keep it alive and
+            unchanged while they are used. Of an open file, which may be a pipe or a socket's, each
+            message is read into memory of its own, from where the file stands.
+        offset: where the stream starts, in bytes; the messages' offsets count from the start of the
+            buffer, or from where the file stood.
         limits: what the input may claim.
 
     Raises:
-        UsageError: ``offset`` lies outside the data.
+        UsageError: ``offset`` lies outside the data, or the source is none of these.
         TruncatedStreamError: while walking, the input ends inside a message.
         MalformedFrameError: while walking, something that is not a message.
         LimitExceededError: while walking, metadata above its limit.
     """
-    view = as_view(data)
+    data = open_input(source)
+    if not isinstance(data, memoryview):
+        return _messages_of_file(data, offset, limits)
+    view = data
     if not 0 <= offset <= len(view):
         raise UsageError(f"offset {offset} lies outside the data of {len(view)} bytes")
     if bytes(view[offset : offset + len(MAGIC)]) != MAGIC or len(view) - offset < 8:
         return MessageIterator(view, offset, len(view), limits)
-    source = MappedSource(view)
-    footer: Footer | None = find_footer(source, offset, len(view) - offset, limits)
+    mapped = MappedSource(view)
+    footer: Footer | None = find_footer(mapped, offset, len(view) - offset, limits)
     if footer is not None:
-        listed = ListedMessages(source, offset, footer, limits)
+        listed = ListedMessages(mapped, offset, footer, limits)
         return MessageIterator(view, offset + 8, offset + footer.start, limits, listed=listed)
     end = _footer_start(view, offset + 8)
     schema, start = stream_start(view, offset, end, limits)
     return MessageIterator(view, start, end, limits, first=schema)
+
+
+def _messages_of_file(
+    file: Any, offset: int, limits: Limits
+) -> MessageIterator | FileMessageIterator:
+    if offset < 0:
+        raise UsageError(f"offset {offset} is negative")
+    seekable = getattr(file, "seekable", None)
+    if seekable is not None and seekable():
+        start = int(file.tell()) + offset
+        file.seek(start)
+        is_file = file.read(len(MAGIC)) == MAGIC
+        file.seek(start - offset)
+        if is_file:
+            ranges = FileSource(file)
+            length = ranges.length - start
+            footer = find_footer(ranges, start, length, limits)
+            if footer is not None:
+                listed = ListedMessages(ranges, start, footer, limits)
+                return MessageIterator(memoryview(b""), start, 0, limits, listed=listed)
+            # Read whole: where its messages start and end is found by looking at it.
+            return messages(ranges.view(start, ranges.length), limits=limits)
+    return FileMessageIterator(file, offset, limits)
 
 
 def _footer_start(view: memoryview, start: int) -> int:
@@ -209,12 +300,13 @@ def _bare_schema(
     return (found, place) if found.type is MessageType.SCHEMA else None
 
 
-def read_message(file: Any, *, limits: Limits = DEFAULT_LIMITS) -> Message | None:
-    """Reads one message from a blocking file; None at the end-of-stream marker or the file's end.
+def read_message(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> Message | None:
+    """Reads one message; None at the end-of-stream marker or where the input ends before it.
 
     Args:
-        file: has ``read(n)``, which may return fewer bytes than asked for. A file with
-            ``readinto`` is read straight into the message's own buffers, without another copy.
+        source: an open binary file, a pipe or socket too: has ``read(n)``, which may return fewer
+            bytes than asked for. A file with ``readinto`` is read straight into the message's own
+            buffers, without another copy. Or a path or a buffer, whose first message is returned.
         limits: checked before anything is allocated.
 
     Raises:
@@ -222,7 +314,13 @@ def read_message(file: Any, *, limits: Limits = DEFAULT_LIMITS) -> Message | Non
         MalformedFrameError: it is no message.
         LimitExceededError: metadata or body above their limits.
     """
-    decoder = MessageDecoder(limits)
+    file = open_input(source)
+    if isinstance(file, memoryview):
+        return next(messages(file, limits=limits), None)
+    return _next_message(file, MessageDecoder(limits))
+
+
+def _next_message(file: Any, decoder: MessageDecoder) -> Message | None:
     readinto = getattr(file, "readinto", None)
     while True:
         for message in decoder:

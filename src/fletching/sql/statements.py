@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from fletching import ipc
 from fletching.errors import InvalidArgumentError, SqlSyntaxError, UsageError
+from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import (
     AddColumns,
     CreatePartition,
@@ -483,7 +483,7 @@ def _create_table(node: Any, namespace: Namespace) -> CreateTable:
         )
     return CreateTable(
         table=table_name(schema.this if isinstance(schema, exp.Schema) else schema, namespace),
-        arrow_schema=ipc.encode_schema(pa.schema(fields)),
+        arrow_schema=encode_schema(pa.schema(fields)),
         partition_columns=tuple(partition_columns),
         comment=comment,
         properties=properties,
@@ -553,7 +553,7 @@ def _alter_table(node: Any, namespace: Namespace) -> Iterable[Request]:
                     " ADD COLUMNS and ADD or DROP PARTITION are"
                 )
     if columns:
-        yield AddColumns(table=table, arrow_schema=ipc.encode_schema(pa.schema(columns)))
+        yield AddColumns(table=table, arrow_schema=encode_schema(pa.schema(columns)))
 
 
 def _partition(node: Any) -> PartitionSpec:

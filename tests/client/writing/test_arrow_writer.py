@@ -15,7 +15,7 @@ from fletching.errors import (
     PayloadTooLargeError,
     UsageError,
 )
-from fletching.ipc import encode_schema
+from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.requests import (
     CloseWriteStream,
     CreateWriteStream,

@@ -22,7 +22,7 @@ from fletching.errors import (
     ThrottledError,
     UsageError,
 )
-from fletching.ipc import encode_schema
+from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.requests import (
     CreateWriteStream,
     GetWriteStream,

@@ -8,7 +8,7 @@ import pytest
 
 import fletching
 from fletching.errors import NotFoundError, ServiceError, UsageError
-from fletching.ipc import encode_schema
+from fletching.ipc.encoding import encode_schema
 
 
 @pytest.fixture

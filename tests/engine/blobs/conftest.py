@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fletching import ipc
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
+from fletching.ipc import lowlevel
 from fletching.protocol.messages.admin import CreateTable
 from fletching.protocol.messages.requests import (
     CloseWriteStream,
@@ -52,7 +52,7 @@ class Shop:
         self.engine.call(
             CreateTable(
                 table=table,
-                arrow_schema=ipc.encode_schema(SCHEMA),
+                arrow_schema=lowlevel.encode_schema(SCHEMA),
                 partition_columns=(("pt", "string"),) if partitioned else (),
             )
         )
@@ -101,10 +101,10 @@ class Shop:
             schema=SCHEMA,
         )
         ingest = self.engine.open_ingest(WriteTable(**about))
-        stream_bytes = bytes(ipc.encode_schema(SCHEMA)) + b"".join(
-            map(bytes, ipc.encode_batch(batch))
+        stream_bytes = bytes(lowlevel.encode_schema(SCHEMA)) + b"".join(
+            map(bytes, lowlevel.encode_batch(batch))
         )
-        ingest.decoder.feed(stream_bytes + ipc.END_OF_STREAM)
+        ingest.decoder.feed(stream_bytes + lowlevel.END_OF_STREAM)
         try:
             ingest.accept(list(ingest.decoder))
             ingest.decoder.finish()

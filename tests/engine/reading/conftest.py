@@ -21,6 +21,7 @@ from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.write_stream_rows import NewSegment
 from fletching.engine.reading.read_sessions import Reading
 from fletching.errors import ObjectNotFoundError
+from fletching.ipc import lowlevel
 from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession, ReadTable
 from fletching.types import TableName
 
@@ -107,7 +108,7 @@ class Shelf:
                 table_id=self.table_id,
                 name=TABLE,
                 partition_columns=partition_columns,
-                arrow_schema=schema_message or ipc.encode_schema(schema),
+                arrow_schema=schema_message or lowlevel.encode_schema(schema),
                 column_ids=[(number + 1,) for number in range(count)],
                 next_column_id=count + 1,
                 owner="",
@@ -126,7 +127,7 @@ class Shelf:
             catalog_tables.add_schema_version(
                 connection,
                 table,
-                arrow_schema=ipc.encode_schema(self.schema),
+                arrow_schema=lowlevel.encode_schema(self.schema),
                 column_ids=[(number + 1,) for number in range(count)],
                 next_column_id=count + 1,
                 now=self.clock(),
@@ -157,7 +158,7 @@ class Shelf:
             writer = ipc.FileWriter(sink, messages[0])
             for message in messages[1:]:
                 writer.write_message(message)
-                if message.type is ipc.MessageType.RECORD_BATCH:
+                if message.type is lowlevel.MessageType.RECORD_BATCH:
                     rows.append(message.record_batch().length)
         else:
             batches = list(batches)
@@ -171,7 +172,7 @@ class Shelf:
         ids = [
             message.dictionary_batch().id
             for message in ipc.messages(data)
-            if message.type is ipc.MessageType.DICTIONARY_BATCH
+            if message.type is lowlevel.MessageType.DICTIONARY_BATCH
         ]
         key = f"tables/t1/{next(self._numbers)}"
         self.store.data[key] = data

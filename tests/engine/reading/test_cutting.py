@@ -17,6 +17,7 @@ from fletching.engine.reading.cutting import (
     encoded_length,
     group_cuts,
 )
+from fletching.ipc import lowlevel
 
 
 def batch(sizes: list[int | None]) -> pa.RecordBatch:
@@ -34,7 +35,7 @@ _maybe = st.one_of(st.none(), st.integers(1, 70))
 
 
 def decoded(messages: bytes, schema: pa.Schema) -> list[pa.RecordBatch]:
-    stream = ipc.encode_schema(schema) + messages + ipc.END_OF_STREAM
+    stream = lowlevel.encode_schema(schema) + messages + lowlevel.END_OF_STREAM
     with pa.ipc.open_stream(stream) as reader:
         return list(reader)
 

@@ -10,6 +10,7 @@ import pytest
 
 from fletching import ipc
 from fletching.engine.reading.read_plan import Computed
+from fletching.ipc import lowlevel
 from fletching.ipc.renumbering import renumbered
 
 SCHEMA = pa.schema(
@@ -42,16 +43,16 @@ def foreign_stream(batches: list[pa.RecordBatch], ids: list[int]) -> bytes:
     with pa.ipc.new_stream(sink, batches[0].schema) as writer:
         for one in batches:
             writer.write_batch(one)
-    pieces: list[bytes] = [ipc.encode_schema(batches[0].schema, dictionary_ids=ids)]
+    pieces: list[bytes] = [lowlevel.encode_schema(batches[0].schema, dictionary_ids=ids)]
     for message in itertools.islice(ipc.messages(sink.getvalue()), 1, None):
         framed = b"".join(bytes(piece) for piece in message.frame())
-        if message.type is ipc.MessageType.DICTIONARY_BATCH:
+        if message.type is lowlevel.MessageType.DICTIONARY_BATCH:
             new = renumbered(
                 memoryview(framed)[: message.metadata_length], ids[message.dictionary_batch().id]
             )
             framed = new + framed[message.metadata_length :]
         pieces.append(framed)
-    stream = b"".join(pieces) + ipc.END_OF_STREAM
+    stream = b"".join(pieces) + lowlevel.END_OF_STREAM
     with pa.ipc.open_stream(stream) as reader:  # an independent reader takes it for what it was
         assert reader.read_all().to_pylist() == pa.Table.from_batches(batches).to_pylist()
     return stream
@@ -84,7 +85,7 @@ def test_ids_of_other_writers_are_rewritten(shelf: Any, ids: list[int]) -> None:
 
 
 def test_the_tables_own_schema_message_decides_nothing_but_the_numbering(shelf: Any) -> None:
-    shelf.create(SCHEMA, schema_message=ipc.encode_schema(SCHEMA, dictionary_ids=[9, 4]))
+    shelf.create(SCHEMA, schema_message=lowlevel.encode_schema(SCHEMA, dictionary_ids=[9, 4]))
     one = batch("x")
     shelf.add([], stream=foreign_stream([one], [9, 4]))
     assert shelf.read().to_pylist() == expected(one)
@@ -129,4 +130,4 @@ def test_unread_dictionaries_are_left_out(shelf: Any) -> None:
     shelf.add(batch("x"))
     sent = b"".join(map(bytes, shelf.plan(shelf.session(), data_columns=("n",)).buffers()))
     kinds = [message.type for message in ipc.messages(sent)]
-    assert ipc.MessageType.DICTIONARY_BATCH not in kinds
+    assert lowlevel.MessageType.DICTIONARY_BATCH not in kinds

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fletching import ipc
 from fletching.engine.reading.read_plan import Computed, Extent, Literal, run_checked
 from fletching.errors import CorruptObjectError
+from fletching.ipc import lowlevel
 
 SCHEMA = pa.schema([("id", pa.int64()), ("text", pa.string()), ("value", pa.float64())])
 
@@ -32,7 +33,7 @@ def stored_messages(data: bytes) -> list[bytes]:
     return [
         bytes(data[message.offset : message.end])
         for message in ipc.messages(data)
-        if message.type is ipc.MessageType.RECORD_BATCH
+        if message.type is lowlevel.MessageType.RECORD_BATCH
     ]
 
 
@@ -50,7 +51,7 @@ def test_batches_as_stored_are_one_extent_per_segment_with_the_stored_bytes(shel
     first, one, two, last = plan.pieces
     assert isinstance(first, Literal)
     assert isinstance(last, Literal)
-    assert bytes(last.data) == ipc.END_OF_STREAM
+    assert bytes(last.data) == lowlevel.END_OF_STREAM
     for extent, key in ((one, keys[0]), (two, keys[1])):
         assert isinstance(extent, Extent)
         sent = bytes(extent.object.view(extent.start, extent.end))
@@ -177,7 +178,9 @@ def test_no_batch_is_above_the_byte_limit(shelf: Any) -> None:
     limit = 1 << 20
     plan = shelf.plan(shelf.session(), max_batch_bytes=limit)
     sent = b"".join(map(bytes, plan.buffers()))
-    sizes = [m.end - m.offset for m in ipc.messages(sent) if m.type is ipc.MessageType.RECORD_BATCH]
+    sizes = [
+        m.end - m.offset for m in ipc.messages(sent) if m.type is lowlevel.MessageType.RECORD_BATCH
+    ]
     assert len(sizes) > 1
     assert max(sizes) <= limit
     assert shelf.read(max_batch_bytes=limit).column("text").to_pylist() == texts
@@ -240,7 +243,9 @@ def test_damaged_metadata_is_reported_not_sent(shelf: Any) -> None:
     key = shelf.add(batch(0, 4))
     session = shelf.session()
     data = bytearray(shelf.store.data[key])
-    start = next(m for m in ipc.messages(bytes(data)) if m.type is ipc.MessageType.RECORD_BATCH)
+    start = next(
+        m for m in ipc.messages(bytes(data)) if m.type is lowlevel.MessageType.RECORD_BATCH
+    )
     data[start.offset + 8 : start.offset + 40] = b"\xee" * 32
     shelf.store.data[key] = bytes(data)
     for request in ({"data_columns": ("id",)}, {"max_batch_rows": 2}):
@@ -255,7 +260,7 @@ def test_a_batch_of_other_rows_than_the_catalog_has_is_reported(shelf: Any) -> N
     shelf.create(flags[0].schema)
     key = shelf.add(flags[:2])
     _, second = stored_messages(shelf.store.data[key])
-    shorter = b"".join(bytes(p) for p in ipc.BatchEncoder(flags[0].schema).encode(flags[2])[0])
+    shorter = b"".join(bytes(p) for p in lowlevel.BatchEncoder(flags[0].schema).encode(flags[2])[0])
     assert len(shorter) == len(second)
     data = shelf.store.data[key]
     start = data.rindex(second)
@@ -357,7 +362,7 @@ def test_what_is_sent_has_the_codec_that_was_asked_for(shelf: Any, stored: str, 
     shelf.add([batch(0, 500)], codec=stored.split(",", maxsplit=1)[0], codecs=stored)
     plan = shelf.plan(shelf.session(), buffer_codec=asked)
     data = b"".join(bytes(buffer) for buffer in plan.buffers())
-    sent = [one for one in ipc.messages(data) if one.type is ipc.MessageType.RECORD_BATCH]
+    sent = [one for one in ipc.messages(data) if one.type is lowlevel.MessageType.RECORD_BATCH]
     assert {str(one.record_batch().compression).split(".")[-1].lower() for one in sent} & {
         asked,
         f"{asked}_frame",

@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fletching import ipc
 from fletching.engine.reading import preview
 from fletching.errors import InvalidArgumentError, NoSuchTableError
+from fletching.ipc import lowlevel
 from fletching.protocol.messages.requests import PreviewTable
 from fletching.types import PartitionSpec, TableName
 
@@ -112,4 +112,4 @@ def test_an_unknown_table_is_refused(filled: Any) -> None:
 
 def test_the_end_is_marked(filled: Any) -> None:
     plan = filled.reading.preview(PreviewTable(table=TABLE, limit=3))
-    assert b"".join(map(bytes, plan.buffers())).endswith(ipc.END_OF_STREAM)
+    assert b"".join(map(bytes, plan.buffers())).endswith(lowlevel.END_OF_STREAM)

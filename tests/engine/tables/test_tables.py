@@ -22,6 +22,7 @@ from fletching.errors import (
     NoSuchProjectError,
     NoSuchTableError,
 )
+from fletching.ipc import lowlevel
 from fletching.protocol.messages.admin import (
     AddColumns,
     CreatePartition,
@@ -39,7 +40,7 @@ SCHEMA = pa.schema([("id", pa.int64())])
 
 
 def request(table: TableName, schema: Any = SCHEMA, **options: Any) -> CreateTable:
-    return CreateTable(table=table, arrow_schema=ipc.encode_schema(schema), **options)
+    return CreateTable(table=table, arrow_schema=lowlevel.encode_schema(schema), **options)
 
 
 def test_a_table_is_described_as_it_was_made(house: Any) -> None:
@@ -58,7 +59,7 @@ def test_a_table_is_described_as_it_was_made(house: Any) -> None:
     )  # fmt: skip
     info = house.describe()
     assert info == made
-    assert ipc.BatchDecoder(next(iter(ipc.messages(info.arrow_schema)))).schema.equals(
+    assert lowlevel.BatchDecoder(next(iter(ipc.messages(info.arrow_schema)))).schema.equals(
         schema, check_metadata=True
     )
     columns = {column.name: column for column in info.schema.data_columns}
@@ -142,8 +143,8 @@ def test_what_cannot_be_a_table(house: Any, name: str, schema: Any, options: Any
     [
         b"",
         b"junk",
-        ipc.encode_schema(SCHEMA)[:-4],
-        ipc.encode_schema(SCHEMA) * 2,
+        lowlevel.encode_schema(SCHEMA)[:-4],
+        lowlevel.encode_schema(SCHEMA) * 2,
         b"\xff" * (5 << 20),
     ],
 )
@@ -194,7 +195,7 @@ def test_types_that_some_client_cannot_name_are_refused(
         house.create(added)
     house.create(SCHEMA)
     with pytest.raises(InvalidArgumentError, match="'u'"):
-        house.engine.call(AddColumns(table=house.table, arrow_schema=ipc.encode_schema(added)))
+        house.engine.call(AddColumns(table=house.table, arrow_schema=lowlevel.encode_schema(added)))
 
 
 @pytest.mark.parametrize("name", [" a", "a ", "\u00a0a", "a\u3000", "\u2003", " "])
@@ -206,7 +207,7 @@ def test_names_that_begin_or_end_with_a_blank_are_refused(house: Any, name: str)
         house.engine.call(request(house.table, partition_columns=((name, "string"),)))
     house.create(SCHEMA)
     with pytest.raises(InvalidArgumentError, match="blank"):
-        house.engine.call(AddColumns(table=house.table, arrow_schema=ipc.encode_schema(added)))
+        house.engine.call(AddColumns(table=house.table, arrow_schema=lowlevel.encode_schema(added)))
 
 
 def test_tables_are_listed_in_pages(house: Any) -> None:
@@ -246,7 +247,9 @@ def test_new_columns_are_null_in_old_rows(house: Any) -> None:
     house.create(SCHEMA, ["pt"])
     house.append(pa.table({"id": pa.array([1], pa.int64())}), "pt=a")
     added = pa.schema([("x", pa.list_(pa.int8())), ("y", pa.string())])
-    info = house.engine.call(AddColumns(table=house.table, arrow_schema=ipc.encode_schema(added)))
+    info = house.engine.call(
+        AddColumns(table=house.table, arrow_schema=lowlevel.encode_schema(added))
+    )
     assert info.schema_version == 2
     assert [c.column_ids for c in info.schema.data_columns] == [(1,), (3, 4), (5,)]
     assert [c.column_ids for c in info.schema.partition_columns] == [(2,)]
@@ -270,7 +273,9 @@ def test_new_columns_are_null_in_old_rows(house: Any) -> None:
         pa.schema([pa.field("z", pa.int8(), nullable=False)]),
     ):
         with pytest.raises(InvalidArgumentError):
-            house.engine.call(AddColumns(table=house.table, arrow_schema=ipc.encode_schema(wrong)))
+            house.engine.call(
+                AddColumns(table=house.table, arrow_schema=lowlevel.encode_schema(wrong))
+            )
     assert house.describe().schema_version == 2
 
 

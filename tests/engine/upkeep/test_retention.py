@@ -427,7 +427,7 @@ def test_messages_are_copied_as_they_are(house: Any) -> None:
 
 
 def test_what_is_not_merged(open_house: Any) -> None:
-    from fletching import ipc
+    from fletching.ipc import lowlevel
 
     house = open_house(compact_segment_bytes=2000, compact_target_bytes=2500)
     house.create(SCHEMA)
@@ -436,7 +436,7 @@ def test_what_is_not_merged(open_house: Any) -> None:
     house.append(ids(2))
     assert house.engine.compact(house.table, min_segments=2)[0].merged == 0
     added = pa.schema([("x", pa.int64())])
-    house.engine.call(AddColumns(table=house.table, arrow_schema=ipc.encode_schema(added)))
+    house.engine.call(AddColumns(table=house.table, arrow_schema=lowlevel.encode_schema(added)))
     house.append(ids(3))  # another schema version
     assert house.engine.compact(house.table, min_segments=2)[0].merged == 0
     for number in range(5):

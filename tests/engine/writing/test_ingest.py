@@ -29,6 +29,7 @@ from fletching.errors import (
     UsageError,
     WireError,
 )
+from fletching.ipc import lowlevel
 from fletching.ipc.limits import Limits
 from fletching.protocol.messages.admin import AddColumns, ListPartitions
 from fletching.protocol.messages.requests import WriteTable
@@ -76,7 +77,7 @@ def test_the_messages_are_stored_byte_for_byte(house: Any, compression: str | No
     body = house.stream_bytes([rows(100), rows(50, 100)], SCHEMA, compression=compression)
     stage(house, body)
     (data,) = objects(house)
-    sent = [m for m in ipc.messages(body) if m.type is ipc.MessageType.RECORD_BATCH]
+    sent = [m for m in ipc.messages(body) if m.type is lowlevel.MessageType.RECORD_BATCH]
     assert len(sent) == 2
     for message in sent:
         assert b"".join(map(bytes, message.frame())) in data
@@ -179,7 +180,7 @@ def test_columns_in_another_order_are_moved_without_decoding(house: Any) -> None
     )
     stage(house, body)
     (data,) = objects(house)
-    message = next(m for m in ipc.messages(body) if m.type is ipc.MessageType.RECORD_BATCH)
+    message = next(m for m in ipc.messages(body) if m.type is lowlevel.MessageType.RECORD_BATCH)
     for number in range(5):
         assert bytes(message.buffer(number)) in data
     same(house, pa.Table.from_batches([batch]))
@@ -194,7 +195,7 @@ def test_a_batch_of_one_partition_loses_its_partition_column_only(
     body = house.stream_bytes([batch], batch.schema, compression=compression)
     stage(house, body)
     (data,) = objects(house)
-    message = next(m for m in ipc.messages(body) if m.type is ipc.MessageType.RECORD_BATCH)
+    message = next(m for m in ipc.messages(body) if m.type is lowlevel.MessageType.RECORD_BATCH)
     for number in range(5):
         assert bytes(message.buffer(number)) in data
     assert visible(house)[0].codecs == (compression or "")
@@ -231,7 +232,7 @@ def test_integer_partitions_have_one_spelling(house: Any) -> None:
     house.engine.call(
         CreateTable(
             table=house.table,
-            arrow_schema=ipc.encode_schema(SCHEMA),
+            arrow_schema=lowlevel.encode_schema(SCHEMA),
             partition_columns=(("day", "bigint"),),
         )
     )
@@ -354,7 +355,9 @@ def test_a_schema_that_moved_on(house: Any) -> None:
     house.create(SCHEMA)
     house.append(rows(1))
     added = pa.schema([("extra", pa.float64())])
-    info = house.engine.call(AddColumns(table=house.table, arrow_schema=ipc.encode_schema(added)))
+    info = house.engine.call(
+        AddColumns(table=house.table, arrow_schema=lowlevel.encode_schema(added))
+    )
     assert info.schema_version == 2
     session = house.session()
     stream = house.stream(session)
@@ -494,7 +497,7 @@ def test_a_body_cut_anywhere_is_refused(house: Any) -> None:
 def test_an_empty_body(house: Any) -> None:
     house.create(SCHEMA)
     refuse(house, b"", TruncatedStreamError)
-    refuse(house, ipc.END_OF_STREAM, MalformedFrameError)
+    refuse(house, lowlevel.END_OF_STREAM, MalformedFrameError)
 
 
 def test_every_flipped_byte_is_refused_or_is_a_value(house: Any) -> None:

@@ -13,6 +13,7 @@ from fletching.engine.writing.ingest_body import Body
 from fletching.engine.writing.states import SessionEvent
 from fletching.engine.writing.write_targets import find_session
 from fletching.errors import InvalidArgumentError, LimitExceededError, SchemaModifiedError
+from fletching.ipc import lowlevel
 from fletching.protocol.messages.requests import WriteTable
 from fletching.protocol.messages.vocabulary import WriteMode
 
@@ -61,7 +62,7 @@ class Desk:
                 connection, context, house.table, session, WriteMode.BATCH,
                 event=SessionEvent.WRITE, lock=False,
             )  # fmt: skip
-        encoder = ipc.BatchEncoder(batches[0].schema, **options)
+        encoder = lowlevel.BatchEncoder(batches[0].schema, **options)
         data = encoder.schema_message + b"".join(
             bytes(piece) for one in batches for frame in encoder.encode(one) for piece in frame
         )
@@ -80,7 +81,7 @@ class Desk:
         bodies = [
             bytes(message.body)
             for message in ipc.messages(data)
-            if message.type is ipc.MessageType.RECORD_BATCH
+            if message.type is lowlevel.MessageType.RECORD_BATCH
         ]
         rows = [row for i in range(len(file)) for row in file[i].to_pylist()]
         return bodies, rows

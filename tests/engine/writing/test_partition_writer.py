@@ -13,6 +13,7 @@ from fletching.catalog.write_stream_rows import NewSegment
 from fletching.engine.writing import partition_writer
 from fletching.engine.writing.partition_writer import SegmentRouter
 from fletching.errors import LimitExceededError
+from fletching.ipc import lowlevel
 from fletching.objects.local import LocalStore
 
 SCHEMA = pa.schema([("id", pa.int64())])
@@ -38,7 +39,7 @@ class Shelf:
             self.store.create,
             key_prefix="tables/t/body",
             schema=schema,
-            schema_message=ipc.encode_schema(schema),
+            schema_message=lowlevel.encode_schema(schema),
             schema_version=3,
             max_partitions=options.get("max_partitions", 10),
         )
@@ -58,7 +59,7 @@ class Shelf:
         return [info.key for info in self.store.list("tables")]
 
     def message(self, batch: Any, **options: Any) -> ipc.Message:
-        encoder = ipc.BatchEncoder(self.schema, **options)
+        encoder = lowlevel.BatchEncoder(self.schema, **options)
         data = encoder.schema_message + b"".join(
             bytes(piece) for frame in encoder.encode(batch) for piece in frame
         )

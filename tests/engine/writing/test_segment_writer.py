@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from crc32c import crc32c
 
-from fletching import ipc
 from fletching.engine.writing.segment_writer import SegmentWriter
+from fletching.ipc import lowlevel
 from fletching.objects.local import LocalStore
 from fletching.objects.write_behind import WriteBehind
 
@@ -17,7 +17,7 @@ from fletching.objects.write_behind import WriteBehind
 @pytest.mark.parametrize("rows", [[10], [400_000], [10, 400_000, 7, 131_065, 3_000_000, 1]])
 def test_length_and_checksum_are_the_files(tmp_path: Path, rows: list[int], behind: bool) -> None:
     schema = pa.schema([("n", pa.int64())])
-    encoder = ipc.BatchEncoder(schema)
+    encoder = lowlevel.BatchEncoder(schema)
     later = WriteBehind() if behind else None
     store = LocalStore(tmp_path)
     writer = SegmentWriter(

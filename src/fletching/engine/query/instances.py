@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import pyarrow as pa
 
-from fletching import ipc
 from fletching.catalog.instance_rows import (
     InstanceRow,
     find_instance,
@@ -53,6 +52,8 @@ from fletching.errors import (
     ServiceError,
     ThrottledError,
 )
+from fletching.ipc.encoding import encode_batch, encode_schema
+from fletching.ipc.message import END_OF_STREAM
 from fletching.protocol.http.error_codec import to_service_error
 from fletching.protocol.messages.admin import (
     CreateTable,
@@ -397,7 +398,7 @@ class Instances:
             return _Selection(has_rows=True, rows=rows, stream=sink.getvalue())
         table = TableName(RESULTS_PROJECT, f"i{instance_id}")
         self._verbs.ensure_project(RESULTS_PROJECT)
-        self._verbs.call(CreateTable(table=table, arrow_schema=ipc.encode_schema(schema)))
+        self._verbs.call(CreateTable(table=table, arrow_schema=encode_schema(schema)))
         try:
             rows = write_rows(
                 self._verbs,
@@ -441,7 +442,7 @@ class Instances:
         return StatementState(
             instance_id=row.id,
             printed=row.result,
-            arrow_schema=None if schema is None else ipc.encode_schema(schema),
+            arrow_schema=None if schema is None else encode_schema(schema),
             rows=selection.rows,
             affected_rows=selection.affected,
         )
@@ -610,13 +611,11 @@ class Instances:
                     yield batch.slice(start, step)
 
         def pieces() -> Iterator[Any]:
-            yield Literal(ipc.encode_schema(schema))
+            yield Literal(encode_schema(schema))
             for batch in batches():
-                encode = functools.partial(
-                    ipc.encode_batch, batch, compression=request.buffer_codec
-                )
+                encode = functools.partial(encode_batch, batch, compression=request.buffer_codec)
                 yield Computed(encode, None)
-            yield Literal(ipc.END_OF_STREAM)
+            yield Literal(END_OF_STREAM)
 
         schema = next(self._batches(selection, 0, 0, request.columns))
         return ReadPlan(

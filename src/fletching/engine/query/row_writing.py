@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from fletching.engine.writing.ingest import Ingest
 from fletching.errors import InvalidArgumentError
-from fletching.ipc import END_OF_STREAM, BatchEncoder
+from fletching.ipc.encoding import BatchEncoder
+from fletching.ipc.message import END_OF_STREAM
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
     CloseWriteStream,

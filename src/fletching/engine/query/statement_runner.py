@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
-from fletching import ipc
 from fletching.engine.query.printing import creating_statement, description, matches
 from fletching.engine.query.query_runner import (
     VIEW_NAMESPACE,
@@ -20,6 +19,7 @@ from fletching.engine.query.query_runner import (
 from fletching.engine.query.result_types import duck_type_of
 from fletching.engine.query.row_writing import Writes, cast_to, write_rows
 from fletching.errors import AlreadyExistsError, InvalidArgumentError, NoSuchTableError
+from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import (
     CreateTable,
     DescribeTable,
@@ -269,7 +269,7 @@ class _Run:
             schema, batches = query.run()
             made = CreateTable(
                 table=request.table,
-                arrow_schema=ipc.encode_schema(schema),
+                arrow_schema=encode_schema(schema),
                 comment=request.comment,
                 properties=request.properties,
                 lifecycle_days=request.lifecycle_days,
@@ -332,7 +332,7 @@ class _Run:
             )
         request = CreateTable(
             table=statement.table,
-            arrow_schema=ipc.encode_schema(schema),
+            arrow_schema=encode_schema(schema),
             comment=statement.comment,
             properties={
                 VIEW_TEXT: statement.text,

@@ -14,6 +14,8 @@ from typing_extensions import Buffer
 
 from fletching import ipc
 from fletching.errors import CorruptObjectError
+from fletching.ipc.message import END_OF_STREAM
+from fletching.ipc.metadata import MessageType
 
 __all__ = ["GROUP_BYTES", "Cut", "cut_rows", "encode_cuts", "encoded_length", "group_cuts"]
 
@@ -132,7 +134,7 @@ def encode_cuts(
     return [
         memoryview(data)[message.offset : message.end]
         for message in ipc.messages(data)
-        if message.type is ipc.MessageType.RECORD_BATCH
+        if message.type is MessageType.RECORD_BATCH
     ]
 
 
@@ -140,7 +142,7 @@ def _encode_plain(batch: pa.RecordBatch, cuts: Sequence[Cut]) -> memoryview:
     schema_length = batch.schema.serialize().size
     length = encoded_length(cuts)
     # 8 bytes more: closing the writer appends an end-of-stream marker, which is not part of this.
-    target = pa.allocate_buffer(schema_length + length + len(ipc.END_OF_STREAM))
+    target = pa.allocate_buffer(schema_length + length + len(END_OF_STREAM))
     step = cuts[0].end - cuts[0].start
     even = all(cut.end - cut.start == step for cut in cuts[:-1])
     with (

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from fletching.engine.reading.output_schema import OutputColumn, TableColumns, reply_schema
-from fletching.ipc import BatchDecoder, Message, Projector
+from fletching.ipc import Message
+from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.encoding import encode_schema
 from fletching.ipc.metadata import HeaderReader
+from fletching.ipc.projection import Projector
 from fletching.ipc.schema_header import schema_header, schema_message_of
 
 __all__ = ["ReplyLayout", "StoredColumns", "has_dictionary"]

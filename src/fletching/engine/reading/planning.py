@@ -25,7 +25,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fletching import ipc
 from fletching.engine.reading.computed_batches import BatchComputation
 from fletching.engine.reading.cutting import Cut
 from fletching.engine.reading.message_checks import MessageChecks
@@ -38,6 +37,8 @@ from fletching.engine.reading.row_filter import RowFilter
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.reading.stored_schema import SegmentReader
 from fletching.errors import CorruptObjectError
+from fletching.ipc.message import END_OF_STREAM
+from fletching.ipc.projection import Projection
 from fletching.objects.store import ObjectStore
 from fletching.sql.conditions import TRUE
 from fletching.types import RowRange
@@ -146,7 +147,7 @@ class _Builder:
             self.first = self.last = 0
         self.ways = self._choose_ways()
         # What measuring ahead found out, kept for sending; at most `AHEAD_LARGE_MESSAGES` of each.
-        self._planned: dict[int, ipc.Projection] = {}
+        self._planned: dict[int, Projection] = {}
         self._cut: dict[int, Sequence[Cut]] = {}
 
     # --- which way -----------------------------------------------------------------------------
@@ -285,7 +286,7 @@ class _Builder:
         if not self._worth_measuring(measured):
             return None
         snapshot = self.snapshot
-        total = len(self.layout.schema_message) + len(ipc.END_OF_STREAM)
+        total = len(self.layout.schema_message) + len(END_OF_STREAM)
         as_is = self.ways == Way.AS_IS
         total += int(snapshot.message_length[self.first : self.last][as_is].sum())
         if not measured and not self.layout.has_dictionaries:
@@ -363,7 +364,7 @@ class _Builder:
                     if skip:
                         skip -= computation.skip(skip)
                     yield from computation.pieces()
-        yield Literal(ipc.END_OF_STREAM)
+        yield Literal(END_OF_STREAM)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The same rows as record batches; stored values are shared with the segments' mappings."""

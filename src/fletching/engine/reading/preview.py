@@ -8,13 +8,13 @@ import functools
 import pyarrow as pa
 from typing_extensions import Buffer
 
-from fletching import ipc
 from fletching.engine.reading.cutting import cut_rows, encode_cuts
 from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.physical_projection import ReplyLayout
 from fletching.engine.reading.planning import ReadOptions, plan_rows
 from fletching.engine.reading.read_plan import Computed, Literal, ReadPlan
 from fletching.engine.reading.snapshot import Snapshot
+from fletching.ipc.message import END_OF_STREAM
 from fletching.objects.store import ObjectStore
 from fletching.types import RowRange
 
@@ -46,7 +46,7 @@ def plan_preview(
         pieces=(
             Literal(layout.schema_message),
             Computed(functools.partial(_combined, plan), None),
-            Literal(ipc.END_OF_STREAM),
+            Literal(END_OF_STREAM),
         ),
         batches=plan.batches,
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
-from fletching import ipc
 from fletching.engine.reading.output_mapping import constant_scalar
 from fletching.engine.reading.physical_projection import ReplyLayout
 from fletching.engine.reading.read_plan import Extent, Literal
 from fletching.engine.reading.stored_schema import SegmentReader
 from fletching.errors import CorruptObjectError, WireError
+from fletching.ipc.projection import Constant, Projection, Projector
 
 __all__ = ["ColumnPieces"]
 
@@ -24,7 +24,7 @@ class ColumnPieces:
         self._reader = reader
         self._projector = projector(layout, reader.row.schema_version, partition)
 
-    def plan(self, offset: int, metadata_length: int) -> ipc.Projection:
+    def plan(self, offset: int, metadata_length: int) -> Projection:
         """The projected message of the batch at ``offset``.
 
         Raises:
@@ -39,7 +39,7 @@ class ColumnPieces:
             ) from error
 
     def pieces(
-        self, offset: int, metadata_length: int, plan: ipc.Projection
+        self, offset: int, metadata_length: int, plan: Projection
     ) -> Iterator[Literal | Extent]:
         """The bytes that a plan of the batch at ``offset`` consists of."""
         yield Literal(plan.prefix)
@@ -52,14 +52,12 @@ class ColumnPieces:
 
 
 @functools.lru_cache(maxsize=256)
-def projector(
-    layout: ReplyLayout, schema_version: int, partition: tuple[str, ...]
-) -> ipc.Projector:
+def projector(layout: ReplyLayout, schema_version: int, partition: tuple[str, ...]) -> Projector:
     """The compiled choice of columns; kept, as every segment of a partition uses the same."""
     stored = layout.stored(schema_version)
     count = len(layout.table.data)
     constants = [
-        ipc.Constant(
+        Constant(
             output.field,
             constant_scalar(output.field.type, partition[output.place - count])
             if output.place >= count
@@ -69,4 +67,4 @@ def projector(
         if index is None
     ]
     chosen = [index for index in stored.source if index is not None]
-    return ipc.Projector(stored.schema, chosen, constants)
+    return Projector(stored.schema, chosen, constants)

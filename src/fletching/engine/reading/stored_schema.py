@@ -13,6 +13,7 @@ from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.physical_projection import StoredColumns
 from fletching.errors import CorruptObjectError, ObjectNotFoundError, WireError
+from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.limits import DEFAULT_LIMITS
 from fletching.ipc.message import message_at
 from fletching.objects.store import ObjectStore, StoredObject
@@ -57,7 +58,7 @@ class SegmentReader:
         self._checked: StoredObject | None = None
         self._lock = threading.Lock()
         self._object: StoredObject | None = None
-        self._decoder: ipc.BatchDecoder | None = None
+        self._decoder: BatchDecoder | None = None
         self._dictionaries_read = 0
 
     @property
@@ -143,7 +144,7 @@ class SegmentReader:
             if not self.columns.has_dictionaries:
                 return self.columns.decoder.decode(self._message(offset, end, checked=checked))
             with self._lock:  # the decoder's dictionaries grow
-                decoder = self._decoder or ipc.BatchDecoder(self.schema_message(), trusted=True)
+                decoder = self._decoder or BatchDecoder(self.schema_message(), trusted=True)
                 self._decoder = decoder
                 for entry in self.dictionaries(offset)[self._dictionaries_read :]:
                     decoder.decode(self._message(entry.offset, entry.end))

@@ -36,6 +36,7 @@ from fletching.errors import (
     UsageError,
     WireError,
 )
+from fletching.ipc.encoding import encode_schema
 from fletching.ipc.schema_header import read_schema
 from fletching.protocol.messages.admin import (
     AddColumns,
@@ -219,7 +220,7 @@ class Tables:
                 table_id=f"t{secrets.token_hex(8)}",
                 name=name,
                 partition_columns=partition_columns,
-                arrow_schema=ipc.encode_schema(schema),
+                arrow_schema=encode_schema(schema),
                 column_ids=ids,
                 next_column_id=next_id,
                 owner=request.properties.get("owner", ""),
@@ -356,7 +357,7 @@ class Tables:
             catalog.add_schema_version(
                 connection,
                 table,
-                arrow_schema=ipc.encode_schema(merged),
+                arrow_schema=encode_schema(merged),
                 column_ids=[*table.column_ids[:count], *ids, *table.column_ids[count:]],
                 next_column_id=next_id,
                 now=context.clock(),

@@ -41,9 +41,11 @@ from fletching.engine.tables.statistics import StatisticsBuilder
 from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
 from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import CorruptObjectError, FletchingError
+from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.limits import DEFAULT_LIMITS
 from fletching.ipc.message import message_at
-from fletching.ipc.metadata import read_message_header
+from fletching.ipc.metadata import MessageType, read_message_header
 from fletching.objects.store import StoredObject
 from fletching.types import TableName
 
@@ -329,7 +331,7 @@ class _Copy:
         self._snapshot = snapshot
         self._schema = schema
         self._writer = writer
-        self._encoders: dict[str | None, ipc.BatchEncoder] = {}
+        self._encoders: dict[str | None, BatchEncoder] = {}
 
     def segment(self, place: int) -> int:
         """Copies one; returns how many rows.
@@ -355,7 +357,7 @@ class _Copy:
         snapshot, writer = self._snapshot, self._writer
         row = snapshot.segments[place]
         codec = row.codecs or None
-        decoder = ipc.BatchDecoder(self._schema, trusted=True)
+        decoder = BatchDecoder(self._schema, trusted=True)
         first, end = (int(each) for each in snapshot.segment_batches[place : place + 2])
         total = 0
         for batch in range(first, end):
@@ -383,12 +385,12 @@ class _Copy:
         codec = codec if codec in {"lz4", "zstd"} else None
         encoder = self._encoders.get(codec)
         if encoder is None:
-            encoder = self._encoders[codec] = ipc.BatchEncoder(self._schema, compression=codec)
+            encoder = self._encoders[codec] = BatchEncoder(self._schema, compression=codec)
         for frame in encoder.encode(batch):
             head = memoryview(frame[0]).nbytes
             length = sum(memoryview(piece).nbytes for piece in frame)
             header = read_message_header(memoryview(frame[0])[8:])
-            if header.type is ipc.MessageType.DICTIONARY_BATCH:
+            if header.type is MessageType.DICTIONARY_BATCH:
                 self._writer.write_dictionary(
                     frame,
                     metadata_length=head,

@@ -49,6 +49,7 @@ from fletching.errors import (
     MalformedFrameError,
     RowOffsetError,
 )
+from fletching.ipc.metadata import MessageType
 from fletching.protocol.messages.requests import WriteTable
 from fletching.protocol.messages.responses import WriteResult
 
@@ -236,12 +237,12 @@ class Ingest:
 
     def _accept(self, message: ipc.Message) -> None:
         if not self._started:
-            if message.type is not ipc.MessageType.SCHEMA:
+            if message.type is not MessageType.SCHEMA:
                 raise MalformedFrameError(
                     "an Arrow stream begins with its schema",
                     layer="message",
                     offset=message.offset,
-                    expected=ipc.MessageType.SCHEMA.label,
+                    expected=MessageType.SCHEMA.label,
                     actual=message.type.label,
                 )
             self._started = True
@@ -251,7 +252,7 @@ class Ingest:
                 )
         elif self._body is not None:
             self._rows += self._body.accept(message)
-        elif message.type is ipc.MessageType.RECORD_BATCH:
+        elif message.type is MessageType.RECORD_BATCH:
             self._rows += message.record_batch(self._context.settings.write_limits).length
 
     def finish(self) -> WriteResult:

@@ -38,7 +38,10 @@ from fletching.errors import (
     SchemaModifiedError,
     UsageError,
 )
+from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.metadata import MessageType, RecordBatchHeader
 from fletching.ipc.null_arrays import null_array
+from fletching.ipc.projection import Projector
 from fletching.protocol.messages.requests import WriteTable
 from fletching.protocol.types.required_values import RequiredValues
 
@@ -103,16 +106,16 @@ class Body:
         self._dynamic = dynamic_columns(table, bound_names(session))
         self._dynamic_fields = partition_fields(self._dynamic)
         self._schema = read_arrow_schema(table.arrow_schema)
-        self._decoder = ipc.BatchDecoder(
+        self._decoder = BatchDecoder(
             schema_message, limits=self._limits, validate_values=settings.validate_values
         )
         self._match = self._matched(request, target)
         self._required = RequiredValues(self._schema)
         self._checker = None if cell_checker is None else cell_checker(table, self._schema)
         stored_ids = _dictionary_ids(table.arrow_schema)
-        self._projector: ipc.Projector | None = None
+        self._projector: Projector | None = None
         if self._match.kind is MatchKind.PROJECT:
-            self._projector = ipc.Projector(
+            self._projector = Projector(
                 schema_message,
                 [c for c in self._match.columns if c is not None],
                 limits=self._limits,
@@ -193,7 +196,7 @@ class Body:
             InvalidArgumentError: a value does not fit the table.
             StorageError: the store failed, or StorageFullError.
         """
-        if message.type is ipc.MessageType.DICTIONARY_BATCH:
+        if message.type is MessageType.DICTIONARY_BATCH:
             self._decoder.decode(message)
             dictionary = message.dictionary_batch(self._limits)
             held = self._dictionaries.setdefault(dictionary.id, [])
@@ -285,7 +288,7 @@ class Body:
             self.router.write_part(partition, partition_rows(data, rows), codec)
 
     def _fits_as_is(
-        self, message: ipc.Message, header: ipc.RecordBatchHeader, groups: Sequence[Any]
+        self, message: ipc.Message, header: RecordBatchHeader, groups: Sequence[Any]
     ) -> bool:
         return len(groups) == 1 and self._as_is and _is_aligned(message, header)
 
@@ -420,7 +423,7 @@ class Body:
         )
 
 
-def _is_aligned(message: ipc.Message, header: ipc.RecordBatchHeader) -> bool:
+def _is_aligned(message: ipc.Message, header: RecordBatchHeader) -> bool:
     """Whether a message can stand in a file as it is: all it holds starts at multiples of 8."""
     return (
         message.prefix_length == 8

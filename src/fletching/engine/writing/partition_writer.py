@@ -20,7 +20,9 @@ from fletching.catalog.write_stream_rows import NewSegment
 from fletching.engine.tables.statistics import StatisticsBuilder
 from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import LimitExceededError
+from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.message import as_view
+from fletching.ipc.metadata import MessageType
 from fletching.objects.store import ObjectSink
 from fletching.objects.write_behind import WriteBehind
 
@@ -40,7 +42,7 @@ class Route:
     def __init__(self, partition: str) -> None:
         self.partition = partition
         self.writers: list[SegmentWriter] = []
-        self.encoder: ipc.BatchEncoder | None = None
+        self.encoder: BatchEncoder | None = None
         self.pending: list[Any] = []
         self.pending_rows = 0
         self.pending_bytes = 0
@@ -217,10 +219,8 @@ class SegmentRouter:
         if writer.statistics is not None:
             writer.statistics.add(batch.columns)
 
-    def _new_encoder(
-        self, route: Route, writer: SegmentWriter, codec: str | None
-    ) -> ipc.BatchEncoder:
-        route.encoder = ipc.BatchEncoder(self._schema, compression=codec)
+    def _new_encoder(self, route: Route, writer: SegmentWriter, codec: str | None) -> BatchEncoder:
+        route.encoder = BatchEncoder(self._schema, compression=codec)
         # Noted beside the dictionaries, under an id that none has: the encoder's codec.
         writer.dictionaries[-1] = codec
         return route.encoder
@@ -327,7 +327,7 @@ def _messages(frames: Iterable[Sequence[Buffer]]) -> list[_Encoded]:
         head = as_view(frame[0])
         header = read_message_header(head[8:])
         dictionary = (
-            header.dictionary_batch() if header.type is ipc.MessageType.DICTIONARY_BATCH else None
+            header.dictionary_batch() if header.type is MessageType.DICTIONARY_BATCH else None
         )
         found.append(
             _Encoded(

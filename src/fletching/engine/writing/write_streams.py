@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from fletching import faultpoints, ipc
+from fletching import faultpoints
 from fletching.catalog import write_session_rows as write_sessions
 from fletching.catalog import write_stream_rows as write_streams
 from fletching.catalog.table_rows import TableRow
@@ -33,6 +33,7 @@ from fletching.engine.writing.write_targets import (
     token_digest,
 )
 from fletching.errors import ConflictError, LimitExceededError
+from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.requests import CloseWriteStream, CreateWriteStream, GetWriteStream
 from fletching.protocol.messages.responses import Done, WriteStream
 from fletching.protocol.messages.vocabulary import SessionStatus, WriteMode
@@ -255,7 +256,7 @@ class WriteStreams:
         arrow = table.arrow_schema
         if dynamic:
             schema = read_arrow_schema(arrow)
-            arrow = ipc.encode_schema(pa.schema([*schema, *partition_fields(dynamic)]))
+            arrow = encode_schema(pa.schema([*schema, *partition_fields(dynamic)]))
         return WriteStream(
             table_id=table.id,
             schema_version=table.schema_version,

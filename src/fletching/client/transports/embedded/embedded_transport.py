@@ -34,7 +34,8 @@ from fletching.errors import (
     StorageError,
     TransportError,
 )
-from fletching.ipc import END_OF_STREAM, BatchEncoder
+from fletching.ipc.encoding import BatchEncoder
+from fletching.ipc.message import END_OF_STREAM
 from fletching.protocol.codec import check_request
 from fletching.protocol.http.error_codec import to_service_error
 from fletching.protocol.messages.requests import (

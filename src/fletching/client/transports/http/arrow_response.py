@@ -8,7 +8,10 @@ import pyarrow as pa
 
 from fletching.client.transports.http.coded_response import ReplyBytes
 from fletching.errors import ProtocolError
-from fletching.ipc import BatchDecoder, DecoderState, Limits, Message, MessageDecoder, MessageType
+from fletching.ipc import Limits, Message, MessageDecoder
+from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.decoder import DecoderState
+from fletching.ipc.metadata import MessageType
 
 __all__ = ["ArrowReply"]
 

@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 from typing_extensions import Buffer
 
-from fletching.ipc import END_OF_STREAM, BatchEncoder
+from fletching.ipc.encoding import BatchEncoder
+from fletching.ipc.message import END_OF_STREAM
 from fletching.protocol.http.body_codings import StreamCoding
 from fletching.protocol.http.layers import table_body_encoder
 
