@@ -15,6 +15,18 @@ from fletching.protocol.messages.admin import (
     DropPartition,
     DropTable,
 )
+from fletching.protocol.messages.changes import (
+    AlterColumn,
+    AlterTable,
+    CompactTable,
+    DeleteRows,
+    DropColumns,
+    RenameColumn,
+    RenameTable,
+    TruncateTable,
+    UpdateRows,
+)
+from fletching.protocol.messages.requests import Request
 from fletching.protocol.types.table_schema import parse_columns
 from fletching.sql.dialect import MAX_SQL_TEXT
 from fletching.sql.statements import (
@@ -29,6 +41,7 @@ from fletching.sql.statements import (
     Insertion,
     Namespace,
     QueryStatement,
+    RowChange,
     ShowCreateQuery,
     ShowPartitionsQuery,
     ShowSchemasQuery,
@@ -243,7 +256,6 @@ def test_show_tables_in_a_schema() -> None:
         ("create table t (a bigint) partitioned by (pt)", "names and types"),
         ("create table t (a bigint) clustered by (a) into 3 buckets", "not support"),
         ("drop table t cascade", "does not support cascade"),
-        ("alter table t rename to u", "does not support"),
         ("alter table t drop partition (pt)", "column='value'"),
         ("alter table t add partition (pt=a+b)", "plain value"),
         ("alter table t add partition (pt='a', PT='b')", "once"),
@@ -321,3 +333,57 @@ def test_the_text_of_a_view_keeps_long_lists() -> None:
     view = parse_statement(f"create view t as select 1 where k in ({values})", HERE)
     assert isinstance(view, CreateView)
     assert f"IN ({values})" in view.text
+
+
+@pytest.mark.parametrize(
+    ("text", "request_"),
+    [
+        ("delete from t where a = X'00ff' and b in ('x;y')", DeleteRows(table=T, where="a = X'00ff' and b in ('x;y')")),
+        ("delete from t", TruncateTable(table=T)),
+        (
+            "update t set a = upper(b, 'x, where'), `c d` = 1 where (e = 1)",
+            UpdateRows(
+                table=T,
+                expressions={"a": "upper(b, 'x, where')", "c d": "1"},
+                where="(e = 1)",
+            ),
+        ),
+        ("update t set a = 1", UpdateRows(table=T, expressions={"a": "1"})),
+        ("truncate table t", TruncateTable(table=T)),
+        (
+            "truncate table t partition (pt='1')",
+            TruncateTable(table=T, partition=PartitionSpec((("pt", "1"),))),
+        ),
+    ],
+)  # fmt: skip
+def test_changes_of_rows(text: str, request_: Request) -> None:
+    assert parse_statement(text, HERE) == RowChange(request_)  # type: ignore[arg-type]  # one of its kind
+
+
+@pytest.mark.parametrize(
+    ("text", "requests"),
+    [
+        ("alter table t rename to u", [RenameTable(table=T, new_name="u")]),
+        ("alter table t set lifecycle 3", [AlterTable(table=T, lifecycle_days=3)]),
+        ("alter table t set comment 'x'", [AlterTable(table=T, comment="x")]),
+        (
+            "alter table t set tblproperties ('a'='b')",
+            [AlterTable(table=T, set_properties={"a": "b"})],
+        ),
+        (
+            "alter table t change column a b string comment 'x'",
+            [
+                RenameColumn(table=T, name="a", new_name="b"),
+                AlterColumn(table=T, name="b", type="string", comment="x"),
+            ],
+        ),
+        ("alter table t change column a a bigint", [AlterColumn(table=T, name="a", type="bigint")]),
+        ("alter table t drop columns a, `b`", [DropColumns(table=T, names=("a", "b"))]),
+        ("alter table t merge smallfiles", [CompactTable(table=T)]),
+        ("alter table t partition (pt='1') merge smallfiles", [CompactTable(table=T)]),
+        ("alter table t touch", []),
+        ("alter table t changeowner to 'x'", []),
+    ],
+)
+def test_forms_of_alter_table(text: str, requests: list[Request]) -> None:
+    assert list(changes(text)) == requests

@@ -93,6 +93,7 @@ class Odps(Hive):
         }
         SHOW_TRIE = new_trie(key.split(" ") for key in SHOW_PARSERS)
         # Functions keep their names: what they mean is ours to say (`functions`), not Hive's.
+        ARRAY_CONSTRUCTORS = {}  # noqa: RUF012
         FUNCTIONS = {}  # noqa: RUF012
         FUNCTION_PARSERS = {  # noqa: RUF012
             name: HiveParser.FUNCTION_PARSERS[name]
@@ -156,8 +157,20 @@ class Odps(Hive):
             named_only = schema and self._curr and self._curr.token_type in _AFTER_NAME
             if named_only or (self._curr and self._curr.text.upper() == "COMMENT"):
                 return None  # a list of names: of VALUES, of an INSERT, of a view
+            constructor = (
+                not schema
+                and self._curr
+                and self._curr.token_type in _CONSTRUCTORS
+                and self._next
+                and self._next.token_type == TokenType.L_PAREN
+            )
+            if constructor:
+                return None  # array(1, 2) is a value, array<int> a type
             if not schema or not self._curr:
-                return super()._parse_types(check_func, schema, allow_identifiers, with_collation)
+                # Past Hive's own, for which VARCHAR(3) in a CAST is text of any length.
+                return super(HiveParser, self)._parse_types(
+                    check_func, schema, allow_identifiers, with_collation
+                )
             try:
                 scanner = TypeScanner(self.sql, self._curr.start, max_length=MAX_SQL_TEXT)
                 odps_type = scanner.type()
@@ -171,6 +184,7 @@ class Odps(Hive):
             return node
 
 
+_CONSTRUCTORS = frozenset({TokenType.ARRAY, TokenType.MAP, TokenType.STRUCT})
 _AFTER_NAME = frozenset({TokenType.COMMA, TokenType.R_PAREN})
 _PLAIN = frozenset({TokenType.NUMBER, TokenType.STRING})
 
@@ -225,12 +239,16 @@ class Parsed:
         variable: the variable of script mode that it is assigned to, or an empty text.
         explained: whether EXPLAIN stood before it.
         text: as written.
+        where: of DELETE and UPDATE, the condition as written.
+        assigned: of UPDATE, (column, expression) as written.
     """
 
     node: exp.Expr
     variable: str = ""
     explained: bool = False
     text: str = ""
+    where: str = ""
+    assigned: tuple[tuple[str, str], ...] = ()
 
 
 def parse_all(text: str) -> list[Parsed]:
@@ -270,7 +288,33 @@ def _parsed(dialect: Any, chunk: list[Any], text: str) -> Parsed:
     nodes = dialect.parser().parse(chunk, text)
     if len(nodes) != 1 or nodes[0] is None:
         raise SqlSyntaxError(f"expected one statement, got {len(nodes)}")
-    return Parsed(nodes[0], variable, explained, written)
+    where = ""
+    assigned: tuple[tuple[str, str], ...] = ()
+    if isinstance(nodes[0], exp.Delete | exp.Update):
+        where, assigned = _clauses(chunk, text)
+    return Parsed(nodes[0], variable, explained, written, where, assigned)
+
+
+def _clauses(chunk: list[Any], text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """WHERE and SET of a DELETE or UPDATE as they are written."""
+    depth = 0
+    marks: list[tuple[str, int]] = []
+    for place, token in enumerate(chunk):
+        depth += (token.token_type == TokenType.L_PAREN) - (token.token_type == TokenType.R_PAREN)
+        word = token.text.upper()
+        if depth == 0 and token.token_type != TokenType.STRING and word in {"SET", "WHERE", ","}:
+            marks.append((word, place))
+    end = len(chunk)
+    where = ""
+    assigned: list[tuple[str, str]] = []
+    for word, place in reversed(marks):
+        if word == "WHERE":
+            where = text[chunk[place + 1].start : chunk[end - 1].end + 1]
+        elif place + 3 < end:
+            value = text[chunk[place + 3].start : chunk[end - 1].end + 1]
+            assigned.append((chunk[place + 1].text, value))
+        end = place
+    return where, tuple(reversed(assigned))
 
 
 def parse_one(text: str) -> exp.Expr:

@@ -51,8 +51,11 @@ class Call:
     def moment(self, index: int) -> str:
         """An argument as a time; text is read as one, what is none is null."""
         text = self.arguments[index]
-        if self.kinds[index] in {"date", "time"}:
+        if self.kinds[index] == "date":
             return text
+        if self.kinds[index] == "time":
+            # DuckDB would take milliseconds to nanoseconds, which end in the year 2262.
+            return f"CAST({text} AS TIMESTAMP)"
         return f"TRY_CAST({text} AS TIMESTAMP)"
 
 

@@ -10,6 +10,7 @@ middle form is ``schema.table``.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,6 +24,18 @@ from fletching.protocol.messages.admin import (
     CreateTable,
     DropPartition,
     DropTable,
+)
+from fletching.protocol.messages.changes import (
+    AlterColumn,
+    AlterTable,
+    ChangeRequest,
+    CompactTable,
+    DeleteRows,
+    DropColumns,
+    RenameColumn,
+    RenameTable,
+    TruncateTable,
+    UpdateRows,
 )
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.types.arrow_types import arrow_field
@@ -41,6 +54,7 @@ __all__ = [
     "Insertion",
     "Namespace",
     "QueryStatement",
+    "RowChange",
     "Setting",
     "ShowCreateQuery",
     "ShowPartitionsQuery",
@@ -184,6 +198,13 @@ class DropView:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class RowChange:
+    """DELETE, UPDATE or TRUNCATE: a request that is answered by what it changed."""
+
+    request: ChangeRequest
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Explanation:
     """EXPLAIN of a query."""
 
@@ -220,6 +241,7 @@ Statement = (
     | CreateView
     | DropView
     | Explanation
+    | RowChange
     | Assignment
     | Setting
 )
@@ -270,6 +292,22 @@ def _statement(parsed: Parsed, namespace: Namespace) -> Statement:
         case exp.Drop(kind="VIEW"):
             (table,) = node.args.get("tables") or [node.this]
             return DropView(table_name(table, namespace), bool(node.args.get("exists")))
+        case exp.Delete() if not node.args.get("using") and not node.args.get("limit"):
+            if not parsed.where:
+                return RowChange(TruncateTable(table=table_name(node.this, namespace)))
+            return RowChange(DeleteRows(table=table_name(node.this, namespace), where=parsed.where))
+        case exp.Update() if len(parsed.assigned) == len(node.expressions):
+            return RowChange(
+                UpdateRows(
+                    table=table_name(node.this, namespace),
+                    expressions=dict(parsed.assigned),
+                    where=parsed.where,
+                )
+            )
+        case exp.TruncateTable():
+            return _truncate(node, namespace)
+        case exp.Command() if node.name.upper() == "ALTER":
+            return Changes(tuple(_other_alter(str(node.expression), namespace)))
         case exp.Alter(kind="TABLE"):
             return Changes(tuple(_alter_table(node, namespace)))
         case exp.Show():
@@ -288,6 +326,39 @@ def _statement(parsed: Parsed, namespace: Namespace) -> Statement:
         case _:
             words = " ".join(parsed.text.split()[:3])
             raise InvalidArgumentError(f"statements like {words[:60]!r} are not supported")
+
+
+def _truncate(node: Any, namespace: Namespace) -> RowChange:
+    if len(node.expressions) != 1:
+        raise InvalidArgumentError("TRUNCATE takes one table")
+    partition = node.args.get("partition")
+    return RowChange(
+        TruncateTable(
+            table=table_name(node.expressions[0], namespace),
+            partition=PartitionSpec() if partition is None else _partition(partition),
+        )
+    )
+
+
+_TOUCH = re.compile(r"table\s+(\S+)\s+touch\b.*", re.IGNORECASE | re.DOTALL)
+_MERGE_FILES = re.compile(
+    r"table\s+(\S+)\s+(?:partition\s*\(.*\)\s+)?merge\s+smallfiles\s*", re.IGNORECASE | re.DOTALL
+)
+_OWNER = re.compile(r"table\s+(\S+)\s+changeowner\s+to\s+'[^']*'\s*", re.IGNORECASE)
+
+
+def _other_alter(text: str, namespace: Namespace) -> Iterable[Request]:
+    """The forms of ALTER TABLE that are no SQL elsewhere."""
+    for pattern, kind in ((_MERGE_FILES, CompactTable), (_TOUCH, None), (_OWNER, None)):
+        match = pattern.fullmatch(text.strip())
+        if match is None:
+            continue
+        table = table_name(exp.to_table(match[1], dialect="hive"), namespace)
+        if kind is not None:
+            yield kind(table=table)
+        # TOUCH and CHANGEOWNER leave the rows and columns as they are; the table has to exist.
+        return
+    raise InvalidArgumentError(f"ALTER {text[:60]!r} is not supported")
 
 
 def _query(node: Any, what: str) -> Any:
@@ -543,17 +614,72 @@ def _alter_table(node: Any, namespace: Namespace) -> Iterable[Request]:
                         partition=_partition(item),
                         if_exists=bool(action.args.get("exists")),
                     )
+            case exp.AlterRename():
+                yield RenameTable(table=table, new_name=action.this.name)
+            case exp.AlterColumn():
+                yield from _alter_column(table, action)
+            case exp.AlterSet():
+                yield _alter_settings(table, action)
+            case exp.Command() if action.name.upper() == "DROP":
+                names = re.fullmatch(
+                    r"columns?\s+(.+)", str(action.expression).strip(), re.IGNORECASE | re.DOTALL
+                )
+                if names is None:
+                    raise InvalidArgumentError("ALTER TABLE DROP takes COLUMNS or PARTITION")
+                listed = names[1].strip().removeprefix("(").removesuffix(")").split(",")
+                yield DropColumns(table=table, names=tuple(n.strip().strip("`") for n in listed))
+            case exp.Drop(kind="COLUMN"):
+                yield DropColumns(table=table, names=(action.this.name,))
+            case exp.RenameColumn():
+                yield RenameColumn(
+                    table=table, name=action.this.name, new_name=action.args["to"].name
+                )
             case exp.Schema():
                 columns += [_column(item) for item in action.expressions]
             case exp.ColumnDef():
                 columns.append(_column(action))
             case _:
                 raise InvalidArgumentError(
-                    f"ALTER TABLE does not support {type(action).__name__};"
-                    " ADD COLUMNS and ADD or DROP PARTITION are"
+                    "this form of ALTER TABLE is not supported; ADD, DROP, CHANGE COLUMNS, ADD and"
+                    " DROP PARTITION, RENAME TO, SET LIFECYCLE, COMMENT and TBLPROPERTIES are"
                 )
     if columns:
         yield AddColumns(table=table, arrow_schema=encode_schema(pa.schema(columns)))
+
+
+def _alter_column(table: TableName, action: Any) -> Iterable[Request]:
+    """CHANGE COLUMN: a new name, and its type or comment."""
+    name, new = action.this.name, action.args.get("rename_to")
+    dtype, comment = action.args.get("dtype"), action.args.get("comment") or None
+    if action.args.get("default") or action.args.get("drop"):
+        raise InvalidArgumentError("columns have no DEFAULT")
+    if new is not None and new.name.casefold() != name.casefold():
+        yield RenameColumn(table=table, name=name, new_name=new.name)
+        name = new.name
+    if dtype is not None or comment is not None:
+        yield AlterColumn(
+            table=table,
+            name=name,
+            type=None if dtype is None else str(dtype.meta.get(ODPS_TYPE) or dtype.sql("hive")),
+            comment=None if comment is None else _text(comment, "the comment"),
+        )
+
+
+def _alter_settings(table: TableName, action: Any) -> Request:
+    """SET LIFECYCLE, COMMENT or TBLPROPERTIES."""
+    comment, lifecycle = None, None
+    properties: dict[str, str] = {}
+    for group in action.expressions:
+        for item in group.expressions:
+            if isinstance(item, exp.SchemaCommentProperty):
+                comment = _text(item.this, "the comment")
+            elif item.this.name.upper() == "LIFECYCLE" and isinstance(item.this, exp.Var):
+                lifecycle = _whole(item.args.get("value"), "LIFECYCLE")
+            else:
+                properties[item.this.name] = _text(item.args.get("value"), "a property's value")
+    return AlterTable(
+        table=table, set_properties=properties, comment=comment, lifecycle_days=lifecycle
+    )
 
 
 def _partition(node: Any) -> PartitionSpec:

@@ -801,6 +801,10 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
 
     def group_sql(self, expression: Any) -> str:
         """GROUP BY; ``WITH ROLLUP`` and ``WITH CUBE`` in the form that DuckDB has."""
+        if expression.args.get("grouping_sets") and expression.expressions:
+            # The columns before GROUPING SETS say which there are, not how they are grouped.
+            expression = expression.copy()
+            expression.set("expressions", None)
         for key, kind in (("rollup", exp.Rollup), ("cube", exp.Cube)):
             found = expression.args.get(key) or []
             if any(isinstance(one, kind) and not one.expressions for one in found):

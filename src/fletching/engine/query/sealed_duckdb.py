@@ -24,6 +24,7 @@ from fletching.errors import (
     InvalidArgumentError,
     MissingExtraError,
     OperationCancelledError,
+    SqlSyntaxError,
     StorageError,
 )
 
@@ -131,8 +132,8 @@ class SealedDuckDB:
     def value(self, sql: str) -> Any:
         """The one value of a constant expression; None if it cannot be computed."""
         with contextlib.suppress(duckdb.Error):
-            row = self._connection.execute(f"SELECT {sql}").fetchone()
-            return None if row is None else row[0]
+            rows = self._connection.execute(f"SELECT {sql}").fetchall()
+            return rows[0][0]
         return None
 
     @property
@@ -222,8 +223,10 @@ def _plain(error: BaseException) -> str:
 
 _MESSAGES: Mapping[str, str] = {
     r"Referenced column \"(?P<n>[^\"]+)\" not found": "there is no column {n}",
-    r"Table \"(?P<n>[^\"]+)\" does not have a column named \"(?P<m>[^\"]+)\"": "{n} has no column {m}",
     r"Referenced table \"(?P<n>[^\"]+)\" not found": "there is no table or alias {n} here",
+    r"(?:Values list|Table) \"(?P<n>[^\"]+)\" does not have a column named \"(?P<m>[^\"]+)\"": (
+        "there is no column {m} in {n}"
+    ),
     r"Ambiguous reference to column name \"(?P<n>[^\"]+)\"": "the column {n} is ambiguous",
     r"column \"(?P<n>[^\"]+)\" must appear in the GROUP BY": (
         "the column {n} is neither grouped by nor inside an aggregate"
@@ -244,4 +247,6 @@ def _translated(error: BaseException, limits: QueryLimits) -> FletchingError:
             return InvalidArgumentError(message.format(**match.groupdict()))
     if isinstance(error, duckdb.InternalException | duckdb.FatalException):
         return InvalidArgumentError(f"the statement cannot be run: {text}")
+    if isinstance(error, duckdb.ParserException):
+        return SqlSyntaxError(f"the statement cannot be parsed: {text}")
     return InvalidArgumentError(text or "the statement cannot be run")

@@ -33,7 +33,7 @@ from fletching.protocol.messages.admin import (
     TablePage,
 )
 from fletching.protocol.messages.requests import CreateWriteSession
-from fletching.protocol.messages.responses import Response
+from fletching.protocol.messages.responses import Changed, Response
 from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import parse_type
 from fletching.sql.statements import (
@@ -48,6 +48,7 @@ from fletching.sql.statements import (
     Insertion,
     Namespace,
     QueryStatement,
+    RowChange,
     Setting,
     ShowCreateQuery,
     ShowPartitionsQuery,
@@ -168,6 +169,13 @@ class _Run:
                 for request in requests:
                     self.verbs.call(request)
                 return Outcome()
+            case RowChange(request=change):
+                self.authorize(change)
+                changed = self.verbs.call(change)
+                assert isinstance(changed, Changed)
+                return Outcome(
+                    affected=changed.rows_inserted + changed.rows_updated + changed.rows_deleted
+                )
             case ShowTablesQuery():
                 return Outcome(printed=self.show_tables(statement))
             case ShowPartitionsQuery(table=table):

@@ -239,6 +239,7 @@ class Reading:
         now = self._clock()
         pinned: list[PinnedTable] = []
         with self._database.write(durable=False) as connection:
+            hold_snapshots(connection)
             for name in tables:
                 request = CreateReadSession(table=name)
                 table = get_table(connection, name)

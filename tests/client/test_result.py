@@ -1,0 +1,244 @@
+"""SQL statements over both transports: what they give, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from tests.client.sql_cases import EXPRESSIONS, QUERIES, REFUSED, TABLES
+
+import fletching
+from fletching.errors import FletchingError, InvalidArgumentError, UsageError
+
+
+@pytest.fixture(scope="module", params=["http", "embedded"])
+def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("sql")
+    if request.param == "embedded":
+        with fletching.connect(folder, project="demo", create=True) as opened:
+            opened.sql(TABLES)
+            yield opened
+        return
+    with (
+        fletching.serve(folder, port=0, access_keys={"k": "s"}, access_log=False) as server,
+        fletching.connect(
+            server.url, project="demo", access_id="k", access_key="s", retry={"budget_seconds": 2.0}
+        ) as opened,
+    ):
+        opened.sql(TABLES)
+        yield opened
+
+
+def rows(result: Any) -> list[tuple[Any, ...]]:
+    table = result.to_table()
+    assert table.schema == result.schema
+    assert table.num_rows == len(result)
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-12)
+    return type(one) is type(other) and one == other
+
+
+@pytest.mark.parametrize("group", EXPRESSIONS)
+def test_expressions(client: fletching.Client, group: str) -> None:
+    cases = EXPRESSIONS[group]
+    try:
+        result = client.sql("select " + ",\n".join(text for text, _ in cases))
+    except FletchingError:
+        for text, _ in cases:  # which of them it is
+            try:
+                client.sql(f"select {text}")
+            except FletchingError as error:
+                raise AssertionError(f"{text}: {error.message}") from error
+        raise
+    (found,) = rows(result)
+    wrong = [
+        f"{text}: {value!r}, not {expected!r}"
+        for (text, expected), value in zip(cases, found, strict=True)
+        if not same(value, expected)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("text", "expected"), QUERIES, ids=[text for text, _ in QUERIES])
+def test_queries(client: fletching.Client, text: str, expected: list[tuple[Any, ...]]) -> None:
+    assert rows(client.sql(text)) == expected
+
+
+@pytest.mark.parametrize(("text", "complaint"), REFUSED, ids=[text for text, _ in REFUSED])
+def test_what_is_refused(client: fletching.Client, text: str, complaint: str) -> None:
+    with pytest.raises(FletchingError, match=complaint) as caught:
+        client.sql(text)
+    message = str(caught.value)
+    for word in ("DuckDB", "sqlglot", "Binder", "Catalog Error", "Exception", "Traceback", "_scan"):
+        assert word not in message
+
+
+def test_types_are_maxcomputes(client: fletching.Client) -> None:
+    result = client.sql(
+        "select sum(id), count(*), avg(n), sum(price), max(at), pt, tags, attrs, place, 1Y, 2S, 1.5F,"
+        " date '2024-01-01', X'00', cast('2024-01-01' as timestamp)"
+        " from sale group by pt, tags, attrs, place limit 0"
+    )
+    assert [str(field.type) for field in result.schema] == [
+        "int64",
+        "int64",
+        "double",
+        "decimal128(38, 2)",
+        "timestamp[ms]",
+        "string",
+        "list<item: string>",
+        "map<string, int64>",
+        "struct<city: string, zip: int32>",
+        "int8",
+        "int16",
+        "float",
+        "date32[day]",
+        "binary",
+        "timestamp[ns]",
+    ]
+    assert result.to_table().num_rows == 0
+    assert client.sql("select 1, 2 as x, id, id from sale limit 1").schema.names == [
+        "_c0",
+        "x",
+        "id",
+        "id2",
+    ]
+
+
+def test_results_go_to_other_libraries(client: fletching.Client) -> None:
+    result = client.sql("select id, item from sale order by id")
+    assert pa.table(result)["id"].to_pylist() == [1, 2, 3, 4, 5]
+    assert result.to_pandas()["id"].tolist() == [1, 2, 3, 4, 5]
+    assert result.to_polars()["id"].to_list() == [1, 2, 3, 4, 5]
+    assert result.to_pylist()[3] == {"id": 4, "item": None}
+    assert [batch.num_rows for batch in result] == [5]
+    assert "5 rows" in repr(result)
+    assert "<td>pen</td>" in result._repr_html_()
+    printed = client.sql("desc sale")
+    assert "item string" in printed.text
+    assert printed.schema == pa.schema([])
+    assert list(printed.to_batches()) == []
+    assert "item string" in printed._repr_html_()
+
+
+def test_large_results_are_read_in_parts(client: fletching.Client) -> None:
+    client.sql("create table if not exists big (n bigint, s string)")
+    table = client.table("big")
+    table.append(pa.table({"n": range(100_000), "s": [f"row {n}" for n in range(100_000)]}))
+    result = client.sql("select s, n + 1 as m from big order by n")
+    assert len(result) == 100_000
+    for _ in range(2):
+        first = next(result.to_batches())
+        assert first.slice(0, 2).to_pylist() == [{"s": "row 0", "m": 1}, {"s": "row 1", "m": 2}]
+    found = result.to_table()
+    assert found["m"].to_pylist() == list(range(1, 100_001))
+    client.drop_table("big")
+    assert len(result.to_table()) == 100_000  # a result is a snapshot
+
+
+def test_statements_change_rows(client: fletching.Client) -> None:
+    sql = client.sql
+    sql("create table w (a bigint, b string, c decimal(5,2)) partitioned by (pt string)")
+    assert (
+        sql(
+            "insert into w partition (pt='1') values (1, 'x', 1.005), (2, null, null)"
+        ).affected_rows
+        == 2
+    )
+    assert sql("insert into w partition (pt='1') (b, a) select 'y', 3").affected_rows == 1
+    assert sql("insert into w partition (pt) select a + 10, b, c, '2' from w").affected_rows == 3
+    assert sql("insert into w select 99, 'z', 9.99, '3'").affected_rows == 1
+    assert rows(sql("select a, b, c, pt from w order by a")) == [
+        (1, "x", pa.scalar("1.01").cast(pa.decimal128(5, 2)).as_py(), "1"),
+        (2, None, None, "1"),
+        (3, "y", None, "1"),
+        (11, "x", pa.scalar("1.01").cast(pa.decimal128(5, 2)).as_py(), "2"),
+        (12, None, None, "2"),
+        (13, "y", None, "2"),
+        (99, "z", pa.scalar("9.99").cast(pa.decimal128(5, 2)).as_py(), "3"),
+    ]
+    assert (
+        sql(
+            "insert overwrite table w partition (pt='1') select a * 2, b, c from w where pt = '1'"
+        ).affected_rows
+        == 3
+    )
+    assert rows(sql("select a from w where pt = '1' order by a")) == [(2,), (4,), (6,)]
+    assert sql("delete from w where b = 'x' and pt = '2'").affected_rows == 1
+    assert sql("truncate table w partition (pt='3')").affected_rows == 1
+    assert rows(sql("select count(*) from w")) == [(5,)]
+    copied = sql(
+        "create table w2 lifecycle 9 as select a, upper(b) as u from w where b is not null"
+    )
+    assert copied.affected_rows == 3
+    assert rows(sql("select * from w2 order by a")) == [(2, "X"), (6, "Y"), (13, "Y")]
+    assert client.table("w2").schema.names == ["a", "u"]
+    assert sql("create table if not exists w2 as select 1 as k").affected_rows == 0
+    sql("create table w3 like w")
+    assert client.table("w3").partition_columns == client.table("w").partition_columns
+    assert (
+        sql(
+            "from w insert into table w2 select a, 'one' where pt = '1'"
+            " insert overwrite table w3 partition (pt='n') select a, b, c where pt = '2'"
+        ).affected_rows
+        == 5
+    )
+    assert rows(sql("select count(*) from w2 union all select count(*) from w3")) == [(6,), (2,)]
+    # A statement that fails leaves nothing.
+    with pytest.raises(InvalidArgumentError):
+        sql("insert into w2 select if(a > 5, 1 / 0, a) + 9223372036854775807, b from w")
+    assert rows(sql("select count(*) from w2")) == [(6,)]
+    with pytest.raises(InvalidArgumentError):
+        sql("create table w4 as select 9223372036854775807 + a as k from w")
+    assert "w4" not in [entry.name for entry in client.list_tables()]
+    assert "w2" in sql("show tables like 'w*'").text
+    assert sql("show partitions w").text == "pt=1\npt=2\npt=3"
+    made = sql("show create table w").text
+    sql("drop table w")
+    sql(made)
+    assert rows(sql("select count(*) from w")) == [(0,)]
+
+
+def test_views(client: fletching.Client) -> None:
+    sql = client.sql
+    sql("create view v1 as select item, sum(n) as total from sale group by item")
+    assert rows(sql("select * from v1 where total > 5 order by item")) == [("pad", 7), ("pen", 14)]
+    sql("create or replace view v1 (i) as select item from sale where id = 1")
+    assert rows(sql("select i from v1")) == [("pen",)]
+    sql("create view v2 as select i || '!' as j from v1")
+    assert rows(sql("select j from v2")) == [("pen!",)]
+    with pytest.raises(FletchingError, match="is a table"):
+        sql("drop view sale")
+    sql("drop view v1")
+    with pytest.raises(FletchingError, match="no table"):
+        sql("select * from v2")
+    sql("drop view if exists v1; drop view v2")
+
+
+def test_parameters(client: fletching.Client) -> None:
+    text = "select id from sale where item = ? and id in ? order by id"
+    assert rows(client.sql(text, ["pen", [1, 3, 5]])) == [(1,), (3,)]
+    named = "select :x as x, ':y' as y, '?' as z -- :no ?\n"
+    assert rows(client.sql(named, {"x": 'it\'s \\ "q"'})) == [('it\'s \\ "q"', ":y", "?")]
+    assert rows(client.sql("select ?, ?, ?, ?", [None, 1.5, True, b"\x00'"])) == [
+        (None, 1.5, True, b"\x00'")
+    ]
+    for bad in ([], ["a", [1], 2], {"x": 1}):
+        with pytest.raises((UsageError, InvalidArgumentError)):
+            client.sql(text, bad)
+    with pytest.raises(UsageError, match="no form"):
+        client.sql("select ?", [object()])
+
+
+def test_explain_says_what_was_pushed(client: fletching.Client) -> None:
+    text = client.sql(
+        "explain select item from sale where pt = '20240101' and length(item) = 3"
+    ).text
+    assert "columns item, pt" in text
+    assert "pushed: pt = '20240101'" in text
