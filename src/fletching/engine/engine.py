@@ -164,7 +164,6 @@ class Engine:
             IdentityError: something is missing, or does not belong to the rest.
             StorageError: the folder cannot be used, or was written by a newer release.
         """
-        faultpoints.arm_from_environment()
         settings = settings or EngineSettings.from_environment(os.environ)
         parts = DataFolder(Path(location), settings)
         parts.check_usable(create=create or adopt)
@@ -180,6 +179,8 @@ class Engine:
             presence = Presence(database, store, clock)
             context = EngineContext(database, store, settings, clock, key, presence)
             settle(context, look, adopt=adopt)
+            # From here on: what an opening makes for the first time is not a place to count.
+            faultpoints.arm_from_environment()
             engine = cls(context)
             Retention(context).recover()
         except BaseException:

@@ -41,7 +41,7 @@ from fletching.objects.local_object import LocalObject
 from fletching.objects.mapped_range import MappedWindow
 from fletching.objects.mappings import Mappings
 from fletching.objects.object_errors import translated
-from fletching.objects.store import ObjectInfo, checked_key
+from fletching.objects.store import IDENTITY_KEY, ObjectInfo, checked_key
 from fletching.objects.writeback import start_writeback
 
 __all__ = ["LocalSink", "LocalStore", "private_folder"]
@@ -186,6 +186,8 @@ class LocalStore:
                     except FileNotFoundError:
                         continue
                     key = str(Path(entry.path).relative_to(self.root))
+                    if key == IDENTITY_KEY:
+                        continue
                     yield ObjectInfo(key, status.st_size, status.st_mtime)
 
     # --- who lives ---

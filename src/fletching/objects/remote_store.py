@@ -28,7 +28,7 @@ from fletching.errors import (
     StorageError,
     UsageError,
 )
-from fletching.objects.store import ObjectInfo, checked_key
+from fletching.objects.store import IDENTITY_KEY, ObjectInfo, checked_key
 
 __all__ = ["RemoteObject", "RemoteSink", "RemoteStore"]
 
@@ -114,6 +114,8 @@ class RemoteStore:
         with self._translated("listing", start):
             for page in self._obstore.list(self._store, prefix=start):
                 for item in page:
+                    if item["path"] == IDENTITY_KEY:
+                        continue
                     yield ObjectInfo(item["path"], item["size"], item["last_modified"].timestamp())
 
     def dead_writers(self) -> frozenset[str]:

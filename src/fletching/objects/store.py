@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 IDENTITY_KEY = "fletching-store.json"
-"""The object that says which catalog the others belong to. Listed like any other."""
+"""The object that says which catalog the others belong to. It is not listed among them."""
 
 MAX_KEY_LENGTH = 900
 """Characters in a key: below what S3 (1,024 bytes) and file systems with a long root allow."""
@@ -164,7 +164,10 @@ class ObjectStore(Protocol):
         """Removes an object; does nothing if there is none."""
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Every object whose key begins with the prefix's whole names (``tables/t1``), in no order."""
+        """Every object whose key begins with the prefix's whole names (``tables/t1``), in no order.
+
+        The one under ``IDENTITY_KEY`` is left out.
+        """
 
     def dead_writers(self) -> frozenset[str]:
         """Ids of openings that ended without ``close``; what they had not published is removed.
