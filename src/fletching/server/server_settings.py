@@ -90,6 +90,9 @@ class ServerSettings:
         "true or false",
         "Let unsigned requests do everything; only on a loopback address.",
     )
+    public_metrics: bool = _setting(
+        False, "true or false", "Let everybody read /metrics, without a key."
+    )
     schemas_enabled: bool = _setting(
         False,
         "true or false",

@@ -17,6 +17,7 @@ from fletching.protocol.messages.responses import Response
 from fletching.server.auth.authentication import Authenticator, FailureLimiter
 from fletching.server.auth.key_ring import KeyRing
 from fletching.server.http.exchange import Exchange
+from fletching.server.metrics import Metrics
 from fletching.server.request_limits import Gate, MemoryBudget
 from fletching.server.server_settings import ServerSettings
 from fletching.server.workers import Workers
@@ -39,6 +40,7 @@ class Service:
         authenticator: who signed a request.
         bodies, reads, calls: concurrent uploads, streamed replies and JSON requests.
         memory: bytes of messages that uploads hold.
+        metrics: what is counted.
         draining: the service is stopping and ``/readyz`` says so.
     """
 
@@ -59,6 +61,7 @@ class Service:
         self.calls = Gate("requests", settings.max_calls, wait)
         self.memory = MemoryBudget(settings.ingest_memory_bytes, settings.body_idle_seconds, wait)
         self.draining = False
+        self.metrics = Metrics(self)
         self._closed = False
         self._closing = threading.Lock()
 

@@ -23,6 +23,7 @@ from fletching.server.http.asgi_bridge import Application, serve_over_asgi
 from fletching.server.http.connection import Answer
 from fletching.server.http.exchange import Exchange
 from fletching.server.metadata.routes import handle_metadata, is_metadata_path
+from fletching.server.metrics import METRICS_PATH, handle_metrics
 from fletching.server.plain.plain_routes import handle_plain, is_plain_path
 from fletching.server.service import Service
 
@@ -60,6 +61,7 @@ async def _answer(exchange: Exchange, service: Service) -> None:
         error.__cause__ = exc
         await _fail(exchange, error)
     finally:
+        service.metrics.observe(exchange)
         if service.settings.access_log:
             _log(exchange)
 
@@ -73,6 +75,11 @@ async def _route(exchange: Exchange, service: Service) -> None:
         if not await service.identify_link(exchange):
             await service.identify(exchange)
         await handle_blob(exchange, service)
+        return
+    if path == METRICS_PATH:
+        if not service.settings.public_metrics:
+            await service.identify(exchange)
+        await handle_metrics(exchange, service)
         return
     await service.identify(exchange)
     if parse_storage_path(path) is not None:
