@@ -71,6 +71,7 @@ class FakeTransport:
     supports_parallel_reads = True
     default_connections = 4
     upload_checksum = UploadChecksum.MD5
+    reads_whole_blobs = False
 
     def __init__(self) -> None:
         self.cancellation = Cancellation()

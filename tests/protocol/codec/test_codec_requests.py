@@ -91,6 +91,7 @@ def test_our_extension_fields_survive() -> None:
             stream_id="x",
             content_type="image/png",
             file_name="ä/ö.png",
+            crc32c_only=True,
         ),
         WriteTable(
             table=table,

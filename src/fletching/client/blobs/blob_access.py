@@ -6,23 +6,33 @@ is referred to by nobody and collected. A read that broke goes on with the blobs
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
+from crc32c import crc32c
+
+from fletching.client.blobs.blob_ranges import BlobRanges
 from fletching.client.blobs.blob_streams import BlobStreamWriter, check_upload, open_events
-from fletching.client.blobs.blob_transfers import BatchBody, BlobInfo, SingleBody
+from fletching.client.blobs.blob_transfers import (
+    BatchBody,
+    BlobRange,
+    SingleBody,
+    UploadChecksum,
+)
 from fletching.client.blobs.blob_values import Blob, BlobSource, reference_text
 from fletching.client.retry import RetrySequence
 from fletching.client.transports.channel import Channel
 from fletching.errors import (
+    ChecksumMismatchError,
     ProtocolError,
     RangeNotSatisfiableError,
     ServiceError,
     TransportError,
     TruncatedStreamError,
-    UsageError,
 )
 from fletching.protocol.messages.admin import DescribeTable, TableInfo
 from fletching.protocol.messages.requests import WriteBlob, WriteBlobs
@@ -100,7 +110,9 @@ class BlobPutter:
             file_name=source.header.file_name,
         )
         transport = self.channel.transport
-        body = SingleBody(source, checksum=transport.upload_checksum)
+        checksum = transport.upload_checksum
+        request = msgspec.structs.replace(request, crc32c_only=checksum is UploadChecksum.CRC32C)
+        body = SingleBody(source, checksum=checksum)
 
         def send(attempt: RetrySequence) -> BlobReferences:
             reply = transport.upload_blobs(request, body, self.channel.options, attempt)
@@ -205,7 +217,62 @@ def get_blob(channel: Channel, project: str, reference: Any) -> Blob:
         ServiceError: the service refused.
         TransportError: no answer within the retry budget.
     """
-    return next(_got(channel, project, [reference_text(reference)]))
+    text = reference_text(reference)
+    if channel.transport.reads_whole_blobs:
+        # An empty blob has no range, and comes as a frame.
+        with contextlib.suppress(RangeNotSatisfiableError):
+            blob: Blob = channel.retrying(
+                lambda attempt: _whole(channel, text, attempt), repeatable=True
+            )
+            return blob
+    return next(_got(channel, project, [text]))
+
+
+_CHECKED_BYTES = 1 << 20
+"""How much is received before its checksum is taken, while the processor's cache still has it."""
+
+
+def _whole(channel: Channel, reference: str, attempt: RetrySequence) -> Blob:
+    """One blob by its address, received straight into the memory that is returned, and verified.
+
+    Raises:
+        ChecksumMismatchError: other bytes arrived than the service has.
+    """
+    source = channel.transport.read_range(reference, 0, None, channel.options, attempt)
+    try:
+        info = source.info
+        data = _received(source, info.length)
+    finally:
+        source.close()
+    if info.crc32c is not None and data[1] != info.crc32c:
+        raise ChecksumMismatchError(
+            "other bytes of a blob arrived than the service has",
+            layer="crc32c",
+            expected=info.crc32c,
+            actual=data[1],
+        )
+    return Blob(data[0], info.content_type, info.file_name, reference)
+
+
+def _received(source: BlobRange, length: int) -> tuple[bytes, int]:
+    """So many bytes of a reply, in memory of their own, and their CRC32C."""
+    # A file in memory gives its bytes away without a copy, unlike a bytearray.
+    file = io.BytesIO(bytes(length))
+    checksum = 0
+    with file.getbuffer() as view:
+        filled = 0
+        while filled < length:
+            count = source.readinto(view[filled : filled + _CHECKED_BYTES])
+            if not count:
+                raise TruncatedStreamError(
+                    f"a blob of {length} bytes ended after {filled}",
+                    layer="blob",
+                    expected=length,
+                    actual=filled,
+                )
+            checksum = crc32c(view[filled : filled + count], checksum)
+            filled += count
+    return file.getvalue(), checksum
 
 
 def get_blobs(channel: Channel, project: str, references: Any) -> Iterator[Blob | None]:
@@ -274,69 +341,11 @@ def _one_reply(
 # --- one blob as a file ----------------------------------------------------------------------
 
 
-class _Ranges(io.RawIOBase):
-    """Reads a blob by ranges, each under the retry policy."""
-
-    def __init__(self, channel: Channel, reference: str) -> None:
-        super().__init__()
-        self._channel = channel
-        self._reference = reference
-        self._position = 0
-        self.info: BlobInfo = channel.retrying(
-            lambda attempt: channel.transport.blob_info(reference, channel.options, attempt),
-            repeatable=True,
-        )
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.info.length}
-        if whence not in base:
-            raise UsageError(f"whence {whence} is none of 0, 1 and 2")
-        position = base[whence] + offset
-        if position < 0:
-            raise UsageError(f"position {position} is before the blob's first byte")
-        self._position = position
-        return position
-
-    def readinto(self, buffer: Any) -> int:
-        target = memoryview(buffer).cast("B")
-        end = min(self._position + target.nbytes, self.info.length)
-        if end <= self._position:
-            return 0
-
-        def fetch(attempt: RetrySequence) -> int:
-            channel = self._channel
-            try:
-                found = channel.transport.read_range(
-                    self._reference, self._position, end, channel.options, attempt
-                )
-            except RangeNotSatisfiableError as exc:
-                raise ProtocolError("the blob is shorter than it was", side="remote") from exc
-            try:
-                filled = 0
-                while filled < end - self._position and (
-                    count := found.readinto(target[filled : end - self._position])
-                ):
-                    filled += count
-                return filled
-            finally:
-                found.close()
-
-        count: int = self._channel.retrying(fetch, repeatable=True)
-        self._position += count
-        return count
-
-
 class BlobFile(io.BufferedReader):
-    """One blob as a readable, seekable file; bytes come by ranges as they are read.
+    """One blob as a readable, seekable file.
+
+    Reading on streams ahead, whatever the size of the pieces that are asked for; after a seek only about
+    as much is fetched as is read (see `fletching.client.blobs.blob_ranges`).
 
     Attributes:
         reference: of the blob.
@@ -346,7 +355,7 @@ class BlobFile(io.BufferedReader):
     """
 
     def __init__(self, channel: Channel, reference: str, buffer_bytes: int) -> None:
-        ranges = _Ranges(channel, reference)
+        ranges = BlobRanges(channel, reference, buffer_bytes)
         super().__init__(ranges, buffer_bytes)
         self.reference = reference
         self.length = ranges.info.length

@@ -138,6 +138,8 @@ class BlobInfo:
     length: int
     content_type: str | None
     file_name: str | None
+    crc32c: int | None = None
+    """Of all its bytes, where the service says."""
 
 
 class BlobRange(Protocol):
@@ -185,10 +187,14 @@ class BlobTransport(Protocol):
 
     Attributes:
         upload_checksum: how a single upload is compared with what the service got.
+        reads_whole_blobs: whether `read_range` is the faster way to a whole blob, and known to be there.
     """
 
     @property
     def upload_checksum(self) -> UploadChecksum: ...  # noqa: D102  # see the class
+
+    @property
+    def reads_whole_blobs(self) -> bool: ...  # noqa: D102  # see the class
 
     def upload_blobs(
         self,

@@ -178,6 +178,7 @@ class BlobUpload:
         self._references: list[BlobReference] = []
         self._size = 0
         self._md5 = RunningMd5()
+        self._takes_md5 = isinstance(request, WriteBlob) and not request.crc32c_only
         self._life = UploadLife()
         # Held by whoever works on the upload, so that nothing is dropped under its hands.
         self._working = threading.RLock()
@@ -253,7 +254,7 @@ class BlobUpload:
         return BlobReferences(
             references=tuple(self._key.texts(self._references)),
             size=self._size,
-            md5=None if self._framed else self._md5.hexdigest(),
+            md5=self._md5.hexdigest() if self._takes_md5 else None,
             crc32c=None if self._framed else self._references[0].crc32c,
             single=not self._framed,
         )
@@ -328,7 +329,8 @@ class BlobUpload:
             if isinstance(event, memoryview):
                 self._writer_for(self._single).data(event)
                 self._count(len(event))
-                self._md5.update(event)
+                if self._takes_md5:
+                    self._md5.update(event)
             elif isinstance(event, BlobData):
                 self._open_writer().data(event.data)
                 self._count(len(event.data))

@@ -558,6 +558,7 @@ _WRITE_BLOB = RequestTable(
         Field("column_id", "ColumnIndex", Integer()),
         Field("content_type", "ContentType", Text(MAX_FILE_NAME)),
         Field("file_name", "CustomFileName", Text(MAX_FILE_NAME)),
+        Field("crc32c_only", "Crc32cOnly", Flag(), sparse=True),
         _CODING,
     ),
     stream=names.OCTET_STREAM,

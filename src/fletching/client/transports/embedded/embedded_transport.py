@@ -81,6 +81,7 @@ class EmbeddedTransport:
     supports_parallel_reads = False
     default_connections = 1
     upload_checksum = UploadChecksum.NONE
+    reads_whole_blobs = False
 
     def __init__(self, location: str | Path, *, engine: Engine | None = None) -> None:
         """Opens the folder, or takes over an engine that is open already.

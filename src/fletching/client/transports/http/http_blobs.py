@@ -128,6 +128,9 @@ class HttpBlobRange:
         self._reply.close()
 
 
+# Pack, offset, length and CRC32C of the blob: a tag that changes with every byte of it.
+_ENTITY_TAG = re.compile(r'"[^"-]+-[0-9a-f]+-[0-9a-f]+-([0-9a-f]{8})"')
+
 _CONTENT_RANGE = re.compile(r"bytes \d+-\d+/(\d+)")
 
 
@@ -150,7 +153,14 @@ def info_of(reply: Reply) -> BlobInfo:
         int(text),
         None if content_type == names.OCTET_STREAM else content_type,
         unquote(name) or None,
+        _crc32c_of(reply.headers.get("etag", "")),
     )
+
+
+def _crc32c_of(tag: str) -> int | None:
+    """The checksum that our service's entity tags end with; None for any other tag."""
+    match = _ENTITY_TAG.fullmatch(tag)
+    return None if match is None else int(match[1], 16)
 
 
 _CODINGS = {
@@ -177,6 +187,11 @@ class HttpBlobVerbs(abc.ABC):
     def upload_checksum(self) -> UploadChecksum:
         """CRC32C where the service is known to tell it, else MD5."""
         return UploadChecksum.CRC32C if self._service_is_ours else UploadChecksum.MD5
+
+    @property
+    def reads_whole_blobs(self) -> bool:
+        """Where the service is known to be ours: reading by address is an extension."""
+        return self._service_is_ours
 
     def upload_blobs(
         self,
