@@ -87,10 +87,15 @@ class House:
         self.shop.write_rows(session, [*self.references])
         self.shop.commit(session)
         self.rows = len(self.references)
+        self.unknown = self.orphans()  # what is in a store and in no catalog from the beginning
 
     @property
     def engine(self) -> Engine:
         return self.service.engine
+
+    def orphans(self) -> set[str]:
+        known = {checked.name for checked in self.engine.verify()}
+        return {info.key for info in self.engine.context.store.list()} - known
 
     def count(self) -> int:
         session: Any = self.engine.call(CreateReadSession(table=TABLE))
@@ -374,6 +379,4 @@ def test_a_handler_may_be_cancelled_at_every_await(house: House, name: str, when
     problems = [problem for checked in house.engine.verify() for problem in checked.problems]
     assert problems == []
     # What no catalog row speaks of was deleted by whoever cancelled, not left for retention.
-    known = {checked.name for checked in house.engine.verify()}
-    orphans = {info.key for info in house.engine.context.store.list()} - known
-    assert orphans == set()
+    assert house.orphans() == house.unknown

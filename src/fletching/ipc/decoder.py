@@ -106,6 +106,11 @@ class MessageDecoder:
 
     # --- in ------------------------------------------------------------------------------------
 
+    @property
+    def limits(self) -> Limits:
+        """What messages may ask for."""
+        return self._limits
+
     def feed(self, chunk: Buffer, *, borrow: bool = False) -> int:
         """Takes bytes of the stream; returns how many belong to it.
 

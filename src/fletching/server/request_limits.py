@@ -58,7 +58,8 @@ class Gate:
 class MemoryBudget:
     """Bytes of messages that uploads may hold, given out in the order of asking.
 
-    An upload asks before it receives a message, and gives back when that message is stored. While it
+    An upload asks before it receives a message, and for what decoding will need before it decodes, and
+    gives back when that message is stored. While it
     waits it holds nothing but what a worker is about to give back, so nobody waits for somebody who
     waits. A message larger than the whole budget is let in when nothing else is held.
     """
@@ -69,19 +70,23 @@ class MemoryBudget:
         self.peak = 0
         self._patience = patience_seconds
         self._retry_after = retry_after_seconds
-        self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._queue: deque[tuple[int, int, asyncio.Future[None]]] = deque()
 
-    async def take(self, count: int) -> None:
+    async def take(self, count: int, *, own: int = 0) -> None:
         """Waits until ``count`` bytes fit.
+
+        Args:
+            count: bytes.
+            own: what the caller itself holds for longer, and so must not wait for.
 
         Raises:
             ThrottledError: they did not within the budget's patience.
         """
-        if not self._queue and self._fits(count):
+        if not self._queue and self._fits(count, own):
             self._grant(count)
             return
         granted = asyncio.get_running_loop().create_future()
-        self._queue.append((count, granted))
+        self._queue.append((count, own, granted))
         try:
             async with asyncio.timeout(self._patience):
                 await granted
@@ -108,8 +113,8 @@ class MemoryBudget:
         self.held -= count
         self._wake()
 
-    def _fits(self, count: int) -> bool:
-        return self.held == 0 or self.held + count <= self.limit
+    def _fits(self, count: int, own: int) -> bool:
+        return self.held <= own or self.held + count <= self.limit
 
     def _grant(self, count: int) -> None:
         self.held += count
@@ -117,9 +122,9 @@ class MemoryBudget:
 
     def _wake(self) -> None:
         while self._queue:
-            count, granted = self._queue[0]
+            count, own, granted = self._queue[0]
             if not granted.done():
-                if not self._fits(count):
+                if not self._fits(count, own):
                     return
                 self._grant(count)
                 granted.set_result(None)

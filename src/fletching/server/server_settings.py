@@ -157,7 +157,7 @@ class ServerSettings:
     ingest_memory_bytes: int = _setting(
         256 * MIB,
         "bytes",
-        "Record batch messages in memory over all uploads; above it uploads wait their turn. One message larger than this is let in alone.",
+        "Record batch messages in memory over all uploads, and what decoding them needs; above it uploads wait their turn. One message larger than this is let in alone.",
     )
     read_memory_bytes: int = _setting(
         32 * MIB,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from fletching.engine.query.instances import InstanceRow
 
 __all__ = ["Service"]
+
+
+PARSED_FACTOR = 8
+"""A parsed JSON document takes several times its text."""
 
 
 class Service:
@@ -88,6 +94,27 @@ class Service:
     async def _refresh_keys(self) -> None:
         if self.keys.stale():
             await self.workers.io.run(self.keys.refresh)
+
+    @contextlib.asynccontextmanager
+    async def small_body(
+        self, exchange: Exchange, limit: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Reads a JSON or XML body; the memory of a large one is held until the block ends.
+
+        Raises:
+            ServiceError: see ``Exchange.read_body``; or ThrottledError, there is no memory for it.
+        """
+        held = 0
+
+        async def reserve(count: int) -> None:
+            nonlocal held
+            await self.memory.take(PARSED_FACTOR * count)
+            held = PARSED_FACTOR * count
+
+        try:
+            yield await exchange.read_body(limit, reserve=reserve)
+        finally:
+            self.memory.give(held)
 
     async def call(self, request: Request) -> Response:
         """Asks the engine in a thread: calls that only read never wait for those that change something.

@@ -25,19 +25,18 @@ async def handle_admin(exchange: Exchange, service: Service) -> None:
     Raises:
         FletchingError: the request is wrong, refused, or failed.
     """
-    body = await exchange.read_body()
-    request = decode_admin_request(exchange.method, exchange.raw_path, exchange.query, body)
-    exchange.action = type(request).__name__
-    service.authorize(exchange, request)
-    if isinstance(request, StatementRequest):
-        state = await _statement(exchange, service, request)
-        headers, body = encode_admin_response(state)
-        await exchange.reply(body, headers=headers)
-        return
-    with service.calls.enter():
-        response = await service.call(request)
-        headers, body = encode_admin_response(service.visible(exchange, response))
-    await exchange.reply(body, headers=headers)
+    async with service.small_body(exchange) as body:
+        request = decode_admin_request(exchange.method, exchange.raw_path, exchange.query, body)
+        exchange.action = type(request).__name__
+        service.authorize(exchange, request)
+        if isinstance(request, StatementRequest):
+            state = await _statement(exchange, service, request)
+            headers, reply = encode_admin_response(state)
+        else:
+            with service.calls.enter():
+                response = await service.call(request)
+                headers, reply = encode_admin_response(service.visible(exchange, response))
+    await exchange.reply(reply, headers=headers)
 
 
 MAX_WAIT_SECONDS = 30.0
@@ -49,7 +48,8 @@ _BLOCKING_SECONDS = 0.1
 
 async def _statement(exchange: Exchange, service: Service, request: StatementRequest) -> Response:
     """Runs, looks up or cancels statements, waiting for their end as long as is asked for."""
-    run = service.workers.io.run
+    # Not among the short calls: what a statement comes to is written to the catalog.
+    run = service.workers.query.run
     instances = await run(lambda: service.engine.instances)
     rest = min(max(request.wait_seconds, 0.0), MAX_WAIT_SECONDS)
     if isinstance(request, RunStatement):

@@ -76,12 +76,18 @@ async def handle_storage(exchange: Exchange, service: Service) -> None:
     Raises:
         FletchingError: the request is wrong, refused, or failed.
     """
-    query = exchange.query
-    action = parse_action(query)
+    action = parse_action(exchange.query)
     exchange.action = action
+    if action in STREAMING_BODIES:
+        await _dispatch(exchange, service, b"")
+        return
     # JSON first, then decoding: the body says half of what is asked.
-    body = b"" if action in STREAMING_BODIES else await exchange.read_body()
-    request = decode_request(exchange.method, query, exchange.header_list, body)
+    async with service.small_body(exchange) as body:
+        await _dispatch(exchange, service, body)
+
+
+async def _dispatch(exchange: Exchange, service: Service, body: bytes) -> None:
+    request = decode_request(exchange.method, exchange.query, exchange.header_list, body)
     service.authorize(exchange, request)
     if isinstance(request, InstanceRequest):
         # A result belongs to whoever ran the statement, whatever tables it speaks of.

@@ -6,8 +6,8 @@
                      (event loop)               (bounded by bytes)
 
 The loop receives the next message into its place while a worker stores the one before. Bytes of
-messages are taken from the service's memory budget before they are received and given back when
-they are stored.
+messages are taken from the service's memory budget before they are received, and what decoding them
+needs (``decoding_need``) before they are decoded; both are given back when they are stored.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from fletching.errors import MalformedFrameError, WireError
 from fletching.ipc import Message, MessageDecoder
 from fletching.protocol.http.body_codings import TableBodyCoding
 from fletching.protocol.http.layers import table_body_decoder
+from fletching.server.api.decoding_need import DecodingNeed, decoding_need
 from fletching.server.http.exchange import Exchange
 from fletching.server.request_limits import MemoryBudget
 from fletching.server.workers import Call, Job, Workers
@@ -253,6 +254,7 @@ async def receive_ingest(
 async def _receive_plain(exchange: Exchange, job: Job[Ingest], budget: MemoryBudget) -> None:
     sink = DecoderSink(job.owned.decoder)
     backlog = _Backlog(job, budget)
+    kept = 0  # of the budget, for decoded dictionaries
     try:
         ended = False
         while not ended:
@@ -261,22 +263,29 @@ async def _receive_plain(exchange: Exchange, job: Job[Ingest], budget: MemoryBud
                 raise sink.error
             messages, size, held = sink.take()
             if messages:
-                if held:
+                need = decoding_need(messages, job.owned.decoder.limits)
+                if need.passing or need.kept:
+                    # What is held is given back before waiting: nobody waits for who waits.
+                    budget.give(held)
+                    held = size + need.passing
+                    await budget.take(held + need.kept, own=kept)
+                    kept += need.kept
+                elif held:
                     budget.add(max(size - held, 0))
                 else:
-                    await budget.take(size)
+                    await budget.take(size, own=kept)
                 await backlog.put(messages, max(size, held))
                 del messages
             if sink.wanted and not ended:
                 # What is held for the same message's metadata is given back before waiting.
                 budget.give(sink.revoke())
                 wanted = sink.wanted
-                await budget.take(wanted)
+                await budget.take(wanted, own=kept)
                 sink.grant(wanted)
         await backlog.drain()
     finally:
         backlog.stop()
-        budget.give(sink.granted)
+        budget.give(sink.granted + kept)
 
 
 async def _receive_coded(
@@ -284,7 +293,7 @@ async def _receive_coded(
 ) -> None:
     """A compressed body: decompressing belongs in the worker, too, so nothing overlaps here."""
     decoder = _CodedDecoder(job.owned, coding)
-    held = 0
+    held = kept = 0
     try:
         more = True
         while more:
@@ -296,63 +305,78 @@ async def _receive_coded(
                     break
                 # A copy because the view is lent only until the next one.
                 chunk += view
-            wanted = await job.run(decoder.begin, chunk, last=not more)
-            while wanted is not None:
+            need = await job.run(decoder.begin, chunk, last=not more)
+            while need is not None:
                 budget.give(held)
                 held = 0
-                await budget.take(wanted)
-                held = wanted
-                wanted = await job.run(decoder.go_on)
+                await budget.take(need.passing + need.kept, own=kept)
+                held = need.passing
+                kept += need.kept
+                need = await job.run(decoder.go_on)
     finally:
-        budget.give(held)
+        budget.give(held + kept)
 
 
 class _CodedDecoder:
-    """Decompresses, decodes and passes on, in a worker; stops before each large message."""
+    """Decompresses, decodes and passes on, in a worker; stops before whatever needs much memory."""
 
     def __init__(self, ingest: Ingest, coding: TableBodyCoding) -> None:
         self._ingest = ingest
         self._sink = DecoderSink(ingest.decoder)
         self._decoder = table_body_decoder(coding)
         self._events: Iterator[Any] = iter(())
+        self._ready: list[Message] = []
         self._last = False
 
-    def begin(self, chunk: bytearray, *, last: bool) -> int | None:
+    def begin(self, chunk: bytearray, *, last: bool) -> DecodingNeed | None:
         """Starts on a chunk; the answer as for ``go_on``."""
         self._last = last
         self._decoder.feed(chunk)
         self._events = iter(self._decoder.events())
         return self.go_on()
 
-    def go_on(self) -> int | None:
-        """Returns the bytes a large message needs before it can be received, or None when done.
+    def go_on(self) -> DecodingNeed | None:
+        """Returns what must be there before the next step, or None when the chunk is done.
+
+        The step is receiving a large message, or decoding compressed ones.
 
         Raises:
             WireError: the body does not decode or is not an Arrow stream.
         """
-        wanted = self._consume()
-        if wanted is None and self._last:
+        need = self._consume()
+        if need is None and self._last:
             self._last = False
             self._decoder.finish()
             self._events = iter(self._decoder.events())
-            wanted = self._consume()
-        return wanted
+            need = self._consume()
+        return need
 
-    def _consume(self) -> int | None:
-        for piece in self._events:
-            if self._sink.feed(piece):
-                continue
-            if self._sink.error is not None:
-                raise self._sink.error
-            self._pass_on()
+    def _consume(self) -> DecodingNeed | None:
+        while True:
+            need = self._pass_on()
+            if need is not None:
+                return need
             wanted = self._sink.wanted
             if wanted:
                 self._sink.grant(wanted)
-                return wanted
-        self._pass_on()
-        return None
+                return DecodingNeed(wanted, 0)
+            # Until there is something to do, or nothing more.
+            if all(self._sink.feed(piece) for piece in self._events):
+                return self._pass_on()
+            if self._sink.error is not None:
+                raise self._sink.error
 
-    def _pass_on(self) -> None:
-        messages, _, _ = self._sink.take()
-        if messages:
+    def _pass_on(self) -> DecodingNeed | None:
+        """Accepts what is complete, unless it needs something first."""
+        if self._ready:
+            messages, self._ready = self._ready, []
             self._ingest.accept(messages)
+            del messages
+        messages, size, _ = self._sink.take()
+        if messages:
+            need = decoding_need(messages, self._ingest.decoder.limits)
+            if need.passing or need.kept:
+                self._ready = messages
+                return DecodingNeed(size + need.passing, need.kept)
+            self._ingest.accept(messages)
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -27,6 +27,8 @@ __all__ = ["Exchange"]
 
 _Result = TypeVar("_Result")
 
+SMALL_BODY_BYTES = 64 * 1024
+"""Bodies up to this size are read without asking for memory: the number of requests bounds them."""
 MAX_QUERY_FIELDS = 100
 """The longest request of the protocol has about a dozen."""
 
@@ -105,8 +107,17 @@ class Exchange:
 
     # --- the request's body -------------------------------------------------------------------
 
-    async def read_body(self, limit: int | None = None) -> bytes:
+    async def read_body(
+        self,
+        limit: int | None = None,
+        *,
+        reserve: Callable[[int], Awaitable[None]] | None = None,
+    ) -> bytes:
         """Reads the whole body, which is small: JSON or XML.
+
+        Args:
+            limit: of bytes; by default the limit of JSON bodies.
+            reserve: awaited with how long the body may become, before more than a little is read.
 
         Raises:
             PayloadTooLargeError: above ``limit`` bytes (by default the limit of JSON bodies).
@@ -118,10 +129,18 @@ class Exchange:
             raise self._too_large(limit)
         parts: list[bytes] = []
         size = 0
+        expected = limit if self.body.content_length is None else self.body.content_length
+        if expected <= SMALL_BODY_BYTES:
+            reserve = None
         while (view := await self.receive_view()) is not None:
             size += len(view)
             if size > limit:
                 raise self._too_large(limit)
+            if reserve is not None and size > SMALL_BODY_BYTES:
+                # A copy because the view is only lent until the next one, and waiting may take long.
+                view = memoryview(bytes(view))
+                await reserve(expected)
+                reserve = None
             # A copy because the view is only lent until the next one.
             parts.append(bytes(view))
         return parts[0] if len(parts) == 1 else b"".join(parts)
