@@ -28,6 +28,7 @@ __all__ = [
     "SchemaRow",
     "TableRow",
     "add_schema_version",
+    "alter_table",
     "drop_schema",
     "drop_table",
     "ensure_project",
@@ -40,6 +41,7 @@ __all__ = [
     "list_tables",
     "lock_table",
     "publish_version",
+    "rename_table",
     "schema_history",
     "table_by_id",
     "tables_with_segments",
@@ -334,12 +336,14 @@ def add_schema_version(
     column_ids: Sequence[Sequence[int]],
     next_column_id: int,
     now: float,
+    primary_key: Sequence[str] | None = None,
 ) -> None:
     """Gives a locked table its next schema; earlier ones stay known for older segments.
 
     The caller makes the version that has it (``Publication.change_schema``).
     """
     ids = json.dumps([list(item) for item in column_ids])
+    key = table.primary_key if primary_key is None else primary_key
     connection.execute(
         insert(table_schemas).values(
             table_id=table.id,
@@ -357,8 +361,35 @@ def add_schema_version(
             arrow_schema=arrow_schema,
             column_ids=ids,
             next_column_id=next_column_id,
+            primary_key=json.dumps(list(key)),
             modified_at=now,
         )
+    )
+
+
+def rename_table(connection: Connection, table: TableRow, new_name: str) -> None:
+    """Gives a locked table another name in its schema.
+
+    Raises:
+        AlreadyExistsError: the name is taken.
+    """
+    taken = TableName(table.name.project, new_name, table.name.schema)
+    found = find_table(connection, taken)
+    if found is not None and found.id != table.id:
+        raise AlreadyExistsError(f"table {taken} already exists")
+    connection.execute(
+        update(tables)
+        .where(tables.c.id == table.id)
+        .values(name=new_name, name_key=new_name.casefold())
+    )
+
+
+def alter_table(connection: Connection, table: TableRow, now: float, **values: Any) -> None:
+    """Sets the comment, properties (a dict) or lifecycle of a locked table."""
+    if "properties" in values:
+        values["properties"] = json.dumps(values["properties"])
+    connection.execute(
+        update(tables).where(tables.c.id == table.id).values(modified_at=now, **values)
     )
 
 

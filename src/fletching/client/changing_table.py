@@ -310,6 +310,116 @@ class ChangingTable:
             )
         )
 
+    # --- columns, name, properties ---------------------------------------------------------------
+
+    def _evolved(self, request: Any) -> Table:
+        self.channel.call(request, TableInfo)
+        return self._whole.reload()
+
+    def drop_columns(self, names: Iterable[str], *, if_version: int | None = None) -> Table:
+        """Drops data columns; older versions keep them. Returns the table, reloaded.
+
+        Raises:
+            InvalidArgumentError: one is unknown or part of the primary key, or none would be left.
+        """
+        return self._evolved(
+            messages.DropColumns(
+                table=self.full_name,
+                names=_names(names),
+                if_version=if_version,
+                idempotency_key=self._new_key(None),
+            )
+        )
+
+    def rename_column(self, name: str, new_name: str, *, if_version: int | None = None) -> Table:
+        """Gives a data column another name; older versions keep the old one.
+
+        Raises:
+            InvalidArgumentError: it is unknown, or the new name is taken.
+        """
+        return self._evolved(
+            messages.RenameColumn(
+                table=self.full_name,
+                name=name,
+                new_name=new_name,
+                if_version=if_version,
+                idempotency_key=self._new_key(None),
+            )
+        )
+
+    def alter_column(
+        self,
+        name: str,
+        *,
+        type: str | None = None,  # noqa: A002 - the word of SQL
+        nullable: bool | None = None,
+        comment: str | None = None,
+        after: str | None = None,
+        if_version: int | None = None,
+    ) -> Table:
+        """Changes a data column; returns the table, reloaded. Nothing that is stored changes.
+
+        Args:
+            name: the column.
+            type: a wider type: integers with more bits, DOUBLE for FLOAT, decimals of more digits,
+                longer texts.
+            nullable: True lets it be null; the reverse is not possible.
+            comment: its comment; empty removes it.
+            after: put it behind this column; empty puts it first.
+            if_version: as for `delete`.
+
+        Raises:
+            InvalidArgumentError: it is unknown, or cannot be changed so.
+        """
+        return self._evolved(
+            messages.AlterColumn(
+                table=self.full_name,
+                name=name,
+                type=type,
+                nullable=nullable,
+                comment=comment,
+                after=after,
+                if_version=if_version,
+                idempotency_key=self._new_key(None),
+            )
+        )
+
+    def rename(self, new_name: str) -> Table:
+        """Gives the table another name in its schema; returns the table under it.
+
+        Raises:
+            InvalidArgumentError: it is no name.
+            AlreadyExistsError: the name is taken.
+        """
+        self._new_key(None)
+        info = self.channel.call(
+            messages.RenameTable(table=self.full_name, new_name=new_name), TableInfo
+        )
+        self.full_name = info.table
+        return self._whole.reload()
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """The table's properties, as of when the object was made, or of the last `reload`."""
+        return dict(self._whole.info.properties)
+
+    def set_properties(self, properties: Mapping[str, str]) -> Table:
+        """Sets properties; others stay. ``acid.data.retain.hours`` says how long history is kept.
+
+        Raises:
+            InvalidArgumentError: a value that means nothing.
+        """
+        self._new_key(None)
+        given = {str(name): str(value) for name, value in properties.items()}
+        return self._evolved(messages.AlterTable(table=self.full_name, set_properties=given))
+
+    def remove_properties(self, names: Iterable[str]) -> Table:
+        """Removes properties; those that are not there do not matter."""
+        self._new_key(None)
+        return self._evolved(
+            messages.AlterTable(table=self.full_name, remove_properties=_names(names))
+        )
+
     # --- history -------------------------------------------------------------------------------
 
     def versions(self, limit: int | None = None) -> list[TableVersion]:

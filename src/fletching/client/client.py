@@ -196,6 +196,15 @@ class Client:
         """
         self.channel.call(DropTable(table=self.table_name(name), if_exists=if_exists), Done)
 
+    def rename_table(self, name: str, new_name: str) -> Table:
+        """Gives a table another name in its schema; returns it under that.
+
+        Raises:
+            NoSuchTableError: there is none.
+            AlreadyExistsError: the name is taken.
+        """
+        return self.table(name).rename(new_name)
+
     def table_name(self, name: str) -> TableName:
         """Reads ``table``, ``schema.table`` or ``project.schema.table``.
 

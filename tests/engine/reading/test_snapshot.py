@@ -97,7 +97,7 @@ def test_a_grown_snapshot_is_the_one_that_is_made_anew(history: Any, partitioned
             # a compacted segment takes the place of what it replaces
             at = -number if moved else position
             new.append(row(number, at, partition if partitioned else "", counts, codecs))
-        gone = [each for each in removed if each in segments]
+        gone = [each for each in dict.fromkeys(removed) if each in segments]
         for each in gone:
             del segments[each]
         segments |= {each.id: each for each in new}

@@ -11,7 +11,7 @@ from fletching import faultpoints, ipc
 from fletching.catalog.partition_rows import list_partitions
 from fletching.catalog.publishing import Publication
 from fletching.catalog.segment_rows import encode_partition
-from fletching.catalog.table_rows import TableRow, get_table, lock_table
+from fletching.catalog.table_rows import get_table, lock_table
 from fletching.catalog.version_rows import check_readable, remember_change
 from fletching.engine.changes.attempts import Attempts, Draft
 from fletching.engine.changes.change_conditions import (
@@ -26,7 +26,7 @@ from fletching.engine.changes.row_update import RowUpdate
 from fletching.engine.changes.session_rows import SessionRows
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.read_sessions import Reading
-from fletching.engine.tables.columns import restore_columns
+from fletching.engine.tables.columns import restore_columns, same_columns
 from fletching.engine.tables.partitions import matching_values
 from fletching.errors import InvalidArgumentError, NoSuchPartitionError, WireError
 from fletching.protocol.messages.changes import (
@@ -180,7 +180,7 @@ class Changes:
             then = check_readable(connection, table, request.version)
             publication = Publication(connection, table, "restore", now=now)
             publication.restore(request.version)
-            if not self._same_columns(table, then.schema_version):
+            if not same_columns(connection, table, then.schema_version):
                 publication.change_schema(
                     restore_columns(connection, table, then.schema_version, now)
                 )
@@ -192,10 +192,6 @@ class Changes:
                     connection, table.id, request.idempotency_key, msgspec.json.encode(report), now
                 )
         return report
-
-    @staticmethod
-    def _same_columns(table: TableRow, schema_version: int) -> bool:
-        return table.schema_version == schema_version
 
 
 _OPERATIONS = frozenset({"merge", "upsert", "overwrite"})

@@ -157,7 +157,7 @@ class ReplyLayout:
     def stored(self, schema_version: int) -> StoredColumns:
         """The output columns in segments of a schema version.
 
-        Columns are matched by name, so those that were added later are found to be missing.
+        Columns are matched by their ids: a name may have been another column's before.
         """
         known = self._stored.get(schema_version)
         if known is None:
@@ -166,14 +166,15 @@ class ReplyLayout:
         return known
 
     def _resolve(self, segment: TableColumns) -> StoredColumns:
-        held = {name.casefold(): index for index, name in enumerate(segment.data.names)}
+        held = {segment.column_ids[index][0]: index for index in range(len(segment.data))}
         count = len(self.table.data)
         source = tuple(
-            held.get(output.stored.name.casefold()) if output.place < count else None
+            held.get(self.table.column_ids[output.place][0]) if output.place < count else None
             for output in self.outputs
         )
         converts = any(
-            output.converts
+            # A column that was widened since is stored in its type of then.
+            output.converts or segment.data.field(index).type != output.stored.type
             for output, index in zip(self.outputs, source, strict=True)
             if index is not None
         )

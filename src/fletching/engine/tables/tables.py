@@ -6,22 +6,34 @@ import dataclasses
 import functools
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from fletching import ipc
 from fletching.catalog import partition_rows as catalog_partitions
 from fletching.catalog import table_rows as catalog
-from fletching.catalog.publishing import Publication, publish
+from fletching.catalog.publishing import publish
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import TableRow
 from fletching.catalog.version_rows import check_readable, version_at, version_of_tag
+from fletching.engine.changes.change_conditions import check_key, check_unchanged, replayed
 from fletching.engine.changes.key_values import check_key_type
 from fletching.engine.context import EngineContext
-from fletching.engine.tables.partitions import (
+from fletching.engine.tables.columns import (
     Columns,
+    altered,
+    apply_columns,
+    dropped,
+    renamed,
+    with_nested,
+)
+from fletching.engine.tables.partitions import (
+    Columns as PartitionColumns,
+)
+from fletching.engine.tables.partitions import (
     canonical_type,
     full_values,
     matching_values,
@@ -52,7 +64,15 @@ from fletching.protocol.messages.admin import (
     TableInfo,
     TablePage,
 )
-from fletching.protocol.messages.responses import Done, TableSchema
+from fletching.protocol.messages.changes import (
+    AlterColumn,
+    AlterTable,
+    ChangeRequest,
+    DropColumns,
+    RenameColumn,
+    RenameTable,
+)
+from fletching.protocol.messages.responses import Changed, Done, TableSchema
 from fletching.protocol.types.table_schema import depth_first_ids, storable_type, table_schema
 from fletching.types import TableName
 
@@ -139,7 +159,9 @@ def _info(table: TableRow) -> TableInfo:
     )
 
 
-def _partition_info(columns: Columns, row: catalog_partitions.PartitionRow) -> PartitionInfo:
+def _partition_info(
+    columns: PartitionColumns, row: catalog_partitions.PartitionRow
+) -> PartitionInfo:
     return PartitionInfo(
         partition=spec_of(columns, row.values),
         rows=row.rows,
@@ -164,6 +186,29 @@ def _as_it_was(connection: Any, table: TableRow, version: int) -> TableRow:
         segments=row.segments,
         modified_at=row.committed_us / 1_000_000,
     )
+
+
+RETAIN_PROPERTY = "acid.data.retain.hours"
+"""MaxCompute's name for how many hours a table's history stays readable."""
+
+
+def check_properties(properties: Mapping[str, str]) -> None:
+    """Refuses properties that mean something and do not.
+
+    Raises:
+        InvalidArgumentError: which.
+    """
+    hours = properties.get(RETAIN_PROPERTY)
+    if hours is None:
+        return
+    try:
+        fits = 0 <= float(hours) < float("inf")
+    except ValueError:
+        fits = False
+    if not fits:
+        raise InvalidArgumentError(
+            f"{RETAIN_PROPERTY} is {hours[:100]!r}; expected hours, from 0 on"
+        )
 
 
 class Tables:
@@ -199,6 +244,7 @@ class Tables:
             raise InvalidArgumentError("the comment or the properties are too long")
         if request.lifecycle_days is not None and request.lifecycle_days < 1:
             raise InvalidArgumentError("a lifecycle is 1 day or more")
+        check_properties(request.properties)
         ids, next_id = depth_first_ids(schema, 1)
         for _ in partition_columns:
             ids.append((next_id,))
@@ -348,25 +394,126 @@ class Tables:
         context = self._context
         with context.database.write() as connection:
             table = self._locked(connection, request.table)
-            schema = read_arrow_schema(table.arrow_schema)
-            merged = pa.schema([*schema, *added], metadata=schema.metadata)
-            self._check_columns(merged, [name for name, _ in table.partition_columns])
-            _check_new(added)
-            ids, next_id = depth_first_ids(added, table.next_column_id)
-            count = len(schema)
-            catalog.add_schema_version(
-                connection,
-                table,
-                arrow_schema=encode_schema(merged),
-                column_ids=[*table.column_ids[:count], *ids, *table.column_ids[count:]],
-                next_column_id=next_id,
-                now=context.clock(),
+            names = [name for name, _ in table.partition_columns]
+
+            def change(columns: Columns) -> Columns:
+                columns, others = with_nested(columns, added)
+                _check_new(pa.schema(others))
+                ids, free = depth_first_ids(others, columns.next_id)
+                merged = columns.with_fields(
+                    [*columns.schema, *others], [*columns.ids, *ids], next_id=free
+                )
+                self._check_columns(merged.schema, names)
+                return merged
+
+            apply_columns(connection, table, change, operation="add columns", now=context.clock())
+            return _info(catalog.get_table(connection, request.table))
+
+    def drop_columns(self, request: DropColumns) -> TableInfo:
+        """Drops data columns; older versions keep them.
+
+        Raises:
+            InvalidArgumentError: one is unknown or part of the key, or none would be left.
+            ConflictError: the table is not at ``if_version``.
+        """
+        return self._evolve(
+            request, "drop columns", lambda columns: dropped(columns, request.names)
+        )
+
+    def rename_column(self, request: RenameColumn) -> TableInfo:
+        """Gives a data column another name.
+
+        Raises:
+            InvalidArgumentError: it is unknown, or the new name is taken or none.
+            ConflictError: the table is not at ``if_version``.
+        """
+        return self._evolve(
+            request,
+            "rename column",
+            lambda columns: renamed(columns, request.name, request.new_name),
+        )
+
+    def alter_column(self, request: AlterColumn) -> TableInfo:
+        """Changes a column: a wider type, whether it may be null, its comment, its place.
+
+        Raises:
+            InvalidArgumentError: it is unknown, or cannot be changed so.
+            ConflictError: the table is not at ``if_version``.
+        """
+        return self._evolve(request, "alter column", lambda columns: altered(columns, request))
+
+    def _evolve(
+        self, request: ChangeRequest, operation: str, change: Callable[[Columns], Columns]
+    ) -> TableInfo:
+        context = self._context
+        check_key(request.idempotency_key)
+        with context.database.write() as connection:
+            table = self._locked(connection, request.table)
+            if replayed(connection, table.id, request.idempotency_key) is None:
+                check_unchanged(connection, table, request.if_version)
+                names = [name for name, _ in table.partition_columns]
+
+                def checked(columns: Columns) -> Columns:
+                    after = change(columns)
+                    self._check_columns(after.schema, names)
+                    return after
+
+                apply_columns(
+                    connection,
+                    table,
+                    checked,
+                    operation=operation,
+                    now=context.clock(),
+                    key=request.idempotency_key,
+                    report=lambda version: msgspec.json.encode(Changed(version=version)),
+                )
+            return _info(catalog.get_table(connection, request.table))
+
+    def rename(self, request: RenameTable) -> TableInfo:
+        """Gives a table another name in its schema; its sessions stay.
+
+        Raises:
+            InvalidArgumentError: it is no name.
+            AlreadyExistsError: the name is taken.
+        """
+        new_name = request.new_name
+        if not _TABLE_NAME.fullmatch(new_name) or len(new_name) > MAX_TABLE_NAME_LENGTH:
+            raise InvalidArgumentError(
+                f"{new_name[:MAX_TABLE_NAME_LENGTH]!r} is not a name: 1 to "
+                f"{MAX_TABLE_NAME_LENGTH} letters, digits and underscores"
             )
-            publication = Publication(
-                connection, table, "add columns", now=context.clock(), data_change=False
-            )
-            publication.change_schema(table.schema_version + 1)
-            publication.commit()
+        name = TableName(request.table.project, new_name, request.table.schema)
+        with self._context.database.write() as connection:
+            table = self._locked(connection, request.table)
+            catalog.rename_table(connection, table, new_name)
+            return _info(catalog.get_table(connection, name))
+
+    def alter(self, request: AlterTable) -> TableInfo:
+        """Sets and removes properties, and sets the comment and the lifecycle.
+
+        Raises:
+            InvalidArgumentError: too many or too long, or a retention that is no number of hours.
+        """
+        context = self._context
+        values: dict[str, Any] = {}
+        if request.comment is not None:
+            if len(request.comment) > MAX_COMMENT_LENGTH:
+                raise InvalidArgumentError("the comment is too long")
+            values["comment"] = request.comment
+        if request.lifecycle_days is not None:
+            if request.lifecycle_days < 0:
+                raise InvalidArgumentError("a lifecycle is 1 day or more; 0 removes it")
+            values["lifecycle_days"] = request.lifecycle_days or None
+        check_properties(request.set_properties)
+        with context.database.write() as connection:
+            table = self._locked(connection, request.table)
+            properties = {**table.properties, **request.set_properties}
+            for name in request.remove_properties:
+                properties.pop(name, None)
+            if len(properties) > MAX_PROPERTIES:
+                raise InvalidArgumentError(f"a table has at most {MAX_PROPERTIES} properties")
+            values["properties"] = properties
+            catalog.alter_table(connection, table, context.clock(), **values)
             return _info(catalog.get_table(connection, request.table))
 
     # --- partitions ---

@@ -49,12 +49,13 @@ from fletching.catalog.writer_rows import known_writers, remove_silent_writers
 from fletching.engine.context import EngineContext
 from fletching.engine.identity import check_identity
 from fletching.engine.presence import SILENT_SECONDS
+from fletching.engine.tables.tables import RETAIN_PROPERTY
 from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
 from fletching.engine.writing.states import SessionState
 from fletching.objects.store import writer_of
 from fletching.protocol.messages.requests import DEFAULT_SESSION_ID
 
-__all__ = ["RETAIN_PROPERTY", "Collected", "Retention", "RetentionReport", "retain_seconds"]
+__all__ = ["Collected", "Retention", "RetentionReport", "retain_seconds"]
 
 LEASE = "retention"
 FUSE_OBJECTS = 16
@@ -65,9 +66,6 @@ FUSE_SHARE = 0.5
 SEGMENT_PREFIX = "tables"
 _ORPHANS_PER_LOOK = 10_000
 _SEGMENTS_PER_STEP = 2_000  # forgotten in one transaction: other writers wait for it
-
-RETAIN_PROPERTY = "acid.data.retain.hours"
-"""MaxCompute's name for how long a table's history stays readable."""
 
 
 def retain_seconds(context: EngineContext, properties: str) -> float:
