@@ -85,6 +85,8 @@ class BatchDecoder:
     Attributes:
         schema: the stream's schema.
         header: the schema message's header: dictionary ids, byte order.
+        validator: checks the contents of batches, dictionaries being indices.
+        trusted, validate_values, require_zero_copy: as they were given.
     """
 
     def __init__(
@@ -116,9 +118,9 @@ class BatchDecoder:
             InvalidDataError: its fields make no schema.
         """
         self._limits = limits
-        self._trusted = trusted
-        self._values = validate_values
-        self._require_zero_copy = require_zero_copy
+        self.trusted = trusted
+        self.validate_values = validate_values
+        self.require_zero_copy = require_zero_copy
         try:
             self._prepare(schema, text=validate_text)
         except FletchingError:
@@ -131,6 +133,7 @@ class BatchDecoder:
     def _prepare(self, schema: Message | pa.Schema, *, text: bool) -> None:
         limits = self._limits
         message = schema if isinstance(schema, Message) else schema_message_of(schema)
+        self._schema_message = schema
         self.header: SchemaHeader = schema_header(message, limits)
         self.schema: pa.Schema = (
             read_schema(message, limits) if isinstance(schema, Message) else schema
@@ -152,7 +155,9 @@ class BatchDecoder:
         self._dictionary_columns: list[int] = []
         if not self._plain:
             self._prepare_dictionaries()
-        self._validator = BatchValidator(self._storage_schema, values=self._values, text=text)
+        self.validator = BatchValidator(
+            self._storage_schema, values=self.validate_values, text=text
+        )
 
     def _prepare_dictionaries(self) -> None:
         # Field by field: the schema's metadata stays as it is, keys that occur twice included.
@@ -182,6 +187,39 @@ class BatchDecoder:
                         expected=str(known.value_type),
                         actual=str(found.value_type),
                     )
+
+    def anew(self) -> BatchDecoder:
+        """A decoder of the same stream that has seen no dictionary."""
+        if self._plain:
+            return self
+        return BatchDecoder(
+            self._schema_message,
+            limits=self._limits,
+            validate_values=self.validate_values,
+            trusted=self.trusted,
+            require_zero_copy=self.require_zero_copy,
+        )
+
+    @property
+    def has_dictionaries(self) -> bool:
+        """Whether the schema has dictionaries."""
+        return not self._plain
+
+    @property
+    def dictionary_bytes(self) -> int:
+        """Bytes of all dictionaries that are remembered."""
+        return self._all_dictionary_bytes
+
+    def only_dictionary(self, column: int) -> int | None:
+        """How many values the dictionary of a column has; None if it has none yet."""
+        id_ = self.header.fields[column].dictionary_id
+        found = None if id_ is None else self._dictionaries.get(id_)
+        return None if found is None else len(found.array)
+
+    @property
+    def has_unions(self) -> bool:
+        """Whether the schema has unions, at any depth."""
+        return self._unions
 
     def value_type(self, dictionary_id: int) -> pa.DataType | None:
         """The type of a dictionary's values, or None if no field uses it."""
@@ -234,8 +272,8 @@ class BatchDecoder:
     def _decode_batch(self, message: Message) -> pa.RecordBatch:
         self._check_batch(message)
         batch = self._read(message, self._storage_schema)
-        if not self._trusted:
-            self._validator.check(batch, len(message.body))
+        if not self.trusted:
+            self.validator.check(batch, len(message.body))
         if self._unions and self._layout(message).has_empty_union(message.record_batch()):
             batch = with_type_ids(batch)
         if self._plain:
@@ -267,14 +305,14 @@ class BatchDecoder:
             return
         header = message.record_batch(self._limits)
         self._check(self._layout(message), header, message)
-        if header.compression is None and not self._require_zero_copy:
+        if header.compression is None and not self.require_zero_copy:
             self._checked, self._checked_header = said, message.header
 
     def _check(self, layout: BatchLayout, header: RecordBatchHeader, message: Message) -> int:
         """Checks metadata against body, schema and limits; returns the buffers' uncompressed bytes."""
         body = message.body
         layout.check(header, len(body), self._limits)
-        if self._require_zero_copy:
+        if self.require_zero_copy:
             self._check_zero_copy(header, body)
         if header.compression is None:
             return len(body)
@@ -323,7 +361,7 @@ class BatchDecoder:
             version=message.version,
         )
         batch = self._read(Message(memoryview(metadata), message.body), schema)
-        if not self._trusted:
+        if not self.trusted:
             try:
                 validator.check(batch, len(message.body))
             except InvalidDataError as error:
@@ -358,7 +396,7 @@ class BatchDecoder:
         reader = self._value_readers.get(field.id)
         if reader is None:
             schema = pa.schema([pa.field("values", storage_type(field.value_type))])
-            reader = schema, BatchValidator(schema, values=self._values)
+            reader = schema, BatchValidator(schema, values=self.validate_values)
             self._value_readers[field.id] = reader
         return reader
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from fletching.errors import InvalidDataError, MalformedFrameError, UsageError
 from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.bulk_reading import read_in_bulk
 from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.file_writer import Sink
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
@@ -92,6 +93,9 @@ class BatchIterator:
         self._walk = walk
         self._decoder = decoder
         self._length = length
+        self._schema_start: int | None = None
+        if isinstance(walk, MessageIterator) and walk.position > walk.start:
+            self._schema_start = walk.start
         self.schema: pa.Schema = decoder.schema
         self.end: int | None = None
 
@@ -102,6 +106,7 @@ class BatchIterator:
         """The next batch; errors as for `read_stream_at`."""
         if self.end is not None:
             raise StopIteration
+        self._schema_start = None
         for message in self._walk:
             batch = self._decoder.decode(message)
             if batch is not None:
@@ -110,6 +115,19 @@ class BatchIterator:
         if self._length is not None:
             check_end(self._length, self.end, "the stream")
         raise StopIteration
+
+    def read_rest(self) -> Batches:
+        """All batches that are left."""
+        if isinstance(self._walk, MessageIterator) and self._schema_start is not None:
+            start, self._schema_start = self._schema_start, None
+            found = read_in_bulk(self._walk.view, start, self._decoder, self._walk.limits)
+            if found is not None:
+                batches, self.end = found
+                if self._length is not None:
+                    check_end(self._length, self.end, "the stream")
+                return Batches(self.schema, batches)
+            self._decoder = self._decoder.anew()
+        return Batches(self.schema, self)
 
     def to_reader(self) -> pa.RecordBatchReader:
         """The batches as a reader of pyarrow's."""
@@ -314,7 +332,7 @@ def read_stream_at(
     )
     if lazy:
         return reader
-    batches = Batches(reader.schema, reader)
+    batches = reader.read_rest()
     return batches, reader.end or 0
 
 
@@ -342,7 +360,7 @@ def read_stream(
         trusted=trusted,
         require_zero_copy=require_zero_copy,
     )
-    return Batches(reader.schema, reader)
+    return reader.read_rest()
 
 
 def read_single_at(

@@ -133,6 +133,10 @@ class Table:
         position = self._field(slot, 8)
         return int(_I64.unpack_from(self.data, position)[0]) if position else default
 
+    def uint8_position(self, slot: int) -> int:
+        """Where a byte stands; 0 when it is absent."""
+        return self._field(slot, 1)
+
     def int64_position(self, slot: int) -> int:
         """Where a 64-bit integer stands, for patching a copy; 0 when it is absent."""
         return self._field(slot, 8)

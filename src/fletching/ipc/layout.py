@@ -312,6 +312,56 @@ class BatchLayout:
                 return False
         return True
 
+    def all_fit(
+        self,
+        variadic_counts: tuple[int, ...],
+        *,
+        rows: np.ndarray[Any, np.dtype[np.int64]],
+        body_lengths: np.ndarray[Any, np.dtype[np.int64]],
+        nodes: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
+        buffers: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
+        max_rows: int,
+    ) -> bool:
+        """Whether many headers at once are as writers make them: uncompressed, buffers in order.
+
+        True only if all of `check` holds for each of them; False says nothing.
+
+        Args:
+            variadic_counts: the same for all.
+            rows: batch lengths.
+            body_lengths: bytes of the bodies.
+            nodes: lengths and null counts, each of shape (headers, nodes).
+            buffers: starts and sizes, each of shape (headers, buffers).
+            max_rows: the limit of every length.
+        """
+        (lengths, nulls), (starts, sizes) = nodes, buffers
+        if rows.min() < 0 or nulls.min() < 0 or lengths.max() > max_rows:
+            return False
+        if (nulls > lengths).any() or (lengths[:, self._roots] != rows[:, None]).any():
+            return False
+        bodies = body_lengths[:, None]
+        if starts.min() < 0 or sizes.min() < 0 or (starts > bodies).any():
+            return False
+        ends = starts + sizes  # the sizes are looked at next: a sum that overflowed is negative
+        if ends.min() < 0 or (ends > bodies).any():
+            return False
+        reached = np.maximum.accumulate(np.where(sizes > 0, ends, 0), axis=1)
+        if ((starts[:, 1:] < reached[:, :-1]) & (sizes[:, 1:] > 0)).any():
+            return False
+        if self._views:
+            variadic = self._places_of_variadic(variadic_counts)
+            sizes = np.delete(sizes, variadic, axis=1)
+        values = lengths[:, self._node_of]
+        # Lengths are below 2**31 and widths far below 2**31 bits, unless a type declares more.
+        if int(self._bits.max(initial=0)) >= 1 << 31:
+            return False
+        required = ((values + self._extra) * self._bits + 7) >> 3
+        absent = (sizes == 0) & (
+            (self._is_validity & (nulls[:, self._node_of] == 0))
+            | (self._is_offsets & (values == 0))
+        )
+        return not bool(((sizes < required) & ~absent).any())
+
     def check_sizes(
         self, header: RecordBatchHeader, sizes: np.ndarray[Any, np.dtype[np.int64]]
     ) -> None:
@@ -350,8 +400,11 @@ class BatchLayout:
         return bool(self._unions) and not header.nodes[self._unions, 0].all()
 
     def _variadic_positions(self, header: RecordBatchHeader) -> list[int]:
+        return self._places_of_variadic(header.variadic_counts)
+
+    def _places_of_variadic(self, counts: tuple[int, ...]) -> list[int]:
         positions: list[int] = []
-        for position, count in zip(self._views, header.variadic_counts, strict=True):
+        for position, count in zip(self._views, counts, strict=True):
             first = position + len(positions)
             positions.extend(range(first, first + count))
         return positions

@@ -26,7 +26,7 @@ SMALL_BYTES: Final = 128 << 10
 _VALUE: Final = re.compile(r"(Decimal value |(?:date|time)(?:32|64)\[\w+\] )-?\d+")
 
 
-def _is_constrained(data_type: pa.DataType) -> bool:
+def is_constrained(data_type: pa.DataType) -> bool:
     types = pa.types
     return bool(
         types.is_date64(data_type) or types.is_time(data_type) or types.is_decimal(data_type)
@@ -47,7 +47,7 @@ def has_constrained(data_type: pa.DataType, *, text: bool = False) -> bool:
 
     With ``text`` also whether there is text, which must be UTF-8.
     """
-    return any_below(data_type, lambda one: _is_constrained(one) or (text and _is_text(one)))
+    return any_below(data_type, lambda one: is_constrained(one) or (text and _is_text(one)))
 
 
 def relaxed_type(data_type: pa.DataType, *, text: bool = False) -> pa.DataType:
@@ -64,7 +64,7 @@ def relaxed_type(data_type: pa.DataType, *, text: bool = False) -> pa.DataType:
         return pa.dictionary(
             data_type.index_type, relaxed_type(data_type.value_type, text=text), data_type.ordered
         )
-    if _is_constrained(data_type):
+    if is_constrained(data_type):
         return pa.binary(data_type.bit_width // 8)
     if types.is_string(data_type):
         return pa.binary()

@@ -39,6 +39,7 @@ class MessageIterator:
             over the exact end of the stream, its end-of-stream marker included.
         marker_length: length of the end-of-stream marker: 8, 4 (legacy), 0 if there is none, and
             None while the walk goes on.
+        view, start, limits: what is walked, from where, and what it may claim.
     """
 
     def __init__(
@@ -56,10 +57,10 @@ class MessageIterator:
         ``listed`` are the messages of a file with a footer, which are walked instead; ``first`` is
         a message that stands before ``position`` in a form of its own.
         """
-        self._view = view
-        self._start = position
+        self.view = view
+        self.start = position
         self._end = end
-        self._limits = limits
+        self.limits = limits
         self._listed = listed
         self._from_footer = None if listed is None else iter(listed)
         self._last_end = position
@@ -83,11 +84,11 @@ class MessageIterator:
             self.marker_length = 0
             raise StopIteration
         try:
-            found = message_at(self._view, self.position, self._end, self._limits)
+            found = message_at(self.view, self.position, self._end, self.limits)
         except WireError as error:
-            if self.position != self._start:
+            if self.position != self.start:
                 raise
-            head = bytes(self._view[self._start : self._start + HEAD_BYTES])
+            head = bytes(self.view[self.start : self.start + HEAD_BYTES])
             raise recognized(error, head, "an Arrow IPC stream") from None
         if isinstance(found, int):
             self.marker_length = found
@@ -99,7 +100,7 @@ class MessageIterator:
     def _next_listed(self, walk: Iterator[Message]) -> Message:
         message = next(walk, None)
         if message is None:
-            self.marker_length = marker_length(self._view, self._last_end, self._end)
+            self.marker_length = marker_length(self.view, self._last_end, self._end)
             self.position = self._last_end + self.marker_length
             raise StopIteration
         if message.end <= self._end:
@@ -128,7 +129,7 @@ class FileMessageIterator:
     def __init__(self, file: Any, offset: int, limits: Limits) -> None:
         """Skips ``offset`` bytes."""
         self._file = file
-        self._limits = limits
+        self.limits = limits
         self._start = offset
         self.position = offset
         self.marker_length: int | None = None
@@ -141,7 +142,7 @@ class FileMessageIterator:
         """The next message; errors as for `messages`."""
         if self.marker_length is not None:
             raise StopIteration
-        decoder = MessageDecoder(self._limits)
+        decoder = MessageDecoder(self.limits)
         try:
             message = _next_message(self._file, decoder)
         except WireError as error:
