@@ -78,7 +78,7 @@ def one_by_one(data: bytes, **options: Any) -> tuple[list[pa.RecordBatch], int |
 @pytest.mark.parametrize("option", [None, "validate_values", "trusted"])
 def test_both_ways_read_the_same(name: str, option: str | None) -> None:
     data = STREAMS[name]
-    options = {} if option is None else {option: True}
+    options: dict[str, Any] = {} if option is None else {option: True}
     found = in_bulk(data, **options)
     assert found is not None
     expected, end = one_by_one(data, **options)
