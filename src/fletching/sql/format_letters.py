@@ -54,7 +54,7 @@ _JAVA = {
     "a": "%p",
     "u": "%u",
 }
-_OWN_PIECE = re.compile("hh24|ff[369]|yyyy|yy|mm|dd|hh|mi|ss|[a-z]+|[^a-z]+", re.IGNORECASE)
+_OWN_PIECE = re.compile("hh24|ff[369]|yyyy|yy|mm|dd|hh|mi|ss|[tz]|[a-z]+|[^a-z]+", re.IGNORECASE)
 _JAVA_PIECE = re.compile(r"'(?:[^']|'')*'|([a-zA-Z])\1*|[^a-zA-Z']+")
 
 

@@ -1,7 +1,6 @@
 """MaxCompute's functions, each as what DuckDB computes it with.
 
-A template has ``{0}``, ``{1}``, ... for the arguments, ``{*}`` for all of them and ``{1*}`` for those from
-the second on. What depends on constants or types is a function of `Call`. Names are in lower case; a name
+A template has ``{0}``, ``{1}``, ... for the arguments and ``{*}`` for all of them. What depends on constants or types is a function of `Call`. Names are in lower case; a name
 that is not here is refused with the nearest ones.
 """
 
@@ -9,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -77,8 +77,14 @@ class Function:
     kind: str = ""
     aggregate: bool = False
 
-    def sql(self, call: Call) -> str:
+    def sql(self, call: Call, *, over: str = "", nulls: str = "", order: str = "") -> str:
         """The call in DuckDB's SQL.
+
+        Args:
+            call: the call.
+            over: FILTER and OVER, as they stand behind an aggregate.
+            nulls: IGNORE NULLS, as it stands inside a window function.
+            order: ORDER BY, as it stands inside an aggregate.
 
         Raises:
             InvalidArgumentError: the number of arguments is wrong, or a constant means nothing.
@@ -91,12 +97,18 @@ class Function:
             raise InvalidArgumentError(f"{call.name} takes {wanted} arguments, not {count}")
         if callable(self.make):
             return self.make(call)
-        made = self.make.replace("{*}", ", ".join(call.arguments))
-        made = made.replace("{1*}", ", ".join(call.arguments[1:]))
-        for index, argument in enumerate(call.arguments):
-            # Texts may hold braces themselves, so nothing is formatted twice.
-            made = made.replace(f"{{{index}}}", argument) if f"{{{index}}}" in self.make else made
-        return made
+        places = {
+            "*": ", ".join(call.arguments),
+            "over": over,
+            "nulls": nulls,
+            "order": f" {order}" if order else "",
+            **{str(index): text for index, text in enumerate(call.arguments)},
+        }
+        # In one pass: what an argument says is never a place of the template.
+        return _PLACE.sub(lambda match: places[match[1]], self.make)
+
+
+_PLACE = re.compile(r"\{(\*|\d+|over|nulls|order)\}")
 
 
 def quoted(text: str) -> str:
@@ -638,10 +650,6 @@ def _refuse_format(call: Call) -> str:
 
 def _aggregate(least: int, most: int | None, template: Any, kind: str = "") -> Function:
     return Function(least, most, template, kind, aggregate=True)
-
-
-def _wm_concat(call: Call) -> str:
-    return f"string_agg(CAST({call.arguments[1]} AS VARCHAR), {call.arguments[0]})"
 
 
 AGGREGATES: dict[str, Function] = {

@@ -597,13 +597,12 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
                 missing = " OR ".join(f"{one} IS NULL" for one in texts)
                 row = f"CASE WHEN {missing} THEN NULL ELSE ({', '.join(texts)}) END"
                 call = dataclasses.replace(call, arguments=[row])
-            made = function.sql(call)
+            made = function.sql(call, over=over, nulls=nulls, order=order)
             if distinct:
                 made = _with_distinct(name, made)
         except InvalidArgumentError as error:
             raise located(error, node) from error
-        made = made.replace("{over}", over).replace("{nulls}", nulls)
-        return made.replace("{order}", f" {order}" if order else "")
+        return made
 
     def anonymous_sql(self, expression: Any) -> str:
         """A function by our own table."""
