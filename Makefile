@@ -15,7 +15,7 @@ ENGINES ?= .venv-engines
 quoted = '$(subst ','\'',$(value $(1)))'
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-exhaustive test-engines check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture mutants clean
+.PHONY: help quickstart test test-exhaustive test-engines check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture soak mutants clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -133,6 +133,9 @@ fuzz: $(VENV)/.installed-dev ## fuzz the ipc room for SECONDS, with coverage if 
 
 torture: $(VENV)/.installed-dev ## kill the server at every point for SECONDS (SEED=n repeats a run)
 	@$(RUN) -m torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+soak: $(VENV)/.installed-dev ## watch what a server under mixed load uses for SECONDS (7200 is two hours)
+	@$(RUN) -m torture --soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 mutants: $(VENV)/.installed-dev ## change the code in one place after another: do tests notice? (MUTANTS='--count 20')
 	@$(RUN) -m mutants $(MUTANTS)

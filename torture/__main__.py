@@ -1,15 +1,19 @@
-"""Runs a campaign: lives of a server, a network that fails, writers, readers, then the verdict."""
+"""Runs a campaign: lives of two servers over one folder, each behind a network that fails, writers and
+readers through them and beside them, then the verdict. ``--soak`` kills nobody and watches one server.
+"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import queue
 import random
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,6 +27,7 @@ import pyarrow as pa
 
 from fletching import faultpoints
 from fletching.engine.engine import Engine
+from fletching.errors import FletchingError
 from fletching.ipc import lowlevel
 from fletching.protocol.messages.admin import CreateTable
 from fletching.protocol.messages.requests import CreateReadSession, ReadTable
@@ -32,6 +37,14 @@ from torture.life import SETTINGS
 from torture.workers import MAIN, PICTURE_SCHEMA, PICTURES, REGISTER, SCHEMA, contents, picture
 
 WORKERS = {"eo": 2, "batch": 2, "register": 1, "reader": 2, "blob": 1, "viewer": 1}
+SERVERS = 2
+SKEW_SECONDS = (
+    300.0  # servers' clocks are off by up to this; requests may be by three times as much
+)
+# Workers that open the folder themselves, beside the servers.
+EMBEDDED = {("batch", 1), ("reader", 1)}
+# What an accident may take away; without it nothing may open, and with it everything is there again.
+LOSABLE = ("catalog.sqlite", "server.key")
 # Upkeep comes by less often than writes do: one arrival, and more time to get there.
 SELDOM = ("compact.", "retention.", "abort.", "object.deleted")
 
@@ -45,9 +58,12 @@ def free_port() -> int:
 class Lives:
     """Starts servers and sees to it that they die."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, number: int = 0) -> None:
         self.port = free_port()
-        self.random = random.Random(f"{seed}/lives")
+        self.folder = folder
+        self.losses = 0
+        self.random = random.Random(f"{seed}/lives/{number}")
+        self.current: int | None = None
         self.deaths: Counter[str] = Counter()
         self.strange: list[str] = []
         self.parent = subprocess.Popen(
@@ -62,22 +78,50 @@ class Lives:
         for line in self.parent.stdout:
             self.answers.put(line.split())
 
+    def answer(self) -> int:
+        """The next answer, however busy the machine is; a parent that is gone gives none."""
+        while True:
+            try:
+                number = int(self.answers.get(timeout=1.0)[1])
+            except queue.Empty:
+                if self.parent.poll() is not None:
+                    raise RuntimeError("the parent of the servers died") from None
+            else:
+                return number
+
     def start(self, fault: str) -> int:
         assert self.parent.stdin is not None
-        self.parent.stdin.write(f"start {self.port} {fault}\n")
+        skew = self.random.uniform(-SKEW_SECONDS, SKEW_SECONDS)
+        self.parent.stdin.write(f"start {self.port} {fault} {skew}\n")
         self.parent.stdin.flush()
-        return int(self.answers.get(timeout=30)[1])
+        self.current = self.answer()
+        return self.current
+
+    def wait_until_it_serves(self) -> None:
+        """Until the server answers or is dead: a life is counted from there, on any machine."""
+        while self.answers.empty():
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as probe,
+            ):
+                probe.sendall(
+                    b"GET /healthz HTTP/1.1\r\nHost: torture\r\nConnection: close\r\n\r\n"
+                )
+                if probe.recv(1):
+                    return
+            time.sleep(0.01)
 
     def live_and_die(self) -> None:
         """One life: ends at a point of the code, or at a moment."""
         draw = self.random
-        fault, longest = "-", 1.2
+        fault, longest = "-", 2.0
         if draw.random() < 0.7:
             point = draw.choice(faultpoints.POINTS)
             seldom = point.startswith(SELDOM)
             fault = f"{point}:{1 if seldom else draw.randint(1, 5)}"
-            longest = 3.0 if seldom else 1.2
+            longest = 4.0 if seldom else 2.0
         pid = self.start(fault)
+        self.wait_until_it_serves()
         try:
             code = int(self.answers.get(timeout=draw.uniform(0.15, longest))[1])
             if code == -signal.SIGKILL:
@@ -85,14 +129,51 @@ class Lives:
             else:
                 self.strange.append(f"a server with fault {fault} exited with {code}")
         except queue.Empty:
-            os.kill(pid, signal.SIGKILL)
-            self.answers.get(timeout=30)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            self.answer()
             self.deaths["at random"] += 1
+        self.current = None
+        if self.random.random() < 0.1:
+            self.lose()
+
+    def lose(self) -> None:
+        """Takes a part of the folder away for a moment: nothing may open it, or make it anew."""
+        part = self.folder / "data" / self.random.choice(LOSABLE)
+        kept = part.with_name(f"{part.name}.lost")
+        part.rename(kept)
+        try:
+            Engine.open(self.folder / "data", settings=SETTINGS).close()
+            self.strange.append(f"the folder opened without its {part.name}")
+        except FletchingError:
+            self.losses += 1
+        finally:
+            if part.exists():
+                self.strange.append(f"{part.name} was made anew")
+            kept.rename(part)
+
+    def calm(self) -> None:
+        """A last life, in which whoever is in doubt can ask."""
+        self.start("-")
+
+    def end(self) -> None:
+        """Ends the last life as an operator would."""
+        assert self.current is not None
+        os.kill(self.current, signal.SIGTERM)
+        exited = self.answer()
+        self.current = None
+        if exited:
+            self.strange.append(f"the last server exited with {exited} on SIGTERM")
 
     def close(self) -> None:
+        """Leaves no process behind, wherever the run ended."""
+        if self.current is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.current, signal.SIGKILL)
         assert self.parent.stdin is not None
-        self.parent.stdin.close()
-        self.parent.wait(timeout=30)
+        with contextlib.suppress(OSError):
+            self.parent.stdin.close()
+        self.parent.wait()
 
 
 def prepare(folder: Path) -> None:
@@ -104,53 +185,103 @@ def prepare(folder: Path) -> None:
 
 def campaign(folder: Path, seconds: float, seed: int, rate: float) -> tuple[list[str], str]:
     prepare(folder)
-    lives = Lives(folder, seed)
-    proxy = subprocess.Popen(
-        [sys.executable, "-m", "torture.proxy", "0", str(lives.port), str(seed), str(rate)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert proxy.stdout is not None
-    url = f"http://127.0.0.1:{proxy.stdout.readline().split()[1]}"
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "torture.workers", kind, str(number), url,
-             str(folder / f"{kind}{number}.jsonl"), str(seed)],
-            stdin=subprocess.PIPE, stderr=(folder / f"{kind}{number}.err").open("w"),
-        )
-        for kind, count in WORKERS.items()
-        for number in range(count)
-    ]  # fmt: skip
+    lives = [Lives(folder, seed, number) for number in range(SERVERS)]
+    proxies = [start_proxy(each.port, seed + number, rate) for number, each in enumerate(lives)]
+    urls = [f"http://127.0.0.1:{read_port(proxy)}" for proxy in proxies]
+    workers = start_workers(folder, urls, seed)
+    ended = threading.Event()
+    others = [threading.Thread(target=go_on, args=(each, ended), daemon=True) for each in lives[1:]]
+    faults = []
     try:
+        for thread in others:
+            thread.start()
         start = time.monotonic()
         # On a busy machine a short run goes on until everything has happened at least once.
         while (passed := time.monotonic() - start) < seconds or (
             passed < 10 * seconds and missing(folder)
         ):
-            lives.live_and_die()
+            lives[0].live_and_die()
+        ended.set()
+        for thread in others:
+            thread.join()
         # A calm end, so that whoever is in doubt can ask; then everybody stops.
-        pid = lives.start("-")
+        for each in lives:
+            each.calm()
         time.sleep(2)
         stop(workers)
-        os.kill(pid, signal.SIGTERM)
-        exited = int(lives.answers.get(timeout=60)[1])
-        if exited:
-            lives.strange.append(f"the last server exited with {exited} on SIGTERM")
+        for each in lives:
+            each.end()
     finally:
+        ended.set()
         stop(workers)
-        with contextlib.suppress(OSError):
-            assert proxy.stdin is not None
-            proxy.stdin.close()
-        faults = proxy.stdout.read().strip()
-        proxy.wait(timeout=30)
-        lives.close()
+        for proxy in proxies:
+            with contextlib.suppress(OSError):
+                assert proxy.stdin is not None
+                proxy.stdin.close()
+            assert proxy.stdout is not None
+            faults.append(proxy.stdout.read().strip().removeprefix("counts "))
+            proxy.wait()
+        for each in lives:
+            each.close()
     checker = Checker(load(folder))
-    lives.strange += [
+    strange = [line for each in lives for line in each.strange]
+    strange += [
         f"there was no {event!r} in the whole run: it proves nothing about them"
         for event in missing(folder)
     ]
-    problems = [*lives.strange, *checker.check(), *final_state(folder, checker)]
-    summary = describe(lives, faults, checker)
-    return problems, summary
+    problems = [*strange, *checker.check(), *final_state(folder, checker)]
+    return problems, describe(lives, faults, checker)
+
+
+def go_on(lives: Lives, ended: threading.Event) -> None:
+    try:
+        while not ended.is_set():
+            lives.live_and_die()
+    except Exception as error:
+        lives.strange.append(f"the lives of a server ended early: {error!r}")
+
+
+def start_proxy(port: int, seed: int, rate: float) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "torture.proxy", "0", str(port), str(seed), str(rate)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def read_port(proxy: subprocess.Popen[str]) -> int:
+    assert proxy.stdout is not None
+    return int(proxy.stdout.readline().split()[1])
+
+
+def start_workers(
+    folder: Path, urls: list[str], seed: int, *, embedded: bool = True
+) -> list[subprocess.Popen[bytes]]:
+    """Every kind of worker, spread over the servers; some open the folder themselves."""
+    workers = []
+    for kind, count in WORKERS.items():
+        for number in range(count):
+            where = urls[len(workers) % len(urls)]
+            if embedded and (kind, number) in EMBEDDED:
+                where = str(folder / "data")
+            log = folder / f"{kind}{number}.jsonl"
+            with (folder / f"{kind}{number}.err").open("w") as errors:
+                workers.append(
+                    subprocess.Popen(
+                        [
+                            sys.executable,
+                            "-m",
+                            "torture.workers",
+                            kind,
+                            str(number),
+                            where,
+                            str(log),
+                            str(seed),
+                        ],
+                        stdin=subprocess.PIPE,
+                        stderr=errors,
+                    )
+                )
+    return workers
 
 
 def missing(folder: Path) -> list[str]:
@@ -165,9 +296,10 @@ def stop(workers: list[subprocess.Popen[bytes]]) -> None:
             worker.stdin.close()
     for worker in workers:
         try:
-            worker.wait(timeout=60)
+            worker.wait(timeout=600)  # each of its requests ends by itself within seconds
         except subprocess.TimeoutExpired:
             worker.kill()
+            worker.wait()
 
 
 def final_state(folder: Path, checker: Checker) -> list[str]:
@@ -216,20 +348,83 @@ def read(engine: Engine, table: Any) -> Any:
     return pa.ipc.open_stream(b"".join(bytes(piece) for piece in plan.buffers())).read_all()
 
 
-def describe(lives: Lives, faults: str, checker: Checker) -> str:
+def describe(lives: list[Lives], faults: list[str], checker: Checker) -> str:
     events = Counter(event["event"] for event in checker.events)
     appended = sum(pairs[-1][1] for pairs in checker.acknowledged.values() if pairs)
+    deaths = sum((each.deaths for each in lives), Counter[str]())
     return "\n".join(
         [
-            f"kills: {lives.deaths.total()}",
-            *(f"  {count:4} {where}" for where, count in lives.deaths.most_common()),
-            f"network faults: {faults.removeprefix('counts ')}",
+            f"kills: {deaths.total()}",
+            *(f"  {count:4} {where}" for where, count in deaths.most_common()),
+            f"parts lost and found again: {sum(each.losses for each in lives)}",
+            *(f"network faults: {line}" for line in faults),
             f"exactly-once rows acknowledged: {appended}",
             f"sessions committed: {events['commited']}, aborted or left: {len(checker.aborted)}",
             f"register values set: {events['was set']}",
             f"snapshots read twice: {events['snapshot']}",
         ]
     )
+
+
+# --- soak ---
+
+SAMPLES = 120
+WARM_SECONDS = 600.0
+"""What is used grows while caches fill; after this, or half of a shorter run, it must not."""
+GROWTH = 0.10
+
+
+def soak(folder: Path, seconds: float, seed: int) -> tuple[list[str], str]:
+    """One server under mixed load: memory of its own, descriptors, threads and the catalog's size."""
+    prepare(folder)
+    lives = Lives(folder, seed)
+    samples: list[dict[str, float]] = []
+    workers: list[subprocess.Popen[bytes]] = []
+    try:
+        pid = lives.start("-")
+        workers = start_workers(folder, [f"http://127.0.0.1:{lives.port}"], seed, embedded=False)
+        while missing(folder) and lives.answers.empty():
+            time.sleep(0.2)  # counted from when everything is under way, on any machine
+        start = time.monotonic()
+        while (passed := time.monotonic() - start) < seconds:
+            time.sleep(max(0.5, seconds / SAMPLES))
+            samples.append({"seconds": passed, **used(pid, folder)})
+        stop(workers)
+        lives.end()
+    finally:
+        stop(workers)
+        lives.close()
+    checker = Checker(load(folder))
+    problems = [*lives.strange, *checker.check(), *final_state(folder, checker)]
+    problems += [f"there was no {event!r}: the run proves nothing" for event in missing(folder)]
+    (folder / "soak.json").write_text(json.dumps(samples))
+    warm = [each for each in samples if each["seconds"] >= min(WARM_SECONDS, seconds / 2)]
+    lines = [f"{len(samples)} samples in {seconds:.0f} s"]
+    for name in ("memory_mb", "descriptors", "threads", "catalog_mb"):
+        half = len(warm) // 2
+        early = statistics.median(each[name] for each in warm[:half])
+        late = statistics.median(each[name] for each in warm[half:])
+        lines.append(
+            f"{name}: {early:.1f}, then {late:.1f}; at most {max(e[name] for e in samples):.1f}"
+        )
+        if late > early * (1 + GROWTH) + 2:
+            problems.append(f"{name} grew from {early:.1f} to {late:.1f}")
+    return problems, "\n".join(lines)
+
+
+def used(pid: int, folder: Path) -> dict[str, float]:
+    process = Path(f"/proc/{pid}")
+    status = dict(
+        line.split(":", 1) for line in (process / "status").read_text().splitlines() if ":" in line
+    )
+    catalog = sum(path.stat().st_size for path in (folder / "data").glob("catalog.sqlite*"))
+    return {
+        # Without mapped files: their pages are the system's to take back.
+        "memory_mb": int(status["RssAnon"].split()[0]) / 1024,
+        "descriptors": float(len(list((process / "fd").iterdir()))),
+        "threads": float(status["Threads"]),
+        "catalog_mb": catalog / 1e6,
+    }
 
 
 def main() -> int:
@@ -242,6 +437,9 @@ def main() -> int:
     parser.add_argument(
         "--folder", type=Path, default=None, help="where to work; kept if the run fails"
     )
+    parser.add_argument(
+        "--soak", action="store_true", help="kill nobody; watch what one server uses"
+    )
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
@@ -250,7 +448,10 @@ def main() -> int:
         tempfile.mkdtemp(prefix="torture-", dir=shared if shared.is_dir() else None)
     )
     folder.mkdir(parents=True, exist_ok=True)
-    problems, summary = campaign(folder, options.seconds, seed, options.fault_rate)
+    if options.soak:
+        problems, summary = soak(folder, options.seconds, seed)
+    else:
+        problems, summary = campaign(folder, options.seconds, seed, options.fault_rate)
     print(summary)
     if not problems:
         print("every acknowledged row is there exactly once; nothing else is")

@@ -1,14 +1,18 @@
 """The server's lives: a process that has everything imported and forks a server when told to.
 
-Reads lines ``start PORT FAULT`` (``-`` for no fault), answers ``pid N`` and, once that server is
-dead, ``exit N``. Forking makes a life cost milliseconds instead of a second of imports.
+Reads lines ``start PORT FAULT SKEW`` (``-`` for no fault; by how many seconds its clock is off),
+answers ``pid N`` and, once that server is dead, ``exit N``. Forking makes a life cost milliseconds
+instead of a second of imports. Whoever started a process here takes it along when it dies.
 """
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
+import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -22,12 +26,25 @@ SETTINGS = EngineSettings(
     compact_min_segments=4,
     # Short, so that what nobody needs goes while the run lasts, and a mistake in "needs" shows.
     removed_seconds=1.0,
+    retain_seconds=1.0,
     orphan_seconds=5.0,
     busy_timeout_seconds=5.0,
 )
 
 
-def live(folder: Path, port: int, fault: str) -> None:
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Has the system kill this process when the one that started it is gone, however that ended."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def live(folder: Path, port: int, fault: str, skew: float) -> None:
+    die_with_parent()
+    true_time = time.time
+    time.time = lambda: true_time() + skew  # type: ignore[assignment]  # a clock that is off
     os.environ["FLETCHING_CRASH_AT"] = "" if fault == "-" else fault
     logging.basicConfig(filename=folder / "server.log", level=logging.WARNING)
     settings = ServerSettings(port=port, drain_seconds=2.0)
@@ -35,14 +52,15 @@ def live(folder: Path, port: int, fault: str) -> None:
 
 
 def main() -> None:
+    die_with_parent()
     folder = Path(sys.argv[1])
     for line in sys.stdin:
-        _, port, fault = line.split()
+        _, port, fault, skew = line.split()
         child = os.fork()
         if child == 0:
             code = 0
             try:
-                live(folder, int(port), fault)
+                live(folder, int(port), fault, float(skew))
             except BaseException:
                 with (folder / "server.log").open("a") as log:
                     traceback.print_exc(file=log)

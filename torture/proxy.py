@@ -13,6 +13,8 @@ import socket
 import struct
 import sys
 
+from torture.life import die_with_parent
+
 CHUNK = 16 * 1024
 REPEAT_LIMIT = 1 << 20  # bytes of a request that are kept for a second delivery
 SPAN = 200_000  # faults strike within so many bytes
@@ -154,6 +156,7 @@ class Connection:
 
 
 async def main() -> None:
+    die_with_parent()
     listen, target, seed, rate = sys.argv[1:5]
     network = Network(int(target), int(seed), float(rate))
     server = await asyncio.start_server(network.serve, "127.0.0.1", int(listen), limit=CHUNK)

@@ -21,6 +21,7 @@ import pyarrow as pa
 from fletching.client.call_options import CallOptions, Timeouts
 from fletching.client.credentials import Credentials
 from fletching.client.retry import Effect, RetryPolicy, RetrySequence, Timing, effect_of
+from fletching.client.transports.embedded.embedded_transport import EmbeddedTransport
 from fletching.client.transports.http.http_transport import HttpTransport
 from fletching.errors import (
     FletchingError,
@@ -45,7 +46,7 @@ from fletching.protocol.messages.requests import (
 )
 from fletching.types import TableName
 from fletching.wire.blob_frames import BlobData, BlobDataStart
-from torture.life import ACCESS_KEYS
+from torture.life import ACCESS_KEYS, die_with_parent
 
 MAIN = TableName("demo", "main")
 REGISTER = TableName("demo", "register")
@@ -88,7 +89,12 @@ class Worker:
         self.name = f"{kind}{number}"
         self.random = random.Random(f"{seed}/{self.name}")
         access_id, secret = next(iter(ACCESS_KEYS.items()))
-        self.transport = HttpTransport(url, Credentials(access_id, secret))
+        # A path is a folder that is opened without a server, beside those that run over it.
+        self.transport: Any = (
+            HttpTransport(url, Credentials(access_id, secret))
+            if "://" in url
+            else EmbeddedTransport(url)
+        )
         self.log = log.open("a", buffering=1)
         self.stopped = threading.Event()
         threading.Thread(target=self.watch, daemon=True).start()
@@ -509,5 +515,6 @@ KINDS = {
 }
 
 if __name__ == "__main__":
+    die_with_parent()
     kind_, number_, url_, log_, seed_ = sys.argv[1:6]
     KINDS[kind_](kind_, int(number_), url_, Path(log_), int(seed_)).run()
