@@ -36,8 +36,10 @@ if TYPE_CHECKING:
         Split,
         Table,
         Timeouts,
-        connect,
     )
+
+    # From where it is defined: through the package, a circle, mypy would take it for Any.
+    from fletching.client.addresses import connect
     from fletching.protocol.types.blob_type import BlobType, blob
     from fletching.server import Server, serve
 

@@ -133,6 +133,7 @@ def test_options_reach_every_call() -> None:
 
 
 def test_what_arrives_pickled_shares_one_channel_per_process(tmp_path: Path) -> None:
+    fletching.connect(tmp_path / "folder", create=True).close()
     reopen = Reopen(str(tmp_path / "folder"), None, CallOptions())
     copies = [pickle.loads(pickle.dumps(reopen)) for _ in range(2)]
     assert copies[0]() is copies[1]() is reopen()

@@ -28,8 +28,8 @@ from fletching.errors import FletchingError, OperationCancelledError
 from fletching.testing.replay import Answer, ReplayPeer, ReplayRequest
 
 PROMPT = 60.0
-KEYS = {"access_id": "tester", "access_key": "secret-of-tester"}
-PATIENT = {
+KEYS: dict[str, Any] = {"access_id": "tester", "access_key": "secret-of-tester"}
+PATIENT: dict[str, Any] = {
     "timeouts": {"connect": 600.0, "first_byte": 600.0, "idle": 600.0},
     "retry": {
         "budget_seconds": 600.0,

@@ -105,8 +105,8 @@ class Reopen:
             del _shared[key]
         channel.transport.close()
 
-    def transport(self) -> Transport:
-        """A new transport; the caller closes it."""
+    def transport(self, *, create: bool = False) -> Transport:
+        """A new transport; the caller closes it. With ``create`` a folder may be made."""
         if _URL.match(self.location):
             from fletching.client.transports.http.http_transport import HttpTransport
 
@@ -125,7 +125,7 @@ class Reopen:
                 f"{self.location!r} is a folder, and tables in a folder need the server's parts, of "
                 f"which {exc.name} is absent: pip install 'fletching[server]'"
             ) from exc
-        return EmbeddedTransport(self.location)
+        return EmbeddedTransport(self.location, create=create)
 
     def __str__(self) -> str:
         """The location, without credentials."""
@@ -221,7 +221,7 @@ def connect(
         proxy,
         None if ca_certificates is None else os.fspath(ca_certificates),
     )
-    channel = Channel(reopen.transport(), changed, timing or Timing(), reopen)
+    channel = Channel(reopen.transport(create=begins), changed, timing or Timing(), reopen)
     client = Client(channel, project, schema=schema)
     if begins:
         try:

@@ -5,7 +5,8 @@ What a cell may hold, also inside lists, maps and structs:
 - ``None``
 - a reference: text, its UTF-8 bytes, or its decoded bytes (60 bytes that begin 01 00, as our service
   makes them)
-- contents: any other bytes, a `fletching.Blob`, a ``pathlib.Path``, an open binary file
+- contents: any other bytes, a `fletching.Blob`, a ``pathlib.Path``, an open binary file, a PIL image, a
+  numpy array (see `fletching.client.blobs.blob_conversions`)
 
 Bytes that look like a reference but are contents must be given as ``Blob(data)``. Columns of the
 Arrow type ``fletching.blob`` hold references only and are passed on as they are.
@@ -24,6 +25,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from fletching.client.blobs.blob_conversions import encoded, is_encodable
 from fletching.client.blobs.blob_values import Blob, BlobSource
 from fletching.client.tabular.alignment import resized
 from fletching.client.tabular.python_values import map_pairs, matched_items, python_array
@@ -209,6 +211,10 @@ class _Gatherer:
 
     def add(self, path: str, contents: Any) -> _Pending:
         pending = _Pending()
+        made = encoded(contents)
+        if made is not None:
+            # Once, here: its length is asked for before it is sent.
+            contents = Blob(*made)
         source = BlobSource(contents)
         length = source.length or 0
         if self._bytes and self._bytes + length > GATHERED_BYTES:
@@ -284,11 +290,11 @@ def _replaced_cell(value: Any, path: str, gatherer: _Gatherer) -> Any:
         return gatherer.add(path, value)
     if isinstance(value, Blob) and value.reference is not None:
         return value.reference.encode()
-    if isinstance(value, Blob | os.PathLike) or hasattr(value, "read"):
+    if isinstance(value, Blob | os.PathLike) or hasattr(value, "read") or is_encodable(value):
         return gatherer.add(path, value)
     raise UsageError(
-        f"a cell of BLOB column {path!r} is a reference, bytes, a Blob, a path or an open file,"
-        f" not {type(value).__name__}"
+        f"a cell of BLOB column {path!r} is a reference, bytes, a Blob, a path, an open file, a PIL"
+        f" image or a numpy array, not {type(value).__name__}"
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from fletching.client.blobs.blob_conversions import encoded
 from fletching.errors import UsageError
 from fletching.wire.blob_frames import BlobHeader
 
@@ -84,6 +85,9 @@ class BlobSource:
             content_type = content_type or data.content_type
             file_name = file_name or data.file_name
             data = data.data
+        made = encoded(data)
+        if made is not None:
+            data, content_type = made[0], content_type or made[1]
         self._view: memoryview | None = None
         self._path: Path | None = None
         self._file: Any = None
@@ -107,7 +111,8 @@ class BlobSource:
                 self._view = memoryview(data).cast("B")
             except TypeError as exc:
                 raise UsageError(
-                    f"a blob is bytes, a path or an open binary file, not {type(data).__name__}"
+                    "a blob is bytes, a path, an open binary file, a PIL image or a numpy array, not "
+                    f"{type(data).__name__}"
                 ) from exc
             self.length = self._view.nbytes
         if content_type is None and file_name is not None:

@@ -123,3 +123,23 @@ def test_the_rest_of_a_message_arrives_while_its_beginning_is_taken() -> None:
     with peer([4096 + 200_000, 100_000], length, 0.1) as url, asked(url, idle=10) as reply:
         assert received(reply, [4096, 300_000]) == BODY[:length]
     assert time.monotonic() - started < 5
+
+
+def test_a_kept_connection_wakes_for_little_again() -> None:
+    # The first reply leaves a low-water mark and a timeout on the socket; the second is a few bytes.
+    from fletching.testing.replay import Answer, ReplayPeer
+
+    pool = make_pool_manager(connections=1, proxy=None, ca_certificates=None)
+    with ReplayPeer([Answer(body=BODY[:300_000]), Answer(body=b"small")]) as peer:
+        for body in (BODY[:300_000], b"small"):
+            url = f"{peer.url}/"
+            interrupter = Interrupter(Cancellation())
+            response = pool.urlopen("GET", url, preload_content=False, retries=False)
+            timeouts = Timeouts(idle=600)
+            started = time.monotonic()
+            reply = Reply(response, Stopwatch(timeouts, time.monotonic, url), url, interrupter)
+            assert reply.read_all(1 << 20) == body
+            reply.close()
+            assert time.monotonic() - started < 60
+        assert peer.connections == 1
+        pool.clear()

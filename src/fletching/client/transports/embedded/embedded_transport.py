@@ -83,8 +83,10 @@ class EmbeddedTransport:
     upload_checksum = UploadChecksum.NONE
     reads_whole_blobs = False
 
-    def __init__(self, location: str | Path, *, engine: Engine | None = None) -> None:
-        """Opens the folder, or takes over an engine that is open already.
+    def __init__(
+        self, location: str | Path, *, create: bool = False, engine: Engine | None = None
+    ) -> None:
+        """Opens the folder, making it with ``create``, or takes over an engine that is open already.
 
         Raises:
             StorageError: the folder cannot be opened.
@@ -92,7 +94,9 @@ class EmbeddedTransport:
         self.cancellation = Cancellation()
         # A project that is mistyped is an error, not a new one: as over HTTP.
         settings = EngineSettings.from_environment(os.environ, create_projects=False)
-        self.engine = Engine.open(location, settings=settings) if engine is None else engine
+        self.engine = (
+            Engine.open(location, settings=settings, create=create) if engine is None else engine
+        )
 
     def call(self, request: Request, options: CallOptions, attempt: RetrySequence) -> Response:
         """See `Transport.call`; options have no meaning here."""
