@@ -270,3 +270,75 @@ def test_a_file_that_became_shorter_is_reported() -> None:
 
     with pytest.raises(TruncatedStreamError, match="ended inside a range"):
         ipc.open_file(Shrinking(FILE))[0]
+
+
+# --- rows of many batches ------------------------------------------------------------------------------
+
+LENGTHS = [7, 7, 7, 0, 7, 123, 7, 1, 7, 7, 7, 7, 9, 7, 7, 7, 7, 7, 7, 7, 7, 0, 0, 7] * 3
+STARTS = [sum(LENGTHS[:index]) for index in range(len(LENGTHS) + 1)]
+MANY = [numbers(rows, start) for rows, start in zip(LENGTHS, STARTS, strict=False)]
+MANY_FILE = file_of(MANY, SCHEMA)
+
+
+@pytest.mark.parametrize("read", [False, True])
+@pytest.mark.parametrize("columns", [None, ["id"]])
+def test_rows_are_found_among_many_batches(read: bool, columns: list[str] | None) -> None:
+    for start in [*range(0, STARTS[-1], 31), STARTS[-1]]:
+        source = io.BytesIO(MANY_FILE) if read else MANY_FILE
+        opened = ipc.open_file(source, columns=columns)
+        found = [row for batch in opened.slice(start, 20) for row in batch["id"].to_pylist()]
+        assert found == list(range(STARTS[-1]))[start : start + 20]
+    opened = ipc.open_file(MANY_FILE)
+    with pytest.raises(UsageError):
+        opened.slice(STARTS[-1] + 1)
+    assert opened.num_rows == STARTS[-1]
+    fresh = ipc.open_file(MANY_FILE)
+    order = list(range(len(LENGTHS)))[::-1]
+    assert [fresh.row_range(i) for i in order] == [(STARTS[i], STARTS[i + 1]) for i in order]
+    assert fresh.row_range(-1) == (STARTS[-2], STARTS[-1])
+
+
+def test_a_slice_reads_no_metadata_behind_it() -> None:
+    source = Counted(MANY_FILE)
+    opened = ipc.open_file(source)
+    blocks = opened.footer.batches
+    source.reads.clear()
+    opened.slice(3, 2)
+    assert max(start for start, _ in source.reads) < blocks[9].offset
+    opened.slice(STARTS[-1] - 1)
+    assert max(start for start, _ in source.reads) >= blocks[-1].offset
+
+
+@pytest.mark.parametrize("number", [0, 1, 5, len(LENGTHS) - 1])
+@pytest.mark.parametrize("what", ["length", "body length", "type", "prefix"])
+def test_damaged_metadata_among_many_batches_is_found(number: int, what: str) -> None:
+    data = bytearray(MANY_FILE)
+    block = ipc.open_file(MANY_FILE).footer.batches[number]
+    header = ipc.open_file(MANY_FILE).message(number).header
+    start = block.offset + 8
+    place, size = {
+        "length": (start + header.table.int64_position(0), 8),
+        "body length": (start + header.message.int64_position(3), 8),
+        "type": (start + header.message.uint8_position(1), 1),
+        "prefix": (block.offset + 4, 4),
+    }[what]
+    data[place : place + size] = b"\xff" * size
+    for source in (bytes(data), io.BytesIO(data)):
+        with pytest.raises(WireError) as caught:
+            ipc.open_file(source).slice(0)
+        assert block.offset <= (caught.value.offset or 0) < block.end
+    limits = ipc.Limits(max_rows=122)
+    with pytest.raises(LimitExceededError):
+        _ = ipc.open_file(MANY_FILE, limits=limits).num_rows
+
+
+def test_blocks_are_a_sequence() -> None:
+    blocks = ipc.open_file(MANY_FILE).footer.batches
+    assert len(blocks) == len(LENGTHS)
+    assert blocks[-1] == list(blocks)[-1]
+    assert list(blocks[2:4]) == [blocks[2], blocks[3]]
+    assert blocks == tuple(blocks)
+    assert blocks != tuple(blocks)[:-1]
+    with pytest.raises(IndexError):
+        blocks[len(LENGTHS)]
+    assert repr(blocks[:1]).startswith("Blocks([Block(offset=")

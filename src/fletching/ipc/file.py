@@ -69,7 +69,7 @@ class ArrowFile:
         self._decoder = BatchDecoder(message, **self._options)
         self.schema: pa.Schema = self._decoder.schema
         self._dictionaries_read = False
-        self._row_starts: list[int] | None = None
+        self._row_starts = [0]  # of the batches whose metadata was read, and where the last ends
 
     # --- what is in it ---------------------------------------------------------------------------
 
@@ -86,22 +86,27 @@ class ArrowFile:
     @property
     def num_rows(self) -> int:
         """Rows of all batches. The first use reads each batch's metadata, and keeps the sums."""
-        return self._starts()[-1]
+        self._know_rows(None)
+        return self._row_starts[-1]
 
-    def _starts(self) -> list[int]:
-        if self._row_starts is None:
-            starts = [0]
-            for index in range(len(self.footer.batches)):
-                header = self._listed.header(self.footer.batches[index])
-                starts.append(starts[-1] + header.record_batch(self._limits).length)
-            self._row_starts = starts
-        return self._row_starts
+    def _know_rows(self, row: int | None) -> None:
+        """Reads batches' metadata until the batch of a row is known; of all of them for None."""
+        starts, count = self._row_starts, len(self)
+        while len(starts) <= count and (row is None or starts[-1] <= row):
+            first = len(starts) - 1
+            # As many again as are known: a row far behind takes few steps, a near one little.
+            end = count if row is None else min(count, max(8, 2 * first))
+            for length in self._listed.row_counts(first, end):
+                starts.append(starts[-1] + length)
 
     def row_range(self, index: int) -> tuple[int, int]:
-        """First row of a batch, and the row behind its last."""
-        starts = self._starts()
+        """First row of a batch, and the row behind its last. Reads the metadata of those before it."""
         index = self._index(index)
-        return starts[index], starts[index + 1]
+        if len(self._row_starts) < index + 2:
+            first = len(self._row_starts) - 1
+            for length in self._listed.row_counts(first, index + 1):
+                self._row_starts.append(self._row_starts[-1] + length)
+        return self._row_starts[index], self._row_starts[index + 1]
 
     def __len__(self) -> int:
         """Record batches."""
@@ -188,11 +193,13 @@ class ArrowFile:
         Raises:
             UsageError: a negative start or length, or a start behind the end.
         """
-        starts = self._starts()
-        total = starts[-1]
-        if start < 0 or start > total or (length is not None and length < 0):
-            raise UsageError(f"rows {start}, {length} do not lie in a file of {total} rows")
-        end = total if length is None else min(total, start + length)
+        if start < 0 or (length is not None and length < 0):
+            raise UsageError(f"rows {start}, {length} cannot be")
+        self._know_rows(None if length is None else start + length)
+        starts = self._row_starts
+        if start > starts[-1]:
+            raise UsageError(f"row {start} does not lie in a file of {starts[-1]} rows")
+        end = starts[-1] if length is None else min(starts[-1], start + length)
         index = bisect.bisect_right(starts, start) - 1
         slices: list[pa.RecordBatch] = []
         while start < end:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, overload
+
+import numpy as np
 
 from fletching.errors import (
     LimitExceededError,
@@ -26,11 +29,61 @@ from fletching.ipc.recognition import HEAD_BYTES, looks_like
 from fletching.ipc.schema_header import SchemaHeader, read_schema_header
 from fletching.ipc.source import Source
 
-__all__ = ["Footer", "not_a_file", "read_footer"]
+__all__ = ["Blocks", "Footer", "not_a_file", "read_footer"]
 
-_BLOCK: Final = struct.Struct("<qi4xq")
+_BLOCK: Final = np.dtype(
+    {
+        "names": ["offset", "metadata_length", "body_length"],
+        "formats": ["<i8", "<i4", "<i8"],
+        "offsets": [0, 8, 16],
+        "itemsize": 24,
+    }
+)
 _TAIL_BYTES: Final = 10  # i32 footer length, magic
 _FIRST_READ_BYTES: Final = 64 << 10
+
+
+class Blocks(Sequence[Block]):
+    """Where messages stand in a file, as the footer lists them: a sequence of `Block`.
+
+    Kept as numbers, and made into blocks when they are asked for: a file may list millions.
+
+    Attributes:
+        table: int64 of shape (blocks, 3): offset, metadata length and body length.
+    """
+
+    __slots__ = ("table",)
+
+    def __init__(self, table: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+        self.table = table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @overload
+    def __getitem__(self, index: int) -> Block: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Blocks: ...
+
+    def __getitem__(self, index: int | slice) -> Block | Blocks:
+        """A block, or a part of the blocks."""
+        if isinstance(index, slice):
+            return Blocks(self.table[index])
+        return Block(*self.table[index].tolist())
+
+    def __iter__(self) -> Iterator[Block]:
+        return (Block(*numbers) for numbers in self.table.tolist())
+
+    def __eq__(self, other: object) -> bool:
+        """Whether another sequence has the same blocks."""
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # compared by value
+
+    def __repr__(self) -> str:
+        """Like the list of them."""
+        return f"Blocks({list(self)})"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,8 +99,8 @@ class Footer:
     """
 
     version: MetadataVersion
-    dictionaries: tuple[Block, ...]
-    batches: tuple[Block, ...]
+    dictionaries: Blocks
+    batches: Blocks
     pairs: tuple[tuple[bytes, bytes], ...]
     schema: SchemaHeader
     schema_metadata: bytes = dataclasses.field(repr=False)
@@ -161,22 +214,23 @@ def _parse_footer(view: memoryview, start: int, length: int, limits: Limits) -> 
     )
 
 
-def _blocks(table: Table, slot: int, end: int) -> tuple[Block, ...]:
+def _blocks(table: Table, slot: int, end: int) -> Blocks:
     start, count = table.vector(slot, 24)
-    blocks = tuple(
-        Block(*values) for values in _BLOCK.iter_unpack(table.data[start : start + 24 * count])
-    )
-    for index, block in enumerate(blocks):
-        if (
-            block.offset < 8
-            or block.metadata_length < 8
-            or block.body_length < 0
-            or block.end > end
-        ):
-            raise MalformedFrameError(
-                f"block {index} of the footer lies outside the file's messages",
-                layer="footer",
-                expected=f"within 8..{end}",
-                actual=tuple(block),
-            )
-    return blocks
+    stored = np.frombuffer(table.data, _BLOCK, count, start)
+    blocks = np.empty((count, 3), np.int64)
+    for column, name in enumerate(_BLOCK.names or ()):
+        if name:
+            blocks[:, column] = stored[name]
+    offsets, metadata, bodies = blocks.T
+    # Each is compared with what the others leave of the file, so that no sum can overflow.
+    outside = (offsets < 8) | (offsets > end) | (metadata < 8) | (bodies < 0)
+    outside |= bodies > end - offsets - metadata
+    if outside.any():
+        bad = int(outside.argmax())
+        raise MalformedFrameError(
+            f"block {bad} of the footer lies outside the file's messages",
+            layer="footer",
+            expected=f"within 8..{end}",
+            actual=tuple(blocks[bad].tolist()),
+        )
+    return Blocks(blocks)

@@ -8,6 +8,10 @@ bytes, polars writes the schema message without its length prefix, JavaScript le
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from fletching.errors import (
     InvalidDataError,
@@ -25,6 +29,9 @@ from fletching.ipc.source import Source
 
 __all__ = ["ListedMessages", "check_not_replaced", "find_footer", "is_consistent"]
 
+_TOGETHER: Final = 8
+"""From so many batches on, their metadata is looked at together."""
+
 
 def find_footer(source: Source, offset: int, length: int, limits: Limits) -> Footer | None:
     """The footer of the file in ``length`` bytes at ``offset``, if it can be relied on.
@@ -41,12 +48,10 @@ def find_footer(source: Source, offset: int, length: int, limits: Limits) -> Foo
 
 def is_consistent(footer: Footer) -> bool:
     """Whether no two messages that a footer lists overlap."""
-    end = 0
-    for block in sorted((*footer.dictionaries, *footer.batches)):
-        if block.offset < end:
-            return False
-        end = block.end
-    return True
+    blocks = np.concatenate([footer.dictionaries.table, footer.batches.table])
+    blocks = blocks[np.argsort(blocks[:, 0], kind="stable")]
+    ends = blocks.sum(axis=1)
+    return not bool((blocks[1:, 0] < ends[:-1]).any())
 
 
 def check_not_replaced(message: Message, known: set[int], limits: Limits) -> None:
@@ -159,6 +164,62 @@ class ListedMessages:
     def header(self, block: Block) -> MessageHeader:
         """The header of a message; errors as for `message`."""
         return self.parsed(block, self.metadata(block)[1])
+
+    def row_counts(self, start: int, end: int) -> list[int]:
+        """Rows of the record batches number ``start`` to ``end``; errors as for `message`.
+
+        Of a mapped source the metadata of batches that differ in numbers alone is looked at together.
+        """
+        blocks = self.footer.batches
+        if self.source.mapped and end - start >= _TOGETHER:
+            found = self._row_counts_together(blocks.table[start:end])
+            if found is not None:
+                return found
+        counts = []
+        for block in blocks[start:end]:
+            prefix, metadata = self.metadata(block)
+            header = self.parsed(block, metadata)
+            try:
+                counts.append(header.record_batch(self._limits).length)
+            except WireError as error:
+                raise relocated(error, self.offset + block.offset + prefix) from None
+        return counts
+
+    def _row_counts_together(self, blocks: np.ndarray[Any, np.dtype[np.int64]]) -> list[int] | None:
+        """Rows of several batches, or None if one is not like the first."""
+        length = int(blocks[0, 1])
+        if (blocks[:, 1] != length).any() or length > self._limits.max_metadata_bytes:
+            return None
+        first = Block(*blocks[0].tolist())
+        header = self.header(first)
+        start = self.offset + first.offset
+        places = [header.message.int64_position(3), header.table.int64_position(0)]
+        if header.type is not MessageType.RECORD_BATCH or 0 in places:
+            return None
+        header.record_batch(self._limits)
+        lengths = []
+        constant = np.ones(length, bool)
+        whole = np.frombuffer(self.source.view(0, self.source.length), np.uint8)
+        rows = sliding_window_view(whole, length)[self.offset + blocks[:, 0]]
+        prefix, _ = self.metadata(first)
+        for place in places:
+            constant[prefix + place : prefix + place + 8] = False
+            numbers = np.ascontiguousarray(rows[:, prefix + place : prefix + place + 8])
+            lengths.append(numbers.view("<i8")[:, 0])
+        # Nodes and buffers are looked at when the batch is read.
+        for slot in (1, 2):
+            vector, count = header.table.vector(slot, 16)
+            constant[prefix + vector : prefix + vector + 16 * count] = False
+        differ = (rows ^ whole[start : start + length]) & np.where(constant, 0xFF, 0).astype(
+            np.uint8
+        )
+        bodies, counts = lengths
+        if differ.any() or (bodies != blocks[:, 2]).any():
+            return None
+        if counts.min() < 0 or counts.max() > self._limits.max_rows:
+            return None
+        found: list[int] = counts.tolist()
+        return found
 
     def parsed(self, block: Block, metadata: memoryview) -> MessageHeader:
         """The header in a message's metadata, compared with its block."""
