@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
+import sqlite3
 import threading
+from pathlib import Path
 from typing import Any
 
 import lz4.frame
@@ -338,3 +341,27 @@ def test_a_path_cannot_forge_a_line_of_the_log(
     assert len(messages) == 1
     assert messages[0].isprintable()
     assert len(messages[0]) < 500
+
+
+def test_reads_and_readiness_go_on_while_another_process_writes(
+    filled: RawClient, tmp_path: Path
+) -> None:
+    """For as long as it takes: nothing that only reads waits for the catalog's lock."""
+    catalog = sqlite3.connect(
+        tmp_path / "data" / "catalog.sqlite", isolation_level=None, timeout=60
+    )
+    with contextlib.closing(catalog):
+        catalog.execute("BEGIN IMMEDIATE")
+        # Writers take all the threads there are for them, and wait.
+        writers = [threading.Thread(target=filled.open_session) for _ in range(12)]
+        for writer in writers:
+            writer.start()
+        for _ in range(5):
+            assert table_of(filled.read().body).equals(TABLE)
+            assert filled.request("GET", "/readyz", signed=False).status == 200
+            assert filled.storage("TablePreview", query={"Limit": 3}).status == 200
+        assert all(writer.is_alive() for writer in writers)
+        catalog.execute("ROLLBACK")
+        for writer in writers:
+            writer.join(60)
+            assert not writer.is_alive()

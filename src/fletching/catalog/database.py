@@ -49,6 +49,7 @@ CLOCK_SECONDS = 60.0
 
 _WRITE = "fletching_write"
 _DURABLE = "fletching_durable"
+_WAIT_SECONDS = "fletching_wait_seconds"
 
 
 class Database:
@@ -132,26 +133,49 @@ class Database:
                 transaction.rollback()
 
     @contextlib.contextmanager
-    def write(self, *, durable: bool = True) -> Iterator[Connection]:
+    def write(
+        self, *, durable: bool = True, wait_seconds: float | None = None
+    ) -> Iterator[Connection]:
         """One transaction: durable when the block has ended, undone if it raised.
 
         Args:
             durable: False does not wait for the disk: a power cut may undo the transaction as a
                 whole, never a part of it. For what a client can do again, such as opening a read
                 session.
+            wait_seconds: how long to wait for other writers of a SQLite file; by default as long as
+                the catalog was opened with.
 
         Raises:
             ServiceUnavailableError: the catalog is locked by someone else for too long.
             StorageFullError: no room on its disk.
             StorageError: the database failed otherwise.
         """
-        with translated_errors(), self._writers, self._engine.connect() as connection:
-            connection.execution_options(**{_WRITE: True, _DURABLE: durable})
+        with (
+            translated_errors(),
+            self._queued(wait_seconds),
+            self._engine.connect() as connection,
+        ):
+            connection.execution_options(
+                **{_WRITE: True, _DURABLE: durable, _WAIT_SECONDS: wait_seconds}
+            )
             with connection.begin():
                 self._check_file()
                 if not durable and not self._is_sqlite:
                     connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 yield connection
+
+    @contextlib.contextmanager
+    def _queued(self, wait_seconds: float | None) -> Iterator[None]:
+        """Holds the place of this process's one writer; PostgreSQL has room for many."""
+        if not isinstance(self._writers, type(threading.Lock())):
+            yield
+            return
+        if not self._writers.acquire(timeout=-1 if wait_seconds is None else wait_seconds):
+            raise ServiceUnavailableError("the catalog is being written to")
+        try:
+            yield
+        finally:
+            self._writers.release()
 
     @contextlib.contextmanager
     def trial(self) -> Iterator[Connection]:
@@ -313,7 +337,15 @@ def _create_engine(url: str | Path, busy_timeout_seconds: float) -> sqlalchemy.E
             return
         level = "FULL" if options.get(_DURABLE, True) else "NORMAL"
         connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        wait_seconds = options.get(_WAIT_SECONDS)
+        if wait_seconds is None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            return
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(wait_seconds * 1000)}")
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        finally:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(busy_timeout_seconds * 1000)}")
 
     return engine
 

@@ -375,6 +375,7 @@ class Engine:
         if self._maintenance is not None:
             self._maintenance.stop()
         self.context.presence.close()
+        self._reading.close()
         self.context.store.close()
         self.context.database.close()
 

@@ -57,11 +57,13 @@ from fletching.engine.reading.splits import (
     check_options,
     count_splits,
 )
+from fletching.engine.reading.unwritten_sessions import QUICK_SECONDS, UnwrittenSessions
 from fletching.errors import (
     CorruptObjectError,
     ExpiredSessionError,
     InvalidArgumentError,
     NotFoundError,
+    ServiceUnavailableError,
 )
 from fletching.objects.store import ObjectStore
 from fletching.protocol.messages.requests import (
@@ -178,6 +180,7 @@ class Reading:
         self._clock = clock
         self._session_seconds = session_seconds
         self._open_sessions = OpenSessions(max_sessions)
+        self._unwritten = UnwrittenSessions(database)
         self._shapes = Shapes()
         self._sessions = RecentlyUsed[str, _Session](_CACHED_SESSIONS)
         self._snapshots = RecentlyUsed[tuple[Any, ...], Snapshot](
@@ -202,32 +205,55 @@ class Reading:
         check_options(request.split_options)
         _check_supported(request)
         now = self._clock()
-        # Not durable: opening a session is repeated after a power cut, and waiting for the disk
-        # would be most of the time until the first batch.
-        with self._database.write(durable=False) as connection:
-            hold_snapshots(connection)
-            table = get_table(connection, request.table)
-            pinned = pinned_version(connection, table, request)
-            shape = self._shapes.of(connection, table, pinned.schema_version, request)
-            _ = shape.layout  # refuses here what no read of the session could send
-            chosen = _filter_of(request, shape)
-            wanted = PartitionFilter.of(shape.columns, request.required_partitions)
-            facts = self._divide(connection, table, pinned, request, wanted)
-            row = ReadSessionRow(
-                id=secrets.token_hex(16),
-                table_id=table.id,
-                table_version=pinned.version,
-                request=msgspec.json.encode(request),
-                plan=msgspec.json.encode(facts),
-                created_at=now,
-                expires_at=now + self._session_seconds,
-                since_version=pinned.since,
-            )
-            self._open_sessions.admit(connection, now)
-            insert_read_session(connection, row)
-        session = _Session(row, request, facts, shape, chosen, wanted)
-        self._sessions.put(row.id, session)
+        if not self._unwritten:
+            try:
+                # Not durable: opening a session is repeated after a power cut, and waiting for the
+                # disk would be most of the time until the first batch.
+                with self._database.write(
+                    durable=False, wait_seconds=QUICK_SECONDS if _pins_current(request) else None
+                ) as connection:
+                    session = self._begin(connection, request, now)
+                    insert_read_session(connection, session.row)
+            except ServiceUnavailableError:
+                if not _pins_current(request):
+                    raise
+            else:
+                self._sessions.put(session.row.id, session)
+                return self._response(session)
+        if not _pins_current(request):
+            with self._database.write(durable=False) as connection:
+                session = self._begin(connection, request, now)
+                insert_read_session(connection, session.row)
+        else:
+            # Somebody else writes for long, and reading does not wait for that.
+            with self._database.read() as connection:
+                session = self._begin(connection, request, now)
+            self._unwritten.put(session.row, new=True)
+        self._sessions.put(session.row.id, session)
         return self._response(session)
+
+    def _begin(self, connection: Connection, request: CreateReadSession, now: float) -> _Session:
+        """What a session reads, decided in the transaction that pins it."""
+        hold_snapshots(connection)
+        table = get_table(connection, request.table)
+        pinned = pinned_version(connection, table, request)
+        shape = self._shapes.of(connection, table, pinned.schema_version, request)
+        _ = shape.layout  # refuses here what no read of the session could send
+        chosen = _filter_of(request, shape)
+        wanted = PartitionFilter.of(shape.columns, request.required_partitions)
+        facts = self._divide(connection, table, pinned, request, wanted)
+        row = ReadSessionRow(
+            id=secrets.token_hex(16),
+            table_id=table.id,
+            table_version=pinned.version,
+            request=msgspec.json.encode(request),
+            plan=msgspec.json.encode(facts),
+            created_at=now,
+            expires_at=now + self._session_seconds,
+            since_version=pinned.since,
+        )
+        self._open_sessions.admit(connection, now)
+        return _Session(row, request, facts, shape, chosen, wanted)
 
     def pin(self, tables: Sequence[TableName]) -> list[PinnedTable]:
         """Pins the current versions of tables, all of one moment, until `unpin`.
@@ -290,15 +316,39 @@ class Reading:
         if request.refresh or request.release:
             expires_at = self._clock() + (0 if request.release else self._session_seconds)
             session = self._session(request.session_id, request.table, expired=True)
-            with self._database.write(durable=False) as connection:
-                if not extend_read_session(connection, request.session_id, expires_at):
-                    raise _no_session(request.session_id)
+            expired = session.row.expires_at <= self._clock()
             session = dataclasses.replace(
                 session, row=dataclasses.replace(session.row, expires_at=expires_at)
             )
+            self._extend(session.row, waits=expired)
             self._sessions.put(request.session_id, session)
             return self._response(session)
         return self._response(self._session(request.session_id, request.table))
+
+    def _extend(self, row: ReadSessionRow, *, waits: bool) -> None:
+        """Writes a session's new expiry: at once, or when the catalog's lock is free again.
+
+        Args:
+            row: with the new expiry.
+            waits: for the lock, as an expired session may be forgotten by whoever holds it.
+        """
+        if not self._unwritten or waits:
+            try:
+                with self._database.write(
+                    durable=False, wait_seconds=None if waits else QUICK_SECONDS
+                ) as connection:
+                    if not extend_read_session(connection, row.id, row.expires_at):
+                        raise _no_session(row.id)
+            except ServiceUnavailableError:
+                if waits:
+                    raise
+            else:
+                return
+        self._unwritten.put(row, new=False)
+
+    def close(self) -> None:
+        """Stops trying to write sessions down."""
+        self._unwritten.close()
 
     def _divide(
         self,
@@ -378,7 +428,7 @@ class Reading:
 
     def _load_session(self, session_id: str) -> _Session:
         with self._database.read() as connection:
-            row = find_read_session(connection, session_id)
+            row = self._unwritten.find(session_id) or find_read_session(connection, session_id)
             table = None if row is None else table_by_id(connection, row.table_id)
             if row is None or table is None or row.plan is None:
                 raise _no_session(session_id)
@@ -628,6 +678,11 @@ def _check_supported(request: CreateReadSession) -> None:
         raise InvalidArgumentError("RequiredBucketIds needs a clustered table")
     if request.incremental and request.since_version is None:
         raise InvalidArgumentError("an incremental read needs the version that it begins after")
+
+
+def _pins_current(request: CreateReadSession) -> bool:
+    """Whether a session reads the table's version of this moment, whose segments nobody forgets soon."""
+    return request.version is None and request.since_version is None
 
 
 def _same_table(one: TableName, other: TableName) -> bool:

@@ -1,0 +1,137 @@
+"""While another process holds the catalog's write lock, readers go on; their sessions are written later."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from tests.engine.conftest import House, ManualClock
+
+from fletching.engine.engine import Engine
+from fletching.engine.engine_settings import EngineSettings
+from fletching.engine.reading.cache import RecentlyUsed
+from fletching.errors import ExpiredSessionError, NotFoundError, ServiceUnavailableError
+from fletching.protocol.messages.requests import GetReadSession
+
+DATA = pa.table({"id": pa.array(range(10), pa.int64())})
+BUSY = 2.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def house(folder: Path) -> Iterator[House]:
+    settings = EngineSettings(create_projects=True, busy_timeout_seconds=BUSY)
+    clock = ManualClock()
+    with Engine.open(folder, settings=settings, clock=clock) as engine:
+        house = House(engine, clock)
+        house.create(DATA.schema)
+        house.append(DATA)
+        yield house
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The write lock, in the hands of somebody else."""
+    connection = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None, timeout=30)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+    finally:
+        connection.close()
+
+
+def look(house: House, session: str, **more: Any) -> Any:
+    return house.engine.call(GetReadSession(table=house.table, session_id=session, **more))
+
+
+def written(house: House, session: str) -> bool:
+    with house.engine.context.database.read() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT count(*) FROM read_sessions WHERE id = ?", (session,)
+        )
+        return bool(found.scalar_one())
+
+
+def until_written(house: House, *sessions: str) -> None:
+    deadline = time.monotonic() + 60
+    while not all(written(house, session) for session in sessions):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_sessions_open_are_read_and_refreshed_without_the_lock(house: House, folder: Path) -> None:
+    before = house.open_read()
+    with locked(folder):
+        first, second = house.open_read(), house.open_read()
+        assert not written(house, first)
+        for session in (before, first, second):
+            assert house.read_session(session).equals(DATA)
+            expires = look(house, session).expiration_time_ms
+            house.clock.now += 10
+            assert look(house, session, refresh=True).expiration_time_ms > expires
+        # Also when it is not in the cache of live sessions any more.
+        house.engine._reading._sessions = RecentlyUsed(1)
+        assert house.read_session(first).equals(DATA)
+    until_written(house, first, second)
+    expires = look(house, first).expiration_time_ms
+    with Engine.open(folder, clock=house.clock) as other:
+        stranger = House(other, house.clock)
+        assert stranger.read_session(first).equals(DATA)
+        # What was refreshed without the lock is known to everybody now.
+        deadline = time.monotonic() + 60
+        while look(stranger, before).expiration_time_ms < expires - 30_000:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_opening_does_not_wait_for_the_lock_again_and_again(house: House, folder: Path) -> None:
+    with locked(folder):
+        house.open_read()
+        began = time.monotonic()
+        for _ in range(20):
+            house.open_read()
+        # Far less than waiting a quarter of a second each.
+        assert time.monotonic() - began < 20 * 0.25
+
+
+def test_released_sessions_end_without_the_lock(house: House, folder: Path) -> None:
+    with locked(folder):
+        session = house.open_read()
+        look(house, session, release=True)
+        with pytest.raises(ExpiredSessionError):
+            house.read_session(session)
+
+
+def test_an_older_version_is_pinned_under_the_lock_alone(house: House, folder: Path) -> None:
+    house.append(DATA)
+    with locked(folder), pytest.raises(ServiceUnavailableError):
+        house.open_read(version=1)
+    house.open_read(version=1)
+
+
+def test_writing_still_needs_the_lock(house: House, folder: Path) -> None:
+    with locked(folder):
+        house.open_read()
+        with pytest.raises(ServiceUnavailableError):
+            house.session()
+
+
+def test_sessions_that_could_not_be_written_end_with_their_process(
+    house: House, folder: Path
+) -> None:
+    with locked(folder):
+        with Engine.open(folder, clock=house.clock) as other:
+            session = House(other, house.clock).open_read()
+        with pytest.raises(NotFoundError):
+            house.read_session(session)
