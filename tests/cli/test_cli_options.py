@@ -99,3 +99,17 @@ def test_keys_that_are_none() -> None:
             Place(url, access_key="nonsense").open()
         with pytest.raises(UsageError, match="cannot be read"):
             Place(url, access_key_file=Path("absent")).open()
+
+
+def test_the_console_is_at_a_server(
+    tmp_path: Path,
+) -> None:
+    from typer.testing import CliRunner
+
+    from fletching.cli.main import app
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        assert CliRunner().invoke(app, ["console", "--at", url]).stdout == f"{url}/console\n"
+    refused = CliRunner().invoke(app, ["console", "--at", str(tmp_path)])
+    assert isinstance(refused.exception, UsageError)

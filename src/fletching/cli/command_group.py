@@ -34,6 +34,7 @@ COMMANDS = (
     Command("login", "login:login", "Keep where to connect and as whom, as a profile."),
     Command("logout", "login:logout", "Forget a profile and its secret."),
     Command("status", "login:status", "Say where commands work, as whom, and if it is reached."),
+    Command("console", "console:console", "Open the console of a server in a browser."),
     Command("create", "create:create", "Create a table."),
     Command("ls", "ls:ls", "List tables, or the partitions of one."),
     Command("show", "show:show", "Show a table's columns and figures."),

@@ -169,7 +169,7 @@ def _introduce(server: Server, folder: Path) -> None:
         "connect with",
         f'  fletching.connect("{server.url}", project="{project}", access_id="{access_id}", access_key="{shown}")',
         f'  odps.ODPS("{access_id}", "{shown}", project="{project}", endpoint="{server.url}/api")',
-        f"health: {server.url}/healthz    stop: Ctrl-C",
+        f"console: {server.url}/console    health: {server.url}/healthz    stop: Ctrl-C",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
+import time
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,7 @@ from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Response
 from fletching.server.auth.authentication import Authenticator, FailureLimiter
 from fletching.server.auth.key_ring import KeyRing
+from fletching.server.auth.principal import Principal
 from fletching.server.http.exchange import Exchange
 from fletching.server.metrics import Metrics
 from fletching.server.request_limits import Gate, MemoryBudget
@@ -34,6 +38,24 @@ __all__ = ["Service"]
 PARSED_FACTOR = 8
 """A parsed JSON document takes several times its text."""
 
+RECENT_EXCHANGES = 1000
+"""How many ended exchanges are remembered, so that one can be found by its request id."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RecentExchange:
+    """What the log says of an exchange, too. Times in seconds since the epoch, sizes in bytes."""
+
+    request_id: str
+    at: float
+    access_id: str
+    action: str
+    status: int | None
+    received: int
+    sent: int
+    milliseconds: float
+    outcome: str
+
 
 class Service:
     """The running service. Handlers use it from the event loop.
@@ -47,6 +69,8 @@ class Service:
         bodies, reads, calls: concurrent uploads, streamed replies and JSON requests.
         memory: bytes of messages that uploads hold.
         metrics: what is counted.
+        started_at: when the service began, in seconds since the epoch.
+        recent: the last exchanges that ended, oldest first.
         draining: the service is stopping and ``/readyz`` says so.
     """
 
@@ -68,6 +92,8 @@ class Service:
         self.memory = MemoryBudget(settings.ingest_memory_bytes, settings.body_idle_seconds, wait)
         self.draining = False
         self.metrics = Metrics(self)
+        self.started_at = time.time()
+        self.recent: deque[RecentExchange] = deque(maxlen=RECENT_EXCHANGES)
         self._closed = False
         self._closing = threading.Lock()
 
@@ -90,6 +116,43 @@ class Service:
         await self._refresh_keys()
         exchange.principal = self.authenticator.identify_link(exchange)
         return exchange.principal is not None
+
+    async def identify_token(self, exchange: Exchange, token: str) -> Principal:
+        """Finds out whose token it is.
+
+        Raises:
+            ServiceError: see ``Authenticator.identify_token``.
+        """
+        await self._refresh_keys()
+        exchange.principal = self.authenticator.identify_token(exchange, token)
+        caller.work_for(exchange.principal.access_id)
+        return exchange.principal
+
+    async def check_secret(self, exchange: Exchange, access_id: str, secret: str) -> None:
+        """Verifies an access id and its secret.
+
+        Raises:
+            ServiceError: see ``Authenticator.check_secret``.
+        """
+        await self._refresh_keys()
+        self.authenticator.check_secret(exchange, access_id, secret)
+
+    def ended(self, exchange: Exchange) -> None:
+        """Counts an exchange that has ended, and remembers it for a while."""
+        self.metrics.observe(exchange)
+        self.recent.append(
+            RecentExchange(
+                request_id=exchange.request_id,
+                at=time.time(),
+                access_id=exchange.access_id,
+                action=exchange.action,
+                status=exchange.status,
+                received=exchange.body.body_bytes,
+                sent=exchange.sent_bytes,
+                milliseconds=exchange.seconds * 1000,
+                outcome=exchange.outcome,
+            )
+        )
 
     async def _refresh_keys(self) -> None:
         if self.keys.stale():

@@ -16,7 +16,7 @@ from fletching.protocol.messages.responses import Response
 from fletching.server.http.exchange import Exchange
 from fletching.server.service import Service
 
-__all__ = ["handle_admin"]
+__all__ = ["answer_statement", "handle_admin"]
 
 
 async def handle_admin(exchange: Exchange, service: Service) -> None:
@@ -30,7 +30,7 @@ async def handle_admin(exchange: Exchange, service: Service) -> None:
         exchange.action = type(request).__name__
         service.authorize(exchange, request)
         if isinstance(request, StatementRequest):
-            state = await _statement(exchange, service, request)
+            state = await answer_statement(exchange, service, request)
             headers, reply = encode_admin_response(state)
         else:
             with service.calls.enter():
@@ -46,7 +46,9 @@ _BLOCKING_SECONDS = 0.1
 """How long that occupies a worker; the rest of the time nothing but the exchange waits."""
 
 
-async def _statement(exchange: Exchange, service: Service, request: StatementRequest) -> Response:
+async def answer_statement(
+    exchange: Exchange, service: Service, request: StatementRequest
+) -> Response:
     """Runs, looks up or cancels statements, waiting for their end as long as is asked for."""
     # Not among the short calls: what a statement comes to is written to the catalog.
     run = service.workers.query.run

@@ -117,6 +117,37 @@ class Authenticator:
         who = (address, claim.access_id[:128])
         return self._counted(who, lambda: self._signed(exchange, claim, authorization, now))
 
+    def identify_token(self, exchange: Exchange, token: str) -> Principal:
+        """Verifies a bearer token that came in another way than a header.
+
+        Raises:
+            UnauthorizedError: it is not genuine, or has expired.
+            ThrottledError: this client has failed too often.
+        """
+        address = exchange.peer.rpartition(":")[0]
+        return self._counted((address, ""), lambda: self._bearer(exchange, token))
+
+    def check_secret(self, exchange: Exchange, access_id: str, secret: str) -> None:
+        """Verifies a secret that somebody typed.
+
+        Raises:
+            UnauthorizedError: unknown id or wrong secret, which is not said; also a temporary key,
+                whose token nobody types.
+            ThrottledError: this client has failed too often with this access id.
+        """
+        address = exchange.peer.rpartition(":")[0]
+
+        def verified() -> Principal:
+            key = self._keys.find(access_id)
+            expected = self._nobody if key is None else key.secret
+            same = hmac.compare_digest(expected.encode(), secret.encode("utf-8", "replace"))
+            usable = key is not None and key.security_token is None
+            if key is None or not (same and usable) or key.expired(self._clock()):
+                raise UnauthorizedError("the access id or the secret is wrong")
+            return Principal(access_id, key=key)
+
+        self._counted((address, access_id[:128]), verified)
+
     def _counted(self, who: tuple[str, str], verified: Callable[[], Principal]) -> Principal:
         try:
             return verified()

@@ -19,6 +19,7 @@ from fletching.server.api.admin_endpoints import handle_admin
 from fletching.server.api.blob_endpoints import handle_blob
 from fletching.server.api.dispatch import handle_storage
 from fletching.server.api.health import HEALTH_PATHS, handle_health
+from fletching.server.console.console_routes import handle_console, is_console_path
 from fletching.server.http.asgi_bridge import Application, serve_over_asgi
 from fletching.server.http.connection import Answer
 from fletching.server.http.exchange import Exchange
@@ -61,7 +62,7 @@ async def _answer(exchange: Exchange, service: Service) -> None:
         error.__cause__ = exc
         await _fail(exchange, error)
     finally:
-        service.metrics.observe(exchange)
+        service.ended(exchange)
         if service.settings.access_log:
             _log(exchange)
 
@@ -75,6 +76,9 @@ async def _route(exchange: Exchange, service: Service) -> None:
         if not await service.identify_link(exchange):
             await service.identify(exchange)
         await handle_blob(exchange, service)
+        return
+    if is_console_path(path):
+        await handle_console(exchange, service)
         return
     if path == METRICS_PATH:
         if not service.settings.public_metrics:

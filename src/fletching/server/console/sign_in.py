@@ -1,0 +1,116 @@
+"""Signing in to the console: a cookie that is a bearer token, and forms that prove where they are from.
+
+The secret is compared once and not kept. The cookie holds a token that stands for the key for
+`SESSION_SECONDS` and ends with the key; scripts cannot read it, other sites cannot send it. A form
+carries a value derived from the cookie, so that a page of another site cannot post in its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qsl, urlsplit
+
+from fletching.errors import InvalidArgumentError, NoPermissionError, UnauthorizedError
+from fletching.server.auth.principal import Principal
+from fletching.server.http.exchange import Exchange
+from fletching.server.service import Service
+
+__all__ = ["check_form", "cookie_for", "form_token", "no_cookie", "signed_in", "signing_in"]
+
+COOKIE = "fletching_console"
+SESSION_SECONDS = 8 * 3600
+MAX_FORM_BYTES = 1 << 20
+
+
+def _token(exchange: Exchange) -> str:
+    try:
+        cookies = SimpleCookie(exchange.header("cookie"))
+    except CookieError:
+        return ""
+    return cookies[COOKIE].value if COOKIE in cookies else ""
+
+
+async def signed_in(exchange: Exchange, service: Service) -> Principal | None:
+    """Whose page it is; None if nobody is signed in, or no longer."""
+    token = _token(exchange)
+    if not token:
+        return None
+    try:
+        return await service.identify_token(exchange, token)
+    except UnauthorizedError:
+        return None
+
+
+async def signing_in(exchange: Exchange, service: Service, form: dict[str, str]) -> str | None:
+    """The token of whoever gave a right id and secret; None if they are wrong.
+
+    Raises:
+        ThrottledError: too many wrong ones came from this address.
+    """
+    access_id, secret = form.get("access_id", "").strip(), form.get("secret", "").strip()
+    if not access_id or not secret:
+        return None
+    try:
+        await service.check_secret(exchange, access_id, secret)
+    except UnauthorizedError:
+        return None
+    expires_at = time.time() + SESSION_SECONDS
+    return service.engine.access_keys.bearer_token(access_id, expires_at)
+
+
+def cookie_for(token: str, *, secure: bool, path: str) -> dict[str, str]:
+    """The header that keeps a session."""
+    flags = "; Secure" if secure else ""
+    return {
+        "set-cookie": f"{COOKIE}={token}; Path={path}; Max-Age={SESSION_SECONDS}; "
+        f"HttpOnly; SameSite=Strict{flags}"
+    }
+
+
+def no_cookie(path: str) -> dict[str, str]:
+    """The header that ends a session."""
+    return {"set-cookie": f"{COOKIE}=; Path={path}; Max-Age=0; HttpOnly; SameSite=Strict"}
+
+
+def form_token(exchange: Exchange) -> str:
+    """What the forms of a session carry."""
+    return hmac.digest(_token(exchange).encode(), b"fletching console form", "sha256").hex()
+
+
+async def check_form(exchange: Exchange, *, session: bool = True) -> dict[str, str]:
+    """The fields of a posted form.
+
+    Args:
+        exchange: the request.
+        session: whether the form must carry the session's value.
+
+    Raises:
+        InvalidArgumentError: it is no form.
+        NoPermissionError: it comes from another site, or without the value.
+    """
+    origin = exchange.header("origin")
+    if origin and urlsplit(origin).netloc != exchange.header("host"):
+        forwarded = exchange.header("x-forwarded-host")
+        if not forwarded or urlsplit(origin).netloc != forwarded:
+            raise NoPermissionError("the form comes from another site")
+    if exchange.header("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        raise NoPermissionError("the form comes from another site")
+    if exchange.header("content-type").partition(";")[0].strip() != (
+        "application/x-www-form-urlencoded"
+    ):
+        raise InvalidArgumentError("a form is application/x-www-form-urlencoded")
+    body = await exchange.read_body(MAX_FORM_BYTES)
+    try:
+        pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=20)
+    except (UnicodeDecodeError, ValueError) as exc:
+        raise InvalidArgumentError("the form cannot be read") from exc
+    form = dict(pairs)
+    if session and not hmac.compare_digest(
+        hashlib.sha256(form.get("csrf", "").encode()).digest(),
+        hashlib.sha256(form_token(exchange).encode()).digest(),
+    ):
+        raise NoPermissionError("the form is of another session: load the page again")
+    return form

@@ -1,0 +1,325 @@
+"""The console as a browser without scripts uses it, and as an attacker would."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import time
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from urllib.parse import urlencode, urlsplit
+
+import pyarrow as pa
+import pytest
+
+import fletching
+from fletching.engine.access.access import Grant, Permission
+from fletching.server.server import Server
+
+NASTY = "<script>alert(1)</script>\"'&\x1b[2J\u202e"
+
+
+class Reply:
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.getheaders()}
+        self.text = response.read().decode()
+
+
+class Browser:
+    """Keeps a cookie, follows nothing by itself."""
+
+    def __init__(self, server: Server) -> None:
+        self.server, self.cookie = server, ""
+
+    def __call__(
+        self,
+        path: str,
+        form: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Reply:
+        netloc = urlsplit(self.server.url).netloc
+        connection = http.client.HTTPConnection(netloc, timeout=60)
+        try:
+            sent = dict(headers or {})
+            if self.cookie:
+                sent.setdefault("cookie", self.cookie)
+            if form is not None:
+                sent.setdefault("content-type", "application/x-www-form-urlencoded")
+                sent.setdefault("origin", f"http://{netloc}")
+            connection.request(
+                "GET" if form is None else "POST",
+                "/console" + path,
+                None if form is None else urlencode(form),
+                sent,
+            )
+            reply = Reply(connection.getresponse())
+        finally:
+            connection.close()
+        if "set-cookie" in reply.headers:
+            self.cookie = reply.headers["set-cookie"].partition(";")[0]
+        return reply
+
+    def sign_in(self, access_id: str, secret: str) -> Reply:
+        return self("/sign-in", {"access_id": access_id, "secret": secret})
+
+    @property
+    def csrf(self) -> str:
+        found = re.search(r'name="csrf" value="([0-9a-f]+)"', self("/query").text)
+        assert found is not None
+        return found[1]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("console") / "data"
+    with fletching.serve(folder, port=0) as running:
+        access_id, secret = running.access_key
+        with fletching.connect(running.url, access_id=access_id, access_key=secret) as client:
+            rows = {
+                "id": range(250),
+                "text": [NASTY, "x", "", "x", None, *["x"] * 245],
+                "data": [b"\x00\xff", b"", b"", *[b"y"] * 247],
+                "nested": [[n] for n in range(250)],
+                "day": ["a", "b"] * 125,
+            }
+            client.create_table("events", pa.table(rows).schema, partition_by=["day"]).append(rows)
+            client.create_table("secret_plans", "id BIGINT")
+        yield running
+
+
+@pytest.fixture
+def browser(server: Server) -> Browser:
+    found = Browser(server)
+    assert found.sign_in(*server.access_key).status == 303
+    return found
+
+
+def limited(server: Server) -> tuple[str, str]:
+    keys = server.service.engine.access_keys
+    key = keys.create()
+    keys.grant(Grant(key.access_id, "demo", "events", Permission.READ))
+    deadline = time.monotonic() + 60
+    while Browser(server).sign_in(key.access_id, key.secret).status != 303:
+        assert time.monotonic() < deadline  # the server looks at its keys every two seconds
+        time.sleep(0.1)
+    return key.access_id, key.secret
+
+
+PAGES = ["/sign-in", "/tables", "/tables/demo/default/events", "/query", "/server", "/nowhere"]
+
+
+class Checked(HTMLParser):
+    """What a page must not hold, and what it must."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.problems: list[str] = []
+        self.labels = self.inputs = 0
+        self.headings: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        if tag in {"script", "style", "iframe", "object"}:
+            self.problems.append(f"<{tag}>")
+        self.problems += [
+            f"{tag} {name}" for name in found if name.startswith("on") or name == "style"
+        ]
+        for name in ("src", "href", "action"):
+            address = found.get(name) or ""
+            if urlsplit(address).netloc or address.startswith("javascript"):
+                self.problems.append(f"{tag} {name}={address}")
+        if tag == "img" and "alt" not in found:
+            self.problems.append("img without alt")
+        if tag == "html" and not found.get("lang"):
+            self.problems.append("no language")
+        if tag in {"h1", "h2", "h3"}:
+            self.headings.append(tag)
+        self.labels += tag == "label"
+        self.inputs += tag in {"input", "textarea"} and found.get("type") != "hidden"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_is_safe_whole_and_small(browser: Browser, path: str) -> None:
+    reply = browser(path)
+    policy = reply.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert reply.headers["cache-control"] == "no-store"
+    page = Checked(reply.text)
+    assert page.problems == []
+    assert page.headings.count("h1") == 1
+    assert page.labels == page.inputs
+    assert len(reply.text) < 100_000
+
+
+def test_nothing_is_read_without_signing_in(server: Server) -> None:
+    stranger = Browser(server)
+    for path in [
+        "",
+        "/tables",
+        "/tables/demo/default/events",
+        "/tables/demo/default/events/rows",
+        "/query",
+        "/server",
+    ]:
+        reply = stranger(path)
+        assert (reply.status, reply.headers["location"]) == (303, "/console/sign-in")
+        assert "events" not in reply.text
+    stranger.cookie = "fletching_console=bm9uc2Vuc2U="
+    assert stranger("/tables").status == 303
+    assert stranger("/query", {"text": "select 1"}).status == 303
+
+
+def test_signing_in_and_out(server: Server) -> None:
+    browser = Browser(server)
+    access_id, secret = server.access_key
+    wrong = browser.sign_in(access_id, "wrong")
+    assert wrong.status == 401
+    assert "set-cookie" not in wrong.headers
+    assert browser.sign_in("nobody", secret).status == 401
+    right = browser.sign_in(access_id, f" {secret} ")
+    cookie = right.headers["set-cookie"]
+    for flag in ("HttpOnly", "SameSite=Strict", "Path=/console", "Max-Age="):
+        assert flag in cookie
+    assert secret not in cookie
+    assert browser("/tables").status == 200
+    assert browser("/sign-out", {"csrf": "0" * 64}).status == 403
+    assert browser("/sign-out", {"csrf": browser.csrf}).status == 303
+    assert browser("/tables").status == 303
+
+
+def test_guessing_is_slowed_down(server: Server) -> None:
+    browser = Browser(server)
+    tries = [browser.sign_in("guessed", str(number)).status for number in range(40)]
+    assert tries[0] == 401
+    assert tries[-1] == 429
+
+
+def test_tables_and_one_of_them(browser: Browser) -> None:
+    listed = browser("/tables").text
+    assert ">events<" in listed
+    assert "250" in listed
+    assert ">events<" not in browser("/tables?q=nothing").text
+    page = browser("/tables/demo/default/events").text
+    assert NASTY not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "\x1b" not in page
+    assert "\u202e" not in page
+    for kind in ("null", "empty", "bytes", "nested"):
+        assert f'<td class="{kind}">' in page
+    assert "day=a" in page
+    assert "fletching.connect(" in page
+    assert browser("/tables/demo/default/nowhere").status == 404
+
+
+def test_rows_are_paged_filtered_and_read_as_they_were(browser: Browser) -> None:
+    def ids(query: str) -> list[int]:
+        reply = browser(f"/tables/demo/default/events?format=json&{query}")
+        assert reply.status == 200, reply.text
+        data = json.loads(reply.text)
+        place = data["names"].index("id")
+        return [int(row[place][0]) for row in data["cells"]]
+
+    seen: list[int] = []
+    for offset in (0, 100, 200):
+        seen += ids(f"offset={offset}")
+    assert sorted(seen) == list(range(250))
+    assert ids("filter=id%20%3C%203") == [0, 2, 1]
+    assert len(ids("filter=id%20%3E%3D%20100&offset=100")) == 50
+    assert ids("version=0") == []
+    first, last = (
+        browser("/tables/demo/default/events").text,
+        browser("/tables/demo/default/events?offset=200").text,
+    )
+    assert 'rel="next"' in first
+    assert 'rel="prev"' not in first
+    assert 'rel="next"' not in last
+    wrong = browser("/tables/demo/default/events?filter=id%20%3E")
+    assert wrong.status == 400
+    assert 'role="alert"' in wrong.text
+    for query in ("offset=-1", "offset=%C2%B2", "version=x"):
+        assert browser(f"/tables/demo/default/events?{query}").status == 400
+
+
+def test_downloads(browser: Browser) -> None:
+    reply = browser("/tables/demo/default/events/rows?format=jsonl&filter=id%20%3C%202")
+    assert [json.loads(line)["id"] for line in reply.text.splitlines()] == [0, 1]
+
+
+def test_queries(browser: Browser) -> None:
+    pytest.importorskip("duckdb")
+    csrf = browser.csrf
+    page = browser("/query", {"csrf": csrf, "text": "select count(*) n from events"}).text
+    assert "250" in page
+    made = browser("/query", {"csrf": csrf, "text": "create table made_here (id bigint)"})
+    assert made.status == 200
+    assert "made_here" in browser("/tables").text
+    wrong = browser("/query", {"csrf": csrf, "text": f"select {NASTY}"})
+    assert wrong.status == 400
+    assert Checked(wrong.text).problems == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"content-type": "text/plain"},
+        {"content-type": "multipart/form-data; boundary=x"},
+    ],
+)
+def test_other_sites_cannot_post(browser: Browser, headers: dict[str, str]) -> None:
+    form = {"csrf": browser.csrf, "text": "drop table events"}
+    assert browser("/query", form, headers).status in {400, 403}
+    assert browser("/query", {"text": "drop table events"}).status == 403
+    assert browser("/tables/demo/default/events").status == 200
+
+
+def test_the_grants_of_the_key_hold(server: Server) -> None:
+    browser = Browser(server)
+    browser.sign_in(*limited(server))
+    listed = browser("/tables").text
+    assert ">events<" in listed
+    assert "secret_plans" not in listed
+    assert browser("/tables/demo/default/secret_plans").status == 403
+    assert browser("/tables/demo/default/secret_plans/rows").status == 403
+    assert browser("/server").status == 403
+    reply = browser("/query", {"csrf": browser.csrf, "text": "drop table events"})
+    assert reply.status == 400
+    assert browser("/tables/demo/default/events").status == 200
+
+
+def test_the_operator_finds_a_request_by_its_id(browser: Browser) -> None:
+    missing = browser("/tables/demo/default/nowhere")
+    found = re.search(r"Request id <code>([^<]+)</code>", missing.text)
+    assert found is not None
+    page = browser(f"/server?id={found[1]}").text
+    assert found[1] in page
+    assert "NoSuchTableError" in page
+    data = json.loads(browser("/server?format=json").text)
+    assert {gate["kind"] for gate in data["gates"]} == {"uploads", "replies", "calls"}
+    assert any(setting["name"] == "max_bodies" for setting in data["settings"])
+
+
+def test_behind_a_prefix(browser: Browser) -> None:
+    headers = {"x-forwarded-prefix": "/data/store"}
+    page = browser("/tables", headers=headers).text
+    assert 'href="/data/store/console/tables' in page
+    assert 'href="/console' not in page
+    assert browser("", headers=headers).headers["location"] == "/data/store/console/tables"
+    evil = browser("/tables", headers={"x-forwarded-prefix": '//evil.example" onload=x'})
+    assert "evil" not in evil.text
+
+
+def test_the_style_is_of_this_server(browser: Browser) -> None:
+    reply = browser("/static/console.css")
+    assert reply.headers["content-type"].startswith("text/css")
+    assert "color-scheme: light dark" in reply.text
+    assert "url(" not in reply.text
+    assert browser("/static/../sign_in.py").status == 404
