@@ -18,7 +18,13 @@ from fletching.client.call_options import CallOptions
 from fletching.client.cancellation import Cancellation
 from fletching.client.retry import RetryPolicy, RetrySequence, Timing
 from fletching.client.transports.channel import Channel
-from fletching.protocol.messages.requests import ReadBlobs, ReadTable, Request, WriteTable
+from fletching.protocol.messages.requests import (
+    AppendRows,
+    ReadBlobs,
+    ReadTable,
+    Request,
+    WriteTable,
+)
 from fletching.protocol.messages.responses import BlobReferences, Response, WriteResult
 
 
@@ -79,9 +85,7 @@ class FakeTransport:
         self.on_read_blobs: Callable[[ReadBlobs], Any] = self._unexpected
         self.on_call: Callable[[Request, RetrySequence], Response] = self._unexpected
         self.on_read: Callable[[ReadTable], FakeSource] = self._unexpected
-        self.on_write: Callable[[WriteTable, Sequence[Any], RetrySequence], WriteResult] = (
-            self._unexpected
-        )
+        self.on_write: Callable[[Any, Sequence[Any], RetrySequence], WriteResult] = self._unexpected
         self.sources: list[FakeSource] = []
         self.requests: list[Any] = []
 
@@ -106,7 +110,7 @@ class FakeTransport:
 
     def write(
         self,
-        request: WriteTable,
+        request: WriteTable | AppendRows,
         batches: Sequence[pa.RecordBatch],
         schema: pa.Schema,
         options: CallOptions,

@@ -48,7 +48,7 @@ def exchanged(monkeypatch: pytest.MonkeyPatch) -> Exchanged:
 
     def watched(self: Any, parts: Any, body: Any, options: Any, attempt: Any) -> Any:
         reply = original(self, parts, body, options, attempt)
-        if "TableWrite" in dict(parts.query).values():
+        if {"TableWrite", "TableAppend"} & set(dict(parts.query).values()):
             seen.writes.append((parts.headers.get("content-encoding"), body.length))
         if "TableRead" in dict(parts.query).values() or SESSION_LENGTH in reply.headers:
             seen.reads.append(reply.headers.get("content-encoding"))

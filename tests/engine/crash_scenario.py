@@ -19,6 +19,7 @@ from fletching.ipc import lowlevel
 from fletching.protocol.messages.admin import CreateTable
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
+    AppendRows,
     CloseWriteStream,
     CommitWriteSession,
     CreateWriteSession,
@@ -82,6 +83,13 @@ class Scenario:
         call(kind(table=T, session_id=session))
         self.say("done", end, name, session, *starts)
 
+    def direct(self, start: int) -> None:
+        """A whole append in one request."""
+        ingest = self.engine.open_ingest(AppendRows(table=T, retry_trace_id=f"direct-{start}"))
+        ingest.decoder.feed(body(start, 10))
+        ingest.accept(list(ingest.decoder))
+        ingest.finish()
+
     def run(self) -> None:
         call: Any = self.engine.call
         self.say("begin", "create")
@@ -111,6 +119,10 @@ class Scenario:
         self.time += 2000
         self.engine.collect()
         self.session("fifth", [600])
+        for start in (2000, 2010):
+            self.say("begin", "direct", start)
+            self.direct(start)
+            self.say("done", "direct", start)
         self.say("done", "all")
         self.engine.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from fletching import faultpoints
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
 from fletching.protocol.messages.requests import (
+    AppendRows,
     CommitWriteSession,
     CreateReadSession,
     GetWriteStream,
@@ -26,14 +28,17 @@ from fletching.protocol.messages.requests import (
 from fletching.types import TableName
 
 T = TableName("demo", "t")
+body = runpy.run_path(str(Path(__file__).with_name("crash_scenario.py")))["body"]
 # What the scenario does: it uploads no blobs and deletes, updates and restores no rows.
 ELSEWHERE = ("blobs.", "change.", "restore.")
 POINTS = [point for point in faultpoints.POINTS if not point.startswith(ELSEWHERE)]
 AGAIN = {
     "object.durable": (2, 5),
     "object.deleted": (2, 5),
-    "write.staged": (2, 5),
-    "write.accepted": (2, 5),
+    # the twelfth is the first append in one request
+    "write.staging": (12,),
+    "write.staged": (2, 5, 12),
+    "write.accepted": (2, 5, 12),
     "commit.changed": (2, 3),
 }
 TARGETS = ["nowhere", *POINTS, *(f"{point}:{n}" for point, times in AGAIN.items() for n in times)]
@@ -93,7 +98,7 @@ class History:
             events.append(self.begun)
         visible: set[int] = set()
         for event in events:
-            if event[0] == "append":
+            if event[0] in {"append", "direct"}:
                 visible |= span(int(event[1]))
             elif event[0] == "commit":
                 if event[1] == "fourth":  # overwrites both partitions
@@ -144,6 +149,13 @@ def test_nothing_acknowledged_is_lost_and_nothing_else_is_there(
         if begun and begun[0] == "commit":
             engine.call(CommitWriteSession(table=T, session_id=begun[2]))
             assert set(read(engine)) == history.rows(with_begun=True)
+        if begun and begun[0] == "direct":
+            start = int(begun[1])
+            ingest = engine.open_ingest(AppendRows(table=T, retry_trace_id=f"direct-{start}"))
+            ingest.decoder.feed(body(start, 10))
+            ingest.accept(list(ingest.decoder))
+            ingest.finish()
+            assert sorted(read(engine)) == sorted(history.rows(with_begun=True))
         if begun and begun[0] == "append":
             stream: Any = engine.call(
                 GetWriteStream(table=T, session_id="default", stream_id="eo", exactly_once=True)

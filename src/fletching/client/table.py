@@ -19,6 +19,7 @@ from fletching.client.table_schemas import columns_of, table_schemas
 from fletching.client.tabular.catalog_names import Partition
 from fletching.client.transports.channel import Channel
 from fletching.client.writing.batch_writer import append_rows
+from fletching.client.writing.direct_append import append_at_once
 from fletching.client.writing.stream_writer import StreamingWriter
 from fletching.client.writing.write_session import WriteSession
 from fletching.errors import UsageError
@@ -32,10 +33,11 @@ from fletching.protocol.messages.admin import (
     PartitionPage,
     TableInfo,
 )
-from fletching.protocol.messages.changes import ReplaceRows
-from fletching.protocol.messages.requests import PreviewTable
+from fletching.protocol.messages.changes import Changed, ReplaceRows
+from fletching.protocol.messages.requests import AppendRows, PreviewTable
 from fletching.protocol.messages.responses import Done
 from fletching.protocol.messages.vocabulary import WriteMode
+from fletching.protocol.types.blob_type import contains_blob
 from fletching.types import PartitionSpec, TableName
 
 __all__ = ["Table"]
@@ -323,11 +325,38 @@ class Table(ChangingTable):
             TransportError: no answer within the retry budget. If that was the commit's, the rows may
                 be visible: open a session with `write_session` where that must be known.
         """
+        if streams == 1 and self._takes_direct_appends:
+            spec = PartitionSpec.parse(partition)
+            bound = {name.casefold() for name, _ in spec}
+            schema = pa.schema([f for f in self._schema if f.name.casefold() not in bound])
+            request = AppendRows(
+                table=self.full_name,
+                partition=spec,
+                schema_version=self._info.schema_version or None,
+                if_version=if_version,
+                idempotency_key=idempotency_key,
+            )
+            result, data = append_at_once(self.channel, request, schema, data)
+            if result is not None:
+                return _report(result.report, result.rows)
         with self.write_session(partition) as session:
             rows = append_rows(session, self.with_uploads(session, data, partition), streams)
             return _report(
                 session.commit(if_version=if_version, idempotency_key=idempotency_key), rows
             )
+
+    @property
+    def _takes_direct_appends(self) -> bool:
+        """Whether rows can go out in one request: of our service, without uploads and operations.
+
+        Whether the service takes the coding of `lz4_stream` is known only once it has answered.
+        """
+        return bool(
+            self._info.table_id
+            and not self.channel.options.lz4_stream
+            and not self._info.primary_key
+            and not any(contains_blob(field.type) for field in self._data_schema)
+        )
 
     def with_uploads(
         self, session: WriteSession, data: Any, partition: PartitionLike | None
@@ -456,7 +485,7 @@ def _reopened(reopen: Any, info: TableInfo) -> Table:
     return Table(reopen(), info)
 
 
-def _report(report: ChangeReport | None, rows: int) -> ChangeReport:
+def _report(report: ChangeReport | Changed | None, rows: int) -> ChangeReport:
     """What a commit of so many rows did; all that is known where the service says only that it did."""
     if report is None:
         return ChangeReport(-1, rows)

@@ -29,6 +29,7 @@ from fletching.engine.upkeep.compaction import CompactionReport, Compactor
 from fletching.engine.upkeep.maintenance import Maintenance, Task
 from fletching.engine.upkeep.retention import Retention, RetentionReport
 from fletching.engine.upkeep.verify import Verification
+from fletching.engine.writing.appending_ingest import open_append
 from fletching.engine.writing.ingest import CellChecker, Ingest, open_ingest
 from fletching.engine.writing.write_sessions import WriteSessions
 from fletching.engine.writing.write_streams import WriteStreams
@@ -36,6 +37,7 @@ from fletching.errors import UsageError
 from fletching.objects.store import ObjectStore
 from fletching.protocol.messages import admin, changes, requests
 from fletching.protocol.messages.requests import (
+    AppendRows,
     PreviewTable,
     ReadInstance,
     ReadTable,
@@ -230,9 +232,11 @@ class Engine:
         self._check_open()
         return self._reading.snapshot_rows(request, offset=offset, count=count)
 
-    def open_ingest(self, request: WriteTable) -> Ingest:
-        """Prepares to take the body of a TableWrite; see ``open_ingest`` in ``writing.ingest``."""
+    def open_ingest(self, request: WriteTable | AppendRows) -> Ingest:
+        """Prepares to take the body of a TableWrite or an append; see ``writing.ingest``."""
         self._check_open()
+        if isinstance(request, AppendRows):
+            return open_append(self.context, request, cell_checker=self._cell_checker)
         return open_ingest(self.context, request, cell_checker=self._cell_checker)
 
     def _cell_checker(self, table: TableRow, schema: Any) -> CellChecker | None:

@@ -62,6 +62,8 @@ def batches_of(data: Any, schema: pa.Schema | None = None) -> BatchStream:
     Raises:
         UsageError: the data is of no known kind, or an iterable without any item and no ``schema``.
     """
+    if isinstance(data, BatchStream):
+        return data
     if isinstance(data, pa.RecordBatch):
         return BatchStream(data.schema, iter([data]))
     if isinstance(data, pa.Table):

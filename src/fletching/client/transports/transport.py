@@ -19,6 +19,7 @@ from fletching.client.call_options import CallOptions
 from fletching.client.cancellation import Cancellation
 from fletching.client.retry import RetrySequence
 from fletching.protocol.messages.requests import (
+    AppendRows,
     CreateReadSession,
     PreviewTable,
     ReadInstance,
@@ -139,7 +140,7 @@ class Transport(BlobTransport, Protocol):
 
     def write(
         self,
-        request: WriteTable,
+        request: WriteTable | AppendRows,
         batches: Sequence[pa.RecordBatch],
         schema: pa.Schema,
         options: CallOptions,
@@ -160,7 +161,7 @@ class Transport(BlobTransport, Protocol):
         ...
 
     def open_write(
-        self, request: WriteTable, options: CallOptions, attempt: RetrySequence
+        self, request: WriteTable | AppendRows, options: CallOptions, attempt: RetrySequence
     ) -> BytesSink:
         """As `write`, but takes the bytes of an Arrow IPC stream as they come."""
         ...

@@ -9,6 +9,7 @@ begins, to refuse early, and inside the transaction, where it counts.
 
 from __future__ import annotations
 
+import abc
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -50,10 +51,10 @@ from fletching.errors import (
     RowOffsetError,
 )
 from fletching.ipc.metadata import MessageType
-from fletching.protocol.messages.requests import WriteTable
+from fletching.protocol.messages.requests import AppendRows, WriteTable
 from fletching.protocol.messages.responses import WriteResult
 
-__all__ = ["CellChecker", "CellCheckers", "Ingest", "open_ingest"]
+__all__ = ["CellChecker", "CellCheckers", "Ingest", "StreamIngest", "open_ingest"]
 
 
 def open_ingest(
@@ -94,7 +95,9 @@ def open_ingest(
         check_token(stream, request.access_token)
         _check_open(stream)
         _check_offset(stream, request, rows=None)
-    return Ingest(context, request, target, stream, replayed=replayed, cell_checker=cell_checker)
+    return StreamIngest(
+        context, request, target, stream, replayed=replayed, cell_checker=cell_checker
+    )
 
 
 def _open_block(context: EngineContext, request: WriteTable) -> tuple[WriteTarget, WriteStreamRow]:
@@ -178,8 +181,10 @@ def _check_offset(stream: WriteStreamRow, request: WriteTable, rows: int | None)
     )
 
 
-class Ingest:
+class Ingest(abc.ABC):
     """Takes one body. All methods block; of several threads one works while the others wait.
+
+    What the body is for, a write stream or a whole append, is its subclass's.
 
     Attributes:
         decoder: fed by the shell with the body's bytes; what it yields goes to ``accept``.
@@ -188,10 +193,10 @@ class Ingest:
     def __init__(
         self,
         context: EngineContext,
-        request: WriteTable,
+        request: WriteTable | AppendRows,
         target: WriteTarget,
-        stream: WriteStreamRow,
         *,
+        counts_only: bool,
         replayed: WriteResult | None,
         cell_checker: CellCheckers | None,
     ) -> None:
@@ -199,11 +204,10 @@ class Ingest:
         self._context = context
         self._request = request
         self._target = target
-        self._stream = stream
         self._replayed = replayed
         self._cell_checker = cell_checker
-        # Rows that are in the stream already are only counted, and so is a repeated request's body.
-        self._counts_only = replayed is not None or not (_check_offset(stream, request, rows=None))
+        # Rows that are in the table already are only counted.
+        self._counts_only = counts_only
         self._body: Body | None = None
         self._started = False
         self._rows = 0
@@ -313,37 +317,9 @@ class Ingest:
         if not self._started:
             raise MalformedFrameError("the Arrow stream has no schema", layer="message", offset=0)
 
+    @abc.abstractmethod
     def _finish_counted(self) -> WriteResult:
-        """A body whose beginning is in the stream already: all of it must be (PROTOCOL 4.3)."""
-        with self._context.database.read() as connection:
-            stream = find_stream(
-                connection, self._target, self._request.stream_id, self._request.stream_version
-            )
-        check_token(stream, self._request.access_token)
-        if _check_offset(stream, self._request, self._rows):
-            raise ConflictError("the write stream was begun again while the body came in; retry")
-        return self._response(stream.row_offset, "every row was in the stream already")
-
-    def _response(
-        self, row_offset: int | None, warning: str = "", *, version: int | None = None
-    ) -> WriteResult:
-        request, rows = self._request, self._rows
-        if not warning and request.count and request.count != rows:
-            warning = f"Count said {request.count} rows; the body has {rows}"
-        message = None
-        if request.block_number is not None:
-            message = BlockMessage(
-                self._target.session.id, request.block_number, request.attempt_number or 0, rows
-            ).format()
-        return WriteResult(
-            rows=rows,
-            warning_message=warning,
-            exactly_once_row_offset=row_offset,
-            # Zero-padded, so that they compare as texts in the order of their visibility.
-            staging_id=None if version is None else f"{version:020d}",
-            commit_message=message,
-            route_token=self._context.settings.route_token,
-        )
+        """Answers for a body whose rows were only counted."""
 
     def _finish_body(self, body: Body) -> WriteResult:
         written = body.finish()
@@ -372,11 +348,76 @@ class Ingest:
             return None
         return KeyedMerge.prepare(self._context, table.id, staged_of(written))
 
+    @abc.abstractmethod
     def _record(
         self, connection: Any, written: Written, merge: KeyedMerge | None
     ) -> tuple[WriteResult, bool, list[str]]:
         """The transaction: (reply, whether the rows are now the catalog's, keys of unused objects)."""
-        context, request = self._context, self._request
+
+
+class StreamIngest(Ingest):
+    """One TableWrite's body, for a write stream."""
+
+    def __init__(
+        self,
+        context: EngineContext,
+        request: WriteTable,
+        target: WriteTarget,
+        stream: WriteStreamRow,
+        *,
+        replayed: WriteResult | None,
+        cell_checker: CellCheckers | None,
+    ) -> None:
+        # Rows that are in the stream already are only counted, and so is a repeated request's body.
+        counts_only = replayed is not None or not _check_offset(stream, request, rows=None)
+        super().__init__(
+            context,
+            request,
+            target,
+            counts_only=counts_only,
+            replayed=replayed,
+            cell_checker=cell_checker,
+        )
+        self._stream = stream
+        self._write = request
+
+    def _finish_counted(self) -> WriteResult:
+        """A body whose beginning is in the stream already: all of it must be (PROTOCOL 4.3)."""
+        with self._context.database.read() as connection:
+            stream = find_stream(
+                connection, self._target, self._write.stream_id, self._write.stream_version
+            )
+        check_token(stream, self._write.access_token)
+        if _check_offset(stream, self._write, self._rows):
+            raise ConflictError("the write stream was begun again while the body came in; retry")
+        return self._response(stream.row_offset, "every row was in the stream already")
+
+    def _response(
+        self, row_offset: int | None, warning: str = "", *, version: int | None = None
+    ) -> WriteResult:
+        request, rows = self._write, self._rows
+        if not warning and request.count and request.count != rows:
+            warning = f"Count said {request.count} rows; the body has {rows}"
+        message = None
+        if request.block_number is not None:
+            message = BlockMessage(
+                self._target.session.id, request.block_number, request.attempt_number or 0, rows
+            ).format()
+        return WriteResult(
+            rows=rows,
+            warning_message=warning,
+            exactly_once_row_offset=row_offset,
+            # Zero-padded, so that they compare as texts in the order of their visibility.
+            staging_id=None if version is None else f"{version:020d}",
+            commit_message=message,
+            route_token=self._context.settings.route_token,
+        )
+
+    def _record(
+        self, connection: Any, written: Written, merge: KeyedMerge | None
+    ) -> tuple[WriteResult, bool, list[str]]:
+        """The transaction: (reply, whether the rows are now the catalog's, keys of unused objects)."""
+        context, request = self._context, self._write
         segments, unused = written.segments, list[str]()
         now = context.clock()
         target = _find(connection, context, request, lock=True)

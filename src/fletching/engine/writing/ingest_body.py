@@ -42,7 +42,7 @@ from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.metadata import MessageType, RecordBatchHeader
 from fletching.ipc.null_arrays import null_array
 from fletching.ipc.projection import Projector
-from fletching.protocol.messages.requests import WriteTable
+from fletching.protocol.messages.requests import AppendRows, WriteTable
 from fletching.protocol.types.required_values import RequiredValues
 
 __all__ = ["Body", "CellChecker", "CellCheckers", "Written"]
@@ -92,7 +92,7 @@ class Body:
     def __init__(
         self,
         context: EngineContext,
-        request: WriteTable,
+        request: WriteTable | AppendRows,
         target: WriteTarget,
         schema_message: ipc.Message,
         cell_checker: CellCheckers | None,
@@ -164,7 +164,7 @@ class Body:
             self._keyed = KeyedRows(table.primary_key, context.key_seed(table.id))
             self.deletes = router(f"{prefix}-d")
 
-    def _matched(self, request: WriteTable, target: WriteTarget) -> Match:
+    def _matched(self, request: WriteTable | AppendRows, target: WriteTarget) -> Match:
         try:
             return match_schema(
                 self._decoder.schema,

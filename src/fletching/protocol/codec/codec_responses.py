@@ -19,6 +19,7 @@ from fletching.protocol.codec.codec_parts import encode_json, load_reply
 from fletching.protocol.http import headers as names
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
+    AppendRows,
     CloseWriteStream,
     CommitWriteSession,
     CreateInstanceReadSession,
@@ -181,6 +182,8 @@ def _write_result(reply: WriteResult, _request: Request) -> _Json:
         body["StagingId"] = reply.staging_id
     if reply.commit_message is not None:
         body["CommitMessage"] = reply.commit_message
+    if reply.report is not None:
+        body["Report"] = _report(reply.report)
     return body
 
 
@@ -196,13 +199,17 @@ def _done(reply: Done, request: Request) -> _Json:
         body["SessionId"] = request.session_id
         body["SessionStatus"] = SessionStatus.COMMITTED.value
     if reply.report is not None:
-        body["Report"] = {
-            "Version": reply.report.version,
-            "RowsInserted": reply.report.rows_inserted,
-            "RowsUpdated": reply.report.rows_updated,
-            "RowsDeleted": reply.report.rows_deleted,
-        }
+        body["Report"] = _report(reply.report)
     return body
+
+
+def _report(report: Changed) -> _Json:
+    return {
+        "Version": report.version,
+        "RowsInserted": report.rows_inserted,
+        "RowsUpdated": report.rows_updated,
+        "RowsDeleted": report.rows_deleted,
+    }
 
 
 def _written(reference: str) -> str:
@@ -390,7 +397,9 @@ def _to_write_schema(body: _Json, _request: Request, token: str) -> Response:
 
 
 def _to_write_result(body: _Json, _request: Request, token: str) -> Response:
+    report = _optional(body, "Report", dict)
     return WriteResult(
+        report=None if report is None else _to_changed(report),
         rows=_get(body, "RecordCount", int, 0),
         warning_message=_get(body, "WarningMessage", str, ""),
         exactly_once_row_offset=_optional(body, "ExactlyOnceRowOffset", int),
@@ -466,6 +475,7 @@ _DECODERS: dict[type[Request], Callable[[_Json, Request, str], Response]] = {
     CloseWriteStream: _to_done,
     GetWriteSchema: _to_write_schema,
     WriteTable: _to_write_result,
+    AppendRows: _to_write_result,
     WriteBlob: _to_blob_references,
     WriteBlobs: _to_blob_references,
     CreateInstanceReadSession: _to_instance_session,

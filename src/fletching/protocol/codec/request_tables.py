@@ -32,6 +32,7 @@ from fletching.protocol.codec.wire_kinds import (
 from fletching.protocol.http import headers as names
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
+    AppendRows,
     ArrowOptions,
     CloseWriteStream,
     CommitWriteSession,
@@ -546,6 +547,22 @@ _WRITE_BLOCK = RequestTable(
     read=_read_block,
 )
 
+_APPEND_ROWS = RequestTable(
+    AppendRows,
+    Action.TABLE_APPEND,
+    TargetKind.TABLE,
+    (
+        Field("partition", "PartitionSpec", Partition()),
+        Field("count", "Count", Integer(least=-1)),
+        Field("schema_version", "SchemaVersion", Integer(least=-1)),
+        Field("if_version", "IfVersion", Integer()),
+        Field("idempotency_key", "IdempotencyKey", Identifier(MAX_TRACE_ID)),
+        _TRACE,
+        _CODING,
+    ),
+    stream=names.OCTET_STREAM,
+)
+
 _WRITE_BLOB = RequestTable(
     WriteBlob,
     Action.TABLE_WRITE_BLOB,
@@ -604,6 +621,7 @@ REQUEST_TABLES: tuple[RequestTable, ...] = (
     _table(GetWriteSchema, Action.TABLE_GET_WRITE_SCHEMA, _SESSION),
     _WRITE_TABLE,
     _WRITE_BLOCK,
+    _APPEND_ROWS,
     _WRITE_BLOB,
     _WRITE_BLOBS,
     _READ_BLOBS,

@@ -14,6 +14,7 @@ from fletching.types import PartitionSpec, TableName
 __all__ = [
     "DEFAULT_SESSION_ID",
     "AbortWriteSession",
+    "AppendRows",
     "ArrowOptions",
     "CloseWriteStream",
     "CommitWriteSession",
@@ -216,6 +217,25 @@ class CloseWriteStream(TableRequest, frozen=True, kw_only=True):
     stream_id: str
     stream_version: int = 1
     write_mode: WriteMode = WriteMode.BATCH
+
+
+class AppendRows(TableRequest, frozen=True, kw_only=True):
+    """Ours (extension action ``TableAppend``): an Arrow IPC stream of rows, visible when it is answered.
+
+    What a write session of one stream and one body does, in one request and one transaction. The body
+    travels beside this value, as that of `WriteTable`; `partition` is as in `CreateWriteSession`.
+    """
+
+    partition: PartitionSpec = PartitionSpec()
+    count: int | None = None
+    """Rows in the body, advisory (PROTOCOL 2.11)."""
+    schema_version: int | None = None
+    if_version: int | None = None
+    idempotency_key: str | None = None
+    """As in `CommitWriteSession`."""
+    retry_trace_id: str | None = None
+    """Stable over one retry sequence; a repeated append adds nothing (PROTOCOL 4.6)."""
+    content_encoding: str | None = None
 
 
 class GetWriteSchema(TableRequest, frozen=True, kw_only=True):

@@ -116,6 +116,8 @@ class WriteResult(Response, frozen=True, kw_only=True):
     staging_id: str | None = None
     commit_message: str | None = None
     route_token: str = ""
+    report: Changed | None = None
+    """Ours (extension field ``Report``): what an append in one request did."""
 
 
 class Changed(Response, frozen=True, kw_only=True):

@@ -38,6 +38,8 @@ class Action(enum.StrEnum):
     TABLE_GET_WRITE_SCHEMA = "TableGetWriteSchema"
     TABLE_WRITE = "TableWrite"
     TABLE_WRITE_BLOB = "TableWriteBlob"
+    TABLE_APPEND = "TableAppend"
+    """Ours: a whole append in one request."""
     BLOB_READ = "BlobRead"
     INSTANCE_CREATE_READ_SESSION = "InstanceCreateReadSession"
     INSTANCE_GET_READ_SESSION = "InstanceGetReadSession"

@@ -33,6 +33,7 @@ from fletching.protocol.http.headers import (
     USER_AGENT,
 )
 from fletching.protocol.messages.requests import (
+    AppendRows,
     CreateReadSession,
     InstanceRequest,
     PreviewTable,
@@ -188,7 +189,7 @@ def _group_bytes(service: Service) -> int:
     return max(service.settings.read_memory_bytes // 4, 1)
 
 
-async def _write(exchange: Exchange, service: Service, request: WriteTable) -> None:
+async def _write(exchange: Exchange, service: Service, request: WriteTable | AppendRows) -> None:
     coding = table_body_coding(request.content_encoding)
     with service.bodies.enter():
         opening = functools.partial(service.engine.open_ingest, request)
@@ -238,6 +239,7 @@ HANDLERS: dict[type[Request], Handler] = {
     ReadInstance: _read,
     PreviewTable: _preview,
     WriteTable: _write,
+    AppendRows: _write,
     WriteBlob: write_blobs,
     WriteBlobs: write_blobs,
     ReadBlobs: read_blobs,

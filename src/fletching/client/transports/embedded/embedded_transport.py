@@ -39,6 +39,7 @@ from fletching.ipc.message import END_OF_STREAM
 from fletching.protocol.codec import check_request
 from fletching.protocol.http.error_codec import to_service_error
 from fletching.protocol.messages.requests import (
+    AppendRows,
     CreateReadSession,
     ReadBlobs,
     Request,
@@ -122,7 +123,7 @@ class EmbeddedTransport:
 
     def write(
         self,
-        request: WriteTable,
+        request: WriteTable | AppendRows,
         batches: Sequence[pa.RecordBatch],
         schema: pa.Schema,
         options: CallOptions,
@@ -153,7 +154,7 @@ class EmbeddedTransport:
             return PlanBytes(self.engine.read(request))
 
     def open_write(
-        self, request: WriteTable, options: CallOptions, attempt: RetrySequence
+        self, request: WriteTable | AppendRows, options: CallOptions, attempt: RetrySequence
     ) -> IngestSink:
         """See `Transport.open_write`."""
         del options

@@ -61,7 +61,12 @@ from fletching.protocol.codec import (
 from fletching.protocol.http import headers as names
 from fletching.protocol.http.body_codings import StreamCoding, offers_lz4_stream
 from fletching.protocol.http.error_codec import decode_fault
-from fletching.protocol.messages.requests import CreateReadSession, Request, WriteTable
+from fletching.protocol.messages.requests import (
+    AppendRows,
+    CreateReadSession,
+    Request,
+    WriteTable,
+)
 from fletching.protocol.messages.responses import Response, WriteResult
 from fletching.protocol.messages.vocabulary import ApiVersion
 
@@ -218,7 +223,7 @@ class HttpTransport(HttpBlobVerbs):
 
     def write(
         self,
-        request: WriteTable,
+        request: WriteTable | AppendRows,
         batches: Sequence[pa.RecordBatch],
         schema: pa.Schema,
         options: CallOptions,
@@ -238,7 +243,11 @@ class HttpTransport(HttpBlobVerbs):
         return self.write_body(request, body, options, attempt)
 
     def write_body(
-        self, request: WriteTable, body: RequestBody, options: CallOptions, attempt: RetrySequence
+        self,
+        request: WriteTable | AppendRows,
+        body: RequestBody,
+        options: CallOptions,
+        attempt: RetrySequence,
     ) -> WriteResult:
         """Sends a TableWrite whose body is made already."""
         request = msgspec.structs.replace(request, retry_trace_id=attempt.trace_id)
@@ -255,7 +264,7 @@ class HttpTransport(HttpBlobVerbs):
         return RawReply(reply, reply.headers.get(names.REQUEST_ID))
 
     def open_write(
-        self, request: WriteTable, options: CallOptions, attempt: RetrySequence
+        self, request: WriteTable | AppendRows, options: CallOptions, attempt: RetrySequence
     ) -> SpooledBody:
         """See `Transport.open_write`."""
         return SpooledBody(
