@@ -1,9 +1,10 @@
 """Objects in S3, Google Cloud Storage or Azure, through the ``obstore`` package (extra ``[s3]``).
 
-An object below ``BUFFERED_BYTES`` is one conditional put. A larger one is a multipart upload, which
-the store makes visible as a whole when it is completed; whether the key is free is looked at just
-before, which suffices because keys are made up at random. An upload that is never completed leaves
-parts that only the bucket's own lifecycle rule can remove: set one.
+An object below ``BUFFERED_BYTES`` is one conditional put, and exclusive. A larger one is a multipart
+upload, which the store makes visible as a whole when it is completed. That is *not* exclusive: whether
+the key is free is looked at just before, and of two who complete at once the later one wins. It
+suffices because keys of large objects are made up at random, by one writer each. An upload that is
+never completed leaves parts that only the bucket's own lifecycle rule can remove: set one.
 
 Nothing tells here which processes are dead: the catalog keeps a row of each that writes.
 """
@@ -31,6 +32,10 @@ from fletching.errors import (
 from fletching.objects.store import IDENTITY_KEY, ObjectInfo, checked_key
 
 __all__ = ["RemoteObject", "RemoteSink", "RemoteStore"]
+
+GAP_BYTES = 1 << 20
+"""Ranges this near to each other come in one request: what lies between them is dropped. A request
+costs as much time as moving about so much."""
 
 BUFFERED_BYTES = 8 << 20
 """What is kept in memory before an object becomes a multipart upload, and the size of its parts."""
@@ -158,6 +163,18 @@ class RemoteStore:
         with self._translated("committing", key):
             upload.close()
 
+    def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> Sequence[memoryview]:
+        """Fetches ranges that are not empty: neighbours in one request, several requests at once."""
+        with self._translated("reading", key):
+            found = self._obstore.get_ranges(
+                self._store,
+                key,
+                starts=[start for start, _ in ranges],
+                ends=[end for _, end in ranges],
+                coalesce=GAP_BYTES,
+            )
+            return [memoryview(data).cast("B").toreadonly() for data in found]
+
     def get_range(self, key: str, start: int, end: int) -> memoryview:
         """Fetches a range that is not empty."""
         with self._translated("reading", key):
@@ -261,6 +278,26 @@ class RemoteObject:
                 key=self.key,
             )
         return data.toreadonly()
+
+    def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+        """Fetches several ranges, in few requests; in the order given.
+
+        Raises:
+            CorruptObjectError: the object is shorter than it was.
+            StorageError: the store failed.
+        """
+        if self._closed:
+            raise UsageError(f"object {self.key} is closed")
+        wanted = [(start, end) for start, end in ranges if start < end]
+        found = iter(self._store.get_ranges(self.key, wanted) if wanted else [])
+        views = [next(found) if start < end else memoryview(b"") for start, end in ranges]
+        for (start, end), view in zip(ranges, views, strict=True):
+            if view.nbytes != end - start:
+                raise CorruptObjectError(
+                    f"object {self.key} gave {view.nbytes} bytes of a range of {end - start}",
+                    key=self.key,
+                )
+        return views
 
     def resident(self, start: int, end: int) -> bool:
         """Never: a network is in between."""

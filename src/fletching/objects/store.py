@@ -82,7 +82,10 @@ class ObjectSink(Protocol):
         """Appends several buffers in order, without joining them."""
 
     def commit(self) -> None:
-        """Makes the object visible: durable, atomic, exclusive.
+        """Makes the object visible: durable, atomic, and exclusive if it is small.
+
+        A store may promise exclusiveness only up to some size (``RemoteStore``: 8 MiB); keys of
+        larger objects must be made up so that nobody else has them.
 
         Raises:
             ObjectExistsError: the key is taken; nothing remains of this sink.

@@ -302,6 +302,7 @@ class _Builder:
                 total += dictionaries.length_before(int(snapshot.offset[end - 1]))
             if way is Way.PROJECT:
                 projection = self._projection(reader, first)
+                self._bring_metadata(reader, first, end)
                 for batch in range(first, end):
                     plan = projection.plan(
                         int(snapshot.offset[batch]), int(snapshot.metadata_length[batch])
@@ -354,10 +355,14 @@ class _Builder:
                 yield Extent(reader.object, int(snapshot.offset[first]), stop)
             elif way is Way.PROJECT:
                 projection = self._projection(reader, first)
-                for batch in range(first, end):
-                    where = int(snapshot.offset[batch]), int(snapshot.metadata_length[batch])
-                    plan = self._planned.get(batch) or projection.plan(*where)
-                    yield from projection.pieces(*where, plan)
+                self._bring_metadata(reader, first, end)
+                plans = self._plans(projection, first, end)
+                fetched = projection.fetched(plans)
+                if fetched is not None:
+                    yield from fetched
+                    continue
+                for offset, metadata_length, plan in plans:
+                    yield from projection.pieces(offset, metadata_length, plan)
             else:
                 for batch in range(first, end):
                     computation = self._computation(reader, batch)
@@ -365,6 +370,27 @@ class _Builder:
                         skip -= computation.skip(skip)
                     yield from computation.pieces()
         yield Literal(END_OF_STREAM)
+
+    def _bring_metadata(self, reader: SegmentReader, first: int, end: int) -> None:
+        window = slice(first, end)
+        offsets = self.snapshot.offset[window].tolist()
+        lengths = self.snapshot.metadata_length[window].tolist()
+        planned = self._planned
+        reader.bring_metadata(
+            [
+                (offset, length)
+                for batch, offset, length in zip(range(first, end), offsets, lengths, strict=True)
+                if batch not in planned
+            ]
+        )
+
+    def _plans(
+        self, projection: ColumnPieces, first: int, end: int
+    ) -> Iterator[tuple[int, int, Projection]]:
+        snapshot = self.snapshot
+        for batch in range(first, end):
+            where = int(snapshot.offset[batch]), int(snapshot.metadata_length[batch])
+            yield (*where, self._planned.get(batch) or projection.plan(*where))
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The same rows as record batches; stored values are shared with the segments' mappings."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from fletching.engine.reading.output_mapping import constant_scalar
 from fletching.engine.reading.physical_projection import ReplyLayout
@@ -13,6 +13,9 @@ from fletching.errors import CorruptObjectError, WireError
 from fletching.ipc.projection import Constant, Projection, Projector
 
 __all__ = ["ColumnPieces"]
+
+FETCH_BYTES = 8 << 20
+"""About how much of a remote object is asked for, and held, at once."""
 
 
 class ColumnPieces:
@@ -49,6 +52,39 @@ class ColumnPieces:
                 yield Literal(piece)
             else:
                 yield Extent(self._reader.unchecked, body + piece.start, body + piece.end)
+
+    def fetched(self, plans: Iterable[tuple[int, int, Projection]]) -> Iterator[Literal] | None:
+        """The bytes of several batches, (offset, metadata length, plan) each, from a remote object.
+
+        The wanted ranges are fetched together, some `FETCH_BYTES` at a time. None where ranges cost
+        nothing: then ``pieces`` gives them one by one.
+        """
+        fetch = getattr(self._reader.unchecked, "read_ranges", None)
+        return None if fetch is None else self._fetched(fetch, plans)
+
+    def _fetched(
+        self,
+        fetch: Callable[[list[tuple[int, int]]], list[memoryview]],
+        plans: Iterable[tuple[int, int, Projection]],
+    ) -> Iterator[Literal]:
+        waiting: list[Literal | Extent] = []
+        size = 0
+        for offset, metadata_length, plan in plans:
+            pieces = list(self.pieces(offset, metadata_length, plan))
+            waiting += pieces
+            size += sum(piece.length for piece in pieces if isinstance(piece, Extent))
+            if size >= FETCH_BYTES:
+                yield from _filled(fetch, waiting)
+                waiting, size = [], 0
+        yield from _filled(fetch, waiting)
+
+
+def _filled(
+    fetch: Callable[[list[tuple[int, int]]], list[memoryview]], pieces: list[Literal | Extent]
+) -> Iterator[Literal]:
+    views = iter(fetch([(each.start, each.end) for each in pieces if isinstance(each, Extent)]))
+    for piece in pieces:
+        yield Literal(next(views)) if isinstance(piece, Extent) else piece
 
 
 @functools.lru_cache(maxsize=256)

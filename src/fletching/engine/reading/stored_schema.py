@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from fletching.objects.store import ObjectStore, StoredObject
 
 __all__ = ["DictionaryMessage", "SegmentReader"]
 
+_METADATA_AT_ONCE = 512
 _FILE_PREFIX_BYTES = 8
 """The magic and its padding; a segment's schema message follows."""
 
@@ -55,6 +57,7 @@ class SegmentReader:
         self.columns = columns
         self._store = store
         self._checks = checks
+        self._metadata: dict[int, memoryview] = {}
         self._checked: StoredObject | None = None
         self._lock = threading.Lock()
         self._object: StoredObject | None = None
@@ -112,8 +115,22 @@ class SegmentReader:
         end = _FILE_PREFIX_BYTES + 8 + length
         return self._message(_FILE_PREFIX_BYTES, end)
 
+    def bring_metadata(self, where: Sequence[tuple[int, int]]) -> None:
+        """Fetches the metadata of messages, (offset, length) each, where that takes a request each."""
+        fetch = getattr(self.unchecked, "read_ranges", None)
+        if fetch is None:
+            return
+        missing = [entry for entry in where if entry[0] not in self._metadata]
+        for start in range(0, len(missing), _METADATA_AT_ONCE):
+            some = missing[start : start + _METADATA_AT_ONCE]
+            views = fetch([(offset, offset + length) for offset, length in some])
+            self._metadata |= {offset: view for (offset, _), view in zip(some, views, strict=True)}
+
     def metadata(self, offset: int, length: int) -> memoryview:
         """A message's metadata with its prefix: all that a projection reads."""
+        known = self._metadata.get(offset)
+        if known is not None:
+            return known
         return self.unchecked.view(offset, offset + length)
 
     def decode(self, offset: int, end: int, columns: tuple[int, ...]) -> pa.RecordBatch:
