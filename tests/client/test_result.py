@@ -205,6 +205,36 @@ def test_statements_change_rows(client: fletching.Client) -> None:
     assert rows(sql("select count(*) from w")) == [(0,)]
 
 
+def test_rows_are_updated_and_merged(client: fletching.Client) -> None:
+    sql = client.sql
+    sql("create table m (id bigint, g string, n int); create table ms (id bigint, g string)")
+    sql("insert into m values (1, 'a', 1), (2, 'b', 2), (3, 'c', 3)")
+    sql("insert into ms values (2, 'B'), (3, 'C'), (4, 'D'), (null, 'N')")
+    assert sql("update m set g = upper(g), n = n + 10 where id = 1").affected_rows == 1
+    merge = (
+        "merge into m using ms s on m.id = s.id"
+        " when matched and s.id > 2 then update set m.g = concat(m.g, s.g), n = m.n * 10"
+        " when not matched and s.id is not null then insert values (s.id, s.g, 0)"
+    )
+    assert sql(merge).affected_rows == 2
+    assert rows(sql("select * from m order by id")) == [
+        (1, "A", 11),
+        (2, "b", 2),
+        (3, "cC", 30),
+        (4, "D", 0),
+    ]
+    assert (
+        sql(
+            "merge into m using (select 1 k) q on m.id = q.k when matched then delete"
+        ).affected_rows
+        == 1
+    )
+    twice = "merge into m using (select 2 id union all select 2) s on m.id = s.id when matched then delete"
+    with pytest.raises(FletchingError, match="several rows"):
+        sql(twice.replace("delete", "update set g = 'x'"))
+    assert rows(sql("select count(*), min(id) from m")) == [(3, 2)]
+
+
 def test_views(client: fletching.Client) -> None:
     sql = client.sql
     sql("create view v1 as select item, sum(n) as total from sale group by item")

@@ -52,6 +52,7 @@ __all__ = [
     "DropView",
     "Explanation",
     "Insertion",
+    "MergeStatement",
     "Namespace",
     "QueryStatement",
     "RowChange",
@@ -205,6 +206,14 @@ class RowChange:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class MergeStatement:
+    """MERGE INTO: its tree, which `merging.merging_of` reads once the table's columns are known."""
+
+    table: TableName
+    tree: Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Explanation:
     """EXPLAIN of a query."""
 
@@ -241,6 +250,7 @@ Statement = (
     | CreateView
     | DropView
     | Explanation
+    | MergeStatement
     | RowChange
     | Assignment
     | Setting
@@ -304,6 +314,8 @@ def _statement(parsed: Parsed, namespace: Namespace) -> Statement:
                     where=parsed.where,
                 )
             )
+        case exp.Merge():
+            return MergeStatement(table_name(node.this, namespace), node)
         case exp.TruncateTable():
             return _truncate(node, namespace)
         case exp.Command() if node.name.upper() == "ALTER":

@@ -48,8 +48,11 @@ def write_rows(
     overwrite: bool,
     columns_of: Callable[[pa.RecordBatch], pa.RecordBatch],
     schema: pa.Schema,
+    commit: Callable[[str], None] | None = None,
 ) -> int:
     """Appends or replaces rows; all or none become visible. Returns how many there are.
+
+    ``commit`` makes them visible in another way than by adding them; it is given the session.
 
     Raises:
         FletchingError: what computing or writing them raises; nothing is visible then.
@@ -65,6 +68,9 @@ def write_rows(
         verbs.call(CreateWriteStream(**address))
         rows = _stream(verbs.open_ingest(WriteTable(**address)), batches, columns_of, schema)
         verbs.call(CloseWriteStream(**address))
+        if commit is not None:
+            commit(session.session_id)
+            return rows
         verbs.call(
             CommitWriteSession(table=table, session_id=session.session_id, streams=((_STREAM, 1),))
         )

@@ -32,10 +32,12 @@ from fletching.protocol.messages.admin import (
     TableInfo,
     TablePage,
 )
+from fletching.protocol.messages.changes import MergeRows
 from fletching.protocol.messages.requests import CreateWriteSession
 from fletching.protocol.messages.responses import Changed, Response
 from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import parse_type
+from fletching.sql.merging import merging_of
 from fletching.sql.statements import (
     Assignment,
     Changes,
@@ -46,6 +48,7 @@ from fletching.sql.statements import (
     DropView,
     Explanation,
     Insertion,
+    MergeStatement,
     Namespace,
     QueryStatement,
     RowChange,
@@ -169,6 +172,8 @@ class _Run:
                 for request in requests:
                     self.verbs.call(request)
                 return Outcome()
+            case MergeStatement(table=table, tree=tree):
+                return self.merge(table, tree)
             case RowChange(request=change):
                 self.authorize(change)
                 changed = self.verbs.call(change)
@@ -254,6 +259,50 @@ class _Run:
                 columns_of=cast_to(schema),
                 schema=schema,
             )
+
+    def merge(self, table: TableName, tree: Any) -> Outcome:
+        """Computes the rows that a table is to have for some keys, and merges them in one commit."""
+        info = self.describe(table)
+        fields = [
+            *pa.ipc.read_schema(pa.py_buffer(info.arrow_schema)),
+            *(
+                arrow_field(column.name, parse_type(column.type))
+                for column in info.schema.partition_columns
+            ),
+        ]
+        merging = merging_of(tree, [field.name for field in fields])
+        changed: list[Changed] = []
+
+        def commit(session_id: str) -> None:
+            request = MergeRows(
+                table=table,
+                session_id=session_id,
+                on=merging.on,
+                when_matched=merging.when_matched,
+                when_not_matched=merging.when_not_matched,
+            )
+            self.authorize(request)
+            reply = self.verbs.call(request)
+            assert isinstance(reply, Changed)
+            changed.append(reply)
+
+        self.authorize(CreateWriteSession(table=table))
+        schema = pa.schema(fields)
+        with self.query(merging.tree) as query:
+            query.cast([f"CAST({{}} AS {duck_type_of(field.type)})" for field in fields])
+            _, batches = query.run()
+            write_rows(
+                self.verbs,
+                table,
+                batches,
+                partition=PartitionSpec(),
+                overwrite=False,
+                columns_of=cast_to(schema),
+                schema=schema,
+                commit=commit,
+            )
+        (report,) = changed
+        return Outcome(affected=report.rows_inserted + report.rows_updated + report.rows_deleted)
 
     @staticmethod
     def _columns(target: Target, data: pa.Schema) -> list[pa.Field]:
