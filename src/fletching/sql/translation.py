@@ -150,6 +150,7 @@ class _Prepared:
         self.query = query
         self._tables(query, frozenset(), 0)
         _name_columns(self.query)
+        _order_sorted(self.query)
         self._choose_columns()
         self.kinds = self._kinds()
 
@@ -397,6 +398,16 @@ def _folded(tree: Any, fold: Callable[[Any], Any]) -> Any:
         return node if literal is None else literal
 
     return tree.transform(replace)
+
+
+def _order_sorted(query: Any) -> None:
+    """SORT BY and CLUSTER BY order the rows of each worker: here there is one, so all of them."""
+    for select in query.find_all(exp.Select):
+        found = select.args.get("sort") or select.args.get("cluster")
+        if found is not None and select.args.get("order") is None:
+            select.set("order", exp.Order(expressions=found.expressions))
+        for key in ("sort", "cluster", "distribute"):
+            select.set(key, None)
 
 
 def _name_columns(query: Any) -> None:
@@ -819,19 +830,6 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
         """Hints choose how, not what."""
         del expression
         return ""
-
-    def sort_sql(self, expression: Any) -> str:
-        """SORT BY orders the rows of each worker; here there is one."""
-        return self.op_expressions("ORDER BY", expression)
-
-    def distribute_sql(self, expression: Any) -> str:
-        """DISTRIBUTE BY says where rows are computed."""
-        del expression
-        return ""
-
-    def cluster_sql(self, expression: Any) -> str:
-        """CLUSTER BY: as SORT BY."""
-        return self.op_expressions("ORDER BY", expression)
 
     def lateral_sql(self, expression: Any) -> str:
         """LATERAL VIEW of explode and posexplode."""

@@ -94,11 +94,10 @@ def test_it_spills_within_its_bounds_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_it_ends_when_its_time_is_up(tmp_path: Path) -> None:
-    with (
-        SealedDuckDB(QueryLimits(seconds=0.2), tmp_path) as duck,
-        pytest.raises(InvalidArgumentError, match="longer than"),
-    ):
-        run(duck, "SELECT count(*) FROM range(1000000000) a, range(1000000000) b")
+    with SealedDuckDB(QueryLimits(seconds=0.2), tmp_path) as duck:
+        duck.begin()
+        with pytest.raises(InvalidArgumentError, match="longer than"):
+            run(duck, "SELECT count(*) FROM range(1000000000) a, range(1000000000) b")
 
 
 def test_it_is_interrupted_from_another_thread(duck: SealedDuckDB) -> None:

@@ -212,8 +212,8 @@ class Instances:
             spill_bytes=settings.sql_spill_bytes,
             seconds=settings.sql_seconds,
         )
-        queries = QueryRunner(reading, verbs, limits, context.clock, spill_folder)
-        self._runner = StatementRunner(queries, verbs)
+        self._queries = QueryRunner(reading, verbs, limits, context.clock, spill_folder)
+        self._runner = StatementRunner(self._queries, verbs)
         self._lock = threading.Lock()
         self._running: dict[str, _Run] = {}
         self._pool = ThreadPoolExecutor(settings.sql_workers, "fletching-sql")
@@ -226,6 +226,7 @@ class Instances:
         for run in running:
             run.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._queries.close()
 
     # --- running -----------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -144,6 +145,54 @@ class Query:
         self.close()
 
 
+class _Connections:
+    """Opens connections, one ahead: opening and sealing takes longer than a short query."""
+
+    def __init__(self, limits: QueryLimits, spill_folder: Path | None) -> None:
+        self._limits = limits
+        self._spill_folder = spill_folder
+        self._lock = threading.Lock()
+        self._spare: SealedDuckDB | None = None
+        self._closed = False
+
+    def take(self) -> SealedDuckDB:
+        """A connection that nobody has used."""
+        with self._lock:
+            found, self._spare = self._spare, None
+        found = found or self._opened()
+        found.begin()
+        threading.Thread(target=self._prepare, name="fletching-sql-spare", daemon=True).start()
+        return found
+
+    def _opened(self) -> SealedDuckDB:
+        # An extra of its own, so that only who queries needs it.
+        from fletching.engine.query.sealed_duckdb import SealedDuckDB
+
+        return SealedDuckDB(self._limits, self._spill_folder)
+
+    def _prepare(self) -> None:
+        with self._lock:
+            if self._closed or self._spare is not None:
+                return
+        try:
+            opened = self._opened()
+        except FletchingError:
+            return  # whoever needs one hears it
+        with self._lock:
+            if not self._closed and self._spare is None:
+                self._spare = opened
+                return
+        opened.close()
+
+    def close(self) -> None:
+        """Closes the one that is ahead."""
+        with self._lock:
+            self._closed = True
+            found, self._spare = self._spare, None
+        if found is not None:
+            found.close()
+
+
 @dataclasses.dataclass
 class _Named:
     """What a query's names stand for, by case-folded name."""
@@ -167,9 +216,12 @@ class QueryRunner:
         """Reads with ``reading`` and looks tables up with ``calls``."""
         self._reading = reading
         self._calls = calls
-        self._limits = limits
         self._clock = clock
-        self._spill_folder = spill_folder
+        self._connections = _Connections(limits, spill_folder)
+
+    def close(self) -> None:
+        """Closes the connection that waits for the next query; idempotent."""
+        self._connections.close()
 
     def open(
         self,
@@ -194,9 +246,6 @@ class QueryRunner:
             NoSuchTableError: a table does not exist.
             NoPermissionError: ``authorize`` refused.
         """
-        # An extra of its own, so that only who queries needs it.
-        from fletching.engine.query.sealed_duckdb import SealedDuckDB
-
         tree = self._fold_partitions(tree, namespace, authorize)
         found = _Named(authorize)
         self._collect(tree, namespace, variables, found)
@@ -207,7 +256,7 @@ class QueryRunner:
         duck: SealedDuckDB | None = None
         try:
             readers.pin(list(tables.values()))
-            duck = SealedDuckDB(self._limits, self._spill_folder)
+            duck = self._connections.take()
             begun(duck)
 
             def resolve(node: Any) -> Source | SourceView:

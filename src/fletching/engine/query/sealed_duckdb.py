@@ -84,6 +84,9 @@ class SealedDuckDB:
         except duckdb.Error as error:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise StorageError(f"the query engine cannot be started: {_plain(error)}") from error
+
+    def begin(self) -> None:
+        """Counts the statement's time from now on; a connection may be opened ahead of it."""
         self._timer.start()
 
     # --- running -----------------------------------------------------------------------------
