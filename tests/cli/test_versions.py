@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import fletching
 from fletching.cli.main import app
-from fletching.errors import ServiceError, UsageError
+from fletching.errors import NoSuchTableError, ServiceError, UsageError
 
 
 def run(at: Path, *words: object) -> Any:
@@ -69,6 +69,13 @@ def test_rows_are_deleted_and_come_back(at: Path) -> None:
         run(at, "restore", "t", "2")
     run(at, "restore", "t", "2", "--yes")
     assert ids(at) == [1, 2, 3]
+
+
+def test_a_table_gets_another_name(at: Path) -> None:
+    assert run(at, "rename", "t", "u").stderr == "t is now u\n"
+    assert run(at, "count", "u").stdout == "3\n"
+    with pytest.raises(NoSuchTableError):
+        run(at, "count", "t")
 
 
 def test_sql(at: Path, tmp_path: Path) -> None:

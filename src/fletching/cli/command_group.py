@@ -50,6 +50,7 @@ COMMANDS = (
     Command("restore", "versions:restore", "Make a table what it was at a version."),
     Command("changes", "versions:changes", "Print the rows that came and went."),
     Command("delete", "versions:delete", "Delete the rows for which a predicate is true."),
+    Command("rename", "versions:rename", "Rename a table."),
     Command("drop", "drop:drop", "Drop a table, or one partition of it."),
     Command("blob", "blob:app", "Files as blobs: a folder becomes a table, and back."),
     Command("inspect", "inspect:inspect", "Show what is inside an Arrow IPC stream or file."),

@@ -1,4 +1,4 @@
-"""``fletching versions | restore | delete | changes``: a table's history, and what changes it."""
+"""``fletching versions | restore | delete | changes | rename``: a table's history, and what changes it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fletching.cli.output import (
 )
 from fletching.errors import UsageError
 
-__all__ = ["changes", "delete", "restore", "versions"]
+__all__ = ["changes", "delete", "rename", "restore", "versions"]
 
 TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")]
 
@@ -152,6 +152,18 @@ def delete(
         print_json({"table": table, "rows": report.rows_deleted, "version": report.version})
     else:
         say(f"{table}: {counted(report.rows_deleted, 'row')} deleted, version {report.version}")
+
+
+@placed
+def rename(
+    place: Place,
+    table: TableArgument,
+    new_name: Annotated[str, typer.Argument(metavar="NEW", help="What it is called from now on.")],
+) -> None:
+    """Rename a table; who reads it goes on reading."""
+    with place.open() as client:
+        made = find_table(client, table).rename(new_name)
+    say(f"{table} is now {made.name}")
 
 
 @placed

@@ -11,7 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fletching.client.blobs.blob_values import PIECE_BYTES, Blob, BlobSource, reference_text
+from fletching.client.blobs.blob_values import (
+    PIECE_BYTES,
+    Blob,
+    BlobSource,
+    content_type_of,
+    reference_text,
+)
 from fletching.errors import UsageError
 from fletching.protocol.types.blob_type import blob
 
@@ -128,3 +134,24 @@ def test_references_in_every_spelling(given: Any) -> None:
 def test_what_is_no_reference(given: Any) -> None:
     with pytest.raises(UsageError):
         reference_text(given)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("x.csv", "text/csv"),
+        ("x.csv.gz", "application/gzip"),
+        ("x.json.xz", "application/x-xz"),
+        ("x.txt.bz2", "application/x-bzip2"),
+        ("folder/x.csv.zst", "application/zstd"),
+        ("x.tar.gz", "application/gzip"),
+        ("x.svg.gz", "application/gzip"),
+        ("a.PARQUET", "application/vnd.apache.parquet"),
+        ("a.arrow", "application/vnd.apache.arrow.file"),
+        ("a.jsonl", "application/x-ndjson"),
+        ("a.png", "image/png"),
+        ("noname", None),
+    ],
+)
+def test_a_name_says_what_the_bytes_are_and_not_what_is_in_them(name: str, kind: str) -> None:
+    assert content_type_of(name) == kind

@@ -9,14 +9,14 @@ import mimetypes
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from fletching.client.blobs.blob_conversions import encoded
 from fletching.errors import UsageError
 from fletching.wire.blob_frames import BlobHeader
 
-__all__ = ["Blob", "BlobData", "BlobSource", "reference_text"]
+__all__ = ["Blob", "BlobData", "BlobSource", "content_type_of", "reference_text"]
 
 BlobData: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | io.IOBase
 """What a blob's contents may be given as: bytes, the path of a file, or an open binary file."""
@@ -25,6 +25,38 @@ PIECE_BYTES = 1 << 20
 """Contents are read and sent by pieces of this size."""
 
 _TEXT = re.compile(rb"[A-Za-z0-9+/_-]+=*")
+
+
+# Names that are newer than many systems' tables, and what a compressed file is as it is.
+_CONTENT_TYPES = {
+    ".arrow": "application/vnd.apache.arrow.file",
+    ".arrows": "application/vnd.apache.arrow.stream",
+    ".jsonl": "application/x-ndjson",
+    ".ndjson": "application/x-ndjson",
+    ".parquet": "application/vnd.apache.parquet",
+    ".zst": "application/zstd",
+}
+_COMPRESSED = {
+    "br": "application/x-brotli",
+    "bzip2": "application/x-bzip2",
+    "compress": "application/x-compress",
+    "gzip": "application/gzip",
+    "xz": "application/x-xz",
+}
+
+
+def content_type_of(name: str) -> str | None:
+    """What a file's name says that its bytes are; None if it says nothing.
+
+    The bytes of ``x.csv.gz`` are gzip, and whoever is told ``text/csv`` reads rubbish.
+    """
+    found = _CONTENT_TYPES.get(PurePosixPath(name).suffix.lower())
+    if found is not None:
+        return found
+    content_type, encoding = mimetypes.guess_type(name)
+    if encoding is not None:
+        return _COMPRESSED.get(encoding, "application/octet-stream")
+    return content_type
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,7 +148,7 @@ class BlobSource:
                 ) from exc
             self.length = self._view.nbytes
         if content_type is None and file_name is not None:
-            content_type = mimetypes.guess_type(file_name)[0]
+            content_type = content_type_of(file_name)
         self.header = BlobHeader(content_type=content_type or None, file_name=file_name or None)
 
     def _take_file(self, file: Any) -> None:

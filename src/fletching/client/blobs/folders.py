@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 
 from fletching.client.blobs.blob_streams import open_events
-from fletching.client.blobs.blob_values import Blob, reference_text
+from fletching.client.blobs.blob_values import Blob, content_type_of, reference_text
 from fletching.client.client import Client
 from fletching.client.retry import RetrySequence
 from fletching.client.table import Table
@@ -87,7 +87,7 @@ def files_of(sources: Iterable[str | os.PathLike[str]]) -> Iterator[FileEntry]:
                 name,
                 status.st_size,
                 dt.datetime.fromtimestamp(status.st_mtime, dt.UTC),
-                mimetypes.guess_type(name)[0],
+                content_type_of(name),
                 source=path,
             )
 

@@ -52,9 +52,9 @@ class _Bytes(str):
 
 
 def _hexadecimal(data: bytes) -> str:
-    return _Bytes(
-        f"x'{data[: CELL_CHARACTERS // 2].hex()}'" + (f" ({len(data):,} bytes)" if data else "")
-    )
+    shown = CELL_CHARACTERS // 2
+    cut = f"… ({len(data):,} bytes)" if len(data) > shown else ""
+    return _Bytes(f"x'{data[:shown].hex()}'{cut}")
 
 
 def cells_of(rows: pa.Table) -> list[list[Cell]]:
