@@ -54,7 +54,7 @@ $(ENGINES)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(ENGINES)
 	@echo "installing the engines into $(ENGINES)"
 	@$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  --editable '.[server,polars,duckdb,torch,dask,ray]' --group test torchdata distributed
+	  --editable '.[server,polars,duckdb,torch,dask,ray,spark]' --group test torchdata distributed
 	@touch $@
 
 test-engines: $(ENGINES)/.installed ## run the connectors in the engines they are for

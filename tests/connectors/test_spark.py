@@ -1,0 +1,198 @@
+"""Tables in Spark, in a real Spark on this host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fletching.client import Client, Scan, Table
+from fletching.errors import UsageError
+from fletching.testing.contracts import ENGINE_ROWS, ConnectorContract, sorted_rows
+
+pyspark = pytest.importorskip("pyspark", minversion="4.0")
+if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+    pytest.skip("Spark needs Java 17, and there is none", allow_module_level=True)
+
+from fletching.connectors.spark import FletchingDataSource, register, spark_schema  # noqa: E402
+
+pytestmark = [
+    pytest.mark.engines,
+    pytest.mark.filterwarnings("ignore"),  # Spark's and py4j's own
+    pytest.mark.timeout(900),
+]
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Any]:
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    session = (
+        pyspark.sql.SparkSession.builder.master("local[2]")
+        .config("spark.ui.enabled", "false")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.shuffle.partitions", "2")
+        .getOrCreate()
+    )
+    register(session)
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def client(http_client: Client) -> Client:
+    """Over HTTP only: Spark's workers are processes of their own."""
+    return http_client
+
+
+def options(table: Table) -> dict[str, str]:
+    reopen: Any = table.channel.reopen
+    return {
+        "at": reopen.location, "project": "demo", "accessId": "id", "accessKey": "secret",
+    }  # fmt: skip
+
+
+class TestContract(ConnectorContract):
+    @pytest.fixture(autouse=True)
+    def _session(self, session: Any) -> None:
+        self.session = session
+
+    def frame(self, source: Table | Scan) -> Any:
+        scan = source.scan() if isinstance(source, Table) else source
+        reader = self.session.read.format("fletching").options(**options(scan.table))
+        if scan.columns is not None:
+            reader = reader.option("columns", ",".join(scan.columns))
+        if scan.filter is not None:
+            reader = reader.option("filter", scan.filter)
+        if scan.partitions is not None:
+            wanted = " AND ".join(f"{n} = '{v}'" for spec in scan.partitions for n, v in spec)
+            reader = reader.option("filter", wanted)
+        frame = reader.option("numPartitions", "2").load(scan.table.name)
+        return frame if scan.limit is None else frame.limit(scan.limit)
+
+    def read(self, source: Table | Scan, columns: list[str] | None = None) -> pa.Table:
+        scan = source.scan() if isinstance(source, Table) else source
+        spark_schema(scan.schema)  # refuses by name before Spark wraps the refusal
+        frame = self.frame(source)
+        if columns is not None:
+            frame = frame.select(*columns)
+        # Wider types are Spark's; the contract compares values.
+        found: pa.Table = frame.toArrow()
+        return found
+
+    def count(self, source: Table | Scan) -> int:
+        return int(self.frame(source).count())
+
+    def write(self, data: pa.Table, table: Table, *, overwrite: bool) -> None:
+        frame = self.session.createDataFrame(data).repartition(2)
+        writer = frame.write.format("fletching").options(**options(table))
+        writer.mode("overwrite" if overwrite else "append").save(table.name)
+
+
+def test_conditions_change_no_later_answer(session: Any, client: Client) -> None:
+    table = TestContract().made(client)
+    frame = session.read.format("fletching").options(**options(table)).load("t")
+    frame.createOrReplaceTempView("t")
+    plain = session.createDataFrame(ENGINE_ROWS)
+    plain.createOrReplaceTempView("plain")
+    for condition in (
+        "id > 5",
+        "text IN ('f', 'é') AND id < 9",
+        "NOT text IN ('f')",
+        "number > 2",
+        "day >= DATE '2026-01-05'",
+        "flag IS NULL",
+        "text LIKE 'f%' OR id = 1",
+        "true",
+        "amount = 0.25",
+    ):
+        query = f"SELECT id FROM {{}} WHERE {condition} ORDER BY id"
+        found = [row.id for row in session.sql(query.format("t")).collect()]
+        assert found == [row.id for row in session.sql(query.format("plain")).collect()], condition
+        assert found, condition
+    few = session.read.format("fletching").options(**options(table), filter="id > 7").load("t")
+    assert sorted(row.id for row in few.where("id < 9").collect()) == [8]
+
+
+def test_versions_tags_and_changes(session: Any, client: Client) -> None:
+    table = TestContract().made(client)
+    before = table.versions(limit=1)[0].version
+    table.create_tag("v1")
+    table.delete("id < 3")
+
+    def read(**more: str) -> Any:
+        return session.read.format("fletching").options(**options(table), **more).load("t")
+
+    assert read().count() == 7
+    assert read(versionAsOf=str(before)).count() == 10
+    assert read(versionAsOf="v1").count() == 10
+    feed = read(readChangeFeed="true", startingVersion=str(before))
+    assert sorted((r.id, r._change_type) for r in feed.collect()) == [
+        (0, "delete"),
+        (1, "delete"),
+        (2, "delete"),
+    ]
+
+
+def test_a_write_with_the_same_key_changes_nothing(session: Any, client: Client) -> None:
+    table = client.create_table("sink", ENGINE_ROWS.schema)
+    frame = session.createDataFrame(ENGINE_ROWS)
+    for parts in (1, 3):
+        writer = frame.repartition(parts).write.format("fletching").options(**options(table))
+        writer.option("idempotencyKey", "query-7").mode("append").save("sink")
+    assert table.count_rows() == 10
+
+
+def test_a_stream_of_versions_written_once(session: Any, client: Client, tmp_path: Path) -> None:
+    source = client.create_table("source", ENGINE_ROWS.schema)
+    sink = client.create_table("sink", ENGINE_ROWS.schema)
+    source.append(ENGINE_ROWS.slice(0, 4))
+    opts = options(source)
+
+    def batch(frame: Any, number: int) -> None:
+        writer = frame.write.format("fletching").options(**opts)
+        writer.option("idempotencyKey", f"copy-{number}").mode("append").save("sink")
+
+    def run() -> None:
+        query = (
+            session.readStream.format("fletching").options(**opts).load("source")
+            .writeStream.foreachBatch(batch)
+            .option("checkpointLocation", str(tmp_path / "checkpoint"))
+            .trigger(availableNow=True).start()
+        )  # fmt: skip
+        query.awaitTermination()
+
+    run()
+    assert sorted_rows(sink.to_table()) == sorted_rows(ENGINE_ROWS.slice(0, 4))
+    source.append(ENGINE_ROWS.slice(4))
+    run()
+    assert sorted_rows(sink.to_table()) == sorted_rows(ENGINE_ROWS)
+
+
+def test_a_failing_task_changes_nothing(session: Any, client: Client) -> None:
+    table = TestContract().made(client)
+    frame = session.createDataFrame(ENGINE_ROWS).repartition(3)
+    broken = frame.selectExpr("if(id = 7, raise_error('this task fails'), id) AS id", "text")
+    with pytest.raises(Exception, match="this task fails"):
+        broken.write.format("fletching").options(**options(table)).mode("overwrite").save("t")
+    assert sorted_rows(table.to_table()) == sorted_rows(ENGINE_ROWS)
+
+
+def test_refusals(client: Client) -> None:
+    with pytest.raises(UsageError, match="no option where"):
+        FletchingDataSource({"path": "t", "where": "x"})
+    with pytest.raises(UsageError, match="name the table"):
+        FletchingDataSource({})
+    with pytest.raises(UsageError, match="foreachBatch"):
+        FletchingDataSource({"path": "t"}).streamWriter(None, overwrite=False)
+    for kind in (pa.time64("us"), pa.decimal256(50, 2), pa.month_day_nano_interval()):
+        with pytest.raises(UsageError, match="column odd"):
+            spark_schema(pa.schema([("odd", kind)]))
