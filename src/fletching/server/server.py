@@ -72,6 +72,12 @@ class Server:
                     engine_settings
                     or EngineSettings.from_environment(os.environ, create_projects=False),
                     objects_resident_bytes=settings.mapped_bytes,
+                    sql_workers=settings.sql_workers,
+                    sql_memory_bytes=settings.sql_memory_bytes,
+                    sql_threads=settings.sql_threads,
+                    sql_spill_bytes=settings.sql_spill_bytes,
+                    sql_spill_folder=settings.sql_spill_folder,
+                    sql_seconds=settings.sql_seconds,
                 ),
             )
             try:

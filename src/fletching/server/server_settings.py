@@ -154,6 +154,22 @@ class ServerSettings:
     retry_after_seconds: float = _setting(
         1.0, "seconds", "What Retry-After says when the server is at one of these limits."
     )
+    sql_workers: int = _setting(4, "statements", "SQL statements that run at once; others wait.")
+    sql_memory_bytes: int = _setting(
+        1024 * MIB,
+        "bytes",
+        "Memory of one query's sorts, joins and aggregates; what is more is spilled.",
+    )
+    sql_threads: int = _setting(2, "threads", "Threads that one query computes with.")
+    sql_spill_bytes: int = _setting(
+        16 * 1024 * MIB, "bytes", "Most bytes that one query spills; above it the query fails."
+    )
+    sql_spill_folder: str | None = _setting(
+        None, "path", "Where queries spill; by default the system's folder for temporary files."
+    )
+    sql_seconds: float = _setting(
+        3600.0, "seconds", "How long one query may run; then it fails with a sentence that says so."
+    )
     ingest_memory_bytes: int = _setting(
         256 * MIB,
         "bytes",
