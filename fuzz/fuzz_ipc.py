@@ -32,6 +32,7 @@ else:
         import ipc_oracle
 
 from fletching import ipc
+from fletching.ipc.file_writer import Block, encode_footer
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = Path(__file__).parent / "corpus" / "ipc"
@@ -67,6 +68,58 @@ def batch() -> pa.RecordBatch:
     )
 
 
+def many_batches() -> list[bytes]:
+    """Streams of enough batches to be read together, and of dictionaries that grow."""
+    columns = {
+        "n": pa.array([1, None, 3], pa.int32()),
+        "s": pa.array(["a", "", "ccc"]),
+        "l": pa.array([[1, 2], [], [3]], pa.list_(pa.int16())),
+        "d": pa.array(["x", "y", "x"]).dictionary_encode(),
+        "z": pa.StructArray.from_arrays(
+            [pa.nulls(3), pa.array([1, 2, 3], pa.date32()).cast(pa.date64())], ["null", "date"]
+        ),
+    }
+    found = []
+    for chosen in (*([name] for name in columns), list(columns)):
+        part = pa.record_batch({name: columns[name] for name in chosen})
+        sink = io.BytesIO()
+        ipc.write_stream([part] * 5, sink)
+        found.append(sink.getvalue())
+    sink = io.BytesIO()
+    options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
+    grown = [
+        pa.record_batch(
+            {"d": pa.DictionaryArray.from_arrays(pa.array([n]), list("abcde")[: n + 1])}
+        )
+        for n in range(5)
+    ]
+    ipc.write_stream(grown, sink, options=options)
+    return [*found, sink.getvalue()]
+
+
+def shaped_files() -> list[bytes]:
+    """Files as other writers make them: without schema message, marker or footer version."""
+    sink = io.BytesIO()
+    ipc.write_stream([batch().select(["n", "d"])] * 2, sink)
+    schema, *rest = ipc.messages(sink.getvalue())
+    found = []
+    for start, version in ((b"ARROW1".ljust(64, b"\0"), True), (b"ARROW1\0\0", False)):
+        data = bytearray(start)
+        places: dict[str, list[Block]] = {"dictionary batch": [], "record batch": []}
+        for message in rest:
+            places[message.type.label].append(
+                Block(len(data), message.metadata_length, message.body_length)
+            )
+            data += b"".join(bytes(piece) for piece in message.frame())
+        footer = bytearray(
+            encode_footer(schema.metadata, places["dictionary batch"], places["record batch"])
+        )
+        if not version:
+            footer[12:14] = bytes(2)
+        found.append(bytes(data) + footer + len(footer).to_bytes(4, "little") + b"ARROW1")
+    return found
+
+
 def seeds() -> list[bytes]:
     """Small streams and files: one column each, all together, compressed, old forms; golden files."""
     found: list[bytes] = []
@@ -88,6 +141,13 @@ def seeds() -> list[bytes]:
         with pa.ipc.new_stream(sink, part.schema, options=options) as writer:
             writer.write_batch(part)
         found.append(sink.getvalue())
+    found += many_batches() + shaped_files()
+    empty = io.BytesIO()
+    ipc.write_stream(whole.slice(0, 0), empty)
+    found.append(empty.getvalue())
+    section = io.BytesIO()
+    ipc.write_prefixed(section, found[0], alignment=64)
+    found.append(section.getvalue())
     golden = Path(os.environ.get("ARROW_TEST_DATA", ROOT.parent / "shared" / "arrow-testing"))
     return found + [
         path.read_bytes()

@@ -31,6 +31,7 @@ LIMITS = ipc.Limits(
 
 def touch(batch: pa.RecordBatch) -> None:
     """Reads the elements of a batch that was let through."""
+    assert batch.nbytes >= 0  # pyarrow follows null pointers of unions without values here
     for part in (batch.slice(0, TOUCHED_ROWS), batch.slice(max(0, len(batch) - TOUCHED_ROWS))):
         # Python has no such date, or two columns share a name: no fault of the bytes.
         with contextlib.suppress(
@@ -73,14 +74,41 @@ def stream(data: bytes) -> None:
             assert bytes(one.metadata) == bytes(other.metadata)
             assert bytes(one.body) == bytes(other.body)
             assert (one.offset, one.end) == (other.offset, other.end)
-    try:
-        batches, end = ipc.read_stream_at(data, limits=LIMITS)
-    except WireError:
+    # Many batches at once, and each by itself: the same batches, or the same error.
+    one_by_one = outcome(data, lazy=True)
+    assert outcome(data, lazy=False) == one_by_one
+    if isinstance(one_by_one, str):
         return
+    batches, end = ipc.read_stream_at(data, limits=LIMITS)
     assert 0 < end <= len(data)
     for batch in batches:
         touch(batch)
     project(walked, batches.schema)
+
+
+def outcome(data: bytes, *, lazy: bool) -> tuple[list[pa.RecordBatch], int | None] | str:
+    """Batches and where they end, or the error in words."""
+    try:
+        if lazy:
+            reader = ipc.read_stream_at(data, lazy=True, limits=LIMITS)
+            return list(reader), reader.end
+        batches, end = ipc.read_stream_at(data, limits=LIMITS)
+    except WireError as error:
+        return f"{type(error).__name__}: {error}"
+    return list(batches), end
+
+
+def sections(data: bytes) -> None:
+    """Length-prefixed sections, aligned or not: from a buffer as from a file."""
+    for alignment in (1, 8, 64):
+        try:
+            section, end = ipc.read_prefixed_at(data, alignment=alignment)
+        except WireError:
+            continue
+        assert len(section) <= end <= len(data)
+        read = ipc.read_prefixed(io.BytesIO(data), alignment=alignment, limits=LIMITS)
+        assert read is not None
+        assert bytes(read) == bytes(section)
 
 
 def project(messages: list[ipc.Message], schema: pa.Schema) -> None:
@@ -143,3 +171,4 @@ def everything(data: bytes) -> None:
     stream(data)
     file(data)
     inspected(data)
+    sections(data)

@@ -22,6 +22,7 @@ from fletching.errors import (
     WireError,
 )
 from fletching.lz4stream import Decoder, Encoder
+from fletching.lz4stream.streams import joined_chunks
 
 TEXT = b"".join(b"row %d, value %d\n" % (n, n * 7919 % 1009) for n in range(20_000))
 
@@ -223,3 +224,80 @@ def test_ten_thousand_malformed_inputs_leave_memory_flat() -> None:
     assert outcomes["error"] > 8000
     # A leak of one 64 KiB LZ4 context per error would be 500 MB; of one 6 KB stream, 48 MB.
     assert grown < 10_000_000
+
+
+# --- small chunks are joined -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 100, 4096, 65_536, 300_000, 1 << 20])
+@pytest.mark.parametrize("read_ahead", [0, 1, 5000, 256 << 10])
+def test_however_chunks_are_joined_the_contents_are_the_same(size: int, read_ahead: int) -> None:
+    data = TEXT[:300_000] * 2
+    packed = b"".join(lz4stream.compress([data], page_bytes=8192))
+    chunks = cut(packed if size > 1 else packed[:4000], size)
+    if size == 1:
+        packed = packed[:4000]
+        with pytest.raises(TruncatedStreamError):
+            b"".join(lz4stream.decompress(chunks, read_ahead_bytes=read_ahead))
+        return
+    assert b"".join(lz4stream.decompress(chunks, read_ahead_bytes=read_ahead)) == data
+
+
+def test_joined_chunks_grow_up_to_the_limit() -> None:
+    lengths = [len(memoryview(c)) for c in joined_chunks(cut(bytes(100_000), 1000), 16_384)]
+    assert lengths[0] == 1000
+    assert sum(lengths) == 100_000
+    assert max(lengths) < 16_384 + 1000
+    assert lengths[1:4] == sorted(lengths[1:4])
+    large = cut(bytes(100_000), 40_000)
+    assert [bytes(c) for c in joined_chunks(large, 16_384)] == large
+    assert list(joined_chunks([], 100)) == []
+
+
+def test_a_chunk_may_change_when_the_next_one_is_asked_for() -> None:
+    packed = b"".join(lz4stream.compress([TEXT[:200_000]], page_bytes=4096))
+    buffer = bytearray(3000)
+
+    def chunks() -> Iterator[memoryview]:
+        for chunk in cut(packed, 3000):
+            buffer[: len(chunk)] = chunk
+            yield memoryview(buffer)[: len(chunk)]
+            buffer[:] = b"\xee" * 3000
+
+    assert b"".join(lz4stream.decompress(chunks())) == TEXT[:200_000]
+
+
+def test_what_came_before_a_failure_is_handed_out() -> None:
+    blocks = list(lz4stream.compress([TEXT[:100_000]], page_bytes=1000))
+
+    def chunks() -> Iterator[bytes]:
+        yield from blocks[:20]
+        raise ConnectionError("reset")
+
+    pieces = bytearray()
+
+    def receive() -> None:
+        for piece in lz4stream.decompress(chunks()):
+            pieces.extend(piece)
+
+    with pytest.raises(ConnectionError, match="reset"):
+        receive()
+    assert pieces == TEXT[:20_000]
+
+
+def test_without_reading_ahead_each_chunk_is_handed_out_at_once() -> None:
+    packed = list(lz4stream.compress([TEXT[:50_000]], page_bytes=1000))
+    asked = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal asked
+        for block in packed:
+            asked += 1
+            yield block
+
+    for options in ({"read_ahead_bytes": 0}, {"trailing": True}):
+        asked = 0
+        stream = lz4stream.decompress(chunks(), **options)
+        for number in range(1, 11):
+            assert next(stream)
+            assert asked == number

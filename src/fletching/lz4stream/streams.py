@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from typing import Final
 
 from typing_extensions import Buffer
 
@@ -13,6 +14,9 @@ from fletching.lz4stream.stream_decoder import DEFAULT_MAX_BLOCK_BYTES, Block, D
 from fletching.lz4stream.stream_encoder import DEFAULT_PAGE_BYTES, Encoder
 
 __all__ = ["blocks", "compress", "compress_async", "decompress", "decompress_async"]
+
+READ_AHEAD_BYTES: Final = 256 << 10
+"""How many bytes of small chunks `decompress` joins: half a run of blocks."""
 
 
 def compress(
@@ -81,10 +85,13 @@ def decompress(
     size: int | None = None,
     block_sizes: Iterable[int] | None = None,
     trailing: bool = False,
+    read_ahead_bytes: int = READ_AHEAD_BYTES,
 ) -> Iterator[bytes]:
     """Decompresses a stream given in chunks of any sizes; yields pieces of any size.
 
-    Takes linear time and bounded memory; a chunk is borrowed until the next one is asked for. The
+    Takes linear time and bounded memory; a chunk is borrowed until the next one is asked for. Small
+    chunks are joined, as LZ4 decodes long runs of blocks up to twice as fast: a few at first, so
+    that the first bytes come soon, and then more. The
     end of input inside a block is an error. The arguments are those of ``Decoder``, and so are
     the errors.
 
@@ -98,6 +105,9 @@ def decompress(
         size: the decompressed length, if known.
         block_sizes: the blocks' lengths, if out of band.
         trailing: whether bytes after the stream's end are ignored; a ``Decoder`` hands them out.
+            Then no chunk is asked for that comes behind the end, and chunks are not joined.
+        read_ahead_bytes: how many bytes of chunks are joined at most. With 0 each chunk's contents
+            are handed out before the next chunk is asked for, as a dialogue needs it.
 
     Raises:
         TruncatedStreamError: the input ends inside the stream.
@@ -114,7 +124,44 @@ def decompress(
         size=size,
         block_sizes=block_sizes,
     )
-    return _decompressed(decoder, _chunks(chunks), trailing=trailing)
+    source = _chunks(chunks)
+    if not trailing and read_ahead_bytes > 0:
+        source = joined_chunks(source, read_ahead_bytes)
+    return _decompressed(decoder, source, trailing=trailing)
+
+
+def joined_chunks(chunks: Iterable[Buffer], limit: int) -> Iterator[Buffer]:
+    """The chunks, small ones joined: the first as it is, then twice as many bytes each time.
+
+    A chunk is copied before the next one is asked for, since it may be its owner's buffer. If the
+    source fails, what came before is handed out first.
+    """
+    joined = bytearray()
+    wanted = 0
+    failure: Exception | None = None
+    source = iter(chunks)
+    while True:
+        try:
+            chunk = memoryview(next(source))
+        except StopIteration:
+            break
+        except Exception as error:  # noqa: BLE001 - raised below, behind what came before
+            failure = error
+            break
+        if not joined and chunk.nbytes >= wanted:
+            yield chunk
+        else:
+            # The copy takes a tenth of what it saves.
+            joined += chunk
+            if len(joined) < wanted:
+                continue
+            yield joined
+            joined = bytearray()
+        wanted = min(limit, max(2 * wanted, chunk.nbytes, 4096))
+    if joined:
+        yield joined
+    if failure is not None:
+        raise failure
 
 
 def _decompressed(decoder: Decoder, chunks: Iterable[Buffer], *, trailing: bool) -> Iterator[bytes]:
