@@ -198,6 +198,21 @@ def test_text_goes_in(web: Web, content_type: str, body: bytes) -> None:
     ]
 
 
+def test_a_repeated_post_changes_nothing(web: Web) -> None:
+    _create(web, "once", "id BIGINT")
+    sent = {"content-type": "text/csv", "idempotency-key": '"order-7"'}
+    first = web("once", "POST", b"id\n1\n2\n", sent)
+    again = web("once", "POST", b"id\n1\n2\n", sent)
+    assert json.loads(first.body) == json.loads(again.body)
+    assert json.loads(first.body)["rows"] == 2
+    assert web("once").ids == [1, 2]
+    version = json.loads(first.body)["version"]
+    plain = {"content-type": "text/csv"}
+    assert web("once", "POST", b"id\n3\n", plain, if_version=version).status == 200
+    assert web("once", "POST", b"id\n4\n", plain, if_version=version).status == 409
+    assert web("once").ids == [1, 2, 3]
+
+
 def test_arrow_and_parquet_go_in(web: Web) -> None:
     _create(web, "in_binary", "id BIGINT, text STRING", partition_by=["day"])
     stream, parquet = io.BytesIO(), io.BytesIO()
@@ -225,7 +240,13 @@ def test_arrow_and_parquet_go_in(web: Web) -> None:
         (b"", {"content-type": "text/csv"}, {}, "not readable as csv"),
         (b"id\n1\n", {"content-type": "text/plain"}, {}, "Content-Type"),
         (b"id\n1\n", {}, {}, "Content-Type"),
-        (b"id\n1\n", {"content-type": "text/csv", "idempotency-key": "k"}, {}, "Idempotency-Key"),
+        (
+            b"id\n1\n",
+            {"content-type": "text/csv", "idempotency-key": "k" * 999},
+            {},
+            "idempotency key",
+        ),
+        (b"id\n1\n", {"content-type": "text/csv"}, {"if_version": "x"}, "whole number"),
         (b"id\n1\n", {"content-type": "text/csv", "content-encoding": "gzip"}, {}, "compressed"),
         (b"id\n1\n", {"content-type": "text/csv"}, {"delimiter": "::"}, "one character"),
         (b"id\n1\n", {"content-type": "text/csv"}, {"nonsense": "1"}, "no parameter 'nonsense'"),

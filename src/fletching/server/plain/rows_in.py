@@ -27,7 +27,7 @@ from fletching.protocol.messages.requests import (
     CreateWriteStream,
     WriteTable,
 )
-from fletching.protocol.messages.responses import WriteSession
+from fletching.protocol.messages.responses import Changed, Done, WriteSession
 from fletching.protocol.types.row_formats import (
     DELIMITERS,
     FileFormat,
@@ -41,14 +41,25 @@ from fletching.protocol.types.row_formats import (
 from fletching.protocol.types.table_schema import arrow_schema
 from fletching.server.api.ingest_endpoint import receive_ingest
 from fletching.server.http.exchange import Exchange
-from fletching.server.plain.plain_routes import format_of_request, parameters, partition_of
+from fletching.server.plain.plain_routes import (
+    format_of_request,
+    parameters,
+    partition_of,
+    whole_number,
+)
 from fletching.server.service import Service
 from fletching.server.workers import Job
 from fletching.types import PartitionSpec, TableName
 
 __all__ = ["append_rows"]
 
-_PARAMETERS = {"partition": False, "format": False, "delimiter": False, "null": True}
+_PARAMETERS = {
+    "partition": False,
+    "format": False,
+    "delimiter": False,
+    "null": True,
+    "if_version": False,
+}
 SPOOL_BYTES = 1 << 20
 """Bytes of a body that gather before a worker writes them."""
 FEED_BYTES = 8 << 20
@@ -64,11 +75,8 @@ async def append_rows(exchange: Exchange, service: Service, name: TableName) -> 
     """
     query = parameters(exchange, _PARAMETERS)
     one = {key: values[0] for key, values in query.items()}
-    if exchange.header("idempotency-key"):
-        raise InvalidArgumentError(
-            "Idempotency-Key is not understood here, and a repeated POST would store its rows twice: "
-            "leave it out, or write an exactly-once stream"
-        )
+    key = exchange.header("idempotency-key").strip().strip('"') or None
+    if_version = whole_number("if_version", one.get("if_version"))
     chosen = format_of_request(one.get("format"), exchange.header("content-type"), "Content-Type")
     if chosen is None:
         raise InvalidArgumentError("Content-Type says what the body is; or give format=")
@@ -95,8 +103,13 @@ async def append_rows(exchange: Exchange, service: Service, name: TableName) -> 
                     await job.start_in(
                         service.workers.cpu, append.store, spool, chosen, options
                     ).outcome()
-            await job.run(append.commit)
-    await exchange.reply(msgspec.json.encode({"table": str(name), "rows": append.rows}))
+            report = await job.run(append.commit, key, if_version)
+    body = {
+        "table": str(name),
+        "rows": report.rows_inserted + report.rows_updated,
+        "version": report.version,
+    }
+    await exchange.reply(msgspec.json.encode(body))
 
 
 def _options(
@@ -210,12 +223,22 @@ class _Append:
             ingest.abort()
             raise
 
-    def commit(self) -> None:
-        """Makes the rows visible."""
+    def commit(self, key: str | None, if_version: int | None) -> Changed:
+        """Makes the rows visible, unless a commit with this key did so before; what that did.
+
+        Raises:
+            ConflictError: the table is not at ``if_version``.
+        """
         table, session_id = self.request.table, self.request.session_id
         self._engine.call(CloseWriteStream(table=table, session_id=session_id, stream_id=_STREAM))
-        self._engine.call(CommitWriteSession(table=table, session_id=session_id))
+        done = self._engine.call(
+            CommitWriteSession(
+                table=table, session_id=session_id, idempotency_key=key, if_version=if_version
+            )
+        )
         self.ended = True
+        assert isinstance(done, Done)
+        return done.report or Changed(version=-1, rows_inserted=self.rows)
 
     def abort(self) -> None:
         """Drops all of it; what is committed stays."""
