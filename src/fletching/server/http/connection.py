@@ -121,10 +121,13 @@ class Connection(asyncio.BufferedProtocol):
         self._writable = asyncio.Event()
         self._writable.set()
 
-    def _step(self, event: Event) -> None:
-        """The one place where the state changes, and with it the timer."""
+    def _step(self, event: Event, *, arm: bool = True) -> None:
+        """The one place where the state changes, and with it the timer.
+
+        ``arm`` is False where the next step may follow at once; who says so arms the timer otherwise.
+        """
         before, self.state = self.state, next_state(self.state, event)
-        if self.state is not before:
+        if self.state is not before and arm:
             self._arm()
 
     # --- the transport's calls ----------------------------------------------------------------
@@ -262,6 +265,7 @@ class Connection(asyncio.BufferedProtocol):
     def _go_on(self) -> None:
         """Begins with the next request, if enough of it is there."""
         while self._unread and self.state in {State.IDLE, State.HEAD}:
+            begun = False
             if self.state is State.IDLE:
                 # Empty lines before a request are ignored (RFC 9112, 2.2).
                 while self._unread.startswith((b"\r", b"\n")):
@@ -269,10 +273,13 @@ class Connection(asyncio.BufferedProtocol):
                 if not self._unread:
                     return
                 self._searched = 0
-                self._step(Event.BYTES)
+                self._step(Event.BYTES, arm=False)
+                begun = True
             try:
                 head = self._next_head()
                 if head is None:
+                    if begun:
+                        self._arm()
                     return
                 request = parse_head(
                     head, scheme="https" if self._tls else "http", client=self._client
@@ -470,9 +477,9 @@ class Connection(asyncio.BufferedProtocol):
         if timer is None or self.state is State.REPLY:
             return  # a reply's timer runs while the transport holds bytes: see `_watch_stall`
         name = timer.draining if self.draining and timer.draining else timer.setting
-        received = 0 if self._body is None else self._body.body_bytes
-        waited = 0.0 if self._body is None else self._body.waited_seconds(self._loop.time())
-        self._timer_mark = (waited, received)
+        if self._body is not None:
+            waited = self._body.waited_seconds(self._loop.time())
+            self._timer_mark = (waited, self._body.body_bytes)
         self._timer = self._loop.call_later(getattr(self.settings, name), self._on_timer)
 
     def _on_timer(self) -> None:

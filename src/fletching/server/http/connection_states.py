@@ -18,6 +18,9 @@ __all__ = ["TIMERS", "TRANSITIONS", "Event", "Reuse", "State", "Timer", "next_st
 class State(enum.Enum):
     """States of a connection."""
 
+    # Members are compared by identity; an enum's own hash costs a Python call per look at a table.
+    __hash__ = object.__hash__
+
     IDLE = "idle"
     """Nothing is asked."""
     HEAD = "head"
@@ -36,6 +39,8 @@ class State(enum.Enum):
 
 class Event(enum.Enum):
     """What can happen to a connection."""
+
+    __hash__ = object.__hash__
 
     BYTES = "first bytes"
     REQUEST = "whole request"
