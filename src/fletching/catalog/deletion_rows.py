@@ -11,7 +11,7 @@ it is durable, visible and forgotten with the row, and there is no object to los
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ __all__ = [
     "deleted_by_partition",
     "deleted_rows",
     "deletions_of",
+    "every_deletion",
     "insert_deletions",
     "read_vector",
     "remove_deletions",
@@ -100,6 +101,13 @@ def all_deletions_of(
 ) -> dict[int, list[DeletionRow]]:
     """The deletions of some segments, visible or not."""
     return _of_segments(connection, segment_ids, true())
+
+
+def every_deletion(connection: Connection) -> Iterator[tuple[int, DeletionRow]]:
+    """All deletions of all tables, with their segments' ids."""
+    for row in connection.execute(select(*_COLUMNS).order_by(deletions.c.id)):
+        found = DeletionRow._make(row)
+        yield found.segment_id, found
 
 
 def _of_segments(

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, exists, func, select, union_all
+from pyroaring import BitMap
+from sqlalchemy import Connection, exists, func, select, union
 
+from fletching.catalog.deletion_rows import (
+    batch_counts,
+    decode_vector,
+    every_deletion,
+    read_vector,
+)
 from fletching.catalog.schema import (
     blob_packs,
     deletions,
@@ -16,8 +23,16 @@ from fletching.catalog.schema import (
     table_versions,
     tables,
 )
+from fletching.errors import CorruptObjectError
 
-__all__ = ["StoredSegment", "broken_links", "is_known", "stored_segments", "wrong_totals"]
+__all__ = [
+    "StoredSegment",
+    "broken_links",
+    "is_known",
+    "stored_segments",
+    "wrong_deletions",
+    "wrong_totals",
+]
 
 
 class StoredSegment(NamedTuple):
@@ -32,7 +47,7 @@ class StoredSegment(NamedTuple):
 
 
 def stored_segments(connection: Connection) -> list[StoredSegment]:
-    """Every segment the catalog knows: visible, removed or staged."""
+    """Every segment the catalog knows: visible, removed or staged; one that is restored once."""
     parts = [
         select(
             table.c.key,
@@ -44,7 +59,7 @@ def stored_segments(connection: Connection) -> list[StoredSegment]:
         )
         for table in (segments, staged_segments)
     ]
-    return [StoredSegment._make(row) for row in connection.execute(union_all(*parts))]
+    return [StoredSegment._make(row) for row in connection.execute(union(*parts))]
 
 
 def is_known(connection: Connection, key: str) -> bool:
@@ -66,6 +81,53 @@ def broken_links(connection: Connection) -> list[tuple[str, str]]:
         (row.segment_key, f"its rows refer to pack {row.pack_id}, which the catalog does not know")
         for row in rows
     ]
+
+
+def wrong_deletions(connection: Connection) -> list[tuple[str, str]]:
+    """Deletions that cannot be: damaged, of no segment, of rows that there are not, or twice."""
+    problems: list[tuple[str, str]] = []
+    known: dict[int, tuple[str, int, bytes, int, int | None]] = {}
+    rows = connection.execute(
+        select(
+            segments.c.id,
+            segments.c.key,
+            segments.c.rows,
+            segments.c.batch_index,
+            segments.c.added_version,
+            segments.c.removed_version,
+        ).where(exists().where(deletions.c.segment_id == segments.c.id))
+    )
+    for row in rows:
+        known[row.id] = (row.key, row.rows, row.batch_index, row.added_version, row.removed_version)
+    shown: dict[int, BitMap] = {}
+    for segment_id, found in every_deletion(connection):
+        name = f"deletion {found.id} of {found.segment_key}"
+        segment = known.get(segment_id)
+        if segment is None or segment[0] != found.segment_key:
+            problems.append((name, "the catalog knows no such segment"))
+            continue
+        try:
+            data = found.vector or read_vector(connection, found.id) or b""
+            bitmap = decode_vector(found, data)
+        except CorruptObjectError as error:
+            problems.append((name, error.message))
+            continue
+        if not bitmap or bitmap.max() >= segment[1]:
+            problems.append((name, "it names rows that the segment does not have"))
+            continue
+        if batch_counts(bytes(segment[2]), bitmap) != bytes(found.batch_counts):
+            problems.append((name, "its counts by record batch are not those of its rows"))
+        if found.removed_version is None:
+            before = shown.setdefault(segment_id, BitMap())
+            if before & bitmap:
+                problems.append((name, "it names rows that another deletion names"))
+            before |= bitmap
+            shown[segment_id] = before
+    for segment_id, gone in shown.items():
+        key, count, _, _, removed = known[segment_id]
+        if removed is None and len(gone) >= count:
+            problems.append((f"segment {key}", "it is visible, and all of its rows are deleted"))
+    return problems
 
 
 def wrong_totals(connection: Connection) -> list[tuple[str, str]]:

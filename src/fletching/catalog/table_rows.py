@@ -8,7 +8,18 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from fletching.caller import access_id
 from fletching.catalog.database import insert_unless_there
@@ -44,6 +55,7 @@ __all__ = [
     "rename_table",
     "schema_history",
     "table_by_id",
+    "tables_with_keys",
     "tables_with_segments",
 ]
 
@@ -480,6 +492,14 @@ def tables_with_segments(connection: Connection, *, at_least: int) -> list[Table
         select(tables).where(
             tables.c.dropped_at.is_(None), or_(tables.c.segments >= at_least, deleted)
         )
+    )
+    return [_row(row) for row in rows]
+
+
+def tables_with_keys(connection: Connection) -> list[TableRow]:
+    """Live tables whose primary key is kept unique."""
+    rows = connection.execute(
+        select(tables).where(tables.c.dropped_at.is_(None), tables.c.keyed.is_(true()))
     )
     return [_row(row) for row in rows]
 

@@ -13,7 +13,12 @@ from fletching.catalog import proof_rows as verifying
 from fletching.catalog.blob_rows import PackInfo, list_packs
 from fletching.catalog.collecting import known_keys
 from fletching.catalog.proof_rows import StoredSegment
+from fletching.catalog.segment_rows import visible_segments
+from fletching.catalog.table_rows import TableRow, table_by_id, tables_with_keys
 from fletching.engine.blobs.packs import check_pack
+from fletching.engine.changes.key_columns import KeyColumns
+from fletching.engine.changes.key_runs import read_run
+from fletching.engine.changes.key_values import key_numbers
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.message_checks import recorded_checksums
 from fletching.errors import FletchingError, ObjectNotFoundError, StorageError
@@ -49,7 +54,11 @@ class Verification:
             self._segments = verifying.stored_segments(connection)
             self._packs = list(list_packs(connection))
             self._broken_links = verifying.broken_links(connection)
-            self._totals = verifying.wrong_totals(connection)
+            self._totals = [
+                *verifying.wrong_deletions(connection),
+                *verifying.wrong_totals(connection),
+            ]
+            self._keyed = tables_with_keys(connection)
         self.total_objects = len(self._segments) + len(self._packs)
         self.total_bytes = sum(segment.length for segment in self._segments)
         self.total_bytes += sum(pack.length for pack in self._packs)
@@ -60,8 +69,34 @@ class Verification:
             yield self._check(segment)
         for pack in self._packs:
             yield self._check_pack(pack)
+        for table in self._keyed:
+            yield from self._key_runs(table)
         for name, problem in [*self._broken_links, *self._totals]:
             yield Checked(name, 0, (problem,))
+
+    def _key_runs(self, table: TableRow) -> Iterator[Checked]:
+        """The key runs of a table's visible segments that do not say what the rows' keys are."""
+        context = self._context
+        with context.database.read() as connection:
+            now = table_by_id(connection, table.id)
+            if now is None or now.dropped_at is not None:
+                return
+            segments = visible_segments(connection, now.id, now.version)
+            columns = KeyColumns(context.store, connection, now)
+        for segment in segments:
+            try:
+                run = read_run(context.store, segment)
+                keys = key_numbers(columns.columns(segment, run.rows), context.key_seed(now.id))
+                right = np.array_equal(keys, run.numbers) and bool(
+                    (run.numbers[1:] >= run.numbers[:-1]).all()
+                )
+                problem = "" if right else "its key run is not that of its rows"
+            except ObjectNotFoundError:
+                continue  # said of the segment itself, or collected since
+            except StorageError as error:
+                problem = f"its key run cannot be read: {error.message}"
+            if problem:
+                yield Checked(segment.key, 0, (problem,))
 
     def _check(self, segment: StoredSegment) -> Checked:
         try:

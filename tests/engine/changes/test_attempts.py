@@ -1,0 +1,234 @@
+"""Two changes at once leave what one after the other leaves, in one of the two orders, or one is refused."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import fletching
+from fletching import faultpoints
+from fletching.client import Client, Table
+from fletching.engine.changes.keyed_merge import KeyedMerge
+from fletching.errors import ConflictError, FletchingError
+
+SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), ("n", pa.int64())])
+NUMBERS = itertools.count()
+
+
+def rows(*ids: int, n: int = 0) -> pa.Table:
+    return pa.table({"id": list(ids), "n": [n] * len(ids)}, SCHEMA)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with fletching.connect(tmp_path_factory.mktemp("conflicts") / "data", create=True) as opened:
+        yield opened
+
+
+def build(client: Client, *, keyed: bool) -> Table:
+    table = client.create_table(f"t{next(NUMBERS)}", SCHEMA, primary_key=["id"] if keyed else ())
+    for first in (1, 4, 7):
+        table.append(rows(first, first + 1, first + 2))
+    table.delete("id = 5")
+    return table
+
+
+def content(table: Table) -> list[tuple[int, int]]:
+    found = table.scan().to_table()
+    assert table.count_rows() == found.num_rows
+    return sorted(zip(found["id"].to_pylist(), found["n"].to_pylist(), strict=True))
+
+
+Verb = Callable[[Table], Any]
+
+VERBS: dict[str, Verb] = {
+    "delete": lambda table: table.delete("id IN (2, 8)"),
+    "delete all": lambda table: table.delete("id > 0"),
+    "update": lambda table: table.update({"n": "n + 10"}, where="id <= 4"),
+    "merge": lambda table: table.merge(rows(2, 20, n=3), on=["id"]),
+    "merge away": lambda table: table.merge(
+        rows(3, 9), on=["id"], when_matched="delete", when_not_matched=None
+    ),
+    "sync": lambda table: table.merge(
+        rows(1, 20, n=7), on=["id"], when_not_matched_by_source="delete"
+    ),
+    "replace": lambda table: table.overwrite(rows(2, 20, n=9), where="id IN (2, 20)"),
+    "truncate": lambda table: table.truncate(),
+}
+OTHERS: dict[str, Verb] = {
+    **VERBS,
+    "append": lambda table: table.append(rows(20, n=5)),
+    "upsert": lambda table: table.upsert(rows(2, 20, n=6), on=["id"]),
+    "overwrite": lambda table: table.overwrite(rows(2, 30, n=8)),
+    "restore": lambda table: table.restore(2),
+    "compact": lambda table: engine(table).compact(table.full_name, min_segments=2, purge=True),
+    "add column": lambda table: table.add_columns("extra INT"),
+}
+
+
+def engine(table: Table) -> Any:
+    transport: Any = table.channel.transport  # an embedded one
+    return transport.engine
+
+
+def attempt(verb: Verb, table: Table) -> bool:
+    try:
+        verb(table)
+    except ConflictError:
+        return False
+    return True
+
+
+def outcomes(client: Client, first: Verb, second: Verb, *, keyed: bool) -> list[Any]:
+    """What the two leave one after the other, in either order, and the other alone."""
+    found = []
+    for verbs in ((first, second), (second, first), (second,)):
+        table = build(client, keyed=keyed)
+        try:
+            for verb in verbs:
+                verb(table)
+        except FletchingError:
+            continue
+        found.append(content(table))
+    return found
+
+
+# Every pair once, with or without a key: a run of the suite takes a part of them, another run
+# (FLETCHING_ALL_PAIRS) all.
+PAIRS = [
+    (verb, other, (row + column) % 2 == 0)
+    for row, verb in enumerate(VERBS)
+    for column, other in enumerate(OTHERS)
+    if os.environ.get("FLETCHING_ALL_PAIRS") or (row + 3 * column) % 7 == 0
+]
+
+
+@pytest.mark.parametrize(("verb", "other", "keyed"), PAIRS)
+def test_a_change_and_what_commits_while_it_works(
+    client: Client, monkeypatch: pytest.MonkeyPatch, verb: str, other: str, keyed: bool
+) -> None:
+    expected = outcomes(client, VERBS[verb], OTHERS[other], keyed=keyed)
+    table = build(client, keyed=keyed)
+    waiting = [OTHERS[other]]
+
+    def reach(point: str) -> None:
+        if point == "change.segments_durable" and waiting:
+            waiting.pop()(table)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(faultpoints, "reach", reach)
+        done = attempt(VERBS[verb], table)
+    assert not waiting
+    if other == "compact":
+        assert done, "upkeep made a change fail"
+    assert content(table) in (expected if not done else expected[:2])
+    assert [item for item in engine(table).verify() if item.problems] == []
+
+
+KEYED: dict[str, Verb] = {
+    "upsert": lambda table: table.upsert(rows(2, 5, 20, n=6)),
+    "delete keys": lambda table: table.delete_keys({"id": [2, 3, 20]}),
+}
+
+
+@pytest.mark.parametrize(
+    ("verb", "other"),
+    [
+        (verb, other)
+        for row, verb in enumerate(KEYED)
+        for column, other in enumerate([*OTHERS, "delete keys"])
+        if os.environ.get("FLETCHING_ALL_PAIRS") or (row + column) % 4 == 0
+    ],
+)
+def test_upserts_never_fail_because_of_others(
+    client: Client, monkeypatch: pytest.MonkeyPatch, verb: str, other: str
+) -> None:
+    second = KEYED.get(other) or OTHERS[other]
+    expected = outcomes(client, second, KEYED[verb], keyed=True)[0]
+    table = build(client, keyed=True)
+    waiting = [second]
+    prepare = KeyedMerge.prepare.__func__  # type: ignore[attr-defined]  # a class method
+
+    def prepared(cls: Any, *arguments: Any, **options: Any) -> Any:
+        made = prepare(cls, *arguments, **options)
+        if waiting:
+            waiting.pop()(table)
+        return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeyedMerge, "prepare", classmethod(prepared))
+        KEYED[verb](table)
+    assert content(table) == expected
+    assert [item for item in engine(table).verify() if item.problems] == []
+
+
+@pytest.mark.parametrize(
+    ("other", "keyed"),
+    [
+        (other, number % 2 == 0)
+        for number, other in enumerate([*VERBS, "append", "upsert", "restore", "add column"])
+    ],
+)
+def test_compaction_loses_no_change_and_brings_no_row_back(
+    client: Client, monkeypatch: pytest.MonkeyPatch, other: str, keyed: bool
+) -> None:
+    alone = build(client, keyed=keyed)
+    OTHERS[other](alone)
+    table = build(client, keyed=keyed)
+    waiting = [OTHERS[other]]
+
+    def reach(point: str) -> None:
+        if point == "compact.written" and waiting:
+            waiting.pop()(table)
+
+    before = content(table)
+    with monkeypatch.context() as patch:
+        patch.setattr(faultpoints, "reach", reach)
+        engine(table).compact(table.full_name, min_segments=2, purge=True)
+    assert content(table) == content(alone)
+    assert content(table.as_of(4)) == before
+    if keyed:
+        table.upsert(rows(4, 20, n=1))
+        assert len({number for number, _ in content(table)}) == table.count_rows()
+    assert [item for item in engine(table).verify() if item.problems] == []
+
+
+def test_many_writers_of_disjoint_rows_all_succeed(client: Client) -> None:
+    table = client.create_table(f"t{next(NUMBERS)}", SCHEMA)
+    table.append(rows(*range(64)))
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for each in range(number, 64, 8):
+                table.update({"n": "n + id"}, where=f"id = {each}")
+        except FletchingError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert content(table) == [(number, number) for number in range(64)]
+
+
+def test_a_failed_change_leaves_nothing(client: Client, tmp_path: Path) -> None:
+    with fletching.connect(tmp_path / "data", create=True) as fresh:
+        table = build(fresh, keyed=False)
+        store = engine(table).context.store
+        before = {info.key for info in store.list("tables")}
+        with pytest.raises(FletchingError):
+            table.update({"n": "cast(n as bigint) + 1", "id": "if(id = 9, null, id)"})
+        table.append(rows(1))
+        with pytest.raises(ConflictError):
+            table.update(values={"n": 1}, if_version=1)
+        assert len({info.key for info in store.list("tables")} - before) == 1

@@ -1,0 +1,122 @@
+"""A process that dies in the middle of a change leaves the table as before it or as after it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import fletching
+from fletching import faultpoints
+from fletching.client import Table
+
+SCRIPT = Path(__file__).resolve()
+SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), ("n", pa.int64())])
+CASES = [
+    ("delete", "change.planned"),
+    ("update", "change.segments_durable"),
+    ("update", "change.committing"),
+    ("update", "change.done"),
+    ("merge", "change.committing"),
+    ("upsert", "commit.changed"),
+    ("upsert", "commit.done"),
+    ("restore", "restore.changed"),
+    ("compact", "compact.written"),
+    ("compact", "compact.remapped"),
+    ("compact", "compact.done"),
+    ("expire", "retention.horizon"),
+    ("expire", "retention.forgotten"),
+]
+
+
+def rows(*ids: int, n: int = 0) -> pa.Table:
+    return pa.table({"id": list(ids), "n": [n] * len(ids)}, SCHEMA)
+
+
+def engine_of(table: Table) -> Any:
+    transport: Any = table.channel.transport  # an embedded one
+    return transport.engine
+
+
+def change(table: Table, verb: str) -> None:
+    engine = engine_of(table)
+    match verb:
+        case "delete":
+            table.delete("id > 3")
+        case "update":
+            table.update({"n": "n + 1"}, where="id > 3")
+        case "merge":
+            table.merge(rows(2, 9, n=5), on=["id"])
+        case "upsert":
+            table.upsert(rows(2, 9, n=6))
+        case "restore":
+            table.restore(1)
+        case "compact":
+            table.compact(purge=True)
+        case _:
+            table.set_properties({"acid.data.retain.hours": "0"})
+            engine.collect()
+
+
+def content(table: Table) -> list[tuple[int, int]]:
+    found = table.scan().to_table()
+    return sorted(zip(found["id"].to_pylist(), found["n"].to_pylist(), strict=True))
+
+
+def build(folder: Path) -> None:
+    with fletching.connect(folder, create=True) as client:
+        table = client.create_table("t", SCHEMA, primary_key=["id"])
+        table.append(rows(1, 2, 3))
+        table.append(rows(4, 5, 6))
+        table.delete("id = 5")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    # In memory where that is possible: a killed process loses nothing that it has written.
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as made:
+        yield Path(made) / "data"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("verb", "point"), CASES)
+def test_a_table_is_as_before_or_as_after(folder: Path, verb: str, point: str) -> None:
+    build(folder)
+    with fletching.connect(folder) as client:
+        before = content(client.table("t"))
+    environment = {**os.environ, faultpoints.VARIABLE: point}
+    died = subprocess.run(
+        [sys.executable, SCRIPT, str(folder), verb], env=environment, check=False, timeout=120
+    )
+    assert died.returncode == -signal.SIGKILL
+    with fletching.connect(folder) as client:
+        table = client.table("t")
+        engine = engine_of(table)
+        now = content(table)
+        done = point.endswith(".done")
+        if not done:
+            assert now == before
+        assert [item for item in engine.verify() if item.problems] == []
+        change(table, verb)
+        after = content(table)
+        if done:
+            assert now == (after if verb != "update" else [(i, n - (i > 3)) for i, n in after])
+        engine.collect()
+        checked = list(engine.verify())
+        assert [item for item in checked if item.problems] == []
+        stored = {info.key for info in engine.context.store.list("tables")}
+        assert stored == {item.name for item in checked if item.name.startswith("tables/")}
+
+
+if __name__ == "__main__":
+    with fletching.connect(Path(sys.argv[1])) as opened:
+        change(opened.table("t"), sys.argv[2])

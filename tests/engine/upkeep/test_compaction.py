@@ -1,0 +1,163 @@
+"""Compaction leaves deleted rows out, folds deletions, and proves what it made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pytest
+from sqlalchemy import text, update
+
+import fletching
+from fletching import ipc
+from fletching.catalog.schema import deletions, segments
+from fletching.client import Client, Table
+from fletching.ipc.metadata import MessageType
+
+SCHEMA = pa.schema([("id", pa.int64()), ("v", pa.string())])
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    with fletching.connect(tmp_path / "data", create=True) as opened:
+        yield opened
+
+
+def engine(client: Client) -> Any:
+    transport: Any = client.channel.transport  # an embedded one
+    return transport.engine
+
+
+def batches(*sizes: int) -> pa.Table:
+    made, start = [], 0
+    for size in sizes:
+        numbers = list(range(start, start + size))
+        made.append(
+            pa.record_batch(
+                {"id": numbers, "v": [f"v{number}" for number in numbers]}, schema=SCHEMA
+            )
+        )
+        start += size
+    return pa.Table.from_batches(made)
+
+
+def problems(client: Client) -> list[Any]:
+    return [item for item in engine(client).verify() if item.problems]
+
+
+def ids(table: Table) -> list[int]:
+    listed: list[int] = table.scan().to_table()["id"].to_pylist()
+    return listed
+
+
+def messages(client: Client, table: Table) -> list[bytes]:
+    """The record batch messages of the table's newest segments."""
+    with engine(client).context.database.read() as connection:
+        rows = connection.execute(
+            segments.select()
+            .where(segments.c.table_id == table.info.table_id, segments.c.removed_version.is_(None))
+            .order_by(segments.c.position)
+        ).all()
+    found = []
+    for row in rows:
+        stored = engine(client).context.store.open(row.key)
+        found += [
+            b"".join(bytes(piece) for piece in message.frame())
+            for message in ipc.messages(stored.view(0, stored.length))
+            if message.type is MessageType.RECORD_BATCH
+        ]
+    return found
+
+
+@pytest.mark.parametrize("compression", [None, "lz4"])
+def test_whole_batches_are_copied_and_others_written_anew(
+    client: Client, compression: Literal["lz4"] | None
+) -> None:
+    table = client.create_table("t", SCHEMA).with_options(compression=compression)
+    with table.write_session() as session, session.writer() as writer:
+        for batch in batches(100, 100, 100, 100).to_batches():
+            writer.write(batch)
+            writer.flush()
+    before = messages(client, table)
+    table.delete("id IN (100, 150, 199)")
+    table.delete("id >= 300")
+    table.compact(purge=True)
+    after = messages(client, table)
+    assert (len(before), len(after)) == (4, 3)
+    assert [after[0], after[2]] == [before[0], before[2]]
+    assert after[1] != before[1]
+    left = [n for n in range(300) if n not in {100, 150, 199}]
+    assert ids(table) == left
+    assert ids(table.as_of(1)) == list(range(400))
+    assert table.delete("id = 101").rows_deleted == 1
+    assert problems(client) == []
+
+
+def test_dictionaries_are_purged(client: Client) -> None:
+    schema = pa.schema([("id", pa.int64()), ("d", pa.dictionary(pa.int32(), pa.string()))])
+    table = client.create_table("t", schema)
+    words = pa.array(["a", "b", "a", "c"]).dictionary_encode()
+    table.append(pa.table({"id": [1, 2, 3, 4], "d": words}, schema))
+    table.delete("id = 2")
+    table.compact(purge=True)
+    assert table.scan().to_table().to_pydict() == {"id": [1, 3, 4], "d": ["a", "a", "c"]}
+    assert problems(client) == []
+
+
+def test_many_deletions_of_a_segment_are_folded(client: Client) -> None:
+    table = client.create_table("t", SCHEMA)
+    table.append(batches(*[10] * 100))
+    for number in range(10):
+        table.delete(f"id = {number * 7}")
+    table.compact()
+    (newest,) = table.versions(limit=1)
+    assert (newest.operation, newest.data_change) == ("fold", False)
+    assert table.count_rows() == len(ids(table)) == 990
+    assert ids(table.as_of(3)) == [n for n in range(1000) if n not in {0, 7}]
+    assert [each.rows_deleted for each in table.versions()[1:11]] == [1] * 10
+    assert sorted(table.changes(1).to_table()["id"].to_pylist()) == list(range(0, 70, 7))
+    table.restore(3)
+    assert table.count_rows() == 998
+    assert problems(client) == []
+
+
+def test_large_segments_are_purged_by_their_share(client: Client) -> None:
+    table = client.create_table("t", SCHEMA)
+    table.append(batches(100))
+    table.delete("id = 1")
+    table.compact()
+    assert table.versions(limit=1)[0].operation == "compact"  # its only batch was affected
+    assert problems(client) == []
+
+
+def test_verify_finds_what_is_wrong_with_deletions(client: Client) -> None:
+    table = client.create_table("t", SCHEMA)
+    table.append(batches(100))
+    table.delete("id < 3")
+    assert problems(client) == []
+    database = engine(client).context.database
+    for change in (
+        {"rows": 4},
+        {"crc32c": 1},
+        {"segment_id": 999},
+        {"batch_counts": b"\0" * 8},
+        {"vector": b"nothing"},
+    ):
+        with database.write() as connection:
+            kept = connection.execute(deletions.select()).one()
+            connection.execute(update(deletions).values(**change))
+        assert problems(client), change
+        with database.write() as connection:
+            connection.execute(update(deletions).values(**kept._mapping))
+    assert problems(client) == []
+
+
+def test_verify_finds_a_wrong_key_run(client: Client) -> None:
+    table = client.create_table("t", SCHEMA, primary_key=["id"])
+    table.append(batches(100))
+    assert problems(client) == []
+    with engine(client).context.database.write() as connection:
+        connection.execute(text("UPDATE segments SET key_run_offset = 8"))
+    assert problems(client) != []
