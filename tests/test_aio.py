@@ -336,6 +336,6 @@ def test_leaving_a_read_early_leaves_nothing_behind(server: Any) -> None:
 
     asyncio.run(main())
     for thread in threading.enumerate():
-        if thread.name.startswith("fletching-read"):
+        if thread.name.startswith("fletching-read-"):
             thread.join(PROMPT)
             assert not thread.is_alive()

@@ -297,7 +297,7 @@ def test_leaving_a_scan_early_waits_for_nobody(
         time.sleep(0.01)
     with promptly():
         batches.close()
-    ended("fletching-read")
+    ended("fletching-read-")
 
 
 @pytest.mark.parametrize("after", [0, 300, 50_000])
@@ -348,7 +348,7 @@ def test_an_append_through_several_streams_is_interrupted(
 
     with promptly(), pytest.raises(KeyboardInterrupt):
         table.append(rows(), streams=3)
-    ended("fletching-write")
+    ended("fletching-write-")
 
 
 @pytest.mark.parametrize("written", [0, 100, 64 << 20])
