@@ -172,7 +172,7 @@ def test_statements(o: ODPS, name: str) -> None:
         ("drop table surely_absent", errors.NoSuchTable),
         ("alter table surely_absent add partition (pt='1')", errors.NoSuchTable),
         ("select * from surely_absent", errors.NoSuchTable),
-        ("insert into x values (1)", errors.InvalidArgument),
+        ("insert into surely_absent values (1)", errors.NoSuchTable),
         ("drop table nobody.x", errors.NoSuchObject),
     ],
 )
