@@ -152,3 +152,16 @@ def test_batches_too_large_for_the_tables_offsets_are_cut(monkeypatch: pytest.Mo
     assert all(part.num_rows == 1 or part.nbytes <= 2000 for part in parts)
     assert pa.Table.from_batches(parts)["b"].to_pylist() == texts
     assert len(list(aligned(batches_of(BATCH), SCHEMA))) == 1
+
+
+def test_batches_of_the_schema_are_looked_into_all_the_same() -> None:
+    must = pa.field("m", pa.int64(), nullable=False)
+    schema = pa.schema([("s", pa.struct([must]))])
+    nulls = pa.StructArray.from_arrays([pa.array([None], pa.int64())], fields=[must])
+    batch = pa.record_batch([nulls], schema=schema)
+    for refused in (
+        lambda: align_batch(batch, schema),
+        lambda: list(aligned(batches_of(batch), schema)),
+    ):
+        with pytest.raises(UsageError, match=r"column 's\.m' has null"):
+            refused()

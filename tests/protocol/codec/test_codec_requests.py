@@ -272,3 +272,27 @@ def test_any_request_is_understood_or_refused_with_a_service_error(
     encoded = encode_request(request, V3)
     again = decode_request(encoded.method, encoded.query, encoded.headers, encoded.body)
     assert again == request or action is Action.BLOB_READ
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "wanted"),
+    [
+        ("", {}, False),
+        ("true", {}, True),
+        ("false", {"ExactlyOnceMode": True}, True),
+        ("", {"ExactlyOnceMode": True}, True),
+        ("TRUE", {"ExactlyOnceMode": False}, True),
+    ],
+)
+def test_a_flag_is_true_if_query_or_body_says_so(query: str, body: Any, wanted: bool) -> None:
+    base = "Action=TableGetWriteStream&Target=projects.p.tables.t&SessionId=s&StreamId=x"
+    assert decode(f"{base}&ExactlyOnceMode={query}", body).exactly_once is wanted
+
+
+def test_values_are_taken_from_the_query_or_else_from_the_body() -> None:
+    base = "Action=TableGetWriteStream&Target=projects.p.tables.t"
+    body = {"SessionId": "b", "StreamId": "b", "StreamVersion": 2}
+    both = decode(f"{base}&SessionId=q&StreamId=q&StreamVersion=3", body)
+    assert (both.session_id, both.stream_id, both.stream_version) == ("q", "q", 3)
+    alone = decode(base, body)
+    assert (alone.session_id, alone.stream_id, alone.stream_version) == ("b", "b", 2)

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from fletching.errors import UsageError
 from fletching.protocol.types.blob_type import blob
-from fletching.protocol.types.conversion import Relation, convert, refusal, relation, same_layout
+from fletching.protocol.types.conversion import (
+    Relation,
+    convert,
+    convert_for_reply,
+    refusal,
+    relation,
+    same_layout,
+)
 
 T = pa.timestamp
 
@@ -176,3 +183,58 @@ def test_lists_survive_any_slice(values: list[Any], start: int) -> None:
     converted = convert(array, pa.large_list(pa.int64()), "c")
     converted.validate(full=True)
     assert converted.to_pylist() == array.to_pylist()
+
+
+def test_what_stands_under_a_null_is_no_value() -> None:
+    """It need not fit: nobody can see it."""
+    hidden = pa.StructArray.from_arrays(
+        [pa.array([1, 300]), pa.array([1.5, 0.1])],
+        names=["a", "b"],
+        mask=pa.array([False, True]),
+    )
+    target = pa.struct([("a", pa.int8()), ("b", pa.float32())])
+    for array, wanted in (
+        (hidden, target),
+        (
+            pa.ListArray.from_arrays([0, 1, 2], hidden, mask=pa.array([False, True])),
+            pa.large_list(target),
+        ),
+        (pa.FixedSizeListArray.from_arrays(hidden, 2), pa.list_(target)),
+    ):
+        converted = convert(array, wanted, "c")
+        converted.validate(full=True)
+        assert converted.to_pylist() == array.to_pylist()
+    outside = pa.ListArray.from_arrays([1, 2], pa.array([300, 1, 300]))
+    assert convert(outside, pa.list_(pa.int8()), "c").to_pylist() == [[1]]
+
+
+@pytest.mark.parametrize(
+    ("count", "source", "target", "expected"),
+    [
+        (1_500, "us", "ms", 1),
+        (-1_500, "us", "ms", -1),
+        (-1_000, "us", "ms", -1),
+        (-1, "ns", "s", 0),
+        (-(2**63), "ns", "s", -9_223_372_036),
+        (7, "s", "ns", 7_000_000_000),
+    ],
+)
+def test_replies_cut_units_of_time_towards_zero(
+    count: int, source: str, target: str, expected: int
+) -> None:
+    array = pa.array([count, None], pa.int64()).view(T(source))
+    found = convert_for_reply(array, T(target), "c")
+    assert found.view(pa.int64()).to_pylist() == [expected, None]
+    if count % 1000:
+        with pytest.raises(UsageError):
+            convert(array, T(target, "UTC" if source == "s" else None), "c")
+
+
+def test_replies_leave_out_what_odps_lacks() -> None:
+    zoned = pa.array([1], T("us", "Asia/Tokyo"))
+    assert convert_for_reply(zoned, T("ns"), "c").view(pa.int64()).to_pylist() == [1000]
+    assert convert_for_reply(pa.array([5], pa.time64("ns")), pa.int64(), "c").to_pylist() == [5]
+    with pytest.raises(UsageError, match="'c' has values that do not fit"):
+        convert_for_reply(pa.array([2**62], pa.int64()).view(T("s")), T("ns"), "c")
+    with pytest.raises(UsageError):
+        convert_for_reply(pa.array(["x"]), pa.int64(), "c")
