@@ -188,6 +188,19 @@ def sql(text: str) -> bytes:
     ).encode()
 
 
+ROWS_PATH = f"/fletching/v1/tables/{TABLE.project}/{TABLE.schema}/{TABLE.name}/rows"
+
+
+def rows_in() -> Case:
+    def after(house: House, acknowledged: bool) -> None:
+        added = house.count() - house.rows
+        assert added == 3 * ROWS if acknowledged else added in {0, 3 * ROWS}
+        house.rows += added
+
+    headers = {"content-type": "application/vnd.apache.arrow.stream"}
+    return Case({}, STREAM, path=ROWS_PATH, headers=headers, after=after)
+
+
 METADATA = f"/api/projects/{TABLE.project}"
 
 CASES: dict[str, Callable[[House], Case]] = {
@@ -223,6 +236,12 @@ CASES: dict[str, Callable[[House], Case]] = {
     "admin": lambda _: Case(
         {}, method="GET",
         path=f"/fletching/v1/projects/{TABLE.project}/schemas/default/tables",
+    ),
+    "rows out": lambda _: Case({"columns": "id", "format": "csv"}, method="GET", path=ROWS_PATH),
+    "rows in": lambda _: rows_in(),
+    "run": lambda _: Case(
+        {}, json.dumps({"text": f"select id from {TABLE.name}", "wait_seconds": 5}).encode(),
+        path=f"/fletching/v1/projects/{TABLE.project}/schemas/default/statements",
     ),
     "ready": lambda _: Case({}, method="GET", path="/readyz"),
 }  # fmt: skip

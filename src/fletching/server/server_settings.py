@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from fletching.environment import check_environment
 from fletching.errors import UsageError
+from fletching.protocol.http.numbers import parse_seconds
 
 __all__ = ["ReplyCompression", "ServerSettings", "is_loopback"]
 
@@ -35,7 +36,6 @@ class ReplyCompression(enum.StrEnum):
 
 _UNITS = {"": 1, "k": KIB, "kib": KIB, "m": MIB, "mib": MIB, "g": 1024 * MIB, "gib": 1024 * MIB}
 _SIZE = re.compile(r"\s*([0-9]{1,18})\s*([a-z]*)\s*", re.IGNORECASE | re.ASCII)
-_SECONDS = re.compile(r"\s*[0-9]{1,18}(?:\.[0-9]{0,18})?\s*", re.ASCII)
 _WORDS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -315,7 +315,8 @@ def _parse(variable: str, text: str, kind: Any) -> Any:
             )
         return int(match[1]) * _UNITS[match[2].lower()]
     if float in options:
-        if not _SECONDS.fullmatch(text):
+        seconds = parse_seconds(text.strip())
+        if seconds is None:
             raise UsageError(f"{variable}={text!r} is not a number")
-        return float(text)
+        return seconds
     return text

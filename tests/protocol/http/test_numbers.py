@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fletching.protocol.http.numbers import parse_count, parse_integer, parse_weight
+from fletching.protocol.http.numbers import parse_count, parse_integer, parse_seconds, parse_weight
 
 NOT_NUMBERS = [
     "", " ", "+1", "1 ", " 1", "1_000", "1.0", "1e3", "0x10", "0b1", "\u00b2", "\uff11", "\u0663", "\u2167", "1\n",
@@ -44,3 +44,15 @@ def test_a_minus_sign_is_no_count() -> None:
 )  # fmt: skip
 def test_weights(text: str, weight: float | None) -> None:
     assert parse_weight(text) == weight
+
+
+@given(st.floats(0, 1e15 - 1, allow_nan=False, exclude_max=True))
+def test_seconds_are_what_python_prints(value: float) -> None:
+    assert parse_seconds(str(value)) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["nan", "inf", "-1", "+1", "1_0", " 1", "1 ", "1e5", "\uff11", "1.5.", ".5", "", "0x1"]
+)
+def test_what_is_no_duration(text: str) -> None:
+    assert parse_seconds(text) is None

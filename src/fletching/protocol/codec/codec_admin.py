@@ -52,6 +52,7 @@ from fletching.protocol.codec.codec_parts import (
 )
 from fletching.protocol.codec.wire_kinds import parse_partition
 from fletching.protocol.http import headers as names
+from fletching.protocol.http.numbers import parse_seconds
 from fletching.protocol.messages.admin import (
     AddColumns,
     CancelStatement,
@@ -223,8 +224,10 @@ def _decode_statement(method: str, match: re.Match[str], parts: RequestParts) ->
     try:
         if match["id"] is None and method == "POST":
             return msgspec.convert({**parts.json, **place}, RunStatement)
-        waiting = {"wait_seconds": float(parts.query.get("wait_seconds") or 0.0)}
-        named = {**place, **waiting, "instance_id": unquote(match["id"] or "")}
+        seconds = parse_seconds(parts.query.get("wait_seconds") or "0")
+        if seconds is None:
+            raise InvalidParameterError("wait_seconds is not a number of seconds")
+        named = {**place, "wait_seconds": seconds, "instance_id": unquote(match["id"] or "")}
         if match["id"] is not None and method in {"GET", "DELETE"}:
             kind = GetStatement if method == "GET" else CancelStatement
             return msgspec.convert(named, kind)

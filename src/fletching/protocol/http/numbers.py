@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["MAX_DIGITS", "parse_count", "parse_integer", "parse_weight"]
+__all__ = ["MAX_DIGITS", "parse_count", "parse_integer", "parse_seconds", "parse_weight"]
 
 MAX_DIGITS = 19
 """Of a signed 64-bit number; longer texts are refused before they are read."""
 
 _COUNT = re.compile(f"[0-9]{{1,{MAX_DIGITS}}}")
 _INTEGER = re.compile(f"-?[0-9]{{1,{MAX_DIGITS}}}")
+# As Python prints a float of 0 or more: small ones with an exponent.
+_SECONDS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{0,17})?(?:e-[0-9]{1,3})?")
 _WEIGHT = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 _INT64 = range(-(2**63), 2**63)
 
@@ -39,3 +41,8 @@ def parse_integer(text: str) -> int | None:
 def parse_weight(text: str) -> float | None:
     """A ``q`` parameter (RFC 9110, 12.4.2): 0 to 1 with up to three decimals; None for anything else."""
     return float(text) if _WEIGHT.fullmatch(text) else None
+
+
+def parse_seconds(text: str) -> float | None:
+    """A duration of 0 or more, in decimals: never infinite, never not a number; None for anything else."""
+    return float(text) if _SECONDS.fullmatch(text) else None
