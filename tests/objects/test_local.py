@@ -89,6 +89,26 @@ def test_the_order_of_durability(store: LocalStore, monkeypatch: pytest.MonkeyPa
     assert staged(store) == []
 
 
+def test_a_new_folder_of_objects_is_durable_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut must not take the whole folder: its name, and those above, are in their parents."""
+    synced: list[str] = []
+    real_fsync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real_fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    root = tmp_path / "a" / "b" / "objects"
+    LocalStore(root).close()
+    assert set(synced) == {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")}
+    synced.clear()
+    LocalStore(root).close()  # its maker may have died before it could
+    assert synced == [str(tmp_path / "a" / "b")]
+
+
 def write_and_commit(sink: LocalSink) -> None:
     sink.write(b"abc")
     sink.commit()

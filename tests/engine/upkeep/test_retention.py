@@ -27,6 +27,7 @@ from fletching.errors import (
 )
 from fletching.objects.remote_store import RemoteStore
 from fletching.protocol.messages.admin import AddColumns, DropTable
+from fletching.protocol.messages.requests import GetReadSession
 
 SCHEMA = pa.schema([("id", pa.int64())])
 DAY = 86_400.0
@@ -604,3 +605,21 @@ def test_a_compaction_that_fails_leaves_nothing(
         name = f"compact-{house.describe().table_id}"
         assert acquire_lease(connection, name, "else", now=house.clock(), seconds=60)
     assert "another process" in house.engine.compact(house.table, min_segments=2)[0].skipped
+
+
+def test_an_expired_reader_may_come_back_for_a_while(open_house: Any, clock: Any) -> None:
+    house = open_house(removed_seconds=100.0, read_session_seconds=1000.0)
+    house.create(SCHEMA)
+    house.append(ids(1))
+    reader = house.open_read()
+    clock.advance(1050)
+    assert "read session" not in kinds(house.engine.collect())
+    with pytest.raises(ExpiredSessionError):
+        house.read_session(reader)
+    refresh = GetReadSession(table=house.table, session_id=reader, refresh=True)
+    house.engine.call(refresh)
+    assert house.read_session(reader)["id"].to_pylist() == [1]
+    clock.advance(1100)
+    assert kinds(house.engine.collect())["read session"] == 1
+    with pytest.raises(NotFoundError):
+        house.engine.call(refresh)
