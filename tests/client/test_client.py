@@ -10,7 +10,7 @@ import pytest
 
 import fletching
 from fletching.client.client import split_columns
-from fletching.errors import AlreadyExistsError, NoSuchTableError, UsageError
+from fletching.errors import AlreadyExistsError, NoSuchTableError, NotFoundError, UsageError
 from fletching.types import TableName
 
 SCHEMA = pa.schema([("id", pa.int64()), ("pt", pa.int32()), ("text", pa.string())])
@@ -188,3 +188,19 @@ def test_a_table_whose_rows_fail_is_not_left_behind(client: fletching.Client) ->
 def test_columns_are_told_from_rows(client: fletching.Client, columns: Any) -> None:
     assert client.create_table("t", columns).count_rows() == 0
     assert client.table("t").schema.names == ["a", "b"]
+
+
+def test_who_reads_a_dropped_table_reads_on(client: fletching.Client) -> None:
+    table = client.create_table("t", {"n": range(10)})
+    first, second = table.scan().session().splits(2)
+    assert first.to_table().num_rows == 5
+    writing = table.write_session()
+    with writing.writer() as writer:
+        writer.write({"n": [10]})
+    client.drop_table("t")
+    assert second.to_table()["n"].to_pylist() == [5, 6, 7, 8, 9]
+    with pytest.raises(NoSuchTableError):
+        table.scan().to_table()
+    with pytest.raises(NotFoundError):
+        writing.commit()
+    assert client.create_table("t", "n BIGINT").count_rows() == 0

@@ -189,7 +189,10 @@ class Client:
             marker = page.marker
 
     def drop_table(self, name: str, *, if_exists: bool = False) -> None:
-        """Drops a table at once; read sessions that are open end with an error at their next request.
+        """Drops a table: nobody finds it from then on.
+
+        A read session that is open is a snapshot and reads on until it is over; what is being written
+        cannot be committed any more.
 
         Raises:
             NoSuchTableError: there is none, and ``if_exists`` was not given.
