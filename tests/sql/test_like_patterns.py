@@ -46,6 +46,7 @@ def test_what_is_no_pattern(text: str, escape: object, complaint: str) -> None:
         LikePattern.parse(text, escape)
 
 
+PEER = duckdb.connect()
 WORDS = st.text("ab%_\\.*\n(中", max_size=5)
 
 
@@ -58,7 +59,8 @@ def test_duckdb_agrees(texts: list[str], pattern: str) -> None:
         return
     table = pa.table({"s": pa.array([*texts, None], pa.string())})
     mine = evaluated(table, parsed.matches(pa.compute.field("s")))
-    with duckdb.connect() as connection:
-        connection.register("t", table)
-        theirs = connection.execute("SELECT s LIKE ? ESCAPE '\\' FROM t", [pattern]).fetchall()
+    peer = PEER.cursor()
+    peer.register("t", table)
+    theirs = peer.execute("SELECT s LIKE ? ESCAPE '\\' FROM t", [pattern]).fetchall()
+    peer.close()
     assert mine == [row[0] for row in theirs]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from typing import Any
 
@@ -8,6 +9,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
+from fletching.catalog.instance_rows import insert_instance
 from fletching.engine.query.instances import KEPT_SECONDS, Instances
 from fletching.engine.reading.read_sessions import Reading
 from fletching.errors import (
@@ -224,6 +226,24 @@ def test_instances_are_forgotten_after_a_while(house: Any, instances: Instances)
     with pytest.raises(NotFoundError):
         instances.get("demo", old.id)
     assert new.id > old.id
+
+
+def test_a_statement_ends_with_its_process(house: Any, instances: Instances) -> None:
+    row = instances.run("show tables", HERE)
+    left = dataclasses.replace(row, id="left-behind", ended_at=0.0, succeeded=False, selection=None)
+    with house.engine.context.database.write() as connection:
+        insert_instance(connection, left)
+    assert not instances.get("demo", left.id).ended_at  # another process may be running it
+    assert instances.state(instances.get("demo", left.id)).running
+    house.clock.advance(house.engine.context.settings.sql_seconds + 1000)
+    ended = instances.get("demo", left.id)
+    assert ended.ended_at
+    assert instances.state(ended).error == (
+        500,
+        "InternalServerError",
+        "the server ended before the statement did",
+    )
+    assert all(found.ended_at for found in instances.list("demo"))
 
 
 def test_pruned_segments_are_not_opened(house: Any, instances: Instances) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import datetime as dt
 import functools
 import io
@@ -106,6 +107,7 @@ MAX_WAITING = 1000
 
 _BATCH_ROWS = 65_536
 _CLEANING_SECONDS = 600.0
+_LATE_SECONDS = 600.0
 
 Authorize = Callable[[Request], None]
 """Called with each request before it is executed; raises to refuse it."""
@@ -458,7 +460,22 @@ class Instances:
             row = find_instance(connection, project, instance_id)
         if row is None:
             raise NotFoundError(f"there is no instance {instance_id} in project {project}")
-        return row
+        return self._ended_with_its_process(row)
+
+    def _ended_with_its_process(self, row: InstanceRow) -> InstanceRow:
+        """A row that still runs, as it is once nothing can be running it any more."""
+        with self._lock:
+            here = row.id in self._running
+        oldest = self._context.clock() - self._context.settings.sql_seconds - _LATE_SECONDS
+        if row.ended_at or here or row.created_at > oldest:
+            return row
+        fault = (500, "InternalServerError", "the server ended before the statement did")
+        return dataclasses.replace(
+            row,
+            ended_at=row.created_at + self._context.settings.sql_seconds,
+            result=failure_text(*fault[1:]),
+            selection=msgspec.msgpack.encode(_Selection(error=fault)),
+        )
 
     def wait(self, project: str, instance_id: str, seconds: float) -> InstanceRow:
         """As `get`, after waiting for the end for some time."""
@@ -494,7 +511,8 @@ class Instances:
     def list(self, project: str, limit: int = 1000) -> list[InstanceRow]:
         """The newest instances of a project, newest first."""
         with self._context.database.read() as connection:
-            return list_instances(connection, project, limit)
+            rows = list_instances(connection, project, limit)
+        return [self._ended_with_its_process(row) for row in rows]
 
     def has_rows(self, row: InstanceRow) -> bool:
         """Whether the last statement was a query that succeeded."""
