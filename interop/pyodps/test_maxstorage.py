@@ -572,3 +572,34 @@ def test_the_schema_of_a_session(client: Any, o: ODPS, name: str) -> None:
     session = client.create_table_read_session(name)
     assert [column.name for column in session.table_schema.columns] == SCHEMA.names
     assert session.arrow_schema.names == SCHEMA.names
+
+
+# --- tables with a primary key ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_rows_are_put_and_taken_by_key(client3: Any, o: ODPS, name: str, streaming: bool) -> None:
+    o.create_table(name, "id bigint not null, v string not null, n bigint", primary_key=["id"])
+    options = {"write_mode": WriteMode.STREAMING} if streaming else {}
+    for round_ in range(2):
+        session = client3.create_table_write_session(name, **options)
+        arrow = session.open_arrow_writer(f"s{round_}")
+        with arrow.get_as_record_writer() as writer:
+            writer.write([1, "one", round_])
+            writer.write([2, "two", round_])
+            writer.write([2, "two again", round_ + 10])
+            writer.write([3, "three", round_])
+            writer.delete([3, None, None])
+            writer.delete([99, None, None])
+            writer.delete([4, None, None])
+            writer.write([4, "four", round_])
+        if not streaming:
+            session.commit()
+    found = sorted(read(client3, name).to_pylist(), key=lambda row: row["id"])
+    assert found == [
+        {"id": 1, "v": "one", "n": 1},
+        {"id": 2, "v": "two again", "n": 11},
+        {"id": 4, "v": "four", "n": 1},
+    ]
+    with o.get_table(name).open_reader() as reader:
+        assert len(list(reader)) == 3

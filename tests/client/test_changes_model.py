@@ -1,0 +1,180 @@
+"""Any sequence of changes against a multiset of rows: every version that can be read is what it was."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+import fletching
+from fletching.client import Table
+from fletching.errors import VersionNotFoundError
+
+SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), ("n", pa.int64())])
+Rows = Counter[tuple[int, int]]
+keys = st.lists(st.integers(0, 12), min_size=1, max_size=5)
+
+
+class Changes(RuleBasedStateMachine):
+    """One table, and what each of its versions showed."""
+
+    table: Table
+
+    @initialize(keyed=st.booleans())
+    def begin(self, keyed: bool) -> None:
+        shared = Path("/dev/shm")
+        self.folder = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
+        self.client = fletching.connect(Path(self.folder.name) / "data", create=True)
+        self.keyed = keyed
+        key = ["id"] if keyed else []
+        self.table = self.client.create_table("t", SCHEMA, primary_key=key)
+        self.rows: Rows = Counter()
+        self.shown: dict[int, Rows] = {0: Counter()}
+        self.tagged: int | None = None
+        self.oldest = 0
+        self.number = 0
+
+    def note(self, rows: Rows) -> None:
+        self.rows = +rows
+        self.shown[self.table.versions(limit=1)[0].version] = self.rows
+
+    def data(self, ids: list[int]) -> pa.Table:
+        self.number += 1
+        return pa.table({"id": ids, "n": [self.number] * len(ids)}, SCHEMA)
+
+    def without(self, ids: set[int]) -> Rows:
+        return Counter({row: count for row, count in self.rows.items() if row[0] not in ids})
+
+    def readable(self, choice: int) -> int:
+        found = [each.version for each in self.table.versions() if each.readable]
+        assert set(found) >= {version for version in self.shown if version >= self.oldest}
+        return found[choice % len(found)]
+
+    @rule(ids=keys)
+    def append(self, ids: list[int]) -> None:
+        self.table.append(self.data(ids))
+        if self.keyed:
+            added: Rows = Counter((number, self.number) for number in set(ids))
+            self.note(self.without(set(ids)) + added)
+        else:
+            self.note(self.rows + Counter((number, self.number) for number in ids))
+
+    @rule(ids=keys)
+    def upsert(self, ids: list[int]) -> None:
+        there: Counter[int] = Counter()
+        for (number, _), count in self.rows.items():
+            there[number] += count
+        report = self.table.upsert(self.data(ids), on=["id"])
+        assert report.rows_inserted == sum(not there[number] for number in set(ids))
+        assert report.rows_updated == sum(there[number] for number in set(ids))
+        came: Rows = Counter({(number, self.number): max(1, there[number]) for number in set(ids)})
+        self.note(self.without(set(ids)) + came)
+
+    @rule(low=st.integers(0, 12), length=st.integers(0, 5))
+    def delete(self, low: int, length: int) -> None:
+        gone = set(range(low, low + length))
+        report = self.table.delete(f"id >= {low} AND id < {low + length}")
+        assert report.rows_deleted == (self.rows - self.without(gone)).total()
+        self.note(self.without(gone))
+
+    @rule(divisor=st.integers(1, 4))
+    def update(self, divisor: int) -> None:
+        self.table.update({"n": "n + 1000"}, where=f"id % {divisor} = 0")
+        changed: Rows = Counter()
+        for (number, n), count in self.rows.items():
+            changed[number, n + 1000 * (number % divisor == 0)] += count
+        self.note(changed)
+
+    @rule(ids=keys)
+    def keep_only(self, ids: list[int]) -> None:
+        self.table.merge(
+            self.data(list(dict.fromkeys(ids))),
+            on=["id"],
+            when_matched=None,
+            when_not_matched=None,
+            when_not_matched_by_source="delete",
+        )
+        self.note(self.rows - self.without(set(ids)))
+
+    @rule()
+    def truncate(self) -> None:
+        self.table.truncate()
+        self.note(Counter())
+
+    @rule(choice=st.integers(0, 100))
+    def restore(self, choice: int) -> None:
+        version = self.readable(choice)
+        self.table.restore(version)
+        self.note(self.shown[version])
+
+    @rule(choice=st.integers(0, 100))
+    def tag(self, choice: int) -> None:
+        self.tagged = self.readable(choice)
+        self.table.create_tag("kept", self.tagged, replace=True)
+
+    @rule(purge=st.booleans())
+    def compact(self, purge: bool) -> None:
+        self.table.compact(purge=purge)
+        self.note(self.rows)
+
+    @rule()
+    def expire(self) -> None:
+        self.oldest = self.table.expire_versions(dt.timedelta())["oldest_version"]
+        for version in list(self.shown):
+            if version < self.oldest and version != self.tagged:
+                del self.shown[version]
+                try:
+                    self.table.as_of(version)
+                except VersionNotFoundError:
+                    continue
+                raise AssertionError(f"version {version} is gone and can be read")
+
+    @rule()
+    def change_columns(self) -> None:
+        self.table.add_columns("extra STRING")
+        self.note(self.rows)
+        self.table.drop_columns(["extra"])
+        self.note(self.rows)
+
+    @invariant()
+    def every_version_is_what_it_was(self) -> None:
+        if not hasattr(self, "table"):
+            return
+        assert self.table.count_rows() == self.rows.total()
+        known = sorted(self.shown)
+        for version in {*known[-3:], *known[:2]}:
+            assert content(self.table.as_of(version)) == self.shown[version]
+        within = [version for version in known if version >= self.oldest]
+        since, until = within[-min(4, len(within))], within[-1]
+        assert self.changed(since, until) == self.shown[until]
+
+    def changed(self, since: int, until: int) -> Rows:
+        rows = Counter(self.shown[since])
+        for change in self.table.changes(since, until).to_table().to_pylist():
+            came = change["_change_type"] in {"insert", "update_postimage"}
+            rows[change["id"], change["n"]] += 1 if came else -1
+            assert rows[change["id"], change["n"]] >= 0
+        return +rows
+
+    def teardown(self) -> None:
+        if hasattr(self, "client"):
+            transport: Any = self.client.channel.transport
+            assert [item for item in transport.engine.verify() if item.problems] == []
+            self.client.close()
+            self.folder.cleanup()
+
+
+def content(table: Table) -> Rows:
+    found = table.scan().to_table()
+    return Counter(zip(found["id"].to_pylist(), found["n"].to_pylist(), strict=True))
+
+
+TestChanges = Changes.TestCase
+TestChanges.settings = settings(max_examples=6, stateful_step_count=12, deadline=None)
