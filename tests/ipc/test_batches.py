@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 from typing import Any
 
@@ -360,3 +361,29 @@ def test_addresses_covers_dictionaries() -> None:
     # Guards the guard: lies_inside would prove nothing if it saw no buffers.
     assert len(addresses(ARRAYS["dictionary"])) == 4
     assert not lies_inside(ARRAYS["int64"], b"elsewhere")
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_what_was_compressed_well_is_read_by_default(codec: str) -> None:
+    """Constant columns shrink to what a codec can do at most; that is no reason to refuse them."""
+    zeros = pa.record_batch({"z": np.zeros(12 << 20, np.int64)})
+    sink = io.BytesIO()
+    ipc.write_stream(zeros, sink, compression=codec)
+    assert len(sink.getvalue()) < zeros.nbytes // 200
+    assert ipc.read_single(sink.getvalue()).equals(zeros)
+    tight = ipc.Limits(max_compression_ratio=100)
+    with pytest.raises(LimitExceededError, match="compression ratio"):
+        ipc.read_single(sink.getvalue(), limits=tight)
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_a_claim_that_the_codec_cannot_keep_is_refused(codec: str) -> None:
+    most = {"lz4": 256, "zstd": 32 << 10}[codec]
+    schema, message = with_first_claim(0, codec)
+    stored = int(message.record_batch().buffers[1, 1]) - 8
+    roomy = ipc.Limits(max_compression_ratio=1 << 40, max_uncompressed_bytes=1 << 50)
+    for claim, refused in ((stored * most, False), (stored * most + (128 << 10) + 1, True)):
+        schema, message = with_first_claim(claim, codec)
+        with pytest.raises((LimitExceededError, DecompressionError)) as caught:
+            lowlevel.BatchDecoder(schema, limits=roomy).decode(message)
+        assert ("cannot have" in str(caught.value)) == refused

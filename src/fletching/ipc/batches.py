@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +17,7 @@ from fletching.errors import (
     ZeroCopyError,
 )
 from fletching.ipc.array_tree import with_type_ids
+from fletching.ipc.compressed_sizes import claimed_sizes
 from fletching.ipc.dictionaries import (
     DictionaryField,
     GrowingArray,
@@ -36,7 +36,6 @@ from fletching.ipc.layout import BatchLayout
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.message import Message, MessagePieces, relocated
 from fletching.ipc.metadata import (
-    Codec,
     DictionaryBatchHeader,
     MessageHeader,
     MessageType,
@@ -55,12 +54,6 @@ from fletching.ipc.validation import BatchValidator
 
 __all__ = ["BatchDecoder"]
 
-_I64: Final = struct.Struct("<q")
-_MOST_EXPANSION: Final = {Codec.LZ4_FRAME: 256, Codec.ZSTD: 32 << 10}
-"""What a stored byte can become at most: LZ4 adds 255 to a match's length with each, and Zstandard
-repeats one in a block of 128 KiB that takes four."""
-_FREE_CLAIM_BYTES: Final = 128 << 10
-"""More than any codec's rounding: so much may always be claimed."""
 FOREIGN_ERRORS: Final = (
     pa.ArrowException,
     ArithmeticError,
@@ -447,62 +440,3 @@ def _foreign(error: Exception, offset: int | None) -> WireError:
         layer="record batch",
         offset=offset,
     )
-
-
-def claimed_sizes(
-    header: RecordBatchHeader, body: memoryview, limits: Limits
-) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Uncompressed bytes that each buffer of a compressed batch claims, checked before decoding.
-
-    Each non-empty buffer starts with an i64: its uncompressed length, or -1 if it is stored as is.
-
-    Raises:
-        MalformedFrameError: a buffer shorter than that prefix, or a negative length.
-        LimitExceededError: the sum, or its ratio to the stored bytes, is above its limit; or a
-            buffer claims more bytes than its codec can make of so few.
-    """
-    sizes = header.buffers[:, 1].copy()
-    total = 0
-    most = _MOST_EXPANSION[header.compression] if header.compression else 1
-    for index, (start, length) in enumerate(header.buffers.tolist()):
-        if length == 0:
-            continue
-        if length < 8:
-            raise MalformedFrameError(
-                f"compressed buffer {index} has no length prefix",
-                layer="record batch",
-                expected="8 bytes or more",
-                actual=length,
-            )
-        (claimed,) = _I64.unpack_from(body, start)
-        if claimed < -1:
-            raise MalformedFrameError(
-                f"compressed buffer {index} claims a negative length",
-                layer="record batch",
-                actual=claimed,
-            )
-        sizes[index] = length - 8 if claimed == -1 else claimed
-        total += int(sizes[index])
-        if total > limits.max_uncompressed_bytes:
-            raise LimitExceededError(
-                "a compressed batch claims too many bytes",
-                layer="record batch",
-                actual=total,
-                limit=limits.max_uncompressed_bytes,
-            )
-        if claimed > (length - 8) * most + _FREE_CLAIM_BYTES:
-            raise LimitExceededError(
-                f"compressed buffer {index} claims a compression ratio that {header.compression} cannot have",
-                layer="record batch",
-                actual=claimed,
-                limit=(length - 8) * most + _FREE_CLAIM_BYTES,
-            )
-    stored = int(header.buffers[:, 1].sum())
-    if total > max(limits.ratio_free_bytes, stored * limits.max_compression_ratio):
-        raise LimitExceededError(
-            "a compressed batch claims too high a compression ratio",
-            layer="record batch",
-            actual=total // max(stored, 1),
-            limit=limits.max_compression_ratio,
-        )
-    return sizes

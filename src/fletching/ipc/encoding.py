@@ -28,7 +28,7 @@ from fletching.errors import UsageError
 from fletching.ipc.flatbuffer import Table
 from fletching.ipc.message import CONTINUATION, END_OF_STREAM, as_view
 from fletching.ipc.metadata import Codec, MetadataVersion, read_message_header
-from fletching.ipc.type_tree import any_below
+from fletching.ipc.type_tree import any_below, check_writable
 
 __all__ = [
     "BatchEncoder",
@@ -36,7 +36,6 @@ __all__ = [
     "encode_record_batch_metadata",
     "encode_schema",
     "frame_metadata",
-    "padding",
 ]
 
 _CODEC_IDS: Final = {Codec.LZ4_FRAME: 0, Codec.ZSTD: 1}
@@ -46,11 +45,6 @@ _ZEROS: Final = bytes(64)
 _MANY_COLUMNS: Final = 16
 _COPIED_COLUMN_BYTES: Final = 16 << 10
 """A batch of many columns that hold so little each is copied into one message: that takes less time."""
-
-
-def padding(length: int, alignment: int = 8) -> int:
-    """How many bytes lead from ``length`` to the next multiple of ``alignment``."""
-    return -length % alignment
 
 
 def frame_metadata(flatbuffer: bytes) -> bytes:
@@ -452,30 +446,6 @@ class BatchEncoder:
 
 def _key_value_metadata(pairs: KeyValues) -> pa.KeyValueMetadata:
     return pa.KeyValueMetadata(list(pairs.items()) if isinstance(pairs, Mapping) else list(pairs))
-
-
-def check_writable(schema: pa.Schema) -> None:
-    """Refuses types that Arrow's format has no place for: what is written could not be read.
-
-    A field says once that it is a dictionary, and of which type: values that are dictionaries
-    themselves, or of an extension type, would need a field of their own.
-
-    Raises:
-        UsageError: such a type.
-    """
-    for field in schema:
-        if any_below(field.type, _has_unwritable_values):
-            raise UsageError(
-                f"column {field.name!r} cannot be written: the values of a dictionary cannot be"
-                f" dictionaries or of an extension type, this one is {field.type}"
-            )
-
-
-def _has_unwritable_values(data_type: pa.DataType) -> bool:
-    if not pa.types.is_dictionary(data_type):
-        return False
-    values = data_type.value_type
-    return isinstance(values, pa.BaseExtensionType) or pa.types.is_dictionary(values)
 
 
 class _Sink:

@@ -13,14 +13,16 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 
 from fletching.errors import WireError
-from fletching.ipc.batches import BatchDecoder, claimed_sizes
+from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.compressed_sizes import claimed_sizes
 from fletching.ipc.file_writer import Block
 from fletching.ipc.footer import Footer, read_footer
 from fletching.ipc.layout import BatchLayout
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.listed_messages import ListedMessages, check_not_replaced, is_consistent
-from fletching.ipc.message import CONTINUATION, MAGIC, Message, as_view, message_at, read_prefix
+from fletching.ipc.message import MAGIC, Message, as_view, message_at, read_prefix
 from fletching.ipc.metadata import MessageType, RecordBatchHeader, read_message_header
+from fletching.ipc.part_search import find_part, places_of
 from fletching.ipc.recognition import HEAD_BYTES, looks_like
 from fletching.ipc.reports import (
     BufferReport,
@@ -40,8 +42,6 @@ __all__ = ["inspect_bytes"]
 _WINDOW_BYTES: Final = 1 << 20
 _MAX_ALIGNMENT: Final = 64
 _MAX_PARTS: Final = 1000
-_MAX_CANDIDATES: Final = 20_000
-"""Places tried while looking for Arrow data inside other bytes, so that the search ends soon."""
 
 
 def inspect_bytes(
@@ -62,7 +62,7 @@ def inspect_bytes(
     other: list[tuple[int, int]] = []
     position = 0
     while position < len(view) and len(parts) < _MAX_PARTS:
-        start = _find(view, position, limits)
+        start = find_part(view, position, limits)
         if start is None:
             break
         if start > position:
@@ -97,52 +97,6 @@ def _report_other(
                 start, "warning", f"{end - start} bytes {where} the Arrow data belong to none of it"
             )
         )
-
-
-def _find(view: memoryview, position: int, limits: Limits) -> int | None:
-    """Where the next stream or file starts, at or behind a position."""
-    if _starts_part(view, position, limits, legacy=True):
-        return position
-    for candidate in _candidates(view, (MAGIC + b"\0\0", CONTINUATION), position + 1):
-        if _starts_part(view, candidate, limits, legacy=False):
-            return candidate
-    return None
-
-
-def _candidates(view: memoryview, needles: tuple[bytes, ...], position: int) -> Iterator[int]:
-    """Places of any of the needles, in order, up to a bound."""
-    overlap = max(map(len, needles)) - 1
-    tried = 0
-    while position < len(view):
-        # Copied window by window, since a memoryview cannot be searched.
-        chunk = bytes(view[position : position + _WINDOW_BYTES + overlap])
-        for place in sorted({place for needle in needles for place in _places(chunk, needle)}):
-            if place < _WINDOW_BYTES:
-                yield position + place
-                tried += 1
-                if tried >= _MAX_CANDIDATES:
-                    return
-        position += _WINDOW_BYTES
-
-
-def _places(chunk: bytes, needle: bytes) -> Iterator[int]:
-    place = chunk.find(needle)
-    while place >= 0:
-        yield place
-        place = chunk.find(needle, place + 1)
-
-
-def _starts_part(view: memoryview, position: int, limits: Limits, *, legacy: bool) -> bool:
-    """Whether a file, or a stream whose schema message can be read, starts here."""
-    if bytes(view[position : position + 8]) == MAGIC + b"\0\0":
-        return True
-    if not legacy and bytes(view[position : position + 4]) != CONTINUATION:
-        return False
-    try:
-        found = message_at(view, position, len(view), limits)
-    except WireError:
-        return False
-    return isinstance(found, Message) and found.type is MessageType.SCHEMA
 
 
 class _Part:
@@ -230,7 +184,7 @@ class _Part:
 
     def _footer_ends(self) -> Iterator[int]:
         yield len(self._view)
-        for place in _candidates(self._view, (MAGIC,), self._start + 8):
+        for place in places_of(self._view, (MAGIC,), self._start + 8):
             yield place + len(MAGIC)
 
     def _compare_footer(self, messages_end: int) -> None:

@@ -46,6 +46,7 @@ __all__ = [
     "as_view",
     "framed_message",
     "message_at",
+    "without_prefix",
 ]
 
 CONTINUATION: Final = b"\xff\xff\xff\xff"
@@ -377,3 +378,20 @@ def framed_message(framed: Buffer) -> Message:
     if not isinstance(found, Message):
         raise MalformedFrameError("an end-of-stream marker is no message", layer="message")
     return found
+
+
+def without_prefix(view: memoryview) -> memoryview:
+    """A message's metadata without its (modern) length prefix, if it has one."""
+    if bytes(view[:4]) != CONTINUATION:
+        return view
+    if len(view) < 8:
+        raise MalformedFrameError("a length prefix without its length", layer="message")
+    (length,) = _I32.unpack_from(view, 4)
+    if not 0 <= length <= len(view) - 8:
+        raise MalformedFrameError(
+            "the length prefix disagrees with the metadata",
+            layer="message",
+            expected=length,
+            actual=len(view) - 8,
+        )
+    return view[8 : 8 + length]

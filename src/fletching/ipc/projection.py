@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -31,7 +30,7 @@ from fletching.ipc.encoding import (
 )
 from fletching.ipc.layout import BatchLayout
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
-from fletching.ipc.message import CONTINUATION, Message, as_view
+from fletching.ipc.message import Message, as_view, without_prefix
 from fletching.ipc.metadata import (
     Codec,
     MessageHeader,
@@ -41,7 +40,13 @@ from fletching.ipc.metadata import (
     read_message_header,
 )
 from fletching.ipc.null_arrays import null_array
-from fletching.ipc.schema_header import Endianness, FieldHeader, schema_header, schema_message_of
+from fletching.ipc.schema_header import (
+    Endianness,
+    FieldHeader,
+    read_schema,
+    schema_header,
+    schema_message_of,
+)
 from fletching.types import ByteRange
 
 __all__ = ["Constant", "ProjectedMessage", "Projection", "Projector", "plan_projection", "project"]
@@ -173,14 +178,11 @@ class Projector:
         Raises:
             UsageError: an unknown or ambiguous column, or constants for big-endian batches.
         """
+        self._message = schema if isinstance(schema, Message) else None
         if isinstance(schema, Message):
-            from fletching.ipc.schema_header import read_schema
-
-            self._message: Message | None = schema
             self._endianness = schema_header(schema, limits).endianness
             source = read_schema(schema, limits)
         else:
-            self._message = None
             self._endianness = Endianness.LITTLE
             source = schema
         self._limits = limits
@@ -251,7 +253,7 @@ class Projector:
         return planned
 
     def _plan(self, metadata: bytes) -> Projection:
-        message = read_message_header(_without_prefix(as_view(metadata)))
+        message = read_message_header(without_prefix(as_view(metadata)))
         header = self._checked(message)
         spans = self._layout(message.version).spans(header)
         nodes: list[Any] = []
@@ -300,7 +302,7 @@ class Projector:
 
         Without prefix. Constants are not supported here. Errors as for `plan`.
         """
-        message = read_message_header(_without_prefix(as_view(metadata)))
+        message = read_message_header(without_prefix(as_view(metadata)))
         header = self._checked(message)
         spans = [self._layout(message.version).spans(header)[column] for column in self.columns]
         empty = np.empty((0, 2), np.int64)
@@ -426,22 +428,6 @@ def _pad(length: int, pieces: list[ByteRange | bytes]) -> int:
     if pad:
         pieces.append(_ZEROS[:pad])
     return length + pad
-
-
-def _without_prefix(view: memoryview) -> memoryview:
-    if bytes(view[:4]) != CONTINUATION:
-        return view
-    if len(view) < 8:
-        raise MalformedFrameError("a length prefix without its length", layer="message")
-    (length,) = struct.unpack_from("<i", view, 4)
-    if not 0 <= length <= len(view) - 8:
-        raise MalformedFrameError(
-            "the length prefix disagrees with the metadata",
-            layer="message",
-            expected=length,
-            actual=len(view) - 8,
-        )
-    return view[8 : 8 + length]
 
 
 def _resolve(schema: pa.Schema, columns: Iterable[str | int] | None) -> tuple[int, ...]:

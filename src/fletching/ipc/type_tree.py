@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from fletching.errors import UsageError
 
-__all__ = ["any_below", "with_children"]
+__all__ = ["any_below", "check_writable", "with_children"]
 
 
 def any_below(data_type: pa.DataType, test: Callable[[pa.DataType], bool]) -> bool:
@@ -59,3 +59,27 @@ def with_children(
     if types.is_run_end_encoded(data_type):
         return pa.run_end_encoded(data_type.run_end_type, fields[1].type)
     raise UsageError(f"{data_type} is a nested type that is not known here")
+
+
+def check_writable(schema: pa.Schema) -> None:
+    """Refuses types that Arrow's format has no place for: what is written could not be read.
+
+    A field says once that it is a dictionary, and of which type: values that are dictionaries
+    themselves, or of an extension type, would need a field of their own.
+
+    Raises:
+        UsageError: such a type.
+    """
+    for field in schema:
+        if any_below(field.type, _has_unwritable_values):
+            raise UsageError(
+                f"column {field.name!r} cannot be written: the values of a dictionary cannot be"
+                f" dictionaries or of an extension type, this one is {field.type}"
+            )
+
+
+def _has_unwritable_values(data_type: pa.DataType) -> bool:
+    if not pa.types.is_dictionary(data_type):
+        return False
+    values = data_type.value_type
+    return isinstance(values, pa.BaseExtensionType) or pa.types.is_dictionary(values)
