@@ -48,19 +48,19 @@ class RunningApp:
 
     def start(self) -> None:
         self._thread.start()
-        assert self.server.ready.wait(20)
+        assert self.server.ready.wait(60)
 
     def begin_stop(self) -> None:
         self.server.stop()
 
     def stop(self) -> None:
         self.server.stop()
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         self._socket.close()
 
     def connect(self) -> socket.socket:
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
@@ -140,7 +140,7 @@ class RawClient:
         self.secret = secret
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(self.netloc, timeout=20)
+        return http.client.HTTPConnection(self.netloc, timeout=60)
 
     def sign(self, method: str, path: str, query: Query, headers: dict[str, str]) -> dict[str, str]:
         signed = {"Date": formatdate(usegmt=True), **headers}

@@ -355,7 +355,7 @@ async def attempt(house: House, case: Case, step: int, when: When) -> tuple[bool
         patch.setattr(Pool, "start", held_start)
         task = asyncio.create_task(drive())
         with contextlib.suppress(asyncio.CancelledError):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await task
         await asyncio.sleep(0)
     complete = bool(sent) and not sent[-1].get("more_body", True)

@@ -164,8 +164,8 @@ def test_no_idle_connection_or_partial_head_delays_a_drain(run_app: Run, sent: b
         while not running.server.server_state.connections and time.monotonic() < deadline:
             time.sleep(0.005)
         began = time.monotonic()
-        running.stop()  # fails after 20 s
-        assert time.monotonic() - began < 20
+        running.stop()  # fails after 60 s
+        assert time.monotonic() - began < 60
 
 
 def test_a_discarded_body_that_stops_is_ended(run_app: Run) -> None:
@@ -196,11 +196,11 @@ def test_a_peer_that_never_reads_its_small_reply_does_not_stay(run_app: Run) -> 
 
 
 def test_a_slow_body_gets_408_and_a_steady_one_does_not(start: Start) -> None:
-    client = RawClient(start(body_idle_seconds=0.3, body_progress_bytes=1, linger_seconds=0.2).url)
+    client = RawClient(start(body_idle_seconds=1.0, body_progress_bytes=1, linger_seconds=0.2).url)
     host, port = client.netloc.split(":")
     path = "/fletching/v1/projects/demo/schemas/default/tables"
     body = b"{" + b" " * 30 + b"}"
-    for pause, expected in ((0.05, 400), (None, 408)):
+    for pause, expected in ((0.1, 400), (None, 408)):
         with socket.create_connection((host, int(port)), timeout=60) as connection:
             connection.sendall(client.head("POST", path, {}, {}, len(body)))
             for byte in body[:12] if pause is None else body:

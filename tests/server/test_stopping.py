@@ -54,7 +54,7 @@ class SlowUpload:
         }
         fields = {"Content-Type": "application/octet-stream"}
         self.head = client.head("POST", "/api/storage/v2", query, fields, len(BODY))
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +98,7 @@ def test_closing_finishes_the_upload_in_flight_and_then_ends_the_connection(star
         assert head.startswith(b"HTTP/1.1 200")
         assert b"connection: close" in head.lower()
         assert upload.socket.recv(1) == b""
-        closing.join(10)
+        closing.join(60)
     again = RawClient(start().url)
     again.close_and_commit(upload.where)
     assert again.count() == TABLE.num_rows
@@ -130,7 +130,7 @@ def test_closing_finishes_the_reply_in_flight(start: Start) -> None:
         closing.start()
         wait_for(lambda: server.service.draining)
         received += read_all(connection)
-        closing.join(10)
+        closing.join(60)
     reply_head, _, body = received.partition(b"\r\n\r\n")
     assert b"content-length: %d" % len(body) in reply_head
     assert pa.ipc.open_stream(body).read_all().num_rows == 10 * TABLE.num_rows
@@ -142,10 +142,10 @@ def test_clients_that_keep_their_connections_see_no_error_over_a_stop(start: Sta
     client = filled(server)
     client.append(BODY)
     failures: list[BaseException] = []
-    told = threading.Barrier(9, timeout=20)
+    told = threading.Barrier(9, timeout=60)
 
     def ask() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         try:
             query: Query = {"Action": "TablePreview", "Target": "projects.demo.tables.t"}
             asked = 0
@@ -171,7 +171,7 @@ def test_clients_that_keep_their_connections_see_no_error_over_a_stop(start: Sta
     told.wait()
     server.close()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert not failures
 
 
@@ -182,7 +182,7 @@ def test_clients_that_connect_anew_are_answered_or_refused_but_never_reset(start
     def ask(port: int) -> None:
         while True:
             try:
-                with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+                with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
                     connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
                     outcomes.add(connection.recv(15).decode())
             except ConnectionRefusedError:
@@ -199,7 +199,7 @@ def test_clients_that_connect_anew_are_answered_or_refused_but_never_reset(start
         wait_for(lambda: outcomes)
         server.close()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
     assert outcomes == {"HTTP/1.1 200 OK"}
 
 
@@ -252,7 +252,7 @@ def test_a_signal_drains_the_process_and_it_exits_with_0(tmp_path: Path, number:
             assert process.poll() is None
             head, _ = upload.end()
             assert head.startswith(b"HTTP/1.1 200")
-            assert process.wait(10) == 0
+            assert process.wait(60) == 0
         finally:
             process.kill()
 

@@ -284,4 +284,4 @@ def test_many_empty_batches_are_accepted_in_bounded_groups() -> None:
     before = time.monotonic()
     upload(ingest, Sender(cut(schema + empty * count + end, 60_000)))
     assert len(ingest.offsets) == count + 1
-    assert time.monotonic() - before < 30
+    assert time.monotonic() - before < 120

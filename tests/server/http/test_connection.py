@@ -327,11 +327,11 @@ def test_a_stuck_reader_is_cut_and_a_slow_one_is_not(run_app: Run) -> None:
             await send({"type": "http.response.body", "body": bytes(4 << 20), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    running = run_app(large, reader_stall_seconds=0.4)
+    running = run_app(large, reader_stall_seconds=1.0)
     with running.connect() as slow:
         slow.sendall(request())
         got = 0
-        deadline = time.monotonic() + 1.2
+        deadline = time.monotonic() + 1.5
         while time.monotonic() < deadline:
             got += len(slow.recv(64 * KIB))
             threading.Event().wait(0.01)
@@ -342,7 +342,7 @@ def test_a_stuck_reader_is_cut_and_a_slow_one_is_not(run_app: Run) -> None:
     assert got > 64 << 20
     with running.connect() as stuck:
         stuck.sendall(request())
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while running.server.server_state.connections and time.monotonic() < deadline:
             threading.Event().wait(0.02)
         assert not running.server.server_state.connections
@@ -365,7 +365,7 @@ def test_send_fails_when_the_client_is_gone(run_app: Run) -> None:
     connection.sendall(request())
     connection.recv(1000)
     connection.close()
-    assert failed.wait(20)
+    assert failed.wait(60)
 
 
 def test_an_application_that_fails_in_mid_reply_cuts_it(run_app: Run) -> None:
@@ -437,4 +437,4 @@ def test_a_client_that_leaves_in_mid_body_is_noticed(run_app: Run) -> None:
     connection = run_app(upload).connect()
     connection.sendall(request(b"x" * 100)[:-50])
     connection.close()
-    assert noticed.wait(20)
+    assert noticed.wait(60)
