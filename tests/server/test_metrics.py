@@ -62,9 +62,10 @@ def test_it_asks_for_a_key_unless_told_otherwise(server: Server, tmp_path: Path)
 
 def test_requests_are_counted(families: dict[str, Any]) -> None:
     samples = families["fletching_http_requests"].samples
-    assert sum(sample.value for sample in samples) >= 4
+    assert sum(sample.value for sample in samples) >= 3
     assert {sample.labels["code"] for sample in samples} <= {"200", "201", "401"}
-    assert any(sample.labels["action"] == "TableWrite" for sample in samples)
+    # A few rows are one request; more of them are a session's.
+    assert {"TableAppend", "TableWrite"} & {sample.labels["action"] for sample in samples}
     assert families["fletching_build_info"].samples[0].labels == {"version": fletching.__version__}
 
 

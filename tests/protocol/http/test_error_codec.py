@@ -84,7 +84,7 @@ def test_every_other_error_of_ours_has_a_place(kind: type[FletchingError]) -> No
         (errors.UnsupportedVersionError("m"), 400, "InvalidParameter"),
         (errors.UsageError("m"), 400, "InvalidArgument"),
         (errors.MissingExtraError("m"), 500, "InternalServerError"),
-        (errors.CorruptObjectError("m"), 500, "InternalServerError"),
+        (errors.CorruptObjectError("m"), 500, "DataCorrupted"),
         (errors.StorageError("m"), 503, "ServiceUnavailable"),
         (errors.ConflictError("m", code="OverwriteModeNotAllowed"), 409, "OverwriteModeNotAllowed"),
         (ValueError("a secret"), 500, "InternalServerError"),
