@@ -174,3 +174,17 @@ def test_damage_is_final_for_clients_and_one_line_in_the_log(
             requests = {record.getMessage().split(":")[0] for record in lines}
             assert 1 <= len(lines) == len(requests) <= 4, [record.getMessage() for record in lines]
             assert all(record.exc_info is None for record in lines)
+
+
+def test_rows_that_are_written_again_were_proven(tmp_path: Path) -> None:
+    """An update of a damaged segment must not give its bytes a valid checksum."""
+    with fletching.connect(tmp_path / "data", project="demo", create=True) as client:
+        table = client.create_table("t", SCHEMA)
+        table.append(pa.Table.from_batches(rows(100_000, 10_000)))
+        (path,) = (tmp_path / "data" / "objects").rglob("*.arrow")
+        dig(path, 400_000, 4096)
+        with pytest.raises(CorruptObjectError):
+            table.update(values={"other": 0}, where="id >= 0")
+        assert [item.name for item in (tmp_path / "data" / "objects").rglob("*.arrow")] == [
+            path.name
+        ]

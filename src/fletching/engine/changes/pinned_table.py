@@ -13,6 +13,7 @@ from pyroaring import BitMap
 
 from fletching.catalog.table_rows import TableRow
 from fletching.engine.changes.expression_rows import ExpressionFilter
+from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.output_mapping import Rendering, stored_columns
 from fletching.engine.reading.output_schema import output_columns
 from fletching.engine.reading.physical_projection import ReplyLayout
@@ -69,6 +70,11 @@ class PinnedTable:
         columns = self.shape.columns
         outputs = output_columns(columns, places, _AS_STORED, verbatim_types=True)
         return ReplyLayout(columns, outputs, self.shape.versions)
+
+    @functools.cached_property
+    def _checks(self) -> MessageChecks:
+        """Rows that are written again must not give damaged bytes a valid checksum."""
+        return MessageChecks()
 
     @functools.cached_property
     def data_layout(self) -> ReplyLayout:
@@ -169,7 +175,8 @@ class PinnedTable:
     def reader(self, place: int) -> SegmentReader:
         """A segment of the snapshot, opened when it is first needed."""
         row = self.snapshot.segments[place]
-        return SegmentReader(self.store, row, self.data_layout.stored(row.schema_version))
+        stored = self.data_layout.stored(row.schema_version)
+        return SegmentReader(self.store, row, stored, self._checks)
 
     def _decode(
         self, reader: SegmentReader, batch: int, columns: tuple[int, ...]
