@@ -34,8 +34,12 @@ class InputFile(NamedTuple):
         return tuple(name for name, _ in self.keys)
 
 
-def input_files(sources: Iterable[str]) -> list[InputFile]:
+def input_files(sources: Iterable[str], *, same_keys: bool = True) -> list[InputFile]:
     """The files that are meant, those of a folder in the order of their paths.
+
+    Args:
+        sources: names of files and folders; ``-`` is a pipe.
+        same_keys: whether the folders of all must name the same keys, as those of one table do.
 
     In a folder, hidden files, those whose name starts with ``_`` (``_SUCCESS``, ``_metadata``) and
     those that hold no rows by their names are left out.
@@ -58,7 +62,7 @@ def input_files(sources: Iterable[str]) -> list[InputFile]:
             found.append(InputFile(source))
         else:
             raise UsageError(f"there is no file {source}")
-    for file in found[1:]:
+    for file in found[1:] if same_keys else ():
         if file.key_names != found[0].key_names:
             raise UsageError(
                 f"the folders of {file.path} name {_told(file)}, and those of {found[0].path} "

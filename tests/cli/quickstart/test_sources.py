@@ -71,6 +71,16 @@ def test_hive_keys_are_partition_columns(tmp_path: Path) -> None:
     assert source.loads[0].partition == "year=2024,file='year=2024/p.parquet'"
 
 
+def test_files_beside_a_hive_folder_are_a_table_of_their_own(tmp_path: Path) -> None:
+    folder = tmp_path / "lake" / "year=2024"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"a": [1]}), folder / 'it\'s "p".parquet')
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "lake" / "q.parquet")
+    sources, left_out = user_files(tmp_path / "lake")
+    assert not left_out
+    assert sorted(source.partition_by for source in sources) == [("file",), ("year", "file")]
+
+
 def test_a_file_that_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "good.parquet")
     (tmp_path / "bad.csv").touch()

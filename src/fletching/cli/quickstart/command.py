@@ -152,6 +152,8 @@ def _what_next(folder: Path, sources: list[Source]) -> None:
     table = sources[-1].table
     # Run through make, the command is inside a virtual environment that is not on the PATH.
     command = "fletching" if shutil.which("fletching") else os.path.relpath(sys.argv[0])
+    if command.endswith("__main__.py"):
+        command = "python -m fletching"
     sys.stdout.write(
         f"""
 What to try next

@@ -196,7 +196,7 @@ def user_files(path: Path) -> tuple[list[Source], list[LeftOut]]:
     """
     if not path.exists():
         raise UsageError(f"there is no file or folder {path}")
-    files = input_files([str(path)])
+    files = input_files([str(path)], same_keys=False)
     base = path if path.is_dir() else path.parent
     groups: dict[tuple[pa.Schema, tuple[str, ...]], list[InputFile]] = {}
     left_out = []
