@@ -17,7 +17,7 @@ from fletching.engine.reading.output_mapping import Rendering, stored_columns
 from fletching.engine.reading.physical_projection import ReplyLayout
 from fletching.engine.reading.read_plan import Computed
 from fletching.engine.reading.row_filter import RowFilter
-from fletching.engine.reading.shown_rows import take_rows
+from fletching.engine.reading.shown_rows import masked_rows, take_rows
 from fletching.engine.reading.stored_schema import SegmentReader
 from fletching.errors import CorruptObjectError
 
@@ -37,7 +37,7 @@ class BatchComputation:
         offset, end: the message in the segment, bytes.
         start_row, end_row: the wanted rows among those that the batch shows.
         stored_rows: how many rows the batch has.
-        kept: which of them it shows, in order; None for all.
+        mask: for each of them whether it is shown; None for all.
         max_rows, max_bytes, codec: as in `ReadOptions`.
         row_filter: which of the wanted rows.
         known_cuts: what `cuts` was when the reply was measured.
@@ -51,7 +51,7 @@ class BatchComputation:
     start_row: int
     end_row: int
     stored_rows: int
-    kept: NDArray[np.int64] | None = None
+    mask: NDArray[np.bool_] | None = None
     max_rows: int | None = None
     max_bytes: int | None = None
     codec: str | None = None
@@ -76,8 +76,8 @@ class BatchComputation:
                         f" {self.stored_rows}",
                         key=self.reader.row.key,
                     )
-                if self.kept is not None:
-                    batch = take_rows(batch, self.kept[self.start_row : self.end_row])
+                if self.mask is not None:
+                    batch = self._shown(batch, self.mask)
                 elif (self.start_row, self.end_row) != (0, batch.num_rows):
                     batch = batch.slice(self.start_row, self.end_row - self.start_row)
                 if self.row_filter is not None:
@@ -85,6 +85,13 @@ class BatchComputation:
                 rendering = Rendering(self.layout, version, self.partition, wanted)
                 self._made = rendering.apply(batch)
             return self._made
+
+    def _shown(self, batch: pa.RecordBatch, mask: NDArray[np.bool_]) -> pa.RecordBatch:
+        """The wanted rows among those that are shown."""
+        if self.start_row == 0 and 2 * self.end_row > len(mask):
+            shown = masked_rows(batch, mask)
+            return shown.slice(0, self.end_row)
+        return take_rows(batch, np.flatnonzero(mask)[self.start_row : self.end_row])
 
     def _wanted(self, version: int) -> tuple[int, ...]:
         """The segment's columns that the reply or the filter needs, in order."""

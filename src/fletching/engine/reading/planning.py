@@ -270,7 +270,7 @@ class _Builder:
             max_bytes=options.max_bytes,
             codec=options.codec,
             stored_rows=int(snapshot.stored_rows[batch]),
-            kept=snapshot.kept(batch),
+            mask=snapshot.mask(batch),
             row_filter=options.row_filter,
             known_cuts=self._cut.get(batch),
         )

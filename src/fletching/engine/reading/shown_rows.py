@@ -21,7 +21,7 @@ from fletching.errors import CorruptObjectError
 from fletching.protocol.types.row_selection import filter_rows
 from fletching.protocol.types.row_selection import take_rows as any_rows
 
-__all__ = ["LoadVector", "OnlyRows", "RowSelection", "WithoutDeletions", "take_rows"]
+__all__ = ["LoadVector", "OnlyRows", "RowSelection", "WithoutDeletions", "masked_rows", "take_rows"]
 
 LoadVector = Callable[[int], bytes | None]
 """Fetches the vector of a deletion by its id; None if it is forgotten."""
@@ -44,9 +44,18 @@ class RowSelection:
         self._lock = threading.Lock()
         self._bitmap: BitMap | None = None
 
+    _names_shown = True
+    """Whether the bitmap names the rows that are shown, or those that are not: whichever are few."""
+
     def _read(self) -> BitMap:
-        """The rows that are shown."""
+        """The rows that the bitmap names."""
         raise NotImplementedError
+
+    def _named(self) -> BitMap:
+        with self._lock:
+            if self._bitmap is None:
+                self._bitmap = self._read()
+            return self._bitmap
 
     def rows(self) -> BitMap:
         """The numbers, in the segment, of the rows that are shown.
@@ -54,13 +63,14 @@ class RowSelection:
         Raises:
             CorruptObjectError: what says so is damaged.
         """
-        with self._lock:
-            if self._bitmap is None:
-                self._bitmap = self._read()
-            return self._bitmap
+        if self._names_shown:
+            return self._named()
+        shown = BitMap()
+        shown.add_range(0, int(self._row_starts[-1]))
+        return shown - self._named()
 
-    def kept(self, batch: int) -> NDArray[np.int64]:
-        """The rows of a batch that are shown, in order, counted from the batch's first.
+    def mask(self, batch: int) -> NDArray[np.bool_]:
+        """For each row of a batch whether it is shown.
 
         Raises:
             CorruptObjectError: what says so is damaged, or is not as many as were counted.
@@ -68,16 +78,29 @@ class RowSelection:
         start, end = int(self._row_starts[batch]), int(self._row_starts[batch + 1])
         window = BitMap()
         window.add_range(start, end)
-        shown = np.frombuffer((self.rows() & window).to_array(), dtype=np.uint32)
-        if len(shown) != int(self.counts[batch]):
+        named = np.frombuffer((self._named() & window).to_array(), dtype=np.uint32)
+        mask = np.full(end - start, not self._names_shown, dtype=bool)
+        mask[named.astype(np.int64) - start] = self._names_shown
+        count = len(named) if self._names_shown else end - start - len(named)
+        if count != int(self.counts[batch]):
             raise CorruptObjectError(
-                f"{len(shown)} rows of a batch are left where {int(self.counts[batch])} were counted"
+                f"{count} rows of a batch are left where {int(self.counts[batch])} were counted"
             )
-        return shown.astype(np.int64) - start
+        return mask
+
+    def kept(self, batch: int) -> NDArray[np.int64]:
+        """The rows of a batch that are shown, in order, counted from the batch's first.
+
+        Raises:
+            CorruptObjectError: as `mask`.
+        """
+        return np.flatnonzero(self.mask(batch))
 
 
 class WithoutDeletions(RowSelection):
     """All rows but those of some deletions."""
+
+    _names_shown = False
 
     def __init__(
         self,
@@ -125,9 +148,7 @@ class WithoutDeletions(RowSelection):
             gone |= decode_vector(deletion, data)
         if len(gone) != sum(deletion.rows for deletion in self._deletions):
             raise CorruptObjectError("two deletions name the same row", key=self._key)
-        shown = BitMap()
-        shown.add_range(0, int(self._row_starts[-1]))
-        return shown - gone
+        return gone
 
 
 class OnlyRows(RowSelection):
@@ -145,6 +166,11 @@ class OnlyRows(RowSelection):
     def _read(self) -> BitMap:
         assert self._bitmap is not None
         return self._bitmap
+
+
+def masked_rows(batch: pa.RecordBatch, mask: NDArray[np.bool_]) -> pa.RecordBatch:
+    """The rows of a batch for which a mask is true; copies them, by runs of rows that stay."""
+    return filter_rows(batch, pa.array(mask))
 
 
 def take_rows(batch: pa.RecordBatch, rows: NDArray[np.int64]) -> pa.RecordBatch:

@@ -236,6 +236,17 @@ class Snapshot:
         places = np.arange(len(self.segments) + 1, dtype=np.int64)
         return np.searchsorted(self.batch_segment, places, side="left").astype(np.int64)
 
+    def mask(self, batch: int) -> NDArray[np.bool_] | None:
+        """For each row of a batch whether it is shown; None if all are.
+
+        Raises:
+            CorruptObjectError: what says so is damaged.
+        """
+        if self.dirty is None or not self.dirty[batch]:
+            return None
+        place = int(self.batch_segment[batch])
+        return self.selections[place].mask(batch - int(self.segment_batches[place]))
+
     def kept(self, batch: int) -> NDArray[np.int64] | None:
         """The rows of a batch that are shown, counted from its first; None for all.
 
