@@ -46,8 +46,9 @@ quickstart: $(VENV)/.installed ## run the main job on real data (INPUT=path take
 test: $(VENV)/.installed-dev ## run the tests
 	@$(RUN) -m pytest -n 2 -q -m 'not engines'
 
-test-exhaustive: $(VENV)/.installed-dev ## cut every golden Arrow file at every byte (minutes)
-	@FLETCHING_TEST_EXHAUSTIVE=1 $(RUN) -m pytest -n 2 -q --timeout 3600 tests/ipc/test_corpus.py
+test-exhaustive: $(VENV)/.installed-dev ## every cut of every golden file, every pair of operations (minutes)
+	@FLETCHING_TEST_EXHAUSTIVE=1 $(RUN) -m pytest -n 2 -q --timeout 3600 tests/ipc/test_corpus.py \
+	  tests/engine/test_interleavings.py
 
 # The engines are large and pin what they need: they get an environment of their own.
 $(ENGINES)/.installed: pyproject.toml constraints.txt
