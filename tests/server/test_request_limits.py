@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from fletching.errors import ThrottledError
-from fletching.server.request_limits import Gate, MemoryBudget
+from fletching.server.request_limits import Limiter, MemoryBudget
 
 
 def test_a_gate_turns_away_above_its_limit_and_opens_again() -> None:
-    gate = Gate("uploads", 2, 1.5)
+    gate = Limiter("uploads", 2, 1.5)
     with gate.enter(), gate.enter():
         with pytest.raises(ThrottledError) as caught, gate.enter():
             pass
@@ -21,7 +21,7 @@ def test_a_gate_turns_away_above_its_limit_and_opens_again() -> None:
 
 
 def test_a_gate_gives_places_back_when_a_request_fails() -> None:
-    gate = Gate("uploads", 1, 1.0)
+    gate = Limiter("uploads", 1, 1.0)
     with pytest.raises(KeyError), gate.enter():
         raise KeyError
     assert gate.open == 0

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 from fletching.errors import ThrottledError
 
-__all__ = ["Gate", "MemoryBudget"]
+__all__ = ["Limiter", "MemoryBudget"]
 
 
-class Gate:
+class Limiter:
     """Counts the requests of one kind and turns away those above the limit.
 
     Refusing at once is right for requests: a client that waits holds a connection, and one that

@@ -24,7 +24,7 @@ from fletching.server.auth.key_ring import KeyRing
 from fletching.server.auth.principal import Principal
 from fletching.server.http.exchange import Exchange
 from fletching.server.metrics import Metrics
-from fletching.server.request_limits import Gate, MemoryBudget
+from fletching.server.request_limits import Limiter, MemoryBudget
 from fletching.server.server_settings import ServerSettings
 from fletching.server.workers import Workers
 from fletching.types import RESULTS_PROJECT, TableName
@@ -86,9 +86,9 @@ class Service:
             allow_anonymous=settings.allow_anonymous,
         )
         wait = settings.retry_after_seconds
-        self.bodies = Gate("uploads", settings.max_bodies, wait)
-        self.reads = Gate("streamed replies", settings.max_reads, wait)
-        self.calls = Gate("requests", settings.max_calls, wait)
+        self.bodies = Limiter("uploads", settings.max_bodies, wait)
+        self.reads = Limiter("streamed replies", settings.max_reads, wait)
+        self.calls = Limiter("requests", settings.max_calls, wait)
         self.memory = MemoryBudget(settings.ingest_memory_bytes, settings.body_idle_seconds, wait)
         self.draining = False
         self.metrics = Metrics(self)

@@ -16,7 +16,7 @@ from typing_extensions import Buffer
 from fletching.errors import ConnectionBrokenError, StorageError
 from fletching.server.api.response_body import send_source
 from fletching.server.http import socket_writer as direct
-from fletching.server.http.socket_writer import DirectSender
+from fletching.server.http.socket_writer import SocketWriter
 from fletching.server.workers import Job, Workers
 
 MEBIBYTE = 1 << 20
@@ -65,13 +65,13 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @pytest.fixture
-def sending() -> Iterator[Callable[[socket.socket, int], DirectSender]]:
+def sending() -> Iterator[Callable[[socket.socket, int], SocketWriter]]:
     """Makes senders; closed at the end of the test."""
     with contextlib.ExitStack() as stack:
 
-        def make(ours: socket.socket, owed_bytes: int) -> DirectSender:
+        def make(ours: socket.socket, owed_bytes: int) -> SocketWriter:
             return stack.enter_context(
-                contextlib.closing(DirectSender(ours.fileno(), owed_bytes=owed_bytes))
+                contextlib.closing(SocketWriter(ours.fileno(), owed_bytes=owed_bytes))
             )
 
         yield make

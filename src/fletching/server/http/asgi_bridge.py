@@ -16,7 +16,7 @@ from fletching.server.http.exchange import Exchange
 from fletching.server.http.incoming_body import BodySink
 from fletching.server.http.reply_stream import Headers
 from fletching.server.http.request_head import RequestHead
-from fletching.server.http.socket_writer import DirectSender
+from fletching.server.http.socket_writer import SocketWriter
 from fletching.server.request_ids import new_request_id
 from fletching.server.server_settings import ServerSettings
 
@@ -77,10 +77,10 @@ class _AsgiReply:
     async def finish(self) -> None:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def direct_sender(self) -> DirectSender | None:
+    async def direct_sender(self) -> SocketWriter | None:
         return None
 
-    def direct_sent(self, sender: DirectSender) -> None:  # noqa: ARG002  see ``ReplyStream``
+    def direct_sent(self, sender: SocketWriter) -> None:  # noqa: ARG002  see ``ReplyStream``
         raise AssertionError("there is no direct sender")
 
 

@@ -9,6 +9,10 @@ uvicorn runs this protocol in place of its own (``uvicorn_runner``). What it add
 - A connection is closed so that the last reply arrives: it says ``Connection: close``, the rest of the
   request is swallowed for a while, and only the write side is shut first. A client that shuts its own
   side after asking is answered.
+
+The module is long because the state is one: what comes in, what goes out, time and closing share it, and
+apart they would call each other on each event. What can be told without it stands in modules of its own:
+the table, heads, chunks, bodies, replies.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ from fletching.server.http.exchange import Exchange
 from fletching.server.http.incoming_body import ConnectionBody
 from fletching.server.http.reply_stream import ConnectionReply, Headers
 from fletching.server.http.request_head import RequestHead, parse_head
-from fletching.server.http.socket_writer import DirectSender
+from fletching.server.http.socket_writer import SocketWriter
 from fletching.server.request_ids import new_request_id
 from fletching.server.server_settings import ServerSettings
 
@@ -117,7 +121,7 @@ class Connection(asyncio.BufferedProtocol):
         self._timer_mark = (0.0, 0)
         self._stall_timer: asyncio.TimerHandle | None = None
         self._gathered = bytearray()
-        self._direct: DirectSender | None = None
+        self._direct: SocketWriter | None = None
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -583,7 +587,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._body is None or self._body.disconnected:
             raise ConnectionResetError("the client disconnected")
 
-    async def direct_sender(self, owed_bytes: int) -> DirectSender | None:
+    async def direct_sender(self, owed_bytes: int) -> SocketWriter | None:
         """A sender past the transport, once the transport has nothing left; see ``Outlet``."""
         if self._tls or self._transport.is_closing() or self.state is State.LINGER:
             return None
@@ -602,10 +606,10 @@ class Connection(asyncio.BufferedProtocol):
             raise ConnectionResetError("the client disconnected")
         if self._transport.is_closing() or self._transport.get_write_buffer_size():
             return None
-        self._direct = DirectSender(peer.fileno(), owed_bytes=owed_bytes)
+        self._direct = SocketWriter(peer.fileno(), owed_bytes=owed_bytes)
         return self._direct
 
-    def end_direct(self, sender: DirectSender) -> None:
+    def end_direct(self, sender: SocketWriter) -> None:
         """Closes a direct sender that no worker uses any more; see ``Outlet``."""
         if self._direct is sender:
             self._direct = None

@@ -12,7 +12,7 @@ import http
 from collections.abc import Sequence
 from typing import Protocol
 
-from fletching.server.http.socket_writer import DirectSender
+from fletching.server.http.socket_writer import SocketWriter
 
 __all__ = ["ConnectionReply", "Outlet", "ReplyStream"]
 
@@ -49,14 +49,14 @@ class ReplyStream(Protocol):
             OSError: the client is gone.
         """
 
-    async def direct_sender(self) -> DirectSender | None:
+    async def direct_sender(self) -> SocketWriter | None:
         """A sender once all that was written is with the kernel; None if there can be none now.
 
         Raises:
             OSError: the client is gone.
         """
 
-    def direct_sent(self, sender: DirectSender) -> None:
+    def direct_sent(self, sender: SocketWriter) -> None:
         """Takes the connection back from a sender, and counts what it sent."""
 
 
@@ -78,10 +78,10 @@ class Outlet(Protocol):
     def reply_ended(self) -> None:
         """Every byte of the reply was handed over."""
 
-    async def direct_sender(self, owed_bytes: int) -> DirectSender | None:
+    async def direct_sender(self, owed_bytes: int) -> SocketWriter | None:
         """A sender past the transport; None where there is none. OSError if the client is gone."""
 
-    def end_direct(self, sender: DirectSender) -> None:
+    def end_direct(self, sender: SocketWriter) -> None:
         """Closes a direct sender that no worker uses any more."""
 
 
@@ -192,7 +192,7 @@ class ConnectionReply:
         self.complete = True
         self._outlet.reply_ended()
 
-    async def direct_sender(self) -> DirectSender | None:
+    async def direct_sender(self) -> SocketWriter | None:
         """A sender past the event loop; see ``ReplyStream``.
 
         None for TLS, a reply without a length, another kind of loop.
@@ -201,7 +201,7 @@ class ConnectionReply:
             return None
         return await self._outlet.direct_sender(self._owed)
 
-    def direct_sent(self, sender: DirectSender) -> None:
+    def direct_sent(self, sender: SocketWriter) -> None:
         """Takes the connection back, and counts what the sender sent."""
         self._owed -= sender.sent_bytes
         self._outlet.end_direct(sender)

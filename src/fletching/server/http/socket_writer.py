@@ -16,7 +16,7 @@ from typing import Protocol
 
 from typing_extensions import Buffer
 
-__all__ = ["DirectSender", "GroupSource"]
+__all__ = ["GroupSource", "SocketWriter"]
 
 PATIENCE_MILLISECONDS = 20
 """How long a worker waits for the client to take more before it leaves the rest to the loop."""
@@ -37,7 +37,7 @@ class GroupSource(Protocol):
         """Returns the next buffers, ready to be sent; none at the end."""
 
 
-class DirectSender:
+class SocketWriter:
     """Writes to a connection whose transport has nothing left to send.
 
     It has a descriptor of its own, so that the transport's can be closed, and its number given to
