@@ -601,7 +601,10 @@ class Connection(asyncio.BufferedProtocol):
             try:
                 await self.writable()
             finally:
-                self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES, low=WRITE_LOW_BYTES)
+                if not self._transport.is_closing():  # a closed one takes no more settings
+                    self._transport.set_write_buffer_limits(
+                        high=WRITE_HIGH_BYTES, low=WRITE_LOW_BYTES
+                    )
         if self._body is None or self._body.disconnected:
             raise ConnectionResetError("the client disconnected")
         if self._transport.is_closing() or self._transport.get_write_buffer_size():
