@@ -447,8 +447,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _shut(self, linger_seconds: float | None = None) -> None:
         """Shuts the write side and drops what still comes, so that no reset overtakes our reply."""
-        if self.state in {State.LINGER, State.CLOSED}:
-            return
+        if self.state in {State.LINGER, State.CLOSED} or self._transport.is_closing():
+            return  # an aborted transport is lost in a moment
         if self._tls or self._half_closed or not self._transport.can_write_eof():
             self._end()
             return
