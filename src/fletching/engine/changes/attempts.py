@@ -19,7 +19,7 @@ from pyroaring import BitMap
 from sqlalchemy import Connection
 
 from fletching import faultpoints
-from fletching.catalog.blob_rows import copy_links
+from fletching.catalog.blob_rows import copy_links, link_segments
 from fletching.catalog.publishing import Publication
 from fletching.catalog.read_session_rows import (
     ReadSessionRow,
@@ -39,6 +39,7 @@ from fletching.engine.changes.change_conditions import (
 from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.read_sessions import Reading
+from fletching.engine.writing.ingest_body import CellCheckers
 from fletching.errors import (
     ConflictError,
     RowsChangedError,
@@ -65,7 +66,8 @@ class Draft:
         absent: by key, rows of ``added`` and ``staged`` that never become visible.
         updated: how many of the rows that come are in the place of one that goes.
         strict: whether a row that has gone meanwhile makes the change begin anew.
-        sources: keys of the segments whose rows the added ones have, for the blobs they refer to.
+        sources: keys of the segments whose rows the added ones have, for the blobs they refer to;
+        packs: or the packs that they refer to, where that is known.
         finish: more for the transaction, before its version is made.
         recheck: refuses, in the transaction, what was committed meanwhile.
     """
@@ -78,6 +80,7 @@ class Draft:
     updated: int = 0
     strict: bool = True
     sources: Sequence[str] = ()
+    packs: frozenset[str] | None = None
     finish: Callable[[Connection, Publication], None] | None = None
     recheck: Callable[[Connection, TableRow], None] | None = None
 
@@ -85,8 +88,11 @@ class Draft:
 class Attempts:
     """Makes changes. Thread-safe."""
 
-    def __init__(self, context: EngineContext, reading: Reading) -> None:
+    def __init__(
+        self, context: EngineContext, reading: Reading, cell_checker: CellCheckers
+    ) -> None:
         self._context = context
+        self._cell_checker = cell_checker
         self._reading = reading
 
     def make(
@@ -160,7 +166,8 @@ class Attempts:
         except BaseException:
             self._unpin(session_id)
             raise
-        return (session_id, PinnedTable(table, shape, snapshot, context.store)), None
+        checker = self._cell_checker(table, shape.columns.data)
+        return (session_id, PinnedTable(table, shape, snapshot, context.store, checker)), None
 
     def _unpin(self, session_id: str) -> None:
         with self._context.database.write(durable=False) as connection:
@@ -219,7 +226,10 @@ class Attempts:
         gone = publication.delete_rows(draft.deleted, strict=draft.strict)
         publication.add([*draft.added, *draft.staged], absent=draft.absent)
         publication.count_updates(min(draft.updated, gone) if not draft.strict else draft.updated)
-        if draft.sources:
+        if draft.packs is not None:
+            added = [segment.key for segment in draft.added]
+            link_segments(connection, table.id, added, draft.packs)
+        elif draft.sources:
             for segment in draft.added:
                 copy_links(connection, list(draft.sources), segment.key)
         if draft.finish is not None:

@@ -28,6 +28,7 @@ from fletching.engine.context import EngineContext
 from fletching.engine.reading.read_sessions import Reading
 from fletching.engine.tables.columns import restore_columns, same_columns
 from fletching.engine.tables.partitions import matching_values
+from fletching.engine.writing.ingest_body import CellCheckers
 from fletching.errors import InvalidArgumentError, NoSuchPartitionError, WireError
 from fletching.protocol.messages.changes import (
     Changed,
@@ -48,9 +49,11 @@ MAX_VALUES_BYTES = 8 << 20
 class Changes:
     """Answers the requests that change rows. Thread-safe."""
 
-    def __init__(self, context: EngineContext, reading: Reading) -> None:
+    def __init__(
+        self, context: EngineContext, reading: Reading, cell_checker: CellCheckers
+    ) -> None:
         self._context = context
-        self._attempts = Attempts(context, reading)
+        self._attempts = Attempts(context, reading, cell_checker)
 
     def delete(self, request: DeleteRows) -> Changed:
         """Deletes the rows for which the predicate is true; those for which it is null stay.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,9 @@ from fletching.engine.reading.stored_schema import SegmentReader
 from fletching.errors import CorruptObjectError, InvalidArgumentError
 from fletching.objects.store import ObjectStore
 from fletching.protocol.messages.requests import ArrowOptions
+
+if TYPE_CHECKING:
+    from fletching.engine.writing.ingest_body import CellChecker
 
 __all__ = ["Matches", "PinnedTable"]
 
@@ -53,12 +57,14 @@ class PinnedTable:
         shape: all of its columns, as stored.
         snapshot: what the version shows.
         store: where the segments are.
+        checker: finds the packs that BLOB cells refer to, in a table that has such columns.
     """
 
     table: TableRow
     shape: Shape
     snapshot: Snapshot
     store: ObjectStore
+    checker: CellChecker | None = None
 
     @property
     def schema(self) -> pa.Schema:
@@ -151,22 +157,33 @@ class PinnedTable:
         for batch in range(int(starts[place]), int(starts[place + 1])):
             if not int(snapshot.rows[batch]):
                 continue
-            kept = snapshot.kept(batch)
+            shown = snapshot.mask(batch)
             if reader is None or condition is None:
-                rows = np.arange(int(snapshot.stored_rows[batch])) if kept is None else kept
+                stored = int(snapshot.stored_rows[batch])
+                rows = np.arange(stored) if shown is None else np.flatnonzero(shown)
                 yield Matches(batch, rows)
                 continue
             version = reader.row.schema_version
             columns = stored_columns(condition.layout, schema_version=version)
             decoded = self._decode(reader, batch, columns)
-            if kept is not None:
+            kept = None
+            if shown is not None and isinstance(condition, ExpressionFilter):
+                # An expression may fail for rows that are not there any more.
+                kept = np.flatnonzero(shown)
                 decoded = take_rows(decoded, kept)
             mask = condition.mask(decoded, version, snapshot.partition_of(batch), columns)
             if mask is None:
-                places = np.arange(decoded.num_rows)
+                places = (
+                    np.arange(decoded.num_rows)
+                    if shown is None or kept is not None
+                    else (np.flatnonzero(shown))
+                )
             else:
                 # Null is not true.
-                places = np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False))
+                true = mask.fill_null(False).to_numpy(zero_copy_only=False)
+                if shown is not None and kept is None:
+                    true = true & shown
+                places = np.flatnonzero(true)
             if len(places):
                 yield Matches(batch, places if kept is None else kept[places])
 

@@ -192,7 +192,9 @@ class RowMerge:
         if request.when_not_matched_by_source == "delete":
             self._take_the_rest(hits, gone)
         added = writer.finish()
-        return self._draft(gone, comes, added, updated)
+        draft = self._draft(gone, comes, added, updated)
+        draft.packs = writer.packs
+        return draft
 
     def _draft(
         self,

@@ -143,6 +143,7 @@ class RowUpdate:
             added=[each.segment for each in staged],
             updated=total,
             sources=list(sources),
+            packs=writer.packs,
         )
         if moved and view.table.keyed:
             merge = KeyedMerge.prepare(self._context, view.table.id, staged)

@@ -38,6 +38,7 @@ class RowWriter:
             # As many as the table has: a change may touch all of them.
             max_partitions=1 << 62,
         )
+        self._checker = view.checker
         self._keyed: KeyedRows | None = None
         if table.keyed:
             names = {name.casefold(): number for number, name in enumerate(self._schema.names)}
@@ -54,10 +55,21 @@ class RowWriter:
             self._required.check(batch.column)
         except UsageError as error:
             raise InvalidArgumentError(error.message) from error
+        if self._checker is not None:
+            try:
+                self._checker.check_batch(batch, self._schema)
+            except InvalidArgumentError:
+                # References that this server's key does not prove are kept as they are.
+                self._checker = None
         if self._keyed is not None:
             keys = [batch.column(number) for number in self._keys]
             self._keyed.add(partition, keys, np.zeros(batch.num_rows, dtype=bool))
         self._router.write_part(partition, batch, codec if codec in {"lz4", "zstd"} else None)
+
+    @property
+    def packs(self) -> frozenset[str] | None:
+        """The packs that the rows refer to; None if that is not known, or there are no blobs."""
+        return None if self._checker is None else self._checker.packs
 
     def finish(self) -> list[StagedRows]:
         """Makes the segments durable; they are in no catalog yet.

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from fletching import faultpoints, ipc
 from fletching.catalog import table_rows as catalog_tables
-from fletching.catalog.blob_rows import copy_links
+from fletching.catalog.blob_rows import copy_links, link_segments
 from fletching.catalog.deletion_rows import (
     DeletionRow,
     deletions_of,
@@ -39,8 +39,9 @@ from fletching.engine.reading.shown_rows import take_rows
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.tables.statistics import StatisticsBuilder
 from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
+from fletching.engine.writing.ingest_body import CellCheckers
 from fletching.engine.writing.segment_writer import SegmentWriter
-from fletching.errors import CorruptObjectError, FletchingError
+from fletching.errors import CorruptObjectError, FletchingError, InvalidArgumentError
 from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.limits import DEFAULT_LIMITS
@@ -83,8 +84,15 @@ class CompactionReport:
 class Compactor:
     """Merges small segments. Thread-safe; a lease per table keeps other processes off."""
 
-    def __init__(self, context: EngineContext) -> None:
+    def __init__(self, context: EngineContext, cell_checker: CellCheckers | None = None) -> None:
+        """Compacts one engine's tables.
+
+        Args:
+            context: the engine's.
+            cell_checker: makes what finds the packs that BLOB cells refer to.
+        """
         self._context = context
+        self._cell_checker = cell_checker
         # Per table the version in which nothing was left to merge: it need not be read again.
         self._settled: dict[str, int] = {}
 
@@ -200,6 +208,8 @@ class Compactor:
         except BaseException:
             writer.abort()
             raise
+        purged = any(place in snapshot.selections for place in run)
+        packs = self._packs(table, schema, key) if purged else None
         faultpoints.reach("compact.written")
         replaced = in_transaction = False
         try:
@@ -220,8 +230,10 @@ class Compactor:
                         now=context.clock(),
                     )
                 )
-                if replaced:
+                if replaced and packs is None:
                     copy_links(connection, [row.key for row in rows], key)
+                elif replaced and packs:
+                    link_segments(connection, table.id, [key], packs)
                 faultpoints.reach("compact.remapped")
                 in_transaction = True
         except FletchingError:
@@ -234,6 +246,25 @@ class Compactor:
             context.delete_objects([key])
             return 0
         return segment.length
+
+    def _packs(self, table: TableRow, schema: pa.Schema, key: str) -> frozenset[str] | None:
+        """The packs that the rows of a new segment refer to; None for those of the old ones.
+
+        Blobs of rows that were left out are free once no older version needs them.
+        """
+        checker = None if self._cell_checker is None else self._cell_checker(table, schema)
+        if checker is None:
+            return None
+        stored = self._context.store.open(key)
+        try:
+            with pa.ipc.open_file(pa.py_buffer(stored.view(0, stored.length))) as file:
+                for number in range(file.num_record_batches):
+                    checker.check_batch(file.get_batch(number), schema)
+        except InvalidArgumentError:
+            return None  # a reference that this server's key does not prove: keep what was kept
+        finally:
+            stored.close()
+        return checker.packs
 
     def _key_run(self, snapshot: Snapshot, run: Sequence[int], kept: Sequence[int]) -> bytes:
         """The key run of a merged segment, from those of the segments that it replaces."""
