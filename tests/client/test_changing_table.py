@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import pickle
 import random
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -283,6 +284,25 @@ def test_a_watcher_sees_every_change_once_and_no_upkeep(table: Table) -> None:
     assert ids(seen[0].changes) == [20]
     assert seen[-1].changes.to_table()["_change_type"].to_pylist() == ["delete"]
     assert list(table.watch(timeout=0)) == []
+
+
+def test_waiting_for_changes_keeps_nobody_from_reading(table: Table) -> None:
+    seen: list[int] = []
+
+    def watch() -> None:
+        for change_set in table.watch(since=1, timeout=30):
+            seen.append(change_set.version)
+            return
+
+    watchers = [threading.Thread(target=watch) for _ in range(12)]
+    for watcher in watchers:
+        watcher.start()
+    for _ in range(5):
+        assert table.count_rows() == 10
+    table.append(rows(11))
+    for watcher in watchers:
+        watcher.join()
+    assert seen == [2] * 12
 
 
 def test_purged_rows_are_in_no_segment_and_still_in_older_versions(table: Table) -> None:

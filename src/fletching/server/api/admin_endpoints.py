@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 
+import msgspec
+
 from fletching.protocol.codec import decode_admin_request, encode_admin_response
 from fletching.protocol.messages.admin import (
     CancelStatement,
@@ -12,11 +14,18 @@ from fletching.protocol.messages.admin import (
     RunStatement,
     StatementRequest,
 )
+from fletching.protocol.messages.changes import VersionPage, WaitForVersion
 from fletching.protocol.messages.responses import Response
 from fletching.server.http.exchange import Exchange
 from fletching.server.service import Service
 
 __all__ = ["answer_statement", "handle_admin"]
+
+MAX_WAIT_SECONDS = 60.0
+"""How long one request waits for a new version; whoever waits longer asks again."""
+
+FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.05, 0.5
+"""Between two looks for one: growing, so that a table where nothing happens costs little."""
 
 
 async def handle_admin(exchange: Exchange, service: Service) -> None:
@@ -32,6 +41,8 @@ async def handle_admin(exchange: Exchange, service: Service) -> None:
         if isinstance(request, StatementRequest):
             state = await answer_statement(exchange, service, request)
             headers, reply = encode_admin_response(state)
+        elif isinstance(request, WaitForVersion):
+            headers, reply = encode_admin_response(await _awaited_versions(service, request))
         else:
             with service.calls.enter():
                 response = await service.call(request)
@@ -79,3 +90,20 @@ async def answer_statement(
         rest, pause = rest - pause, min(pause * 1.5, 0.5)
         row = await run(instances.get, request.project, row.id)
     return await run(instances.state, row)
+
+
+async def _awaited_versions(service: Service, request: WaitForVersion) -> Response:
+    """Looks for new versions until there are some or the time is over; no thread waits meanwhile."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + min(max(request.timeout_ms, 0) / 1000, MAX_WAIT_SECONDS)
+    look = msgspec.structs.replace(request, timeout_ms=0)
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        with service.calls.enter():
+            response = await service.call(look)
+        left = deadline - loop.time()
+        found = isinstance(response, VersionPage) and bool(response.versions)
+        if found or left <= 0 or service.draining:
+            return response
+        await asyncio.sleep(min(pause, left))
+        pause = min(pause * 1.5, LAST_PAUSE_SECONDS)
