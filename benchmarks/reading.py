@@ -97,7 +97,7 @@ def fletching_read(
     def run(started: float) -> Outcome:
         scan = handle.scan()
         session = scan._session(SplitOptions(split_number=1 << 50))
-        way = scan._way
+        way = scan.channel
         request = ReadTable(
             table=scan.table.full_name, session_id=session.session_id, index=0, **fields
         )
