@@ -104,3 +104,52 @@ def test_pure_rooms_touch_no_clock_thread_socket_or_system(path: Path) -> None:
 def test_base_names_are_unique() -> None:
     names = [path.stem for path in modules() if path.stem != "__init__"]
     assert not sorted({name for name in names if names.count(name) > 1})
+
+
+def test_no_module_needs_itself_to_be_imported() -> None:
+    """Imports at the top of modules form no circle; those for types alone, or inside functions, may."""
+    graph = {name_of(path): needed_by(path) for path in modules()}
+    finished: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        if name in finished:
+            return
+        for other in sorted(graph[name] - {name}):
+            visit(other, (*path, name))
+        finished.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(("fletching", *(part for part in parts if part != "__init__")))
+
+
+NAMES = {name_of(path) for path in modules()}
+
+
+def needed_by(path: Path) -> set[str]:
+    """The modules of ours that are imported while this one is."""
+    needed = set()
+    for node in executed(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            needed |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                needed.add(inner if inner in NAMES else node.module)
+    return needed & NAMES
+
+
+def executed(node: ast.AST) -> Iterator[ast.AST]:
+    """What runs when a module is imported: no bodies of functions, nothing for type checkers."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from executed(child)
