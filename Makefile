@@ -15,7 +15,7 @@ ENGINES ?= .venv-engines
 quoted = '$(subst ','\'',$(value $(1)))'
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-exhaustive test-engines check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture soak mutants clean
+.PHONY: help quickstart test test-exhaustive test-engines test-engines-short check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture soak mutants clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ $(ENGINES)/.installed: pyproject.toml constraints.txt
 
 test-engines: $(ENGINES)/.installed ## run the connectors in the engines they are for
 	@$(ENGINES)/bin/python -m pytest -n 2 -q -m engines tests/connectors
+
+# Polars and DuckDB are there for other tests: their connectors can be tried without the large engines.
+test-engines-short: $(VENV)/.installed-dev ## run the connectors of Polars and DuckDB alone
+	@$(RUN) -m pytest -n 2 -q -m engines tests/connectors
 
 check: $(VENV)/.installed-dev format lint types test ## format, lint, types, tests
 
