@@ -265,10 +265,20 @@ def forward(tmp_path: Path) -> Iterator[tuple[Forward, fletching.Client]]:
             yield script, client
 
 
+_earlier: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> None:
+    """Remembers what other tests of the process left running: it is theirs to wait for."""
+    _earlier.clear()
+    _earlier.update(threading.enumerate())
+
+
 def ended(name: str) -> None:
-    """Waits for the threads of this name to end, as they do by themselves."""
+    """Waits for the test's threads of this name to end, as they do by themselves."""
     for thread in threading.enumerate():
-        if thread.name.startswith(name):
+        if thread.name.startswith(name) and thread not in _earlier:
             thread.join(PROMPT)
             assert not thread.is_alive()
 

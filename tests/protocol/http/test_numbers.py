@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fletching.protocol.http.numbers import parse_count, parse_integer, parse_seconds, parse_weight
@@ -46,6 +46,7 @@ def test_weights(text: str, weight: float | None) -> None:
     assert parse_weight(text) == weight
 
 
+@example(0.00013751403994681169)
 @given(st.floats(0, 1e15 - 1, allow_nan=False, exclude_max=True))
 def test_seconds_are_what_python_prints(value: float) -> None:
     assert parse_seconds(str(value)) == value

@@ -306,7 +306,7 @@ def test_nobody_reads_or_writes_without_permission(web: Web) -> None:
     deadline = time.monotonic() + 60
     while web(limit=1, token=token).status != 200:
         assert time.monotonic() < deadline  # the server looks at its keys every two seconds
-        time.sleep(0.1)
+        time.sleep(0.5)  # few failures, or the address is slowed down
     assert web("nested", token=token).status == 403
     assert (
         web(

@@ -16,8 +16,9 @@ MAX_DIGITS = 19
 
 _COUNT = re.compile(f"[0-9]{{1,{MAX_DIGITS}}}")
 _INTEGER = re.compile(f"-?[0-9]{{1,{MAX_DIGITS}}}")
-# As Python prints a float of 0 or more: small ones with an exponent.
-_SECONDS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{0,17})?(?:e-[0-9]{1,3})?")
+# As Python prints a float of 0 or more: those below 0.0001 with an exponent, the others with up to
+# 17 digits behind up to four zeros.
+_SECONDS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{0,21})?(?:e-[0-9]{1,3})?")
 _WEIGHT = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 _INT64 = range(-(2**63), 2**63)
 
