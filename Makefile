@@ -53,6 +53,7 @@ test-exhaustive: $(VENV)/.installed-dev ## every cut of every golden file, every
 # The engines are large and pin what they need: they get an environment of their own.
 $(ENGINES)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(ENGINES)
+	@$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
 	@echo "installing the engines into $(ENGINES)"
 	@$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	  --editable '.[server,polars,duckdb,torch,dask,ray,spark]' --group test torchdata distributed
@@ -87,6 +88,7 @@ docs: $(VENV)/.installed ## write the generated pages anew
 # What the site needs; in an environment of its own, since nothing else uses it.
 $(VENV)-docs/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)-docs
+	@$(VENV)-docs/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
 	@$(VENV)-docs/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	  --editable . --group docs
 	@touch $@

@@ -156,10 +156,21 @@ class ReplyConnection:
         """Connects; TLS too, where it is used."""
         try:
             super().connect()  # type: ignore[misc]  # the connection this is mixed into has it
+            self._shut_down_if_interrupted()
         finally:
             opening, self._opening = self._opening, None
             if opening is not None:
                 opening.close()
+
+    def _shut_down_if_interrupted(self) -> None:
+        """Catches up with an interruption that came while the connection had no socket to shut down.
+
+        To be called whenever a socket was put where `shut_down` finds it: whoever interrupts sets the
+        flag first and looks for sockets then, so that one of the two sees the other.
+        """
+        exchange = _exchange.get()
+        if exchange is not None and exchange.interrupted:
+            self.shut_down()
 
     def _new_conn(self) -> socket.socket:
         """As urllib3's, by connects that can be interrupted."""
@@ -175,6 +186,7 @@ class ReplyConnection:
             raise NewConnectionError(self, f"Failed to establish a new connection: {exc}") from exc  # type: ignore[arg-type]  # likewise
         # While TLS shakes hands, the socket belongs to it and is reached by this copy only.
         self._opening = sock.dup()
+        self._shut_down_if_interrupted()
         return sock
 
     def _connected(self) -> socket.socket:
