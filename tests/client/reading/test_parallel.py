@@ -189,7 +189,7 @@ def test_leaving_does_not_wait_for_a_reader_that_waits() -> None:
 
 
 def test_a_reader_that_cannot_be_woken_does_not_hold_up_who_leaves() -> None:
-    release = threading.Event()
+    stuck, release = threading.Event(), threading.Event()
 
     class Stuck(Reader):
         """Waits for what nothing interrupts, such as a name that is looked up."""
@@ -197,6 +197,7 @@ def test_a_reader_that_cannot_be_woken_does_not_hold_up_who_leaves() -> None:
         def __iter__(self) -> Iterator[pa.RecordBatch]:
             yield from super().__iter__()
             if self.split:
+                stuck.set()
                 release.wait(600)
 
     log = Log()
@@ -209,6 +210,7 @@ def test_a_reader_that_cannot_be_woken_does_not_hold_up_who_leaves() -> None:
         cancellation=Cancellation(),
     )
     next(batches)
+    assert stuck.wait(600)
     batches.close()  # type: ignore[attr-defined]  # it is a generator
     left = [thread for thread in set(threading.enumerate()) - before if "read" in thread.name]
     assert left
