@@ -161,7 +161,7 @@ def test_nothing_starts_before_the_first_batch_is_wanted() -> None:
 
 def test_leaving_does_not_wait_for_a_reader_that_waits() -> None:
     cancellation = Cancellation()
-    ended = threading.Event()
+    waits, ended = threading.Event(), threading.Event()
 
     class Silent(Reader):
         """Its second split waits for a peer that says nothing."""
@@ -169,6 +169,7 @@ def test_leaving_does_not_wait_for_a_reader_that_waits() -> None:
         def __iter__(self) -> Iterator[pa.RecordBatch]:
             yield from super().__iter__()
             if self.split:
+                waits.set()
                 try:
                     cancellation.wait(600)
                 finally:
@@ -183,9 +184,10 @@ def test_leaving_does_not_wait_for_a_reader_that_waits() -> None:
         cancellation=cancellation,
     )
     next(batches)
+    assert waits.wait(600)
     batches.close()  # type: ignore[attr-defined]  # it is a generator
     assert cancellation.cancelled
-    assert ended.wait(20)
+    assert ended.wait(600)
 
 
 def test_a_reader_that_cannot_be_woken_does_not_hold_up_who_leaves() -> None:
