@@ -15,7 +15,7 @@ ENGINES ?= .venv-engines
 quoted = '$(subst ','\'',$(value $(1)))'
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-exhaustive test-engines test-engines-short check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture soak mutants clean
+.PHONY: help quickstart test test-again test-exhaustive test-engines test-engines-short check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture soak mutants clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,11 @@ quickstart: $(VENV)/.installed ## run the main job on real data (INPUT=path take
 
 test: $(VENV)/.installed-dev ## run the tests
 	@$(RUN) -m pytest -n 2 -q -m 'not engines'
+
+# A test that failed beside the others is run alone: it passes only if another test, or the machine's
+# load, was to blame. What ends in an error before it ran has nothing to repeat, and fails.
+test-again: $(VENV)/.installed-dev ## run once more, alone, what failed last
+	@$(RUN) -m pytest -q -m 'not engines' --last-failed --last-failed-no-failures none
 
 test-exhaustive: $(VENV)/.installed-dev ## every cut of every golden file, every pair of operations (minutes)
 	@FLETCHING_TEST_EXHAUSTIVE=1 $(RUN) -m pytest -n 2 -q --timeout 3600 tests/ipc/test_corpus.py \
