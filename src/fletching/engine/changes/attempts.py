@@ -162,12 +162,12 @@ class Attempts:
             )
         faultpoints.reach("change.planned")
         try:
-            shape, snapshot = self._reading.whole_table(table)
+            scan_schema, snapshot = self._reading.whole_table(table)
         except BaseException:
             self._unpin(session_id)
             raise
-        checker = self._cell_checker(table, shape.columns.data)
-        return (session_id, PinnedTable(table, shape, snapshot, context.store, checker)), None
+        checker = self._cell_checker(table, scan_schema.columns.data)
+        return (session_id, PinnedTable(table, scan_schema, snapshot, context.store, checker)), None
 
     def _unpin(self, session_id: str) -> None:
         with self._context.database.write(durable=False) as connection:

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from fletching.catalog.segment_rows import SegmentRow
-from fletching.engine.reading.output_mapping import Rendering
+from fletching.engine.reading.output_mapping import OutputMapping
 from fletching.engine.reading.output_schema import output_columns
-from fletching.engine.reading.physical_projection import ReplyLayout
-from fletching.engine.reading.scan_projection import Shape
+from fletching.engine.reading.physical_projection import PhysicalProjection
+from fletching.engine.reading.scan_schema import ScanSchema
 from fletching.errors import InvalidArgumentError, MissingExtraError
 from fletching.protocol.messages.requests import ArrowOptions
 
@@ -117,10 +117,10 @@ class ExpressionFilter:
     """A condition that only DuckDB can evaluate, as filters are asked. Thread-safe.
 
     Attributes:
-        layout: the columns that it mentions, as stored.
+        projection: the columns that it mentions, as stored.
     """
 
-    def __init__(self, text: str, shape: Shape, *, table: str) -> None:
+    def __init__(self, text: str, scan_schema: ScanSchema, *, table: str) -> None:
         """Binds a condition.
 
         Raises:
@@ -128,7 +128,7 @@ class ExpressionFilter:
         """
         from fletching.sql.value_expressions import compile_expression
 
-        columns = shape.columns
+        columns = scan_schema.columns
         compiled = compile_expression(
             text, {name.casefold(): name for name in columns.names}, table=table
         )
@@ -136,7 +136,7 @@ class ExpressionFilter:
         places = [columns.places[name.casefold()] for name in names]
         as_stored = ArrowOptions(timestamp_unit=None, datetime_unit=None)
         outputs = output_columns(columns, places, as_stored, verbatim_types=True)
-        self.layout = ReplyLayout(columns, outputs, shape.versions)
+        self.projection = PhysicalProjection(columns, outputs, scan_schema.versions)
         self._text = text
         self._lock = threading.Lock()
         self._evaluator = Evaluator([compiled.duckdb])
@@ -175,7 +175,7 @@ class ExpressionFilter:
         Raises:
             InvalidArgumentError: it cannot be evaluated, or is no condition.
         """
-        seen = Rendering(self.layout, schema_version, partition, columns).apply(batch)
+        seen = OutputMapping(self.projection, schema_version, partition, columns).apply(batch)
         with self._lock:
             (found,) = self._evaluator.evaluate(seen)
         if not pa.types.is_boolean(found.type):

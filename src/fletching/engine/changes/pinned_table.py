@@ -15,14 +15,14 @@ from pyroaring import BitMap
 from fletching.catalog.table_rows import TableRow
 from fletching.engine.changes.expression_rows import ExpressionFilter
 from fletching.engine.reading.message_checks import MessageChecks
-from fletching.engine.reading.output_mapping import Rendering, stored_columns
+from fletching.engine.reading.output_mapping import OutputMapping, stored_columns
 from fletching.engine.reading.output_schema import output_columns
-from fletching.engine.reading.physical_projection import ReplyLayout
+from fletching.engine.reading.physical_projection import PhysicalProjection
 from fletching.engine.reading.row_filter import RowFilter, row_filter
-from fletching.engine.reading.scan_projection import Shape
+from fletching.engine.reading.scan_schema import ScanSchema
+from fletching.engine.reading.segment_reader import SegmentReader
 from fletching.engine.reading.shown_rows import take_rows
 from fletching.engine.reading.snapshot import Snapshot
-from fletching.engine.reading.stored_schema import SegmentReader
 from fletching.errors import CorruptObjectError, InvalidArgumentError
 from fletching.objects.store import ObjectStore
 from fletching.protocol.messages.requests import ArrowOptions
@@ -54,14 +54,14 @@ class PinnedTable:
 
     Attributes:
         table: as it was when it was pinned: its version is the one that is read.
-        shape: all of its columns, as stored.
+        scan_schema: all of its columns, as stored.
         snapshot: what the version shows.
         store: where the segments are.
         checker: finds the packs that BLOB cells refer to, in a table that has such columns.
     """
 
     table: TableRow
-    shape: Shape
+    scan_schema: ScanSchema
     snapshot: Snapshot
     store: ObjectStore
     checker: CellChecker | None = None
@@ -69,13 +69,13 @@ class PinnedTable:
     @property
     def schema(self) -> pa.Schema:
         """The data columns as stored."""
-        return self.shape.columns.data
+        return self.scan_schema.columns.data
 
-    def layout(self, places: Sequence[int]) -> ReplyLayout:
+    def projection(self, places: Sequence[int]) -> PhysicalProjection:
         """Some columns (data columns, then partition columns) as they are stored."""
-        columns = self.shape.columns
+        columns = self.scan_schema.columns
         outputs = output_columns(columns, places, _AS_STORED, verbatim_types=True)
-        return ReplyLayout(columns, outputs, self.shape.versions)
+        return PhysicalProjection(columns, outputs, self.scan_schema.versions)
 
     @functools.cached_property
     def _checks(self) -> MessageChecks:
@@ -83,9 +83,9 @@ class PinnedTable:
         return MessageChecks()
 
     @functools.cached_property
-    def data_layout(self) -> ReplyLayout:
+    def data_projection(self) -> PhysicalProjection:
         """All data columns: rows that may be written again."""
-        return self.layout(range(len(self.schema)))
+        return self.projection(range(len(self.schema)))
 
     def filter(self, where: str) -> RowFilter | ExpressionFilter | None:
         """The filter that a predicate is; None for an empty one.
@@ -96,11 +96,11 @@ class PinnedTable:
         """
         name = self.table.name.name
         try:
-            return row_filter(where, self.shape, table=name)
+            return row_filter(where, self.scan_schema, table=name)
         except InvalidArgumentError as error:
             # Scans know no arithmetic and no functions.
             try:
-                found = ExpressionFilter(where, self.shape, table=name)
+                found = ExpressionFilter(where, self.scan_schema, table=name)
             except InvalidArgumentError:
                 raise error from None
             return found.__enter__()  # closed with the last reference to it
@@ -164,7 +164,7 @@ class PinnedTable:
                 yield Matches(batch, rows)
                 continue
             version = reader.row.schema_version
-            columns = stored_columns(condition.layout, schema_version=version)
+            columns = stored_columns(condition.projection, schema_version=version)
             decoded = self._decode(reader, batch, columns)
             kept = None
             if shown is not None and isinstance(condition, ExpressionFilter):
@@ -192,7 +192,7 @@ class PinnedTable:
     def reader(self, place: int) -> SegmentReader:
         """A segment of the snapshot, opened when it is first needed."""
         row = self.snapshot.segments[place]
-        stored = self.data_layout.stored(row.schema_version)
+        stored = self.data_projection.stored(row.schema_version)
         return SegmentReader(self.store, row, stored, self._checks)
 
     def _decode(
@@ -210,9 +210,9 @@ class PinnedTable:
         return decoded
 
     def rows(
-        self, found: Iterator[Matches], layout: ReplyLayout
+        self, found: Iterator[Matches], projection: PhysicalProjection
     ) -> Iterator[tuple[Matches, pa.RecordBatch]]:
-        """The chosen rows with the columns of a layout."""
+        """The chosen rows with the columns of a projection."""
         snapshot = self.snapshot
         reader: SegmentReader | None = None
         for matches in found:
@@ -220,10 +220,10 @@ class PinnedTable:
             if reader is None or reader.row is not snapshot.segments[place]:
                 reader = self.reader(place)
             version = reader.row.schema_version
-            columns = stored_columns(layout, schema_version=version)
+            columns = stored_columns(projection, schema_version=version)
             decoded = take_rows(self._decode(reader, matches.batch, columns), matches.rows)
             partition = snapshot.partition_of(matches.batch)
-            yield matches, Rendering(layout, version, partition, columns).apply(decoded)
+            yield matches, OutputMapping(projection, version, partition, columns).apply(decoded)
 
     def positions(self, matches: Matches) -> tuple[int, NDArray[np.uint32]]:
         """The segment's place in the snapshot, and the rows' numbers in the segment."""

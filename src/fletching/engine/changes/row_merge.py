@@ -80,7 +80,7 @@ class RowMerge:
         self._request = request
         self._staged = staged
         _check_clauses(request)
-        columns = view.shape.columns
+        columns = view.scan_schema.columns
         self._on = columns.find(request.on, among=range(len(columns.names)), what="table")
         if not self._on:
             raise InvalidArgumentError("a merge needs columns to match rows on")
@@ -93,7 +93,7 @@ class RowMerge:
         )
         # The session's rows, as a table of their own beside the other.
         rows = [as_row(each.segment, number) for number, each in enumerate(staged)]
-        self._source = PinnedTable(view.table, view.shape, Snapshot.of(rows), view.store)
+        self._source = PinnedTable(view.table, view.scan_schema, Snapshot.of(rows), view.store)
         self._starts = np.concatenate([[0], np.cumsum([row.rows for row in rows])]).astype(np.int64)
         self._rows = rows
 
@@ -104,15 +104,15 @@ class RowMerge:
         parts: list[list[Any]] = []
         entries: list[NDArray[np.int64]] = []
         source = self._source
-        layout = source.layout(self._on)
-        for matches, batch in source.rows(source.matches(None), layout):
+        projection = source.projection(self._on)
+        for matches, batch in source.rows(source.matches(None), projection):
             place, rows = source.positions(matches)
             valid = _without_nulls(batch)
             chosen = np.flatnonzero(valid)
             parts.append([column.take(pa.array(chosen)) for column in batch.columns])
             number = source.snapshot.segments[place].id
             entries.append((rows.astype(np.int64) + self._starts[number])[chosen])
-        types = [self._view.shape.columns.field(place).type for place in self._on]
+        types = [self._view.scan_schema.columns.field(place).type for place in self._on]
         columns = [
             _joined([part[number] for part in parts], data_type)
             for number, data_type in enumerate(types)
@@ -133,7 +133,7 @@ class RowMerge:
 
     @property
     def _exact(self) -> bool:
-        return is_exact([self._view.shape.columns.field(place).type for place in self._on])
+        return is_exact([self._view.scan_schema.columns.field(place).type for place in self._on])
 
     def _last(self, source: _Source) -> NDArray[np.bool_]:
         """For each key whether no later row of the session has it, too."""
@@ -250,9 +250,9 @@ class RowMerge:
     ) -> Iterator[tuple[Matches, NDArray[np.int64]]]:
         """The table's rows that match, batch by batch, and the session's row for each."""
         view = self._view
-        layout = view.layout(self._on)
+        projection = view.projection(self._on)
         usable = last if self._request.last_wins else None
-        for matches, batch in view.rows(view.matches(None), layout):
+        for matches, batch in view.rows(view.matches(None), projection):
             valid = np.flatnonzero(_without_nulls(batch))
             if not len(valid) or not len(source.numbers):
                 continue
@@ -287,7 +287,7 @@ class RowMerge:
             return
         twice = int(np.flatnonzero(np.diff(places) == 0)[0])
         key = ", ".join(
-            f"{self._view.shape.columns.names[place]}={column[int(found[twice])].as_py()!r}"
+            f"{self._view.scan_schema.columns.names[place]}={column[int(found[twice])].as_py()!r}"
             for place, column in zip(self._on, source.columns, strict=True)
         )
         raise InvalidArgumentError(
@@ -301,9 +301,9 @@ class RowMerge:
         """Writes rows that are put together from a row of the table and one of the session."""
         view = self._view
         columns = self._columns or tuple(range(len(view.schema)))
-        layout = view.data_layout
+        projection = view.data_projection
         for matches, entries in hits:
-            ((_, old),) = view.rows(iter([matches]), layout)
+            ((_, old),) = view.rows(iter([matches]), projection)
             place = int(view.snapshot.batch_segment[matches.batch])
             segment = view.snapshot.segments[place]
             new = self._rows_of(entries)
@@ -328,7 +328,7 @@ class RowMerge:
             if low == high:
                 continue
             rows = Matches(batch, wanted[low:high] - base)
-            ((_, found),) = source.rows(iter([rows]), source.data_layout)
+            ((_, found),) = source.rows(iter([rows]), source.data_projection)
             parts.append(found)
             order.append(np.arange(low, high))
         table = pa.Table.from_batches(parts).combine_chunks()
@@ -379,7 +379,7 @@ def replace_draft(
     if not request.where.strip():
         raise InvalidArgumentError("a predicate is needed; without one overwrite the table")
     rows: list[SegmentRow] = [as_row(each.segment, n) for n, each in enumerate(staged)]
-    source = PinnedTable(view.table, view.shape, Snapshot.of(rows), view.store)
+    source = PinnedTable(view.table, view.scan_schema, Snapshot.of(rows), view.store)
     fitting = sum(len(found) for found in source.chosen(request.where).values())
     total = sum(row.rows for row in rows)
     if fitting != total:

@@ -10,8 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fletching.catalog.segment_rows import SegmentRow
-from fletching.engine.reading.physical_projection import StoredColumns
-from fletching.engine.reading.stored_schema import SegmentReader
+from fletching.engine.reading.physical_projection import SegmentColumns
+from fletching.engine.reading.segment_reader import SegmentReader
 from fletching.errors import CorruptObjectError
 from fletching.objects.store import ObjectStore
 
@@ -43,7 +43,7 @@ def rows_of_segment(
     wanted, inverse = np.unique(rows.astype(np.int64), return_inverse=True)
     if len(wanted) and int(wanted[-1]) >= int(starts[-1]):
         raise CorruptObjectError("a segment has fewer rows than its key run says", key=segment.key)
-    stored = StoredColumns(
+    stored = SegmentColumns(
         schema,
         tuple(range(len(schema))),
         whole=True,

@@ -51,7 +51,7 @@ class RowUpdate:
         """
         self._context = context
         self._view = view
-        columns = view.shape.columns
+        columns = view.scan_schema.columns
         self._plain: dict[int, Any] = {}
         self._computed: dict[int, str] = {}
         self._used: set[int] = set()
@@ -80,7 +80,7 @@ class RowUpdate:
 
     def _place(self, name: str) -> int:
         view = self._view
-        columns = view.shape.columns
+        columns = view.scan_schema.columns
         place = columns.places.get(name.casefold())
         if place is None:
             raise InvalidArgumentError(f"table {view.table.name} has no column {name!r}")
@@ -113,17 +113,17 @@ class RowUpdate:
 
     def _work(self, where: str, writer: RowWriter) -> Draft:
         view = self._view
-        columns = view.shape.columns
+        columns = view.scan_schema.columns
         count = len(view.schema)
         condition = view.filter(where)
         moved = any(place >= count for place in (*self._plain, *self._computed))
         # Partition values come with the rows where an expression may ask for them.
-        layout = view.layout(range(len(columns.names)))
+        projection = view.projection(range(len(columns.names)))
         gone: dict[int, BitMap] = defaultdict(BitMap)
         sources: dict[str, None] = {}
         total = 0
         with Evaluator(list(self._computed.values())) as evaluate:
-            for matches, batch in view.rows(view.matches(condition), layout):
+            for matches, batch in view.rows(view.matches(condition), projection):
                 place, rows = view.positions(matches)
                 segment = view.snapshot.segments[place]
                 gone[segment.id] |= BitMap(rows)
@@ -156,7 +156,7 @@ class RowUpdate:
     ) -> list[Any]:
         """The columns of the rows with their new values, all worked out from the old ones."""
         arrays = list(batch.columns)
-        columns = self._view.shape.columns
+        columns = self._view.scan_schema.columns
         used = batch.select(sorted(self._used)) if self._used else batch.select([])
         for place, array in zip(
             self._computed, evaluate(used) if self._computed else [], strict=True

@@ -7,20 +7,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from fletching.engine.reading.physical_projection import ReplyLayout
+from fletching.engine.reading.physical_projection import PhysicalProjection
 from fletching.errors import CorruptObjectError, InvalidArgumentError, UsageError
 from fletching.ipc.null_arrays import null_array
 from fletching.protocol.types.conversion import convert_for_reply
 
-__all__ = ["Rendering", "constant_column", "constant_scalar", "stored_columns"]
+__all__ = ["OutputMapping", "constant_column", "constant_scalar", "stored_columns"]
 
 
-class Rendering:
+class OutputMapping:
     """How stored batches of one segment become the reply's; shares every value that is not converted."""
 
     def __init__(
         self,
-        layout: ReplyLayout,
+        projection: PhysicalProjection,
         schema_version: int,
         partition: tuple[str, ...],
         columns: tuple[int, ...],
@@ -28,14 +28,14 @@ class Rendering:
         """Finds out what is to be done, which is the same for every batch.
 
         Args:
-            layout: the reply's columns.
+            projection: the reply's columns.
             schema_version: which of the table's schemas the segment has.
             partition: the values of its partition columns.
             columns: which of the segment's columns the batches have, in order.
         """
-        self._layout = layout
+        self._projection = projection
         self._partition = partition
-        stored = layout.stored(schema_version)
+        stored = projection.stored(schema_version)
         position = {index: place for place, index in enumerate(columns)}
         self._places = [None if index is None else position[index] for index in stored.source]
         self._same = stored.same or (stored.selected and self._places == list(range(len(columns))))
@@ -51,17 +51,17 @@ class Rendering:
             return batch
         if self._selected:
             return batch.select(self._places)
-        layout = self._layout
-        count = len(layout.table.data)
+        projection = self._projection
+        count = len(projection.table.data)
         arrays: list[Any] = []
-        for output, place in zip(layout.outputs, self._places, strict=True):
+        for output, place in zip(projection.outputs, self._places, strict=True):
             data_type = output.field.type
             if place is None:
                 value = self._partition[output.place - count] if output.place >= count else None
                 arrays.append(constant_column(data_type, value, batch.num_rows))
             else:
                 arrays.append(_converted(batch.column(place), data_type, output.field.name))
-        return pa.RecordBatch.from_arrays(arrays, schema=layout.schema)
+        return pa.RecordBatch.from_arrays(arrays, schema=projection.schema)
 
 
 def _converted(column: Any, sent: Any, name: str) -> Any:
@@ -71,9 +71,9 @@ def _converted(column: Any, sent: Any, name: str) -> Any:
         raise InvalidArgumentError(error.message) from error
 
 
-def stored_columns(*layouts: ReplyLayout, schema_version: int) -> tuple[int, ...]:
-    """The columns of segments of a schema version that any of the layouts needs, in order."""
-    sources = [layout.stored(schema_version).source for layout in layouts]
+def stored_columns(*projections: PhysicalProjection, schema_version: int) -> tuple[int, ...]:
+    """The columns of segments of a schema version that any of the projections needs, in order."""
+    sources = [projection.stored(schema_version).source for projection in projections]
     return tuple(sorted({index for source in sources for index in source if index is not None}))
 
 

@@ -16,11 +16,11 @@ from fletching.ipc.metadata import HeaderReader
 from fletching.ipc.projection import Projector
 from fletching.ipc.schema_header import schema_header, schema_message_of
 
-__all__ = ["ReplyLayout", "StoredColumns", "has_dictionary"]
+__all__ = ["PhysicalProjection", "SegmentColumns", "has_dictionary"]
 
 
 @dataclasses.dataclass(frozen=True)
-class StoredColumns:
+class SegmentColumns:
     """The output columns as one schema version's segments hold them.
 
     Attributes:
@@ -62,18 +62,18 @@ class StoredColumns:
         return HeaderReader()
 
     @functools.cached_property
-    def _narrow(self) -> dict[tuple[int, ...], NarrowDecoder]:
+    def _projected(self) -> dict[tuple[int, ...], ProjectedDecoder]:
         return {}
 
-    def narrow(self, columns: tuple[int, ...]) -> NarrowDecoder:
+    def projected(self, columns: tuple[int, ...]) -> ProjectedDecoder:
         """Decodes some columns alone, so that compressed buffers of the others stay as they are."""
-        known = self._narrow.get(columns)
+        known = self._projected.get(columns)
         if known is None:
-            known = self._narrow[columns] = NarrowDecoder(self.schema, columns)
+            known = self._projected[columns] = ProjectedDecoder(self.schema, columns)
         return known
 
 
-class NarrowDecoder:
+class ProjectedDecoder:
     """Some columns of batches of one schema without dictionaries, by fewer buffers in the metadata."""
 
     def __init__(self, schema: pa.Schema, columns: tuple[int, ...]) -> None:
@@ -92,7 +92,7 @@ class NarrowDecoder:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ReplyLayout:
+class PhysicalProjection:
     """What a reply looks like and where its columns come from. Immutable, shared between reads.
 
     Attributes:
@@ -141,7 +141,7 @@ class ReplyLayout:
     def _dictionary_ids(self) -> list[int]:
         return [number for ids in self._ids for number in ids]
 
-    def dictionary_ids_of(self, stored: StoredColumns) -> list[int]:
+    def dictionary_ids_of(self, stored: SegmentColumns) -> list[int]:
         """The reply's dictionary ids of the columns that segments of one schema version hold."""
         return [
             number
@@ -151,10 +151,10 @@ class ReplyLayout:
         ]
 
     @functools.cached_property
-    def _stored(self) -> dict[int, StoredColumns]:
+    def _stored(self) -> dict[int, SegmentColumns]:
         return {}
 
-    def stored(self, schema_version: int) -> StoredColumns:
+    def stored(self, schema_version: int) -> SegmentColumns:
         """The output columns in segments of a schema version.
 
         Columns are matched by their ids: a name may have been another column's before.
@@ -165,7 +165,7 @@ class ReplyLayout:
             self._stored[schema_version] = known  # a repeated computation gives the same
         return known
 
-    def _resolve(self, segment: TableColumns) -> StoredColumns:
+    def _resolve(self, segment: TableColumns) -> SegmentColumns:
         held = {segment.column_ids[index][0]: index for index in range(len(segment.data))}
         count = len(self.table.data)
         source = tuple(
@@ -186,7 +186,7 @@ class ReplyLayout:
             for output, index in zip(self.outputs, source, strict=True)
             if index is not None
         )
-        return StoredColumns(
+        return SegmentColumns(
             segment.data,
             source,
             whole=whole,

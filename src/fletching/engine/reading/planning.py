@@ -1,6 +1,6 @@
 """From a row range of a snapshot to a read plan.
 
-Each record batch goes one of three ways:
+Each record batch gets into the reply by one of three strategies:
 
 * ``AS_IS``: its message is sent as stored; neighbours in one segment become one extent.
 * ``PROJECT``: new metadata, and the wanted buffers as extents; partition columns and columns that
@@ -16,26 +16,27 @@ computed batch's length shows only when it is made, or adding up would take long
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from typing_extensions import Buffer
 
-from fletching.engine.reading.computed_batches import BatchComputation
-from fletching.engine.reading.cutting import Cut
+from fletching.engine.reading.computed_batches import BatchComputation, Cut, cut_rows, encode_cuts
 from fletching.engine.reading.message_checks import MessageChecks
-from fletching.engine.reading.output_dictionaries import DictionaryPieces
-from fletching.engine.reading.output_mapping import Rendering, stored_columns
-from fletching.engine.reading.physical_projection import ReplyLayout
-from fletching.engine.reading.projected_decoder import ColumnPieces
-from fletching.engine.reading.read_plan import Extent, Literal, Piece, ReadPlan
+from fletching.engine.reading.output_mapping import OutputMapping, stored_columns
+from fletching.engine.reading.physical_projection import PhysicalProjection
+from fletching.engine.reading.read_plan import Computed, Extent, Literal, Piece, ReadPlan
 from fletching.engine.reading.row_filter import RowFilter
+from fletching.engine.reading.segment_pieces import ColumnPieces, DictionaryPieces
+from fletching.engine.reading.segment_reader import SegmentReader
 from fletching.engine.reading.snapshot import Snapshot
-from fletching.engine.reading.stored_schema import SegmentReader
 from fletching.errors import CorruptObjectError
 from fletching.ipc.message import END_OF_STREAM
 from fletching.ipc.projection import Projection
@@ -43,7 +44,7 @@ from fletching.objects.store import ObjectStore
 from fletching.sql.conditions import TRUE
 from fletching.types import RowRange
 
-__all__ = ["ReadOptions", "plan_rows"]
+__all__ = ["ReadOptions", "plan_preview", "plan_rows"]
 
 AHEAD_MESSAGES = 512
 """Up to this many projected or computed batches are measured before sending, whatever their size
@@ -74,7 +75,7 @@ class ReadOptions:
     skip_rows: int = 0
 
 
-class Way(enum.IntEnum):
+class BatchStrategy(enum.IntEnum):
     """How a batch gets into the reply; see the module docstring."""
 
     NOT = 0
@@ -86,7 +87,7 @@ class Way(enum.IntEnum):
 def plan_rows(
     snapshot: Snapshot,
     store: ObjectStore,
-    layout: ReplyLayout,
+    projection: PhysicalProjection,
     wanted: RowRange,
     options: ReadOptions,
     *,
@@ -103,9 +104,9 @@ def plan_rows(
         start = min(wanted.start + options.skip_rows, wanted.end)
         wanted = RowRange(start, wanted.end)
         options = dataclasses.replace(options, skip_rows=0)
-    builder = _Builder(snapshot, store, layout, wanted, options, checks=checks)
+    builder = _Builder(snapshot, store, projection, wanted, options, checks=checks)
     return ReadPlan(
-        schema=layout.schema,
+        schema=projection.schema,
         rows=None if options.row_filter else wanted.length,
         length=builder.length,
         pieces=_Repeatable(builder),
@@ -128,7 +129,7 @@ class _Builder:
         self,
         snapshot: Snapshot,
         store: ObjectStore,
-        layout: ReplyLayout,
+        projection: PhysicalProjection,
         wanted: RowRange,
         options: ReadOptions,
         *,
@@ -137,7 +138,7 @@ class _Builder:
         self.checks = checks
         self.snapshot = snapshot
         self.store = store
-        self.layout = layout
+        self.projection = projection
         self.wanted = wanted
         self.options = options
         starts = snapshot.row_start
@@ -145,42 +146,48 @@ class _Builder:
         self.last = int(np.searchsorted(starts, wanted.end, side="left"))
         if wanted.length == 0:
             self.first = self.last = 0
-        self.ways = self._choose_ways()
+        self.strategies = self._choose_strategies()
         # What measuring ahead found out, kept for sending; at most `AHEAD_LARGE_MESSAGES` of each.
         self._planned: dict[int, Projection] = {}
         self._cut: dict[int, Sequence[Cut]] = {}
 
-    # --- which way -----------------------------------------------------------------------------
+    # --- which strategy --------------------------------------------------------------------------
 
-    def _choose_ways(self) -> NDArray[np.int8]:
-        """The way of each batch from ``first`` to ``last``, found per kind of segment."""
+    def _choose_strategies(self) -> NDArray[np.int8]:
+        """The strategy of each batch from ``first`` to ``last``, found per kind of segment."""
         snapshot, options = self.snapshot, self.options
         window = slice(self.first, self.last)
-        ways = np.full(self.last - self.first, Way.COMPUTE, dtype=np.int8)
-        if not len(ways):
-            return ways
+        strategies = np.full(self.last - self.first, BatchStrategy.COMPUTE, dtype=np.int8)
+        if not len(strategies):
+            return strategies
         owner = snapshot.batch_segment[window]
-        way_of = np.array([self._segment_way(*kind) for kind in snapshot.kinds], dtype=np.int8)
-        ways[:] = way_of[snapshot.segment_kind[owner]]
+        strategy_of = np.array(
+            [self._segment_strategy(*kind) for kind in snapshot.kinds], dtype=np.int8
+        )
+        strategies[:] = strategy_of[snapshot.segment_kind[owner]]
         if options.max_rows is not None:
-            ways[snapshot.rows[window] > options.max_rows] = Way.COMPUTE
+            strategies[snapshot.rows[window] > options.max_rows] = BatchStrategy.COMPUTE
         if options.max_bytes is not None:
-            ways[snapshot.message_length[window] > options.max_bytes] = Way.COMPUTE
+            strategies[snapshot.message_length[window] > options.max_bytes] = BatchStrategy.COMPUTE
         # Where the range begins or ends inside a batch.
         if int(snapshot.row_start[self.first]) < self.wanted.start:
-            ways[0] = Way.COMPUTE
+            strategies[0] = BatchStrategy.COMPUTE
         if int(snapshot.row_start[self.last]) > self.wanted.end:
-            ways[-1] = Way.COMPUTE
+            strategies[-1] = BatchStrategy.COMPUTE
         if options.row_filter is not None:
-            self._choose_filtered(options.row_filter, owner, ways)
+            self._choose_filtered(options.row_filter, owner, strategies)
         if snapshot.dirty is not None:
-            ways[snapshot.dirty[window] & (ways != Way.NOT)] = Way.COMPUTE
+            strategies[snapshot.dirty[window] & (strategies != BatchStrategy.NOT)] = (
+                BatchStrategy.COMPUTE
+            )
         # A batch without rows is sent only where it does not break an extent.
-        ways[(snapshot.rows[window] == 0) & (ways != Way.AS_IS)] = Way.NOT
-        return ways
+        strategies[(snapshot.rows[window] == 0) & (strategies != BatchStrategy.AS_IS)] = (
+            BatchStrategy.NOT
+        )
+        return strategies
 
     def _choose_filtered(
-        self, row_filter: RowFilter, owner: NDArray[np.int64], ways: NDArray[np.int8]
+        self, row_filter: RowFilter, owner: NDArray[np.int64], strategies: NDArray[np.int8]
     ) -> None:
         """Leaves out what holds no chosen row, and computes what may hold others beside them."""
         snapshot = self.snapshot
@@ -202,51 +209,55 @@ class _Builder:
         # Rows that are skipped are counted as they are computed.
         whole = np.array([condition is TRUE for condition in left], dtype=bool)
         computed = ~whole if not self.options.skip_rows else np.ones_like(whole)
-        ways[computed[owner - first]] = Way.COMPUTE
-        ways[~matching[owner - first]] = Way.NOT
+        strategies[computed[owner - first]] = BatchStrategy.COMPUTE
+        strategies[~matching[owner - first]] = BatchStrategy.NOT
 
-    def _segment_way(self, schema_version: int, codecs: str) -> Way:
-        stored = self.layout.stored(schema_version)
+    def _segment_strategy(self, schema_version: int, codecs: str) -> BatchStrategy:
+        stored = self.projection.stored(schema_version)
         options = self.options
         if stored.converts or (options.codec is not None and codecs != options.codec):
-            return Way.COMPUTE
+            return BatchStrategy.COMPUTE
         if options.max_bytes is not None and codecs:
-            return Way.COMPUTE  # the limit is on uncompressed bytes, which only decoding tells
+            return (
+                BatchStrategy.COMPUTE
+            )  # the limit is on uncompressed bytes, which only decoding tells
         if stored.whole:
-            return Way.AS_IS
-        return Way.PROJECT if stored.appendable else Way.COMPUTE
+            return BatchStrategy.AS_IS
+        return BatchStrategy.PROJECT if stored.appendable else BatchStrategy.COMPUTE
 
     # --- runs ----------------------------------------------------------------------------------
 
-    def _runs(self) -> Iterator[tuple[Way, int, int]]:
-        """(way, first batch, end batch): neighbours of one segment that go the same way.
+    def _runs(self) -> Iterator[tuple[BatchStrategy, int, int]]:
+        """(strategy, first batch, end batch): neighbours of one segment that have the same strategy.
 
         Batches of an ``AS_IS`` run lie in the segment without a gap.
         """
         snapshot = self.snapshot
         window = slice(self.first, self.last)
-        ways = self.ways
-        if not len(ways):
+        strategies = self.strategies
+        if not len(strategies):
             return
         owner = snapshot.batch_segment[window]
         offset = snapshot.offset[window]
         ends = offset + snapshot.message_length[window]
         breaks = (
-            (ways[1:] != ways[:-1])
+            (strategies[1:] != strategies[:-1])
             | (owner[1:] != owner[:-1])
-            | ((ways[1:] == Way.AS_IS) & (offset[1:] != ends[:-1]))
+            | ((strategies[1:] == BatchStrategy.AS_IS) & (offset[1:] != ends[:-1]))
         )
-        starts = [0, *(np.flatnonzero(breaks) + 1).tolist(), len(ways)]
+        starts = [0, *(np.flatnonzero(breaks) + 1).tolist(), len(strategies)]
         for start, end in itertools.pairwise(starts):
-            way = Way(int(ways[start]))
-            if way is not Way.NOT:
-                yield way, self.first + start, self.first + end
+            strategy = BatchStrategy(int(strategies[start]))
+            if strategy is not BatchStrategy.NOT:
+                yield strategy, self.first + start, self.first + end
 
     def _reader(self, batch: int, current: SegmentReader | None) -> SegmentReader:
         row = self.snapshot.segment_of(batch)
         if current is not None and current.row is row:
             return current
-        return SegmentReader(self.store, row, self.layout.stored(row.schema_version), self.checks)
+        return SegmentReader(
+            self.store, row, self.projection.stored(row.schema_version), self.checks
+        )
 
     def _rows_of(self, batch: int) -> tuple[int, int]:
         """Which of the rows that a batch shows are wanted."""
@@ -260,7 +271,7 @@ class _Builder:
         start, end = self._rows_of(batch)
         return BatchComputation(
             reader=reader,
-            layout=self.layout,
+            projection=self.projection,
             partition=snapshot.partition_of(batch),
             offset=offset,
             end=offset + int(snapshot.message_length[batch]),
@@ -276,31 +287,31 @@ class _Builder:
         )
 
     def _projection(self, reader: SegmentReader, batch: int) -> ColumnPieces:
-        return ColumnPieces(reader, self.layout, self.snapshot.partition_of(batch))
+        return ColumnPieces(reader, self.projection, self.snapshot.partition_of(batch))
 
     # --- lengths -------------------------------------------------------------------------------
 
     def length(self) -> int | None:
         """Bytes of the whole stream, or None."""
-        measured = int(np.count_nonzero(self.ways >= Way.PROJECT))
+        measured = int(np.count_nonzero(self.strategies >= BatchStrategy.PROJECT))
         if not self._worth_measuring(measured):
             return None
         snapshot = self.snapshot
-        total = len(self.layout.schema_message) + len(END_OF_STREAM)
-        as_is = self.ways == Way.AS_IS
+        total = len(self.projection.schema_message) + len(END_OF_STREAM)
+        as_is = self.strategies == BatchStrategy.AS_IS
         total += int(snapshot.message_length[self.first : self.last][as_is].sum())
-        if not measured and not self.layout.has_dictionaries:
+        if not measured and not self.projection.has_dictionaries:
             return total
         reader: SegmentReader | None = None
         dictionaries: DictionaryPieces | None = None
         skip = self.options.skip_rows
-        for way, first, end in self._runs():
+        for strategy, first, end in self._runs():
             previous, reader = reader, self._reader(first, reader)
-            if self.layout.has_dictionaries:
+            if self.projection.has_dictionaries:
                 if reader is not previous or dictionaries is None:
-                    dictionaries = DictionaryPieces(reader, self.layout)
+                    dictionaries = DictionaryPieces(reader, self.projection)
                 total += dictionaries.length_before(int(snapshot.offset[end - 1]))
-            if way is Way.PROJECT:
+            if strategy is BatchStrategy.PROJECT:
                 projection = self._projection(reader, first)
                 self._bring_metadata(reader, first, end)
                 for batch in range(first, end):
@@ -309,7 +320,7 @@ class _Builder:
                     )
                     total += plan.length
                     self._planned[batch] = plan
-            elif way is Way.COMPUTE:
+            elif strategy is BatchStrategy.COMPUTE:
                 for batch in range(first, end):
                     computation = self._computation(reader, batch)
                     if skip:
@@ -326,7 +337,7 @@ class _Builder:
             return not measured  # filtering or compressing twice costs more than an unknown length
         dirty = self.snapshot.dirty
         if dirty is not None and bool(
-            (dirty[self.first : self.last] & (self.ways != Way.NOT)).any()
+            (dirty[self.first : self.last] & (self.strategies != BatchStrategy.NOT)).any()
         ):
             return False  # choosing rows is filtering
         if measured <= AHEAD_MESSAGES:
@@ -340,20 +351,20 @@ class _Builder:
     def pieces(self) -> Iterator[Piece]:
         """The stream, made as it is asked for."""
         snapshot = self.snapshot
-        yield Literal(self.layout.schema_message)
+        yield Literal(self.projection.schema_message)
         reader: SegmentReader | None = None
         dictionaries: DictionaryPieces | None = None
         skip = self.options.skip_rows
-        for way, first, end in self._runs():
+        for strategy, first, end in self._runs():
             previous, reader = reader, self._reader(first, reader)
-            if self.layout.has_dictionaries:
+            if self.projection.has_dictionaries:
                 if reader is not previous or dictionaries is None:
-                    dictionaries = DictionaryPieces(reader, self.layout)
+                    dictionaries = DictionaryPieces(reader, self.projection)
                 yield from dictionaries.pieces_before(int(snapshot.offset[end - 1]))
-            if way is Way.AS_IS:
+            if strategy is BatchStrategy.AS_IS:
                 stop = int(snapshot.offset[end - 1]) + int(snapshot.message_length[end - 1])
                 yield Extent(reader.object, int(snapshot.offset[first]), stop)
-            elif way is Way.PROJECT:
+            elif strategy is BatchStrategy.PROJECT:
                 projection = self._projection(reader, first)
                 self._bring_metadata(reader, first, end)
                 plans = self._plans(projection, first, end)
@@ -396,9 +407,9 @@ class _Builder:
         """The same rows as record batches; stored values are shared with the segments' mappings."""
         reader: SegmentReader | None = None
         skip = self.options.skip_rows
-        for way, first, end in self._runs():
+        for strategy, first, end in self._runs():
             reader = self._reader(first, reader)
-            if way is not Way.COMPUTE:
+            if strategy is not BatchStrategy.COMPUTE:
                 yield from self._whole(reader, first, end)
                 continue
             for batch in range(first, end):
@@ -417,8 +428,8 @@ class _Builder:
         ends = offsets + snapshot.message_length[first:end]
         rows = snapshot.rows[first:end].tolist()
         version = reader.row.schema_version
-        columns = stored_columns(self.layout, schema_version=version)
-        rendering = Rendering(self.layout, version, snapshot.partition_of(first), columns)
+        columns = stored_columns(self.projection, schema_version=version)
+        mapping = OutputMapping(self.projection, version, snapshot.partition_of(first), columns)
         for offset, stop, count in zip(offsets.tolist(), ends.tolist(), rows, strict=True):
             batch = reader.decode(offset, stop, columns)
             if batch.num_rows != count:
@@ -427,4 +438,47 @@ class _Builder:
                     key=reader.row.key,
                 )
             if count:
-                yield rendering.apply(batch)
+                yield mapping.apply(batch)
+
+
+MAX_COMBINED_BYTES = 32 << 20
+"""Above this a preview keeps the batches as stored: it would have to hold them all in memory."""
+
+
+def plan_preview(
+    snapshot: Snapshot,
+    store: ObjectStore,
+    projection: PhysicalProjection,
+    rows: int,
+    *,
+    checks: MessageChecks | None = None,
+) -> ReadPlan:
+    """The first rows of a snapshot, in one batch unless they are large or dictionary-encoded.
+
+    Clients look for the rows they asked for in the first batch, while stored batches may be small.
+    """
+    plan = plan_rows(snapshot, store, projection, RowRange(0, rows), ReadOptions(), checks=checks)
+    if rows == 0 or projection.has_dictionaries or (plan.length or 0) > MAX_COMBINED_BYTES:
+        return plan
+    return ReadPlan(
+        schema=plan.schema,
+        rows=rows,
+        length=None,
+        pieces=(
+            Literal(projection.schema_message),
+            Computed(functools.partial(_combined, plan), None),
+            Literal(END_OF_STREAM),
+        ),
+        batches=plan.batches,
+    )
+
+
+def _combined(plan: ReadPlan) -> list[Buffer]:
+    table = pa.Table.from_batches(list(plan.batches()), plan.schema)
+    with contextlib.suppress(pa.ArrowNotImplementedError):
+        # Some types pyarrow cannot join; their rows stay in the batches that they are stored in.
+        table = table.combine_chunks()
+    buffers: list[Buffer] = []
+    for batch in table.to_batches():
+        buffers += encode_cuts(batch, cut_rows(batch))
+    return buffers

@@ -48,7 +48,7 @@ class Extent:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Computed:
-    """Batches whose values or layout must be made; ``run`` blocks and belongs in a worker thread.
+    """Batches whose values or projection must be made; ``run`` blocks and belongs in a worker thread.
 
     ``run`` may be called again and then computes again. ``length`` is the exact sum of its
     buffers' lengths, or None when only running can tell.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import secrets
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ import pyarrow as pa
 from sqlalchemy import Connection
 
 from fletching.catalog.database import Database
-from fletching.catalog.deletion_rows import read_vector, visible_deletions
 from fletching.catalog.partition_rows import list_partitions
 from fletching.catalog.read_session_rows import (
     ReadSessionRow,
@@ -28,7 +26,7 @@ from fletching.catalog.read_session_rows import (
     hold_snapshots,
     insert_read_session,
 )
-from fletching.catalog.segment_rows import segments_since, visible_partitions, visible_segments
+from fletching.catalog.segment_rows import visible_partitions
 from fletching.catalog.table_rows import TableRow, get_table, table_by_id
 from fletching.engine.reading.batch_limits import (
     batch_bytes,
@@ -38,17 +36,15 @@ from fletching.engine.reading.batch_limits import (
     preview_rows,
 )
 from fletching.engine.reading.cache import RecentlyUsed
-from fletching.engine.reading.change_feed import changes_between
 from fletching.engine.reading.message_checks import MessageChecks
-from fletching.engine.reading.open_sessions import OpenSessions
+from fletching.engine.reading.open_sessions import QUICK_SECONDS, OpenSessions, UnwrittenSessions
 from fletching.engine.reading.partition_filter import PartitionFilter
-from fletching.engine.reading.physical_projection import ReplyLayout
-from fletching.engine.reading.pinning import PinnedVersion, pinned_version
-from fletching.engine.reading.planning import ReadOptions, plan_rows
-from fletching.engine.reading.preview import plan_preview
+from fletching.engine.reading.physical_projection import PhysicalProjection
+from fletching.engine.reading.pinning import PinnedVersion, Snapshots, pinned_version
+from fletching.engine.reading.planning import ReadOptions, plan_preview, plan_rows
 from fletching.engine.reading.read_plan import ReadPlan
 from fletching.engine.reading.row_filter import RowFilter, filter_fields, row_filter
-from fletching.engine.reading.scan_projection import Shape, Shapes
+from fletching.engine.reading.scan_schema import ScanSchema, ScanSchemas
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.reading.splits import (
     GRID_SEGMENTS,
@@ -57,7 +53,6 @@ from fletching.engine.reading.splits import (
     check_options,
     count_splits,
 )
-from fletching.engine.reading.unwritten_sessions import QUICK_SECONDS, UnwrittenSessions
 from fletching.errors import (
     CorruptObjectError,
     ExpiredSessionError,
@@ -89,10 +84,9 @@ MAX_READ_SESSIONS = 20_000
 """How many may be open at once: each keeps a snapshot from being collected."""
 
 _CACHED_SESSIONS = 4096
-_SNAPSHOT_BYTES = 512 << 20  # summed over snapshots; a larger one is kept alone
 
 
-class _Facts(msgspec.Struct, frozen=True):
+class SessionTotals(msgspec.Struct, frozen=True):
     """What was decided when a session was created, as the catalog keeps it."""
 
     schema_version: int
@@ -108,8 +102,8 @@ class _Session:
 
     row: ReadSessionRow
     request: CreateReadSession
-    facts: _Facts
-    shape: Shape
+    totals: SessionTotals
+    scan_schema: ScanSchema
     row_filter: RowFilter | None
     partitions: PartitionFilter
 
@@ -125,7 +119,7 @@ class PinnedTable:
     @functools.cached_property
     def fields(self) -> dict[str, Any]:
         """The columns as filters see them, data columns first; by case-folded name."""
-        return filter_fields(self._session.shape.columns)
+        return filter_fields(self._session.scan_schema.columns)
 
     def batches(
         self, columns: Sequence[str], predicate: Predicate | None
@@ -137,9 +131,9 @@ class PinnedTable:
             CorruptObjectError: what is stored is damaged.
         """
         session = self._session
-        chosen = None if predicate is None else RowFilter(predicate, session.shape)
-        layout = session.shape.layout_of(tuple(columns), unordered=True)
-        plan = self._reading.plan_of(session, layout, chosen)
+        chosen = None if predicate is None else RowFilter(predicate, session.scan_schema)
+        projection = session.scan_schema.projection_of(tuple(columns), unordered=True)
+        plan = self._reading.plan_of(session, projection, chosen)
         return plan.schema, plan.batches()
 
 
@@ -181,15 +175,11 @@ class Reading:
         self._session_seconds = session_seconds
         self._open_sessions = OpenSessions(max_sessions)
         self._unwritten = UnwrittenSessions(database)
-        self._shapes = Shapes()
+        self._scan_schemas = ScanSchemas()
         self._sessions = RecentlyUsed[str, _Session](_CACHED_SESSIONS)
-        self._snapshots = RecentlyUsed[tuple[Any, ...], Snapshot](
-            _SNAPSHOT_BYTES, weight=lambda snapshot: snapshot.size_bytes
-        )
-        self._newest = RecentlyUsed[str, int](_CACHED_SESSIONS)
+        self._snapshots = Snapshots(database, store)
         self._splits = RecentlyUsed[str, Splits](_CACHED_SESSIONS)
         self._checks = MessageChecks()
-        self._loading = threading.Lock()
 
     # --- sessions ------------------------------------------------------------------------------
 
@@ -212,7 +202,7 @@ class Reading:
                 with self._database.write(
                     durable=False, wait_seconds=QUICK_SECONDS if _pins_current(request) else None
                 ) as connection:
-                    session = self._begin(connection, request, now)
+                    session = self._begin_sendable(connection, request, now)
                     insert_read_session(connection, session.row)
             except ServiceUnavailableError:
                 if not _pins_current(request):
@@ -222,12 +212,12 @@ class Reading:
                 return self._response(session)
         if not _pins_current(request):
             with self._database.write(durable=False) as connection:
-                session = self._begin(connection, request, now)
+                session = self._begin_sendable(connection, request, now)
                 insert_read_session(connection, session.row)
         else:
             # Somebody else writes for long, and reading does not wait for that.
             with self._database.read() as connection:
-                session = self._begin(connection, request, now)
+                session = self._begin_sendable(connection, request, now)
             self._unwritten.put(session.row, new=True)
         self._sessions.put(session.row.id, session)
         return self._response(session)
@@ -237,23 +227,30 @@ class Reading:
         hold_snapshots(connection)
         table = get_table(connection, request.table)
         pinned = pinned_version(connection, table, request)
-        shape = self._shapes.of(connection, table, pinned.schema_version, request)
-        _ = shape.layout  # refuses here what no read of the session could send
-        chosen = _filter_of(request, shape)
-        wanted = PartitionFilter.of(shape.columns, request.required_partitions)
-        facts = self._divide(connection, table, pinned, request, wanted)
+        scan_schema = self._scan_schemas.of(connection, table, pinned.schema_version, request)
+        chosen = _filter_of(request, scan_schema)
+        wanted = PartitionFilter.of(scan_schema.columns, request.required_partitions)
+        totals = self._divide(connection, table, pinned, request, wanted)
         row = ReadSessionRow(
             id=secrets.token_hex(16),
             table_id=table.id,
             table_version=pinned.version,
             request=msgspec.json.encode(request),
-            plan=msgspec.json.encode(facts),
+            plan=msgspec.json.encode(totals),
             created_at=now,
             expires_at=now + self._session_seconds,
             since_version=pinned.since,
         )
         self._open_sessions.admit(connection, now)
-        return _Session(row, request, facts, shape, chosen, wanted)
+        return _Session(row, request, totals, scan_schema, chosen, wanted)
+
+    def _begin_sendable(
+        self, connection: Connection, request: CreateReadSession, now: float
+    ) -> _Session:
+        """The same, of columns that can all be sent; what no read could send is refused here."""
+        session = self._begin(connection, request, now)
+        _ = session.scan_schema.projection
+        return session
 
     def pin(self, tables: Sequence[TableName]) -> list[PinnedTable]:
         """Pins the current versions of tables, all of one moment, until `unpin`.
@@ -265,26 +262,10 @@ class Reading:
         now = self._clock()
         pinned: list[PinnedTable] = []
         with self._database.write(durable=False) as connection:
-            hold_snapshots(connection)
             for name in tables:
-                request = CreateReadSession(table=name)
-                table = get_table(connection, name)
-                shape = self._shapes.of(connection, table, table.schema_version, request)
-                wanted = PartitionFilter()
-                version = pinned_version(connection, table, request)
-                facts = self._divide(connection, table, version, request, wanted)
-                row = ReadSessionRow(
-                    id=secrets.token_hex(16),
-                    table_id=table.id,
-                    table_version=table.version,
-                    request=msgspec.json.encode(request),
-                    plan=msgspec.json.encode(facts),
-                    created_at=now,
-                    expires_at=now + self._session_seconds,
-                )
-                self._open_sessions.admit(connection, now)
-                insert_read_session(connection, row)
-                pinned.append(PinnedTable(self, _Session(row, request, facts, shape, None, wanted)))
+                session = self._begin(connection, CreateReadSession(table=name), now)
+                insert_read_session(connection, session.row)
+                pinned.append(PinnedTable(self, session))
         return pinned
 
     def unpin(self, tables: Sequence[PinnedTable]) -> None:
@@ -297,12 +278,14 @@ class Reading:
                 extend_read_session(connection, table.session_id, now)
 
     def plan_of(
-        self, session: _Session, layout: ReplyLayout, row_filter: RowFilter | None
+        self, session: _Session, projection: PhysicalProjection, row_filter: RowFilter | None
     ) -> ReadPlan:
         """The plan of all rows of a session that a filter chooses."""
         snapshot = self._snapshot_of(session)
         options = ReadOptions(row_filter=row_filter)
-        return plan_rows(snapshot, self._store, layout, RowRange(0, snapshot.row_count), options)
+        return plan_rows(
+            snapshot, self._store, projection, RowRange(0, snapshot.row_count), options
+        )
 
     def get_session(self, request: GetReadSession) -> ReadSession:
         """Looks a session up; with ``refresh`` it lives on from now, also if it had just expired.
@@ -357,13 +340,14 @@ class Reading:
         pinned: PinnedVersion,
         request: CreateReadSession,
         wanted: PartitionFilter,
-    ) -> _Facts:
+    ) -> SessionTotals:
         """Counts rows, bytes and splits; from the catalog's totals where they are enough."""
         options = request.split_options
         grid = pinned.segments > GRID_SEGMENTS
         if pinned.since is not None:
-            key = (table.id, pinned.version, wanted, pinned.since)
-            snapshot = self._snapshot(connection, *key)
+            snapshot = self._snapshots.load(
+                connection, table.id, pinned.version, wanted, pinned.since
+            )
             grid = False
             splits = Splits(options, snapshot, grid=grid).count
             scopes = [Scope(snapshot.row_count, int(snapshot.byte_start[-1]))]
@@ -374,11 +358,11 @@ class Reading:
         if pinned.since is not None:
             pass
         elif options.split_mode is SplitMode.SIZE and not grid:
-            snapshot = self._snapshot(connection, table.id, pinned.version, wanted)
+            snapshot = self._snapshots.load(connection, table.id, pinned.version, wanted)
             splits = Splits(options, snapshot, grid=grid).count
         else:
             splits = sum(count_splits(options, scopes))
-        return _Facts(
+        return SessionTotals(
             schema_version=pinned.schema_version,
             rows=sum(scope.rows for scope in scopes),
             bytes=sum(scope.bytes for scope in scopes),
@@ -433,27 +417,27 @@ class Reading:
             if row is None or table is None or row.plan is None:
                 raise _no_session(session_id)
             request = msgspec.json.decode(row.request, type=CreateReadSession)
-            facts = msgspec.json.decode(row.plan, type=_Facts)
-            shape = self._shapes.of(connection, table, facts.schema_version, request)
+            totals = msgspec.json.decode(row.plan, type=SessionTotals)
+            scan_schema = self._scan_schemas.of(connection, table, totals.schema_version, request)
         return _Session(
             row=row,
             request=request,
-            facts=facts,
-            shape=shape,
-            row_filter=_filter_of(request, shape),
-            partitions=PartitionFilter.of(shape.columns, request.required_partitions),
+            totals=totals,
+            scan_schema=scan_schema,
+            row_filter=_filter_of(request, scan_schema),
+            partitions=PartitionFilter.of(scan_schema.columns, request.required_partitions),
         )
 
     def _response(self, session: _Session) -> ReadSession:
-        request, facts = session.request, session.facts
+        request, totals = session.request, session.totals
         return ReadSession(
             session_id=session.row.id,
             split_mode=request.split_options.split_mode,
-            splits_count=facts.splits,
-            record_count=facts.rows,
-            estimated_bytes=facts.bytes,
-            schema=session.shape.odps_schema,
-            arrow_schema=session.shape.layout.schema_message,
+            splits_count=totals.splits,
+            record_count=totals.rows,
+            estimated_bytes=totals.bytes,
+            schema=session.scan_schema.odps_schema,
+            arrow_schema=session.scan_schema.projection.schema_message,
             expiration_time_ms=int(session.row.expires_at * 1000),
             latest_version=session.row.table_version,
         )
@@ -477,12 +461,12 @@ class Reading:
             row_filter=session.row_filter,
             skip_rows=not_negative("SkipRowNum", request.skip_rows),
         )
-        layout = session.shape.layout_of(
+        projection = session.scan_schema.projection_of(
             request.data_columns, unordered=request.data_columns_unordered
         )
         snapshot = self._snapshot_of(session)
         wanted = self._range(session, snapshot, request)
-        return plan_rows(snapshot, self._store, layout, wanted, options, checks=self._checks)
+        return plan_rows(snapshot, self._store, projection, wanted, options, checks=self._checks)
 
     def _range(self, session: _Session, snapshot: Snapshot, request: ReadTable) -> RowRange:
         """The rows that a request addresses: of one split, of the session, or of a part of either."""
@@ -492,11 +476,11 @@ class Reading:
         else:
             splits = self._splits.get(session.row.id)
             if splits is None:
-                splits = Splits(session.request.split_options, snapshot, grid=session.facts.grid)
-                if splits.count != session.facts.splits:
+                splits = Splits(session.request.split_options, snapshot, grid=session.totals.grid)
+                if splits.count != session.totals.splits:
                     raise CorruptObjectError(
                         f"the snapshot has {splits.count} splits where the session has"
-                        f" {session.facts.splits}"
+                        f" {session.totals.splits}"
                     )
                 self._splits.put(session.row.id, splits)
             whole = splits.rows(request.index)
@@ -515,78 +499,17 @@ class Reading:
 
     def _snapshot_of(self, session: _Session) -> Snapshot:
         row = session.row
-        key = (row.table_id, row.table_version, session.partitions, row.since_version)
-        snapshot = self._snapshots.get(key)
-        if snapshot is None:
-            with self._loading:  # the second of two readers finds what the first has loaded
-                snapshot = self._snapshots.get(key)
-                if snapshot is None:
-                    with self._database.read() as connection:
-                        snapshot = self._snapshot(connection, *key)
-        if snapshot.row_count != session.facts.rows:
+        snapshot = self._snapshots.get(
+            row.table_id, row.table_version, session.partitions, row.since_version
+        )
+        if snapshot.row_count != session.totals.rows:
             raise CorruptObjectError(
                 f"the snapshot has {snapshot.row_count} rows where the session has"
-                f" {session.facts.rows}"
+                f" {session.totals.rows}"
             )
         return snapshot
 
-    def _snapshot(
-        self,
-        connection: Connection,
-        table_id: str,
-        version: int,
-        wanted: PartitionFilter,
-        since: int | None = None,
-    ) -> Snapshot:
-        key = (table_id, version, wanted, since)
-        snapshot = self._snapshots.get(key)
-        if snapshot is None:
-            if since is not None:
-                snapshot = changes_between(
-                    connection,
-                    self._store,
-                    table_id,
-                    (since, version),
-                    wanted,
-                    load=self._vector,
-                )
-            elif wanted.everything:
-                snapshot = self._whole_snapshot(connection, table_id, version)
-            else:
-                found = visible_partitions(connection, table_id, version)
-                chosen = [values for values, _, _ in found if wanted.matches(values)]
-                snapshot = Snapshot.of(
-                    visible_segments(connection, table_id, version, chosen),
-                    visible_deletions(connection, table_id, version),
-                    self._vector,
-                )
-            self._snapshots.put(key, snapshot)
-        return snapshot
-
-    def _whole_snapshot(self, connection: Connection, table_id: str, version: int) -> Snapshot:
-        """All rows of a version: of the newest version that is known, and what changed since.
-
-        A writer that commits every second would else make every reader load everything anew.
-        """
-        deleted = visible_deletions(connection, table_id, version)
-        known = self._newest.get(table_id)
-        base = None
-        if known is not None and known <= version:
-            base = self._snapshots.get((table_id, known, PartitionFilter(), None))
-        changed = None
-        if base is not None and known is not None:
-            changed = segments_since(connection, table_id, known, version)
-        if base is not None and changed is not None:
-            snapshot = base.grown(*changed, deleted, self._vector)
-        else:
-            snapshot = Snapshot.of(
-                visible_segments(connection, table_id, version), deleted, self._vector
-            )
-        if known is None or known <= version:
-            self._newest.put(table_id, version)
-        return snapshot
-
-    def whole_table(self, table: TableRow) -> tuple[Shape, Snapshot]:
+    def whole_table(self, table: TableRow) -> tuple[ScanSchema, Snapshot]:
         """All columns as stored, and all rows, of a version that the caller has pinned."""
         request = CreateReadSession(
             table=table.name,
@@ -594,13 +517,10 @@ class Reading:
             verbatim_types=True,
         )
         with self._database.read() as connection:
-            shape = self._shapes.of(connection, table, table.schema_version, request)
-            return shape, self._snapshot(connection, table.id, table.version, PartitionFilter())
-
-    def _vector(self, deletion_id: int) -> bytes | None:
-        """The vector of a deletion that was too large to come with the snapshot."""
-        with self._database.read() as connection:
-            return read_vector(connection, deletion_id)
+            scan_schema = self._scan_schemas.of(connection, table, table.schema_version, request)
+            return scan_schema, self._snapshots.load(
+                connection, table.id, table.version, PartitionFilter()
+            )
 
     # --- rows without a session ------------------------------------------------------------------
 
@@ -626,10 +546,10 @@ class Reading:
         with self._database.read() as connection:
             table = get_table(connection, request.table)
             pinned = pinned_version(connection, table, request)
-            shape = self._shapes.of(connection, table, pinned.schema_version, request)
-            chosen = _filter_of(request, shape)
-            wanted = PartitionFilter.of(shape.columns, request.required_partitions)
-            snapshot = self._snapshot(connection, table.id, pinned.version, wanted)
+            scan_schema = self._scan_schemas.of(connection, table, pinned.schema_version, request)
+            chosen = _filter_of(request, scan_schema)
+            wanted = PartitionFilter.of(scan_schema.columns, request.required_partitions)
+            snapshot = self._snapshots.load(connection, table.id, pinned.version, wanted)
         rows = RowRange(0, snapshot.row_count)
         if chosen is None:
             start = min(offset, rows.end)
@@ -637,7 +557,7 @@ class Reading:
         plan = plan_rows(
             snapshot,
             self._store,
-            shape.layout,
+            scan_schema.projection,
             rows,
             ReadOptions(row_filter=chosen),
             checks=self._checks,
@@ -664,13 +584,13 @@ class Reading:
         )
         with self._database.read() as connection:
             table = get_table(connection, request.table)
-            shape = self._shapes.of(connection, table, table.schema_version, everything)
+            scan_schema = self._scan_schemas.of(connection, table, table.schema_version, everything)
             specs = (request.partition,) if len(request.partition) else ()
-            wanted = PartitionFilter.of(shape.columns, specs)
-            snapshot = self._snapshot(connection, table.id, table.version, wanted)
-        layout = shape.layout_of(request.columns, unordered=True)
+            wanted = PartitionFilter.of(scan_schema.columns, specs)
+            snapshot = self._snapshots.load(connection, table.id, table.version, wanted)
+        projection = scan_schema.projection_of(request.columns, unordered=True)
         rows = min(limit, snapshot.row_count)
-        return plan_preview(snapshot, self._store, layout, rows, checks=self._checks)
+        return plan_preview(snapshot, self._store, projection, rows, checks=self._checks)
 
 
 def _check_supported(request: CreateReadSession) -> None:
@@ -693,10 +613,10 @@ def _no_session(session_id: str) -> NotFoundError:
     return NotFoundError(f"there is no read session {session_id[:64]!r} of this table")
 
 
-def _filter_of(request: CreateReadSession, shape: Shape) -> RowFilter | None:
+def _filter_of(request: CreateReadSession, scan_schema: ScanSchema) -> RowFilter | None:
     return row_filter(
         request.filter_predicate,
-        shape,
+        scan_schema,
         table=request.table.name,
         fallback=request.filter_predicate_fallback,
     )

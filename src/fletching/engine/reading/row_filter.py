@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 from pyarrow import acero
 
 from fletching.catalog.segment_rows import SegmentRow
-from fletching.engine.reading.output_mapping import Rendering
+from fletching.engine.reading.output_mapping import OutputMapping
 from fletching.engine.reading.output_schema import TableColumns, output_columns
-from fletching.engine.reading.physical_projection import ReplyLayout
-from fletching.engine.reading.scan_projection import Shape
+from fletching.engine.reading.physical_projection import PhysicalProjection
+from fletching.engine.reading.scan_schema import ScanSchema
 from fletching.engine.tables.statistics import column_key, read_statistics
 from fletching.errors import CorruptObjectError, InvalidArgumentError
 from fletching.protocol.messages.requests import ArrowOptions
@@ -38,13 +38,13 @@ _AS_STORED = ArrowOptions(timestamp_unit=None, datetime_unit=None)
 
 
 def row_filter(
-    text: str, shape: Shape, *, table: str = "", fallback: bool = False
+    text: str, scan_schema: ScanSchema, *, table: str = "", fallback: bool = False
 ) -> RowFilter | None:
     """The filter of a session; None for an empty predicate.
 
     Args:
         text: the predicate.
-        shape: the session's table, whose columns may all be mentioned, read or not.
+        scan_schema: the session's table, whose columns may all be mentioned, read or not.
         table: the table's name, with which columns may be qualified.
         fallback: choose all rows if the predicate is not understood.
 
@@ -57,12 +57,12 @@ def row_filter(
     from fletching.sql.predicates import compile_predicate
 
     try:
-        predicate = compile_predicate(text, filter_fields(shape.columns), table=table)
+        predicate = compile_predicate(text, filter_fields(scan_schema.columns), table=table)
     except InvalidArgumentError:
         if fallback:
             return None
         raise
-    found = RowFilter(predicate, shape)
+    found = RowFilter(predicate, scan_schema)
     found.remember(text, table)
     return found
 
@@ -84,18 +84,18 @@ class RowFilter:
     """A predicate over the columns of a table. Thread-safe.
 
     Attributes:
-        layout: the columns that it mentions, as stored.
+        projection: the columns that it mentions, as stored.
     """
 
-    def __init__(self, predicate: Predicate, shape: Shape) -> None:
+    def __init__(self, predicate: Predicate, scan_schema: ScanSchema) -> None:
         """Binds a compiled predicate to the columns of a table."""
-        columns = shape.columns
+        columns = scan_schema.columns
         names = predicate.columns or columns.names[:1]
         places = [columns.places[name.casefold()] for name in names]
         outputs = output_columns(columns, places, _AS_STORED, verbatim_types=False)
-        self.layout = ReplyLayout(columns, outputs, shape.versions)
+        self.projection = PhysicalProjection(columns, outputs, scan_schema.versions)
         self._condition = predicate.condition
-        self._shape = shape
+        self._scan_schema = scan_schema
         self._text = self._table = ""
         self._columns = columns
         keys = {name for name, _ in columns.partition}
@@ -166,9 +166,9 @@ class RowFilter:
         condition = self.left(partition)
         if condition is TRUE or condition is FALSE:
             return condition is TRUE
-        stored = self.layout.stored(segment.schema_version)
+        stored = self.projection.stored(segment.schema_version)
         known = read_statistics(segment.statistics)
-        outputs = self.layout.outputs
+        outputs = self.projection.outputs
 
         def bounds(path: tuple[str, ...]) -> ColumnBounds | None:
             wanted = path[0].casefold()
@@ -206,9 +206,9 @@ class RowFilter:
         condition = self.left(partition)
         if condition is TRUE or condition is FALSE:
             return condition is TRUE
-        stored = self.layout.stored(segment.schema_version)
+        stored = self.projection.stored(segment.schema_version)
         known = read_statistics(segment.statistics)
-        for output, source in zip(self.layout.outputs, stored.source, strict=True):
+        for output, source in zip(self.projection.outputs, stored.source, strict=True):
             if output.place >= len(self._columns.data):
                 return False  # asked of together with data columns
             if source is None or stored.schema.field(source).type != output.stored.type:
@@ -230,7 +230,7 @@ class RowFilter:
             )
         except InvalidArgumentError:
             return None
-        return RowFilter(predicate, self._shape)
+        return RowFilter(predicate, self._scan_schema)
 
     # --- rows --------------------------------------------------------------------------------
 
@@ -251,7 +251,7 @@ class RowFilter:
             return None
         if condition is FALSE:
             return pa.repeat(pa.scalar(False), batch.num_rows)
-        seen = Rendering(self.layout, schema_version, partition, columns).apply(batch)
+        seen = OutputMapping(self.projection, schema_version, partition, columns).apply(batch)
         chosen = _evaluated(pa.Table.from_batches([seen]), [condition.expression]).column(0)
         if chosen.null_count == 0 and pc.all(chosen).as_py():
             return None

@@ -1,4 +1,4 @@
-"""What the replies of a session look like: columns, layouts and schemas, found once per table and choice."""
+"""What the replies of a session look like: columns and projections, found once per table and choice."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from fletching.engine.reading.output_schema import (
     select_columns,
     select_session_columns,
 )
-from fletching.engine.reading.physical_projection import ReplyLayout
+from fletching.engine.reading.physical_projection import PhysicalProjection
 from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession
 from fletching.protocol.messages.responses import TableSchema
 from fletching.protocol.types.table_schema import table_schema
 
-__all__ = ["Shape", "Shapes"]
+__all__ = ["ScanSchema", "ScanSchemas"]
 
 _CACHED_TABLES = 1024
-_CACHED_SHAPES = 1024
-_CACHED_LAYOUTS = 32  # column choices of one shape
+_CACHED_SCHEMAS = 1024
+_CACHED_PROJECTIONS = 32  # column choices of one session
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Shape:
+class ScanSchema:
     """The columns of a session. Immutable but for what is remembered; shared by sessions alike.
 
     Attributes:
@@ -49,18 +49,18 @@ class Shape:
     options: ArrowOptions
     verbatim_types: bool
     primary_key: tuple[str, ...] = ()
-    _layouts: RecentlyUsed[tuple[tuple[str, ...], bool], ReplyLayout] = dataclasses.field(
-        default_factory=lambda: RecentlyUsed(_CACHED_LAYOUTS)
+    _projections: RecentlyUsed[tuple[tuple[str, ...], bool], PhysicalProjection] = (
+        dataclasses.field(default_factory=lambda: RecentlyUsed(_CACHED_PROJECTIONS))
     )
 
     @functools.cached_property
-    def layout(self) -> ReplyLayout:
-        """The layout of replies with all of the session's columns.
+    def projection(self) -> PhysicalProjection:
+        """The projection of replies with all of the session's columns.
 
         Raises:
             InvalidArgumentError: a column's type has no ODPS type, and the client takes only those.
         """
-        return self._layout(self.places)
+        return self._projection(self.places)
 
     @functools.cached_property
     def odps_schema(self) -> TableSchema:
@@ -73,36 +73,36 @@ class Shape:
             places=self.places,
         )
 
-    def layout_of(self, names: Sequence[str], *, unordered: bool) -> ReplyLayout:
-        """The layout of a read of some of the columns; see `select_columns`.
+    def projection_of(self, names: Sequence[str], *, unordered: bool) -> PhysicalProjection:
+        """The projection of a read of some of the columns; see `select_columns`.
 
         Raises:
             InvalidArgumentError: a name that is unknown, repeated, or outside the session.
         """
         if not names:
-            return self.layout
+            return self.projection
         key = tuple(names), unordered
-        layout = self._layouts.get(key)
-        if layout is None:
+        projection = self._projections.get(key)
+        if projection is None:
             places = select_columns(self.columns, self.places, names, unordered=unordered)
-            layout = self._layout(places)
-            self._layouts.put(key, layout)
-        return layout
+            projection = self._projection(places)
+            self._projections.put(key, projection)
+        return projection
 
-    def _layout(self, places: Sequence[int]) -> ReplyLayout:
+    def _projection(self, places: Sequence[int]) -> PhysicalProjection:
         outputs = output_columns(
             self.columns, places, self.options, verbatim_types=self.verbatim_types
         )
-        return ReplyLayout(self.columns, outputs, self.versions)
+        return PhysicalProjection(self.columns, outputs, self.versions)
 
 
-class Shapes:
-    """Finds shapes, and remembers them. Thread-safe."""
+class ScanSchemas:
+    """Finds the schemas of sessions, and remembers them. Thread-safe."""
 
     def __init__(self) -> None:
         """Knows nothing yet."""
         self._tables = RecentlyUsed[tuple[str, int], dict[int, TableColumns]](_CACHED_TABLES)
-        self._shapes = RecentlyUsed[tuple[object, ...], Shape](_CACHED_SHAPES)
+        self._scan_schemas = RecentlyUsed[tuple[object, ...], ScanSchema](_CACHED_SCHEMAS)
 
     def versions(self, connection: Connection, table: TableRow) -> dict[int, TableColumns]:
         """The columns of every schema the table has had."""
@@ -126,8 +126,8 @@ class Shapes:
         table: TableRow,
         schema_version: int,
         request: CreateReadSession,
-    ) -> Shape:
-        """The shape of a session that ``request`` opened at a schema version.
+    ) -> ScanSchema:
+        """The schemas of a session that ``request`` opened at a schema version.
 
         Raises:
             InvalidArgumentError: an unknown or repeated column.
@@ -142,13 +142,13 @@ class Shapes:
             request.verbatim_types,
             request.since_version is None,
         )
-        shape = self._shapes.get(key)
-        if shape is None:
+        scan_schema = self._scan_schemas.get(key)
+        if scan_schema is None:
             versions = self.versions(connection, table)
             columns = versions[schema_version]
             if request.since_version is not None:
                 columns = _with_change_columns(columns)
-            shape = Shape(
+            scan_schema = ScanSchema(
                 columns=columns,
                 versions=versions,
                 places=select_session_columns(
@@ -158,8 +158,8 @@ class Shapes:
                 verbatim_types=request.verbatim_types,
                 primary_key=table.primary_key,
             )
-            self._shapes.put(key, shape)
-        return shape
+            self._scan_schemas.put(key, scan_schema)
+        return scan_schema
 
 
 def _with_change_columns(columns: TableColumns) -> TableColumns:

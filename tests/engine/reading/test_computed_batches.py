@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fletching import ipc
-from fletching.engine.reading.cutting import (
+from fletching.engine.reading.computed_batches import (
     Cut,
     cut_rows,
     encode_cuts,

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fletching.engine.reading import preview
+from fletching.engine.reading import planning
 from fletching.errors import InvalidArgumentError, NoSuchTableError
 from fletching.ipc import lowlevel
 from fletching.protocol.messages.requests import PreviewTable
@@ -75,7 +75,7 @@ def test_nothing_is_a_whole_stream(filled: Any, shelf: Any) -> None:
 def test_large_and_dictionary_encoded_rows_stay_in_their_batches(
     filled: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preview, "MAX_COMBINED_BYTES", 100)
+    monkeypatch.setattr(planning, "MAX_COMBINED_BYTES", 100)
     assert [b.num_rows for b in read(filled, limit=15)] == [10, 5]
 
 

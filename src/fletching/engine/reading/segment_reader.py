@@ -12,7 +12,7 @@ import pyarrow as pa
 from fletching import ipc
 from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.reading.message_checks import MessageChecks
-from fletching.engine.reading.physical_projection import StoredColumns
+from fletching.engine.reading.physical_projection import SegmentColumns
 from fletching.errors import CorruptObjectError, ObjectNotFoundError, WireError
 from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.limits import DEFAULT_LIMITS
@@ -50,7 +50,7 @@ class SegmentReader:
         self,
         store: ObjectStore,
         row: SegmentRow,
-        columns: StoredColumns,
+        columns: SegmentColumns,
         checks: MessageChecks | None = None,
     ) -> None:
         self.row = row
@@ -152,7 +152,7 @@ class SegmentReader:
         if not self.row.codecs:
             return self._decode(offset, end, checked=False).select(list(columns))
         try:
-            return self.columns.narrow(columns).decode(self._message(offset, end, checked=False))
+            return self.columns.projected(columns).decode(self._message(offset, end, checked=False))
         except WireError as error:
             raise self._damaged(error) from error
 
