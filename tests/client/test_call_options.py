@@ -32,6 +32,8 @@ def test_parts_of_timeouts_and_retries_can_change() -> None:
         {"write_body_bytes": 0},
         {"read_ahead_bytes": -1},
         {"compression": "snappy"},
+        {"direct": "always"},
+        {"direct": True},
         {"timeouts": {"idle": 0}},
         {"timeouts": {"total": -1.0}},
         {"no_such_option": 1},

@@ -72,6 +72,7 @@ class OptionChanges(TypedDict, total=False):
     split_bytes: int
     compression: Literal["lz4", "zstd"] | None
     lz4_stream: bool
+    direct: Literal["auto", "never"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,9 @@ class CallOptions:
             ones before: for streams of small record batches over a network. What is stored stays
             as it was written. Only our own service speaks it; any other is neither asked twice nor
             sent it. Not together with ``compression``: compressing twice gains nothing.
+        direct: whether stored bytes may be read past the service where it offers that: ``"auto"``
+            reads them from where they lie, and through the service whatever cannot be; ``"never"``
+            goes through the service alone.
     """
 
     timeouts: Timeouts = Timeouts()
@@ -106,6 +110,7 @@ class CallOptions:
     split_bytes: int = 128 * MEBIBYTE
     compression: str | None = None
     lz4_stream: bool = False
+    direct: Literal["auto", "never"] = "auto"
 
     def __post_init__(self) -> None:
         """Refuses sizes below 1 and unknown codecs."""
@@ -126,6 +131,8 @@ class CallOptions:
             raise UsageError(f"option lz4_stream is True or False, not {self.lz4_stream!r}")
         if self.compression is not None and self.compression not in ("lz4", "zstd"):
             raise UsageError(f"compression {self.compression!r} is not 'lz4', 'zstd' or None")
+        if self.direct not in ("auto", "never"):
+            raise UsageError(f"option direct is 'auto' or 'never', not {self.direct!r}")
         if self.lz4_stream and self.compression is not None:
             raise UsageError("lz4_stream and compression exclude each other: give one of them")
 
