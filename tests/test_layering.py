@@ -107,7 +107,10 @@ def test_base_names_are_unique() -> None:
 
 
 def test_no_module_needs_itself_to_be_imported() -> None:
-    """Imports at the top of modules form no circle; those for types alone, or inside functions, may."""
+    """Imports at the top of modules form no circle, not even with those for type checkers alone.
+
+    Imports inside functions may: they delay work, and a module that a function imports need not know it.
+    """
     graph = {name_of(path): needed_by(path) for path in modules()}
     finished: set[str] = set()
 
@@ -134,7 +137,7 @@ NAMES = {name_of(path) for path in modules()}
 def needed_by(path: Path) -> set[str]:
     """The modules of ours that are imported while this one is."""
     needed = set()
-    for node in executed(ast.parse(path.read_text())):
+    for node in at_top(ast.parse(path.read_text()), types=path.stem != "__init__"):
         if isinstance(node, ast.Import):
             needed |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
@@ -144,12 +147,15 @@ def needed_by(path: Path) -> set[str]:
     return needed & NAMES
 
 
-def executed(node: ast.AST) -> Iterator[ast.AST]:
-    """What runs when a module is imported: no bodies of functions, nothing for type checkers."""
+def at_top(node: ast.AST, *, types: bool) -> Iterator[ast.AST]:
+    """What stands outside functions: what runs when a module is imported, and what types need.
+
+    A package shows names of its modules to type checkers that it imports when they are first used.
+    """
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             continue
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+        if not types and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
         yield child
-        yield from executed(child)
+        yield from at_top(child, types=types)

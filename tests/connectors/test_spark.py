@@ -53,7 +53,7 @@ def client(http_client: Client) -> Client:
     return http_client
 
 
-def options(table: Table) -> dict[str, str]:
+def options(table: Any) -> dict[str, str]:
     reopen: Any = table.channel.reopen
     return {
         "at": reopen.location, "project": "demo", "accessId": "id", "accessKey": "secret",

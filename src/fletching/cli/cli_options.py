@@ -27,6 +27,7 @@ from fletching.errors import ConnectError, NoSuchTableError, UsageError
 if TYPE_CHECKING:
     from fletching.client import Client, Table
     from fletching.client.profiles import Profile
+    from fletching.client.reading.scan import ScannedTable
 
 __all__ = [
     "AsOf",
@@ -434,7 +435,7 @@ def table_as_of(client: Client, name: str, version: str | None) -> Table:
     return table if version is None else table.as_of(as_moment(version))
 
 
-def columns_named(table: Table, text: str) -> list[str] | None:
+def columns_named(table: ScannedTable, text: str) -> list[str] | None:
     """``A,B`` as columns of a table; None if there are none.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from typing import Annotated
 
@@ -192,7 +193,7 @@ def changes(
         scan = found.changes(as_moment(since), None if until is None else as_moment(until))
         names = columns_named(scan.table, columns)
         if names is not None:
-            scan = scan.table.scan([*names, "_change_type", "_commit_version"])
+            scan = dataclasses.replace(scan, columns=(*names, "_change_type", "_commit_version"))
         taken: list[pa.RecordBatch] = []
         left = rows
         for batch in scan.to_batches():

@@ -47,8 +47,10 @@ class ChangeReport(int):
         return self
 
     @classmethod
-    def of(cls, reply: Changed, *, count: int | None = None) -> Self:
-        """The report in a reply."""
+    def of(cls, reply: Changed | ChangeReport | None, *, count: int | None = None) -> Self:
+        """The report in a reply; of ``None``, where the service says only that it did it, the count."""
+        if reply is None:
+            return cls(-1, count or 0)
         return cls(
             reply.version,
             reply.rows_inserted,

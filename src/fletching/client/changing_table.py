@@ -1,48 +1,32 @@
-"""The verbs that change a table, and its history: the part of `Table` that is about versions."""
+"""The verbs that change a table: its rows, its columns, its name and properties."""
 
 from __future__ import annotations
 
-import datetime as dt
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, ClassVar, Literal, Self
 
 import pyarrow as pa
 
-from fletching.client.change_reports import ChangeReport, TableVersion
+from fletching.client.change_reports import ChangeReport
+from fletching.client.stored_table import PartitionLike, StoredTable
 from fletching.client.tabular.alignment import aligned
 from fletching.client.tabular.tabular_data import BatchStream, batches_of
-from fletching.client.transports.channel import Channel
+from fletching.client.writing.batch_writer import append_rows
 from fletching.errors import UsageError
 from fletching.protocol.messages import changes as messages
-from fletching.protocol.messages.admin import DescribeTable, TableInfo
+from fletching.protocol.messages.admin import TableInfo
 from fletching.protocol.messages.changes import ChangeRequest
-from fletching.protocol.messages.responses import Changed, Done
-from fletching.types import PartitionSpec, TableName
+from fletching.protocol.messages.responses import Changed
+from fletching.types import PartitionSpec
 
-if TYPE_CHECKING:
-    from fletching.client.table import Table
-    from fletching.client.table_history import ChangeSet, TableAsOf
-
-__all__ = ["ChangingTable", "Moment"]
-
-Moment = int | str | dt.datetime
-"""A version by its number, a tag's name, or an aware moment."""
+__all__ = ["ChangingTable"]
 
 _DELETE = 68  # "D", in the system column of keyed writes
-_EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
 
 
-class ChangingTable:
-    """What `Table` inherits; not made by itself."""
-
-    channel: Channel
-    full_name: TableName
-
-    @property
-    def _whole(self) -> Table:
-        """The table that this is a part of."""
-        return cast("Table", self)
+class ChangingTable(StoredTable):
+    """The part of a `Table` that changes it; not made by itself."""
 
     READ_ONLY: ClassVar[str] = ""
 
@@ -114,7 +98,7 @@ class ChangingTable:
             messages.UpdateRows(
                 table=self.full_name,
                 expressions=dict(expressions or {}),
-                values=b"" if not values else _one_row(values, self._whole.schema),
+                values=b"" if not values else _one_row(values, self.schema),
                 where=where or "",
                 if_version=if_version,
                 idempotency_key=key,
@@ -200,17 +184,17 @@ class ChangingTable:
             UsageError: the table has no primary key and ``on`` is not given, or data does not fit.
             ServiceError, TransportError: as for `delete`.
         """
-        key_columns = tuple(self._whole.info.primary_key)
+        key_columns = tuple(self.info.primary_key)
         names = key_columns if on is None else _names(on)
         if not names:
             raise UsageError(f"table {self.full_name} has no primary key: say on which columns")
         own = {name.casefold() for name in names} == {name.casefold() for name in key_columns}
-        if own and self._whole.info.keyed and columns is None:
-            return self._whole.append(
+        if own and self.info.keyed and columns is None:
+            return self.append(
                 data, partition, if_version=if_version, idempotency_key=idempotency_key
             )
         # The partition is part of a key's identity, as far as the table has one.
-        names = (*names, *self._whole.partition_columns) if own else names
+        names = (*names, *self.partition_columns) if own else names
         return self._merged(
             data,
             partition,
@@ -249,15 +233,15 @@ class ChangingTable:
             UsageError: the table keeps no primary key unique, or the data lacks a column.
             ServiceError, TransportError: as for `delete`.
         """
-        if not self._whole.info.keyed:
+        if not self.info.keyed:
             raise UsageError(f"table {self.full_name} keeps no primary key unique")
         self._new_key(None)
         bound = {name.casefold() for name, _ in PartitionSpec.parse(partition).items}
-        keys = {name.casefold() for name in self._whole.info.primary_key}
-        keys |= {name.casefold() for name in self._whole.partition_columns} - bound
-        schema = pa.schema([field for field in self._whole.schema if field.name.casefold() in keys])
+        keys = {name.casefold() for name in self.info.primary_key}
+        keys |= {name.casefold() for name in self.partition_columns} - bound
+        schema = pa.schema([field for field in self.schema if field.name.casefold() in keys])
         target = schema.append(pa.field("__operation", pa.int8(), nullable=False))
-        with self._whole.write_session(partition) as session:
+        with self.write_session(partition) as session:
             with session.writer(schema=target) as writer:
                 for batch in aligned(_only(data, schema), schema):
                     marks = pa.repeat(pa.scalar(_DELETE, pa.int8()), batch.num_rows)
@@ -277,17 +261,53 @@ class ChangingTable:
         """Writes rows into a session, which a request then takes."""
         key = self._new_key(idempotency_key)
         wanted = None if columns is None else {name.casefold() for name in columns}
-        with self._whole.write_session(partition) as session:
+        with self.write_session(partition) as session:
             schema = None
             if wanted is not None:
                 bound = {name.casefold() for name, _ in PartitionSpec.parse(partition).items}
-                wanted |= {name.casefold() for name in self._whole.partition_columns} - bound
+                wanted |= {name.casefold() for name in self.partition_columns} - bound
                 wanted -= bound
-                schema = pa.schema([f for f in self._whole.schema if f.name.casefold() in wanted])
+                schema = pa.schema([f for f in self.schema if f.name.casefold() in wanted])
             with session.writer(schema=schema) as writer:
-                rows = self._whole.with_uploads(session, data, partition)
+                rows = self.with_uploads(session, data, partition)
                 writer.write(rows if schema is None else _only(rows, schema))
             return ChangeReport.of(session.end_with(request(session.id, key)))
+
+    def overwrite(
+        self,
+        data: Any,
+        partition: PartitionLike | None = None,
+        *,
+        streams: int = 1,
+        where: str | None = None,
+        if_version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> ChangeReport:
+        """Replaces rows in one step; returns how many there are now. Else as `append`.
+
+        What is replaced: the rows for which ``where`` is true, which must be true of all the new
+        rows, too; without it the partition's rows; with dynamic partitions those of every partition
+        that the data has; on a table without partitions all.
+        """
+        if where is not None:
+            key = self._new_key(idempotency_key)
+            with self.write_session(partition) as session:
+                append_rows(session, self.with_uploads(session, data, partition), streams)
+                changed = session.end_with(
+                    messages.ReplaceRows(
+                        table=self.full_name,
+                        session_id=session.id,
+                        where=where,
+                        if_version=if_version,
+                        idempotency_key=key,
+                    )
+                )
+            return ChangeReport.of(changed, count=changed.rows_inserted + changed.rows_updated)
+        with self.write_session(partition, overwrite=True) as session:
+            rows = append_rows(session, self.with_uploads(session, data, partition), streams)
+            return ChangeReport.of(
+                session.commit(if_version=if_version, idempotency_key=idempotency_key), count=rows
+            )
 
     def truncate(
         self,
@@ -312,11 +332,11 @@ class ChangingTable:
 
     # --- columns, name, properties ---------------------------------------------------------------
 
-    def _evolved(self, request: Any) -> Table:
+    def _evolved(self, request: Any) -> Self:
         self.channel.call(request, TableInfo)
-        return self._whole.reload()
+        return self.reload()
 
-    def drop_columns(self, names: Iterable[str], *, if_version: int | None = None) -> Table:
+    def drop_columns(self, names: Iterable[str], *, if_version: int | None = None) -> Self:
         """Drops data columns; older versions keep them. Returns the table, reloaded.
 
         Raises:
@@ -331,7 +351,7 @@ class ChangingTable:
             )
         )
 
-    def rename_column(self, name: str, new_name: str, *, if_version: int | None = None) -> Table:
+    def rename_column(self, name: str, new_name: str, *, if_version: int | None = None) -> Self:
         """Gives a data column another name; older versions keep the old one.
 
         Raises:
@@ -356,7 +376,7 @@ class ChangingTable:
         comment: str | None = None,
         after: str | None = None,
         if_version: int | None = None,
-    ) -> Table:
+    ) -> Self:
         """Changes a data column; returns the table, reloaded. Nothing that is stored changes.
 
         Args:
@@ -384,7 +404,7 @@ class ChangingTable:
             )
         )
 
-    def rename(self, new_name: str) -> Table:
+    def rename(self, new_name: str) -> Self:
         """Gives the table another name in its schema; returns the table under it.
 
         Raises:
@@ -396,14 +416,14 @@ class ChangingTable:
             messages.RenameTable(table=self.full_name, new_name=new_name), TableInfo
         )
         self.full_name = info.table
-        return self._whole.reload()
+        return self.reload()
 
     @property
     def properties(self) -> dict[str, str]:
         """The table's properties, as of when the object was made, or of the last `reload`."""
-        return dict(self._whole.info.properties)
+        return dict(self.info.properties)
 
-    def set_properties(self, properties: Mapping[str, str]) -> Table:
+    def set_properties(self, properties: Mapping[str, str]) -> Self:
         """Sets properties; others stay. ``acid.data.retain.hours`` says how long history is kept.
 
         Raises:
@@ -413,206 +433,12 @@ class ChangingTable:
         given = {str(name): str(value) for name, value in properties.items()}
         return self._evolved(messages.AlterTable(table=self.full_name, set_properties=given))
 
-    def remove_properties(self, names: Iterable[str]) -> Table:
+    def remove_properties(self, names: Iterable[str]) -> Self:
         """Removes properties; those that are not there do not matter."""
         self._new_key(None)
         return self._evolved(
             messages.AlterTable(table=self.full_name, remove_properties=_names(names))
         )
-
-    # --- history -------------------------------------------------------------------------------
-
-    def versions(self, limit: int | None = None) -> list[TableVersion]:
-        """The versions that are known, newest first; all of them, or the newest ``limit``."""
-        found: list[TableVersion] = []
-        before: int | None = None
-        while limit is None or len(found) < limit:
-            size = 1000 if limit is None else min(1000, limit - len(found))
-            page = self.channel.call(
-                messages.ListVersions(table=self.full_name, before=before, max_items=size),
-                messages.VersionPage,
-            )
-            found += [TableVersion.of(each) for each in page.versions]
-            if page.before is None:
-                break
-            before = page.before
-        return found
-
-    def as_of(self, version: Moment) -> TableAsOf:
-        """The table as it was, for reading: its rows, columns and names of then.
-
-        Args:
-            version: a version's number; a tag's name; or an aware moment, which means the last
-                version committed then or before.
-
-        Raises:
-            UsageError: a datetime without a time zone.
-            VersionNotFoundError: there is none, it is still to come, or retention has taken it.
-        """
-        from fletching.client.table_history import TableAsOf
-
-        return TableAsOf(self.channel, self._info_at(version))
-
-    def _info_at(self, version: Moment) -> TableInfo:
-        request = DescribeTable(table=self.full_name)
-        if isinstance(version, bool):
-            raise UsageError("a version is a number, a tag's name or an aware datetime")
-        if isinstance(version, int):
-            request = DescribeTable(table=self.full_name, version=version)
-        elif isinstance(version, str):
-            request = DescribeTable(table=self.full_name, tag=version)
-        elif isinstance(version, dt.datetime):
-            request = DescribeTable(table=self.full_name, moment_us=_microseconds(version))
-        else:
-            raise UsageError("a version is a number, a tag's name or an aware datetime")
-        return self.channel.call(request, TableInfo)
-
-    def restore(
-        self,
-        version: Moment,
-        *,
-        if_version: int | None = None,
-        idempotency_key: str | None = None,
-    ) -> ChangeReport:
-        """Makes a new version with the rows and the columns of an older one.
-
-        What is undone stays in the history. Name, properties and grants of the table stay as they
-        are. Arguments and errors otherwise as `as_of` and `delete`.
-        """
-        key = self._new_key(idempotency_key)
-        number = version if isinstance(version, int) else self._info_at(version).version
-        return self._changed(
-            messages.RestoreTable(
-                table=self.full_name, version=number, if_version=if_version, idempotency_key=key
-            )
-        )
-
-    def tags(self) -> dict[str, int]:
-        """The names that versions have."""
-        return self.channel.call(messages.ListTags(table=self.full_name), messages.TagList).tags
-
-    def create_tag(
-        self, name: str, version: Moment | None = None, *, replace: bool = False
-    ) -> None:
-        """Names a version, by default the newest; retention keeps it as long as it has a name.
-
-        Raises:
-            InvalidArgumentError: a name that looks like a number or a date.
-            AlreadyExistsError: there is such a tag, and ``replace`` was not given.
-            VersionNotFoundError: the version is still to come, or gone.
-        """
-        number = version
-        if number is not None and not isinstance(number, int):
-            number = self._info_at(number).version
-        self.channel.call(
-            messages.CreateTag(table=self.full_name, name=name, version=number, replace=replace),
-            messages.TagList,
-        )
-
-    def drop_tag(self, name: str) -> None:
-        """Forgets a tag.
-
-        Raises:
-            NotFoundError: there is no such tag.
-        """
-        self.channel.call(messages.DropTag(table=self.full_name, name=name), messages.TagList)
-
-    def changes(
-        self,
-        since: Moment,
-        until: Moment | None = None,
-        *,
-        columns: Iterable[str] | None = None,
-        filter: str | None = None,  # noqa: A002  # the query's own word
-    ) -> Any:
-        """The rows that came and went in the versions above ``since``, up to ``until``: a scan.
-
-        Beside the table's columns it has ``_change_type`` (``insert``, ``delete``; of updates by
-        key ``update_preimage`` and ``update_postimage``), ``_commit_version`` and
-        ``_commit_timestamp``. Versions come in order, in each first what went. The rows of ``since``
-        with these changes applied are the rows of ``until``.
-
-        Args:
-            since: the version before the first one of interest.
-            until: the last one; None for the newest.
-            columns: which of all these columns; None for all.
-            filter: an SQL predicate over all these columns.
-
-        Raises:
-            VersionNotFoundError: a version is still to come, or gone.
-        """
-        from fletching.client.table_history import changes_scan
-
-        return changes_scan(self.channel, self._info_at, self.full_name, since, until).scan(
-            columns=columns, filter=filter
-        )
-
-    def watch(
-        self, since: Moment | None = None, timeout: float | None = None
-    ) -> Iterator[ChangeSet]:
-        """Waits for versions and gives the changes of each, in order, once.
-
-        Goes on after the service restarts. Versions without changed rows are passed over.
-
-        Args:
-            since: give what came after this version; None for what comes from now on.
-            timeout: end when so many seconds have passed without a version; None waits for ever.
-
-        Raises:
-            VersionNotFoundError: retention took what was not read yet.
-        """
-        from fletching.client.table_history import watched
-
-        return watched(self.channel, self._info_at, self.full_name, since, timeout)
-
-    def compact(self, purge: bool = False) -> None:
-        """Merges small segments now instead of in the background; rows and their order stay.
-
-        Args:
-            purge: also write every segment anew that has lost rows. Deleted rows are then in no
-                segment of the newest version; those of older versions keep them until
-                `expire_versions`, or the table's retention, takes these.
-        """
-        self._new_key(None)
-        self.channel.call(messages.CompactTable(table=self.full_name, purge=purge), Done)
-
-    def expire_versions(
-        self, older_than: dt.datetime | dt.timedelta, *, dry_run: bool = False
-    ) -> dict[str, int]:
-        """Makes versions that were replaced before a moment unreadable; frees what only they show.
-
-        Tags and open read sessions keep their versions.
-
-        Args:
-            older_than: an aware moment, or how long ago.
-            dry_run: say what would go, and keep it.
-
-        Returns:
-            ``oldest_version`` that can be read after it, and the ``versions``, ``objects`` and
-            ``bytes`` that went.
-        """
-        if isinstance(older_than, dt.timedelta):
-            older_than = dt.datetime.now(dt.UTC) - older_than
-        reply = self.channel.call(
-            messages.ExpireVersions(
-                table=self.full_name, older_than_us=_microseconds(older_than), dry_run=dry_run
-            ),
-            messages.Expired,
-        )
-        return {
-            "oldest_version": reply.oldest_version,
-            "versions": reply.versions,
-            "objects": reply.objects,
-            "bytes": reply.bytes,
-        }
-
-
-def _microseconds(moment: dt.datetime) -> int:
-    if moment.tzinfo is None:
-        raise UsageError(
-            "a moment needs a time zone: datetime.now(timezone.utc), not datetime.now()"
-        )
-    return (moment - _EPOCH) // dt.timedelta(microseconds=1)
 
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:

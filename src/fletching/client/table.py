@@ -1,49 +1,35 @@
-"""One table: its schema, partitions and rows; reading and writing start here."""
+"""A table as users hold it: its rows, the verbs that change it, and its history."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Unpack
+import dataclasses
+import datetime as dt
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar, NoReturn, Self
 
 import pyarrow as pa
 
-from fletching.client.blobs.blob_cells import with_references
-from fletching.client.call_options import OptionChanges
-from fletching.client.change_reports import ChangeReport
-from fletching.client.changing_table import ChangingTable, Moment
-from fletching.client.html_views import html_view
+from fletching.client.change_reports import ChangeReport, TableVersion
+from fletching.client.changing_table import ChangingTable
 from fletching.client.reading.scan import Scan
-from fletching.client.retry import RetrySequence
-from fletching.client.table_info import describe
-from fletching.client.table_schemas import columns_of, table_schemas
-from fletching.client.tabular.catalog_names import Partition
+from fletching.client.stored_table import Moment, PartitionLike, microseconds
 from fletching.client.transports.channel import Channel
-from fletching.client.writing.batch_writer import append_rows
-from fletching.client.writing.direct_append import append_at_once
-from fletching.client.writing.stream_writer import StreamingWriter
-from fletching.client.writing.write_session import WriteSession
-from fletching.errors import UsageError
-from fletching.ipc.encoding import encode_schema
-from fletching.protocol.messages.admin import (
-    AddColumns,
-    CreatePartition,
-    DropPartition,
-    ListPartitions,
-    PartitionInfo,
-    PartitionPage,
-    TableInfo,
-)
-from fletching.protocol.messages.changes import Changed, ReplaceRows
-from fletching.protocol.messages.requests import AppendRows, PreviewTable
+from fletching.errors import TransportError, UsageError
+from fletching.protocol.messages import changes as messages
+from fletching.protocol.messages.admin import TableInfo
 from fletching.protocol.messages.responses import Done
-from fletching.protocol.messages.vocabulary import WriteMode
-from fletching.protocol.types.blob_type import contains_blob
-from fletching.types import PartitionSpec, TableName
+from fletching.types import TableName
 
-__all__ = ["Table"]
+__all__ = ["ChangeSet", "Table", "TableAsOf"]
 
-PartitionLike = str | PartitionSpec | Mapping[str, object]
-"""``"pt=20260101,region=eu"``, a `PartitionSpec`, or a dict of columns and values."""
+
+_CHANGE_FIELDS = (
+    pa.field("_change_type", pa.string(), nullable=False),
+    pa.field("_commit_version", pa.int64(), nullable=False),
+    pa.field("_commit_timestamp", pa.timestamp("ns"), nullable=False),
+)
+_WAIT_SECONDS = 20.0  # of one request; a proxy between cuts longer ones
 
 
 class Table(ChangingTable):
@@ -54,149 +40,184 @@ class Table(ChangingTable):
         channel: how the table calls; for what is built on it.
     """
 
-    def __init__(self, channel: Channel, info: TableInfo) -> None:
-        self.channel = channel
-        self.full_name: TableName = info.table
-        self._set(info)
+    def versions(self, limit: int | None = None) -> list[TableVersion]:
+        """The versions that are known, newest first; all of them, or the newest ``limit``."""
+        found: list[TableVersion] = []
+        before: int | None = None
+        while limit is None or len(found) < limit:
+            size = 1000 if limit is None else min(1000, limit - len(found))
+            page = self.channel.call(
+                messages.ListVersions(table=self.full_name, before=before, max_items=size),
+                messages.VersionPage,
+            )
+            found += [TableVersion.of(each) for each in page.versions]
+            if page.before is None:
+                break
+            before = page.before
+        return found
 
-    def _set(self, info: TableInfo) -> None:
-        self._info = info
-        self._data_schema, self._schema = table_schemas(info)
-
-    # --- what it is --------------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """The table's name without project and schema."""
-        return self.full_name.name
-
-    @property
-    def schema(self) -> pa.Schema:
-        """What a scan of everything returns: the data columns, then the partition columns.
-
-        As of when the object was made, or of the last `reload`.
-        """
-        return self._schema
-
-    @property
-    def data_schema(self) -> pa.Schema:
-        """The data columns alone."""
-        return self._data_schema
-
-    @property
-    def partition_columns(self) -> tuple[str, ...]:
-        """The names of the partition columns, in order; empty for a table without partitions."""
-        return tuple(self._schema.names[len(self._data_schema) :])
-
-    @property
-    def cheapest_column(self) -> str:
-        """The column whose values are the fewest bytes, for reads that want only the rows' number."""
-        if self.partition_columns:
-            return self.partition_columns[0]
-        if not self._data_schema.names:
-            raise UsageError(f"table {self.name} has no columns")
-
-        def width(field: pa.Field) -> int:
-            try:
-                return int(field.type.bit_width)
-            except ValueError:
-                return 1 << 20
-
-        return str(min(self._data_schema, key=width).name)
-
-    @property
-    def info(self) -> TableInfo:
-        """What the catalog knew of the table when the object was made, or at the last `reload`."""
-        return self._info
-
-    def reload(self) -> Table:
-        """Asks the catalog again; returns the table itself.
-
-        Raises:
-            NoSuchTableError: it was dropped.
-        """
-        self._set(describe(self.channel, self.full_name))
-        return self
-
-    def with_options(self, **changes: Unpack[OptionChanges]) -> Table:
-        """The same table with other options for all its calls (see `CallOptions`)."""
-        return Table(self.channel.changed(**changes), self._info)
-
-    def count_rows(
-        self,
-        partition: PartitionLike | None = None,
-        *,
-        filter: str | None = None,  # noqa: A002  # the query's own word
-    ) -> int:
-        """How many rows are visible now: from the catalog, or, with a filter, by reading.
+    def as_of(self, version: Moment) -> TableAsOf:
+        """The table as it was, for reading: its rows, columns and names of then.
 
         Args:
-            partition: only this partition, or all that a leading part names.
-            filter: only the rows for which this SQL predicate is true.
+            version: a version's number; a tag's name; or an aware moment, which means the last
+                version committed then or before.
 
         Raises:
-            NoSuchTableError: the table was dropped.
+            UsageError: a datetime without a time zone.
+            VersionNotFoundError: there is none, it is still to come, or retention has taken it.
         """
-        if filter is not None:
-            partitions = None if partition is None else [partition]
-            scan = self.scan(columns=[], partitions=partitions, filter=filter)
-            return sum(batch.num_rows for batch in scan.to_batches())
-        if partition is None:
-            return describe(self.channel, self.full_name).rows
-        return sum(each.rows for each in self.partitions(partition))
+        return TableAsOf(self.channel, self._info_at(version))
 
-    def partitions(self, prefix: PartitionLike | None = None) -> list[Partition]:
-        """The partitions in the order of their values, each a text with figures (see `Partition`)."""
-        found: list[Partition] = []
-        marker = ""
-        while True:
-            page = self.channel.call(
-                ListPartitions(
-                    table=self.full_name, prefix=PartitionSpec.parse(prefix), marker=marker
-                ),
-                PartitionPage,
+    def restore(
+        self,
+        version: Moment,
+        *,
+        if_version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> ChangeReport:
+        """Makes a new version with the rows and the columns of an older one.
+
+        What is undone stays in the history. Name, properties and grants of the table stay as they
+        are. Arguments and errors otherwise as `as_of` and `delete`.
+        """
+        key = self._new_key(idempotency_key)
+        number = version if isinstance(version, int) else self._info_at(version).version
+        return self._changed(
+            messages.RestoreTable(
+                table=self.full_name, version=number, if_version=if_version, idempotency_key=key
             )
-            found.extend(Partition(info) for info in page.partitions)
-            if not page.marker:
-                return found
-            marker = page.marker
+        )
 
-    def create_partition(
-        self, partition: PartitionLike, *, if_not_exists: bool = False
-    ) -> Partition:
-        """Adds an empty partition.
+    def tags(self) -> dict[str, int]:
+        """The names that versions have."""
+        return self.channel.call(messages.ListTags(table=self.full_name), messages.TagList).tags
+
+    def create_tag(
+        self, name: str, version: Moment | None = None, *, replace: bool = False
+    ) -> None:
+        """Names a version, by default the newest; retention keeps it as long as it has a name.
 
         Raises:
-            AlreadyExistsError: it is there, and ``if_not_exists`` was not given.
+            InvalidArgumentError: a name that looks like a number or a date.
+            AlreadyExistsError: there is such a tag, and ``replace`` was not given.
+            VersionNotFoundError: the version is still to come, or gone.
         """
-        spec = PartitionSpec.parse(partition)
-        info = self.channel.call(
-            CreatePartition(table=self.full_name, partition=spec, if_not_exists=if_not_exists),
-            PartitionInfo,
+        number = version
+        if number is not None and not isinstance(number, int):
+            number = self._info_at(number).version
+        self.channel.call(
+            messages.CreateTag(table=self.full_name, name=name, version=number, replace=replace),
+            messages.TagList,
         )
-        return Partition(info)
 
-    def drop_partition(self, partition: PartitionLike, *, if_exists: bool = False) -> None:
-        """Removes a partition with its rows.
+    def drop_tag(self, name: str) -> None:
+        """Forgets a tag.
 
         Raises:
-            NoSuchPartitionError: it is not there, and ``if_exists`` was not given.
+            NotFoundError: there is no such tag.
         """
-        spec = PartitionSpec.parse(partition)
-        self.channel.call(
-            DropPartition(table=self.full_name, partition=spec, if_exists=if_exists), Done
+        self.channel.call(messages.DropTag(table=self.full_name, name=name), messages.TagList)
+
+    def changes(
+        self,
+        since: Moment,
+        until: Moment | None = None,
+        *,
+        columns: Iterable[str] | None = None,
+        filter: str | None = None,  # noqa: A002  # the query's own word
+    ) -> Scan:
+        """The rows that came and went in the versions above ``since``, up to ``until``: a scan.
+
+        Beside the table's columns it has ``_change_type`` (``insert``, ``delete``; of updates by
+        key ``update_preimage`` and ``update_postimage``), ``_commit_version`` and
+        ``_commit_timestamp``. Versions come in order, in each first what went. The rows of ``since``
+        with these changes applied are the rows of ``until``.
+
+        Args:
+            since: the version before the first one of interest.
+            until: the last one; None for the newest.
+            columns: which of all these columns; None for all.
+            filter: an SQL predicate over all these columns.
+
+        Raises:
+            VersionNotFoundError: a version is still to come, or gone.
+        """
+        return _changes_between(self.channel, self._info_at, self.full_name, since, until).scan(
+            columns=columns, filter=filter
         )
 
-    def add_columns(self, columns: pa.Schema | str) -> Table:
-        """Appends nullable columns; older rows have nulls there. Returns the table, reloaded."""
-        schema = columns_of(columns)
-        self.channel.call(
-            AddColumns(table=self.full_name, arrow_schema=encode_schema(schema)),
-            TableInfo,
-        )
-        return self.reload()
+    def watch(
+        self, since: Moment | None = None, timeout: float | None = None
+    ) -> Iterator[ChangeSet]:
+        """Waits for versions and gives the changes of each, in order, once.
 
-    # --- reading -----------------------------------------------------------------------------
+        Goes on after the service restarts. Versions without changed rows are passed over.
+
+        Args:
+            since: give what came after this version; None for what comes from now on.
+            timeout: end when so many seconds have passed without a version; None waits for ever.
+
+        Raises:
+            VersionNotFoundError: retention took what was not read yet.
+        """
+        return _watched(self.channel, self._info_at, self.full_name, since, timeout)
+
+    def compact(self, purge: bool = False) -> None:
+        """Merges small segments now instead of in the background; rows and their order stay.
+
+        Args:
+            purge: also write every segment anew that has lost rows. Deleted rows are then in no
+                segment of the newest version; those of older versions keep them until
+                `expire_versions`, or the table's retention, takes these.
+        """
+        self._new_key(None)
+        self.channel.call(messages.CompactTable(table=self.full_name, purge=purge), Done)
+
+    def expire_versions(
+        self, older_than: dt.datetime | dt.timedelta, *, dry_run: bool = False
+    ) -> dict[str, int]:
+        """Makes versions that were replaced before a moment unreadable; frees what only they show.
+
+        Tags and open read sessions keep their versions.
+
+        Args:
+            older_than: an aware moment, or how long ago.
+            dry_run: say what would go, and keep it.
+
+        Returns:
+            ``oldest_version`` that can be read after it, and the ``versions``, ``objects`` and
+            ``bytes`` that went.
+        """
+        if isinstance(older_than, dt.timedelta):
+            older_than = dt.datetime.now(dt.UTC) - older_than
+        reply = self.channel.call(
+            messages.ExpireVersions(
+                table=self.full_name, older_than_us=microseconds(older_than), dry_run=dry_run
+            ),
+            messages.Expired,
+        )
+        return {
+            "oldest_version": reply.oldest_version,
+            "versions": reply.versions,
+            "objects": reply.objects,
+            "bytes": reply.bytes,
+        }
+
+
+class TableAsOf(Table):
+    """A table at one version: everything that reads works as for the table itself."""
+
+    READ_ONLY: ClassVar[str] = "a table as it was can only be read; change the table itself"
+
+    @property
+    def version(self) -> int:
+        """The version that is read."""
+        return self._info.version
+
+    def reload(self) -> Self:
+        """A version never changes, so this only returns the table."""
+        return self
 
     def scan(
         self,
@@ -206,57 +227,24 @@ class Table(ChangingTable):
         limit: int | None = None,
         version: Moment | None = None,
     ) -> Scan:
-        """Describes a read; nothing happens before one of the scan's methods is called.
-
-        Args:
-            columns: the wanted columns in the wanted order; None for all.
-            partitions: one or several specifications, full or leading parts; None for all.
-            filter: an SQL predicate over data and partition columns: ``"id > 10 AND pt = 'a'"``.
-            limit: at most so many rows, the table's first.
-            version: the table as it was; see `as_of`, which also gives its columns of then.
-
-        Raises:
-            UsageError: a column named twice, a negative limit, a malformed partition.
-        """
-        if isinstance(columns, str):
-            raise UsageError(f"columns is a list of names; give [{columns!r}]")
-        if columns is not None and not isinstance(columns, Iterable):
-            raise UsageError(f"columns is a list of names, not {type(columns).__name__}")
-        if partitions is not None and not isinstance(partitions, Iterable):
-            raise UsageError(f"partitions is a list of them, not {type(partitions).__name__}")
-        if isinstance(partitions, str | PartitionSpec | Mapping):
-            partitions = [partitions]
+        """Describes a read of this version; see `Table.scan`."""
         if version is not None:
-            return self.as_of(version).scan(columns, partitions, filter, limit)
-        return Scan(
-            table=self,
-            columns=None if columns is None else tuple(columns),
-            partitions=None
-            if partitions is None
-            else tuple(PartitionSpec.parse(each) for each in partitions),
-            filter=filter,
-            limit=limit,
-        )
+            raise UsageError("the version is chosen already")
+        found = super().scan(columns, partitions, filter, limit)
+        return dataclasses.replace(found, version=self._info.version)
 
-    def to_table(self) -> pa.Table:
-        """All rows in memory: ``scan().to_table()``."""
-        return self.scan().to_table()
-
-    def head(self, rows: int = 5) -> pa.Table:
-        """The first rows, at most so many: ``scan().head(rows)``."""
-        return self.scan().head(rows)
-
-    def __len__(self) -> int:
-        """As `count_rows`: asks the service each time."""
-        return self.count_rows()
-
-    def __bool__(self) -> bool:
-        """Always: a table is there also when it is empty, and asking costs a request."""
-        return True
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """All rows for any library that takes Arrow's C stream."""
-        return self.scan().__arrow_c_stream__(requested_schema)
+    def count_rows(
+        self,
+        partition: PartitionLike | None = None,
+        *,
+        filter: str | None = None,  # noqa: A002  # the query's own word
+    ) -> int:
+        """How many rows the version shows; see `Table.count_rows`."""
+        if partition is None and filter is None:
+            return self._info.rows
+        partitions = None if partition is None else [partition]
+        scan = self.scan(columns=[], partitions=partitions, filter=filter)
+        return sum(batch.num_rows for batch in scan.to_batches())
 
     def preview(
         self,
@@ -265,230 +253,126 @@ class Table(ChangingTable):
         partition: PartitionLike | None = None,
         columns: Iterable[str] | None = None,
     ) -> pa.Table:
-        """A few rows, without a session: the first in the order of partitions.
+        """A few rows of the version."""
+        partitions = None if partition is None else [partition]
+        return self.scan(columns, partitions, limit=limit).to_table()
 
-        Raises:
-            UsageError: a limit that is no whole number from 0 on, or columns that are no names.
-            ServiceError: the service refused, for a column that it does not know for example.
-            TransportError: no answer within the retry budget.
-        """
-        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
-            raise UsageError(f"limit is a whole number from 0 on, not {limit!r}")
-        request = PreviewTable(
-            table=self.full_name,
-            limit=limit,
-            partition=PartitionSpec.parse(partition),
-            columns=_names(columns),
-            verbatim_types=True,
-        )
-        table: pa.Table = self.channel.retrying(
-            lambda attempt: self._preview(request, attempt), repeatable=True
-        )
-        return table
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        """A version cannot be changed."""
+        raise UsageError(self.READ_ONLY)
 
-    def _preview(self, request: PreviewTable, attempt: RetrySequence) -> pa.Table:
-        source = self.channel.transport.read(request, self.channel.options, attempt)
-        try:
-            return pa.Table.from_batches(list(source), schema=source.schema)
-        finally:
-            source.close()
+    partitions = _refuse
+    create_partition = _refuse
+    drop_partition = _refuse
+    add_columns = _refuse
+    append = _refuse
+    overwrite = _refuse
+    write_session = _refuse
+    open_write_session = _refuse
+    stream_writer = _refuse
 
-    # --- writing -----------------------------------------------------------------------------
 
-    def append(
-        self,
-        data: Any,
-        partition: PartitionLike | None = None,
-        *,
-        streams: int = 1,
-        if_version: int | None = None,
-        idempotency_key: str | None = None,
-    ) -> ChangeReport:
-        """Adds rows, all or none; returns how many when they are durable and visible.
+class _TableChanges(TableAsOf):
+    """The changes between two versions, as a table to scan."""
 
-        In a table with a primary key they take the place of the rows with their keys (see `upsert`).
+    since: int
 
-        Args:
-            data: anything tabular (see `fletching.client.tabular.tabular_data`), read a batch at a time. Contents
-                found in BLOB columns, as bytes, paths or open files, are uploaded
-                (see `fletching.client.blobs.blob_cells`).
-            partition: the partition of all rows. None, or a leading part, on a partitioned table:
-                the remaining partition columns are in the data, and each row goes to its own.
-            streams: how many streams to write at once. One keeps the rows' order.
-            if_version: refuse if anything but upkeep has happened since this version.
-            idempotency_key: an append with the key of an earlier one adds nothing, and is answered
-                as that one was.
+    def _set(self, info: TableInfo) -> None:
+        super()._set(info)
+        # As partition columns: constants of each part that come behind the others.
+        self._schema = pa.schema([*self._schema, *_CHANGE_FIELDS], metadata=self._schema.metadata)
 
-        Raises:
-            UsageError: data that does not fit the table.
-            ServiceError: the service refused; nothing is visible.
-            TransportError: no answer within the retry budget. If that was the commit's, the rows may
-                be visible: open a session with `write_session` where that must be known.
-        """
-        if streams == 1 and self._takes_direct_appends:
-            spec = PartitionSpec.parse(partition)
-            bound = {name.casefold() for name, _ in spec}
-            schema = pa.schema([f for f in self._schema if f.name.casefold() not in bound])
-            request = AppendRows(
-                table=self.full_name,
-                partition=spec,
-                schema_version=self._info.schema_version or None,
-                if_version=if_version,
-                idempotency_key=idempotency_key,
-            )
-            result, data = append_at_once(self.channel, request, schema, data)
-            if result is not None:
-                return _report(result.report, result.rows)
-        with self.write_session(partition) as session:
-            rows = append_rows(session, self.with_uploads(session, data, partition), streams)
-            return _report(
-                session.commit(if_version=if_version, idempotency_key=idempotency_key), rows
-            )
-
-    @property
-    def _takes_direct_appends(self) -> bool:
-        """Whether rows can go out in one request: of our service, without uploads and operations.
-
-        Whether the service takes the coding of `lz4_stream` is known only once it has answered.
-        """
-        return bool(
-            self._info.table_id
-            and not self.channel.options.lz4_stream
-            and not self._info.primary_key
-            and not any(contains_blob(field.type) for field in self._data_schema)
-        )
-
-    def with_uploads(
-        self, session: WriteSession, data: Any, partition: PartitionLike | None
-    ) -> Any:
-        """Uploads contents found in BLOB columns (see `fletching.client.blobs.blob_cells`)."""
-
-        def upload(column: str, contents: Sequence[Any]) -> list[str]:
-            return session.put_blobs(contents, column, partition=PartitionSpec.parse(partition))
-
-        return with_references(data, self._data_schema, upload)
-
-    def overwrite(
-        self,
-        data: Any,
-        partition: PartitionLike | None = None,
-        *,
-        streams: int = 1,
-        where: str | None = None,
-        if_version: int | None = None,
-        idempotency_key: str | None = None,
-    ) -> ChangeReport:
-        """Replaces rows in one step; returns how many there are now. Else as `append`.
-
-        What is replaced: the rows for which ``where`` is true, which must be true of all the new
-        rows, too; without it the partition's rows; with dynamic partitions those of every partition
-        that the data has; on a table without partitions all.
-        """
-        if where is not None:
-            key = self._new_key(idempotency_key)
-            with self.write_session(partition) as session:
-                append_rows(session, self.with_uploads(session, data, partition), streams)
-                changed = session.end_with(
-                    ReplaceRows(
-                        table=self.full_name,
-                        session_id=session.id,
-                        where=where,
-                        if_version=if_version,
-                        idempotency_key=key,
-                    )
-                )
-            return ChangeReport.of(changed, count=changed.rows_inserted + changed.rows_updated)
-        with self.write_session(partition, overwrite=True) as session:
-            rows = append_rows(session, self.with_uploads(session, data, partition), streams)
-            return _report(
-                session.commit(if_version=if_version, idempotency_key=idempotency_key), rows
-            )
-
-    def write_session(
-        self, partition: PartitionLike | None = None, overwrite: bool = False
-    ) -> WriteSession:
-        """Opens a write session (see `WriteSession`); arguments as for `append` and `overwrite`.
-
-        Raises:
-            UsageError: a malformed partition.
-            ServiceError: the service refused.
-        """
-        return WriteSession.open(
-            self.channel,
-            self.full_name,
-            partition=PartitionSpec.parse(partition),
-            overwrite=overwrite,
-            columns=self._info.schema,
-        )
-
-    def open_write_session(self, session_id: str) -> WriteSession:
-        """Joins a session that another process opened."""
-        return WriteSession(self.channel, self.full_name, session_id, columns=self._info.schema)
-
-    def stream_writer(
-        self,
-        stream_id: str,
-        *,
-        exactly_once: bool = True,
-        resume: bool = False,
-        partition: PartitionLike | None = None,
-        realtime: bool = False,
-    ) -> StreamingWriter:
-        """Opens a stream whose rows are visible when a flush returns (see `StreamingWriter`).
-
-        Args:
-            stream_id: a name that stays the same over restarts of its writer.
-            exactly_once: guard the rows by offsets; without, a lost answer may double rows.
-            resume: go on after the rows that the stream has; whoever wrote before can no longer.
-            partition: values for partition columns that the data lacks.
-            realtime: the service's real-time mode, where it tells the two apart.
-
-        Raises:
-            UsageError: ``resume`` without ``exactly_once``.
-            ServiceError: the service refused.
-        """
-        return StreamingWriter(
-            self.channel,
-            self.full_name,
-            stream_id,
-            exactly_once=exactly_once,
-            resume=resume,
-            partition=PartitionSpec.parse(partition),
-            write_mode=WriteMode.STREAMING_REALTIME if realtime else WriteMode.STREAMING,
-        )
-
-    def _repr_html_(self) -> str:
-        info = self._info
-        facts = {"rows": info.rows, "bytes": info.bytes, "comment": info.comment}
-        return html_view(str(self.full_name), facts, self._schema, self.partition_columns)
-
-    def __repr__(self) -> str:
-        """Name and columns."""
-        return f"<Table {self.full_name} ({', '.join(self._schema.names)})>"
+    def scan(self, *arguments: Any, **options: Any) -> Scan:
+        """Describes a read of the changes."""
+        return dataclasses.replace(super().scan(*arguments, **options), since=self.since)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles by name and by what reopens the client."""
-        return _reopened, (self.channel.reopen, self._info)
+        return _reopened_changes, (self.channel.reopen, self._info, self.since)
 
 
-def _names(columns: Iterable[str] | None) -> tuple[str, ...]:
-    if isinstance(columns, str):
-        raise UsageError(f"columns is a list of names; give [{columns!r}]")
-    names = tuple(columns or ())
-    for name in names:
-        if not isinstance(name, str):
-            raise UsageError(f"a column is named by text, not {name!r}")
-    return names
+def _reopened_changes(reopen: Any, info: TableInfo, since: int) -> _TableChanges:
+    table = _TableChanges(reopen(), info)
+    table.since = since
+    return table
 
 
-def _reopened(reopen: Any, info: TableInfo) -> Table:
-    return Table(reopen(), info)
+def _changes_between(
+    channel: Channel,
+    info_at: Callable[[Moment], TableInfo],
+    name: TableName,
+    since: Moment,
+    until: Moment | None,
+) -> _TableChanges:
+    """The changes of the versions above one, up to another, as a table to scan."""
+    last = info_at(_newest(channel, name) if until is None else until)
+    table = _TableChanges(channel, last)
+    table.since = since if isinstance(since, int) else info_at(since).version
+    return table
 
 
-def _report(report: ChangeReport | Changed | None, rows: int) -> ChangeReport:
-    """What a commit of so many rows did; all that is known where the service says only that it did."""
-    if report is None:
-        return ChangeReport(-1, rows)
-    return ChangeReport(
-        report.version, report.rows_inserted, report.rows_updated, report.rows_deleted, count=rows
-    )
+def _newest(channel: Channel, name: TableName) -> int:
+    page = channel.call(messages.ListVersions(table=name, max_items=1), messages.VersionPage)
+    return page.versions[0].version
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChangeSet:
+    """The changes of one version.
+
+    Attributes:
+        version: the version that made them.
+        changes: a scan of its rows; see `Table.changes`.
+    """
+
+    version: int
+    changes: Scan
+
+
+def _watched(
+    channel: Channel,
+    info_at: Callable[[Moment], TableInfo],
+    name: TableName,
+    since: Moment | None,
+    timeout: float | None,
+) -> Iterator[ChangeSet]:
+    """Waits for versions; see `Table.watch`."""
+    if timeout is not None and timeout < 0:
+        raise UsageError("a timeout is 0 seconds or more")
+    last = _newest(channel, name) if since is None else info_at(since).version
+    return _watch(channel, info_at, name, last, timeout)
+
+
+def _watch(
+    channel: Channel,
+    info_at: Callable[[Moment], TableInfo],
+    name: TableName,
+    last: int,
+    timeout: float | None,
+) -> Iterator[ChangeSet]:
+    waited_since = time.monotonic()
+    while True:
+        left = _WAIT_SECONDS
+        if timeout is not None:
+            left = min(left, max(0.0, timeout - (time.monotonic() - waited_since)))
+        request = messages.WaitForVersion(table=name, since=last, timeout_ms=int(left * 1000))
+        began = time.monotonic()
+        try:
+            page = channel.call(request, messages.VersionPage)
+        except TransportError:
+            # The service may be starting again: whoever waits goes on waiting.
+            if timeout is not None and time.monotonic() - waited_since >= timeout:
+                raise
+            time.sleep(0.5)
+            continue
+        for each in page.versions:
+            changed = _changes_between(channel, info_at, name, each.version - 1, each.version)
+            yield ChangeSet(each.version, changed.scan())
+            last = each.version
+            waited_since = time.monotonic()
+        if page.versions:
+            continue
+        if timeout is not None and time.monotonic() - waited_since >= timeout:
+            return
+        if time.monotonic() - began < min(left, 0.2):
+            # Too many wait at the service for this one to be held.
+            time.sleep(0.2)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hmac
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
 from fletching.catalog.database import Database
 from fletching.engine.engine_settings import EngineSettings
+from fletching.engine.presence import Presence
 from fletching.errors import StorageError
 from fletching.objects.store import ObjectSink, ObjectStore
-
-if TYPE_CHECKING:
-    from fletching.engine.presence import Presence
 
 __all__ = ["Clock", "EngineContext"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from sqlalchemy import Connection
 
@@ -22,7 +22,6 @@ from fletching.catalog.writer_rows import (
     register_writer,
     renew_writer,
 )
-from fletching.engine.context import Clock
 from fletching.errors import FletchingError, ServiceUnavailableError
 from fletching.objects.store import ObjectStore, writer_of
 
@@ -38,8 +37,8 @@ _LOG = logging.getLogger("fletching.engine.presence")
 class Presence:
     """Keeps one writer known. Thread-safe. Does nothing over a store that knows its writers."""
 
-    def __init__(self, database: Database, store: ObjectStore, clock: Clock) -> None:
-        """Registers nothing yet."""
+    def __init__(self, database: Database, store: ObjectStore, clock: Callable[[], float]) -> None:
+        """Registers nothing yet; ``clock`` gives seconds since the epoch."""
         self._database = database
         self._store = store
         self._clock = clock

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -24,9 +24,7 @@ from prometheus_client.registry import Collector
 from fletching import __version__
 from fletching.errors import MethodNotAllowedError
 from fletching.server.http.exchange import Exchange
-
-if TYPE_CHECKING:
-    from fletching.server.service import Service
+from fletching.server.request_limits import Limiter, MemoryBudget
 
 __all__ = ["METRICS_PATH", "Metrics", "handle_metrics"]
 
@@ -38,10 +36,20 @@ OTHER = "_other"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
 
+class MeasuredService(Protocol):
+    """What is read of a service when it is scraped."""
+
+    draining: bool
+    bodies: Limiter
+    reads: Limiter
+    calls: Limiter
+    memory: MemoryBudget
+
+
 class Metrics:
     """Counts requests; used on the event loop alone."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: MeasuredService) -> None:
         """Makes the registry; gauges are read from the service when they are asked for."""
         self.registry = CollectorRegistry()
         self._actions: set[str] = set()
@@ -104,7 +112,7 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
 class _State(Collector):
     """What is so now: read from the service when it is asked for."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: MeasuredService) -> None:
         self._service = service
         self._started = time.time()
 
@@ -143,7 +151,7 @@ class _State(Collector):
         )
 
 
-async def handle_metrics(exchange: Exchange, service: Service) -> None:
+async def handle_metrics(exchange: Exchange, metrics: Metrics) -> None:
     """Answers a scrape.
 
     Raises:
@@ -152,5 +160,5 @@ async def handle_metrics(exchange: Exchange, service: Service) -> None:
     if exchange.method not in {"GET", "HEAD"}:
         raise MethodNotAllowedError(f"{exchange.path} takes GET or HEAD, not {exchange.method}")
     exchange.action = "metrics"
-    text = generate_latest(service.metrics.registry)
+    text = generate_latest(metrics.registry)
     await exchange.reply(text, content_type=CONTENT_TYPE_LATEST)

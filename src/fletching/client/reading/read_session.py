@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import pyarrow as pa
 
@@ -25,9 +25,6 @@ from fletching.protocol.messages.admin import ListPartitions, PartitionPage
 from fletching.protocol.messages.requests import GetReadSession
 from fletching.protocol.messages.responses import ReadSession as ReadSessionReply
 from fletching.types import PartitionSpec, TableName
-
-if TYPE_CHECKING:
-    from fletching.client.reading.scan import Scan
 
 __all__ = ["ReadSession"]
 
@@ -267,20 +264,6 @@ class ReadSession(Readable):
                 "partitioned": self._partitioned,
             },
         )
-
-
-def session_of(scan: Scan, channel: Channel, reply: ReadSessionReply) -> ReadSession:
-    """The session of a scan, from the service's reply."""
-    return ReadSession(
-        channel,
-        reply,
-        table=scan.table.full_name,
-        columns=scan.columns,
-        partitions=scan.partitions,
-        filter=scan.filter,
-        limit=scan.limit,
-        partitioned=bool(scan.table.partition_columns),
-    )
 
 
 def _reopened(reopen: Any, reply: ReadSessionReply, described: dict[str, Any]) -> ReadSession:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Protocol, Unpack
 
 import pyarrow as pa
 
@@ -15,7 +15,7 @@ from fletching.client.cancellation import Cancellation
 from fletching.client.html_views import html_view
 from fletching.client.reading.filter_text import filter_text
 from fletching.client.reading.parallel import read_in_order
-from fletching.client.reading.read_session import ReadSession, session_of
+from fletching.client.reading.read_session import ReadSession
 from fletching.client.reading.readable import Readable
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.reading.split import Split
@@ -33,16 +33,36 @@ from fletching.protocol.messages.responses import ReadSession as ReadSessionRepl
 from fletching.protocol.messages.vocabulary import SessionStatus, SplitMode
 from fletching.types import PartitionSpec, TableName
 
-if TYPE_CHECKING:
-    from fletching.client.table import Table
-
-__all__ = ["Scan"]
+__all__ = ["Scan", "ScannedTable"]
 
 _LEAST_PIECE_BYTES = 8 << 20
 """A smaller piece is read in less time than it takes to ask for it over a long way."""
 
 _READY_SECONDS = 600.0
 """How long a session may stay in preparation; ours is ready at once."""
+
+
+class ScannedTable(Protocol):
+    """What a scan takes of its table."""
+
+    full_name: TableName
+    channel: Channel
+
+    @property
+    def name(self) -> str:
+        """The table's name without project and schema."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """All columns, data columns first."""
+
+    @property
+    def partition_columns(self) -> tuple[str, ...]:
+        """Names of the partition columns, in order."""
+
+    @property
+    def cheapest_column(self) -> str:
+        """The column whose values are the fewest bytes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,7 +82,7 @@ class Scan(Readable):
         limit: at most so many rows, or None.
     """
 
-    table: Table
+    table: ScannedTable
     columns: tuple[str, ...] | None = None
     partitions: tuple[PartitionSpec, ...] | None = None
     filter: str | None = None
@@ -158,7 +178,16 @@ class Scan(Readable):
         if self.limit is not None and self.filter is not None:
             raise UsageError("a scan with a filter and a limit has no session; drop one of them")
         options = SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1)
-        return session_of(self, self.channel, self._session(options))
+        return ReadSession(
+            self.channel,
+            self._session(options),
+            table=self.table.full_name,
+            columns=self.columns,
+            partitions=self.partitions,
+            filter=self.filter,
+            limit=self.limit,
+            partitioned=bool(self.table.partition_columns),
+        )
 
     def splits(self, count: int | None = None, *, split_bytes: int | None = None) -> list[Split]:
         """The scan's rows in parts that can be read anywhere, in the table's order.

@@ -83,7 +83,7 @@ async def _route(exchange: Exchange, service: Service) -> None:
     if path == METRICS_PATH:
         if not service.settings.public_metrics:
             await service.identify(exchange)
-        await handle_metrics(exchange, service)
+        await handle_metrics(exchange, service.metrics)
         return
     await service.identify(exchange)
     if parse_storage_path(path) is not None:
