@@ -28,7 +28,7 @@ from fletching.errors import (
     TruncatedStreamError,
 )
 
-__all__ = ["CHUNK_BYTES", "MAX_CHUNK_BYTES", "ChunkDecoder", "ChunkEncoder"]
+__all__ = ["CHUNK_BYTES", "MAX_CHUNK_BYTES", "ChunkDecoder", "ChunkEncoder", "framed_length"]
 
 LAYER = "tunnel_chunks"
 
@@ -38,6 +38,11 @@ MAX_CHUNK_BYTES = 16 << 20
 """A chunk is held in memory until its checksum has come: larger ones are refused."""
 
 _SUM = 4
+
+
+def framed_length(content_bytes: int, chunk_bytes: int = CHUNK_BYTES) -> int:
+    """Bytes of content of a length when it is framed."""
+    return content_bytes + 4 + _SUM * (content_bytes // chunk_bytes + 1)
 
 
 class ChunkEncoder:

@@ -23,6 +23,7 @@ from fletching.errors import (
     WireError,
 )
 from fletching.ipc import Limits, Message, MessageDecoder
+from fletching.protocol.http.layers import table_body_decoder
 from fletching.server.api.ingest_endpoint import receive_ingest
 from fletching.server.http.asgi_bridge import exchange_of
 from fletching.server.request_limits import MemoryBudget
@@ -131,7 +132,9 @@ def upload(
         budget = MemoryBudget(limit, 5.0, 1.0)
         exchange = exchange_of(scope, sender, None, "id", ServerSettings(**server_settings))
         try:
-            return await receive_ingest(exchange, lambda: ingest, workers, budget, coding)
+            plain = coding is ContentCoding.IDENTITY
+            decoder = None if plain else table_body_decoder(coding)
+            return await receive_ingest(exchange, lambda: ingest, workers, budget, decoder)
         finally:
             assert budget.held == 0
             check(budget)

@@ -199,7 +199,7 @@ def test_schemas(client: Any) -> None:
         ("POST", "/api/tenants", 405),
         ("GET", "/api/projects/demo/functions", 404),
         ("GET", "/api/projects/demo/tables/t/rows", 404),
-        ("POST", "/projects/demo/tables/t", 400),
+        ("POST", "/projects/demo/tables/t", 405),
         ("POST", "/projects/demo/instances/x", 400),
         ("POST", "/api/projects/demo/instances", 400),
     ],

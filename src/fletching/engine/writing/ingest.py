@@ -51,7 +51,7 @@ from fletching.errors import (
     RowOffsetError,
 )
 from fletching.ipc.metadata import MessageType
-from fletching.protocol.messages.requests import AppendRows, WriteTable
+from fletching.protocol.messages.requests import AppendRows, WriteBlock, WriteTable
 from fletching.protocol.messages.responses import WriteResult
 
 __all__ = ["CellChecker", "CellCheckers", "Ingest", "StreamIngest", "open_ingest"]
@@ -85,6 +85,7 @@ def open_ingest(
             stream_version=1,
         )
         target, stream = _open_block(context, request)
+        request = msgspec.structs.replace(request, stream_version=stream.stream_version)
     else:
         with context.database.read() as connection:
             target = _find(connection, context, request, lock=False)
@@ -101,9 +102,21 @@ def open_ingest(
 
 
 def _open_block(context: EngineContext, request: WriteTable) -> tuple[WriteTarget, WriteStreamRow]:
-    """A block is one write: sending it again begins its stream afresh."""
+    """A block is one write: sending it again begins its stream afresh.
+
+    A `WriteBlock` begins a new version of the stream instead: the highest closed one is committed.
+    """
     with context.database.write() as connection:
         target = _find(connection, context, request, lock=True)
+        if isinstance(request, WriteBlock):
+            versions = write_streams.list_write_streams(
+                connection, target.session.pk, request.stream_id
+            )
+            newest = max((row.stream_version for row in versions), default=0)
+            stream, _, _ = create_attempt(
+                connection, context, target, request.stream_id, newest + 1, exactly_once=False
+            )
+            return target, stream
         known = write_streams.find_write_stream(
             connection, target.session.pk, request.stream_id, request.stream_version
         )

@@ -173,6 +173,9 @@ class WriteSessions:
             schema=write_schema(table, bound_names(session), block_mode=block_mode),
             enhance_write_check=session.enhance_write_check,
             route_token=self._context.settings.route_token,
+            write_mode=WriteMode(session.write_mode),
+            schema_version=session.schema_version,
+            table_schema_version=table.schema_version,
         )
 
     def schema(self, request: GetWriteSchema) -> WriteSchema:

@@ -35,6 +35,7 @@ __all__ = [
     "SplitOptions",
     "WriteBlob",
     "WriteBlobs",
+    "WriteBlock",
     "WriteTable",
 ]
 
@@ -264,6 +265,14 @@ class WriteTable(TableRequest, frozen=True, kw_only=True):
     quota_token: str | None = None
     """Block mode (2.19)."""
     content_encoding: str | None = None
+
+
+class WriteBlock(WriteTable, frozen=True, kw_only=True):
+    """A block of the table tunnel: one write, named by ``block_number`` alone.
+
+    A block may be written again, and what was written last counts. What was there before stays until
+    the new body is complete, so that a repetition that is cut off takes nothing away.
+    """
 
 
 # --- results of SQL instances ----------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fletching.protocol.messages.vocabulary import SessionStatus, SplitMode
+from fletching.protocol.messages.vocabulary import SessionStatus, SplitMode, WriteMode
 
 __all__ = [
     "BlobReferences",
@@ -80,6 +80,12 @@ class WriteSession(Response, frozen=True, kw_only=True):
     schema: TableSchema | None = None
     max_block_number: int = 0
     enhance_write_check: bool = False
+    write_mode: WriteMode | None = None
+    """The session's, where the engine answers; no part of the body, as what follows."""
+    schema_version: int = 0
+    """Of the table when the session was opened."""
+    table_schema_version: int = 0
+    """Of the table now, which ``schema`` is of."""
 
 
 class WriteStream(Response, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ from fletching.protocol.http.headers import (
     SESSION_LENGTH,
     USER_AGENT,
 )
+from fletching.protocol.http.layers import table_body_decoder
 from fletching.protocol.messages.requests import (
     AppendRows,
     CreateReadSession,
@@ -193,7 +194,8 @@ async def _write(exchange: Exchange, service: Service, request: WriteTable | App
     coding = table_body_coding(request.content_encoding)
     with service.bodies.enter():
         opening = functools.partial(service.engine.open_ingest, request)
-        result = await receive_ingest(exchange, opening, service.workers, service.memory, coding)
+        decoder = None if coding is ContentCoding.IDENTITY else table_body_decoder(coding)
+        result = await receive_ingest(exchange, opening, service.workers, service.memory, decoder)
     headers, body = encode_response(result, request)
     await exchange.reply(body, headers=headers)
 

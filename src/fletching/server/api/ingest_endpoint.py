@@ -20,13 +20,11 @@ from typing_extensions import Buffer
 
 from fletching.errors import MalformedFrameError, WireError
 from fletching.ipc import Message, MessageDecoder
-from fletching.protocol.http.body_codings import TableBodyCoding
-from fletching.protocol.http.layers import table_body_decoder
 from fletching.server.api.decoding_need import DecodingNeed, decoding_need
 from fletching.server.http.exchange import Exchange
 from fletching.server.request_limits import MemoryBudget
 from fletching.server.workers import Call, Job, Workers
-from fletching.wire.content_coding import ContentCoding
+from fletching.wire.stack import DecoderStack
 
 __all__ = ["Ingest", "receive_ingest"]
 
@@ -228,9 +226,16 @@ async def receive_ingest(
     open_ingest: Callable[[], Ingest],
     workers: Workers,
     budget: MemoryBudget,
-    coding: TableBodyCoding = ContentCoding.IDENTITY,
+    decoder: DecoderStack | None = None,
 ) -> Any:
     """Opens an ingest, feeds a request's body to it and finishes it; whatever goes wrong aborts it.
+
+    Args:
+        exchange: with the body.
+        open_ingest: blocks.
+        workers: where blocking happens.
+        budget: of memory.
+        decoder: what makes an Arrow IPC stream of the body; None where it is one.
 
     Returns:
         What the ingest's ``finish`` returned.
@@ -243,10 +248,10 @@ async def receive_ingest(
     async with Job.opened(
         workers.cpu, open_ingest, lambda ingest: ingest.abort(), opens_in=workers.write
     ) as job:
-        if coding is ContentCoding.IDENTITY:
+        if decoder is None:
             await _receive_plain(exchange, job, budget)
         else:
-            await _receive_coded(exchange, job, budget, coding)
+            await _receive_coded(exchange, job, budget, decoder)
         job.owned.decoder.finish()
         return await job.start_in(workers.write, job.owned.finish).outcome()
 
@@ -289,10 +294,10 @@ async def _receive_plain(exchange: Exchange, job: Job[Ingest], budget: MemoryBud
 
 
 async def _receive_coded(
-    exchange: Exchange, job: Job[Ingest], budget: MemoryBudget, coding: TableBodyCoding
+    exchange: Exchange, job: Job[Ingest], budget: MemoryBudget, stack: DecoderStack
 ) -> None:
-    """A compressed body: decompressing belongs in the worker, too, so nothing overlaps here."""
-    decoder = _CodedDecoder(job.owned, coding)
+    """A body to be decoded: that belongs in the worker, too, so nothing overlaps here."""
+    decoder = _CodedDecoder(job.owned, stack)
     held = kept = 0
     try:
         more = True
@@ -318,12 +323,12 @@ async def _receive_coded(
 
 
 class _CodedDecoder:
-    """Decompresses, decodes and passes on, in a worker; stops before whatever needs much memory."""
+    """Decodes and passes on, in a worker; stops before whatever needs much memory."""
 
-    def __init__(self, ingest: Ingest, coding: TableBodyCoding) -> None:
+    def __init__(self, ingest: Ingest, decoder: DecoderStack) -> None:
         self._ingest = ingest
         self._sink = DecoderSink(ingest.decoder)
-        self._decoder = table_body_decoder(coding)
+        self._decoder = decoder
         self._events: Iterator[Any] = iter(())
         self._ready: list[Message] = []
         self._last = False

@@ -27,6 +27,7 @@ from fletching.protocol.http.layers import table_body_encoder
 from fletching.server.http.exchange import Exchange
 from fletching.server.workers import Job, Pool
 from fletching.wire.content_coding import ContentCoding
+from fletching.wire.stack import ByteEncoder
 
 __all__ = [
     "BufferSource",
@@ -154,15 +155,15 @@ class PlanSource:
 
 
 class CodedSource:
-    """Another source's bytes under a content coding."""
+    """Another source's bytes through an encoder: of a content coding, or of a framing."""
 
-    def __init__(self, source: BufferSource, coding: TableBodyCoding, level: int | None) -> None:
+    def __init__(self, source: BufferSource, encoder: ByteEncoder) -> None:
         self._source = source
-        self._encoder = table_body_encoder(coding, level=level)
+        self._encoder = encoder
         self.ended = False
 
     def next_group(self) -> Sequence[Buffer]:
-        """Compresses groups until something comes out; see ``BufferSource``."""
+        """Encodes groups until something comes out; see ``BufferSource``."""
         coded: list[Buffer] = []
         while not coded and not self.ended:
             group = self._source.next_group()
@@ -174,7 +175,7 @@ class CodedSource:
         return coded
 
     def ready_group(self) -> Sequence[Buffer]:
-        """Nothing: compressing is work."""
+        """Nothing: encoding is work."""
         return ()
 
     def close(self) -> None:
@@ -264,7 +265,7 @@ def prepare_plan(
     source: BufferSource = PlanSource(plan, group_bytes)
     length = plan.length
     if coding is not ContentCoding.IDENTITY:
-        source, length = CodedSource(source, coding, level), None
+        source, length = CodedSource(source, table_body_encoder(coding, level=level)), None
     try:
         return PreparedReply(source, source.next_group(), length, coding)
     except BaseException:

@@ -27,6 +27,7 @@ from fletching.server.metadata.routes import handle_metadata, is_metadata_path
 from fletching.server.metrics import METRICS_PATH, handle_metrics
 from fletching.server.plain.plain_routes import handle_plain, is_plain_path
 from fletching.server.service import Service
+from fletching.server.tunnel.tunnel_routes import handle_tunnel, is_tunnel_request
 
 __all__ = ["answer_for", "create_app"]
 
@@ -92,6 +93,8 @@ async def _route(exchange: Exchange, service: Service) -> None:
         await handle_plain(exchange, service)
     elif is_admin_path(path):
         await handle_admin(exchange, service)
+    elif is_tunnel_request(exchange):
+        await handle_tunnel(exchange, service)
     elif is_metadata_path(path):
         await handle_metadata(exchange, service)
     else:

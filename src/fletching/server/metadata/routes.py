@@ -49,7 +49,7 @@ _HANDLERS: tuple[tuple[str, dict[str, Handler]], ...] = (
     (r"/projects/(?P<project>[^/]+)/tables", {"GET": tables.page}),
     (
         r"/projects/(?P<project>[^/]+)/tables/(?P<name>[^/]+)",
-        {"GET": tables.lookup, "POST": tables.refuse_tunnel, "PUT": tables.refuse_tunnel},
+        {"GET": tables.lookup},
     ),
     (
         r"/projects/(?P<project>[^/]+)/instances",

@@ -56,9 +56,7 @@ async def page(scope: Scope) -> None:
 async def lookup(scope: Scope) -> None:
     """A table, or what the query asks of it."""
     query = scope.query
-    if "downloads" in query or "downloadid" in query:
-        await refuse_tunnel(scope)
-    elif "partitions" in query:
+    if "partitions" in query:
         await _partitions(scope)
     elif "data" in query:
         await _head(scope)

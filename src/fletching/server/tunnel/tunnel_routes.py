@@ -1,0 +1,113 @@
+"""The table tunnel's paths and who answers them.
+
+::
+
+    R = /projects/{p}/tables/{t}, or /projects/{p}/schemas/{s}/tables/{t}
+
+    POST   R?downloads             opens a download session      GET    R?downloadid     looks it up
+    GET    R?data&downloadid       its rows
+    POST   R?uploads               opens an upload session       GET    R?uploadid       looks it up
+    PUT    R?uploadid&blockid      a block of it                 POST   R?uploadid       commits it
+    DELETE R?uploadid              drops it
+    POST   R/streams               opens a stream upload         GET    R/streams        looks it up
+    PUT    R/streams?uploadid      rows for it                   POST   R/streams?uploadid  ends it
+    POST   R/upserts               opens an upsert session       GET    R/upserts        looks it up
+    PUT    R/upserts?upsertid      records for it                POST   R/upserts?upsertid  commits it
+    DELETE R/upserts?upsertid      drops it
+    GET    R/preview               the first rows
+
+Other requests to R are for the metadata endpoints. No answer is ever a redirect: clients take one for
+success. Clients may put the path of their endpoint before these, usually ``/api``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import unquote
+
+from fletching.errors import MethodNotAllowedError
+from fletching.server.http.exchange import Exchange
+from fletching.server.service import Service
+from fletching.server.tunnel import downloads, stream_uploads, uploads, upserts
+from fletching.server.tunnel.tunnel_request import TunnelRequest
+from fletching.types import DEFAULT_SCHEMA, TableName
+
+__all__ = ["handle_tunnel", "is_tunnel_request"]
+
+Handler = Callable[[TunnelRequest], Coroutine[Any, Any, None]]
+
+_TABLE = re.compile(
+    r"(?:/api){0,2}/projects/(?P<project>[^/]+)(?:/schemas/(?P<schema>[^/]+))?"
+    r"/tables/(?P<name>[^/]+)(?:/(?P<part>streams|upserts|preview))?/?"
+)
+
+_SESSIONS: tuple[tuple[str, dict[str, Handler]], ...] = (
+    ("downloads", {"POST": downloads.create}),
+    ("uploads", {"POST": uploads.create}),
+    (
+        "uploadid",
+        {
+            "GET": uploads.look_up,
+            "PUT": uploads.write,
+            "POST": uploads.commit,
+            "DELETE": uploads.abort,
+        },
+    ),
+    ("downloadid", {"GET": downloads.look_up}),
+)
+"""By the parameter that tells what a request to the table's own path is about, first come first served."""
+
+_PARTS: dict[str, dict[str, Handler]] = {
+    "streams": {
+        "GET": stream_uploads.look_up,
+        "PUT": stream_uploads.write,
+        "POST": stream_uploads.abort_or_create,
+    },
+    "upserts": {
+        "GET": upserts.look_up,
+        "PUT": upserts.write,
+        "POST": upserts.commit_or_create,
+        "DELETE": upserts.abort,
+    },
+    "preview": {"GET": downloads.preview},
+}
+
+
+def _handlers(exchange: Exchange, part: str | None) -> dict[str, Handler] | None:
+    if part is not None:
+        return _PARTS[part]
+    query = {name for name, _ in exchange.query}
+    if {"data", "downloadid"} <= query:
+        return {"GET": downloads.send_rows}
+    return next((handlers for name, handlers in _SESSIONS if name in query), None)
+
+
+def is_tunnel_request(exchange: Exchange) -> bool:
+    """Whether a request is for the table tunnel; other requests to a table's path are not."""
+    match = _TABLE.fullmatch(exchange.raw_path)
+    return match is not None and _handlers(exchange, match["part"]) is not None
+
+
+async def handle_tunnel(exchange: Exchange, service: Service) -> None:
+    """Answers a tunnel request; raises what becomes its error reply.
+
+    Raises:
+        FletchingError: the request is wrong, refused, or failed.
+    """
+    # The raw path: a name may hold an encoded slash.
+    match = _TABLE.fullmatch(exchange.raw_path)
+    assert match is not None
+    handlers = _handlers(exchange, match["part"])
+    assert handlers is not None
+    handler = handlers.get(exchange.method)
+    if handler is None:
+        raise MethodNotAllowedError(
+            f"{exchange.raw_path[:200]} takes {' or '.join(handlers)}, not {exchange.method}"
+        )
+    names = {key: unquote(value) for key, value in match.groupdict().items() if value is not None}
+    schema = names.get("schema") or dict(exchange.query).get("curr_schema") or DEFAULT_SCHEMA
+    exchange.action = f"{handler.__module__.rsplit('.', 1)[-1]}.{handler.__name__}"
+    table = TableName(names["project"], names["name"], schema)
+    await handler(TunnelRequest(exchange, service, table))
