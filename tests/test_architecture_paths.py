@@ -1,0 +1,80 @@
+"""The two paths of docs/architecture.md: every hop is a function that runs, in the order of the page."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import fletching
+from fletching.client import Table
+
+ROOT = Path(__file__).parent.parent
+SOURCE = f"{ROOT / 'src' / 'fletching'}/"
+HOP = re.compile(r"^\d+\. .*?`([a-z0-9_/]+\.py): ([\w.]+)`", re.MULTILINE)
+SCHEMA = pa.schema([("x", pa.int64()), ("y", pa.string())])
+ROWS = pa.table({"x": range(100_000), "y": ["a"] * 100_000}, schema=SCHEMA)
+
+CALLS: dict[str, Callable[[Table], object]] = {
+    "A batch, from `append` to the published segment": lambda table: table.append(ROWS),
+    "A row group, from the segment to the reader's array": lambda table: list(
+        table.scan().to_batches()
+    ),
+}
+
+
+def path_of(title: str) -> list[list[tuple[str, str]]]:
+    """The hops under a heading: those that follow each other, and beside which others run, in a list each."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    section = text.split(f"\n### {title}\n")[1].split("\n## ")[0].split("\n### ")[0]
+    return [hops for part in section.split("\n\n") if (hops := HOP.findall(part))]
+
+
+class Calls:
+    """Notes which functions of ours run, each at its first call. Threads count that began under it."""
+
+    def __init__(self) -> None:
+        self.order: dict[tuple[str, str], int] = {}
+        self.counts = False
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+        if self.counts and event == "call" and frame.f_code.co_filename.startswith(SOURCE):
+            place = frame.f_code.co_filename.removeprefix(SOURCE), frame.f_code.co_qualname
+            self.order.setdefault(place, len(self.order))
+
+
+@pytest.fixture
+def calls() -> Iterator[Calls]:
+    calls, before = Calls(), sys.getprofile()
+    threading.setprofile(calls)
+    sys.setprofile(calls)
+    yield calls
+    sys.setprofile(before)
+    threading.setprofile(None)
+
+
+@pytest.mark.parametrize("title", CALLS)
+def test_every_hop_runs_in_the_order_of_the_page(calls: Calls, title: str, tmp_path: Path) -> None:
+    path = path_of(title)
+    assert sum(map(len, path)) > 20
+    with fletching.serve(tmp_path / "data", port=0) as server:
+        access_id, access_key = server.access_key
+        with fletching.connect(
+            server.url, "demo", access_id=access_id, access_key=access_key
+        ) as client:
+            table = client.create_table("t", SCHEMA)
+            table.append(ROWS)
+            calls.counts = True
+            CALLS[title](table)
+            calls.counts = False
+    missing = [hop for hops in path for hop in hops if hop not in calls.order]
+    assert not missing, "these do not run any more"
+    for hops in path:
+        assert hops == sorted(hops, key=calls.order.__getitem__)
