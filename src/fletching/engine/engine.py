@@ -21,8 +21,8 @@ from fletching.engine.data_folder import DataFolder
 from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.identity import check_identity, settle
 from fletching.engine.presence import Presence
+from fletching.engine.reading.read_calls import Reading, SnapshotRows
 from fletching.engine.reading.read_plan import ReadPlan
-from fletching.engine.reading.read_sessions import Reading, SnapshotRows
 from fletching.engine.tables.namespaces import Namespaces
 from fletching.engine.tables.tables import Tables
 from fletching.engine.upkeep.compaction import CompactionReport, Compactor

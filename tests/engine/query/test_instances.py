@@ -11,7 +11,7 @@ import pytest
 
 from fletching.catalog.instance_rows import insert_instance
 from fletching.engine.query.instances import KEPT_SECONDS, Instances
-from fletching.engine.reading.read_sessions import Reading
+from fletching.engine.reading.read_calls import Reading
 from fletching.errors import (
     InvalidArgumentError,
     NoPermissionError,

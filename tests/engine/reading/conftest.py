@@ -19,7 +19,7 @@ from fletching.catalog.database import Database
 from fletching.catalog.publishing import Publication, publish
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.write_stream_rows import NewSegment
-from fletching.engine.reading.read_sessions import Reading
+from fletching.engine.reading.read_calls import Reading
 from fletching.errors import ObjectNotFoundError
 from fletching.ipc import lowlevel
 from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession, ReadTable

@@ -81,7 +81,7 @@ def test_sessions_open_are_read_and_refreshed_without_the_lock(house: House, fol
             house.clock.now += 10
             assert look(house, session, refresh=True).expiration_time_ms > expires
         # Also when it is not in the cache of live sessions any more.
-        house.engine._reading._sessions = RecentlyUsed(1)
+        house.engine._reading._sessions._sessions = RecentlyUsed(1)
         assert house.read_session(first).equals(DATA)
     until_written(house, first, second)
     expires = look(house, first).expiration_time_ms

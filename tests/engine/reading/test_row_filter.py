@@ -146,7 +146,7 @@ def test_lists_cost_the_same_for_many_partitions(shelf: Any) -> None:
     )
     assert shelf.read(session).num_rows == 30
     # What depends on the number of partitions is one lookup each.
-    filtered = shelf.reading._session(session.session_id, session_table()).row_filter
+    filtered = shelf.reading._sessions.find(session.session_id, session_table()).row_filter
     begun = time.process_time()
     filtered.prepare((str(number),) for number in range(3_000))
     many = time.process_time() - begun

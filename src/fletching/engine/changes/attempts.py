@@ -38,7 +38,7 @@ from fletching.engine.changes.change_conditions import (
 )
 from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.context import EngineContext
-from fletching.engine.reading.read_sessions import Reading
+from fletching.engine.reading.read_calls import Reading
 from fletching.engine.writing.ingest_body import CellCheckers
 from fletching.errors import (
     ConflictError,

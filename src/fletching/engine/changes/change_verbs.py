@@ -25,7 +25,7 @@ from fletching.engine.changes.row_merge import RowMerge, replace_draft
 from fletching.engine.changes.row_update import RowUpdate
 from fletching.engine.changes.session_rows import SessionRows
 from fletching.engine.context import EngineContext
-from fletching.engine.reading.read_sessions import Reading
+from fletching.engine.reading.read_calls import Reading
 from fletching.engine.tables.columns import restore_columns, same_columns
 from fletching.engine.tables.partitions import matching_values
 from fletching.engine.writing.ingest_body import CellCheckers

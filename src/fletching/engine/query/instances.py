@@ -41,8 +41,8 @@ from fletching.engine.query.query_limits import QueryLimits
 from fletching.engine.query.query_runner import Query, QueryRunner
 from fletching.engine.query.row_writing import cast_to, write_rows
 from fletching.engine.query.statement_runner import Outcome, StatementRunner
+from fletching.engine.reading.read_calls import Reading
 from fletching.engine.reading.read_plan import Computed, Literal, ReadPlan
-from fletching.engine.reading.read_sessions import Reading
 from fletching.engine.writing.ingest import Ingest
 from fletching.errors import (
     ConflictError,

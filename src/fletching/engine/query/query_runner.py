@@ -20,7 +20,7 @@ import pyarrow as pa
 from fletching.engine.query.query_limits import QueryLimits
 from fletching.engine.query.result_types import casts_of, conformed, result_schema
 from fletching.engine.query.table_readers import Statistics, TableReaders
-from fletching.engine.reading.read_sessions import Reading
+from fletching.engine.reading.read_calls import Reading
 from fletching.errors import (
     FletchingError,
     InvalidArgumentError,

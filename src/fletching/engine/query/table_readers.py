@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from fletching.engine.reading.read_sessions import PinnedTable, Reading
+from fletching.engine.reading.read_calls import PinnedTable, Reading
 from fletching.sql.translation import WantedScan
 from fletching.types import TableName
 

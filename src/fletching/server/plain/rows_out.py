@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 from typing_extensions import Buffer
 
-from fletching.engine.reading.read_sessions import SnapshotRows
+from fletching.engine.reading.read_calls import SnapshotRows
 from fletching.errors import InvalidArgumentError, RangeNotSatisfiableError
 from fletching.protocol.messages.admin import DescribeTable, TableInfo
 from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession

@@ -1,0 +1,316 @@
+"""What an engine reads: sessions, the plans of what is read from them, previews, and reads without a session."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from fletching.catalog.database import Database
+from fletching.catalog.table_rows import TableRow, get_table
+from fletching.engine.reading.batch_limits import (
+    batch_bytes,
+    batch_rows,
+    buffer_codec,
+    not_negative,
+    preview_rows,
+)
+from fletching.engine.reading.cache import RecentlyUsed
+from fletching.engine.reading.message_checks import MessageChecks
+from fletching.engine.reading.partition_filter import PartitionFilter
+from fletching.engine.reading.physical_projection import PhysicalProjection
+from fletching.engine.reading.pinning import Snapshots, pinned_version
+from fletching.engine.reading.planning import ReadOptions, plan_preview, plan_rows
+from fletching.engine.reading.read_plan import ReadPlan
+from fletching.engine.reading.read_sessions import (
+    MAX_READ_SESSIONS,
+    READ_SESSION_SECONDS,
+    OpenSession,
+    ReadSessions,
+    check_supported,
+    filter_of,
+)
+from fletching.engine.reading.row_filter import RowFilter, filter_fields
+from fletching.engine.reading.scan_schema import ScanSchema
+from fletching.engine.reading.snapshot import Snapshot
+from fletching.engine.reading.splits import (
+    Splits,
+)
+from fletching.errors import (
+    CorruptObjectError,
+    InvalidArgumentError,
+)
+from fletching.objects.store import ObjectStore
+from fletching.protocol.messages.requests import (
+    ArrowOptions,
+    CreateReadSession,
+    PreviewTable,
+    ReadTable,
+)
+from fletching.types import RowRange, TableName
+
+if TYPE_CHECKING:
+    from fletching.sql.predicates import Predicate
+
+__all__ = ["PinnedTable", "Reading", "SnapshotRows"]
+
+_CACHED_SPLITS = 4096
+
+
+class PinnedTable:
+    """A table at a version that stays readable until it is let go; made by `Reading.pin`."""
+
+    def __init__(self, reading: Reading, session: OpenSession) -> None:
+        self._reading = reading
+        self.session = session
+
+    @functools.cached_property
+    def fields(self) -> dict[str, Any]:
+        """The columns as filters see them, data columns first; by case-folded name."""
+        return filter_fields(self.session.scan_schema.columns)
+
+    def batches(
+        self, columns: Sequence[str], predicate: Predicate | None
+    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The columns asked for, and the rows that a predicate chooses, in batches.
+
+        Raises:
+            InvalidArgumentError: a column's type has no ODPS type.
+            CorruptObjectError: what is stored is damaged.
+        """
+        session = self.session
+        chosen = None if predicate is None else RowFilter(predicate, session.scan_schema)
+        projection = session.scan_schema.projection_of(tuple(columns), unordered=True)
+        plan = self._reading.plan_of(session, projection, chosen)
+        return plan.schema, plan.batches()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SnapshotRows:
+    """A read without a session.
+
+    Attributes:
+        table_id, version: what is read.
+        total: rows of the chosen partitions, before a filter.
+        plan: the rows.
+    """
+
+    table_id: str
+    version: int
+    total: int
+    plan: ReadPlan
+
+
+class Reading:
+    """Answers the reads of an engine. Thread-safe.
+
+    Blocks on the catalog only for sessions that this process has not seen lately.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        store: ObjectStore,
+        *,
+        clock: Callable[[], float],
+        session_seconds: float = READ_SESSION_SECONDS,
+        max_sessions: int = MAX_READ_SESSIONS,
+    ) -> None:
+        """Reads from ``store`` what ``database`` lists; ``clock`` gives seconds since the epoch."""
+        self._database = database
+        self._store = store
+        self._snapshots = Snapshots(database, store)
+        self._sessions = ReadSessions(
+            database,
+            self._snapshots,
+            clock=clock,
+            session_seconds=session_seconds,
+            max_sessions=max_sessions,
+        )
+        self._splits = RecentlyUsed[str, Splits](_CACHED_SPLITS)
+        self._checks = MessageChecks()
+        self.create_session = self._sessions.create
+        self.get_session = self._sessions.get
+        self.close = self._sessions.close
+
+    def pin(self, tables: Sequence[TableName]) -> list[PinnedTable]:
+        """Pins the current versions of tables, all of one moment, until `unpin`.
+
+        Raises:
+            NoSuchTableError: one of them does not exist.
+            ThrottledError: too many sessions are open.
+        """
+        return [PinnedTable(self, session) for session in self._sessions.open_all(tables)]
+
+    def unpin(self, tables: Sequence[PinnedTable]) -> None:
+        """Lets pinned tables go: their sessions have expired from now on."""
+        self._sessions.end([table.session for table in tables])
+
+    def plan_of(
+        self, session: OpenSession, projection: PhysicalProjection, row_filter: RowFilter | None
+    ) -> ReadPlan:
+        """The plan of all rows of a session that a filter chooses."""
+        snapshot = self._snapshot_of(session)
+        options = ReadOptions(row_filter=row_filter)
+        return plan_rows(
+            snapshot, self._store, projection, RowRange(0, snapshot.row_count), options
+        )
+
+    # --- rows ----------------------------------------------------------------------------------
+
+    def read(self, request: ReadTable) -> ReadPlan:
+        """The plan of one TableRead (PROTOCOL 2.3).
+
+        Raises:
+            NotFoundError: no such session of this table.
+            ExpiredSessionError: the session has expired.
+            InvalidArgumentError: a split, range, limit or column outside what there is.
+            CorruptObjectError: what is stored is damaged.
+        """
+        session = self._sessions.find(request.session_id, request.table)
+        options = ReadOptions(
+            max_rows=batch_rows(request.max_batch_rows),
+            max_bytes=batch_bytes(request.max_batch_bytes),
+            codec=buffer_codec(request.buffer_codec),
+            row_filter=session.row_filter,
+            skip_rows=not_negative("SkipRowNum", request.skip_rows),
+        )
+        projection = session.scan_schema.projection_of(
+            request.data_columns, unordered=request.data_columns_unordered
+        )
+        snapshot = self._snapshot_of(session)
+        wanted = self._range(session, snapshot, request)
+        return plan_rows(snapshot, self._store, projection, wanted, options, checks=self._checks)
+
+    def _range(self, session: OpenSession, snapshot: Snapshot, request: ReadTable) -> RowRange:
+        """The rows that a request addresses: of one split, of the session, or of a part of either."""
+        if request.index is None:
+            whole = RowRange(0, snapshot.row_count)
+            place = "the session"
+        else:
+            splits = self._splits.get(session.row.id)
+            if splits is None:
+                splits = Splits(session.request.split_options, snapshot, grid=session.totals.grid)
+                if splits.count != session.totals.splits:
+                    raise CorruptObjectError(
+                        f"the snapshot has {splits.count} splits where the session has"
+                        f" {session.totals.splits}"
+                    )
+                self._splits.put(session.row.id, splits)
+            whole = splits.rows(request.index)
+            place = f"split {request.index}"
+        offset = not_negative("Offset", request.offset or 0)
+        if offset > whole.length:
+            raise InvalidArgumentError(
+                f"Offset {offset} is behind the {whole.length} rows of {place}",
+                actual=offset,
+                limit=whole.length,
+            )
+        count = whole.length - offset
+        if request.count is not None:
+            count = min(not_negative("Count", request.count), count)
+        return RowRange(whole.start + offset, whole.start + offset + count)
+
+    def _snapshot_of(self, session: OpenSession) -> Snapshot:
+        row = session.row
+        snapshot = self._snapshots.get(
+            row.table_id, row.table_version, session.partitions, row.since_version
+        )
+        if snapshot.row_count != session.totals.rows:
+            raise CorruptObjectError(
+                f"the snapshot has {snapshot.row_count} rows where the session has"
+                f" {session.totals.rows}"
+            )
+        return snapshot
+
+    def whole_table(self, table: TableRow) -> tuple[ScanSchema, Snapshot]:
+        """All columns as stored, and all rows, of a version that the caller has pinned."""
+        request = CreateReadSession(
+            table=table.name,
+            arrow_options=ArrowOptions(timestamp_unit=None, datetime_unit=None),
+            verbatim_types=True,
+        )
+        with self._database.read() as connection:
+            scan_schema = self._sessions.scan_schemas.of(
+                connection, table, table.schema_version, request
+            )
+            return scan_schema, self._snapshots.load(
+                connection, table.id, table.version, PartitionFilter()
+            )
+
+    # --- rows without a session ------------------------------------------------------------------
+
+    def snapshot_rows(
+        self, request: CreateReadSession, *, offset: int = 0, count: int | None = None
+    ) -> SnapshotRows:
+        """The plan of a read that begins now and has no session: nothing is entered in the catalog.
+
+        Segments that are removed while the plan is executed stay for as long as retention keeps
+        them, which must be longer than that takes.
+
+        Args:
+            request: which columns, partitions, rows and version.
+            offset: rows to leave out at the beginning; with a filter they are the caller's to count.
+            count: most rows; likewise.
+
+        Raises:
+            NoSuchTableError: there is no such table.
+            InvalidArgumentError: a column or filter that means nothing, or a version that cannot be
+                read.
+        """
+        check_supported(request)
+        with self._database.read() as connection:
+            table = get_table(connection, request.table)
+            pinned = pinned_version(connection, table, request)
+            scan_schema = self._sessions.scan_schemas.of(
+                connection, table, pinned.schema_version, request
+            )
+            chosen = filter_of(request, scan_schema)
+            wanted = PartitionFilter.of(scan_schema.columns, request.required_partitions)
+            snapshot = self._snapshots.load(connection, table.id, pinned.version, wanted)
+        rows = RowRange(0, snapshot.row_count)
+        if chosen is None:
+            start = min(offset, rows.end)
+            rows = RowRange(start, rows.end if count is None else min(rows.end, start + count))
+        plan = plan_rows(
+            snapshot,
+            self._store,
+            scan_schema.projection,
+            rows,
+            ReadOptions(row_filter=chosen),
+            checks=self._checks,
+        )
+        return SnapshotRows(table.id, pinned.version, snapshot.row_count, plan)
+
+    # --- preview -------------------------------------------------------------------------------
+
+    def preview(self, request: PreviewTable) -> ReadPlan:
+        """The plan of a TablePreview: the first rows, without a session (PROTOCOL 2.4).
+
+        A partition that does not exist gives no rows.
+
+        Raises:
+            NoSuchTableError: there is no such table.
+            InvalidArgumentError: an unknown column or partition column, or a limit out of range.
+        """
+        limit = preview_rows(request.limit)
+        options = ArrowOptions()
+        if request.verbatim_types:
+            options = ArrowOptions(timestamp_unit=None, datetime_unit=None)
+        everything = CreateReadSession(
+            table=request.table, arrow_options=options, verbatim_types=request.verbatim_types
+        )
+        with self._database.read() as connection:
+            table = get_table(connection, request.table)
+            scan_schema = self._sessions.scan_schemas.of(
+                connection, table, table.schema_version, everything
+            )
+            specs = (request.partition,) if len(request.partition) else ()
+            wanted = PartitionFilter.of(scan_schema.columns, specs)
+            snapshot = self._snapshots.load(connection, table.id, table.version, wanted)
+        projection = scan_schema.projection_of(request.columns, unordered=True)
+        rows = min(limit, snapshot.row_count)
+        return plan_preview(snapshot, self._store, projection, rows, checks=self._checks)
