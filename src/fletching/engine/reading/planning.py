@@ -91,7 +91,7 @@ def plan_rows(
     wanted: RowRange,
     options: ReadOptions,
     *,
-    checks: MessageChecks | None = None,
+    checks: MessageChecks,
 ) -> ReadPlan:
     """The plan of a reply that holds ``wanted`` rows of the snapshot.
 
@@ -133,7 +133,7 @@ class _Builder:
         wanted: RowRange,
         options: ReadOptions,
         *,
-        checks: MessageChecks | None,
+        checks: MessageChecks,
     ) -> None:
         self.checks = checks
         self.snapshot = snapshot
@@ -451,7 +451,7 @@ def plan_preview(
     projection: PhysicalProjection,
     rows: int,
     *,
-    checks: MessageChecks | None = None,
+    checks: MessageChecks,
 ) -> ReadPlan:
     """The first rows of a snapshot, in one batch unless they are large or dictionary-encoded.
 

@@ -155,9 +155,8 @@ class Reading:
         """The plan of all rows of a session that a filter chooses."""
         snapshot = self._snapshot_of(session)
         options = ReadOptions(row_filter=row_filter)
-        return plan_rows(
-            snapshot, self._store, projection, RowRange(0, snapshot.row_count), options
-        )
+        rows = RowRange(0, snapshot.row_count)
+        return plan_rows(snapshot, self._store, projection, rows, options, checks=self._checks)
 
     # --- rows ----------------------------------------------------------------------------------
 
