@@ -13,8 +13,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "fletching"
 GROUND = {"caller", "errors", "types", "_version"}
 # Ground that only rooms with I/O may stand on: it can kill the process.
 FAULTS = {"faultpoints"}
-# What the environment may say, for whoever reads settings from it.
-ENVIRONMENT = {"environment"}
+# What may be set, and where it is said.
+SETTINGS = {"settings"}
 # Ground with a thread in it, for the shells and the engine.
 HASHING = {"hashing"}
 PURE = {"ipc", "lz4stream", "wire", "protocol", "sql"}
@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "caller": set(),
     "_version": set(),
-    "environment": {"errors"},
+    "settings": {"errors"},
     "faultpoints": {"errors"},
     "hashing": set(),
     "types": {"errors"},
@@ -33,15 +33,15 @@ ALLOWED: dict[str, set[str]] = {
     "sql": GROUND | {"ipc", "lz4stream", "wire", "protocol"},
     "catalog": GROUND | FAULTS | {"protocol"},
     "objects": GROUND | FAULTS,
-    "engine": GROUND | FAULTS | ENVIRONMENT | HASHING | PURE | {"catalog", "objects"},
-    "server": GROUND | ENVIRONMENT | PURE | {"engine"},
-    "client": GROUND | HASHING | PURE,
+    "engine": GROUND | FAULTS | SETTINGS | HASHING | PURE | {"catalog", "objects"},
+    "server": GROUND | SETTINGS | PURE | {"engine"},
+    "client": GROUND | HASHING | SETTINGS | PURE,
     "connectors": GROUND | PURE | {"client"},
     "aio": GROUND | {"client"},
     "testing": GROUND | PURE | {"catalog", "objects", "engine", "server", "client"},
     "__main__": {"cli"},
     "cli": GROUND
-    | ENVIRONMENT
+    | SETTINGS
     | PURE
     | {"catalog", "objects", "engine", "server", "client", "connectors"},
     # the package's front: names of DESIGN section 6, imported when they are used

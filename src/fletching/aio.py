@@ -29,7 +29,7 @@ from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast
 
 from fletching import client as blocking
-from fletching.client.call_options import OptionChanges
+from fletching.client.call_options import ConnectOptions, OptionChanges
 from fletching.client.cancellation import LEAVE_SECONDS, Cancellation
 from fletching.client.retry import Timing
 from fletching.client.transports.channel import Channel
@@ -303,7 +303,7 @@ def connect(
     ca_certificates: str | os.PathLike[str] | None = None,
     create: bool = False,
     timing: Timing | None = None,
-    **options: Unpack[OptionChanges],
+    **options: Unpack[ConnectOptions],
 ) -> Pending[AsyncClient]:
     """Opens a client, to be awaited or entered with ``async with``.
 

@@ -47,6 +47,7 @@
     │   ├── ObjectNotFoundError     no object under the key
     │   ├── ObjectExistsError       an immutable object's key is taken
     │   ├── IdentityError           catalog, objects and server key do not belong together
+    │   ├── SettingsError           what settings name cannot be used (also a UsageError)
     │   └── CorruptObjectError      stored bytes disagree with their checksum or length
     ├── OperationCancelledError     the caller broke it off, or closed its client meanwhile
     └── UsageError                  a call that cannot mean anything (also a ValueError)
@@ -481,6 +482,14 @@ class OperationCancelledError(FletchingError):
 
 class UsageError(FletchingError, ValueError):
     """A call that cannot mean anything: unknown column, bad argument, wrong order of calls."""
+
+
+class SettingsError(StorageError, UsageError):
+    """A data set cannot be opened where the settings say that it is, or not with these rights.
+
+    An address where nothing answers, a bucket that is not there, credentials that may not write, a
+    catalog of another release, a clock that is wrong. Nothing was changed.
+    """
 
 
 class MissingExtraError(UsageError, ImportError):

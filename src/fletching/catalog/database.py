@@ -47,6 +47,13 @@ BUSY_TIMEOUT_SECONDS = 30.0
 CLOCK_SECONDS = 60.0
 """How often a PostgreSQL server is asked for its time."""
 
+POOL_CONNECTIONS = 50
+POOL_KEPT = 10
+"""Connections to PostgreSQL that stay open when they are idle."""
+
+CONNECT_SECONDS = 10
+"""How long PostgreSQL may take to accept a connection, unless its URL says otherwise."""
+
 _WRITE = "fletching_write"
 _DURABLE = "fletching_durable"
 _WAIT_SECONDS = "fletching_wait_seconds"
@@ -71,6 +78,7 @@ class Database:
         busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
         migrate: bool = True,
         create: bool = True,
+        connections: int = POOL_CONNECTIONS,
     ) -> Database:
         """Opens the catalog and brings it to the newest migration.
 
@@ -78,9 +86,11 @@ class Database:
             url: the path of a SQLite file, or a PostgreSQL URL
                 (``postgresql+psycopg://user@host/name``).
             busy_timeout_seconds: how long to wait for other processes' transactions.
-            migrate: False leaves the tables as they are, for tools that inspect old folders.
+            migrate: False leaves the tables as they are, for tools that inspect old folders and
+                for ``migrations.check_revision``.
             create: whether a SQLite file comes into being if it is absent; its owner alone may
                 read it.
+            connections: most connections to PostgreSQL at once.
 
         Raises:
             StorageError: the file cannot be opened, is absent, or was written by a newer release.
@@ -89,7 +99,7 @@ class Database:
         if file is not None:
             _prepare_file(file, create=create)
         with translated_errors():
-            database = cls(_create_engine(url, busy_timeout_seconds), file)
+            database = cls(_create_engine(url, busy_timeout_seconds, connections), file)
             if migrate:
                 from fletching.catalog.migrations import upgrade
 
@@ -288,14 +298,24 @@ class _ServerClock:
         return time.monotonic() + self._offset
 
 
-def _create_engine(url: str | Path, busy_timeout_seconds: float) -> sqlalchemy.Engine:
+def _create_engine(
+    url: str | Path, busy_timeout_seconds: float, connections: int = POOL_CONNECTIONS
+) -> sqlalchemy.Engine:
     if is_postgres(url):
         parsed = sqlalchemy.make_url(url)
         if parsed.drivername in {"postgres", "postgresql"}:
             parsed = parsed.set(drivername="postgresql+psycopg")
+        kept = min(connections, POOL_KEPT)
+        arguments = (
+            {} if "connect_timeout" in parsed.query else {"connect_timeout": CONNECT_SECONDS}
+        )
         try:
             return sqlalchemy.create_engine(
-                parsed, pool_size=10, max_overflow=40, pool_pre_ping=True
+                parsed,
+                pool_size=kept,
+                max_overflow=connections - kept,
+                pool_pre_ping=True,
+                connect_args=arguments,
             )
         except ModuleNotFoundError as error:
             from fletching.errors import MissingExtraError

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import datetime as dt
 import difflib
 import functools
@@ -15,7 +16,7 @@ import os
 import socket
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
@@ -23,11 +24,13 @@ from urllib.parse import urlsplit
 import typer
 
 from fletching.errors import ConnectError, NoSuchTableError, UsageError
+from fletching.settings import StorageSettings, environments_data_set, storage_settings
 
 if TYPE_CHECKING:
     from fletching.client import Client, Table
     from fletching.client.profiles import Profile
     from fletching.client.reading.scan import ScannedTable
+    from fletching.engine.engine import Engine
 
 __all__ = [
     "AsOf",
@@ -38,7 +41,9 @@ __all__ = [
     "find_table",
     "names_of",
     "placed",
+    "storage_options",
     "table_as_of",
+    "with_options",
 ]
 
 DEFAULT_AT = "./data"
@@ -109,20 +114,69 @@ _OPTIONS = {
 }
 
 
+def storage_options(*, hidden: bool) -> dict[str, Any]:
+    """The options that say where a data set is, by parameter: a file, and each setting without secrets.
+
+    Args:
+        hidden: whether they are left out of a command's help, as where they are not its subject.
+    """
+    options: dict[str, Any] = {
+        "config": Annotated[
+            Path | None,
+            typer.Option(
+                "--config",
+                metavar="FILE",
+                help="A TOML file of settings. [env var: FLETCHING_CONFIG]",
+                show_default=False,
+                hidden=hidden,
+            ),
+        ]
+    }
+    for field in dataclasses.fields(StorageSettings):
+        if field.name == "folder" or field.metadata["secret"]:
+            continue
+        flag = "--" + field.name.replace("_", "-")
+        unit = field.metadata["unit"]
+        kind: Any = type(field.default) if field.default is not None else str
+        options[field.name] = Annotated[
+            kind | None,
+            typer.Option(
+                f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
+                metavar=None if kind is bool else "FILE" if unit == "path" else unit.upper(),
+                help=f"{field.metadata['meaning']} [env var: FLETCHING_{field.name.upper()}]",
+                show_default=False,
+                hidden=hidden,
+            ),
+        ]
+    return options
+
+
 def placed(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command the shared options; it takes what they mean as its first argument, a `Place`."""
     signature = inspect.signature(command, eval_str=True)
     own = list(signature.parameters.values())[1:]
-    shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        for name, annotation in _OPTIONS.items()
-    ]
-    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+    storage = storage_options(hidden=True)
 
     @functools.wraps(command)
     def run(**words: Any) -> None:
-        command(Place(**{name: words.pop(name, None) for name in _OPTIONS}), **words)
+        said = {name: words.pop(name, None) for name in storage}
+        command(Place(**{name: words.pop(name, None) for name in _OPTIONS}, said=said), **words)
 
+    return with_options(run, signature, own, {**_OPTIONS, **storage})
+
+
+def with_options(
+    run: Callable[..., None],
+    signature: inspect.Signature,
+    own: Sequence[inspect.Parameter],
+    options: Mapping[str, Any],
+) -> Callable[..., None]:
+    """Makes Typer see a command's ``own`` parameters, and ``options``, which are None by default."""
+    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in options.items()
+    ]
     run.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
     # Typer reads annotations from here where it does not take them from the signature.
     run.__annotations__ = {each.name: each.annotation for each in [*own, *shared]}
@@ -135,10 +189,10 @@ def names_of(text: str) -> list[str] | None:
 
 
 class Place:
-    """Where a command works: a server or a data folder, which project, with whose key.
+    """Where a command works: a server, a data folder or another data set, which project, whose key.
 
     Attributes:
-        at: the URL, or the path of the folder.
+        at: the URL, or the path of the folder; what a data set without a folder is called.
         origin: what said so: ``--at``, the environment variable, or the default.
         project: the project's name.
         profile: the profile that is meant, or that knows the key of the URL; None if none is.
@@ -151,13 +205,24 @@ class Place:
         access_key: str | None = None,
         access_key_file: Path | None = None,
         wait: float | None = None,
+        said: Mapping[str, Any] | None = None,
     ) -> None:
         environment = os.environ
+        self._said = {name: value for name, value in (said or {}).items() if value is not None}
+        self._storage: StorageSettings | None = None
+        if at and self._said and "://" in at:
+            raise UsageError(f"{at} is a server: where a data set is, is for who opens it")
+        if not at and self._said:
+            self._storage, _ = storage_settings(**self._said)
+        elif not at and not environment.get("FLETCHING_AT"):
+            self._storage = environments_data_set(environment)
         named, self.origin = (
             (at, "--at") if at else (environment.get("FLETCHING_AT"), "FLETCHING_AT")
         )
-        self.profile = _profile(named)
-        if named and "://" in named:
+        self.profile = None if self._storage else _profile(named)
+        if self._storage is not None:
+            self.at, self.origin = self._storage.folder or str(self._storage), "the settings"
+        elif named and "://" in named:
             # A profile of this URL gives its key, and is not where the URL comes from.
             self.at = named
         elif self.profile is not None:
@@ -189,6 +254,8 @@ class Place:
         Raises:
             UsageError: neither: an address without a scheme, or a scheme that is not spoken.
         """
+        if self._storage is not None:
+            return False
         scheme, separator, _ = self.at.partition("://")
         if separator:
             if scheme.lower() not in {"http", "https"}:
@@ -225,10 +292,10 @@ class Place:
         from fletching.client import connect
 
         if not self.is_url:
-            folder = self.folder(create=create)
+            storage = self.data_set(create=create)
             if self._given_key is not None or self._given_file is not None:
-                raise UsageError(f"{folder} is a folder: access keys are for a server's URL")
-            return connect(folder, project=self.project, create=create)
+                raise UsageError(f"{self.at} is a folder: access keys are for a server's URL")
+            return connect(storage.folder, project=self.project, create=create, **self._said)
         if not self.key_source():
             raise UsageError(
                 f"{self.at} needs an access key: give --access-key ID:SECRET, set "
@@ -240,6 +307,37 @@ class Place:
         access_id, secret = self.key()
         return connect(self.at, project=self.project, access_id=access_id, access_key=secret)
 
+    def data_set(self, given: Path | None = None, *, create: bool = False) -> StorageSettings:
+        """The data set that is meant, for what works on it without a server.
+
+        Args:
+            given: a folder named in another way, which then counts.
+            create: whether it may be absent.
+
+        Raises:
+            UsageError: it is a server's URL, no data folder, or settings that say nothing.
+        """
+        if given is None and self._storage is not None and self._storage.folder is None:
+            if not self._storage.says_where:
+                raise UsageError(f"{', '.join(self._said)} say nothing of where a data set is")
+            return self._storage
+        found, _ = storage_settings(**{**self._said, "folder": given or self.at})
+        # What has its catalog elsewhere need not look like one.
+        folder = self.folder(given, create=create or found.catalog is not None)
+        return dataclasses.replace(found, folder=str(folder))
+
+    def open_engine(
+        self, given: Path | None = None, *, create: bool = False, adopt: bool = False
+    ) -> Engine:
+        """The engine over ``data_set``; the caller closes it."""
+        from fletching.engine.engine import Engine
+        from fletching.engine.engine_settings import EngineSettings
+
+        storage = self.data_set(given, create=create or adopt)
+        return Engine.open(
+            storage.folder, settings=EngineSettings.of(storage), create=create, adopt=adopt
+        )
+
     def folder(self, given: Path | None = None, *, create: bool = False) -> Path:
         """The data folder that is meant, for what works on the folder itself.
 
@@ -250,6 +348,8 @@ class Place:
         Raises:
             UsageError: it is a server's URL, or no data folder.
         """
+        if given is None and self._storage is not None and self._storage.folder is None:
+            raise UsageError(f"this works on a data folder, and {self.at} has none")
         if given is None and self.is_url:
             raise UsageError(
                 f"this works on a data folder, and {self.at} ({self.origin}) is a server: "

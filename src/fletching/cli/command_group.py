@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from fletching._version import __version__
-from fletching.environment import VARIABLES, check_environment
+from fletching.settings import VARIABLES, check_environment
 
 __all__ = ["COMMANDS", "Command", "app"]
 
@@ -57,6 +57,8 @@ COMMANDS = (
     Command("verify", "upkeep:verify", "Prove every checksum of a data folder."),
     Command("gc", "upkeep:gc", "Collect what nobody needs any more."),
     Command("compact", "upkeep:compact", "Merge small segments."),
+    Command("maintain", "upkeep:maintain", "Compact and collect beside servers that do not."),
+    Command("migrate", "upkeep:migrate", "Bring a catalog up to this release."),
     Command("adopt", "upkeep:adopt", "Accept a data folder that lost a part, as it is."),
     Command("bench", "bench:bench", "Measure writing and reading a table."),
     Command("lz4", "lz4:app", "Compress and decompress streams of linked LZ4 blocks."),

@@ -55,9 +55,7 @@ _OWN = "the folder's own, kept in its file access-key; may do everything"
 
 @contextlib.contextmanager
 def _opened(place: Place, folder: Path | None) -> Iterator[AccessKeys]:
-    from fletching.engine.engine import Engine
-
-    with Engine.open(place.folder(folder), create=False) as engine:
+    with place.open_engine(folder) as engine:
         yield engine.access_keys
 
 
@@ -66,7 +64,10 @@ def _own_key(place: Place, folder: Path | None) -> AccessKey | None:
     from fletching.engine.access.access import AccessKey
     from fletching.server.auth.key_ring import KEY_FILE, parse_key
 
-    path = place.folder(folder) / KEY_FILE
+    where = place.data_set(folder).folder
+    if where is None:
+        return None
+    path = Path(where) / KEY_FILE
     try:
         access_id, secret = parse_key(path.read_text("utf-8"))
         created_at = path.stat().st_mtime
@@ -335,7 +336,7 @@ def token(
         own = _own_key(place, folder)
         known = {key.access_id for key in access.all_keys()} | ({own.access_id} if own else set())
         if access_id not in known:
-            raise UsageError(f"there is no access key {access_id} in {place.folder(folder)}")
+            raise UsageError(f"there is no access key {access_id} in {place.data_set(folder)}")
         text = access.bearer_token(access_id, expires_at)
     if as_json:
         print_json({"access_id": access_id, "token": text, "expires_at": int(expires_at)})

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fletching.cli.cli_options import storage_options, with_options
 from fletching.cli.output import print_json, say
 from fletching.errors import UsageError
+from fletching.settings import StorageSettings
 
 if TYPE_CHECKING:
     from fletching.server.server import Server
@@ -19,11 +24,32 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 
+def _with_storage(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives the command the options that say where a data set is; it gets them as a dict."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [each for each in signature.parameters.values() if each.name != "storage"]
+    options = storage_options(hidden=False)
+
+    @functools.wraps(command)
+    def run(**words: Any) -> None:
+        command(storage={name: words.pop(name, None) for name in options}, **words)
+
+    return with_options(run, signature, own, options)
+
+
+@_with_storage
 def serve(
+    storage: dict[str, Any],
     folder: Annotated[
-        Path,
-        typer.Argument(metavar="FOLDER", help="The data folder; created if it does not exist."),
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="[FOLDER]",
+            envvar="FLETCHING_FOLDER",
+            help="The data folder; created if it does not exist. Not needed where catalog, objects "
+            "and server key are elsewhere.",
+            show_default=False,
+        ),
+    ] = None,
     host: Annotated[
         str | None, typer.Option(envvar="FLETCHING_HOST", help="Address to listen on. [127.0.0.1]")
     ] = None,
@@ -42,39 +68,15 @@ def serve(
     access_key_file: Annotated[
         Path | None,
         typer.Option(
-            envvar="FLETCHING_SERVER_ACCESS_KEY_FILE",
             metavar="FILE",
-            help="A file of such keys, one a line, so that no secret is in the list of processes.",
+            help="A file of such keys, one a line, so that no secret is in the list of processes. "
+            "[env var: FLETCHING_SERVER_ACCESS_KEY_FILE]",
         ),
     ] = None,
     project: Annotated[
         str | None,
         typer.Option(
             envvar="FLETCHING_PROJECT", help="The project that exists from the start. [demo]"
-        ),
-    ] = None,
-    catalog: Annotated[
-        str | None,
-        typer.Option(
-            envvar="FLETCHING_CATALOG",
-            metavar="URL",
-            help="Keep the catalog in PostgreSQL (postgresql://...) instead of the folder.",
-        ),
-    ] = None,
-    objects: Annotated[
-        str | None,
-        typer.Option(
-            envvar="FLETCHING_OBJECTS",
-            metavar="URL",
-            help="Keep objects in an object store (s3://bucket/prefix, gs://, az://).",
-        ),
-    ] = None,
-    server_key_file: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="FLETCHING_SERVER_KEY_FILE",
-            metavar="FILE",
-            help="The secret that all servers of one data set share. [server.key in the folder]",
         ),
     ] = None,
     tls_certificate: Annotated[
@@ -91,6 +93,13 @@ def serve(
             help="Let unsigned requests do everything; only on a loopback address.",
         ),
     ] = None,
+    maintenance: Annotated[
+        bool | None,
+        typer.Option(
+            "--maintenance/--no-maintenance",
+            help="Compact and collect in the background; off where fletching maintain does. [on]",
+        ),
+    ] = None,
     access_log: Annotated[
         bool | None,
         typer.Option("--access-log/--no-access-log", help="One line per request on stderr. [on]"),
@@ -99,49 +108,56 @@ def serve(
         bool, typer.Option("--json", help="Print where it serves as JSON, for machines.")
     ] = False,
 ) -> None:
-    """Serve a data folder over HTTP until SIGTERM or Ctrl-C, then drain.
+    """Serve a data folder, or a data set elsewhere, over HTTP until SIGTERM or Ctrl-C, then drain.
 
-    Every other setting is an environment variable FLETCHING_<NAME>; docs/operations.md lists them.
+    Every other setting is an environment variable FLETCHING_<NAME>, or a line of the file of --config;
+    docs/operations.md lists them.
     """
     from fletching.engine.engine_settings import EngineSettings
-    from fletching.server.auth.key_ring import parse_key
-    from fletching.server.server import Server
-    from fletching.server.server_settings import ServerSettings
+    from fletching.server.auth.key_ring import keys_in, parse_key
+    from fletching.server.server import Server, read_all_settings
 
-    settings = ServerSettings.from_environment(
-        os.environ,
-        host=host,
-        port=port,
-        project=project,
-        tls_certificate=str(tls_certificate) if tls_certificate else None,
-        tls_key=str(tls_key) if tls_key else None,
-        allow_anonymous=allow_anonymous,
-        access_log=access_log,
+    config = storage.pop("config")
+    data_set, settings = read_all_settings(
+        {
+            **storage,
+            "folder": folder,
+            "host": host,
+            "port": port,
+            "project": project,
+            "tls_certificate": tls_certificate,
+            "tls_key": tls_key,
+            "allow_anonymous": allow_anonymous,
+            "access_log": access_log,
+            "maintenance": maintenance,
+            "server_access_key_file": access_key_file,
+        },
+        config,
     )
-    parts = EngineSettings.from_environment(
-        os.environ,
-        catalog=catalog,
-        objects=objects,
-        server_key_file=server_key_file,
-        create_projects=False,
-    )
-    given = [*(access_key or ()), *_keys_in(access_key_file)]
-    if not given and os.environ.get("FLETCHING_ACCESS_KEY"):
+    if not data_set.says_where:
+        raise UsageError(
+            "there is nothing to serve: give a data folder, or --catalog and --objects"
+        )
+    keys = dict(map(parse_key, access_key or ()))
+    if keys and settings.server_access_key_file:
+        keys |= keys_in(Path(settings.server_access_key_file))
+    if not (keys or settings.server_access_key_file) and os.environ.get("FLETCHING_ACCESS_KEY"):
         say(
             "note: FLETCHING_ACCESS_KEY is what clients sign with; the keys of a server are "
             "FLETCHING_SERVER_ACCESS_KEY. The folder's own key is used."
         )
     _log_to_stderr()
-    server = Server(folder, dict(map(parse_key, given)) if given else None, settings, parts)
+    parts = EngineSettings.of(data_set, create_projects=False)
+    server = Server(data_set.folder, keys or None, settings, parts)
     _warn_of_plain_http(server)
-    server.run(lambda: _announce(server, folder, as_json=as_json))
+    server.run(lambda: _announce(server, data_set, as_json=as_json))
     if not as_json:
         say("stopped")
 
 
-def _announce(server: Server, folder: Path, *, as_json: bool) -> None:
+def _announce(server: Server, data_set: StorageSettings, *, as_json: bool) -> None:
     if not as_json:
-        _introduce(server, folder)
+        _introduce(server, data_set)
         return
     access_id, secret = server.access_key
     document = {"url": server.url, "project": server.settings.project, "access_id": access_id}
@@ -151,17 +167,17 @@ def _announce(server: Server, folder: Path, *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _introduce(server: Server, folder: Path) -> None:
+def _introduce(server: Server, data_set: StorageSettings) -> None:
     """Says where the service is and how to reach it; a new key's secret is shown this once."""
     access_id, secret = server.access_key
     # A secret that was shown before, or that came on the command line, is not shown again.
-    shown = secret if server.new_key else "SECRET"
+    access_id, shown = access_id or "ID", secret if server.new_key else "SECRET"
     project = server.settings.project
-    lines = [f"serving {folder} on {server.url}, project {project}"]
+    lines = [f"serving {data_set} on {server.url}, project {project}"]
     if server.new_key:
         lines += [
             "",
-            f"access key (new, shown this once, kept in {folder}/access-key):",
+            f"access key (new, shown this once, kept in {data_set.folder}/access-key):",
             f"  {access_id}:{secret}",
         ]
     lines += [
@@ -173,19 +189,6 @@ def _introduce(server: Server, folder: Path) -> None:
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
-
-
-def _keys_in(path: Path | None) -> list[str]:
-    if path is None:
-        return []
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"the access keys in {path} cannot be read: {exc}") from exc
-    found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    if not found:
-        raise UsageError(f"{path} holds no access key; each is a line ID:SECRET")
-    return found
 
 
 def _warn_of_plain_http(server: Server) -> None:

@@ -1,8 +1,11 @@
-"""``fletching verify | gc | compact``: the upkeep of a data folder, whether or not a service runs over it."""
+"""``fletching verify | gc | compact | maintain | migrate | adopt``: upkeep, whether or not servers run."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,7 +31,7 @@ from fletching.types import TableName
 if TYPE_CHECKING:
     from fletching.engine.engine import Engine
 
-__all__ = ["adopt", "compact", "gc", "verify"]
+__all__ = ["adopt", "compact", "gc", "maintain", "migrate", "verify"]
 
 Folder = Annotated[
     Path | None,
@@ -40,9 +43,7 @@ Folder = Annotated[
 
 @contextlib.contextmanager
 def _opened(place: Place, folder: Path | None) -> Iterator[Engine]:
-    from fletching.engine.engine import Engine
-
-    with Engine.open(place.folder(folder), create=False) as engine:
+    with place.open_engine(folder) as engine:
         yield engine
 
 
@@ -147,19 +148,87 @@ def adopt(
     objects are garbage; without its server key, access keys and blob references are dead. Restore
     what was lost from a backup instead, wherever there is one.
     """
-    from fletching.engine.engine import Engine
-
-    path = place.folder(folder, create=True)
-    if not path.is_dir() or not any(path.iterdir()):
+    storage = place.data_set(folder, create=True)
+    path = None if storage.folder is None else Path(storage.folder)
+    if path is not None and (not path.is_dir() or not any(path.iterdir())):
         raise UsageError(f"{path} is no data folder")
     if not yes:
         typer.confirm(
-            f"Accept {path} as it is now? What is missing from it is gone after that.",
+            f"Accept {storage} as it is now? What is missing from it is gone after that.",
             abort=True,
             err=True,
         )
-    Engine.open(path, adopt=True).close()
-    say(f"{path} is accepted as it is")
+    place.open_engine(folder, adopt=True).close()
+    say(f"{storage} is accepted as it is")
+
+
+@placed
+def migrate(
+    place: Place,
+    folder: Folder = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only tell whether it is needed: exits with 3 if so.")
+    ] = False,
+) -> None:
+    """Bring a catalog up to this release, or make an empty one, once for all servers.
+
+    For rollouts: servers with FLETCHING_CATALOG_MIGRATE=false only check it, and this comes first.
+    """
+    from fletching.catalog.migrations import NEWEST_REVISION
+    from fletching.engine.data_folder import DataFolder
+    from fletching.engine.engine_settings import EngineSettings
+
+    storage = place.data_set(folder, create=True)
+    settings = EngineSettings.of(dataclasses.replace(storage, catalog_migrate=True))
+    where = None if storage.folder is None else Path(storage.folder)
+    before = DataFolder(where, settings).catalog_revision()
+    if check:
+        say(f"the catalog is at revision {before or 'none'}, this release at {NEWEST_REVISION}")
+        if before != NEWEST_REVISION:
+            raise typer.Exit(ExitCode.DIFFERENT)
+        return
+    from fletching.engine.engine import Engine
+
+    Engine.open(where, settings=settings).close()
+    say(
+        f"the catalog is at revision {NEWEST_REVISION}"
+        + ("" if before == NEWEST_REVISION else f", and was at {before or 'none'}")
+    )
+
+
+@placed
+def maintain(
+    place: Place,
+    folder: Folder = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="One round of compaction and retention, then end.")
+    ] = False,
+) -> None:
+    """Compact and collect in the background until SIGTERM or Ctrl-C, for servers that do not.
+
+    Those are started with FLETCHING_MAINTENANCE=false. Several of these may run; one works at a time.
+    """
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stopped.set())
+    with _opened(place, folder) as engine:
+        engine.check_writable()
+        if once:
+            merged = sum(report.merged for report in engine.compact())
+            report = engine.collect()
+            say(
+                f"{counted(merged, 'segment')} merged, {counted(len(report.collected), 'thing')} gone"
+            )
+            if report.skipped:
+                say(report.skipped)
+            if report.refused:
+                say(report.refused)
+                raise typer.Exit(ExitCode.FAILED)
+            return
+        engine.start_maintenance()
+        say("maintaining; stop: Ctrl-C")
+        stopped.wait()
+    say("stopped")
 
 
 @placed

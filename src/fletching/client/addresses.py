@@ -8,9 +8,9 @@ import re
 import threading
 from collections import OrderedDict
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
-from fletching.client.call_options import CallOptions, OptionChanges
+from fletching.client.call_options import CallOptions, ConnectOptions
 from fletching.client.client import Client
 from fletching.client.credentials import Credentials
 from fletching.client.profiles import Profile, Profiles
@@ -18,6 +18,12 @@ from fletching.client.retry import Timing
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.transport import Transport
 from fletching.errors import MissingExtraError, UsageError
+from fletching.settings import (
+    StorageChanges,
+    StorageSettings,
+    environments_data_set,
+    storage_settings,
+)
 from fletching.types import DEFAULT_SCHEMA
 
 __all__ = ["Reopen", "connect"]
@@ -68,6 +74,7 @@ class Reopen:
     options: CallOptions
     proxy: str | None = None
     ca_certificates: str | None = None
+    storage: StorageSettings | None = None
 
     def __call__(self) -> Channel:
         """The channel of this process, made at the first call and shared; nobody closes it."""
@@ -107,7 +114,7 @@ class Reopen:
 
     def transport(self, *, create: bool = False) -> Transport:
         """A new transport; the caller closes it. With ``create`` a folder may be made."""
-        if _URL.match(self.location):
+        if self.storage is None and _URL.match(self.location):
             from fletching.client.transports.http.http_transport import HttpTransport
 
             assert self.credentials is not None
@@ -125,7 +132,7 @@ class Reopen:
                 f"{self.location!r} is a folder, and tables in a folder need the server's parts, of "
                 f"which {exc.name} is absent: pip install 'fletching[server]'"
             ) from exc
-        return EmbeddedTransport(self.location, create=create)
+        return EmbeddedTransport(self.storage or self.location, create=create)
 
     def __str__(self) -> str:
         """The location, without credentials."""
@@ -145,14 +152,15 @@ def connect(
     ca_certificates: str | os.PathLike[str] | None = None,
     create: bool = False,
     timing: Timing | None = None,
-    **options: Unpack[OptionChanges],
+    **options: Unpack[ConnectOptions],
 ) -> Client:
     """Opens a client of one project.
 
     Without a location the environment says where and as whom: ``FLETCHING_AT``,
     ``FLETCHING_ACCESS_KEY`` (``ID:SECRET``, or ``FLETCHING_ACCESS_KEY_FILE``) and
-    ``FLETCHING_PROJECT``; else the profile that ``FLETCHING_PROFILE`` names, or that ``fletching login``
-    made last. As for the command line.
+    ``FLETCHING_PROJECT``; else ``FLETCHING_CATALOG``, ``FLETCHING_OBJECTS``, ``FLETCHING_FOLDER`` or the
+    file of ``FLETCHING_CONFIG``, where a data set is; else the profile that ``FLETCHING_PROFILE`` names,
+    or that ``fletching login`` made last. As for the command line.
 
     Args:
         url_or_path: ``http://...`` or ``https://...`` of a service, or the path of a data folder,
@@ -173,7 +181,10 @@ def connect(
             a folder that is there and empty becomes a data folder.
         timing: clock, sleep and luck of retries, for tests.
         **options: any field of `CallOptions`: ``timeouts``, ``retry``, ``connections``, ...;
-            ``timeouts`` and ``retry`` may be dicts of what differs from the defaults.
+            ``timeouts`` and ``retry`` may be dicts of what differs from the defaults. And where a data
+            set is that is opened in this process: ``catalog``, ``objects``, ``server_key_file`` and the
+            other fields of ``StorageSettings``, or ``config``, a file of these. What they do not say
+            is in the folder, which is not needed if they say all.
 
     Raises:
         UsageError: not a URL or path, a folder that is not there, an unknown option, a value of
@@ -184,7 +195,17 @@ def connect(
     """
     if url_or_path is None and (access_id is not None or access_key is not None):
         raise UsageError("connect got a key without a URL: give both, or neither")
-    named = _named(url_or_path, keyed=access_id is not None or access_key is not None)
+    said: dict[str, Any] = {
+        name: options.pop(name)  # type: ignore[misc]  # names of the TypedDict
+        for name in StorageChanges.__annotations__
+        if name in options
+    }
+    storage = _data_set(url_or_path, said)
+    named = None
+    if storage is not None:
+        url_or_path = storage.folder or str(storage)
+    else:
+        named = _named(url_or_path, keyed=access_id is not None or access_key is not None)
     if named is not None:
         url_or_path, project = named.at, project or named.project
         access_id, access_key = named.access_id, named.access_key
@@ -196,11 +217,13 @@ def connect(
     for name, text in (("proxy", proxy), ("ca_certificates", ca_certificates)):
         if text is not None and not isinstance(text, str | os.PathLike):
             raise UsageError(f"{name} is text, not {type(text).__name__}")
-    changed = CallOptions().changed(**options)
-    location = _location(url_or_path)
+    changed = CallOptions().changed(**options)  # type: ignore[misc]  # what is left of them
+    location = _location(url_or_path) if storage is None or storage.folder else str(storage)
     credentials = None
     begins = create
-    if _URL.match(location):
+    if storage is None and _URL.match(location):
+        if said:
+            raise UsageError(f"{next(iter(said))} is for a data set, and {location} is a service")
         credentials = Credentials(access_id or "", access_key or "", sts_token, region)
     elif access_id is not None or access_key is not None:
         raise UsageError(
@@ -209,17 +232,19 @@ def connect(
         )
     elif proxy or ca_certificates or sts_token or region:
         raise UsageError("proxy, ca_certificates, sts_token and region are for services")
-    else:
+    elif storage is None or storage.folder:
         # Absolute, so that a pickled client finds the folder from another working directory.
         folder = Path(location).expanduser().absolute()
         begins = _check_folder(folder, location, create=create)
         location = str(folder)
+        storage, _ = storage_settings(**{**said, "folder": location})
     reopen = Reopen(
         location,
         credentials,
         changed,
         proxy,
         None if ca_certificates is None else os.fspath(ca_certificates),
+        storage,
     )
     channel = Channel(reopen.transport(create=begins), changed, timing or Timing(), reopen)
     client = Client(channel, project, schema=schema)
@@ -230,6 +255,24 @@ def connect(
             client.close()
             raise
     return client
+
+
+def _data_set(
+    url_or_path: str | os.PathLike[str] | None, said: dict[str, Any]
+) -> StorageSettings | None:
+    """The data set that is meant where no location is given; None if it is not a data set.
+
+    Raises:
+        UsageError: a setting that is not known, or cannot mean anything.
+    """
+    if url_or_path is not None:
+        return None
+    if any(value is not None for value in said.values()):
+        found, _ = storage_settings(**said)
+        if not found.says_where:
+            raise UsageError(f"{', '.join(said)} say nothing of where a data set is")
+        return found
+    return None if os.environ.get("FLETCHING_AT") else environments_data_set(os.environ)
 
 
 def _location(url_or_path: str | os.PathLike[str]) -> str:

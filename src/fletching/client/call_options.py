@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 from fletching.client.retry import RetryPolicy, check_number
 from fletching.errors import UsageError
+from fletching.settings import StorageChanges
 
 __all__ = ["CallOptions", "OptionChanges", "RetryChanges", "TimeoutChanges", "Timeouts"]
 
@@ -73,6 +74,10 @@ class OptionChanges(TypedDict, total=False):
     compression: Literal["lz4", "zstd"] | None
     lz4_stream: bool
     direct: Literal["auto", "never"]
+
+
+class ConnectOptions(OptionChanges, StorageChanges, total=False):
+    """What ``connect`` takes by name: options of calls, and where a data set is."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fletching.catalog.database import CatalogLook, look_at_catalog
+from fletching.catalog.database import CatalogLook, Database, look_at_catalog
+from fletching.catalog.migrations import check_revision, look_at_revision
 from fletching.engine.access.server_key import load_server_key
 from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.identity import StoreLook, look_at_store
-from fletching.errors import IdentityError, StorageError
+from fletching.engine.start_checks import reaching
+from fletching.errors import IdentityError, SettingsError, StorageError, UsageError
 from fletching.objects.local import LocalStore, private_folder
 from fletching.objects.store import ObjectStore
+from fletching.settings import parse_server_key
 
 __all__ = ["CATALOG_FILE", "OBJECTS_FOLDER", "SERVER_KEY_FILE", "DataFolder"]
 
@@ -23,11 +26,35 @@ SERVER_KEY_FILE = "server.key"
 class DataFolder:
     """What an engine is opened from. Makes nothing but what ``check_usable`` and ``open_store`` say."""
 
-    def __init__(self, folder: Path, settings: EngineSettings) -> None:
+    def __init__(self, folder: Path | None, settings: EngineSettings) -> None:
+        """Finds out where the parts are.
+
+        Raises:
+            UsageError: there is no folder, and a part that is not said to be elsewhere.
+        """
         self.folder = folder
         self._settings = settings
-        self.catalog: str | Path = settings.catalog_url or folder / CATALOG_FILE
-        self._key_file = Path(settings.server_key_file or folder / SERVER_KEY_FILE)
+        self.catalog: str | Path = settings.catalog_url or self._inside(
+            CATALOG_FILE, "catalog", "FLETCHING_CATALOG=postgresql://..."
+        )
+        self._objects: str | Path = settings.objects_url or self._inside(
+            OBJECTS_FOLDER, "objects", "FLETCHING_OBJECTS=s3://BUCKET/PREFIX"
+        )
+        self._key_file: Path | None = None
+        if settings.server_key is None:
+            self._key_file = Path(
+                settings.server_key_file
+                or self._inside(
+                    SERVER_KEY_FILE,
+                    "server key",
+                    "FLETCHING_SERVER_KEY_FILE or FLETCHING_SERVER_KEY",
+                )
+            )
+
+    def _inside(self, name: str, part: str, said: str) -> Path:
+        if self.folder is None:
+            raise UsageError(f"the {part} is nowhere: give a data folder, or say where ({said})")
+        return self.folder / name
 
     def check_usable(self, *, create: bool) -> None:
         """Makes the folder if it is absent and may be made.
@@ -36,6 +63,8 @@ class DataFolder:
             StorageError: it is absent, or cannot be made or written to.
         """
         folder = self.folder
+        if folder is None:
+            return
         if not folder.is_dir():
             if not create and not folder.exists():
                 raise StorageError(f"there is no data folder at {folder}")
@@ -50,7 +79,11 @@ class DataFolder:
         """What the object store shows; where its folder is absent, nothing."""
         if store is not None:
             return look_at_store(store, adopt=adopt)
-        if self._settings.objects_url is None and not self._objects.is_dir():
+        with reaching("object store", self._objects):
+            return self._look_at_own(adopt=adopt)
+
+    def _look_at_own(self, *, adopt: bool) -> StoreLook:
+        if isinstance(self._objects, Path) and not self._objects.is_dir():
             return StoreLook(None, has_objects=False)
         opened = self.open_store()
         try:
@@ -65,9 +98,10 @@ class DataFolder:
             IdentityError: a part is missing beside another one.
             StorageError: nothing is there, and nothing may be made.
         """
-        catalog = look_at_catalog(self.catalog)
+        with reaching("catalog", self.catalog):
+            catalog = look_at_catalog(self.catalog)
         has_catalog = catalog is not CatalogLook.ABSENT
-        has_key = self._key_file.exists()
+        has_key = self._key_file is None or self._key_file.exists()
         if adopt:
             return
         where = self.catalog if isinstance(self.catalog, Path) else "the database"
@@ -82,6 +116,8 @@ class DataFolder:
                 f"there is no catalog in {where}: it is somewhere else (FLETCHING_CATALOG says"
                 " where), or nothing was ever stored here"
             )
+        if not has_catalog and not self._settings.catalog_migrate:
+            raise SettingsError(f"there is no catalog in {where} yet: run fletching migrate first")
         if catalog is CatalogLook.USED and not has_key:
             raise IdentityError(
                 f"{self._key_file} is missing beside its catalog: restore it from where it was"
@@ -89,23 +125,56 @@ class DataFolder:
                 " blob references are dead"
             )
 
+    def open_catalog(self) -> Database:
+        """The catalog, brought up to date unless the settings say that it is not to be.
+
+        Raises:
+            SettingsError: the database refuses, or is of another release.
+            StorageError: the file cannot be used.
+        """
+        settings = self._settings
+        with reaching("catalog", self.catalog):
+            database = Database.open(
+                self.catalog,
+                busy_timeout_seconds=settings.busy_timeout_seconds,
+                migrate=settings.catalog_migrate,
+                connections=settings.catalog_pool,
+            )
+            if not settings.catalog_migrate:
+                try:
+                    check_revision(database)
+                except BaseException:
+                    database.close()
+                    raise
+        return database
+
+    def catalog_revision(self) -> str | None:
+        """The revision that the catalog is at; None if there is none. Makes nothing.
+
+        Raises:
+            SettingsError: the database cannot be asked.
+        """
+        with reaching("catalog", self.catalog):
+            return look_at_revision(self.catalog)
+
     def server_key(self) -> bytes:
         """The server key, made if it is absent: ``check_complete`` has found that right."""
-        return load_server_key(self._key_file)
+        if self._key_file is not None:
+            return load_server_key(self._key_file)
+        key = parse_server_key((self._settings.server_key or "").encode())
+        if key is None:
+            raise UsageError("the server key is not 64 hexadecimal digits")
+        return key
 
     def open_store(self) -> ObjectStore:
         """The object store; a local one is made if it is absent."""
         settings = self._settings
-        if settings.objects_url is not None:
+        if not isinstance(self._objects, Path):
             from fletching.objects.remote_store import RemoteStore
 
-            return RemoteStore(settings.objects_url)
+            return RemoteStore(self._objects)
         return LocalStore(
             self._objects,
             mapped=settings.objects_mapped,
             resident_bytes=settings.objects_resident_bytes,
         )
-
-    @property
-    def _objects(self) -> Path:
-        return self.folder / OBJECTS_FOLDER

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from fletching import faultpoints
-from fletching.catalog.database import Database
 from fletching.catalog.table_rows import TableRow, ensure_project, list_projects
 from fletching.engine.access.access import AccessKeys
 from fletching.engine.blobs.blob_service import Blobs
@@ -23,6 +22,7 @@ from fletching.engine.identity import check_identity, settle
 from fletching.engine.presence import Presence
 from fletching.engine.reading.read_calls import Reading, SnapshotRows
 from fletching.engine.reading.read_plan import ReadPlan
+from fletching.engine.start_checks import check_clock, check_writable, reaching
 from fletching.engine.tables.namespaces import Namespaces
 from fletching.engine.tables.tables import Tables
 from fletching.engine.upkeep.compaction import CompactionReport, Compactor
@@ -142,7 +142,7 @@ class Engine:
     @classmethod
     def open(
         cls,
-        location: str | Path,
+        location: str | Path | None,
         *,
         settings: EngineSettings | None = None,
         clock: Clock | None = None,
@@ -158,7 +158,7 @@ class Engine:
 
         Args:
             location: the folder: ``catalog.sqlite``, ``objects/`` and ``server.key`` are in it
-                unless the settings put them elsewhere.
+                unless the settings put them elsewhere; None if they put all of them.
             settings: see ``EngineSettings``; by default what the environment says.
             clock: seconds since the epoch; by default the time that all who share the catalog go by.
             store: an object store to use instead; closed with the engine.
@@ -170,22 +170,25 @@ class Engine:
         Raises:
             IdentityError: something is missing, or does not belong to the rest.
             StorageError: the folder cannot be used, or was written by a newer release.
+            SettingsError: a database or an object store cannot be used as the settings say.
         """
         settings = settings or EngineSettings.from_environment(os.environ)
-        parts = DataFolder(Path(location), settings)
+        parts = DataFolder(None if location is None else Path(location), settings)
         parts.check_usable(create=create or adopt)
         # The order matters: see ``fletching.engine.identity``.
         look = parts.look_at_objects(store, adopt=adopt)
         parts.check_complete(look, create=create, adopt=adopt)
         key = parts.server_key()
-        database = Database.open(parts.catalog, busy_timeout_seconds=settings.busy_timeout_seconds)
+        database = parts.open_catalog()
         presence: Presence | None = None
         try:
             clock = clock or database.clock()
             store = store or parts.open_store()
             presence = Presence(database, store, clock)
             context = EngineContext(database, store, settings, clock, key, presence)
-            settle(context, look, adopt=adopt)
+            check_clock(context)
+            with reaching("object store", settings.objects_url):
+                settle(context, look, adopt=adopt)
             # From here on: what an opening makes for the first time is not a place to count.
             faultpoints.arm_from_environment()
             engine = cls(context)
@@ -342,6 +345,11 @@ class Engine:
     def _compact_table(self, request: changes.CompactTable) -> Response:
         report = self._compactor.compact_table(request.table, purge=request.purge)
         return Done(warning_message=report.skipped)
+
+    def check_writable(self) -> None:
+        """Proves that objects can be stored; see ``fletching.engine.start_checks``."""
+        self._check_open()
+        check_writable(self.context)
 
     def verify(self) -> Verification:
         """Prepares to prove every checksum and reference; iterate the result."""

@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from fletching.environment import check_storage_variables
 from fletching.errors import UsageError
 from fletching.ipc.limits import Limits
+from fletching.settings import StorageSettings, storage_settings
 
 __all__ = ["EngineSettings"]
-
-_CATALOG_SCHEMES = ("postgres://", "postgresql://", "postgresql+psycopg://")
-_OBJECT_SCHEMES = ("s3://", "gs://", "az://", "memory://")
 
 _MIB = 1 << 20
 _GIB = 1 << 30
@@ -30,14 +27,6 @@ def _write_limits() -> Limits:
     )
 
 
-def _without_secrets(url: str) -> str:
-    """A URL for a message: what stands before its host is left out."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return url.rpartition("@")[2][:200]
-    return f"{scheme}://{rest.rpartition('@')[2]}"[:200]
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
     """Settings of an engine; every one has a default that suits a single host.
@@ -47,6 +36,10 @@ class EngineSettings:
             share one also need the same server key.
         objects_url: an object store's URL (``s3://bucket/prefix``); None keeps objects in the folder.
         server_key_file: where the server key is; None for ``server.key`` in the folder.
+        server_key: the server key itself in hexadecimal digits, instead of a file.
+        catalog_pool: connections to PostgreSQL at most.
+        catalog_migrate: whether opening a catalog of an older release brings it up to date; False
+            refuses it.
         objects_mapped: whether local objects are mapped into memory. False reads them, for disks
             that fail under a mapping.
         objects_resident_bytes: about how much of the mapped objects stays in the process's page
@@ -101,6 +94,9 @@ class EngineSettings:
     catalog_url: str | None = None
     objects_url: str | None = None
     server_key_file: str | Path | None = None
+    server_key: str | None = dataclasses.field(default=None, repr=False)
+    catalog_pool: int = 50
+    catalog_migrate: bool = True
     objects_mapped: bool = True
     objects_resident_bytes: int | None = None
     create_projects: bool = True
@@ -157,8 +153,8 @@ class EngineSettings:
         """Where catalog, objects and server key are: as given, else as ``FLETCHING_*`` says.
 
         Args:
-            environment: ``FLETCHING_CATALOG``, ``FLETCHING_OBJECTS`` and
-                ``FLETCHING_SERVER_KEY_FILE`` count; empty means the folder.
+            environment: the variables of ``StorageSettings`` and ``FLETCHING_CONFIG`` count; an
+                empty one means the folder.
             catalog: a PostgreSQL URL.
             objects: an object store's URL.
             server_key_file: a path.
@@ -167,23 +163,22 @@ class EngineSettings:
         Raises:
             UsageError: a URL of another kind, or a variable of our name that is not known.
         """
-        check_storage_variables(environment)
-        catalog = catalog or environment.get("FLETCHING_CATALOG") or None
-        objects = objects or environment.get("FLETCHING_OBJECTS") or None
-        if catalog is not None and not catalog.startswith(_CATALOG_SCHEMES):
-            raise UsageError(
-                f"the catalog {_without_secrets(catalog)!r} is no URL that begins with postgresql://"
-            )
-        if objects is not None and not objects.startswith(_OBJECT_SCHEMES):
-            raise UsageError(
-                f"the object store {_without_secrets(objects)!r} is no URL that begins with"
-                " s3://, gs:// or az://"
-            )
+        storage, _ = storage_settings(
+            environment, catalog=catalog, objects=objects, server_key_file=server_key_file
+        )
+        return cls.of(storage, create_projects=create_projects)
+
+    @classmethod
+    def of(cls, storage: StorageSettings, **more: Any) -> Self:
+        """Settings of an engine over a data set; ``more`` are fields of this class."""
         return cls(
-            catalog_url=catalog,
-            objects_url=objects,
-            server_key_file=server_key_file or environment.get("FLETCHING_SERVER_KEY_FILE") or None,
-            create_projects=create_projects,
+            catalog_url=storage.catalog,
+            objects_url=storage.objects,
+            server_key_file=storage.server_key_file,
+            server_key=storage.server_key,
+            catalog_pool=storage.catalog_pool,
+            catalog_migrate=storage.catalog_migrate,
+            **more,
         )
 
     def __post_init__(self) -> None:

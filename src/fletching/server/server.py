@@ -15,14 +15,16 @@ from typing import Any, Self
 
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
-from fletching.errors import TransportError
-from fletching.server.auth.key_ring import FolderKeys, StaticKeys, first_key
+from fletching.engine.start_checks import reaching
+from fletching.errors import TransportError, UsageError
+from fletching.server.auth.key_ring import FolderKeys, StaticKeys, first_key, keys_in
 from fletching.server.http.app import answer_for
 from fletching.server.http.uvicorn_runner import Runner
 from fletching.server.server_settings import ServerSettings
 from fletching.server.service import Service
+from fletching.settings import SERVER_TABLE, StorageSettings, storage_settings, unknown_name
 
-__all__ = ["Server", "serve"]
+__all__ = ["Server", "read_all_settings", "serve"]
 
 TICK_SECONDS = 0.1
 TICKS_PER_DAY = 864_000
@@ -36,7 +38,7 @@ logger = logging.getLogger("fletching.server")
 
 
 class Server:
-    """A service over one data folder, listening.
+    """A service over one data set, listening.
 
     Attributes:
         url: where it answers, e.g. ``http://127.0.0.1:8787``.
@@ -48,18 +50,24 @@ class Server:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | None,
         access_keys: Mapping[str, str] | None,
         settings: ServerSettings,
         engine_settings: EngineSettings | None = None,
     ) -> None:
-        """Binds the socket and opens the folder; ``start`` or ``run`` serves.
+        """Binds the socket and opens the data set; ``start`` or ``run`` serves.
+
+        Without a folder and without ``access_keys``, those of the catalog count alone.
 
         Raises:
+            UsageError: nobody could sign a request.
             TransportError: the address cannot be listened on.
             StorageError: the folder cannot be used.
+            SettingsError: a database or an object store cannot be used as the settings say.
         """
         self.new_key = False
+        if access_keys is None and settings.server_access_key_file:
+            access_keys = keys_in(Path(settings.server_access_key_file))
         ring = None if access_keys is None else StaticKeys(access_keys)
         self._socket = _bind(settings)
         try:
@@ -81,14 +89,19 @@ class Server:
                 ),
             )
             try:
-                engine.ensure_project(settings.project)
-                if access_keys is None or ring is None:
+                with reaching("catalog", engine.context.settings.catalog_url):
+                    engine.ensure_project(settings.project)
+                engine.check_writable()
+                if ring is None and path is not None:
                     # Last of all that can fail: a new key is told only by the start that made it.
                     access_id, secret, self.new_key = first_key(Path(path))
                     access_keys = {access_id: secret}
                     ring = StaticKeys(access_keys)
-                self.access_keys = dict(access_keys)
-                engine.start_maintenance()
+                elif ring is None:
+                    _check_somebody_may_sign(engine, settings)
+                self.access_keys = dict(access_keys or {})
+                if settings.maintenance:
+                    engine.start_maintenance()
                 keys = FolderKeys(
                     ring, engine.access_keys, refresh_seconds=settings.key_refresh_seconds
                 )
@@ -116,8 +129,8 @@ class Server:
 
     @property
     def access_key(self) -> tuple[str, str]:
-        """Id and secret of the first of the access keys."""
-        return next(iter(self.access_keys.items()))
+        """Id and secret of the first of the access keys; those in the catalog alone are not told."""
+        return next(iter(self.access_keys.items()), ("", ""))
 
     def run(self, announce: Callable[[], None] | None = None) -> None:
         """Serves in this thread until SIGTERM or SIGINT, then drains.
@@ -171,50 +184,83 @@ class Server:
 
 
 def serve(
-    path: str | Path,
-    port: int = 0,
-    host: str = "127.0.0.1",
+    path: str | Path | None = None,
+    port: int | None = None,
+    host: str | None = None,
     *,
     access_keys: Mapping[str, str] | None = None,
-    project: str = "demo",
-    catalog: str | None = None,
-    objects: str | None = None,
-    server_key_file: str | Path | None = None,
+    project: str | None = None,
+    config: str | Path | None = None,
     **settings: Any,
 ) -> Server:
-    """Serves a data folder from a background thread of this process.
+    """Serves a data set from a background thread of this process.
 
-    Use it as a context manager, or call ``close``; both drain. Environment variables
-    ``FLETCHING_*`` set what is not given here.
+    Use it as a context manager, or call ``close``; both drain. What is not given here, environment
+    variables ``FLETCHING_*`` or the file ``config`` may say.
 
     Args:
-        path: the data folder; created if it does not exist.
-        port: 0 takes a free one, see ``Server.port`` and ``Server.url``.
-        host: address to listen on.
+        path: the data folder; created if it does not exist. Not needed where catalog, objects and
+            server key are all said to be elsewhere.
+        port: see ``Server.port`` and ``Server.url``; by default, and with 0, a free one.
+        host: address to listen on; ``127.0.0.1`` by default.
         access_keys: id to secret; by default the folder's own key, generated at the first start.
-        project: the project that exists from the start.
-        catalog: a PostgreSQL URL; by default the catalog is in the folder, in SQLite.
-        objects: an object store's URL (``s3://bucket/prefix``); by default they are in the folder.
-        server_key_file: the server key that servers of one data set share; by default
-            ``server.key`` in the folder.
-        settings: any other field of ``ServerSettings``.
+        project: the project that exists from the start; ``demo`` by default.
+        config: a TOML file of settings; ``FLETCHING_CONFIG`` may name one, too.
+        settings: any other field of ``StorageSettings`` (``catalog``, ``objects``,
+            ``server_key_file``, ...) and of ``ServerSettings``.
 
     Raises:
         UsageError: a setting that cannot work.
         TransportError: the address cannot be listened on.
         StorageError: the folder cannot be used.
     """
-    chosen = ServerSettings.from_environment(
-        os.environ, port=port, host=host, project=project, **settings
+    storage, chosen = read_all_settings(
+        {"folder": path, "port": port, "host": host, "project": project, **settings},
+        config,
+        # A program that says nothing of a port asks for the URL; 8787 is for the command.
+        defaults={"port": 0},
     )
-    parts = EngineSettings.from_environment(
+    return Server(
+        storage.folder, access_keys, chosen, EngineSettings.of(storage, create_projects=False)
+    ).start()
+
+
+def read_all_settings(
+    given: Mapping[str, Any],
+    config: str | Path | None = None,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+) -> tuple[StorageSettings, ServerSettings]:
+    """Where the data set is, and how it is served: as given, else as environment or file say.
+
+    ``defaults`` are a server's settings that differ from those of ``ServerSettings``.
+
+    Raises:
+        UsageError: a name that is not known, or a value that cannot mean anything.
+    """
+    of_storage = {field.name for field in dataclasses.fields(StorageSettings)}
+    known = of_storage | {field.name for field in dataclasses.fields(ServerSettings)}
+    for name in given:
+        if name not in known:
+            raise unknown_name("the setting", name, known)
+    storage, file = storage_settings(
+        config=config, **{name: value for name, value in given.items() if name in of_storage}
+    )
+    server = ServerSettings.from_environment(
         os.environ,
-        catalog=catalog,
-        objects=objects,
-        server_key_file=server_key_file,
-        create_projects=False,
+        None if file is None else file.table(SERVER_TABLE),
+        defaults,
+        **{name: value for name, value in given.items() if name not in of_storage},
     )
-    return Server(path, access_keys, chosen, parts).start()
+    return storage, server
+
+
+def _check_somebody_may_sign(engine: Engine, settings: ServerSettings) -> None:
+    if not settings.allow_anonymous and not engine.access_keys.all_keys():
+        raise UsageError(
+            "nobody could sign a request: the catalog has no access key, and none is given;"
+            " fletching keys create makes one, --access-key-file names one"
+        )
 
 
 def _bind(settings: ServerSettings) -> socket.socket:

@@ -6,6 +6,7 @@ and never refers to ``schema.py``, which moves on.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy
@@ -16,7 +17,7 @@ from fletching.errors import StorageError
 if TYPE_CHECKING:
     from fletching.catalog.database import Database
 
-__all__ = ["NEWEST_REVISION", "current_revision", "upgrade"]
+__all__ = ["NEWEST_REVISION", "check_revision", "current_revision", "look_at_revision", "upgrade"]
 
 NEWEST_REVISION = "0005"
 """What this release writes. Known without alembic, whose import would cost every opening."""
@@ -31,6 +32,45 @@ def current_revision(connection: Connection) -> str | None:
         return None
     revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return None if revision is None else str(revision)
+
+
+def look_at_revision(location: str | Path) -> str | None:
+    """The revision of a catalog that may be absent, and is not made."""
+    from fletching.catalog.database import CatalogLook, Database, look_at_catalog
+
+    if look_at_catalog(location) is CatalogLook.ABSENT:
+        return None
+    database = Database.open(location, migrate=False, create=False)
+    try:
+        with database.read() as connection:
+            return current_revision(connection)
+    finally:
+        database.close()
+
+
+def check_revision(database: Database) -> None:
+    """Only looks whether the catalog is what this release works with.
+
+    Raises:
+        StorageError: it is of another release.
+    """
+    with database.read() as connection:
+        current = current_revision(connection)
+    if current == NEWEST_REVISION:
+        return
+    if current is not None and current > NEWEST_REVISION:
+        raise _newer(current)
+    raise StorageError(
+        f"the catalog is at revision {current or 'none'} and this release works with"
+        f" {NEWEST_REVISION}: run fletching migrate first"
+    )
+
+
+def _newer(current: str) -> StorageError:
+    return StorageError(
+        f"the catalog is at revision {current}, which this release does not know: "
+        "it was written by a newer Fletching; upgrade to open it"
+    )
 
 
 def upgrade(database: Database, revision: str = NEWEST_REVISION) -> None:
@@ -60,10 +100,7 @@ def upgrade(database: Database, revision: str = NEWEST_REVISION) -> None:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
         current = current_revision(connection)
         if current is not None and current not in known:
-            raise StorageError(
-                f"the catalog is at revision {current}, which this release does not know: "
-                "it was written by a newer Fletching; upgrade to open it"
-            )
+            raise _newer(current)
         context = MigrationContext.configure(
             connection,
             opts={

@@ -1,4 +1,4 @@
-"""The data folder's secret: 32 random bytes, made once."""
+"""The secret of a data set, shared by all its servers: 32 random bytes, made once."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import secrets
 from pathlib import Path
 
 from fletching.errors import StorageError
+from fletching.settings import KEY_BYTES, parse_server_key
 
-__all__ = ["KEY_BYTES", "load_server_key"]
-
-KEY_BYTES = 32
+__all__ = ["load_server_key"]
 
 
 def load_server_key(path: Path, *, create: bool = True) -> bytes:
@@ -30,9 +29,13 @@ def load_server_key(path: Path, *, create: bool = True) -> bytes:
         key = path.read_bytes()
     except OSError as error:
         raise StorageError(f"the server key {path} is not usable: {error.strerror}") from error
-    if len(key) != KEY_BYTES:
-        raise StorageError(f"the server key {path} has {len(key)} bytes, not {KEY_BYTES}")
-    return key
+    parsed = parse_server_key(key)
+    if parsed is None:
+        raise StorageError(
+            f"the server key {path} has {len(key)} bytes, not {KEY_BYTES} or {2 * KEY_BYTES} hexadecimal"
+            " digits"
+        )
+    return parsed
 
 
 def _make(path: Path) -> None:

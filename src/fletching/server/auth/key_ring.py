@@ -17,7 +17,7 @@ from fletching.errors import StorageError, UsageError
 from fletching.protocol.messages.requests import Request
 from fletching.types import TableName
 
-__all__ = ["KEY_FILE", "FolderKeys", "KeyRing", "StaticKeys", "first_key", "parse_key"]
+__all__ = ["KEY_FILE", "FolderKeys", "KeyRing", "StaticKeys", "first_key", "keys_in", "parse_key"]
 
 KEY_FILE = "access-key"
 """In the data folder: the generated key as ``id:secret``, readable by its owner alone."""
@@ -61,8 +61,8 @@ class KeyRing(Protocol):
 class StaticKeys:
     """Keys that do not change while the service runs; whoever has one may do everything."""
 
-    def __init__(self, keys: Mapping[str, str]) -> None:
-        if not keys:
+    def __init__(self, keys: Mapping[str, str], *, none: bool = False) -> None:
+        if not keys and not none:
             raise UsageError("no access key is given: nobody could sign a request")
         for access_id, secret in keys.items():
             # Ids stand in the Authorization header, which clients send as ASCII and which is taken
@@ -107,6 +107,10 @@ class StaticKeys:
         """Nothing changes."""
 
 
+NO_KEYS = StaticKeys({}, none=True)
+"""Of a server that knows the keys in its catalog alone."""
+
+
 class FolderKeys:
     """The keys that the service was started with, which may do everything, and those of the folder.
 
@@ -116,14 +120,14 @@ class FolderKeys:
 
     def __init__(
         self,
-        started_with: StaticKeys,
+        started_with: StaticKeys | None,
         keys: AccessKeys,
         *,
         refresh_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._static = started_with
+        self._static = started_with or NO_KEYS
         self._keys = keys
         self._refresh_seconds = refresh_seconds
         self._clock = clock
@@ -188,6 +192,22 @@ def parse_key(text: str) -> tuple[str, str]:
     if not (colon and access_id and secret):
         raise UsageError("an access key is given as id:secret")
     return access_id, secret
+
+
+def keys_in(path: Path) -> dict[str, str]:
+    """Reads a file of keys, one ``id:secret`` a line; empty lines and those behind a # do not count.
+
+    Raises:
+        UsageError: the file cannot be read, or holds none.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"the access keys in {path} cannot be read: {exc}") from exc
+    found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not found:
+        raise UsageError(f"{path} holds no access key; each is a line ID:SECRET")
+    return dict(map(parse_key, found))
 
 
 def first_key(folder: Path) -> tuple[str, str, bool]:

@@ -7,7 +7,6 @@ not computed. Writes go through the same ingest as those of a server, so the sam
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -48,6 +47,7 @@ from fletching.protocol.messages.requests import (
     WriteTable,
 )
 from fletching.protocol.messages.responses import BlobReferences, Response, WriteResult
+from fletching.settings import StorageSettings, storage_settings
 
 __all__ = ["EmbeddedTransport"]
 
@@ -85,19 +85,28 @@ class EmbeddedTransport:
     reads_whole_blobs = False
 
     def __init__(
-        self, location: str | Path, *, create: bool = False, engine: Engine | None = None
+        self,
+        location: str | Path | StorageSettings,
+        *,
+        create: bool = False,
+        engine: Engine | None = None,
     ) -> None:
-        """Opens the folder, making it with ``create``, or takes over an engine that is open already.
+        """Opens a data set, making it with ``create``, or takes over an engine that is open already.
+
+        A folder's path is what the environment makes of it.
 
         Raises:
-            StorageError: the folder cannot be opened.
+            StorageError: it cannot be opened.
         """
         self.cancellation = Cancellation()
         # A project that is mistyped is an error, not a new one: as over HTTP.
-        settings = EngineSettings.from_environment(os.environ, create_projects=False)
-        self.engine = (
-            Engine.open(location, settings=settings, create=create) if engine is None else engine
-        )
+        if engine is None:
+            storage = location
+            if not isinstance(storage, StorageSettings):
+                storage, _ = storage_settings(folder=location)
+            settings = EngineSettings.of(storage, create_projects=False)
+            engine = Engine.open(storage.folder, settings=settings, create=create)
+        self.engine = engine
 
     def call(self, request: Request, options: CallOptions, attempt: RetrySequence) -> Response:
         """See `Transport.call`; options have no meaning here."""
