@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from crc32c import crc32c
-from tests.engine.reading.conftest import TABLE
+from tests.engine.conftest import T
 
 import fletching
 from fletching.engine.reading import message_checks
@@ -86,12 +86,13 @@ def test_every_flipped_bit_of_a_message_is_found(shelf: Any) -> None:
 
 
 def test_what_a_query_reads_is_proven_too(shelf: Any) -> None:
-    (pinned,) = shelf.reading.pin([TABLE])
+    reading = shelf.engine._reading
+    (pinned,) = reading.pin([T])
     dig(segment(shelf), 4096, 64)
-    _, batches = pinned.batches((), None)
+    _, batches = pinned.batches(SCHEMA.names, None)
     with pytest.raises(CorruptObjectError):
         list(batches)
-    shelf.reading.unpin([pinned])
+    reading.unpin([pinned])
 
 
 def test_other_batches_of_a_damaged_segment_are_served(shelf: Any) -> None:
