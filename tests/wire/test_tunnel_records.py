@@ -18,7 +18,7 @@ from fletching.errors import (
     UsageError,
     WireError,
 )
-from fletching.wire.tunnel_record_decoder import RecordDecoder
+from fletching.wire.tunnel_record_decoder import EXPANSION_FLOOR, RecordDecoder
 from fletching.wire.tunnel_records import MOMENT_TYPE, Kind, RecordEncoder, RecordLayout
 
 
@@ -308,8 +308,9 @@ def test_a_value_beyond_its_column() -> None:
 
 def test_a_row_without_end_is_refused() -> None:
     decoder = RecordDecoder([layout(BIN)], decode_bytes=64, max_row_bytes=1000)
+    decoder.feed(b"\x0a\xff\xff\xff\xff\x07" + b"x" * 1000)
     with pytest.raises(LimitExceededError) as caught:
-        decoder.feed(b"\x0a\xff\xff\xff\xff\x07" + b"x" * 1000)
+        next(decoder.batches())
     assert caught.value.limit == 1000
 
 
@@ -324,3 +325,46 @@ def test_columns_must_be_as_the_layouts_say() -> None:
             make([])
     with pytest.raises(UsageError, match="floats"):
         layout(pa.list_(I64), vector=True)
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+def test_rows_of_nulls_are_decoded_in_parts_that_fit() -> None:
+    width = 2000
+    layouts = [layout(I64)] * width
+    rows = 5000
+    sent = encoded(layouts, [pa.nulls(rows, I64)] * width)
+    assert len(sent) < 10 * rows
+    decoder = RecordDecoder(layouts)
+    decoder.feed(sent)
+    decoder.finish()
+    parts = [len(part[0]) for part in decoder.batches()]
+    assert sum(parts) == rows
+    assert max(parts) * width * 8 <= EXPANSION_FLOOR
+
+
+def test_elements_that_take_more_than_their_bytes_justify_are_refused() -> None:
+    wide = pa.struct([(f"f{n}", I64) for n in range(500)])
+    kind = pa.list_(wide)
+    # A null element takes one byte here, and 500 places in memory.
+    body = bytes([0x0A, *b"\xa0\x8d\x06"]) + b"\x01" * 100_000
+    decoder = RecordDecoder([layout(kind)])
+    decoder.feed(body + END + b"\x00")
+    with pytest.raises(LimitExceededError, match="justify"):
+        decoder.finish()
+
+
+def test_a_row_that_comes_in_many_pieces_is_not_looked_at_for_each() -> None:
+    text = b"x" * 400_000
+    sent = encoded([layout(BIN)], [pa.array([text])])
+    decoder = RecordDecoder([layout(BIN)], decode_bytes=1000)
+    tries = 0
+    for start in range(0, len(sent), 500):
+        decoder.feed(sent[start : start + 500])
+        if decoder.ready:
+            tries += 1
+            assert list(decoder.batches()) == [] or start + 500 >= len(sent)
+    assert tries < 12
+    decoder.finish()
+    assert [part[0].to_pylist() for part in decoder.batches()] in ([[text]], [])

@@ -5,13 +5,14 @@ What is here knows values and rows, and nothing of streams: see `tunnel_record_d
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fletching.errors import MalformedFrameError
+from fletching.errors import LimitExceededError, MalformedFrameError
 from fletching.wire.tunnel_records import LAYER, MOMENT_TYPE, Kind, RecordLayout, record_tag
 
 __all__ = ["SLACK", "ColumnParser", "IncompleteRowError", "skip_value", "take_varint"]
@@ -22,6 +23,7 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 SLACK = 16
 """Zero bytes behind what was received, so that a word may be read at any of its bytes."""
+_ELEMENT_BYTES = 24  # an element's place, its row's end, and whether it is there
 _FEW = 16
 """Rows below which a step for each list element costs more in numpy than in Python."""
 
@@ -37,11 +39,20 @@ class ColumnParser:
     returned for them has no meaning.
     """
 
-    def __init__(self, data: Bytes, layouts: tuple[RecordLayout, ...]) -> None:
+    def __init__(self, data: Bytes, layouts: tuple[RecordLayout, ...], allowed: int) -> None:
+        """Looks at nothing yet.
+
+        Args:
+            data: what was received, with `SLACK` zeros behind it.
+            layouts: of the columns.
+            allowed: bytes that the elements of lists may take, nulls among them.
+        """
         self._data = data
+        self._allowed = allowed
         self._buffer = pa.py_buffer(data)
         self._last = len(data) - SLACK
         self._layouts = layouts
+        # Two views of the same bytes, so that a number may be read at any of them.
         self._words = np.ndarray((len(data) - 7,), "<u8", data, 0, (1,))
         self._halves = np.ndarray((len(data) - 3,), "<u4", data, 0, (1,))
 
@@ -179,6 +190,7 @@ class ColumnParser:
         counts = np.where(sound, told, 0).astype(np.int64)
         offsets = np.zeros(len(counts) + 1, np.int64)
         np.cumsum(counts, out=offsets[1:])
+        self._check_elements(child, int(offsets[-1]))
         at = np.zeros(int(offsets[-1]), np.int64)
         here = np.zeros(len(at), np.bool_)
         limits = np.repeat(limit, counts)
@@ -201,7 +213,7 @@ class ColumnParser:
             sound[active[~good]] = False
             step += 1
             active = active[good & (counts[active] > step)]
-        view = self._data.tobytes() if len(active) else b""
+        view = self._bytes if len(active) else b""
         for row in active.tolist():
             try:
                 after[row] = _skip_elements(
@@ -219,6 +231,21 @@ class ColumnParser:
             sound[owner[~right]] = False
         elements = values if len(present) == len(here) else _spread(values, here)
         return pa.array(offsets.astype(np.int32)), elements, after, sound
+
+    def _check_elements(self, child: RecordLayout, count: int) -> None:
+        need = count * (child.width + _ELEMENT_BYTES)
+        if need > self._allowed:
+            raise LimitExceededError(
+                "lists of the record stream have more elements than their bytes justify",
+                layer=LAYER,
+                actual=need,
+                limit=self._allowed,
+            )
+
+    @functools.cached_property
+    def _bytes(self) -> bytes:
+        # A copy, once: Python takes single bytes out of it twice as fast as out of an array.
+        return self._data.tobytes()
 
     def _flags(self, position: Ints) -> tuple[Bytes, Ints]:
         flags = self._data[np.minimum(position, self._last)]

@@ -45,10 +45,14 @@ from fletching.wire.tunnel_records import (
 
 __all__ = ["RecordDecoder"]
 
-DECODE_BYTES = 4 << 20
+DECODE_BYTES = 1 << 20
 """Received bytes that are parsed at a time: less repeats the set-up, more holds more in memory."""
 MAX_ROW_BYTES = 128 << 20
 """A row longer than this is refused, so that a stream without ends of rows fills no memory."""
+EXPANSION = 32
+"""How many times their length rows may take when they are decoded; from `EXPANSION_FLOOR` on. A null
+takes no byte, or one, in the stream, and its place in a column."""
+EXPANSION_FLOOR = 16 << 20
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Ints = np.ndarray[Any, np.dtype[np.int64]]
@@ -57,12 +61,18 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 _END = b"\x80\xc0\xff\x7f"  # the tag of END_OF_ROW
 _COUNT = b"\xf0\xff\xff\x7f"  # the tag of ROW_COUNT
 _SUM = b"\xf8\xff\xff\x7f"  # the tag of STREAM_CHECKSUM
+_LEAST_WINDOW = 64 << 10
+_WHOLE = 1 << 62
+_ROW_BYTES = 64  # what a row takes while it is found: its places, and some of its values' places
 _EXTENDED = (1 << 64) - (1 << 31)
 """The least of the checksums at or above 2**31 when their sign is extended to 64 bits."""
 
 
 class RecordDecoder:
-    """Push parser: `feed` bytes, take `batches`, then `finish`."""
+    """Push parser: `feed` bytes, take `batches`, then `finish`.
+
+    Whoever must know how much memory decoding takes asks for `need` and then for one part with `decode`.
+    """
 
     def __init__(
         self,
@@ -91,7 +101,11 @@ class RecordDecoder:
         self._offset = 0  # of the first byte of _received in the stream
         self._rows = 0
         self._checksum = 0
-        self._ended = False
+        self._window = _WHOLE
+        self._stuck = False  # what has come holds no whole row
+        self._wanted = decode_bytes  # how much must be there before decoding is tried
+        width = sum(each.width for each in self._layouts)
+        self._max_rows = max(1, EXPANSION_FLOOR // (width + _ROW_BYTES))
 
     @property
     def rows(self) -> int:
@@ -101,17 +115,50 @@ class RecordDecoder:
     def feed(self, chunk: Buffer) -> None:
         """Takes bytes of the stream, and copies them: they are the caller's again afterwards.
 
+        Only `batches` and `decode` make room: take what is ready before feeding more.
+        """
+        self._received += memoryview(chunk).cast("B")
+        self._stuck = False
+
+    @property
+    def need(self) -> int:
+        """Bytes of memory that `decode` may take now."""
+        return _allowed(len(self._received))
+
+    def batches(self) -> Iterator[list[pa.Array]]:
+        """The columns of rows that are complete, a list for each part that was parsed; see `decode`."""
+        yield from self._ready
+        self._ready = []
+        while self.ready:
+            arrays = self.decode()
+            if arrays is not None:
+                yield arrays
+
+    @property
+    def ready(self) -> bool:
+        """Whether enough has come to be decoded."""
+        return len(self._received) >= self._wanted
+
+    def decode(self) -> list[pa.Array] | None:
+        """Parses some of what has come: the columns of its rows, or None if it holds no whole one.
+
         Raises:
             WireError: the stream is malformed, damaged, or beyond a limit.
         """
-        self._received += memoryview(chunk).cast("B")
-        if len(self._received) >= self._decode_bytes:
-            self._decode()
+        before = len(self._received)
+        arrays = self._decode(self._window)
+        if arrays is None and self._window < before:
+            arrays = self._decode(before)
+        moved = len(self._received) < before
+        self._stuck = not moved
+        # A row that is not complete is not looked at again before there is much more of it.
+        self._wanted = self._decode_bytes if moved else 2 * before
+        return arrays
 
-    def batches(self) -> Iterator[list[pa.Array]]:
-        """The columns of rows that are complete, a list for each part that was parsed."""
-        while self._ready:
-            yield self._ready.pop(0)
+    @property
+    def more(self) -> bool:
+        """When all has come: whether there may be rows that are not decoded yet."""
+        return not self._stuck and bool(self._received) and self._received[:4] != _COUNT
 
     def finish(self) -> None:
         """Parses what is left, and checks the end of the stream.
@@ -121,21 +168,28 @@ class RecordDecoder:
             ChecksumMismatchError: the rows are not those that were summed up.
             MalformedFrameError: the number of rows differs, or bytes follow the end.
         """
-        self._decode()
+        while self.more:
+            arrays = self.decode()
+            if arrays is not None:
+                self._ready.append(arrays)
         position = self._trailer()
         if position != len(self._received):
             raise MalformedFrameError(
                 "bytes after the end of the stream", layer=LAYER, offset=self._offset + position
             )
-        self._ended = True
 
     # --- rows ----------------------------------------------------------------------------------
 
-    def _decode(self) -> None:
-        data = np.frombuffer(bytes(self._received) + bytes(SLACK), np.uint8)
-        length = len(self._received)
-        part = _Part(data, length, self._layouts, self._offset)
+    def _decode(self, window: int) -> list[pa.Array] | None:
+        length = min(window, len(self._received))
+        with memoryview(self._received) as view:
+            # A copy: what is decoded must not change when more is received, and has zeros behind it.
+            data = np.frombuffer(b"".join((view[:length], bytes(SLACK))), np.uint8)
+        part = _Part(data, length, self._layouts, self._offset, self._max_rows)
         rows = part.rows()
+        # Where fewer rows are taken than have come, the next part need not be looked at so far.
+        self._window = max(_LEAST_WINDOW, 2 * part.end) if part.cut else _WHOLE
+        arrays: list[pa.Array] | None = None
         if len(rows):
             columns = part.columns(rows)
             try:
@@ -145,7 +199,6 @@ class RecordDecoder:
                     f"a value of the record stream does not fit its column: {error}", layer=LAYER
                 ) from error
             self._check(part, rows, arrays)
-            self._ready.append(arrays)
         self._offset += part.end
         del self._received[: part.end]
         if len(self._received) > self._max_row_bytes:
@@ -156,6 +209,7 @@ class RecordDecoder:
                 actual=len(self._received),
                 limit=self._max_row_bytes,
             )
+        return arrays
 
     def _check(self, part: _Part, rows: _Rows, arrays: list[pa.Array]) -> None:
         told = part.sums(rows)
@@ -213,6 +267,10 @@ class RecordDecoder:
         return position
 
 
+def _allowed(length: int) -> int:
+    return max(EXPANSION_FLOOR, EXPANSION * length)
+
+
 class _Rows(NamedTuple):
     """Rows of a part: where each begins, and where the tag of its end stands."""
 
@@ -227,15 +285,22 @@ class _Part:
     """What was received and not parsed yet."""
 
     def __init__(
-        self, data: Bytes, length: int, layouts: tuple[RecordLayout, ...], offset: int
+        self,
+        data: Bytes,
+        length: int,
+        layouts: tuple[RecordLayout, ...],
+        offset: int,
+        max_rows: int,
     ) -> None:
-        self._fields = ColumnParser(data, layouts)
+        self._fields = ColumnParser(data, layouts, _allowed(length))
         self._data = data
         self._length = length
+        self._max_rows = max_rows
         self._offset = offset
         self._layouts = layouts
         self._parsed: list[pa.Array] | None = None
         self.end = 0  # where the last complete row ends
+        self.cut = False  # whether there are as many rows as there may be
 
     def rows(self) -> _Rows:
         """The rows that are complete, in order.
@@ -253,7 +318,8 @@ class _Part:
         known = which < len(ends)
         candidates = _Rows(starts[known], ends[which[known]])
         following = sum_ends[which[known]]
-        whole = following <= length
+        whole = np.flatnonzero(following <= length)[: self._max_rows]
+        self.cut = len(whole) == self._max_rows
         candidates = _Rows(candidates.starts[whole], candidates.ends[whole])
         following = following[whole]
         parsed, sound = self._fields.columns(candidates.starts, candidates.ends)
@@ -267,7 +333,8 @@ class _Part:
             self.end = int(following[-1])
         else:
             found = self._chained(candidates, following, sound)
-        self._check_rest()
+        if not self.cut:
+            self._check_rest()
         return found
 
     def _chained(self, candidates: _Rows, following: Ints, sound: Mask) -> _Rows:
@@ -277,6 +344,8 @@ class _Part:
         view = self._data.tobytes()
         starts_found, ends_found, position = [], [], 0
         while position < self._length and view[position : position + 4] != _COUNT:
+            if len(starts_found) == self._max_rows:
+                break
             n = place.get(position)
             if n is not None and right[n]:
                 end, after = ends[n], next_starts[n]

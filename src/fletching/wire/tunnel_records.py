@@ -104,6 +104,13 @@ class RecordLayout:
         if self.kind is Kind.VECTOR and self.children[0].kind not in {Kind.FLOAT, Kind.DOUBLE}:
             raise UsageError("a vector's elements are floats or doubles")
 
+    @property
+    def width(self) -> int:
+        """Bytes that a null takes in memory: a value takes as many and what its own length adds."""
+        if self.kind is Kind.STRUCT:
+            return 1 + sum(child.width for child in self.children)
+        return 16 if self.kind is Kind.MOMENT else 8
+
 
 MOMENT_TYPE = pa.struct([("sec", pa.int64()), ("nano", pa.int32())])
 """Seconds since the epoch, floored, and nanoseconds from there."""

@@ -42,6 +42,7 @@ from fletching.wire.tunnel_records import RecordEncoder
 
 __all__ = [
     "OPERATION",
+    "MemoryNeed",
     "RecordBodyEncoder",
     "TunnelColumn",
     "arrow_body_decoder",
@@ -65,6 +66,13 @@ _CODINGS = {
 _FAST = {ContentCoding.DEFLATE: 1, ContentCoding.ZSTD: 1, ContentCoding.LZ4_FRAME: 0}
 MAX_CHUNK_BYTES = 4 << 20
 """What a chunk of an Arrow body may hold: one is kept until its checksum has come."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MemoryNeed:
+    """An event among the pieces of a body: the next piece takes so much memory to make."""
+
+    bytes: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -195,19 +203,27 @@ class _RecordBody:
     def feed(self, data: Buffer) -> None:
         self._decoder.feed(data)
 
-    def events(self) -> Iterator[Buffer]:
+    def events(self) -> Iterator[Buffer | MemoryNeed]:
         if not self._begun:
             self._begun = True
             yield encode_schema(self._schema)
-        for arrays in self._decoder.batches():
-            for message in self._encoder.encode(self._batch(arrays)):
-                yield from message
+        while self._decoder.ready:
+            yield from self._part()
         if self._ended:
             self._ended = False
+            while self._decoder.more:
+                yield from self._part()
+            self._decoder.finish()
             yield END_OF_STREAM
 
+    def _part(self) -> Iterator[Buffer | MemoryNeed]:
+        yield MemoryNeed(self._decoder.need)
+        arrays = self._decoder.decode()
+        if arrays is not None:
+            for message in self._encoder.encode(self._batch(arrays)):
+                yield from message
+
     def finish(self) -> None:
-        self._decoder.finish()
         self._ended = True
 
     def _batch(self, arrays: list[Any]) -> pa.RecordBatch:

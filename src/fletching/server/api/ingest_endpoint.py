@@ -20,6 +20,7 @@ from typing_extensions import Buffer
 
 from fletching.errors import MalformedFrameError, WireError
 from fletching.ipc import Message, MessageDecoder
+from fletching.protocol.http.tunnel_bodies import MemoryNeed
 from fletching.server.api.decoding_need import DecodingNeed, decoding_need
 from fletching.server.http.exchange import Exchange
 from fletching.server.request_limits import MemoryBudget
@@ -366,10 +367,17 @@ class _CodedDecoder:
                 self._sink.grant(wanted)
                 return DecodingNeed(wanted, 0)
             # Until there is something to do, or nothing more.
-            if all(self._sink.feed(piece) for piece in self._events):
-                return self._pass_on()
+            piece = next((p for p in self._events if not self._fed(p)), None)
             if self._sink.error is not None:
                 raise self._sink.error
+            if piece is None:
+                return self._pass_on()
+            if isinstance(piece, MemoryNeed):
+                return DecodingNeed(piece.bytes, 0)
+
+    def _fed(self, piece: Buffer | MemoryNeed) -> bool:
+        """Whether the sink took the event and needs nothing."""
+        return not isinstance(piece, MemoryNeed) and self._sink.feed(piece)
 
     def _pass_on(self) -> DecodingNeed | None:
         """Accepts what is complete, unless it needs something first."""
