@@ -342,7 +342,9 @@ class _Part:
         place = {start: n for n, start in enumerate(candidates.starts.tolist())}
         ends, next_starts, right = candidates.ends.tolist(), following.tolist(), sound.tolist()
         view = self._data.tobytes()
-        starts_found, ends_found, position = [], [], 0
+        starts_found: list[int] = []
+        ends_found: list[int] = []
+        position = 0
         while position < self._length and view[position : position + 4] != _COUNT:
             if len(starts_found) == self._max_rows:
                 break
