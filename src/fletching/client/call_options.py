@@ -132,6 +132,8 @@ class CallOptions:
                 raise UsageError(
                     f"option {name} must be a whole number from {lowest} on, not {value!r}"
                 )
+        if self.direct not in ("auto", "never"):
+            raise UsageError(f"option direct is 'auto' or 'never', not {self.direct!r}")
         if not isinstance(self.lz4_stream, bool):
             raise UsageError(f"option lz4_stream is True or False, not {self.lz4_stream!r}")
         if self.compression is not None and self.compression not in ("lz4", "zstd"):

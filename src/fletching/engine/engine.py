@@ -21,7 +21,7 @@ from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.identity import check_identity, settle
 from fletching.engine.presence import Presence
 from fletching.engine.reading.read_calls import Reading, SnapshotRows
-from fletching.engine.reading.read_plan import ReadPlan
+from fletching.engine.reading.read_plan import DirectRead, ReadPlan
 from fletching.engine.start_checks import check_clock, check_writable, reaching
 from fletching.engine.tables.namespaces import Namespaces
 from fletching.engine.tables.tables import Tables
@@ -227,6 +227,16 @@ class Engine:
         if plan is None:
             raise UsageError(f"{type(request).__name__} is not answered by Engine.read")
         return plan(request)
+
+    def direct_read(
+        self, request: ReadTable, plan: ReadPlan, *, least_bytes: int
+    ) -> DirectRead | None:
+        """A read's plan as a manifest, if it was asked for and there can be one.
+
+        See ``Reading.direct_read``.
+        """
+        self._check_open()
+        return self._reading.direct_read(request, plan, least_bytes=least_bytes)
 
     def snapshot_rows(
         self, request: requests.CreateReadSession, *, offset: int = 0, count: int | None = None

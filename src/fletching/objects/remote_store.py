@@ -12,6 +12,7 @@ Nothing tells here which processes are dead: the catalog keeps a row of each tha
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import secrets
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -137,6 +138,25 @@ class RemoteStore:
     def close(self) -> None:
         """Ends this opening; see ``ObjectStore``."""
         self._closed = True
+
+    def sign(self, keys: Sequence[str], seconds: float) -> Sequence[str]:
+        """URLs by which whoever has them may read these objects whole, for so long.
+
+        Signed with this process's credentials, without asking the store; most providers refuse more
+        than a week.
+
+        Raises:
+            StorageError: this kind of store, or these credentials, cannot sign.
+        """
+        for key in keys:
+            checked_key(key)
+        kinds = self._obstore.store
+        if not isinstance(self._store, kinds.S3Store | kinds.GCSStore | kinds.AzureStore):
+            raise StorageError(f"{type(self._store).__name__} signs no URLs")
+        with self._translated("signing", None):
+            lifetime = dt.timedelta(seconds=int(seconds))
+            urls: Sequence[str] = self._obstore.sign(self._store, "GET", [*keys], lifetime)
+            return urls
 
     # --- what sinks and objects ask for ---
 

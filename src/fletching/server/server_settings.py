@@ -210,6 +210,14 @@ class ServerSettings:
             "meaning": "What a reader's Accept-Encoding gets: auto decides by the client (PROTOCOL 5.1), arrow compresses the batches' buffers, body the whole reply, off declines.",
         },
     )
+    direct_reads: bool = setting(
+        True,
+        "true or false",
+        "Answer a client that offers it with a manifest, signed URLs of the object store, so that it fetches stored bytes itself; only to keys that may read the table.",
+    )
+    direct_least_bytes: int = setting(
+        4 * MIB, "bytes", "A read of fewer stored bytes is sent by the service all the same."
+    )
     compression_level: int = setting(3, "level", "Level of whole-body zstd compression, 1 to 19.")
 
     # --- stopping

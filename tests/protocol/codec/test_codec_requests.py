@@ -18,6 +18,7 @@ from fletching.errors import (
 )
 from fletching.protocol.codec import decode_request, encode_request, parse_action
 from fletching.protocol.codec.codec_parts import MAX_JSON_BYTES
+from fletching.protocol.messages.manifest import SourceKind
 from fletching.protocol.messages.requests import (
     ArrowOptions,
     CommitWriteSession,
@@ -80,10 +81,17 @@ def test_our_extension_fields_survive() -> None:
             table=table,
             verbatim_types=True,
             first_split=True,
+            sources=(SourceKind.SIGNED,),
             arrow_options=ArrowOptions(timestamp_unit=None, datetime_unit=TimeUnit.SECOND),
             filter_predicate="a > 1",
             filter_predicate_fallback=True,
             required_bucket_ids=(1, 2),
+        ),
+        ReadTable(
+            table=table,
+            session_id="s",
+            index=0,
+            sources=(SourceKind.DESCRIPTORS, SourceKind.SIGNED),
         ),
         WriteBlob(
             table=table,

@@ -19,6 +19,7 @@ from typing import Final
 
 import numpy as np
 from crc32c import crc32c
+from numpy.typing import NDArray
 
 from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.reading.cache import RecentlyUsed
@@ -86,6 +87,17 @@ class _SegmentChecks:
         first = bisect.bisect_right(self.ends, start)
         return range(first, bisect.bisect_left(self.starts, end, first))
 
+    def recorded(self, start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """Lengths and checksums of the messages of a range; they must fill it."""
+        touched = self._touched(start, end)
+        window = slice(touched.start, touched.stop)
+        starts = np.array(self.starts[window], dtype=np.int64)
+        ends = np.array(self.ends[window], dtype=np.int64)
+        whole = len(starts) and starts[0] == start and ends[-1] == end
+        if not whole or (starts[1:] != ends[:-1]).any():
+            raise CorruptObjectError(f"bytes {start} to {end} of a segment are no whole messages")
+        return ends - starts, np.array(self._checksums[window], dtype=np.uint32)
+
     def proven(self, start: int, end: int) -> bool:
         """Whether every message that a range touches is proven."""
         if self._left == 0:
@@ -134,15 +146,33 @@ class MessageChecks:
         Raises:
             CorruptObjectError: the footer does not say what the messages must be.
         """
-        identity: tuple[object, ...] | None = getattr(stored, "identity", None)
-        if identity is None:
+        if getattr(stored, "identity", None) is None:
             return stored
+        checks = self._checks(stored, row)
+        return stored if checks.all_proven else CheckedObject(stored, checks)
+
+    def recorded(
+        self, stored: StoredObject, row: SegmentRow, start: int, end: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """Length and CRC32C of each message from ``start`` to ``end``, as the footer has them.
+
+        Blocks the first time a segment is seen: its footer is read.
+
+        Raises:
+            CorruptObjectError: the footer does not say what the messages must be, or the range is
+                not one of whole messages.
+        """
+        return self._checks(stored, row).recorded(start, end)
+
+    def _checks(self, stored: StoredObject, row: SegmentRow) -> _SegmentChecks:
+        # Without an identity, as in a remote store, objects are as immutable as their keys.
+        identity: tuple[object, ...] = getattr(stored, "identity", None) or (stored.length,)
         key = (row.key, *identity)
         checks = self._segments.get(key)
         if checks is None:
             checks = _checks_of(stored, row)
             self._segments.put(key, checks)
-        return stored if checks.all_proven else CheckedObject(stored, checks)
+        return checks
 
 
 def _checks_of(stored: StoredObject, row: SegmentRow) -> _SegmentChecks:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 from fletching.engine.reading.computed_batches import BatchComputation, Cut, cut_rows, encode_cuts
+from fletching.engine.reading.manifests import make_manifest
 from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.output_mapping import OutputMapping, stored_columns
 from fletching.engine.reading.physical_projection import PhysicalProjection
@@ -111,6 +112,8 @@ def plan_rows(
         length=builder.length,
         pieces=_Repeatable(builder),
         batches=builder.batches,
+        # A filter decides by values, which only the service looks at.
+        manifest=None if options.row_filter else functools.partial(make_manifest, builder, checks),
     )
 
 
@@ -227,7 +230,7 @@ class _Builder:
 
     # --- runs ----------------------------------------------------------------------------------
 
-    def _runs(self) -> Iterator[tuple[BatchStrategy, int, int]]:
+    def runs(self) -> Iterator[tuple[BatchStrategy, int, int]]:
         """(strategy, first batch, end batch): neighbours of one segment that have the same strategy.
 
         Batches of an ``AS_IS`` run lie in the segment without a gap.
@@ -251,7 +254,7 @@ class _Builder:
             if strategy is not BatchStrategy.NOT:
                 yield strategy, self.first + start, self.first + end
 
-    def _reader(self, batch: int, current: SegmentReader | None) -> SegmentReader:
+    def reader(self, batch: int, current: SegmentReader | None) -> SegmentReader:
         row = self.snapshot.segment_of(batch)
         if current is not None and current.row is row:
             return current
@@ -289,6 +292,21 @@ class _Builder:
     def _projection(self, reader: SegmentReader, batch: int) -> ColumnPieces:
         return ColumnPieces(reader, self.projection, self.snapshot.partition_of(batch))
 
+    @property
+    def computes(self) -> NDArray[np.bool_]:
+        """For each batch from ``first`` to ``last`` whether it is computed, or left out."""
+        computes: NDArray[np.bool_] = (self.strategies == BatchStrategy.COMPUTE) | (
+            self.strategies == BatchStrategy.NOT
+        )
+        return computes
+
+    def projected(
+        self, reader: SegmentReader, first: int, end: int
+    ) -> Iterator[tuple[int, int, Projection]]:
+        """(offset, metadata length, projection) of each batch of a run that is projected."""
+        self._bring_metadata(reader, first, end)
+        return self._plans(self._projection(reader, first), first, end)
+
     # --- lengths -------------------------------------------------------------------------------
 
     def length(self) -> int | None:
@@ -305,8 +323,8 @@ class _Builder:
         reader: SegmentReader | None = None
         dictionaries: DictionaryPieces | None = None
         skip = self.options.skip_rows
-        for strategy, first, end in self._runs():
-            previous, reader = reader, self._reader(first, reader)
+        for strategy, first, end in self.runs():
+            previous, reader = reader, self.reader(first, reader)
             if self.projection.has_dictionaries:
                 if reader is not previous or dictionaries is None:
                     dictionaries = DictionaryPieces(reader, self.projection)
@@ -355,8 +373,8 @@ class _Builder:
         reader: SegmentReader | None = None
         dictionaries: DictionaryPieces | None = None
         skip = self.options.skip_rows
-        for strategy, first, end in self._runs():
-            previous, reader = reader, self._reader(first, reader)
+        for strategy, first, end in self.runs():
+            previous, reader = reader, self.reader(first, reader)
             if self.projection.has_dictionaries:
                 if reader is not previous or dictionaries is None:
                     dictionaries = DictionaryPieces(reader, self.projection)
@@ -366,8 +384,7 @@ class _Builder:
                 yield Extent(reader.object, int(snapshot.offset[first]), stop)
             elif strategy is BatchStrategy.PROJECT:
                 projection = self._projection(reader, first)
-                self._bring_metadata(reader, first, end)
-                plans = self._plans(projection, first, end)
+                plans = self.projected(reader, first, end)
                 fetched = projection.fetched(plans)
                 if fetched is not None:
                     yield from fetched
@@ -407,8 +424,8 @@ class _Builder:
         """The same rows as record batches; stored values are shared with the segments' mappings."""
         reader: SegmentReader | None = None
         skip = self.options.skip_rows
-        for strategy, first, end in self._runs():
-            reader = self._reader(first, reader)
+        for strategy, first, end in self.runs():
+            reader = self.reader(first, reader)
             if strategy is not BatchStrategy.COMPUTE:
                 yield from self._whole(reader, first, end)
                 continue

@@ -19,12 +19,13 @@ from fletching.engine.reading.batch_limits import (
     preview_rows,
 )
 from fletching.engine.reading.cache import RecentlyUsed
+from fletching.engine.reading.manifests import signed_sources
 from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.partition_filter import PartitionFilter
 from fletching.engine.reading.physical_projection import PhysicalProjection
 from fletching.engine.reading.pinning import Snapshots, pinned_version
 from fletching.engine.reading.planning import ReadOptions, plan_preview, plan_rows
-from fletching.engine.reading.read_plan import ReadPlan
+from fletching.engine.reading.read_plan import DirectRead, ReadPlan
 from fletching.engine.reading.read_sessions import (
     MAX_READ_SESSIONS,
     READ_SESSION_SECONDS,
@@ -44,6 +45,7 @@ from fletching.errors import (
     InvalidArgumentError,
 )
 from fletching.objects.store import ObjectStore
+from fletching.protocol.messages.manifest import SourceKind
 from fletching.protocol.messages.requests import (
     ArrowOptions,
     CreateReadSession,
@@ -56,6 +58,12 @@ if TYPE_CHECKING:
     from fletching.sql.predicates import Predicate
 
 __all__ = ["PinnedTable", "Reading", "SnapshotRows"]
+
+SIGNED_SECONDS = 900.0
+"""How long a signed URL is good for. Clients ask for others by their session when it has passed."""
+
+LEAST_SIGNED_SECONDS = 60.0
+"""What is good for less time is not handed out."""
 
 _CACHED_SPLITS = 4096
 
@@ -122,6 +130,7 @@ class Reading:
         """Reads from ``store`` what ``database`` lists; ``clock`` gives seconds since the epoch."""
         self._database = database
         self._store = store
+        self._clock = clock
         self._snapshots = Snapshots(database, store)
         self._sessions = ReadSessions(
             database,
@@ -183,6 +192,38 @@ class Reading:
         snapshot = self._snapshot_of(session)
         wanted = self._range(session, snapshot, request)
         return plan_rows(snapshot, self._store, projection, wanted, options, checks=self._checks)
+
+    def direct_read(
+        self, request: ReadTable, plan: ReadPlan, *, least_bytes: int
+    ) -> DirectRead | None:
+        """The plan of a `read` as a manifest of signed URLs, if the client asked for one; blocks.
+
+        None where the plain reply is to be sent: the store signs nothing, the session ends soon,
+        or there is too little to fetch.
+
+        Args:
+            request: what was read.
+            plan: what `read` gave for it.
+            least_bytes: fewer bytes of segments are not worth the client's way to them.
+
+        Raises:
+            CorruptObjectError: what is stored is damaged.
+        """
+        sign = getattr(self._store, "sign", None)
+        wanted = SourceKind.SIGNED in request.sources
+        if not wanted or sign is None or plan.manifest is None:
+            return None
+        session = self._sessions.find(request.session_id, request.table)
+        # Segments stay as long as the session does, and URLs must not outlive them.
+        seconds = min(SIGNED_SECONDS, session.row.expires_at - self._clock())
+        if seconds < LEAST_SIGNED_SECONDS:
+            return None
+        return plan.manifest(
+            kind=SourceKind.SIGNED,
+            names=signed_sources(sign, seconds),
+            least_bytes=least_bytes,
+            valid_seconds=seconds,
+        )
 
     def _range(self, session: OpenSession, snapshot: Snapshot, request: ReadTable) -> RowRange:
         """The rows that a request addresses: of one split, of the session, or of a part of either."""

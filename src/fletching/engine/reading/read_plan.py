@@ -9,15 +9,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import pyarrow as pa
 from typing_extensions import Buffer
 
 from fletching.errors import CorruptObjectError
 from fletching.objects.store import StoredObject
+from fletching.protocol.messages.manifest import Manifest, Source, SourceKind
 
-__all__ = ["Computed", "Extent", "Literal", "Piece", "ReadPlan"]
+__all__ = [
+    "Computed",
+    "DirectRead",
+    "Extent",
+    "Literal",
+    "MakeManifest",
+    "Piece",
+    "ReadPlan",
+    "SourceNames",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,6 +70,27 @@ class Computed:
 
 Piece: TypeAlias = Literal | Extent | Computed
 
+SourceNames = Callable[[Sequence[StoredObject]], "list[Source] | None"]
+"""Says how a client reaches segments, in their order; None if it cannot."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DirectRead:
+    """A manifest, and the opened segments in the order of its sources."""
+
+    manifest: Manifest
+    objects: tuple[StoredObject, ...]
+
+
+class MakeManifest(Protocol):
+    """Makes a plan's manifest; see `manifests.make_manifest`."""
+
+    def __call__(
+        self, *, kind: SourceKind, names: SourceNames, least_bytes: int, valid_seconds: float
+    ) -> DirectRead | None:
+        """The manifest; None where the plain reply is better."""
+        ...
+
 
 class ReadPlan:
     """A whole Arrow IPC stream as a sequence of pieces: schema message, messages, end of stream.
@@ -72,6 +103,8 @@ class ReadPlan:
             the piece in hand.
         batches: the same rows as record batches, for readers in the same process; blocks likewise.
             Values that need no computation are shared with the segments' mappings.
+        manifest: makes the plan's manifest, for a client that fetches by itself; None where there
+            can be none.
     """
 
     def __init__(
@@ -82,12 +115,14 @@ class ReadPlan:
         length: int | Callable[[], int | None] | None,
         pieces: Iterable[Piece],
         batches: Callable[[], Iterator[pa.RecordBatch]],
+        manifest: MakeManifest | None = None,
     ) -> None:
         """Holds the parts; a ``length`` that takes work is a function, called when it is asked for."""
         self.schema = schema
         self.rows = rows
         self.pieces = pieces
         self.batches = batches
+        self.manifest = manifest
         self._length = length
 
     @functools.cached_property

@@ -25,6 +25,7 @@ from fletching.protocol.codec.wire_kinds import (
     Listed,
     Partition,
     Record,
+    SourceKinds,
     Text,
     Unread,
     Word,
@@ -254,6 +255,8 @@ def _only_written(name: str, value: Any) -> Field:
 
 # --- reading ----------------------------------------------------------------------------------
 
+_SOURCES = Field("sources", "Sources", SourceKinds(), (JSON,), sparse=True)
+
 _CREATE_READ_SESSION = RequestTable(
     CreateReadSession,
     Action.TABLE_CREATE_READ_SESSION,
@@ -272,6 +275,7 @@ _CREATE_READ_SESSION = RequestTable(
         Field("incremental", "IncrementalReadOptions", _Incremental(), (), (JSON,)),
         _VERBATIM,
         Field("first_split", "FirstSplit", Flag(), (JSON,), sparse=True),
+        _SOURCES,
         Field("version", "Version", Integer(least=-(2**62)), (JSON,), sparse=True),
         Field("since_version", "SinceVersion", Integer(least=-(2**62)), (JSON,), sparse=True),
     ),
@@ -298,6 +302,7 @@ _READ_TABLE = RequestTable(
         Field("data_columns", "DataColumns", _TEXTS, (JSON,)),
         Field("data_columns_unordered", "DataColumnsUnordered", Flag(), (JSON,)),
         _BATCH_ROWS,
+        _SOURCES,
     ),
 )
 

@@ -20,6 +20,7 @@ from fletching.errors import (
 )
 from fletching.protocol.http import headers as names
 from fletching.protocol.http.numbers import parse_integer
+from fletching.protocol.messages.manifest import SourceKind
 from fletching.types import PartitionSpec
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Listed",
     "Partition",
     "Record",
+    "SourceKinds",
     "Text",
     "Unread",
     "Word",
@@ -316,6 +318,21 @@ class Codings(Kind):
     def to_json(self, value: Any) -> Any:
         """The header's text."""
         return ",".join(value)
+
+
+class SourceKinds(Kind):
+    """The ways to stored bytes that a client has; those that are not known here are none."""
+
+    def from_json(self, value: Any, name: str) -> Any:
+        """A list of words."""
+        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+            raise InvalidParameterError(f"{name} is not a list of texts")
+        known = {kind.value: kind for kind in SourceKind}
+        return tuple(dict.fromkeys(known[word] for word in value if word in known))
+
+    def to_json(self, value: Any) -> Any:
+        """The words."""
+        return [kind.value for kind in value]
 
 
 class ContentCoding(Kind):

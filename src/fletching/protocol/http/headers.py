@@ -19,6 +19,8 @@ __all__ = [
     "FRAMING",
     "JSON",
     "LATEST_SCHEMA_VERSION",
+    "MANIFEST",
+    "MANIFEST_TYPE",
     "OCTET_STREAM",
     "REQUEST_ID",
     "RETRY_AFTER",
@@ -43,6 +45,9 @@ DATE = "date"
 FRAMING = "x-fletching-framing"
 """Ours, on a BlobRead reply: ``frames`` or ``raw``."""
 LATEST_SCHEMA_VERSION = "odps-tunnel-latest-schema-version"
+MANIFEST = "x-fletching-manifest"
+"""Ours, on the reply to a read: its rows come as a manifest of this length in bytes, not as an Arrow
+stream."""
 REQUEST_ID = "x-odps-request-id"
 RETRY_AFTER = "retry-after"
 RETRY_INDEX = "odps-tunnel-retry-index"
@@ -58,6 +63,7 @@ USER_AGENT = "user-agent"
 JSON = "application/json; charset=utf-8"
 OCTET_STREAM = "application/octet-stream"
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
+MANIFEST_TYPE = "application/vnd.fletching.manifest"
 
 
 def lower_case(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:

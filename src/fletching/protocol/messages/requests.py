@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fletching.protocol.messages.manifest import SourceKind
 from fletching.protocol.messages.vocabulary import SplitMode, TimeUnit, WriteMode
 from fletching.types import PartitionSpec, TableName
 
@@ -97,6 +98,8 @@ class CreateReadSession(TableRequest, frozen=True, kw_only=True):
     first_split: bool = False
     """Ours (extension field ``FirstSplit``): let the reply go on with the rows of split 0, which saves
     a round trip. A service may answer without them."""
+    sources: tuple[SourceKind, ...] = ()
+    """Ours (extension field ``Sources``), with ``first_split``: as ``sources`` of a `ReadTable`."""
 
 
 class GetReadSession(TableRequest, frozen=True, kw_only=True):
@@ -130,6 +133,9 @@ class ReadTable(TableRequest, frozen=True, kw_only=True):
     buffer_codec: str | None = None
     """The Arrow buffer codec the reply's batches must have: ``"lz4"``, ``"zstd"`` or None for as
     stored. Decided by the shell from ``accept_encoding`` and who asks."""
+    sources: tuple[SourceKind, ...] = ()
+    """Ours (extension field ``Sources``): what the client could fetch stored bytes from by itself,
+    so that the reply may be a manifest (`fletching.protocol.messages.manifest`)."""
 
 
 class PreviewTable(TableRequest, frozen=True, kw_only=True):

@@ -52,6 +52,7 @@ from fletching.server.api.blob_endpoints import read_blobs, write_blobs
 from fletching.server.api.ingest_endpoint import receive_ingest
 from fletching.server.api.response_body import (
     PreparedReply,
+    prepare_manifest,
     prepare_plan,
     reply_with_plan,
     send_prepared,
@@ -120,10 +121,14 @@ async def _open_read(exchange: Exchange, service: Service, request: CreateReadSe
         assert isinstance(response, ReadSession)
         if not response.splits_count or response.split_mode is SplitMode.ROW_OFFSET:
             return _OpenedSession(response)
-        rows = ReadTable(table=request.table, session_id=response.session_id, index=0)
+        rows = ReadTable(
+            table=request.table,
+            session_id=response.session_id,
+            index=0,
+            sources=request.sources,
+        )
         try:
-            plan = service.engine.read(rows)
-            return _OpenedSession(response, prepare_plan(plan, group_bytes=_group_bytes(service)))
+            return _OpenedSession(response, _prepare_read(service, rows))
         except FletchingError:
             # The session is open. Whoever reads the split is told what is wrong with it.
             return _OpenedSession(response)
@@ -157,9 +162,31 @@ class _OpenedSession:
             self.rows.close()
 
 
-async def _read(exchange: Exchange, service: Service, request: ReadTable) -> None:
+async def _read(exchange: Exchange, service: Service, request: ReadTable | ReadInstance) -> None:
     coding, request = reply_coding(exchange, request, service.settings.reply_compression)
-    await _stream(exchange, service, request, coding)
+    if (
+        isinstance(request, ReadInstance)
+        or not request.sources
+        or coding is not ContentCoding.IDENTITY
+    ):
+        await _stream(exchange, service, request, coding)
+        return
+    prepare = functools.partial(_prepare_read, service, request)
+    with service.reads.enter():
+        async with Job.opened(service.workers.cpu, prepare, PreparedReply.close) as job:
+            await send_prepared(exchange, job, job.owned)
+
+
+def _prepare_read(service: Service, request: ReadTable) -> PreparedReply:
+    """Begins the reply to a read: a manifest, where the client takes one and it is worth it."""
+    plan = service.engine.read(request)
+    if request.sources and service.settings.direct_reads:
+        direct = service.engine.direct_read(
+            request, plan, least_bytes=service.settings.direct_least_bytes
+        )
+        if direct is not None:
+            return prepare_manifest(direct)
+    return prepare_plan(plan, group_bytes=_group_bytes(service))
 
 
 async def _preview(exchange: Exchange, service: Service, request: PreviewTable) -> None:
@@ -170,7 +197,7 @@ async def _preview(exchange: Exchange, service: Service, request: PreviewTable) 
 async def _stream(
     exchange: Exchange,
     service: Service,
-    request: ReadTable | PreviewTable,
+    request: ReadTable | ReadInstance | PreviewTable,
     coding: TableBodyCoding,
 ) -> None:
     settings = service.settings

@@ -9,13 +9,14 @@ while a worker uses it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from typing_extensions import Buffer
 
 from fletching.engine.reading.read_plan import (
     Computed,
+    DirectRead,
     Extent,
     Literal,
     Piece,
@@ -23,7 +24,9 @@ from fletching.engine.reading.read_plan import (
     run_checked,
 )
 from fletching.protocol.http.body_codings import TableBodyCoding
+from fletching.protocol.http.headers import CONTENT_TYPE, MANIFEST, MANIFEST_TYPE
 from fletching.protocol.http.layers import table_body_encoder
+from fletching.protocol.messages.manifest import encode_manifest
 from fletching.server.http.exchange import Exchange
 from fletching.server.workers import Job, Pool
 from fletching.wire.content_coding import ContentCoding
@@ -34,6 +37,7 @@ __all__ = [
     "CodedSource",
     "PlanSource",
     "PreparedReply",
+    "prepare_manifest",
     "prepare_plan",
     "reply_with_plan",
     "send_prepared",
@@ -227,12 +231,14 @@ class PreparedReply:
         group: what ``source`` gave first.
         length: bytes of all, None if only making them tells.
         coding: of the whole body.
+        headers: what the reply says of its form.
     """
 
     source: BufferSource
     group: Sequence[Buffer]
     length: int | None
     coding: TableBodyCoding
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -273,6 +279,32 @@ def prepare_plan(
         raise
 
 
+class _Ended:
+    """A source that has given all it had."""
+
+    ended = True
+
+    def next_group(self) -> Sequence[Buffer]:
+        """Nothing."""
+        return ()
+
+    def ready_group(self) -> Sequence[Buffer]:
+        """Nothing."""
+        return ()
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+
+def prepare_manifest(direct: DirectRead) -> PreparedReply:
+    """The reply that sends a manifest instead of rows."""
+    data = encode_manifest(direct.manifest)
+    for stored in direct.objects:
+        stored.close()
+    headers = {CONTENT_TYPE: MANIFEST_TYPE, MANIFEST: str(len(data))}
+    return PreparedReply(_Ended(), [data], len(data), ContentCoding.IDENTITY, headers)
+
+
 async def send_prepared(
     exchange: Exchange,
     job: Job[Any],
@@ -282,7 +314,7 @@ async def send_prepared(
     head: bytes = b"",
 ) -> None:
     """Answers with what was prepared, ``head`` before it; arguments and errors as for ``send_source``."""
-    fields = dict(headers or {})
+    fields = {**(headers or {}), **prepared.headers}
     if prepared.coding is not ContentCoding.IDENTITY:
         fields["content-encoding"] = prepared.coding.value
     length = None if prepared.length is None else len(head) + prepared.length

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import email.utils
 import functools
 import os
@@ -22,6 +23,8 @@ from fletching.client.call_options import CallOptions
 from fletching.client.cancellation import Cancellation
 from fletching.client.credentials import Credentials
 from fletching.client.retry import RetrySequence
+from fletching.client.transports.direct.direct_access import DirectAccess
+from fletching.client.transports.direct.manifest_reader import ManifestReader
 from fletching.client.transports.http.arrow_response import ArrowReply
 from fletching.client.transports.http.coded_response import ReplyBytes, uncoded
 from fletching.client.transports.http.connections import Interrupter, make_pool_manager
@@ -42,7 +45,7 @@ from fletching.client.transports.http.round_trips import (
     is_this_host,
 )
 from fletching.client.transports.http.transport_errors import translated
-from fletching.client.transports.transport import ReadRequest
+from fletching.client.transports.transport import BatchSource, ReadRequest
 from fletching.errors import (
     ConnectionBrokenError,
     ProtocolError,
@@ -61,13 +64,19 @@ from fletching.protocol.codec import (
 from fletching.protocol.http import headers as names
 from fletching.protocol.http.body_codings import StreamCoding, offers_lz4_stream
 from fletching.protocol.http.error_codec import decode_fault
+from fletching.protocol.messages.manifest import (
+    MAX_MANIFEST_BYTES,
+    Manifest,
+    decode_manifest,
+)
 from fletching.protocol.messages.requests import (
     AppendRows,
     CreateReadSession,
+    ReadTable,
     Request,
     WriteTable,
 )
-from fletching.protocol.messages.responses import Response, WriteResult
+from fletching.protocol.messages.responses import ReadSession, Response, WriteResult
 from fletching.protocol.messages.vocabulary import ApiVersion
 
 __all__ = ["HttpTransport", "endpoint_of"]
@@ -153,6 +162,7 @@ class HttpTransport(HttpBlobVerbs):
         self.cancellation = Cancellation()
         self._round_trips = RoundTrips()
         self._is_this_host = is_this_host(self.endpoint)
+        given_proxy = proxy
         proxy = proxy_for(self.endpoint, proxy)
         self._credentials = credentials
         self._api_version = api_version
@@ -164,6 +174,15 @@ class HttpTransport(HttpBlobVerbs):
             connections=connections,
             proxy=proxy,
             ca_certificates=ca_certificates,
+        )
+        self._direct = DirectAccess(
+            make_manager=lambda its_proxy: make_pool_manager(
+                connections=connections, proxy=its_proxy, ca_certificates=ca_certificates
+            ),
+            proxy=given_proxy,
+            secure=self.endpoint.startswith("https:"),
+            headers={names.USER_AGENT: _AGENT, names.ACCEPT_ENCODING: "identity"},
+            clock=clock,
         )
         self._manager = self._make_manager()
         self._process = os.getpid()
@@ -193,12 +212,13 @@ class HttpTransport(HttpBlobVerbs):
 
     def open_session(
         self, request: CreateReadSession, options: CallOptions, attempt: RetrySequence
-    ) -> tuple[Response, ArrowReply | None]:
-        """See `Transport.open_session`; the reply is the session's JSON, then an Arrow stream."""
+    ) -> tuple[Response, BatchSource | None]:
+        """See `Transport.open_session`; the reply is the session's JSON, then its first rows."""
         if options.lz4_stream or options.compression is not None:
             # Those are agreed on by the headers of a read, which this is not.
             return self.call(request, options, attempt), None
-        request = msgspec.structs.replace(request, first_split=True)
+        sources = self._direct.kinds(options)
+        request = msgspec.structs.replace(request, first_split=True, sources=sources)
         parts = self._encode(request)
         body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
         reply = self._exchange(parts, body, options, attempt)
@@ -209,17 +229,82 @@ class HttpTransport(HttpBlobVerbs):
             return self._decode(request, reply), None
         try:
             session = self._decoded(request, reply, reply.read_exactly(_session_length(length)))
+            manifest = _manifest_of(reply)
         except BaseException:
             reply.close()
             raise
-        return session, ArrowReply(reply, reply.headers.get(names.REQUEST_ID), self._limits)
+        if manifest is None:
+            return session, ArrowReply(reply, reply.headers.get(names.REQUEST_ID), self._limits)
+        if not isinstance(session, ReadSession):
+            raise ProtocolError(
+                "a manifest came with another reply than a session's", side="remote"
+            )
+        rows = ReadTable(table=request.table, session_id=session.session_id, index=0)
+        return session, self._by_manifest(manifest, rows, options, attempt, reply)
 
     def read(
         self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
+    ) -> BatchSource:
+        """See `Transport.read`; stored bytes are fetched past the service where it offers that."""
+        if not isinstance(request, ReadTable):
+            return self._read_rows(request, options, attempt)
+        answer = self._ask_rows(request, options, attempt)
+        if isinstance(answer, _Directions):
+            return self._by_manifest(answer.manifest, request, options, attempt, answer.reply)
+        return answer
+
+    def _read_rows(
+        self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
     ) -> ArrowReply:
-        """See `Transport.read`."""
+        """The rows as the service sends them."""
         reply = self._open_read(request, options, attempt)
         return ArrowReply(reply, reply.headers.get(names.REQUEST_ID), self._limits)
+
+    def _ask_rows(
+        self, request: ReadTable, options: CallOptions, attempt: RetrySequence
+    ) -> ArrowReply | _Directions:
+        """The rows, or where they are."""
+        sources = self._direct.kinds(options)
+        if not sources:
+            return self._read_rows(request, options, attempt)
+        request = msgspec.structs.replace(request, sources=sources)
+        parts = self._encode(request)
+        body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
+        reply = self._exchange(parts, body, options, attempt)
+        try:
+            manifest = _manifest_of(reply)
+        except BaseException:
+            reply.close()
+            raise
+        if manifest is not None:
+            return _Directions(manifest, reply)
+        return ArrowReply(uncoded(reply), reply.headers.get(names.REQUEST_ID), self._limits)
+
+    def _by_manifest(
+        self,
+        manifest: Manifest,
+        request: ReadTable,
+        options: CallOptions,
+        attempt: RetrySequence,
+        reply: Reply,
+    ) -> ManifestReader:
+        """What reads by a manifest, and asks this transport for what it cannot."""
+
+        def ask(wanted: ReadTable, may_be_direct: bool) -> Manifest | BatchSource:  # one caller
+            if not may_be_direct:
+                return self._read_rows(wanted, options, attempt)
+            answer = self._ask_rows(wanted, options, attempt)
+            return answer.manifest if isinstance(answer, _Directions) else answer
+
+        return self._direct.reader(
+            manifest,
+            request,
+            ask=ask,
+            options=options,
+            cancellation=Cancellation(attempt.cancellation, self.cancellation),
+            limits=self._limits,
+            request_id=reply.headers.get(names.REQUEST_ID),
+        )
 
     def write(
         self,
@@ -276,6 +361,7 @@ class HttpTransport(HttpBlobVerbs):
         """Closes connections, those in use too: what waits for them in other threads ends."""
         self.cancellation.cancel("the client was closed")
         self._manager.clear()
+        self._direct.close()
 
     def __enter__(self) -> Self:
         """Returns the transport."""
@@ -408,6 +494,35 @@ class HttpTransport(HttpBlobVerbs):
             headers["content-length"] = str(body.length)
         headers.setdefault(names.ACCEPT_ENCODING, "identity")
         return self._credentials.signed(parts.method, target, headers, now)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Directions:
+    """A manifest, and the reply that it came in, which has ended."""
+
+    manifest: Manifest
+    reply: Reply
+
+
+def _manifest_of(reply: Reply) -> Manifest | None:
+    """The manifest that the rest of a reply is; None if it is an Arrow stream.
+
+    Raises:
+        ProtocolError: it cannot be used.
+        TransportError: the exchange failed.
+    """
+    length = reply.headers.get(names.MANIFEST)
+    if length is None:
+        return None
+    if not (length.isascii() and length.isdigit()) or len(length) > 12:
+        raise ProtocolError(f"{names.MANIFEST} of the reply is {length[:40]!r}", side="remote")
+    if int(length) > MAX_MANIFEST_BYTES:
+        raise ProtocolError(
+            f"the service's manifest has {length} bytes, above {MAX_MANIFEST_BYTES}", side="remote"
+        )
+    data = reply.read_exactly(int(length))
+    reply.finish()
+    return decode_manifest(data)
 
 
 def _session_length(value: str) -> int:

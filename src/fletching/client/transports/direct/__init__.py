@@ -1,0 +1,1 @@
+"""Reading stored bytes past the service, as its manifests say."""

@@ -1,0 +1,304 @@
+"""Read plans as manifests: what a client that reaches the segments itself has to fetch, and from where.
+
+The batches of a plan go into a manifest as they would into a reply (`planning`): whole stored messages
+with their checksums, or projected ones as new metadata and ranges. What must be computed is left to the
+service as ranges of rows; so is every batch of a segment that has lost rows, since a source is a whole
+segment, and whoever has it would see what was deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fletching.engine.reading.message_checks import MessageChecks
+from fletching.engine.reading.read_plan import DirectRead, Literal, SourceNames
+from fletching.engine.reading.segment_pieces import DictionaryPieces
+from fletching.engine.reading.segment_reader import SegmentReader
+from fletching.engine.reading.snapshot import Snapshot
+from fletching.errors import FletchingError
+from fletching.ipc.message import END_OF_STREAM
+from fletching.ipc.projection import Projection
+from fletching.objects.store import StoredObject
+from fletching.protocol.messages.manifest import (
+    MANIFEST_FORMAT,
+    Assembled,
+    Inline,
+    Manifest,
+    ManifestPiece,
+    Rows,
+    Source,
+    SourceKind,
+    SourceRange,
+    Stored,
+)
+from fletching.types import RowRange
+
+if TYPE_CHECKING:
+    from fletching.engine.reading.physical_projection import PhysicalProjection
+
+__all__ = ["PlannedRows", "make_manifest", "signed_sources"]
+
+MOST_MESSAGES: Final = 200_000
+"""Stored messages that one manifest lists, 12 bytes each."""
+
+MOST_PROJECTED: Final = 2_048
+"""Projected messages that one manifest describes: their metadata is read before it can be sent."""
+
+MOST_BYTES: Final = 4 << 30
+"""Bytes of segments that one manifest covers, so that the next is made before sources have expired."""
+
+MOST_INLINE_BYTES: Final = 6 << 20
+"""Bytes that a manifest carries itself. What does not fit any more is for the next one."""
+
+
+class PlannedRows(Protocol):
+    """What a plan knows of its batches; see `planning`."""
+
+    snapshot: Snapshot
+    projection: PhysicalProjection
+    wanted: RowRange
+
+    @property
+    def computes(self) -> NDArray[np.bool_]:
+        """For each batch of the plan whether it must be computed."""
+
+    def runs(self) -> Iterator[tuple[Any, int, int]]:
+        """(strategy, first batch, end batch) of neighbours that have the same one."""
+
+    def reader(self, batch: int, current: SegmentReader | None) -> SegmentReader:
+        """The reader of a batch's segment."""
+
+    def projected(
+        self, reader: SegmentReader, first: int, end: int
+    ) -> Iterator[tuple[int, int, Projection]]:
+        """(offset, metadata length, projection) of each batch of a run that is projected."""
+
+
+class _Sources:
+    """Segments by number, as they are first referred to."""
+
+    def __init__(self) -> None:
+        self.objects: list[StoredObject] = []
+        self._numbers: dict[str, int] = {}
+
+    def number(self, reader: SegmentReader) -> int:
+        """The number of a segment; it is opened."""
+        key = reader.row.key
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self.objects)
+            self.objects.append(reader.unchecked)
+        return number
+
+
+class _Making:
+    """One manifest while it is made."""
+
+    def __init__(self, plan: PlannedRows, checks: MessageChecks) -> None:
+        self._plan = plan
+        self._checks = checks
+        self.sources = _Sources()
+        self.pieces: list[ManifestPiece] = [Inline(plan.projection.schema_message)]
+        self.rows = 0
+        self.complete = True
+        self._messages = self._projected = self._inline = self._bytes = 0
+
+    def make(self) -> None:
+        """Goes through the plan until it ends or a limit is reached."""
+        plan = self._plan
+        snapshot = plan.snapshot
+        reader: SegmentReader | None = None
+        dictionaries: DictionaryPieces | None = None
+        for strategy, first, end in plan.runs():
+            place = int(snapshot.batch_segment[first])
+            if strategy.name == "COMPUTE" or place in snapshot.selections:
+                self._leave(end)
+                continue
+            stop = first + self._room(first, end)
+            if stop == first:
+                self.complete = False
+                return
+            previous, reader = reader, plan.reader(first, reader)
+            if plan.projection.has_dictionaries:
+                if reader is not previous or dictionaries is None:
+                    dictionaries = DictionaryPieces(reader, plan.projection)
+                self._add_dictionaries(reader, dictionaries, int(snapshot.offset[stop - 1]))
+            if strategy.name == "AS_IS":
+                last = stop - 1
+                offset = int(snapshot.offset[first])
+                self._add_stored(
+                    reader, offset, int(snapshot.offset[last] + snapshot.message_length[last])
+                )
+            else:
+                for planned in plan.projected(reader, first, stop):
+                    self._add_projected(reader, *planned)
+            self.rows = self._row_after(stop)
+            if stop < end:
+                self.complete = False
+                return
+
+    def _room(self, first: int, end: int) -> int:
+        """How many batches of a run still fit."""
+        snapshot = self._plan.snapshot
+        taken = snapshot.byte_start[first : end + 1] - snapshot.byte_start[first]
+        room = int(np.searchsorted(taken[1:], MOST_BYTES - self._bytes, side="right"))
+        if not self._bytes:
+            room = max(room, 1)  # whatever its size, or nothing would ever come
+        room = min(room, end - first, MOST_MESSAGES - self._messages)
+        room = min(room, MOST_PROJECTED - self._projected)
+        if self._inline > MOST_INLINE_BYTES:
+            return 0
+        room = max(room, 0)
+        self._bytes += int(taken[room])
+        return room
+
+    def _row_after(self, end: int) -> int:
+        plan = self._plan
+        return min(int(plan.snapshot.row_start[end]), plan.wanted.end) - plan.wanted.start
+
+    def _leave(self, end: int) -> None:
+        """Leaves the rows before a batch to the service."""
+        start = self.rows
+        self.rows = self._row_after(end)
+        if self.rows == start:
+            return
+        last = self.pieces[-1]
+        if isinstance(last, Rows):
+            self.pieces[-1] = Rows(last.start, self.rows - last.start)
+        else:
+            self.pieces.append(Rows(start, self.rows - start))
+
+    def _add_stored(self, reader: SegmentReader, start: int, end: int) -> None:
+        lengths, checksums = self._checks.recorded(reader.unchecked, reader.row, start, end)
+        number = self.sources.number(reader)
+        self._messages += len(lengths)
+        self.pieces.append(
+            Stored(
+                number,
+                start,
+                lengths.astype("<i8").tobytes(),
+                checksums.astype("<u4").tobytes(),
+            )
+        )
+
+    def _add_dictionaries(
+        self, reader: SegmentReader, dictionaries: DictionaryPieces, before: int
+    ) -> None:
+        pieces = list(dictionaries.pieces_before(before))
+        for position, piece in enumerate(pieces):
+            if isinstance(piece, Literal):
+                continue
+            head = pieces[position - 1] if position else None
+            if isinstance(head, Literal):
+                # New metadata around the stored body.
+                number = self.sources.number(reader)
+                body = SourceRange(number, piece.start, piece.end)
+                self._assemble((bytes(head.data), body))
+            else:
+                self._add_stored(reader, piece.start, piece.end)
+
+    def _add_projected(
+        self, reader: SegmentReader, offset: int, metadata_length: int, plan: Projection
+    ) -> None:
+        self._projected += 1
+        body = offset + metadata_length
+        number = self.sources.number(reader)
+        parts: list[bytes | SourceRange] = [plan.prefix]
+        for piece in plan.pieces:
+            if isinstance(piece, bytes):
+                parts.append(piece)
+                continue
+            start, end = body + piece.start, body + piece.end
+            last = parts[-1]
+            if isinstance(last, SourceRange) and last.end == start:
+                parts[-1] = SourceRange(number, last.start, end)
+            else:
+                parts.append(SourceRange(number, start, end))
+        self._assemble(tuple(parts))
+
+    def _assemble(self, parts: tuple[bytes | SourceRange, ...]) -> None:
+        self._inline += sum(len(part) if isinstance(part, bytes) else 24 for part in parts)
+        self.pieces.append(Assembled(parts))
+
+    @property
+    def left_to_service(self) -> int:
+        """Rows that the pieces leave to be computed."""
+        return sum(piece.count for piece in self.pieces if isinstance(piece, Rows))
+
+
+def make_manifest(
+    plan: PlannedRows,
+    checks: MessageChecks | None,
+    *,
+    kind: SourceKind,
+    names: SourceNames,
+    least_bytes: int,
+    valid_seconds: float,
+) -> DirectRead | None:
+    """The manifest of a plan, or of its beginning; None where the plain reply is better. Blocks.
+
+    Args:
+        plan: which batches, and how they get into the reply.
+        checks: knows the messages' checksums.
+        kind: how the client reaches segments.
+        names: how each of them is reached.
+        least_bytes: a read of fewer bytes of segments is not worth the client's way to them.
+        valid_seconds: how long the names are good for.
+
+    Raises:
+        CorruptObjectError: what is stored is damaged.
+    """
+    if _reachable_bytes(plan) < least_bytes:
+        return None
+    making = _Making(plan, checks or MessageChecks())
+    making.make()
+    # Of the rest the service would be asked piece by piece.
+    if not making.sources.objects or 2 * making.left_to_service > making.rows:
+        return None
+    sources = names(making.sources.objects)
+    if sources is None:
+        return None
+    manifest = Manifest(
+        format=MANIFEST_FORMAT,
+        kind=kind,
+        rows=making.rows,
+        complete=making.complete,
+        valid_seconds=valid_seconds,
+        sources=tuple(sources),
+        pieces=(*making.pieces, Inline(END_OF_STREAM)),
+    )
+    return DirectRead(manifest, tuple(making.sources.objects))
+
+
+def _reachable_bytes(plan: PlannedRows) -> int:
+    """Bytes of the messages that a client may fetch: all but those that are computed."""
+    snapshot = plan.snapshot
+    computes = plan.computes
+    first = int(np.searchsorted(snapshot.row_start, plan.wanted.start, side="right")) - 1
+    window = slice(max(first, 0), max(first, 0) + len(computes))
+    lengths = snapshot.message_length[window]
+    open_to_all = ~computes
+    if snapshot.selections:
+        lost = np.fromiter(snapshot.selections, dtype=np.int64)
+        open_to_all &= ~np.isin(snapshot.batch_segment[window], lost)
+    return int(lengths[open_to_all].sum())
+
+
+def signed_sources(
+    sign: Callable[[Sequence[str], float], Sequence[str]], seconds: float
+) -> SourceNames:
+    """Names segments by signed URLs; none where the store's credentials cannot sign."""
+
+    def names(objects: Sequence[StoredObject]) -> list[Source] | None:
+        try:
+            urls = sign([each.key for each in objects], seconds)
+        except FletchingError:
+            # The service itself can read them, so that the plain reply will do.
+            return None
+        return [Source(each.length, url) for each, url in zip(objects, urls, strict=True)]
+
+    return names

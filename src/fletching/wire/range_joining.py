@@ -1,0 +1,114 @@
+"""Which byte ranges of one remote file are fetched together.
+
+A request costs a remote store, and whoever waits for it, about as much as some MiB of payload. So
+ranges that lie near to each other are fetched in one request, with what lies between them, which is
+dropped: gaps are closed, the smallest first, until there is no more than one request for each
+``bytes_per_request`` that are moved, or only gaps are left that cost more than the request they save.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Final
+
+__all__ = ["BYTES_PER_REQUEST", "JoinedRange", "join_ranges"]
+
+BYTES_PER_REQUEST: Final = 4 << 20
+"""So many bytes cost about as much as a request."""
+
+SMALL_GAP_BYTES: Final = 64 << 10
+"""Smaller gaps are always closed."""
+
+LONGEST_BYTES: Final = 8 << 20
+"""Longer ranges are divided, so that several requests bring them at once."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class JoinedRange:
+    """One request: bytes ``start`` to ``end``, and the parts of them that are wanted.
+
+    Attributes:
+        start, end: what is fetched.
+        parts: (index of a wanted range, start, end) in ascending order: bytes of the file.
+    """
+
+    start: int
+    end: int
+    parts: tuple[tuple[int, int, int], ...]
+
+    @property
+    def length(self) -> int:
+        """Bytes moved."""
+        return self.end - self.start
+
+
+def join_ranges(
+    ranges: Sequence[tuple[int, int]],
+    *,
+    bytes_per_request: int = BYTES_PER_REQUEST,
+    longest_bytes: int = LONGEST_BYTES,
+) -> list[JoinedRange]:
+    """The requests that fetch some ranges of one file.
+
+    Args:
+        ranges: (start, end) of each, half-open, ascending and without overlaps; empty ones are left
+            out.
+        bytes_per_request: what a request is worth.
+        longest_bytes: the longest request; a range that is longer is in several.
+
+    Raises:
+        ValueError: ranges that overlap, or are not in order.
+    """
+    wanted = [(index, start, end) for index, (start, end) in enumerate(ranges) if start < end]
+    if not wanted:
+        return []
+    gaps = [following[1] - before[2] for before, following in itertools.pairwise(wanted)]
+    if any(gap < 0 for gap in gaps):
+        raise ValueError("the ranges overlap, or are not in order")
+    closed = _closed_gaps(gaps, sum(end - start for _, start, end in wanted), bytes_per_request)
+    joined: list[JoinedRange] = []
+    parts: list[tuple[int, int, int]] = []
+    for place, part in enumerate(wanted):
+        parts.append(part)
+        if place == len(gaps) or not closed[place]:
+            joined += _divided(parts, longest_bytes)
+            parts = []
+    return joined
+
+
+def _closed_gaps(gaps: Sequence[int], moved: int, bytes_per_request: int) -> list[bool]:
+    """Which gaps are fetched with their neighbours."""
+    closed = [False] * len(gaps)
+    requests = len(gaps) + 1
+    for place in sorted(range(len(gaps)), key=gaps.__getitem__):
+        gap = gaps[place]
+        if gap > SMALL_GAP_BYTES and (
+            requests * bytes_per_request <= moved or gap > bytes_per_request
+        ):
+            break
+        closed[place] = True
+        requests -= 1
+        moved += gap
+    return closed
+
+
+def _divided(parts: list[tuple[int, int, int]], longest_bytes: int) -> list[JoinedRange]:
+    """One request, or several of about equal length."""
+    start, end = parts[0][1], parts[-1][2]
+    count = -(-(end - start) // longest_bytes)
+    if count <= 1:
+        return [JoinedRange(start, end, tuple(parts))]
+    divided: list[JoinedRange] = []
+    for number in range(count):
+        first = start + (end - start) * number // count
+        last = start + (end - start) * (number + 1) // count
+        inside = tuple(
+            (index, max(low, first), min(high, last))
+            for index, low, high in parts
+            if low < last and high > first
+        )
+        if inside:  # else it is all gap
+            divided.append(JoinedRange(inside[0][1], inside[-1][2], inside))
+    return divided
