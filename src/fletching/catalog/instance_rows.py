@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, tuple_, update
 
 from fletching.catalog.schema import instances
 
 __all__ = [
+    "InstanceFilter",
     "InstanceRow",
     "find_instance",
     "forget_instances",
@@ -32,6 +33,28 @@ class InstanceRow:
     selection: bytes | None
     created_at: float
     ended_at: float
+    kind: str = "SQL"
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InstanceFilter:
+    """Which instances of a project are wanted.
+
+    Attributes:
+        running: those that run, or that have ended; None for both.
+        since, until: when they began, in seconds since the epoch; ``until`` is not included.
+        owner: who ran them; None for anybody.
+        task_name: what their client called them; None for anything.
+        without_kind: a kind that is not wanted.
+    """
+
+    running: bool | None = None
+    since: float | None = None
+    until: float | None = None
+    owner: str | None = None
+    task_name: str | None = None
+    without_kind: str = "SQLRT"
 
 
 def insert_instance(connection: Connection, row: InstanceRow) -> None:
@@ -56,14 +79,39 @@ def find_instance(connection: Connection, project: str, instance_id: str) -> Ins
     return None if row is None else InstanceRow(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
 
 
-def list_instances(connection: Connection, project: str, limit: int) -> list[InstanceRow]:
-    """The newest instances of a project, newest first."""
-    rows = connection.execute(
-        select(instances)
-        .where(instances.c.project_key == project.casefold())
-        .order_by(instances.c.created_at.desc())
-        .limit(limit)
+def list_instances(
+    connection: Connection,
+    project: str,
+    limit: int,
+    wanted: InstanceFilter,
+    after: tuple[float, str] | None = None,
+) -> list[InstanceRow]:
+    """The newest instances of a project, newest first.
+
+    Args:
+        connection: to read with.
+        project: whose.
+        limit: how many at most.
+        wanted: which of them.
+        after: (``created_at``, ``id``) of the last one that the caller has.
+    """
+    table = instances.c
+    query = select(instances).where(
+        table.project_key == project.casefold(), table.kind != wanted.without_kind
     )
+    if wanted.running is not None:
+        query = query.where(table.ended_at == 0 if wanted.running else table.ended_at != 0)
+    if wanted.since is not None:
+        query = query.where(table.created_at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(table.created_at < wanted.until)
+    if wanted.owner is not None:
+        query = query.where(table.owner == wanted.owner)
+    if wanted.task_name is not None:
+        query = query.where(table.task_name == wanted.task_name)
+    if after is not None:
+        query = query.where(tuple_(table.created_at, table.id) < tuple_(*after))
+    rows = connection.execute(query.order_by(table.created_at.desc(), table.id.desc()).limit(limit))
     return [InstanceRow(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name
 
 

@@ -501,5 +501,9 @@ instances = Table(
     Column("selection", LargeBinary),
     Column("created_at", Float, nullable=False),
     Column("ended_at", Float, nullable=False),
+    # What kind of job it is, and the job as its client submitted it, without the statement.
+    Column("kind", Text, nullable=False, server_default="SQL"),
+    Column("source", Text, nullable=False, server_default=""),
 )
 Index("ix_instances_created_at", instances.c.created_at)
+Index("ix_instances_project", instances.c.project_key, instances.c.created_at, instances.c.id)

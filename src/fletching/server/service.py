@@ -195,8 +195,7 @@ class Service:
         Raises:
             NoPermissionError: it was not.
         """
-        principal = exchange.principal
-        assert principal is not None
+        principal = self.authorize_more(exchange)
         table = getattr(request, "table", None)
         named = getattr(request, "project", "") or getattr(table, "project", "")
         if named.casefold() == RESULTS_PROJECT:
@@ -204,16 +203,32 @@ class Service:
         if principal.key is not None:
             self.keys.check(principal.key, request)
 
+    def authorize_more(self, exchange: Exchange) -> Principal:
+        """Refuses a caller whose token lets him look at one instance and no more.
+
+        Raises:
+            NoPermissionError: that is all he may.
+        """
+        principal = exchange.principal
+        assert principal is not None
+        if principal.instance is not None:
+            raise NoPermissionError("this token is for looking at one instance")
+        return principal
+
     def may_read(self, exchange: Exchange, table: TableName) -> bool:
         """Whether the caller may know of a table."""
         principal = exchange.principal
         assert principal is not None
+        if principal.instance is not None:
+            return False
         return principal.key is None or self.keys.may_read(principal.key, table)
 
     def may_enter(self, exchange: Exchange, project: str) -> bool:
         """Whether the caller may know of a project."""
         principal = exchange.principal
         assert principal is not None
+        if principal.instance is not None:
+            return principal.instance[0].casefold() == project.casefold()
         return principal.key is None or self.keys.may_enter(principal.key, project)
 
     def authorize_project(self, exchange: Exchange, project: str) -> None:
@@ -236,6 +251,8 @@ class Service:
         """Whether the caller may know of an instance: whoever ran it, and keys without limits."""
         principal = exchange.principal
         assert principal is not None
+        if principal.instance is not None and principal.instance != (row.project_key, row.id):
+            return False
         if principal.key is None or row.owner == principal.access_id:
             return True
         # A statement and its result may speak of any table.

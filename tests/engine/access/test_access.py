@@ -9,6 +9,7 @@ from fletching.engine.access.access import (
     AccessKey,
     AccessKeys,
     AccessSnapshot,
+    BearerClaim,
     Grant,
     Permission,
     needed_permission,
@@ -208,10 +209,19 @@ def test_grants_are_kept_once_and_taken_back(keys: AccessKeys) -> None:
 
 def test_bearer_tokens_are_genuine_until_they_end(keys: AccessKeys) -> None:
     token = keys.bearer_token("id", 1000.0)
-    assert keys.verify_bearer_token(token, 999.0) == ("id", False)
-    assert keys.verify_bearer_token(token, 1000.0) == ("id", True)
+    assert keys.verify_bearer_token(token, 999.0) == BearerClaim("id")
+    assert keys.verify_bearer_token(token, 1000.0) == BearerClaim("id", expired=True)
     # clients read the expiry there
     assert base64.b64decode(token).decode().split(",")[2] == "1000"
+
+
+def test_bearer_tokens_for_one_instance(keys: AccessKeys) -> None:
+    token = keys.bearer_token("id", 1000.0, ("demo", "2026x"))
+    assert keys.verify_bearer_token(token, 999.0) == BearerClaim("id", instance=("demo", "2026x"))
+    assert base64.b64decode(token).decode().split(",")[2] == "1000"
+    for scope in (("", "i"), ("p", ""), ("p,q", "i"), ("p", "i\n")):
+        with pytest.raises(UsageError):
+            keys.bearer_token("id", 1000.0, scope)
 
 
 @pytest.mark.parametrize("token", ["", "x", "ä", base64.b64encode(b"a,b,c,d").decode()])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fletching.engine.access.access import AccessKey
+from fletching.engine.access.access import AccessKey, BearerClaim
 from fletching.errors import (
     RequestTimeTooSkewedError,
     ServiceError,
@@ -242,10 +242,17 @@ class Ring:
     def find(self, access_id: str) -> AccessKey | None:
         return self.keys.get(access_id)
 
-    def bearer(self, token: str) -> tuple[AccessKey, bool] | None:
+    def bearer(self, token: str) -> tuple[AccessKey, BearerClaim] | None:
         access_id, _, state = token.partition("/")
         key = self.keys.get(access_id)
-        return None if key is None or not state else (key, state == "expired")
+        return (
+            None
+            if key is None or not state
+            else (
+                key,
+                BearerClaim(access_id, expired=state == "expired"),
+            )
+        )
 
     def check(self, key: AccessKey, request: Any) -> None:
         raise AssertionError

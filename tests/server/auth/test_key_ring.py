@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fletching.engine.access.access import Grant, Permission
+from fletching.engine.access.access import BearerClaim, Grant, Permission
 from fletching.engine.engine import Engine
 from fletching.errors import NoPermissionError, StorageError, UsageError
 from fletching.protocol.messages.admin import DescribeTable, DropTable
@@ -100,8 +100,11 @@ def test_folder_keys_follow_the_folder(tmp_path: Path) -> None:
             ring.check(made, DropTable(table=table))
 
         token = access.bearer_token("ann", 101.0)
-        assert ring.bearer(token) == (made, False)
-        assert ring.bearer(access.bearer_token("ann", 100.0)) == (made, True)
+        assert ring.bearer(token) == (made, BearerClaim("ann"))
+        assert ring.bearer(access.bearer_token("ann", 100.0)) == (
+            made,
+            BearerClaim("ann", expired=True),
+        )
         assert ring.bearer(access.bearer_token("nobody", 101.0)) is None
         assert ring.bearer("junk") is None
         access.revoke("ann")

@@ -35,10 +35,19 @@ from fletching.protocol.messages import admin, changes, requests
 from fletching.protocol.messages.requests import InstanceRequest, Request, TableRequest
 from fletching.types import TableName
 
-__all__ = ["AccessKey", "AccessKeys", "AccessSnapshot", "Grant", "Permission", "needed_permission"]
+__all__ = [
+    "AccessKey",
+    "AccessKeys",
+    "AccessSnapshot",
+    "BearerClaim",
+    "Grant",
+    "Permission",
+    "needed_permission",
+]
 
 _LOG = logging.getLogger("fletching.engine.access")
 _ACCESS_ID = re.compile(r"[A-Za-z0-9._@-]{1,128}")
+_SCOPE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _NONCE_BYTES = 12
 
 
@@ -149,6 +158,22 @@ class AccessKey:
     def expired(self, now: float) -> bool:
         """Whether its time is over."""
         return self.expires_at is not None and now >= self.expires_at
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BearerClaim:
+    """What a genuine bearer token says.
+
+    Attributes:
+        access_id: whose key it stands for.
+        expired: whether its time is over.
+        instance: (project, id) of the one instance that it may look at; None if it may do whatever
+            its key may.
+    """
+
+    access_id: str
+    expired: bool = False
+    instance: tuple[str, str] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -364,17 +389,32 @@ class AccessKeys:
 
     # --- bearer tokens -----------------------------------------------------------------------
 
-    def bearer_token(self, access_id: str, expires_at: float) -> str:
+    def bearer_token(
+        self, access_id: str, expires_at: float, instance: tuple[str, str] | None = None
+    ) -> str:
         """A token that stands for a key until a moment; sent in place of a signature.
 
-        Its text is base64 of ``fletching,{access id},{expiry},{MAC}``: clients read the expiry.
+        Its text is base64 of ``fletching,{access id},{expiry}[,{project},{instance}],{MAC}``: clients
+        read the expiry.
+
+        Args:
+            access_id: whose key.
+            expires_at: seconds since the epoch.
+            instance: (project, id) of the one instance that it may look at; by default it may do
+                whatever its key may.
+
+        Raises:
+            UsageError: a name that cannot stand in a token.
         """
-        text = f"fletching,{access_id},{int(expires_at)}"
+        scope = instance or ()
+        if not all(_SCOPE.fullmatch(name) for name in scope):
+            raise UsageError("a token is for an instance by its project and id")
+        text = ",".join(["fletching", access_id, str(int(expires_at)), *scope])
         mac = hmac.digest(self._token_key, text.encode(), "sha256").hex()
         return base64.b64encode(f"{text},{mac}".encode()).decode("ascii")
 
-    def verify_bearer_token(self, token: str, now: float) -> tuple[str, bool] | None:
-        """The access id of a genuine token and whether it has expired; None if it is not genuine."""
+    def verify_bearer_token(self, token: str, now: float) -> BearerClaim | None:
+        """What a genuine token says; None if it is not genuine."""
         try:
             text = base64.b64decode(token, validate=True).decode("ascii")
         except (binascii.Error, ValueError):
@@ -383,8 +423,9 @@ class AccessKeys:
         expected = hmac.digest(self._token_key, body.encode(), "sha256").hex()
         if not hmac.compare_digest(expected, mac):
             return None
-        _, access_id, expiry = body.split(",")
-        return access_id, now >= int(expiry)
+        _, access_id, expiry, *scope = body.split(",")
+        instance = (scope[0], scope[1]) if scope else None
+        return BearerClaim(access_id, now >= int(expiry), instance)
 
     # --- encryption --------------------------------------------------------------------------
 

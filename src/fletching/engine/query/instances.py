@@ -28,6 +28,7 @@ import msgspec
 import pyarrow as pa
 
 from fletching.catalog.instance_rows import (
+    InstanceFilter,
     InstanceRow,
     find_instance,
     forget_instances,
@@ -36,11 +37,13 @@ from fletching.catalog.instance_rows import (
     update_instance,
 )
 from fletching.engine.context import EngineContext
-from fletching.engine.query.printing import csv_cells, failure_text
+from fletching.engine.query.printing import failure_text
 from fletching.engine.query.query_limits import QueryLimits
 from fletching.engine.query.query_runner import Query, QueryRunner
 from fletching.engine.query.row_writing import cast_to, write_rows
 from fletching.engine.query.statement_runner import Outcome, StatementRunner
+from fletching.engine.query.table_readers import Statistics
+from fletching.engine.query.value_text import csv_cells
 from fletching.engine.reading.read_calls import Reading
 from fletching.engine.reading.read_plan import Computed, Literal, ReadPlan
 from fletching.engine.writing.ingest import Ingest
@@ -88,7 +91,23 @@ from fletching.types import RESULTS_PROJECT, PartitionSpec, TableName
 if TYPE_CHECKING:
     from fletching.engine.query.sealed_duckdb import SealedDuckDB
 
-__all__ = ["Authorize", "InstanceRow", "Instances", "Visible"]
+__all__ = [
+    "COST",
+    "MAX_CSV_ROWS",
+    "MERGE",
+    "SESSION",
+    "SQL",
+    "Authorize",
+    "InstanceFilter",
+    "InstanceRow",
+    "Instances",
+    "Visible",
+]
+
+SQL, COST, MERGE, SESSION = "SQL", "SQLCost", "Merge", "SQLRT"
+"""Kinds of instances, by the names of their tasks: statements that are run; statements whose cost is
+worked out; small segments of a table put together; sessions, in which further statements are run."""
+
 
 KEPT_SECONDS = 86_400.0
 """How long an instance can be asked for."""
@@ -143,6 +162,7 @@ class _Selection(msgspec.Struct, frozen=True, omit_defaults=True):
         affected: how many rows were changed; None for statements that change none.
         cancelled: whether the statement was cancelled.
         error: (HTTP status, code, message) of a failure.
+        input_bytes: how much the scans have read, decoded.
     """
 
     has_rows: bool = False
@@ -153,6 +173,7 @@ class _Selection(msgspec.Struct, frozen=True, omit_defaults=True):
     affected: int | None = None
     cancelled: bool = False
     error: tuple[int, str, str] | None = None
+    input_bytes: int = 0
 
 
 class _Run:
@@ -166,6 +187,7 @@ class _Run:
         self._lock = threading.Lock()
         self._cancelled = False
         self._duck: SealedDuckDB | None = None
+        self._statistics: list[Statistics] = []
 
     def began(self, duck: SealedDuckDB) -> None:
         """See `Watched`."""
@@ -176,6 +198,12 @@ class _Run:
 
     def ran(self, query: Query) -> None:
         """See `Watched`."""
+        self._statistics.append(query.statistics)
+
+    @property
+    def input_bytes(self) -> int:
+        """How much its scans have read so far, decoded."""
+        return sum(statistics.bytes for statistics in self._statistics)
 
     def cancel(self) -> None:
         """Ends it within a moment."""
@@ -242,6 +270,9 @@ class Instances:
         authorize: Authorize | None = None,
         visible: Visible | None = None,
         wait_seconds: float | None = None,
+        kind: str = SQL,
+        source: str = "",
+        instance_id: str | None = None,
     ) -> InstanceRow:
         """Executes statements and keeps their outcome, failure included.
 
@@ -254,6 +285,9 @@ class Instances:
             visible: leaves out of a reply what the caller may not know of.
             wait_seconds: how long to wait for the end; None for as long as it takes. A row that is
                 still running has ``ended_at`` 0.
+            kind: `SQL`, `MERGE`, or `COST`, which executes nothing.
+            source: what the client submitted, kept for it as it is.
+            instance_id: by default a new one.
 
         Raises:
             NoPermissionError: ``authorize`` refused (and nothing else is raised for a statement
@@ -264,7 +298,7 @@ class Instances:
         started = self._context.clock()
         run = _Run(
             InstanceRow(
-                id=_new_id(started),
+                id=instance_id or _new_id(started),
                 project_key=namespace.project.casefold(),
                 owner=owner,
                 task_name=task_name,
@@ -274,6 +308,8 @@ class Instances:
                 selection=None,
                 created_at=started,
                 ended_at=0.0,
+                kind=kind,
+                source=source,
             )
         )
         work = functools.partial(
@@ -315,14 +351,18 @@ class Instances:
         fault: ServiceError | None = None
         try:
             run.check()
-            outcome = self._runner.run(
-                parse_statements(run.row.statement, namespace),
-                namespace,
-                authorize=authorize,
-                visible=visible,
-                store=functools.partial(self._store, run.row.id),
-                watched=run,
-            )
+            statements = parse_statements(run.row.statement, namespace)
+            if run.row.kind == COST:
+                outcome = self._runner.cost(statements, namespace, authorize=authorize)
+            else:
+                outcome = self._runner.run(
+                    statements,
+                    namespace,
+                    authorize=authorize,
+                    visible=visible,
+                    store=functools.partial(self._store, run.row.id),
+                    watched=run,
+                )
             printed = _bounded(outcome.printed)
         except OperationCancelledError as error:
             fault, cancelled = ConflictError(error.message, code="Cancelled"), True
@@ -340,6 +380,7 @@ class Instances:
         else:
             selection = outcome.stored if outcome.stored is not None else selection
             selection = msgspec.structs.replace(selection, affected=outcome.affected)
+        selection = msgspec.structs.replace(selection, input_bytes=run.input_bytes)
         succeeded = fault is None
         row = InstanceRow(
             **{
@@ -425,6 +466,34 @@ class Instances:
         assert isinstance(session, ReadSession)
         return _Selection(has_rows=True, rows=rows, table=table, session_id=session.session_id)
 
+    # --- sessions ----------------------------------------------------------------------------
+
+    def open_session(
+        self, project: str, *, owner: str, task_name: str, source: str = ""
+    ) -> InstanceRow:
+        """Keeps a session: an instance that runs, until it is cancelled or forgotten, and does nothing.
+
+        Statements of a session are instances of their own, whose ids `session_statement_id` makes.
+        """
+        now = self._context.clock()
+        row = InstanceRow(
+            id=_new_id(now),
+            project_key=project.casefold(),
+            owner=owner,
+            task_name=task_name,
+            statement="",
+            succeeded=False,
+            result="",
+            selection=None,
+            created_at=now,
+            ended_at=0.0,
+            kind=SESSION,
+            source=source,
+        )
+        with self._context.database.write() as connection:
+            insert_instance(connection, row)
+        return row
+
     # --- asking ------------------------------------------------------------------------------
 
     @staticmethod
@@ -467,7 +536,7 @@ class Instances:
         with self._lock:
             here = row.id in self._running
         oldest = self._context.clock() - self._context.settings.sql_seconds - _LATE_SECONDS
-        if row.ended_at or here or row.created_at > oldest:
+        if row.ended_at or here or row.created_at > oldest or row.kind == SESSION:
             return row
         fault = (500, "InternalServerError", "the server ended before the statement did")
         return dataclasses.replace(
@@ -495,11 +564,20 @@ class Instances:
         return run.progress
 
     def cancel(self, row: InstanceRow) -> None:
-        """Ends an instance that runs in this process; returns once it has ended.
+        """Ends a session, or an instance that runs in this process; returns once it has ended.
 
         Raises:
             ConflictError: it has ended, or runs in another process.
         """
+        if row.kind == SESSION and not row.ended_at:
+            ended = dataclasses.replace(
+                row,
+                ended_at=max(self._context.clock(), row.created_at, 1e-9),
+                selection=msgspec.msgpack.encode(_Selection(cancelled=True)),
+            )
+            with self._context.database.write() as connection:
+                update_instance(connection, ended)
+            return
         with self._lock:
             run = self._running.get(row.id)
         if run is None:
@@ -508,10 +586,30 @@ class Instances:
         with contextlib.suppress(FletchingError, FutureTimeoutError, Exception):
             run.future.result(10.0)
 
-    def list(self, project: str, limit: int = 1000) -> list[InstanceRow]:
-        """The newest instances of a project, newest first."""
+    def list(
+        self,
+        project: str,
+        limit: int = 1000,
+        wanted: InstanceFilter | None = None,
+        after: str = "",
+    ) -> list[InstanceRow]:
+        """The newest instances of a project, newest first; sessions are none of them.
+
+        Args:
+            project: whose.
+            limit: how many at most.
+            wanted: which of them; all by default.
+            after: the id of the last one that the caller has; what came before it follows.
+
+        Raises:
+            NotFoundError: there is no instance ``after``, or not any more.
+        """
+        place = None
+        if after:
+            last = self.get(project, after)
+            place = (last.created_at, last.id)
         with self._context.database.read() as connection:
-            rows = list_instances(connection, project, limit)
+            rows = list_instances(connection, project, limit, wanted or InstanceFilter(), place)
         return [self._ended_with_its_process(row) for row in rows]
 
     def has_rows(self, row: InstanceRow) -> bool:
@@ -522,9 +620,26 @@ class Instances:
         """How many rows were changed; None for statements that change none."""
         return self._decoded(row).affected if row.selection else None
 
+    def input_bytes(self, row: InstanceRow) -> int:
+        """How much an instance that has ended read, decoded."""
+        return self._decoded(row).input_bytes if row.selection else 0
+
     def cancelled(self, row: InstanceRow) -> bool:
         """Whether it was cancelled."""
         return bool(row.selection) and self._decoded(row).cancelled
+
+    def result_schema(self, row: InstanceRow) -> TableSchema:
+        """The columns of a query's result.
+
+        Raises:
+            InvalidArgumentError: the statement chose no rows.
+            ConflictError: it has not ended.
+        """
+        return self._schema(self._selection(row))
+
+    def result_rows(self, row: InstanceRow) -> int:
+        """How many rows a query chose."""
+        return self._selection(row).rows
 
     def result(self, row: InstanceRow) -> str:
         """What the statement printed; a query prints its first rows as CSV."""
@@ -577,7 +692,7 @@ class Instances:
         return msgspec.msgpack.decode(row.selection, type=_Selection)
 
     def _selection(self, row: InstanceRow) -> _Selection:
-        if row.selection is None and not row.ended_at:
+        if not row.ended_at:
             raise ConflictError(f"instance {row.id} has not ended yet")
         if not self.has_rows(row):
             raise InvalidArgumentError(f"instance {row.id} is no SELECT: it has no rows to read")

@@ -1,15 +1,14 @@
-"""What statements print: names, descriptions, values as text, failures as clients read them."""
+"""What statements print: names, descriptions, failures as clients read them."""
 
 from __future__ import annotations
 
 import fnmatch
 import json
-from typing import Any
 from xml.sax.saxutils import escape
 
 from fletching.protocol.messages.admin import TableInfo
 
-__all__ = ["creating_statement", "csv_cells", "description", "failure_text", "matches"]
+__all__ = ["creating_statement", "description", "failure_text", "matches"]
 
 
 def failure_text(code: str, message: str) -> str:
@@ -49,23 +48,6 @@ def description(info: TableInfo) -> str:
     if info.lifecycle_days is not None:
         lines += ["", f"Lifecycle: {info.lifecycle_days} days"]
     return "\n".join(lines)
-
-
-def csv_cells(column: Any) -> list[str]:
-    """A column's values as CSV shows them; null is a backslash and N, as in Hive."""
-    return [_cell(value) for value in column.to_pylist()]
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "\\N"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, list | dict | tuple):
-        return json.dumps(value, default=str, ensure_ascii=False)
-    return str(value)
 
 
 def creating_statement(info: TableInfo) -> str:

@@ -291,6 +291,19 @@ class QueryRunner:
             readers.close()
             raise
 
+    def tables(
+        self, tree: Any, namespace: Namespace, authorize: Authorize, variables: Mapping[str, Any]
+    ) -> list[TableName]:
+        """The tables that a query would read, through views; nothing is opened.
+
+        Raises:
+            NoSuchTableError: a table does not exist.
+            NoPermissionError: ``authorize`` refused.
+        """
+        found = _Named(authorize)
+        self._collect(tree, namespace, variables, found)
+        return list(found.tables.values())
+
     def _now(self) -> str:
         moment = dt.datetime.fromtimestamp(self._clock(), dt.UTC)
         return f"TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S.%f}'"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,6 +39,7 @@ from fletching.protocol.messages.requests import CreateWriteSession
 from fletching.protocol.messages.responses import Changed, Response
 from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import parse_type
+from fletching.sql.dialect import exp
 from fletching.sql.merging import merging_of
 from fletching.sql.statements import (
     Assignment,
@@ -133,6 +136,49 @@ class StatementRunner:
             found = run.statement(statement)
             outcome = found or outcome
         return outcome
+
+    def cost(
+        self, statements: list[Statement], namespace: Namespace, *, authorize: Authorize
+    ) -> Outcome:
+        """What statements would read, printed in the form that clients take it from; runs nothing.
+
+        Raises:
+            FletchingError: a table does not exist, or may not be read.
+        """
+        variables = {item.name: item.tree for item in statements if isinstance(item, Assignment)}
+        trees = [tree for statement in statements for tree in _trees(statement)]
+        tables = {
+            name: None
+            for tree in trees
+            for name in self._queries.tables(tree, namespace, authorize, variables)
+        }
+        size = 0
+        for name in tables:
+            info = self._verbs.call(DescribeTable(table=name))
+            assert isinstance(info, TableInfo)
+            size += info.bytes
+        cost = {"UDF": 0, "Complexity": _complexity(trees), "Input": size}
+        return Outcome(printed=json.dumps({"Cost": {"SQL": cost}}))
+
+
+def _trees(statement: Statement) -> list[Any]:
+    """The queries of a statement."""
+    match statement:
+        case QueryStatement(tree=tree) | CreateAs(tree=tree) | MergeStatement(tree=tree):
+            return [tree]
+        case Insertion(targets=targets):
+            return [target.tree for target in targets]
+    return []
+
+
+def _complexity(trees: list[Any]) -> float:
+    """MaxCompute's measure: by how many of its expensive words the statements have."""
+    kinds = (exp.Join, exp.Group, exp.Order, exp.Distinct, exp.Window)
+    words = sum(len(list(tree.find_all(*kinds))) for tree in trees)
+    return next(factor for most, factor in _COMPLEXITIES if words <= most)
+
+
+_COMPLEXITIES = ((3, 1.0), (6, 1.5), (19, 2.0), (math.inf, 4.0))
 
 
 @dataclasses.dataclass

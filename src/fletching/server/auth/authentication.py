@@ -159,11 +159,11 @@ class Authenticator:
         found = self._keys.bearer(token)
         if found is None:
             raise UnauthorizedError("the bearer token does not verify")
-        key, expired = found
-        if expired or key.expired(self._clock()):
+        key, claim = found
+        if claim.expired or key.expired(self._clock()):
             raise _expired()
         exchange.access_id = key.access_id
-        return Principal(key.access_id, key=key)
+        return Principal(key.access_id, key=key, instance=claim.instance)
 
     def _signed(
         self, exchange: Exchange, claim: Claim, authorization: str, now: float

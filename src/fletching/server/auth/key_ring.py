@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from fletching.engine.access.access import AccessKey, AccessKeys, AccessSnapshot
+from fletching.engine.access.access import AccessKey, AccessKeys, AccessSnapshot, BearerClaim
 from fletching.errors import StorageError, UsageError
 from fletching.protocol.messages.requests import Request
 from fletching.types import TableName
@@ -32,8 +32,8 @@ class KeyRing(Protocol):
     def find(self, access_id: str) -> AccessKey | None:
         """The key of an access id, also an expired one; None if there is none in use."""
 
-    def bearer(self, token: str) -> tuple[AccessKey, bool] | None:
-        """The key that a genuine bearer token stands for, and whether it has expired."""
+    def bearer(self, token: str) -> tuple[AccessKey, BearerClaim] | None:
+        """The key that a genuine bearer token stands for, and what the token says."""
 
     def check(self, key: AccessKey, request: Request) -> None:
         """Refuses what the key was not granted.
@@ -80,7 +80,7 @@ class StaticKeys:
         """The key of an access id, or None; see ``KeyRing``."""
         return self._keys.get(access_id)
 
-    def bearer(self, token: str) -> tuple[AccessKey, bool] | None:  # noqa: ARG002 - see ``KeyRing``
+    def bearer(self, token: str) -> tuple[AccessKey, BearerClaim] | None:  # noqa: ARG002 - see ``KeyRing``
         """Static keys have no tokens."""
         return None
 
@@ -140,14 +140,11 @@ class FolderKeys:
         """The key of an access id, or None; see ``KeyRing``."""
         return self._static.find(access_id) or self._snapshot.keys.get(access_id)
 
-    def bearer(self, token: str) -> tuple[AccessKey, bool] | None:
+    def bearer(self, token: str) -> tuple[AccessKey, BearerClaim] | None:
         """The key of a genuine token; see ``KeyRing``."""
-        found = self._keys.verify_bearer_token(token, self._wall_clock())
-        if found is None:
-            return None
-        access_id, expired = found
-        key = self.find(access_id)
-        return None if key is None else (key, expired)
+        claim = self._keys.verify_bearer_token(token, self._wall_clock())
+        key = None if claim is None else self.find(claim.access_id)
+        return None if claim is None or key is None else (key, claim)
 
     def check(self, key: AccessKey, request: Request) -> None:
         """Refuses what the key was not granted; see ``KeyRing``."""

@@ -18,3 +18,5 @@ class Principal:
     """The access id of the application that signed as well, if one did."""
     key: AccessKey | None = dataclasses.field(default=None, compare=False, repr=False)
     """The caller's key; None for an anonymous caller."""
+    instance: tuple[str, str] | None = None
+    """(Project, id) of the one instance that the caller's token lets him look at; None for no limit."""

@@ -23,6 +23,7 @@ from fletching.server.console.console_routes import handle_console, is_console_p
 from fletching.server.http.asgi_bridge import Application, serve_over_asgi
 from fletching.server.http.connection import Answer
 from fletching.server.http.exchange import Exchange
+from fletching.server.metadata.log_view import handle_log_view, is_log_view_path
 from fletching.server.metadata.routes import handle_metadata, is_metadata_path
 from fletching.server.metrics import METRICS_PATH, handle_metrics
 from fletching.server.plain.plain_routes import handle_plain, is_plain_path
@@ -85,6 +86,9 @@ async def _route(exchange: Exchange, service: Service) -> None:
         if not service.settings.public_metrics:
             await service.identify(exchange)
         await handle_metrics(exchange, service.metrics)
+        return
+    if is_log_view_path(path):
+        await handle_log_view(exchange, service)
         return
     await service.identify(exchange)
     if parse_storage_path(path) is not None:

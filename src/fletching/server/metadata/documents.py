@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable
 from email.utils import formatdate
@@ -14,9 +13,7 @@ from fletching.protocol.messages.admin import PartitionInfo, TableInfo
 from fletching.protocol.messages.responses import Column
 
 __all__ = [
-    "Job",
     "element",
-    "parse_job",
     "parse_root",
     "partition_document",
     "partition_page",
@@ -73,52 +70,6 @@ def parse_root(body: bytes, tag: str) -> ET.Element:
     if root.tag != tag:
         raise InvalidParameterError(f"the XML body is a {root.tag[:40]}, not a {tag}")
     return root
-
-
-# --- instances -------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Job:
-    """A statement that a client wants to run."""
-
-    task_name: str
-    statement: str
-    settings: dict[str, str]
-
-
-def parse_job(body: bytes) -> Job:
-    """Reads the body of an instance creation.
-
-    Raises:
-        InvalidParameterError: it is not one SQL task.
-    """
-    root = parse_root(body, "Instance")
-    tasks = root.find("Job/Tasks")
-    found = [] if tasks is None else list(tasks)
-    if len(found) != 1 or found[0].tag != "SQL":
-        kinds = ", ".join(task.tag[:40] for task in found[:5]) or "none"
-        raise InvalidParameterError(f"an instance takes one SQL task; this has {kinds}")
-    task = found[0]
-    settings: dict[str, str] = {}
-    for item in task.iterfind("Config/Property"):
-        if item.findtext("Name") == "settings":
-            settings = _settings(item.findtext("Value") or "")
-    return Job(
-        task_name=(task.findtext("Name") or "AnonymousSQLTask").strip()[:200],
-        statement=(task.findtext("Query") or "").strip(),
-        settings=settings,
-    )
-
-
-def _settings(text: str) -> dict[str, str]:
-    try:
-        value = json.loads(text) if text else {}
-    except (ValueError, RecursionError):
-        raise InvalidParameterError("the settings of the task are not JSON") from None
-    if not isinstance(value, dict):
-        raise InvalidParameterError("the settings of the task are not an object")
-    return {str(name): str(setting) for name, setting in value.items()}
 
 
 # --- tables ----------------------------------------------------------------------------------

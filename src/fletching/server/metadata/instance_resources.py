@@ -1,46 +1,89 @@
-"""SQL instances: run, and ask what came of them."""
+"""SQL instances: run, list, ask what came of them, cancel."""
 
 from __future__ import annotations
 
-from email.utils import formatdate
+import functools
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
-from fletching.engine.query.instances import InstanceRow
+import msgspec
+
+from fletching.engine.query.instances import (
+    SESSION,
+    InstanceFilter,
+    InstanceRow,
+)
+from fletching.errors import ConflictError, InvalidParameterError
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Response
-from fletching.server.metadata.documents import Job, element, parse_job, parse_root
-from fletching.server.metadata.scope import Scope
-from fletching.sql.statements import Namespace
+from fletching.server.metadata import instance_reports as reports
+from fletching.server.metadata import interactive_resources as interactive
+from fletching.server.metadata.documents import element, parse_root
+from fletching.server.metadata.jobs import MAX_JOB_BYTES, parse_job
+from fletching.server.metadata.scope import Scope, namespace_of
 
-__all__ = ["create", "lookup", "page", "stop"]
+__all__ = ["change", "create", "lookup", "page", "queueing_page"]
 
-MAX_STATEMENT_BYTES = 4 * 1024 * 1024
-_TERMINATED = "Terminated"
 ANSWER_SECONDS = 0.5
 """How long the answer to a statement waits for its end: most have ended by then."""
 
-
-def _status(row: InstanceRow) -> str:
-    return _TERMINATED if row.ended_at else "Running"
-
-
-def _task_status(scope: Scope, row: InstanceRow) -> str:
-    if not row.ended_at:
-        return "Running"
-    if scope.service.engine.instances.cancelled(row):
-        return "Cancelled"
-    return "Success" if row.succeeded else "Failed"
+BLOCKING_SECONDS = 5.0
+"""How long an answer waits for the end if the client says that it may."""
 
 
 async def create(scope: Scope) -> None:
-    """Runs the statement and answers with the instance's address.
+    """Runs a job and answers with the instance's address.
 
     Raises:
         NoPermissionError: the caller has no grant in the project: what it says is not even parsed.
+        NoSuchProjectError: there is no such project.
+        MethodNotAllowedError: a job that nothing here runs.
     """
+    scope.service.authorize_more(scope.exchange)
     scope.service.authorize_project(scope.exchange, scope.project)
-    job = parse_job(await scope.exchange.read_body(MAX_STATEMENT_BYTES))
-    namespace = _namespace(scope, job)
+    body = await scope.exchange.read_body(MAX_JOB_BYTES)
+    await scope.require_project()
+    job = parse_job(body)
+    instances = scope.service.engine.instances
+    if job.kind == SESSION:
+        open_session = functools.partial(
+            instances.open_session, owner=scope.exchange.access_id, source=job.source
+        )
+        row = await scope.work(
+            lambda: open_session(scope.project, task_name=job.task_name),
+        )
+    else:
+        row = await run_statement(
+            scope,
+            job.statement,
+            job.settings,
+            task_name=job.task_name,
+            kind=job.kind,
+            source=job.source,
+        )
+    await scope.exchange.reply(
+        b"",
+        status=201,
+        content_type="application/xml",
+        headers={"location": _location(scope, row.id)},
+    )
+
+
+def _location(scope: Scope, instance_id: str) -> str:
+    scheme = scope.exchange.head.scheme
+    host = scope.exchange.header("host")
+    path = scope.exchange.raw_path.rstrip("/")
+    return f"{scheme}://{host}{path}/{quote(instance_id)}"
+
+
+async def run_statement(
+    scope: Scope,
+    statement: str,
+    settings: dict[str, str],
+    **options: Any,
+) -> InstanceRow:
+    """Runs a statement for the caller of a request; options are those of `Instances.run`."""
 
     def authorize(request: Request) -> None:
         scope.service.authorize(scope.exchange, request)
@@ -48,125 +91,188 @@ async def create(scope: Scope) -> None:
     def visible(response: Response) -> Response:
         return scope.service.visible(scope.exchange, response)
 
-    def run() -> InstanceRow:
-        return scope.service.engine.instances.run(
-            job.statement,
-            namespace,
-            owner=scope.exchange.access_id,
-            task_name=job.task_name,
-            authorize=authorize,
-            visible=visible,
-            wait_seconds=ANSWER_SECONDS,
-        )
-
-    row = await scope.long_work(run)
-    scheme = scope.exchange.head.scheme
-    host = scope.exchange.header("host")
-    path = scope.exchange.raw_path.rstrip("/")
-    await scope.exchange.reply(
-        b"",
-        status=201,
-        content_type="application/xml",
-        headers={"location": f"{scheme}://{host}{path}/{quote(row.id)}"},
+    run = functools.partial(
+        scope.service.engine.instances.run,
+        statement,
+        namespace_of(scope, settings),
+        owner=scope.exchange.access_id,
+        authorize=authorize,
+        visible=visible,
+        wait_seconds=ANSWER_SECONDS,
+        **options,
     )
+    return await scope.long_work(run)
 
 
-def _namespace(scope: Scope, job: Job) -> Namespace:
-    def enabled(name: str) -> bool:
-        return job.settings.get(name, "").lower() == "true"
+async def _found(scope: Scope) -> InstanceRow:
+    """The instance in the path, if the caller may see it.
 
-    return Namespace(
-        project=scope.project,
-        schema=job.settings.get("odps.default.schema") or scope.schema,
-        schemas_enabled=enabled("odps.namespace.schema")
-        or enabled("odps.sql.allow.namespace.schema")
-        or scope.service.settings.schemas_enabled,
-    )
+    Raises:
+        NotFoundError: there is none, or the caller may not see it.
+    """
+    row = await scope.work(scope.service.engine.instances.get, scope.project, scope.name)
+    scope.service.authorize_instance(scope.exchange, row)
+    return row
 
 
 async def lookup(scope: Scope) -> None:
-    """An instance: its state, its task's, or its result."""
-    row = await scope.work(scope.service.engine.instances.get, scope.project, scope.name)
-    scope.service.authorize_instance(scope.exchange, row)
+    """An instance: its state, or what the query asks of it."""
     query = scope.query
-    headers = {
-        "x-odps-start-time": formatdate(row.created_at, usegmt=True),
-        "x-odps-end-time": formatdate(row.ended_at, usegmt=True),
-        "x-odps-owner": row.owner,
-    }
-    if not row.ended_at:
-        del headers["x-odps-end-time"]
-    root = element("Instance", element("Status", text=_status(row)))
-    if "taskstatus" in query:
-        root.append(
-            element(
-                "Tasks",
-                element(
-                    "Task",
-                    element("Name", text=row.task_name),
-                    element("StartTime", text=headers["x-odps-start-time"]),
-                    element("EndTime", text=headers["x-odps-end-time"]),
-                    element("Status", text=_task_status(scope, row)),
-                    Type="SQL",
-                ),
-            )
-        )
-    elif "result" in query:
-        text = await scope.long_work(scope.service.engine.instances.result, row)
-        root.append(
-            element(
-                "Tasks",
-                element(
-                    "Task",
-                    element("Name", text=row.task_name),
-                    element(
-                        "Result",
-                        text=text,
-                        Format="csv" if scope.service.engine.instances.has_rows(row) else "text",
-                    ),
-                    Type="SQL",
-                ),
-            )
-        )
+    row = await _found(scope)
+    instances = scope.service.engine.instances
+    if "instancestatus" in query and not row.ended_at and row.kind != SESSION:
+        row = await scope.long_work(instances.wait, scope.project, scope.name, BLOCKING_SECONDS)
+    if "info" in query:
+        await interactive.info(scope, row)
+        return
+    for flag, report in _JSON_REPORTS.items():
+        if flag in query:
+            document = await scope.work(report, scope, row)
+            headers = _headers(row)
+            if row.ended_at:
+                headers["x-odps-task-finalized"] = "true"
+            await scope.exchange.reply(msgspec.json.encode(document), headers=headers)
+            return
+    if "log" in query:
+        # Workers write no logs of their own.
+        await scope.exchange.reply(b"", content_type="text/plain")
+        return
+    if "result" in query:
+        root = await scope.long_work(reports.result_document, instances, row)
+    elif "taskstatus" in query:
+        root = reports.task_document(instances, row)
+    elif "instanceprogress" in query:
+        root = await scope.work(reports.progress_document, instances, row)
     elif "source" in query:
-        task = element(
-            "SQL", element("Name", text=row.task_name), element("Query", text=row.statement)
-        )
-        root = element("Job", element("Priority", text="9"), element("Tasks", task))
-    await scope.reply(root, headers=headers)
+        root = reports.source_document(row)
+    else:
+        root = reports.status_document(row)
+    await scope.reply(root, headers=_headers(row))
 
 
-async def stop(scope: Scope) -> None:
-    """Cancels an instance; one that has ended stays as it is."""
-    parse_root(await scope.exchange.read_body(MAX_STATEMENT_BYTES), "Instance")
-    row = await scope.work(scope.service.engine.instances.get, scope.project, scope.name)
-    scope.service.authorize_instance(scope.exchange, row)
-    if not row.ended_at:
-        await scope.work(scope.service.engine.instances.cancel, row)
+def _headers(row: InstanceRow) -> dict[str, str]:
+    started, ended = reports.times(row)
+    headers = {"x-odps-owner": row.owner, "x-odps-start-time": started}
+    if ended:
+        headers["x-odps-end-time"] = ended
+    return headers
+
+
+_JSON_REPORTS: dict[str, Callable[[Scope, InstanceRow], dict[str, Any]]] = {
+    "instancesummary": lambda scope, row: reports.summary(scope.service.engine.instances, row),
+    "instancedetail": lambda _scope, row: reports.detail(row),
+    "detail": lambda _scope, row: reports.detail(row),
+    "instancequota": lambda _scope, row: reports.quota(row),
+    "cached": lambda scope, row: reports.queueing(
+        scope.service.engine.instances, row, scope.project
+    ),
+}
+
+
+async def change(scope: Scope) -> None:
+    """Cancels an instance, or tells a session to run something.
+
+    Raises:
+        ConflictError: it has ended; PyODPS knows that as InvalidStateSetting.
+    """
+    scope.service.authorize_more(scope.exchange)
+    root = parse_root(await scope.exchange.read_body(MAX_JOB_BYTES), "Instance")
+    row = await _found(scope)
+    if "info" in scope.query:
+        await interactive.tell(scope, row, root, run_statement)
+        return
+    if row.ended_at:
+        raise ConflictError(f"instance {row.id} has ended")
+    await scope.long_work(scope.service.engine.instances.cancel, row)
     await scope.exchange.reply(b"", content_type="application/xml")
 
 
 async def page(scope: Scope) -> None:
-    """The newest instances that the caller may see."""
-    rows = await scope.work(scope.service.engine.instances.list, scope.project, scope.max_items)
-    seen = [row for row in rows if scope.service.may_see_instance(scope.exchange, row)]
+    """A page of the instances that the caller may see, newest first."""
+    rows, marker = await _listed(scope, _wanted(scope))
     await scope.reply(
         element(
             "Instances",
-            element("Marker", text=""),
+            element("Marker", text=marker),
             element("MaxItems", text=str(scope.max_items)),
-            *(
-                element(
-                    "Instance",
-                    element("Name", text=row.id),
-                    element("Owner", text=row.owner),
-                    element("StartTime", text=formatdate(row.created_at, usegmt=True)),
-                    element(
-                        "EndTime", text=formatdate(row.ended_at or row.created_at, usegmt=True)
-                    ),
-                    element("Status", text=_status(row)),
-                )
-                for row in seen
-            ),
+            *map(_listed_instance, rows),
         )
     )
+
+
+def _listed_instance(row: InstanceRow) -> Any:
+    started, ended = reports.times(row)
+    found = element(
+        "Instance",
+        element("Name", text=row.id),
+        element("Owner", text=row.owner),
+        element("StartTime", text=started),
+    )
+    if ended:
+        found.append(element("EndTime", text=ended))
+    found.append(element("Status", text=reports.status_of(row)))
+    return found
+
+
+async def queueing_page(scope: Scope) -> None:
+    """A page of the instances that wait or run."""
+    wanted = _wanted(scope)
+    if wanted.running is None:
+        wanted = InstanceFilter(running=True, owner=wanted.owner)
+    rows, marker = await _listed(scope, wanted)
+    instances = scope.service.engine.instances
+    await scope.reply(
+        reports.queueing_page(instances, rows, scope.project, marker, scope.max_items)
+    )
+
+
+async def _listed(scope: Scope, wanted: InstanceFilter) -> tuple[list[InstanceRow], str]:
+    """Instances that the caller may see, and the marker of the next page."""
+    await scope.require_project()
+    most = scope.max_items
+    found: list[InstanceRow] = []
+    marker = scope.query.get("marker", "")
+    while len(found) <= most:
+        rows = await scope.work(
+            scope.service.engine.instances.list, scope.project, most + 1, wanted, marker
+        )
+        found += [row for row in rows if scope.service.may_see_instance(scope.exchange, row)]
+        if len(rows) <= most:
+            break
+        marker = rows[-1].id
+    more = len(found) > most
+    found = found[:most]
+    return found, found[-1].id if more else ""
+
+
+def _wanted(scope: Scope) -> InstanceFilter:
+    """Reads the filters of a listing.
+
+    Raises:
+        InvalidParameterError: a status or date range of another form.
+    """
+    query = scope.query
+    status = query.get("status", "").casefold()
+    if status not in {"", "running", "suspended", "terminated"}:
+        raise InvalidParameterError(f"status is {status[:20]!r}, not one of an instance")
+    since, _, until = query.get("daterange", "").partition(":")
+    owner = scope.exchange.access_id if query.get("onlyowner", "").casefold() == "yes" else None
+    return InstanceFilter(
+        running=None if not status else status == "running",
+        since=_seconds(since),
+        # Nothing is ever suspended.
+        until=0.0 if status == "suspended" else _seconds(until),
+        owner=owner,
+        task_name=query.get("jobname") or None,
+    )
+
+
+def _seconds(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidParameterError(
+            f"daterange has {text[:30]!r}, not seconds since the epoch"
+        ) from None

@@ -1,16 +1,17 @@
-"""Tenants, projects, and where the storage API is."""
+"""Tenants, projects, and where the storage API and the log view are."""
 
 from __future__ import annotations
 
 from email.utils import formatdate
+from xml.etree import ElementTree as ET
 
 import msgspec
 
-from fletching.errors import NoSuchProjectError
+from fletching.server.metadata import security_resources as security
 from fletching.server.metadata.documents import element
 from fletching.server.metadata.scope import Scope
 
-__all__ = ["describe", "page", "take_logs", "tenant", "tunnel"]
+__all__ = ["describe", "log_view", "page", "take_logs", "tenant", "tunnel"]
 
 _LOG_BYTES = 1024 * 1024
 _LONG_AGO = formatdate(0, usegmt=True)
@@ -45,16 +46,28 @@ async def take_logs(scope: Scope) -> None:
     await scope.exchange.reply(b"", content_type="text/plain")
 
 
+async def log_view(scope: Scope) -> None:
+    """Where links to an instance's page lead: here, so that the token in them goes to nobody else."""
+    host = scope.exchange.header("host")
+    address = f"{scope.exchange.head.scheme}://{host}"
+    await scope.exchange.reply(address.encode(), content_type="text/plain")
+
+
 async def describe(scope: Scope) -> None:
-    """A project.
+    """A project, its policy, or how access to it is decided.
 
     Raises:
         NoSuchProjectError: there is none of this name.
     """
-    names = await scope.work(scope.service.engine.projects)
-    found = next((name for name in names if name.casefold() == scope.project.casefold()), None)
-    if found is None or not scope.service.may_enter(scope.exchange, found):
-        raise NoSuchProjectError(f"there is no project {scope.project}")
+    if "policy" in scope.query:
+        await security.policy(scope)
+        return
+    if "security_configuration" in scope.query:
+        await security.configuration(scope)
+        return
+    found = await scope.require_project()
+    schemas = "true" if scope.service.settings.schemas_enabled else "false"
+    properties = {"odps.schema.model.enabled": schemas, "odps.sql.type.system.odps2": "true"}
     await scope.reply(
         element(
             "Project",
@@ -62,8 +75,8 @@ async def describe(scope: Scope) -> None:
             element("Type", text="managed"),
             element("Comment", text=""),
             element("State", text="AVAILABLE"),
-            element("Properties"),
-            element("ExtendedProperties"),
+            element("Properties", *_properties(properties)),
+            element("ExtendedProperties", *_properties({"odps.table.lifecycle": "optional"})),
         ),
         headers={
             "x-odps-owner": "",
@@ -73,10 +86,22 @@ async def describe(scope: Scope) -> None:
     )
 
 
+def _properties(values: dict[str, str]) -> list[ET.Element]:
+    return [
+        element("Property", element("Name", text=name), element("Value", text=value))
+        for name, value in values.items()
+    ]
+
+
 async def page(scope: Scope) -> None:
     """The projects that the caller may know of."""
     everything = await scope.work(scope.service.engine.projects)
-    names = [name for name in everything if scope.service.may_enter(scope.exchange, name)]
+    prefix = scope.query.get("name", "").casefold()
+    names = [
+        name
+        for name in everything
+        if scope.service.may_enter(scope.exchange, name) and name.casefold().startswith(prefix)
+    ]
     await scope.reply(
         element(
             "Projects",

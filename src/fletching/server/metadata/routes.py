@@ -3,19 +3,24 @@
 ::
 
     GET   /tenants
-    GET   /logview/host                             nothing here: 404, which clients expect
-    GET   /projects/{p}
+    GET   /logview/host                             where the log view is: here
+    GET   /connection/mcqa, /quotas[/{q}]           query acceleration, second generation
+    GET   /projects/{p}[?policy | ?security_configuration]
     PUT   /projects/{p}/logs                        taken and dropped
     GET   /projects/{p}/tunnel?service
     GET   /projects/{p}/tables
     GET   /projects/{p}/tables/{t}[?extended | ?partitions | ?partition= | ?data]
-    GET   /projects/{p}/instances
+    GET   /projects/{p}/instances, /cachedinstances
     POST  /projects/{p}/instances
-    GET   /projects/{p}/instances/{id}[?taskstatus | ?instancestatus | ?result]
-    PUT   /projects/{p}/instances/{id}              too late to stop anything: taken
+    GET   /projects/{p}/instances/{id}[?..]         instance_reports.py has what may be asked
+    PUT   /projects/{p}/instances/{id}[?info]       cancel; tell a session
+    POST  /projects/{p}/authorization               security queries, tokens
+    GET   /projects/{p}/users[/{u}], /roles[/{r}]
     GET   /projects/{p}/schemas[/{s}]               also POST and DELETE
+    GET   /projects/{p}/functions, /resources, ..   none: absent_resources.py
 
-Clients put the path of their endpoint before these, usually ``/api``.
+Clients put the path of their endpoint before these, usually ``/api``, and ``/mcqa`` before those of an
+instance that is to be accelerated.
 """
 
 from __future__ import annotations
@@ -27,9 +32,12 @@ from urllib.parse import unquote
 
 from fletching.errors import MethodNotAllowedError, NotFoundError
 from fletching.server.http.exchange import Exchange
+from fletching.server.metadata import absent_resources as absent
 from fletching.server.metadata import instance_resources as instances
+from fletching.server.metadata import interactive_resources as interactive
 from fletching.server.metadata import project_resources as projects
 from fletching.server.metadata import schema_resources as schemas
+from fletching.server.metadata import security_resources as security
 from fletching.server.metadata import table_resources as tables
 from fletching.server.metadata.scope import Scope
 from fletching.server.service import Service
@@ -38,10 +46,16 @@ __all__ = ["handle_metadata", "is_metadata_path"]
 
 Handler = Callable[[Scope], Coroutine[Any, Any, None]]
 
-_PREFIX = re.compile(r"(?:/api){0,2}(?=/(?:projects|tenants|logview)(?:/|\Z))")
+_PREFIX = re.compile(
+    r"(?:/api){0,2}(?:/mcqa(?=/projects/))?"
+    r"(?=/(?:projects|tenants|logview|connection|quotas)(?:/|\Z))"
+)
 
 _HANDLERS: tuple[tuple[str, dict[str, Handler]], ...] = (
     (r"/tenants(?:/[^/]+)?", {"GET": projects.tenant}),
+    (r"/logview/host", {"GET": projects.log_view}),
+    (r"/connection/mcqa", {"GET": interactive.connection}),
+    (r"/quotas(?:/(?P<name>[^/]+))?", {"GET": interactive.quota_page}),
     (r"/projects", {"GET": projects.page}),
     (r"/projects/(?P<project>[^/]+)", {"GET": projects.describe}),
     (r"/projects/(?P<project>[^/]+)/logs", {"PUT": projects.take_logs}),
@@ -57,8 +71,14 @@ _HANDLERS: tuple[tuple[str, dict[str, Handler]], ...] = (
     ),
     (
         r"/projects/(?P<project>[^/]+)/instances/(?P<name>[^/]+)",
-        {"GET": instances.lookup, "PUT": instances.stop, "POST": tables.refuse_tunnel},
+        {"GET": instances.lookup, "PUT": instances.change, "POST": tables.refuse_tunnel},
     ),
+    (r"/projects/(?P<project>[^/]+)/cachedinstances", {"GET": instances.queueing_page}),
+    (r"/projects/(?P<project>[^/]+)/authorization", {"POST": security.authorization}),
+    (r"/projects/(?P<project>[^/]+)/users", {"GET": security.users}),
+    (r"/projects/(?P<project>[^/]+)/users/(?P<name>[^/]+)", {"GET": security.user}),
+    (r"/projects/(?P<project>[^/]+)/roles", {"GET": security.roles}),
+    (r"/projects/(?P<project>[^/]+)/roles/(?P<name>[^/]+)", {"GET": security.role}),
     (
         r"/projects/(?P<project>[^/]+)/schemas",
         {"GET": schemas.page, "POST": schemas.create},
@@ -69,7 +89,25 @@ _HANDLERS: tuple[tuple[str, dict[str, Handler]], ...] = (
     ),
 )
 
-_ROUTES = tuple((re.compile(pattern), handlers) for pattern, handlers in _HANDLERS)
+_KINDS = "|".join(absent.ABSENT)
+
+_ABSENT: tuple[tuple[str, dict[str, Handler]], ...] = (
+    (
+        rf"/projects/(?P<project>[^/]+)/(?:{_KINDS})",
+        {"GET": absent.none_of_it, "POST": absent.refuse, "PUT": absent.refuse},
+    ),
+    (
+        rf"/projects/(?P<project>[^/]+)/(?:{_KINDS})/(?P<name>.+)",
+        {
+            "GET": absent.not_there,
+            "DELETE": absent.not_there,
+            "POST": absent.refuse,
+            "PUT": absent.refuse,
+        },
+    ),
+)
+
+_ROUTES = tuple((re.compile(pattern), handlers) for pattern, handlers in (*_HANDLERS, *_ABSENT))
 
 
 def is_metadata_path(path: str) -> bool:
@@ -96,7 +134,7 @@ async def handle_metadata(exchange: Exchange, service: Service) -> None:
             raise MethodNotAllowedError(
                 f"{path[:200]} takes {' or '.join(handlers)}, not {exchange.method}"
             )
-        names = {key: unquote(value) for key, value in match.groupdict().items()}
+        names = {key: unquote(value) for key, value in match.groupdict().items() if value}
         exchange.action = f"{handler.__module__.rsplit('.', 1)[-1]}.{handler.__name__}"
         scope = Scope(exchange, service, names.get("project", ""), names.get("name", ""))
         with service.calls.enter():

@@ -7,15 +7,21 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from xml.etree import ElementTree as ET
 
-from fletching.errors import InvalidArgumentError, InvalidParameterError, UsageError
+from fletching.errors import (
+    InvalidArgumentError,
+    InvalidParameterError,
+    NoSuchProjectError,
+    UsageError,
+)
 from fletching.protocol.http.numbers import parse_count
 from fletching.protocol.messages.requests import Request
 from fletching.server.http.exchange import Exchange
 from fletching.server.metadata.documents import render
 from fletching.server.service import Service
+from fletching.sql.statements import Namespace
 from fletching.types import DEFAULT_SCHEMA, PartitionSpec, TableName
 
-__all__ = ["Scope"]
+__all__ = ["Scope", "namespace_of"]
 
 _Result = TypeVar("_Result")
 
@@ -74,6 +80,19 @@ class Scope:
         except UsageError as error:
             raise InvalidArgumentError(error.message[:300]) from error
 
+    async def require_project(self) -> str:
+        """The project in the path, spelt as it was created.
+
+        Raises:
+            NoSuchProjectError: there is none, or the caller may not know of it.
+        """
+        names = await self.work(self.service.engine.projects)
+        wanted = self.project.casefold()
+        found = next((name for name in names if name.casefold() == wanted), None)
+        if found is None or not self.service.may_enter(self.exchange, found):
+            raise NoSuchProjectError(f"there is no project {self.project}")
+        return found
+
     async def call(self, request: Request) -> Any:
         """Asks the engine, if the caller may; what the caller may not know of is left out."""
         self.service.authorize(self.exchange, request)
@@ -95,3 +114,18 @@ class Scope:
         await self.exchange.reply(
             render(root), status=status, content_type="application/xml", headers=headers
         )
+
+
+def namespace_of(scope: Scope, settings: Mapping[str, str]) -> Namespace:
+    """Where names in a statement belong that have no project or schema, by the client's settings."""
+
+    def enabled(name: str) -> bool:
+        return settings.get(name, "").lower() == "true"
+
+    return Namespace(
+        project=scope.project,
+        schema=settings.get("odps.default.schema") or scope.schema,
+        schemas_enabled=enabled("odps.namespace.schema")
+        or enabled("odps.sql.allow.namespace.schema")
+        or scope.service.settings.schemas_enabled,
+    )

@@ -7,7 +7,7 @@ import io
 
 import pyarrow as pa
 
-from fletching.engine.query.printing import csv_cells
+from fletching.engine.query.value_text import csv_cells
 from fletching.errors import InvalidArgumentError, NoSuchPartitionError
 from fletching.protocol.http.numbers import parse_count
 from fletching.protocol.messages.admin import (

@@ -1,0 +1,59 @@
+"""What a project has none of: functions, resources, volumes, workflows, models.
+
+Listings are empty pages and a name is an object that is not there, as clients expect of a project in
+which nobody has made any. Making one is a method that is not allowed.
+"""
+
+from __future__ import annotations
+
+from fletching.errors import MethodNotAllowedError, NotFoundError
+from fletching.server.metadata.documents import element
+from fletching.server.metadata.scope import Scope
+
+__all__ = ["ABSENT", "none_of_it", "not_there", "refuse"]
+
+ABSENT = {
+    "registration/functions": "Functions",
+    "functions": "Functions",
+    "resources": "Resources",
+    "volumes": "Volumes",
+    "xflows": "xflows",
+    "offlinemodels": "OfflineModels",
+    "onlinemodels": "OnlineModels",
+    "models": "Models",
+}
+"""Paths below a project, and the root of an empty page of each."""
+
+
+async def none_of_it(scope: Scope) -> None:
+    """An empty page."""
+    await scope.require_project()
+    root = ABSENT[_kind(scope)]
+    await scope.reply(
+        element(root, element("Marker", text=""), element("MaxItems", text=str(scope.max_items)))
+    )
+
+
+async def not_there(scope: Scope) -> None:
+    """One of them.
+
+    Raises:
+        NotFoundError: always.
+    """
+    await scope.require_project()
+    raise NotFoundError(f"project {scope.project} has no {_kind(scope)} {scope.name[:100]}")
+
+
+async def refuse(scope: Scope) -> None:
+    """Makes or changes one.
+
+    Raises:
+        MethodNotAllowedError: always.
+    """
+    await scope.require_project()
+    raise MethodNotAllowedError(f"there are no {_kind(scope)} here: docs/conformance.md says why")
+
+
+def _kind(scope: Scope) -> str:
+    below = scope.exchange.raw_path.partition("/projects/")[2].partition("/")[2]
+    return next(kind for kind in ABSENT if below == kind or below.startswith(f"{kind}/"))
