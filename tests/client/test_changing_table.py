@@ -113,6 +113,24 @@ def test_offsets_count_visible_rows_in_many_small_batches(client: Client) -> Non
         assert [n for part in parts for n in ids_of(part)] == left
 
 
+def test_batches_that_lost_rows_are_computed_while_others_are_used(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fletching.engine.reading import planning
+
+    monkeypatch.setattr(planning, "THREADS_BYTES", 0)
+    table = client.create_table("ahead", SCHEMA)
+    batches = rows(*range(1000)).to_batches(max_chunksize=50)
+    table.append(pa.RecordBatchReader.from_batches(SCHEMA, iter(batches)))
+    table.delete("id % 7 = 0")
+    expected = [number for number in range(1000) if number % 7]
+    assert ids(table) == expected
+    assert ids(table.scan(filter="id >= 500")) == [n for n in expected if n >= 500]
+    reader = iter(table.scan())
+    assert next(reader)["id"].to_pylist() == expected[:42]
+    del reader
+
+
 def test_versions_can_be_read_restored_and_named(table: Table) -> None:
     table.delete("id > 5")
     before = dt.datetime.now(dt.UTC)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from collections.abc import Generator, Iterator
+from typing import Any, cast
 
 import pyarrow as pa
 import pytest
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 
 from fletching import ipc
 from fletching.engine.reading.computed_batches import (
+    BatchComputation,
     Cut,
+    computed_ahead,
     cut_rows,
     encode_cuts,
     encoded_length,
@@ -123,3 +127,66 @@ def test_lengths_are_exact_for_columns_of_fixed_width(rows: int, step: int) -> N
         pa.ipc.get_record_batch_size(whole.slice(cut.start, cut.end - cut.start)) for cut in cuts
     ]
     assert [cut.length for cut in cuts] == exact
+
+
+def test_a_large_batch_is_handed_over_and_not_copied() -> None:
+    whole = pa.record_batch({"n": pa.array(range(200_000), pa.int64())})
+    pieces = encode_cuts(whole, cut_rows(whole))
+    length = sum(memoryview(piece).nbytes for piece in pieces)
+    assert length == encoded_length(cut_rows(whole))
+    address = whole.column(0).buffers()[1].address
+    assert address in [pa.py_buffer(piece).address for piece in pieces]
+    (back,) = decoded(b"".join(map(bytes, pieces)), whole.schema)
+    assert back == whole
+
+
+class Batches:
+    """A computation that says which thread worked on it, and may fail."""
+
+    def __init__(self, number: int, threads: dict[int, str], *, fails: bool = False) -> None:
+        self.number = number
+        self.threads = threads
+        self.fails = fails
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        self.threads[self.number] = threading.current_thread().name
+        if self.fails:
+            raise OSError("damaged")
+        for part in range(2):
+            yield pa.record_batch({"n": [2 * self.number + part]})
+
+
+def ahead(computations: list[Batches]) -> Generator[int, None, None]:
+    for each in computed_ahead(cast("list[BatchComputation]", computations)):
+        yield from each["n"].to_pylist()
+
+
+def test_batches_computed_ahead_come_in_order_and_the_first_is_not_waited_for() -> None:
+    threads: dict[int, str] = {}
+    numbers = ahead([Batches(number, threads) for number in range(9)])
+    assert next(numbers) == 0
+    assert threads == {0: threading.current_thread().name}
+    assert list(numbers) == list(range(1, 18))
+    assert all(threads[number].startswith("fletching-compute") for number in range(1, 9))
+
+
+def test_what_is_computed_ahead_is_bounded_and_ends_with_its_reader() -> None:
+    threads: dict[int, str] = {}
+    numbers = ahead([Batches(number, threads) for number in range(100)])
+    for _ in range(6):
+        next(numbers)
+    numbers.close()
+    assert max(threads) <= 5
+    before = dict(threads)
+    assert not [t for t in threading.enumerate() if t.name.startswith("fletching-compute")]
+    assert threads == before
+
+
+def test_an_error_comes_where_its_batch_would_be() -> None:
+    threads: dict[int, str] = {}
+    numbers = ahead([Batches(number, threads, fails=number == 4) for number in range(9)])
+    found: list[int] = []
+    with pytest.raises(OSError, match="damaged"):
+        # Even a reader that stops at the error has what came before it.
+        found.extend(numbers)
+    assert found == list(range(8))

@@ -17,7 +17,7 @@ class Sink:
         self.data = b""
         self.ended = 0
         self.delimited: bool | None = None
-        self.direct: int | None = None
+        self.direct: list[int | None] = []
         self._open = open_
 
     def write(self, data: Any) -> None:
@@ -36,8 +36,8 @@ class Sink:
     def reply_ended(self) -> None:
         self.ended += 1
 
-    async def direct_sender(self, owed_bytes: int) -> Any:
-        self.direct = owed_bytes
+    async def direct_sender(self, owed_bytes: int | None) -> Any:
+        self.direct.append(owed_bytes)
 
     def end_direct(self, sender: Any) -> None:
         """Nothing to close."""
@@ -107,11 +107,20 @@ def test_no_header_splits_a_reply(value: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("options", "owed"),
-    [({"headers": COUNTED}, 5), ({}, None), ({"headers": COUNTED, "method": "HEAD"}, None)],
+    [
+        ({"headers": COUNTED}, [5]),
+        ({}, [None]),
+        ({"headers": COUNTED, "method": "HEAD"}, []),
+        ({"version": "1.0"}, []),
+    ],
 )
-def test_only_a_counted_reply_goes_past_the_loop(options: dict[str, Any], owed: int | None) -> None:
+def test_a_reply_that_shows_its_end_goes_past_the_loop(
+    options: dict[str, Any], owed: list[int | None]
+) -> None:
     sink = Sink()
-    reply = ConnectionReply(sink, method=options.get("method", "GET"), version="1.1")
+    reply = ConnectionReply(
+        sink, method=options.get("method", "GET"), version=options.get("version", "1.1")
+    )
 
     async def run() -> None:
         await reply.start(200, options.get("headers", ()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import socket
 import threading
 import time
@@ -65,11 +66,11 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @pytest.fixture
-def sending() -> Iterator[Callable[[socket.socket, int], SocketWriter]]:
+def sending() -> Iterator[Callable[[socket.socket, int | None], SocketWriter]]:
     """Makes senders; closed at the end of the test."""
     with contextlib.ExitStack() as stack:
 
-        def make(ours: socket.socket, owed_bytes: int) -> SocketWriter:
+        def make(ours: socket.socket, owed_bytes: int | None) -> SocketWriter:
             return stack.enter_context(
                 contextlib.closing(SocketWriter(ours.fileno(), owed_bytes=owed_bytes))
             )
@@ -229,7 +230,7 @@ def test_a_send_ends_with_its_connection(
 
 
 def replying(
-    sources: Iterable[Groups], length: int, failures: list[BaseException]
+    sources: Iterable[Groups], length: int | None, failures: list[BaseException]
 ) -> Callable[..., Any]:
     """An application that answers each request with the next source."""
     turns = iter(sources)
@@ -268,6 +269,43 @@ def test_a_reply_is_whole_and_most_of_it_passes_the_loop(run_app: Run, pause: fl
     assert not failures
     for source in sources:
         assert any(name.startswith("fletching-cpu") for name in source.threads)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.06], ids=["fast", "slow"])
+def test_a_chunked_reply_is_whole_and_most_of_it_passes_the_loop(
+    run_app: Run, pause: float
+) -> None:
+    count = 200 if not pause else 40
+    sources, failures = [Groups(count), Groups(count)], list[BaseException]()
+    running = run_app(replying(sources, None, failures))
+    with running.connect() as client:
+        for _ in sources:
+            client.sendall(REQUEST)
+            response = http.client.HTTPResponse(client)
+            response.begin()
+            assert response.chunked
+            for number in range(count):
+                if pause and number % 10 == 0:
+                    time.sleep(pause)
+                assert response.read(len(GROUP)) == GROUP
+            assert response.read() == b""
+    assert not failures
+    for source in sources:
+        assert any(name.startswith("fletching-cpu") for name in source.threads)
+
+
+@pytest.mark.usefixtures("patient")
+def test_each_group_is_one_chunk(ends: Any, sending: Any) -> None:
+    ours, theirs = ends
+    sender = sending(ours, None)
+    framed = b"%x\r\n%s\r\n" % (len(GROUP), GROUP)
+    received: list[bytes] = []
+    client = threading.Thread(target=lambda: received.append(taken(theirs, len(framed))))
+    client.start()
+    assert sender.send(Groups(1)) == ()
+    client.join()
+    assert received == [framed]
+    assert sender.sent_bytes == len(framed)
 
 
 def test_a_client_that_leaves_frees_the_worker_and_the_source(run_app: Run) -> None:

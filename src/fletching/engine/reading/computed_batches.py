@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import threading
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +27,7 @@ from fletching.engine.reading.row_filter import RowFilter
 from fletching.engine.reading.segment_reader import SegmentReader
 from fletching.engine.reading.shown_rows import masked_rows, take_rows
 from fletching.errors import CorruptObjectError
+from fletching.ipc.encoding import encode_batch
 from fletching.ipc.message import END_OF_STREAM
 from fletching.ipc.metadata import MessageType
 
@@ -32,6 +35,7 @@ __all__ = [
     "GROUP_BYTES",
     "BatchComputation",
     "Cut",
+    "computed_ahead",
     "cut_rows",
     "encode_cuts",
     "encoded_length",
@@ -46,6 +50,12 @@ batch without delay."""
 # pyarrow sends a slice's buffers up to a multiple of 64 bytes, as far as there are any: slices are
 # equally long if each column ends at such a multiple, also bitmaps.
 _ALIKE_ROWS = 512
+
+_VIEWED_BYTES = 256 << 10
+"""From this on, handing buffers over one by one takes less than copying them into one message."""
+
+AHEAD_BATCHES = 2
+"""How many batches are computed while one is used; each takes the memory of its rows."""
 
 _SLICES_PER_SIZE = 2  # parts into which a slice above the byte limit is cut again
 
@@ -132,7 +142,8 @@ def encode_cuts(
 ) -> list[Buffer]:
     """Record batch messages of the cuts, in order; dictionaries are not included.
 
-    Copies the values once, as a slice's buffers must be realigned; releases the GIL while it does.
+    Copies the values of small cuts once, as a slice's buffers must be realigned; releases the GIL
+    while it does. A large one is not copied: what comes out are views of the batch's buffers.
 
     Args:
         batch: the rows.
@@ -142,6 +153,9 @@ def encode_cuts(
     if not cuts:
         return []
     if codec is None and not _has_dictionaries(batch.schema):
+        if len(cuts) == 1 and cuts[0].length >= _VIEWED_BYTES:
+            cut = cuts[0]
+            return encode_batch(batch.slice(cut.start, cut.end - cut.start))
         return [_encode_plain(batch, cuts)]
     options = pa.ipc.IpcWriteOptions(compression=codec)
     sink = pa.BufferOutputStream()
@@ -304,3 +318,29 @@ class BatchComputation:
             return
         for cut in self.cuts:
             yield batch.slice(cut.start, cut.end - cut.start)
+
+
+def computed_ahead(computations: Iterable[BatchComputation]) -> Iterator[pa.RecordBatch]:
+    """The batches of computations in order, from the second on worked on while others are used.
+
+    Deciding which rows stay and copying them releases the interpreter's lock, so a reader in this
+    process computes on other processors while it uses what it got. Close the iterator to end early;
+    it waits for the batches that are being worked on.
+    """
+    remaining = iter(computations)
+    # Somebody waits for the first one: nothing else is begun before it is done.
+    for first in remaining:
+        yield from first.batches()
+        break
+    with ThreadPoolExecutor(AHEAD_BATCHES, "fletching-compute") as pool:
+        begun: deque[Future[list[pa.RecordBatch]]] = deque()
+        try:
+            for computation in remaining:
+                begun.append(pool.submit(lambda each: list(each.batches()), computation))
+                if len(begun) > AHEAD_BATCHES:
+                    yield from begun.popleft().result()
+            while begun:
+                yield from begun.popleft().result()
+        finally:
+            for future in begun:
+                future.cancel()

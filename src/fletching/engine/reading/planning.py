@@ -28,7 +28,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from typing_extensions import Buffer
 
-from fletching.engine.reading.computed_batches import BatchComputation, Cut, cut_rows, encode_cuts
+from fletching.engine.reading.computed_batches import (
+    BatchComputation,
+    Cut,
+    computed_ahead,
+    cut_rows,
+    encode_cuts,
+)
 from fletching.engine.reading.manifests import make_manifest
 from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.output_mapping import OutputMapping, stored_columns
@@ -55,6 +61,12 @@ AHEAD_BYTES_PER_MESSAGE = 1 << 18
 """Larger batches than this are measured ahead up to `AHEAD_LARGE_MESSAGES`: sending takes longer."""
 
 AHEAD_LARGE_MESSAGES = 8192
+
+THREADS_BYTES = 8 << 20
+"""Neighbouring batches with fewer bytes are computed without threads, which would take longer to start."""
+
+MAX_AHEAD_BYTES = 32 << 20
+"""A larger batch is not computed before it is asked for: its rows would be held beside others."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -429,11 +441,22 @@ class _Builder:
             if strategy is not BatchStrategy.COMPUTE:
                 yield from self._whole(reader, first, end)
                 continue
+            if not skip and self._worth_threads(first, end):
+                every = range(first, end)
+                yield from computed_ahead(self._computation(reader, batch) for batch in every)
+                continue
             for batch in range(first, end):
                 computation = self._computation(reader, batch)
                 if skip:
                     skip -= computation.skip(skip)
                 yield from computation.batches()
+
+    def _worth_threads(self, first: int, end: int) -> bool:
+        """Whether computed batches are many enough for threads, and small enough to be held."""
+        sizes = self.snapshot.byte_start
+        length = int(sizes[end] - sizes[first])
+        largest = int(self.snapshot.message_length[first:end].max())
+        return length >= THREADS_BYTES and largest <= MAX_AHEAD_BYTES
 
     def _whole(self, reader: SegmentReader, first: int, end: int) -> Iterator[pa.RecordBatch]:
         """Batches of one segment of which all rows are wanted and no value is computed.

@@ -74,6 +74,9 @@ class _AsgiReply:
     async def write(self, view: memoryview) -> None:
         await self._send({"type": "http.response.body", "body": view, "more_body": True})
 
+    async def write_rest(self, view: memoryview) -> None:  # noqa: ARG002  see ``ReplyStream``
+        raise AssertionError("there is no direct sender")
+
     async def finish(self) -> None:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -587,7 +587,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._body is None or self._body.disconnected:
             raise ConnectionResetError("the client disconnected")
 
-    async def direct_sender(self, owed_bytes: int) -> SocketWriter | None:
+    async def direct_sender(self, owed_bytes: int | None) -> SocketWriter | None:
         """A sender past the transport, once the transport has nothing left; see ``Outlet``."""
         if self._tls or self._transport.is_closing() or self.state is State.LINGER:
             return None

@@ -268,7 +268,9 @@ class Exchange:
                 self._reply.direct_sent(sender)
         except OSError as exc:
             raise ConnectionBrokenError("the client disconnected before the reply's end") from exc
-        await self.write_all(rest)
+        for view in rest:
+            self.sent_bytes += view.nbytes
+            await self._sent(self._reply.write_rest(view))
         return True
 
     async def finish(self) -> None:

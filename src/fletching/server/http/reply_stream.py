@@ -42,6 +42,13 @@ class ReplyStream(Protocol):
             OSError: the client is gone.
         """
 
+    async def write_rest(self, view: memoryview) -> None:
+        """Sends what a direct sender left over, which is framed already if the reply is chunked.
+
+        Raises:
+            OSError: the client is gone.
+        """
+
     async def finish(self) -> None:
         """Ends the reply.
 
@@ -78,7 +85,7 @@ class Outlet(Protocol):
     def reply_ended(self) -> None:
         """Every byte of the reply was handed over."""
 
-    async def direct_sender(self, owed_bytes: int) -> SocketWriter | None:
+    async def direct_sender(self, owed_bytes: int | None) -> SocketWriter | None:
         """A sender past the transport; None where there is none. OSError if the client is gone."""
 
     def end_direct(self, sender: SocketWriter) -> None:
@@ -171,6 +178,18 @@ class ConnectionReply:
         self._owed -= view.nbytes
         self._outlet.write(view)
 
+    async def write_rest(self, view: memoryview) -> None:
+        """Sends what a direct sender left over; see ``ReplyStream``.
+
+        Raises:
+            OSError: the client is gone.
+        """
+        await self._outlet.writable()
+        if self._chunked:
+            self._outlet.write(view)
+        else:
+            self.put(view)
+
     async def finish(self) -> None:
         """Ends the reply; see ``ReplyStream``.
 
@@ -195,13 +214,14 @@ class ConnectionReply:
     async def direct_sender(self) -> SocketWriter | None:
         """A sender past the event loop; see ``ReplyStream``.
 
-        None for TLS, a reply without a length, another kind of loop.
+        None for TLS, a reply that ends with its connection, another kind of loop.
         """
-        if not self._counted or self._bodiless:
+        if self._bodiless or not (self._counted or self._chunked):
             return None
-        return await self._outlet.direct_sender(self._owed)
+        return await self._outlet.direct_sender(None if self._chunked else self._owed)
 
     def direct_sent(self, sender: SocketWriter) -> None:
         """Takes the connection back, and counts what the sender sent."""
-        self._owed -= sender.sent_bytes
+        if self._counted:
+            self._owed -= sender.sent_bytes
         self._outlet.end_direct(sender)

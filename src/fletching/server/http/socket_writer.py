@@ -28,6 +28,7 @@ CALL_BYTES = 1024 * 1024
 """The most that one system call gets. A longer call keeps the socket to itself while it copies, and the
 client's acknowledgements wait behind it. Over loopback, one connection carried 0.70 of what a raw socket
 does without this limit, and 0.83 to 0.97 with it; 2 MiB gave 0.79, and 512 KiB no more than 1 MiB."""
+_CHUNK_END = memoryview(b"\r\n")
 
 
 class GroupSource(Protocol):
@@ -45,15 +46,16 @@ class SocketWriter:
     beside the transport's own writes; ``cut`` by any thread.
 
     Attributes:
-        sent_bytes: so far.
+        sent_bytes: so far, with the frames of chunks.
     """
 
-    def __init__(self, descriptor: int, *, owed_bytes: int) -> None:
+    def __init__(self, descriptor: int, *, owed_bytes: int | None) -> None:
         """Shares a connected socket, which is in non-blocking mode.
 
         Args:
             descriptor: of the socket; duplicated.
-            owed_bytes: what the reply may still have, by its Content-Length.
+            owed_bytes: what the reply may still have, by its Content-Length; None for a chunked
+                reply, of which each group becomes a chunk.
         """
         self._socket = socket.socket(fileno=socket.dup(descriptor))
         self._socket.setblocking(False)
@@ -66,7 +68,8 @@ class SocketWriter:
         """Sends groups until the source ends, the client is slow, or this worker's turn is over.
 
         Returns:
-            What was prepared but not sent, because the client was slow; empty otherwise.
+            What was prepared but not sent, because the client was slow; empty otherwise. Of a chunked
+            reply, with what frames it.
 
         Raises:
             OSError: the client is gone.
@@ -78,7 +81,10 @@ class SocketWriter:
             views = [view for buffer in source.next_group() if (view := memoryview(buffer)).nbytes]
             if not views:
                 break
-            if sum(view.nbytes for view in views) > self._owed_bytes - self.sent_bytes:
+            length = sum(view.nbytes for view in views)
+            if self._owed_bytes is None:
+                views = [memoryview(b"%x\r\n" % length), *views, _CHUNK_END]
+            elif length > self._owed_bytes - self.sent_bytes:
                 raise ValueError("the reply is longer than its Content-Length")
             rest = self._send_all(views)
             if rest:
