@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from fletching import ipc
-from fletching.cli.inspect_html import page
 from fletching.cli.main import main
+from fletching.ipc.inspection_page import page
 
 
 def batch(rows: int) -> pa.RecordBatch:

@@ -60,7 +60,14 @@ _WAIT_SECONDS = "fletching_wait_seconds"
 
 
 class Database:
-    """An open catalog. Thread-safe; each ``read`` or ``write`` block has its own connection."""
+    """An open catalog. Thread-safe; each ``read`` or ``write`` block has its own connection.
+
+    Attributes:
+        observe: told of each transaction that ended its kind (``read``, ``write``) and seconds, the
+            wait for its turn included; None if nobody counts them. Called in the thread that had it.
+    """
+
+    observe: Callable[[str, float], None] | None = None
 
     def __init__(self, engine: sqlalchemy.Engine, file: Path | None = None) -> None:
         """Wraps connections; ``file`` is what they must go on reaching, for a catalog in SQLite."""
@@ -134,7 +141,11 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection whose queries all see one moment; what it changes is rolled back."""
-        with translated_errors(), self._engine.connect() as connection:
+        with (
+            self._observed("read"),
+            translated_errors(),
+            self._engine.connect() as connection,
+        ):
             if not self._is_sqlite:
                 connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin() as transaction:
@@ -161,6 +172,7 @@ class Database:
             StorageError: the database failed otherwise.
         """
         with (
+            self._observed("write"),
             translated_errors(),
             self._queued(wait_seconds),
             self._engine.connect() as connection,
@@ -173,6 +185,18 @@ class Database:
                 if not durable and not self._is_sqlite:
                     connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 yield connection
+
+    def _observed(self, kind: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self.observe is None else self._timed(kind)
+
+    @contextlib.contextmanager
+    def _timed(self, kind: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            if self.observe is not None:
+                self.observe(kind, time.perf_counter() - started)
 
     @contextlib.contextmanager
     def _queued(self, wait_seconds: float | None) -> Iterator[None]:

@@ -53,7 +53,7 @@ def inspect(
         may_write(str(html), replace=True)
     report = inspect_bytes(_read(file), verify=verify)
     if html is not None:
-        from fletching.cli.inspect_html import page
+        from fletching.ipc.inspection_page import page
 
         with writing(str(html), replace=True) as out:
             out.write(page(report, name).encode())

@@ -20,6 +20,7 @@ from fletching.engine.data_folder import DataFolder
 from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.identity import check_identity, settle
 from fletching.engine.presence import Presence
+from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.read_calls import Reading, SnapshotRows
 from fletching.engine.reading.read_plan import DirectRead, ReadPlan
 from fletching.engine.start_checks import check_clock, check_writable, reaching
@@ -27,6 +28,7 @@ from fletching.engine.tables.namespaces import Namespaces
 from fletching.engine.tables.tables import Tables
 from fletching.engine.upkeep.compaction import CompactionReport, Compactor
 from fletching.engine.upkeep.maintenance import Maintenance, Task
+from fletching.engine.upkeep.operations import Operations
 from fletching.engine.upkeep.retention import Retention, RetentionReport
 from fletching.engine.upkeep.verify import Verification
 from fletching.engine.writing.appending_ingest import open_append
@@ -34,7 +36,7 @@ from fletching.engine.writing.ingest import CellChecker, Ingest, open_ingest
 from fletching.engine.writing.write_sessions import WriteSessions
 from fletching.engine.writing.write_streams import WriteStreams
 from fletching.errors import UsageError
-from fletching.objects.store import ObjectStore
+from fletching.objects.store import ObjectStore, Observe, ObservedStore
 from fletching.protocol.messages import admin, changes, requests
 from fletching.protocol.messages.requests import (
     AppendRows,
@@ -61,6 +63,7 @@ class Engine:
         context: the parts that every room of the engine works with.
         blobs: uploads of blobs, replies and ranges.
         access_keys: who may sign requests to a service over this folder, and what each may do.
+        operations: what an operator sees and does.
     """
 
     def __init__(self, context: EngineContext) -> None:
@@ -80,6 +83,7 @@ class Engine:
         self.blobs = Blobs(context)
         self.access_keys = AccessKeys(context.database, context.server_key, context.clock)
         self._compactor = Compactor(context, self._cell_checker)
+        self.operations = Operations(context, self)
         tables = Tables(context)
         namespaces = Namespaces(context)
         changing = Changes(context, self._reading, self._cell_checker)
@@ -352,6 +356,21 @@ class Engine:
             return self._compactor.compact_tables(min_segments=min_segments)
         return [self._compactor.compact_table(table, min_segments=min_segments, purge=purge)]
 
+    def observe(self, *, catalog: Observe, store: Observe) -> None:
+        """Has the durations of transactions and of calls to the object store counted, by kind."""
+        self.context.database.observe = catalog
+        if isinstance(self.context.store, ObservedStore):
+            self.context.store.observe = store
+
+    def tables_to_compact(self) -> list[TableName]:
+        """The tables that a compaction would look at."""
+        self._check_open()
+        return self._compactor.candidates()
+
+    def caches(self) -> tuple[tuple[str, RecentlyUsed[Any, Any]], ...]:
+        """The caches by name, for whoever counts their hits."""
+        return self._reading.caches()
+
     def _compact_table(self, request: changes.CompactTable) -> Response:
         report = self._compactor.compact_table(request.table, purge=request.purge)
         return Done(warning_message=report.skipped)
@@ -392,6 +411,7 @@ class Engine:
             if self._closed:
                 return
             self._closed = True
+        self.operations.close()
         if self._instances is not None:
             self._instances.close()
         if self._maintenance is not None:

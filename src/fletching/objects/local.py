@@ -23,6 +23,7 @@ import secrets
 import shutil
 import stat
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -41,7 +42,7 @@ from fletching.objects.local_object import LocalObject
 from fletching.objects.mapped_range import MappedWindow
 from fletching.objects.mappings import Mappings
 from fletching.objects.object_errors import translated
-from fletching.objects.store import IDENTITY_KEY, ObjectInfo, checked_key
+from fletching.objects.store import IDENTITY_KEY, ObjectInfo, Observe, checked_key
 from fletching.objects.writeback import start_writeback
 
 __all__ = ["LocalSink", "LocalStore", "private_folder"]
@@ -56,6 +57,7 @@ class LocalStore:
     """A folder of objects, for the eyes of its owner alone. Several processes may share it."""
 
     knows_writers = True
+    observe: Observe | None = None
 
     def __init__(
         self,
@@ -318,6 +320,7 @@ class LocalSink:
         """Makes the object durable and visible; see ``ObjectSink``."""
         descriptor = self._open_descriptor()
         faultpoints.reach("object.written")
+        started = time.perf_counter()
         try:
             with translated("committing", self.key):
                 os.fsync(descriptor)
@@ -329,6 +332,8 @@ class LocalSink:
         except BaseException:
             self.abort()
             raise
+        if self._store.observe is not None:
+            self._store.observe("commit", time.perf_counter() - started)
         self._descriptor = None
         os.close(descriptor)
         # A leftover staging name is harmless and goes with the writer's folder.

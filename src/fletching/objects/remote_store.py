@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -30,7 +31,13 @@ from fletching.errors import (
     StorageError,
     UsageError,
 )
-from fletching.objects.store import IDENTITY_KEY, ObjectInfo, checked_key
+from fletching.objects.store import (
+    IDENTITY_KEY,
+    OPERATIONS,
+    ObjectInfo,
+    Observe,
+    checked_key,
+)
 
 __all__ = ["RemoteObject", "RemoteSink", "RemoteStore"]
 
@@ -56,6 +63,7 @@ class RemoteStore:
     """A bucket, or a prefix in one. Thread-safe; any number of processes and hosts may share it."""
 
     knows_writers = False
+    observe: Observe | None = None
 
     def __init__(self, location: Any) -> None:
         """Opens the store; nothing is asked of it yet.
@@ -79,6 +87,7 @@ class RemoteStore:
     @contextlib.contextmanager
     def _translated(self, doing: str, key: str | None) -> Iterator[None]:
         """Raises obstore's errors as ours; the one place where they are known."""
+        started = time.perf_counter()
         try:
             yield
         except FletchingError:
@@ -90,6 +99,9 @@ class RemoteStore:
         except (self._obstore.exceptions.BaseError, OSError, ValueError) as error:
             what = f"{doing} {key}" if key else doing
             raise StorageError(f"{what} failed: {error}", key=key) from error
+        finally:
+            if self.observe is not None:
+                self.observe(OPERATIONS.get(doing, "other"), time.perf_counter() - started)
 
     def create(self, key: str) -> RemoteSink:
         """Begins an object; see ``ObjectStore``."""

@@ -7,8 +7,8 @@ dot, so ``..`` and a store's own hidden files are out of reach whatever a caller
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from typing_extensions import Buffer
 
@@ -17,9 +17,12 @@ from fletching.errors import UsageError
 __all__ = [
     "IDENTITY_KEY",
     "MAX_KEY_LENGTH",
+    "OPERATIONS",
     "ObjectInfo",
     "ObjectSink",
     "ObjectStore",
+    "Observe",
+    "ObservedStore",
     "StoredObject",
     "checked_key",
     "writer_of",
@@ -135,6 +138,28 @@ class StoredObject(Protocol):
 
     def close(self) -> None:
         """Gives up what views do not hold; idempotent."""
+
+
+Observe = Callable[[str, float], None]
+
+OPERATIONS = {
+    "opening": "open",
+    "reading": "read",
+    "writing": "write",
+    "committing": "commit",
+    "deleting": "delete",
+    "listing": "list",
+}
+"""What the calls of a store are called where they are counted; by what errors say is being done."""
+
+
+@runtime_checkable
+class ObservedStore(Protocol):
+    """A store that tells how long its calls take."""
+
+    observe: Observe | None
+    """Told of each call that waited for the store: its operation and seconds; None if nobody counts
+    them. Called in the thread that waited."""
 
 
 class ObjectStore(Protocol):

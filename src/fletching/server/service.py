@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ from fletching import caller
 from fletching.engine.access.access import Permission, needed_permission
 from fletching.engine.engine import Engine
 from fletching.errors import NoPermissionError, NotFoundError
+from fletching.protocol.http.blob_links import blob_path, signed_link
 from fletching.protocol.messages.admin import TablePage
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Response
@@ -24,6 +23,7 @@ from fletching.server.auth.key_ring import KeyRing
 from fletching.server.auth.principal import Principal
 from fletching.server.http.exchange import Exchange
 from fletching.server.metrics import Metrics
+from fletching.server.monitor import Monitor
 from fletching.server.request_limits import Limiter, MemoryBudget
 from fletching.server.server_settings import ServerSettings
 from fletching.server.workers import Workers
@@ -37,24 +37,6 @@ __all__ = ["Service"]
 
 PARSED_FACTOR = 8
 """A parsed JSON document takes several times its text."""
-
-RECENT_EXCHANGES = 1000
-"""How many ended exchanges are remembered, so that one can be found by its request id."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RecentExchange:
-    """What the log says of an exchange, too. Times in seconds since the epoch, sizes in bytes."""
-
-    request_id: str
-    at: float
-    access_id: str
-    action: str
-    status: int | None
-    received: int
-    sent: int
-    milliseconds: float
-    outcome: str
 
 
 class Service:
@@ -70,7 +52,7 @@ class Service:
         memory: bytes of messages that uploads hold.
         metrics: what is counted.
         started_at: when the service began, in seconds since the epoch.
-        recent: the last exchanges that ended, oldest first.
+        monitor: what runs and what ended lately.
         draining: the service is stopping and ``/readyz`` says so.
     """
 
@@ -93,7 +75,8 @@ class Service:
         self.draining = False
         self.metrics = Metrics(self)
         self.started_at = time.time()
-        self.recent: deque[RecentExchange] = deque(maxlen=RECENT_EXCHANGES)
+        self.monitor = Monitor()
+        engine.observe(catalog=self.metrics.catalog.observe, store=self.metrics.store.observe)
         self._closed = False
         self._closing = threading.Lock()
 
@@ -140,19 +123,7 @@ class Service:
     def ended(self, exchange: Exchange) -> None:
         """Counts an exchange that has ended, and remembers it for a while."""
         self.metrics.observe(exchange)
-        self.recent.append(
-            RecentExchange(
-                request_id=exchange.request_id,
-                at=time.time(),
-                access_id=exchange.access_id,
-                action=exchange.action,
-                status=exchange.status,
-                received=exchange.body.body_bytes,
-                sent=exchange.sent_bytes,
-                milliseconds=exchange.seconds * 1000,
-                outcome=exchange.outcome,
-            )
-        )
+        self.monitor.ended(exchange)
 
     async def _refresh_keys(self) -> None:
         if self.keys.stale():
@@ -230,6 +201,23 @@ class Service:
         if principal.instance is not None:
             return principal.instance[0].casefold() == project.casefold()
         return principal.key is None or self.keys.may_enter(principal.key, project)
+
+    def may_operate(self, exchange: Exchange) -> bool:
+        """Whether the caller may see and do what concerns the service as a whole."""
+        principal = exchange.principal
+        assert principal is not None
+        if principal.instance is not None:
+            return False
+        return principal.key is None or self.keys.may_operate(principal.key)
+
+    def blob_link(self, exchange: Exchange, reference: str, seconds: float) -> str:
+        """Path and query that open a blob for a while, in the caller's name."""
+        principal = self.authorize_more(exchange)
+        if principal.key is None:
+            return blob_path(reference)
+        key = principal.key
+        expires = int(time.time() + seconds)
+        return signed_link(reference, key.access_id, key.secret, expires, token=key.security_token)
 
     def authorize_project(self, exchange: Exchange, project: str) -> None:
         """Refuses a caller without any grant in a project, before anything is done or kept there.

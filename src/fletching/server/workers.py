@@ -18,6 +18,7 @@ import contextlib
 import contextvars
 import functools
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
@@ -114,10 +115,20 @@ class Call(Generic[_Result]):
 
 
 class Pool:
-    """Some threads."""
+    """Some threads.
+
+    Attributes:
+        threads: the most that it has.
+    """
 
     def __init__(self, threads: int, name: str) -> None:
         """Starts a thread when it is needed first, and no more than ``threads``."""
+        self.threads = threads
+        self._handed = 0
+        self._begun = 0
+        self._ended = 0
+        self._given_up = 0
+        self._counting = threading.Lock()
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=f"fletching-{name}")
 
     def start(
@@ -130,8 +141,41 @@ class Pool:
 
         It runs in the context of whoever starts it, which says for whom the work is done.
         """
-        work = functools.partial(function, *args, **kwargs)
-        return Call(self._executor.submit(contextvars.copy_context().run, work))
+        work = functools.partial(self._work, function, *args, **kwargs)
+        future = self._executor.submit(contextvars.copy_context().run, work)
+        self._handed += 1
+        future.add_done_callback(self._note)
+        return Call(future)
+
+    def _work(
+        self,
+        function: Callable[_Parameters, _Result],
+        *args: _Parameters.args,
+        **kwargs: _Parameters.kwargs,
+    ) -> _Result:
+        with self._counting:
+            self._begun += 1
+        try:
+            return function(*args, **kwargs)
+        finally:
+            with self._counting:
+                self._ended += 1
+
+    @property
+    def running(self) -> int:
+        """Calls that run now."""
+        return self._begun - self._ended
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a thread."""
+        return self._handed - self._begun - self._given_up
+
+    def _note(self, future: Future[Any]) -> None:
+        if future.cancelled():
+            # Only what has not begun can be cancelled.
+            with self._counting:
+                self._given_up += 1
 
     async def run(
         self,
@@ -284,7 +328,16 @@ class Workers:
         self.cpu = Pool(cpu_threads, "cpu")
         self.query = Pool(query_threads, "query")
 
+    def pools(self) -> tuple[tuple[str, Pool], ...]:
+        """The pools by name."""
+        return (
+            ("read", self.io),
+            ("write", self.write),
+            ("bulk", self.cpu),
+            ("query", self.query),
+        )
+
     def close(self) -> None:
         """Waits for what runs and ends the threads; blocks."""
-        for pool in (self.io, self.write, self.cpu, self.query):
+        for _, pool in self.pools():
             pool.close()

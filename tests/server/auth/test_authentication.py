@@ -266,6 +266,9 @@ class Ring:
     def may_enter(self, key: AccessKey, project: str) -> bool:
         raise AssertionError
 
+    def may_operate(self, key: AccessKey) -> bool:
+        raise AssertionError
+
     def stale(self) -> bool:
         return False
 

@@ -64,6 +64,16 @@ class Browser:
     def sign_in(self, access_id: str, secret: str) -> Reply:
         return self("/sign-in", {"access_id": access_id, "secret": secret})
 
+    def query(self, text: str, action: str = "run") -> Reply:
+        """Runs a statement, and follows to its page until it has ended."""
+        made = self("/query", {"csrf": self.csrf, "text": text, "action": action})
+        assert made.status == 303, made.text
+        path = made.headers["location"].removeprefix("/console")
+        while True:
+            reply = self(path)
+            if "<h2>Running</h2>" not in reply.text:
+                return reply
+
     @property
     def csrf(self) -> str:
         found = re.search(r'name="csrf" value="([0-9a-f]+)"', self("/query").text)
@@ -107,7 +117,28 @@ def limited(server: Server) -> tuple[str, str]:
     return key.access_id, key.secret
 
 
-PAGES = ["/sign-in", "/tables", "/tables/demo/default/events", "/query", "/server", "/nowhere"]
+TABLE = "/tables/demo/default/events"
+OPERATOR = ["/overview", "/requests", "/sessions", "/storage", "/keys", "/settings"]
+PAGES = [
+    "/sign-in",
+    "/tables",
+    "/tables?sort=bytes",
+    TABLE,
+    f"{TABLE}/row?offset=3",
+    f"{TABLE}/columns",
+    f"{TABLE}/partitions",
+    f"{TABLE}/history",
+    f"{TABLE}/history?from=0&to=1",
+    f"{TABLE}/history?confirm=restore&version=0",
+    f"{TABLE}/history?confirm=tag&version=0",
+    f"{TABLE}/segments",
+    "/query",
+    "/query?text=select%201",
+    "/upload",
+    *OPERATOR,
+    "/storage?plan=retention",
+    "/nowhere",
+]
 
 
 class Checked(HTMLParser):
@@ -118,12 +149,15 @@ class Checked(HTMLParser):
         self.problems: list[str] = []
         self.labels = self.inputs = 0
         self.headings: list[str] = []
+        self.scripts: list[dict[str, str | None]] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         found = dict(attributes)
-        if tag in {"script", "style", "iframe", "object"}:
+        if tag in {"style", "iframe", "object"}:
             self.problems.append(f"<{tag}>")
+        if tag == "script":
+            self.scripts.append(found)
         self.problems += [
             f"{tag} {name}" for name in found if name.startswith("on") or name == "style"
         ]
@@ -138,20 +172,26 @@ class Checked(HTMLParser):
         if tag in {"h1", "h2", "h3"}:
             self.headings.append(tag)
         self.labels += tag == "label"
-        self.inputs += tag in {"input", "textarea"} and found.get("type") != "hidden"
+        self.inputs += tag in {"input", "textarea", "select"} and found.get("type") != "hidden"
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_is_safe_whole_and_small(browser: Browser, path: str) -> None:
     reply = browser(path)
+    assert reply.status == (404 if path == "/nowhere" else 200)
     policy = reply.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
+    assert "script-src 'self'" not in policy  # what was uploaded is of this origin, too
     assert "frame-ancestors 'none'" in policy
     assert reply.headers["x-content-type-options"] == "nosniff"
     assert reply.headers["cache-control"] == "no-store"
     page = Checked(reply.text)
     assert page.problems == []
+    for script in page.scripts:
+        assert script["type"] == "module"
+        assert f"script-src 'nonce-{script['nonce']}'" in policy
+        assert str(script["src"]).startswith("/console/static/")
     assert page.headings.count("h1") == 1
     assert page.labels == page.inputs
     assert len(reply.text) < 100_000
@@ -159,14 +199,7 @@ def test_every_page_is_safe_whole_and_small(browser: Browser, path: str) -> None
 
 def test_nothing_is_read_without_signing_in(server: Server) -> None:
     stranger = Browser(server)
-    for path in [
-        "",
-        "/tables",
-        "/tables/demo/default/events",
-        "/tables/demo/default/events/rows",
-        "/query",
-        "/server",
-    ]:
+    for path in ["", *PAGES[1:], f"{TABLE}/rows", "/query/names", "/query/rows", "/server"]:
         reply = stranger(path)
         assert (reply.status, reply.headers["location"]) == (303, "/console/sign-in")
         assert "events" not in reply.text
@@ -212,7 +245,7 @@ def test_tables_and_one_of_them(browser: Browser) -> None:
     assert "\u202e" not in page
     for kind in ("null", "empty", "bytes", "nested"):
         assert f'<td class="{kind}">' in page
-    assert "day=a" in page
+    assert "filter=day+%3D+%27a%27" in browser(f"{TABLE}/partitions").text
     assert "fletching.connect(" in page
     assert browser("/tables/demo/default/nowhere").status == 404
 
@@ -223,7 +256,7 @@ def test_rows_are_paged_filtered_and_read_as_they_were(browser: Browser) -> None
         assert reply.status == 200, reply.text
         data = json.loads(reply.text)
         place = data["names"].index("id")
-        return [int(row[place][0]) for row in data["cells"]]
+        return [int(row[place]["text"]) for row in data["cells"]]
 
     seen: list[int] = []
     for offset in (0, 100, 200):
@@ -253,13 +286,11 @@ def test_downloads(browser: Browser) -> None:
 
 def test_queries(browser: Browser) -> None:
     pytest.importorskip("duckdb")
-    csrf = browser.csrf
-    page = browser("/query", {"csrf": csrf, "text": "select count(*) n from events"}).text
-    assert "250" in page
-    made = browser("/query", {"csrf": csrf, "text": "create table made_here (id bigint)"})
-    assert made.status == 200
+    page = browser.query("select count(*) n from events")
+    assert "250" in page.text
+    assert browser.query("create table made_here (id bigint)").status == 200
     assert "made_here" in browser("/tables").text
-    wrong = browser("/query", {"csrf": csrf, "text": f"select {NASTY}"})
+    wrong = browser("/query", {"csrf": browser.csrf, "text": f"select {NASTY}"})
     assert wrong.status == 400
     assert Checked(wrong.text).problems == []
 
@@ -289,7 +320,11 @@ def test_the_grants_of_the_key_hold(server: Server) -> None:
     assert "secret_plans" not in listed
     assert browser("/tables/demo/default/secret_plans").status == 403
     assert browser("/tables/demo/default/secret_plans/rows").status == 403
-    assert browser("/server").status == 403
+    for path in [*OPERATOR, "/server"]:
+        assert browser(path).status == 403
+        assert browser(path, {"csrf": browser.csrf}).status in {403, 405}
+    for page in ("columns", "history", "partitions", "segments", "segments/1", "row"):
+        assert browser(f"/tables/demo/default/secret_plans/{page}").status == 403
     reply = browser("/query", {"csrf": browser.csrf, "text": "drop table events"})
     assert reply.status == 400
     assert browser("/tables/demo/default/events").status == 200
@@ -299,11 +334,16 @@ def test_the_operator_finds_a_request_by_its_id(browser: Browser) -> None:
     missing = browser("/tables/demo/default/nowhere")
     found = re.search(r"Request id <code>([^<]+)</code>", missing.text)
     assert found is not None
-    page = browser(f"/server?id={found[1]}").text
+    page = browser(f"/requests?id={found[1]}").text
     assert found[1] in page
     assert "NoSuchTableError" in page
-    data = json.loads(browser("/server?format=json").text)
+    assert browser("/requests?id=nobody").status == 404
+    assert browser(f"/server?id={found[1]}").headers["location"].endswith(f"?id={found[1]}")
+    data = json.loads(browser("/overview?format=json").text)
     assert {gate["kind"] for gate in data["gates"]} == {"uploads", "replies", "calls"}
+    assert data["healthy"]
+    assert "NoSuchTableError" in {error["outcome"] for error in data["errors"]}
+    data = json.loads(browser("/settings?format=json").text)
     assert any(setting["name"] == "max_bodies" for setting in data["settings"])
 
 

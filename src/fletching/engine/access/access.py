@@ -231,6 +231,15 @@ class AccessSnapshot:
         """Whether a key may know of a project: some table of it may be among those granted."""
         return any(grant.covers_project(project) for grant in self.grants_of(key))
 
+    def may_operate(self, key: AccessKey) -> bool:
+        """Whether a key may see and do what concerns the service as a whole: it administers everything."""
+        return any(
+            grant.project == "*"
+            and grant.table in {"*", "*.*"}
+            and grant.permission is Permission.ADMIN
+            for grant in self.grants_of(key)
+        )
+
     def may_read(self, key: AccessKey, table: TableName) -> bool:
         """Whether a key may know of a table."""
         return any(grant.covers(table) for grant in self.grants_of(key))

@@ -119,6 +119,7 @@ class Query:
                 f"  {scan.source.name} AS {scan.alias}: columns {', '.join(scan.columns)};"
                 f" pushed: {pushed}"
             )
+            lines.append(f"    {self._readers.kept(scan)}")
         plan = self._duck.explain(self.sql)
         return "\n".join([*(lines if self.translation.scans else []), "", plan])
 

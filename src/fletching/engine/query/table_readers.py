@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from fletching.engine.reading.kept_segments import KeptSegments
 from fletching.engine.reading.read_calls import PinnedTable, Reading
 from fletching.sql.translation import WantedScan
 from fletching.types import TableName
@@ -66,6 +67,10 @@ class TableReaders:
         return RelationReader(
             lambda: table.batches(scan.columns, scan.predicate), scan.relation, statistics
         )
+
+    def kept(self, scan: WantedScan) -> KeptSegments:
+        """What reading one mention of a table opens."""
+        return self._pinned[str(scan.source.name).casefold()].kept(scan.predicate)
 
     def close(self) -> None:
         """Lets the versions go; idempotent."""

@@ -14,7 +14,11 @@ Value = TypeVar("Value")
 
 
 class RecentlyUsed(Generic[Key, Value]):
-    """Keeps values up to a summed weight; a value heavier than that by itself is kept alone."""
+    """Keeps values up to a summed weight; a value heavier than that by itself is kept alone.
+
+    Attributes:
+        hits, misses: how many lookups found a value, and how many did not.
+    """
 
     def __init__(self, capacity: int, *, weight: Callable[[Value], int] = lambda _: 1) -> None:
         """Keeps values whose ``weight`` sums to at most ``capacity``."""
@@ -22,6 +26,7 @@ class RecentlyUsed(Generic[Key, Value]):
         self._weight = weight
         self._values: OrderedDict[Key, Value] = OrderedDict()
         self._total = 0
+        self.hits = self.misses = 0
         self._lock = threading.Lock()
 
     def get(self, key: Key) -> Value | None:
@@ -30,6 +35,9 @@ class RecentlyUsed(Generic[Key, Value]):
             value = self._values.get(key)
             if value is not None:
                 self._values.move_to_end(key)
+                self.hits += 1
+            else:
+                self.misses += 1
             return value
 
     def put(self, key: Key, value: Value) -> None:

@@ -100,6 +100,11 @@ class Snapshots:
         self._newest = RecentlyUsed[str, int](_CACHED_TABLES)
         self._loading = threading.Lock()
 
+    @property
+    def cache(self) -> RecentlyUsed[SnapshotKey, Snapshot]:
+        """Those that are kept."""
+        return self._kept
+
     def get(
         self, table_id: str, version: int, wanted: PartitionFilter, since: int | None
     ) -> Snapshot:

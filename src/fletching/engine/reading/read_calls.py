@@ -19,6 +19,7 @@ from fletching.engine.reading.batch_limits import (
     preview_rows,
 )
 from fletching.engine.reading.cache import RecentlyUsed
+from fletching.engine.reading.kept_segments import KeptSegments, kept_segments
 from fletching.engine.reading.manifests import signed_sources
 from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.partition_filter import PartitionFilter
@@ -95,6 +96,11 @@ class PinnedTable:
         plan = self._reading.plan_of(session, projection, chosen)
         return plan.schema, plan.batches()
 
+    def kept(self, predicate: Predicate | None) -> KeptSegments:
+        """What such a read opens."""
+        chosen = None if predicate is None else RowFilter(predicate, self.session.scan_schema)
+        return self._reading.kept_of(self.session, chosen)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SnapshotRows:
@@ -166,6 +172,18 @@ class Reading:
         options = ReadOptions(row_filter=row_filter)
         rows = RowRange(0, snapshot.row_count)
         return plan_rows(snapshot, self._store, projection, rows, options, checks=self._checks)
+
+    def kept_of(self, session: OpenSession, row_filter: RowFilter | None) -> KeptSegments:
+        """What a read of a session opens."""
+        return kept_segments(self._snapshot_of(session), row_filter)
+
+    def caches(self) -> tuple[tuple[str, RecentlyUsed[Any, Any]], ...]:
+        """The caches by name, for whoever counts their hits."""
+        return (
+            ("sessions", self._sessions.cache),
+            ("snapshots", self._snapshots.cache),
+            ("splits", self._splits),
+        )
 
     # --- rows ----------------------------------------------------------------------------------
 
@@ -310,7 +328,9 @@ class Reading:
             )
             chosen = filter_of(request, scan_schema)
             wanted = PartitionFilter.of(scan_schema.columns, request.required_partitions)
-            snapshot = self._snapshots.load(connection, table.id, pinned.version, wanted)
+            snapshot = self._snapshots.load(
+                connection, table.id, pinned.version, wanted, pinned.since
+            )
         rows = RowRange(0, snapshot.row_count)
         if chosen is None:
             start = min(offset, rows.end)

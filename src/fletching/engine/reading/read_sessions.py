@@ -110,6 +110,11 @@ class ReadSessions:
         self._sessions = RecentlyUsed[str, OpenSession](_CACHED_SESSIONS)
         self._snapshots = snapshots
 
+    @property
+    def cache(self) -> RecentlyUsed[str, OpenSession]:
+        """The sessions that are in memory, too."""
+        return self._sessions
+
     def create(self, request: CreateReadSession) -> ReadSession:
         """Pins the table's current version and divides its rows (PROTOCOL 2.1).
 

@@ -98,15 +98,18 @@ class Compactor:
 
     def compact_tables(self, *, min_segments: int | None = None) -> list[CompactionReport]:
         """Compacts every table that has something to merge; see ``compact_table``."""
+        reports = [
+            self.compact_table(name, min_segments=min_segments)
+            for name in self.candidates(min_segments=min_segments)
+        ]
+        return [report for report in reports if report.merged or report.damaged or report.skipped]
+
+    def candidates(self, *, min_segments: int | None = None) -> list[TableName]:
+        """The tables that may have something to merge: those whose last look says otherwise are left out."""
         least = min_segments or self._context.settings.compact_min_segments
         with self._context.database.read() as connection:
             rows = catalog_tables.tables_with_segments(connection, at_least=least)
-        reports = [
-            self.compact_table(row.name, min_segments=min_segments)
-            for row in rows
-            if self._settled.get(row.id) != row.version
-        ]
-        return [report for report in reports if report.merged or report.damaged or report.skipped]
+        return [row.name for row in rows if self._settled.get(row.id) != row.version]
 
     def compact_table(
         self, name: TableName, *, min_segments: int | None = None, purge: bool = False

@@ -51,6 +51,9 @@ class KeyRing(Protocol):
     def may_enter(self, key: AccessKey, project: str) -> bool:
         """Whether the key may know of a project."""
 
+    def may_operate(self, key: AccessKey) -> bool:
+        """Whether the key may see and do what concerns the service as a whole."""
+
     def stale(self) -> bool:
         """Whether ``refresh`` should be called, in a worker, before the ring is asked."""
 
@@ -96,6 +99,10 @@ class StaticKeys:
         return True
 
     def may_enter(self, key: AccessKey, project: str) -> bool:  # noqa: ARG002 - see ``KeyRing``
+        """Always."""
+        return True
+
+    def may_operate(self, key: AccessKey) -> bool:  # noqa: ARG002 - see ``KeyRing``
         """Always."""
         return True
 
@@ -162,6 +169,10 @@ class FolderKeys:
     def may_enter(self, key: AccessKey, project: str) -> bool:
         """Whether the key may know of a project; see ``KeyRing``."""
         return self._is_static(key) or self._snapshot.may_enter(key, project)
+
+    def may_operate(self, key: AccessKey) -> bool:
+        """Whether the key may operate the service; see ``KeyRing``."""
+        return self._is_static(key) or self._snapshot.may_operate(key)
 
     def _is_static(self, key: AccessKey) -> bool:
         return self._static.find(key.access_id) is not None

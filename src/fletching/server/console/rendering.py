@@ -1,85 +1,68 @@
-"""Making a console page: templates, addresses, headers, and values as cells.
+"""Making a console page: templates, addresses, headers.
 
 Every address that a page holds comes from `Pages.address`, which knows the prefix that a proxy puts
-before it. Every reply has the same policy: nothing is loaded from elsewhere, nothing runs inline.
+before it. Every reply has the same policy: nothing is loaded from elsewhere, nothing runs inline, and
+only scripts that the page itself names by its nonce run at all: nothing that was uploaded is one.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import functools
-import json
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import msgspec
-import pyarrow as pa
 
-from fletching.protocol.types.json_values import json_values
+from fletching.server.console.static_files import static_address
 from fletching.server.http.exchange import Exchange
 
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["SECURITY_HEADERS", "Cell", "Pages", "cells_of", "wants_json"]
+__all__ = ["Pages", "security_headers", "wants_json"]
 
-SECURITY_HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",
+_DIRECTIVES = {
+    "default-src": "'none'",
+    "script-src": "'none'",
+    "style-src": "'self'",
+    "img-src": "'self'",
+    "media-src": "'self'",
+    "connect-src": "'self'",
+    "form-action": "'self'",
+    "base-uri": "'none'",
+    "frame-ancestors": "'none'",
+    "require-trusted-types-for": "'script'",
+    "trusted-types": "'none'",
 }
 
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*", re.ASCII)
-CELL_CHARACTERS = 200
-"""A longer value is cut on a page; downloads have all of it."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-class Cell(NamedTuple):
-    """A value for a page: its text, and what it is, which the style sheet shows."""
-
-    text: str
-    kind: str
+THEMES = ("system", "light", "dark")
+THEME_COOKIE = "fletching_theme"
 
 
-class _Bytes(str):
-    __slots__ = ()
+def security_headers(nonce: str = "", *, styles: bool = False) -> dict[str, str]:
+    """What every reply of the console says to browsers.
 
-
-def _hexadecimal(data: bytes) -> str:
-    shown = CELL_CHARACTERS // 2
-    cut = f"… ({len(data):,} bytes)" if len(data) > shown else ""
-    return _Bytes(f"x'{data[:shown].hex()}'{cut}")
-
-
-def cells_of(rows: pa.Table) -> list[list[Cell]]:
-    """The rows as cells; null, empty text and bytes are told apart."""
-    columns = [json_values(values, _hexadecimal) for values in rows.columns]
-    return [[_cell(value) for value in row] for row in zip(*columns, strict=True)]
-
-
-def _cell(value: Any) -> Cell:
-    if value is None:
-        return Cell("null", "null")
-    if isinstance(value, bool):
-        return Cell("true" if value else "false", "")
-    if isinstance(value, int | float):
-        return Cell(str(value), "number")
-    if isinstance(value, list | dict):
-        return Cell(_cut(json.dumps(value, ensure_ascii=False)), "nested")
-    if isinstance(value, _Bytes):
-        return Cell(str(value), "bytes")
-    return Cell(_cut(value), "text") if value else Cell("empty text", "empty")
-
-
-def _cut(text: str) -> str:
-    text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
-    return text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…"
+    Args:
+        nonce: of the scripts that may run; none may without one.
+        styles: whether the nonce is that of a style sheet inside the page instead.
+    """
+    directives = dict(_DIRECTIVES)
+    if nonce:
+        directives["style-src" if styles else "script-src"] = f"'nonce-{nonce}'"
+    return {
+        "content-security-policy": "; ".join(" ".join(item) for item in directives.items()),
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "same-origin",
+        "cross-origin-opener-policy": "same-origin",
+        "cross-origin-resource-policy": "same-origin",
+        "cache-control": "no-store",
+    }
 
 
 def _size(count: float) -> str:
@@ -94,6 +77,21 @@ def _moment(seconds: float) -> str:
     return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def _count(number: float) -> str:
+    return f"{number:,}"
+
+
+def _span(seconds: float) -> str:
+    """A duration for people: the two largest units."""
+    seconds = max(0, int(seconds))
+    parts: list[str] = []
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= size and len(parts) < 2:
+            parts.append(f"{seconds // size} {unit}")
+            seconds %= size
+    return " ".join(parts) or "0 s"
+
+
 @functools.cache
 def _templates() -> jinja2.Environment:
     import jinja2
@@ -105,8 +103,7 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["size"] = _size
-    made.filters["moment"] = _moment
+    made.filters.update(size=_size, moment=_moment, count=_count, span=_span)
     return made
 
 
@@ -116,37 +113,62 @@ def wants_json(exchange: Exchange) -> bool:
 
 
 class Pages:
-    """The pages of one exchange: who looks at them, and from behind which prefix."""
+    """The pages of one exchange: who looks at them, and from behind which prefix.
 
-    def __init__(self, exchange: Exchange, *, who: str = "", csrf: str = "") -> None:
+    Attributes:
+        prefix: what a proxy puts before every path; empty without one.
+    """
+
+    def __init__(
+        self, exchange: Exchange, *, who: str = "", csrf: str = "", operates: bool = False
+    ) -> None:
         self._exchange = exchange
-        self._who, self._csrf = who, csrf
+        self._who, self._csrf, self._operates = who, csrf, operates
         prefix = exchange.header("x-forwarded-prefix").rstrip("/")
-        self._prefix = prefix if _PREFIX.fullmatch(prefix) else ""
+        self.prefix = prefix if _PREFIX.fullmatch(prefix) else ""
 
-    def address(self, path: str = "/") -> str:
-        """The address of a page of the console, ``path`` being below ``/console``."""
-        return f"{self._prefix}/console{path}"
+    def address(self, path: str = "/", query: Mapping[str, object] | None = None) -> str:
+        """The address of a page of the console, ``path`` being below ``/console``.
+
+        Values of ``query`` that are None or empty are left out.
+        """
+        kept = {key: value for key, value in (query or {}).items() if value not in (None, "")}
+        return f"{self.prefix}/console{path}" + (f"?{urlencode(kept)}" if kept else "")
 
     async def show(
         self,
         template: str,
         title: str,
-        data: dict[str, Any],
+        data: Mapping[str, Any],
         *,
         at: str = "",
         here: str = "",
         problem: str = "",
         status: int = 200,
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **extra: Any,
     ) -> None:
-        """Answers with a page, or with its data as JSON where ``format=json`` asks for them."""
-        fields = SECURITY_HEADERS | (headers or {})
-        if wants_json(self._exchange) and not problem:
-            plain = {key: value for key, value in data.items() if not callable(value)}
-            body = msgspec.json.encode(plain, enc_hook=str)
+        """Answers with a page, or with its data as JSON where ``format=json`` asks for them.
+
+        Args:
+            template: its name.
+            title: of the page.
+            data: what the page shows; plain values, which are also its JSON twin.
+            at: which entry of the navigation it belongs to.
+            here: its path below ``/console``.
+            problem: a sentence about what went wrong.
+            status: of the reply.
+            headers: more headers.
+            extra: what the template needs beside data, such as pictures.
+        """
+        nonce = secrets.token_urlsafe(16)
+        fields = security_headers(nonce) | dict(headers or {})
+        if wants_json(self._exchange):
+            found = {"problem": problem, **data} if problem else data
+            body = msgspec.json.encode(found, enc_hook=str)
             await self._exchange.reply(body, status=status, headers=fields)
             return
+        query = dict(self._exchange.query)
         text = (
             _templates()
             .get_template(f"{template}.html")
@@ -155,18 +177,40 @@ class Pages:
                 data=data,
                 at=at,
                 here=self.address(here) if here else "",
-                twin=self.address(here) + "?format=json" if here else "",
+                twin=self.address(here, query | {"format": "json"}) if here else "",
                 problem=problem,
                 url=self.address,
+                static=lambda name: self.address(static_address(name)),
+                prefix=self.prefix,
                 who=self._who,
+                operates=self._operates,
                 csrf=self._csrf,
+                nonce=nonce,
+                theme=self._theme(),
+                themes=THEMES,
+                back=self._exchange.target.removeprefix("/console"),
+                **extra,
             )
         )
         await self._exchange.reply(
             text.encode(), status=status, content_type="text/html; charset=utf-8", headers=fields
         )
 
-    async def go(self, path: str, headers: dict[str, str] | None = None) -> None:
+    async def json(self, data: object, *, status: int = 200) -> None:
+        """Answers a script of ours with data."""
+        body = msgspec.json.encode(data, enc_hook=str)
+        await self._exchange.reply(body, status=status, headers=security_headers())
+
+    def _theme(self) -> str:
+        found = re.search(rf"(?:^|;\s*){THEME_COOKIE}=(\w+)", self._exchange.header("cookie"))
+        return found[1] if found is not None and found[1] in THEMES else "system"
+
+    async def go(
+        self,
+        path: str,
+        query: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """Sends the browser to another page of the console."""
-        fields = SECURITY_HEADERS | {"location": self.address(path)} | (headers or {})
+        fields = security_headers() | {"location": self.address(path, query)} | dict(headers or {})
         await self._exchange.reply(b"", status=303, headers=fields)

@@ -18,11 +18,20 @@ from fletching.server.auth.principal import Principal
 from fletching.server.http.exchange import Exchange
 from fletching.server.service import Service
 
-__all__ = ["check_form", "cookie_for", "form_token", "no_cookie", "signed_in", "signing_in"]
+__all__ = [
+    "check_form",
+    "check_sent",
+    "cookie_for",
+    "form_token",
+    "no_cookie",
+    "signed_in",
+    "signing_in",
+]
 
 COOKIE = "fletching_console"
 SESSION_SECONDS = 8 * 3600
 MAX_FORM_BYTES = 1 << 20
+FORM_HEADER = "x-fletching-form"
 
 
 def _token(exchange: Exchange) -> str:
@@ -39,9 +48,11 @@ async def signed_in(exchange: Exchange, service: Service) -> Principal | None:
     if not token:
         return None
     try:
-        return await service.identify_token(exchange, token)
+        principal = await service.identify_token(exchange, token)
     except UnauthorizedError:
         return None
+    # A token for looking at one instance opens no pages.
+    return principal if principal.instance is None else None
 
 
 async def signing_in(exchange: Exchange, service: Service, form: dict[str, str]) -> str | None:
@@ -91,13 +102,7 @@ async def check_form(exchange: Exchange, *, session: bool = True) -> dict[str, s
         InvalidArgumentError: it is no form.
         NoPermissionError: it comes from another site, or without the value.
     """
-    origin = exchange.header("origin")
-    if origin and urlsplit(origin).netloc != exchange.header("host"):
-        forwarded = exchange.header("x-forwarded-host")
-        if not forwarded or urlsplit(origin).netloc != forwarded:
-            raise NoPermissionError("the form comes from another site")
-    if exchange.header("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-        raise NoPermissionError("the form comes from another site")
+    _check_origin(exchange)
     if exchange.header("content-type").partition(";")[0].strip() != (
         "application/x-www-form-urlencoded"
     ):
@@ -108,9 +113,36 @@ async def check_form(exchange: Exchange, *, session: bool = True) -> dict[str, s
     except (UnicodeDecodeError, ValueError) as exc:
         raise InvalidArgumentError("the form cannot be read") from exc
     form = dict(pairs)
-    if session and not hmac.compare_digest(
-        hashlib.sha256(form.get("csrf", "").encode()).digest(),
+    if session:
+        _check_token(exchange, form.get("csrf", ""))
+    return form
+
+
+def check_sent(exchange: Exchange) -> None:
+    """Lets a request through that a page's script made: its header carries the session's value.
+
+    Other sites' pages cannot set that header without asking, and are not allowed to.
+
+    Raises:
+        NoPermissionError: it comes from another site, or without the value.
+    """
+    _check_origin(exchange)
+    _check_token(exchange, exchange.header(FORM_HEADER))
+
+
+def _check_origin(exchange: Exchange) -> None:
+    origin = exchange.header("origin")
+    if origin and urlsplit(origin).netloc != exchange.header("host"):
+        forwarded = exchange.header("x-forwarded-host")
+        if not forwarded or urlsplit(origin).netloc != forwarded:
+            raise NoPermissionError("the form comes from another site")
+    if exchange.header("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        raise NoPermissionError("the form comes from another site")
+
+
+def _check_token(exchange: Exchange, given: str) -> None:
+    if not hmac.compare_digest(
+        hashlib.sha256(given.encode()).digest(),
         hashlib.sha256(form_token(exchange).encode()).digest(),
     ):
         raise NoPermissionError("the form is of another session: load the page again")
-    return form

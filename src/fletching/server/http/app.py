@@ -51,6 +51,7 @@ def answer_for(service: Service) -> Answer:
 
 
 async def _answer(exchange: Exchange, service: Service) -> None:
+    service.monitor.began(exchange)
     try:
         await _route(exchange, service)
     except ConnectionBrokenError as exc:

@@ -33,7 +33,7 @@ from fletching.server.service import Service
 from fletching.server.workers import Job
 from fletching.types import TableName
 
-__all__ = ["send_rows"]
+__all__ = ["WrittenRows", "send_rows"]
 
 _PARAMETERS = {
     "columns": False,
@@ -198,7 +198,7 @@ class _Reply:
             batches = plan.batches()
             if counted:
                 batches = _counted(batches, offset, limit)
-            self.source = _WrittenRows(plan.schema, batches, chosen, group_bytes)
+            self.source = WrittenRows(plan.schema, batches, chosen, group_bytes)
             self.length = None
         try:
             self.first = self.source.next_group()
@@ -261,7 +261,7 @@ class _Collected(io.RawIOBase):
         return taken
 
 
-class _WrittenRows:
+class WrittenRows:
     """Batches written in a format; a `BufferSource`."""
 
     def __init__(

@@ -1,7 +1,10 @@
 """One self-contained page that draws an `Inspection` to scale: every byte of the input has its place.
 
 The map is a strip cut into rows of equal length, like the lines of a page: one unit of width is the
-same number of bytes everywhere. No script, no font and no picture is fetched from anywhere.
+same number of bytes everywhere. No script, no font and no picture is fetched from anywhere, and nothing
+has a style of its own, so that a page may stand under a policy that allows only its one style sheet.
+Pieces that are wide enough bear their name; what a piece is shows when it is pointed at, touched, or
+reached by the keyboard.
 """
 
 from __future__ import annotations
@@ -9,8 +12,6 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
-
-from fletching.cli.output import human_bytes, human_count
 
 if TYPE_CHECKING:
     from fletching.ipc.reports import Inspection, MessageReport, PartReport
@@ -23,6 +24,14 @@ _ROW_GAP = 6
 _MAX_ROWS = 40
 _MAX_SPANS = 6000
 """Pieces drawn one by one; beyond that a message's columns are drawn as one piece each."""
+
+_MAX_STOPS = 1500
+"""Pieces that the keyboard stops at: the widest ones."""
+
+_TIP_HEIGHT = 26
+_LABEL_WIDTH = 46
+"""A piece narrower than this bears no name."""
+_CHARACTER = 6.2
 
 # Hues for columns, far enough apart to tell neighbours, in an order that separates them.
 _HUES = (212, 24, 145, 280, 48, 340, 180, 95, 255, 10, 165, 310)
@@ -51,38 +60,65 @@ svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--dim); font: 11px ui-monospace, Menlo, Consolas, monospace; }
 rect.schema { fill: var(--schema); } rect.meta { fill: var(--meta); } rect.pad { fill: var(--pad); }
 rect.other { fill: var(--other); } rect.footer { fill: var(--footer); } rect.eos { fill: var(--eos); }
-rect:hover { stroke: var(--ink); stroke-width: 1.5; }
+rect.column { fill: var(--c); } .cd { --c: var(--dictionary); }
+rect.damage { fill: var(--other); fill-opacity: .35; stroke: var(--other); stroke-width: 2; stroke-dasharray: 5 3;
+  pointer-events: none; }
+rect:hover, g:focus > rect { stroke: var(--ink); stroke-width: 1.5; } g:focus { outline: none; }
+g:focus-visible > rect { stroke-width: 3; }
+svg text.label { fill: #fff; font-size: 10.5px; pointer-events: none; paint-order: stroke; stroke: #0009;
+  stroke-width: 2.4px; }
+svg text.tip { visibility: hidden; fill: var(--ink); font-size: 12px; paint-order: stroke; stroke: var(--card);
+  stroke-width: 7px; stroke-linejoin: round; pointer-events: none; }
+g:hover > .tip, g:focus > .tip { visibility: visible; }
+a { color: inherit; }
 .legend { display: flex; flex-wrap: wrap; gap: 6px 16px; margin: 12px 0 0; font-size: 13px; color: var(--dim); }
-.legend i { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin-right: 6px; }
+.legend i { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin-right: 6px; background: var(--c); }
+.k-schema { --c: var(--schema); } .k-meta { --c: var(--meta); } .k-pad { --c: var(--pad); }
+.k-footer { --c: var(--footer); } .k-eos { --c: var(--eos); } .k-other { --c: var(--other); }
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 5px 12px; border-bottom: 1px solid var(--line); white-space: nowrap; }
 tr:last-child td { border-bottom: 0; }
 th { color: var(--dim); font-weight: 600; } .n { text-align: right; }
 td.type { max-width: 28em; overflow: hidden; text-overflow: ellipsis; }
-.bar { display: inline-block; height: 9px; border-radius: 2px; vertical-align: baseline; }
+td.share { width: 40%; } .bar { display: inline; width: 100%; height: 9px; } .bar line { stroke: var(--c); stroke-width: 9; }
+@media (max-width: 40rem) { main { padding: 16px 12px 40px; } figure { overflow-x: auto; } figure > svg { min-width: 900px; } }
 ul { margin: 0; padding-left: 18px; } .error { color: var(--other); font-weight: 600; } .warning { color: #b8860b; }
 """
 
 
 class _Span(NamedTuple):
-    """A run of bytes with one meaning: its class and colour, and the words shown for it."""
+    """A run of bytes with one meaning: its class, the words shown for it, the name that it bears."""
 
     start: int
     end: int
     kind: str
     title: str
     color: str = ""
+    """The class of its colour."""
+    label: str = ""
 
 
-def page(report: Inspection, name: str) -> str:
-    """The page as text."""
+def page(
+    report: Inspection, name: str, *, nonce: str = "", back: tuple[str, str] | None = None
+) -> str:
+    """The page as text.
+
+    Args:
+        report: what is drawn.
+        name: of the input.
+        nonce: of the style sheet, for a page that is served under a policy.
+        back: address and text of a link to where the page belongs.
+    """
     title = html.escape(name)
+    leads = f'<p><a href="{html.escape(back[0])}">{html.escape(back[1])}</a></p>' if back else ""
+    marked = f' nonce="{html.escape(nonce)}"' if nonce else ""
     body = "\n".join(
         part
         for part in (
+            leads,
             f"<h1>{title}</h1>",
-            "<p>Arrow IPC data, drawn to scale. Point at a piece to see what it is.</p>",
+            _INTRODUCTION,
             _facts(report),
             _problems(report),
             _map(report),
@@ -93,15 +129,43 @@ def page(report: Inspection, name: str) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}: Arrow IPC map</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<title>{title}: Arrow IPC map</title>\n<style{marked}>{_STYLE}{_colors()}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
+def human_bytes(count: float) -> str:
+    """Bytes in decimal units: ``1.5 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} TB"
+
+
+def human_count(count: int) -> str:
+    """A count with thousands separators: ``1,234``."""
+    return f"{count:,}"
+
+
+_SHADES = 3
+_INTRODUCTION = (
+    "<p>Arrow IPC data, drawn to scale. Point at a piece, touch it, or go to it with the keyboard to "
+    "see what it is.</p>"
+)
+
+
 def _color(index: int) -> str:
-    hue = _HUES[index % len(_HUES)]
-    saturation = 62 - 14 * (index // len(_HUES) % 3)
-    return f"hsl({hue} {saturation}% var(--lightness))"
+    """The class of a column's colour."""
+    return f"c{index % (len(_HUES) * _SHADES)}"
+
+
+def _colors() -> str:
+    rules = []
+    for index in range(len(_HUES) * _SHADES):
+        hue, saturation = _HUES[index % len(_HUES)], 62 - 14 * (index // len(_HUES))
+        rules.append(f".c{index} {{ --c: hsl({hue} {saturation}% var(--lightness)); }}")
+    return "\n".join(rules) + "\n"
 
 
 def _facts(report: Inspection) -> str:
@@ -147,9 +211,16 @@ def _map(report: Inspection) -> str:
     per_row = -(-report.length // rows)
     rows = -(-report.length // per_row)
     scale = _WIDTH / per_row
+    pieces = [(span, row, start, end) for span in spans for row, start, end in _cut(span, per_row)]
+    widths = sorted((end - start for _, _, start, end in pieces), reverse=True)
+    least = widths[_MAX_STOPS] if len(widths) > _MAX_STOPS else 0
     rects = [
-        _rect(span, row, start, end, scale, per_row)
-        for span in spans
+        _rect(span, row, start, end, scale, per_row=per_row, stops=end - start > least)
+        for span, row, start, end in pieces
+    ]
+    rects += [
+        _damage(row, start, end, scale, per_row)
+        for span in _damaged(report)
         for row, start, end in _cut(span, per_row)
     ]
     labels = "".join(
@@ -160,7 +231,8 @@ def _map(report: Inspection) -> str:
     height = rows * (_ROW_HEIGHT + _ROW_GAP)
     return (
         "<h2>Map</h2><figure>"
-        f'<svg viewBox="0 0 {_WIDTH + 110} {height}" role="img" aria-label="the bytes of the input">'
+        f'<svg viewBox="0 {-_TIP_HEIGHT} {_WIDTH + 110} {height + _TIP_HEIGHT}" role="group"'
+        ' aria-label="the bytes of the input">'
         f"{''.join(rects)}{labels}</svg>{_legend(report)}"
         f"<p>{human_count(per_row)} bytes to a row; the number at its end is where it starts.</p>"
         "</figure>"
@@ -176,22 +248,69 @@ def _cut(span: _Span, per_row: int) -> Iterator[tuple[int, int, int]]:
         start = end
 
 
-def _rect(span: _Span, row: int, start: int, end: int, scale: float, per_row: int) -> str:
+def _rect(
+    span: _Span, row: int, start: int, end: int, scale: float, *, per_row: int, stops: bool
+) -> str:
     x = (start - row * per_row) * scale
     width = (end - start) * scale
-    fill = f' style="fill:{span.color}"' if span.color else ""
-    return (
-        f'<rect class="{span.kind}"{fill} x="{x:.2f}" y="{row * (_ROW_HEIGHT + _ROW_GAP)}"'
-        f' width="{width:.2f}" height="{_ROW_HEIGHT}"><title>{html.escape(span.title)}</title></rect>'
+    y = row * (_ROW_HEIGHT + _ROW_GAP)
+    title = html.escape(span.title)
+    color = f' class="{span.color}"' if span.color else ""
+    told = f' tabindex="0" role="img" aria-label="{html.escape(span.title, quote=True)}"'
+    rect = (
+        f'<rect class="{span.kind}" x="{x:.2f}" y="{y}" width="{width:.2f}"'
+        f' height="{_ROW_HEIGHT}"><title>{title}</title></rect>'
     )
+    if not stops:
+        return f"<g{color}>{rect}</g>"
+    label = ""
+    if span.label and width >= _LABEL_WIDTH:
+        most = int((width - 8) / _CHARACTER)
+        text = span.label if len(span.label) <= most else span.label[: most - 1] + "…"
+        label = f'<text class="label" x="{x + 4:.2f}" y="{y + 15}">{html.escape(text)}</text>'
+    said = html.escape(" · ".join(span.title.splitlines()))
+    # In a line of its own above the map, where nothing that is drawn later covers it.
+    tip = f'<text class="tip" x="0" y="-9">{said}</text>'
+    return f"<g{color}{told}>{rect}{label}{tip}</g>"
+
+
+def _damage(row: int, start: int, end: int, scale: float, per_row: int) -> str:
+    x, width = (start - row * per_row) * scale, max((end - start) * scale, 3.0)
+    y = row * (_ROW_HEIGHT + _ROW_GAP)
+    return (
+        f'<rect class="damage" x="{x:.2f}" y="{y + 1}" width="{width:.2f}"'
+        f' height="{_ROW_HEIGHT - 2}"/>'
+    )
+
+
+def _damaged(report: Inspection) -> Iterator[_Span]:
+    """The pieces that errors lie in: bodies whose contents are wrong, metadata that is."""
+    wrong = sorted(problem.offset for problem in report.problems if problem.severity == "error")
+    for part in report.parts:
+        for message in part.messages:
+            body = message.offset + message.metadata_length
+            found = [offset for offset in wrong if message.offset <= offset < message.end]
+            if message.verified is False or any(offset >= body for offset in found):
+                yield _Span(body, message.end, "damage", "damaged")
+            elif found:
+                # Said of the message as a whole, by where it begins.
+                yield _Span(message.offset, message.end, "damage", "damaged")
 
 
 def _spans(report: Inspection, *, detail: bool) -> Iterator[_Span]:
     for start, end in report.other:
-        yield _Span(start, end, "other", f"{human_count(end - start)} bytes that are no Arrow data")
+        yield _Span(
+            start,
+            end,
+            "other",
+            f"{human_count(end - start)} bytes that are no Arrow data",
+            label="no Arrow data",
+        )
     for part in report.parts:
         if part.kind == "file":
-            yield _Span(part.start, part.start + 8, "footer", "ARROW1: the file's magic")
+            yield _Span(
+                part.start, part.start + 8, "footer", "ARROW1: the file's magic", label="ARROW1"
+            )
         for number, message in enumerate(part.messages):
             yield from _message_spans(number, message, detail=detail)
         if part.marker is not None:
@@ -200,7 +319,11 @@ def _spans(report: Inspection, *, detail: bool) -> Iterator[_Span]:
         if part.footer is not None:
             offset, length = part.footer
             yield _Span(
-                offset, offset + length, "footer", f"footer, {human_count(length)} bytes with magic"
+                offset,
+                offset + length,
+                "footer",
+                f"footer, {human_count(length)} bytes with magic",
+                label="footer",
             )
 
 
@@ -214,6 +337,7 @@ def _message_spans(number: int, message: MessageReport, *, detail: bool) -> Iter
         body,
         kind,
         f"{head}\nmetadata, {human_count(message.metadata_length)} bytes",
+        label=message.type if kind == "schema" else "metadata",
     )
     if message.body_length:
         # Underneath: what no buffer covers is padding.
@@ -224,7 +348,7 @@ def _message_spans(number: int, message: MessageReport, *, detail: bool) -> Iter
             f"{head}\npadding, {human_count(message.padding)} bytes in all",
         )
     for index, column in enumerate(message.columns):
-        color = _color(index) if message.dictionary_id is None else "var(--dictionary)"
+        color = _color(index) if message.dictionary_id is None else "cd"
         title = (
             f"{head}\n{column.name}: {column.type}\n{human_count(column.stored_bytes)} bytes"
             + (f", {column.ratio:.2f} : 1" if message.codec else "")
@@ -238,6 +362,7 @@ def _message_spans(number: int, message: MessageReport, *, detail: bool) -> Iter
                 "column",
                 title,
                 color,
+                column.name,
             )
             continue
         for buffer in present:
@@ -247,26 +372,26 @@ def _message_spans(number: int, message: MessageReport, *, detail: bool) -> Iter
                 "column",
                 f"{title}\nthis buffer: {human_count(buffer.length)} bytes at {human_count(buffer.offset)}",
                 color,
+                column.name,
             )
 
 
 def _legend(report: Inspection) -> str:
     entries = [
-        ("var(--schema)", "schema"),
-        ("var(--meta)", "metadata"),
-        ("var(--pad)", "padding"),
-        ("var(--dictionary)", "dictionary"),
-        ("var(--footer)", "magic and footer"),
-        ("var(--eos)", "end of stream"),
+        ("k-schema", "schema"),
+        ("k-meta", "metadata"),
+        ("k-pad", "padding"),
+        ("cd", "dictionary"),
+        ("k-footer", "magic and footer"),
+        ("k-eos", "end of stream"),
     ]
     if report.other:
-        entries.append(("var(--other)", "no Arrow data"))
+        entries.append(("k-other", "no Arrow data"))
     if len(report.parts) == 1:
         names = [name for name, _ in report.parts[0].schema]
         entries += [(_color(index), name) for index, name in enumerate(names[:24])]
     items = "".join(
-        f'<span><i style="background:{color}"></i>{html.escape(text)}</span>'
-        for color, text in entries
+        f'<span><i class="{color}"></i>{html.escape(text)}</span>' for color, text in entries
     )
     return f'<div class="legend">{items}</div>'
 
@@ -299,8 +424,9 @@ def _column_table(part: PartReport) -> str:
         f'<td class="n">{human_count(nulls[index])}</td>'
         f'<td class="n">{human_count(stored[index])}</td>'
         f'<td class="n">{f"{uncompressed[index] / stored[index]:.2f}" if stored[index] else "-"}</td>'
-        f'<td style="width:40%"><span class="bar" style="width:{100 * stored[index] / largest:.2f}%;'
-        f'background:{_color(index)}"></span></td></tr>'
+        f'<td class="share"><svg class="bar {_color(index)}" viewBox="0 0 100 9" preserveAspectRatio="none"'
+        f' aria-hidden="true"><line x1="0" x2="{100 * stored[index] / largest:.2f}" y1="4.5" y2="4.5"/>'
+        "</svg></td></tr>"
         for index, (name, data_type) in enumerate(part.schema)
     )
     return (

@@ -1,0 +1,1 @@
+"""Pages for whoever works with data: tables, their rows and history, queries, uploads."""

@@ -1,0 +1,156 @@
+"""What values a column has: nulls, distinct ones, least and greatest, and how they are spread.
+
+Pure: from an array to numbers. Whoever shows them draws them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fletching.protocol.types.blob_type import contains_blob
+from fletching.protocol.types.json_values import json_values
+from fletching.server.console.page_cells import clean
+
+__all__ = ["ColumnProfile", "profile"]
+
+BINS = 20
+TOP = 8
+TEXT = 40
+
+
+class ColumnProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found in the rows that were looked at.
+
+    Attributes:
+        rows, nulls, distinct: counts; ``distinct`` is None where it was not counted.
+        lower, upper: the least and greatest value, as text.
+        mean: of numbers.
+        of: what the bars count: ``values``, ``lengths`` or ``counts`` of the most frequent values.
+        bars: labels and counts.
+        top: the most frequent values and their counts.
+    """
+
+    rows: int
+    nulls: int
+    distinct: int | None = None
+    lower: str = ""
+    upper: str = ""
+    mean: float | None = None
+    of: str = ""
+    bars: tuple[tuple[str, int], ...] = ()
+    top: tuple[tuple[str, int], ...] = ()
+
+
+def profile(values: pa.ChunkedArray) -> ColumnProfile:
+    """Looks at a column."""
+    rows, nulls = len(values), values.null_count
+    kind = values.type
+    if rows == nulls or contains_blob(kind):
+        return ColumnProfile(rows=rows, nulls=nulls)
+    if isinstance(kind, pa.BaseExtensionType):
+        values = pa.chunked_array([chunk.storage for chunk in values.chunks], kind.storage_type)
+        kind = values.type
+    if pa.types.is_dictionary(kind):
+        values = values.cast(kind.value_type)
+        kind = values.type
+    if pa.types.is_nested(kind):
+        return _nested(values, rows, nulls)
+    found = ColumnProfile(rows=rows, nulls=nulls)
+    with contextlib.suppress(pa.ArrowException):
+        found = _scalars(values.drop_null(), kind, rows, nulls)
+    return found
+
+
+def _texts(array: Any) -> list[str]:
+    shown = json_values(array, lambda data: f"x'{data[: TEXT // 2].hex()}'")
+    return [_short("null" if value is None else str(value)) for value in shown]
+
+
+def _short(text: str) -> str:
+    return clean(text if len(text) <= TEXT else text[: TEXT - 1] + "…")
+
+
+def _nested(values: pa.ChunkedArray, rows: int, nulls: int) -> ColumnProfile:
+    if not (pa.types.is_list(values.type) or pa.types.is_large_list(values.type)):
+        return ColumnProfile(rows=rows, nulls=nulls)
+    lengths = pc.list_value_length(values).drop_null().to_numpy()
+    return ColumnProfile(rows=rows, nulls=nulls, of="lengths", bars=_bins(lengths))
+
+
+def _scalars(values: pa.ChunkedArray, kind: pa.DataType, rows: int, nulls: int) -> ColumnProfile:
+    distinct = int(pc.count_distinct(values).as_py())
+    bounds = pc.min_max(values)
+    ends = pa.array([bounds["min"].as_py(), bounds["max"].as_py()], kind)
+    lower, upper = _texts(ends)
+    top: tuple[tuple[str, int], ...] = ()
+    if distinct < len(values):
+        counted = values.value_counts()
+        counts = counted.field("counts")
+        order = pc.sort_indices(counts, sort_keys=[("", "descending")])[:TOP]
+        names = _texts(counted.field("values").take(order))
+        top = tuple(zip(names, counts.take(order).to_pylist(), strict=True))
+    mean = None
+    numbers: Any = None
+    of = "values"
+    if pa.types.is_boolean(kind):
+        counts = {bool(name == "True"): count for name, count in top} or {bool(lower == "True"): 1}
+        bars = tuple((str(flag).lower(), counts.get(flag, 0)) for flag in (False, True))
+        return ColumnProfile(
+            rows=rows, nulls=nulls, distinct=distinct, of="values", bars=bars, top=top
+        )
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        numbers = values.cast(pa.float64(), safe=False).to_numpy()
+        finite = numbers[np.isfinite(numbers)]
+        mean = float(finite.mean()) if len(finite) else None
+    elif pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
+        width = pa.int32() if kind.bit_width == 32 else pa.int64()
+        numbers = values.cast(width).to_numpy()
+    elif distinct > 3 * TOP:
+        with contextlib.suppress(pa.ArrowException):
+            numbers, of = pc.binary_length(values).to_numpy(), "lengths"
+    else:
+        return ColumnProfile(
+            rows=rows,
+            nulls=nulls,
+            distinct=distinct,
+            lower=lower,
+            upper=upper,
+            of="counts",
+            bars=top,
+            top=top,
+        )
+    return ColumnProfile(
+        rows=rows,
+        nulls=nulls,
+        distinct=distinct,
+        lower=lower,
+        upper=upper,
+        mean=mean,
+        of=of if numbers is not None else "",
+        bars=_bins(numbers) if numbers is not None else (),
+        top=top,
+    )
+
+
+def _bins(numbers: Any) -> tuple[tuple[str, int], ...]:
+    numbers = np.asarray(numbers, dtype=np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    if not len(numbers):
+        return ()
+    least, most = float(numbers.min()), float(numbers.max())
+    if least == most:
+        return ((f"{least:.6g}", len(numbers)),)
+    # Scaled first: the distance between the ends of float64 is no float64.
+    scaled = numbers / 2 - least / 2
+    counts, _ = np.histogram(scaled, bins=BINS, range=(0.0, most / 2 - least / 2))
+    step = (most / 2 - least / 2) / BINS * 2
+    labels = [
+        f"{least + place * step:.4g} to {least + (place + 1) * step:.4g}" for place in range(BINS)
+    ]
+    return tuple(zip(labels, map(int, counts), strict=True))

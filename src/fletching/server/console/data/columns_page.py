@@ -1,0 +1,123 @@
+"""The columns of a table: their types, and what values they have in a sample of its rows."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+import pyarrow as pa
+
+from fletching.protocol.types.blob_type import contains_blob
+from fletching.server.console import charts
+from fletching.server.console.code_snippets import rows_code
+from fletching.server.console.data.column_profile import ColumnProfile, profile
+from fletching.server.console.data.table_facts import (
+    described,
+    reading_of,
+    show_table,
+    taken,
+    whole_schema,
+)
+from fletching.server.console.visit import Visit
+
+__all__ = ["columns_page"]
+
+SAMPLE_PLACES = 8
+SAMPLE_ROWS = 4096
+"""Rows are looked at in so many places of the table, so many in each."""
+
+SAMPLE_SECONDS = 1.0
+"""Then the page is answered with what has been found."""
+
+PAGE_COLUMNS = 20
+
+
+async def columns_page(visit: Visit) -> None:
+    """Answers with the columns, a page at a time."""
+    info = await described(visit)
+    schema = whole_schema(info)
+    columns = [
+        (column, partition)
+        for group, partition in (
+            (info.schema.data_columns, False),
+            (info.schema.partition_columns, True),
+        )
+        for column in group
+    ]
+    wanted = visit.asked.get("column", "")
+    first = visit.number("offset") or 0
+    shown = [
+        each
+        for each in columns[first : first + PAGE_COLUMNS]
+        if not wanted or each[0].name.casefold() == wanted.casefold()
+    ]
+    if wanted:
+        shown = [each for each in columns if each[0].name.casefold() == wanted.casefold()]
+    names = [
+        column.name for column, _ in shown if not contains_blob(schema.field(column.name).type)
+    ]
+    request = reading_of(
+        visit,
+        required_data_columns=tuple(c.name for c, partition in shown if not partition),
+        required_partition_columns=tuple(c.name for c, partition in shown if partition),
+    )
+    service = visit.service
+    service.authorize(visit.exchange, request)
+
+    def look() -> tuple[dict[str, ColumnProfile], int]:
+        deadline = time.monotonic() + SAMPLE_SECONDS
+        parts: list[pa.Table] = []
+        step = max(SAMPLE_ROWS, info.rows // SAMPLE_PLACES)
+        for offset in range(0, max(1, info.rows), step):
+            found = service.engine.snapshot_rows(request, offset=offset, count=SAMPLE_ROWS)
+            parts.append(taken(found, offset, SAMPLE_ROWS)[0])
+            if time.monotonic() > deadline:
+                break
+        rows = pa.concat_tables(parts)
+        return {name: profile(rows.column(name)) for name in names}, rows.num_rows
+
+    profiles: dict[str, ColumnProfile] = {}
+    looked = 0
+    if names and info.rows:
+        with service.reads.enter():
+            profiles, looked = await service.workers.cpu.run(look)
+    found = []
+    pictures = {}
+    for column, partition in shown:
+        values = profiles.get(column.name)
+        found.append(
+            {
+                "name": column.name,
+                "type": column.type,
+                "arrow_type": str(schema.field(column.name).type),
+                "nullable": column.nullable,
+                "partition": partition,
+                "comment": column.comment or "",
+                "profile": None if values is None else msgspec.to_builtins(values),
+            }
+        )
+        if values is not None and values.bars:
+            lower, upper = values.lower, values.upper
+            if values.of != "values":
+                lower, upper = values.bars[0][0], values.bars[-1][0]
+            pictures[column.name] = charts.bars(
+                f"How the {values.of} of {column.name} are spread",
+                values.bars,
+                lower=lower,
+                upper=upper if len(values.bars) > 1 else "",
+            )
+    data = {
+        "column": wanted,
+        "offset": first,
+        "previous": max(0, first - PAGE_COLUMNS) if first and not wanted else None,
+        "next": first + PAGE_COLUMNS
+        if first + PAGE_COLUMNS < len(columns) and not wanted
+        else None,
+        "count": len(columns),
+        "looked": looked,
+        "columns": found,
+        "primary_key": list(info.primary_key),
+    }
+    await show_table(
+        visit, info, "columns", data, pictures=pictures, code=rows_code(visit, visit.table)
+    )

@@ -1,0 +1,223 @@
+"""Statements: written with the names completed, run, watched, cancelled, explained, their rows paged.
+
+A statement that is run becomes an instance, and its page's address names it: whoever may see it can
+open it again for a day, also while it still runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from fletching.engine.query.instances import InstanceRow
+from fletching.errors import FletchingError, InvalidArgumentError
+from fletching.protocol.messages.admin import (
+    CancelStatement,
+    DescribeTable,
+    GetStatement,
+    ListTables,
+    RunStatement,
+    StatementState,
+    TableInfo,
+    TablePage,
+)
+from fletching.protocol.messages.requests import ReadInstance
+from fletching.server.api.admin_endpoints import answer_statement
+from fletching.server.console.code_snippets import query_code
+from fletching.server.console.data.explained_plan import drawn_plan
+from fletching.server.console.data.rows_page import linked_cells
+from fletching.server.console.page_cells import Cell
+from fletching.server.console.visit import Visit
+from fletching.server.plain.result_rows import send_result
+
+__all__ = ["cancel_query", "names_page", "query_page", "result_rows"]
+
+PAGE_ROWS = 100
+FIRST_WAIT_SECONDS = 2.0
+"""Most statements end within it, and their page is the answer; others are watched."""
+
+MOST_NAMES = 2000
+MOST_DESCRIBED = 50
+RECENT = 20
+
+
+async def query_page(visit: Visit) -> None:
+    """Shows an instance, or a form for a statement; a POST runs one and goes to its page."""
+    if visit.posted:
+        await _run(visit)
+        return
+    project, instance = visit.project, visit.asked.get("instance", "")
+    text = visit.asked.get("text", "")
+    data: dict[str, Any] = {"project": project, "text": text, "instance": instance}
+    problem, picture = "", None
+    if instance:
+        found, problem = await _shown(visit, project, instance)
+        data |= found
+        text = data["text"]
+        picture = drawn_plan(data["printed"]) if data.get("explained") else None
+    data["recent"] = await _recent(visit, project)
+    await visit.pages.show(
+        "query",
+        "Query",
+        data,
+        at="query",
+        here="/query",
+        problem=problem,
+        picture=picture,
+        code=query_code(visit, project, text) if text else [],
+        shows_state=bool(instance),
+    )
+
+
+async def _run(visit: Visit) -> None:
+    form = await visit.form()
+    project = form.get("project") or visit.service.settings.project
+    text = form.get("text", "")
+    if form.get("action") == "explain" and not text.lstrip().lower().startswith("explain"):
+        text = "EXPLAIN " + text.lstrip()
+    request = RunStatement(project=project, text=text, wait_seconds=FIRST_WAIT_SECONDS)
+    data: dict[str, Any] = {"project": project, "text": text, "instance": "", "recent": []}
+    try:
+        visit.service.authorize(visit.exchange, request)
+        state = await answer_statement(visit.exchange, visit.service, request)
+    except FletchingError as exc:
+        await _refused(visit, data, getattr(exc, "message", str(exc)))
+        return
+    assert isinstance(state, StatementState)
+    if state.error is not None:
+        data["instance"] = state.instance_id
+        await _refused(visit, data, state.error[2])
+        return
+    await visit.pages.go("/query", {"project": project, "instance": state.instance_id})
+
+
+async def _refused(visit: Visit, data: dict[str, Any], message: str) -> None:
+    await visit.pages.show(
+        "query",
+        "Query",
+        data,
+        at="query",
+        problem=message,
+        status=400,
+        picture=None,
+        code=[],
+        shows_state=False,
+    )
+
+
+async def _row(visit: Visit, project: str, instance: str) -> InstanceRow:
+    service = visit.service
+    instances = await service.workers.query.run(lambda: service.engine.instances)
+    row = await service.workers.query.run(instances.get, project, instance)
+    service.authorize_instance(visit.exchange, row)
+    return row
+
+
+async def _shown(visit: Visit, project: str, instance: str) -> tuple[dict[str, Any], str]:
+    """What has come of an instance, and why it failed if it did."""
+    service = visit.service
+    request = GetStatement(project=project, instance_id=instance, wait_seconds=0.0)
+    service.authorize(visit.exchange, request)
+    row = await _row(visit, project, instance)
+    state = await answer_statement(visit.exchange, service, request)
+    assert isinstance(state, StatementState)
+    offset = visit.number("offset") or 0
+    data: dict[str, Any] = {
+        "text": row.statement,
+        "running": state.running,
+        "progress": round(state.progress, 3),
+        "seconds": round((row.ended_at or service.engine.context.clock()) - row.created_at, 3),
+        "affected_rows": state.affected_rows,
+        "printed": state.printed if state.arrow_schema is None else "",
+        "explained": row.statement.lstrip().lower().startswith("explain"),
+        "rows": state.rows,
+        "offset": offset,
+        "names": [],
+        "cells": None,
+        "previous": None,
+        "next": None,
+    }
+    if state.error is not None:
+        return data, state.error[2]
+    if state.arrow_schema is not None and not state.running:
+        offset = min(offset, state.rows)
+        reading = ReadInstance(
+            project=project,
+            instance_id=instance,
+            session_id=instance,
+            offset=offset,
+            count=PAGE_ROWS,
+        )
+
+        def rows() -> tuple[list[str], list[list[Cell]]]:
+            plan = service.engine.read(reading)
+            found = pa.Table.from_batches(list(plan.batches()), plan.schema)
+            return found.column_names, linked_cells(visit, found)
+
+        data["names"], data["cells"] = await service.workers.cpu.run(rows)
+        data["previous"] = max(0, offset - PAGE_ROWS) if offset else None
+        data["next"] = offset + PAGE_ROWS if offset + PAGE_ROWS < state.rows else None
+    return data, ""
+
+
+async def _recent(visit: Visit, project: str) -> list[dict[str, Any]]:
+    """The visitor's last statements."""
+    service = visit.service
+    try:
+        instances = await service.workers.query.run(lambda: service.engine.instances)
+    except FletchingError:
+        return []  # SQL is not installed; running one says so
+    rows = await service.workers.query.run(instances.list, project, 200)
+    mine = [row for row in rows if row.owner == visit.exchange.access_id]
+    return [
+        {
+            "instance": row.id,
+            "text": " ".join(row.statement.split())[:120],
+            "created_at": row.created_at,
+            "state": "running" if not row.ended_at else "done" if row.succeeded else "failed",
+        }
+        for row in mine[:RECENT]
+    ]
+
+
+async def cancel_query(visit: Visit) -> None:
+    """Ends a statement that runs, and goes to its page.
+
+    Raises:
+        ConflictError: it does not run here.
+    """
+    form = await visit.form()
+    project, instance = form.get("project", ""), form.get("instance", "")
+    request = CancelStatement(project=project, instance_id=instance, wait_seconds=5.0)
+    visit.service.authorize(visit.exchange, request)
+    await answer_statement(visit.exchange, visit.service, request)
+    await visit.pages.go("/query", {"project": project, "instance": instance})
+
+
+async def names_page(visit: Visit) -> None:
+    """Answers with the names that a statement may hold: tables, and columns of those it mentions."""
+    project, text = visit.project, visit.asked.get("text", "")[:20_000].casefold()
+    found = await visit.call(ListTables(project=project, max_items=MOST_NAMES), TablePage)
+    names = [info.table.name for info in found.tables]
+    columns: dict[str, list[str]] = {}
+    for info in found.tables:
+        if len(columns) < MOST_DESCRIBED and info.table.name.casefold() in text:
+            one = await visit.call(DescribeTable(table=info.table), TableInfo)
+            columns[info.table.name] = [
+                column.name for column in (*one.schema.data_columns, *one.schema.partition_columns)
+            ]
+    await visit.pages.json({"tables": names, "columns": columns})
+
+
+async def result_rows(visit: Visit) -> None:
+    """Answers with all rows of a result as a file.
+
+    Raises:
+        InvalidArgumentError: a format that is not spoken here.
+    """
+    project, instance = visit.project, visit.asked.get("instance", "")
+    if not instance:
+        raise InvalidArgumentError("which instance?")
+    await _row(visit, project, instance)
+    await send_result(visit.exchange, visit.service, project, instance, visit.asked.get("format"))

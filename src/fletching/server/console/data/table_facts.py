@@ -1,0 +1,115 @@
+"""What the pages of one table have in common: what it is called, how large it is, its other pages."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pyarrow as pa
+
+from fletching.engine.reading.read_calls import SnapshotRows
+from fletching.protocol.messages.admin import DescribeTable, TableInfo
+from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession
+from fletching.protocol.types.table_schema import arrow_schema
+from fletching.server.console.visit import Visit, table_path
+
+__all__ = ["described", "facts_of", "reading_of", "show_table", "taken", "whole_schema"]
+
+
+async def described(visit: Visit, version: int | None = None) -> TableInfo:
+    """The table that the visit's path names.
+
+    Raises:
+        NoPermissionError: the visitor may not read it.
+        NoSuchTableError: there is none.
+    """
+    return await visit.call(DescribeTable(table=visit.table, version=version), TableInfo)
+
+
+def facts_of(info: TableInfo) -> dict[str, Any]:
+    """What every page of a table says of it."""
+    return {
+        "name": info.table.name,
+        "schema": info.table.schema,
+        "project": info.table.project,
+        "rows": info.rows,
+        "bytes": info.bytes,
+        "segments": info.segments,
+        "version": info.version,
+        "modified_at": info.modified_at,
+        "comment": info.comment,
+        "partitioned": bool(info.schema.partition_columns),
+    }
+
+
+def whole_schema(info: TableInfo) -> pa.Schema:
+    """The Arrow schema of all columns, those of partitions behind the others."""
+    stored = pa.ipc.read_schema(pa.py_buffer(info.arrow_schema))
+    return pa.schema([*stored, *arrow_schema(info.schema.partition_columns)])
+
+
+def reading_of(visit: Visit, **options: Any) -> CreateReadSession:
+    """A read of the table with types as they are stored."""
+    return CreateReadSession(
+        table=visit.table,
+        arrow_options=ArrowOptions(timestamp_unit=None, datetime_unit=None),
+        verbatim_types=True,
+        **options,
+    )
+
+
+def taken(
+    found: SnapshotRows, offset: int, count: int, *, deadline: float = float("inf")
+) -> tuple[pa.Table, bool]:
+    """Rows of a plan, and whether all were looked at that might be among them.
+
+    Args:
+        found: the plan.
+        offset: with a filter, counted among the rows that it lets through.
+        count: most rows.
+        deadline: by the monotonic clock, when to stop looking.
+    """
+    skip = offset if found.plan.rows is None else 0
+    parts: list[pa.RecordBatch] = []
+    left = count
+    whole = True
+    for batch in found.plan.batches():
+        if skip >= batch.num_rows:
+            skip -= batch.num_rows
+        else:
+            part = batch.slice(skip, left)
+            skip = 0
+            parts.append(part)
+            left -= part.num_rows
+        if left == 0:
+            break
+        if time.monotonic() > deadline:
+            whole = False
+            break
+    return pa.Table.from_batches(parts, found.plan.schema), whole
+
+
+async def show_table(
+    visit: Visit,
+    info: TableInfo,
+    page: str,
+    data: dict[str, Any],
+    *,
+    problem: str = "",
+    status: int = 200,
+    **extra: Any,
+) -> None:
+    """Answers with a page of a table; ``page`` is its template and, but for rows, its path's end."""
+    path = table_path(info.table)
+    await visit.pages.show(
+        f"table-{page}",
+        str(info.table),
+        facts_of(info) | data,
+        at="tables",
+        here=path if page == "rows" else f"{path}/{page}",
+        problem=problem,
+        status=status,
+        tab=page,
+        base=visit.pages.address(path),
+        **extra,
+    )
