@@ -14,6 +14,7 @@ def test_there_are_none(client: Any, kind: str) -> None:
     assert page.tag == ABSENT[kind]
     assert page.findtext("Marker") == ""
     assert [child.tag for child in page] == ["Marker", "MaxItems"]
+    assert xml(get(client, f"/{kind.replace('/', '%2F')}")).tag == ABSENT[kind]
     one = get(client, f"/{kind}/some/name")
     assert (one.status, one.json["Code"]) == (404, "NoSuchObject")
     gone = client.request("DELETE", f"/api/projects/demo/{kind}/x")

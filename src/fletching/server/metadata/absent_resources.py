@@ -6,6 +6,8 @@ which nobody has made any. Making one is a method that is not allowed.
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 from fletching.errors import MethodNotAllowedError, NotFoundError
 from fletching.server.metadata.documents import element
 from fletching.server.metadata.scope import Scope
@@ -55,5 +57,5 @@ async def refuse(scope: Scope) -> None:
 
 
 def _kind(scope: Scope) -> str:
-    below = scope.exchange.raw_path.partition("/projects/")[2].partition("/")[2]
+    below = unquote(scope.exchange.raw_path.partition("/projects/")[2].partition("/")[2])
     return next(kind for kind in ABSENT if below == kind or below.startswith(f"{kind}/"))

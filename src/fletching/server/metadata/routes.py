@@ -89,7 +89,7 @@ _HANDLERS: tuple[tuple[str, dict[str, Handler]], ...] = (
     ),
 )
 
-_KINDS = "|".join(absent.ABSENT)
+_KINDS = "|".join(kind.replace("/", "(?:/|%2[Ff])") for kind in absent.ABSENT)
 
 _ABSENT: tuple[tuple[str, dict[str, Handler]], ...] = (
     (

@@ -1,4 +1,4 @@
-"""The table tunnel's paths and who answers them.
+"""The tunnel's paths and who answers them.
 
 ::
 
@@ -16,7 +16,12 @@
     DELETE R/upserts?upsertid      drops it
     GET    R/preview               the first rows
 
-Other requests to R are for the metadata endpoints. No answer is ever a redirect: clients take one for
+    I = /projects/{p}/instances/{id}
+
+    POST   I?downloads             opens a download session      GET    I?downloadid     looks it up
+    GET    I?data&downloadid       its rows                      GET    I?data&queryid   a session's
+
+Other requests to R and I are for the metadata endpoints. No answer is ever a redirect: clients take one for
 success. Clients may put the path of their endpoint before these, usually ``/api``.
 """
 
@@ -30,7 +35,14 @@ from urllib.parse import unquote
 from fletching.errors import MethodNotAllowedError
 from fletching.server.http.exchange import Exchange
 from fletching.server.service import Service
-from fletching.server.tunnel import downloads, stream_uploads, uploads, upserts
+from fletching.server.tunnel import (
+    downloads,
+    instance_downloads,
+    stream_uploads,
+    uploads,
+    upserts,
+)
+from fletching.server.tunnel.instance_downloads import InstanceTunnelRequest
 from fletching.server.tunnel.tunnel_request import TunnelRequest
 from fletching.types import DEFAULT_SCHEMA, TableName
 
@@ -42,6 +54,12 @@ _TABLE = re.compile(
     r"(?:/api){0,2}/projects/(?P<project>[^/]+)(?:/schemas/(?P<schema>[^/]+))?"
     r"/tables/(?P<name>[^/]+)(?:/(?P<part>streams|upserts|preview))?/?"
 )
+
+_INSTANCE = re.compile(
+    r"(?:/api){0,2}(?:/mcqa)?/projects/(?P<project>[^/]+)/instances/(?P<name>[^/]+)/?"
+)
+
+InstanceHandler = Callable[[InstanceTunnelRequest], Coroutine[Any, Any, None]]
 
 _SESSIONS: tuple[tuple[str, dict[str, Handler]], ...] = (
     ("downloads", {"POST": downloads.create}),
@@ -84,10 +102,29 @@ def _handlers(exchange: Exchange, part: str | None) -> dict[str, Handler] | None
     return next((handlers for name, handlers in _SESSIONS if name in query), None)
 
 
+def _instance_handler(exchange: Exchange) -> InstanceHandler | None:
+    query = {name for name, _ in exchange.query}
+    match exchange.method:
+        case "POST" if "downloads" in query:
+            return instance_downloads.create
+        case "GET" if {"data", "downloadid"} <= query:
+            return instance_downloads.send_rows
+        case "GET" if {"data", "queryid"} <= query:
+            return instance_downloads.send_all_rows
+        case "GET" if "downloadid" in query:
+            return instance_downloads.look_up
+    return None
+
+
 def is_tunnel_request(exchange: Exchange) -> bool:
-    """Whether a request is for the table tunnel; other requests to a table's path are not."""
+    """Whether a request is for the tunnel; others to the path of a table or instance are not."""
     match = _TABLE.fullmatch(exchange.raw_path)
-    return match is not None and _handlers(exchange, match["part"]) is not None
+    if match is not None:
+        return _handlers(exchange, match["part"]) is not None
+    return (
+        _INSTANCE.fullmatch(exchange.raw_path) is not None
+        and _instance_handler(exchange) is not None
+    )
 
 
 async def handle_tunnel(exchange: Exchange, service: Service) -> None:
@@ -97,6 +134,14 @@ async def handle_tunnel(exchange: Exchange, service: Service) -> None:
         FletchingError: the request is wrong, refused, or failed.
     """
     # The raw path: a name may hold an encoded slash.
+    instance = _INSTANCE.fullmatch(exchange.raw_path)
+    if instance is not None:
+        answer = _instance_handler(exchange)
+        assert answer is not None
+        exchange.action = f"instance_downloads.{answer.__name__}"
+        project, instance_id = unquote(instance["project"]), unquote(instance["name"])
+        await answer(InstanceTunnelRequest(exchange, service, project, instance_id))
+        return
     match = _TABLE.fullmatch(exchange.raw_path)
     assert match is not None
     handlers = _handlers(exchange, match["part"])
