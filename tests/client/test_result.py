@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from tests.client.sql_cases import EXPRESSIONS, QUERIES, REFUSED, TABLES
+from tests.client.sql_function_cases import FUNCTION_CASES, QUERY_CASES
 
 import fletching
 from fletching.errors import FletchingError, InvalidArgumentError, UsageError
@@ -44,9 +45,9 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
 
 
-@pytest.mark.parametrize("group", EXPRESSIONS)
+@pytest.mark.parametrize("group", sorted({*EXPRESSIONS, *FUNCTION_CASES}))
 def test_expressions(client: fletching.Client, group: str) -> None:
-    cases = EXPRESSIONS[group]
+    cases = [*EXPRESSIONS.get(group, ()), *FUNCTION_CASES.get(group, ())]
     try:
         result = client.sql("select " + ",\n".join(text for text, _ in cases))
     except FletchingError:
@@ -65,9 +66,15 @@ def test_expressions(client: fletching.Client, group: str) -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize(("text", "expected"), QUERIES, ids=[text for text, _ in QUERIES])
+ALL_QUERIES = [*QUERIES, *QUERY_CASES]
+
+
+@pytest.mark.parametrize(("text", "expected"), ALL_QUERIES, ids=[text for text, _ in ALL_QUERIES])
 def test_queries(client: fletching.Client, text: str, expected: list[tuple[Any, ...]]) -> None:
-    assert rows(client.sql(text)) == expected
+    found = rows(client.sql(text))
+    assert len(found) == len(expected)
+    for row, wanted in zip(found, expected, strict=True):
+        assert all(map(same, row, wanted)), (row, wanted)
 
 
 @pytest.mark.parametrize(("text", "complaint"), REFUSED, ids=[text for text, _ in REFUSED])

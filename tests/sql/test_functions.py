@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from fletching.errors import InvalidArgumentError
-from fletching.sql.functions import AGGREGATES, FUNCTIONS, Call, find_function
+from fletching.sql.function_calls import Call
+from fletching.sql.functions import AGGREGATES, FUNCTIONS, find_function
+from fletching.sql.sql_types import STRING, UNKNOWN
 
 PAGE = Path(__file__).parents[2] / "docs" / "sql.md"
 
@@ -38,12 +40,12 @@ def test_the_number_of_arguments_is_checked(name: str) -> None:
     wrong = function.least - 1 if function.most is None else function.most + 1
     if wrong < 0:
         return
-    call = Call(name, ["1"] * wrong, [None] * wrong, [""] * wrong, "now")
+    call = Call(name, ["1"] * wrong, [None] * wrong, [UNKNOWN] * wrong, "now")
     with pytest.raises(InvalidArgumentError, match=f"{name} takes"):
         function.sql(call)
 
 
 def test_arguments_are_put_in_once() -> None:
     """A text that looks like a place for an argument stays a text."""
-    call = Call("replace", ["'{1}'", "'{2}'", "'x'"], ["{1}", "{2}", "x"], ["text"] * 3, "now")
+    call = Call("replace", ["'{1}'", "'{2}'", "'x'"], ["{1}", "{2}", "x"], [STRING] * 3, "now")
     assert find_function("replace").sql(call) == "replace('{1}', '{2}', 'x')"

@@ -73,6 +73,8 @@ def _show(what: str) -> Any:
 class Odps(Hive):
     """MaxCompute's dialect."""
 
+    INTERSECT_BINDS_TIGHTER_THAN_UNION_AND_EXCEPT = True
+
     class Tokenizer(Hive.Tokenizer):
         """Hive's tokens; SHOW is parsed instead of passed through."""
 
@@ -98,6 +100,12 @@ class Odps(Hive):
         FUNCTION_PARSERS = {  # noqa: RUF012
             name: HiveParser.FUNCTION_PARSERS[name]
             for name in ("CAST", "TRY_CAST", "EXTRACT", "TRIM")
+        }
+        # TRANSFORM is a function of arrays here, no script.
+        NO_PAREN_FUNCTION_PARSERS = {  # noqa: RUF012
+            name: parser
+            for name, parser in HiveParser.NO_PAREN_FUNCTION_PARSERS.items()
+            if name != "TRANSFORM"
         }
         PROPERTY_PARSERS = {  # noqa: RUF012
             **HiveParser.PROPERTY_PARSERS,

@@ -36,8 +36,9 @@ from fletching.protocol.messages.admin import (
 from fletching.protocol.messages.requests import CreateReadSession, Request
 from fletching.protocol.messages.responses import Response
 from fletching.sql.dialect import exp, parse_one
+from fletching.sql.query_sources import Source, SourceView, located
 from fletching.sql.statements import Namespace, table_name
-from fletching.sql.translation import Source, SourceView, Translation, located, translate
+from fletching.sql.translation import Translation, translate
 from fletching.types import TableName
 
 if TYPE_CHECKING:

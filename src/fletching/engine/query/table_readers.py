@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from fletching.engine.reading.kept_segments import KeptSegments
 from fletching.engine.reading.read_calls import PinnedTable, Reading
-from fletching.sql.translation import WantedScan
+from fletching.sql.query_sources import WantedScan
 from fletching.types import TableName
 
 __all__ = ["RelationReader", "Statistics", "TableReaders"]

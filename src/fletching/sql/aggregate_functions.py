@@ -1,0 +1,153 @@
+"""MaxCompute's aggregates and window functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fletching.sql.decimals import average
+from fletching.sql.function_calls import Call, Function
+from fletching.sql.sql_types import (
+    BIGINT,
+    DOUBLE,
+    SqlType,
+    array_of,
+    decimal,
+    map_of,
+)
+
+__all__ = ["AGGREGATE_FUNCTIONS"]
+
+
+def _aggregate(
+    least: int, most: int | None, made: Any, result: Any = "", takes: str = "."
+) -> Function:
+    return Function(least, most, made, result, takes, aggregate=True)
+
+
+def _double(template: str, count: int = 1) -> Function:
+    return _aggregate(count, count, template, "double", "d")
+
+
+def _sum(call: Call) -> str:
+    if call.kind(0) == "whole":
+        # Beyond BIGINT is an error, never another type.
+        return "CAST(sum({distinct}{0}){over} AS BIGINT)"
+    return "sum({distinct}{0}){over}"
+
+
+def _sum_type(types: Sequence[SqlType]) -> SqlType:
+    first = types[0]
+    if first.kind == "decimal":
+        return SqlType("DECIMAL", 38, first.scale)
+    if first.kind == "whole":
+        return BIGINT
+    return DOUBLE if first.kind in {"text", "double"} else SqlType()
+
+
+def _avg(call: Call) -> str:
+    if call.kind(0) == "decimal":
+        return average("{0}", call.types[0])
+    return "avg({distinct}{0}){over}"
+
+
+def _avg_type(types: Sequence[SqlType]) -> SqlType:
+    first = types[0]
+    if first.kind == "decimal":
+        return decimal(first.precision + 4, first.scale + 4)
+    return DOUBLE if first.name else SqlType()
+
+
+def _median_type(types: Sequence[SqlType]) -> SqlType:
+    return types[0] if types[0].kind == "decimal" else DOUBLE
+
+
+def _second(types: Sequence[SqlType]) -> SqlType:
+    return types[1]
+
+
+def _first_of_two(types: Sequence[SqlType]) -> SqlType:
+    return types[0]
+
+
+_PERCENTILE = "quantile_cont({distinct}{0}, {1}){over}"
+
+
+def _percentile_type(types: Sequence[SqlType]) -> SqlType:
+    return array_of(DOUBLE) if types[1].kind == "array" else DOUBLE
+
+
+def _list_type(types: Sequence[SqlType]) -> SqlType:
+    return array_of(types[0])
+
+
+AGGREGATE_FUNCTIONS: dict[str, Function] = {
+    "count": _aggregate(0, None, "count({distinct}{*}){over}", "whole"),
+    "sum": _aggregate(1, 1, _sum, _sum_type, "n"),
+    "avg": _aggregate(1, 1, _avg, _avg_type, "n"),
+    "min": _aggregate(1, 1, "min({0}){over}", "first"),
+    "max": _aggregate(1, 1, "max({0}){over}", "first"),
+    "median": _aggregate(1, 1, "median({distinct}{0}){over}", _median_type, "n"),
+    "stddev": _double("stddev_pop({distinct}{0}){over}"),
+    "stddev_pop": _double("stddev_pop({distinct}{0}){over}"),
+    "stddev_samp": _double("stddev_samp({distinct}{0}){over}"),
+    "variance": _double("var_pop({distinct}{0}){over}"),
+    "var_pop": _double("var_pop({distinct}{0}){over}"),
+    "var_samp": _double("var_samp({distinct}{0}){over}"),
+    "corr": _double("corr({0}, {1}){over}", 2),
+    "covar_pop": _double("covar_pop({0}, {1}){over}", 2),
+    "covar_samp": _double("covar_samp({0}, {1}){over}", 2),
+    "skewness": _double("skewness({0}){over}"),
+    "kurtosis": _double("kurtosis_pop({0}){over}"),
+    "wm_concat": _aggregate(2, 2, "string_agg({distinct}{1}, {0}{order}){over}", "text", "t"),
+    "collect_list": _aggregate(
+        1,
+        1,
+        "coalesce(list({distinct}{0}{order}) FILTER (WHERE {0} IS NOT NULL){over}, [])",
+        _list_type,
+    ),
+    "collect_set": _aggregate(
+        1,
+        1,
+        "coalesce(list(DISTINCT {0}{order}) FILTER (WHERE {0} IS NOT NULL){over}, [])",
+        _list_type,
+    ),
+    "array_agg": _aggregate(1, 1, "list({distinct}{0}{order}){over}", _list_type),
+    "percentile": _aggregate(2, 2, _PERCENTILE, _percentile_type, "d."),
+    "percentile_cont": _aggregate(2, 2, _PERCENTILE, _percentile_type, "d."),
+    "percentile_disc": _aggregate(2, 2, "quantile_disc({distinct}{0}, {1}){over}", _first_of_two),
+    "percentile_approx": _aggregate(2, 3, _PERCENTILE, _percentile_type, "d."),
+    "approx_percentile": _aggregate(2, 3, _PERCENTILE, _percentile_type, "d."),
+    # Exact: whoever asks for an estimate is not worse off.
+    "approx_distinct": _aggregate(1, 2, "count(DISTINCT {0}){over}", "whole"),
+    "any_value": _aggregate(1, 1, "any_value({0}){over}", "first"),
+    "arg_max": _aggregate(2, 2, "arg_max({1}, {0}){over}", _second),
+    "arg_min": _aggregate(2, 2, "arg_min({1}, {0}){over}", _second),
+    "max_by": _aggregate(2, 2, "arg_max({0}, {1}){over}", _first_of_two),
+    "min_by": _aggregate(2, 2, "arg_min({0}, {1}){over}", _first_of_two),
+    "count_if": _aggregate(1, 1, "CAST(count_if({0}){over} AS BIGINT)", "whole"),
+    "bool_and": _aggregate(1, 1, "bool_and({0}){over}", "boolean"),
+    "bool_or": _aggregate(1, 1, "bool_or({0}){over}", "boolean"),
+    "every": _aggregate(1, 1, "bool_and({0}){over}", "boolean"),
+    "bitwise_and_agg": _aggregate(1, 1, "bit_and({0}){over}", "whole"),
+    "bitwise_or_agg": _aggregate(1, 1, "bit_or({0}){over}", "whole"),
+    "bitwise_xor_agg": _aggregate(1, 1, "bit_xor({0}){over}", "whole"),
+    "histogram": _aggregate(1, 1, "histogram({0}){over}", lambda t: map_of(t[0], BIGINT)),
+    "map_agg": _aggregate(
+        2, 2, "map_from_entries(list(({0}, {1})){over})", lambda t: map_of(t[0], t[1])
+    ),
+    "grouping": _aggregate(1, 1, "grouping({0})", "whole"),
+    "grouping_id": _aggregate(1, None, "grouping_id({*})", "whole"),
+    # windows
+    "row_number": _aggregate(0, 0, "row_number(){over}", "whole"),
+    "rank": _aggregate(0, 0, "rank(){over}", "whole"),
+    "dense_rank": _aggregate(0, 0, "dense_rank(){over}", "whole"),
+    "percent_rank": _aggregate(0, 0, "percent_rank(){over}", "double"),
+    "cume_dist": _aggregate(0, 0, "cume_dist(){over}", "double"),
+    "ntile": _aggregate(1, 1, "ntile({0}){over}", "whole"),
+    "lag": _aggregate(1, 3, "lag({*}{nulls}){over}", "first"),
+    "lead": _aggregate(1, 3, "lead({*}{nulls}){over}", "first"),
+    "first_value": _aggregate(1, 2, "first_value({0}{nulls}){over}", "first"),
+    "last_value": _aggregate(1, 2, "last_value({0}{nulls}){over}", "first"),
+    "nth_value": _aggregate(2, 3, "nth_value({0}, {1}{nulls}){over}", "first"),
+}

@@ -1,0 +1,416 @@
+"""MaxCompute's functions of arrays, maps and structs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fletching.errors import InvalidArgumentError
+from fletching.sql.function_calls import Call, Function, joined_list, let, quoted
+from fletching.sql.number_functions import brought
+from fletching.sql.sql_types import (
+    BIGINT,
+    INT,
+    UNKNOWN,
+    SqlType,
+    array_of,
+    common_type,
+    map_of,
+    struct_of,
+)
+
+__all__ = ["COLLECTION_FUNCTIONS"]
+
+# --- making them -----------------------------------------------------------------------------
+
+
+def _array(call: Call) -> str:
+    return f"[{', '.join(brought(call, range(len(call))))}]"
+
+
+def _array_type(types: Sequence[SqlType]) -> SqlType:
+    return array_of(common_type(types))
+
+
+def _struct(call: Call) -> str:
+    fields = [f"'col{number}': {text}" for number, text in enumerate(call.arguments, 1)]
+    return "{" + ", ".join(fields) + "}"
+
+
+def _named_struct(call: Call) -> str:
+    if len(call) % 2:
+        raise InvalidArgumentError("named_struct takes pairs of names and values")
+    fields = [f"{quoted(call.constant(i, 'names'))}: {call[i + 1]}" for i in range(0, len(call), 2)]
+    return "{" + ", ".join(fields) + "}"
+
+
+def _map(call: Call) -> str:
+    if len(call) % 2:
+        raise InvalidArgumentError("map takes pairs of keys and values")
+    keys = brought(call, range(0, len(call), 2))
+    values = brought(call, range(1, len(call), 2))
+    return f"map([{', '.join(keys)}], [{', '.join(values)}])"
+
+
+def _map_type(types: Sequence[SqlType]) -> SqlType:
+    return map_of(common_type(types[::2]), common_type(types[1::2]))
+
+
+def _map_entries_type(types: Sequence[SqlType]) -> SqlType:
+    inner = types[0].inner if types[0].name == "MAP" and types[0].inner else (UNKNOWN, UNKNOWN)
+    return array_of(struct_of(("key", "value"), inner))
+
+
+def _from_entries_type(types: Sequence[SqlType]) -> SqlType:
+    inner = types[0].element.inner
+    return map_of(*inner) if len(inner) == 2 else SqlType("MAP")
+
+
+def _from_arrays_type(types: Sequence[SqlType]) -> SqlType:
+    return map_of(types[0].element, types[1].element)
+
+
+def _keys_type(types: Sequence[SqlType]) -> SqlType:
+    return array_of(types[0].inner[0]) if types[0].inner else SqlType("ARRAY")
+
+
+def _values_type(types: Sequence[SqlType]) -> SqlType:
+    return array_of(types[0].element)
+
+
+def _element_type(types: Sequence[SqlType]) -> SqlType:
+    return types[0].element
+
+
+# --- looking at them -------------------------------------------------------------------------
+
+
+def _size(call: Call) -> str:
+    size = "cardinality" if call.kind(0) == "map" else "len"
+    return f"coalesce(CAST({size}({call[0]}) AS INTEGER), -1)"
+
+
+def _index(call: Call) -> str:
+    """INDEX of an array counts from 0; of a map it is a key."""
+    if call.kind(0) == "map" or call.kind(1) == "text":
+        return f"{call[0]}[{call[1]}]"
+    return f"CASE WHEN {call[1]} < 0 THEN NULL ELSE {call[0]}[{call[1]} + 1] END"
+
+
+def _field(call: Call) -> str:
+    return f"struct_extract({call[0]}, {quoted(call.constant(1, 'field'))})"
+
+
+def _array_contains(call: Call) -> str:
+    """Null if it is not found among elements of which one is null."""
+    return (
+        f"CASE WHEN list_contains({call[0]}, {call[1]}) THEN TRUE"
+        f" WHEN {call[1]} IS NULL OR {call[0]} IS NULL THEN NULL ELSE FALSE END"
+    )
+
+
+def _array_join(call: Call) -> str:
+    items = f"list_transform({call[0]}, lambda x_: CAST(x_ AS VARCHAR))"
+    if len(call) == 3:
+        items = f"list_transform({call[0]}, lambda x_: coalesce(CAST(x_ AS VARCHAR), {call[2]}))"
+    return joined_list(items, call[1])
+
+
+def _distinct(value: str) -> str:
+    """Each element once, in the order in which they come first; null is one, too."""
+    return let(
+        ["a_"],
+        [value],
+        "list_transform(list_filter(range(1, len(a_) + 1), lambda i_: len(list_filter(a_[1:i_ - 1],"
+        " lambda o_: o_ IS NOT DISTINCT FROM a_[i_])) = 0), lambda i_: a_[i_])",
+    )
+
+
+def _array_distinct(call: Call) -> str:
+    return _distinct(call[0])
+
+
+def _array_union(call: Call) -> str:
+    nothing = f"{call[0]} IS NULL OR {call[1]} IS NULL"
+    return (
+        f"CASE WHEN {nothing} THEN NULL ELSE {_distinct(f'list_concat({call[0]}, {call[1]})')} END"
+    )
+
+
+_HAS = "len(list_filter({other}, lambda o_: o_ IS NOT DISTINCT FROM x_)) {sign} 0"
+
+
+def _array_intersect(call: Call) -> str:
+    return _distinct(f"list_filter({call[0]}, lambda x_: {_HAS.format(other=call[1], sign='>')})")
+
+
+def _array_except(call: Call) -> str:
+    return _distinct(f"list_filter({call[0]}, lambda x_: {_HAS.format(other=call[1], sign='=')})")
+
+
+def _overlap(call: Call) -> str:
+    return (
+        f"CASE WHEN list_has_any({call[0]}, {call[1]}) THEN TRUE WHEN len({call[0]}) > 0 AND len({call[1]}) > 0"
+        f" AND (list_count({call[0]}) < len({call[0]}) OR list_count({call[1]}) < len({call[1]})) THEN NULL"
+        f" WHEN {call[0]} IS NULL OR {call[1]} IS NULL THEN NULL ELSE FALSE END"
+    )
+
+
+def _slice(call: Call) -> str:
+    return (
+        f"CASE WHEN {call[1]} < 0 THEN list_slice({call[0]}, len({call[0]}) + {call[1]} + 1,"
+        f" len({call[0]}) + {call[1]} + {call[2]})"
+        f" ELSE list_slice({call[0]}, {call[1]}, {call[1]} + {call[2]} - 1) END"
+    )
+
+
+def _sequence(call: Call) -> str:
+    if call.kind(0) in {"date", "time"}:
+        step = call[2] if len(call) == 3 else "to_days(1)"
+        made = f"generate_series({call.moment(0)}, {call.moment(1)}, {step})"
+        return f"CAST({made} AS {call.types[0].duck()}[])"
+    step = call[2] if len(call) == 3 else f"CASE WHEN {call[0]} <= {call[1]} THEN 1 ELSE -1 END"
+    return f"generate_series({call[0]}, {call[1]}, {step})"
+
+
+def _sequence_type(types: Sequence[SqlType]) -> SqlType:
+    return array_of(types[0] if types[0].kind in {"date", "time"} else BIGINT)
+
+
+def _sort_array(call: Call) -> str:
+    if len(call) == 1 or call[1].upper() == "TRUE":
+        return f"list_sort({call[0]}, 'ASC', 'NULLS FIRST')"
+    if call[1].upper() == "FALSE":
+        return f"list_sort({call[0]}, 'DESC', 'NULLS LAST')"
+    raise InvalidArgumentError("sort_array takes true or false as its second argument")
+
+
+def _array_sort(call: Call) -> str:
+    """By a comparator: each element is put behind those that are not above it."""
+    if len(call) == 1:
+        return f"list_sort({call[0]}, 'ASC', 'NULLS LAST')"
+    compare = call.function(1, [2])
+    above = let(compare.names, ["y_", "x_"], compare.body)
+    kept = f"list_filter(a_, lambda y_: ({above}) <= 0)"
+    rest = f"list_filter(a_, lambda y_: ({above}) > 0)"
+    put = let(["x_"], ["w_[1]"], f"list_concat(list_concat({kept}, [x_]), {rest})")
+    wrapped = f"list_transform({call[0]}, lambda e_: [e_])"
+    return f"CASE WHEN len({call[0]}) = 0 THEN {call[0]} ELSE list_reduce({wrapped}, lambda a_, w_: {put}) END"
+
+
+def _arrays_zip(call: Call) -> str:
+    items = ", ".join(f"'{number}': {text}[i_]" for number, text in enumerate(call.arguments))
+    longest = ", ".join(f"len({text})" for text in call.arguments)
+    return f"list_transform(range(1, greatest({longest}) + 1), lambda i_: {{{items}}})"
+
+
+def _zip_type(types: Sequence[SqlType]) -> SqlType:
+    return array_of(struct_of(map(str, range(len(types))), (one.element for one in types)))
+
+
+def _combinations(call: Call) -> str:
+    if call.number(1, "size") != 2:
+        raise InvalidArgumentError("combinations makes pairs only")
+    return (
+        f"flatten(list_transform(range(1, len({call[0]})), lambda i_: list_transform("
+        f"range(i_ + 1, len({call[0]}) + 1), lambda j_: [{call[0]}[i_], {call[0]}[j_]])))"
+    )
+
+
+def _ngrams(call: Call) -> str:
+    return (
+        f"list_transform(range(1, greatest(len({call[0]}) - {call[1]} + 2, 2)),"
+        f" lambda i_: {call[0]}[i_ : i_ + {call[1]} - 1])"
+    )
+
+
+def _remove(call: Call) -> str:
+    return f"list_filter({call[0]}, lambda x_: x_ IS DISTINCT FROM {call[1]})"
+
+
+# --- lambdas ---------------------------------------------------------------------------------
+
+
+def _transform(call: Call) -> str:
+    by = call.function(1, [1, 2])
+    if len(by.names) == 1:
+        return f"list_transform({call[0]}, lambda {by.names[0]}: {by.body})"
+    # Places count from 0 here, from 1 in DuckDB.
+    body = let([by.names[1]], ["p_ - 1"], by.body)
+    return f"list_transform({call[0]}, lambda {by.names[0]}, p_: {body})"
+
+
+def _filter(call: Call) -> str:
+    by = call.function(1, [1, 2])
+    if len(by.names) == 1:
+        return f"list_filter({call[0]}, lambda {by.names[0]}: {by.body})"
+    body = let([by.names[1]], ["p_ - 1"], by.body)
+    return f"list_filter({call[0]}, lambda {by.names[0]}, p_: {body})"
+
+
+def _matches(call: Call) -> tuple[str, str, str]:
+    by = call.function(1, [1])
+    found = f"list_transform({call[0]}, lambda {by.names[0]}: {by.body})"
+    return (
+        found,
+        "len(list_filter(m_, lambda b_: b_)) > 0",
+        "len(list_filter(m_, lambda b_: NOT b_)) > 0",
+    )
+
+
+def _any_match(call: Call) -> str:
+    found, some, _ = _matches(call)
+    return let(
+        ["m_"],
+        [found],
+        f"CASE WHEN {some} THEN TRUE WHEN list_count(m_) < len(m_) THEN NULL WHEN m_ IS NULL"
+        " THEN NULL ELSE FALSE END",
+    )
+
+
+def _all_match(call: Call) -> str:
+    found, _, failing = _matches(call)
+    return let(
+        ["m_"],
+        [found],
+        f"CASE WHEN {failing} THEN FALSE WHEN list_count(m_) < len(m_) THEN NULL WHEN m_ IS NULL"
+        " THEN NULL ELSE TRUE END",
+    )
+
+
+def _reduce(call: Call) -> str:
+    """REDUCE: a beginning, a step for each element, and what is made of the end."""
+    step = call.function(2, [2])
+    start = call[1]
+    known = call.types[1] if len(call.types) > 1 else UNKNOWN
+    lifted = call.lambdas[2] is not None and known.kind == "whole"
+    if lifted:
+        start = f"CAST({start} AS BIGINT)"
+    body = let(step.names, ["s_", "x_"], step.body)
+    made = f"list_reduce({call[0]}, lambda s_, x_: {body}, {start})"
+    if len(call) == 4:
+        end = call.function(3, [1])
+        made = let(end.names, [made], end.body)
+    return made
+
+
+def _reduce_type(types: Sequence[SqlType]) -> SqlType:
+    last = types[3] if len(types) == 4 else types[1]
+    return BIGINT if last == INT else last
+
+
+def _zip_with(call: Call) -> str:
+    by = call.function(2, [2])
+    body = let(by.names, [f"{call[0]}[i_]", f"{call[1]}[i_]"], by.body)
+    return (
+        f"list_transform(range(1, greatest(len({call[0]}), len({call[1]})) + 1), lambda i_: {body})"
+    )
+
+
+def _map_by(call: Call, key: str, value: str, condition: str = "") -> str:
+    entries = f"map_entries({call[0]})"
+    if condition:
+        entries = f"list_filter({entries}, lambda e_: {condition})"
+    return f"map_from_entries(list_transform({entries}, lambda e_: {{'k': {key}, 'v': {value}}}))"
+
+
+def _entry(call: Call, index: int = 1) -> str:
+    by = call.function(index, [2])
+    return let(by.names, ["e_.key", "e_.value"], by.body)
+
+
+def _map_filter(call: Call) -> str:
+    return _map_by(call, "e_.key", "e_.value", _entry(call))
+
+
+def _transform_keys(call: Call) -> str:
+    return _map_by(call, _entry(call, len(call) - 1), "e_.value")
+
+
+def _transform_values(call: Call) -> str:
+    return _map_by(call, "e_.key", _entry(call))
+
+
+def _map_zip_with(call: Call) -> str:
+    by = call.function(2, [3])
+    keys = _distinct(f"list_concat(map_keys({call[0]}), map_keys({call[1]}))")
+    body = let(by.names, ["k_", f"{call[0]}[k_]", f"{call[1]}[k_]"], by.body)
+    return f"map_from_entries(list_transform({keys}, lambda k_: {{'k': k_, 'v': {body}}}))"
+
+
+def _lambda_array(types: Sequence[SqlType]) -> SqlType:
+    return array_of(types[-1])
+
+
+def _map_concat(call: Call) -> str:
+    return f"map_concat({', '.join(call.arguments)})"
+
+
+COLLECTION_FUNCTIONS: dict[str, Function] = {
+    "array": Function(0, None, _array, _array_type),
+    "map": Function(0, None, _map, _map_type),
+    "struct": Function(
+        1, None, _struct, lambda t: struct_of((f"col{i + 1}" for i in range(len(t))), t)
+    ),
+    "named_struct": Function(2, None, _named_struct),
+    "size": Function(1, 1, _size, "int"),
+    "cardinality": Function(1, 1, _size, "int"),
+    "index": Function(2, 2, _index, _element_type),
+    "field": Function(2, 2, _field),
+    "array_contains": Function(2, 2, _array_contains, "boolean"),
+    "array_distinct": Function(1, 1, _array_distinct, "first"),
+    "array_join": Function(2, 3, _array_join, "text"),
+    "array_max": Function(1, 1, "list_max({0})", _element_type),
+    "array_min": Function(1, 1, "list_min({0})", _element_type),
+    "array_position": Function(
+        2,
+        2,
+        "CASE WHEN {1} IS NULL THEN NULL WHEN {0} IS NULL THEN NULL"
+        " ELSE coalesce(CAST(list_position({0}, {1}) AS BIGINT), 0) END",
+        "whole",
+    ),
+    "array_remove": Function(2, 2, _remove, "first"),
+    "array_union": Function(2, 2, _array_union, "first"),
+    "array_intersect": Function(2, 2, _array_intersect, "first"),
+    "array_except": Function(2, 2, _array_except, "first"),
+    "array_repeat": Function(
+        2, 2, "list_transform(range({1}), lambda i_: {0})", lambda t: array_of(t[0])
+    ),
+    "array_append": Function(2, 2, "list_append({0}, {1})", "first"),
+    "array_prepend": Function(2, 2, "list_prepend({1}, {0})", "first"),
+    "array_compact": Function(1, 1, "list_filter({0}, lambda x_: x_ IS NOT NULL)", "first"),
+    "array_sort": Function(1, 2, _array_sort, "first"),
+    "arrays_overlap": Function(2, 2, _overlap, "boolean"),
+    "arrays_zip": Function(1, None, _arrays_zip, _zip_type),
+    "combinations": Function(2, 2, _combinations, lambda t: array_of(t[0])),
+    "ngrams": Function(2, 2, _ngrams, lambda t: array_of(t[0])),
+    "flatten": Function(1, 1, "flatten({0})", _element_type),
+    "sort_array": Function(1, 2, _sort_array, "first"),
+    "slice": Function(3, 3, _slice, "first"),
+    "sequence": Function(2, 3, _sequence, _sequence_type),
+    "element_at": Function(2, 2, "{0}[{1}]", _element_type),
+    "map_concat": Function(1, None, _map_concat, "first"),
+    "map_from_entries": Function(1, 1, "map_from_entries({0})", _from_entries_type),
+    "map_from_arrays": Function(2, 2, "map({0}, {1})", _from_arrays_type),
+    "map_entries": Function(1, 1, "map_entries({0})", _map_entries_type),
+    "map_keys": Function(1, 1, "map_keys({0})", _keys_type),
+    "map_values": Function(1, 1, "map_values({0})", _values_type),
+    "map_contains_key": Function(2, 2, "list_contains(map_keys({0}), {1})", "boolean"),
+    "map_filter": Function(2, 2, _map_filter, "first"),
+    "transform_keys": Function(2, 2, _transform_keys, lambda t: map_of(t[1], t[0].element)),
+    "transform_values": Function(
+        2, 2, _transform_values, lambda t: map_of(t[0].inner[0] if t[0].inner else UNKNOWN, t[1])
+    ),
+    "map_zip_with": Function(
+        3, 3, _map_zip_with, lambda t: map_of(t[0].inner[0] if t[0].inner else UNKNOWN, t[2])
+    ),
+    "transform": Function(2, 2, _transform, _lambda_array),
+    "filter": Function(2, 2, _filter, "first"),
+    "any_match": Function(2, 2, _any_match, "boolean"),
+    "exists": Function(2, 2, _any_match, "boolean"),
+    "all_match": Function(2, 2, _all_match, "boolean"),
+    "forall": Function(2, 2, _all_match, "boolean"),
+    "reduce": Function(3, 4, _reduce, _reduce_type),
+    "aggregate": Function(3, 4, _reduce, _reduce_type),
+    "array_reduce": Function(3, 4, _reduce, _reduce_type),
+    "zip_with": Function(3, 3, _zip_with, _lambda_array),
+}

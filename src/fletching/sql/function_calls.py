@@ -1,0 +1,314 @@
+"""Calls of functions on their way from MaxCompute's dialect to DuckDB's SQL."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+
+from fletching.errors import InvalidArgumentError
+from fletching.sql.sql_types import (
+    BIGINT,
+    BINARY,
+    BOOLEAN,
+    DATE,
+    DATETIME,
+    DOUBLE,
+    INT,
+    STRING,
+    UNKNOWN,
+    SqlType,
+    common_type,
+)
+
+__all__ = ["Call", "Function", "Lambda", "converted", "joined_list", "let", "quoted"]
+
+
+def quoted(text: str) -> str:
+    """A text literal of DuckDB's."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def converted(text: str, given: SqlType, wanted: SqlType) -> str:
+    """A value in another type, as CAST gives it: null where it has no form there.
+
+    Args:
+        text: the value in DuckDB's SQL.
+        given: its type, as far as it is known.
+        wanted: the type that it is brought to.
+    """
+    target = wanted.duck()
+    if wanted.kind == "whole":
+        if given.kind in {"double", "decimal"}:
+            text = f"trunc({text})"  # cut, not rounded
+        elif given.kind == "text":
+            text = f"regexp_replace({text}, '\\..*$', '')"
+        elif given.kind == "time":
+            text = f"epoch({text})"
+    elif wanted.kind == "text":
+        if given.kind == "binary":
+            return f"decode({text})"
+        if given.kind in {"array", "map", "struct"}:
+            return f"CAST(to_json({text}) AS VARCHAR)"
+    elif wanted.kind == "time" and given.kind in {"whole", "double", "decimal"}:
+        text = f"make_timestamp(CAST({text} * 1000000 AS BIGINT))"
+    elif wanted.name == "BINARY" and given.kind == "text":
+        return f"encode({text})"
+    elif wanted.name == "BOOLEAN" and given.kind in {"double", "decimal"}:
+        return f"({text} <> 0)"
+    return f"TRY_CAST({text} AS {target})"
+
+
+def let(names: Sequence[str], values: Sequence[str], body: str) -> str:
+    """``body`` with names for values, each computed once."""
+    for name, value in reversed(list(zip(names, values, strict=True))):
+        body = f"list_transform([{value}], lambda {name}: {body})[1]"
+    return body
+
+
+def joined_list(items: str, separator: str) -> str:
+    """The texts of a list, but for nulls, with a separator between them."""
+    if _CONSTANT.fullmatch(separator):
+        return f"array_to_string({items}, {separator})"
+    # DuckDB's own takes a constant separator only.
+    kept = f"list_filter({items}, lambda j_: j_ IS NOT NULL)"
+    return (
+        f"CASE WHEN {items} IS NULL OR {separator} IS NULL THEN NULL WHEN len({kept}) = 0 THEN ''"
+        f" ELSE list_reduce({kept}, lambda l_, r_: l_ || {separator} || r_) END"
+    )
+
+
+_CONSTANT = re.compile(r"'(?:[^']|'')*'")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lambda:
+    """A lambda: its parameters and its body in DuckDB's SQL."""
+
+    names: Sequence[str]
+    body: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a function.
+
+    Attributes:
+        name: as written.
+        arguments: the arguments in DuckDB's SQL.
+        constants: per argument, its text if it is a constant text.
+        types: per argument, its type as far as it is known.
+        now: the statement's moment, as a timestamp literal.
+        lambdas: per argument, its pieces if it is a lambda.
+    """
+
+    name: str
+    arguments: Sequence[str]
+    constants: Sequence[str | None]
+    types: Sequence[SqlType]
+    now: str
+    lambdas: Sequence[Lambda | None] = ()
+
+    def __len__(self) -> int:
+        """How many arguments there are."""
+        return len(self.arguments)
+
+    def __getitem__(self, index: int) -> str:
+        """An argument in DuckDB's SQL."""
+        return self.arguments[index]
+
+    def kind(self, index: int) -> str:
+        """What is known of an argument's type."""
+        return self.types[index].kind if index < len(self.types) else ""
+
+    def constant(self, index: int, what: str) -> str:
+        """An argument that has to be a constant text.
+
+        Raises:
+            InvalidArgumentError: it is something else.
+        """
+        found = self.constants[index]
+        if found is None:
+            raise InvalidArgumentError(f"{self.name} needs a constant text for its {what}")
+        return found
+
+    def number(self, index: int, what: str) -> int:
+        """An argument that has to be a constant whole number.
+
+        Raises:
+            InvalidArgumentError: it is something else.
+        """
+        text = self.arguments[index].replace(" ", "").strip("()")
+        if not re.fullmatch(r"-?\d{1,18}", text):
+            raise InvalidArgumentError(f"{self.name} needs a constant whole number for its {what}")
+        return int(text)
+
+    def function(self, index: int, parameters: Sequence[int]) -> Lambda:
+        """An argument that has to be a lambda.
+
+        Raises:
+            InvalidArgumentError: it is something else, or has another number of parameters.
+        """
+        found = self.lambdas[index] if index < len(self.lambdas) else None
+        if found is None:
+            raise InvalidArgumentError(
+                f"{self.name} needs a lambda (x -> ..) as its argument {index + 1}"
+            )
+        if len(found.names) not in parameters:
+            raise InvalidArgumentError(
+                f"the lambda of {self.name} takes {parameters[0]} parameters, not {len(found.names)}"
+            )
+        return found
+
+    def text(self, index: int) -> str:
+        """An argument as text."""
+        if self.kind(index) == "text":
+            return self.arguments[index]
+        if self.kind(index) in {"binary", "array", "map", "struct"}:
+            return converted(self.arguments[index], self.types[index], STRING)
+        return f"CAST({self.arguments[index]} AS VARCHAR)"
+
+    def moment(self, index: int) -> str:
+        """An argument as a time; text is read as one, what is none is null."""
+        text = self.arguments[index]
+        if self.kind(index) == "date":
+            return text
+        if self.kind(index) == "time":
+            # DuckDB would take milliseconds to nanoseconds, which end in the year 2262.
+            return f"CAST({text} AS TIMESTAMP)"
+        return f"TRY_CAST({text} AS TIMESTAMP)"
+
+    def day(self, index: int) -> str:
+        """An argument as a date."""
+        if self.kind(index) == "date":
+            return self.arguments[index]
+        return f"TRY_CAST({self.arguments[index]} AS DATE)"
+
+
+Result = str | Callable[[Sequence[SqlType]], SqlType]
+
+_RESULTS: dict[str, SqlType] = {
+    "text": STRING,
+    "whole": BIGINT,
+    "int": INT,
+    "double": DOUBLE,
+    "boolean": BOOLEAN,
+    "date": DATE,
+    "time": DATETIME,
+    "binary": BINARY,
+    "array": SqlType("ARRAY"),
+    "map": SqlType("MAP"),
+    "": UNKNOWN,
+}
+
+_TAKES = {"t": STRING, "d": DOUBLE, "w": BIGINT, "n": DOUBLE, "b": BOOLEAN}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Function:
+    """A function: how many arguments it takes and what it becomes.
+
+    Attributes:
+        least, most: of the arguments; None for any number.
+        make: a template, or a function of the call. A template has ``{0}``, ``{1}``, ... for the
+            arguments and ``{*}`` for all of them; an aggregate's also ``{distinct}``, ``{nulls}``,
+            ``{order}`` and ``{over}``.
+        result: its type: a kind, ``first`` or ``common`` for that of its arguments, or a function of
+            their types.
+        takes: per argument a letter, the last one for all that follow: ``t`` text, ``w`` a whole
+            number, ``d`` a DOUBLE, ``n`` a number, ``b`` a boolean, ``.`` as it is.
+        aggregate: whether it may have OVER, FILTER and DISTINCT.
+    """
+
+    least: int
+    most: int | None
+    make: str | Callable[[Call], str]
+    result: Result = ""
+    takes: str = "."
+    aggregate: bool = False
+
+    def type(self, types: Sequence[SqlType]) -> SqlType:
+        """The type of a call with arguments of these types."""
+        if callable(self.result):
+            return self.result(types)
+        if self.result == "first":
+            return types[0] if types else UNKNOWN
+        if self.result == "common":
+            return common_type(types)
+        return _RESULTS[self.result]
+
+    def sql(
+        self,
+        call: Call,
+        *,
+        over: str = "",
+        nulls: str = "",
+        order: str = "",
+        distinct: bool = False,
+    ) -> str:
+        """The call in DuckDB's SQL.
+
+        Args:
+            call: the call.
+            over: FILTER and OVER, as they stand behind an aggregate.
+            nulls: IGNORE NULLS, as it stands inside a window function.
+            order: ORDER BY, as it stands inside an aggregate.
+            distinct: whether an aggregate takes each value once.
+
+        Raises:
+            InvalidArgumentError: the number of arguments is wrong, or a constant means nothing.
+        """
+        count = len(call.arguments)
+        if count < self.least or (self.most is not None and count > self.most):
+            wanted = str(self.least) if self.most == self.least else f"{self.least} to {self.most}"
+            if self.most is None:
+                wanted = f"at least {self.least}"
+            raise InvalidArgumentError(f"{call.name} takes {wanted} arguments, not {count}")
+        arguments = [self._taken(call, index) for index in range(count)]
+        call = dataclasses.replace(call, arguments=arguments)
+        made = self.make
+        if callable(made):
+            made = made(call)
+            if not self.aggregate:
+                return made
+        places = {
+            "*": ", ".join(arguments),
+            "over": over,
+            "nulls": nulls,
+            "order": f" {order}" if order else "",
+            "distinct": "DISTINCT " if distinct else "",
+            **{str(index): text for index, text in enumerate(arguments)},
+        }
+        # In one pass: what an argument says is never a place of the template.
+        return _PLACE.sub(lambda match: places[match[1]], made)
+
+    def _taken(self, call: Call, index: int) -> str:
+        letter = self.takes[min(index, len(self.takes) - 1)]
+        text, given = (
+            call.arguments[index],
+            call.types[index] if index < len(call.types) else UNKNOWN,
+        )
+        if letter == "." or given.kind == "null":
+            return text
+        if letter == "t":
+            return call.text(index)
+        wanted = _TAKES[letter]
+        if letter == "n":
+            return converted(text, given, DOUBLE) if given.kind == "text" else text
+        if letter == "d" and given.kind in {"whole", "decimal"}:
+            return f"CAST({text} AS DOUBLE)"
+        if given.kind == wanted.kind:
+            return text
+        return converted(text, given, wanted)
+
+
+_PLACE = re.compile(r"\{(\*|\d+|over|nulls|order|distinct)\}")
+
+
+def refused(message: str) -> Callable[[Call], str]:
+    """A function that is known and not supported."""
+
+    def make(call: Call) -> str:
+        raise InvalidArgumentError(message.format(name=call.name))
+
+    return make

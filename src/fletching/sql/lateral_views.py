@@ -1,0 +1,128 @@
+"""LATERAL VIEW as DuckDB's lateral joins: functions that make rows of a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fletching.errors import InvalidArgumentError
+from fletching.sql.dialect import exp
+from fletching.sql.document_functions import json_text, url_part
+from fletching.sql.function_calls import quoted
+from fletching.sql.query_sources import located
+from fletching.sql.typing_pass import type_of
+
+__all__ = ["lateral_view"]
+
+_KNOWN = (
+    "explode",
+    "posexplode",
+    "inline",
+    "stack",
+    "json_tuple",
+    "parse_url_tuple",
+    "keyvalue_tuple",
+)
+
+
+def lateral_view(node: Any, sql: Callable[[Any], str]) -> str:
+    """A LATERAL VIEW as a join.
+
+    Args:
+        node: its tree.
+        sql: writes an expression.
+
+    Raises:
+        InvalidArgumentError: its function makes no rows, or another number of columns than it names.
+    """
+    call = node.this
+    alias = node.args.get("alias")
+    table = alias.name if alias is not None else "_lateral"
+    names = [column.name for column in alias.columns] if alias is not None else []
+    kind = call.name.lower() if isinstance(call, exp.Anonymous) else ""
+    try:
+        made = _rows(kind, call, names, sql)
+    except InvalidArgumentError as error:
+        raise located(error, node) from error
+    columns = names or [name for _, name in made]
+    if len(columns) != len(made):
+        raise located(
+            InvalidArgumentError(f"{kind} gives {len(made)} columns, not {len(names)}"), node
+        )
+    chosen = ", ".join(
+        f"{text} AS {_identifier(name)}" for (text, _), name in zip(made, columns, strict=True)
+    )
+    join = "LEFT JOIN LATERAL" if node.args.get("outer") else "JOIN LATERAL"
+    # Text of our own: what a user wrote was parsed and written out again.
+    return f" {join} (SELECT {chosen}) AS {_identifier(table)} ON TRUE"
+
+
+def _rows(
+    kind: str, call: Any, names: list[str], sql: Callable[[Any], str]
+) -> list[tuple[str, str]]:
+    """The columns that a function gives: each one's text and name."""
+    if kind not in _KNOWN:
+        raise InvalidArgumentError(f"LATERAL VIEW takes {', '.join(_KNOWN)}")
+    arguments = call.expressions
+    if kind in {"explode", "posexplode", "inline"} and len(arguments) != 1:
+        raise InvalidArgumentError(f"{kind} takes 1 arguments, not {len(arguments)}")
+    if not arguments:
+        raise InvalidArgumentError(f"{kind} takes at least 1 arguments, not 0")
+    value = sql(arguments[0])
+    if kind in {"explode", "posexplode"}:
+        return _exploded(kind, arguments[0], value, len(names))
+    if kind == "inline":
+        fields = type_of(arguments[0]).element.names
+        if not fields:
+            raise InvalidArgumentError("inline takes an array of structs")
+        return [(f"unnest({value})[{quoted(name)}]", name) for name in fields]
+    if kind == "stack":
+        return _stacked(arguments, sql)
+    keys = [_text(one, kind) for one in arguments[1:]]
+    if kind == "json_tuple":
+        return [(json_text(value, f'$."{key}"'), f"c{i}") for i, key in enumerate(keys)]
+    if kind == "parse_url_tuple":
+        return [(url_part(value, key), f"c{i}") for i, key in enumerate(keys)]
+    first, second = quoted(keys[0]), quoted(keys[1])
+    pair = f"string_split(p_, {second})"
+    return [
+        (
+            (
+                f"list_transform(list_filter(string_split({value}, {first}), lambda p_: {pair}[1] = {quoted(key)}),"
+                f" lambda p_: array_to_string({pair}[2:], {second}))[1]"
+            ),
+            f"c{i}",
+        )
+        for i, key in enumerate(keys[2:])
+    ]
+
+
+def _exploded(kind: str, node: Any, value: str, named: int) -> list[tuple[str, str]]:
+    known = type_of(node).kind
+    is_map = known == "map" or (not known and named == (2 if kind == "explode" else 3))
+    places = f"generate_subscripts({value if not is_map else f'map_entries({value})'}, 1) - 1"
+    items = [(places, "pos")] if kind == "posexplode" else []
+    if is_map:
+        entries = f"unnest(map_entries({value}))"
+        return [*items, (f"{entries}.key", "key"), (f"{entries}.value", "value")]
+    return [*items, (f"unnest({value})", "col")]
+
+
+def _stacked(arguments: list[Any], sql: Callable[[Any], str]) -> list[tuple[str, str]]:
+    count = arguments[0]
+    if not isinstance(count, exp.Literal) or not count.name.isdecimal() or int(count.name) < 1:
+        raise InvalidArgumentError("stack takes a constant number of rows first")
+    rows, values = int(count.name), [sql(one) for one in arguments[1:]]
+    width = -(-len(values) // rows)
+    values += ["NULL"] * (rows * width - len(values))
+    return [(f"unnest([{', '.join(values[i::width])}])", f"col{i}") for i in range(width)]
+
+
+def _text(node: Any, kind: str) -> str:
+    if isinstance(node, exp.Literal) and node.is_string:
+        return str(node.name)
+    raise InvalidArgumentError(f"{kind} takes constant texts")
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,384 @@
+"""A query made ready to be written for DuckDB: its tables, its names, its types, what scans can prune by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from fletching.errors import FletchingError, InvalidArgumentError
+from fletching.sql.dialect import exp
+from fletching.sql.document_functions import json_type
+from fletching.sql.functions import find_function
+from fletching.sql.literal_nodes import unwrapped
+from fletching.sql.predicates import compile_condition
+from fletching.sql.query_sources import Resolve, SourceView, WantedScan, located
+from fletching.sql.sql_types import (
+    DATE,
+    DATETIME,
+    STRING,
+    UNKNOWN,
+    SqlType,
+    struct_of,
+    type_of_arrow,
+)
+from fletching.sql.typing_pass import add_types
+
+__all__ = ["Prepared"]
+
+
+class Prepared:
+    """A query's tree with its tables replaced, and what is known of them."""
+
+    def __init__(self, query: Any, resolve: Resolve) -> None:
+        self._resolve = resolve
+        self.scans: list[WantedScan] = []
+        self._scan_of: dict[int, WantedScan] = {}
+        self.query = query
+        self._tables(query, frozenset(), 0)
+        for select in list(self.query.find_all(exp.Select)):
+            _lift_rows(select)
+            _group_ids(select)
+            _name_columns(select)
+        _order_sorted(self.query)
+        self._choose_columns()
+        add_types(
+            self.query,
+            {
+                key: {name: type_of_arrow(field.type) for name, field in scan.source.fields.items()}
+                for key, scan in self._scan_of.items()
+            },
+            _call_type,
+        )
+
+    # --- tables ------------------------------------------------------------------------------
+
+    def _tables(self, node: Any, known: frozenset[str], depth: int) -> None:
+        """Replaces the tables below a node; ``known`` are the names of WITH that it sees."""
+        if depth > 16:
+            raise InvalidArgumentError("views nest too deeply, or contain themselves")
+        with_ = node.args.get("with_")
+        if with_ is not None:
+            for cte in with_.expressions:
+                self._tables(cte.this, known, depth)
+                known |= {cte.alias.casefold()}
+        for child in list(_children(node)):
+            if child is with_:
+                continue
+            if isinstance(child, exp.Table):
+                self._table(child, known, depth)
+                for part in _children(child):
+                    if not isinstance(part, exp.Identifier | exp.TableAlias):
+                        self._tables(part, known, depth)
+            else:
+                self._tables(child, known, depth)
+
+    def _table(self, node: Any, known: frozenset[str], depth: int) -> None:
+        if not isinstance(node.this, exp.Identifier | exp.Parameter):
+            if isinstance(node.this, exp.Anonymous):
+                raise located(InvalidArgumentError(f"{node.this.name} is no table"), node)
+            return
+        if not node.db and node.name.casefold() in known:
+            return
+        try:
+            source = self._resolve(node)
+        except InvalidArgumentError as error:
+            raise located(error, node) from error
+        alias = node.alias or node.name
+        if isinstance(source, SourceView):
+            body = source.query.copy()
+            self._tables(body, frozenset(), depth + 1)
+            columns = [exp.to_identifier(name, quoted=True) for name in source.columns]
+            named = exp.TableAlias(this=exp.to_identifier(alias, quoted=True), columns=columns)
+            replaced = exp.Subquery(this=body, alias=named, joins=node.args.get("joins"))
+            node.replace(replaced)
+            return
+        scan = WantedScan(f"_scan{len(self.scans)}", source, alias)
+        self.scans.append(scan)
+        self._scan_of[id(node)] = scan
+        node.set("this", exp.to_identifier(scan.relation))
+        node.set("db", None)
+        node.set("catalog", None)
+        if not node.alias:
+            node.set("alias", exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
+
+    def scans_of(self, select: Any) -> Iterator[tuple[Any, WantedScan | None, Any]]:
+        """What a SELECT reads: the node, the scan if it is a table, and the join that brings it."""
+        first = select.args.get("from_")
+        if first is not None:
+            yield first.this, self._scan_of.get(id(first.this)), None
+            for join in first.this.args.get("joins") or ():
+                yield join.this, self._scan_of.get(id(join.this)), join
+        for join in select.args.get("joins") or ():
+            yield join.this, self._scan_of.get(id(join.this)), join
+
+    # --- columns -----------------------------------------------------------------------------
+
+    def _choose_columns(self) -> None:
+        mentioned: set[str] = set()
+        starred: set[int] = set()
+        for node in self.query.walk():
+            if isinstance(node, exp.Identifier):
+                mentioned.add(node.name.casefold())
+            if isinstance(node, exp.Select):
+                stars = [
+                    item
+                    for item in node.expressions
+                    if isinstance(item, exp.Star)
+                    or (isinstance(item, exp.Column) and isinstance(item.this, exp.Star))
+                ]
+                natural = any(join.method for join in node.args.get("joins") or ())
+                for _, scan, _ in self.scans_of(node):
+                    if scan is None:
+                        continue
+                    named = {
+                        item.table.casefold() for item in stars if isinstance(item, exp.Column)
+                    }
+                    every = any(isinstance(item, exp.Star) for item in stars) or natural
+                    if every or scan.alias.casefold() in named:
+                        starred.add(id(scan))
+        for scan in self.scans:
+            fields = scan.source.fields
+            wanted = [
+                field.name
+                for name, field in fields.items()
+                if id(scan) in starred or name in mentioned
+            ]
+            scan.columns = tuple(wanted or [_cheapest(fields)])
+
+    # --- conditions --------------------------------------------------------------------------
+
+    def push_down(self, fold: Callable[[Any], Any] | None) -> None:
+        """Finds the conditions that scans can prune by."""
+        for select in self.query.find_all(exp.Select):
+            sources = list(self.scans_of(select))
+            if any(join is not None and join.method for _, _, join in sources):
+                continue
+            nullable = _nullable(sources)
+            kept = [scan for _, scan, _ in sources if scan and id(scan) not in nullable]
+            where = select.args.get("where")
+            if where is not None:
+                for part in _conjuncts(where.this):
+                    self._push(part, sources, kept, fold)
+            for _, scan, join in sources:
+                on = None if join is None else join.args.get("on")
+                if on is None or join.side in {"RIGHT", "FULL"}:
+                    continue
+                inner = not join.side and join.kind in {"", "INNER", "CROSS"}
+                for part in _conjuncts(on):
+                    if inner and not nullable:
+                        self._push(part, sources, kept, fold)
+                    elif scan is not None:
+                        self._push(part, sources, [scan], fold)
+
+    def _push(
+        self,
+        part: Any,
+        sources: Sequence[tuple[Any, WantedScan | None, Any]],
+        allowed: Sequence[WantedScan],
+        fold: Callable[[Any], Any] | None,
+    ) -> None:
+        if part.find(exp.Query, exp.Window, exp.Lambda) is not None:
+            return
+        scan = self._only_scan(part, sources)
+        if scan is None or not any(scan is one for one in allowed):
+            return
+        fields = scan.source.fields
+        if scan.alias.casefold() in fields:
+            return  # st.a could be either
+        tree = part.copy()
+        if fold is not None:
+            tree = _folded(tree, fold)
+        try:
+            predicate = compile_condition(tree, fields, table=scan.alias, nan_greatest=True)
+        except FletchingError:
+            return  # DuckDB answers it alone
+        scan.push(part, predicate)
+
+    @staticmethod
+    def _only_scan(
+        part: Any, sources: Sequence[tuple[Any, WantedScan | None, Any]]
+    ) -> WantedScan | None:
+        """The one table that all columns of a condition belong to."""
+        aliases = {node.alias_or_name.casefold(): scan for node, scan, _ in sources}
+        found: dict[int, WantedScan] = {}
+        for column in part.find_all(exp.Column):
+            first = column.parts[0].name.casefold()
+            if len(column.parts) > 1 and first in aliases:
+                scan = aliases[first]
+            else:
+                if any(scan is None for scan in aliases.values()):
+                    return None
+                having = [scan for scan in aliases.values() if scan and first in scan.source.fields]
+                scan = having[0] if len(having) == 1 else None
+            if scan is None:
+                return None
+            found[id(scan)] = scan
+        return next(iter(found.values())) if len(found) == 1 else None
+
+
+def _children(node: Any) -> Iterator[Any]:
+    for value in node.args.values():
+        for item in value if isinstance(value, list) else (value,):
+            if isinstance(item, exp.Expression):
+                yield item
+
+
+def _conjuncts(node: Any) -> Iterator[Any]:
+    stack = [node]
+    while stack:
+        item = unwrapped(stack.pop())
+        if isinstance(item, exp.And):
+            stack += [item.expression, item.this]
+        else:
+            yield item
+
+
+def _nullable(sources: Sequence[tuple[Any, WantedScan | None, Any]]) -> set[int]:
+    """The tables whose rows an outer join may replace by nulls."""
+    found: set[int] = set()
+    before: list[int] = []
+    for _, scan, join in sources:
+        side = "" if join is None else join.side
+        if side in {"RIGHT", "FULL"}:
+            found.update(before)
+        if side in {"LEFT", "FULL"} and join.kind not in {"SEMI", "ANTI"} and scan is not None:
+            found.add(id(scan))
+        if scan is not None:
+            before.append(id(scan))
+    return found
+
+
+_LITERAL = (exp.Literal, exp.Null, exp.Boolean, exp.HexString)
+
+
+def _folded(tree: Any, fold: Callable[[Any], Any]) -> Any:
+    """Replaces what is constant, and more than a literal, by what it computes to."""
+
+    def replace(node: Any) -> Any:
+        computed = isinstance(
+            node,
+            exp.Anonymous
+            | exp.Binary
+            | exp.Cast
+            | exp.CurrentDate
+            | exp.CurrentTimestamp
+            | exp.Neg,
+        ) and not isinstance(node, exp.Predicate | exp.Connector | exp.Dot)
+        if not computed or node.find(exp.Column, exp.Query, exp.Star) is not None:
+            return node
+        if isinstance(node, exp.Cast | exp.Neg) and isinstance(unwrapped(node.this), _LITERAL):
+            return node  # a literal with a type or sign
+        if any(call.name.lower() in {"rand", "uuid"} for call in node.find_all(exp.Anonymous)):
+            return node
+        literal = fold(node)
+        return node if literal is None else literal
+
+    return tree.transform(replace)
+
+
+def _order_sorted(query: Any) -> None:
+    """SORT BY and CLUSTER BY order the rows of each worker: here there is one, so all of them."""
+    for select in query.find_all(exp.Select):
+        found = select.args.get("sort") or select.args.get("cluster")
+        if found is not None and select.args.get("order") is None:
+            select.set("order", exp.Order(expressions=found.expressions))
+        for key in ("sort", "cluster", "distribute"):
+            select.set(key, None)
+
+
+_MAKES_ROWS = frozenset(
+    {"explode", "posexplode", "inline", "stack", "json_tuple", "parse_url_tuple", "keyvalue_tuple"}
+)
+
+
+def _lift_rows(select: Any) -> None:
+    """``SELECT explode(x) AS (a, b)`` as a LATERAL VIEW of the same columns."""
+    for number, item in enumerate(list(select.expressions)):
+        call = item.this if isinstance(item, exp.Alias | exp.Aliases) else item
+        if not isinstance(call, exp.Anonymous) or call.name.lower() not in _MAKES_ROWS:
+            continue
+        names = [item.alias] if isinstance(item, exp.Alias) else []
+        if isinstance(item, exp.Aliases):
+            names = [one.name for one in item.expressions]
+        table = exp.to_identifier(f"_rows{number}", quoted=True)
+        columns = [exp.to_identifier(name, quoted=True) for name in names]
+        lateral = exp.Lateral(
+            this=call.copy(), view=True, alias=exp.TableAlias(this=table, columns=columns)
+        )
+        item.replace(exp.Column(this=exp.Star(), table=table.copy()))
+        select.append("laterals", lateral)
+        if select.args.get("from_") is None:
+            one = exp.Values(
+                expressions=[exp.Tuple(expressions=[exp.Literal.number(1)])],
+                alias=exp.TableAlias(
+                    this=exp.to_identifier("_one"), columns=[exp.to_identifier("_one")]
+                ),
+            )
+            select.set("from_", exp.From(this=one))
+
+
+def _group_ids(select: Any) -> None:
+    """``GROUPING__ID`` is GROUPING_ID of all that is grouped by."""
+    group = select.args.get("group")
+    if group is None:
+        return
+    found = [one for one in select.find_all(exp.Column) if one.name.lower() == "grouping__id"]
+    if not found:
+        return
+    keys = list(group.expressions)
+    for kind in ("rollup", "cube", "grouping_sets"):
+        for one in group.args.get(kind) or ():
+            for part in one.find_all(exp.Column):
+                if part not in keys:
+                    keys.append(part)
+    call = exp.Anonymous(this="grouping_id", expressions=[key.copy() for key in keys])
+    for one in found:
+        inside = one.find_ancestor(exp.Select) is select
+        if inside:
+            outer = one.parent is select
+            one.replace(exp.alias_(call.copy(), "grouping__id") if outer else call.copy())
+
+
+def _name_columns(select: Any) -> None:
+    """Gives expressions without a name the names that MaxCompute gives: ``_c0``, ``_c1``, ..."""
+    items = []
+    for number, item in enumerate(select.expressions):
+        plain = isinstance(item, exp.Column | exp.Alias | exp.Star | exp.Aliases | exp.Dot)
+        items.append(item if plain else exp.alias_(item, f"_c{number}"))
+    select.set("expressions", items)
+
+
+def _cheapest(fields: Mapping[str, Any]) -> str:
+    """The column that takes least to read, for a query that only counts rows."""
+
+    def width(field: Any) -> int:
+        try:
+            return int(field.type.bit_width)
+        except ValueError:
+            return 1 << 20
+
+    name: str = min(fields.values(), key=width).name
+    return name
+
+
+def _call_type(node: Any, types: Sequence[SqlType]) -> SqlType:
+    """The type of a call, where a constant decides it here and else by the function's own rule."""
+    name = node.name.lower()
+    constants = [
+        one.name if isinstance(one, exp.Literal) and one.is_string else None
+        for one in node.expressions
+    ]
+    if name == "named_struct":
+        return struct_of([text or "" for text in constants[::2]], types[1::2])
+    if name == "dateadd" and types and types[0].kind != "time":
+        unit = (constants[2] or "").lower() if len(constants) == 3 else "dd"
+        days = unit[:1] in {"y", "q", "w", "d"} or unit.startswith("mo") or unit == "mm"
+        return DATE if types[0].kind == "date" and days else DATETIME
+    if name == "trunc" and len(constants) == 2 and constants[1] is not None:
+        return STRING
+    if name == "from_json" and len(constants) == 2 and constants[1] is not None:
+        return json_type(constants[1]) or UNKNOWN
+    try:
+        return find_function(name).type(types)
+    except (FletchingError, IndexError, KeyError):
+        return UNKNOWN  # whoever writes it says what is wrong with it

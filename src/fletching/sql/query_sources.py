@@ -1,0 +1,86 @@
+"""What a query reads: tables and views by name, and what each mention of a table needs of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fletching.errors import FletchingError, InvalidArgumentError, ServiceError
+from fletching.sql.conditions import joined
+from fletching.sql.predicates import Predicate
+from fletching.types import TableName
+
+__all__ = ["Resolve", "Source", "SourceView", "WantedScan", "located"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A table that a query reads.
+
+    Attributes:
+        name: its name.
+        fields: its columns, partition columns last, as filters see them; by case-folded name.
+        loose: whether a column cannot be pushed down to although it is there.
+    """
+
+    name: TableName
+    fields: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceView:
+    """A view that a query reads: its own query, with the names of its columns."""
+
+    name: TableName
+    query: Any
+    columns: tuple[str, ...] = ()
+
+
+Resolve = Callable[[Any], Source | SourceView]
+"""Looks up what a table node names."""
+
+
+@dataclasses.dataclass
+class WantedScan:
+    """One mention of a table in a query.
+
+    Attributes:
+        relation: its name in DuckDB's SQL.
+        source: the table.
+        alias: its name in the query.
+        columns: the columns that the query mentions, in the table's order; at least one.
+        predicate: what the scan can prune by, or None; the query asks it again.
+        pushed: the conditions of the predicate, as written.
+    """
+
+    relation: str
+    source: Source
+    alias: str
+    columns: tuple[str, ...] = ()
+    predicate: Predicate | None = None
+    pushed: list[str] = dataclasses.field(default_factory=list)
+    _conditions: list[Predicate] = dataclasses.field(default_factory=list)
+
+    def push(self, node: Any, predicate: Predicate) -> None:
+        """Adds a condition that every wanted row fulfils."""
+        self.pushed.append(node.sql(dialect="hive"))
+        self._conditions.append(predicate)
+        names = dict.fromkeys(name for one in self._conditions for name in one.columns)
+        condition = joined([one.condition for one in self._conditions], all_of=True)
+        self.predicate = Predicate(condition, tuple(names))
+
+
+def located(
+    error: FletchingError, node: Any, kind: type[ServiceError] = InvalidArgumentError
+) -> ServiceError:
+    """An error with the line and column of what it is about, as far as they are known."""
+    if " at line " in error.message:
+        return kind(error.message)
+    for part in node.walk():
+        meta = part.meta
+        if "line" in meta:
+            # sqlglot counts to a token's last character.
+            column = meta["col"] - (meta.get("end", 0) - meta.get("start", 0))
+            return kind(f"{error.message}, at line {meta['line']}, column {column}")
+    return kind(error.message)

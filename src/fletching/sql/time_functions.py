@@ -1,0 +1,266 @@
+"""MaxCompute's functions of dates and times."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from fletching.errors import InvalidArgumentError
+from fletching.sql.format_letters import java_format, own_format, unit_of
+from fletching.sql.function_calls import Call, Function, quoted
+from fletching.sql.sql_types import DATE, DATETIME, STRING, SqlType
+
+__all__ = ["TIME_FUNCTIONS", "truncated_day"]
+
+_DAYS = frozenset({"year", "quarter", "month", "week", "day"})
+
+
+def _to_date(call: Call) -> str:
+    if len(call) == 1:
+        return f"TRY_CAST({call[0]} AS DATE)"
+    directives = quoted(own_format(call.constant(1, "format")))
+    return f"CAST(try_strptime({call.text(0)}, {directives}) AS TIMESTAMP_MS)"
+
+
+def _to_date_type(types: Sequence[SqlType]) -> SqlType:
+    return DATE if len(types) == 1 else DATETIME
+
+
+def _to_char(call: Call) -> str:
+    if len(call) == 1:
+        return call.text(0)
+    return f"strftime({call.moment(0)}, {quoted(own_format(call.constant(1, 'format')))})"
+
+
+def _date_format(call: Call) -> str:
+    return f"strftime({call.moment(0)}, {quoted(java_format(call.constant(1, 'format')))})"
+
+
+def _from_unixtime(call: Call) -> str:
+    moment = f"make_timestamp(CAST({call[0]} AS BIGINT) * 1000000)"
+    if len(call) == 1:
+        return f"CAST({moment} AS TIMESTAMP_MS)"
+    return f"strftime({moment}, {quoted(java_format(call.constant(1, 'format')))})"
+
+
+def _from_unixtime_type(types: Sequence[SqlType]) -> SqlType:
+    return DATETIME if len(types) == 1 else STRING
+
+
+def _unix_timestamp(call: Call) -> str:
+    if not len(call):
+        moment = call.now
+    elif len(call) == 1:
+        moment = call.moment(0)
+    else:
+        directives = quoted(java_format(call.constant(1, "format")))
+        moment = f"try_strptime({call.text(0)}, {directives})"
+    return f"CAST(floor(epoch({moment})) AS BIGINT)"
+
+
+def _dateadd(call: Call) -> str:
+    unit = unit_of(call.constant(2, "unit")) if len(call) == 3 else "day"
+    width = "INTEGER" if unit in _DAYS else "BIGINT"
+    count = f"trunc({call[1]})" if call.kind(1) in {"double", "decimal"} else call[1]
+    added = f"{call.moment(0)} + to_{unit}s(CAST({count} AS {width}))"
+    return f"CAST({added} AS {_moved(call.types[0], unit).duck()})"
+
+
+def _moved(given: SqlType, unit: str) -> SqlType:
+    return DATE if given.kind == "date" and unit in _DAYS else DATETIME
+
+
+def _moved_type(types: Sequence[SqlType]) -> SqlType:
+    # The unit is not known from types alone: hours make a DATE a DATETIME.
+    return types[0] if types[0].kind == "time" else SqlType()
+
+
+def _datediff(call: Call) -> str:
+    unit = unit_of(call.constant(2, "unit")) if len(call) == 3 else "day"
+    later, earlier = (f"CAST({call.moment(i)} AS TIMESTAMP)" for i in range(2))
+    return f"date_diff('{unit}', {earlier}, {later})"
+
+
+def _datetrunc(call: Call) -> str:
+    unit = unit_of(call.constant(1, "unit"))
+    kind = "DATE" if call.kind(0) == "date" else "TIMESTAMP_MS"
+    return f"CAST(date_trunc('{unit}', {call.moment(0)}) AS {kind})"
+
+
+def _truncated_type(types: Sequence[SqlType]) -> SqlType:
+    return DATE if types[0].kind == "date" else DATETIME
+
+
+def _date_trunc(call: Call) -> str:
+    return _datetrunc(
+        dataclasses.replace(
+            call,
+            arguments=call.arguments[::-1],
+            constants=call.constants[::-1],
+            types=call.types[::-1],
+        )
+    )
+
+
+def truncated_day(call: Call) -> str:
+    """TRUNC of a date to a unit: a text, as in Hive."""
+    return (
+        f"strftime(date_trunc('{unit_of(call.constant(1, 'unit'))}', {call.moment(0)}), '%Y-%m-%d')"
+    )
+
+
+def _datepart(call: Call) -> str:
+    return f"date_part('{unit_of(call.constant(1, 'unit'))}', {call.moment(0)})"
+
+
+def _part(unit: str, add: int = 0, width: str = "INTEGER") -> Callable[[Call], str]:
+    def make(call: Call) -> str:
+        found = f"date_part('{unit}', {call.moment(0)})"
+        return f"CAST({found} + {add} AS {width})" if add else f"CAST({found} AS {width})"
+
+    return make
+
+
+def _isdate(call: Call) -> str:
+    directives = quoted(own_format(call.constant(1, "format")))
+    return f"(try_strptime({call.text(0)}, {directives}) IS NOT NULL)"
+
+
+def _lastday(call: Call) -> str:
+    return f"CAST(last_day({call.moment(0)}) AS TIMESTAMP_MS)"
+
+
+def _last_day(call: Call) -> str:
+    return f"strftime(last_day({call.moment(0)}), '%Y-%m-%d')"
+
+
+def _next_day(call: Call) -> str:
+    days = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+    wanted = call.constant(1, "day")[:2].upper()
+    if wanted not in days:
+        raise InvalidArgumentError(f"{wanted!r} is no day of the week")
+    date = call.day(0)
+    gap = f"((({days.index(wanted) + 1} - isodow({date}) + 6) % 7) + 1)"
+    return f"strftime({date} + to_days(CAST({gap} AS INTEGER)), '%Y-%m-%d')"
+
+
+def _add_months(call: Call) -> str:
+    return f"strftime({call.day(0)} + to_months(CAST({call[1]} AS INTEGER)), '%Y-%m-%d')"
+
+
+def _days_later(sign: str) -> Callable[[Call], str]:
+    def make(call: Call) -> str:
+        count = f"trunc({call[1]})" if call.kind(1) in {"double", "decimal"} else call[1]
+        return f"CAST({call.day(0)} {sign} to_days(CAST({count} AS INTEGER)) AS DATE)"
+
+    return make
+
+
+def _months_between(call: Call) -> str:
+    """Whole months between equal or last days of months; else days count as a 31st each."""
+    later, earlier = (f"CAST({call.moment(i)} AS TIMESTAMP)" for i in range(2))
+    months = f"((year({later}) - year({earlier})) * 12 + (month({later}) - month({earlier})))"
+    same = (
+        f"(day({later}) = day({earlier}) OR (CAST({later} AS DATE) = last_day({later})"
+        f" AND CAST({earlier} AS DATE) = last_day({earlier})))"
+    )
+    seconds = (
+        f"((day({later}) - day({earlier})) * 86400 + (epoch({later}) - epoch(date_trunc('day', {later})))"
+        f" - (epoch({earlier}) - epoch(date_trunc('day', {earlier}))))"
+    )
+    return (
+        f"CAST(CASE WHEN {same} THEN {months} ELSE round({months} + {seconds} / 2678400.0::DOUBLE, 8) END"
+        " AS DOUBLE)"
+    )
+
+
+def _zone_moved(to_utc: bool) -> Callable[[Call], str]:
+    def make(call: Call) -> str:
+        zone = quoted(call.constant(1, "time zone"))
+        moment = f"CAST({call.moment(0)} AS TIMESTAMP)"
+        if call.kind(0) == "whole":
+            moment = f"make_timestamp(CAST({call[0]} AS BIGINT) * 1000)"
+        first, second = (zone, "'UTC'") if to_utc else ("'UTC'", zone)
+        return f"CAST(timezone({second}, timezone({first}, {moment})) AS TIMESTAMP_MS)"
+
+    return make
+
+
+def _now(call: Call) -> str:
+    return f"CAST({call.now} AS TIMESTAMP_MS)"
+
+
+def _today(call: Call) -> str:
+    return f"CAST({call.now} AS DATE)"
+
+
+def _named(template: str) -> Callable[[Call], str]:
+    return lambda call: f"strftime({call.moment(0)}, '{template}')"
+
+
+TIME_FUNCTIONS: dict[str, Function] = {
+    "getdate": Function(0, 0, _now, "time"),
+    "now": Function(0, 0, _now, "time"),
+    "current_timestamp": Function(0, 0, _now, "time"),
+    "current_date": Function(0, 0, _today, "date"),
+    "curdate": Function(0, 0, _today, "date"),
+    "current_timezone": Function(0, 0, "'UTC'", "text"),
+    "to_date": Function(1, 2, _to_date, _to_date_type),
+    "to_char": Function(1, 2, _to_char, "text"),
+    "to_datetime": Function(1, 1, lambda c: f"CAST({c.moment(0)} AS TIMESTAMP_MS)", "time"),
+    "to_timestamp": Function(
+        1,
+        2,
+        lambda c: (
+            f"CAST({c.moment(0)} AS TIMESTAMP_NS)"
+            if len(c) == 1
+            else f"CAST({_to_date(c)} AS TIMESTAMP_NS)"
+        ),
+        lambda _types: SqlType("TIMESTAMP"),
+    ),
+    "date_format": Function(2, 2, _date_format, "text"),
+    "from_unixtime": Function(1, 2, _from_unixtime, _from_unixtime_type, "w."),
+    "unix_timestamp": Function(0, 2, _unix_timestamp, "whole"),
+    "to_millis": Function(1, 1, lambda c: f"epoch_ms({c.moment(0)})", "whole"),
+    "from_utc_timestamp": Function(2, 2, _zone_moved(to_utc=False), "time"),
+    "to_utc_timestamp": Function(2, 2, _zone_moved(to_utc=True), "time"),
+    "dateadd": Function(2, 3, _dateadd, _moved_type),
+    "datediff": Function(2, 3, _datediff, "whole"),
+    "date_diff": Function(2, 3, _datediff, "whole"),
+    "datetrunc": Function(2, 2, _datetrunc, _truncated_type),
+    "date_trunc": Function(2, 2, _date_trunc, lambda t: _truncated_type(t[::-1])),
+    "datepart": Function(2, 2, _datepart, "whole"),
+    "date_part": Function(
+        2,
+        2,
+        lambda c: _datepart(
+            dataclasses.replace(
+                c, arguments=c.arguments[::-1], constants=c.constants[::-1], types=c.types[::-1]
+            )
+        ),
+        "whole",
+    ),
+    "year": Function(1, 1, _part("year"), "int"),
+    "quarter": Function(1, 1, _part("quarter"), "int"),
+    "month": Function(1, 1, _part("month"), "int"),
+    "day": Function(1, 1, _part("day"), "int"),
+    "dayofmonth": Function(1, 1, _part("day"), "int"),
+    "hour": Function(1, 1, _part("hour"), "int"),
+    "minute": Function(1, 1, _part("minute"), "int"),
+    "second": Function(1, 1, _part("second"), "int"),
+    "weekofyear": Function(1, 1, _part("week", width="BIGINT"), "whole"),
+    "weekday": Function(1, 1, _part("isodow", -1, "BIGINT"), "whole"),
+    "dayofweek": Function(1, 1, _part("dow", 1), "int"),
+    "dayofyear": Function(1, 1, _part("doy"), "int"),
+    "dayname": Function(1, 1, _named("%a"), "text"),
+    "monthname": Function(1, 1, _named("%b"), "text"),
+    "last_day": Function(1, 1, _last_day, "text"),
+    "lastday": Function(1, 1, _lastday, "time"),
+    "next_day": Function(2, 2, _next_day, "text"),
+    "add_months": Function(2, 2, _add_months, "text"),
+    "date_add": Function(2, 2, _days_later("+"), "date"),
+    "date_sub": Function(2, 2, _days_later("-"), "date"),
+    "months_between": Function(2, 2, _months_between, "double"),
+    "isdate": Function(2, 2, _isdate, "boolean"),
+    "date": Function(1, 1, "TRY_CAST({0} AS DATE)", "date"),
+}
