@@ -302,6 +302,7 @@ def connect(
     proxy: str | None = None,
     ca_certificates: str | os.PathLike[str] | None = None,
     create: bool = False,
+    read_only: bool | None = None,
     timing: Timing | None = None,
     **options: Unpack[ConnectOptions],
 ) -> Pending[AsyncClient]:
@@ -327,6 +328,7 @@ def connect(
                 proxy=proxy,
                 ca_certificates=ca_certificates,
                 create=create,
+                read_only=read_only,
                 timing=timing,
                 **options,
             ),

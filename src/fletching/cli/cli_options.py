@@ -327,15 +327,24 @@ class Place:
         return dataclasses.replace(found, folder=str(folder))
 
     def open_engine(
-        self, given: Path | None = None, *, create: bool = False, adopt: bool = False
+        self,
+        given: Path | None = None,
+        *,
+        create: bool = False,
+        adopt: bool = False,
+        looks: bool = False,
     ) -> Engine:
-        """The engine over ``data_set``; the caller closes it."""
+        """The engine over ``data_set``; the caller closes it. What only looks may look anywhere."""
         from fletching.engine.engine import Engine
         from fletching.engine.engine_settings import EngineSettings
 
         storage = self.data_set(given, create=create or adopt)
         return Engine.open(
-            storage.folder, settings=EngineSettings.of(storage), create=create, adopt=adopt
+            storage.folder,
+            settings=EngineSettings.of(storage),
+            create=create,
+            adopt=adopt,
+            read_only=None if looks else False,
         )
 
     def folder(self, given: Path | None = None, *, create: bool = False) -> Path:

@@ -42,8 +42,8 @@ Folder = Annotated[
 
 
 @contextlib.contextmanager
-def _opened(place: Place, folder: Path | None) -> Iterator[Engine]:
-    with place.open_engine(folder) as engine:
+def _opened(place: Place, folder: Path | None, *, looks: bool = False) -> Iterator[Engine]:
+    with place.open_engine(folder, looks=looks) as engine:
         yield engine
 
 
@@ -53,7 +53,7 @@ def verify(place: Place, folder: Folder = None, json_output: JsonOutput = False)
 
     Exits with 3 if anything is damaged, and names it.
     """
-    with _opened(place, folder) as engine:
+    with _opened(place, folder, looks=True) as engine:
         verification = engine.verify()
         damaged = []
         objects = done = 0

@@ -75,6 +75,7 @@ class Reopen:
     proxy: str | None = None
     ca_certificates: str | None = None
     storage: StorageSettings | None = None
+    read_only: bool | None = None
 
     def __call__(self) -> Channel:
         """The channel of this process, made at the first call and shared; nobody closes it."""
@@ -132,7 +133,9 @@ class Reopen:
                 f"{self.location!r} is a folder, and tables in a folder need the server's parts, of "
                 f"which {exc.name} is absent: pip install 'fletching[server]'"
             ) from exc
-        return EmbeddedTransport(self.storage or self.location, create=create)
+        return EmbeddedTransport(
+            self.storage or self.location, create=create, read_only=self.read_only
+        )
 
     def __str__(self) -> str:
         """The location, without credentials."""
@@ -151,6 +154,7 @@ def connect(
     proxy: str | None = None,
     ca_certificates: str | os.PathLike[str] | None = None,
     create: bool = False,
+    read_only: bool | None = None,
     timing: Timing | None = None,
     **options: Unpack[ConnectOptions],
 ) -> Client:
@@ -179,6 +183,9 @@ def connect(
         ca_certificates: file of certificate authorities to trust instead of the system's.
         create: make the folder if it is absent, and the project. Nothing else makes either, but that
             a folder that is there and empty becomes a data folder.
+        read_only: open a folder for reading: nothing in it is written, it is seen as it is now, and
+            changes are refused. By default a folder that this process cannot write to is opened so
+            (a snapshot, a backup, a mount of others); False refuses such a one.
         timing: clock, sleep and luck of retries, for tests.
         **options: any field of `CallOptions`: ``timeouts``, ``retry``, ``connections``, ...;
             ``timeouts`` and ``retry`` may be dicts of what differs from the defaults. And where a data
@@ -219,11 +226,15 @@ def connect(
             raise UsageError(f"{name} is text, not {type(text).__name__}")
     changed = CallOptions().changed(**options)  # type: ignore[misc]  # what is left of them
     location = _location(url_or_path) if storage is None or storage.folder else str(storage)
+    if read_only and create:
+        raise UsageError("a folder that is to be made is not for reading only")
     credentials = None
     begins = create
     if storage is None and _URL.match(location):
         if said:
             raise UsageError(f"{next(iter(said))} is for a data set, and {location} is a service")
+        if read_only:
+            raise UsageError("read_only is for folders; a service's keys say what they may do")
         credentials = Credentials(access_id or "", access_key or "", sts_token, region)
     elif access_id is not None or access_key is not None:
         raise UsageError(
@@ -245,6 +256,7 @@ def connect(
         proxy,
         None if ca_certificates is None else os.fspath(ca_certificates),
         storage,
+        read_only,
     )
     channel = Channel(reopen.transport(create=begins), changed, timing or Timing(), reopen)
     client = Client(channel, project, schema=schema)

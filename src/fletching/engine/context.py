@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from fletching.catalog.database import Database
 from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.presence import Presence
-from fletching.errors import StorageError
+from fletching.errors import NoPermissionError, StorageError
 from fletching.objects.store import ObjectSink, ObjectStore
 
 __all__ = ["Clock", "EngineContext"]
@@ -31,6 +31,17 @@ class EngineContext:
     server_key: bytes
     """32 secret bytes of this data folder: the key of blob references and of stored secrets."""
     presence: Presence
+    read_only: bool = False
+    """Whether nothing may change; see ``fletching.engine.read_only``."""
+
+    def check_may_change(self) -> None:
+        """Refuses a change of a data set that was opened for reading.
+
+        Raises:
+            NoPermissionError: it was.
+        """
+        if self.read_only:
+            raise NoPermissionError("the data folder is open for reading only: nothing can change")
 
     def create_object(self, key: str) -> ObjectSink:
         """Begins an object whose key this opening made up; see ``ObjectStore.create``."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 from pathlib import Path
 
 from fletching.catalog.database import CatalogLook, Database, look_at_catalog
@@ -10,6 +12,7 @@ from fletching.catalog.migrations import check_revision, look_at_revision
 from fletching.engine.access.server_key import load_server_key
 from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.identity import StoreLook, look_at_store
+from fletching.engine.read_only import OverlaidStore, copy_catalog
 from fletching.engine.start_checks import reaching
 from fletching.errors import IdentityError, SettingsError, StorageError, UsageError
 from fletching.objects.local import LocalStore, private_folder
@@ -26,14 +29,18 @@ SERVER_KEY_FILE = "server.key"
 class DataFolder:
     """What an engine is opened from. Makes nothing but what ``check_usable`` and ``open_store`` say."""
 
-    def __init__(self, folder: Path | None, settings: EngineSettings) -> None:
-        """Finds out where the parts are.
+    def __init__(
+        self, folder: Path | None, settings: EngineSettings, *, read_only: bool = False
+    ) -> None:
+        """Finds out where the parts are; with ``read_only`` nothing in the folder is touched.
 
         Raises:
             UsageError: there is no folder, and a part that is not said to be elsewhere.
         """
         self.folder = folder
+        self.read_only = read_only
         self._settings = settings
+        self._scratch: Path | None = None
         self.catalog: str | Path = settings.catalog_url or self._inside(
             CATALOG_FILE, "catalog", "FLETCHING_CATALOG=postgresql://..."
         )
@@ -72,7 +79,7 @@ class DataFolder:
                 private_folder(folder)
             except OSError as error:
                 raise StorageError(f"{folder} cannot be used: {error.strerror}") from error
-        if not os.access(folder, os.W_OK):
+        if not self.read_only and not os.access(folder, os.W_OK):
             raise StorageError(f"{folder} cannot be written to: read-only, or not permitted")
 
     def look_at_objects(self, store: ObjectStore | None, *, adopt: bool = False) -> StoreLook:
@@ -91,6 +98,15 @@ class DataFolder:
         finally:
             opened.close()
 
+    @functools.cached_property
+    def _opened_catalog(self) -> str | Path:
+        """The catalog, or the copy that is opened in its place: SQLite writes where it only reads."""
+        if not self.read_only or not isinstance(self.catalog, Path) or not self.catalog.exists():
+            return self.catalog
+        copy = copy_catalog(self.catalog)
+        self._scratch = copy.parent
+        return copy
+
     def check_complete(self, look: StoreLook, *, create: bool, adopt: bool) -> None:
         """Compares what is there before anything is made.
 
@@ -99,7 +115,7 @@ class DataFolder:
             StorageError: nothing is there, and nothing may be made.
         """
         with reaching("catalog", self.catalog):
-            catalog = look_at_catalog(self.catalog)
+            catalog = look_at_catalog(self._opened_catalog)
         has_catalog = catalog is not CatalogLook.ABSENT
         has_key = self._key_file is None or self._key_file.exists()
         if adopt:
@@ -135,7 +151,7 @@ class DataFolder:
         settings = self._settings
         with reaching("catalog", self.catalog):
             database = Database.open(
-                self.catalog,
+                self._opened_catalog,
                 busy_timeout_seconds=settings.busy_timeout_seconds,
                 migrate=settings.catalog_migrate,
                 connections=settings.catalog_pool,
@@ -147,6 +163,11 @@ class DataFolder:
                     database.close()
                     raise
         return database
+
+    def drop_scratch(self) -> None:
+        """Removes what opening for reading has copied, where the opening failed."""
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     def catalog_revision(self) -> str | None:
         """The revision that the catalog is at; None if there is none. Makes nothing.
@@ -160,7 +181,7 @@ class DataFolder:
     def server_key(self) -> bytes:
         """The server key, made if it is absent: ``check_complete`` has found that right."""
         if self._key_file is not None:
-            return load_server_key(self._key_file)
+            return load_server_key(self._key_file, create=not self.read_only)
         key = parse_server_key((self._settings.server_key or "").encode())
         if key is None:
             raise UsageError("the server key is not 64 hexadecimal digits")
@@ -173,8 +194,10 @@ class DataFolder:
             from fletching.objects.remote_store import RemoteStore
 
             return RemoteStore(self._objects)
-        return LocalStore(
+        store = LocalStore(
             self._objects,
             mapped=settings.objects_mapped,
             resident_bytes=settings.objects_resident_bytes,
+            create=not self.read_only,
         )
+        return store if self._scratch is None else OverlaidStore(store, self._scratch)

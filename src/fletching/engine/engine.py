@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from fletching import faultpoints
+from fletching.catalog.database import Database
 from fletching.catalog.table_rows import TableRow, ensure_project, list_projects
-from fletching.engine.access.access import AccessKeys
+from fletching.engine.access.access import AccessKeys, Permission, needed_permission
 from fletching.engine.blobs.blob_service import Blobs
 from fletching.engine.changes.change_verbs import Changes
 from fletching.engine.changes.table_versions import History
@@ -153,6 +154,7 @@ class Engine:
         store: ObjectStore | None = None,
         create: bool = True,
         adopt: bool = False,
+        read_only: bool | None = False,
     ) -> Self:
         """Opens a data folder and clears up after processes that died.
 
@@ -170,6 +172,8 @@ class Engine:
                 for whoever only looks.
             adopt: accept catalog, objects and server key as they are now as belonging together,
                 making what is missing: for a person who knows what was lost.
+            read_only: nothing in the folder is written, and changes are refused: see
+                ``fletching.engine.read_only``. None for a folder that this process cannot write to.
 
         Raises:
             IdentityError: something is missing, or does not belong to the rest.
@@ -177,30 +181,40 @@ class Engine:
             SettingsError: a database or an object store cannot be used as the settings say.
         """
         settings = settings or EngineSettings.from_environment(os.environ)
-        parts = DataFolder(None if location is None else Path(location), settings)
+        folder = None if location is None else Path(location)
+        if read_only is None:
+            read_only = folder is not None and folder.is_dir() and not os.access(folder, os.W_OK)
+        parts = DataFolder(folder, settings, read_only=read_only)
+        create, adopt = create and not read_only, adopt and not read_only
         parts.check_usable(create=create or adopt)
         # The order matters: see ``fletching.engine.identity``.
         look = parts.look_at_objects(store, adopt=adopt)
-        parts.check_complete(look, create=create, adopt=adopt)
-        key = parts.server_key()
-        database = parts.open_catalog()
         presence: Presence | None = None
+        database: Database | None = None
         try:
+            parts.check_complete(look, create=create, adopt=adopt)
+            key = parts.server_key()
+            database = parts.open_catalog()
             clock = clock or database.clock()
             store = store or parts.open_store()
             presence = Presence(database, store, clock)
-            context = EngineContext(database, store, settings, clock, key, presence)
+            context = EngineContext(
+                database, store, settings, clock, key, presence, read_only=read_only
+            )
             check_clock(context)
             with reaching("object store", settings.objects_url):
                 settle(context, look, adopt=adopt)
             # From here on: what an opening makes for the first time is not a place to count.
             faultpoints.arm_from_environment()
             engine = cls(context)
-            Retention(context).recover()
+            if not read_only:
+                Retention(context).recover()
         except BaseException:
             if presence is not None:
                 presence.close()
-            database.close()
+            if database is not None:
+                database.close()
+            parts.drop_scratch()
             raise
         return engine
 
@@ -217,6 +231,8 @@ class Engine:
         answer = self._calls.get(type(request))
         if answer is None:
             raise UsageError(f"{type(request).__name__} is not answered by Engine.call")
+        if self.context.read_only and needed_permission(type(request)) is not Permission.READ:
+            self.context.check_may_change()
         return answer(request)
 
     def read(self, request: ReadTable | PreviewTable | ReadInstance) -> ReadPlan:
@@ -252,6 +268,7 @@ class Engine:
     def open_ingest(self, request: WriteTable | AppendRows) -> Ingest:
         """Prepares to take the body of a TableWrite or an append; see ``writing.ingest``."""
         self._check_open()
+        self.context.check_may_change()
         if isinstance(request, AppendRows):
             return open_append(self.context, request, cell_checker=self._cell_checker)
         return open_ingest(self.context, request, cell_checker=self._cell_checker)
@@ -314,6 +331,7 @@ class Engine:
     def ensure_project(self, project: str) -> None:
         """Creates a project unless it exists."""
         self._check_open()
+        self.context.check_may_change()
         with self.context.database.write() as connection:
             ensure_project(connection, project, self.context.clock())
 
@@ -338,6 +356,7 @@ class Engine:
     def collect(self, *, dry_run: bool = False, force: bool = False) -> RetentionReport:
         """Collects what nobody needs any more; see ``Retention.collect``."""
         self._check_open()
+        self.context.check_may_change()
         return Retention(self.context).collect(dry_run=dry_run, force=force)
 
     def compact(
@@ -352,6 +371,7 @@ class Engine:
         With ``purge``, which needs a table, every segment is written anew that has lost rows.
         """
         self._check_open()
+        self.context.check_may_change()
         if table is None:
             return self._compactor.compact_tables(min_segments=min_segments)
         return [self._compactor.compact_table(table, min_segments=min_segments, purge=purge)]

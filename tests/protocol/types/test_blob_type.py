@@ -42,6 +42,7 @@ def test_a_stream_keeps_the_type_and_the_values() -> None:
 
 def test_all_instances_are_equal_and_pickle() -> None:
     assert blob() == BlobType()
+    assert len({blob(), BlobType()}) == 1
     assert pickle.loads(pickle.dumps(blob())) == blob()
     assert blob().storage_type == pa.binary()
     assert fletching.blob() == blob()

@@ -61,6 +61,7 @@ class Blobs:
 
     def open_upload(self, request: WriteBlob | WriteBlobs) -> BlobUpload:
         """Prepares to take blobs; see `fletching.engine.blobs.blob_uploads.open_upload`."""
+        self._context.check_may_change()
         return open_upload(self._context, self._key, request)
 
     def tables(self, references: Sequence[str]) -> list[TableName]:

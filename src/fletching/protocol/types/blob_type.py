@@ -47,6 +47,10 @@ class BlobType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow ships no type
             raise pa.ArrowInvalid(f"{BLOB_EXTENSION_NAME} is stored as binary, not {storage_type}")
         return cls()
 
+    def __hash__(self) -> int:
+        """One for all, so that schemas and tables of types can have it; pyarrow gives none."""
+        return hash(BLOB_EXTENSION_NAME)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles by class: there are no parameters."""
         return BlobType, ()

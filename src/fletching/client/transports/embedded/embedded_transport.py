@@ -89,11 +89,13 @@ class EmbeddedTransport:
         location: str | Path | StorageSettings,
         *,
         create: bool = False,
+        read_only: bool | None = None,
         engine: Engine | None = None,
     ) -> None:
         """Opens a data set, making it with ``create``, or takes over an engine that is open already.
 
-        A folder's path is what the environment makes of it.
+        A folder's path is what the environment makes of it. One that cannot be written to, and any with
+        ``read_only``, is opened for reading: as it is now, and changes are refused.
 
         Raises:
             StorageError: it cannot be opened.
@@ -105,7 +107,9 @@ class EmbeddedTransport:
             if not isinstance(storage, StorageSettings):
                 storage, _ = storage_settings(folder=location)
             settings = EngineSettings.of(storage, create_projects=False)
-            engine = Engine.open(storage.folder, settings=settings, create=create)
+            engine = Engine.open(
+                storage.folder, settings=settings, create=create, read_only=read_only
+            )
         self.engine = engine
 
     def call(self, request: Request, options: CallOptions, attempt: RetrySequence) -> Response:
