@@ -43,6 +43,7 @@ POINTS = (
     "compact.remapped",  # in the transaction, before it commits
     "compact.done",
     "restore.changed",  # in the transaction, before it commits
+    "tag.created",  # likewise
     "retention.horizon",  # in the transaction: the horizon is raised, nothing is forgotten
     "retention.forgotten",  # rows gone, objects still there
 )

@@ -29,8 +29,8 @@ from fletching.types import TableName
 
 T = TableName("demo", "t")
 body = runpy.run_path(str(Path(__file__).with_name("crash_scenario.py")))["body"]
-# What the scenario does: it uploads no blobs and deletes, updates and restores no rows.
-ELSEWHERE = ("blobs.", "change.", "restore.")
+# What the scenario does: it uploads no blobs and deletes, updates and restores no rows, and tags nothing.
+ELSEWHERE = ("blobs.", "change.", "restore.", "tag.")
 POINTS = [point for point in faultpoints.POINTS if not point.startswith(ELSEWHERE)]
 AGAIN = {
     "object.durable": (2, 5),

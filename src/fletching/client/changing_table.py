@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import pyarrow as pa
@@ -13,10 +13,12 @@ from fletching.client.stored_table import PartitionLike, StoredTable
 from fletching.client.tabular.alignment import aligned
 from fletching.client.tabular.tabular_data import BatchStream, batches_of
 from fletching.client.writing.batch_writer import append_rows
+from fletching.client.writing.direct_append import append_at_once
 from fletching.errors import UsageError
 from fletching.protocol.messages import changes as messages
 from fletching.protocol.messages.admin import TableInfo
 from fletching.protocol.messages.changes import ChangeRequest
+from fletching.protocol.messages.requests import AppendRows
 from fletching.protocol.messages.responses import Changed
 from fletching.types import PartitionSpec
 
@@ -236,16 +238,27 @@ class ChangingTable(StoredTable):
         if not self.info.keyed:
             raise UsageError(f"table {self.full_name} keeps no primary key unique")
         self._new_key(None)
-        bound = {name.casefold() for name, _ in PartitionSpec.parse(partition).items}
+        spec = PartitionSpec.parse(partition)
+        bound = {name.casefold() for name, _ in spec.items}
         keys = {name.casefold() for name in self.info.primary_key}
         keys |= {name.casefold() for name in self.partition_columns} - bound
         schema = pa.schema([field for field in self.schema if field.name.casefold() in keys])
         target = schema.append(pa.field("__operation", pa.int8(), nullable=False))
+        marked = BatchStream(target, _marked(aligned(_only(data, schema), schema), target))
+        if not self.channel.options.lz4_stream:
+            request = AppendRows(
+                table=self.full_name,
+                partition=spec,
+                if_version=if_version,
+                idempotency_key=idempotency_key,
+            )
+            result, marked = append_at_once(self.channel, request, target, marked)
+            if result is not None and result.report is not None:
+                return ChangeReport.of(result.report)
         with self.write_session(partition) as session:
             with session.writer(schema=target) as writer:
-                for batch in aligned(_only(data, schema), schema):
-                    marks = pa.repeat(pa.scalar(_DELETE, pa.int8()), batch.num_rows)
-                    writer.write(pa.RecordBatch.from_arrays([*batch.columns, marks], schema=target))
+                for batch in marked.batches:
+                    writer.write(batch)
             report = session.commit(if_version=if_version, idempotency_key=idempotency_key)
         return ChangeReport(-1) if report is None else report
 
@@ -459,6 +472,13 @@ def _only(data: Any, schema: pa.Schema) -> BatchStream:
     places = [by_name[name.casefold()] for name in schema.names]
     chosen = pa.schema([stream.schema.field(place) for place in places])
     return BatchStream(chosen, (batch.select(places) for batch in stream.batches))
+
+
+def _marked(batches: Iterable[pa.RecordBatch], target: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Keys with the operation that takes their rows away."""
+    for batch in batches:
+        marks = pa.repeat(pa.scalar(_DELETE, pa.int8()), batch.num_rows)
+        yield pa.RecordBatch.from_arrays([*batch.columns, marks], schema=target)
 
 
 def _one_row(values: Mapping[str, Any], schema: pa.Schema) -> bytes:

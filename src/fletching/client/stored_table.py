@@ -370,14 +370,13 @@ class StoredTable:
 
     @property
     def _takes_direct_appends(self) -> bool:
-        """Whether rows can go out in one request: of our service, without uploads and operations.
+        """Whether rows can go out in one request: of our service, and without uploads.
 
         Whether the service takes the coding of `lz4_stream` is known only once it has answered.
         """
         return bool(
             self._info.table_id
             and not self.channel.options.lz4_stream
-            and not self._info.primary_key
             and not any(contains_blob(field.type) for field in self._data_schema)
         )
 

@@ -50,14 +50,18 @@ class KeyRun:
         high = int(np.searchsorted(wanted, self.numbers[-1], side="right"))
         near = wanted[low:high]
         left = np.searchsorted(self.numbers, near, side="left")
-        right = np.searchsorted(self.numbers, near, side="right")
-        counts = right - left
-        hit = np.flatnonzero(counts)
+        last = len(self.numbers) - 1
+        hit = np.flatnonzero(self.numbers[np.minimum(left, last)] == near)
         if not len(hit):
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint32)
-        places = np.repeat(hit, counts[hit])
-        before = np.repeat(np.cumsum(counts[hit]) - counts[hit], counts[hit])
-        entries = np.repeat(left[hit], counts[hit]) + np.arange(len(places)) - before
+        left = left[hit]
+        # Numbers repeat only where different keys have the same one: nearly never.
+        if not (self.numbers[np.minimum(left + 1, last)] == near[hit]).any() or last == 0:
+            return (hit + low).astype(np.int64), self.rows[left]
+        counts = np.searchsorted(self.numbers, near[hit], side="right") - left
+        places = np.repeat(hit, counts)
+        before = np.repeat(np.cumsum(counts) - counts, counts)
+        entries = np.repeat(left, counts) + np.arange(len(places)) - before
         return (places + low).astype(np.int64), self.rows[entries]
 
 

@@ -205,7 +205,7 @@ class KeyedMerge:
         out = self._without.get(segment.key)
         if not out:
             return run
-        stays = ~np.isin(run.rows, np.frombuffer(out.to_array(), dtype=np.uint32))
+        stays = ~_are_in(run.rows, out)
         return KeyRun(run.numbers[stays], run.rows[stays])
 
     def _columns_of_staged(self, source: NDArray[np.int64], rows: NDArray[np.uint32]) -> list[Any]:
@@ -244,8 +244,7 @@ class KeyedMerge:
             winners = self._winners[segment.partition]
             stays = np.ones(len(rows), dtype=bool)
             if segment.id in gone:
-                dead = deleted_rows(connection, gone[segment.id])
-                stays = ~np.isin(rows, np.frombuffer(dead.to_array(), dtype=np.uint32))
+                stays = ~_are_in(rows, deleted_rows(connection, gone[segment.id]))
             if not self._keys.exact and stays.any():
                 near = places[stays]
                 stays[stays] = same_keys(
@@ -304,3 +303,12 @@ class KeyedMerge:
             for each in self._staged
             if each.deletes or len(self.absent[each.segment.key]) == each.segment.rows
         ]
+
+
+def _are_in(rows: NDArray[np.uint32], bitmap: BitMap) -> NDArray[np.bool_]:
+    """For each row whether it is in a bitmap, however many others are in it."""
+    common = np.frombuffer((BitMap(rows) & bitmap).to_array(), dtype=np.uint32)
+    if not len(common):
+        return np.zeros(len(rows), dtype=bool)
+    near = np.minimum(np.searchsorted(common, rows), len(common) - 1)
+    return np.asarray(common[near] == rows)

@@ -8,6 +8,7 @@ import time
 
 from sqlalchemy import Connection
 
+from fletching import faultpoints
 from fletching.catalog import version_rows
 from fletching.catalog.collecting import forget_removed
 from fletching.catalog.table_rows import TableRow, get_table, lock_table
@@ -130,6 +131,7 @@ class History:
                 replace=request.replace,
                 now=context.clock(),
             )
+            faultpoints.reach("tag.created")
             return TagList(tags=version_rows.list_tags(connection, table.id))
 
     def tags(self, request: ListTags) -> TagList:
