@@ -23,6 +23,7 @@ from fletching.protocol.messages.changes import (
     DropColumns,
     RenameColumn,
     RenameTable,
+    TouchTable,
     TruncateTable,
     UpdateRows,
 )
@@ -381,8 +382,18 @@ def test_changes_of_rows(text: str, request_: Request) -> None:
         ("alter table t drop columns a, `b`", [DropColumns(table=T, names=("a", "b"))]),
         ("alter table t merge smallfiles", [CompactTable(table=T)]),
         ("alter table t partition (pt='1') merge smallfiles", [CompactTable(table=T)]),
-        ("alter table t touch", []),
-        ("alter table t changeowner to 'x'", []),
+        ("alter table t compact minor", [CompactTable(table=T)]),
+        ("alter table t compact major;", [CompactTable(table=T, purge=True)]),
+        ("alter table t touch", [TouchTable(table=T)]),
+        (
+            "alter table t touch partition (pt='1', q=2)",
+            [TouchTable(table=T, partition=PartitionSpec((("pt", "1"), ("q", "2"))))],
+        ),
+        ("alter table t changeowner to 'x'", [AlterTable(table=T, owner="x")]),
+        (
+            "alter table t change column a rename to b",
+            [RenameColumn(table=T, name="a", new_name="b")],
+        ),
     ],
 )
 def test_forms_of_alter_table(text: str, requests: list[Request]) -> None:

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from fletching.catalog.database import insert_unless_there
@@ -23,6 +23,7 @@ __all__ = [
     "page_of_partitions",
     "remove_partition",
     "sort_key",
+    "touch_partition",
 ]
 
 
@@ -67,6 +68,15 @@ def sort_key(partition: str) -> bytes:
     Values have no control characters, so the zero byte between them is below all of them.
     """
     return "\0".join(decode_partition(partition)).encode()
+
+
+def touch_partition(connection: Connection, table_id: str, partition: str, now: float) -> None:
+    """Notes that a partition (the catalog's text) of a locked table was modified."""
+    connection.execute(
+        update(partitions)
+        .where(partitions.c.table_id == table_id, partitions.c.partition == partition)
+        .values(modified_at=now)
+    )
 
 
 def add_partition(connection: Connection, table_id: str, partition: str, now: float) -> bool:

@@ -68,6 +68,8 @@ class TableRow:
     name: TableName
     partition_columns: tuple[tuple[str, str], ...]
     """(name, ODPS type) pairs."""
+    partition_comments: tuple[str, ...]
+    """A comment, or an empty text, for each of them."""
     schema_version: int
     arrow_schema: bytes
     """An encapsulated schema message: the data columns."""
@@ -169,12 +171,13 @@ def _column_ids(text: str) -> tuple[tuple[int, ...], ...]:
 
 
 def _row(values: Any) -> TableRow:
+    listed = json.loads(values.partition_columns)
     return TableRow(
         id=values.id,
         name=TableName(values.project, values.name, values.schema),
-        partition_columns=tuple(
-            (name, kind) for name, kind in json.loads(values.partition_columns)
-        ),
+        partition_columns=tuple((name, kind) for name, kind, *_ in listed),
+        # Catalogs of earlier releases have no comments.
+        partition_comments=tuple("".join(rest) for _, _, *rest in listed),
         schema_version=values.schema_version,
         arrow_schema=bytes(values.arrow_schema),
         column_ids=_column_ids(values.column_ids),
@@ -258,6 +261,7 @@ def insert_table(
     table_id: str,
     name: TableName,
     partition_columns: Sequence[tuple[str, str]],
+    partition_comments: Sequence[str] = (),
     arrow_schema: bytes,
     column_ids: Sequence[Sequence[int]],
     next_column_id: int,
@@ -290,7 +294,16 @@ def insert_table(
             project=name.project,
             schema=name.schema,
             name=name.name,
-            partition_columns=json.dumps([list(item) for item in partition_columns]),
+            partition_columns=json.dumps(
+                [
+                    [*item, comment]
+                    for item, comment in zip(
+                        partition_columns,
+                        partition_comments or [""] * len(partition_columns),
+                        strict=True,
+                    )
+                ]
+            ),
             schema_version=1,
             arrow_schema=arrow_schema,
             column_ids=ids,
@@ -397,7 +410,7 @@ def rename_table(connection: Connection, table: TableRow, new_name: str) -> None
 
 
 def alter_table(connection: Connection, table: TableRow, now: float, **values: Any) -> None:
-    """Sets the comment, properties (a dict) or lifecycle of a locked table."""
+    """Sets the comment, properties (a dict), lifecycle or owner of a locked table."""
     if "properties" in values:
         values["properties"] = json.dumps(values["properties"])
     connection.execute(

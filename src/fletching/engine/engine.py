@@ -106,6 +106,7 @@ class Engine:
             admin.ListSchemas: namespaces.list,
             changes.AlterColumn: tables.alter_column,
             changes.AlterTable: tables.alter,
+            changes.TouchTable: tables.touch,
             changes.DropColumns: tables.drop_columns,
             changes.RenameColumn: tables.rename_column,
             changes.RenameTable: tables.rename,

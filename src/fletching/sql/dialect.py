@@ -29,6 +29,7 @@ except ImportError as exc:  # pragma: no cover - the test environment has every 
     ) from exc
 
 __all__ = [
+    "IF_NOT_EXISTS",
     "LITERALS",
     "MAX_SQL_TEXT",
     "ODPS_TYPE",
@@ -42,6 +43,9 @@ __all__ = [
 
 MAX_SQL_TEXT = 8 * 1024 * 1024
 """Longest statement, in characters: room for a table of many columns, or a long list."""
+
+IF_NOT_EXISTS = "if_not_exists"
+"""Key in the ``meta`` of columns that ALTER TABLE adds if they are not there."""
 
 LITERALS = "literals"
 """Key in the ``meta`` of an IN with a long list: (text, whether it is quoted) of each literal."""
@@ -112,7 +116,29 @@ class Odps(Hive):
             "LIFECYCLE": lambda self: self.expression(
                 exp.Property(this=exp.var("LIFECYCLE"), value=self._parse_number())
             ),
+            "INTO": lambda self: self._parse_shards(),
+            "HUBLIFECYCLE": lambda self: self.expression(
+                exp.Property(this=exp.var("HUBLIFECYCLE"), value=self._parse_number())
+            ),
         }
+
+        def _parse_shards(self) -> Any:
+            """INTO n SHARDS."""
+            number = self._parse_number()
+            if not self._match_text_seq("SHARDS"):
+                self.raise_error("expected SHARDS behind INTO and a number")
+            return self.expression(exp.Property(this=exp.var("SHARDS"), value=number))
+
+        def _parse_alter_table_change(self) -> Any:
+            """Also ``CHANGE COLUMN a RENAME TO b``, which gives no type."""
+            index = self._index
+            self._match(TokenType.COLUMN)
+            column = self._parse_field(any_token=True)
+            if self._match_text_seq("RENAME", "TO"):
+                new = self._parse_field(any_token=True)
+                return self.expression(exp.RenameColumn(this=column, to=new))
+            self._retreat(index)
+            return super()._parse_alter_table_change()
 
         def _parse_alter_table_add(self) -> Any:
             """Also several partitions after one ADD, which need no comma between them."""
@@ -127,6 +153,17 @@ class Odps(Hive):
                 self._match(TokenType.COMMA)
             if actions:
                 return actions
+            self._retreat(index)
+            # COLUMNS IF NOT EXISTS (..): the columns in parentheses, marked.
+            if self._match_texts(("COLUMNS", "COLUMN")) and self._parse_exists(not_=True):
+                schema = self._parse_schema() or self._parse_column_def(
+                    self._parse_field(any_token=True)
+                )
+                if schema is None:
+                    self.raise_error("expected columns behind IF NOT EXISTS")
+                else:
+                    schema.meta[IF_NOT_EXISTS] = True
+                return [schema]
             self._retreat(index)
             return super()._parse_alter_table_add()
 
@@ -179,8 +216,11 @@ class Odps(Hive):
                 return super(HiveParser, self)._parse_types(
                     check_func, schema, allow_identifiers, with_collation
                 )
+            # The scanner knows no ';': it sees nothing behind the statement.
+            end = self._tokens[-1].end + 1
+            text = self.sql if end >= len(self.sql) else self.sql[:end]
             try:
-                scanner = TypeScanner(self.sql, self._curr.start, max_length=MAX_SQL_TEXT)
+                scanner = TypeScanner(text, self._curr.start, max_length=MAX_SQL_TEXT)
                 odps_type = scanner.type()
             except UsageError as error:
                 raise SqlSyntaxError(error.message) from error

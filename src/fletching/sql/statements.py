@@ -34,15 +34,17 @@ from fletching.protocol.messages.changes import (
     DropColumns,
     RenameColumn,
     RenameTable,
+    TouchTable,
     TruncateTable,
     UpdateRows,
 )
 from fletching.protocol.messages.requests import Request
-from fletching.protocol.types.arrow_types import arrow_field
-from fletching.sql.dialect import ODPS_TYPE, Parsed, exp, parse_all, sql_text
+from fletching.protocol.types.arrow_types import arrow_field, field_comment
+from fletching.sql.dialect import IF_NOT_EXISTS, ODPS_TYPE, Parsed, exp, parse_all, sql_text
 from fletching.types import PartitionSpec, TableName
 
 __all__ = [
+    "SHARD_PROPERTIES",
     "Assignment",
     "Changes",
     "CreateAs",
@@ -66,6 +68,9 @@ __all__ = [
     "parse_statements",
     "table_name",
 ]
+
+SHARD_PROPERTIES = {"SHARDS": "fletching.shards", "HUBLIFECYCLE": "fletching.shards.lifecycle"}
+"""Properties that keep what CREATE TABLE says of shards, by its words."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -352,23 +357,33 @@ def _truncate(node: Any, namespace: Namespace) -> RowChange:
     )
 
 
-_TOUCH = re.compile(r"table\s+(\S+)\s+touch\b.*", re.IGNORECASE | re.DOTALL)
+_TOUCH = re.compile(r"table\s+(\S+)\s+touch(?:\s+(partition\s*\(.*\)))?", re.IGNORECASE | re.DOTALL)
 _MERGE_FILES = re.compile(
-    r"table\s+(\S+)\s+(?:partition\s*\(.*\)\s+)?merge\s+smallfiles\s*", re.IGNORECASE | re.DOTALL
+    r"table\s+(\S+)\s+(?:partition\s*\(.*\)\s+)?(?:merge\s+smallfiles|compact\s+(major|minor))",
+    re.IGNORECASE | re.DOTALL,
 )
-_OWNER = re.compile(r"table\s+(\S+)\s+changeowner\s+to\s+'[^']*'\s*", re.IGNORECASE)
+_OWNER = re.compile(r"table\s+(\S+)\s+changeowner\s+to\s+'((?:[^'\\]|\\.)*)'", re.IGNORECASE)
 
 
 def _other_alter(text: str, namespace: Namespace) -> Iterable[Request]:
     """The forms of ALTER TABLE that are no SQL elsewhere."""
-    for pattern, kind in ((_MERGE_FILES, CompactTable), (_TOUCH, None), (_OWNER, None)):
-        match = pattern.fullmatch(text.strip())
+    text = text.strip().removesuffix(";").rstrip()
+    for pattern in (_MERGE_FILES, _TOUCH, _OWNER):
+        match = pattern.fullmatch(text)
         if match is None:
             continue
         table = table_name(exp.to_table(match[1], dialect="hive"), namespace)
-        if kind is not None:
-            yield kind(table=table)
-        # TOUCH and CHANGEOWNER leave the rows and columns as they are; the table has to exist.
+        if pattern is _MERGE_FILES:
+            yield CompactTable(table=table, purge=(match[2] or "").casefold() == "major")
+        elif pattern is _OWNER:
+            yield AlterTable(table=table, owner=re.sub(r"\\(.)", r"\1", match[2]))
+        else:
+            partition = PartitionSpec()
+            if match[2]:
+                # Read as that of a statement which has one.
+                (parsed,) = parse_all(f"TRUNCATE TABLE t {match[2]}")
+                partition = _partition(parsed.node.args["partition"])
+            yield TouchTable(table=table, partition=partition)
         return
     raise InvalidArgumentError(f"ALTER {text[:60]!r} is not supported")
 
@@ -538,7 +553,7 @@ def _create_table(node: Any, namespace: Namespace) -> CreateTable:
         else:
             fields.append(_column(item))
     comment = ""
-    partition_columns: list[tuple[str, str]] = []
+    partition_columns: list[Any] = []
     properties: dict[str, str] = {}
     lifecycle_days: int | None = None
     listed = node.args.get("properties")
@@ -550,6 +565,10 @@ def _create_table(node: Any, namespace: Namespace) -> CreateTable:
                 partition_columns = _partition_columns(item.this)
             case exp.Property(this=exp.Var() as name) if name.name.upper() == "LIFECYCLE":
                 lifecycle_days = _whole(item.args.get("value"), "LIFECYCLE")
+            case exp.Property(this=exp.Var() as name) if name.name.upper() in SHARD_PROPERTIES:
+                # Where rows of a topic went once; kept and reported, and nothing else.
+                number = _whole(item.args.get("value"), name.name)
+                properties[SHARD_PROPERTIES[name.name.upper()]] = str(number)
             case exp.Property(this=exp.Literal() | exp.Var()):
                 properties[item.this.name] = _text(
                     item.args.get("value"), f"property {item.this.name}"
@@ -567,7 +586,8 @@ def _create_table(node: Any, namespace: Namespace) -> CreateTable:
     return CreateTable(
         table=table_name(schema.this if isinstance(schema, exp.Schema) else schema, namespace),
         arrow_schema=encode_schema(pa.schema(fields)),
-        partition_columns=tuple(partition_columns),
+        partition_columns=tuple((name, kind) for name, kind, _ in partition_columns),
+        partition_comments=tuple(comment for _, _, comment in partition_columns),
         comment=comment,
         properties=properties,
         primary_key=primary_key,
@@ -576,13 +596,14 @@ def _create_table(node: Any, namespace: Namespace) -> CreateTable:
     )
 
 
-def _partition_columns(schema: Any) -> list[tuple[str, str]]:
-    columns: list[tuple[str, str]] = []
+def _partition_columns(schema: Any) -> list[tuple[str, str, str]]:
+    """Name, type and comment of each."""
+    columns: list[tuple[str, str, str]] = []
     for item in schema.expressions:
         if not isinstance(item, exp.ColumnDef):
             raise InvalidArgumentError("PARTITIONED BY needs names and types")
-        _column(item)
-        columns.append((item.name, str(item.args["kind"].meta[ODPS_TYPE])))
+        comment = field_comment(_column(item))
+        columns.append((item.name, str(item.args["kind"].meta[ODPS_TYPE]), comment))
     return columns
 
 
@@ -611,6 +632,7 @@ def _drop_table(node: Any, namespace: Namespace) -> Changes:
 def _alter_table(node: Any, namespace: Namespace) -> Iterable[Request]:
     table = table_name(node.this, namespace)
     columns: list[Any] = []
+    if_not_exists = False
     for action in node.args.get("actions") or ():
         match action:
             case exp.AddPartition():
@@ -648,15 +670,21 @@ def _alter_table(node: Any, namespace: Namespace) -> Iterable[Request]:
                 )
             case exp.Schema():
                 columns += [_column(item) for item in action.expressions]
+                if_not_exists |= IF_NOT_EXISTS in action.meta
             case exp.ColumnDef():
                 columns.append(_column(action))
+                if_not_exists |= IF_NOT_EXISTS in action.meta
             case _:
                 raise InvalidArgumentError(
                     "this form of ALTER TABLE is not supported; ADD, DROP, CHANGE COLUMNS, ADD and"
                     " DROP PARTITION, RENAME TO, SET LIFECYCLE, COMMENT and TBLPROPERTIES are"
                 )
     if columns:
-        yield AddColumns(table=table, arrow_schema=encode_schema(pa.schema(columns)))
+        yield AddColumns(
+            table=table,
+            arrow_schema=encode_schema(pa.schema(columns)),
+            if_not_exists=if_not_exists,
+        )
 
 
 def _alter_column(table: TableName, action: Any) -> Iterable[Request]:

@@ -12,7 +12,8 @@ def xml(reply: Any) -> ET.Element:
     return ET.fromstring(reply.body)
 
 
-def run_sql(client: Any, statement: str, **query: str) -> str:
+def run_sql(client: Any, statement: str, *, wait: bool = True, **query: str) -> str:
+    """Runs a statement, and waits for its end; returns the instance's id."""
     escaped = statement.replace("]]>", "")
     body = (
         "<Instance><Job><Tasks><SQL><Name>AnonymousSQLTask</Name>"
@@ -29,7 +30,15 @@ def run_sql(client: Any, statement: str, **query: str) -> str:
     assert reply.body == b""
     location = reply.headers["location"]
     assert location.startswith(f"http://{client.netloc}/api/projects/demo/instances/")
-    return str(location.rsplit("/", 1)[1])
+    instance = str(location.rsplit("/", 1)[1])
+    while wait and not ended(client, instance):
+        pass  # each look waits for a while on the other side
+    return instance
+
+
+def ended(client: Any, instance: str) -> bool:
+    look = client.request("GET", f"/api/projects/demo/instances/{instance}", {"instancestatus": ""})
+    return xml(look).findtext("Status") == "Terminated"
 
 
 def get(client: Any, path: str, **query: str) -> Any:

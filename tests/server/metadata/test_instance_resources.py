@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from tests.server.metadata.rest_calls import STOP, get, post, put, run_sql, xml
+from tests.server.metadata.rest_calls import STOP, ended, get, post, put, run_sql, xml
 
 ENDLESS = (
     "select count(*) from (select explode(sequence(1, 1000000)) as a) t"
@@ -25,7 +25,10 @@ def job(kind: str, inside: str, name: str = "Anonymous") -> bytes:
 def submit(client: Any, body: bytes) -> str:
     reply = post(client, "/instances", body)
     assert reply.status == 201, reply.body
-    return str(reply.headers["location"].rsplit("/", 1)[1])
+    instance = str(reply.headers["location"].rsplit("/", 1)[1])
+    while not ended(client, instance):
+        pass  # each look waits for a while on the other side
+    return instance
 
 
 def task_of(client: Any, instance: str) -> Any:
@@ -155,7 +158,7 @@ def test_cancelling(client: Any) -> None:
     ended = run_sql(client, "show tables")
     again = put(client, f"/instances/{ended}", STOP)
     assert (again.status, again.json["Code"]) == (409, "InvalidStateSetting")
-    instance = run_sql(client, ENDLESS)
+    instance = run_sql(client, ENDLESS, wait=False)
     assert xml(get(client, f"/instances/{instance}")).findtext("Status") == "Running"
     assert get(client, f"/instances/{instance}", instancesummary="").json == {}
     running = xml(get(client, "/instances", status="Running"))

@@ -9,6 +9,7 @@ the outcome, more as a table of a project that nobody can name, sealed by its co
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import csv
 import dataclasses
 import datetime as dt
@@ -318,7 +319,8 @@ class Instances:
         with self._lock:
             if len(self._running) >= MAX_WAITING:
                 raise ThrottledError(f"{MAX_WAITING} statements wait already")
-            run.future = self._pool.submit(work)
+            # The version that a statement makes says for whom.
+            run.future = self._pool.submit(contextvars.copy_context().run, work)
             self._running[run.row.id] = run
         try:
             return run.future.result(wait_seconds)

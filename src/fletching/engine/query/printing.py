@@ -64,7 +64,11 @@ def creating_statement(info: TableInfo) -> str:
     if info.comment:
         lines.append(f"COMMENT {_quoted(info.comment)}")
     if info.schema.partition_columns:
-        parts = [f"`{column.name}` {column.type}" for column in info.schema.partition_columns]
+        parts = [
+            f"`{column.name}` {column.type}"
+            + (f" COMMENT {_quoted(column.comment)}" if column.comment else "")
+            for column in info.schema.partition_columns
+        ]
         lines.append(f"PARTITIONED BY ({', '.join(parts)})")
     if info.properties:
         pairs = [f"{_quoted(key)}={_quoted(value)}" for key, value in info.properties.items()]

@@ -278,10 +278,10 @@ class _Run:
                 f"{', '.join(sorted(named - set(partition_types)))} is no partition column of"
                 f" {info.table}"
             )
-        # What PARTITION does not name comes with the rows, behind the other columns.
+        # What PARTITION does not name comes with the rows: where it is listed, or behind the others.
         static = {name.casefold() for name, _ in target.static}
-        dynamic = [field for key, field in partition_types.items() if key not in static]
-        fields = [*self._columns(target, data), *dynamic]
+        dynamic = {key: field for key, field in partition_types.items() if key not in static}
+        fields = self._columns(target, data, dynamic)
         partition = PartitionSpec(target.static)
         request = CreateWriteSession(
             table=target.table, partition=partition, overwrite=target.overwrite
@@ -351,14 +351,16 @@ class _Run:
         return Outcome(affected=report.rows_inserted + report.rows_updated + report.rows_deleted)
 
     @staticmethod
-    def _columns(target: Target, data: pa.Schema) -> list[pa.Field]:
+    def _columns(target: Target, data: pa.Schema, dynamic: dict[str, pa.Field]) -> list[pa.Field]:
+        """The columns of the rows that are inserted, in their order."""
         if not target.columns:
-            return list(data)
-        by_name = {field.name.casefold(): field for field in data}
+            return [*data, *dynamic.values()]
+        by_name = {**{field.name.casefold(): field for field in data}, **dynamic}
         unknown = [name for name in target.columns if name.casefold() not in by_name]
         if unknown:
             raise InvalidArgumentError(f"{target.table} has no column {', '.join(unknown)}")
-        return [by_name[name.casefold()] for name in target.columns]
+        listed = [by_name[name.casefold()] for name in target.columns]
+        return [*listed, *(field for field in dynamic.values() if field not in listed)]
 
     def create_as(self, statement: CreateAs) -> Outcome:
         """Creates a table of a query's columns and writes its rows."""
@@ -402,6 +404,7 @@ class _Run:
             partition_columns=tuple(
                 (column.name, column.type) for column in source.schema.partition_columns
             ),
+            partition_comments=tuple(column.comment for column in source.schema.partition_columns),
             comment=source.comment,
             properties={
                 key: value

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from fletching import ipc
+from fletching import caller, ipc
 from fletching.catalog import partition_rows as catalog_partitions
 from fletching.catalog import table_rows as catalog
 from fletching.catalog.publishing import publish
@@ -71,6 +71,7 @@ from fletching.protocol.messages.changes import (
     DropColumns,
     RenameColumn,
     RenameTable,
+    TouchTable,
 )
 from fletching.protocol.messages.responses import Changed, Done, TableSchema
 from fletching.protocol.types.table_schema import depth_first_ids, storable_type, table_schema
@@ -82,6 +83,7 @@ MAX_TABLE_NAME_LENGTH = 128
 MAX_COLUMN_NAME_LENGTH = 255
 MAX_SCHEMA_BYTES = 4 << 20
 MAX_COMMENT_LENGTH = 8192
+MAX_OWNER_LENGTH = 256
 MAX_PROPERTIES = 1000
 MAX_PAGE_ITEMS = 10_000
 MAX_KEY_COLUMNS = 16
@@ -118,7 +120,11 @@ def _read_schema_message(message: bytes) -> Any:
 def table_schema_of(table: TableRow) -> TableSchema:
     """The columns as ODPS sees them, with the ids that the catalog gave them."""
     return _odps_schema(
-        table.arrow_schema, table.partition_columns, table.primary_key, table.column_ids
+        table.arrow_schema,
+        table.partition_columns,
+        table.partition_comments,
+        table.primary_key,
+        table.column_ids,
     )
 
 
@@ -126,12 +132,14 @@ def table_schema_of(table: TableRow) -> TableSchema:
 def _odps_schema(
     arrow_schema: bytes,
     partition_columns: tuple[tuple[str, str], ...],
+    partition_comments: tuple[str, ...],
     primary_key: tuple[str, ...],
     column_ids: tuple[tuple[int, ...], ...],
 ) -> TableSchema:
     return table_schema(
         read_arrow_schema(arrow_schema),
         partition_columns,
+        partition_comments=partition_comments,
         primary_key=primary_key,
         column_ids=column_ids,
     )
@@ -240,6 +248,11 @@ class Tables:
         _check_new(schema, [column for column, _ in partition_columns])
         primary_key = self._primary_key(schema, request.primary_key)
         schema = _with_required(schema, primary_key)
+        comments = request.partition_comments
+        if comments and len(comments) != len(partition_columns):
+            raise InvalidArgumentError("there is a comment for each partition column, or for none")
+        if any(len(comment) > MAX_COMMENT_LENGTH for comment in comments):
+            raise InvalidArgumentError("a partition column's comment is too long")
         if len(request.comment) > MAX_COMMENT_LENGTH or len(request.properties) > MAX_PROPERTIES:
             raise InvalidArgumentError("the comment or the properties are too long")
         if request.lifecycle_days is not None and request.lifecycle_days < 1:
@@ -266,10 +279,11 @@ class Tables:
                 table_id=f"t{secrets.token_hex(8)}",
                 name=name,
                 partition_columns=partition_columns,
+                partition_comments=comments,
                 arrow_schema=encode_schema(schema),
                 column_ids=ids,
                 next_column_id=next_id,
-                owner=request.properties.get("owner", ""),
+                owner=request.properties.get("owner") or caller.access_id(),
                 comment=request.comment,
                 properties=request.properties,
                 primary_key=primary_key,
@@ -395,6 +409,11 @@ class Tables:
         with context.database.write() as connection:
             table = self._locked(connection, request.table)
             names = [name for name, _ in table.partition_columns]
+            if request.if_not_exists:
+                there = {name.casefold() for name in (*names, *_column_names(table))}
+                added = pa.schema([field for field in added if field.name.casefold() not in there])
+                if not len(added):
+                    return _info(table)
 
             def change(columns: Columns) -> Columns:
                 columns, others = with_nested(columns, added)
@@ -489,7 +508,7 @@ class Tables:
             return _info(catalog.get_table(connection, name))
 
     def alter(self, request: AlterTable) -> TableInfo:
-        """Sets and removes properties, and sets the comment and the lifecycle.
+        """Sets and removes properties, and sets the comment, the lifecycle and the owner.
 
         Raises:
             InvalidArgumentError: too many or too long, or a retention that is no number of hours.
@@ -500,6 +519,10 @@ class Tables:
             if len(request.comment) > MAX_COMMENT_LENGTH:
                 raise InvalidArgumentError("the comment is too long")
             values["comment"] = request.comment
+        if request.owner is not None:
+            if not 0 < len(request.owner) <= MAX_OWNER_LENGTH:
+                raise InvalidArgumentError(f"an owner has 1 to {MAX_OWNER_LENGTH} characters")
+            values["owner"] = request.owner
         if request.lifecycle_days is not None:
             if request.lifecycle_days < 0:
                 raise InvalidArgumentError("a lifecycle is 1 day or more; 0 removes it")
@@ -514,6 +537,25 @@ class Tables:
                 raise InvalidArgumentError(f"a table has at most {MAX_PROPERTIES} properties")
             values["properties"] = properties
             catalog.alter_table(connection, table, context.clock(), **values)
+            return _info(catalog.get_table(connection, request.table))
+
+    def touch(self, request: TouchTable) -> TableInfo:
+        """Says that a table's data, or one partition's, was modified just now.
+
+        Raises:
+            NoSuchPartitionError: there is no such partition.
+        """
+        now = self._context.clock()
+        with self._context.database.write() as connection:
+            table = self._locked(connection, request.table)
+            if request.partition:
+                values = self._values(table, request.partition)
+                if catalog_partitions.find_partition(connection, table.id, values) is None:
+                    raise NoSuchPartitionError(f"there is no partition {request.partition}")
+                catalog_partitions.touch_partition(
+                    connection, table.id, encode_partition(values), now
+                )
+            catalog.alter_table(connection, table, now)
             return _info(catalog.get_table(connection, request.table))
 
     # --- partitions ---
@@ -596,6 +638,11 @@ class Tables:
         if not table.partition_columns:
             raise InvalidArgumentError(f"table {table.name} has no partitions")
         return full_values(table.partition_columns, spec)
+
+
+def _column_names(table: TableRow) -> list[str]:
+    names: list[str] = read_arrow_schema(table.arrow_schema).names
+    return names
 
 
 def _with_required(schema: Any, names: Sequence[str]) -> Any:

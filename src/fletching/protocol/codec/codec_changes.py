@@ -38,6 +38,7 @@ _ACTIONS: dict[str, tuple[type[Request], type[Response]]] = {
     "alter_column": (changes.AlterColumn, TableInfo),
     "rename": (changes.RenameTable, TableInfo),
     "alter": (changes.AlterTable, TableInfo),
+    "touch": (changes.TouchTable, TableInfo),
 }
 _NAMES = {request: name for name, (request, _) in _ACTIONS.items()}
 

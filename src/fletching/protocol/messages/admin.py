@@ -52,11 +52,13 @@ class CreateTable(TableRequest, frozen=True, kw_only=True):
     """Creates a table from an Arrow schema message (data columns only) and its partition columns.
 
     ``arrow_schema`` is an encapsulated Arrow schema message (``ipc.encode_schema``); BLOB columns
-    have the extension type ``fletching.blob``. Partition columns are (name, ODPS type) pairs.
+    have the extension type ``fletching.blob``. Partition columns are (name, ODPS type) pairs;
+    ``partition_comments`` has a comment for each, or is empty.
     """
 
     arrow_schema: bytes
     partition_columns: tuple[tuple[str, str], ...] = ()
+    partition_comments: tuple[str, ...] = ()
     comment: str = ""
     properties: dict[str, str] = msgspec.field(default_factory=dict)
     primary_key: tuple[str, ...] = ()
@@ -79,9 +81,13 @@ class DropTable(TableRequest, frozen=True, kw_only=True):
 
 
 class AddColumns(TableRequest, frozen=True, kw_only=True):
-    """Appends nullable columns; older rows read as null there."""
+    """Appends nullable columns; older rows read as null there.
+
+    With ``if_not_exists`` those whose name is taken are left out.
+    """
 
     arrow_schema: bytes
+    if_not_exists: bool = False
 
 
 class ListTables(Request, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ __all__ = [
     "ReplaceRows",
     "RestoreTable",
     "TagList",
+    "TouchTable",
     "TruncateTable",
     "UpdateRows",
     "VersionInfo",
@@ -226,10 +227,17 @@ class RenameTable(TableRequest, frozen=True, kw_only=True):
 
 
 class AlterTable(TableRequest, frozen=True, kw_only=True):
-    """Sets and removes properties; sets the comment and the lifecycle where they are given."""
+    """Sets and removes properties; sets comment, lifecycle and owner where they are given."""
 
     set_properties: dict[str, str] = msgspec.field(default_factory=dict)
     remove_properties: tuple[str, ...] = ()
     comment: str | None = None
     lifecycle_days: int | None = None
     """0 removes the lifecycle."""
+    owner: str | None = None
+
+
+class TouchTable(TableRequest, frozen=True, kw_only=True):
+    """Says that the data of a table, or of one partition, was modified just now; changes no row."""
+
+    partition: PartitionSpec = PartitionSpec()

@@ -132,6 +132,7 @@ def table_schema(
     schema: Any,
     partition_columns: Sequence[tuple[str, str]] = (),
     *,
+    partition_comments: Sequence[str] = (),
     primary_key: Sequence[str] = (),
     column_ids: Sequence[tuple[int, ...]] | None = None,
     places: Iterable[int] | None = None,
@@ -141,6 +142,7 @@ def table_schema(
     Args:
         schema: Arrow schema of the data columns.
         partition_columns: (name, ODPS type) of the partition columns.
+        partition_comments: a comment for each of them; none by default.
         primary_key: names of data columns, in any case.
         column_ids: per data column, then per partition column, the ids of its nodes; by default
             they count depth-first from 1, the ids both PyODPS suites expect (PROTOCOL 3.2).
@@ -165,6 +167,7 @@ def table_schema(
                 Column(
                     name=name,
                     type=format_type(parse_type(type_text)),
+                    comment=partition_comments[place - count] if partition_comments else "",
                     column_ids=tuple(column_ids[place]),
                 )
             )

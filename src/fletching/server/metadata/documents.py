@@ -8,9 +8,11 @@ from email.utils import formatdate
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from fletching.engine.query.query_runner import VIEW_TEXT
 from fletching.errors import InvalidParameterError
 from fletching.protocol.messages.admin import PartitionInfo, TableInfo
 from fletching.protocol.messages.responses import Column
+from fletching.sql.statements import SHARD_PROPERTIES
 
 __all__ = [
     "element",
@@ -21,9 +23,18 @@ __all__ = [
     "table_document",
     "table_json",
     "table_page",
+    "type_of",
 ]
 
-MANAGED_TABLE = "MANAGED_TABLE"
+MANAGED_TABLE, VIRTUAL_VIEW = "MANAGED_TABLE", "VIRTUAL_VIEW"
+
+_OURS = "fletching."
+"""What properties begin with that are shown in another way, or not at all."""
+
+
+def type_of(info: TableInfo) -> str:
+    """What a table is, as clients name it."""
+    return VIRTUAL_VIEW if VIEW_TEXT in info.properties else MANAGED_TABLE
 
 
 def element(
@@ -88,6 +99,8 @@ def _column_json(column: Column) -> dict[str, Any]:
 
 def table_json(info: TableInfo, *, extended: bool) -> dict[str, Any]:
     """The JSON inside a table's XML; ``extended`` adds the attributes clients ask for apart."""
+    view_text = info.properties.get(VIEW_TEXT)
+    properties = {k: v for k, v in info.properties.items() if not k.startswith(_OURS)}
     document: dict[str, Any] = {
         "columns": [_column_json(column) for column in info.schema.data_columns],
         "partitionKeys": [_column_json(column) for column in info.schema.partition_columns],
@@ -97,16 +110,28 @@ def table_json(info: TableInfo, *, extended: bool) -> dict[str, Any]:
         "createTime": int(info.created_at),
         "lastModifiedTime": int(info.modified_at),
         "lastDDLTime": int(info.modified_at),
-        "isVirtualView": False,
+        "tableLabel": "",
+        "isVirtualView": view_text is not None,
         "isExternal": False,
         "size": info.bytes,
         "recordNum": info.rows,
     }
     if info.lifecycle_days is not None:
         document["lifecycle"] = info.lifecycle_days
-    if info.properties:
+    if view_text is not None:
+        document |= {"viewText": view_text, "viewExpandedText": view_text}
+    shards = info.properties.get(SHARD_PROPERTIES["SHARDS"])
+    document["shardExist"] = shards is not None
+    if shards is not None:
+        document["shardInfo"] = {
+            "ShardNum": int(shards),
+            "HubLifecycle": int(info.properties.get(SHARD_PROPERTIES["HUBLIFECYCLE"], "0")),
+            "DistributeCols": [],
+            "SortCols": [],
+        }
+    if properties:
         # JSON text inside JSON, as clients parse it.
-        document["tableProperties"] = json.dumps(info.properties)
+        document["tableProperties"] = json.dumps(properties)
     if extended:
         transactional = info.properties.get("transactional", "").lower() == "true"
         document["Reserved"] = json.dumps(
@@ -135,7 +160,7 @@ def table_document(info: TableInfo, *, extended: bool) -> ET.Element:
         element("Schema", text=text, format="Json"),
         element("Owner", text=info.owner),
         element("Comment", text=info.comment),
-        element("Type", text=MANAGED_TABLE),
+        element("Type", text=type_of(info)),
         element("CreationTime", text=formatdate(info.created_at, usegmt=True)),
         element("LastModifiedTime", text=formatdate(info.modified_at, usegmt=True)),
     )
@@ -153,7 +178,7 @@ def table_page(tables: Iterable[TableInfo], marker: str, max_items: int) -> ET.E
                 element("Name", text=info.table.name),
                 element("TableId", text=info.table_id),
                 element("Owner", text=info.owner),
-                element("Type", text=MANAGED_TABLE),
+                element("Type", text=type_of(info)),
             )
             for info in tables
         ),
@@ -205,4 +230,8 @@ def partition_document(info: PartitionInfo, *, extended: bool) -> ET.Element:
             "FileNum": 0,
             "Reserved": "{}",
         }
-    return element("Partition", element("Schema", text=json.dumps(document)))
+    return element(
+        "Partition",
+        *(element("Column", Name=name, Value=_xml_text(value)) for name, value in info.partition),
+        element("Schema", text=json.dumps(document)),
+    )

@@ -20,11 +20,11 @@ from fletching.protocol.messages.admin import (
 )
 from fletching.protocol.messages.requests import PreviewTable
 from fletching.server.metadata.documents import (
-    MANAGED_TABLE,
     partition_document,
     partition_page,
     table_document,
     table_page,
+    type_of,
 )
 from fletching.server.metadata.scope import Scope
 
@@ -48,8 +48,8 @@ async def page(scope: Scope) -> None:
     tables = found.tables
     if query.get("owner"):
         tables = tuple(info for info in tables if info.owner == query["owner"])
-    if query.get("type", MANAGED_TABLE).upper() != MANAGED_TABLE:
-        tables = ()
+    if query.get("type"):
+        tables = tuple(info for info in tables if type_of(info) == query["type"].upper())
     await scope.reply(table_page(tables, found.marker, scope.max_items))
 
 

@@ -1,0 +1,156 @@
+"""What statements change of a table, as clients look it up again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.server.metadata.rest_calls import get, run_sql, xml
+
+STATES = "taskstatus"
+
+
+def run(client: Any, statement: str) -> None:
+    instance = run_sql(client, statement)
+    task = xml(get(client, f"/instances/{instance}", **{STATES: ""})).find("Tasks/Task")
+    assert task is not None
+    assert task.findtext("Status") == "Success", get(
+        client, f"/instances/{instance}", result=""
+    ).body
+
+
+def document(client: Any, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        xml(get(client, f"/tables/{name}", extended="")).findtext("Schema") or ""
+    )
+    return found
+
+
+def columns(client: Any, name: str) -> dict[str, str]:
+    return {column["name"]: column["type"] for column in document(client, name)["columns"]}
+
+
+def test_comments_of_every_column_are_kept(client: Any) -> None:
+    run(
+        client,
+        "create table t (a bigint comment '值') comment 'c' partitioned by (p string comment '分区', q int)",
+    )
+    found = document(client, "t")
+    assert [column["comment"] for column in found["columns"]] == ["值"]
+    assert [column["comment"] for column in found["partitionKeys"]] == ["分区", ""]
+    run(client, "create table u like t")
+    assert document(client, "u")["partitionKeys"] == found["partitionKeys"]
+    shown = run_sql(client, "show create table t")
+    assert shown
+
+
+def test_the_owner_is_who_made_it_until_it_is_given_away(client: Any, granted: Any) -> None:
+    run(client, "create table t (a bigint)")
+    assert document(client, "t")["owner"] == client.access_id
+    run(client, r"alter table t changeowner to 'ALIYUN$o\'brien@x.com'")
+    assert document(client, "t")["owner"] == "ALIYUN$o'brien@x.com"
+    listed = xml(get(client, "/tables", owner="ALIYUN$o'brien@x.com"))
+    assert listed.findtext("Table/Name") == "t"
+    assert xml(get(client, "/tables", owner=client.access_id)).find("Table") is None
+    writer = granted(("demo", "*", "write"))
+    refused = run_sql_refused(writer, "alter table t changeowner to 'me'")
+    assert refused.json["Code"] == "NoPermission"
+
+
+def run_sql_refused(client: Any, statement: str) -> Any:
+    body = f"<Instance><Job><Tasks><SQL><Query>{statement}</Query></SQL></Tasks></Job></Instance>"
+    return client.request("POST", "/api/projects/demo/instances", {}, body.encode())
+
+
+def test_touching(client: Any, server: Any) -> None:
+    run(client, "create table t (a bigint) partitioned by (p string)")
+    run(client, "alter table t add partition (p='x')")
+
+    def times() -> tuple[int, int]:
+        part = json.loads(xml(get(client, "/tables/t", partition="p='x'")).findtext("Schema") or "")
+        return document(client, "t")["lastModifiedTime"], part["lastModifiedTime"]
+
+    table_before, part_before = times()
+    context = server.service.engine.context
+    clock = context.clock
+    object.__setattr__(context, "clock", lambda: clock() + 100)
+    run(client, "alter table t touch")
+    table_after, part_after = times()
+    assert table_after >= table_before + 100
+    assert part_after == part_before
+    run(client, "ALTER TABLE t TOUCH PARTITION (p='x');")
+    assert times()[1] >= part_before + 100
+    missing = run_sql(client, "alter table t touch partition (p='y')")
+    task = xml(get(client, f"/instances/{missing}", taskstatus="")).find("Tasks/Task")
+    assert task is not None
+    assert task.findtext("Status") == "Failed"
+
+
+def test_columns_come_and_go(client: Any) -> None:
+    run(client, "create table t (a bigint)")
+    run(client, "alter table t add column b string;")
+    run(client, "alter table demo.t add column c double")
+    run(client, "alter table t add columns if not exists (b string, d bigint)")
+    run(client, "alter table t add columns if not exists (b string)")
+    run(client, "alter table t change column d rename to e")
+    run(client, "alter table t change column a aa bigint comment 'new'")
+    assert columns(client, "t") == {"aa": "bigint", "b": "string", "c": "double", "e": "bigint"}
+    run(client, "alter table t drop columns `b`, `e`")
+    assert columns(client, "t") == {"aa": "bigint", "c": "double"}
+
+
+def test_shards_are_kept_and_reported(client: Any) -> None:
+    run(client, "create table t (a bigint) into 10 shards hublifecycle 5")
+    found = document(client, "t")
+    assert found["shardExist"] is True
+    assert (found["shardInfo"]["ShardNum"], found["shardInfo"]["HubLifecycle"]) == (10, 5)
+    assert "tableProperties" not in found
+    run(client, "create table u (a bigint) lifecycle 3 into 2 shards")
+    assert document(client, "u")["shardInfo"]["HubLifecycle"] == 0
+    assert document(client, "u")["lifecycle"] == 3
+
+
+def test_views_are_told_apart(client: Any) -> None:
+    run(client, "create table t (a bigint)")
+    run(client, "create view v as select a from t where a > 1")
+    found = document(client, "v")
+    assert found["isVirtualView"] is True
+    assert "a > 1" in found["viewText"]
+    assert "tableProperties" not in found
+    for kind, names in (("VIRTUAL_VIEW", ["v"]), ("managed_table", ["t"]), ("EXTERNAL_TABLE", [])):
+        listed = xml(get(client, "/tables", type=kind)).iterfind("Table")
+        assert [(item.findtext("Name"), item.findtext("Type")) for item in listed] == [
+            (name, kind.upper()) for name in names
+        ]
+
+
+@pytest.mark.parametrize(
+    ("partition", "names", "expected"),
+    [
+        ("p", "a, p", [(1, "x"), (2, "y")]),
+        ("p", "p, a", [(1, "x"), (2, "y")]),
+        ("p", "a", [(1, "x"), (2, "y")]),
+        ("p='z'", "a", [(1, "z"), (2, "z")]),
+    ],
+)
+def test_dynamic_partitions_may_be_among_the_columns(
+    client: Any, partition: str, names: str, expected: Any
+) -> None:
+    run(client, "create table t (a bigint) partitioned by (p string)")
+    chosen = {"a, p": "a, p", "p, a": "p, a", "a": "a, p" if partition == "p" else "a"}[names]
+    source = "(select 1 as a, 'x' as p union all select 2, 'y') s"
+    run(client, f"insert into t partition ({partition}) ({names}) select {chosen} from {source}")
+    reply = get(client, "/tables/t", data="", linenum="9", cols="a,p")
+    lines = reply.body.decode().splitlines()[1:]
+    assert sorted(lines) == [f"{a},{p}" for a, p in expected]
+
+
+def test_a_partition_names_its_columns(client: Any) -> None:
+    run(client, "create table t (a bigint) partitioned by (p string, q int)")
+    run(client, "alter table t add partition (p='x', q='1')")
+    root = xml(get(client, "/tables/t", partition="p='x',q='1'"))
+    assert [(c.get("Name"), c.get("Value")) for c in root.iterfind("Column")] == [
+        ("p", "x"),
+        ("q", "1"),
+    ]
