@@ -44,12 +44,12 @@ quickstart: $(VENV)/.installed ## run the main job on real data (INPUT=path take
 	@$(BIN)/fletching quickstart $(if $(INPUT),--input $(call quoted,INPUT)) $(call quoted,DATA)
 
 test: $(VENV)/.installed-dev ## run the tests
-	@$(RUN) -m pytest -n 2 -q -m 'not engines'
+	@$(RUN) -m pytest -n 2 -q -m 'not engines and not cluster'
 
 # A test that failed beside the others is run alone: it passes only if another test, or the machine's
 # load, was to blame. What ends in an error before it ran has nothing to repeat, and fails.
 test-again: $(VENV)/.installed-dev ## run once more, alone, what failed last
-	@$(RUN) -m pytest -q -m 'not engines' --last-failed --last-failed-no-failures none
+	@$(RUN) -m pytest -q -m 'not engines and not cluster' --last-failed --last-failed-no-failures none
 
 test-exhaustive: $(VENV)/.installed-dev ## every cut of every golden file, every pair of operations (minutes)
 	@FLETCHING_TEST_EXHAUSTIVE=1 $(RUN) -m pytest -n 2 -q --timeout 3600 tests/ipc/test_corpus.py \

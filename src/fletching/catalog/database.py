@@ -326,7 +326,13 @@ def _create_engine(
     url: str | Path, busy_timeout_seconds: float, connections: int = POOL_CONNECTIONS
 ) -> sqlalchemy.Engine:
     if is_postgres(url):
-        parsed = sqlalchemy.make_url(url)
+        try:
+            parsed = sqlalchemy.make_url(url)
+        except (ValueError, exc.ArgumentError) as error:
+            raise StorageError(
+                "the catalog failed: its URL cannot be taken apart; postgresql://USER@HOST:PORT/NAME"
+                " is one, with a port of digits, and a password's @ written as %40"
+            ) from error
         if parsed.drivername in {"postgres", "postgresql"}:
             parsed = parsed.set(drivername="postgresql+psycopg")
         kept = min(connections, POOL_KEPT)

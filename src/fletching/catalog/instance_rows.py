@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 from sqlalchemy import Connection, delete, insert, select, tuple_, update
 
@@ -11,6 +12,8 @@ from fletching.catalog.schema import instances
 __all__ = [
     "InstanceFilter",
     "InstanceRow",
+    "ask_to_cancel",
+    "asked_to_cancel",
     "find_instance",
     "forget_instances",
     "insert_instance",
@@ -35,6 +38,8 @@ class InstanceRow:
     ended_at: float
     kind: str = "SQL"
     source: str = ""
+    server: str = ""
+    cancel_asked: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,10 +68,31 @@ def insert_instance(connection: Connection, row: InstanceRow) -> None:
 
 
 def update_instance(connection: Connection, row: InstanceRow) -> None:
-    """Keeps what came of an instance that was kept while it ran."""
+    """Keeps what came of an instance that was kept while it ran; the first outcome stays."""
     connection.execute(
-        update(instances).where(instances.c.id == row.id).values(**dataclasses.asdict(row))
+        update(instances)
+        .where(instances.c.id == row.id, instances.c.ended_at == 0)
+        .values(**dataclasses.asdict(row))
     )
+
+
+def ask_to_cancel(connection: Connection, instance_id: str) -> bool:
+    """Asks whoever runs an instance to end it; False if it has ended."""
+    found = connection.execute(
+        update(instances)
+        .where(instances.c.id == instance_id, instances.c.ended_at == 0)
+        .values(cancel_asked=True)
+        .returning(instances.c.id)
+    )
+    return found.first() is not None
+
+
+def asked_to_cancel(connection: Connection, ids: Collection[str]) -> list[str]:
+    """Which of some instances somebody wants to end."""
+    rows = connection.execute(
+        select(instances.c.id).where(instances.c.id.in_(sorted(ids)), instances.c.cancel_asked)
+    )
+    return list(rows.scalars())
 
 
 def find_instance(connection: Connection, project: str, instance_id: str) -> InstanceRow | None:

@@ -86,6 +86,10 @@ writers = Table(
     Column("id", Text, primary_key=True),
     Column("started_at", Float, nullable=False),
     Column("seen_at", Float, nullable=False),
+    # Of servers alone: what people call it, where it is reached, which release it runs.
+    Column("name", Text, nullable=False, server_default=""),
+    Column("url", Text, nullable=False, server_default=""),
+    Column("release", Text, nullable=False, server_default=""),
 )
 
 # Objects that no row names and whose writer is unknown, since when a pass of retention knows them.
@@ -504,6 +508,9 @@ instances = Table(
     # What kind of job it is, and the job as its client submitted it, without the statement.
     Column("kind", Text, nullable=False, server_default="SQL"),
     Column("source", Text, nullable=False, server_default=""),
+    # The writer that runs it, which is asked to stop by the flag.
+    Column("server", Text, nullable=False, server_default=""),
+    Column("cancel_asked", Boolean, nullable=False, server_default=false()),
 )
 Index("ix_instances_created_at", instances.c.created_at)
 Index("ix_instances_project", instances.c.project_key, instances.c.created_at, instances.c.id)

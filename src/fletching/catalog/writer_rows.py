@@ -1,4 +1,4 @@
-"""Writers: openings of an object store that cannot tell by itself which of them live.
+"""Writers: servers and other openings of an object store that cannot tell by itself which of them live.
 
 A writer is registered before its first object, and renews its row while it lives. Retention removes
 the row of one that was silent for too long; from then on nothing that this writer made is recorded
@@ -8,6 +8,7 @@ deleted whoever's clock is right, and also if the writer was only asleep.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 
 from sqlalchemy import Connection, delete, select, update
@@ -16,18 +17,43 @@ from fletching.catalog.database import insert_unless_there
 from fletching.catalog.schema import writers
 
 __all__ = [
+    "WriterRow",
     "forget_writer_row",
     "known_writers",
+    "list_writers",
+    "lives",
     "missing_writers",
     "register_writer",
     "remove_silent_writers",
     "renew_writer",
+    "silent_writers",
 ]
 
 
-def register_writer(connection: Connection, writer: str, now: float) -> None:
-    """Makes a writer known."""
-    insert_unless_there(connection, writers, id=writer, started_at=now, seen_at=now)
+@dataclasses.dataclass(frozen=True, slots=True)
+class WriterRow:
+    """A row of ``writers``. Times are the catalog's, in seconds since the epoch.
+
+    Attributes:
+        id: stands in the keys of its objects and in the names of its leases.
+        started_at: when it was registered.
+        seen_at: when it last said that it lives.
+        name, url, release: of a server; empty for other processes.
+    """
+
+    id: str
+    started_at: float
+    seen_at: float
+    name: str = ""
+    url: str = ""
+    release: str = ""
+
+
+def register_writer(connection: Connection, row: WriterRow) -> None:
+    """Makes a writer known; of one that is, says what it is by now."""
+    if not insert_unless_there(connection, writers, **dataclasses.asdict(row)):
+        told = {"seen_at": row.seen_at, "name": row.name, "url": row.url, "release": row.release}
+        connection.execute(update(writers).where(writers.c.id == row.id).values(**told))
 
 
 def renew_writer(connection: Connection, writer: str, now: float) -> bool:
@@ -41,6 +67,28 @@ def renew_writer(connection: Connection, writer: str, now: float) -> bool:
 def forget_writer_row(connection: Connection, writer: str) -> None:
     """Ends a writer that closes."""
     connection.execute(delete(writers).where(writers.c.id == writer))
+
+
+def list_writers(connection: Connection) -> list[WriterRow]:
+    """All rows, by when they were registered."""
+    rows = connection.execute(select(writers).order_by(writers.c.started_at, writers.c.id))
+    return [WriterRow(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def silent_writers(connection: Connection, *, silent_since: float) -> frozenset[str]:
+    """Ids of writers that have not been seen since a time; their rows are locked, and stay."""
+    rows = connection.execute(
+        select(writers.c.id).where(writers.c.seen_at <= silent_since).with_for_update()
+    )
+    return frozenset(rows.scalars())
+
+
+def lives(connection: Connection, writer: str, *, silent_since: float) -> bool:
+    """Whether a writer has been seen since a time."""
+    row = connection.execute(
+        select(writers.c.id).where(writers.c.id == writer, writers.c.seen_at > silent_since)
+    )
+    return row.first() is not None
 
 
 def known_writers(connection: Connection) -> frozenset[str]:

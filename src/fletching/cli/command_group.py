@@ -57,6 +57,7 @@ COMMANDS = (
     Command("verify", "upkeep:verify", "Prove every checksum of a data folder."),
     Command("gc", "upkeep:gc", "Collect what nobody needs any more."),
     Command("compact", "upkeep:compact", "Merge small segments."),
+    Command("servers", "upkeep:servers", "List the servers of a data set, and which live."),
     Command("maintain", "upkeep:maintain", "Compact and collect beside servers that do not."),
     Command("migrate", "upkeep:migrate", "Bring a catalog up to this release."),
     Command("adopt", "upkeep:adopt", "Accept a data folder that lost a part, as it is."),

@@ -1,4 +1,4 @@
-"""``fletching verify | gc | compact | maintain | migrate | adopt``: upkeep, whether or not servers run."""
+"""``fletching verify | gc | compact | maintain | migrate | servers | adopt``: upkeep, whether or not servers run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from fletching.types import TableName
 if TYPE_CHECKING:
     from fletching.engine.engine import Engine
 
-__all__ = ["adopt", "compact", "gc", "maintain", "migrate", "verify"]
+__all__ = ["adopt", "compact", "gc", "maintain", "migrate", "servers", "verify"]
 
 Folder = Annotated[
     Path | None,
@@ -193,6 +193,43 @@ def migrate(
     say(
         f"the catalog is at revision {NEWEST_REVISION}"
         + ("" if before == NEWEST_REVISION else f", and was at {before or 'none'}")
+    )
+
+
+@placed
+def servers(place: Place, folder: Folder = None, json_output: JsonOutput = False) -> None:
+    """List the servers that share a data set in PostgreSQL and an object store.
+
+    A folder's servers are processes of its machine, and are not kept count of.
+    """
+    from fletching.engine.presence import DEAD_SECONDS
+
+    with _opened(place, folder) as engine:
+        now = engine.context.clock()
+        found = engine.context.presence.servers()
+    if json_output:
+        print_json(
+            [
+                {**dataclasses.asdict(row), "lives": row.seen_at > now - DEAD_SECONDS}
+                for row in found
+            ]
+        )
+        return
+    print_table(
+        None,
+        [(name, "left") for name in ("id", "name", "url", "release", "up", "seen")],
+        [
+            (
+                row.id,
+                row.name,
+                row.url,
+                row.release,
+                f"{(now - row.started_at) / 3600:.1f} h",
+                f"{now - row.seen_at:.0f} s ago"
+                + ("" if row.seen_at > now - DEAD_SECONDS else ", dead"),
+            )
+            for row in found
+        ],
     )
 
 

@@ -13,7 +13,7 @@ from fletching.engine.access.server_key import load_server_key
 from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.identity import StoreLook, look_at_store
 from fletching.engine.read_only import OverlaidStore, copy_catalog
-from fletching.engine.start_checks import reaching
+from fletching.engine.start_checks import check_endpoint, reaching
 from fletching.errors import IdentityError, SettingsError, StorageError, UsageError
 from fletching.objects.local import LocalStore, private_folder
 from fletching.objects.store import ObjectStore
@@ -60,7 +60,9 @@ class DataFolder:
 
     def _inside(self, name: str, part: str, said: str) -> Path:
         if self.folder is None:
-            raise UsageError(f"the {part} is nowhere: give a data folder, or say where ({said})")
+            raise UsageError(
+                f"nothing says where the {part} should be: give a data folder, or {said}"
+            )
         return self.folder / name
 
     def check_usable(self, *, create: bool) -> None:
@@ -193,6 +195,7 @@ class DataFolder:
         if not isinstance(self._objects, Path):
             from fletching.objects.remote_store import RemoteStore
 
+            check_endpoint(os.environ)
             return RemoteStore(self._objects)
         store = LocalStore(
             self._objects,

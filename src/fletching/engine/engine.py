@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fletching import faultpoints
 from fletching.catalog.database import Database
+from fletching.catalog.identity_rows import IdentityRow, find_identity
 from fletching.catalog.table_rows import TableRow, ensure_project, list_projects
 from fletching.engine.access.access import AccessKeys, Permission, needed_permission
 from fletching.engine.blobs.blob_service import Blobs
@@ -19,7 +20,7 @@ from fletching.engine.changes.table_versions import History
 from fletching.engine.context import Clock, EngineContext
 from fletching.engine.data_folder import DataFolder
 from fletching.engine.engine_settings import EngineSettings
-from fletching.engine.identity import check_identity, settle
+from fletching.engine.identity import check_identity, check_store, settle
 from fletching.engine.presence import Presence
 from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.read_calls import Reading, SnapshotRows
@@ -203,7 +204,10 @@ class Engine:
                 database, store, settings, clock, key, presence, read_only=read_only
             )
             check_clock(context)
-            with reaching("object store", settings.objects_url):
+            with (
+                reaching("catalog", settings.catalog_url),
+                reaching("object store", settings.objects_url),
+            ):
                 settle(context, look, adopt=adopt)
             # From here on: what an opening makes for the first time is not a place to count.
             faultpoints.arm_from_environment()
@@ -352,6 +356,26 @@ class Engine:
         self._check_open()
         check_identity(self.context)
 
+    def identity(self) -> IdentityRow | None:
+        """What the catalog says that its store and its server key are.
+
+        Raises:
+            StorageError: the catalog does not answer, or ServiceUnavailableError.
+        """
+        self._check_open()
+        with self.context.database.read() as connection:
+            return find_identity(connection)
+
+    def check_objects(self, known: IdentityRow | None) -> None:
+        """Asks whether the objects are still those of the catalog.
+
+        Raises:
+            IdentityError: they are not.
+            StorageError: the store does not answer.
+        """
+        self._check_open()
+        check_store(self.context, known)
+
     # --- upkeep ---
 
     def collect(self, *, dry_run: bool = False, force: bool = False) -> RetentionReport:
@@ -423,6 +447,12 @@ class Engine:
                     ],
                     interval_seconds=seconds,
                 )
+                self.context.presence.on_death = self._maintenance.wake
+
+    def join(self, name: str, url: str) -> None:
+        """Makes this process known to the others as a server; see ``Presence``."""
+        self._check_open()
+        self.context.presence.join(name, url)
 
     # --- its life ---
 

@@ -34,7 +34,14 @@ from fletching.errors import (
 )
 from fletching.objects.store import IDENTITY_KEY, ObjectStore
 
-__all__ = ["StoreLook", "check_identity", "key_fingerprint", "look_at_store", "settle"]
+__all__ = [
+    "StoreLook",
+    "check_identity",
+    "check_store",
+    "key_fingerprint",
+    "look_at_store",
+    "settle",
+]
 
 SEGMENT_PREFIX = "tables"
 _ADOPT = "`fletching adopt` accepts it as it is now"
@@ -212,6 +219,15 @@ def check_identity(context: EngineContext) -> None:
     """
     with context.database.read() as connection:
         known = find_identity(connection)
+    check_store(context, known)
+
+
+def check_store(context: EngineContext, known: IdentityRow | None) -> None:
+    """Compares the store with the identity that the catalog has.
+
+    Raises:
+        IdentityError: they do not belong together.
+    """
     store_id = _read(context.store)
     if known is None or store_id is None or known.store_id != store_id:
         raise IdentityError(

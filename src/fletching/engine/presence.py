@@ -2,8 +2,12 @@
 
 A local folder knows by locks which of its writers live. Of an object store nobody knows, so a writer
 keeps a row in the catalog: made before its first object, renewed while it lives, removed when it
-closes. What a writer without a row made is not recorded any more (``check``), and so retention may
-delete it.
+closes. A server has its row from its start, with its name and address. All times are the catalog's.
+
+A writer that was silent for ``DEAD_SECONDS`` is dead to the others: its leases are free, its statements
+have failed. That costs nothing if it was only slow, for leases are fenced. Its row stays, and with it
+its right to record what it has uploaded, until ``SILENT_SECONDS``: then retention removes the row, what
+a writer without a row made is not recorded any more (``check``), and so retention may delete it.
 """
 
 from __future__ import annotations
@@ -15,21 +19,29 @@ from collections.abc import Callable, Collection
 
 from sqlalchemy import Connection
 
+from fletching._version import __version__
 from fletching.catalog.database import Database
+from fletching.catalog.leases import release_leases_of
 from fletching.catalog.writer_rows import (
+    WriterRow,
     forget_writer_row,
+    list_writers,
+    lives,
     missing_writers,
     register_writer,
     renew_writer,
+    silent_writers,
 )
 from fletching.errors import FletchingError, ServiceUnavailableError
 from fletching.objects.store import ObjectStore, writer_of
 
-__all__ = ["SILENT_SECONDS", "Presence"]
+__all__ = ["BEAT_SECONDS", "DEAD_SECONDS", "SILENT_SECONDS", "Presence"]
 
+BEAT_SECONDS = 3.0
+DEAD_SECONDS = 12.0
+"""A writer that did not renew its row for so long is dead to the others: four beats."""
 SILENT_SECONDS = 60.0
-"""A writer that did not renew its row for so long counts as dead."""
-RENEW_SECONDS = 10.0
+"""And after so long its objects are."""
 
 _LOG = logging.getLogger("fletching.engine.presence")
 
@@ -38,7 +50,7 @@ class Presence:
     """Keeps one writer known. Thread-safe. Does nothing over a store that knows its writers."""
 
     def __init__(self, database: Database, store: ObjectStore, clock: Callable[[], float]) -> None:
-        """Registers nothing yet; ``clock`` gives seconds since the epoch."""
+        """Registers nothing yet."""
         self._database = database
         self._store = store
         self._clock = clock
@@ -46,6 +58,19 @@ class Presence:
         self._stop = threading.Event()
         self._registered: str | None = None
         self._thread: threading.Thread | None = None
+        self._server: tuple[str, str] | None = None
+        self._buried: frozenset[str] = frozenset()
+        self.on_death: Callable[[], None] | None = None
+        """Called after leases of dead writers were freed, in the thread of the beats."""
+
+    def join(self, name: str, url: str) -> None:
+        """Makes this opening known as a server, at once.
+
+        Raises:
+            StorageError: the catalog failed.
+        """
+        self._server = (name, url)
+        self.ensure()
 
     def ensure(self) -> None:
         """Makes the writer known, if it is not: before it creates an object.
@@ -58,8 +83,12 @@ class Presence:
         with self._lock:
             if self._registered is not None or self._stop.is_set():
                 return
+            now = self._clock()
+            name, url = self._server or ("", "")
+            release = __version__ if self._server else ""
+            row = WriterRow(self._store.writer, now, now, name, url, release)
             with self._database.write() as connection:
-                register_writer(connection, self._store.writer, self._clock())
+                register_writer(connection, row)
             self._registered = self._store.writer
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -83,9 +112,30 @@ class Presence:
                 " write it again"
             )
 
+    def is_dead(self, connection: Connection, writer: str) -> bool:
+        """Whether nothing that this writer began goes on any more."""
+        if writer == self._store.writer:
+            return False
+        if self._store.knows_writers:
+            return writer not in self._store.living_writers()
+        return not lives(connection, writer, silent_since=self._clock() - DEAD_SECONDS)
+
+    def servers(self) -> list[WriterRow]:
+        """The servers that there are, the dead among them until retention removes their rows."""
+        with self._database.read() as connection:
+            return [row for row in list_writers(connection) if row.name]
+
     def _run(self) -> None:
-        while not self._stop.wait(RENEW_SECONDS):
-            self.renew()
+        while not self._stop.wait(BEAT_SECONDS):
+            self.beat()
+
+    def beat(self) -> None:
+        """Says that the writer lives, and frees what the dead held."""
+        self.renew()
+        try:
+            self.bury()
+        except FletchingError as error:
+            _LOG.warning("leases of dead processes cannot be freed: %s", error)
 
     def renew(self) -> None:
         """Says that the writer lives; after having been taken for dead, it goes on as another."""
@@ -94,15 +144,39 @@ class Presence:
             return
         try:
             with self._database.write(durable=False) as connection:
-                lives = renew_writer(connection, writer, self._clock())
-        except FletchingError as error:
-            _LOG.warning("the catalog cannot be told that this process lives: %s", error)
-            return
-        if not lives:
+                known = renew_writer(connection, writer, self._clock())
+            if known:
+                return
             with self._lock:
                 self._store.writer = secrets.token_hex(6)
                 self._registered = None
             _LOG.warning("this process was taken for dead, and goes on as another writer")
+            if self._server is not None:
+                self.ensure()
+        except FletchingError as error:
+            _LOG.warning("the catalog cannot be told that this process lives: %s", error)
+
+    def bury(self) -> None:
+        """Frees the leases of those that died since the last time.
+
+        Raises:
+            StorageError: the catalog failed.
+        """
+        since = self._clock() - DEAD_SECONDS
+        with self._database.read() as connection:
+            silent = {row.id for row in list_writers(connection) if row.seen_at <= since}
+        died = frozenset(silent) - self._buried
+        self._buried = frozenset(silent)
+        if not died:
+            return
+        with self._database.write() as connection:
+            # Looked at again under a lock: one that is heard of meanwhile keeps what it has.
+            dead = silent_writers(connection, silent_since=since) & died
+            release_leases_of(connection, dead)
+        for writer in sorted(dead):
+            _LOG.warning("the process %s is silent: what it was at is free for others", writer)
+        if dead and self.on_death is not None:
+            self.on_death()
 
     def close(self) -> None:
         """Ends the writer; idempotent."""

@@ -10,7 +10,7 @@ import contextlib
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from fletching.engine.context import EngineContext
 from fletching.errors import (
@@ -23,7 +23,14 @@ from fletching.errors import (
 )
 from fletching.settings import without_secrets
 
-__all__ = ["CLOCK_SECONDS", "PROBE_PREFIX", "check_clock", "check_writable", "reaching"]
+__all__ = [
+    "CLOCK_SECONDS",
+    "PROBE_PREFIX",
+    "check_clock",
+    "check_endpoint",
+    "check_writable",
+    "reaching",
+]
 
 CLOCK_SECONDS = 300.0
 """How far this machine's clock may be from the catalog's: signatures of clients whose clocks are right
@@ -32,7 +39,11 @@ would else be refused by the one server and taken by the other."""
 PROBE_PREFIX = "probes"
 
 _XML = re.compile(r"<(Code|Message)>(.*?)</\1>", re.DOTALL)
+_PREFIX = re.compile(
+    r".*? failed: (?:Generic \S+ error: )?(?:Error performing list request: )?", re.DOTALL
+)
 _SENTENCE = 300
+_ENDPOINTS = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 
 
 @contextlib.contextmanager
@@ -51,18 +62,37 @@ def reaching(part: str, location: object) -> Iterator[None]:
     except (IdentityError, CorruptObjectError, SettingsError):
         raise
     except (StorageError, ServiceUnavailableError) as error:
-        if not isinstance(location, str):
+        # All that the catalog says begins so, whatever was done when it said it.
+        others = error.message.startswith("the catalog ") and part != "catalog"
+        if not isinstance(location, str) or others:
             raise
         raise SettingsError(
             f"the {part} {without_secrets(location)} cannot be used: {_reason(error)}"
         ) from error
 
 
+def check_endpoint(environment: Mapping[str, str]) -> None:
+    """Refuses an endpoint of an object store that is no URL, before the store's driver meets it.
+
+    Raises:
+        SettingsError: there is one.
+    """
+    for name in _ENDPOINTS:
+        value = environment.get(name)
+        if value and not value.startswith(("http://", "https://")):
+            raise SettingsError(f"{name}={value[:100]!r} is no URL that begins with https://")
+
+
 def _reason(error: FletchingError) -> str:
     """What the part itself said, on one line."""
     text = error.message
     parts = dict(_XML.findall(text))
-    if parts:
+    if "169.254.169.254" in text:
+        text = (
+            "no credentials are set (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or those of its"
+            " kind), and this machine has no role that gives some"
+        )
+    elif parts:
         said = " ".join(parts.get("Message", "").split()).rstrip(".")
         text = f"{parts.get('Code', '')}: {said}" if said else parts.get("Code", "")
     else:
@@ -70,6 +100,7 @@ def _reason(error: FletchingError) -> str:
         # What our own layers said around it is not news here.
         text = text.removeprefix("the catalog is not available: ")
         text = text.removeprefix("the catalog failed: ")
+        text = _PREFIX.sub("", text)
     return " ".join(text.split())[:_SENTENCE]
 
 

@@ -91,6 +91,7 @@ class Server:
             try:
                 with reaching("catalog", engine.context.settings.catalog_url):
                     engine.ensure_project(settings.project)
+                    engine.join(socket.gethostname(), self.url)
                 engine.check_writable()
                 if ring is None and path is not None:
                     # Last of all that can fail: a new key is told only by the start that made it.

@@ -24,6 +24,7 @@ from fletching.server.auth.principal import Principal
 from fletching.server.http.exchange import Exchange
 from fletching.server.metrics import Metrics
 from fletching.server.monitor import Monitor
+from fletching.server.readiness import Readiness
 from fletching.server.request_limits import Limiter, MemoryBudget
 from fletching.server.server_settings import ServerSettings
 from fletching.server.workers import Workers
@@ -53,6 +54,7 @@ class Service:
         metrics: what is counted.
         started_at: when the service began, in seconds since the epoch.
         monitor: what runs and what ended lately.
+        readiness: whether the parts that every request needs answer.
         draining: the service is stopping and ``/readyz`` says so.
     """
 
@@ -73,6 +75,14 @@ class Service:
         self.calls = Limiter("requests", settings.max_calls, wait)
         self.memory = MemoryBudget(settings.ingest_memory_bytes, settings.body_idle_seconds, wait)
         self.draining = False
+        self.readiness = Readiness(
+            (
+                ("the catalog", engine.identity),
+                ("the ring of access keys", self.keys.refresh),
+                ("the object store", lambda: engine.check_objects(engine.identity())),
+            ),
+            self.workers.io.run,
+        )
         self.metrics = Metrics(self)
         self.started_at = time.time()
         self.monitor = Monitor()

@@ -18,6 +18,7 @@ import io
 import itertools
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -31,6 +32,8 @@ import pyarrow as pa
 from fletching.catalog.instance_rows import (
     InstanceFilter,
     InstanceRow,
+    ask_to_cancel,
+    asked_to_cancel,
     find_instance,
     forget_instances,
     insert_instance,
@@ -38,6 +41,7 @@ from fletching.catalog.instance_rows import (
     update_instance,
 )
 from fletching.engine.context import EngineContext
+from fletching.engine.presence import DEAD_SECONDS
 from fletching.engine.query.printing import failure_text
 from fletching.engine.query.query_limits import QueryLimits
 from fletching.engine.query.query_runner import Query, QueryRunner
@@ -128,6 +132,9 @@ MAX_WAITING = 1000
 _BATCH_ROWS = 65_536
 _CLEANING_SECONDS = 600.0
 _LATE_SECONDS = 600.0
+_CANCEL_SECONDS = 1.0
+"""How often a server looks whether it is asked, through another one, to cancel what it runs."""
+_END_SECONDS = 10.0
 
 Authorize = Callable[[Request], None]
 """Called with each request before it is executed; raises to refuse it."""
@@ -249,13 +256,19 @@ class Instances:
         self._running: dict[str, _Run] = {}
         self._pool = ThreadPoolExecutor(settings.sql_workers, "fletching-sql")
         self._cleaned_at = float("-inf")
+        self._closed = threading.Event()
+        self._watching: threading.Thread | None = None
 
     def close(self) -> None:
         """Cancels what runs and waits for it; idempotent."""
+        self._closed.set()
         with self._lock:
             running = list(self._running.values())
+            watching = self._watching
         for run in running:
             run.cancel()
+        if watching is not None:
+            watching.join()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._queries.close()
 
@@ -311,6 +324,7 @@ class Instances:
                 ended_at=0.0,
                 kind=kind,
                 source=source,
+                server=self._context.store.writer,
             )
         )
         work = functools.partial(
@@ -332,14 +346,39 @@ class Instances:
 
     def _keep_running(self, run: _Run) -> InstanceRow:
         """Keeps a statement that goes on, so that it can be asked for."""
+        # Who asks for it through another server must find that this one lives.
+        self._context.presence.ensure()
         with run.keeping:
             if not run.future.done():
                 with self._context.database.write() as connection:
                     insert_instance(connection, run.row)
                 run.kept = True
                 run.future.add_done_callback(lambda _future: self._forget(run))
+                self._watch()
                 return run.row
         return run.future.result()
+
+    def _watch(self) -> None:
+        """Begins to look whether somebody asks another server to cancel what runs here."""
+        with self._lock:
+            if self._watching is None or not self._watching.is_alive():
+                self._watching = threading.Thread(
+                    target=self._look_for_cancels, name="fletching-cancels", daemon=True
+                )
+                self._watching.start()
+
+    def _look_for_cancels(self) -> None:
+        while not self._closed.wait(_CANCEL_SECONDS):
+            with self._lock:
+                kept = {id_: run for id_, run in self._running.items() if run.kept}
+                if not kept:
+                    self._watching = None
+                    return
+            with contextlib.suppress(FletchingError):
+                with self._context.database.read() as connection:
+                    asked = asked_to_cancel(connection, kept)
+                for id_ in asked:
+                    kept[id_].cancel()
 
     def _forget(self, run: _Run) -> None:
         with self._lock:
@@ -537,8 +576,10 @@ class Instances:
         """A row that still runs, as it is once nothing can be running it any more."""
         with self._lock:
             here = row.id in self._running
+        if row.ended_at or here or row.kind == SESSION:
+            return row
         oldest = self._context.clock() - self._context.settings.sql_seconds - _LATE_SECONDS
-        if row.ended_at or here or row.created_at > oldest or row.kind == SESSION:
+        if row.created_at > oldest and not self._server_is_dead(row):
             return row
         fault = (500, "InternalServerError", "the server ended before the statement did")
         return dataclasses.replace(
@@ -547,6 +588,13 @@ class Instances:
             result=failure_text(*fault[1:]),
             selection=msgspec.msgpack.encode(_Selection(error=fault)),
         )
+
+    def _server_is_dead(self, row: InstanceRow) -> bool:
+        context = self._context
+        if not row.server or row.created_at > context.clock() - DEAD_SECONDS:
+            return False
+        with context.database.read() as connection:
+            return context.presence.is_dead(connection, row.server)
 
     def wait(self, project: str, instance_id: str, seconds: float) -> InstanceRow:
         """As `get`, after waiting for the end for some time."""
@@ -566,10 +614,10 @@ class Instances:
         return run.progress
 
     def cancel(self, row: InstanceRow) -> None:
-        """Ends a session, or an instance that runs in this process; returns once it has ended.
+        """Ends a session, or an instance, in whichever process it runs; returns once it has ended.
 
         Raises:
-            ConflictError: it has ended, or runs in another process.
+            ConflictError: it has ended.
         """
         if row.kind == SESSION and not row.ended_at:
             ended = dataclasses.replace(
@@ -582,11 +630,17 @@ class Instances:
             return
         with self._lock:
             run = self._running.get(row.id)
-        if run is None:
-            raise ConflictError(f"instance {row.id} does not run here")
-        run.cancel()
-        with contextlib.suppress(FletchingError, FutureTimeoutError, Exception):
-            run.future.result(10.0)
+        if run is not None:
+            run.cancel()
+            with contextlib.suppress(FletchingError, FutureTimeoutError, Exception):
+                run.future.result(_END_SECONDS)
+            return
+        with self._context.database.write() as connection:
+            if not ask_to_cancel(connection, row.id):
+                raise ConflictError(f"instance {row.id} has ended")
+        end = time.monotonic() + _END_SECONDS
+        while time.monotonic() < end and not self.get(row.project_key, row.id).ended_at:
+            time.sleep(_CANCEL_SECONDS / 4)
 
     def list(
         self,

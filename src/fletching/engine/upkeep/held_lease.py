@@ -18,13 +18,14 @@ from fletching.catalog.leases import (
     renew_lease,
 )
 from fletching.engine.context import EngineContext
+from fletching.engine.presence import BEAT_SECONDS, DEAD_SECONDS
 from fletching.errors import ConflictError, FletchingError
 
 __all__ = ["LEASE_SECONDS", "HeldLease", "hold_lease"]
 
-LEASE_SECONDS = 30.0
+LEASE_SECONDS = DEAD_SECONDS
 """How long after its death a holder keeps others from the work, where nothing else tells of it."""
-RENEW_SECONDS = 8.0
+RENEW_SECONDS = BEAT_SECONDS
 
 _LOG = logging.getLogger("fletching.engine.upkeep.held_lease")
 

@@ -47,12 +47,21 @@ class Maintenance:
         self._round = 0
         self._interval_seconds = interval_seconds
         self._stop = threading.Event()
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fletching-maintenance", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._interval_seconds):
+        while True:
+            self._wake.wait(self._interval_seconds)
+            self._wake.clear()
+            if self._stop.is_set():
+                return
             self.run_once()
+
+    def wake(self) -> None:
+        """Lets the next round come at once: another process died, and left work."""
+        self._wake.set()
 
     def run_once(self) -> None:
         """One round, in the calling thread."""
@@ -72,5 +81,6 @@ class Maintenance:
     def stop(self) -> None:
         """Ends the thread after the task it is in; blocks; idempotent."""
         self._stop.set()
+        self._wake.set()
         if threading.current_thread() is not self._thread:
             self._thread.join()

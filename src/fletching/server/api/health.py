@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fletching.errors import FletchingError, MethodNotAllowedError, ServiceUnavailableError
+from fletching.errors import MethodNotAllowedError, ServiceUnavailableError
 from fletching.server.http.exchange import Exchange
 from fletching.server.service import Service
 
@@ -14,7 +14,7 @@ HEALTH_PATHS = frozenset({ALIVE, READY})
 
 
 async def handle_health(exchange: Exchange, service: Service) -> None:
-    """Says whether the process lives, or whether it can serve: catalog and objects answer, no drain runs.
+    """Says whether the process lives, or whether it can serve: catalog, keys and objects answer, no drain runs.
 
     Raises:
         ServiceUnavailableError: not ready; the message says why, without details of the storage.
@@ -25,8 +25,5 @@ async def handle_health(exchange: Exchange, service: Service) -> None:
     if exchange.path == READY:
         if service.draining:
             raise ServiceUnavailableError("the server is draining")
-        try:
-            await service.workers.io.run(service.engine.check_ready)
-        except FletchingError as exc:
-            raise ServiceUnavailableError("catalog or objects do not answer") from exc
+        await service.readiness.check()
     await exchange.reply(b'{"status":"ok"}')
