@@ -51,9 +51,9 @@ test: $(VENV)/.installed-dev ## run the tests
 test-again: $(VENV)/.installed-dev ## run once more, alone, what failed last
 	@$(RUN) -m pytest -q -m 'not engines and not cluster' --last-failed --last-failed-no-failures none
 
-test-exhaustive: $(VENV)/.installed-dev ## every cut of every golden file, every pair of operations (minutes)
+test-exhaustive: $(VENV)/.installed-dev ## every cut of every golden file, every pair of operations, every crash (minutes)
 	@FLETCHING_TEST_EXHAUSTIVE=1 $(RUN) -m pytest -n 2 -q --timeout 3600 tests/ipc/test_corpus.py \
-	  tests/engine/test_interleavings.py
+	  tests/engine/test_interleavings.py tests/server/tunnel/test_tunnel_crashes.py
 
 # The engines are large and pin what they need: they get an environment of their own.
 $(ENGINES)/.installed: pyproject.toml constraints.txt

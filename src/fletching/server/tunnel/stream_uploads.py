@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fletching.errors import InvalidArgumentError
+from fletching.errors import InvalidArgumentError, NoSuchSchemaError
 from fletching.protocol.http.headers import RETRY_TRACE_ID
+from fletching.protocol.messages.admin import DescribeTable, TableInfo
 from fletching.protocol.messages.requests import AbortWriteSession, CreateWriteStream, WriteTable
 from fletching.protocol.messages.responses import WriteSession
 from fletching.protocol.messages.vocabulary import WriteMode
@@ -33,13 +34,15 @@ async def abort_or_create(request: TunnelRequest) -> None:
         return
     if request.flag("dynamic_partition"):
         raise InvalidArgumentError("streams name their partition; dynamic_partition is not taken")
-    session = await open_session(request, _MODE)
     wanted = request.query.get("schema_version", "")
-    if wanted and wanted != str(session.schema_version):
-        raise InvalidArgumentError(
-            f"the table has no schema version {wanted[:20]}; it is at {session.schema_version}",
-            code="NoSuchSchema",
-        )
+    if wanted:
+        info: TableInfo = await request.call(DescribeTable(table=request.table))
+        if wanted != str(info.schema_version):
+            raise NoSuchSchemaError(
+                f"table {request.table.name} has version {info.schema_version} of its schema, not"
+                f" {wanted[:20]}"
+            )
+    session = await open_session(request, _MODE)
     await request.call(
         CreateWriteStream(
             table=request.table, session_id=session.session_id, stream_id=SLOT, write_mode=_MODE

@@ -1,0 +1,218 @@
+"""Killed servers and cut connections during uploads: nothing is lost, and nothing is there twice."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.server.conftest import ACCESS_ID, SECRET, Query, RawClient, Reply
+from tests.server.tunnel.conftest import ID_AND_TEXT, Tunnel, records, upserts
+
+import fletching
+
+LAUNCHER = """
+import os, signal, sys
+import fletching.server, fletching.engine.query.instances
+from fletching import faultpoints
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for line in sys.stdin:
+    folder, access_id, secret, point = line.rstrip("\\n").split("\\t")
+    if os.fork():
+        continue
+    os.environ[faultpoints.VARIABLE] = point
+    server = fletching.serve(folder, access_keys={access_id: secret}, access_log=False)
+    print(os.getpid(), server.url, flush=True)
+    while True:
+        signal.pause()
+"""
+"""Starts servers by forking, so that what they import is imported once."""
+
+
+@pytest.fixture(scope="module")
+def launcher() -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.communicate()
+
+
+class Service:
+    """A server in a process of its own, which is started again when it was killed."""
+
+    def __init__(self, folder: Path, launcher: subprocess.Popen[str]) -> None:
+        self.folder = folder
+        self.kills = 0
+        self._launcher = launcher
+        self._pid: int | None = None
+
+    def start(self, point: str = "") -> None:
+        stdin, stdout = self._launcher.stdin, self._launcher.stdout
+        assert stdin is not None
+        assert stdout is not None
+        print(self.folder, ACCESS_ID, SECRET, point, sep="\t", file=stdin, flush=True)
+        pid, url = stdout.readline().split()
+        self._pid, self.client = int(pid), RawClient(url)
+
+    def stop(self) -> None:
+        if self._pid is not None:
+            os.kill(self._pid, signal.SIGKILL)
+            self._gone()
+
+    def _gone(self) -> None:
+        """Waits until the server is no more."""
+        assert self._pid is not None
+        deadline = time.monotonic() + 60
+        with contextlib.suppress(ProcessLookupError):
+            while time.monotonic() < deadline:
+                os.kill(self._pid, 0)
+                time.sleep(0.01)
+            raise AssertionError("the server was not killed")
+
+    def send(self, method: str, query: Query, body: bytes, part: str, trace: str) -> Reply:
+        """Sends until it is answered, as clients do."""
+        headers = {"odps-tunnel-retry-trace-id": trace}
+        while True:
+            tunnel = Tunnel(self.client, "/projects/demo/tables/t")
+            try:
+                return tunnel.send(method, query, body, part=part, headers=headers)
+            except (OSError, http.client.HTTPException):
+                self._gone()
+                self.kills += 1
+                self.start()
+
+    def done(
+        self, method: str, query: Query, body: bytes = b"", *, part: str = "", trace: str
+    ) -> Any:
+        reply = self.send(method, query, body, part, trace)
+        assert reply.status == 200, reply.body
+        return reply.json if reply.body else None
+
+
+def upload(service: Service) -> None:
+    session = service.done("POST", {"uploads": 1}, trace="c")["UploadID"]
+    for number, rows in enumerate([[(1, "a")], [(2, "b")], [(3, "c")]]):
+        query: Query = {"uploadid": session, "blockid": number}
+        service.done("PUT", query, records([*rows]), trace=f"b{number}")
+    service.done("PUT", {"uploadid": session, "blockid": 1}, records([(4, "d")]), trace="again")
+    listed = service.done("GET", {"uploadid": session}, trace="l")["UploadedBlockList"]
+    assert [block["BlockID"] for block in listed] == [0, 1, 2]
+    assert service.done("POST", {"uploadid": session}, trace="e")["Status"] == "closed"
+
+
+def stream(service: Service) -> None:
+    session = service.done("POST", {}, part="/streams", trace="c")["session_name"]
+    for number, row in enumerate([(1, "a"), (4, "d"), (3, "c")]):
+        query: Query = {"uploadid": session, "slotid": "0"}
+        service.done("PUT", query, records([row]), part="/streams", trace=f"p{number}")
+
+
+def upsert(service: Service) -> None:
+    session = service.done("POST", {"slotnum": 1}, part="/upserts", trace="c")["id"]
+    for number, row in enumerate([(1, "a"), (4, "old"), (3, "c"), (4, "d")]):
+        query: Query = {"upsertid": session, "bucketid": 0, "slotid": "0"}
+        body = upserts([(*row, 85)])
+        service.done("PUT", query, body, part="/upserts", trace=f"p{number}")
+    end = service.done("POST", {"upsertid": session}, part="/upserts", trace="e")
+    assert end["status"] == "committed"
+
+
+WRITING = ["object.written", "object.durable", "write.staging", "write.staged", "write.accepted"]
+COMMITTING = ["commit.begun", "commit.changed", "commit.done"]
+CASES: list[tuple[Callable[[Service], None], list[str]]] = [
+    (upload, [*(f"{point}:{n}" for point in WRITING for n in (1, 4)), *COMMITTING]),
+    (stream, ["stream.created", *(f"{point}:{n}" for point in WRITING for n in (1, 3))]),
+    (
+        upsert,
+        ["stream.created", "stream.closed", *(f"{point}:2" for point in WRITING), *COMMITTING],
+    ),
+]
+EVERY_TIME = {
+    ("upload", "write.staged:4"),
+    ("upload", "commit.done"),
+    ("stream", "write.accepted:3"),
+    ("upsert", "stream.closed"),
+    ("upsert", "commit.changed"),
+}
+EXHAUSTIVE = bool(os.environ.get("FLETCHING_TEST_EXHAUSTIVE"))
+
+
+def parameters() -> Iterator[Any]:
+    for scenario, points in CASES:
+        for point in points:
+            if EXHAUSTIVE or (scenario.__name__, point) in EVERY_TIME:
+                yield pytest.param(scenario, point, id=f"{scenario.__name__}-{point}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("scenario", "point"), list(parameters()))
+def test_a_server_that_is_killed(
+    tmp_path: Path,
+    launcher: subprocess.Popen[str],
+    scenario: Callable[[Service], None],
+    point: str,
+) -> None:
+    key = ["id"] if scenario is upsert else []
+    with fletching.connect(tmp_path, create=True) as client:
+        client.create_table("t", ID_AND_TEXT, primary_key=key)
+    service = Service(tmp_path, launcher)
+    service.start(point)
+    try:
+        scenario(service)
+        rows = Tunnel(service.client, "/projects/demo/tables/t").rows()
+    finally:
+        service.stop()
+    assert sorted(rows) == [(1, "a"), (3, "c"), (4, "d")]
+    assert service.kills == 1, "it never came to the point"
+
+
+# --- connections that end ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_connection_that_ends_in_a_block(tunnel: Tunnel, part: float, chunked: bool) -> None:
+    session = tunnel.open()
+    tunnel.block(session, 0, [(1, "kept")])
+    body = records([(number, "cut" * 100) for number in range(2000)])
+    query: Query = {"uploadid": session, "blockid": 0}
+    client = tunnel.client
+    head = client.head("PUT", tunnel.path, query, {}, None if chunked else len(body))
+    host, port = client.netloc.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(head)
+        sent = body[: int(len(body) * part)]
+        if chunked:
+            connection.sendall(b"%x\r\n%s\r\n" % (len(sent), sent) if sent else b"")
+        else:
+            connection.sendall(sent)
+    assert tunnel.blocks(session) == [0]
+    tunnel.block(session, 0, [(2, "whole")])
+    tunnel.commit(session)
+    assert tunnel.rows() == [(2, "whole")]
+
+
+def test_a_chunked_block_that_ends_before_its_records_do(tunnel: Tunnel) -> None:
+    """The HTTP body is whole, its content is not: only the content can tell."""
+    session = tunnel.open()
+    body = records([(1, "a"), (2, "b")])
+    for end in (0, 8, len(body) - 1):
+        refused = tunnel.client.request(
+            "PUT",
+            tunnel.path,
+            {"uploadid": session, "blockid": 0},
+            iter([body[:end]] if end else []),
+        )
+        assert refused.status == 400
+    assert tunnel.blocks(session) == []
