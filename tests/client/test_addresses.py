@@ -120,6 +120,22 @@ def test_meaningless_calls_are_refused(
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("secret", "access_key"),
+        ("secret_access_key", "access_key"),
+        ("endpoint", "url_or_path"),
+        ("conections", "connections"),
+        ("bogus", "read_ahead_bytes"),
+    ],
+)
+def test_an_option_of_another_name_is_answered_with_ours(name: str, meant: str) -> None:
+    options: dict[str, Any] = {name: "x"}
+    with pytest.raises(UsageError, match=rf"no option '{name}'.*{meant}"):
+        fletching.connect("http://127.0.0.1:1", **options)
+
+
 def test_options_reach_every_call() -> None:
     with fletching.connect(
         "http://127.0.0.1:9",

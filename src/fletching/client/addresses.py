@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import inspect
 import os
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -200,6 +203,7 @@ def connect(
         StorageError: the folder cannot be opened.
         ServiceError, TransportError: with ``create``, the project could not be made.
     """
+    _check_names(options)
     if url_or_path is None and (access_id is not None or access_key is not None):
         raise UsageError("connect got a key without a URL: give both, or neither")
     said: dict[str, Any] = {
@@ -267,6 +271,40 @@ def connect(
             client.close()
             raise
     return client
+
+
+_OTHER_NAMES = {
+    "access_key_id": "access_id",
+    "access_key_secret": "access_key",
+    "endpoint": "url_or_path",
+    "secret": "access_key",
+    "secret_access_key": "access_key",
+    "secret_key": "access_key",
+    "security_token": "sts_token",
+    "token": "sts_token",
+    "url": "url_or_path",
+}
+"""What neighbouring libraries call the same thing."""
+
+
+def _check_names(options: Mapping[str, object]) -> None:
+    """Refuses options that nothing takes, with the one that was probably meant.
+
+    Raises:
+        UsageError: there is one.
+    """
+    known = {
+        *inspect.signature(connect).parameters,
+        *StorageChanges.__annotations__,
+        *CallOptions.__dataclass_fields__,
+    } - {"options"}
+    for name in options:
+        if name in known:
+            continue
+        close = difflib.get_close_matches(name, known, n=1)
+        meant = _OTHER_NAMES.get(name) or (close[0] if close else None)
+        hint = f"did you mean {meant}?" if meant else f"it takes {', '.join(sorted(known))}"
+        raise UsageError(f"connect has no option {name!r}; {hint}")
 
 
 def _data_set(

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import acero
 
 from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.reading.output_mapping import OutputMapping
@@ -286,6 +285,9 @@ def _evaluated(table: pa.Table, expressions: list[Any]) -> pa.Table:
     Raises:
         InvalidArgumentError: one cannot be applied to the columns' types.
     """
+    # Imported here because it imports pandas, which takes longer than opening a folder.
+    from pyarrow import acero
+
     source = acero.Declaration("table_source", acero.TableSourceNodeOptions(table))
     names = [str(number) for number in range(len(expressions))]
     try:
