@@ -138,8 +138,9 @@ class LocalStore:
 
     # --- reading ---
 
-    def open(self, key: str) -> LocalObject:
+    def open(self, key: str, *, length: int | None = None) -> LocalObject:
         """Opens an object; see ``ObjectStore``. Holds a file descriptor until closed."""
+        del length  # opening tells what it is
         path = self._path(key)
         with translated("opening", key):
             try:

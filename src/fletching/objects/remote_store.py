@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,6 +32,7 @@ from fletching.errors import (
     StorageError,
     UsageError,
 )
+from fletching.objects.range_fetching import Get, RangePool, slices
 from fletching.objects.store import (
     IDENTITY_KEY,
     OPERATIONS,
@@ -38,15 +40,22 @@ from fletching.objects.store import (
     Observe,
     checked_key,
 )
+from fletching.range_joining import BYTES_PER_REQUEST
 
 __all__ = ["RemoteObject", "RemoteSink", "RemoteStore"]
 
-GAP_BYTES = 1 << 20
-"""Ranges this near to each other come in one request: what lies between them is dropped. A request
-costs as much time as moving about so much."""
-
 BUFFERED_BYTES = 8 << 20
 """What is kept in memory before an object becomes a multipart upload, and the size of its parts."""
+
+SLICE_BYTES = 4 << 20
+"""How much of a long range is handed out at once."""
+
+CONNECT_SECONDS = 10
+REQUEST_SECONDS = 120
+"""The most that one request, at most `BUFFERED_BYTES` or a few MiB more, may take before it is repeated."""
+
+RETRY_SECONDS = 180
+"""How long a request is repeated, after random waits that grow, before its failure is reported."""
 
 
 def _package() -> Any:
@@ -80,8 +89,9 @@ class RemoteStore:
         self._obstore = _package()
         if isinstance(location, str):
             with self._translated("opening the object store", None):
-                location = self._obstore.store.from_url(location)
+                location = self._obstore.store.from_url(location, **_options(location))
         self._store = location
+        self._pool = RangePool()
         self._closed = False
 
     @contextlib.contextmanager
@@ -109,12 +119,14 @@ class RemoteStore:
             raise UsageError("the object store is closed")
         return RemoteSink(self, checked_key(key))
 
-    def open(self, key: str) -> RemoteObject:
-        """Opens an object with one request for its length; see ``ObjectStore``."""
+    def open(self, key: str, *, length: int | None = None) -> RemoteObject:
+        """Opens an object; see ``ObjectStore``. Asks the store only where the length is not known."""
         checked_key(key)
-        with self._translated("opening", key):
-            length = self._obstore.head(self._store, key)["size"]
-        return RemoteObject(self, key, length)
+        known = length is not None
+        if length is None:
+            with self._translated("opening", key):
+                length = self._obstore.head(self._store, key)["size"]
+        return RemoteObject(self, key, length, trusted=known)
 
     def delete(self, key: str) -> None:
         """Removes an object; see ``ObjectStore``."""
@@ -150,6 +162,7 @@ class RemoteStore:
     def close(self) -> None:
         """Ends this opening; see ``ObjectStore``."""
         self._closed = True
+        self._pool.close()
 
     def sign(self, keys: Sequence[str], seconds: float) -> Sequence[str]:
         """URLs by which whoever has them may read these objects whole, for so long.
@@ -195,22 +208,22 @@ class RemoteStore:
         with self._translated("committing", key):
             upload.close()
 
-    def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> Sequence[memoryview]:
-        """Fetches ranges that are not empty: neighbours in one request, several requests at once."""
-        with self._translated("reading", key):
-            found = self._obstore.get_ranges(
-                self._store,
-                key,
-                starts=[start for start, _ in ranges],
-                ends=[end for _, end in ranges],
-                coalesce=GAP_BYTES,
-            )
-            return [memoryview(data).cast("B").toreadonly() for data in found]
-
     def get_range(self, key: str, start: int, end: int) -> memoryview:
-        """Fetches a range that is not empty."""
+        """Fetches a range that is not empty, in one request."""
         with self._translated("reading", key):
-            return memoryview(self._obstore.get_range(self._store, key, start=start, end=end))
+            data = memoryview(self._obstore.get_range(self._store, key, start=start, end=end))
+        data = data.cast("B").toreadonly()
+        if data.nbytes != end - start:
+            raise CorruptObjectError(
+                f"object {key} gave {data.nbytes} bytes of a range of {end - start}", key=key
+            )
+        return data
+
+    def fetch(
+        self, get: Get, ranges: Iterable[tuple[int, int]], *, ahead: bool, bytes_per_request: int
+    ) -> Generator[memoryview, None, None]:
+        """Fetches ranges of one object in this store's threads; see ``RangePool.fetch``."""
+        return self._pool.fetch(get, ranges, ahead=ahead, bytes_per_request=bytes_per_request)
 
 
 class RemoteSink:
@@ -282,13 +295,60 @@ class RemoteSink:
         self.abort()
 
 
+_PREFIXES = {"s3": "AWS_", "gs": "GOOGLE_"}
+_CLIENT_OPTIONS = (
+    "allow_http", "allow_invalid_certificates", "connect_timeout", "http1_only", "http2_only",
+    "pool_idle_timeout", "pool_max_idle_per_host", "proxy_ca_certificate", "proxy_excludes",
+    "proxy_url", "timeout", "user_agent",
+)  # fmt: skip
+
+
+def _options(url: str) -> dict[str, Any]:
+    """Timeouts and retries of a store that is reached over a network.
+
+    Options of the client that the environment has (``AWS_ALLOW_HTTP`` and the like) would be dropped
+    where any are given, so that they are given again.
+    """
+    scheme = url.partition(":")[0]
+    if scheme in {"memory", "file"}:
+        return {}
+    prefix = _PREFIXES.get(scheme, "AZURE_")
+    said = {name: os.environ.get(prefix + name.upper()) for name in _CLIENT_OPTIONS}
+    return {
+        "client_options": {
+            "connect_timeout": dt.timedelta(seconds=CONNECT_SECONDS),
+            "timeout": dt.timedelta(seconds=REQUEST_SECONDS),
+        }
+        | {name: value for name, value in said.items() if value},
+        "retry_config": {
+            "max_retries": 12,
+            "retry_timeout": dt.timedelta(seconds=RETRY_SECONDS),
+            "backoff": {
+                "init_backoff": dt.timedelta(milliseconds=100),
+                "max_backoff": dt.timedelta(seconds=10),
+                "base": 2,
+            },
+        },
+    }
+
+
 class RemoteObject:
     """An object in a bucket; every range is a request. See ``StoredObject``."""
 
-    def __init__(self, store: RemoteStore, key: str, length: int) -> None:
+    def __init__(self, store: RemoteStore, key: str, length: int, *, trusted: bool = False) -> None:
+        """Takes what is known.
+
+        Args:
+            store: where it is.
+            key: its name there.
+            length: bytes.
+            trusted: whether somebody's word is all that is known of it: then it is damage, and not
+                a question that was answered, if it is not there.
+        """
         self.key = key
         self.length = length
         self._store = store
+        self._trusted = trusted
         self._closed = False
 
     def view(self, start: int, end: int) -> memoryview:
@@ -297,39 +357,55 @@ class RemoteObject:
 
     def read(self, start: int, end: int) -> memoryview:
         """Fetches the range into memory of its own; see ``StoredObject``."""
+        self._check(start, end)
+        return self._get(start, end) if start < end else memoryview(b"")
+
+    def fetch(
+        self,
+        ranges: Iterable[tuple[int, int]],
+        *,
+        ahead: bool = True,
+        bytes_per_request: int = BYTES_PER_REQUEST,
+    ) -> Generator[memoryview, None, None]:
+        """Fetches ranges in few requests, several at a time, in the order given; blocks.
+
+        Args:
+            ranges: asked for as they are needed.
+            ahead: whether those that follow are fetched before they are wanted.
+            bytes_per_request: how many bytes between two ranges are worth a request (``join_ranges``).
+
+        Raises:
+            CorruptObjectError: the object is not there, or shorter than it was.
+            StorageError: the store failed.
+        """
+        return self._store.fetch(
+            self._get, self._checked(ranges), ahead=ahead, bytes_per_request=bytes_per_request
+        )
+
+    def stream(self, start: int, end: int) -> Generator[memoryview, None, None]:
+        """Fetches a range piece by piece, ahead of whoever takes them; as ``fetch``."""
+        return self.fetch(slices(start, end, SLICE_BYTES))
+
+    def _checked(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        for start, end in ranges:
+            self._check(start, end)
+            yield start, end
+
+    def _check(self, start: int, end: int) -> None:
         if self._closed:
             raise UsageError(f"object {self.key} is closed")
         if not 0 <= start <= end <= self.length:
             raise UsageError(f"bytes {start}..{end} are outside object {self.key} of {self.length}")
-        if start == end:
-            return memoryview(b"")
-        data = self._store.get_range(self.key, start, end).cast("B")
-        if data.nbytes != end - start:
+
+    def _get(self, start: int, end: int) -> memoryview:
+        try:
+            return self._store.get_range(self.key, start, end)
+        except ObjectNotFoundError as error:
+            if not self._trusted:
+                raise
             raise CorruptObjectError(
-                f"object {self.key} gave {data.nbytes} bytes of a range of {end - start}",
-                key=self.key,
-            )
-        return data.toreadonly()
-
-    def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
-        """Fetches several ranges, in few requests; in the order given.
-
-        Raises:
-            CorruptObjectError: the object is shorter than it was.
-            StorageError: the store failed.
-        """
-        if self._closed:
-            raise UsageError(f"object {self.key} is closed")
-        wanted = [(start, end) for start, end in ranges if start < end]
-        found = iter(self._store.get_ranges(self.key, wanted) if wanted else [])
-        views = [next(found) if start < end else memoryview(b"") for start, end in ranges]
-        for (start, end), view in zip(ranges, views, strict=True):
-            if view.nbytes != end - start:
-                raise CorruptObjectError(
-                    f"object {self.key} gave {view.nbytes} bytes of a range of {end - start}",
-                    key=self.key,
-                )
-        return views
+                "a segment that the catalog lists is missing", key=self.key
+            ) from error
 
     def resident(self, start: int, end: int) -> bool:
         """Never: a network is in between."""

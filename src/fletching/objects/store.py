@@ -106,6 +106,10 @@ class StoredObject(Protocol):
     Views stay valid as long as they are referred to, also after ``close`` and after the object is
     deleted from the store.
 
+    Where each range is a request, an object has two more methods: ``fetch(ranges)`` gives several
+    ranges in few requests, and ``stream(start, end)`` one range piece by piece, both ahead of whoever
+    takes them.
+
     An object that knows may have an attribute ``identity``, a tuple that tells its present content
     from any other that was or will be under the key: what was proven of it need not be proven again.
     """
@@ -181,8 +185,13 @@ class ObjectStore(Protocol):
             StorageError: the store failed.
         """
 
-    def open(self, key: str) -> StoredObject:
+    def open(self, key: str, *, length: int | None = None) -> StoredObject:
         """Opens an object for reading.
+
+        Args:
+            key: its name.
+            length: its bytes, if the caller knows: a store may then do without asking, and that
+                there is no such object shows when it is read, as CorruptObjectError.
 
         Raises:
             ObjectNotFoundError: there is none under the key.

@@ -61,7 +61,7 @@ class MemoryStore:
         self.views: list[tuple[str, int, int]] = []
         self.opened: list[str] = []
 
-    def open(self, key: str) -> MemoryObject:
+    def open(self, key: str, *, length: int | None = None) -> MemoryObject:
         self.opened.append(key)
         if key not in self.data:
             raise ObjectNotFoundError("no such object", key=key)

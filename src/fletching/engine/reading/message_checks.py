@@ -23,16 +23,14 @@ from numpy.typing import NDArray
 
 from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.reading.cache import RecentlyUsed
-from fletching.engine.writing.segment_writer import CRC32C_KEY
+from fletching.engine.reading.segment_tail import FOOTER_LIMITS, SegmentTails, checksums_of
 from fletching.errors import CorruptObjectError, FletchingError
 from fletching.ipc.footer import read_footer
-from fletching.ipc.limits import Limits
 from fletching.objects.store import StoredObject
 
 __all__ = ["CheckedObject", "MessageChecks", "recorded_checksums"]
 
 _FILE_PREFIX_BYTES: Final = 8
-_FOOTER_LIMITS: Final = Limits(max_metadata_bytes=(1 << 31) - 1)
 _KEPT_MESSAGES: Final = 4_000_000
 """Messages whose checksums and flags are kept, some 17 bytes each."""
 
@@ -43,9 +41,7 @@ def recorded_checksums(stored: StoredObject) -> list[int]:
     Raises:
         FletchingError, ValueError, KeyError: the footer cannot be read, or has none.
     """
-    footer = read_footer(_ReadSource(stored), 0, stored.length, _FOOTER_LIMITS)
-    text = footer.custom_metadata[CRC32C_KEY].decode("ascii")
-    return [int(text[i : i + 8], 16) for i in range(0, len(text), 8)]
+    return checksums_of(read_footer(_ReadSource(stored), 0, stored.length, FOOTER_LIMITS))
 
 
 class _ReadSource:
@@ -131,12 +127,17 @@ class _SegmentChecks:
 
 
 class MessageChecks:
-    """What is known of the segments of one process. Thread-safe."""
+    """What is known of the segments of one process. Thread-safe.
+
+    Attributes:
+        tails: the ends of remote segments.
+    """
 
     def __init__(self, kept_messages: int = _KEPT_MESSAGES) -> None:
         self._segments = RecentlyUsed[tuple[object, ...], _SegmentChecks](
             kept_messages, weight=lambda checks: checks.weight
         )
+        self.tails = SegmentTails()
 
     def checked(self, stored: StoredObject, row: SegmentRow) -> StoredObject:
         """The object, proving messages as they are used; itself where all are proven.
@@ -170,18 +171,23 @@ class MessageChecks:
         key = (row.key, *identity)
         checks = self._segments.get(key)
         if checks is None:
-            checks = _checks_of(stored, row)
+            checks = self._checks_of(stored, row)
             self._segments.put(key, checks)
         return checks
 
+    def _checks_of(self, stored: StoredObject, row: SegmentRow) -> _SegmentChecks:
+        if hasattr(stored, "fetch"):
+            return _segment_checks(self.tails.get(stored, row).checksums, stored, row)
+        try:
+            checksums = recorded_checksums(stored)
+        except (FletchingError, ValueError, KeyError) as error:
+            raise CorruptObjectError(
+                f"the footer of segment {row.key} cannot be read: {error}", key=row.key
+            ) from error
+        return _segment_checks(checksums, stored, row)
 
-def _checks_of(stored: StoredObject, row: SegmentRow) -> _SegmentChecks:
-    try:
-        checksums = recorded_checksums(stored)
-    except (FletchingError, ValueError, KeyError) as error:
-        raise CorruptObjectError(
-            f"the footer of segment {row.key} cannot be read: {error}", key=row.key
-        ) from error
+
+def _segment_checks(checksums: list[int], stored: StoredObject, row: SegmentRow) -> _SegmentChecks:
     index = np.frombuffer(row.batch_index + row.dictionary_index, "<i8").reshape(-1, 4)
     order = np.argsort(index[:, 0], kind="stable")
     starts = index[order, 0]

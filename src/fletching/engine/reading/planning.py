@@ -21,7 +21,7 @@ import dataclasses
 import enum
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -439,7 +439,14 @@ class _Builder:
         for strategy, first, end in self.runs():
             reader = self.reader(first, reader)
             if strategy is not BatchStrategy.COMPUTE:
-                yield from self._whole(reader, first, end)
+                fetch = getattr(reader.unchecked, "fetch", None)
+                if fetch is None or reader.columns.has_dictionaries:
+                    yield from self._whole(reader, first, end)
+                elif strategy is BatchStrategy.AS_IS:
+                    yield from self._whole(reader, first, end, fetch)
+                else:
+                    pieces = self._projection(reader, first)
+                    yield from pieces.batches(self.projected(reader, first, end))
                 continue
             if not skip and self._worth_threads(first, end):
                 every = range(first, end)
@@ -458,10 +465,17 @@ class _Builder:
         largest = int(self.snapshot.message_length[first:end].max())
         return length >= THREADS_BYTES and largest <= MAX_AHEAD_BYTES
 
-    def _whole(self, reader: SegmentReader, first: int, end: int) -> Iterator[pa.RecordBatch]:
+    def _whole(
+        self,
+        reader: SegmentReader,
+        first: int,
+        end: int,
+        fetch: Callable[[Iterable[tuple[int, int]]], Iterator[memoryview]] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
         """Batches of one segment of which all rows are wanted and no value is computed.
 
-        Done once per run instead of once per batch: all that does not depend on the batch.
+        Done once per run instead of once per batch: all that does not depend on the batch. With
+        ``fetch`` whole messages are fetched by it, ahead.
         """
         snapshot = self.snapshot
         offsets = snapshot.offset[first:end]
@@ -470,8 +484,13 @@ class _Builder:
         version = reader.row.schema_version
         columns = stored_columns(self.projection, schema_version=version)
         mapping = OutputMapping(self.projection, version, snapshot.partition_of(first), columns)
-        for offset, stop, count in zip(offsets.tolist(), ends.tolist(), rows, strict=True):
-            batch = reader.decode(offset, stop, columns)
+        where = list(zip(offsets.tolist(), ends.tolist(), strict=True))
+        fetched = None if fetch is None else fetch(where)
+        for (offset, stop), count in zip(where, rows, strict=True):
+            if fetched is None:
+                batch = reader.decode(offset, stop, columns)
+            else:
+                batch = reader.decode_message(next(fetched))
             if batch.num_rows != count:
                 raise CorruptObjectError(
                     f"a record batch has {batch.num_rows} rows where the catalog has {count}",

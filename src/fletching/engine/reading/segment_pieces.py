@@ -9,13 +9,21 @@ wanted bytes as extents.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+from typing_extensions import Buffer
 
 from fletching.engine.reading.output_mapping import constant_scalar
 from fletching.engine.reading.physical_projection import PhysicalProjection
 from fletching.engine.reading.read_plan import Extent, Literal
 from fletching.engine.reading.segment_reader import DictionaryMessage, SegmentReader
 from fletching.errors import CorruptObjectError, WireError
+from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.limits import DEFAULT_LIMITS
+from fletching.ipc.message import message_at
 from fletching.ipc.projection import Constant, Projection, Projector
 from fletching.ipc.renumbering import renumbered
 from fletching.ipc.schema_header import schema_header
@@ -75,10 +83,6 @@ class DictionaryPieces:
             yield Extent(stored, entry.offset + entry.metadata_length, entry.end)
 
 
-FETCH_BYTES = 8 << 20
-"""About how much of a remote object is asked for, and held, at once."""
-
-
 class ColumnPieces:
     """The projection of one segment's batches. Reads metadata; bodies stay where they are."""
 
@@ -86,6 +90,7 @@ class ColumnPieces:
         self, reader: SegmentReader, projection: PhysicalProjection, partition: tuple[str, ...]
     ) -> None:
         self._reader = reader
+        self._schema = projection.schema
         self._projector = projector(projection, reader.row.schema_version, partition)
 
     def plan(self, offset: int, metadata_length: int) -> Projection:
@@ -117,35 +122,58 @@ class ColumnPieces:
     def fetched(self, plans: Iterable[tuple[int, int, Projection]]) -> Iterator[Literal] | None:
         """The bytes of several batches, (offset, metadata length, plan) each, from a remote object.
 
-        The wanted ranges are fetched together, some `FETCH_BYTES` at a time. None where ranges cost
-        nothing: then ``pieces`` gives them one by one.
+        The wanted ranges are fetched in few requests, ahead. None where ranges cost nothing: then
+        ``pieces`` gives them one by one.
         """
-        fetch = getattr(self._reader.unchecked, "read_ranges", None)
+        fetch = getattr(self._reader.unchecked, "fetch", None)
         return None if fetch is None else self._fetched(fetch, plans)
+
+    def batches(self, plans: Iterable[tuple[int, int, Projection]]) -> Iterator[pa.RecordBatch]:
+        """The reply's batches of a remote object: of columns that are left out no byte is fetched.
+
+        Raises:
+            CorruptObjectError: what is stored does not decode.
+        """
+        plans, again = itertools.tee(plans)
+        pieces = self.fetched(again)
+        for offset, metadata_length, plan in plans:
+            # A copy: each range came with a request of its own, and a message is one buffer.
+            if pieces is None:
+                parts = [_bytes_of(each) for each in self.pieces(offset, metadata_length, plan)]
+            else:
+                parts = [each.data for each in itertools.islice(pieces, 1 + len(plan.pieces))]
+            view = memoryview(b"".join(parts))
+            try:
+                message: Any = message_at(view, 0, len(view), DEFAULT_LIMITS)
+                batch = self._decoder.decode(message)
+            except WireError as error:
+                raise CorruptObjectError(
+                    f"a stored record batch does not decode: {error.message}",
+                    key=self._reader.row.key,
+                ) from error
+            if batch is not None and batch.num_rows:
+                yield batch
+
+    @functools.cached_property
+    def _decoder(self) -> BatchDecoder:
+        return BatchDecoder(self._schema, trusted=True)
 
     def _fetched(
         self,
-        fetch: Callable[[list[tuple[int, int]]], list[memoryview]],
+        fetch: Callable[[Iterable[tuple[int, int]]], Iterator[memoryview]],
         plans: Iterable[tuple[int, int, Projection]],
     ) -> Iterator[Literal]:
-        waiting: list[Literal | Extent] = []
-        size = 0
-        for offset, metadata_length, plan in plans:
-            pieces = list(self.pieces(offset, metadata_length, plan))
-            waiting += pieces
-            size += sum(piece.length for piece in pieces if isinstance(piece, Extent))
-            if size >= FETCH_BYTES:
-                yield from _filled(fetch, waiting)
-                waiting, size = [], 0
-        yield from _filled(fetch, waiting)
+        pieces = itertools.chain.from_iterable(self.pieces(*plan) for plan in plans)
+        sent, asked = itertools.tee(pieces)
+        views = fetch((each.start, each.end) for each in asked if isinstance(each, Extent))
+        for piece in sent:
+            yield Literal(next(views)) if isinstance(piece, Extent) else piece
 
 
-def _filled(
-    fetch: Callable[[list[tuple[int, int]]], list[memoryview]], pieces: list[Literal | Extent]
-) -> Iterator[Literal]:
-    views = iter(fetch([(each.start, each.end) for each in pieces if isinstance(each, Extent)]))
-    for piece in pieces:
-        yield Literal(next(views)) if isinstance(piece, Extent) else piece
+def _bytes_of(piece: Literal | Extent) -> Buffer:
+    if isinstance(piece, Literal):
+        return piece.data
+    return piece.object.view(piece.start, piece.end)
 
 
 @functools.lru_cache(maxsize=256)

@@ -17,13 +17,20 @@ from fletching.errors import CorruptObjectError, ObjectNotFoundError, WireError
 from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.limits import DEFAULT_LIMITS
 from fletching.ipc.message import message_at
+from fletching.objects.held_object import HeldObject
 from fletching.objects.store import ObjectStore, StoredObject
 
 __all__ = ["DictionaryMessage", "SegmentReader"]
 
-_METADATA_AT_ONCE = 512
 _FILE_PREFIX_BYTES = 8
 """The magic and its padding; a segment's schema message follows."""
+
+
+WHOLE_BYTES = 4 << 20
+"""A remote segment up to this size is fetched whole."""
+
+METADATA_GAP_BYTES = 64 << 10
+"""Where metadata must be fetched batch by batch: what lies between is hardly ever worth a request."""
 
 
 class DictionaryMessage:
@@ -86,7 +93,7 @@ class SegmentReader:
         """
         if self._object is None:
             try:
-                opened = self._store.open(self.row.key)
+                opened = self._store.open(self.row.key, length=self.row.length)
             except ObjectNotFoundError as error:
                 raise CorruptObjectError(
                     "a segment that the catalog lists is missing", key=self.row.key
@@ -117,14 +124,38 @@ class SegmentReader:
 
     def bring_metadata(self, where: Sequence[tuple[int, int]]) -> None:
         """Fetches the metadata of messages, (offset, length) each, where that takes a request each."""
-        fetch = getattr(self.unchecked, "read_ranges", None)
+        fetch = getattr(self.unchecked, "fetch", None)
         if fetch is None:
             return
+        if self.row.length <= WHOLE_BYTES:
+            self._hold()
+            return
+        if self._bring_index():
+            return
         missing = [entry for entry in where if entry[0] not in self._metadata]
-        for start in range(0, len(missing), _METADATA_AT_ONCE):
-            some = missing[start : start + _METADATA_AT_ONCE]
-            views = fetch([(offset, offset + length) for offset, length in some])
-            self._metadata |= {offset: view for (offset, _), view in zip(some, views, strict=True)}
+        # Copies, since a view would keep all that came with the same request.
+        ranges = ((offset, offset + length) for offset, length in missing)
+        views = fetch(ranges, bytes_per_request=METADATA_GAP_BYTES)
+        for (offset, _), view in zip(missing, views, strict=True):
+            self._metadata[offset] = memoryview(bytes(view))
+
+    def _hold(self) -> None:
+        """Fetches the whole of a small segment: one request, where its parts would be two or more."""
+        stored = self.unchecked
+        data = stored.read(0, stored.length)
+        stored.close()
+        self._object = HeldObject(self.row.key, data)
+
+    def _bring_index(self) -> bool:
+        """Takes all batches' metadata from the segment's end, if that has it."""
+        if self._metadata or self._checks is None:
+            return bool(self._metadata)
+        found = self._checks.tails.get(self.unchecked, self.row).metadata
+        if found is None:
+            return False
+        offsets = np.frombuffer(self.row.batch_index, "<i8").reshape(-1, 4)[:, 0].tolist()
+        self._metadata = dict(zip(offsets, found, strict=True))
+        return True
 
     def metadata(self, offset: int, length: int) -> memoryview:
         """A message's metadata with its prefix: all that a projection reads."""
@@ -170,11 +201,24 @@ class SegmentReader:
         except WireError as error:
             raise self._damaged(error) from error
 
+    def decode_message(self, data: memoryview) -> pa.RecordBatch:
+        """All columns of a record batch message that was fetched, borrowing from it.
+
+        Raises:
+            CorruptObjectError: it is not one.
+        """
+        try:
+            return self.columns.decoder.decode(self._parsed(data))
+        except WireError as error:
+            raise self._damaged(error) from error
+
     def _damaged(self, error: WireError) -> CorruptObjectError:
         return CorruptObjectError(
             f"a stored record batch does not decode: {error.message}", key=self.row.key
         )
 
     def _message(self, offset: int, end: int, *, checked: bool = True) -> Any:
-        view = (self.object if checked else self.unchecked).view(offset, end)
+        return self._parsed((self.object if checked else self.unchecked).view(offset, end))
+
+    def _parsed(self, view: memoryview) -> Any:
         return message_at(view, 0, len(view), DEFAULT_LIMITS, self.columns.headers.read)

@@ -2,7 +2,8 @@
 
 The footer's custom metadata has, under ``fletching.crc32c``, eight hexadecimal digits for each
 message in file order, the schema message first: the CRC32C of the encapsulated message, from its
-continuation marker to the end of its body.
+continuation marker to the end of its body. Of a segment of some MiB it also says where the metadata of its
+batches stands once more (`metadata_index`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing_extensions import Buffer
 
 from fletching.catalog.write_stream_rows import NewSegment
 from fletching.engine.tables.statistics import StatisticsBuilder
+from fletching.engine.writing.metadata_index import METADATA_KEY, MetadataIndex
 from fletching.errors import LimitExceededError
 from fletching.hashing import crc32c_combine
 from fletching.ipc.file_writer import Block, encode_footer
@@ -82,6 +84,7 @@ class SegmentWriter:
         self._batches: list[tuple[int, int, int, int]] = []
         self._dictionaries: list[tuple[int, int, int, int]] = []
         self._codecs: set[str] = set()
+        self._metadata_index = MetadataIndex()
         try:
             self._put([segment_head(schema_message)])
         except BaseException:
@@ -107,6 +110,7 @@ class SegmentWriter:
             codec: of its buffers; None if they are not compressed.
         """
         self._batches.append((self._length, metadata_length, body_length, rows))
+        self._metadata_index.add(frame, metadata_length)
         self._message(frame)
         self.rows += rows
         self._codecs.add(codec or "none")
@@ -172,11 +176,14 @@ class SegmentWriter:
             StorageError: the store failed.
         """
         marks = "".join(f"{value:08x}" for value in self._message_crc32cs).encode()
+        behind = self._length + len(END_OF_STREAM)
+        behind += 0 if key_run is None else len(key_run) + -len(key_run) % 8
+        index = self._metadata_index.finish(self._length, behind)
         footer = encode_footer(
             self._schema_metadata,
             [Block(offset, metadata, body) for offset, metadata, body, _ in self._dictionaries],
             [Block(offset, metadata, body) for offset, metadata, body, _ in self._batches],
-            {CRC32C_KEY: marks},
+            {CRC32C_KEY: marks} | ({} if index is None else {METADATA_KEY: index[1]}),
         )
         if len(footer) > _MAX_FOOTER_BYTES:
             raise LimitExceededError(
@@ -190,6 +197,8 @@ class SegmentWriter:
         if key_run is not None:
             key_run_offset = self._length
             self._put([key_run, bytes(-len(key_run) % 8)])
+        if index is not None:
+            self._put([index[0], bytes(-len(index[0]) % 8)])
         self._put([footer, struct.pack("<i", len(footer)), MAGIC])
         codecs = self._codecs if self._codecs != {"none"} else set()
         return NewSegment(

@@ -87,6 +87,7 @@ class PlanSource:
         self._pieces: Iterator[Piece] = iter(plan.pieces)
         self._extent: Extent | None = None
         self._position = 0
+        self._fetched: Iterator[memoryview] | None = None
 
     def next_group(self) -> Sequence[Buffer]:
         """Prepares buffers until the group is full; see ``BufferSource``.
@@ -97,6 +98,14 @@ class PlanSource:
         group: list[Buffer] = []
         room, self._room = self._room, min(2 * self._room, self._group_bytes)
         while room > 0:
+            if self._fetched is not None:
+                fetched = next(self._fetched, None)
+                if fetched is None:
+                    self._fetched = None
+                else:
+                    group.append(fetched)
+                    room -= fetched.nbytes
+                continue
             if self._extent is not None:
                 view = self._next_slice(self._extent, room)
                 group.append(view)
@@ -108,7 +117,7 @@ class PlanSource:
                 break
             if isinstance(piece, Extent):
                 if piece.length:
-                    self._extent, self._position = piece, piece.start
+                    self._begin(piece)
             elif isinstance(piece, Literal):
                 group.append(piece.data)
                 room -= piece.length
@@ -126,6 +135,14 @@ class PlanSource:
         if not extent.object.resident(start, end):
             return ()
         return (self._taken(extent, end),)
+
+    def _begin(self, extent: Extent) -> None:
+        """Begins an extent: where ranges are requests, they are made ahead of the socket."""
+        stream = getattr(extent.object, "stream", None)
+        if stream is None:
+            self._extent, self._position = extent, extent.start
+        else:
+            self._fetched = stream(extent.start, extent.end)
 
     def _next_slice(self, extent: Extent, room: int) -> memoryview:
         start = self._position
@@ -153,9 +170,10 @@ class PlanSource:
     def close(self) -> None:
         """Closes the plan's generator, and with it the objects it has open."""
         self._extent = None
-        close = getattr(self._pieces, "close", None)
-        if close is not None:
-            close()
+        for generator in (self._fetched, self._pieces):
+            close = getattr(generator, "close", None)
+            if close is not None:
+                close()
 
 
 class CodedSource:

@@ -19,7 +19,7 @@ from fletching.protocol.messages.manifest import (
     SourceRange,
     Stored,
 )
-from fletching.wire.range_joining import JoinedRange, join_ranges
+from fletching.range_joining import JoinedRange, join_ranges
 
 __all__ = ["CHUNK_BYTES", "Chunk", "Fetch", "chunks"]
 

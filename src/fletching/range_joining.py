@@ -67,7 +67,8 @@ def join_ranges(
     gaps = [following[1] - before[2] for before, following in itertools.pairwise(wanted)]
     if any(gap < 0 for gap in gaps):
         raise ValueError("the ranges overlap, or are not in order")
-    closed = _closed_gaps(gaps, sum(end - start for _, start, end in wanted), bytes_per_request)
+    moved = sum(end - start for _, start, end in wanted)
+    closed = _closed_gaps(gaps, moved, bytes_per_request, longest_bytes)
     joined: list[JoinedRange] = []
     parts: list[tuple[int, int, int]] = []
     for place, part in enumerate(wanted):
@@ -78,15 +79,18 @@ def join_ranges(
     return joined
 
 
-def _closed_gaps(gaps: Sequence[int], moved: int, bytes_per_request: int) -> list[bool]:
+def _closed_gaps(
+    gaps: Sequence[int], moved: int, bytes_per_request: int, longest_bytes: int
+) -> list[bool]:
     """Which gaps are fetched with their neighbours."""
     closed = [False] * len(gaps)
     requests = len(gaps) + 1
     for place in sorted(range(len(gaps)), key=gaps.__getitem__):
         gap = gaps[place]
-        if gap > SMALL_GAP_BYTES and (
-            requests * bytes_per_request <= moved or gap > bytes_per_request
-        ):
+        # With those that dividing the longest ones will add, which opens a gap each.
+        divisions = moved // longest_bytes
+        few = (requests + divisions) * bytes_per_request <= moved - divisions * gap
+        if gap > SMALL_GAP_BYTES and (few or gap > bytes_per_request):
             break
         closed[place] = True
         requests -= 1
@@ -95,20 +99,24 @@ def _closed_gaps(gaps: Sequence[int], moved: int, bytes_per_request: int) -> lis
 
 
 def _divided(parts: list[tuple[int, int, int]], longest_bytes: int) -> list[JoinedRange]:
-    """One request, or several of about equal length."""
-    start, end = parts[0][1], parts[-1][2]
-    count = -(-(end - start) // longest_bytes)
-    if count <= 1:
-        return [JoinedRange(start, end, tuple(parts))]
+    """One request, or several, which end where wanted ranges do unless one alone is too long."""
     divided: list[JoinedRange] = []
-    for number in range(count):
-        first = start + (end - start) * number // count
-        last = start + (end - start) * (number + 1) // count
-        inside = tuple(
-            (index, max(low, first), min(high, last))
-            for index, low, high in parts
-            if low < last and high > first
-        )
-        if inside:  # else it is all gap
-            divided.append(JoinedRange(inside[0][1], inside[-1][2], inside))
+    taken: list[tuple[int, int, int]] = []
+
+    def end_request() -> None:
+        if taken:
+            divided.append(JoinedRange(taken[0][1], taken[-1][2], tuple(taken)))
+            taken.clear()
+
+    for index, start, end in parts:
+        if taken and end - taken[0][1] > longest_bytes:
+            end_request()
+        count = -(-(end - start) // longest_bytes)
+        for number in range(count):
+            first = start + (end - start) * number // count
+            last = start + (end - start) * (number + 1) // count
+            taken.append((index, first, last))
+            if number + 1 < count:
+                end_request()
+    end_request()
     return divided

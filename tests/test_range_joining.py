@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fletching.wire.range_joining import BYTES_PER_REQUEST, LONGEST_BYTES, join_ranges
+from fletching.range_joining import BYTES_PER_REQUEST, LONGEST_BYTES, join_ranges
 
 MIB = 1 << 20
 
