@@ -97,10 +97,10 @@ class OverlaidStore:
         """Begins an object in the scratch folder; see ``ObjectStore``."""
         return self._above.create(key)
 
-    def open(self, key: str) -> StoredObject:
+    def open(self, key: str, *, length: int | None = None) -> StoredObject:
         """Opens an object of either; keys carry their writer, so none is in both."""
         mine = key.rsplit("/", 1)[-1].startswith(f"{self.writer}-")
-        return self._above.open(key) if mine else self._below.open(key)
+        return (self._above if mine else self._below).open(key, length=length)
 
     def delete(self, key: str) -> None:
         """Removes an object of this opening; others stay."""
