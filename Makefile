@@ -9,13 +9,14 @@ DATA   ?= quickstart-data
 SECONDS ?= 300
 SEED   ?=
 MUTANTS ?=
+BROWSER ?=
 ENGINES ?= .venv-engines
 
 # A variable as one word of the shell, whatever is in it: quotes, blanks, dollars.
 quoted = '$(subst ','\'',$(value $(1)))'
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-again test-exhaustive test-engines test-engines-short check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture soak mutants clean
+.PHONY: help quickstart test test-again test-exhaustive test-browser test-engines test-engines-short check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture soak mutants clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,16 +45,28 @@ quickstart: $(VENV)/.installed ## run the main job on real data (INPUT=path take
 	@$(BIN)/fletching quickstart $(if $(INPUT),--input $(call quoted,INPUT)) $(call quoted,DATA)
 
 test: $(VENV)/.installed-dev ## run the tests
-	@$(RUN) -m pytest -n 2 -q -m 'not engines and not cluster'
+	@$(RUN) -m pytest -n 2 -q -m 'not engines and not cluster and not browser'
 
 # A test that failed beside the others is run alone: it passes only if another test, or the machine's
 # load, was to blame. What ends in an error before it ran has nothing to repeat, and fails.
 test-again: $(VENV)/.installed-dev ## run once more, alone, what failed last
-	@$(RUN) -m pytest -q -m 'not engines and not cluster' --last-failed --last-failed-no-failures none
+	@$(RUN) -m pytest -q -m 'not engines and not cluster and not browser' --last-failed --last-failed-no-failures none
 
 test-exhaustive: $(VENV)/.installed-dev ## every cut of every golden file, every pair of operations, every crash (minutes)
 	@FLETCHING_TEST_EXHAUSTIVE=1 $(RUN) -m pytest -n 2 -q --timeout 3600 tests/ipc/test_corpus.py \
 	  tests/engine/test_interleavings.py tests/server/tunnel/test_tunnel_crashes.py
+
+# Chromium is the machine's: installed where this may, else the tests are skipped and say so.
+$(VENV)/.installed-browser: $(VENV)/.installed-dev
+	@echo "installing what drives a browser into $(VENV)"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group browser
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get install -y -q chromium >/dev/null; } || \
+	  echo "there is no Chromium, and it cannot be installed from here (Debian: apt-get install chromium)"
+	@touch $@
+
+test-browser: $(VENV)/.installed-browser ## the console in a real Chromium (BROWSER='-k rows'); pictures in build/browser
+	@$(RUN) -m pytest -q -m browser tests/browser $(BROWSER)
 
 # The engines are large and pin what they need: they get an environment of their own.
 $(ENGINES)/.installed: pyproject.toml constraints.txt

@@ -38,10 +38,10 @@ _HUES = (212, 24, 145, 280, 48, 340, 180, 95, 255, 10, 165, 310)
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fbfaf8; --ink: #1d1b18; --dim: #6d675f; --line: #ddd7cd;
-  --card: #fff; --schema: #8a8378; --meta: #b9b1a4; --pad: #e9e4db; --other: #d9534f; --footer: #57534c;
+  --card: #fff; --schema: #8a8378; --meta: #b9b1a4; --pad: #e9e4db; --other: #c43a36; --good: #1f7a45; --footer: #57534c;
   --eos: #1d1b18; --dictionary: #2f6f73; --lightness: 58%; }
 @media (prefers-color-scheme: dark) { :root { --paper: #16181b; --ink: #e9e6e1; --dim: #9a958c;
-  --line: #34373c; --card: #1e2125; --schema: #8f897f; --meta: #5d5a55; --pad: #2a2d31; --other: #c9504c;
+  --line: #34373c; --card: #1e2125; --schema: #8f897f; --meta: #5d5a55; --pad: #2a2d31; --other: #f08a85; --good: #6bcf8e;
   --footer: #a8a298; --eos: #fff; --dictionary: #6fb3b8; --lightness: 52%; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
@@ -54,7 +54,7 @@ p { margin: 4px 0; color: var(--dim); }
 .fact { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 8px 14px; }
 .fact b { display: block; font-size: 18px; font-variant-numeric: tabular-nums; }
 .fact span { color: var(--dim); font-size: 13px; }
-.ok b { color: #2e8b57; } .bad b { color: var(--other); }
+.ok b { color: var(--good); } .bad b { color: var(--other); }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 14px; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--dim); font: 11px ui-monospace, Menlo, Consolas, monospace; }
@@ -430,7 +430,7 @@ def _column_table(part: PartReport) -> str:
         for index, (name, data_type) in enumerate(part.schema)
     )
     return (
-        '<div class="scroll"><table><thead><tr><th>column</th><th>type</th><th class="n">nulls</th>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table><thead><tr><th>column</th><th>type</th><th class="n">nulls</th>'
         '<th class="n">bytes</th><th class="n">ratio</th><th>share</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
@@ -451,7 +451,7 @@ def _message_table(part: PartReport) -> str:
         "<th>zero-copy</th>"
     )
     return (
-        f'<div class="scroll"><table><thead><tr>{headings}</tr></thead>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Table"><table><thead><tr>{headings}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
 

@@ -21,10 +21,12 @@ def _number(value: float) -> str:
     return f"{value:.4g}" if value < 1000 else f"{value:,.0f}"
 
 
-def _svg(label: str, inner: str, width: int = WIDTH, height: int = HEIGHT) -> Markup:
+def _svg(
+    label: str, inner: str, width: int = WIDTH, height: int = HEIGHT, kind: str = "chart"
+) -> Markup:
     # The parts were escaped or formatted by whoever drew them.
     return Markup(  # noqa: S704
-        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
+        f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
         f"{inner}</svg>"
     )
 
@@ -112,6 +114,7 @@ def meter(label: str, value: float, limit: float) -> Markup:
         f'<rect class="{kind}" x="0" y="0" width="{160 * share:.1f}" height="10" rx="2"/>',
         160,
         10,
+        "chart meter",
     )
 
 

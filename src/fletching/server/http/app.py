@@ -75,6 +75,12 @@ async def _route(exchange: Exchange, service: Service) -> None:
     if path in HEALTH_PATHS:
         await handle_health(exchange, service)
         return
+    if path == "/favicon.ico":
+        # Browsers ask for it beside every blob and download that they show: there is none, for nobody.
+        exchange.action = "icon"
+        await exchange.start(None, status=204, headers={"cache-control": "public, max-age=86400"})
+        await exchange.finish()
+        return
     if path.startswith(BLOB_PREFIX):
         if not await service.identify_link(exchange):
             await service.identify(exchange)

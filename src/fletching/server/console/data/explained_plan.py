@@ -16,7 +16,7 @@ _SCAN = re.compile(
 _KEPT = re.compile(
     r"^    partitions: (\d+) of (\d+); segments: (\d+) of (\d+); bytes: (\d+) of (\d+)$"
 )
-_WIDTH, _ROW = 640, 66
+_WIDTH, _ROW = 640, 74
 _BAR = 300
 
 
@@ -78,7 +78,7 @@ def _bars(kept: Sequence[int], y: int) -> list[str]:
     parts = []
     for place, name in ((0, "partitions"), (2, "segments")):
         some, of = kept[place], kept[place + 1]
-        top = y + 5 * place
+        top = y + 7 * place
         width = _BAR * some / of if of else 0.0
         parts.append(
             f'<rect class="ground" x="0" y="{top}" width="{_BAR}" height="8"/>'

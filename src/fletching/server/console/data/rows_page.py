@@ -71,7 +71,8 @@ def linked_cells(visit: Visit, rows: pa.Table, *, most: int = 0) -> list[list[Ce
                 "blob",
                 cut=found.total > TEXT_BYTES and media.startswith("text/"),
                 media=media,
-                link=visit.service.blob_link(visit.exchange, reference, LINK_SECONDS),
+                link=visit.pages.prefix
+                + visit.service.blob_link(visit.exchange, reference, LINK_SECONDS),
             )
     return cells
 
