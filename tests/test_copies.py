@@ -64,7 +64,12 @@ def test_received_payload_is_not_copied_again(
     with (
         fletching.serve(tmp_path, port=0, access_keys={"id": "secret"}, project="p") as server,
         fletching.connect(
-            server.url, project="p", access_id="id", access_key="secret", create=True
+            server.url,
+            project="p",
+            access_id="id",
+            access_key="secret",
+            create=True,
+            direct="never",
         ) as client,
     ):
         table = client.create_table("t", schema)
@@ -88,7 +93,12 @@ def test_small_batches_lie_where_they_were_received(
     with (
         fletching.serve(tmp_path, port=0, access_keys={"id": "secret"}, project="p") as server,
         fletching.connect(
-            server.url, project="p", access_id="id", access_key="secret", create=True
+            server.url,
+            project="p",
+            access_id="id",
+            access_key="secret",
+            create=True,
+            direct="never",
         ) as client,
     ):
         table = client.create_table("t", batch.schema)

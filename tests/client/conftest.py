@@ -195,6 +195,8 @@ def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[fletching
             access_key=KEYS["tester"],
             retry={"budget_seconds": 2.0},
             create=True,
+            # What is read past the service is tested by itself, in transports/http/test_direct_reads.py.
+            direct="never",
         )
     else:
         opened = fletching.connect(tmp_path / "folder", project=project, create=True)

@@ -30,6 +30,7 @@ from fletching.testing.replay import Answer, ReplayPeer, ReplayRequest
 PROMPT = 60.0
 KEYS: dict[str, Any] = {"access_id": "tester", "access_key": "secret-of-tester"}
 PATIENT: dict[str, Any] = {
+    "direct": "never",  # past the peer that holds bytes back there is nothing to wait for
     "timeouts": {"connect": 600.0, "first_byte": 600.0, "idle": 600.0},
     "retry": {
         "budget_seconds": 600.0,

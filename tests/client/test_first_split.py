@@ -84,6 +84,7 @@ def connected(http_server: Any, request: pytest.FixtureRequest) -> Iterator[Call
                 access_id="tester",
                 access_key=KEYS["tester"],
                 create=True,
+                direct="never",
                 **options,
             )
         )
@@ -156,7 +157,11 @@ def test_damage_is_told_to_whoever_reads_the_split(tmp_path: Path, watched: Watc
     with (
         fletching.serve(tmp_path, port=0, access_keys=KEYS) as server,
         fletching.connect(
-            server.url, access_id="tester", access_key=KEYS["tester"], retry={"budget_seconds": 0.0}
+            server.url,
+            access_id="tester",
+            access_key=KEYS["tester"],
+            retry={"budget_seconds": 0.0},
+            direct="never",
         ) as client,
     ):
         table = client.create_table("t", SCHEMA)

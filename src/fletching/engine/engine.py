@@ -25,6 +25,7 @@ from fletching.engine.presence import Presence
 from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.read_calls import Reading, SnapshotRows
 from fletching.engine.reading.read_plan import DirectRead, ReadPlan
+from fletching.engine.reading.segment_sharing import SharedSegments
 from fletching.engine.start_checks import check_clock, check_writable, reaching
 from fletching.engine.tables.namespaces import Namespaces
 from fletching.engine.tables.tables import Tables
@@ -252,6 +253,11 @@ class Engine:
         if plan is None:
             raise UsageError(f"{type(request).__name__} is not answered by Engine.read")
         return plan(request)
+
+    def share(self, request: ReadTable) -> SharedSegments | None:
+        """Where rows are, for a client that maps the segments itself; see ``Reading.share``."""
+        self._check_open()
+        return self._reading.share(request)
 
     def direct_read(
         self, request: ReadTable, plan: ReadPlan, *, least_bytes: int

@@ -73,6 +73,14 @@ class LocalObject:
             self._window.touch(self._mapping, start, end)
         return self._map[start:end]
 
+    @property
+    def descriptor(self) -> int | None:
+        """The open file, for another process to map; None where this store does not map, either.
+
+        Open for reading alone; borrowed: it is closed with the object.
+        """
+        return None if self._mappings is None or self._closed else self._descriptor
+
     def read(self, start: int, end: int) -> memoryview:
         """Reads into memory of its own; see ``StoredObject``."""
         self._check(start, end)

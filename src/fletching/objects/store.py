@@ -112,6 +112,9 @@ class StoredObject(Protocol):
 
     An object that knows may have an attribute ``identity``, a tuple that tells its present content
     from any other that was or will be under the key: what was proven of it need not be proven again.
+
+    One that is a file may have an attribute ``descriptor``, of the open file, which another process may
+    map: it is lent, and None where files must not be mapped.
     """
 
     key: str

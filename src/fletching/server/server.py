@@ -18,6 +18,7 @@ from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.start_checks import reaching
 from fletching.errors import TransportError, UsageError
 from fletching.server.auth.key_ring import FolderKeys, StaticKeys, first_key, keys_in
+from fletching.server.direct_socket import bind_direct_socket
 from fletching.server.http.app import answer_for
 from fletching.server.http.uvicorn_runner import Runner
 from fletching.server.server_settings import ServerSettings
@@ -69,6 +70,7 @@ class Server:
         if access_keys is None and settings.server_access_key_file:
             access_keys = keys_in(Path(settings.server_access_key_file))
         ring = None if access_keys is None else StaticKeys(access_keys)
+        self._beside: socket.socket | None = None
         self._socket = _bind(settings)
         try:
             self.port: int = self._socket.getsockname()[1]
@@ -107,12 +109,16 @@ class Server:
                     ring, engine.access_keys, refresh_seconds=settings.key_refresh_seconds
                 )
                 self.service = Service(engine, settings, keys)
-                self._runner = Runner(self.service, answer_for(self.service))
+                if settings.same_host_reads:
+                    self.service.direct_socket, self._beside = bind_direct_socket()
+                self._runner = Runner(self.service, answer_for(self.service), beside=self._beside)
             except BaseException:
                 engine.close()
                 raise
         except BaseException:
             self._socket.close()
+            if self._beside is not None:
+                self._beside.close()
             raise
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -144,6 +150,8 @@ class Server:
             self._runner.run(sockets=[self._socket])
         finally:
             self._socket.close()
+            if self._beside is not None:
+                self._beside.close()
             self.service.close()
 
     def start(self) -> Self:

@@ -133,6 +133,12 @@ class ServerSettings:
         "After an early error reply, how much of the unread request body is swallowed to keep the connection.",
     )
 
+    same_host_reads: bool = setting(
+        True,
+        "true or false",
+        "Give clients on this host, where their keys may read the table, the stored files' descriptors to read from; else they are sent the rows.",
+    )
+
     # --- load
     max_json_bytes: int = setting(16 * MIB, "bytes", "A JSON request body; above it 413.")
     max_bodies: int = setting(

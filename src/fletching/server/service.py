@@ -15,6 +15,8 @@ from fletching.engine.access.access import Permission, needed_permission
 from fletching.engine.engine import Engine
 from fletching.errors import NoPermissionError, NotFoundError
 from fletching.protocol.http.blob_links import blob_path, signed_link
+from fletching.protocol.http.body_codings import is_our_client
+from fletching.protocol.http.headers import DIRECT_SOCKET, USER_AGENT
 from fletching.protocol.messages.admin import TablePage
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Response
@@ -55,6 +57,7 @@ class Service:
         started_at: when the service began, in seconds since the epoch.
         monitor: what runs and what ended lately.
         readiness: whether the parts that every request needs answer.
+        direct_socket: name of the Unix socket at which clients of this host get descriptors; or none.
         draining: the service is stopping and ``/readyz`` says so.
     """
 
@@ -83,6 +86,7 @@ class Service:
             ),
             self.workers.io.run,
         )
+        self.direct_socket = ""
         self.metrics = Metrics(self)
         self.started_at = time.time()
         self.monitor = Monitor()
@@ -98,6 +102,8 @@ class Service:
         """
         await self._refresh_keys()
         exchange.principal = self.authenticator.identify(exchange)
+        if self.direct_socket and is_our_client(exchange.header(USER_AGENT)):
+            exchange.offers[DIRECT_SOCKET] = self.direct_socket
         caller.work_for(exchange.principal.access_id)
 
     async def identify_link(self, exchange: Exchange) -> bool:

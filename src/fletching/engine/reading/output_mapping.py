@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import pyarrow as pa
 
 from fletching.engine.reading.physical_projection import PhysicalProjection
-from fletching.errors import CorruptObjectError, InvalidArgumentError, UsageError
-from fletching.ipc.null_arrays import null_array
+from fletching.errors import InvalidArgumentError, UsageError
+from fletching.protocol.types.constant_columns import constant_column
 from fletching.protocol.types.conversion import convert_for_reply
 
-__all__ = ["OutputMapping", "constant_column", "constant_scalar", "stored_columns"]
+__all__ = ["OutputMapping", "stored_columns"]
 
 
 class OutputMapping:
@@ -75,27 +74,3 @@ def stored_columns(*projections: PhysicalProjection, schema_version: int) -> tup
     """The columns of segments of a schema version that any of the projections needs, in order."""
     sources = [projection.stored(schema_version).source for projection in projections]
     return tuple(sorted({index for source in sources for index in source if index is not None}))
-
-
-@functools.lru_cache(maxsize=8)
-def constant_column(data_type: Any, value: str | None, rows: int) -> Any:
-    """A column of one value, or of nulls; the newest few are kept, as batches repeat their length.
-
-    Raises:
-        CorruptObjectError: a partition value is not of its column's type.
-    """
-    if value is None:
-        return null_array(data_type, rows)
-    return pa.repeat(constant_scalar(data_type, value), rows)
-
-
-def constant_scalar(data_type: Any, value: str) -> Any:
-    """A partition value, which is text in the catalog, in its column's type.
-
-    Raises:
-        CorruptObjectError: it is not of that type.
-    """
-    try:
-        return pa.scalar(value).cast(data_type)
-    except pa.ArrowInvalid as error:
-        raise CorruptObjectError(f"partition value {value!r} is no {data_type}") from error

@@ -37,6 +37,7 @@ from fletching.engine.reading.read_sessions import (
 )
 from fletching.engine.reading.row_filter import RowFilter, filter_fields
 from fletching.engine.reading.scan_schema import ScanSchema
+from fletching.engine.reading.segment_sharing import SharedSegments, share_rows
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.reading.splits import (
     Splits,
@@ -196,20 +197,22 @@ class Reading:
             InvalidArgumentError: a split, range, limit or column outside what there is.
             CorruptObjectError: what is stored is damaged.
         """
-        session = self._sessions.find(request.session_id, request.table)
-        options = ReadOptions(
-            max_rows=batch_rows(request.max_batch_rows),
-            max_bytes=batch_bytes(request.max_batch_bytes),
-            codec=buffer_codec(request.buffer_codec),
-            row_filter=session.row_filter,
-            skip_rows=not_negative("SkipRowNum", request.skip_rows),
-        )
-        projection = session.scan_schema.projection_of(
-            request.data_columns, unordered=request.data_columns_unordered
-        )
-        snapshot = self._snapshot_of(session)
-        wanted = self._range(session, snapshot, request)
+        snapshot, projection, wanted, options = self._what(request)
         return plan_rows(snapshot, self._store, projection, wanted, options, checks=self._checks)
+
+    def share(self, request: ReadTable) -> SharedSegments | None:
+        """Where the rows of one TableRead are, for a client that maps the segments itself; blocks.
+
+        None if there is something to be made for it: then `read` answers.
+
+        Raises:
+            As `read`.
+        """
+        snapshot, projection, wanted, options = self._what(request)
+        if options != ReadOptions(skip_rows=options.skip_rows):
+            return None
+        wanted = RowRange(min(wanted.start + options.skip_rows, wanted.end), wanted.end)
+        return share_rows(snapshot, self._store, projection, wanted, checks=self._checks)
 
     def direct_read(
         self, request: ReadTable, plan: ReadPlan, *, least_bytes: int
@@ -242,6 +245,24 @@ class Reading:
             least_bytes=least_bytes,
             valid_seconds=seconds,
         )
+
+    def _what(
+        self, request: ReadTable
+    ) -> tuple[Snapshot, PhysicalProjection, RowRange, ReadOptions]:
+        """What a TableRead asks for: rows of a snapshot, in which columns and form."""
+        session = self._sessions.find(request.session_id, request.table)
+        options = ReadOptions(
+            max_rows=batch_rows(request.max_batch_rows),
+            max_bytes=batch_bytes(request.max_batch_bytes),
+            codec=buffer_codec(request.buffer_codec),
+            row_filter=session.row_filter,
+            skip_rows=not_negative("SkipRowNum", request.skip_rows),
+        )
+        projection = session.scan_schema.projection_of(
+            request.data_columns, unordered=request.data_columns_unordered
+        )
+        snapshot = self._snapshot_of(session)
+        return snapshot, projection, self._range(session, snapshot, request), options
 
     def _range(self, session: OpenSession, snapshot: Snapshot, request: ReadTable) -> RowRange:
         """The rows that a request addresses: of one split, of the session, or of a part of either."""

@@ -16,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 from typing_extensions import Buffer
 
-from fletching.engine.reading.output_mapping import constant_scalar
 from fletching.engine.reading.physical_projection import PhysicalProjection
 from fletching.engine.reading.read_plan import Extent, Literal
 from fletching.engine.reading.segment_reader import DictionaryMessage, SegmentReader
@@ -27,6 +26,7 @@ from fletching.ipc.message import message_at
 from fletching.ipc.projection import Constant, Projection, Projector
 from fletching.ipc.renumbering import renumbered
 from fletching.ipc.schema_header import schema_header
+from fletching.protocol.types.constant_columns import constant_scalar
 
 __all__ = ["ColumnPieces", "DictionaryPieces"]
 

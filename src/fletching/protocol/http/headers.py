@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
+from fletching.errors import ProtocolError
 from fletching.protocol.http.numbers import parse_weight
 
 __all__ = [
@@ -16,6 +18,9 @@ __all__ = [
     "CONTENT_ENCODING",
     "CONTENT_TYPE",
     "DATE",
+    "DESCRIPTORS",
+    "DIRECT",
+    "DIRECT_SOCKET",
     "FRAMING",
     "JSON",
     "LATEST_SCHEMA_VERSION",
@@ -31,6 +36,7 @@ __all__ = [
     "STS_TOKEN",
     "USER_AGENT",
     "accepted_codings",
+    "direct_socket_address",
     "lower_case",
 ]
 
@@ -42,6 +48,14 @@ BEARER_TOKEN = "x-odps-bearer-token"  # noqa: S105  # a header's name
 CONTENT_ENCODING = "content-encoding"
 CONTENT_TYPE = "content-type"
 DATE = "date"
+DESCRIPTORS = "descriptors"
+"""The value of `DIRECT`."""
+DIRECT = "x-fletching-direct"
+"""Ours, on the reply to a read: ``descriptors`` if it is no Arrow stream, but says where the rows are
+in the files whose descriptors came along (`fletching.protocol.messages.mapped_rows`)."""
+DIRECT_SOCKET = "x-fletching-direct-socket"
+"""Ours, on replies to our own client: the name of the abstract Unix socket at which the service answers
+the same requests, and passes descriptors."""
 FRAMING = "x-fletching-framing"
 """Ours, on a BlobRead reply: ``frames`` or ``raw``."""
 LATEST_SCHEMA_VERSION = "odps-tunnel-latest-schema-version"
@@ -64,6 +78,20 @@ JSON = "application/json; charset=utf-8"
 OCTET_STREAM = "application/octet-stream"
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 MANIFEST_TYPE = "application/vnd.fletching.manifest"
+
+
+_SOCKET_NAME = re.compile(r"fletching-[0-9a-f]{32}")
+
+
+def direct_socket_address(name: str) -> str:
+    """The address of an abstract Unix socket, from what `DIRECT_SOCKET` says.
+
+    Raises:
+        ProtocolError: no name that a service of ours has. A client must not be led to other sockets.
+    """
+    if not _SOCKET_NAME.fullmatch(name):
+        raise ProtocolError(f"{DIRECT_SOCKET} of the reply is {name[:80]!r}", side="remote")
+    return f"\0{name}"
 
 
 def lower_case(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:

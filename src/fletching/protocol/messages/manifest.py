@@ -12,9 +12,10 @@ stream, byte for byte, but for `Rows`, which stands for rows that the service ha
     Rows       rows of the read, counted from its first, to be asked of the service; what it answers
                is a stream of its own, whose batches belong here
 
-A *source* is one immutable segment, a whole Arrow IPC file. How it is reached depends on the
-manifest's kind: a signed URL of the object store (``SIGNED``), or a descriptor of an open file that
-came beside the manifest (``DESCRIPTORS``, numbered as the sources are).
+A *source* is one immutable segment, a whole Arrow IPC file, reached by a signed URL of the object
+store (``SIGNED``). A client on the service's host that asks for ``DESCRIPTORS`` gets another form,
+`fletching.protocol.messages.mapped_rows`: from a mapped file chosen columns are decoded in place, where
+a message put together from ranges would have to be copied first.
 
 A manifest may cover the beginning of a read only (``complete`` is false): the rest is asked for again,
 with that many more rows skipped. The same is done when its sources have run out of time, or fail.

@@ -33,6 +33,7 @@ from fletching.protocol.http.headers import (
     USER_AGENT,
 )
 from fletching.protocol.http.layers import table_body_decoder
+from fletching.protocol.messages.manifest import SourceKind
 from fletching.protocol.messages.requests import (
     AppendRows,
     CreateReadSession,
@@ -54,6 +55,7 @@ from fletching.server.api.response_body import (
     PreparedReply,
     prepare_manifest,
     prepare_plan,
+    prepare_shared,
     reply_with_plan,
     send_prepared,
 )
@@ -69,6 +71,8 @@ Handler = Callable[[Exchange, Service, Any], Awaitable[None]]
 """Answers one decoded request."""
 
 _Read = TypeVar("_Read", bound=ReadTable | ReadInstance)
+
+_Sourced = TypeVar("_Sourced", ReadTable, CreateReadSession)
 
 _BUFFER_CODECS = {ContentCoding.ZSTD: "zstd", ContentCoding.LZ4_FRAME: "lz4"}
 
@@ -115,6 +119,7 @@ async def _open_read(exchange: Exchange, service: Service, request: CreateReadSe
     if not request.first_split or service.reads.full:
         await _call(exchange, service, request)
         return
+    request = _reachable(exchange, request)
 
     def begin() -> _OpenedSession:
         response = service.engine.call(request)
@@ -164,6 +169,8 @@ class _OpenedSession:
 
 async def _read(exchange: Exchange, service: Service, request: ReadTable | ReadInstance) -> None:
     coding, request = reply_coding(exchange, request, service.settings.reply_compression)
+    if isinstance(request, ReadTable):
+        request = _reachable(exchange, request)
     if (
         isinstance(request, ReadInstance)
         or not request.sources
@@ -177,8 +184,20 @@ async def _read(exchange: Exchange, service: Service, request: ReadTable | ReadI
             await send_prepared(exchange, job, job.owned)
 
 
+def _reachable(exchange: Exchange, request: _Sourced) -> _Sourced:
+    """The request without the kinds of sources that its connection cannot carry."""
+    if exchange.head.same_host or SourceKind.DESCRIPTORS not in request.sources:
+        return request
+    left = tuple(kind for kind in request.sources if kind is not SourceKind.DESCRIPTORS)
+    return msgspec.structs.replace(request, sources=left)
+
+
 def _prepare_read(service: Service, request: ReadTable) -> PreparedReply:
     """Begins the reply to a read: a manifest, where the client takes one and it is worth it."""
+    if SourceKind.DESCRIPTORS in request.sources:
+        shared = service.engine.share(request)
+        if shared is not None:
+            return prepare_shared(shared)
     plan = service.engine.read(request)
     if request.sources and service.settings.direct_reads:
         direct = service.engine.direct_read(

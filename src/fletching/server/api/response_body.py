@@ -23,10 +23,18 @@ from fletching.engine.reading.read_plan import (
     ReadPlan,
     run_checked,
 )
+from fletching.engine.reading.segment_sharing import SharedSegments
 from fletching.protocol.http.body_codings import TableBodyCoding
-from fletching.protocol.http.headers import CONTENT_TYPE, MANIFEST, MANIFEST_TYPE
+from fletching.protocol.http.headers import (
+    CONTENT_TYPE,
+    DESCRIPTORS,
+    DIRECT,
+    MANIFEST,
+    MANIFEST_TYPE,
+)
 from fletching.protocol.http.layers import table_body_encoder
 from fletching.protocol.messages.manifest import encode_manifest
+from fletching.protocol.messages.mapped_rows import encode_mapped_rows
 from fletching.server.http.exchange import Exchange
 from fletching.server.workers import Job, Pool
 from fletching.wire.content_coding import ContentCoding
@@ -250,6 +258,7 @@ class PreparedReply:
         length: bytes of all, None if only making them tells.
         coding: of the whole body.
         headers: what the reply says of its form.
+        shared: segments whose descriptors go along.
     """
 
     source: BufferSource
@@ -257,15 +266,18 @@ class PreparedReply:
     length: int | None
     coding: TableBodyCoding
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    shared: SharedSegments | None = None
 
     @property
     def ended(self) -> bool:
-        """Whether the source has nothing to give up any more."""
-        return self.source.ended
+        """Whether there is nothing to give up any more."""
+        return self.source.ended and self.shared is None
 
     def close(self) -> None:
-        """Closes the source; blocks."""
+        """Closes the source, and the segments; blocks."""
         self.source.close()
+        if self.shared is not None:
+            self.shared.close()
 
 
 def prepare_plan(
@@ -323,6 +335,15 @@ def prepare_manifest(direct: DirectRead) -> PreparedReply:
     return PreparedReply(_Ended(), [data], len(data), ContentCoding.IDENTITY, headers)
 
 
+def prepare_shared(shared: SharedSegments) -> PreparedReply:
+    """The reply that says where rows are, and passes the descriptors of the files they are in."""
+    data = encode_mapped_rows(shared.message)
+    headers = {CONTENT_TYPE: MANIFEST_TYPE, DIRECT: DESCRIPTORS}
+    return PreparedReply(
+        _Ended(), [data], len(data), ContentCoding.IDENTITY, headers, shared=shared
+    )
+
+
 async def send_prepared(
     exchange: Exchange,
     job: Job[Any],
@@ -335,6 +356,11 @@ async def send_prepared(
     fields = {**(headers or {}), **prepared.headers}
     if prepared.coding is not ContentCoding.IDENTITY:
         fields["content-encoding"] = prepared.coding.value
+    if prepared.shared is not None:
+        await exchange.reply_with_descriptors(
+            b"".join((head, *prepared.group)), prepared.shared.descriptors, headers=fields
+        )
+        return
     length = None if prepared.length is None else len(head) + prepared.length
     await exchange.start(length, headers=fields)
     group = [head, *prepared.group] if head else prepared.group

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import select
 import socket
@@ -57,6 +58,8 @@ GATHERED_BYTES = 16 * 1024
 WRITE_HIGH_BYTES = 4 * 1024 * 1024
 WRITE_LOW_BYTES = 1024 * 1024
 """Unsent bytes of a reply at which the application waits, and at which it goes on."""
+
+_UNIX = getattr(socket, "AF_UNIX", None)
 
 logger = logging.getLogger("fletching.server")
 
@@ -105,6 +108,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._tls = False
         self._client: tuple[str, int] | None = None
+        self._same_host = False
         self._excess = False
         self._paused = False
         self._half_closed = False
@@ -145,6 +149,7 @@ class Connection(asyncio.BufferedProtocol):
         if peer is not None and peer.family in {socket.AF_INET, socket.AF_INET6}:
             # Not every loop does this: a reply's last bytes must not wait for an acknowledgement.
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._same_host = peer is not None and peer.family == _UNIX
         address = transport.get_extra_info("peername")
         if isinstance(address, tuple):
             self._client = (str(address[0]), int(address[1]))
@@ -288,6 +293,8 @@ class Connection(asyncio.BufferedProtocol):
                 request = parse_head(
                     head, scheme="https" if self._tls else "http", client=self._client
                 )
+                if self._same_host:
+                    request = dataclasses.replace(request, same_host=True)
             except ServiceError as error:
                 self._refuse(error)
                 return

@@ -47,6 +47,7 @@ class Exchange:
         outcome: ``ok``, ``disconnected`` or the error's class, for the log.
         status: the reply's status, or None before it started.
         sent_bytes: bytes of the reply's body.
+        offers: headers of its reply that say what else the service can do for this client.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Exchange:
         self.outcome = "ok"
         self.status: int | None = None
         self.sent_bytes = 0
+        self.offers: dict[str, str] = {}
         self._reply = reply
         self._settings = settings
 
@@ -200,6 +202,36 @@ class Exchange:
             await self._write(view)
         await self.finish()
 
+    async def reply_with_descriptors(
+        self,
+        body: bytes,
+        descriptors: Sequence[int],
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Sends a whole reply, and open files with its body's first byte.
+
+        Only to requests that came over the service's Unix socket.
+
+        Raises:
+            ConnectionBrokenError: the client is gone.
+        """
+        view = memoryview(body)
+        await self.start(view.nbytes, headers=headers)
+        try:
+            sender = await self._reply.direct_sender()
+            if sender is None:
+                raise ConnectionBrokenError("the connection cannot carry descriptors any more")
+            try:
+                sender.pass_descriptors(view[:1], descriptors)
+            finally:
+                self.sent_bytes += sender.sent_bytes
+                self._reply.direct_sent(sender)
+        except OSError as exc:
+            raise ConnectionBrokenError("the client took no descriptors") from exc
+        await self._write(view[1:])
+        await self.finish()
+
     async def start(
         self,
         length: int | None,
@@ -216,6 +248,7 @@ class Exchange:
         fields = {"content-type": content_type, REQUEST_ID: self.request_id}
         if length is not None:
             fields["content-length"] = str(length)
+        fields |= self.offers
         fields |= {name.lower(): value for name, value in (headers or {}).items()}
         encoded = [(name.encode(), value.encode("utf-8")) for name, value in fields.items()]
         self.status = status

@@ -40,6 +40,7 @@ class RequestHead:
         expect_continue: the client waits for our leave before it sends the body.
         scheme: ``http`` or ``https``.
         client: the client's address and port, if they are known.
+        same_host: it came over the service's Unix socket.
     """
 
     method: str
@@ -53,6 +54,7 @@ class RequestHead:
     expect_continue: bool = False
     scheme: str = "http"
     client: tuple[str, int] | None = None
+    same_host: bool = False
 
     @property
     def has_body(self) -> bool:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import functools
 import logging
 import signal
 import socket
@@ -57,18 +58,22 @@ class Stoppable(Protocol):
 class Runner(uvicorn.Server):
     """uvicorn's server with our way of stopping."""
 
-    def __init__(self, service: Stoppable, answer: Answer) -> None:
+    def __init__(
+        self, service: Stoppable, answer: Answer, *, beside: socket.socket | None = None
+    ) -> None:
         """Prepares to serve.
 
         Args:
             service: whose settings hold, and which is told when the server drains.
             answer: answers each request.
+            beside: a bound Unix socket at which the same requests are answered; closed at the end.
 
         Raises:
             UsageError: the TLS certificate cannot be used.
         """
         super().__init__(_configuration(service.settings, answer))
         self._service = service
+        self._beside = beside
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self.ready = threading.Event()
@@ -86,6 +91,19 @@ class Runner(uvicorn.Server):
         """Starts to listen."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        if self._beside is not None:
+            make = functools.partial(
+                cast("Any", self.config.http_protocol_class),
+                self.config,
+                self.server_state,
+                self.lifespan.state,
+            )
+            # Not among uvicorn's sockets: it makes servers of TCP out of those.
+            self.servers.append(
+                await self._loop.create_unix_server(
+                    make, sock=self._beside, backlog=self.config.backlog
+                )
+            )
         self.ready.set()
         if self.announce is not None:
             self.announce()

@@ -71,7 +71,9 @@ def bucket(direct_server: Any) -> Iterator[Bucket]:
 def direct_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A service that hands out manifests of reads however small."""
     folder = tmp_path_factory.mktemp("direct")
-    with fletching.serve(folder, port=0, access_keys=KEYS, direct_least_bytes=0) as server:
+    with fletching.serve(
+        folder, port=0, access_keys=KEYS, direct_least_bytes=0, same_host_reads=False
+    ) as server:
         bucket = Bucket(folder / "objects")
 
         class Handler(http.server.BaseHTTPRequestHandler):

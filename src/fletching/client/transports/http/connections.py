@@ -5,6 +5,7 @@ Sending has a timeout, and another thread can break an exchange off wherever it 
 
 from __future__ import annotations
 
+import array
 import contextlib
 import contextvars
 import errno
@@ -24,7 +25,14 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from fletching.client.cancellation import Cancellation
 from fletching.client.transports.http.request_body import RequestBody, StreamedBody
 
-__all__ = ["SOCKET_OPTIONS", "Interrupter", "ReplyConnection", "make_pool_manager"]
+__all__ = [
+    "SOCKET_OPTIONS",
+    "DescriptorSocket",
+    "DirectPool",
+    "Interrupter",
+    "ReplyConnection",
+    "make_pool_manager",
+]
 
 # Small requests must not wait for the acknowledgement of the ones before (USERS: Arrow Flight), and
 # a connection that idles in the pool is noticed when its peer vanishes. The receive buffer is left
@@ -250,6 +258,88 @@ class _HttpConnection(ReplyConnection, HTTPConnection):
 
 class _HttpsConnection(ReplyConnection, HTTPSConnection):
     """Over TLS."""
+
+
+class DescriptorSocket(socket.socket):
+    """A Unix socket that keeps the open files which come with what is received.
+
+    Attributes:
+        descriptors: of the files, in order; whoever takes them out closes them.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.descriptors: list[int] = []
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """As a socket's; the standard library's replies are received by it."""
+        view = memoryview(buffer).cast("B")
+        count, attached, _, _ = self.recvmsg_into(
+            [view[:nbytes] if nbytes else view], _ATTACHED_BYTES, flags | _CLOSE_ON_EXEC
+        )
+        for level, kind, data in attached:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                numbers = array.array("i")
+                numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
+                self.descriptors += numbers
+        return count
+
+    def take_descriptors(self) -> list[int]:
+        """The files that came since the last call; the caller closes them."""
+        taken, self.descriptors = self.descriptors, []
+        return taken
+
+    def close(self) -> None:
+        """Closes the socket, and the files that nobody took."""
+        for number in self.take_descriptors():
+            os.close(number)
+        super().close()
+
+
+_MOST_DESCRIPTORS = 253  # of one message, on Linux
+_ATTACHED_BYTES = getattr(socket, "CMSG_SPACE", lambda _: 0)(_MOST_DESCRIPTORS * 4)
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+class DirectConnection(_HttpConnection):
+    """Over the Unix socket of a service on this host."""
+
+    def __init__(self, *args: Any, socket_address: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._socket_address = socket_address
+
+    def _connected(self) -> socket.socket:
+        """The connection; nobody who waits behind the name makes one wait.
+
+        Raises:
+            OSError: there is none.
+        """
+        sock = DescriptorSocket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(self.timeout)
+            sock.connect(self._socket_address)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
+class DirectPool(HTTPConnectionPool):
+    """Connections to the Unix socket of a service on this host, by the socket's address."""
+
+    ConnectionCls = DirectConnection
+
+    def __init__(self, endpoint: str, socket_address: str, *, connections: int) -> None:
+        """Speaks to the socket as to ``endpoint``."""
+        parts = urllib3.util.parse_url(endpoint)
+        super().__init__(
+            parts.host or "localhost",
+            parts.port,
+            maxsize=connections,
+            block=False,
+            retries=False,
+            socket_address=socket_address,
+        )
 
 
 class _HttpPool(HTTPConnectionPool):

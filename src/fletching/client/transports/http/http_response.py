@@ -15,7 +15,11 @@ from typing import Any
 import urllib3
 
 from fletching.client.call_options import Timeouts
-from fletching.client.transports.http.connections import Interrupter, ReplyConnection
+from fletching.client.transports.http.connections import (
+    DescriptorSocket,
+    Interrupter,
+    ReplyConnection,
+)
 from fletching.errors import ConnectionBrokenError, OperationCancelledError, ReadTimeoutError
 
 __all__ = ["Reply", "Stopwatch"]
@@ -96,6 +100,7 @@ class Reply:
         assert raw is not None
         self._raw: http.client.HTTPResponse = raw
         self._socket: socket.socket | None = connection.sock
+        self._attached = connection.sock if isinstance(connection.sock, DescriptorSocket) else None
         self._stopwatch = stopwatch
         self._interrupter = interrupter
         self._interrupter.attach(connection)
@@ -113,6 +118,24 @@ class Reply:
         self.headers: dict[str, str] = {
             name.lower(): value for name, value in response.headers.items()
         }
+
+    @property
+    def came_from_this_host(self) -> bool:
+        """Whether both ends of the connection have one address: the peer is, or goes on from, this host."""
+        sock = self._socket
+        if sock is None:
+            return False
+        try:
+            return bool(sock.getpeername()[0] == sock.getsockname()[0])
+        except (OSError, IndexError):
+            return False
+
+    def take_descriptors(self) -> list[int]:
+        """The open files that came with the body's first byte, once that is read; the caller closes them.
+
+        To be called before the body's last byte is read, since the connection may serve others then.
+        """
+        return [] if self._attached is None else self._attached.take_descriptors()
 
     def readinto(self, buffer: Any, *, wake_bytes: int = WAKE_BYTES) -> int:
         """Receives into ``buffer`` up to its length; 0 only at the reply's proven end.

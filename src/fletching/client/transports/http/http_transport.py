@@ -12,7 +12,7 @@ import time
 import urllib.parse
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import pyarrow as pa
@@ -27,9 +27,15 @@ from fletching.client.transports.direct.direct_access import DirectAccess
 from fletching.client.transports.direct.manifest_reader import ManifestReader
 from fletching.client.transports.http.arrow_response import ArrowReply
 from fletching.client.transports.http.coded_response import ReplyBytes, uncoded
-from fletching.client.transports.http.connections import Interrupter, make_pool_manager
+from fletching.client.transports.http.connections import (
+    DirectPool,
+    Interrupter,
+    make_pool_manager,
+)
+from fletching.client.transports.http.direct_reads import DirectReads
 from fletching.client.transports.http.http_blobs import HttpBlobVerbs
 from fletching.client.transports.http.http_response import Reply, Stopwatch
+from fletching.client.transports.http.mapped_reply import MappedReply
 from fletching.client.transports.http.proxies import proxy_for
 from fletching.client.transports.http.raw_bodies import RawReply, SpooledBody
 from fletching.client.transports.http.request_body import (
@@ -67,8 +73,10 @@ from fletching.protocol.http.error_codec import decode_fault
 from fletching.protocol.messages.manifest import (
     MAX_MANIFEST_BYTES,
     Manifest,
+    SourceKind,
     decode_manifest,
 )
+from fletching.protocol.messages.mapped_rows import decode_mapped_rows
 from fletching.protocol.messages.requests import (
     AppendRows,
     CreateReadSession,
@@ -175,6 +183,8 @@ class HttpTransport(HttpBlobVerbs):
             proxy=proxy,
             ca_certificates=ca_certificates,
         )
+        self._same_host = DirectReads(self.endpoint, connections=connections)
+        self._is_proxied = proxy is not None
         self._direct = DirectAccess(
             make_manager=lambda its_proxy: make_pool_manager(
                 connections=connections, proxy=its_proxy, ca_certificates=ca_certificates
@@ -217,11 +227,13 @@ class HttpTransport(HttpBlobVerbs):
         if options.lz4_stream or options.compression is not None:
             # Those are agreed on by the headers of a read, which this is not.
             return self.call(request, options, attempt), None
-        sources = self._direct.kinds(options)
-        request = msgspec.structs.replace(request, first_split=True, sources=sources)
-        parts = self._encode(request)
-        body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
-        reply = self._exchange(parts, body, options, attempt)
+        request = msgspec.structs.replace(request, first_split=True)
+        reply = self._ask_this_host(request, options, attempt)
+        if reply is None:
+            sources = self._direct.kinds(options)
+            parts = self._encode(msgspec.structs.replace(request, sources=sources))
+            body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
+            reply = self._exchange(parts, body, options, attempt)
         if offers_lz4_stream(reply.headers):
             self._takes_lz4_stream = True
         length = reply.headers.get(names.SESSION_LENGTH)
@@ -229,6 +241,11 @@ class HttpTransport(HttpBlobVerbs):
             return self._decode(request, reply), None
         try:
             session = self._decoded(request, reply, reply.read_exactly(_session_length(length)))
+            if reply.headers.get(names.DIRECT) == names.DESCRIPTORS:
+                rows = ReadTable(
+                    table=request.table, session_id=getattr(session, "session_id", ""), index=0
+                )
+                return session, self._by_mapping(reply, rows, options, attempt)
             manifest = _manifest_of(reply)
         except BaseException:
             reply.close()
@@ -248,6 +265,11 @@ class HttpTransport(HttpBlobVerbs):
         """See `Transport.read`; stored bytes are fetched past the service where it offers that."""
         if not isinstance(request, ReadTable):
             return self._read_rows(request, options, attempt)
+        reply = self._ask_this_host(request, options, attempt)
+        if reply is not None:
+            if reply.headers.get(names.DIRECT) == names.DESCRIPTORS:
+                return self._by_mapping(reply, request, options, attempt)
+            return ArrowReply(reply, reply.headers.get(names.REQUEST_ID), self._limits)
         answer = self._ask_rows(request, options, attempt)
         if isinstance(answer, _Directions):
             return self._by_manifest(answer.manifest, request, options, attempt, answer.reply)
@@ -362,6 +384,7 @@ class HttpTransport(HttpBlobVerbs):
         self.cancellation.cancel("the client was closed")
         self._manager.clear()
         self._direct.close()
+        self._same_host.close()
 
     def __enter__(self) -> Self:
         """Returns the transport."""
@@ -370,6 +393,61 @@ class HttpTransport(HttpBlobVerbs):
     def __exit__(self, *exc: object) -> None:
         """Closes it."""
         self.close()
+
+    # --- reads on one host -------------------------------------------------------------------
+
+    def _ask_this_host(
+        self, request: ReadTable | CreateReadSession, options: CallOptions, attempt: RetrySequence
+    ) -> Reply | None:
+        """Asks for rows where descriptors are passed; None if that cannot be, and nothing was asked."""
+        pool = None if options.direct == "never" else self._same_host.pool
+        if pool is None or options.lz4_stream or options.compression is not None:
+            return None
+        parts = self._encode(msgspec.structs.replace(request, sources=(SourceKind.DESCRIPTORS,)))
+        body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
+        try:
+            return self._exchange(parts, body, options, attempt, this_host=pool)
+        except TransportError:
+            # The service itself may be well: it is asked as ever.
+            self._same_host.leave(pool)
+            return None
+
+    def _by_mapping(
+        self, reply: Reply, request: ReadTable, options: CallOptions, attempt: RetrySequence
+    ) -> MappedReply:
+        """What reads from the files that came with a reply."""
+        try:
+            first = reply.read_exactly(1)
+            descriptors = reply.take_descriptors()
+        except BaseException:
+            reply.close()
+            raise
+        try:
+            message = decode_mapped_rows(first + reply.read_all(REPLY_BYTES), len(descriptors))
+        except BaseException:
+            for number in descriptors:
+                os.close(number)
+            raise
+        by_service = options.changed(direct="never")
+        return MappedReply(
+            message,
+            self._same_host.segments.take(descriptors, message.lengths),
+            reply.headers.get(names.REQUEST_ID),
+            cancellation=Cancellation(attempt.cancellation, self.cancellation),
+            by_service=lambda run: self.read(
+                msgspec.structs.replace(
+                    request, index=None, offset=run.offset, count=run.count, skip_rows=0
+                ),
+                by_service,
+                attempt,
+            ),
+            following=lambda rows: self.read(
+                msgspec.structs.replace(request, skip_rows=request.skip_rows + rows),
+                options,
+                attempt,
+            ),
+            limits=self._limits,
+        )
 
     # --- one exchange ------------------------------------------------------------------------
 
@@ -423,8 +501,13 @@ class HttpTransport(HttpBlobVerbs):
         body: RequestBody | StreamedBody,
         options: CallOptions,
         attempt: RetrySequence,
+        *,
+        this_host: DirectPool | None = None,
     ) -> Reply:
-        """Sends a request and returns the reply once its headers are in and say that all is well."""
+        """Sends a request and returns the reply once its headers are in and say that all is well.
+
+        It goes to the service's Unix socket where ``this_host`` is given.
+        """
         target = _target(parts)
         url = f"{self.endpoint}{parts.path}"
         headers = self._headers(parts, body, attempt, target)
@@ -434,9 +517,10 @@ class HttpTransport(HttpBlobVerbs):
         interrupter = Interrupter(Cancellation(attempt.cancellation, self.cancellation))
         try:
             with stopwatch.running(), translated(url), interrupter.around():
-                response = self._pool().urlopen(
+                connections: Any = this_host or self._pool()
+                response = connections.urlopen(
                     parts.method,
-                    self.endpoint + target,
+                    self.endpoint + target if this_host is None else target,
                     body=body if body.length != 0 else None,
                     headers=headers,
                     timeout=urllib3.Timeout(
@@ -456,6 +540,8 @@ class HttpTransport(HttpBlobVerbs):
         if body.length is not None and body.length <= _SMALL_REQUEST_BYTES:
             self._round_trips.add(self._clock() - started)
         reply = Reply(response, stopwatch, url, interrupter)
+        if not self._is_proxied:
+            self._same_host.learn(reply)
         self._service_is_ours = reply.headers.get("server", "").startswith("fletching")
         if not reply.says_where_it_ends:
             # Python's parser takes headers that end with the connection for complete ones. Without

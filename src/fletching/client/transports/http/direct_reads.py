@@ -1,0 +1,75 @@
+"""The way to a service on the same host that passes descriptors: found, used, and left by itself.
+
+A service names its Unix socket on its replies. A client whose connection to it has one address at both
+ends tries the socket; if nobody is there (the connection goes on to another host, or the socket is another
+network namespace's), it does not try that name again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from fletching.client.transports.http.connections import DirectPool
+from fletching.client.transports.http.http_response import Reply
+from fletching.client.transports.http.mapped_reply import MappedSegments
+from fletching.errors import ProtocolError
+from fletching.protocol.http.headers import DIRECT_SOCKET, direct_socket_address
+
+__all__ = ["DirectReads"]
+
+
+class DirectReads:
+    """What a transport knows of its service's Unix socket. Thread-safe.
+
+    Attributes:
+        segments: the mappings that reads through it share.
+    """
+
+    def __init__(self, endpoint: str, *, connections: int) -> None:
+        """Knows of none yet."""
+        self.segments = MappedSegments()
+        self._endpoint = endpoint
+        self._connections = connections
+        self._lock = threading.Lock()
+        self._name: str | None = None
+        self._pool: DirectPool | None = None
+        self._process = os.getpid()
+
+    def learn(self, reply: Reply) -> None:
+        """Takes notice of the socket that a reply names, if it has come from this host."""
+        name = reply.headers.get(DIRECT_SOCKET)
+        if name is None or name == self._name or not reply.came_from_this_host:
+            return
+        try:
+            address = direct_socket_address(name)
+        except ProtocolError:
+            return
+        with self._lock:
+            self._name = name
+            self._pool = DirectPool(self._endpoint, address, connections=self._connections)
+            self._process = os.getpid()
+
+    @property
+    def pool(self) -> DirectPool | None:
+        """The connections to the socket; None if none is known, or it was tried in vain."""
+        with self._lock:
+            if self._pool is not None and self._process != os.getpid():
+                # A forked process must not talk on its parent's connections; it learns anew.
+                self._pool = self._name = None
+            return self._pool
+
+    def leave(self, pool: DirectPool) -> None:
+        """The socket does not answer: it is not tried again, until the service names another."""
+        with self._lock:
+            if self._pool is pool:
+                self._pool = None
+        pool.close()
+
+    def close(self) -> None:
+        """Closes the connections, and forgets the mappings, which batches keep."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+        self.segments.clear()
