@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -240,6 +241,78 @@ def test_rows_are_updated_and_merged(client: fletching.Client) -> None:
     with pytest.raises(FletchingError, match="several rows"):
         sql(twice.replace("delete", "update set g = 'x'"))
     assert rows(sql("select count(*), min(id) from m")) == [(3, 2)]
+
+
+def test_rows_are_changed_by_queries(client: fletching.Client) -> None:
+    sql = client.sql
+    sql("create table q (id bigint, g string, n int, d decimal(10,2)) partitioned by (pt string)")
+    sql(
+        "insert into q partition (pt) values (1, 'a', 1, 1.5BD, '1'), (2, 'b', 2, 2.5BD, '1'), (3, 'c', 3, null, '2')"
+    )
+    changed = [
+        ("delete from q where id in (select id from sale where item = 'ink')", 1),
+        (
+            (
+                "update q set g = to_char(datetime '2024-01-02 00:00:00', 'yyyymmdd'), n = n + 1, d = n / 3"
+                " where length(g) = 1 and id = (select max(id) from q)"
+            ),
+            1,
+        ),
+        ("update q a set g = s.item from sale s where a.id = s.id", 2),
+        (
+            (
+                "merge into q t using sale s on t.id = s.id and t.id < 10"
+                " when matched and s.n > 5 then update set g = concat(t.g, '!'), pt = '9'"
+                " when matched then delete"
+                " when not matched and s.id < 5 then insert (id, g, pt) values (s.id, s.item, s.pt)"
+                " when not matched then insert values (s.id + 100, s.item, null, 1.5, 'x')"
+            ),
+            5,
+        ),
+    ]
+    for text, count in changed:
+        assert sql(text).affected_rows == count, text
+    assert rows(sql("select id, g, n, d, pt from q order by id")) == [
+        (1, "pen!", 1, Decimal("1.50"), "9"),
+        (2, "ink", None, None, "20240101"),
+        (4, None, None, None, "20240102"),
+        (105, "pad", None, Decimal("1.50"), "x"),
+    ]
+    twice = "(select 1 id, true u union all select 1, false)"
+    for text, complaint in [
+        ("merge into q t using {} s on t.id = s.id when matched then update set n = 1", "several"),
+        (
+            (
+                "merge into q t using {} s on t.id = s.id when matched and s.u then update set n = 1"
+                " when matched then delete"
+            ),
+            "several",
+        ),
+        ("update q set n = 'x'", "convert"),
+        ("update q set n = 3000000000", "out of range"),
+        ("update q set zz = 1", "no column zz"),
+        ("update pens set price = 1", "is a view"),
+    ]:
+        with pytest.raises(InvalidArgumentError, match=complaint):
+            sql(text.format(twice))
+    merged = sql("merge into q t using " + twice + " s on t.id = s.id when matched then delete")
+    assert merged.affected_rows == 1
+    assert sql("delete from q a where a.g like 'p%' or a.id > 100").affected_rows == 1
+    left = "merge into q t using sale s on t.id = s.id and s.id < 4 when not matched by source then delete"
+    assert sql(left).affected_rows == 1
+    assert rows(sql("select id from q")) == [(2,)]
+    sql("create table keyed (k bigint not null, v string, primary key (k))")
+    sql("insert into keyed values (1, 'a'), (2, 'b')")
+    merge = "merge into keyed t using (select 2 k union all select 3) s on t.k = s.k"
+    assert sql(merge + " when not matched then insert values (s.k, 'new')").affected_rows == 1
+    for text in (
+        "update keyed set k = 5",
+        "merge into keyed t using sale s on false when not matched then insert values (1, 'x')",
+    ):
+        with pytest.raises(FletchingError, match="primary key"):
+            sql(text)
+    assert sql("update keyed set v = upper(v) where k < 3").affected_rows == 2
+    assert rows(sql("select * from keyed order by k")) == [(1, "A"), (2, "B"), (3, "new")]
 
 
 def test_views(client: fletching.Client) -> None:

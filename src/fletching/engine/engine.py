@@ -54,6 +54,8 @@ from fletching.protocol.types.blob_type import contains_blob
 from fletching.types import RESULTS_PROJECT, TableName
 
 if TYPE_CHECKING:
+    from fletching.engine.changes.attempts import Draft
+    from fletching.engine.changes.computed_changes import ComputedChanges
     from fletching.engine.query.instances import Instances
 
 __all__ = ["Engine"]
@@ -89,7 +91,7 @@ class Engine:
         self.operations = Operations(context, self)
         tables = Tables(context)
         namespaces = Namespaces(context)
-        changing = Changes(context, self._reading, self._cell_checker)
+        changing = self._changing = Changes(context, self._reading, self._cell_checker)
         history = History(context)
         sessions = WriteSessions(context)
         streams = WriteStreams(context)
@@ -283,6 +285,16 @@ class Engine:
         if isinstance(request, AppendRows):
             return open_append(self.context, request, cell_checker=self._cell_checker)
         return open_ingest(self.context, request, cell_checker=self._cell_checker)
+
+    def compute_changes(
+        self,
+        request: changes.ChangeRequest,
+        operation: str,
+        compute: Callable[[ComputedChanges], Draft],
+    ) -> changes.Changed:
+        """Makes a change of rows that a query works out; see `Changes.compute`."""
+        self._check_open()
+        return self._changing.compute(request, operation, compute)
 
     def _cell_checker(self, table: TableRow, schema: Any) -> CellChecker | None:
         if not any(contains_blob(field.type) for field in schema):

@@ -12,7 +12,7 @@ from fletching.sql.decimals import product, quotient
 from fletching.sql.dialect import LITERALS, exp
 from fletching.sql.function_calls import Call, Lambda, converted, quoted
 from fletching.sql.functions import find_function
-from fletching.sql.implicit import add_conversions, conversion_of
+from fletching.sql.implicit import add_conversions, conversion_of, storing
 from fletching.sql.lateral_views import lateral_view
 from fletching.sql.literal_nodes import unwrapped
 from fletching.sql.literals import parse_number
@@ -89,6 +89,9 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
         if wanted is not None:
             value = expression.expressions[0]
             return converted(self.sql(value), type_of(value), wanted)
+        stored = storing(expression)
+        if stored is not None:
+            return f"CAST({self.sql(expression.expressions[0])} AS {stored.duck()})"
         return self._call(expression)
 
     def window_sql(self, expression: Any) -> str:

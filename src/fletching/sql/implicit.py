@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fletching.errors import InvalidArgumentError
 from fletching.sql.dialect import LITERALS, exp
 from fletching.sql.sql_types import (
     BIGINT,
@@ -22,9 +23,10 @@ from fletching.sql.sql_types import (
 )
 from fletching.sql.typing_pass import set_type, type_of
 
-__all__ = ["add_conversions", "conversion_of"]
+__all__ = ["add_conversions", "conversion_of", "stored_as", "storing"]
 
 _WANTED = "fletching_wanted"
+_STORED = "fletching_stored"
 
 _COMPARISONS = (
     exp.EQ,
@@ -43,6 +45,25 @@ _BITWISE = (exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor)
 def conversion_of(node: Any) -> SqlType | None:
     """The type that a node put in by `add_conversions` brings its argument to."""
     found: SqlType | None = node.meta.get(_WANTED)
+    return found
+
+
+def stored_as(node: Any, wanted: SqlType, column: str) -> Any:
+    """A value as a column of a table takes it: what does not fit is an error, never null.
+
+    Raises:
+        InvalidArgumentError: statements cannot write columns of the type.
+    """
+    if not wanted.duck():
+        raise InvalidArgumentError(f"statements cannot write values of the type of {column}")
+    made = exp.Anonymous(this="cast", expressions=[node])
+    made.meta[_STORED] = wanted
+    return made
+
+
+def storing(node: Any) -> SqlType | None:
+    """The type that a node made by `stored_as` writes."""
+    found: SqlType | None = node.meta.get(_STORED)
     return found
 
 

@@ -21,11 +21,12 @@ class Source:
     Attributes:
         name: its name.
         fields: its columns, partition columns last, as filters see them; by case-folded name.
-        loose: whether a column cannot be pushed down to although it is there.
+        target: whether it is the table that the statement changes, with its hidden columns.
     """
 
     name: TableName
     fields: Mapping[str, Any]
+    target: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

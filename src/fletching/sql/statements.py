@@ -30,13 +30,11 @@ from fletching.protocol.messages.changes import (
     AlterTable,
     ChangeRequest,
     CompactTable,
-    DeleteRows,
     DropColumns,
     RenameColumn,
     RenameTable,
     TouchTable,
     TruncateTable,
-    UpdateRows,
 )
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.types.arrow_types import arrow_field, field_comment
@@ -47,6 +45,7 @@ __all__ = [
     "SHARD_PROPERTIES",
     "Assignment",
     "Changes",
+    "ComputedChange",
     "CreateAs",
     "CreateLike",
     "CreateView",
@@ -54,7 +53,6 @@ __all__ = [
     "DropView",
     "Explanation",
     "Insertion",
-    "MergeStatement",
     "Namespace",
     "QueryStatement",
     "RowChange",
@@ -211,11 +209,16 @@ class RowChange:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class MergeStatement:
-    """MERGE INTO: its tree, which `merging.merging_of` reads once the table's columns are known."""
+class ComputedChange:
+    """DELETE, UPDATE or MERGE: its tree, which `row_changes` reads once the table's columns are known.
+
+    Attributes:
+        where: of a DELETE, its condition as written, for a filter to take if it can.
+    """
 
     table: TableName
     tree: Any
+    where: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -255,7 +258,7 @@ Statement = (
     | CreateView
     | DropView
     | Explanation
-    | MergeStatement
+    | ComputedChange
     | RowChange
     | Assignment
     | Setting
@@ -310,17 +313,9 @@ def _statement(parsed: Parsed, namespace: Namespace) -> Statement:
         case exp.Delete() if not node.args.get("using") and not node.args.get("limit"):
             if not parsed.where:
                 return RowChange(TruncateTable(table=table_name(node.this, namespace)))
-            return RowChange(DeleteRows(table=table_name(node.this, namespace), where=parsed.where))
-        case exp.Update() if len(parsed.assigned) == len(node.expressions):
-            return RowChange(
-                UpdateRows(
-                    table=table_name(node.this, namespace),
-                    expressions=dict(parsed.assigned),
-                    where=parsed.where,
-                )
-            )
-        case exp.Merge():
-            return MergeStatement(table_name(node.this, namespace), node)
+            return ComputedChange(table_name(node.this, namespace), node, parsed.where)
+        case exp.Update() | exp.Merge():
+            return ComputedChange(table_name(node.this, namespace), node)
         case exp.TruncateTable():
             return _truncate(node, namespace)
         case exp.Command() if node.name.upper() == "ALTER":

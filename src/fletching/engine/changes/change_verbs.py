@@ -20,6 +20,7 @@ from fletching.engine.changes.change_conditions import (
     replayed,
     report_of,
 )
+from fletching.engine.changes.computed_changes import ComputedChanges
 from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.changes.row_merge import RowMerge, replace_draft
 from fletching.engine.changes.row_update import RowUpdate
@@ -32,6 +33,7 @@ from fletching.engine.writing.ingest_body import CellCheckers
 from fletching.errors import InvalidArgumentError, NoSuchPartitionError, WireError
 from fletching.protocol.messages.changes import (
     Changed,
+    ChangeRequest,
     DeleteRows,
     MergeRows,
     ReplaceRows,
@@ -118,6 +120,27 @@ class Changes:
             return session.ended_by(replace_draft(self._context, view, request, session.staged))
 
         return self._ended(request, "overwrite", work)
+
+    def compute(
+        self,
+        request: ChangeRequest,
+        operation: str,
+        compute: Callable[[ComputedChanges], Draft],
+    ) -> Changed:
+        """Makes a change that a query works out, anew whenever others were faster.
+
+        Args:
+            request: the table, and the conditions that every change may have.
+            operation: what the table's history calls it.
+            compute: runs the query over the table as it is pinned.
+
+        Raises:
+            ConflictError: others were always faster.
+            FletchingError: what ``compute`` raises.
+        """
+        return self._attempts.make(
+            request, operation, lambda view: compute(ComputedChanges(self._context, view))
+        )
 
     def _ended(
         self,

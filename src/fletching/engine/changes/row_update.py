@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from fletching.protocol.types.blob_type import contains_blob
 from fletching.protocol.types.conversion import convert
 from fletching.protocol.types.row_selection import take_rows
 
-__all__ = ["RowUpdate"]
+__all__ = ["RowUpdate", "by_partition"]
 
 
 class RowUpdate:
@@ -135,7 +135,7 @@ class RowUpdate:
                 if not moved:
                     writer.write(segment.partition, made, codec)
                     continue
-                for partition, chosen in self._partitions(arrays[count:]):
+                for partition, chosen in by_partition(view.table.partition_columns, arrays[count:]):
                     writer.write(partition, take_rows(made, pa.array(chosen)), codec)
         staged = writer.finish()
         draft = Draft(
@@ -170,24 +170,6 @@ class RowUpdate:
             arrays[place] = pa.repeat(scalar, batch.num_rows)
         return arrays
 
-    def _partitions(self, arrays: list[Any]) -> list[tuple[str, Any]]:
-        """(the catalog's text of the partition, rows) of rows by their new partition values."""
-        columns = self._view.table.partition_columns
-        texts = []
-        for (name, kind), array in zip(columns, arrays, strict=True):
-            if array.null_count:
-                raise InvalidArgumentError(f"partition column {name} would be null")
-            encoded = array.cast(pa.string()).dictionary_encode()
-            spelt = [canonical_value(name, kind, each) for each in encoded.dictionary.to_pylist()]
-            texts.append(pa.array(spelt).take(encoded.indices).dictionary_encode())
-        codes = np.stack([each.indices.to_numpy(zero_copy_only=False) for each in texts], axis=1)
-        distinct, inverse = np.unique(codes, axis=0, return_inverse=True)
-        found = []
-        for number, row in enumerate(distinct.tolist()):
-            values = [text.dictionary[code].as_py() for text, code in zip(texts, row, strict=True)]
-            found.append((encode_partition(values), np.flatnonzero(inverse.reshape(-1) == number)))
-        return found
-
     def _check_free(self, merge: KeyedMerge, gone: Mapping[int, BitMap], staged: list[Any]) -> None:
         """Refuses rows that would come to stand beside another with their key."""
         taken = any(
@@ -201,3 +183,31 @@ class RowUpdate:
     def _unmoved(self, _connection: Connection, table: TableRow) -> None:
         if table.version != self._view.table.version:
             raise RowsChangedError("rows came while the update was worked out")
+
+
+def by_partition(
+    columns: Sequence[tuple[str, str]], arrays: Sequence[Any]
+) -> list[tuple[str, Any]]:
+    """(the catalog's text of the partition, rows) of rows by their partition values.
+
+    Args:
+        columns: names and types of the partition columns.
+        arrays: their values.
+
+    Raises:
+        InvalidArgumentError: a value is null, or none of its type.
+    """
+    texts = []
+    for (name, kind), array in zip(columns, arrays, strict=True):
+        if array.null_count:
+            raise InvalidArgumentError(f"partition column {name} would be null")
+        encoded = array.cast(pa.string()).dictionary_encode()
+        spelt = [canonical_value(name, kind, each) for each in encoded.dictionary.to_pylist()]
+        texts.append(pa.array(spelt).take(encoded.indices).dictionary_encode())
+    codes = np.stack([each.indices.to_numpy(zero_copy_only=False) for each in texts], axis=1)
+    distinct, inverse = np.unique(codes, axis=0, return_inverse=True)
+    found = []
+    for number, row in enumerate(distinct.tolist()):
+        values = [text.dictionary[code].as_py() for text, code in zip(texts, row, strict=True)]
+        found.append((encode_partition(values), np.flatnonzero(inverse.reshape(-1) == number)))
+    return found

@@ -45,13 +45,12 @@ from fletching.engine.presence import DEAD_SECONDS
 from fletching.engine.query.printing import failure_text
 from fletching.engine.query.query_limits import QueryLimits
 from fletching.engine.query.query_runner import Query, QueryRunner
-from fletching.engine.query.row_writing import cast_to, write_rows
+from fletching.engine.query.row_writing import Writes, cast_to, write_rows
 from fletching.engine.query.statement_runner import Outcome, StatementRunner
 from fletching.engine.query.table_readers import Statistics
 from fletching.engine.query.value_text import csv_cells
 from fletching.engine.reading.read_calls import Reading
 from fletching.engine.reading.read_plan import Computed, Literal, ReadPlan
-from fletching.engine.writing.ingest import Ingest
 from fletching.errors import (
     ConflictError,
     FletchingError,
@@ -80,7 +79,6 @@ from fletching.protocol.messages.requests import (
     ReadTable,
     Request,
     SplitOptions,
-    WriteTable,
 )
 from fletching.protocol.messages.responses import (
     InstanceReadSession,
@@ -143,17 +141,11 @@ Visible = Callable[[Response], Response]
 """Takes out of a reply what its caller may not know of."""
 
 
-class Verbs(Protocol):
+class Verbs(Writes, Protocol):
     """The engine's verbs, which statements are executed with."""
-
-    def call(self, request: Request) -> Response:
-        """Answers a request."""
 
     def read(self, request: Any) -> ReadPlan:
         """Plans the reply to a request for rows."""
-
-    def open_ingest(self, request: WriteTable) -> Ingest:
-        """Prepares to take a body."""
 
     def ensure_project(self, project: str) -> None:
         """Creates a project unless it exists."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -19,7 +20,7 @@ import pyarrow as pa
 
 from fletching.engine.query.query_limits import QueryLimits
 from fletching.engine.query.result_types import casts_of, conformed, result_schema
-from fletching.engine.query.table_readers import Statistics, TableReaders
+from fletching.engine.query.table_readers import RelationReader, Statistics, TableReaders
 from fletching.engine.reading.read_calls import Reading
 from fletching.errors import (
     FletchingError,
@@ -37,6 +38,7 @@ from fletching.protocol.messages.requests import CreateReadSession, Request
 from fletching.protocol.messages.responses import Response
 from fletching.sql.dialect import exp, parse_one
 from fletching.sql.query_sources import Source, SourceView, located
+from fletching.sql.row_changes import ROW, SEGMENT, TARGET
 from fletching.sql.statements import Namespace, table_name
 from fletching.sql.translation import Translation, translate
 from fletching.types import TableName
@@ -44,7 +46,7 @@ from fletching.types import TableName
 if TYPE_CHECKING:
     from fletching.engine.query.sealed_duckdb import SealedDuckDB
 
-__all__ = ["VIEW_NAMESPACE", "VIEW_TEXT", "Calls", "Query", "QueryRunner"]
+__all__ = ["VIEW_NAMESPACE", "VIEW_TEXT", "Calls", "ChangedTable", "Query", "QueryRunner"]
 
 VIEW_TEXT = "fletching.view.text"
 """Property of a view: its query."""
@@ -104,9 +106,9 @@ class Query:
         # Text of our own: what a user wrote was parsed and written out again.
         return f"SELECT {chosen} FROM ({sql})"  # noqa: S608
 
-    def run(self) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-        """The result's columns, and its rows as they are computed."""
-        relation = self._duck.query(self.sql)
+    def run(self, order: str = "") -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The result's columns, and its rows as they are computed, or by the columns of ``order``."""
+        relation = self._duck.query(f"{self.sql} ORDER BY {order}" if order else self.sql)
         found, batches = self._duck.batches(relation, BATCH_ROWS)
         schema = result_schema(found, self.columns)
         return schema, (conformed(batch, schema) for batch in batches)
@@ -195,6 +197,20 @@ class _Connections:
             found.close()
 
 
+@dataclasses.dataclass(frozen=True)
+class ChangedTable:
+    """The table that a statement changes, as its change has pinned it.
+
+    Attributes:
+        name, version: which.
+        begin: reads columns, hidden ones included, of the rows that a predicate may choose.
+    """
+
+    name: TableName
+    version: int
+    begin: Callable[[Sequence[str], Any], tuple[pa.Schema, Iterator[pa.RecordBatch]]]
+
+
 @dataclasses.dataclass
 class _Named:
     """What a query's names stand for, by case-folded name."""
@@ -233,6 +249,7 @@ class QueryRunner:
         variables: Mapping[str, Any],
         *,
         begun: Callable[[SealedDuckDB], None] = lambda _duck: None,
+        changed: ChangedTable | None = None,
     ) -> Query:
         """Binds a query.
 
@@ -242,6 +259,8 @@ class QueryRunner:
             authorize: asked before each table is read.
             variables: queries of script mode's variables by name.
             begun: told of the connection as soon as there is one, to interrupt it.
+            changed: the table that a statement changes, read with the hidden columns that name its rows
+                where the query's tree says so.
 
         Raises:
             InvalidArgumentError: it cannot be bound.
@@ -258,6 +277,8 @@ class QueryRunner:
         duck: SealedDuckDB | None = None
         try:
             readers.pin(list(tables.values()))
+            if changed is not None:
+                readers.check_version(changed.name, changed.version)
             duck = self._connections.take()
             begun(duck)
 
@@ -271,7 +292,11 @@ class QueryRunner:
                     return view
                 if str(name).casefold() not in tables:
                     raise NoSuchTableError(f"there is no table {name}")  # noqa: TRY301 - a callback
-                return Source(name, readers.fields(name))
+                fields = readers.fields(name)
+                if changed is not None and node.meta.get(TARGET):
+                    fields = {**fields, **{hidden: _place(hidden) for hidden in (SEGMENT, ROW)}}
+                    return Source(name, fields, target=True)
+                return Source(name, fields)
 
             connection = duck
             translation = translate(
@@ -282,7 +307,14 @@ class QueryRunner:
             )
             statistics = Statistics()
             for scan in translation.scans:
-                duck.register(scan.relation, readers.reader(scan, statistics))
+                opened = readers.reader(scan, statistics)
+                if changed is not None and scan.source.target:
+                    opened = RelationReader(
+                        functools.partial(changed.begin, scan.columns, scan.predicate),
+                        scan.relation,
+                        statistics,
+                    )
+                duck.register(scan.relation, opened)
             try:
                 return Query(duck, readers, translation, statistics)
             except InvalidArgumentError as error:
@@ -395,6 +427,10 @@ class QueryRunner:
                     return exp.Null()
 
         return tree.copy().transform(replace)
+
+
+def _place(name: str) -> pa.Field:
+    return pa.field(name, pa.int64())
 
 
 _NAMED = re.compile(r"(?:column|alias|named) (\S+?)(?:$| )")

@@ -7,10 +7,13 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from fletching.engine.changes.attempts import Draft
+from fletching.engine.changes.computed_changes import ComputedChanges
 from fletching.engine.writing.ingest import Ingest
 from fletching.errors import InvalidArgumentError
 from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.message import END_OF_STREAM
+from fletching.protocol.messages.changes import Changed, ChangeRequest
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
     CloseWriteStream,
@@ -38,6 +41,14 @@ class Writes(Protocol):
     def open_ingest(self, request: WriteTable) -> Ingest:
         """Prepares to take a body."""
 
+    def compute_changes(
+        self,
+        request: ChangeRequest,
+        operation: str,
+        compute: Callable[[ComputedChanges], Draft],
+    ) -> Changed:
+        """Makes a change of rows that a query works out."""
+
 
 def write_rows(
     verbs: Writes,
@@ -48,11 +59,8 @@ def write_rows(
     overwrite: bool,
     columns_of: Callable[[pa.RecordBatch], pa.RecordBatch],
     schema: pa.Schema,
-    commit: Callable[[str], None] | None = None,
 ) -> int:
     """Appends or replaces rows; all or none become visible. Returns how many there are.
-
-    ``commit`` makes them visible in another way than by adding them; it is given the session.
 
     Raises:
         FletchingError: what computing or writing them raises; nothing is visible then.
@@ -68,9 +76,6 @@ def write_rows(
         verbs.call(CreateWriteStream(**address))
         rows = _stream(verbs.open_ingest(WriteTable(**address)), batches, columns_of, schema)
         verbs.call(CloseWriteStream(**address))
-        if commit is not None:
-            commit(session.session_id)
-            return rows
         verbs.call(
             CommitWriteSession(table=table, session_id=session.session_id, streams=((_STREAM, 1),))
         )

@@ -15,12 +15,18 @@ from fletching.engine.query.query_runner import (
     VIEW_NAMESPACE,
     VIEW_TEXT,
     Authorize,
+    ChangedTable,
     Query,
     QueryRunner,
 )
 from fletching.engine.query.result_types import duck_type_of
 from fletching.engine.query.row_writing import Writes, cast_to, write_rows
-from fletching.errors import AlreadyExistsError, InvalidArgumentError, NoSuchTableError
+from fletching.errors import (
+    AlreadyExistsError,
+    FletchingError,
+    InvalidArgumentError,
+    NoSuchTableError,
+)
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import (
     CreateTable,
@@ -34,16 +40,20 @@ from fletching.protocol.messages.admin import (
     TableInfo,
     TablePage,
 )
-from fletching.protocol.messages.changes import MergeRows
+from fletching.protocol.messages.changes import ChangeRequest, DeleteRows, MergeRows, UpdateRows
 from fletching.protocol.messages.requests import CreateWriteSession
 from fletching.protocol.messages.responses import Changed, Response
 from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import parse_type
 from fletching.sql.dialect import exp
-from fletching.sql.merging import merging_of
+from fletching.sql.predicates import compile_condition
+from fletching.sql.query_sources import located
+from fletching.sql.row_changes import ROW, SEGMENT, row_changes_of
+from fletching.sql.sql_types import type_of_arrow
 from fletching.sql.statements import (
     Assignment,
     Changes,
+    ComputedChange,
     CreateAs,
     CreateLike,
     CreateView,
@@ -51,7 +61,6 @@ from fletching.sql.statements import (
     DropView,
     Explanation,
     Insertion,
-    MergeStatement,
     Namespace,
     QueryStatement,
     RowChange,
@@ -66,6 +75,8 @@ from fletching.sql.statements import (
 from fletching.types import PartitionSpec, TableName
 
 if TYPE_CHECKING:
+    from fletching.engine.changes.attempts import Draft
+    from fletching.engine.changes.computed_changes import ComputedChanges
     from fletching.engine.query.sealed_duckdb import SealedDuckDB
 
 __all__ = ["Outcome", "StatementRunner", "Watched"]
@@ -164,7 +175,7 @@ class StatementRunner:
 def _trees(statement: Statement) -> list[Any]:
     """The queries of a statement."""
     match statement:
-        case QueryStatement(tree=tree) | CreateAs(tree=tree) | MergeStatement(tree=tree):
+        case QueryStatement(tree=tree) | CreateAs(tree=tree) | ComputedChange(tree=tree):
             return [tree]
         case Insertion(targets=targets):
             return [target.tree for target in targets]
@@ -218,15 +229,11 @@ class _Run:
                 for request in requests:
                     self.verbs.call(request)
                 return Outcome()
-            case MergeStatement(table=table, tree=tree):
-                return self.merge(table, tree)
+            case ComputedChange():
+                return self.change(statement)
             case RowChange(request=change):
                 self.authorize(change)
-                changed = self.verbs.call(change)
-                assert isinstance(changed, Changed)
-                return Outcome(
-                    affected=changed.rows_inserted + changed.rows_updated + changed.rows_deleted
-                )
+                return _changed(self.verbs.call(change))
             case ShowTablesQuery():
                 return Outcome(printed=self.show_tables(statement))
             case ShowPartitionsQuery(table=table):
@@ -247,9 +254,14 @@ class _Run:
                 self.namespace = dataclasses.replace(self.namespace, schema=value)
         return None
 
-    def query(self, tree: Any) -> Query:
+    def query(self, tree: Any, changed: ChangedTable | None = None) -> Query:
         query = self.queries.open(
-            tree, self.namespace, self.authorize, self.variables, begun=self.watched.began
+            tree,
+            self.namespace,
+            self.authorize,
+            self.variables,
+            begun=self.watched.began,
+            changed=changed,
         )
         try:
             self.watched.ran(query)
@@ -306,9 +318,12 @@ class _Run:
                 schema=schema,
             )
 
-    def merge(self, table: TableName, tree: Any) -> Outcome:
-        """Computes the rows that a table is to have for some keys, and merges them in one commit."""
+    def change(self, statement: ComputedChange) -> Outcome:
+        """Deletes, updates or merges rows that a query chooses, in one commit."""
+        table, tree = statement.table, statement.tree
         info = self.describe(table)
+        if VIEW_TEXT in info.properties:
+            raise InvalidArgumentError(f"{info.table} is a view: its rows cannot be changed")
         fields = [
             *pa.ipc.read_schema(pa.py_buffer(info.arrow_schema)),
             *(
@@ -316,39 +331,32 @@ class _Run:
                 for column in info.schema.partition_columns
             ),
         ]
-        merging = merging_of(tree, [field.name for field in fields])
-        changed: list[Changed] = []
+        request: ChangeRequest = DeleteRows(table=table, where=statement.where)
+        if isinstance(tree, exp.Update):
+            request = UpdateRows(table=table, where="")
+        elif isinstance(tree, exp.Merge):
+            request = MergeRows(table=table, session_id="", on=())
+        self.authorize(request)
+        if statement.where and _is_filter(tree, fields):
+            return _changed(self.verbs.call(request))
+        columns = {field.name: type_of_arrow(field.type) for field in fields}
+        try:
+            wanted = row_changes_of(tree, columns)
+        except InvalidArgumentError as error:
+            raise located(error, tree) from error
 
-        def commit(session_id: str) -> None:
-            request = MergeRows(
-                table=table,
-                session_id=session_id,
-                on=merging.on,
-                when_matched=merging.when_matched,
-                when_not_matched=merging.when_not_matched,
-            )
-            self.authorize(request)
-            reply = self.verbs.call(request)
-            assert isinstance(reply, Changed)
-            changed.append(reply)
-
-        self.authorize(CreateWriteSession(table=table))
-        schema = pa.schema(fields)
-        with self.query(merging.tree) as query:
-            query.cast([f"CAST({{}} AS {duck_type_of(field.type)})" for field in fields])
-            _, batches = query.run()
-            write_rows(
-                self.verbs,
+        def compute(computed: ComputedChanges) -> Draft:
+            changed = ChangedTable(
                 table,
-                batches,
-                partition=PartitionSpec(),
-                overwrite=False,
-                columns_of=cast_to(schema),
-                schema=schema,
-                commit=commit,
+                computed.view.table.version,
+                lambda names, predicate: computed.batches(names, (SEGMENT, ROW), predicate),
             )
-        (report,) = changed
-        return Outcome(affected=report.rows_inserted + report.rows_updated + report.rows_deleted)
+            with self.query(wanted.tree, changed) as query:
+                ordered = any(action.kind == "update" for action in wanted.actions)
+                _, batches = query.run(order="1, 2" if ordered else "")
+                return computed.work(batches, wanted.actions, wanted.columns)
+
+        return _changed(self.verbs.compute_changes(request, wanted.operation, compute))
 
     @staticmethod
     def _columns(target: Target, data: pa.Schema, dynamic: dict[str, pa.Field]) -> list[pa.Field]:
@@ -521,3 +529,18 @@ class _Run:
             marker = page.marker
             if not marker:
                 return "\n".join(lines)
+
+
+def _changed(report: Response) -> Outcome:
+    assert isinstance(report, Changed)
+    return Outcome(affected=report.rows_inserted + report.rows_updated + report.rows_deleted)
+
+
+def _is_filter(tree: Any, fields: list[pa.Field]) -> bool:
+    """Whether a scan can choose the rows of a DELETE by itself, without opening most segments."""
+    known = {field.name.casefold(): field for field in fields}
+    try:
+        compile_condition(tree.args["where"].this.copy(), known, table=tree.this.alias_or_name)
+    except FletchingError:
+        return False
+    return not tree.this.alias  # the filter's text knows the table by its own name

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from fletching.engine.reading.kept_segments import KeptSegments
 from fletching.engine.reading.read_calls import PinnedTable, Reading
+from fletching.errors import RowsChangedError
 from fletching.sql.query_sources import WantedScan
 from fletching.types import TableName
 
@@ -60,6 +61,15 @@ class TableReaders:
     def fields(self, name: TableName) -> Mapping[str, Any]:
         """The columns of a pinned table as filters see them."""
         return self._pinned[str(name).casefold()].fields
+
+    def check_version(self, name: TableName, version: int) -> None:
+        """Raises unless a table was pinned at this version.
+
+        Raises:
+            RowsChangedError: it has changed in between.
+        """
+        if self._pinned[str(name).casefold()].session.row.table_version != version:
+            raise RowsChangedError(f"table {name} changed while it was pinned")
 
     def reader(self, scan: WantedScan, statistics: Statistics) -> RelationReader:
         """What DuckDB reads for one mention of a table."""

@@ -1,0 +1,303 @@
+"""Changes that a query works out: which rows go, which get new values, which come.
+
+The query reads the table through `ComputedChanges.batches`, with two hidden columns that name each row; what
+it gives comes back through `ComputedChanges.work`, ordered by these, so that each stored batch is read once
+more for the columns that keep their values. Only assigned columns pass through the query: the others are
+taken as they are stored.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyroaring import BitMap
+from sqlalchemy import Connection
+
+from fletching.catalog.table_rows import TableRow
+from fletching.engine.changes.attempts import Draft
+from fletching.engine.changes.keyed_merge import KeyedMerge
+from fletching.engine.changes.pinned_table import Matches, PinnedTable
+from fletching.engine.changes.row_update import by_partition
+from fletching.engine.changes.row_writer import RowWriter
+from fletching.engine.context import EngineContext
+from fletching.engine.reading.row_filter import RowFilter
+from fletching.errors import InvalidArgumentError, RowsChangedError, UsageError
+from fletching.protocol.types.blob_type import contains_blob
+from fletching.protocol.types.conversion import convert
+from fletching.protocol.types.row_selection import take_rows
+
+__all__ = ["ComputedChanges", "RowAction"]
+
+
+class RowAction(Protocol):
+    """What becomes of a row: see `fletching.sql.row_changes.Action`."""
+
+    @property
+    def kind(self) -> str:
+        """``update``, ``delete`` or ``insert``."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it gives values."""
+
+
+class ComputedChanges:
+    """A query's changes of a table as it was pinned. Not thread-safe."""
+
+    def __init__(self, context: EngineContext, view: PinnedTable) -> None:
+        """Changes ``view``."""
+        self._context = context
+        self.view = view
+        self._places = {row.id: place for place, row in enumerate(view.snapshot.segments)}
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def batches(
+        self, columns: Sequence[str], hidden: tuple[str, str], predicate: Any
+    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """Rows that a predicate of a scan may choose, with their segments and numbers behind them."""
+        view = self.view
+        names = view.scan_schema.columns
+        places = [names.places[name.casefold()] for name in columns if name not in hidden]
+        projection = view.projection(places)
+        chosen = None if predicate is None else RowFilter(predicate, view.scan_schema)
+        fields = [names.field(place).remove_metadata() for place in places]
+        schema = pa.schema([*map(_plain, fields), *(pa.field(name, pa.int64()) for name in hidden)])
+
+        def made() -> Iterator[pa.RecordBatch]:
+            for matches, batch in view.rows(view.matches(chosen), projection):
+                place, rows = view.positions(matches)
+                segment = np.full(len(rows), view.snapshot.segments[place].id, dtype=np.int64)
+                arrays = [
+                    column.storage if isinstance(column, pa.ExtensionArray) else column
+                    for column in batch.columns
+                ]
+                arrays += [pa.array(segment), pa.array(rows.astype(np.int64))]
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+        return schema, made()
+
+    # --- changing ----------------------------------------------------------------------------
+
+    def work(
+        self,
+        batches: Iterator[pa.RecordBatch],
+        actions: Sequence[RowAction],
+        columns: Sequence[str],
+    ) -> Draft:
+        """Finds out what goes and comes.
+
+        Args:
+            batches: of the query, ordered by their first two columns.
+            actions: by number, from 1.
+            columns: the table's columns that have a column in ``batches`` behind the first three.
+
+        Raises:
+            InvalidArgumentError: a value that cannot be stored, a column that cannot be changed, or two
+                new values for one row.
+        """
+        writer = RowWriter(self._context, self.view)
+        try:
+            return _Work(self.view, self._places, writer, actions, columns).draft(
+                self._context, batches
+            )
+        except BaseException:
+            writer.abort()
+            raise
+
+
+class _Work:
+    def __init__(
+        self,
+        view: PinnedTable,
+        places: Mapping[int, int],
+        writer: RowWriter,
+        actions: Sequence[RowAction],
+        columns: Sequence[str],
+    ) -> None:
+        self._view = view
+        self._places = places
+        self._writer = writer
+        self._actions = actions
+        known = view.scan_schema.columns
+        self._columns = {known.places[name.casefold()]: 3 + i for i, name in enumerate(columns)}
+        self._gone: dict[int, BitMap] = defaultdict(BitMap)
+        self._sources: dict[str, None] = {}
+        self._updated = 0
+        self._moves = False
+        self._last: tuple[tuple[int, int], bool] | None = None
+        keys = {name.casefold() for name in view.table.primary_key} if view.table.keyed else set()
+        for action in actions:
+            for name in action.columns:
+                place = known.places[name.casefold()]
+                if action.kind == "update" and name.casefold() in keys:
+                    raise InvalidArgumentError(
+                        f"column {name} is part of the primary key; delete the row and append another"
+                    )
+                if action.kind == "update" and contains_blob(known.field(place).type):
+                    raise InvalidArgumentError(
+                        f"column {name} holds blobs: write such rows by append, upsert or merge"
+                    )
+                self._moves |= action.kind == "update" and place >= len(view.schema)
+
+    def draft(self, context: EngineContext, batches: Iterator[pa.RecordBatch]) -> Draft:
+        inserts = any(action.kind == "insert" for action in self._actions)
+        for batch in batches:
+            self._take(batch)
+        staged = self._writer.finish()
+        draft = Draft(
+            deleted=self._gone,
+            added=[each.segment for each in staged],
+            updated=self._updated,
+            sources=list(self._sources),
+            packs=self._writer.packs,
+        )
+        if inserts or (self._moves and self._view.table.keyed):
+            draft.recheck = self._unmoved
+        if self._view.table.keyed and staged and (inserts or self._moves):
+            self._check_free(KeyedMerge.prepare(context, self._view.table.id, staged), staged)
+        return draft
+
+    def _take(self, batch: pa.RecordBatch) -> None:
+        numbers = batch.column(2).to_numpy(zero_copy_only=False)
+        self._check_once(batch, numbers)
+        for number in np.unique(numbers).tolist():
+            action = self._actions[int(number) - 1]
+            chosen = np.flatnonzero(numbers == number)
+            rows = batch if len(chosen) == batch.num_rows else batch.take(pa.array(chosen))
+            if action.kind == "insert":
+                self._insert(rows, action)
+                continue
+            segments = rows.column(0).to_numpy(zero_copy_only=False)
+            places = rows.column(1).to_numpy(zero_copy_only=False)
+            for segment in np.unique(segments).tolist():
+                self._gone[segment] |= BitMap(places[segments == segment].astype(np.uint32))
+            if action.kind == "update":
+                self._update(rows, segments, places, action)
+
+    def _check_once(self, batch: pa.RecordBatch, numbers: NDArray[Any]) -> None:
+        """Rows come in order, so that two decisions about one stand beside each other.
+
+        Deleting a row twice is deleting it; two values for it, or a value and the end, are a mistake.
+        """
+        updates = np.array([False, *(action.kind == "update" for action in self._actions)])
+        if not updates.any() or not batch.num_rows:
+            return
+        named = batch.column(0).is_valid().to_numpy(zero_copy_only=False)
+        segments, places = (
+            batch.column(i).fill_null(-1).to_numpy(zero_copy_only=False) for i in range(2)
+        )
+        changed = updates[numbers]
+        same = (np.diff(segments) == 0) & (np.diff(places) == 0) & named[1:]
+        again = bool((same & (changed[1:] | changed[:-1])).any())
+        first = (int(segments[0]), int(places[0]))
+        if self._last is not None and self._last[0] == first and named[0]:
+            again |= bool(changed[0]) or self._last[1]
+        self._last = ((int(segments[-1]), int(places[-1])), bool(changed[-1]))
+        if again:
+            raise InvalidArgumentError(
+                "several rows of the source are for one row of the table; nothing was changed"
+            )
+
+    def _update(
+        self,
+        rows: pa.RecordBatch,
+        segments: NDArray[np.int64],
+        places: NDArray[np.int64],
+        action: RowAction,
+    ) -> None:
+        """Writes rows anew: what is assigned from the query, the rest as it is stored."""
+        view = self._view
+        known = view.scan_schema.columns
+        count = len(view.schema)
+        assigned = {known.places[name.casefold()] for name in action.columns}
+        projection = view.projection(range(len(known.names)))
+        self._updated += rows.num_rows
+        snapshot = view.snapshot
+        for segment in np.unique(segments).tolist():
+            place = self._places[segment]
+            row = snapshot.segments[place]
+            self._sources[row.key] = None
+            inside = np.flatnonzero(segments == segment)
+            first, last = snapshot.segment_batches[place : place + 2]
+            starts = np.array([view.first_row(number) for number in range(int(first), int(last))])
+            owner = np.searchsorted(starts, places[inside], side="right") - 1
+            for number in np.unique(owner).tolist():
+                mine = inside[owner == number]
+                matches = Matches(int(first) + number, places[mine] - starts[number])
+                ((_, old),) = view.rows(iter([matches]), projection)
+                new = rows.take(pa.array(mine))
+                arrays = [
+                    self._value(new, at) if at in assigned else old.column(at)
+                    for at in range(len(known.names))
+                ]
+                self._write(arrays, count, row.partition, row.codecs or None, assigned)
+
+    def _write(
+        self,
+        arrays: list[Any],
+        count: int,
+        partition: str | None,
+        codec: str | None,
+        assigned: set[int],
+    ) -> None:
+        made = pa.RecordBatch.from_arrays(arrays[:count], schema=self._view.schema)
+        if partition is not None and not any(place >= count for place in assigned):
+            self._writer.write(partition, made, codec)
+            return
+        columns = self._view.table.partition_columns
+        if not columns:
+            self._writer.write(_UNPARTITIONED, made, codec)
+            return
+        for found, chosen in by_partition(columns, arrays[count:]):
+            self._writer.write(found, take_rows(made, pa.array(chosen)), codec)
+
+    def _insert(self, rows: pa.RecordBatch, action: RowAction) -> None:
+        known = self._view.scan_schema.columns
+        assigned = {known.places[name.casefold()] for name in action.columns}
+        arrays = [
+            self._value(rows, at)
+            if at in assigned
+            else pa.nulls(rows.num_rows, known.field(at).type)
+            for at in range(len(known.names))
+        ]
+        self._write(arrays, len(self._view.schema), None, None, assigned)
+
+    def _value(self, rows: pa.RecordBatch, place: int) -> Any:
+        field = self._view.scan_schema.columns.field(place)
+        try:
+            return convert(rows.column(self._columns[place]), field.type, field.name)
+        except UsageError as error:
+            raise InvalidArgumentError(error.message) from error
+
+    def _check_free(self, merge: KeyedMerge, staged: Sequence[Any]) -> None:
+        """Refuses rows that would come to stand beside another with their key."""
+        taken = any(
+            rows - self._gone.get(number, BitMap()) for number, rows in merge.replaced().items()
+        ) or any(len(merge.absent[each.segment.key]) for each in staged)
+        if taken:
+            keys = ", ".join(self._view.table.primary_key)
+            raise InvalidArgumentError(
+                f"the change would put a row beside another with its primary key ({keys});"
+                " nothing was changed"
+            )
+
+    def _unmoved(self, _connection: Connection, table: TableRow) -> None:
+        if table.version != self._view.table.version:
+            raise RowsChangedError("rows came while the change was worked out")
+
+
+_UNPARTITIONED = "[]"
+
+
+def _plain(field: pa.Field) -> pa.Field:
+    """A column as the query sees it: extension types as what they are stored as."""
+    kind = field.type
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    return pa.field(field.name, kind)

@@ -1,0 +1,259 @@
+"""DELETE, UPDATE and MERGE as one query: which rows of the table, what becomes of each, and its new values.
+
+The query's first columns name a row of the table (its segment and its number there, both null for rows that
+are to be inserted) and the action, a number; then comes a column for each of the table's columns that any
+action gives a value::
+
+    SELECT t.segment, t.row, CASE WHEN c1 THEN 1 WHEN c2 THEN 2 END, CASE WHEN c1 THEN .. END, ..
+    FROM target t JOIN source s ON ..
+    UNION ALL
+    SELECT NULL, NULL, 3, ..
+    FROM source s LEFT ANTI JOIN target t ON ..
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fletching.errors import InvalidArgumentError
+from fletching.sql.dialect import exp
+from fletching.sql.implicit import stored_as
+from fletching.sql.sql_types import SqlType
+
+__all__ = ["ROW", "SEGMENT", "TARGET", "Action", "RowChanges", "row_changes_of"]
+
+SEGMENT = "fletching segment"
+"""Hidden column of the table that is changed: which segment a row is in."""
+
+ROW = "fletching row"
+"""Hidden column of the table that is changed: its number there."""
+
+TARGET = "fletching_target"
+"""Key in the ``meta`` of the node of the table that is changed."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Action:
+    """What becomes of a row.
+
+    Attributes:
+        kind: ``update``, ``delete`` or ``insert``.
+        columns: the columns that it gives values; an insert leaves the others null.
+    """
+
+    kind: str
+    columns: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RowChanges:
+    """A statement that changes rows of one table.
+
+    Attributes:
+        tree: the query.
+        actions: by number, from 1.
+        columns: of the table, those that have a column in the query behind its first three.
+        operation: what the table's history calls it.
+    """
+
+    tree: Any
+    actions: tuple[Action, ...]
+    columns: tuple[str, ...]
+    operation: str
+
+
+@dataclasses.dataclass(slots=True)
+class _When:
+    """One clause: when it holds, and the values it gives."""
+
+    action: Action
+    condition: Any
+    values: Mapping[str, Any]
+
+
+def row_changes_of(node: Any, columns: Mapping[str, SqlType]) -> RowChanges:
+    """Reads a DELETE, UPDATE or MERGE.
+
+    Args:
+        node: its tree.
+        columns: types of all of the table's columns by name, partition columns last.
+
+    Raises:
+        InvalidArgumentError: an unknown column, one that is assigned twice, or a clause that is not known.
+    """
+    return _Reader(node, columns).read()
+
+
+class _Reader:
+    def __init__(self, node: Any, columns: Mapping[str, SqlType]) -> None:
+        self._node = node
+        self._types = columns
+        self._names = {name.casefold(): name for name in columns}
+        self._target = node.this.copy()
+        for key in ("joins", "partition"):
+            self._target.set(key, None)
+        self._target.meta[TARGET] = True
+        self._alias = self._target.alias_or_name
+        self._actions: list[Action] = []
+
+    def read(self) -> RowChanges:
+        node = self._node
+        if isinstance(node, exp.Merge):
+            return self._merge()
+        where = node.args.get("where")
+        condition = None if where is None else where.this
+        if isinstance(node, exp.Delete):
+            when = _When(self._action("delete"), None, {})
+            parts = [self._part([when], [], where=condition)]
+            return self._changes(parts, [when], "delete")
+        values = self._assigned(node.expressions)
+        when = _When(self._action("update", values), None, values)
+        joins = self._additional(node)
+        return self._changes([self._part([when], joins, where=condition)], [when], "update")
+
+    @staticmethod
+    def _additional(node: Any) -> list[Any]:
+        """The tables of UPDATE .. FROM."""
+        source = node.args.get("from_")
+        if source is None:
+            return []
+        first = source.this.copy()
+        joins = list(first.args.get("joins") or ())
+        first.set("joins", None)
+        return [exp.Join(this=first, kind="CROSS"), *joins]
+
+    def _action(self, kind: str, columns: Iterable[str] = ()) -> Action:
+        self._actions.append(Action(kind, tuple(columns)))
+        return self._actions[-1]
+
+    # --- MERGE -------------------------------------------------------------------------------
+
+    def _merge(self) -> RowChanges:
+        matched: list[_When] = []
+        missing: list[_When] = []
+        left: list[_When] = []
+        for when in self._node.args["whens"].expressions:
+            then, condition = when.args["then"], when.args.get("condition")
+            if when.args.get("matched") or when.args.get("source"):
+                deletes = isinstance(then, exp.Var) and then.name.upper() == "DELETE"
+                values = {} if deletes else self._assigned(getattr(then, "expressions", ()))
+                if not deletes and not values:
+                    raise InvalidArgumentError("WHEN MATCHED takes UPDATE SET or DELETE")
+                action = self._action("delete" if deletes else "update", values)
+                found = matched if when.args.get("matched") else left
+                found.append(_When(action, condition, values))
+            else:
+                values = self._inserted(then)
+                missing.append(_When(self._action("insert", values), condition, values))
+        on, source = self._node.args["on"], self._node.args["using"]
+        whens = [*matched, *missing, *left]
+        shown = self._shown(whens)
+        parts = []
+        if matched:
+            parts.append(self._part(matched, [exp.Join(this=source.copy(), on=on.copy())], shown))
+        if missing:
+            absent = exp.Join(this=self._target.copy(), side="LEFT", kind="ANTI", on=on.copy())
+            parts.append(self._part(missing, [absent], shown, source=source))
+        if left:
+            unknown = exp.Join(this=source.copy(), side="LEFT", kind="ANTI", on=on.copy())
+            parts.append(self._part(left, [unknown], shown))
+        return self._changes(parts, whens, "merge")
+
+    def _inserted(self, then: Any) -> dict[str, Any]:
+        if not isinstance(then, exp.Insert) or not isinstance(then.expression, exp.Tuple):
+            raise InvalidArgumentError("WHEN NOT MATCHED takes INSERT with VALUES")
+        values = then.expression.expressions
+        listed = then.this.expressions if isinstance(then.this, exp.Tuple | exp.Schema) else None
+        names = list(self._types) if listed is None else [self._known(item.name) for item in listed]
+        if len(names) != len(values):
+            raise InvalidArgumentError(
+                f"WHEN NOT MATCHED has {len(values)} values for {len(names)} columns"
+            )
+        return dict(zip(names, values, strict=True))
+
+    # --- pieces ------------------------------------------------------------------------------
+
+    def _assigned(self, items: Sequence[Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for item in items:
+            if not isinstance(item, exp.EQ) or not isinstance(item.this, exp.Column):
+                raise InvalidArgumentError("SET takes column = value, with commas between")
+            name = self._known(item.this.name)
+            if name in found:
+                raise InvalidArgumentError(f"column {name} is assigned twice")
+            found[name] = item.expression
+        return found
+
+    def _known(self, name: str) -> str:
+        known = self._names.get(name.casefold())
+        if known is None:
+            raise InvalidArgumentError(f"there is no column {name} to be written")
+        return known
+
+    def _shown(self, whens: Sequence[_When]) -> list[str]:
+        used = {name for when in whens for name in when.values}
+        return [name for name in self._types if name in used]
+
+    def _part(
+        self,
+        whens: Sequence[_When],
+        joins: list[Any],
+        shown: Sequence[str] | None = None,
+        *,
+        where: Any = None,
+        source: Any = None,
+    ) -> Any:
+        """One SELECT of the query, of rows that the first clause that holds decides about."""
+        shown = self._shown(whens) if shown is None else shown
+        items: list[Any] = [
+            exp.Null() if source is not None else self._column(name) for name in (SEGMENT, ROW)
+        ]
+        items.append(_first(whens, self._number))
+        for name in shown:
+            wanted = self._types[name]
+            values = [when.values.get(name, exp.Null()) for when in whens]
+            made = [stored_as(value.copy(), wanted, name) for value in values]
+            items.append(_first(whens, iter(made)))
+        select = exp.Select(
+            expressions=[exp.alias_(item, f"v{i}", quoted=True) for i, item in enumerate(items)],
+            from_=exp.From(this=(self._target if source is None else source).copy()),
+            joins=joins,
+        )
+        any_of = None if any(when.condition is None for when in whens) else _any(whens)
+        conditions = [one.copy() for one in (where, any_of) if one is not None]
+        if conditions:
+            select.set("where", exp.Where(this=exp.and_(*conditions)))
+        return select
+
+    def _number(self, when: _When) -> Any:
+        return exp.Literal.number(
+            1 + next(i for i, one in enumerate(self._actions) if one is when.action)
+        )
+
+    def _column(self, name: str) -> Any:
+        table = exp.to_identifier(self._alias, quoted=True)
+        return exp.column(exp.to_identifier(name, quoted=True), table=table)
+
+    def _changes(self, parts: list[Any], whens: Sequence[_When], operation: str) -> RowChanges:
+        tree = parts[0]
+        for part in parts[1:]:
+            tree = exp.Union(this=tree, expression=part, distinct=False)
+        return RowChanges(tree, tuple(self._actions), tuple(self._shown(whens)), operation)
+
+
+def _first(whens: Sequence[_When], values: Any) -> Any:
+    """The value of the first clause whose condition holds."""
+    made = [values(when) for when in whens] if callable(values) else list(values)
+    if len(whens) == 1:
+        return made[0]
+    ifs = [
+        exp.If(this=exp.true() if when.condition is None else when.condition.copy(), true=value)
+        for when, value in zip(whens, made, strict=True)
+    ]
+    return exp.Case(ifs=ifs)
+
+
+def _any(whens: Sequence[_When]) -> Any:
+    return exp.or_(*(when.condition.copy() for when in whens))

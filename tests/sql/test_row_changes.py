@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+
+from fletching.errors import InvalidArgumentError
+from fletching.sql.dialect import parse_one
+from fletching.sql.row_changes import Action, row_changes_of
+from fletching.sql.sql_types import BIGINT, STRING
+
+COLUMNS = {"id": BIGINT, "g": STRING, "pt": STRING}
+
+
+@pytest.mark.parametrize(
+    ("text", "actions", "columns", "selects"),
+    [
+        ("delete from t where g in (select 'a')", [Action("delete")], (), 2),
+        ("update t set G = upper(g) where id = 1", [Action("update", ("g",))], ("g",), 1),
+        ("update t set g = s.x from s where s.id = t.id", [Action("update", ("g",))], ("g",), 1),
+        (
+            (
+                "merge into t using s on t.id = s.id when matched and s.x then delete"
+                " when matched then update set g = s.g, pt = '1' when not matched then insert values (1, 2, 3)"
+            ),
+            [
+                Action("delete"),
+                Action("update", ("g", "pt")),
+                Action("insert", ("id", "g", "pt")),
+            ],
+            ("id", "g", "pt"),
+            2,
+        ),
+        (
+            (
+                "merge into t using s on t.id = s.id when not matched then insert (id) values (1)"
+                " when not matched by source then delete"
+            ),
+            [Action("insert", ("id",)), Action("delete")],
+            ("id",),
+            2,
+        ),
+    ],
+)
+def test_statements(
+    text: str, actions: list[Action], columns: tuple[str, ...], selects: int
+) -> None:
+    found = row_changes_of(parse_one(text), COLUMNS)
+    assert list(found.actions) == actions
+    assert found.columns == columns
+    assert found.tree.sql().count("SELECT") == selects
+    first = found.tree.find(type(found.tree)) and found.tree.selects
+    assert len(first) == 3 + len(columns)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("update t set x = 1", "no column x"),
+        ("update t set g = 1, G = 2", "assigned twice"),
+        ("merge into t using s on true when matched then update set x = 1", "no column x"),
+        ("merge into t using s on true when not matched then insert values (1)", "1 values for 3"),
+        ("merge into t using s on true when not matched then insert (x) values (1)", "no column x"),
+    ],
+)
+def test_what_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=complaint):
+        row_changes_of(parse_one(text), COLUMNS)
