@@ -8,7 +8,7 @@ without changing them (compaction, folding) are passed over, so
     rows of a version + its changes up to another = rows of the other.
 
 The rows are read from the segments where they lie: a version that added a segment is sent as stored.
-Three columns come with them, as partition columns do: constants of a segment's part.
+More columns come with them, as partition columns do: constants of a segment's part.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from fletching.engine.reading.snapshot import Snapshot
 from fletching.errors import CorruptObjectError
 from fletching.objects.store import ObjectStore
 
-__all__ = ["CHANGE_COLUMNS", "changes_between"]
+__all__ = ["CHANGE_COLUMNS", "OPERATION_COLUMN", "changes_between"]
 
 CHANGE_COLUMNS = (
     ("_change_type", "STRING"),
@@ -45,6 +45,9 @@ CHANGE_COLUMNS = (
     ("_commit_timestamp", "TIMESTAMP"),
 )
 """What the feed's rows have beside the table's columns; the names are Delta Lake's."""
+
+OPERATION_COLUMN = ("__meta_op_type", "TINYINT")
+"""What they have in incremental reads of the protocol's form, there alone (PROTOCOL 2.1)."""
 
 _Entry = tuple[SegmentRow, tuple[str, ...], RowSelection | None]
 
@@ -101,6 +104,7 @@ class _Part:
 
 _INSERT, _DELETE = "insert", "delete"
 _BEFORE, _AFTER = "update_preimage", "update_postimage"
+_OPERATIONS = {_INSERT: "2", _DELETE: "4", _BEFORE: "16", _AFTER: "32"}
 
 
 def _parts_of(version: VersionRow, touched: list[TouchedSegment], load: LoadVector) -> list[_Part]:
@@ -154,9 +158,10 @@ def _entries(version: VersionRow, parts: list[_Part], wanted: PartitionFilter) -
     return entries
 
 
-def _constants(kind: str, version: VersionRow) -> tuple[str, str, str]:
+def _constants(kind: str, version: VersionRow) -> tuple[str, str, str, str]:
     moment = dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(microseconds=version.committed_us)
-    return kind, str(version.version), moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+    committed = moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+    return kind, str(version.version), committed, _OPERATIONS[kind]
 
 
 def _selection(segment: SegmentRow, rows: BitMap) -> RowSelection | None:

@@ -26,6 +26,11 @@ from fletching.catalog.read_session_rows import (
 from fletching.catalog.segment_rows import visible_partitions
 from fletching.catalog.table_rows import TableRow, get_table, table_by_id
 from fletching.engine.reading.cache import RecentlyUsed
+from fletching.engine.reading.incremental_reads import (
+    begin_incremental,
+    choose_incremental,
+    is_incremental,
+)
 from fletching.engine.reading.open_sessions import QUICK_SECONDS, OpenSessions, UnwrittenSessions
 from fletching.engine.reading.partition_filter import PartitionFilter
 from fletching.engine.reading.pinning import PinnedVersion, Snapshots, pinned_version
@@ -158,7 +163,10 @@ class ReadSessions:
         """What a session reads, decided in the transaction that pins it."""
         hold_snapshots(connection)
         table = get_table(connection, request.table)
+        original, request = request, begin_incremental(connection, table, request)
         pinned = pinned_version(connection, table, request)
+        columns = self.scan_schemas.versions(connection, table)[pinned.schema_version]
+        request = choose_incremental(original, request, columns)
         scan_schema = self.scan_schemas.of(connection, table, pinned.schema_version, request)
         chosen = filter_of(request, scan_schema)
         wanted = PartitionFilter.of(scan_schema.columns, request.required_partitions)
@@ -375,13 +383,12 @@ def check_supported(request: CreateReadSession) -> None:
     """Refuses with an `InvalidArgumentError` what no table here has, or what says too little."""
     if request.required_bucket_ids:
         raise InvalidArgumentError("RequiredBucketIds needs a clustered table")
-    if request.incremental and request.since_version is None:
-        raise InvalidArgumentError("an incremental read needs the version that it begins after")
 
 
 def _pins_current(request: CreateReadSession) -> bool:
     """Whether a session reads the table's version of this moment, whose segments nobody forgets soon."""
-    return request.version is None and request.since_version is None
+    unversioned = request.version is None and request.since_version is None
+    return unversioned and not is_incremental(request)
 
 
 def _same_table(one: TableName, other: TableName) -> bool:

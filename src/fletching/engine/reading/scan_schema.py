@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from fletching.catalog.table_rows import TableRow, schema_history
 from fletching.engine.reading.cache import RecentlyUsed
-from fletching.engine.reading.change_feed import CHANGE_COLUMNS
+from fletching.engine.reading.change_feed import CHANGE_COLUMNS, OPERATION_COLUMN
 from fletching.engine.reading.output_schema import (
     TableColumns,
     output_columns,
@@ -19,6 +19,7 @@ from fletching.engine.reading.output_schema import (
     select_session_columns,
 )
 from fletching.engine.reading.physical_projection import PhysicalProjection
+from fletching.errors import InvalidArgumentError
 from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession
 from fletching.protocol.messages.responses import TableSchema
 from fletching.protocol.types.table_schema import table_schema
@@ -151,9 +152,7 @@ class ScanSchemas:
             scan_schema = ScanSchema(
                 columns=columns,
                 versions=versions,
-                places=select_session_columns(
-                    columns, request.required_data_columns, request.required_partition_columns
-                ),
+                places=_session_places(columns, request),
                 options=request.arrow_options,
                 verbatim_types=request.verbatim_types,
                 primary_key=table.primary_key,
@@ -162,12 +161,31 @@ class ScanSchemas:
         return scan_schema
 
 
+def _session_places(columns: TableColumns, request: CreateReadSession) -> tuple[int, ...]:
+    """Which columns a session has: all, where it does not say, but for one that must be asked for."""
+    data, partition = request.required_data_columns, request.required_partition_columns
+    places = select_session_columns(columns, data, partition)
+    if request.since_version is not None and not data and not partition:
+        return places[:-1]
+    return places
+
+
 def _with_change_columns(columns: TableColumns) -> TableColumns:
-    """A table's columns and, behind its partition columns, those of the change feed."""
+    """A table's columns and, behind its partition columns, those of the change feed.
+
+    Raises:
+        InvalidArgumentError: the table has a column of such a name.
+    """
+    added = (*CHANGE_COLUMNS, OPERATION_COLUMN)
+    for name, _ in added:
+        if name.casefold() in columns.places:
+            raise InvalidArgumentError(
+                f"the table has a column {name!r}, and so has its change feed: rename the table's"
+            )
     free = max((number for ids in columns.column_ids for number in ids), default=0) + 1
-    ids = tuple((free + number,) for number in range(len(CHANGE_COLUMNS)))
+    ids = tuple((free + number,) for number in range(len(added)))
     return TableColumns(
         data=columns.data,
-        partition=(*columns.partition, *CHANGE_COLUMNS),
+        partition=(*columns.partition, *added),
         column_ids=(*columns.column_ids, *ids),
     )

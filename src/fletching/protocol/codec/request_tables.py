@@ -46,6 +46,7 @@ from fletching.protocol.messages.requests import (
     GetWriteSchema,
     GetWriteSession,
     GetWriteStream,
+    IncrementalOptions,
     PreviewTable,
     ReadBlobs,
     ReadInstance,
@@ -233,20 +234,46 @@ _SPLIT = Record(
 )
 
 
-def _incremental(value: Any, name: str) -> bool:
-    if not isinstance(value, dict):
-        raise InvalidParameterError(f"{name} is not an object")
-    wanted = value.get("EnableIncrementalRead")
-    if wanted is not None and not isinstance(wanted, bool):
-        raise InvalidParameterError(f"{name}.EnableIncrementalRead is not true or false")
-    return bool(wanted)
-
-
 class _Incremental(Kind):
-    """Version 3's way to ask for an incremental read, which this client never writes."""
+    """What an incremental read wants, in the words of either generation of clients."""
 
-    def from_json(self, value: Any, name: str) -> Any:
-        return _incremental(value, name) or ABSENT
+    def from_json(self, value: Any, name: str) -> IncrementalOptions:
+        if not isinstance(value, dict):
+            raise InvalidParameterError(f"{name} is not an object")
+        enabled, mode = value.get("EnableIncrementalRead"), value.get("Mode")
+        if enabled is not None and not isinstance(enabled, bool):
+            raise InvalidParameterError(f"{name}.EnableIncrementalRead is not true or false")
+        if mode is not None and not isinstance(mode, str):
+            raise InvalidParameterError(f"{name}.Mode is not a string")
+        return IncrementalOptions(
+            mode=mode or "",
+            begin=self._boundary(value, name, ("From", "StartVersion", "StartTimeStamp")),
+            end=self._boundary(value, name, ("To", "EndVersion", "EndTimeStamp")),
+            enabled=bool(enabled),
+        )
+
+    @staticmethod
+    def _boundary(value: dict[str, Any], name: str, wires: tuple[str, ...]) -> int | str | None:
+        """The one of several fields that says something; -1 and null say nothing."""
+        found: int | str | None = None
+        for wire in wires:
+            given = value.get(wire)
+            if given is None:
+                continue
+            if isinstance(given, bool) or not isinstance(given, int | str):
+                raise InvalidParameterError(f"{name}.{wire} is not a version or a moment")
+            if isinstance(given, int) and not -(2**63) <= given < 2**63:
+                raise InvalidParameterError(f"{name}.{wire} is not a 64-bit integer")
+            if given in {-1, "-1", ""}:
+                continue
+            if found is not None:
+                raise InvalidParameterError(f"{name} has a version and a moment; give one of them")
+            found = given
+        return found
+
+    def to_json(self, value: IncrementalOptions) -> Any:
+        options = {"Mode": value.mode, "From": value.begin, "To": value.end}
+        return {wire: given for wire, given in options.items() if given not in {None, ""}}
 
 
 def _only_written(name: str, value: Any) -> Field:
@@ -272,7 +299,9 @@ _CREATE_READ_SESSION = RequestTable(
         Field("filter_predicate_fallback", "FilterPredicateFallback", Flag(), (JSON,)),
         _only_written("SplitMaxFileNum", 0),
         Field("incremental", "IncrementalRead", Flag(), (JSON,)),
-        Field("incremental", "IncrementalReadOptions", _Incremental(), (), (JSON,)),
+        Field(
+            "incremental_options", "IncrementalReadOptions", _Incremental(), (JSON,), sparse=True
+        ),
         _VERBATIM,
         Field("first_split", "FirstSplit", Flag(), (JSON,), sparse=True),
         _SOURCES,

@@ -28,6 +28,7 @@ __all__ = [
     "GetWriteSchema",
     "GetWriteSession",
     "GetWriteStream",
+    "IncrementalOptions",
     "PreviewTable",
     "ReadBlobs",
     "ReadInstance",
@@ -75,6 +76,19 @@ class ArrowOptions(msgspec.Struct, frozen=True, kw_only=True):
     datetime_unit: TimeUnit | None = TimeUnit.MILLI
 
 
+class IncrementalOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Which changes an incremental read wants: those after ``begin``, up to ``end``.
+
+    Both are a version's number or a moment (ISO 8601, UTC where it has no offset); None and -1 mean
+    the first and the newest version.
+    """
+
+    mode: str = ""
+    begin: int | str | None = None
+    end: int | str | None = None
+    enabled: bool = False
+
+
 class CreateReadSession(TableRequest, frozen=True, kw_only=True):
     """2.1: pins a table version and divides its rows into splits."""
 
@@ -87,6 +101,7 @@ class CreateReadSession(TableRequest, frozen=True, kw_only=True):
     filter_predicate: str = ""
     filter_predicate_fallback: bool = False
     incremental: bool = False
+    incremental_options: IncrementalOptions | None = None
     verbatim_types: bool = False
     """Ours (extension field ``VerbatimTypes``): send Arrow types that ODPS lacks as stored, without
     converting them to the nearest ODPS type."""
