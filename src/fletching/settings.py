@@ -120,6 +120,15 @@ class StorageSettings:
         "Whether opening a catalog of an older release brings it up to date; false refuses it, for "
         "rollouts in which fletching migrate does that.",
     )
+    cache_dir: str | None = setting(
+        None,
+        "path",
+        "Keep copies of segments that come from an object store in this folder, where reads map "
+        "them as local ones. Processes may share it.",
+    )
+    cache_bytes: int = setting(
+        16 * 1024 * MIB, "bytes", "The most that the copies in cache_dir may take."
+    )
 
     def __post_init__(self) -> None:
         """Refuses what cannot mean anything.
@@ -148,6 +157,8 @@ class StorageSettings:
             )
         if isinstance(self.catalog_pool, bool) or self.catalog_pool < 2:
             raise UsageError(f"setting catalog_pool is {self.catalog_pool}: it must be at least 2")
+        if isinstance(self.cache_bytes, bool) or self.cache_bytes < 0:
+            raise UsageError(f"setting cache_bytes is {self.cache_bytes}: it cannot be negative")
 
     @property
     def says_where(self) -> bool:
@@ -177,6 +188,8 @@ class StorageChanges(typing.TypedDict, total=False):
     server_key: str | None
     catalog_pool: int | None
     catalog_migrate: bool | None
+    cache_dir: str | os.PathLike[str] | None
+    cache_bytes: int | None
 
 
 def without_secrets(url: str) -> str:

@@ -196,7 +196,21 @@ class DataFolder:
             from fletching.objects.remote_store import RemoteStore
 
             check_endpoint(os.environ)
-            return RemoteStore(self._objects)
+            remote = RemoteStore(self._objects)
+            if settings.cache_dir is None or not settings.cache_bytes:
+                return remote
+            from fletching.objects.cached_store import CachedStore
+
+            try:
+                return CachedStore(
+                    remote,
+                    settings.cache_dir,
+                    settings.cache_bytes,
+                    mapped=settings.objects_mapped,
+                    resident_bytes=settings.objects_resident_bytes,
+                )
+            except StorageError as error:
+                raise SettingsError(str(error)) from error
         store = LocalStore(
             self._objects,
             mapped=settings.objects_mapped,

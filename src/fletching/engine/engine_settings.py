@@ -40,6 +40,8 @@ class EngineSettings:
         catalog_pool: connections to PostgreSQL at most.
         catalog_migrate: whether opening a catalog of an older release brings it up to date; False
             refuses it.
+        cache_dir: a folder for copies of segments that come from an object store; None keeps none.
+        cache_bytes: the most that they may take.
         objects_mapped: whether local objects are mapped into memory. False reads them, for disks
             that fail under a mapping.
         objects_resident_bytes: about how much of the mapped objects stays in the process's page
@@ -97,6 +99,8 @@ class EngineSettings:
     server_key: str | None = dataclasses.field(default=None, repr=False)
     catalog_pool: int = 50
     catalog_migrate: bool = True
+    cache_dir: str | Path | None = None
+    cache_bytes: int = 16 * _GIB
     objects_mapped: bool = True
     objects_resident_bytes: int | None = None
     create_projects: bool = True
@@ -178,6 +182,8 @@ class EngineSettings:
             server_key=storage.server_key,
             catalog_pool=storage.catalog_pool,
             catalog_migrate=storage.catalog_migrate,
+            cache_dir=storage.cache_dir,
+            cache_bytes=storage.cache_bytes,
             **more,
         )
 

@@ -97,10 +97,12 @@ class OverlaidStore:
         """Begins an object in the scratch folder; see ``ObjectStore``."""
         return self._above.create(key)
 
-    def open(self, key: str, *, length: int | None = None) -> StoredObject:
+    def open(
+        self, key: str, *, length: int | None = None, crc32c: int | None = None
+    ) -> StoredObject:
         """Opens an object of either; keys carry their writer, so none is in both."""
         mine = key.rsplit("/", 1)[-1].startswith(f"{self.writer}-")
-        return (self._above if mine else self._below).open(key, length=length)
+        return (self._above if mine else self._below).open(key, length=length, crc32c=crc32c)
 
     def delete(self, key: str) -> None:
         """Removes an object of this opening; others stay."""

@@ -138,9 +138,11 @@ class LocalStore:
 
     # --- reading ---
 
-    def open(self, key: str, *, length: int | None = None) -> LocalObject:
+    def open(
+        self, key: str, *, length: int | None = None, crc32c: int | None = None
+    ) -> LocalObject:
         """Opens an object; see ``ObjectStore``. Holds a file descriptor until closed."""
-        del length  # opening tells what it is
+        del length, crc32c  # opening tells what it is
         path = self._path(key)
         with translated("opening", key):
             try:

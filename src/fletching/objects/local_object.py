@@ -9,6 +9,7 @@ import mmap
 import os
 import sys
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -26,7 +27,11 @@ _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 
 
 class LocalObject:
-    """A file opened for reading; mapped as a whole at its first view."""
+    """A file opened for reading; mapped as a whole at its first view.
+
+    Attributes:
+        disown: of a copy, removes it; called by whoever finds that it is not what was written.
+    """
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class LocalObject:
         self.key = key
         self.length = length
         self.identity = identity
+        self.disown: Callable[[], None] | None = None
         self._descriptor = descriptor
         self._mappings = mappings
         self._lock = threading.Lock()

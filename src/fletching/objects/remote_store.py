@@ -119,8 +119,11 @@ class RemoteStore:
             raise UsageError("the object store is closed")
         return RemoteSink(self, checked_key(key))
 
-    def open(self, key: str, *, length: int | None = None) -> RemoteObject:
+    def open(
+        self, key: str, *, length: int | None = None, crc32c: int | None = None
+    ) -> RemoteObject:
         """Opens an object; see ``ObjectStore``. Asks the store only where the length is not known."""
+        del crc32c  # nothing is kept here
         checked_key(key)
         known = length is not None
         if length is None:

@@ -188,13 +188,17 @@ class ObjectStore(Protocol):
             StorageError: the store failed.
         """
 
-    def open(self, key: str, *, length: int | None = None) -> StoredObject:
+    def open(
+        self, key: str, *, length: int | None = None, crc32c: int | None = None
+    ) -> StoredObject:
         """Opens an object for reading.
 
         Args:
             key: its name.
             length: its bytes, if the caller knows: a store may then do without asking, and that
                 there is no such object shows when it is read, as CorruptObjectError.
+            crc32c: CRC32C of all its bytes, if the caller knows: a store that keeps copies proves
+                them by it, and keeps none without.
 
         Raises:
             ObjectNotFoundError: there is none under the key.

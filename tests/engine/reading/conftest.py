@@ -61,7 +61,9 @@ class MemoryStore:
         self.views: list[tuple[str, int, int]] = []
         self.opened: list[str] = []
 
-    def open(self, key: str, *, length: int | None = None) -> MemoryObject:
+    def open(
+        self, key: str, *, length: int | None = None, crc32c: int | None = None
+    ) -> MemoryObject:
         self.opened.append(key)
         if key not in self.data:
             raise ObjectNotFoundError("no such object", key=key)

@@ -37,9 +37,9 @@ class CountingStore(RemoteStore):
         self.requests.append(end - start)
         return super().get_range(key, start, end)
 
-    def open(self, key: str, *, length: int | None = None) -> Any:
+    def open(self, key: str, *, length: int | None = None, crc32c: int | None = None) -> Any:
         self.heads += length is None
-        return super().open(key, length=length)
+        return super().open(key, length=length, crc32c=crc32c)
 
     def reset(self) -> None:
         self.requests.clear()

@@ -115,6 +115,9 @@ class _SegmentChecks:
             if not stored.resident(first, last):
                 stored.load(first, last)
             if crc32c(stored.view(first, last)) != self._checksums[number]:
+                disown = getattr(stored, "disown", None)
+                if disown is not None:
+                    disown()  # a copy: the next read fetches another
                 raise CorruptObjectError(
                     f"the message at byte {first} of segment {stored.key} fails its checksum:"
                     " its bytes are not what was written",

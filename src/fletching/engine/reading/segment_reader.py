@@ -93,7 +93,9 @@ class SegmentReader:
         """
         if self._object is None:
             try:
-                opened = self._store.open(self.row.key, length=self.row.length)
+                opened = self._store.open(
+                    self.row.key, length=self.row.length, crc32c=self.row.crc32c
+                )
             except ObjectNotFoundError as error:
                 raise CorruptObjectError(
                     "a segment that the catalog lists is missing", key=self.row.key

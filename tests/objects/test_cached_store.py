@@ -1,0 +1,278 @@
+"""Copies of a bucket's objects: fetched once, proven, bounded, shared; never believed by halves."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from crc32c import crc32c
+
+from fletching.errors import CorruptObjectError, StorageError
+from fletching.objects.cached_store import CachedStore
+from fletching.objects.local_object import LocalObject
+from fletching.objects.remote_store import RemoteStore
+from fletching.objects.store import IDENTITY_KEY
+from fletching.testing.contracts import ObjectStoreContract, put
+
+obstore = pytest.importorskip("obstore")
+
+MIB = 1 << 20
+DATA = bytes(np.random.default_rng(7).integers(0, 256, 20 * MIB, np.uint8))
+CHECKSUM = crc32c(DATA)
+
+
+class Bucket(RemoteStore):
+    """Counts bytes that are fetched, and may wait or lie."""
+
+    def __init__(self) -> None:
+        super().__init__(obstore.store.MemoryStore())
+        self.fetched = 0
+        self.gate: threading.Event | None = None
+        self.spoil: Callable[[bytes], bytes] | None = None
+        put(self, IDENTITY_KEY, b"one store")
+
+    def get_range(self, key: str, start: int, end: int) -> memoryview:
+        if self.gate is not None:
+            assert self.gate.wait(60)
+        data = super().get_range(key, start, end)
+        if key != IDENTITY_KEY:
+            self.fetched += end - start
+            if self.spoil is not None:
+                data = memoryview(self.spoil(bytes(data)))
+        return data
+
+
+class TestContract(ObjectStoreContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[Any]:
+        store = CachedStore(RemoteStore(obstore.store.MemoryStore()), tmp_path, MIB)
+        yield store
+        store.close()
+
+    def test_delete_is_idempotent(self, store: Any) -> None:
+        """As of the bucket: without a copy, ranges read after a delete are gone."""
+        put(store, "a/b", b"abc")
+        view = store.open("a/b").view(0, 3)
+        store.delete("a/b")
+        store.delete("a/b")
+        assert bytes(view) == b"abc"
+
+
+@pytest.fixture
+def bucket() -> Bucket:
+    bucket = Bucket()
+    put(bucket, "tables/t/w-1", DATA)
+    return bucket
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., CachedStore]]:
+    made: list[CachedStore] = []
+
+    def make(bucket: Bucket, capacity: int = 100 * MIB) -> CachedStore:
+        made.append(CachedStore(bucket, tmp_path, capacity))
+        return made[-1]
+
+    yield make
+    for store in made:
+        store.close()
+
+
+def opened(store: CachedStore, key: str = "tables/t/w-1", checksum: int = CHECKSUM) -> Any:
+    return store.open(key, length=len(DATA), crc32c=checksum)
+
+
+def stream(store: CachedStore, *where: Any, start: int = 0, end: int = len(DATA)) -> bytes:
+    return b"".join(opened(store, *where).stream(start, end))
+
+
+def settled(store: CachedStore) -> None:
+    """Waits until nothing is on its way."""
+    for thread in threading.enumerate():
+        if thread.name == "fletching-cache":
+            thread.join(60)
+    assert not store._fills
+
+
+def copies(tmp_path: Path) -> list[Path]:
+    root = tmp_path / "fletching-cache"
+    return [path for path in root.rglob("*") if path.is_file() and path.name != "lock"]
+
+
+def test_what_is_read_whole_is_fetched_once_and_mapped_then(
+    bucket: Bucket, make: Callable[..., CachedStore]
+) -> None:
+    store = make(bucket)
+    assert stream(store) == DATA
+    settled(store)
+    assert bucket.fetched == len(DATA)
+    again = opened(store)
+    assert isinstance(again, LocalObject)
+    assert again.key == "tables/t/w-1"
+    assert bytes(again.view(0, len(DATA))) == DATA
+    assert isinstance(opened(make(bucket)), LocalObject), "another process finds it"
+    assert bucket.fetched == len(DATA)
+    assert (store.hits, store.misses) == (1, 1)
+
+
+def test_readers_at_once_share_what_comes(bucket: Bucket, make: Callable[..., CachedStore]) -> None:
+    store = make(bucket)
+    store.open("tables/t/w-1", length=len(DATA), crc32c=CHECKSUM)  # finds out which store it is
+    bucket.gate = threading.Event()
+    got: list[bytes] = []
+    threads = [threading.Thread(target=lambda: got.append(stream(store))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    bucket.gate.set()
+    for thread in threads:
+        thread.join(60)
+    assert got == [DATA] * 4
+    settled(store)
+    assert bucket.fetched < 2 * len(DATA)
+
+
+def test_a_part_comes_alone_the_first_time_and_all_of_it_the_second(
+    bucket: Bucket, make: Callable[..., CachedStore]
+) -> None:
+    store = make(bucket)
+    assert [bytes(view) for view in opened(store).fetch([(5, 10)])] == [DATA[5:10]]
+    settled(store)
+    assert bucket.fetched == 5
+    assert [bytes(view) for view in opened(store).fetch([(5, 10)])] == [DATA[5:10]]
+    settled(store)
+    assert isinstance(opened(store), LocalObject)
+
+
+def test_a_copy_that_is_not_what_was_written_is_none(
+    bucket: Bucket, make: Callable[..., CachedStore], tmp_path: Path
+) -> None:
+    store = make(bucket)
+    bucket.spoil = lambda data: data[:-1] + bytes([data[-1] ^ 1])
+    with pytest.raises(CorruptObjectError, match="not what was written"):
+        stream(store)
+    settled(store)
+    assert copies(tmp_path) == []
+    bucket.spoil = None
+    assert stream(store) == DATA
+
+
+def test_a_copy_that_was_cut_is_fetched_anew(
+    bucket: Bucket, make: Callable[..., CachedStore], tmp_path: Path
+) -> None:
+    store = make(bucket)
+    stream(store)
+    settled(store)
+    (copy,) = copies(tmp_path)
+    os.truncate(copy, 1000)
+    assert stream(make(bucket)) == DATA
+
+
+def test_a_copy_that_is_disowned_is_fetched_anew(
+    bucket: Bucket, make: Callable[..., CachedStore], tmp_path: Path
+) -> None:
+    store = make(bucket)
+    stream(store)
+    settled(store)
+    kept = opened(store)
+    kept.disown()
+    assert copies(tmp_path) == []
+    assert bytes(kept.view(0, 9)) == DATA[:9]
+
+
+def test_what_was_used_longest_ago_goes_first(
+    bucket: Bucket, make: Callable[..., CachedStore], tmp_path: Path
+) -> None:
+    for number in (2, 3):
+        put(bucket, f"tables/t/w-{number}", DATA)
+    store = make(bucket, capacity=45 * MIB)
+    for number in (1, 2):
+        stream(store, f"tables/t/w-{number}")
+        settled(store)
+    os.utime(next(path for path in copies(tmp_path) if path.name == "w-2"), (1, 1))
+    stream(store, "tables/t/w-3")
+    settled(store)
+    assert sorted(path.name for path in copies(tmp_path)) == ["w-1", "w-3"]
+    assert sum(path.stat().st_size for path in copies(tmp_path)) <= 45 * MIB
+
+
+def test_what_does_not_fit_is_read_past_it(
+    bucket: Bucket, make: Callable[..., CachedStore], tmp_path: Path
+) -> None:
+    store = make(bucket, capacity=MIB)
+    assert stream(store) == DATA
+    settled(store)
+    assert copies(tmp_path) == []
+
+
+def test_what_a_dead_process_left_is_no_copy_and_goes(
+    bucket: Bucket, make: Callable[..., CachedStore], tmp_path: Path
+) -> None:
+    store = make(bucket)
+    filling = tmp_path / "fletching-cache" / ".filling"
+    dead, living = filling / "dead", filling / "living"
+    dead.write_bytes(DATA[:MIB])
+    with living.open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert stream(store) == DATA
+        settled(store)
+        assert not dead.exists()
+        assert living.exists()
+
+
+def test_stores_that_share_a_folder_do_not_share_copies(
+    bucket: Bucket, make: Callable[..., CachedStore]
+) -> None:
+    stream(make(bucket))
+    other = Bucket()
+    obstore.put(other._store, IDENTITY_KEY, b"another store")
+    changed = bytes(len(DATA))
+    put(other, "tables/t/w-1", changed)
+    store = make(other)
+    assert stream(store, "tables/t/w-1", crc32c(changed)) == changed
+
+
+def test_a_folder_that_fails_costs_nothing_but_the_copies(
+    bucket: Bucket, make: Callable[..., CachedStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make(bucket)
+    opened(store)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        assert stream(store) == DATA
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        assert stream(store) == DATA
+        settled(store)
+    assert stream(store) == DATA
+
+
+def test_a_folder_that_cannot_be(bucket: Bucket, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cache folder"):
+        CachedStore(bucket, tmp_path / "file", MIB)
+
+
+def test_closing_gives_up_what_is_coming(
+    bucket: Bucket, make: Callable[..., CachedStore], tmp_path: Path
+) -> None:
+    store = make(bucket)
+    opened(store)
+    bucket.gate = threading.Event()
+    fill = store.fill(bucket.open("tables/t/w-1", length=len(DATA)), CHECKSUM)
+    assert fill is not None
+    store.close()
+    bucket.gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "fletching-cache":
+            thread.join(60)
+    assert copies(tmp_path) == []
