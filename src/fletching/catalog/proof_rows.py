@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pyroaring import BitMap
-from sqlalchemy import Connection, exists, func, select, union
+from sqlalchemy import Connection, and_, exists, func, select, true, union, update
 
 from fletching.catalog.deletion_rows import (
     batch_counts,
@@ -23,12 +23,14 @@ from fletching.catalog.schema import (
     table_versions,
     tables,
 )
+from fletching.catalog.table_rows import TableRow
 from fletching.errors import CorruptObjectError
 
 __all__ = [
     "StoredSegment",
     "broken_links",
     "is_known",
+    "recount",
     "stored_segments",
     "wrong_deletions",
     "wrong_totals",
@@ -130,16 +132,21 @@ def wrong_deletions(connection: Connection) -> list[tuple[str, str]]:
     return problems
 
 
-def wrong_totals(connection: Connection) -> list[tuple[str, str]]:
-    """Tables and partitions whose recorded totals are not the sums of their visible rows."""
-    visible = segments.c.removed_version.is_(None)
+def _visible_sums(
+    connection: Connection, table_id: str | None = None
+) -> dict[tuple[str, str], tuple[int, int, int]]:
+    """Visible rows, bytes and segments by table and partition; of one table or of all."""
+    visible = and_(
+        segments.c.removed_version.is_(None),
+        true() if table_id is None else segments.c.table_id == table_id,
+    )
     gone = (
         select(deletions.c.segment_id, func.sum(deletions.c.rows).label("rows"))
         .where(deletions.c.removed_version.is_(None))
         .group_by(deletions.c.segment_id)
         .subquery()
     )
-    sums: dict[tuple[str, str], tuple[int, int, int]] = {
+    return {
         (row.table_id, row.partition): (int(row[2]), int(row[3]), int(row[4]))
         for row in connection.execute(
             select(
@@ -154,6 +161,48 @@ def wrong_totals(connection: Connection) -> list[tuple[str, str]]:
             .group_by(segments.c.table_id, segments.c.partition)
         )
     }
+
+
+def recount(connection: Connection, table: TableRow) -> bool:
+    """Sets the totals of a locked table, its partitions and its newest version to what is visible.
+
+    Returns whether one of them was wrong.
+    """
+    sums = {
+        partition: totals for (_, partition), totals in _visible_sums(connection, table.id).items()
+    }
+    rows, size, count = (sum(total[number] for total in sums.values()) for number in range(3))
+    wrong = (table.rows, table.bytes, table.segments) != (rows, size, count)
+    totals = {"rows": rows, "bytes": size, "segments": count}
+    connection.execute(update(tables).where(tables.c.id == table.id).values(**totals))
+    history = (table_versions.c.table_id == table.id) & (table_versions.c.version == table.version)
+    known = connection.execute(
+        select(table_versions.c.rows, table_versions.c.bytes, table_versions.c.segments).where(
+            history
+        )
+    ).first()
+    if known is not None and tuple(known) != (rows, size, count):
+        wrong = True
+        connection.execute(update(table_versions).where(history).values(**totals))
+    for row in connection.execute(
+        select(partitions.c.partition, partitions.c.rows, partitions.c.bytes).where(
+            partitions.c.table_id == table.id
+        )
+    ).all():
+        expected = sums.get(row.partition, (0, 0, 0))[:2]
+        if (row.rows, row.bytes) != expected:
+            wrong = True
+            connection.execute(
+                update(partitions)
+                .where(partitions.c.table_id == table.id, partitions.c.partition == row.partition)
+                .values(rows=expected[0], bytes=expected[1])
+            )
+    return wrong
+
+
+def wrong_totals(connection: Connection) -> list[tuple[str, str]]:
+    """Tables and partitions whose recorded totals are not the sums of their visible rows."""
+    sums = _visible_sums(connection)
     problems = []
     of_tables: dict[str, tuple[int, int, int]] = {}
     for (table_id, _), (rows, size, count) in sums.items():

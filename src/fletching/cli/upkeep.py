@@ -48,12 +48,24 @@ def _opened(place: Place, folder: Path | None, *, looks: bool = False) -> Iterat
 
 
 @placed
-def verify(place: Place, folder: Folder = None, json_output: JsonOutput = False) -> None:
+def verify(
+    place: Place,
+    folder: Folder = None,
+    recount: Annotated[
+        bool,
+        typer.Option(
+            "--recount", help="First set wrong totals of tables to what their segments have."
+        ),
+    ] = False,
+    json_output: JsonOutput = False,
+) -> None:
     """Prove every checksum of segments, blob packs and the catalog's references and totals.
 
     Exits with 3 if anything is damaged, and names it.
     """
-    with _opened(place, folder, looks=True) as engine:
+    with _opened(place, folder, looks=not recount) as engine:
+        for item in engine.recount() if recount else ():
+            say(f"{item.name}: {', '.join(item.problems)}")
         verification = engine.verify()
         damaged = []
         objects = done = 0

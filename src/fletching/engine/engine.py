@@ -33,7 +33,7 @@ from fletching.engine.upkeep.compaction import CompactionReport, Compactor
 from fletching.engine.upkeep.maintenance import Maintenance, Task
 from fletching.engine.upkeep.operations import Operations
 from fletching.engine.upkeep.retention import Retention, RetentionReport
-from fletching.engine.upkeep.verify import Verification
+from fletching.engine.upkeep.verify import Checked, Verification, recount
 from fletching.engine.writing.appending_ingest import open_append
 from fletching.engine.writing.ingest import CellChecker, Ingest, open_ingest
 from fletching.engine.writing.write_sessions import WriteSessions
@@ -447,6 +447,12 @@ class Engine:
         """Prepares to prove every checksum and reference; iterate the result."""
         self._check_open()
         return Verification(self.context)
+
+    def recount(self) -> list[Checked]:
+        """Repairs recorded totals that are not those of the visible rows; see ``recount``."""
+        self._check_open()
+        self.context.check_may_change()
+        return recount(self.context)
 
     def start_maintenance(self) -> None:
         """Compacts and collects in the background until ``close``; does nothing if it does already.

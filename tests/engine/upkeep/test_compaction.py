@@ -161,3 +161,25 @@ def test_verify_finds_a_wrong_key_run(client: Client) -> None:
     with engine(client).context.database.write() as connection:
         connection.execute(text("UPDATE segments SET key_run_offset = 8"))
     assert problems(client) != []
+
+
+@pytest.mark.parametrize("statement", [
+    "UPDATE tables SET rows = rows + 1",
+    "UPDATE tables SET segments = 7, bytes = 1",
+    "UPDATE table_versions SET rows = 0",
+    "UPDATE partitions SET rows = rows - 1 WHERE partition LIKE '%a%'",
+])  # fmt: skip
+def test_totals_can_be_counted_anew(client: Client, statement: str) -> None:
+    table = client.create_table("t", "id BIGINT", partition_by={"p": "STRING"})
+    table.append({"id": [1, 2, 3], "p": ["a", "a", "b"]})
+    table.delete("id = 1")
+    assert engine(client).recount() == []
+    with engine(client).context.database.write() as connection:
+        connection.execute(text(statement))
+    assert problems(client) != []
+    (repaired,) = engine(client).recount()
+    assert repaired.name.endswith("t")
+    assert problems(client) == []
+    assert table.reload().count_rows() == 2
+    assert table.append({"id": [4], "p": ["b"]}).rows_inserted == 1
+    assert problems(client) == []

@@ -8,25 +8,40 @@ bytes   type            meaning
 ======  ==============  ==========================================================================
 0       uint64 LE, n     the keys' numbers (see `key_values`), ascending
 8n      uint32 LE, n     the row in the segment that has the key, for each
+12n     uint32 LE       CRC32C of all before it
 ======  ==============  ==========================================================================
 
-Rows that were superseded in the write that made the segment are not in it.
+Rows that were superseded in the write that made the segment are not in it. Which rows an upsert
+replaces hangs on these bytes alone, so they are proven before they are used, once per file and process.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Hashable
 
 import numpy as np
+from crc32c import crc32c
 from numpy.typing import NDArray
 
 from fletching.catalog.segment_rows import SegmentRow
+from fletching.engine.reading.cache import RecentlyUsed
 from fletching.errors import CorruptObjectError
 from fletching.objects.store import ObjectStore
 
-__all__ = ["ENTRY_BYTES", "KeyRun", "encode_run", "read_run"]
+__all__ = ["ENTRY_BYTES", "KeyRun", "ProvenRuns", "encode_run", "read_run"]
 
 ENTRY_BYTES = 12
+_CHECKSUM_BYTES = 4
+_KEPT_PROOFS = 65_536
+
+ProvenRuns = RecentlyUsed[Hashable, bool]
+"""The files whose runs were proven, by key and identity. Thread-safe."""
+
+
+def proven_runs() -> ProvenRuns:
+    """No proofs yet."""
+    return ProvenRuns(_KEPT_PROOFS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,11 +83,17 @@ class KeyRun:
 def encode_run(numbers: NDArray[np.uint64], rows: NDArray[np.uint32]) -> bytes:
     """The bytes of a run, from numbers in any order and their rows."""
     order = np.argsort(numbers, kind="stable")
-    return numbers[order].astype("<u8").tobytes() + rows[order].astype("<u4").tobytes()
+    run = numbers[order].astype("<u8").tobytes() + rows[order].astype("<u4").tobytes()
+    return run + crc32c(run).to_bytes(_CHECKSUM_BYTES, "little")
 
 
-def read_run(store: ObjectStore, segment: SegmentRow) -> KeyRun:
+def read_run(store: ObjectStore, segment: SegmentRow, proven: ProvenRuns | None = None) -> KeyRun:
     """The run of a segment; mapped where the store maps.
+
+    Args:
+        store: where it is.
+        segment: whose.
+        proven: those that need no proof again; None to prove it in any case.
 
     Raises:
         CorruptObjectError: the segment has none, or what stands there is not one.
@@ -80,13 +101,25 @@ def read_run(store: ObjectStore, segment: SegmentRow) -> KeyRun:
     offset, length = segment.key_run_offset, segment.key_run_length
     if offset is None or length is None:
         raise CorruptObjectError("a segment of a table with a key has no key run", key=segment.key)
-    if length % ENTRY_BYTES or length // ENTRY_BYTES > segment.rows or offset % 8:
+    if (
+        length % ENTRY_BYTES != _CHECKSUM_BYTES
+        or length // ENTRY_BYTES > segment.rows
+        or offset % 8
+    ):
         raise CorruptObjectError("a segment's key run is cut", key=segment.key)
     stored = store.open(segment.key)
     if offset + length > stored.length:
         raise CorruptObjectError("a segment's key run lies outside of it", key=segment.key)
     count = length // ENTRY_BYTES
     view = stored.view(offset, offset + length)
+    file = (segment.key, getattr(stored, "identity", None))
+    if proven is None or not proven.get(file):
+        expected = int.from_bytes(view[-_CHECKSUM_BYTES:], "little")
+        if crc32c(view[:-_CHECKSUM_BYTES]) != expected:
+            raise CorruptObjectError("a segment's key run fails its checksum", key=segment.key)
+        if proven is not None:
+            proven.put(file, True)
     return KeyRun(
-        np.frombuffer(view[: 8 * count], dtype="<u8"), np.frombuffer(view[8 * count :], dtype="<u4")
+        np.frombuffer(view[: 8 * count], dtype="<u8"),
+        np.frombuffer(view[8 * count : ENTRY_BYTES * count], dtype="<u4"),
     )

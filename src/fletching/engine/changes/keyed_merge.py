@@ -26,10 +26,10 @@ from fletching.catalog.segment_rows import SegmentRow, decode_partition, visible
 from fletching.catalog.table_rows import TableRow, table_by_id
 from fletching.catalog.write_stream_rows import NewSegment, StagedSegmentRow, WrittenRows
 from fletching.engine.changes.key_columns import KeyColumns
-from fletching.engine.changes.key_runs import KeyRun, read_run
-from fletching.engine.changes.key_values import last_of_key, same_keys
+from fletching.engine.changes.key_runs import KeyRun, ProvenRuns, read_run
+from fletching.engine.changes.key_values import key_numbers, last_of_key, same_keys
 from fletching.engine.context import EngineContext
-from fletching.errors import NoSuchTableError
+from fletching.errors import CorruptObjectError, NoSuchTableError
 
 __all__ = ["KeyedMerge", "StagedRows", "as_row", "staged_of", "staged_rows"]
 
@@ -119,8 +119,12 @@ class KeyedMerge:
         *,
         version: int,
         without: Mapping[str, BitMap],
+        seed: bytes,
+        proven: ProvenRuns,
     ) -> None:
         self.version = version
+        self._seed = seed
+        self._proven = proven
         self._keys = keys
         self._staged = staged
         self._without = without
@@ -162,6 +166,8 @@ class KeyedMerge:
                 staged,
                 version=table.version,
                 without=without or {},
+                seed=context.key_seed(table_id),
+                proven=context.proven_runs,
             )
             if probe:
                 merge._probe(connection, table, after=-1)
@@ -201,7 +207,7 @@ class KeyedMerge:
     def _run_of(self, number: int) -> KeyRun:
         """The keys of one write, without those of rows that do not come."""
         segment = self._staged[number].segment
-        run = read_run(self._keys.store, as_row(segment))
+        run = read_run(self._keys.store, as_row(segment), self._proven)
         out = self._without.get(segment.key)
         if not out:
             return run
@@ -236,7 +242,8 @@ class KeyedMerge:
         hits: list[tuple[SegmentRow, NDArray[np.int64], NDArray[np.uint32]]] = []
         for segment in segments:
             winners = self._winners[segment.partition]
-            places, rows = read_run(self._keys.store, segment).find(winners.numbers)
+            run = read_run(self._keys.store, segment, self._proven)
+            places, rows = run.find(winners.numbers)
             if len(places):
                 hits.append((segment, places, rows))
         gone = deletions_of(connection, [segment.id for segment, _, _ in hits])
@@ -247,9 +254,14 @@ class KeyedMerge:
                 stays = ~_are_in(rows, deleted_rows(connection, gone[segment.id]))
             if not self._keys.exact and stays.any():
                 near = places[stays]
+                there = self._keys.columns(segment, rows[stays])
+                # Single columns of a message have no checksum of their own; the run's numbers do.
+                if not np.array_equal(key_numbers(there, self._seed), winners.numbers[near]):
+                    raise CorruptObjectError(
+                        "the keys of a segment's rows are not those of its key run", key=segment.key
+                    )
                 stays[stays] = same_keys(
-                    self._keys.columns(segment, rows[stays]),
-                    self._columns_of_staged(winners.source[near], winners.rows[near]),
+                    there, self._columns_of_staged(winners.source[near], winners.rows[near])
                 )
             takes = winners.deletes[places]
             self._replaced[segment.id] |= BitMap(rows[stays & ~takes])

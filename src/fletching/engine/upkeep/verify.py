@@ -14,7 +14,12 @@ from fletching.catalog.blob_rows import PackInfo, list_packs
 from fletching.catalog.collecting import known_keys
 from fletching.catalog.proof_rows import StoredSegment
 from fletching.catalog.segment_rows import visible_segments
-from fletching.catalog.table_rows import TableRow, table_by_id, tables_with_keys
+from fletching.catalog.table_rows import (
+    TableRow,
+    table_by_id,
+    tables_with_keys,
+    tables_with_segments,
+)
 from fletching.engine.blobs.packs import check_pack
 from fletching.engine.changes.key_columns import KeyColumns
 from fletching.engine.changes.key_runs import read_run
@@ -23,7 +28,7 @@ from fletching.engine.context import EngineContext
 from fletching.engine.reading.message_checks import recorded_checksums
 from fletching.errors import FletchingError, ObjectNotFoundError, StorageError
 
-__all__ = ["Checked", "Verification"]
+__all__ = ["Checked", "Verification", "recount"]
 
 _READ_BYTES = 8 << 20
 
@@ -156,6 +161,27 @@ class Verification:
             return problems
         finally:
             stored.close()
+
+
+def recount(context: EngineContext) -> list[Checked]:
+    """Sets recorded totals that are wrong to what is visible, a table at a time; returns which.
+
+    Totals follow from segments and deletions, so nothing is lost by it; what made them wrong is
+    for a person to find out.
+    """
+    with context.database.read() as connection:
+        if not verifying.wrong_totals(connection):
+            return []
+        tables = tables_with_segments(connection, at_least=0)
+    repaired = []
+    for table in tables:
+        with context.database.write() as connection:
+            now = table_by_id(connection, table.id, lock=True)
+            if now is None or now.dropped_at is not None:
+                continue
+            if verifying.recount(connection, now):
+                repaired.append(Checked(f"table {now.name}", 0, ("its totals were counted anew",)))
+    return repaired
 
 
 def _index(index: bytes) -> list[tuple[int, int, int, int]]:
