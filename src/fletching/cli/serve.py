@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -115,7 +114,9 @@ def serve(
     """
     from fletching.engine.engine_settings import EngineSettings
     from fletching.server.auth.key_ring import keys_in, parse_key
+    from fletching.server.logs import log_to
     from fletching.server.server import Server, read_all_settings
+    from fletching.server.tracing import provide
 
     config = storage.pop("config")
     data_set, settings = read_all_settings(
@@ -146,7 +147,9 @@ def serve(
             "note: FLETCHING_ACCESS_KEY is what clients sign with; the keys of a server are "
             "FLETCHING_SERVER_ACCESS_KEY. The folder's own key is used."
         )
-    _log_to_stderr()
+    log_to(None, settings.log_format)
+    if settings.tracing:
+        provide()
     parts = EngineSettings.of(data_set, create_projects=False)
     server = Server(data_set.folder, keys or None, settings, parts)
     _warn_of_plain_http(server)
@@ -201,11 +204,3 @@ def _warn_of_plain_http(server: Server) -> None:
             "can read the tables. Give --tls-certificate, or put a proxy that speaks TLS in front "
             "and listen on 127.0.0.1."
         )
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    root = logging.getLogger("fletching")
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)

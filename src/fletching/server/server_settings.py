@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from fletching.errors import UsageError
+from fletching.server.logs import LogFormat
 from fletching.settings import (
     KIB,
     MIB,
@@ -240,6 +241,18 @@ class ServerSettings:
     access_log: bool = setting(
         True, "true or false", "One line per request on the log fletching.access."
     )
+    log_format: LogFormat = dataclasses.field(
+        default=LogFormat.TEXT,
+        metadata={
+            "unit": "text or json",
+            "meaning": "How fletching serve writes its log: lines for people, or a JSON object per line.",
+        },
+    )
+    tracing: bool = setting(
+        False,
+        "true or false",
+        "Make OpenTelemetry spans of requests (extra otel); where they go, OTEL_* says.",
+    )
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work, naming the setting."""
@@ -267,6 +280,11 @@ class ServerSettings:
             ) from exc
         # Its name is as good as the value itself.
         object.__setattr__(self, "reply_compression", compression)
+        try:
+            object.__setattr__(self, "log_format", LogFormat(self.log_format))
+        except ValueError as exc:
+            words = " or ".join(LogFormat)
+            raise UsageError(f"setting log_format is {self.log_format!r}: it is {words}") from exc
         if self.tls_key and not self.tls_certificate:
             raise UsageError("setting tls_key is given without tls_certificate")
         if self.allow_anonymous and not is_loopback(self.host):

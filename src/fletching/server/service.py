@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -24,11 +25,12 @@ from fletching.server.auth.authentication import Authenticator, FailureLimiter
 from fletching.server.auth.key_ring import KeyRing
 from fletching.server.auth.principal import Principal
 from fletching.server.http.exchange import Exchange
-from fletching.server.metrics import Metrics
+from fletching.server.metrics import Durations, Metrics
 from fletching.server.monitor import Monitor
 from fletching.server.readiness import Readiness
 from fletching.server.request_limits import Limiter, MemoryBudget
 from fletching.server.server_settings import ServerSettings
+from fletching.server.tracing import Tracing
 from fletching.server.workers import Workers
 from fletching.types import RESULTS_PROJECT, TableName
 
@@ -56,6 +58,7 @@ class Service:
         metrics: what is counted.
         started_at: when the service began, in seconds since the epoch.
         monitor: what runs and what ended lately.
+        tracing: makes spans of requests; None if nobody wants them.
         readiness: whether the parts that every request needs answer.
         direct_socket: name of the Unix socket at which clients of this host get descriptors; or none.
         draining: the service is stopping and ``/readyz`` says so.
@@ -90,7 +93,11 @@ class Service:
         self.metrics = Metrics(self)
         self.started_at = time.time()
         self.monitor = Monitor()
-        engine.observe(catalog=self.metrics.catalog.observe, store=self.metrics.store.observe)
+        self.tracing = Tracing() if settings.tracing else None
+        engine.observe(
+            catalog=functools.partial(self._observed, "catalog", self.metrics.catalog),
+            store=functools.partial(self._observed, "store", self.metrics.store),
+        )
         self._closed = False
         self._closing = threading.Lock()
 
@@ -140,6 +147,12 @@ class Service:
         """Counts an exchange that has ended, and remembers it for a while."""
         self.metrics.observe(exchange)
         self.monitor.ended(exchange)
+
+    def _observed(self, name: str, durations: Durations, kind: str, seconds: float) -> None:
+        """Counts a part of a request, in the thread that did it."""
+        durations.observe(kind, seconds)
+        if self.tracing is not None:
+            self.tracing.part(name, kind, seconds)
 
     async def _refresh_keys(self) -> None:
         if self.keys.stale():

@@ -175,6 +175,17 @@ class Checked(HTMLParser):
         self.inputs += tag in {"input", "textarea", "select"} and found.get("type") != "hidden"
 
 
+def test_bytes_that_are_no_text_are_no_failure(browser: Browser) -> None:
+    for path in (
+        "/tables?q=%ff%00",
+        "/tables/%ff/%00/x",
+        "/requests?who=%f0%9f",
+        "/query?text=%ed%a0%80",
+    ):
+        for twin in ("", "&format=json" if "?" in path else "?format=json"):
+            assert browser(path + twin).status < 500
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_is_safe_whole_and_small(browser: Browser, path: str) -> None:
     reply = browser(path)

@@ -23,7 +23,7 @@ PAGE_CHARACTERS = 40_000
 
 LEAST_CHARACTERS = 24
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Cell(msgspec.Struct, frozen=True, omit_defaults=True):

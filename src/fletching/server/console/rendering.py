@@ -193,7 +193,11 @@ class Pages:
             )
         )
         await self._exchange.reply(
-            text.encode(), status=status, content_type="text/html; charset=utf-8", headers=fields
+            # What came off the wire may hold what is no character.
+            text.encode("utf-8", "replace"),
+            status=status,
+            content_type="text/html; charset=utf-8",
+            headers=fields,
         )
 
     async def json(self, data: object, *, status: int = 200) -> None:

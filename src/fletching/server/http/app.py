@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from fletching import caller
 from fletching.errors import (
     ConnectionBrokenError,
     FletchingError,
@@ -52,6 +53,15 @@ def answer_for(service: Service) -> Answer:
 
 async def _answer(exchange: Exchange, service: Service) -> None:
     service.monitor.began(exchange)
+    caller.begin_request(exchange.request_id)
+    if service.tracing is None:
+        await _answered(exchange, service)
+        return
+    with service.tracing.request(exchange):
+        await _answered(exchange, service)
+
+
+async def _answered(exchange: Exchange, service: Service) -> None:
     try:
         await _route(exchange, service)
     except ConnectionBrokenError as exc:
@@ -131,6 +141,8 @@ async def _fail(exchange: Exchange, error: FletchingError) -> None:
 
 def _log(exchange: Exchange) -> None:
     """Logs what was asked and how it went: no query, no header, nothing that could be a secret."""
+    if not access_logger.isEnabledFor(logging.INFO):
+        return
     access_logger.info(
         '%s %s %s "%s %s" %s %s in=%d out=%d %.1fms %s',
         exchange.request_id,
@@ -145,4 +157,22 @@ def _log(exchange: Exchange) -> None:
         exchange.sent_bytes,
         exchange.seconds * 1000,
         exchange.outcome,
+        extra={"fields": _fields(exchange)},
     )
+
+
+def _fields(exchange: Exchange) -> dict[str, object]:
+    """The same for machines."""
+    return {
+        "request_id": exchange.request_id,
+        "peer": exchange.peer,
+        "access_id": exchange.access_id,
+        "method": exchange.method,
+        "path": exchange.raw_path[:200],
+        "action": exchange.action,
+        "status": exchange.status,
+        "received_bytes": exchange.body.body_bytes,
+        "sent_bytes": exchange.sent_bytes,
+        "duration_seconds": round(exchange.seconds, 6),
+        "outcome": exchange.outcome,
+    }

@@ -26,6 +26,7 @@ from fletching.client.retry import RetrySequence
 from fletching.client.transports.direct.direct_access import DirectAccess
 from fletching.client.transports.direct.manifest_reader import ManifestReader
 from fletching.client.transports.http.arrow_response import ArrowReply
+from fletching.client.transports.http.client_spans import ClientSpan, client_span
 from fletching.client.transports.http.coded_response import ReplyBytes, uncoded
 from fletching.client.transports.http.connections import (
     DirectPool,
@@ -508,9 +509,25 @@ class HttpTransport(HttpBlobVerbs):
 
         It goes to the service's Unix socket where ``this_host`` is given.
         """
+        action = dict(parts.query).get("Action") or parts.path.rpartition("/")[2]
+        with client_span(action, parts.method, self.endpoint, attempt.index) as span:
+            return self._exchanged(parts, body, options, attempt, span, this_host=this_host)
+
+    def _exchanged(
+        self,
+        parts: HttpRequest,
+        body: RequestBody | StreamedBody,
+        options: CallOptions,
+        attempt: RetrySequence,
+        span: ClientSpan | None,
+        *,
+        this_host: DirectPool | None,
+    ) -> Reply:
         target = _target(parts)
         url = f"{self.endpoint}{parts.path}"
         headers = self._headers(parts, body, attempt, target)
+        if span is not None:
+            headers |= span.headers()
         stopwatch = Stopwatch(options.timeouts, self._clock, url)
         timeouts = options.timeouts
         started = self._clock()
@@ -540,6 +557,8 @@ class HttpTransport(HttpBlobVerbs):
         if body.length is not None and body.length <= _SMALL_REQUEST_BYTES:
             self._round_trips.add(self._clock() - started)
         reply = Reply(response, stopwatch, url, interrupter)
+        if span is not None:
+            span.answered(reply.status, reply.headers.get(names.REQUEST_ID))
         if not self._is_proxied:
             self._same_host.learn(reply)
         self._service_is_ours = reply.headers.get("server", "").startswith("fletching")

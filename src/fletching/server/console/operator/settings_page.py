@@ -36,7 +36,7 @@ async def settings_page(visit: Visit) -> None:
             if variable in os.environ:
                 origin = f"environment ({variable})"
             elif value != default:
-                origin = "option"
+                origin = "option or file"
             settings.append(
                 {
                     "group": group,
