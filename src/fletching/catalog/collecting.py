@@ -51,6 +51,7 @@ __all__ = [
     "noted_orphans",
     "ripe_orphans",
     "tables_with_history",
+    "tables_with_lifecycle",
 ]
 
 _IN_LIMIT = 500
@@ -238,6 +239,16 @@ def forget_removed(
     still = _named(connection, segments, list(lengths))
     objects = [ForgottenObject(key, size) for key, size in lengths.items() if key not in still]
     return objects, len(rows) == limit
+
+
+def tables_with_lifecycle(connection: Connection) -> list[tuple[str, int]]:
+    """(id, days) of live tables whose partitions go when they were not modified for so long."""
+    rows = connection.execute(
+        select(tables.c.id, tables.c.lifecycle_days)
+        .where(tables.c.dropped_at.is_(None), tables.c.lifecycle_days.is_not(None))
+        .order_by(tables.c.id)
+    )
+    return [(row.id, row.lifecycle_days) for row in rows]
 
 
 def tables_with_history(connection: Connection) -> list[tuple[str, str]]:

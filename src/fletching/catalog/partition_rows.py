@@ -24,6 +24,7 @@ __all__ = [
     "remove_partition",
     "sort_key",
     "touch_partition",
+    "unmodified_partitions",
 ]
 
 
@@ -70,6 +71,19 @@ def sort_key(partition: str) -> bytes:
     return "\0".join(decode_partition(partition)).encode()
 
 
+def unmodified_partitions(
+    connection: Connection, table_id: str, *, before: float, limit: int
+) -> list[str]:
+    """Partitions (the catalog's text) that were last modified before a moment, oldest first."""
+    rows = connection.execute(
+        select(partitions.c.partition)
+        .where(partitions.c.table_id == table_id, partitions.c.modified_at < before)
+        .order_by(partitions.c.modified_at, partitions.c.partition)
+        .limit(limit)
+    )
+    return [row.partition for row in rows]
+
+
 def touch_partition(connection: Connection, table_id: str, partition: str, now: float) -> None:
     """Notes that a partition (the catalog's text) of a locked table was modified."""
     connection.execute(
@@ -95,11 +109,17 @@ def add_partition(connection: Connection, table_id: str, partition: str, now: fl
 
 
 def change_totals(
-    connection: Connection, table_id: str, changes: Mapping[str, tuple[int, int]], now: float
+    connection: Connection,
+    table_id: str,
+    changes: Mapping[str, tuple[int, int]],
+    now: float,
+    *,
+    modified: bool = True,
 ) -> None:
     """Adds (rows, bytes) to the totals of a locked table's partitions; negative amounts take away.
 
-    A partition that is not there comes into being. One statement, whatever the number.
+    A partition that is not there comes into being. One statement, whatever the number. With
+    ``modified`` false, partitions have the same rows afterwards, and keep their time.
     """
     if not changes:
         return
@@ -110,7 +130,9 @@ def change_totals(
         set_={
             "rows": partitions.c.rows + statement.excluded.rows,
             "bytes": partitions.c.bytes + statement.excluded.bytes,
-            "modified_at": statement.excluded.modified_at,
+            "modified_at": (
+                statement.excluded.modified_at if modified else partitions.c.modified_at
+            ),
         },
     )
     connection.execute(

@@ -504,7 +504,7 @@ class Publication:
             changes = {
                 partition: (rows, length) for partition, (rows, length, _) in self._totals.items()
             }
-            change_totals(connection, table.id, changes, self._now)
+            change_totals(connection, table.id, changes, self._now, modified=self._data_change)
         rows, length, count = (
             sum(total[number] for total in self._totals.values()) for number in range(3)
         )

@@ -120,7 +120,8 @@ class Client:
             comment: kept with the table.
             properties: likewise.
             primary_key: names of key columns.
-            lifecycle_days: kept with the table.
+            lifecycle_days: partitions that were not modified for so many days are dropped; of a
+                table without partitions it is only kept.
 
         Raises:
             AlreadyExistsError: the table exists.

@@ -623,3 +623,38 @@ def test_an_expired_reader_may_come_back_for_a_while(open_house: Any, clock: Any
     assert kinds(house.engine.collect())["read session"] == 1
     with pytest.raises(NotFoundError):
         house.engine.call(refresh)
+
+
+def test_partitions_go_when_their_life_is_over(house: Any, clock: Any) -> None:
+    from fletching.protocol.messages.admin import ListPartitions
+    from fletching.protocol.messages.changes import AlterTable, ListVersions, RestoreTable
+
+    engine = house.engine
+    house.create(SCHEMA, ["day"])
+    table = house.table
+
+    def partitions() -> list[str]:
+        page = engine.call(ListPartitions(table=table))
+        return [str(each.partition) for each in page.partitions]
+
+    house.append(ids(1), "day=a")
+    clock.advance(2 * DAY)
+    house.append(ids(2), "day=b")
+    assert engine.collect().counts().get("expired partition") is None
+    engine.call(AlterTable(table=table, lifecycle_days=3))
+    clock.advance(1.5 * DAY)
+    told = engine.collect(dry_run=True)
+    assert kinds(told)["expired partition"] == 1
+    assert partitions() == ["day=a", "day=b"]
+    assert kinds(engine.collect())["expired partition"] == 1
+    assert partitions() == ["day=b"]
+    newest, before = engine.call(ListVersions(table=table)).versions[:2]
+    assert (newest.operation, newest.rows_deleted) == ("lifecycle", 1)
+    engine.call(RestoreTable(table=table, version=before.version))
+    assert partitions() == ["day=a", "day=b"]
+    assert engine.collect().counts().get("expired partition") is None  # it came back just now
+    engine.compact(table, purge=True)
+    clock.advance(4 * DAY)
+    assert kinds(engine.collect())["expired partition"] == 2
+    assert partitions() == []
+    assert [item for item in engine.verify() if item.problems] == []

@@ -7,6 +7,8 @@ write sessions       unfinished ones when they expire, with what they staged; en
                      session lifetime later (until then a repeated commit gets its answer)
 streams              of ``default`` sessions, when idle for ``stream_seconds``
 read sessions        when expired for ``removed_seconds`` (until then a refresh revives them)
+partitions           of a table with a lifecycle, when they were not modified for so many days:
+                     dropped in a version of their own, which can be restored as any other
 removed segments     when no readable version shows them: the horizon of a table, its oldest
                      readable version, is the one that was the newest ``retain_seconds`` ago (or as
                      its property ``acid.data.retain.hours`` says); a read session and a tag keep
@@ -43,12 +45,16 @@ from fletching.catalog import collecting
 from fletching.catalog.blob_rows import forget_packs, forget_stale_links, unreferenced_packs
 from fletching.catalog.collecting import ForgottenObject
 from fletching.catalog.leases import release_leases_of
+from fletching.catalog.partition_rows import remove_partition, unmodified_partitions
+from fletching.catalog.publishing import publish
+from fletching.catalog.segment_rows import decode_partition
 from fletching.catalog.table_rows import table_by_id
 from fletching.catalog.version_rows import last_version_before, raise_horizon
 from fletching.catalog.writer_rows import known_writers, remove_silent_writers
 from fletching.engine.context import EngineContext
 from fletching.engine.identity import check_identity
 from fletching.engine.presence import SILENT_SECONDS
+from fletching.engine.tables.partitions import spec_of
 from fletching.engine.tables.tables import RETAIN_PROPERTY
 from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
 from fletching.engine.writing.states import SessionState
@@ -64,6 +70,7 @@ FUSE_SHARE = 0.5
 """Of all objects: above it, orphans are not believed."""
 
 SEGMENT_PREFIX = "tables"
+_DAY_SECONDS = 86_400.0
 _ORPHANS_PER_LOOK = 10_000
 _SEGMENTS_PER_STEP = 2_000  # forgotten in one transaction: other writers wait for it
 
@@ -86,7 +93,7 @@ class Collected:
     """One thing that went, or would go."""
 
     kind: str
-    """``write session``, ``read session``, ``removed segment``, ``dropped table``, ``orphan``,
+    """``write session``, ``read session``, ``expired partition``, ``removed segment``, ``dropped table``, ``orphan``,
     ``staged segment``, ``idle stream``, ``blob pack``."""
     name: str
     """A session's or table's id, or an object's key."""
@@ -143,10 +150,37 @@ class Retention:
             self._idle_streams,
             self._read_sessions,
             self._dropped_tables,
+            *self._lifecycles(),
             *self._histories(),
             self._blob_packs,
         )
         return self._try(steps, force) if dry_run else self._do(steps, force)
+
+    def _lifecycles(self) -> list[Step]:
+        """One step per table with a lifecycle."""
+        with self._context.database.read() as connection:
+            found = collecting.tables_with_lifecycle(connection)
+        return [functools.partial(self._lifecycle, table_id, days) for table_id, days in found]
+
+    @staticmethod
+    def _lifecycle(
+        table_id: str, days: int, connection: Any, now: float
+    ) -> tuple[list[Collected], list[str]]:
+        """Drops the partitions of a table that were not modified for so many days."""
+        table = table_by_id(connection, table_id, lock=True)
+        if table is None or table.dropped_at is not None or not table.partition_columns:
+            return [], []
+        if table.lifecycle_days != days:
+            return [], []
+        gone = unmodified_partitions(
+            connection, table_id, before=now - days * _DAY_SECONDS, limit=_SEGMENTS_PER_STEP
+        )
+        if gone:
+            publish(connection, table, (), cleared_partitions=gone, operation="lifecycle", now=now)
+        for partition in gone:
+            remove_partition(connection, table_id, partition)
+        names = [spec_of(table.partition_columns, decode_partition(each)) for each in gone]
+        return [Collected("expired partition", f"{table.name}/{name}") for name in names], []
 
     def _histories(self) -> list[Step]:
         """One step per table that has more than its newest version."""
