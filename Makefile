@@ -16,7 +16,7 @@ ENGINES ?= .venv-engines
 quoted = '$(subst ','\'',$(value $(1)))'
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-again test-exhaustive test-browser test-engines test-engines-short check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps fuzz torture soak mutants clean
+.PHONY: help quickstart test test-again test-exhaustive test-browser test-engines test-engines-short check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps interop-js interop-types fuzz torture soak mutants clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -117,7 +117,7 @@ docs-site: $(VENV)-docs/.installed ## build the documentation as a site (build/s
 	@echo "build/site/index.html"
 	@$(RUN) docs/generate_conversions.py
 
-interop: interop-lz4 interop-pyodps ## both directions with the peers we replace or talk to
+interop: interop-lz4 interop-pyodps interop-js interop-types ## both directions with the peers we replace or talk to
 
 interop-lz4: $(VENV)/.installed-dev ## lz4.stream, built from source, and liblz4 (needs gcc)
 	@$(RUN) interop/lz4_stream/prepare.py
@@ -130,6 +130,13 @@ interop-pyodps: $(VENV)/.installed ## PyODPS 0.13.2 and 0.13.1, unchanged, again
 	  -c interop/pyodps/pytest.ini interop/pyodps
 	@FLETCHING_COMMAND=$(abspath $(BIN)/fletching) .interop/pyodps-0.13.1/bin/python -m pytest -q \
 	  -c interop/pyodps/pytest.ini interop/pyodps
+
+interop-js: $(VENV)/.installed-dev ## apache-arrow in Node reads and appends over plain HTTP (where Node is)
+	@$(RUN) interop/arrow_js/prepare.py
+	@$(RUN) -m pytest -q interop/arrow_js
+
+interop-types: $(VENV)/.installed-dev ## pyright takes and refuses at the front doors what mypy does (where Node is)
+	@$(RUN) interop/typing/check.py
 
 # What measuring needs: the rivals.
 $(VENV)/.installed-bench: $(VENV)/.installed

@@ -33,6 +33,44 @@ with fletching.serve("data", port=0) as server:
     assert table.scan(filter="id > 1").to_table().num_rows == 1
     assert client.table("t").count_rows() == 2
 """
+SQL = """
+import fletching
+with fletching.connect("sql", create=True) as client:
+    client.create_table("t", {"id": [1, 2, 3]})
+    assert client.sql("select sum(id) s from t").to_table()["s"].to_pylist() == [6]
+"""
+PLACES = """
+import fletching, keyring, psycopg
+from fletching.objects.remote_store import RemoteStore
+from fletching.errors import SettingsError
+store = RemoteStore("memory:///")
+with store.create("tables/t/a-1.arrow") as sink:
+    sink.write(b"abc")
+    sink.commit()
+assert bytes(store.open("tables/t/a-1.arrow").read(0, 3)) == b"abc"
+try:
+    fletching.serve(catalog="postgresql://u@127.0.0.1:1/x?connect_timeout=1", objects="memory:///", server_key="0" * 64)
+except SettingsError as error:
+    assert "catalog" in str(error), error
+else:
+    raise SystemExit("a database that is not there is taken")
+"""
+POLARS = """
+import fletching, polars
+from fletching.connectors.polars import scan_table
+with fletching.connect("frames", create=True) as client:
+    table = client.create_table("t", {"id": [1, 2, 3]})
+    assert scan_table(table).filter(polars.col("id") > 1).collect()["id"].to_list() == [2, 3]
+"""
+DUCKDB = """
+import fletching, duckdb
+from fletching.connectors.duckdb import attach
+with fletching.connect("relations", create=True) as client:
+    table = client.create_table("t", {"id": [1, 2, 3]})
+    connection = duckdb.connect()
+    attach(connection, table)
+    assert connection.sql("select max(id) from t").fetchone() == (3,)
+"""
 CLI = ["-m", "fletching", "--help"]
 # What is installed, by which versions, and what it must be able to do.
 CHOICES = [
@@ -44,6 +82,10 @@ CHOICES = [
         "highest",
         [["-c", SERVER], CLI, ["-m", "fletching", "bench", "--megabytes", "2"]],
     ),
+    ("sql", "highest", [["-c", SQL]]),
+    ("server,postgres,s3,keyring", "highest", [["-c", PLACES]]),
+    ("server,polars", "highest", [["-c", POLARS]]),
+    ("server,duckdb", "highest", [["-c", DUCKDB]]),
     ("server,cli", "lowest-direct", [["-c", SERVER], CLI]),
 ]
 

@@ -63,6 +63,10 @@ def test_chunks_of_other_kinds() -> None:
     )
 
 
+def test_a_chunk_without_content_may_be_the_last() -> None:
+    assert decoded(HEAD + b"\x80\x00\x00\x00") == b""
+
+
 @pytest.mark.parametrize("end", range(11, 30))
 def test_cuts_inside_a_chunk_are_told(end: int) -> None:
     body = encoded(b"hello hello hello hello, and so on, and on")
