@@ -2,8 +2,8 @@
 
 Every state change is one ``write`` transaction. On SQLite it begins with BEGIN IMMEDIATE, so that
 two writers never deadlock on upgrading a read lock, and commits with full synchronisation: when
-``write`` has returned, a power cut does not undo it. Inside one process writers queue on a lock
-instead of polling the file's. On PostgreSQL writers lock the rows that they change
+``write`` has returned, a power cut does not undo it. Inside one process writers queue
+(`fletching.catalog.write_queue`) instead of polling the file's lock. On PostgreSQL writers lock the rows that they change
 (``with_for_update``, which SQLite does not need and leaves out).
 """
 
@@ -14,7 +14,6 @@ import enum
 import os
 import sqlite3
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ import sqlalchemy
 from sqlalchemy import Connection, Table, event, exc
 from sqlalchemy.dialects import postgresql, sqlite
 
+from fletching.catalog.write_queue import WriteQueue
 from fletching.errors import (
     FletchingError,
     ServiceUnavailableError,
@@ -75,7 +75,8 @@ class Database:
         self._file = file
         self._file_identity = None if file is None else _identity_of(file)
         self._is_sqlite = engine.dialect.name == "sqlite"
-        self._writers = threading.Lock() if self._is_sqlite else contextlib.nullcontext()
+        # PostgreSQL has room for many writers.
+        self._queue = WriteQueue(self._begun) if self._is_sqlite else None
 
     @classmethod
     def open(
@@ -155,7 +156,7 @@ class Database:
 
     @contextlib.contextmanager
     def write(
-        self, *, durable: bool = True, wait_seconds: float | None = None
+        self, *, durable: bool = True, wait_seconds: float | None = None, shares: bool = False
     ) -> Iterator[Connection]:
         """One transaction: durable when the block has ended, undone if it raised.
 
@@ -165,23 +166,32 @@ class Database:
                 session.
             wait_seconds: how long to wait for other writers of a SQLite file; by default as long as
                 the catalog was opened with.
+            shares: commit together with others that wait meanwhile, see `WriteQueue.turn`.
 
         Raises:
             ServiceUnavailableError: the catalog is locked by someone else for too long.
             StorageFullError: no room on its disk.
             StorageError: the database failed otherwise.
         """
-        with (
-            self._observed("write"),
-            translated_errors(),
-            self._queued(wait_seconds),
-            self._engine.connect() as connection,
-        ):
+        with self._observed("write"), translated_errors():
+            if self._queue is None:
+                turn = self._begun(durable, wait_seconds)
+            else:
+                turn = self._queue.turn(durable=durable, wait_seconds=wait_seconds, shares=shares)
+            with turn as connection:
+                self._check_file()
+                yield connection
+
+    @contextlib.contextmanager
+    def _begun(
+        self, durable: bool, wait_seconds: float | None
+    ) -> Iterator[Connection]:  # called by the queue
+        """A transaction that changes something, until the block's end."""
+        with self._engine.connect() as connection:
             connection.execution_options(
                 **{_WRITE: True, _DURABLE: durable, _WAIT_SECONDS: wait_seconds}
             )
             with connection.begin():
-                self._check_file()
                 if not durable and not self._is_sqlite:
                     connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 yield connection
@@ -199,22 +209,10 @@ class Database:
                 self.observe(kind, time.perf_counter() - started)
 
     @contextlib.contextmanager
-    def _queued(self, wait_seconds: float | None) -> Iterator[None]:
-        """Holds the place of this process's one writer; PostgreSQL has room for many."""
-        if not isinstance(self._writers, type(threading.Lock())):
-            yield
-            return
-        if not self._writers.acquire(timeout=-1 if wait_seconds is None else wait_seconds):
-            raise ServiceUnavailableError("the catalog is being written to")
-        try:
-            yield
-        finally:
-            self._writers.release()
-
-    @contextlib.contextmanager
     def trial(self) -> Iterator[Connection]:
         """A ``write`` transaction that is always undone: to find out what one would do."""
-        with translated_errors(), self._writers, self._engine.connect() as connection:
+        alone = contextlib.nullcontext() if self._queue is None else self._queue.pause()
+        with translated_errors(), alone, self._engine.connect() as connection:
             connection.execution_options(**{_WRITE: True, _DURABLE: False})
             with connection.begin() as transaction:
                 yield connection

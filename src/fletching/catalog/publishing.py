@@ -67,6 +67,10 @@ _COLUMNS = [
 ]
 
 
+_INSERT_SEGMENTS = insert(segments)
+_INSERT_VERSION = insert(table_versions)
+
+
 class Publication:
     """What one commit changes. Make it in a transaction that holds the table's lock.
 
@@ -140,7 +144,7 @@ class Publication:
         if not added:
             return
         connection.execute(
-            insert(segments),
+            _INSERT_SEGMENTS,
             [
                 {
                     **segment.columns(),
@@ -514,22 +518,23 @@ class Publication:
             # Clocks of several servers differ, and may be set back; the order of versions does not.
             committed = max(committed, before.committed_us + 1)
         connection.execute(
-            insert(table_versions).values(
-                table_id=table.id,
-                version=self.version,
-                committed_us=committed,
-                operation=self._operation,
-                data_change=self._data_change,
-                schema_version=self._schema_version,
-                rows=table.rows + rows,
-                bytes=table.bytes + length,
-                segments=table.segments + count,
-                rows_inserted=self.rows_inserted,
-                rows_updated=self.rows_updated,
-                rows_deleted=self.rows_deleted,
-                access_id=access_id(),
-                read_version=self._read_version,
-            )
+            _INSERT_VERSION,
+            {
+                "table_id": table.id,
+                "version": self.version,
+                "committed_us": committed,
+                "operation": self._operation,
+                "data_change": self._data_change,
+                "schema_version": self._schema_version,
+                "rows": table.rows + rows,
+                "bytes": table.bytes + length,
+                "segments": table.segments + count,
+                "rows_inserted": self.rows_inserted,
+                "rows_updated": self.rows_updated,
+                "rows_deleted": self.rows_deleted,
+                "access_id": access_id(),
+                "read_version": self._read_version,
+            },
         )
         publish_version(
             connection,

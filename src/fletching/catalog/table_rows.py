@@ -236,10 +236,25 @@ def get_table(connection: Connection, name: TableName) -> TableRow:
     return row
 
 
+# Every request asks these: made once, as making a statement takes longer than running it.
+_BY_ID = select(tables).where(tables.c.id == bindparam("table"))
+_LOCK_BY_ID = _BY_ID.with_for_update()
+_PUBLISH = (
+    update(tables)
+    .where(tables.c.id == bindparam("table"))
+    .values(
+        version=bindparam("new_version"),
+        rows=tables.c.rows + bindparam("more_rows"),
+        bytes=tables.c.bytes + bindparam("more_bytes"),
+        segments=tables.c.segments + bindparam("more_segments"),
+        modified_at=bindparam("now"),
+    )
+)
+
+
 def table_by_id(connection: Connection, table_id: str, *, lock: bool = False) -> TableRow | None:
     """Looks a table up by id, dropped ones too; ``lock`` keeps other writers off until the end."""
-    statement = select(tables).where(tables.c.id == table_id)
-    row = connection.execute(statement.with_for_update() if lock else statement).first()
+    row = connection.execute(_LOCK_BY_ID if lock else _BY_ID, {"table": table_id}).first()
     return None if row is None else _row(row)
 
 
@@ -454,15 +469,15 @@ def publish_version(
 ) -> None:
     """Makes ``version`` a locked table's current one; the totals change by the given amounts."""
     connection.execute(
-        update(tables)
-        .where(tables.c.id == table_id)
-        .values(
-            version=version,
-            rows=tables.c.rows + rows,
-            bytes=tables.c.bytes + length,
-            segments=tables.c.segments + segments,
-            modified_at=now,
-        )
+        _PUBLISH,
+        {
+            "table": table_id,
+            "new_version": version,
+            "more_rows": rows,
+            "more_bytes": length,
+            "more_segments": segments,
+            "now": now,
+        },
     )
 
 

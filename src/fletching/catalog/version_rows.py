@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any, NoReturn
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from fletching.catalog.schema import change_keys, table_versions, tables, tags
 from fletching.catalog.table_rows import TableRow
@@ -53,13 +53,19 @@ class VersionRow:
 _COLUMNS = [table_versions.c[field.name] for field in dataclasses.fields(VersionRow)]
 
 
+# Every write asks these: made once, as making a statement takes longer than running it.
+_FIND_VERSION = select(*_COLUMNS).where(
+    table_versions.c.table_id == bindparam("id"), table_versions.c.version == bindparam("number")
+)
+_FIND_CHANGE = select(change_keys.c.report).where(
+    change_keys.c.table_id == bindparam("id"), change_keys.c.key == bindparam("name")
+)
+_REMEMBER_CHANGE = insert(change_keys)
+
+
 def find_version(connection: Connection, table_id: str, version: int) -> VersionRow | None:
     """What is known of a version; None if it is forgotten or still to come."""
-    row = connection.execute(
-        select(*_COLUMNS).where(
-            table_versions.c.table_id == table_id, table_versions.c.version == version
-        )
-    ).first()
+    row = connection.execute(_FIND_VERSION, {"id": table_id, "number": version}).first()
     return None if row is None else VersionRow(*row)
 
 
@@ -210,11 +216,7 @@ def remove_tag(connection: Connection, table: TableRow, name: str) -> None:
 
 def find_change(connection: Connection, table_id: str, key: str) -> bytes | None:
     """The report of the change that was made with an idempotency key, if one was."""
-    report = connection.execute(
-        select(change_keys.c.report).where(
-            change_keys.c.table_id == table_id, change_keys.c.key == key
-        )
-    ).scalar()
+    report = connection.execute(_FIND_CHANGE, {"id": table_id, "name": key}).scalar()
     return None if report is None else bytes(report)
 
 
@@ -223,7 +225,8 @@ def remember_change(
 ) -> None:
     """Keeps a change's report for its repetition, in the transaction that makes the change."""
     connection.execute(
-        insert(change_keys).values(table_id=table_id, key=key, report=report, created_at=now)
+        _REMEMBER_CHANGE,
+        {"table_id": table_id, "key": key, "report": report, "created_at": now},
     )
 
 

@@ -38,6 +38,7 @@ from fletching.errors import (
     StorageError,
     UsageError,
 )
+from fletching.objects.folder_syncs import FolderSyncs, sync_folder
 from fletching.objects.local_object import LocalObject
 from fletching.objects.mapped_range import MappedWindow
 from fletching.objects.mappings import Mappings
@@ -89,11 +90,12 @@ class LocalStore:
         self._registration: int | None = None
         self._closed = False
         self._folders: set[str] = set()
+        self.folder_syncs = FolderSyncs()
         with translated("opening the object folder", None):
             if create:
                 private_folder(self.root)
                 # Also of a folder that was there: its maker may have died before it could.
-                _sync_folder(self.root.resolve().parent)
+                sync_folder(self.root.resolve().parent)
             elif not self.root.is_dir():
                 raise StorageError(f"there is no object folder at {self.root}")
 
@@ -130,7 +132,7 @@ class LocalStore:
             parent = folder
             while parent != self.root:
                 parent = parent.parent
-                _sync_folder(parent)
+                sync_folder(parent)
             self._folders.add(name)
 
     def _forget_folder(self, folder: Path) -> None:
@@ -330,7 +332,7 @@ class LocalSink:
                 faultpoints.reach("object.synced")
                 self._publish()
                 faultpoints.reach("object.published")
-                _sync_folder(self._path.parent)
+                self._store.folder_syncs.sync(self._path.parent)
                 faultpoints.reach("object.durable")
         except BaseException:
             self.abort()
@@ -416,12 +418,4 @@ def private_folder(folder: Path) -> None:
             with contextlib.suppress(PermissionError):
                 folder.chmod(mode & ~0o007)
     else:
-        _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_folder(folder.parent)

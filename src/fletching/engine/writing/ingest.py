@@ -340,7 +340,7 @@ class Ingest(abc.ABC):
         merge = self._merge_of(written)
         accepted = False
         try:
-            with self._context.database.write() as connection:
+            with self._context.database.write(shares=True) as connection:
                 result, recorded, unused = self._record(connection, written, merge)
                 faultpoints.reach("write.staged")
                 accepted = recorded
