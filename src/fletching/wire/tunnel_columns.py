@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fletching.errors import LimitExceededError, MalformedFrameError
-from fletching.wire.tunnel_records import LAYER, MOMENT_TYPE, Kind, RecordLayout, record_tag
+from fletching.wire.tunnel_layouts import LAYER, MOMENT_TYPE, Kind, RecordLayout, record_tag
+from fletching.wire.tunnel_rows import SLACK, copy_strings
 
 __all__ = ["SLACK", "ColumnParser", "IncompleteRowError", "skip_value", "take_varint"]
 
@@ -21,9 +22,9 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
-SLACK = 16
-"""Zero bytes behind what was received, so that a word may be read at any of its bytes."""
 _ELEMENT_BYTES = 24  # an element's place, its row's end, and whether it is there
+_SHORT = 64
+"""Mean length of byte strings above which Arrow copies them faster, found by views."""
 _FEW = 16
 """Rows below which a step for each list element costs more in numpy than in Python."""
 
@@ -155,7 +156,15 @@ class ColumnParser:
         sound = sound & (lengths <= room)
         sizes = np.where(sound, lengths, 0).astype(np.int64)
         begin = np.where(sound, begin, 0)
-        return self._views(begin, sizes), begin + sizes, sound
+        offsets = np.zeros(len(sizes) + 1, np.int64)
+        np.cumsum(sizes, out=offsets[1:])
+        total = int(offsets[-1])
+        if total > _SHORT * len(sizes):
+            return self._views(begin, sizes), begin + sizes, sound
+        content = np.empty(total + SLACK, np.uint8)
+        copy_strings(self._data, begin, sizes, content, offsets[:-1])
+        buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(content)]
+        return pa.Array.from_buffers(pa.binary(), len(sizes), buffers), begin + sizes, sound
 
     def _views(self, begin: Ints, sizes: Ints) -> pa.Array:
         """Byte strings, copied out of what was received: found by views, so that Arrow copies them."""

@@ -1,4 +1,4 @@
-"""Reads the table tunnel's record stream into Arrow columns; the layout is in `tunnel_records`.
+"""Reads the table tunnel's record stream into Arrow columns; the layout is in `tunnel_layouts`.
 
 A row says neither its length nor that of most of its values, so rows seem to have to be read one after
 the other. But each ends with the same four bytes. The places where those stand divide what was received
@@ -32,7 +32,7 @@ from fletching.wire.tunnel_columns import (
     skip_value,
     take_varint,
 )
-from fletching.wire.tunnel_records import (
+from fletching.wire.tunnel_layouts import (
     END_OF_ROW,
     LAYER,
     MAX_FIELDS,
@@ -40,8 +40,8 @@ from fletching.wire.tunnel_records import (
     STREAM_CHECKSUM,
     RecordLayout,
     record_tag,
-    row_checksums,
 )
+from fletching.wire.tunnel_records import row_checksums
 
 __all__ = ["RecordDecoder"]
 
@@ -312,7 +312,8 @@ class _Part:
         ends = _places_of(data, length)
         sum_ends = self._after_sums(ends)
         starts = np.concatenate([[0], sum_ends[sum_ends <= length]]).astype(np.int64)
-        starts = np.unique(starts)
+        if (starts[1:] <= starts[:-1]).any():
+            starts = np.unique(starts)  # an end inside another's checksum
         # Each candidate ends at the first end that is not before it.
         which = np.searchsorted(ends, starts)
         known = which < len(ends)

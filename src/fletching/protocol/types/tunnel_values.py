@@ -1,6 +1,6 @@
 """Columns between their Arrow types and what the tunnel's record stream holds.
 
-Which values travel how is in `fletching.wire.tunnel_records`; here is what the values of each ODPS type
+Which values travel how is in `fletching.wire.tunnel_layouts`; here is what the values of each ODPS type
 are there. Every step is one over a whole column.
 
 =========================  ==========================================
@@ -31,7 +31,7 @@ from fletching.errors import InvalidArgumentError, UsageError
 from fletching.ipc.relabelling import relabelled
 from fletching.protocol.types.arrow_types import arrow_type
 from fletching.protocol.types.odps_types import OdpsType, TypeCode
-from fletching.wire.tunnel_records import MOMENT_TYPE, Kind, RecordLayout
+from fletching.wire.tunnel_layouts import MOMENT_TYPE, Kind, RecordLayout
 
 __all__ = ["from_record_values", "moments_as_structs", "record_layout", "to_record_values"]
 

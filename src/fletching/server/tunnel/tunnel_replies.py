@@ -36,7 +36,7 @@ from fletching.wire.tunnel_chunks import ChunkEncoder, framed_length
 
 __all__ = ["reply_with_rows"]
 
-STEP_BYTES = 1 << 20
+STEP_BYTES = 2 << 20
 """Arrow bytes that are encoded as records at a time: what is made of them is about as long."""
 
 
