@@ -262,6 +262,24 @@ def test_partitions_keep_their_totals(client: Client) -> None:
     assert table.as_of(3).count_rows("pt=b") == 2
 
 
+def test_partitions_of_a_version_are_those_that_had_rows(client: Client) -> None:
+    table = client.create_table("parts", "id BIGINT", partition_by={"p": "STRING", "q": "STRING"})
+    table.append({"id": [1, 2, 3], "p": ["a", "a", "b"], "q": ["x", "y", "x"]})
+    table.delete("id = 2")
+    table.drop_partition("p=b,q=x")
+    table.append({"id": [4], "p": ["c"], "q": ["z"]})
+
+    def partitions(version: int, prefix: str | None = None) -> list[tuple[str, int]]:
+        return [(str(each), each.rows) for each in table.as_of(version).partitions(prefix)]
+
+    assert partitions(0) == []
+    assert partitions(1) == [("p=a,q=x", 1), ("p=a,q=y", 1), ("p=b,q=x", 1)]
+    assert partitions(2, "p=a") == [("p=a,q=x", 1)]
+    assert partitions(4) == [("p=a,q=x", 1), ("p=c,q=z", 1)]
+    with pytest.raises(VersionNotFoundError):
+        partitions(9)
+
+
 def test_changes_lead_from_one_version_to_any_later_one(table: Table) -> None:
     table.delete("id IN (2, 4)")
     table.append(rows(4, 4))

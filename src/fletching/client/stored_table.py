@@ -166,6 +166,8 @@ class StoredTable:
             return describe(self.channel, self.full_name).rows
         return sum(each.rows for each in self.partitions(partition))
 
+    _partitions_version: int | None = None
+
     def partitions(self, prefix: PartitionLike | None = None) -> list[Partition]:
         """The partitions in the order of their values, each a text with figures (see `Partition`)."""
         found: list[Partition] = []
@@ -173,7 +175,10 @@ class StoredTable:
         while True:
             page = self.channel.call(
                 ListPartitions(
-                    table=self.full_name, prefix=PartitionSpec.parse(prefix), marker=marker
+                    table=self.full_name,
+                    prefix=PartitionSpec.parse(prefix),
+                    marker=marker,
+                    version=self._partitions_version,
                 ),
                 PartitionPage,
             )

@@ -215,6 +215,11 @@ class TableAsOf(Table):
         """The version that is read."""
         return self._info.version
 
+    def _set(self, info: TableInfo) -> None:
+        super()._set(info)
+        # Those that had rows then; when they came into being is not remembered.
+        self._partitions_version = info.version
+
     def reload(self) -> Self:
         """A version never changes, so this only returns the table."""
         return self
@@ -261,7 +266,6 @@ class TableAsOf(Table):
         """A version cannot be changed."""
         raise UsageError(self.READ_ONLY)
 
-    partitions = _refuse
     create_partition = _refuse
     drop_partition = _refuse
     add_columns = _refuse

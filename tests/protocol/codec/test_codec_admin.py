@@ -77,6 +77,7 @@ CASES: list[tuple[Request, str, str]] = [
     (DropTable(table=T, if_exists=True), "DELETE", f"{ROOT}/t"),
     (AddColumns(table=T, arrow_schema=b"abc"), "POST", f"{ROOT}/t/columns"),
     (ListPartitions(table=T, prefix=PT, reverse=True), "GET", f"{ROOT}/t/partitions"),
+    (ListPartitions(table=T, version=3), "GET", f"{ROOT}/t/partitions"),
     (CreatePartition(table=T, partition=PT, if_not_exists=True), "POST", f"{ROOT}/t/partitions"),
     (DropPartition(table=T, partition=PT, if_exists=True), "DELETE", f"{ROOT}/t/partitions"),
 ]

@@ -16,7 +16,7 @@ from fletching import caller, ipc
 from fletching.catalog import partition_rows as catalog_partitions
 from fletching.catalog import table_rows as catalog
 from fletching.catalog.publishing import publish
-from fletching.catalog.segment_rows import encode_partition
+from fletching.catalog.segment_rows import encode_partition, visible_partitions
 from fletching.catalog.table_rows import TableRow
 from fletching.catalog.version_rows import check_readable, version_at, version_of_tag
 from fletching.engine.changes.change_conditions import check_key, check_unchanged, replayed
@@ -194,6 +194,28 @@ def _as_it_was(connection: Any, table: TableRow, version: int) -> TableRow:
         segments=row.segments,
         modified_at=row.committed_us / 1_000_000,
     )
+
+
+def _partitions_of(
+    connection: Any,
+    table: TableRow,
+    request: ListPartitions,
+    wanted: Mapping[int, str],
+    marker: tuple[str, ...] | None,
+) -> list[catalog_partitions.PartitionRow]:
+    """The partitions that have rows in a version, behind a marker, in the order asked for."""
+    version = request.version or 0
+    check_readable(connection, table, version)
+    found = [
+        catalog_partitions.PartitionRow(values, rows, size, 0.0, 0.0)
+        for values, rows, size in visible_partitions(connection, table.id, version)
+        if all(values[place] == value for place, value in wanted.items())
+    ]
+    # Once more: retention may have raised the horizon, and begun to forget, while they were read.
+    check_readable(connection, catalog.get_table(connection, table.name), version)
+    if request.reverse:
+        return [row for row in reversed(found) if marker is None or row.values < marker]
+    return [row for row in found if marker is None or row.values > marker]
 
 
 RETAIN_PROPERTY = "acid.data.retain.hours"
@@ -565,19 +587,25 @@ class Tables:
 
         Raises:
             InvalidArgumentError: the prefix or the marker names other columns.
+            VersionNotFoundError: the version is still to come, or gone.
         """
         limit = _page_size(request.max_items)
         with self._context.database.read() as connection:
             table = catalog.get_table(connection, request.table)
             columns = table.partition_columns
-            rows = catalog_partitions.page_of_partitions(
-                connection,
-                table.id,
-                wanted=matching_values(columns, request.prefix),
-                marker=full_values(columns, _parsed(request.marker)) if request.marker else None,
-                limit=limit + 1,
-                reverse=request.reverse,
-            )
+            wanted = matching_values(columns, request.prefix)
+            marker = full_values(columns, _parsed(request.marker)) if request.marker else None
+            if request.version is not None:
+                rows = _partitions_of(connection, table, request, wanted, marker)
+            else:
+                rows = catalog_partitions.page_of_partitions(
+                    connection,
+                    table.id,
+                    wanted=wanted,
+                    marker=marker,
+                    limit=limit + 1,
+                    reverse=request.reverse,
+                )
         page = rows[:limit]
         return PartitionPage(
             partitions=tuple(_partition_info(columns, row) for row in page),

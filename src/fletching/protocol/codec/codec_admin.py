@@ -175,7 +175,8 @@ def encode_admin_request(request: Request) -> HttpRequest:
             method, path, body = "POST", path + "/columns", _fields(request)
         case ListPartitions():
             method, path = "GET", path + "/partitions"
-            query = _pairs(request, "prefix", "marker", "max_items", "reverse")
+            query = _pairs(request, "prefix", "marker", "max_items", "reverse", "version")
+            query = [pair for pair in query if pair != ("version", "None")]
         case CreatePartition():
             method, path = "POST", path + "/partitions"
             body = {"partition": str(request.partition), "if_not_exists": request.if_not_exists}
@@ -336,6 +337,7 @@ def _partition_request(method: str, path: str, table: TableName, parts: RequestP
             marker=parts.query.get("marker", ""),
             max_items=_max_items(parts),
             reverse=parts.query_bool("reverse"),
+            version=parts.query_int("version", least=-(2**62)),
         )
     if method == "POST":
         return CreatePartition(

@@ -101,12 +101,16 @@ class ListTables(Request, frozen=True, kw_only=True):
 
 
 class ListPartitions(TableRequest, frozen=True, kw_only=True):
-    """Partitions in value order, one page; ``prefix`` narrows to a leading part."""
+    """Partitions in value order, one page; ``prefix`` narrows to a leading part.
+
+    With ``version`` those that had rows in that version, without times.
+    """
 
     prefix: PartitionSpec = PartitionSpec()
     marker: str = ""
     max_items: int = 1000
     reverse: bool = False
+    version: int | None = None
 
 
 class CreatePartition(TableRequest, frozen=True, kw_only=True):
