@@ -7,28 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fletching.catalog import segment_rows
 from fletching.catalog.segment_rows import SegmentRow, encode_partition
 from fletching.engine.reading.snapshot import Snapshot
-from fletching.errors import CorruptObjectError
 from fletching.types import RowRange
-
-ARRAYS = [
-    "segment_partition",
-    "batch_segment",
-    "offset",
-    "metadata_length",
-    "body_length",
-    "stored_rows",
-    "rows",
-    "segment_kind",
-    "row_start",
-    "byte_start",
-    "partition_batches",
-]
 
 
 def row(
@@ -56,61 +39,6 @@ def row(
         crc32c=0,
         statistics=None,
     )
-
-
-def same(grown: Snapshot, fresh: Snapshot) -> None:
-    assert [each.id for each in grown.segments] == [each.id for each in fresh.segments]
-    assert grown.partitions == fresh.partitions
-    kinds = [grown.kinds[n] for n in grown.segment_kind.tolist()]
-    assert kinds == [fresh.kinds[n] for n in fresh.segment_kind.tolist()]
-    for name in ARRAYS:
-        if name != "segment_kind":
-            np.testing.assert_array_equal(getattr(grown, name), getattr(fresh, name), name)
-    assert grown.size_bytes == fresh.size_bytes
-    assert grown.row_count == fresh.row_count
-
-
-batches = st.lists(st.integers(0, 5), max_size=3).map(tuple)
-steps = st.lists(
-    st.tuples(
-        st.lists(
-            st.tuples(st.sampled_from("abcd"), batches, st.sampled_from(["", "lz4"])), max_size=4
-        ),
-        st.lists(st.integers(0, 30), max_size=2),
-        st.booleans(),
-    ),
-    max_size=6,
-)
-
-
-@settings(max_examples=200)
-@given(steps, st.booleans())
-def test_a_grown_snapshot_is_the_one_that_is_made_anew(history: Any, partitioned: bool) -> None:
-    segments: dict[int, SegmentRow] = {}
-    snapshot = Snapshot.of([])
-    number = position = 0
-    for added, removed, moved in history:
-        new = []
-        for partition, counts, codecs in added:
-            number += 1
-            position += 1
-            # a compacted segment takes the place of what it replaces
-            at = -number if moved else position
-            new.append(row(number, at, partition if partitioned else "", counts, codecs))
-        gone = [each for each in dict.fromkeys(removed) if each in segments]
-        for each in gone:
-            del segments[each]
-        segments |= {each.id: each for each in new}
-        snapshot = snapshot.grown(new, gone)
-        same(snapshot, Snapshot.of(list(segments.values())))
-
-
-def test_what_is_grown_is_checked_like_the_rest() -> None:
-    snapshot = Snapshot.of([row(1, 1)])
-    with pytest.raises(CorruptObjectError):
-        snapshot.grown([row(2, 2)._replace(rows=7)])
-    with pytest.raises(CorruptObjectError):
-        snapshot.grown([row(2, 2)._replace(batch_index=b"x")])
 
 
 def test_cover_names_the_batches_of_a_range() -> None:

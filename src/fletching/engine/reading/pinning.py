@@ -17,6 +17,7 @@ from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.change_feed import changes_between
 from fletching.engine.reading.partition_filter import PartitionFilter
 from fletching.engine.reading.snapshot import Snapshot
+from fletching.engine.reading.snapshot_growth import grow
 from fletching.errors import InvalidArgumentError, NoSuchTableError, VersionNotFoundError
 from fletching.objects.store import ObjectStore
 from fletching.protocol.messages.requests import CreateReadSession
@@ -166,7 +167,7 @@ class Snapshots:
         if base is not None and known is not None:
             changed = segments_since(connection, table_id, known, version)
         if base is not None and changed is not None:
-            snapshot = base.grown(*changed, deleted, self._vector)
+            snapshot = grow(base, *changed, deleted, self._vector)
         else:
             snapshot = Snapshot.of(
                 visible_segments(connection, table_id, version), deleted, self._vector

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fletching.catalog.deletion_rows import DeletionRow
 from fletching.catalog.segment_rows import SegmentRow, decode_partition
+from fletching.engine.reading.segment_list import SegmentList
 from fletching.engine.reading.shown_rows import LoadVector, RowSelection, WithoutDeletions
 from fletching.errors import CorruptObjectError
 from fletching.types import RowRange
@@ -52,7 +53,7 @@ class Snapshot:
             that do not show all.
     """
 
-    segments: tuple[SegmentRow, ...]
+    segments: Sequence[SegmentRow]
     partitions: tuple[tuple[str, ...], ...]
     segment_partition: _Int64
     batch_segment: _Int64
@@ -87,20 +88,24 @@ class Snapshot:
         if len(texts) > 1:
             # Stable, so that positions keep their order inside a partition.
             ordered = tuple(sorted(ordered, key=lambda row: place[row.partition]))
-        columns, batch_segment, counts = _index(ordered)
-        rows, selections = _without(ordered, counts, columns[3], deletions, load)
-        return cls(
-            segments=ordered,
+        columns, batch_segment, counts = index_of(ordered)
+        stored_rows = columns[3]
+        rows, selections = _without(ordered, counts, stored_rows, deletions, load)
+        snapshot = cls(
+            segments=SegmentList.of(ordered),
             partitions=tuple(decode_partition(text) for text in texts),
             segment_partition=np.array([place[row.partition] for row in ordered], dtype=np.int64),
             batch_segment=batch_segment,
             offset=columns[0],
             metadata_length=columns[1],
             body_length=columns[2],
-            stored_rows=columns[3],
+            stored_rows=stored_rows,
             rows=rows,
             selections=selections,
         )
+        # Worked out now, since every later version of the table is made from them.
+        _ = snapshot.segment_kind, snapshot.segment_ids, snapshot.row_start, snapshot.byte_start
+        return snapshot
 
     @classmethod
     def listed(
@@ -114,7 +119,7 @@ class Snapshot:
             CorruptObjectError: a batch index is not whole, or disagrees with its segment's rows.
         """
         segments = tuple(segment for segment, _, _ in entries)
-        columns, batch_segment, counts = _index(segments)
+        columns, batch_segment, counts = index_of(segments)
         partitions = tuple(dict.fromkeys(values for _, values, _ in entries))
         place = {values: number for number, values in enumerate(partitions)}
         selections = {
@@ -122,10 +127,10 @@ class Snapshot:
             for number, (_, _, selection) in enumerate(entries)
             if selection is not None
         }
-        rows = columns[3]
+        rows = stored_rows = columns[3]
         if selections:
             rows = rows.copy()
-            starts = _cumulative(counts)
+            starts = cumulative(counts)
             for number, selection in selections.items():
                 rows[int(starts[number]) : int(starts[number + 1])] = selection.counts
         return cls(
@@ -136,94 +141,19 @@ class Snapshot:
             offset=columns[0],
             metadata_length=columns[1],
             body_length=columns[2],
-            stored_rows=columns[3],
+            stored_rows=stored_rows,
             rows=rows,
             selections=selections,
         )
 
-    def grown(
-        self,
-        added: Sequence[SegmentRow],
-        gone: Collection[int] = (),
-        deletions: Sequence[DeletionRow] = (),
-        load: LoadVector = lambda _: None,
-    ) -> Snapshot:
-        """A later version: what came and what went since this one.
-
-        Args:
-            added: segments that the later version shows and this one does not.
-            gone: ids of segments that this version shows and the later one does not.
-            deletions: all that the later version shows.
-            load: as of ``of``.
-
-        Cost: of segments that were added behind the others of their partitions, a few copies of
-        arrays; nothing is computed per segment that was there. Else as ``of``.
-
-        Raises:
-            CorruptObjectError: as of ``of``.
-        """
-        if not (added or gone or deletions or self.selections):
-            return self
-        if not (gone or deletions or self.selections):
-            grown = self._appended(added)
-            if grown is not None:
-                return grown
-        left = frozenset(gone)
-        kept = [row for row in self.segments if row.id not in left] if left else self.segments
-        return Snapshot.of([*kept, *added], deletions, load)
-
-    def _appended(self, added: Sequence[SegmentRow]) -> Snapshot | None:
-        """This and more segments; None if one does not belong behind the others of its partition."""
-        values = [decode_partition(row.partition) for row in added]
-        order = sorted(range(len(added)), key=lambda n: (values[n], added[n].position))
-        segments = tuple(added[number] for number in order)
-        partitions, owner = self.partitions, self.segment_partition
-        if not set(values) <= set(partitions):
-            partitions = tuple(sorted({*partitions, *values}))
-            place = {each: number for number, each in enumerate(partitions)}
-            moved = np.array([place[each] for each in self.partitions], dtype=np.int64)
-            owner = moved[owner]
-        place = {each: number for number, each in enumerate(partitions)}
-        new_owner = np.array([place[values[number]] for number in order], dtype=np.int64)
-        at = np.searchsorted(owner, new_owner, side="right")
-        for row, number, mine in zip(segments, at.tolist(), new_owner.tolist(), strict=True):
-            if number and owner[number - 1] == mine:
-                before = self.segments[number - 1]
-                if before.position >= row.position:
-                    return None
-        columns, _, new_counts = _index(segments)
-        # Every new batch goes before the first one of the segment that its own goes before.
-        first = np.searchsorted(self.batch_segment, at, side="left")
-        batch_at = np.repeat(first, new_counts)
-        counts = np.bincount(self.batch_segment, minlength=len(self.segments)).astype(np.int64)
-        counts = np.insert(counts, at, new_counts)
-        stored_rows = np.insert(self.stored_rows, batch_at, columns[3])
-        snapshot = Snapshot(
-            segments=_inserted(self.segments, at.tolist(), segments),
-            partitions=partitions,
-            segment_partition=np.insert(owner, at, new_owner),
-            batch_segment=np.repeat(np.arange(len(counts), dtype=np.int64), counts),
-            offset=np.insert(self.offset, batch_at, columns[0]),
-            metadata_length=np.insert(self.metadata_length, batch_at, columns[1]),
-            body_length=np.insert(self.body_length, batch_at, columns[2]),
-            stored_rows=stored_rows,
-            rows=stored_rows,
-        )
-        # What would be counted segment by segment is carried on.
-        kinds = tuple(
-            dict.fromkeys((*self.kinds, *((row.schema_version, row.codecs) for row in segments)))
-        )
-        kind = {each: number for number, each in enumerate(kinds)}
-        new_kinds = [kind[row.schema_version, row.codecs] for row in segments]
-        snapshot.__dict__["kinds"] = kinds
-        snapshot.__dict__["segment_kind"] = np.insert(self.segment_kind, at, new_kinds)
-        snapshot.__dict__["size_bytes"] = self.size_bytes + _size_bytes(segments, len(batch_at))
-        return snapshot
+    def carry(self, **known: Any) -> None:
+        """Keeps what would else be worked out segment by segment; names are of cached properties."""
+        self.__dict__.update(known)
 
     @functools.cached_property
     def size_bytes(self) -> int:
         """About how much memory this takes, with the arrays that are made when they are asked for."""
-        return _size_bytes(self.segments, self.batch_count)
+        return size_of(self.segments, self.batch_count)
 
     @functools.cached_property
     def dirty(self) -> NDArray[np.bool_] | None:
@@ -264,6 +194,11 @@ class Snapshot:
         return tuple(dict.fromkeys((row.schema_version, row.codecs) for row in self.segments))
 
     @functools.cached_property
+    def segment_ids(self) -> _Int64:
+        """The catalog's number of each segment."""
+        return np.fromiter((row.id for row in self.segments), np.int64, count=len(self.segments))
+
+    @functools.cached_property
     def segment_kind(self) -> _Int64:
         """Per segment, its place in ``kinds``."""
         place = {kind: number for number, kind in enumerate(self.kinds)}
@@ -284,7 +219,7 @@ class Snapshot:
     @functools.cached_property
     def row_start(self) -> _Int64:
         """First row of each batch, and after the last one the total."""
-        return _cumulative(self.rows)
+        return cumulative(self.rows)
 
     @functools.cached_property
     def message_length(self) -> _Int64:
@@ -295,7 +230,7 @@ class Snapshot:
     @functools.cached_property
     def byte_start(self) -> _Int64:
         """Message bytes before each batch, and after the last one the total."""
-        return _cumulative(self.message_length)
+        return cumulative(self.message_length)
 
     @functools.cached_property
     def partition_batches(self) -> _Int64:
@@ -325,7 +260,7 @@ class Snapshot:
             batch += 1
 
 
-def _index(segments: Sequence[SegmentRow]) -> tuple[NDArray[np.int64], _Int64, _Int64]:
+def index_of(segments: Sequence[SegmentRow]) -> tuple[NDArray[np.int64], _Int64, _Int64]:
     """The joined batch indexes by column, the segment of each batch, and batches per segment."""
     width = 8 * _INDEX_COLUMNS
     for segment in segments:
@@ -361,7 +296,7 @@ def _without(
     if not of_segment:
         return stored_rows, {}
     rows = stored_rows.copy()
-    starts = _cumulative(counts)
+    starts = cumulative(counts)
     selections: dict[int, RowSelection] = {}
     for number, found in of_segment.items():
         window = slice(int(starts[number]), int(starts[number + 1]))
@@ -371,25 +306,12 @@ def _without(
     return rows, selections
 
 
-def _inserted(
-    segments: tuple[SegmentRow, ...], at: Sequence[int], added: Sequence[SegmentRow]
-) -> tuple[SegmentRow, ...]:
-    if not at or at[0] == len(segments):
-        return (*segments, *added)
-    pieces: list[SegmentRow] = []
-    start = 0
-    for number, row in zip(at, added, strict=True):
-        pieces += segments[start:number]
-        pieces.append(row)
-        start = number
-    return (*pieces, *segments[start:])
-
-
 _SEGMENT_BYTES = 560  # a row's tuple, numbers and texts, and its places in the arrays
 _BATCH_BYTES = 88  # five columns of the index and six derived ones
 
 
-def _size_bytes(segments: Sequence[SegmentRow], batches: int) -> int:
+def size_of(segments: Sequence[SegmentRow], batches: int) -> int:
+    """About how much memory segments take in a snapshot that has so many batches of them."""
     lengths = sum(
         len(row.batch_index) + len(row.dictionary_index) + len(row.statistics or b"")
         for row in segments
@@ -397,7 +319,8 @@ def _size_bytes(segments: Sequence[SegmentRow], batches: int) -> int:
     return lengths + _SEGMENT_BYTES * len(segments) + _BATCH_BYTES * batches
 
 
-def _cumulative(lengths: _Int64) -> _Int64:
+def cumulative(lengths: _Int64) -> _Int64:
+    """What stands before each of some lengths, and after the last one the total."""
     total = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=total[1:])
     return total
