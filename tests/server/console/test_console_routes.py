@@ -57,7 +57,7 @@ class Browser:
             reply = Reply(connection.getresponse())
         finally:
             connection.close()
-        if "set-cookie" in reply.headers:
+        if reply.headers.get("set-cookie", "").startswith("fletching_console="):
             self.cookie = reply.headers["set-cookie"].partition(";")[0]
         return reply
 
@@ -374,3 +374,167 @@ def test_the_style_is_of_this_server(browser: Browser) -> None:
     assert "color-scheme: light dark" in reply.text
     assert "url(" not in reply.text
     assert browser("/static/../sign_in.py").status == 404
+
+
+def test_a_result_is_downloaded_whole(browser: Browser) -> None:
+    pytest.importorskip("duckdb")
+    made = browser("/query", {"csrf": browser.csrf, "text": "select id from events order by id"})
+    query = made.headers["location"].partition("?")[2]
+    while json.loads(browser(f"/query?{query}&format=json").text)["running"]:
+        time.sleep(0.05)
+    reply = browser(f"/query/rows?{query}&format=jsonl")
+    assert [json.loads(line)["id"] for line in reply.text.splitlines()] == list(range(250))
+    assert reply.headers["content-disposition"].startswith("attachment")
+    page = json.loads(browser(f"/query?{query}&offset=200&format=json").text)
+    assert (len(page["cells"]), page["next"], page["previous"]) == (50, None, 100)
+    assert browser("/query/rows?format=csv").status == 400
+    assert browser("/query/rows?instance=nobody&format=csv").status == 404
+    names = json.loads(browser("/query/names?text=select+from+events").text)
+    assert "events" in names["tables"]
+    assert "nested" in names["columns"]["events"]
+
+
+def test_results_belong_to_whoever_ran_them(server: Server, browser: Browser) -> None:
+    pytest.importorskip("duckdb")
+    made = browser("/query", {"csrf": browser.csrf, "text": "select 'mine'"})
+    query = made.headers["location"].partition("?")[2]
+    other = Browser(server)
+    other.sign_in(*limited(server))
+    for path in (f"/query?{query}", f"/query/rows?{query}&format=csv"):
+        reply = other(path)
+        assert reply.status == 404
+        assert "mine" not in reply.text
+    assert "secret_plans" not in other("/query/names?text=secret_plans").text
+    cancel = dict(part.split("=") for part in query.split("&"))
+    assert other("/query/cancel", {"csrf": other.csrf, **cancel}).status == 404
+
+
+def test_versions_are_restored_and_tagged_by_forms(server: Server, browser: Browser) -> None:
+    access_id, secret = server.access_key
+    with fletching.connect(server.url, access_id=access_id, access_key=secret) as client:
+        table = client.create_table("forms", "id BIGINT")
+        table.append({"id": [1]})
+        table.append({"id": [2]})
+        path = "/tables/demo/default/forms/history"
+        form = {"csrf": browser.csrf, "action": "restore", "version": "1", "if_version": "2"}
+        again = form | {"key": "once"}
+        assert browser(path, again).status == 303
+        assert browser(path, again).status == 303  # sent twice: done once
+        assert table.reload().info.version == 3
+        assert client.table("forms").to_table()["id"].to_pylist() == [1]
+        assert browser(path, form).status == 409  # something has happened since
+        assert browser(path, {**form, "action": "tag", "name": "then"}).status == 303
+        assert client.table("forms").tags() == {"then": 1}
+        assert browser(path, {**form, "action": "untag", "name": "then"}).status == 303
+        for wrong in ({"action": "drop"}, {"version": "x"}, {"action": "tag", "version": ""}):
+            assert browser(path, form | wrong).status == 400
+    reader = Browser(server)
+    reader.sign_in(*limited(server))
+    form = {"csrf": reader.csrf, "action": "restore", "version": "0"}
+    assert reader(f"{TABLE}/history", form).status == 403
+
+
+def posted(browser: Browser, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+    """What the upload's script sends."""
+    netloc = urlsplit(browser.server.url).netloc
+    connection = http.client.HTTPConnection(netloc, timeout=60)
+    try:
+        sent = {"cookie": browser.cookie, "accept": "application/json", **headers}
+        connection.request("POST", "/console" + path, body, sent)
+        return Reply(connection.getresponse())
+    finally:
+        connection.close()
+
+
+def test_a_file_is_looked_at_made_a_table_and_appended(browser: Browser) -> None:
+    data = b"id,name,pt\n1,a,x\n2,b,y\n"
+    token = {"x-fletching-form": browser.csrf}
+    query = "table=from_file&file=f.csv"
+    found = json.loads(posted(browser, f"/upload/schema?{query}", data, token).text)
+    assert [column["type"] for column in found["columns"]] == ["bigint", "string", "string"]
+    assert not found["exists"]
+    made = posted(browser, f"/upload/table?{query}&partition=pt", data, token)
+    assert made.status == 201, made.text
+    path = found["rows_address"].removeprefix("/console")
+    assert json.loads(posted(browser, path, data, token).text)["rows"] == 2
+    assert json.loads(browser("/tables/demo/default/from_file?format=json").text)["rows"] == 2
+    again = json.loads(posted(browser, f"/upload/schema?{query}", data, token).text)
+    assert (again["exists"], again["missing"]) == (True, [])
+    for wrong in ({}, {"x-fletching-form": "0" * 64}, {**token, "origin": "http://evil.example"}):
+        for target in (path, f"/upload/schema?{query}", f"/upload/table?{query}"):
+            assert posted(browser, target, data, wrong).status == 403
+    for target in (
+        "/upload/schema?table=t&file=f.exe",
+        "/upload/schema?file=f.csv",
+        "/upload/schema?table=t&file=f.parquet",
+        "/upload/schema?table=t&file=f.arrows",
+        "/upload/table?table=t&file=f.csv&partition=nothing",
+    ):
+        assert posted(browser, target, data, token).status == 400, target
+    assert posted(browser, f"/upload/table?{query}", data, token).status == 409
+
+
+def test_keys_are_made_and_their_secrets_shown_once(browser: Browser) -> None:
+    form = {"csrf": browser.csrf}
+    made = browser("/keys", form | {"action": "create", "access_id": "bob", "days": "3"})
+    found = re.search(r"bob:([\w-]+)", made.text)
+    assert found is not None
+    assert found[1] not in browser("/keys").text + browser("/keys?format=json").text
+    assert browser("/keys", form | {"action": "create", "access_id": "bob"}).status == 400
+    grant = {"grantee": "bob", "project": "*", "table": "e*", "permission": "read"}
+    assert browser("/keys", form | grant | {"action": "grant"}).status == 303
+    assert grant in json.loads(browser("/keys?format=json").text)["grants"]
+    assert browser("/keys", form | grant | {"action": "ungrant"}).status == 303
+    rotated = browser("/keys", form | {"action": "rotate", "access_id": "bob"})
+    assert "bob:" in rotated.text
+    assert found[1] not in rotated.text
+    assert browser("/keys", form | {"action": "revoke", "access_id": "bob"}).status == 303
+    me = browser.server.access_key[0]
+    for wrong in (
+        {"action": "create", "days": "0"},
+        {"action": "create", "access_id": "no spaces"},
+        {"action": "revoke", "access_id": me},
+        {"action": "grant", **grant, "permission": "everything"},
+        {"action": "burn"},
+    ):
+        reply = browser("/keys", form | wrong)
+        assert reply.status in {400, 409}, wrong
+        assert 'role="alert"' in reply.text
+
+
+def test_a_grant_on_an_asterisk_by_pattern_is_not_everything(server: Server) -> None:
+    keys = server.service.engine.access_keys
+    key = keys.create()
+    keys.grant(Grant(key.access_id, "?", "*", Permission.ADMIN))
+    browser = Browser(server)
+    deadline = time.monotonic() + 60
+    while browser.sign_in(key.access_id, key.secret).status != 303:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert browser("/overview").status == 403
+
+
+def test_static_files_are_kept_by_what_is_in_them(browser: Browser) -> None:
+    page = browser("/tables").text
+    for address in re.findall(r'(?:src|href)="/console(/static/[^"]+)"', page):
+        reply = browser(address)
+        assert reply.status == 200
+        assert "immutable" in reply.headers["cache-control"]
+        assert len(reply.text.splitlines()) <= 200
+        plain = browser(address.partition("?")[0])
+        assert plain.headers["cache-control"] == "no-cache"
+        tag = {"if-none-match": plain.headers["etag"]}
+        assert browser(address, headers=tag).status == 304
+
+
+def test_going_back_from_the_colours_stays_here(browser: Browser) -> None:
+    form = {"csrf": browser.csrf, "theme": "dark"}
+    for back, where in (
+        ("/tables?q=x", "/console/tables?q=x"),
+        ("//evil.example/", "/console/"),
+        ("https://evil.example/", "/console/"),
+        ("/\\evil.example", "/console/"),
+        ("/a\r\nset-cookie: x", "/console/"),
+    ):
+        reply = browser("/theme", form | {"back": back})
+        assert (reply.status, reply.headers["location"]) == (303, where)

@@ -84,57 +84,41 @@ def _nested(values: pa.ChunkedArray, rows: int, nulls: int) -> ColumnProfile:
 
 
 def _scalars(values: pa.ChunkedArray, kind: pa.DataType, rows: int, nulls: int) -> ColumnProfile:
-    distinct = int(pc.count_distinct(values).as_py())
-    bounds = pc.min_max(values)
-    ends = pa.array([bounds["min"].as_py(), bounds["max"].as_py()], kind)
+    # Arrow counts and compares durations as what they are stored as.
+    plain = values.cast(pa.int64()) if pa.types.is_duration(kind) else values
+    counted = plain.value_counts()
+    names, counts = counted.field("values"), counted.field("counts")
+    order = pc.sort_indices(counts, sort_keys=[("", "descending")])[:TOP]
+    top = tuple(
+        zip(_texts(names.take(order).cast(kind)), counts.take(order).to_pylist(), strict=True)
+    )
+    bounds = pc.min_max(plain)
+    ends = pa.array([bounds["min"].as_py(), bounds["max"].as_py()], plain.type).cast(kind)
     lower, upper = _texts(ends)
-    top: tuple[tuple[str, int], ...] = ()
-    if distinct < len(values):
-        counted = values.value_counts()
-        counts = counted.field("counts")
-        order = pc.sort_indices(counts, sort_keys=[("", "descending")])[:TOP]
-        names = _texts(counted.field("values").take(order))
-        top = tuple(zip(names, counts.take(order).to_pylist(), strict=True))
-    mean = None
-    numbers: Any = None
-    of = "values"
-    if pa.types.is_boolean(kind):
-        counts = {bool(name == "True"): count for name, count in top} or {bool(lower == "True"): 1}
-        bars = tuple((str(flag).lower(), counts.get(flag, 0)) for flag in (False, True))
-        return ColumnProfile(
-            rows=rows, nulls=nulls, distinct=distinct, of="values", bars=bars, top=top
-        )
+    mean: float | None = None
+    of, bars = "counts", top
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         numbers = values.cast(pa.float64(), safe=False).to_numpy()
         finite = numbers[np.isfinite(numbers)]
-        mean = float(finite.mean()) if len(finite) else None
+        with np.errstate(over="ignore"):
+            mean = float(finite.mean()) if len(finite) else None
+        of, bars = "values", _bins(numbers)
     elif pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
         width = pa.int32() if kind.bit_width == 32 else pa.int64()
-        numbers = values.cast(width).to_numpy()
-    elif distinct > 3 * TOP:
-        with contextlib.suppress(pa.ArrowException):
-            numbers, of = pc.binary_length(values).to_numpy(), "lengths"
-    else:
-        return ColumnProfile(
-            rows=rows,
-            nulls=nulls,
-            distinct=distinct,
-            lower=lower,
-            upper=upper,
-            of="counts",
-            bars=top,
-            top=top,
-        )
+        of, bars = "values", _bins(values.cast(width).to_numpy())
+    elif not pa.types.is_boolean(kind) and len(counted) > 3 * TOP:
+        of, bars = "lengths", _bins(pc.binary_length(values).to_numpy())
     return ColumnProfile(
         rows=rows,
         nulls=nulls,
-        distinct=distinct,
+        distinct=len(counted),
         lower=lower,
         upper=upper,
-        mean=mean,
-        of=of if numbers is not None else "",
-        bars=_bins(numbers) if numbers is not None else (),
-        top=top,
+        mean=mean if mean is None or np.isfinite(mean) else None,
+        of=of,
+        bars=bars,
+        # Where every value is another one, none is there often.
+        top=top if len(counted) < len(values) else (),
     )
 
 
