@@ -515,7 +515,7 @@ REFUSED: list[tuple[str, str]] = [
     ("insert into nowhere values (1)", "no table"),
     ("insert into pens values (1, 2)", "is a view"),
     ("create table t2 (a bigint) auto partitioned by (trunc_time(b, 'day'))", "not supported"),
-    ("create table t2 (a bigint default 1)", "not supported"),
+    ("create table t2 (a bigint default b)", "DEFAULT is a constant"),
     ("select @x", "."),
     ("select * from @x", "no variable @x"),
     ("select id from sale tablesample", "."),

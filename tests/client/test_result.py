@@ -315,6 +315,74 @@ def test_rows_are_changed_by_queries(client: fletching.Client) -> None:
     assert rows(sql("select * from keyed order by k")) == [(1, "A"), (2, "B"), (3, "new")]
 
 
+def test_columns_have_defaults(client: fletching.Client) -> None:
+    sql = client.sql
+    sql("create table df (a bigint, b string default 'x', c decimal(10,2) default 1.5, d int)")
+    sql("insert into df (a) values (1), (2)")
+    sql("insert into df (c, a) select null, 3")
+    sql("insert into df values (4, null, 2, 5)")
+    assert rows(sql("select * from df order by a")) == [
+        (1, "x", Decimal("1.50"), None),
+        (2, "x", Decimal("1.50"), None),
+        (3, "x", None, None),
+        (4, None, Decimal("2.00"), 5),
+    ]
+    made = sql("show create table df").text
+    assert "`b` string DEFAULT 'x'" in made
+    sql("drop table df")
+    sql(made)
+    sql("insert into df (d) values (7)")
+    assert rows(sql("select * from df")) == [(None, "x", Decimal("1.50"), 7)]
+
+
+def test_tables_are_altered(client: fletching.Client) -> None:
+    sql = client.sql
+    sql("create table al (a bigint) partitioned by (pt string, hh bigint)")
+    for hour in range(4):
+        sql(f"insert into al partition (pt='p', hh={hour}) values ({hour})")
+    sql("alter table al add if not exists partition (pt='q', hh=1) partition (pt='q', hh=2)")
+    sql("alter table al drop partition (pt='p', hh >= 2)")
+    assert sql("show partitions al").text == "pt=p/hh=0\npt=p/hh=1\npt=q/hh=1\npt=q/hh=2"
+    assert sql("show partitions al partition (pt='q')").text == "pt=q/hh=1\npt=q/hh=2"
+    renamed = sql("alter table al partition (pt='p', hh=1) rename to partition (pt='r', hh=9)")
+    assert renamed.affected_rows == 1
+    assert rows(sql("select a, pt, hh from al order by a")) == [(0, "p", 0), (1, "r", 9)]
+    sql("alter table al drop if exists partition (pt > 'zz')")
+    for text, complaint in [
+        ("alter table al drop partition (pt > 'zz')", "no partition"),
+        ("alter table al drop partition (a = 1 or pt = 'p')", "no partition column a"),
+        ("alter table al partition (pt='r') rename to partition (pt='s')", "all partition columns"),
+        ("alter table al frobnicate", "FROBNICATE is not supported"),
+        ("alter table al add columns (x)", "type is expected|lacks a type"),
+        ("show nonsense", "NONSENSE is not supported"),
+        ("desc", "name of a table is expected"),
+    ]:
+        with pytest.raises(FletchingError, match=complaint):
+            sql(text)
+    sql("alter table al add columns if not exists (a bigint, b string comment 'bb')")
+    sql("alter table al change column b c string; alter table al change column c comment 'cc'")
+    described = sql("desc extended al").text
+    assert 'c string comment "cc"' in described
+    assert "Version: " in described
+    assert "Rows: 1" in sql("desc al partition (pt='r', hh=9)").text
+    assert sql("truncate table al partition (pt='p'), partition (pt='r', hh=9)").affected_rows == 2
+    assert sql("clone table item to item_copy").affected_rows == 4
+    assert sql("clone table item to item_copy if exists ignore").affected_rows == 0
+    assert sql("clone table item to item_copy if exists overwrite").affected_rows == 4
+    with pytest.raises(FletchingError, match="already"):
+        sql("clone table item to item_copy")
+    assert "rename\n" not in sql("show history for table al").text
+    sql("alter table al rename to al2; drop table al2; drop table item_copy")
+    sql(
+        "create schema side; use schema side; create table z (a int); drop table z; drop schema side"
+    )
+    assert "pens" in sql("show views").text
+    assert "pens" not in sql("show views like 'x*'").text
+    assert "regexp_count" in sql("show functions like 'regexp*'").text
+    assert sql("set a.b=1; show flags").text == "a.b=1"
+    assert "Scans:" in sql("explain insert into item select * from item").text
+
+
 def test_views(client: fletching.Client) -> None:
     sql = client.sql
     sql("create view v1 as select item, sum(n) as total from sale group by item")

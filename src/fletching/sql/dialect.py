@@ -22,7 +22,6 @@ try:
     from sqlglot.errors import SqlglotError
     from sqlglot.parsers.hive import HiveParser
     from sqlglot.tokenizer_core import TokenType
-    from sqlglot.trie import new_trie
 except ImportError as exc:  # pragma: no cover - the test environment has every extra
     raise MissingExtraError(
         "SQL statements and filters need sqlglot: pip install 'fletching[server]'"
@@ -57,23 +56,6 @@ ODPS_TYPE = "odps_type"
 """Key in the ``meta`` of a column's ``DataType``: the `OdpsType` that was read."""
 
 
-def _show(what: str) -> Any:
-    """A parser of ``SHOW TABLES [IN schema] [LIKE pattern]``, ``SHOW PARTITIONS table`` and the like."""
-
-    def parse(self: Any) -> Any:
-        target = database = like = None
-        if what in {"PARTITIONS", "CREATE TABLE"}:
-            target = self._parse_table_parts()
-        else:
-            if self._match_texts(("IN", "FROM")):
-                database = self._parse_table_parts()
-            self._match_text_seq("LIKE")
-            like = self._parse_string()
-        return self.expression(exp.Show(this=what, target=target, db=database, like=like))
-
-    return parse
-
-
 class Odps(Hive):
     """MaxCompute's dialect."""
 
@@ -89,15 +71,6 @@ class Odps(Hive):
     class Parser(HiveParser):
         """Hive's parser with MaxCompute's column types and table properties."""
 
-        # Class attributes by sqlglot's design.
-        STATEMENT_PARSERS = {  # noqa: RUF012
-            **HiveParser.STATEMENT_PARSERS,
-            TokenType.SHOW: lambda self: self._parse_show(),
-        }
-        SHOW_PARSERS = {  # noqa: RUF012
-            what: _show(what) for what in ("TABLES", "PARTITIONS", "CREATE TABLE", "SCHEMAS")
-        }
-        SHOW_TRIE = new_trie(key.split(" ") for key in SHOW_PARSERS)
         # Functions keep their names: what they mean is ours to say (`functions`), not Hive's.
         ARRAY_CONSTRUCTORS = {}  # noqa: RUF012
         FUNCTIONS = {}  # noqa: RUF012
@@ -139,33 +112,6 @@ class Odps(Hive):
                 return self.expression(exp.RenameColumn(this=column, to=new))
             self._retreat(index)
             return super()._parse_alter_table_change()
-
-        def _parse_alter_table_add(self) -> Any:
-            """Also several partitions after one ADD, which need no comma between them."""
-            index = self._index
-            exists = self._parse_exists(not_=True)
-            actions: list[Any] = []
-            while self._match_pair(TokenType.PARTITION, TokenType.L_PAREN, advance=False):
-                partition = self._parse_field(any_token=True)
-                actions.append(
-                    self.expression(exp.AddPartition(exists=exists, this=partition, location=False))
-                )
-                self._match(TokenType.COMMA)
-            if actions:
-                return actions
-            self._retreat(index)
-            # COLUMNS IF NOT EXISTS (..): the columns in parentheses, marked.
-            if self._match_texts(("COLUMNS", "COLUMN")) and self._parse_exists(not_=True):
-                schema = self._parse_schema() or self._parse_column_def(
-                    self._parse_field(any_token=True)
-                )
-                if schema is None:
-                    self.raise_error("expected columns behind IF NOT EXISTS")
-                else:
-                    schema.meta[IF_NOT_EXISTS] = True
-                return [schema]
-            self._retreat(index)
-            return super()._parse_alter_table_add()
 
         def _parse_in(self, this: Any, alias: bool = False) -> Any:
             """Long lists of plain literals without a node for each: a tenth of the time."""
@@ -288,15 +234,17 @@ class Parsed:
         explained: whether EXPLAIN stood before it.
         text: as written.
         where: of DELETE and UPDATE, the condition as written.
-        assigned: of UPDATE, (column, expression) as written.
+        tokens: of a statement that is read word by word, its tokens; it has no tree then.
+        source: the whole text that the tokens stand in.
     """
 
-    node: exp.Expr
+    node: exp.Expr | None
     variable: str = ""
     explained: bool = False
     text: str = ""
     where: str = ""
-    assigned: tuple[tuple[str, str], ...] = ()
+    tokens: tuple[Any, ...] = ()
+    source: str = ""
 
 
 def parse_all(text: str) -> list[Parsed]:
@@ -333,36 +281,27 @@ def _parsed(dialect: Any, chunk: list[Any], text: str) -> Parsed:
             raise SqlSyntaxError("EXPLAIN needs a statement")
     if not chunk:
         raise SqlSyntaxError(f"@{variable} := needs a query")
+    words = [token.text.upper() for token in chunk[:2]]
+    if words[0] in _BY_WORDS or (words[0] in {"CREATE", "DROP"} and words[1:] == ["SCHEMA"]):
+        return Parsed(None, variable, explained, written, tokens=tuple(chunk), source=text)
     nodes = dialect.parser().parse(chunk, text)
     if len(nodes) != 1 or nodes[0] is None:
         raise SqlSyntaxError(f"expected one statement, got {len(nodes)}")
-    where = ""
-    assigned: tuple[tuple[str, str], ...] = ()
-    if isinstance(nodes[0], exp.Delete | exp.Update):
-        where, assigned = _clauses(chunk, text)
-    return Parsed(nodes[0], variable, explained, written, where, assigned)
+    where = _condition(chunk, text) if isinstance(nodes[0], exp.Delete) else ""
+    return Parsed(nodes[0], variable, explained, written, where)
 
 
-def _clauses(chunk: list[Any], text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """WHERE and SET of a DELETE or UPDATE as they are written."""
+_BY_WORDS = frozenset({"ALTER", "SHOW", "DESC", "DESCRIBE", "TRUNCATE", "CLONE", "ANALYZE", "USE"})
+
+
+def _condition(chunk: list[Any], text: str) -> str:
+    """WHERE of a DELETE as it is written."""
     depth = 0
-    marks: list[tuple[str, int]] = []
     for place, token in enumerate(chunk):
         depth += (token.token_type == TokenType.L_PAREN) - (token.token_type == TokenType.R_PAREN)
-        word = token.text.upper()
-        if depth == 0 and token.token_type != TokenType.STRING and word in {"SET", "WHERE", ","}:
-            marks.append((word, place))
-    end = len(chunk)
-    where = ""
-    assigned: list[tuple[str, str]] = []
-    for word, place in reversed(marks):
-        if word == "WHERE":
-            where = text[chunk[place + 1].start : chunk[end - 1].end + 1]
-        elif place + 3 < end:
-            value = text[chunk[place + 3].start : chunk[end - 1].end + 1]
-            assigned.append((chunk[place + 1].text, value))
-        end = place
-    return where, tuple(reversed(assigned))
+        if depth == 0 and token.token_type == TokenType.WHERE and place + 1 < len(chunk):
+            return text[chunk[place + 1].start : chunk[-1].end + 1]
+    return ""
 
 
 def parse_one(text: str) -> exp.Expr:
@@ -372,8 +311,8 @@ def parse_one(text: str) -> exp.Expr:
         SqlSyntaxError: it is not one statement that the dialect knows, or too long.
     """
     found = [one.node for one in parse_all(text) if not isinstance(one.node, exp.Set)]
-    if len(found) != 1:
-        raise SqlSyntaxError(f"expected one statement, got {len(found)}")
+    if len(found) != 1 or found[0] is None:
+        raise SqlSyntaxError(f"expected one query, got {len(found)} statements")
     return found[0]
 
 

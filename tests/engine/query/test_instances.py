@@ -26,7 +26,7 @@ from fletching.protocol.messages.requests import (
     Request,
 )
 from fletching.protocol.messages.responses import InstanceReadSession, Response
-from fletching.sql.statements import Namespace
+from fletching.sql.statement_kinds import Namespace
 
 HERE = Namespace("demo", "default")
 
@@ -257,9 +257,9 @@ def test_pruned_segments_are_not_opened(house: Any, instances: Instances) -> Non
     store = house.engine.context.store
     original = type(store).open
 
-    def counting(self: Any, key: str) -> Any:
+    def counting(self: Any, key: str, **options: Any) -> Any:
         opened.append(key)
-        return original(self, key)
+        return original(self, key, **options)
 
     type(store).open = counting
     try:

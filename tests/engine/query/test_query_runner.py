@@ -13,7 +13,7 @@ from fletching.engine.query.instances import Instances
 from fletching.errors import NoPermissionError
 from fletching.protocol.messages.admin import DescribeTable
 from fletching.protocol.messages.requests import CreateReadSession, Request
-from fletching.sql.statements import Namespace
+from fletching.sql.statement_kinds import Namespace
 
 HERE = Namespace("demo", "default")
 SCHEMA = pa.schema(
@@ -58,9 +58,9 @@ def opened(house: Any, instances: Instances, text: str) -> tuple[str, int]:
     store = house.engine.context.store
     original = type(store).open
 
-    def counting(self: Any, key: str) -> Any:
+    def counting(self: Any, key: str, **options: Any) -> Any:
         keys.append(key)
-        return original(self, key)
+        return original(self, key, **options)
 
     type(store).open = counting
     try:

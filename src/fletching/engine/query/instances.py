@@ -88,7 +88,8 @@ from fletching.protocol.messages.responses import (
 )
 from fletching.protocol.messages.vocabulary import SplitMode
 from fletching.protocol.types.table_schema import table_schema
-from fletching.sql.statements import Namespace, parse_statements
+from fletching.sql.statement_kinds import Namespace
+from fletching.sql.statements import parse_statements
 from fletching.types import RESULTS_PROJECT, PartitionSpec, TableName
 
 if TYPE_CHECKING:
@@ -183,6 +184,7 @@ class _Run:
         self.row = row
         self.future: Future[InstanceRow]
         self.kept = False
+        self.ended: InstanceRow | None = None
         self.keeping = threading.Lock()
         self._lock = threading.Lock()
         self._cancelled = False
@@ -341,6 +343,8 @@ class Instances:
         # Who asks for it through another server must find that this one lives.
         self._context.presence.ensure()
         with run.keeping:
+            if run.ended is not None:
+                return run.ended
             if not run.future.done():
                 with self._context.database.write() as connection:
                     insert_instance(connection, run.row)
@@ -432,6 +436,8 @@ class Instances:
                         update_instance(connection, row)
                     else:
                         insert_instance(connection, row)
+                # Whoever stops waiting just now must not keep it once more.
+                run.ended = row
         if refused is not None and not kept:
             raise refused
         self._clean()

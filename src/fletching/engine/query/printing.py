@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import fnmatch
 import json
 from xml.sax.saxutils import escape
 
-from fletching.protocol.messages.admin import TableInfo
+import pyarrow as pa
 
-__all__ = ["creating_statement", "description", "failure_text", "matches"]
+from fletching.protocol.messages.admin import PartitionInfo, TableInfo
+from fletching.sql.table_definitions import DEFAULT_KEY
+
+__all__ = [
+    "VIEW_TEXT",
+    "creating_statement",
+    "description",
+    "failure_text",
+    "matches",
+    "partition_description",
+]
+
+VIEW_TEXT = "fletching.view.text"
+"""Property of a view: its query."""
 
 
 def failure_text(code: str, message: str) -> str:
@@ -27,8 +41,8 @@ def matches(name: str, pattern: str | None) -> bool:
     )
 
 
-def description(info: TableInfo) -> str:
-    """What DESC prints."""
+def description(info: TableInfo, *, extended: bool = False) -> str:
+    """What DESC prints; ``extended`` adds when, how much and by which key."""
     lines = [f"Table: {info.table}", f"Owner: {info.owner}"]
     if info.comment:
         lines.append(f"Comment: {info.comment}")
@@ -47,14 +61,58 @@ def description(info: TableInfo) -> str:
         lines += [f"  {column.name} {column.type}" for column in info.schema.partition_columns]
     if info.lifecycle_days is not None:
         lines += ["", f"Lifecycle: {info.lifecycle_days} days"]
+    if extended:
+        lines += [
+            "",
+            f"Created: {_moment(info.created_at)}",
+            f"Modified: {_moment(info.modified_at)}",
+            f"Version: {info.version}",
+            f"Segments: {info.segments}",
+        ]
+        if info.primary_key:
+            lines.append(f"Primary key: {', '.join(info.primary_key)}")
+        shown = {k: v for k, v in info.properties.items() if k != VIEW_TEXT}
+        lines += [f"Property {key}: {value}" for key, value in sorted(shown.items())]
+    if VIEW_TEXT in info.properties:
+        lines += ["", f"View: {info.properties[VIEW_TEXT]}"]
     return "\n".join(lines)
 
 
+def partition_description(info: PartitionInfo) -> str:
+    """What DESC .. PARTITION prints."""
+    name = "/".join(f"{key}={value}" for key, value in info.partition)
+    return "\n".join(
+        [
+            f"Partition: {name}",
+            f"Rows: {info.rows}",
+            f"Bytes: {info.bytes}",
+            f"Created: {_moment(info.created_at)}",
+            f"Modified: {_moment(info.modified_at)}",
+        ]
+    )
+
+
+def _moment(seconds: float) -> str:
+    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M:%S}"
+
+
 def creating_statement(info: TableInfo) -> str:
-    """What SHOW CREATE TABLE prints."""
+    """What SHOW CREATE TABLE prints; of a view, what created it."""
+    if VIEW_TEXT in info.properties:
+        names = ", ".join(f"`{column.name}`" for column in info.schema.data_columns)
+        comment = f" COMMENT {_quoted(info.comment)}" if info.comment else ""
+        text = info.properties[VIEW_TEXT]
+        return f"CREATE VIEW IF NOT EXISTS {info.table} ({names}){comment} AS {text};"
+    stored = pa.ipc.read_schema(pa.py_buffer(info.arrow_schema))
+    defaults = {
+        field.name: field.metadata[DEFAULT_KEY].decode()
+        for field in stored
+        if DEFAULT_KEY in (field.metadata or {})
+    }
     columns = [
         f"  `{column.name}` {column.type}"
         + ("" if column.nullable else " NOT NULL")
+        + (f" DEFAULT {defaults[column.name]}" if column.name in defaults else "")
         + (f" COMMENT {_quoted(column.comment)}" if column.comment else "")
         for column in info.schema.data_columns
     ]

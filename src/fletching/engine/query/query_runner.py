@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import pyarrow as pa
 
+from fletching.engine.query.printing import VIEW_TEXT
 from fletching.engine.query.query_limits import QueryLimits
 from fletching.engine.query.result_types import casts_of, conformed, result_schema
 from fletching.engine.query.table_readers import RelationReader, Statistics, TableReaders
@@ -39,7 +40,8 @@ from fletching.protocol.messages.responses import Response
 from fletching.sql.dialect import exp, parse_one
 from fletching.sql.query_sources import Source, SourceView, located
 from fletching.sql.row_changes import ROW, SEGMENT, TARGET
-from fletching.sql.statements import Namespace, table_name
+from fletching.sql.statement_kinds import Namespace
+from fletching.sql.table_definitions import table_name
 from fletching.sql.translation import Translation, translate
 from fletching.types import TableName
 
@@ -47,9 +49,6 @@ if TYPE_CHECKING:
     from fletching.engine.query.sealed_duckdb import SealedDuckDB
 
 __all__ = ["VIEW_NAMESPACE", "VIEW_TEXT", "Calls", "ChangedTable", "Query", "QueryRunner"]
-
-VIEW_TEXT = "fletching.view.text"
-"""Property of a view: its query."""
 
 VIEW_NAMESPACE = "fletching.view.namespace"
 """Property of a view: where names without project or schema belong in it, ``project.schema``."""

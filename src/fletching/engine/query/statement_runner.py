@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
-from fletching.engine.query.printing import creating_statement, description, matches
+from fletching.engine.query.looking import Looking, all_partitions
 from fletching.engine.query.query_runner import (
     VIEW_NAMESPACE,
     VIEW_TEXT,
@@ -23,55 +24,55 @@ from fletching.engine.query.result_types import duck_type_of
 from fletching.engine.query.row_writing import Writes, cast_to, write_rows
 from fletching.errors import (
     AlreadyExistsError,
+    ConflictError,
     FletchingError,
     InvalidArgumentError,
+    NoSuchPartitionError,
     NoSuchTableError,
 )
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import (
+    AddColumns,
+    CreatePartition,
     CreateTable,
     DescribeTable,
+    DropPartition,
     DropTable,
-    ListPartitions,
-    ListSchemas,
-    ListTables,
-    PartitionPage,
-    SchemaPage,
     TableInfo,
-    TablePage,
 )
 from fletching.protocol.messages.changes import ChangeRequest, DeleteRows, MergeRows, UpdateRows
 from fletching.protocol.messages.requests import CreateWriteSession
 from fletching.protocol.messages.responses import Changed, Response
 from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import parse_type
-from fletching.sql.dialect import exp
+from fletching.sql.dialect import exp, parse_predicate
 from fletching.sql.predicates import compile_condition
 from fletching.sql.query_sources import located
 from fletching.sql.row_changes import ROW, SEGMENT, row_changes_of
 from fletching.sql.sql_types import type_of_arrow
-from fletching.sql.statements import (
+from fletching.sql.statement_kinds import (
+    AddMissingColumns,
     Assignment,
     Changes,
+    Clone,
     ComputedChange,
     CreateAs,
     CreateLike,
     CreateView,
-    DescribeQuery,
+    DropPartitions,
     DropView,
     Explanation,
     Insertion,
     Namespace,
     QueryStatement,
+    RenamePartition,
     RowChange,
     Setting,
-    ShowCreateQuery,
-    ShowPartitionsQuery,
-    ShowSchemasQuery,
-    ShowTablesQuery,
     Statement,
     Target,
+    Use,
 )
+from fletching.sql.table_definitions import DEFAULT_KEY
 from fletching.types import PartitionSpec, TableName
 
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ class Watched(Protocol):
 
 
 Store = Callable[[pa.Schema, Iterator[pa.RecordBatch]], Any]
+
+
+_INSERT_ATTEMPTS = 5
 
 
 class StatementRunner:
@@ -202,6 +206,7 @@ class _Run:
     store: Store
     watched: Watched
     variables: dict[str, Any] = dataclasses.field(default_factory=dict)
+    flags: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def statement(self, statement: Statement) -> Outcome | None:
         """What a statement does; None for those that leave nothing to see."""
@@ -231,27 +236,31 @@ class _Run:
                 return Outcome()
             case ComputedChange():
                 return self.change(statement)
-            case RowChange(request=change):
-                self.authorize(change)
-                return _changed(self.verbs.call(change))
-            case ShowTablesQuery():
-                return Outcome(printed=self.show_tables(statement))
-            case ShowPartitionsQuery(table=table):
-                return Outcome(printed=self.show_partitions(table))
-            case ShowSchemasQuery(project=project):
-                request = ListSchemas(project=project)
-                self.authorize(request)
-                page = self.verbs.call(request)
-                assert isinstance(page, SchemaPage)
-                return Outcome(printed="\n".join(info.schema for info in page.schemas))
-            case ShowCreateQuery(table=table):
-                return Outcome(printed=creating_statement(self.describe(table)))
-            case DescribeQuery(table=table):
-                return Outcome(printed=description(self.describe(table)))
+            case RowChange(request=first, more=more):
+                for request in (first, *more):
+                    self.authorize(request)
+                reports = [_changed(self.verbs.call(request)) for request in (first, *more)]
+                return Outcome(affected=sum(report.affected or 0 for report in reports))
+            case DropPartitions():
+                return self.drop_partitions(statement)
+            case RenamePartition():
+                return self.rename_partition(statement)
+            case AddMissingColumns():
+                return self.add_missing(statement)
+            case Clone():
+                return self.clone(statement)
             case Assignment(name=name, tree=tree):
                 self.variables[name] = tree
-            case Setting(name="odps.default.schema", value=value):
-                self.namespace = dataclasses.replace(self.namespace, schema=value)
+            case Setting(name=name, value=value):
+                self.flags[name] = value
+                if name == "odps.default.schema":
+                    self.namespace = dataclasses.replace(self.namespace, schema=value)
+            case Use(project=project, schema=schema):
+                found = dataclasses.replace(self.namespace, project=project)
+                self.namespace = dataclasses.replace(found, schema=schema or found.schema)
+            case _:
+                looking = Looking(self.verbs, self.authorize, self.visible, self.flags)
+                return Outcome(printed=looking.printed(statement))
         return None
 
     def query(self, tree: Any, changed: ChangedTable | None = None) -> Query:
@@ -273,7 +282,16 @@ class _Run:
     # --- writing -----------------------------------------------------------------------------
 
     def insert(self, target: Target) -> int:
-        """Writes the rows of a query into a table; returns how many."""
+        """Writes the rows of a query into a table; returns how many.
+
+        What others committed first is read anew: the query is run again, a few times at most.
+        """
+        for _ in range(_INSERT_ATTEMPTS - 1):
+            with contextlib.suppress(ConflictError):
+                return self._insert(target)
+        return self._insert(target)
+
+    def _insert(self, target: Target) -> int:
         info = self.describe(target.table)
         if VIEW_TEXT in info.properties:
             raise InvalidArgumentError(f"{info.table} is a view: nothing can be inserted into it")
@@ -294,12 +312,13 @@ class _Run:
         static = {name.casefold() for name, _ in target.static}
         dynamic = {key: field for key, field in partition_types.items() if key not in static}
         fields = self._columns(target, data, dynamic)
+        tree, fields = self._with_defaults(target, data, fields)
         partition = PartitionSpec(target.static)
         request = CreateWriteSession(
             table=target.table, partition=partition, overwrite=target.overwrite
         )
         self.authorize(request)
-        with self.query(target.tree) as query:
+        with self.query(tree) as query:
             if len(query.columns) != len(fields):
                 raise InvalidArgumentError(
                     f"the query has {len(query.columns)} columns where {info.table} takes"
@@ -317,6 +336,36 @@ class _Run:
                 columns_of=cast_to(schema),
                 schema=schema,
             )
+
+    @staticmethod
+    def _with_defaults(
+        target: Target, data: pa.Schema, fields: list[pa.Field]
+    ) -> tuple[Any, list[pa.Field]]:
+        """The query and its columns, with the DEFAULTs of those that the statement leaves out."""
+        named = {field.name.casefold() for field in fields}
+        missing = [
+            field
+            for field in data
+            if field.name.casefold() not in named and DEFAULT_KEY in (field.metadata or {})
+        ]
+        if not missing:
+            return target.tree, fields
+        values = [parse_predicate(field.metadata[DEFAULT_KEY].decode()) for field in missing]
+        inner = exp.Subquery(
+            this=target.tree.copy(),
+            alias=exp.TableAlias(
+                this=exp.to_identifier("given", quoted=True),
+                columns=[exp.to_identifier(f"v{i}", quoted=True) for i in range(len(fields))],
+            ),
+        )
+        made = exp.Select(
+            expressions=[
+                *(exp.column(exp.to_identifier(f"v{i}", quoted=True)) for i in range(len(fields))),
+                *values,
+            ],
+            from_=exp.From(this=inner),
+        )
+        return made, [*fields, *missing]
 
     def change(self, statement: ComputedChange) -> Outcome:
         """Deletes, updates or merges rows that a query chooses, in one commit."""
@@ -427,6 +476,152 @@ class _Run:
         self.verbs.call(request)
         return Outcome()
 
+    # --- partitions and columns ----------------------------------------------------------------
+
+    def drop_partitions(self, statement: DropPartitions) -> Outcome:
+        """Drops the partitions for which a condition holds, in one transaction each."""
+        table = statement.table
+        info = self.describe(table)
+        self.authorize(DropPartition(table=table, partition=PartitionSpec()))
+        columns = [(c.name, c.type) for c in info.schema.partition_columns]
+        known = {name.casefold() for name, _ in columns}
+        for column in statement.condition.find_all(exp.Column):
+            if column.name.casefold() not in known:
+                raise located(
+                    InvalidArgumentError(f"{table} has no partition column {column.name}"), column
+                )
+        partitions = list(all_partitions(self.verbs, table))
+        chosen = [partitions[i] for i in self._matching(columns, partitions, statement.condition)]
+        if not chosen and not statement.if_exists:
+            raise NoSuchPartitionError(f"no partition of {table} fulfils the condition")
+        for partition in chosen:
+            request = DropPartition(table=table, partition=partition, if_exists=True)
+            self.authorize(request)
+            self.verbs.call(request)
+        return Outcome()
+
+    def _matching(
+        self,
+        columns: list[tuple[str, str]],
+        partitions: list[PartitionSpec],
+        condition: Any,
+    ) -> list[int]:
+        """Which partitions a condition chooses, worked out as a query over their values."""
+        if not partitions:
+            return []
+        rows = [
+            exp.Tuple(
+                expressions=[
+                    exp.Literal.number(number),
+                    *(exp.Literal.string(value) for _, value in partition),
+                ]
+            )
+            for number, partition in enumerate(partitions)
+        ]
+        names = ["partition number", *(name for name, _ in columns)]
+        values = exp.Values(
+            expressions=rows,
+            alias=exp.TableAlias(
+                this=exp.to_identifier("raw", quoted=True),
+                columns=[exp.to_identifier(name, quoted=True) for name in names],
+            ),
+        )
+        typed = exp.Select(
+            expressions=[
+                exp.column(exp.to_identifier(names[0], quoted=True)),
+                *(
+                    exp.alias_(
+                        exp.cast(
+                            exp.column(exp.to_identifier(name, quoted=True)), kind, dialect="hive"
+                        ),
+                        name,
+                        quoted=True,
+                    )
+                    for name, kind in columns
+                ),
+            ],
+            from_=exp.From(this=values),
+        )
+        tree = (
+            exp.select(exp.column(exp.to_identifier(names[0], quoted=True)))
+            .from_(typed.subquery("partitions"))
+            .where(condition.copy())
+        )
+        with self.query(tree) as query:
+            _, batches = query.run()
+            return sorted(number for batch in batches for number in batch.column(0).to_pylist())
+
+    def rename_partition(self, statement: RenamePartition) -> Outcome:
+        """Moves the rows of a partition to another, which must not be there, and drops it."""
+        table, old, new = statement.table, statement.partition, statement.new
+        info = self.describe(table)
+        names = {c.name.casefold(): c.name for c in info.schema.partition_columns}
+        for spec in (old, new):
+            if {name.casefold() for name, _ in spec} != set(names):
+                raise InvalidArgumentError(
+                    f"RENAME takes all partition columns of {table}: {', '.join(names.values())}"
+                )
+        drop = DropPartition(table=table, partition=old)
+        create = CreatePartition(table=table, partition=new)
+        for request in (drop, create):
+            self.authorize(request)
+        if not any(_same_partition(old, one) for one in all_partitions(self.verbs, table)):
+            raise NoSuchPartitionError(f"there is no partition {old} in {table}")
+        if _same_partition(old, new):
+            return Outcome()
+        self.verbs.call(create)
+        try:
+            update = exp.Update(
+                this=exp.to_table(str(table), dialect="hive"),
+                expressions=[_equal(name, value) for name, value in new],
+                where=exp.Where(this=exp.and_(*(_equal(name, value) for name, value in old))),
+            )
+            outcome = self.change(ComputedChange(table, update))
+        except BaseException:
+            self.verbs.call(DropPartition(table=table, partition=new, if_exists=True))
+            raise
+        self.verbs.call(drop)
+        return outcome
+
+    def add_missing(self, statement: AddMissingColumns) -> Outcome:
+        """Adds the columns that are not there yet."""
+        request = statement.request
+        info = self.describe(request.table)
+        known = {
+            column.name.casefold()
+            for column in (*info.schema.data_columns, *info.schema.partition_columns)
+        }
+        wanted = pa.ipc.read_schema(pa.py_buffer(request.arrow_schema))
+        missing = [field for field in wanted if field.name.casefold() not in known]
+        if missing:
+            request = AddColumns(
+                table=request.table, arrow_schema=encode_schema(pa.schema(missing))
+            )
+            self.authorize(request)
+            self.verbs.call(request)
+        return Outcome()
+
+    def clone(self, statement: Clone) -> Outcome:
+        """Copies columns and rows of a table."""
+        there = self.exists(statement.table)
+        if there and not statement.if_exists:
+            raise AlreadyExistsError(f"there is a table {statement.table} already")
+        if there and statement.if_exists == "IGNORE":
+            return Outcome(affected=0)
+        if not there:
+            self.create_like(CreateLike(statement.table, statement.source))
+        tree = exp.select("*").from_(exp.to_table(str(statement.source), dialect="hive"))
+        if statement.partitions:
+            tree = tree.where(
+                exp.or_(
+                    *(
+                        exp.and_(*(_equal(name, value) for name, value in one))
+                        for one in statement.partitions
+                    )
+                )
+            )
+        return Outcome(affected=self.insert(Target(statement.table, tree, overwrite=there)))
+
     # --- views -------------------------------------------------------------------------------
 
     def create_view(self, statement: CreateView) -> Outcome:
@@ -493,43 +688,6 @@ class _Run:
             return False
         return True
 
-    def show_tables(self, query: ShowTablesQuery) -> str:
-        """``owner:name`` lines."""
-        lines: list[str] = []
-        marker = ""
-        while True:
-            request = ListTables(
-                project=query.project, schema=query.schema, marker=marker, max_items=10_000
-            )
-            self.authorize(request)
-            page = self.visible(self.verbs.call(request))
-            assert isinstance(page, TablePage)
-            lines += [
-                f"{info.owner}:{info.table.name}"
-                for info in page.tables
-                if matches(info.table.name, query.pattern)
-            ]
-            marker = page.marker
-            if not marker:
-                return "\n".join(lines)
-
-    def show_partitions(self, table: TableName) -> str:
-        """``pt=1/hour=2`` lines."""
-        lines: list[str] = []
-        marker = ""
-        while True:
-            request = ListPartitions(table=table, marker=marker, max_items=10_000)
-            self.authorize(request)
-            page = self.verbs.call(request)
-            assert isinstance(page, PartitionPage)
-            lines += [
-                "/".join(f"{name}={value}" for name, value in info.partition)
-                for info in page.partitions
-            ]
-            marker = page.marker
-            if not marker:
-                return "\n".join(lines)
-
 
 def _changed(report: Response) -> Outcome:
     assert isinstance(report, Changed)
@@ -544,3 +702,15 @@ def _is_filter(tree: Any, fields: list[pa.Field]) -> bool:
     except FletchingError:
         return False
     return not tree.this.alias  # the filter's text knows the table by its own name
+
+
+def _equal(name: str, value: str) -> Any:
+    return exp.EQ(
+        this=exp.column(exp.to_identifier(name, quoted=True)), expression=exp.Literal.string(value)
+    )
+
+
+def _same_partition(one: PartitionSpec, other: PartitionSpec) -> bool:
+    return {name.casefold(): value for name, value in one} == {
+        name.casefold(): value for name, value in other
+    }

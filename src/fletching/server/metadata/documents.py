@@ -12,7 +12,7 @@ from fletching.engine.query.query_runner import VIEW_TEXT
 from fletching.errors import InvalidParameterError
 from fletching.protocol.messages.admin import PartitionInfo, TableInfo
 from fletching.protocol.messages.responses import Column
-from fletching.sql.statements import SHARD_PROPERTIES
+from fletching.sql.table_definitions import SHARD_PROPERTIES
 
 __all__ = [
     "element",

@@ -18,7 +18,7 @@ from fletching.protocol.messages.requests import Request
 from fletching.server.http.exchange import Exchange
 from fletching.server.metadata.documents import render
 from fletching.server.service import Service
-from fletching.sql.statements import Namespace
+from fletching.sql.statement_kinds import Namespace
 from fletching.types import DEFAULT_SCHEMA, PartitionSpec, TableName
 
 __all__ = ["Scope", "namespace_of"]

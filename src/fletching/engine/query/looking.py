@@ -1,0 +1,175 @@
+"""SHOW and DESC: what the catalog says of tables, as text."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+from fletching.engine.query.printing import (
+    VIEW_TEXT,
+    creating_statement,
+    description,
+    matches,
+    partition_description,
+)
+from fletching.errors import InvalidArgumentError, NoSuchPartitionError
+from fletching.protocol.messages.admin import (
+    DescribeTable,
+    ListPartitions,
+    ListSchemas,
+    ListTables,
+    PartitionInfo,
+    PartitionPage,
+    SchemaPage,
+    TableInfo,
+    TablePage,
+)
+from fletching.protocol.messages.changes import ListVersions, VersionPage
+from fletching.protocol.messages.requests import Request
+from fletching.protocol.messages.responses import Response
+from fletching.sql.functions import AGGREGATES, FUNCTIONS
+from fletching.sql.statement_kinds import (
+    DescribeQuery,
+    ShowCreateQuery,
+    ShowFlagsQuery,
+    ShowFunctionsQuery,
+    ShowHistoryQuery,
+    ShowPartitionsQuery,
+    ShowSchemasQuery,
+    ShowTablesQuery,
+    Statement,
+)
+from fletching.types import PartitionSpec, TableName
+
+__all__ = ["Looking", "all_partitions"]
+
+_PAGE = 10_000
+
+
+class Calls(Protocol):
+    """The engine's verb for values."""
+
+    def call(self, request: Request) -> Response:
+        """Answers a request."""
+
+
+def all_partitions(
+    verbs: Calls, table: TableName, prefix: PartitionSpec | None = None
+) -> Iterator[PartitionSpec]:
+    """The partitions of a table, or those below a leading part, in value order."""
+    for info in _partition_infos(verbs, table, prefix or PartitionSpec()):
+        yield info.partition
+
+
+def _partition_infos(
+    verbs: Calls, table: TableName, prefix: PartitionSpec
+) -> Iterator[PartitionInfo]:
+    marker = ""
+    while True:
+        request = ListPartitions(table=table, prefix=prefix, marker=marker, max_items=_PAGE)
+        page = verbs.call(request)
+        assert isinstance(page, PartitionPage)
+        yield from page.partitions
+        marker = page.marker
+        if not marker:
+            return
+
+
+class Looking:
+    """Answers the statements that only look. Not thread-safe."""
+
+    def __init__(
+        self,
+        verbs: Calls,
+        authorize: Callable[[Request], None],
+        visible: Callable[[Response], Response],
+        flags: Mapping[str, str],
+    ) -> None:
+        """Asks ``verbs``, as far as ``authorize`` and ``visible`` let it."""
+        self._verbs = verbs
+        self._authorize = authorize
+        self._visible = visible
+        self._flags = flags
+
+    def printed(self, statement: Statement) -> str:
+        """What a statement prints."""
+        match statement:
+            case ShowTablesQuery():
+                return self._tables(statement)
+            case ShowPartitionsQuery(table=table, prefix=prefix):
+                self._authorize(ListPartitions(table=table))
+                return "\n".join(
+                    "/".join(f"{name}={value}" for name, value in one)
+                    for one in all_partitions(self._verbs, table, prefix)
+                )
+            case ShowSchemasQuery(project=project):
+                request = ListSchemas(project=project)
+                self._authorize(request)
+                page = self._verbs.call(request)
+                assert isinstance(page, SchemaPage)
+                return "\n".join(info.schema for info in page.schemas)
+            case ShowCreateQuery(table=table):
+                return creating_statement(self._table(table))
+            case DescribeQuery():
+                return self._description(statement)
+            case ShowFunctionsQuery(pattern=pattern):
+                names = sorted({*FUNCTIONS, *AGGREGATES})
+                return "\n".join(name for name in names if matches(name, pattern))
+            case ShowFlagsQuery():
+                return "\n".join(f"{key}={value}" for key, value in sorted(self._flags.items()))
+            case ShowHistoryQuery(table=table):
+                return self._history(table)
+        raise InvalidArgumentError("the statement is not supported")
+
+    def _table(self, table: TableName) -> TableInfo:
+        request = DescribeTable(table=table)
+        self._authorize(request)
+        info = self._verbs.call(request)
+        assert isinstance(info, TableInfo)
+        return info
+
+    def _description(self, query: DescribeQuery) -> str:
+        info = self._table(query.table)
+        if not tuple(query.partition):
+            return description(info, extended=query.extended)
+        self._authorize(ListPartitions(table=query.table))
+        for found in _partition_infos(self._verbs, query.table, query.partition):
+            if len(tuple(found.partition)) == len(tuple(query.partition)):
+                return partition_description(found)
+        raise NoSuchPartitionError(f"there is no partition {query.partition} in {query.table}")
+
+    def _history(self, table: TableName) -> str:
+        request = ListVersions(table=table)
+        self._authorize(request)
+        page = self._verbs.call(request)
+        assert isinstance(page, VersionPage)
+        lines = ["version\ttime\toperation\tinserted\tdeleted"]
+        for info in page.versions:
+            moment = dt.datetime.fromtimestamp(info.committed_us / 1e6, dt.UTC)
+            lines.append(
+                f"{info.version}\t{moment:%Y-%m-%d %H:%M:%S}\t{info.operation}"
+                f"\t{info.rows_inserted}\t{info.rows_deleted}"
+            )
+        return "\n".join(lines)
+
+    def _tables(self, query: ShowTablesQuery) -> str:
+        """``owner:name`` lines."""
+        lines: list[str] = []
+        marker = ""
+        while True:
+            request = ListTables(
+                project=query.project, schema=query.schema, marker=marker, max_items=_PAGE
+            )
+            self._authorize(request)
+            page = self._visible(self._verbs.call(request))
+            assert isinstance(page, TablePage)
+            lines += [
+                f"{info.owner}:{info.table.name}"
+                for info in page.tables
+                if matches(info.table.name, query.pattern)
+                and (not query.views or VIEW_TEXT in info.properties)
+            ]
+            marker = page.marker
+            if not marker:
+                return "\n".join(lines)
