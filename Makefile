@@ -16,7 +16,7 @@ ENGINES ?= .venv-engines
 quoted = '$(subst ','\'',$(value $(1)))'
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-again test-exhaustive test-browser test-engines test-engines-short check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps interop-js interop-types fuzz torture soak mutants clean
+.PHONY: help quickstart test test-again test-exhaustive test-browser test-engines test-engines-short test-cluster check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps interop-js interop-types fuzz torture soak mutants clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -165,6 +165,11 @@ fuzz: $(VENV)/.installed-dev ## fuzz the ipc room for SECONDS, with coverage if 
 
 torture: $(VENV)/.installed-dev ## kill the server at every point for SECONDS (SEED=n repeats a run)
 	@$(RUN) -m torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+# What several servers share, for real: PostgreSQL and SeaweedFS from wheels, nginx if it is installed.
+test-cluster: $(VENV)/.installed-dev ## several servers over PostgreSQL and S3, and everything failing (SECONDS)
+	@$(RUN) -m pytest -n 2 -q -m 'cluster and not slow' tests
+	@$(RUN) -m torture --cluster --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 soak: $(VENV)/.installed-dev ## watch what a server under mixed load uses for SECONDS (7200 is two hours)
 	@$(RUN) -m torture --soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

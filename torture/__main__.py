@@ -32,8 +32,9 @@ from fletching.ipc import lowlevel
 from fletching.protocol.messages.admin import CreateTable
 from fletching.protocol.messages.requests import CreateReadSession, ReadTable
 from fletching.protocol.types.blob_type import blob
+from torture import cluster
 from torture.checker import Checker, load
-from torture.life import SETTINGS
+from torture.life import NOT_STARTED, SETTINGS, data_set
 from torture.workers import MAIN, PICTURE_SCHEMA, PICTURES, REGISTER, SCHEMA, contents, picture
 
 WORKERS = {"eo": 2, "batch": 2, "register": 1, "reader": 2, "blob": 1, "viewer": 1}
@@ -41,6 +42,7 @@ SERVERS = 2
 SKEW_SECONDS = (
     300.0  # servers' clocks are off by up to this; requests may be by three times as much
 )
+CLUSTER_SKEW_SECONDS = 240.0  # more than 300 from the database's, and a server does not start
 # Workers that open the folder themselves, beside the servers.
 EMBEDDED = {("batch", 1), ("reader", 1)}
 # What an accident may take away; without it nothing may open, and with it everything is there again.
@@ -58,7 +60,11 @@ def free_port() -> int:
 class Lives:
     """Starts servers and sees to it that they die."""
 
-    def __init__(self, folder: Path, seed: int, number: int = 0) -> None:
+    def __init__(self, folder: Path, seed: int, number: int = 0, *, cluster: bool = False) -> None:
+        self.cluster = cluster
+        self.skew_seconds = CLUSTER_SKEW_SECONDS if cluster else SKEW_SECONDS
+        # Over a network a start takes longer, and must be worth it.
+        self.patience = 4.0 if cluster else 1.0
         self.port = free_port()
         self.folder = folder
         self.losses = 0
@@ -91,7 +97,7 @@ class Lives:
 
     def start(self, fault: str) -> int:
         assert self.parent.stdin is not None
-        skew = self.random.uniform(-SKEW_SECONDS, SKEW_SECONDS)
+        skew = self.random.uniform(-self.skew_seconds, self.skew_seconds)
         self.parent.stdin.write(f"start {self.port} {fault} {skew}\n")
         self.parent.stdin.flush()
         self.current = self.answer()
@@ -123,8 +129,12 @@ class Lives:
         pid = self.start(fault)
         self.wait_until_it_serves()
         try:
-            code = int(self.answers.get(timeout=draw.uniform(0.15, longest))[1])
-            if code == -signal.SIGKILL:
+            seconds = self.patience * draw.uniform(0.15, longest)
+            code = int(self.answers.get(timeout=seconds)[1])
+            if code == NOT_STARTED and self.cluster:
+                self.deaths["not started: a part was away"] += 1
+                time.sleep(0.5)
+            elif code == -signal.SIGKILL:
                 self.deaths[fault.split(":")[0]] += 1
             else:
                 self.strange.append(f"a server with fault {fault} exited with {code}")
@@ -134,7 +144,7 @@ class Lives:
             self.answer()
             self.deaths["at random"] += 1
         self.current = None
-        if self.random.random() < 0.1:
+        if self.random.random() < 0.1 and (self.folder / "data").is_dir():
             self.lose()
 
     def lose(self) -> None:
@@ -177,7 +187,8 @@ class Lives:
 
 
 def prepare(folder: Path) -> None:
-    with Engine.open(folder / "data", settings=SETTINGS) as engine:
+    where, settings = data_set(folder)
+    with Engine.open(where, settings=settings) as engine:
         pictures = pa.schema([*list(PICTURE_SCHEMA)[:3], ("image", blob())])
         for table, schema in ((MAIN, SCHEMA), (REGISTER, SCHEMA), (PICTURES, pictures)):
             engine.call(CreateTable(table=table, arrow_schema=lowlevel.encode_schema(schema)))
@@ -231,6 +242,86 @@ def campaign(folder: Path, seconds: float, seed: int, rate: float) -> tuple[list
     ]
     problems = [*strange, *checker.check(), *final_state(folder, checker)]
     return problems, describe(lives, faults, checker)
+
+
+def cluster_campaign(folder: Path, seconds: float, seed: int, rate: float) -> tuple[list[str], str]:
+    """Three servers over PostgreSQL and S3, behind one address, and accidents to each part."""
+    with cluster.parts() as made:
+        return _cluster_campaign(made, folder, seconds, seed, rate)
+
+
+def _cluster_campaign(
+    made: cluster.Parts, folder: Path, seconds: float, seed: int, rate: float
+) -> tuple[list[str], str]:
+    prepare(folder)
+    # One more than are meant to be there: it comes and goes.
+    lives = [Lives(folder, seed, number, cluster=True) for number in range(cluster.SERVERS + 1)]
+    accidents = cluster.Accidents(made, seed)
+    ended = threading.Event()
+    threads = [
+        threading.Thread(target=go_on, args=(each, ended), daemon=True) for each in lives[:-1]
+    ]
+    threads.append(threading.Thread(target=come_and_go, args=(lives[-1], ended), daemon=True))
+    workers: list[subprocess.Popen[bytes]] = []
+    faults = ""
+    with cluster.balancer([each.port for each in lives]) as front:
+        proxy = start_proxy(front.port, seed, rate)
+        try:
+            urls = [f"http://127.0.0.1:{read_port(proxy)}"]
+            workers = start_workers(folder, urls, seed)
+            for thread in threads:
+                thread.start()
+            accidents.start()
+            start = time.monotonic()
+            while (passed := time.monotonic() - start) < seconds or (
+                passed < 10 * seconds and (missing(folder) or not accidents.complete)
+            ):
+                time.sleep(0.5)
+            accidents.end()
+            ended.set()
+            for thread in threads:
+                thread.join()
+            for each in lives[:-1]:
+                each.calm()
+                each.wait_until_it_serves()
+            time.sleep(2)
+            stop(workers)
+            for each in lives[:-1]:
+                each.end()
+        finally:
+            accidents.end()
+            ended.set()
+            stop(workers)
+            with contextlib.suppress(OSError):
+                assert proxy.stdin is not None
+                proxy.stdin.close()
+            assert proxy.stdout is not None
+            faults = proxy.stdout.read().strip().removeprefix("counts ")
+            proxy.wait()
+            for each in lives:
+                each.close()
+    checker = Checker(load(folder))
+    strange = [line for each in lives for line in each.strange] + accidents.strange
+    strange += [f"there was no {event!r}: the run proves nothing" for event in missing(folder)]
+    strange += [] if accidents.complete else ["not every kind of accident has happened"]
+    problems = [*strange, *checker.check(), *final_state(folder, checker)]
+    return problems, "\n".join([describe(lives, [faults], checker), *accidents.describe()])
+
+
+def come_and_go(lives: Lives, ended: threading.Event) -> None:
+    """A server that is added, works for a while, and is taken away as an operator would."""
+    try:
+        while not ended.wait(lives.random.uniform(0.5, 2.0)):
+            lives.start("-")
+            lives.wait_until_it_serves()
+            ended.wait(lives.random.uniform(3.0, 10.0))
+            if lives.answers.empty():
+                lives.end()
+            else:
+                lives.answer()
+                lives.current = None
+    except Exception as error:
+        lives.strange.append(f"the lives of a server ended early: {error!r}")
 
 
 def go_on(lives: Lives, ended: threading.Event) -> None:
@@ -306,15 +397,18 @@ def final_state(folder: Path, checker: Checker) -> list[str]:
     """The folder itself, when all is over."""
     problems = []
     now = time.monotonic()
-    with Engine.open(
-        folder / "data", settings=SETTINGS, clock=lambda: time.time() + 90_000
-    ) as engine:
+    where, settings = data_set(folder)
+    ahead = 90_000.0
+    with Engine.open(where, settings=settings, clock=lambda: time.time() + ahead) as engine:
         for table, check in ((MAIN, checker.check_main), (REGISTER, checker.check_register)):
             found = len(checker.problems)
             check("the end", contents(read(engine, table)), now, now)
             problems += checker.problems[found:]
         problems += final_pictures(engine, checker, now)
         problems += [f"{item.name}: {item.problems}" for item in engine.verify() if item.problems]
+        engine.collect()
+        # An object whose writer nobody knows any more goes when it has been without an owner for long.
+        ahead += 90_000.0
         engine.collect()
         checked = list(engine.verify())
         problems += [f"{item.name}: {item.problems}" for item in checked if item.problems]
@@ -438,6 +532,9 @@ def main() -> int:
         "--folder", type=Path, default=None, help="where to work; kept if the run fails"
     )
     parser.add_argument(
+        "--cluster", action="store_true", help="three servers over PostgreSQL and S3"
+    )
+    parser.add_argument(
         "--soak", action="store_true", help="kill nobody; watch what one server uses"
     )
     options = parser.parse_args()
@@ -450,6 +547,8 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     if options.soak:
         problems, summary = soak(folder, options.seconds, seed)
+    elif options.cluster:
+        problems, summary = cluster_campaign(folder, options.seconds, seed, options.fault_rate)
     else:
         problems, summary = campaign(folder, options.seconds, seed, options.fault_rate)
     print(summary)

@@ -8,6 +8,7 @@ instead of a second of imports. Whoever started a process here takes it along wh
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import logging
 import os
 import signal
@@ -17,8 +18,10 @@ import traceback
 from pathlib import Path
 
 from fletching.engine.engine_settings import EngineSettings
+from fletching.errors import SettingsError
 from fletching.server.server import Server
 from fletching.server.server_settings import ServerSettings
+from fletching.settings import environments_data_set
 
 ACCESS_KEYS = {"torture": "torture-secret"}
 SETTINGS = EngineSettings(
@@ -32,7 +35,22 @@ SETTINGS = EngineSettings(
 )
 
 
+NOT_STARTED = 2
 PR_SET_PDEATHSIG = 1
+
+
+def data_set(folder: Path) -> tuple[Path | None, EngineSettings]:
+    """What an engine of this run opens: the folder's ``data``, or what the environment says."""
+    storage = environments_data_set(os.environ)
+    if storage is None:
+        return folder / "data", SETTINGS
+    where = EngineSettings.of(storage)
+    return None, dataclasses.replace(
+        SETTINGS,
+        catalog_url=where.catalog_url,
+        objects_url=where.objects_url,
+        server_key=where.server_key,
+    )
 
 
 def die_with_parent() -> None:
@@ -48,7 +66,8 @@ def live(folder: Path, port: int, fault: str, skew: float) -> None:
     os.environ["FLETCHING_CRASH_AT"] = "" if fault == "-" else fault
     logging.basicConfig(filename=folder / "server.log", level=logging.WARNING)
     settings = ServerSettings(port=port, drain_seconds=2.0)
-    Server(folder / "data", ACCESS_KEYS, settings, SETTINGS).run()
+    where, parts = data_set(folder)
+    Server(where, ACCESS_KEYS, settings, parts).run()
 
 
 def main() -> None:
@@ -61,6 +80,9 @@ def main() -> None:
             code = 0
             try:
                 live(folder, int(port), fault, float(skew))
+            except SettingsError:
+                # At the start a part was away, as it will be: whoever runs servers tries again.
+                code = NOT_STARTED
             except BaseException:
                 with (folder / "server.log").open("a") as log:
                     traceback.print_exc(file=log)

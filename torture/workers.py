@@ -7,6 +7,7 @@ it was told. What it was not told stays open: the checker knows what may then be
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import threading
@@ -44,6 +45,7 @@ from fletching.protocol.messages.requests import (
     WriteBlob,
     WriteTable,
 )
+from fletching.settings import environments_data_set
 from fletching.types import TableName
 from fletching.wire.blob_frames import BlobData, BlobDataStart
 from torture.life import ACCESS_KEYS, die_with_parent
@@ -93,7 +95,7 @@ class Worker:
         self.transport: Any = (
             HttpTransport(url, Credentials(access_id, secret))
             if "://" in url
-            else EmbeddedTransport(url)
+            else EmbeddedTransport(environments_data_set(os.environ) or url)
         )
         self.log = log.open("a", buffering=1)
         self.stopped = threading.Event()

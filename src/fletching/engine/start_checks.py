@@ -40,7 +40,8 @@ PROBE_PREFIX = "probes"
 
 _XML = re.compile(r"<(Code|Message)>(.*?)</\1>", re.DOTALL)
 _PREFIX = re.compile(
-    r".*? failed: (?:Generic \S+ error: )?(?:Error performing list request: )?", re.DOTALL
+    r"(?:opening|listing|reading|writing|committing|deleting)[^:]* failed: "
+    r"(?:Generic \S+ error: )?(?:Error performing list request: )?"
 )
 _SENTENCE = 300
 _ENDPOINTS = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
