@@ -167,6 +167,16 @@ def test_closing() -> None:
         read.read()
 
 
+def test_closing_a_second_time_touches_nothing() -> None:
+    """The file beneath may be gone by then, or somebody else's."""
+    sink = io.BytesIO()
+    file = lz4stream.open(sink, "wb", end_mark=True)
+    file.write(b"abc")
+    file.close()
+    sink.close()
+    file.close()
+
+
 def test_an_abandoned_file_that_was_written_warns_of_nothing(tmp_path: Path) -> None:
     file = lz4stream.open(tmp_path / "x", "wb")
     file.write(b"abc")

@@ -161,6 +161,13 @@ def test_xml_of_another_service_is_read() -> None:
             "",
         ),
         (
+            400,
+            b'{"Code":"InvalidParameter","Message":"m","Error":{"Type":"WireError"}}',
+            errors.InvalidParameterError,
+            "m",
+        ),
+        (404, b'{"Code":"","Message":"m"}', errors.NotFoundError, "m"),
+        (
             500,
             b"<Error><Code>InternalServerError</Code><Message><![CDATA[a<b]]></Message></Error>",
             InternalServerError,

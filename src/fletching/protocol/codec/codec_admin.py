@@ -218,10 +218,7 @@ def _encode_statement(request: StatementRequest) -> HttpRequest:
 
 
 def _decode_statement(method: str, match: re.Match[str], parts: RequestParts) -> Request:
-    place = {
-        "project": unquote(match["project"]),
-        "schema": unquote(match["schema"]) or DEFAULT_SCHEMA,
-    }
+    place = {"project": unquote(match["project"]), "schema": unquote(match["schema"])}
     try:
         if match["id"] is None and method == "POST":
             return msgspec.convert({**parts.json, **place}, RunStatement)
