@@ -6,10 +6,11 @@ import dataclasses
 import datetime as dt
 from typing import Any, Self
 
+from fletching.client.html_views import ShownList
 from fletching.protocol.messages.changes import VersionInfo
 from fletching.protocol.messages.responses import Changed
 
-__all__ = ["ChangeReport", "TableVersion"]
+__all__ = ["ChangeReport", "TableVersion", "VersionList"]
 
 
 class ChangeReport(int):
@@ -124,4 +125,27 @@ class TableVersion:
             data_change=info.data_change,
             rows=info.rows,
             readable=info.readable,
+        )
+
+
+class VersionList(ShownList[TableVersion]):
+    """Versions, newest first."""
+
+    TITLE = "version"
+    HEADS = ("version", "committed", "operation", "inserted", "updated", "deleted", "rows", "by")
+
+    def cells(self, item: TableVersion) -> tuple[Any, ...]:
+        """A version's facts."""
+        when = item.committed_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+        counts = (item.rows_inserted, item.rows_updated, item.rows_deleted, item.rows)
+        inserted, updated, deleted, rows = (f"{count:,}" for count in counts)
+        return (
+            item.version,
+            when,
+            item.operation,
+            inserted,
+            updated,
+            deleted,
+            rows,
+            item.access_id,
         )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import pyarrow as pa
 
 from fletching.errors import UsageError
 from fletching.protocol.types.table_schema import format_type, odps_type_of_field
 
-__all__ = ["html_view"]
+__all__ = ["ShownList", "html_rows", "html_view"]
 
-MOST_COLUMNS = 100
+_Item = TypeVar("_Item")
+
+MOST_COLUMNS = MOST_ROWS = 100
 """More are counted and not listed."""
 
 
@@ -55,3 +58,35 @@ def html_view(
         + (f"<p>{told}</p>" if told else "")
         + f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def html_rows(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A heading and a table as HTML, every text of it escaped; the first `MOST_ROWS` rows."""
+    head = "".join(f"<th>{html.escape(each)}</th>" for each in heads)
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td>{html.escape('' if each is None else str(each))}</td>" for each in row)
+        + "</tr>"
+        for row in rows[:MOST_ROWS]
+    )
+    if len(rows) > MOST_ROWS:
+        body += f'<tr><td colspan="{len(heads)}">and {len(rows) - MOST_ROWS} more</td></tr>'
+    return (
+        f"<div><p><b>{html.escape(title)}</b></p>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+class ShownList(list[_Item]):
+    """A list that a notebook shows as a table; in all else a list."""
+
+    TITLE: ClassVar[str] = ""
+    HEADS: ClassVar[tuple[str, ...]] = ()
+
+    def cells(self, item: _Item) -> tuple[Any, ...]:
+        """What a row of the table shows of an item."""
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        title = f"{len(self):,} {self.TITLE}{'' if len(self) == 1 else 's'}"
+        return html_rows(title, self.HEADS, [self.cells(item) for item in self])

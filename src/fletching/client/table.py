@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NoReturn, Self
 
 import pyarrow as pa
 
-from fletching.client.change_reports import ChangeReport, TableVersion
+from fletching.client.change_reports import ChangeReport, TableVersion, VersionList
 from fletching.client.changing_table import ChangingTable
 from fletching.client.reading.scan import Scan
 from fletching.client.stored_table import Moment, PartitionLike, microseconds
@@ -42,7 +42,7 @@ class Table(ChangingTable):
 
     def versions(self, limit: int | None = None) -> list[TableVersion]:
         """The versions that are known, newest first; all of them, or the newest ``limit``."""
-        found: list[TableVersion] = []
+        found = VersionList()
         before: int | None = None
         while limit is None or len(found) < limit:
             size = 1000 if limit is None else min(1000, limit - len(found))

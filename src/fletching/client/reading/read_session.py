@@ -16,7 +16,7 @@ from fletching.client.cancellation import Cancellation
 from fletching.client.reading.parallel import read_in_order
 from fletching.client.reading.readable import Readable
 from fletching.client.reading.resume_token import ResumeToken
-from fletching.client.reading.split import Split
+from fletching.client.reading.split import Split, SplitList
 from fletching.client.table_info import describe
 from fletching.client.table_schemas import scan_schema
 from fletching.client.transports.channel import Channel
@@ -115,7 +115,7 @@ class ReadSession(Readable):
         if self._released:
             raise UsageError(f"read session {self.id} is released")
         bounds = [self.row_count * part // count for part in range(count + 1)]
-        return [self._split(start, end) for start, end in itertools.pairwise(bounds)]
+        return SplitList(self._split(start, end) for start, end in itertools.pairwise(bounds))
 
     def rows(self, start: int, end: int) -> Split:
         """The rows from ``start`` up to, and without, ``end`` as a split.

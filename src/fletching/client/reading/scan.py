@@ -18,7 +18,7 @@ from fletching.client.reading.parallel import read_in_order
 from fletching.client.reading.read_session import ReadSession
 from fletching.client.reading.readable import Readable
 from fletching.client.reading.resume_token import ResumeToken
-from fletching.client.reading.split import Split
+from fletching.client.reading.split import Split, SplitList
 from fletching.client.table_schemas import scan_schema
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.transport import BatchSource
@@ -275,7 +275,7 @@ class Scan(Readable):
         self, session: ReadSessionReply, places: Sequence[dict[str, Any]]
     ) -> list[Split]:
         name = self.table.full_name
-        return [
+        return SplitList(
             Split(
                 ResumeToken(
                     table=name, session_id=session.session_id, columns=self.columns, **place
@@ -285,7 +285,7 @@ class Scan(Readable):
                 self.channel,
             )
             for place in places
-        ]
+        )
 
     def _schema_of(self, session: ReadSessionReply) -> pa.Schema:
         schema = scan_schema(session)

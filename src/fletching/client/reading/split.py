@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from fletching.client.cancellation import Cancellation
+from fletching.client.html_views import ShownList
 from fletching.client.reading.arrow_reader import ArrowReader
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.transports.channel import Channel
@@ -16,7 +17,7 @@ from fletching.client.transports.stream_files import StreamReader
 from fletching.client.transports.transport import BatchSource
 from fletching.types import PartitionSpec
 
-__all__ = ["Split"]
+__all__ = ["Split", "SplitList"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,3 +95,17 @@ class Split:
 def _reopened(reopen: Any, *fields: Any) -> Split:
     token, schema, row_count, byte_size, partition = fields
     return Split(token, schema, row_count, reopen(), byte_size, partition)
+
+
+class SplitList(ShownList[Split]):
+    """The splits of a scan, in the table's order."""
+
+    TITLE = "split"
+    HEADS = ("split", "rows", "bytes", "partition")
+
+    def cells(self, item: Split) -> tuple[Any, ...]:
+        """What is known of a split without asking the service."""
+        place = item.token.index if item.token.index is not None else item.token.offset
+        rows = None if item.row_count is None else f"{item.row_count:,}"
+        size = None if item.byte_size is None else f"{item.byte_size:,}"
+        return (place, rows, size, item.partition)
