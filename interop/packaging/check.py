@@ -69,7 +69,7 @@ with fletching.connect("relations", create=True) as client:
     table = client.create_table("t", {"id": [1, 2, 3]})
     connection = duckdb.connect()
     attach(connection, table)
-    assert connection.sql("select max(id) from t").fetchone() == (3,)
+    assert connection.sql("select max(id) from t").fetchall() == [(3,)]
 """
 CLI = ["-m", "fletching", "--help"]
 # What is installed, by which versions, and what it must be able to do.

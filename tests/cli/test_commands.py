@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import fletching
 from fletching.cli.main import main
 from fletching.cli.output import ExitCode
 
@@ -30,11 +31,12 @@ class Shell:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
         self.folder, self._monkeypatch, self._capsys = folder, monkeypatch, capsys
+        self.place: tuple[str, ...] = ("--at", str(folder / "data"))
 
     def __call__(self, *words: str, exits: int = 0) -> str:
         for name in [name for name in os.environ if name.startswith("FLETCHING_")]:
             self._monkeypatch.delenv(name)
-        words = (*words, "--at", str(self.folder / "data"))
+        words = (*words, *self.place)
         self._monkeypatch.setattr("sys.argv", ["fletching", *words])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -64,6 +66,18 @@ def test_a_file_goes_in_and_comes_out(shell: Shell) -> None:
     assert pq.read_table("out.parquet").to_pylist() == TABLE.to_pylist() * 2
     shell("put", "events", "in.parquet", "--overwrite")
     assert shell.json("ls")[0]["rows"] == 3
+
+
+def test_create_makes_the_project_of_a_service_too(shell: Shell) -> None:
+    with fletching.serve(shell.folder / "served", port=0) as server:
+        where = ("--at", server.url, "--access-key", ":".join(server.access_key))
+        shell.place = where
+        shell("put", "events", "in.parquet", "--project", "fresh", exits=ExitCode.FAILED)
+        assert "--create" in shell.errors
+        assert (
+            shell.json("put", "events", "in.parquet", "--project", "fresh", "--create")["rows"] == 3
+        )
+        assert shell.json("ls", "--project", "fresh")[0]["rows"] == 3
 
 
 def test_parts_come_out(shell: Shell) -> None:

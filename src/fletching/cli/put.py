@@ -110,7 +110,8 @@ def put(
     create: Annotated[
         bool,
         typer.Option(
-            "--create", help="Create the table from the first file if absent, and the data folder."
+            "--create",
+            help="Create the table from the first file if absent, the project and the data folder.",
         ),
     ] = False,
     partition_by: Annotated[
@@ -134,10 +135,12 @@ def put(
     with place.open(create=create) as client:
         try:
             target: Table | None = find_table(client, table)
-        except (NoSuchProjectError, NoSuchTableError):
+        except (NoSuchProjectError, NoSuchTableError) as error:
             if not create:
                 say("hint: --create makes the table from the first file's columns")
                 raise
+            if isinstance(error, NoSuchProjectError):
+                client.create_project(if_not_exists=True)
             target = None
         sources = _Sources(inputs, file_format, options, partition, target)
         with contextlib.closing(sources.opened()) as opened:
