@@ -68,6 +68,11 @@ class ForgottenObject(NamedTuple):
     length: int
 
 
+# Locks are taken in this order. As a sum, because by the index of the column itself a database would
+# look at every session there is, only to find some in order.
+_IN_ORDER = write_sessions.c.pk + 0
+
+
 def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
     for start in range(0, len(items), _IN_LIMIT):
         yield items[start : start + _IN_LIMIT]
@@ -83,7 +88,7 @@ def expire_write_sessions(
     rows = connection.execute(
         select(write_sessions.c.pk, write_sessions.c.id)
         .where(write_sessions.c.state == normal, write_sessions.c.expires_at <= now)
-        .order_by(write_sessions.c.pk)
+        .order_by(_IN_ORDER)
         .with_for_update(skip_locked=True)
     ).all()
     pks = [row.pk for row in rows]
@@ -113,7 +118,7 @@ def forget_ended_sessions(connection: Connection, *, ended_before: float) -> lis
     rows = connection.execute(
         select(write_sessions.c.pk, write_sessions.c.id)
         .where(write_sessions.c.ended_at <= ended_before)
-        .order_by(write_sessions.c.pk)
+        .order_by(_IN_ORDER)
         .with_for_update(skip_locked=True)
     ).all()
     delete_sessions(connection, [row.pk for row in rows])
@@ -141,7 +146,7 @@ def forget_idle_streams(
     sessions = connection.execute(
         select(write_sessions.c.pk)
         .where(write_sessions.c.id == session_id, with_idle)
-        .order_by(write_sessions.c.pk)
+        .order_by(_IN_ORDER)
         .with_for_update(skip_locked=True)
     ).scalars()
     pks: list[int] = []
@@ -297,7 +302,7 @@ def drop_dropped_tables(
             connection.execute(
                 select(write_sessions.c.pk)
                 .where(write_sessions.c.table_id == table_id)
-                .order_by(write_sessions.c.pk)
+                .order_by(_IN_ORDER)
                 .with_for_update()
             ).scalars()
         )

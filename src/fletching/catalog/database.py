@@ -54,6 +54,12 @@ POOL_KEPT = 10
 CONNECT_SECONDS = 10
 """How long PostgreSQL may take to accept a connection, unless its URL says otherwise."""
 
+PINNING_LOCK = 0x70696E73
+"""The number of PostgreSQL's lock that keeps opening sessions and forgetting segments apart."""
+
+HOLDS_SNAPSHOTS = "fletching_holds_snapshots"
+"""The execution option of a connection whose transaction holds that lock already."""
+
 _WRITE = "fletching_write"
 _DURABLE = "fletching_durable"
 _WAIT_SECONDS = "fletching_wait_seconds"
@@ -156,7 +162,12 @@ class Database:
 
     @contextlib.contextmanager
     def write(
-        self, *, durable: bool = True, wait_seconds: float | None = None, shares: bool = False
+        self,
+        *,
+        durable: bool = True,
+        wait_seconds: float | None = None,
+        shares: bool = False,
+        pins: bool = False,
     ) -> Iterator[Connection]:
         """One transaction: durable when the block has ended, undone if it raised.
 
@@ -167,6 +178,8 @@ class Database:
             wait_seconds: how long to wait for other writers of a SQLite file; by default as long as
                 the catalog was opened with.
             shares: commit together with others that wait meanwhile, see `WriteQueue.turn`.
+            pins: a version is about to be read and pinned: no segment is forgotten until the end
+                (`read_session_rows.hold_snapshots`, in a statement that is needed anyway).
 
         Raises:
             ServiceUnavailableError: the catalog is locked by someone else for too long.
@@ -175,7 +188,7 @@ class Database:
         """
         with self._observed("write"), translated_errors():
             if self._queue is None:
-                turn = self._begun(durable, wait_seconds)
+                turn = self._begun(durable, wait_seconds, pins=pins)
             else:
                 turn = self._queue.turn(durable=durable, wait_seconds=wait_seconds, shares=shares)
             with turn as connection:
@@ -184,7 +197,7 @@ class Database:
 
     @contextlib.contextmanager
     def _begun(
-        self, durable: bool, wait_seconds: float | None
+        self, durable: bool, wait_seconds: float | None, *, pins: bool = False
     ) -> Iterator[Connection]:  # called by the queue
         """A transaction that changes something, until the block's end."""
         with self._engine.connect() as connection:
@@ -192,7 +205,14 @@ class Database:
                 **{_WRITE: True, _DURABLE: durable, _WAIT_SECONDS: wait_seconds}
             )
             with connection.begin():
-                if not durable and not self._is_sqlite:
+                if pins and not self._is_sqlite:
+                    commits = "on" if durable else "off"
+                    connection.exec_driver_sql(
+                        f"SELECT set_config('synchronous_commit', '{commits}', true),"
+                        f" pg_advisory_xact_lock_shared({PINNING_LOCK})"
+                    )
+                    connection.execution_options(**{HOLDS_SNAPSHOTS: True})
+                elif not durable and not self._is_sqlite:
                     connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 yield connection
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, select, union, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from fletching.catalog.database import insert_unless_there
-from fletching.catalog.schema import partitions
+from fletching.catalog.schema import partitions, segments
 from fletching.catalog.segment_rows import decode_partition, encode_partition
 
 __all__ = [
@@ -19,13 +19,18 @@ __all__ = [
     "add_partition",
     "change_totals",
     "find_partition",
+    "find_partitions",
     "list_partitions",
     "page_of_partitions",
+    "partition_names",
     "remove_partition",
     "sort_key",
     "touch_partition",
     "unmodified_partitions",
 ]
+
+
+_AT_ONCE = 500  # values in one IN (...) list
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -167,6 +172,38 @@ def list_partitions(connection: Connection, table_id: str) -> list[PartitionRow]
         select(partitions).where(partitions.c.table_id == table_id).order_by(partitions.c.sort_key)
     )
     return [_row(row) for row in rows]
+
+
+def find_partitions(
+    connection: Connection, table_id: str, wanted: Collection[tuple[str, ...]]
+) -> list[PartitionRow]:
+    """Those of some partitions that exist, in the order of their values; by the primary key."""
+    texts = sorted({encode_partition(values) for values in wanted})
+    found: list[PartitionRow] = []
+    for start in range(0, len(texts), _AT_ONCE):
+        some = texts[start : start + _AT_ONCE]
+        rows = connection.execute(
+            select(partitions).where(
+                partitions.c.table_id == table_id, partitions.c.partition.in_(some)
+            )
+        )
+        found += [_row(row) for row in rows]
+    return sorted(found, key=lambda row: row.values)
+
+
+def partition_names(connection: Connection, table_id: str, version: int) -> list[tuple[str, ...]]:
+    """The values of every partition that may have rows in a version, in order; some may have none.
+
+    Those that there are, and those of which something was removed since: by indexes, whatever the
+    number of segments.
+    """
+    since = (
+        select(segments.c.partition)
+        .where(segments.c.table_id == table_id, segments.c.removed_version > version)
+        .distinct()
+    )
+    now = select(partitions.c.partition).where(partitions.c.table_id == table_id)
+    return sorted(map(decode_partition, connection.execute(union(now, since)).scalars()))
 
 
 def page_of_partitions(

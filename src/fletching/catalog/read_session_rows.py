@@ -6,6 +6,7 @@ import dataclasses
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 
+from fletching.catalog.database import HOLDS_SNAPSHOTS, PINNING_LOCK
 from fletching.catalog.schema import read_sessions
 
 __all__ = [
@@ -85,23 +86,21 @@ def extend_read_session(connection: Connection, session_id: str, expires_at: flo
     return found.first() is not None
 
 
-_PINNING_LOCK = 0x70696E73
-"""The number of the lock that keeps opening sessions and forgetting segments apart."""
-
-
 def hold_snapshots(connection: Connection) -> None:
     """Until the transaction ends, no segment is forgotten: call it before a version is read to be pinned.
 
     Those who pin do not wait for each other. On SQLite the transaction alone does that.
     """
+    if connection.get_execution_options().get(HOLDS_SNAPSHOTS):
+        return
     if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SELECT pg_advisory_xact_lock_shared({_PINNING_LOCK})"))
+        connection.execute(text(f"SELECT pg_advisory_xact_lock_shared({PINNING_LOCK})"))
 
 
 def exclude_pinning(connection: Connection) -> None:
     """Until the transaction ends, no session is opened; waits for those that are being opened."""
     if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({_PINNING_LOCK})"))
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({PINNING_LOCK})"))
 
 
 def forget_read_session(connection: Connection, session_id: str) -> None:

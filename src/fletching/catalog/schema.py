@@ -222,6 +222,7 @@ change_keys = Table(
     Column("report", LargeBinary, nullable=False),  # JSON
     Column("created_at", Float, nullable=False),
 )
+Index("ix_change_keys_created_at", change_keys.c.created_at)
 
 partitions = Table(
     "partitions",

@@ -46,6 +46,13 @@ class PartitionFilter:
         """Whether every partition is wanted, also in a table without partitions."""
         return not self.patterns
 
+    @property
+    def named(self) -> list[tuple[str, ...]] | None:
+        """The wanted partitions, if all are named in full; None if the filter has to be asked."""
+        if self.everything or any(None in pattern for pattern in self.patterns):
+            return None
+        return [tuple(value or "" for value in pattern) for pattern in self.patterns]
+
     def matches(self, values: tuple[str, ...]) -> bool:
         """Whether a partition is wanted: one look-up for each set of columns that patterns name."""
         return not self.patterns or any(

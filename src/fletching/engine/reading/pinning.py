@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 
 from fletching.catalog.database import Database
 from fletching.catalog.deletion_rows import read_vector, visible_deletions
-from fletching.catalog.segment_rows import segments_since, visible_partitions, visible_segments
+from fletching.catalog.partition_rows import partition_names
+from fletching.catalog.segment_rows import segments_since, visible_segments
 from fletching.catalog.table_rows import TableRow, table_by_id
 from fletching.catalog.version_rows import check_readable
 from fletching.engine.reading.cache import RecentlyUsed
@@ -143,8 +144,10 @@ class Snapshots:
             elif wanted.everything:
                 snapshot = self._whole_snapshot(connection, table_id, version)
             else:
-                found = visible_partitions(connection, table_id, version)
-                chosen = [values for values, _, _ in found if wanted.matches(values)]
+                chosen = wanted.named
+                if chosen is None:
+                    names = partition_names(connection, table_id, version)
+                    chosen = [values for values in names if wanted.matches(values)]
                 snapshot = Snapshot.of(
                     visible_segments(connection, table_id, version, chosen),
                     visible_deletions(connection, table_id, version),

@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from fletching.catalog.database import Database
-from fletching.catalog.partition_rows import list_partitions
+from fletching.catalog.partition_rows import find_partitions, list_partitions
 from fletching.catalog.read_session_rows import (
     ReadSessionRow,
     extend_read_session,
@@ -137,7 +137,9 @@ class ReadSessions:
                 # Not durable: opening a session is repeated after a power cut, and waiting for the
                 # disk would be most of the time until the first batch.
                 with self._database.write(
-                    durable=False, wait_seconds=QUICK_SECONDS if _pins_current(request) else None
+                    durable=False,
+                    wait_seconds=QUICK_SECONDS if _pins_current(request) else None,
+                    pins=True,
                 ) as connection:
                     session = self._begin_sendable(connection, request, now)
                     insert_read_session(connection, session.row)
@@ -148,7 +150,7 @@ class ReadSessions:
                 self._sessions.put(session.row.id, session)
                 return self._response(session)
         if not _pins_current(request):
-            with self._database.write(durable=False) as connection:
+            with self._database.write(durable=False, pins=True) as connection:
                 session = self._begin_sendable(connection, request, now)
                 insert_read_session(connection, session.row)
         else:
@@ -201,7 +203,7 @@ class ReadSessions:
         """
         now = self._clock()
         opened: list[OpenSession] = []
-        with self._database.write(durable=False) as connection:
+        with self._database.write(durable=False, pins=True) as connection:
             for name in tables:
                 session = self._begin(connection, CreateReadSession(table=name), now)
                 insert_read_session(connection, session.row)
@@ -311,12 +313,16 @@ class ReadSessions:
         """What splits do not leave, in a version of which only some is wanted, or by partition."""
         if not table.partition_columns:
             return [Scope(pinned.rows, pinned.bytes)]
-        if pinned.version == table.version:
-            found = [
-                (row.values, row.rows, row.bytes) for row in list_partitions(connection, table.id)
-            ]
+        named = wanted.named
+        if pinned.version != table.version:
+            found = visible_partitions(connection, table.id, pinned.version, named)
         else:
-            found = visible_partitions(connection, table.id, pinned.version)
+            rows = (
+                list_partitions(connection, table.id)
+                if named is None
+                else find_partitions(connection, table.id, named)
+            )
+            found = [(row.values, row.rows, row.bytes) for row in rows]
         chosen = [item for item in found if wanted.matches(item[0])]
         wanted.check_found([values for values, _, _ in chosen])
         scopes = [Scope(rows, size) for _, rows, size in chosen if size]
