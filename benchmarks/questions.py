@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import fletching
-from benchmarks import blobs, corpus, reading, tables, writing
+from benchmarks import blobs, corpus, reading, tables, tunnel, writing
 from benchmarks.processes import anonymous_bytes, cpu_seconds, server
 from benchmarks.rounds import Contender, Outcome, Result, compare
 
@@ -520,6 +520,24 @@ def blob(run: Run) -> list[Result]:
     return results
 
 
+def table_tunnel(run: Run) -> list[Result]:
+    """Records beside PyODPS's compiled reader and writer; Arrow beside records, end to end."""
+    if not _installed("odps"):
+        return []
+    rows = 2_000 if run.small else 200_000
+    batch = tunnel.sales(rows)
+    case = f"{rows:,} rows of {batch.num_columns} columns"
+    results = compare("tunnel: codec", case, tunnel.codec_contenders(batch), run.rounds)
+    with _folder(run.memory, "tunnel") as folder:
+        table = tables.store(folder / "data", "sales", [batch])
+        with server("fletching", folder=str(folder / "data")) as ours:
+            reads = tunnel.reading_contenders(ours, table)
+            results += compare("tunnel: read", case, reads, run.rounds)
+            writes = tunnel.writing_contenders(ours, table)
+            results += compare("tunnel: write", case, writes, run.rounds)
+    return results
+
+
 QUESTIONS: dict[str, Question] = {
     "read": read,
     "projection": projection,
@@ -529,4 +547,5 @@ QUESTIONS: dict[str, Question] = {
     "sessions": sessions,
     "server": server_cost,
     "blob": blob,
+    "tunnel": table_tunnel,
 }

@@ -45,6 +45,10 @@ TARGETS: dict[str, float] = {
     "blob: upload / MD5 in two processes": 0.9,
     "blob: 10,000 of 10 KB, one call / single calls": 10.0,
     "blob: 1 MB and more, GB/s": 1.0,
+    "tunnel: encode records / PyODPS reads them": 1.0,
+    "tunnel: decode records / PyODPS writes them": 1.0,
+    "tunnel: read Arrow / records": 2.0,
+    "tunnel: write Arrow / records": 2.0,
 }
 
 CHECKED = (
@@ -120,6 +124,14 @@ def compute(results: Sequence[Result]) -> dict[str, float]:
         theirs, mine = map(statistics.median, (rival_first.first_seconds, first.first_seconds))
         found["first batch: Flight / fletching"] = theirs / mine
     _blobs(found, results)
+    for label, question, name, rival in (
+        ("encode records / PyODPS reads them", "codec", "encode", "PyODPS reads"),
+        ("decode records / PyODPS writes them", "codec", "decode", "PyODPS writes"),
+        ("read Arrow / records", "read", "PyODPS, Arrow", "PyODPS, records"),
+        ("write Arrow / records", "write", "PyODPS, Arrow", "PyODPS, records"),
+    ):
+        asked = f"tunnel: {question}"
+        ratio(f"tunnel: {label}", pick(asked, "", name), pick(asked, "", rival))
     few = pick("open a session", "100 segments", "open a session")
     many = pick("open a session", "100,000 segments", "open a session")
     if few is not None and many is not None:
