@@ -296,7 +296,8 @@ _CAST = {
 def type_of_cast(data_type: Any) -> SqlType:
     """The type that a CAST names; unknown if it is none of ours."""
     if ODPS_TYPE in data_type.meta:
-        return UNKNOWN
+        # A field of a struct: its type was read as a column's is.
+        data_type = exp.DataType.build(str(data_type.meta[ODPS_TYPE]), dialect="hive")
     kind, inner = data_type.this, data_type.expressions
     if kind in _CAST:
         return SqlType(_CAST[kind])

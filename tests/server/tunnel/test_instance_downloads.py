@@ -53,6 +53,22 @@ def test_arrow_has_the_same_rows(instance: Any) -> None:
     assert all(value is None for name, value in rows[1].items() if name != "id")
 
 
+@pytest.mark.parametrize(
+    ("user_agent", "structs"),
+    [
+        ("pyodps/0.13.2 CPython/3.11", True),
+        ("pyodps/0.13.1", True),
+        ("pyodps/1.0", True),
+        ("pyodps/0.12.5.1 CPython/3.11", False),
+        ("pyodps/0.9", False),
+        ("another", True),
+        ("", True),
+    ],
+)
+def test_old_clients_get_plain_timestamps(user_agent: str, structs: bool) -> None:
+    assert instance_downloads._takes_structs(user_agent) is structs
+
+
 @pytest.mark.parametrize("algorithm", [None, "zlib", "zstd", "lz4"])
 def test_rows_columns_and_codings(odps: Any, instance: Any, algorithm: str | None) -> None:
     opened = session(odps, instance, compress_algo=algorithm)

@@ -18,10 +18,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 from fletching.engine.query.instances import InstanceRow
 from fletching.engine.reading.read_plan import ReadPlan
 from fletching.errors import ExpiredSessionError, InvalidArgumentError
+from fletching.protocol.http.headers import USER_AGENT
 from fletching.protocol.messages.requests import ReadInstance
 from fletching.protocol.messages.responses import TableSchema
 from fletching.server.http.exchange import Exchange
@@ -42,6 +44,8 @@ WAIT_SECONDS = 5.0
 SCHEMA_HEADER = "odps-tunnel-schema"
 
 _LIMITED = ".limited"
+
+_CLIENT = re.compile(r"pyodps/(\d{1,4})\.(\d{1,4})\b", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,5 +197,19 @@ async def _send(
         return request.service.engine.read(read)
 
     await reply_with_rows(
-        request.exchange, request.service, plan, arrow=arrow, moments=True, headers=headers
+        request.exchange,
+        request.service,
+        plan,
+        arrow=arrow,
+        moments=_takes_structs(request.exchange.header(USER_AGENT)),
+        headers=headers,
     )
+
+
+def _takes_structs(user_agent: str) -> bool:
+    """Whether a client reads timestamps of Arrow as structs of seconds and nanoseconds.
+
+    PyODPS does since 0.13; before, it takes the reply's buffers for timestamps, and has others then.
+    """
+    match = _CLIENT.match(user_agent)
+    return match is None or (int(match[1]), int(match[2])) >= (0, 13)
