@@ -124,12 +124,14 @@ interop-lz4: $(VENV)/.installed-dev ## lz4.stream, built from source, and liblz4
 	@$(RUN) -m pytest -n 2 -q interop/lz4_stream
 
 # PyODPS meets the service over HTTP, each version from an environment of its own.
-interop-pyodps: $(VENV)/.installed ## PyODPS 0.13.2 and 0.13.1, unchanged, against a service
+interop-pyodps: $(VENV)/.installed ## PyODPS 0.13.2, 0.13.1 and 0.12.5.1, unchanged, against a service
 	@$(RUN) interop/pyodps/prepare.py
 	@FLETCHING_COMMAND=$(abspath $(BIN)/fletching) .interop/pyodps-0.13.2/bin/python -m pytest -q \
 	  -c interop/pyodps/pytest.ini interop/pyodps
 	@FLETCHING_COMMAND=$(abspath $(BIN)/fletching) .interop/pyodps-0.13.1/bin/python -m pytest -q \
 	  -c interop/pyodps/pytest.ini interop/pyodps
+	@FLETCHING_COMMAND=$(abspath $(BIN)/fletching) .interop/pyodps-0.12.5.1/bin/python -m pytest -q \
+	  -c interop/pyodps/pytest.ini interop/pyodps/test_everyday_*.py
 
 interop-js: $(VENV)/.installed-dev ## apache-arrow in Node reads and appends over plain HTTP (where Node is)
 	@$(RUN) interop/arrow_js/prepare.py

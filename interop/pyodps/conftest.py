@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = os.environ.get("FLETCHING_COMMAND", str(ROOT / ".venv" / "bin" / "fletching"))
 VERSION = tuple(int(part) for part in odps.__version__.split(".")[:3])
 NEW = VERSION >= (0, 13, 2)
+SINCE_0_13 = VERSION >= (0, 13)
 
 needs_new = pytest.mark.skipif(not NEW, reason="block mode came with 0.13.2")
 needs_old = pytest.mark.skipif(NEW, reason="odps.apis.storage_api_v2 left in 0.13.2")

@@ -12,9 +12,11 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-VERSIONS = ("0.13.2", "0.13.1")
+VERSIONS = ("0.13.2", "0.13.1", "0.12.5.1")
 # pyarrow and the compressors at the versions that the project is tested with.
 SHARED = ("pyarrow", "numpy", "pandas", "zstandard", "lz4", "pytest", "pytest-timeout")
+# What PyODPS itself can work with: its dialect is for SQLAlchemy before 2.1.
+OTHERS = ("sqlalchemy<2.1", "ipython<9", "setuptools<81")
 
 
 def pinned() -> list[str]:
@@ -24,7 +26,7 @@ def pinned() -> list[str]:
         name, separator, version = line.partition("==")
         if separator:
             pins[name.strip().lower()] = version.strip()
-    return [f"{name}=={pins[name]}" if name in pins else name for name in SHARED]
+    return [f"{name}=={pins[name]}" if name in pins else name for name in SHARED] + [*OTHERS]
 
 
 def prepare(version: str) -> None:

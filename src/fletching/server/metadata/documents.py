@@ -113,11 +113,10 @@ def table_json(info: TableInfo, *, extended: bool) -> dict[str, Any]:
         "tableLabel": "",
         "isVirtualView": view_text is not None,
         "isExternal": False,
+        "lifecycle": -1 if info.lifecycle_days is None else info.lifecycle_days,
         "size": info.bytes,
         "recordNum": info.rows,
     }
-    if info.lifecycle_days is not None:
-        document["lifecycle"] = info.lifecycle_days
     if view_text is not None:
         document |= {"viewText": view_text, "viewExpandedText": view_text}
     shards = info.properties.get(SHARD_PROPERTIES["SHARDS"])

@@ -141,4 +141,7 @@ async def _head(scope: Scope) -> None:
         writer.writerows(zip(*map(csv_cells, table.columns), strict=True))
         return sink.getvalue().encode()
 
-    await scope.exchange.reply(await scope.long_work(render), content_type="text/csv")
+    # Without a charset clients take text for Latin-1.
+    await scope.exchange.reply(
+        await scope.long_work(render), content_type="text/csv; charset=utf-8"
+    )

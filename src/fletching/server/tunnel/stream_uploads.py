@@ -13,7 +13,7 @@ from fletching.protocol.messages.admin import DescribeTable, TableInfo
 from fletching.protocol.messages.requests import AbortWriteSession, CreateWriteStream, WriteTable
 from fletching.protocol.messages.responses import WriteSession
 from fletching.protocol.messages.vocabulary import WriteMode
-from fletching.server.tunnel.tunnel_request import TunnelRequest, schema_json
+from fletching.server.tunnel.tunnel_request import TunnelRequest
 from fletching.server.tunnel.uploads import current_columns, find_session, open_session, receive
 
 __all__ = ["abort_or_create", "look_up", "write"]
@@ -61,7 +61,7 @@ async def _reply(request: TunnelRequest, session: WriteSession) -> None:
     document: dict[str, Any] = {
         "session_name": session.session_id,
         "status": session.status.value.lower(),
-        "schema": schema_json(session.schema),
+        "schema": await request.whole_schema(session.schema),
         "slots": [[SLOT, request.server]],
         "schema_version": str(session.schema_version),
         "last_batch_id": None,

@@ -29,7 +29,7 @@ from fletching.protocol.messages.requests import (
 from fletching.protocol.messages.responses import WriteSession
 from fletching.protocol.messages.vocabulary import SessionStatus, WriteMode
 from fletching.server.api.ingest_endpoint import receive_ingest
-from fletching.server.tunnel.tunnel_request import TunnelRequest, schema_json
+from fletching.server.tunnel.tunnel_request import TunnelRequest
 
 __all__ = [
     "abort",
@@ -135,7 +135,7 @@ async def _reply(request: TunnelRequest, session: WriteSession) -> None:
         {
             "UploadID": session.session_id,
             "Status": _WORDS[session.status],
-            "Schema": schema_json(session.schema),
+            "Schema": await request.whole_schema(session.schema),
             "UploadedBlockList": [{"BlockID": number} for number in blocks],
             "MaxFieldSize": MAX_FIELD_BYTES,
             "QuotaName": "",
