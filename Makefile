@@ -16,7 +16,7 @@ ENGINES ?= .venv-engines
 quoted = '$(subst ','\'',$(value $(1)))'
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-again test-exhaustive test-browser test-engines test-engines-short test-cluster check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps interop-js interop-types fuzz torture soak mutants clean
+.PHONY: docs-pictures help quickstart test test-again test-exhaustive test-browser test-engines test-engines-short test-cluster check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps interop-js interop-types fuzz torture soak mutants clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ $(VENV)/.installed-browser: $(VENV)/.installed-dev
 
 test-browser: $(VENV)/.installed-browser ## the console in a real Chromium (BROWSER='-k rows'); pictures in build/browser
 	@$(RUN) -m pytest -q -m browser tests/browser $(BROWSER)
+
+docs-pictures: ## draw the pictures of the console's page anew
+	@$(MAKE) --no-print-directory test-browser BROWSER='-k documentation'
+	@cp build/browser/console-*.png docs/images/
 
 # The engines are large and pin what they need: they get an environment of their own.
 $(ENGINES)/.installed: pyproject.toml constraints.txt

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.rounds import Result
+from benchmarks.speed_picture import GROUPS, PICTURE, drawn, groups_of
 
 _PACKAGES = ("fletching", "pyarrow", "numpy", "uvicorn", "uvloop", "urllib3", "pyodps", "pylance")
 
@@ -112,7 +113,7 @@ def _cells(result: Result) -> tuple[str, ...]:
 def save(results: Sequence[Result], ratios: dict[str, float], folder: Path, name: str) -> None:
     """Writes ``name.json``, ``name.txt`` and, for what was read and written, ``name.png``."""
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {
+    facts: dict[str, Any] = {
         "environment": environment(),
         "ratios": ratios,
         "results": [result.as_json() for result in results],
@@ -120,6 +121,8 @@ def save(results: Sequence[Result], ratios: dict[str, float], folder: Path, name
     (folder / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
     (folder / f"{name}.txt").write_text(text(results))
     picture(results, folder / f"{name}.png")
+    if len(groups_of(facts["results"])) == GROUPS:
+        PICTURE.write_text(drawn(facts, name))
 
 
 def picture(results: Sequence[Result], path: Path) -> None:

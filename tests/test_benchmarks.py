@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -102,3 +105,22 @@ def test_the_corpus_is_the_same_each_time(benchmarks: Any) -> None:
     for shape in corpus.SHAPES:
         one, two = (corpus.make(shape, 100, 10_000) for _ in range(2))
         assert all(a.equals(b) for a, b in zip(one, two, strict=True))
+
+
+def test_the_picture_of_the_readme_is_of_recorded_results(benchmarks: Any) -> None:
+    speed = importlib.import_module("benchmarks.speed_picture")
+    text = speed.PICTURE.read_text()
+    found = re.search(r"<!-- results (\S+) -->", text)
+    assert found is not None
+    path = speed.FOLDER / "results" / found[1]
+    assert text == speed.drawn(json.loads(path.read_text()), path.stem)
+    root = ET.fromstring(text)
+    label = str(root.get("aria-label"))
+    alternative = (ROOT / "README.md").read_text()
+    alternative = alternative[: alternative.index("(docs/images/speed.svg)")].rpartition("![")[2]
+    # What is said to those who do not see it is what is drawn.
+    assert re.findall(r"\d\.\d", alternative) == re.findall(r"(\d\.\d) GB/s", label)
+    widths = [float(each.get("width") or 0) for each in root.iter() if each.tag.endswith("rect")]
+    speeds = [float(each) for each in re.findall(r"(\d\.\d) GB/s", label)]
+    for width, value in zip(widths, speeds, strict=True):
+        assert width / max(widths) == pytest.approx(value / max(speeds), abs=0.03)

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from tests.browser.conftest import Running, Visit, Visitor
+from tests.browser.conftest import PICTURES, Running, Visit, Visitor
 
 TABLE = "/tables/demo/default/orders"
 PAGES = {
@@ -138,3 +138,22 @@ def test_a_page_of_rows_comes_at_once_wherever_it_is(visitor: Visitor, server: R
             times.append(time.perf_counter() - started)
         found[str(offset)] = round(1000 * sorted(times)[4], 1)
     print("milliseconds for a page of rows:", json.dumps(found))
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("console-rows", TABLE),
+        ("console-blobs", "/tables/demo/default/pictures"),
+        ("console-overview", "/overview"),
+    ],
+)
+def test_pictures_of_the_documentation(visit: Visit, name: str, path: str) -> None:
+    """Drawn anew by every run; ``make docs-pictures`` keeps them."""
+    visitor = visit(color_scheme="light", viewport={"width": 1160, "height": 700})
+    visitor.go(path)
+    visitor.page.wait_for_load_state("networkidle")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    target = PICTURES / f"{name}.png"
+    visitor.page.screenshot(path=target)
+    assert 5_000 < target.stat().st_size < 150_000
