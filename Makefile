@@ -54,7 +54,7 @@ test-again: $(VENV)/.installed-dev ## run once more, alone, what failed last
 
 test-exhaustive: $(VENV)/.installed-dev ## every cut of every golden file, every pair of operations, every crash (minutes)
 	@FLETCHING_TEST_EXHAUSTIVE=1 $(RUN) -m pytest -n 2 -q --timeout 3600 tests/ipc/test_corpus.py \
-	  tests/engine/test_interleavings.py tests/server/tunnel/test_tunnel_crashes.py
+	  tests/engine/test_interleavings.py tests/engine/changes/test_attempts.py tests/client/test_changes_model.py tests/server/tunnel/test_tunnel_crashes.py
 
 # Chromium is the machine's: installed where this may, else the tests are skipped and say so.
 $(VENV)/.installed-browser: $(VENV)/.installed-dev

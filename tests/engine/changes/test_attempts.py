@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.postgresql import Databases
 
 import fletching
 from fletching import faultpoints
@@ -26,9 +27,21 @@ def rows(*ids: int, n: int = 0) -> pa.Table:
     return pa.table({"id": list(ids), "n": [n] * len(ids)}, SCHEMA)
 
 
+CATALOGS = ["sqlite", "postgresql"]
+
+
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with fletching.connect(tmp_path_factory.mktemp("conflicts") / "data", create=True) as opened:
+def client(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Client]:
+    """Over a folder, whose catalog is where the test's parameter says."""
+    folder = tmp_path_factory.mktemp("conflicts") / "data"
+    with pytest.MonkeyPatch.context() as patch:
+        if getattr(request, "param", "sqlite") == "postgresql":
+            databases: Databases = request.getfixturevalue("_databases")
+            patch.setenv("FLETCHING_CATALOG", databases.create())
+        opened = fletching.connect(folder, create=True)
+    with opened:
         yield opened
 
 
@@ -100,17 +113,20 @@ def outcomes(client: Client, first: Verb, second: Verb, *, keyed: bool) -> list[
     return found
 
 
-# Every pair once, with or without a key: a run of the suite takes a part of them, another run
-# (FLETCHING_ALL_PAIRS) all.
+# Every pair over each database, with a key and without: a run of the suite takes a part of them, the
+# exhaustive one all.
+EXHAUSTIVE = bool(os.environ.get("FLETCHING_TEST_EXHAUSTIVE"))
 PAIRS = [
-    (verb, other, (row + column) % 2 == 0)
+    (catalog, verb, other, keyed)
     for row, verb in enumerate(VERBS)
     for column, other in enumerate(OTHERS)
-    if os.environ.get("FLETCHING_ALL_PAIRS") or (row + 3 * column) % 7 == 0
+    for place, catalog in enumerate(CATALOGS)
+    for keyed in (False, True)
+    if EXHAUSTIVE or ((row + 3 * column) % 7 == 3 * place and (row + column) % 2 == keyed)
 ]
 
 
-@pytest.mark.parametrize(("verb", "other", "keyed"), PAIRS)
+@pytest.mark.parametrize(("client", "verb", "other", "keyed"), PAIRS, indirect=["client"])
 def test_a_change_and_what_commits_while_it_works(
     client: Client, monkeypatch: pytest.MonkeyPatch, verb: str, other: str, keyed: bool
 ) -> None:
@@ -139,13 +155,15 @@ KEYED: dict[str, Verb] = {
 
 
 @pytest.mark.parametrize(
-    ("verb", "other"),
+    ("client", "verb", "other"),
     [
-        (verb, other)
+        (catalog, verb, other)
         for row, verb in enumerate(KEYED)
         for column, other in enumerate([*OTHERS, "delete keys"])
-        if os.environ.get("FLETCHING_ALL_PAIRS") or (row + column) % 4 == 0
+        for place, catalog in enumerate(CATALOGS)
+        if EXHAUSTIVE or (row + column) % 8 == 4 * place
     ],
+    indirect=["client"],
 )
 def test_upserts_never_fail_because_of_others(
     client: Client, monkeypatch: pytest.MonkeyPatch, verb: str, other: str
