@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -199,10 +200,26 @@ def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def catalog(request: pytest.FixtureRequest) -> str:
     """Which database keeps the catalog; `on_both_databases` asks for each."""
-    return str(getattr(request, "param", "sqlite"))
+    return str(getattr(request, "param", "postgresql" if ELSEWHERE else "sqlite"))
 
 
 on_both_databases = pytest.mark.parametrize("catalog", ["sqlite", "postgresql"], indirect=True)
+
+
+# Runs of `make test-cluster` keep every catalog in PostgreSQL and every object in S3, where a test does
+# not say otherwise; those that look into the folder's files are left out.
+ELSEWHERE = os.environ.get("FLETCHING_TEST_ELSEWHERE") == "1"
+in_a_folder = pytest.mark.skipif(ELSEWHERE, reason="looks at the files of a data folder")
+
+
+@pytest.fixture
+def objects_url(request: pytest.FixtureRequest) -> Callable[[Path], str | None]:
+    """The setting ``objects_url`` of a folder: None, or a place in S3 for each folder."""
+    if not ELSEWHERE:
+        return lambda _folder: None
+    s3 = request.getfixturevalue("s3")
+    urls: dict[Path, str] = {}
+    return lambda folder: urls.setdefault(folder, s3.create())
 
 
 @pytest.fixture
@@ -227,12 +244,15 @@ def open_house(
     clock: ManualClock,
     empty_folder: Path,
     catalog_url: Callable[[Path], str | None],
+    objects_url: Callable[[Path], str | None],
 ) -> Iterator[Opener]:
     engines: list[Engine] = []
 
     def open_(folder: str = "data", **settings: Any) -> House:
         store = settings.pop("store", None)
         settings.setdefault("catalog_url", catalog_url(tmp_path / folder))
+        if store is None:
+            settings.setdefault("objects_url", objects_url(tmp_path / folder))
         catalog = tmp_path / folder / "catalog.sqlite"
         if not catalog.exists() and settings["catalog_url"] is None:
             shutil.copytree(empty_folder, tmp_path / folder, dirs_exist_ok=True)
