@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import fletching
-from benchmarks import blobs, corpus, reading, tables, tunnel, writing
+from benchmarks import blobs, corpus, querying, reading, tables, tunnel, writing
 from benchmarks.processes import anonymous_bytes, cpu_seconds, server
 from benchmarks.rounds import Contender, Outcome, Result, compare
 
@@ -538,6 +538,15 @@ def table_tunnel(run: Run) -> list[Result]:
     return results
 
 
+def statements(run: Run) -> list[Result]:
+    """9: SQL statements over a stored table beside DuckDB over the same arrays in memory."""
+    if not _installed("duckdb"):
+        return []
+    with _folder(run.disk, "statements") as folder:
+        rows = max(run.table_bytes // 24, 1000)
+        return querying.statements(folder / "data", rows, run.rounds)
+
+
 QUESTIONS: dict[str, Question] = {
     "read": read,
     "projection": projection,
@@ -548,4 +557,5 @@ QUESTIONS: dict[str, Question] = {
     "server": server_cost,
     "blob": blob,
     "tunnel": table_tunnel,
+    "statements": statements,
 }

@@ -230,3 +230,29 @@ def test_long_statements_do_not_keep_short_ones_waiting(house: Any, instances: I
     assert instances.result(instances.run("select count(*) from t", HERE)) == '"_c0"\n"3000"\n'
     for row in running:
         instances.cancel(row)
+
+
+def test_a_selective_condition_on_a_sorted_column_reads_a_twentieth(
+    house: Any, instances: Instances
+) -> None:
+    house.create(pa.schema([("n", pa.int64()), ("s", pa.string())]))
+    for start in range(0, 40_000, 1000):
+        numbers = range(start, start + 1000)
+        house.append(pa.record_batch({"n": numbers, "s": [f"text {n}" for n in numbers]}))
+    keys: set[str] = set()
+    store = house.engine.context.store
+    original = type(store).open
+
+    def counting(self: Any, key: str, **options: Any) -> Any:
+        keys.add(key)
+        return original(self, key, **options)
+
+    type(store).open = counting
+    try:
+        row = instances.run("select s from t where n = 12345", HERE)
+    finally:
+        type(store).open = original
+    assert instances.result(row) == '"s"\n"text 12345"\n'
+    sizes = {info.key: info.length for info in store.list("tables/")}
+    assert len(sizes) == 40
+    assert sum(sizes[key] for key in keys) < 0.05 * sum(sizes.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from fletching.engine.query.query_limits import QueryLimits
+from fletching.engine.query.sealed_connections import Connections
 from fletching.engine.query.sealed_duckdb import SealedDuckDB
 from fletching.errors import (
     CorruptObjectError,
@@ -24,8 +26,18 @@ secret_table = pa.table({"leaked": [1]})  # DuckDB would find it by its name in 
 
 @pytest.fixture
 def duck(tmp_path: Path) -> Iterator[SealedDuckDB]:
-    with SealedDuckDB(QueryLimits(), tmp_path / "spill") as opened:
-        yield opened
+    with opened(QueryLimits(), tmp_path / "spill") as found:
+        yield found
+
+
+@contextlib.contextmanager
+def opened(limits: QueryLimits, folder: Path) -> Iterator[SealedDuckDB]:
+    connections = Connections(limits, folder)
+    try:
+        with SealedDuckDB(limits, connections) as found:
+            yield found
+    finally:
+        connections.close()
 
 
 def run(duck: SealedDuckDB, sql: str) -> list[dict[str, Any]]:
@@ -82,11 +94,11 @@ def test_the_ways_out_are_closed(duck: SealedDuckDB, sql: str) -> None:
 def test_it_spills_within_its_bounds_and_leaves_nothing(tmp_path: Path) -> None:
     sql = "SELECT count(*) AS c FROM (SELECT DISTINCT hash(range) AS h FROM range({}))"
     limits = QueryLimits(memory_bytes=64 << 20, threads=2, spill_bytes=1 << 30)
-    with SealedDuckDB(limits, tmp_path / "s") as duck:
+    with opened(limits, tmp_path / "s") as duck:
         assert run(duck, sql.format(6_000_000)) == [{"c": 6_000_000}]
     limits = QueryLimits(memory_bytes=64 << 20, threads=2, spill_bytes=8 << 20)
     with (
-        SealedDuckDB(limits, tmp_path / "s") as duck,
+        opened(limits, tmp_path / "s") as duck,
         pytest.raises(InvalidArgumentError, match="64 MiB of memory"),
     ):
         run(duck, sql.format(20_000_000))
@@ -94,10 +106,11 @@ def test_it_spills_within_its_bounds_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_it_ends_when_its_time_is_up(tmp_path: Path) -> None:
-    with SealedDuckDB(QueryLimits(seconds=0.2), tmp_path) as duck:
-        duck.begin()
-        with pytest.raises(InvalidArgumentError, match="longer than"):
-            run(duck, "SELECT count(*) FROM range(1000000000) a, range(1000000000) b")
+    with (
+        opened(QueryLimits(seconds=0.2), tmp_path) as duck,
+        pytest.raises(InvalidArgumentError, match="longer than"),
+    ):
+        run(duck, "SELECT count(*) FROM range(1000000000) a, range(1000000000) b")
 
 
 def test_it_is_interrupted_from_another_thread(duck: SealedDuckDB) -> None:

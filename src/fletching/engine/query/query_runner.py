@@ -46,6 +46,7 @@ from fletching.sql.translation import Translation, translate
 from fletching.types import TableName
 
 if TYPE_CHECKING:
+    from fletching.engine.query.sealed_connections import Connections
     from fletching.engine.query.sealed_duckdb import SealedDuckDB
 
 __all__ = ["VIEW_NAMESPACE", "VIEW_TEXT", "Calls", "ChangedTable", "Query", "QueryRunner"]
@@ -148,54 +149,6 @@ class Query:
         self.close()
 
 
-class _Connections:
-    """Opens connections, one ahead: opening and sealing takes longer than a short query."""
-
-    def __init__(self, limits: QueryLimits, spill_folder: Path | None) -> None:
-        self._limits = limits
-        self._spill_folder = spill_folder
-        self._lock = threading.Lock()
-        self._spare: SealedDuckDB | None = None
-        self._closed = False
-
-    def take(self) -> SealedDuckDB:
-        """A connection that nobody has used."""
-        with self._lock:
-            found, self._spare = self._spare, None
-        found = found or self._opened()
-        found.begin()
-        threading.Thread(target=self._prepare, name="fletching-sql-spare", daemon=True).start()
-        return found
-
-    def _opened(self) -> SealedDuckDB:
-        # An extra of its own, so that only who queries needs it.
-        from fletching.engine.query.sealed_duckdb import SealedDuckDB
-
-        return SealedDuckDB(self._limits, self._spill_folder)
-
-    def _prepare(self) -> None:
-        with self._lock:
-            if self._closed or self._spare is not None:
-                return
-        try:
-            opened = self._opened()
-        except FletchingError:
-            return  # whoever needs one hears it
-        with self._lock:
-            if not self._closed and self._spare is None:
-                self._spare = opened
-                return
-        opened.close()
-
-    def close(self) -> None:
-        """Closes the one that is ahead."""
-        with self._lock:
-            self._closed = True
-            found, self._spare = self._spare, None
-        if found is not None:
-            found.close()
-
-
 @dataclasses.dataclass(frozen=True)
 class ChangedTable:
     """The table that a statement changes, as its change has pinned it.
@@ -234,11 +187,28 @@ class QueryRunner:
         self._reading = reading
         self._calls = calls
         self._clock = clock
-        self._connections = _Connections(limits, spill_folder)
+        self._limits = limits
+        self._spill_folder = spill_folder
+        self._lock = threading.Lock()
+        self._connections: Connections | None = None
 
     def close(self) -> None:
-        """Closes the connection that waits for the next query; idempotent."""
-        self._connections.close()
+        """Closes the connections that wait for the next query; idempotent."""
+        with self._lock:
+            found, self._connections = self._connections, None
+        if found is not None:
+            found.close()
+
+    def _duck(self) -> SealedDuckDB:
+        # An extra of its own, so that only who queries needs it.
+        from fletching.engine.query.sealed_connections import Connections
+        from fletching.engine.query.sealed_duckdb import SealedDuckDB
+
+        with self._lock:
+            if self._connections is None:
+                self._connections = Connections(self._limits, self._spill_folder)
+            connections = self._connections
+        return SealedDuckDB(self._limits, connections)
 
     def open(
         self,
@@ -278,7 +248,7 @@ class QueryRunner:
             readers.pin(list(tables.values()))
             if changed is not None:
                 readers.check_version(changed.name, changed.version)
-            duck = self._connections.take()
+            duck = self._duck()
             begun(duck)
 
             def resolve(node: Any) -> Source | SourceView:

@@ -1,31 +1,28 @@
 """DuckDB for one statement at a time: sealed off, bounded, and interrupted when it has to be.
 
-A connection is a database in memory of its own. It may use no file but its spill folder, no network, no
-extension that is not built in and no variable of Python; then its configuration is locked. What a user's
-text may call is decided before, by `fletching.sql.functions`; this is the second wall.
+A connection is a database in memory of its own; see `sealed_connections` for how it is sealed. It may use no file but
+its spill folder, no network, no extension that is not built in and no variable of Python, and its configuration
+is locked. What a user's text may call is decided before, by `fletching.sql.functions`; this is the second wall.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
 
 from fletching.engine.query.query_limits import QueryLimits
+from fletching.engine.query.sealed_connections import Connections
 from fletching.errors import (
     FletchingError,
     InvalidArgumentError,
     MissingExtraError,
     OperationCancelledError,
     SqlSyntaxError,
-    StorageError,
 )
 
 try:
@@ -42,51 +39,27 @@ class SealedDuckDB:
     Thread-safe in one respect: `interrupt` and `progress` may be called from any thread.
     """
 
-    def __init__(self, limits: QueryLimits, spill_folder: Path | None = None) -> None:
-        """Opens and seals.
+    def __init__(self, limits: QueryLimits, connections: Connections) -> None:
+        """Takes a connection; the statement's time counts from now on.
 
         Args:
             limits: what the statement may use.
-            spill_folder: where it may spill: a folder of its own is made inside, and removed.
+            connections: where connections come from.
 
         Raises:
-            StorageError: the spill folder cannot be made.
+            StorageError: there is none to be had.
         """
         self._limits = limits
-        try:
-            if spill_folder is not None:
-                spill_folder.mkdir(parents=True, exist_ok=True)
-            self._folder = tempfile.mkdtemp(prefix="fletching-sql-", dir=spill_folder)
-        except OSError as error:
-            raise StorageError(f"no folder to spill to can be made: {error.strerror}") from error
+        self._connections = connections
         self._why: FletchingError | None = None
         self._failure: BaseException | None = None
+        self._registered: list[str] = []
+        self._unread = 0
+        self._lock = threading.Lock()
+        self._closed = False
+        self._connection = connections.take()
         self._timer = threading.Timer(limits.seconds, self._time_is_up)
         self._timer.daemon = True
-        try:
-            self._connection = duckdb.connect(
-                ":memory:",
-                config={
-                    "memory_limit": f"{max(limits.memory_bytes >> 20, 16)}MiB",
-                    "threads": limits.threads,
-                    "temp_directory": self._folder,
-                    "max_temp_directory_size": f"{max(limits.spill_bytes >> 20, 1)}MiB",
-                    "autoinstall_known_extensions": False,
-                    "autoload_known_extensions": False,
-                    "allow_community_extensions": False,
-                    "python_enable_replacements": False,
-                    "default_null_order": "nulls_first_on_asc_last_on_desc",
-                },
-            )
-            self._connection.execute("SET TimeZone = 'UTC'")
-            self._connection.execute("SET enable_external_access = false")
-            self._connection.execute("SET lock_configuration = true")
-        except duckdb.Error as error:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            raise StorageError(f"the query engine cannot be started: {_plain(error)}") from error
-
-    def begin(self) -> None:
-        """Counts the statement's time from now on; a connection may be opened ahead of it."""
         self._timer.start()
 
     # --- running -----------------------------------------------------------------------------
@@ -94,6 +67,7 @@ class SealedDuckDB:
     def register(self, name: str, source: Any) -> None:
         """Makes a relation of an object with ``__arrow_c_stream__``, read anew by each scan of it."""
         self._connection.register(name, _Guarded(source, self._failed))
+        self._registered.append(name)
 
     def query(self, sql: str) -> Any:
         """Binds a query: its columns and types, nothing is computed yet.
@@ -115,12 +89,15 @@ class SealedDuckDB:
         with self._translated():
             reader = relation.to_arrow_reader(rows)
 
+        self._unread += 1
+
         def made() -> Iterator[pa.RecordBatch]:
             while True:
                 with self._translated():
                     try:
                         batch = reader.read_next_batch()
                     except StopIteration:
+                        self._unread -= 1
                         return
                 yield batch
 
@@ -142,21 +119,37 @@ class SealedDuckDB:
     @property
     def progress(self) -> float:
         """How far the statement is, from 0 to 1; 0 if that is not known."""
-        with contextlib.suppress(duckdb.Error):
-            return min(max(float(self._connection.query_progress()) / 100, 0.0), 1.0)
+        with self._lock, contextlib.suppress(duckdb.Error):
+            if not self._closed:
+                return min(max(float(self._connection.query_progress()) / 100, 0.0), 1.0)
         return 0.0
 
     def interrupt(self, why: FletchingError | None = None) -> None:
         """Ends the statement within a moment; it then raises ``why``."""
-        self._why = self._why or why or OperationCancelledError("the statement was cancelled")
-        self._connection.interrupt()
+        with self._lock:
+            # Another statement may have the connection once this one is closed.
+            if not self._closed:
+                self._why = (
+                    self._why or why or OperationCancelledError("the statement was cancelled")
+                )
+                self._connection.interrupt()
 
     def close(self) -> None:
-        """Gives memory and spilled bytes back; idempotent."""
+        """Gives the connection back, or what it used if the statement did not end well; idempotent."""
         self._timer.cancel()
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        clean = self._why is None and self._failure is None and not self._unread
+        with contextlib.suppress(duckdb.Error):
+            for name in self._registered:
+                self._connection.unregister(name)
+            if clean:
+                self._connections.give_back(self._connection)
+                return
         with contextlib.suppress(duckdb.Error):
             self._connection.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         """Returns itself."""
@@ -181,6 +174,8 @@ class SealedDuckDB:
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
         """Raises DuckDB's complaints, and those of the relations it reads, as ours."""
+        if self._why is not None:
+            raise self._why  # it came before there was anything to interrupt
         try:
             yield
         except (duckdb.Error, pa.ArrowException, OSError, RuntimeError) as error:
@@ -197,6 +192,13 @@ class _Guarded:
     def __init__(self, source: Any, failed: Any) -> None:
         self._source = source
         self._failed = failed
+        self._schema: pa.Schema | None = None
+
+    def __arrow_c_schema__(self) -> object:
+        """The columns, which binding asks for, without opening the rows each time."""
+        if self._schema is None:
+            self._schema, _ = self._source.open()
+        return self._schema.__arrow_c_schema__()
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The rows from their beginning."""

@@ -13,6 +13,9 @@ from fletching.errors import RowsChangedError
 from fletching.sql.query_sources import WantedScan
 from fletching.types import TableName
 
+SLICE_ROWS = 1 << 19
+"""Rows that DuckDB gets at a time at most."""
+
 __all__ = ["RelationReader", "Statistics", "TableReaders"]
 
 
@@ -116,6 +119,8 @@ class RelationReader:
         def counted() -> Iterator[pa.RecordBatch]:
             for batch in batches:
                 self._statistics.add(self._relation, batch)
-                yield batch
+                # A batch goes to one thread whole: large ones are cut, without copying, for all of them.
+                for start in range(0, max(batch.num_rows, 1), SLICE_ROWS):
+                    yield batch.slice(start, SLICE_ROWS)
 
         return schema, counted()

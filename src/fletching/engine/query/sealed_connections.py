@@ -1,0 +1,150 @@
+"""Sealed connections of DuckDB, kept for the next statement, and the folder that they spill to.
+
+Opening and sealing a database takes longer than a short query, so one whose statement ended well is used
+again: nothing of a statement stays in it but memory that DuckDB keeps. The folder is one per process; a lock
+that dies with the process says whether it is in use, so that whoever comes next removes what was left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from fletching.engine.query.query_limits import QueryLimits
+from fletching.errors import MissingExtraError, StorageError
+
+try:
+    import duckdb
+except ImportError as exc:  # pragma: no cover - the test environment has every extra
+    raise MissingExtraError("queries are run by DuckDB: pip install 'fletching[sql]'") from exc
+
+__all__ = ["Connections"]
+
+PREFIX = "fletching-sql-"
+_LOCK = "lock"
+_YOUNG_SECONDS = 60.0
+"""A folder without a lock may be one that another process is just making."""
+
+KEPT = 4
+"""Idle connections that are kept."""
+
+
+class Connections:
+    """Opens sealed connections, or hands out those that were given back. Thread-safe."""
+
+    def __init__(self, limits: QueryLimits, spill_folder: Path | None = None) -> None:
+        """Seals with ``limits``; spills into a folder of this process's own in ``spill_folder``."""
+        self._limits = limits
+        self._parent = spill_folder
+        self._lock = threading.Lock()
+        self._idle: list[Any] = []
+        self._folder: Path | None = None
+        self._locked = -1
+        self._number = 0
+        self._closed = False
+
+    def take(self) -> Any:
+        """A connection that nobody else uses.
+
+        Raises:
+            StorageError: the folder cannot be made, or DuckDB cannot start.
+        """
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+            folder = self._own_folder()
+            self._number += 1
+            number = self._number
+        return self._opened(folder / str(number))
+
+    def give_back(self, connection: Any) -> None:
+        """Takes a connection whose statement ended well and left nothing registered."""
+        with self._lock:
+            if not self._closed and len(self._idle) < KEPT:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        """Closes what is idle and removes the folder; idempotent."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            self._closed = True
+            folder, self._folder = self._folder, None
+        for connection in idle:
+            connection.close()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(self._locked)
+
+    def _opened(self, folder: Path) -> Any:
+        limits = self._limits
+        try:
+            connection = duckdb.connect(
+                ":memory:",
+                config={
+                    "memory_limit": f"{max(limits.memory_bytes >> 20, 16)}MiB",
+                    "threads": limits.threads,
+                    "temp_directory": str(folder),
+                    "max_temp_directory_size": f"{max(limits.spill_bytes >> 20, 1)}MiB",
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                    "allow_community_extensions": False,
+                    "python_enable_replacements": False,
+                    "default_null_order": "nulls_first_on_asc_last_on_desc",
+                },
+            )
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
+        except duckdb.Error as error:
+            raise StorageError("the query engine cannot be started") from error
+        return connection
+
+    # --- the folder --------------------------------------------------------------------------
+
+    def _own_folder(self) -> Path:
+        if self._folder is None:
+            try:
+                if self._parent is not None:
+                    self._parent.mkdir(parents=True, exist_ok=True)
+                remove_left_behind(self._parent or Path(tempfile.gettempdir()))
+                self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._parent))
+                self._locked = os.open(self._folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+                fcntl.flock(self._locked, fcntl.LOCK_EX)
+            except OSError as error:
+                raise StorageError(
+                    f"no folder to spill to can be made: {error.strerror}"
+                ) from error
+            self._closed = False
+        return self._folder
+
+
+def remove_left_behind(parent: Path) -> None:
+    """Removes the folders of processes that are gone; those in use are left alone."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if folder.stat().st_uid == os.getuid():
+                _remove_unused(folder)
+
+
+def _remove_unused(folder: Path) -> None:
+    lock = folder / _LOCK
+    if not lock.exists():
+        if time.time() - folder.stat().st_mtime > _YOUNG_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    descriptor = os.open(lock, os.O_RDWR)
+    try:
+        # It fails while the process that made the folder lives.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(descriptor)
