@@ -113,14 +113,39 @@ def test_a_null_where_there_must_be_a_value(tunnel: Tunnel) -> None:
     assert tunnel.blocks(session) == []
 
 
-def test_columns_that_changed_since_the_session_was_opened(server: Any, tunnel: Tunnel) -> None:
+def test_columns_that_came_since_the_session_was_opened(server: Any, tunnel: Tunnel) -> None:
     session = tunnel.open()
     tunnel.block(session, 0, [(1, "a")])
     name = tunnel.path.rpartition("/")[2]
     with fletching.connect(server.url, access_id=ACCESS_ID, access_key=SECRET) as client:
         client.table(name).add_columns(pa.schema([("more", pa.int64())]))
+        tunnel.block(session, 1, [(2, "b")])
+        query: dict[str, Any] = {"uploadid": session, "blockid": 2, "arrow": ""}
+        tunnel.done("PUT", query, framed([BATCH]))
+        listed = tunnel.done("GET", {"uploadid": session})
+        assert [each["name"] for each in listed["Schema"]["columns"]] == ["id", "text"]
+        tunnel.commit(session)
+        rows = client.table(name).scan().to_table().to_pylist()
+    assert [tuple(row.values()) for row in rows] == [
+        (1, "a", None),
+        (2, "b", None),
+        (1, "a", None),
+        (2, None, None),
+    ]
+
+
+def test_columns_that_went_since_the_session_was_opened(server: Any, tunnel: Tunnel) -> None:
+    session = tunnel.open()
+    name = tunnel.path.rpartition("/")[2]
+    with fletching.connect(server.url, access_id=ACCESS_ID, access_key=SECRET) as client:
+        client.table(name).drop_columns(["text"])
     refused = tunnel.send("PUT", {"uploadid": session, "blockid": 1}, records([(2, "b")]))
-    assert (refused.status, refused.json["Code"]) == (412, "TableModified")
+    assert (refused.status, refused.json["Code"]) == (412, "SchemaModified")
+
+
+def test_partition_columns_are_told(parted: Tunnel) -> None:
+    found = parted.done("POST", {"uploads": 1, "partition": "pt=a", "create_partition": "true"})
+    assert [each["name"] for each in found["Schema"]["partitionKeys"]] == ["pt"]
 
 
 @pytest.mark.parametrize(

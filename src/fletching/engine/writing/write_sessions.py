@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import secrets
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from fletching.catalog import write_session_rows as write_sessions
 from fletching.catalog import write_stream_rows as write_streams
 from fletching.catalog.publishing import Publication
 from fletching.catalog.segment_rows import encode_partition
-from fletching.catalog.table_rows import TableRow
+from fletching.catalog.table_rows import TableRow, schema_history
 from fletching.catalog.version_rows import remember_change
 from fletching.catalog.write_session_rows import WriteSessionRow
 from fletching.catalog.write_stream_rows import NewSegment, StagedSegmentRow, WriteStreamRow
@@ -86,6 +87,16 @@ def write_schema(
     )
 
 
+def _opened_schema(connection: Any, table: TableRow, session: WriteSessionRow) -> TableSchema:
+    """The table's columns when a session was opened."""
+    if session.schema_version == table.schema_version:
+        return table_schema_of(table)
+    then = schema_history(connection, table.id)[session.schema_version]
+    return table_schema_of(
+        dataclasses.replace(table, arrow_schema=then.arrow_schema, column_ids=then.column_ids)
+    )
+
+
 def bound_names(session: WriteSessionRow) -> frozenset[str]:
     """The partition columns that a session binds."""
     return frozenset(name for name, _ in session.partition_spec)
@@ -137,7 +148,8 @@ class WriteSessions:
                 now=now,
                 expires_at=now + context.settings.write_session_seconds,
             )
-        return self._response(table, session, {}, SessionState.NORMAL)
+            opened = table_schema_of(table)
+        return self._response(table, session, {}, SessionState.NORMAL, opened)
 
     def get(self, request: GetWriteSession) -> WriteSession:
         """Looks a session up, with its closed streams and the highest closed version of each."""
@@ -154,9 +166,10 @@ class WriteSessions:
                 lock=True,
             )
             streams = write_streams.list_write_streams(connection, target.session.pk)
+            opened = _opened_schema(connection, target.table, target.session)
         closed = {row.stream_id: row.stream_version for row in highest_closed(streams)}
         state = session_state(target.session, context.clock())
-        return self._response(target.table, target.session, closed, state)
+        return self._response(target.table, target.session, closed, state, opened)
 
     def _response(
         self,
@@ -164,6 +177,7 @@ class WriteSessions:
         session: WriteSessionRow,
         streams: dict[str, int],
         state: SessionState,
+        opened: TableSchema,
     ) -> WriteSession:
         block_mode = session.write_mode == WriteMode.BATCH_COMPATIBLE
         return WriteSession(
@@ -175,7 +189,7 @@ class WriteSessions:
             route_token=self._context.settings.route_token,
             write_mode=WriteMode(session.write_mode),
             schema_version=session.schema_version,
-            table_schema_version=table.schema_version,
+            opened_schema=opened,
         )
 
     def schema(self, request: GetWriteSchema) -> WriteSchema:

@@ -84,8 +84,8 @@ class WriteSession(Response, frozen=True, kw_only=True):
     """The session's, where the engine answers; no part of the body, as what follows."""
     schema_version: int = 0
     """Of the table when the session was opened."""
-    table_schema_version: int = 0
-    """Of the table now, which ``schema`` is of."""
+    opened_schema: TableSchema | None = None
+    """The table's columns when the session was opened, where ``schema`` is of what it has now."""
 
 
 class WriteStream(Response, frozen=True, kw_only=True):

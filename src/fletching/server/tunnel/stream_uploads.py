@@ -13,8 +13,8 @@ from fletching.protocol.messages.admin import DescribeTable, TableInfo
 from fletching.protocol.messages.requests import AbortWriteSession, CreateWriteStream, WriteTable
 from fletching.protocol.messages.responses import WriteSession
 from fletching.protocol.messages.vocabulary import WriteMode
-from fletching.server.tunnel.tunnel_request import TunnelRequest
-from fletching.server.tunnel.uploads import current_columns, find_session, open_session, receive
+from fletching.server.tunnel.tunnel_request import TunnelRequest, schema_json
+from fletching.server.tunnel.uploads import find_session, open_session, receive
 
 __all__ = ["abort_or_create", "look_up", "write"]
 
@@ -57,11 +57,11 @@ async def look_up(request: TunnelRequest) -> None:
 
 
 async def _reply(request: TunnelRequest, session: WriteSession) -> None:
-    assert session.schema is not None
+    assert session.opened_schema is not None
     document: dict[str, Any] = {
         "session_name": session.session_id,
         "status": session.status.value.lower(),
-        "schema": await request.whole_schema(session.schema),
+        "schema": schema_json(session.opened_schema),
         "slots": [[SLOT, request.server]],
         "schema_version": str(session.schema_version),
         "last_batch_id": None,
@@ -74,7 +74,6 @@ async def _reply(request: TunnelRequest, session: WriteSession) -> None:
 async def write(request: TunnelRequest) -> None:
     """Takes a pack; its rows are visible when this is answered."""
     session = await find_session(request, request.text("uploadid"), _MODE)
-    current_columns(request, session)
     if request.text("slotid") != SLOT:
         raise InvalidArgumentError(f"the session has slot {SLOT} alone")
     await receive(

@@ -7,15 +7,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from fletching.errors import InvalidArgumentError, NoSuchPartitionError, UsageError
 from fletching.protocol.http.numbers import parse_count
 from fletching.protocol.messages.admin import (
-    DescribeTable,
     ListPartitions,
     PartitionPage,
-    TableInfo,
 )
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Column, TableSchema
@@ -134,15 +130,6 @@ class TunnelRequest:
                 code="InvalidPartitionSpec",
             )
         return PartitionSpec(tuple((name, values[name.casefold()]) for name in columns))
-
-    async def whole_schema(self, schema: TableSchema) -> dict[str, Any]:
-        """A session's columns with the table's partition columns, which a session for one lacks.
-
-        Clients cut records that have the partition's values by them.
-        """
-        info: TableInfo = await self.call(DescribeTable(table=self.table))
-        partition_columns = info.schema.partition_columns
-        return schema_json(msgspec.structs.replace(schema, partition_columns=partition_columns))
 
     async def reply(
         self, document: Mapping[str, Any], *, headers: Mapping[str, str] | None = None

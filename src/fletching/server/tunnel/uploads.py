@@ -10,7 +10,7 @@ import functools
 import re
 
 from fletching.engine.writing.ingest import Ingest
-from fletching.errors import InvalidArgumentError, NotFoundError, SchemaModifiedError
+from fletching.errors import InvalidArgumentError, NotFoundError
 from fletching.protocol.http.headers import CONTENT_ENCODING
 from fletching.protocol.http.tunnel_bodies import (
     arrow_body_decoder,
@@ -29,7 +29,7 @@ from fletching.protocol.messages.requests import (
 from fletching.protocol.messages.responses import WriteSession
 from fletching.protocol.messages.vocabulary import SessionStatus, WriteMode
 from fletching.server.api.ingest_endpoint import receive_ingest
-from fletching.server.tunnel.tunnel_request import TunnelRequest
+from fletching.server.tunnel.tunnel_request import TunnelRequest, schema_json
 
 __all__ = [
     "abort",
@@ -103,22 +103,6 @@ async def find_session(request: TunnelRequest, session_id: str, mode: WriteMode)
     return session
 
 
-def current_columns(request: TunnelRequest, session: WriteSession) -> WriteSession:
-    """The session itself, if the table has the columns that its client was told.
-
-    Raises:
-        SchemaModifiedError: it has others now; a body does not say which columns it has.
-    """
-    if session.schema_version != session.table_schema_version:
-        raise SchemaModifiedError(
-            f"the columns of table {request.table.name} changed since the session was opened;"
-            " open a new one",
-            latest_schema_version=session.table_schema_version,
-            code="TableModified",
-        )
-    return session
-
-
 async def _find(request: TunnelRequest) -> WriteSession:
     return await find_session(request, request.text("uploadid"), _MODE)
 
@@ -129,13 +113,13 @@ async def look_up(request: TunnelRequest) -> None:
 
 
 async def _reply(request: TunnelRequest, session: WriteSession) -> None:
-    assert session.schema is not None
+    assert session.opened_schema is not None
     blocks = sorted(int(match[1]) for match in map(_BLOCK.fullmatch, session.streams) if match)
     await request.reply(
         {
             "UploadID": session.session_id,
             "Status": _WORDS[session.status],
-            "Schema": await request.whole_schema(session.schema),
+            "Schema": schema_json(session.opened_schema),
             "UploadedBlockList": [{"BlockID": number} for number in blocks],
             "MaxFieldSize": MAX_FIELD_BYTES,
             "QuotaName": "",
@@ -148,7 +132,7 @@ async def write(request: TunnelRequest) -> None:
     number = request.count("blockid")
     if number >= MAX_BLOCK:
         raise InvalidArgumentError(f"block {number} is not below {MAX_BLOCK}", limit=MAX_BLOCK)
-    session = current_columns(request, await _find(request))
+    session = await _find(request)
     await receive(
         request,
         session,
@@ -182,8 +166,9 @@ async def receive(
     """
     exchange, service = request.exchange, request.service
     service.authorize(exchange, write_table)
-    assert session.schema is not None
-    columns = tunnel_columns(session.schema.data_columns)
+    assert session.opened_schema is not None
+    # A body does not say which columns it has: those that its client was told.
+    columns = tunnel_columns(session.opened_schema.data_columns)
     coding = exchange.header(CONTENT_ENCODING)
     decoder = (
         arrow_body_decoder(columns, coding)

@@ -19,7 +19,7 @@ from fletching.protocol.messages.requests import (
 from fletching.protocol.messages.responses import WriteSession
 from fletching.protocol.messages.vocabulary import SessionStatus, WriteMode
 from fletching.server.tunnel.tunnel_request import TunnelRequest, schema_json
-from fletching.server.tunnel.uploads import current_columns, find_session, open_session, receive
+from fletching.server.tunnel.uploads import find_session, open_session, receive
 
 __all__ = ["abort", "commit_or_create", "look_up", "write"]
 
@@ -69,7 +69,7 @@ async def _find(request: TunnelRequest) -> WriteSession:
 
 
 async def _reply(request: TunnelRequest, session: WriteSession) -> None:
-    schema = session.schema
+    schema = session.opened_schema
     assert schema is not None
     info: TableInfo = await request.call(DescribeTable(table=request.table))
     await request.reply(
@@ -88,7 +88,7 @@ async def _reply(request: TunnelRequest, session: WriteSession) -> None:
 
 async def write(request: TunnelRequest) -> None:
     """Takes records."""
-    session = current_columns(request, await _find(request))
+    session = await _find(request)
     if request.count("bucketid") != _BUCKET or request.text("slotid") != _SLOT:
         raise InvalidArgumentError(f"the session has slot {_SLOT} with bucket {_BUCKET} alone")
     await receive(
