@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, select, union, update
+from sqlalchemy import Connection, CursorResult, delete, select, union, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from fletching.catalog.database import insert_unless_there
@@ -33,9 +32,8 @@ __all__ = [
 _AT_ONCE = 500  # values in one IN (...) list
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class PartitionRow:
-    """A row of ``partitions``."""
+class PartitionRow(NamedTuple):
+    """A row of ``partitions``; a plain tuple, as a list may have 100,000 of them."""
 
     values: tuple[str, ...]
     """In the order of the table's partition columns."""
@@ -45,27 +43,24 @@ class PartitionRow:
     modified_at: float
 
 
-def _row(values: Any) -> PartitionRow:
-    return PartitionRow(
-        decode_partition(values.partition),
-        values.rows,
-        values.bytes,
-        values.created_at,
-        values.modified_at,
-    )
+_COLUMNS = [
+    partitions.c[name] for name in ("partition", "rows", "bytes", "created_at", "modified_at")
+]
+
+
+def _rows(found: CursorResult[Any]) -> list[PartitionRow]:
+    """The rows of a query of `_COLUMNS`, from the driver's own tuples: SQLAlchemy's cost as much again."""
+    return [
+        PartitionRow(decode_partition(text), *others) for text, *others in found.cursor.fetchall()
+    ]
 
 
 def find_partition(
     connection: Connection, table_id: str, values: tuple[str, ...]
 ) -> PartitionRow | None:
     """Looks a partition up by all its values; None if there is none."""
-    row = connection.execute(
-        select(partitions).where(
-            partitions.c.table_id == table_id,
-            partitions.c.partition == encode_partition(values),
-        )
-    ).first()
-    return None if row is None else _row(row)
+    rows = find_partitions(connection, table_id, [values])
+    return rows[0] if rows else None
 
 
 def sort_key(partition: str) -> bytes:
@@ -168,10 +163,13 @@ def remove_partition(connection: Connection, table_id: str, partition: str) -> N
 
 def list_partitions(connection: Connection, table_id: str) -> list[PartitionRow]:
     """All partitions of a table in the order of their values."""
-    rows = connection.execute(
-        select(partitions).where(partitions.c.table_id == table_id).order_by(partitions.c.sort_key)
+    return _rows(
+        connection.execute(
+            select(*_COLUMNS)
+            .where(partitions.c.table_id == table_id)
+            .order_by(partitions.c.sort_key)
+        )
     )
-    return [_row(row) for row in rows]
 
 
 def find_partitions(
@@ -183,11 +181,11 @@ def find_partitions(
     for start in range(0, len(texts), _AT_ONCE):
         some = texts[start : start + _AT_ONCE]
         rows = connection.execute(
-            select(partitions).where(
+            select(*_COLUMNS).where(
                 partitions.c.table_id == table_id, partitions.c.partition.in_(some)
             )
         )
-        found += [_row(row) for row in rows]
+        found += _rows(rows)
     return sorted(found, key=lambda row: row.values)
 
 
@@ -229,7 +227,7 @@ def page_of_partitions(
     looked at row by row.
     """
     key = partitions.c.sort_key
-    statement = select(partitions).where(partitions.c.table_id == table_id)
+    statement = select(*_COLUMNS).where(partitions.c.table_id == table_id)
     leading = list(itertools.takewhile(lambda place: place in wanted, itertools.count()))
     columns = len(leading)
     if columns:
@@ -241,10 +239,10 @@ def page_of_partitions(
         statement = statement.where(key < last if reverse else key > last)
     statement = statement.order_by(key.desc() if reverse else key)
     if set(wanted) == set(leading):
-        return [_row(row) for row in connection.execute(statement.limit(limit))]
+        return _rows(connection.execute(statement.limit(limit)))
     page: list[PartitionRow] = []
-    for values in connection.execute(statement, execution_options={"yield_per": 1000}):
-        row = _row(values)
+    for text, *others in connection.execute(statement, execution_options={"yield_per": 1000}):
+        row = PartitionRow(decode_partition(text), *others)
         if all(row.values[place] == value for place, value in wanted.items()):
             page.append(row)
             if len(page) == limit:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import Connection, and_, func, or_, select
 
 from fletching.catalog.schema import deletions, segments, tables
@@ -73,9 +74,12 @@ def encode_partition(values: Iterable[str]) -> str:
     return json.dumps(list(values), ensure_ascii=False, separators=(",", ":"))
 
 
+_VALUES = msgspec.json.Decoder(tuple[str, ...])
+
+
 def decode_partition(text: str) -> tuple[str, ...]:
     """Partition values, in column order, from the catalog's text."""
-    return tuple(json.loads(text))
+    return _VALUES.decode(text)
 
 
 def position_in(version: int, ordinal: int) -> int:

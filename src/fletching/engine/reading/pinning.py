@@ -25,7 +25,7 @@ from fletching.protocol.messages.requests import CreateReadSession
 
 __all__ = ["PinnedVersion", "Snapshots", "pinned_version"]
 
-_SNAPSHOT_BYTES = 512 << 20  # summed over snapshots; a larger one is kept alone
+_SNAPSHOT_BYTES = 512 << 20  # summed over snapshots; a larger one is kept beside them
 _CACHED_TABLES = 4096
 
 
@@ -99,6 +99,8 @@ class Snapshots:
         self._kept = RecentlyUsed[SnapshotKey, Snapshot](
             _SNAPSHOT_BYTES, weight=lambda snapshot: snapshot.size_bytes
         )
+        # One that is larger than that is kept beside them, and does not have to make way for them.
+        self._large = RecentlyUsed[SnapshotKey, Snapshot](1)
         self._newest = RecentlyUsed[str, int](_CACHED_TABLES)
         self._loading = threading.Lock()
 
@@ -111,14 +113,17 @@ class Snapshots:
         self, table_id: str, version: int, wanted: PartitionFilter, since: int | None
     ) -> Snapshot:
         """The rows of a version in the wanted partitions, or the changes ``since`` another one."""
-        snapshot = self._kept.get((table_id, version, wanted, since))
+        snapshot = self._find((table_id, version, wanted, since))
         if snapshot is None:
             with self._loading:  # the second of two readers finds what the first has loaded
-                snapshot = self._kept.get((table_id, version, wanted, since))
+                snapshot = self._find((table_id, version, wanted, since))
                 if snapshot is None:
                     with self._database.read() as connection:
                         snapshot = self.load(connection, table_id, version, wanted, since)
         return snapshot
+
+    def _find(self, key: SnapshotKey) -> Snapshot | None:
+        return self._kept.get(key) or self._large.get(key)
 
     def load(
         self,
@@ -130,7 +135,7 @@ class Snapshots:
     ) -> Snapshot:
         """The snapshot, as the catalog has it in a transaction of the caller's; see `get`."""
         key = (table_id, version, wanted, since)
-        snapshot = self._kept.get(key)
+        snapshot = self._find(key)
         if snapshot is None:
             if since is not None:
                 snapshot = changes_between(
@@ -153,7 +158,8 @@ class Snapshots:
                     visible_deletions(connection, table_id, version),
                     self._vector,
                 )
-            self._kept.put(key, snapshot)
+            large = snapshot.size_bytes > _SNAPSHOT_BYTES
+            (self._large if large else self._kept).put(key, snapshot)
         return snapshot
 
     def _whole_snapshot(self, connection: Connection, table_id: str, version: int) -> Snapshot:
@@ -165,7 +171,7 @@ class Snapshots:
         known = self._newest.get(table_id)
         base = None
         if known is not None and known <= version:
-            base = self._kept.get((table_id, known, PartitionFilter(), None))
+            base = self._find((table_id, known, PartitionFilter(), None))
         changed = None
         if base is not None and known is not None:
             changed = segments_since(connection, table_id, known, version)

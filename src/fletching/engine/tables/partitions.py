@@ -130,7 +130,9 @@ def full_values(columns: Columns, spec: PartitionSpec) -> tuple[str, ...]:
 def spec_of(columns: Columns, values: Sequence[str] | Mapping[int, str]) -> PartitionSpec:
     """The specification of values, in the columns' order."""
     if not isinstance(values, Mapping):
-        values = dict(enumerate(values))
+        return PartitionSpec(
+            tuple((name, value) for (name, _), value in zip(columns, values, strict=False))
+        )
     return PartitionSpec(tuple((columns[number][0], values[number]) for number in sorted(values)))
 
 

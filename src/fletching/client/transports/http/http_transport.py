@@ -270,6 +270,9 @@ class HttpTransport(HttpBlobVerbs):
         if reply is not None:
             if reply.headers.get(names.DIRECT) == names.DESCRIPTORS:
                 return self._by_mapping(reply, request, options, attempt)
+            manifest = _manifest_or_none(reply)
+            if manifest is not None:
+                return self._by_manifest(manifest, request, options, attempt, reply)
             return ArrowReply(reply, reply.headers.get(names.REQUEST_ID), self._limits)
         answer = self._ask_rows(request, options, attempt)
         if isinstance(answer, _Directions):
@@ -294,11 +297,7 @@ class HttpTransport(HttpBlobVerbs):
         parts = self._encode(request)
         body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
         reply = self._exchange(parts, body, options, attempt)
-        try:
-            manifest = _manifest_of(reply)
-        except BaseException:
-            reply.close()
-            raise
+        manifest = _manifest_or_none(reply)
         if manifest is not None:
             return _Directions(manifest, reply)
         return ArrowReply(uncoded(reply), reply.headers.get(names.REQUEST_ID), self._limits)
@@ -404,7 +403,9 @@ class HttpTransport(HttpBlobVerbs):
         pool = None if options.direct == "never" else self._same_host.pool
         if pool is None or options.lz4_stream or options.compression is not None:
             return None
-        parts = self._encode(msgspec.structs.replace(request, sources=(SourceKind.DESCRIPTORS,)))
+        # What lies in an object store has no descriptors; it may be fetched from there all the same.
+        sources = (SourceKind.DESCRIPTORS, *self._direct.kinds(options))
+        parts = self._encode(msgspec.structs.replace(request, sources=sources))
         body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
         try:
             return self._exchange(parts, body, options, attempt, this_host=pool)
@@ -607,6 +608,15 @@ class _Directions:
 
     manifest: Manifest
     reply: Reply
+
+
+def _manifest_or_none(reply: Reply) -> Manifest | None:
+    """As `_manifest_of`; a reply that cannot be used is closed."""
+    try:
+        return _manifest_of(reply)
+    except BaseException:
+        reply.close()
+        raise
 
 
 def _manifest_of(reply: Reply) -> Manifest | None:
