@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import fletching
-from benchmarks import blobs, corpus, querying, reading, tables, tunnel, writing
+from benchmarks import blobs, changes, corpus, querying, reading, tables, tunnel, writing
 from benchmarks.processes import anonymous_bytes, cpu_seconds, server
 from benchmarks.rounds import Contender, Outcome, Result, compare
 
@@ -547,6 +547,12 @@ def statements(run: Run) -> list[Result]:
         return querying.statements(folder / "data", rows, run.rounds)
 
 
+def changing(run: Run) -> list[Result]:
+    """What tables that change cost, beside what they cost when they do not."""
+    rows, many = (20_000, 40_000) if run.small else (10_000_000, 100_000_000)
+    return changes.changes(run.disk / "changes", rounds=run.rounds, rows=rows, many_rows=many)
+
+
 QUESTIONS: dict[str, Question] = {
     "read": read,
     "projection": projection,
@@ -558,4 +564,5 @@ QUESTIONS: dict[str, Question] = {
     "blob": blob,
     "tunnel": table_tunnel,
     "statements": statements,
+    "changes": changing,
 }

@@ -45,6 +45,18 @@ TARGETS: dict[str, float] = {
     "blob: upload / MD5 in two processes": 0.9,
     "blob: 10,000 of 10 KB, one call / single calls": 10.0,
     "blob: 1 MB and more, GB/s": 1.0,
+    "changes: 0.1 % at random / clean, embedded": 0.6,
+    "changes: 0.1 % at random / clean, HTTP": 0.4,
+    "changes: 0.1 % in 1 % of batches / clean, embedded": 0.95,
+    "changes: 0.1 % in 1 % of batches / clean, HTTP": 0.95,
+    "changes: purged / clean, embedded": 0.98,
+    "changes: purged / clean, HTTP": 0.98,
+    "changes: first batch, clean / 0.1 % at random": 1 / 1.5,
+    "changes: scan of the column / delete of 1 %": 1 / 1.3,
+    "changes: append / upsert of 10,000": 1 / 5,
+    "changes: upsert, 10 / 100 million rows": 1 / 1.5,
+    "changes: feed, 100,000 / 10 million rows": 1 / 1.2,
+    "changes: columns, 100,000 / 10 million rows": 1 / 1.2,
     "tunnel: encode records / PyODPS reads them": 1.0,
     "tunnel: decode records / PyODPS writes them": 1.0,
     "tunnel: read Arrow / records": 2.0,
@@ -124,6 +136,7 @@ def compute(results: Sequence[Result]) -> dict[str, float]:
         theirs, mine = map(statistics.median, (rival_first.first_seconds, first.first_seconds))
         found["first batch: Flight / fletching"] = theirs / mine
     _blobs(found, results)
+    _changes(found, results)
     for label, question, name, rival in (
         ("encode records / PyODPS reads them", "codec", "encode", "PyODPS reads"),
         ("decode records / PyODPS writes them", "codec", "decode", "PyODPS writes"),
@@ -156,6 +169,43 @@ def _blobs(found: dict[str, float], results: Sequence[Result]) -> None:
             else:
                 single = rates[question, case, "fletching, single calls"]
                 found["blob: 10,000 of 10 KB, one call / single calls"] = rate / single
+
+
+def _changes(found: dict[str, float], results: Sequence[Result]) -> None:
+    """Seconds against seconds: what is done is the same."""
+    by_name = {
+        (r.question.removeprefix("changes: "), r.name): r
+        for r in results
+        if r.question.startswith("changes: ") and r.question != "changes: upsert"
+    }
+    for question, label in (("sum, embedded", "embedded"), ("read, HTTP", "HTTP")):
+        clean = by_name.get((question, "clean"))
+        for name in ("0.1 % at random", "0.1 % in 1 % of batches", "purged"):
+            if clean is not None:
+                found[f"changes: {name} / clean, {label}"] = (
+                    clean.median / by_name[question, name].median
+                )
+    clean, dirty = (by_name.get(("read, HTTP", name)) for name in ("clean", "0.1 % at random"))
+    if clean is not None and dirty is not None:
+        first, other = (statistics.median(each.first_seconds) for each in (clean, dirty))
+        found["changes: first batch, clean / 0.1 % at random"] = first / other
+    scan = by_name.get(("delete", "scan of the predicate's column"))
+    if scan is not None:
+        found["changes: scan of the column / delete of 1 %"] = (
+            scan.median / by_name["delete", "delete of 1 %"].median
+        )
+    for question in ("feed", "columns"):
+        small = by_name.get((question, "small"))
+        if small is not None:
+            label = f"changes: {question}, 100,000 / 10 million rows"
+            found[label] = small.median / by_name[question, "large"].median
+    appends, upserts = (
+        [r for r in results if r.question == "changes: upsert" and r.name == name]
+        for name in ("append", "upsert")
+    )
+    if upserts:
+        found["changes: append / upsert of 10,000"] = appends[0].median / upserts[0].median
+        found["changes: upsert, 10 / 100 million rows"] = upserts[0].median / upserts[-1].median
 
 
 def _server_cpu(
