@@ -521,3 +521,194 @@ REFUSED: list[tuple[str, str]] = [
     ("select id from sale tablesample", "."),
     ("explain", "needs a statement"),
 ]
+
+WRONG = r"""
+selec 1
+select
+select 1 from
+select * from sale where
+select * form sale
+select id,, item from sale
+select (id from sale
+select id) from sale
+select id from sale where id =
+select id from sale where id = = 1
+select id from sale where id in ()
+select id from sale where id in (1,)
+select id from sale where between 1 and 2
+select id from sale where id between 1
+select id from sale group item
+select id from sale order id
+select id from sale limit
+select id from sale limit x
+select id from sale limit -1
+select id from sale limit 'a'
+select count(* from sale
+select sum() from sale
+select sum(id, n) from sale
+select sum(item) from sale group by
+select sum(sum(n)) from sale
+select id, count(*) from sale
+select id from sale having id > 1
+select * from sale join item on
+select * from sale left item on 1=1
+select * from sale s join item i on s.x = i.name
+select item from sale a join sale b on a.id = b.id
+select a.b.c.d.e from sale
+select sale.nothing from sale
+select x.id from sale
+select 1 union
+select 1 union select 1, 2
+select 1 union all select 'a' from nowhere
+select case when 1 then end
+select case id when 1 then 2
+select cast(1 as)
+select cast(1 as nothing)
+select cast('a' as decimal(40,2))
+select 'abc
+select "abc
+select `abc from sale
+select 1 /* open
+select id from sale where item = 'a' and
+select id from sale where not
+select row_number() from sale
+select row_number() over (partition) from sale
+select rank() over (order by) from sale
+select id from sale where row_number() over () = 1
+select sum(n) over (rows 1) from sale
+select lag() over () from sale
+select upper(1, 2)
+select substr()
+select nosuch(1)
+select to_char(getdate(), 'qq')
+select dateadd('x', 1, 'dd') + 1
+select interval 1 foo
+select array(1)[
+select array(1, 'a', array(2))
+select map(1)
+select named_struct('a')
+select struct(1).x
+select transform(array(1), x)
+select transform(array(1), (x, y, z) -> x)
+select filter(1, x -> x)
+select explode(1)
+select id from sale lateral view explode(item) t as x
+select id from sale lateral view explode(tags) t as x, y
+select id from sale lateral view nosuch(tags) t as x
+select id from sale lateral view
+select * from values
+select * from values (1, 2), (3)
+insert into
+insert into sale
+insert into sale values
+insert into nothing values (1)
+insert into item (nope) values (1)
+insert into item (name, name) values ('a', 'b')
+insert into item values (1, 2)
+insert into item select 1
+insert into sale partition (nope='1') select 1
+insert into sale partition (pt=) select 1
+insert overwrite sale select 1
+update
+update sale
+update sale set
+update sale set id
+update sale set nope = 1
+update sale set id = 'x' where id = 1
+update nothing set a = 1
+delete sale
+delete from nothing
+delete from sale where nope = 1
+merge into sale using item on
+merge into sale using item when matched then delete
+create table
+create table x
+create table x ()
+create table x (a)
+create table x (a nothing)
+create table x (a bigint, a string)
+create table x (a bigint) partitioned by (a string)
+create table x (a bigint) lifecycle x
+create table x as
+create table sale (a bigint)
+create view
+create view v
+create view v as select nope from sale
+create view sale as select 1
+drop
+drop table
+drop table nothing
+drop view nothing
+drop view sale
+alter
+alter table
+alter table sale
+alter table nothing add columns (a int)
+alter table sale add columns (id bigint)
+alter table sale drop columns nope
+alter table sale change column nope x bigint
+alter table sale add partition (pt)
+alter table sale add partition (nope='1')
+alter table sale drop partition (pt='nope')
+show
+show nothing
+desc
+desc nothing
+explain
+explain drop table sale
+set
+@x :=
+@x := insert into item select 1
+select * from @x
+select 1 2
+select 1;; select
+with a as (select 1)
+with a as select 1 select * from a
+with a as (select * from a) select * from a
+select id from sale where id = (select id, n from sale)
+select id from sale where id = (select id from sale)
+select id from sale where exists
+select id from sale tablesample (x percent)
+select distinct on (id) id from sale
+select id from sale qualify
+select * except (nope) from sale
+select t.* from sale
+select id as from sale
+select max_pt('nothing')
+select max_pt(1)
+select get_json_object('{}')
+select get_json_object('{}', 'a[')
+select regexp_replace('a', '(', 'b')
+select regexp_extract('a', '[', 1)
+select 'a' rlike '('
+select split('a', '(')
+select 1 + array(1)
+select true + 1
+select 'a' + date '2024-01-01'
+select 99999999999999999999
+select 9223372036854775807 + 1
+select cast('9' as tinyint) * cast(100 as tinyint)
+select percentile(n, 2) from sale
+select ntile(0) over (order by id) from sale
+select repeat('a', 100000000000)
+select chr(99999999)
+select unhex('zz')
+select unbase64('!!')
+select from_utc_timestamp('2024-01-01', 'Nowhere/City')
+select decode(1)
+grant select on sale to user x
+select * from sale@x
+select ? from sale
+select :x
+select id from sale where item like 5 escape 'ab'
+truncate table nothing
+truncate table sale partition (nope='1')
+use
+call x()
+select * from range(10)
+select * from sale pivot (sum(n) for item in ('pen'))
+select #1 from sale
+select $1
+select id from sale limit 1 offset
+""".strip().split("\n")
+"""Statements with a mistake: each is refused with its place, and in words that name no library."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from tests.client.sql_cases import EXPRESSIONS, QUERIES, REFUSED, TABLES
+from tests.client.sql_cases import EXPRESSIONS, QUERIES, REFUSED, TABLES, WRONG
 from tests.client.sql_function_cases import FUNCTION_CASES, QUERY_CASES
 
 import fletching
@@ -85,6 +86,26 @@ def test_what_is_refused(client: fletching.Client, text: str, complaint: str) ->
     message = str(caught.value)
     for word in ("DuckDB", "sqlglot", "Binder", "Catalog Error", "Exception", "Traceback", "_scan"):
         assert word not in message
+
+
+LIBRARY_WORDS = re.compile(
+    r"duckdb|sqlglot|pyarrow|binder|catalog error|exception|traceback|_scan|<class|python|Candidate|_LITERAL"
+    r"|VARCHAR|HUGEINT|BLOB|TIMESTAMP_|\bU?INT(?:8|16|32|64|128)\b|UNNEST|list_|NoneType|has no attribute",
+    re.IGNORECASE,
+)
+
+
+def test_mistakes_are_told_with_their_place(client: fletching.Client) -> None:
+    wrong: list[str] = []
+    for text in WRONG:
+        try:
+            client.sql(text)
+        except FletchingError as error:
+            if LIBRARY_WORDS.search(error.message) or " line " not in error.message:
+                wrong.append(f"{text}: {error.message}")
+        else:
+            wrong.append(f"{text}: done")
+    assert wrong == []
 
 
 def test_types_are_maxcomputes(client: fletching.Client) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -169,7 +170,12 @@ class Odps(Hive):
                 scanner = TypeScanner(text, self._curr.start, max_length=MAX_SQL_TEXT)
                 odps_type = scanner.type()
             except UsageError as error:
-                raise SqlSyntaxError(error.message) from error
+                token = self._curr
+                column = token.col - (token.end - token.start)
+                raise SqlSyntaxError(
+                    f"the statement cannot be parsed: {token.text[:40]!r} is no type, at line"
+                    f" {token.line}, column {column}"
+                ) from error
             # The scanner stands on the token behind the type.
             while self._curr and self._curr.start < scanner.token_start:
                 self._advance()
@@ -184,11 +190,12 @@ _PLAIN = frozenset({TokenType.NUMBER, TokenType.STRING})
 
 
 @contextlib.contextmanager
-def _translated(what: str, before: int = 0) -> Iterator[None]:
+def _translated(what: str, source: str, before: int = 0) -> Iterator[None]:
     """Raises sqlglot's complaints as ours.
 
     Args:
         what: what is parsed.
+        source: its text.
         before: characters that stand before its first line and are not its own.
     """
     try:
@@ -209,6 +216,8 @@ def _translated(what: str, before: int = 0) -> Iterator[None]:
             near = str(place.get("highlight") or "").strip()
             if near:
                 text += f", near {near[:60]!r}"
+        elif str(error).startswith("Error tokenizing"):
+            text = _unclosed(source)
         else:
             text = str(error).splitlines()[0]
         raise SqlSyntaxError(f"the {what} cannot be parsed: {text[:300]}") from error
@@ -217,6 +226,25 @@ def _translated(what: str, before: int = 0) -> Iterator[None]:
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # A grammar of this size has corners where it stumbles over text that is no SQL.
         raise SqlSyntaxError(f"the {what} cannot be parsed") from error
+
+
+_PIECE = re.compile(
+    r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`|--[^\n]*|/\*.*?\*/|.""", re.DOTALL
+)
+
+
+def _unclosed(text: str) -> str:
+    """What a text that cannot be cut into words has too little of, and where it begins."""
+    for match in _PIECE.finditer(text):
+        if match[0] in {"'", '"', "`"} or (
+            text.startswith("/*", match.start()) and len(match[0]) == 1
+        ):
+            line = text.count("\n", 0, match.start()) + 1
+            column = match.start() - text.rfind("\n", 0, match.start())
+            what = "comment" if match[0] == "/" else "quote"
+            near = text[match.start() : match.start() + 40].split("\n", maxsplit=1)[0]
+            return f"a {what} is not closed, at line {line}, column {column}, near {near!r}"
+    return "a character that means nothing, at line 1"
 
 
 def _check_length(text: str, what: str, limit: int) -> None:
@@ -234,6 +262,7 @@ class Parsed:
         explained: whether EXPLAIN stood before it.
         text: as written.
         where: of DELETE and UPDATE, the condition as written.
+        line, column: where it begins.
         tokens: of a statement that is read word by word, its tokens; it has no tree then.
         source: the whole text that the tokens stand in.
     """
@@ -245,6 +274,8 @@ class Parsed:
     where: str = ""
     tokens: tuple[Any, ...] = ()
     source: str = ""
+    line: int = 1
+    column: int = 1
 
 
 def parse_all(text: str) -> list[Parsed]:
@@ -255,7 +286,7 @@ def parse_all(text: str) -> list[Parsed]:
     """
     _check_length(text, "statement", MAX_SQL_TEXT)
     found: list[Parsed] = []
-    with _translated("statement"):
+    with _translated("statement", text):
         dialect = Odps()
         chunk: list[Any] = []
         for token in [*dialect.tokenize(text), None]:
@@ -263,7 +294,10 @@ def parse_all(text: str) -> list[Parsed]:
                 chunk.append(token)
                 continue
             if chunk:
-                found.append(_parsed(dialect, chunk, text))
+                first = chunk[0]
+                column = first.col - (first.end - first.start)
+                parsed = _parsed(dialect, chunk, text)
+                found.append(dataclasses.replace(parsed, line=first.line, column=column))
             chunk = []
     return found
 
@@ -278,17 +312,67 @@ def _parsed(dialect: Any, chunk: list[Any], text: str) -> Parsed:
     elif words[0].upper() == "EXPLAIN":
         explained, chunk = True, chunk[1:]
         if not chunk:
-            raise SqlSyntaxError("EXPLAIN needs a statement")
+            raise SqlSyntaxError("EXPLAIN needs a statement, at line 1")
     if not chunk:
-        raise SqlSyntaxError(f"@{variable} := needs a query")
+        raise SqlSyntaxError(f"@{variable} := needs a query, at line 1")
     words = [token.text.upper() for token in chunk[:2]]
     if words[0] in _BY_WORDS or (words[0] in {"CREATE", "DROP"} and words[1:] == ["SCHEMA"]):
         return Parsed(None, variable, explained, written, tokens=tuple(chunk), source=text)
+    _check_gaps(chunk)
     nodes = dialect.parser().parse(chunk, text)
     if len(nodes) != 1 or nodes[0] is None:
         raise SqlSyntaxError(f"expected one statement, got {len(nodes)}")
     where = _condition(chunk, text) if isinstance(nodes[0], exp.Delete) else ""
     return Parsed(nodes[0], variable, explained, written, where)
+
+
+_WANTS_MORE = frozenset(
+    {
+        "ON",
+        "WHERE",
+        "HAVING",
+        "GROUP_BY",
+        "ORDER_BY",
+        "PARTITION_BY",
+        "QUALIFY",
+        "AND",
+        "OR",
+        "COMMA",
+        "SELECT",
+    }
+)
+_BEGINS_ANEW = frozenset(
+    {
+        "R_PAREN",
+        "COMMA",
+        "FROM",
+        "WHERE",
+        "HAVING",
+        "GROUP_BY",
+        "ORDER_BY",
+        "QUALIFY",
+        "LIMIT",
+        "UNION",
+        "AND",
+        "OR",
+    }
+)
+
+
+def _check_gaps(chunk: list[Any]) -> None:
+    """Refuses words that lack what they introduce: the grammar would pass over some of them.
+
+    Raises:
+        SqlSyntaxError: naming the word.
+    """
+    for token, after in zip(chunk, [*chunk[1:], None], strict=True):
+        kind = token.token_type.name
+        if kind in _WANTS_MORE and (after is None or after.token_type.name in _BEGINS_ANEW):
+            column = token.col - (token.end - token.start)
+            raise SqlSyntaxError(
+                f"the statement cannot be parsed: something is missing behind {token.text!r}, at line"
+                f" {token.line}, column {column}"
+            )
 
 
 _BY_WORDS = frozenset({"ALTER", "SHOW", "DESC", "DESCRIBE", "TRUNCATE", "CLONE", "ANALYZE", "USE"})
@@ -349,7 +433,7 @@ def parse_predicate(text: str) -> exp.Expr:
         SqlSyntaxError: it is not a condition, or too long.
     """
     _check_length(text, "filter", MAX_PREDICATE_TEXT)
-    with _translated("filter", len(_BEFORE_PREDICATE)):
+    with _translated("filter", text, len(_BEFORE_PREDICATE)):
         select = sqlglot.parse_one(f"{_BEFORE_PREDICATE}{text}", read=Odps)
     where = select.args.get("where")
     extra = {name for name, value in select.args.items() if value} - {"expressions", "where"}

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fletching.errors import InvalidArgumentError, SqlSyntaxError
+from fletching.errors import InvalidArgumentError, ServiceError, SqlSyntaxError
 from fletching.protocol.messages.changes import TruncateTable
 from fletching.sql.alterations import alteration_of
 from fletching.sql.dialect import Parsed, exp, parse_all
+from fletching.sql.query_sources import located
 from fletching.sql.statement_kinds import (
     Assignment,
     Changes,
@@ -40,7 +41,7 @@ from fletching.sql.table_definitions import (
     table_name,
 )
 
-__all__ = ["parse_statement", "parse_statements"]
+__all__ = ["parse_statement", "parse_statements", "placed", "placed_statements"]
 
 
 def parse_statements(text: str, namespace: Namespace) -> list[Statement]:
@@ -50,10 +51,30 @@ def parse_statements(text: str, namespace: Namespace) -> list[Statement]:
         SqlSyntaxError: one cannot be parsed, or there is none.
         InvalidArgumentError: one is understood but not supported, or contradicts itself.
     """
-    found = [_statement(parsed, namespace) for parsed in parse_all(text)]
+    return [statement for statement, _ in placed_statements(text, namespace)]
+
+
+def placed_statements(text: str, namespace: Namespace) -> list[tuple[Statement, str]]:
+    """As `parse_statements`, each with words that say where it stands."""
+    found: list[tuple[Statement, str]] = []
+    for parsed in parse_all(text):
+        shown = " ".join(parsed.text.split())
+        shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        place = f"in the statement at line {parsed.line}, column {parsed.column}: {shown}"
+        try:
+            found.append((_statement(parsed, namespace), place))
+        except InvalidArgumentError as error:
+            raise placed(error, place) from error
     if not found:
         raise SqlSyntaxError("there is no statement")
     return found
+
+
+def placed(error: ServiceError, place: str) -> ServiceError:
+    """An error with the place of its statement, unless it has one."""
+    if " at line " in error.message:
+        return error
+    return type(error)(f"{error.message}; {place}", http_status=error.http_status, code=error.code)
 
 
 def parse_statement(text: str, namespace: Namespace) -> Statement:
@@ -70,6 +91,8 @@ def parse_statement(text: str, namespace: Namespace) -> Statement:
 
 def _statement(parsed: Parsed, namespace: Namespace) -> Statement:
     node = parsed.node
+    if isinstance(node, exp.Expr):
+        _check_whole(node)
     if node is None:
         if parsed.variable or parsed.explained:
             raise InvalidArgumentError("EXPLAIN and variables take a query")
@@ -112,6 +135,40 @@ def _statement(parsed: Parsed, namespace: Namespace) -> Statement:
             raise InvalidArgumentError(f"statements like {words[:60]!r} are not supported")
 
 
+def _check_whole(node: Any) -> None:
+    """Refuses trees that lack a part which the grammar does not insist on.
+
+    Raises:
+        InvalidArgumentError: naming what is missing, or what is no part of the dialect.
+    """
+    for part in node.walk():
+        match part:
+            case exp.In() if not (
+                part.expressions or part.args.get("query") or part.meta or part.args.get("unnest")
+            ):
+                raise located(InvalidArgumentError("IN takes a list or a query"), part)
+            case exp.Limit() | exp.Offset():
+                count = part.expression
+                if not (isinstance(count, exp.Literal) and count.name.isdecimal()):
+                    raise located(
+                        InvalidArgumentError("LIMIT and OFFSET take a whole number"), part
+                    )
+            case exp.Distinct() if part.args.get("on"):
+                raise located(InvalidArgumentError("DISTINCT takes no ON"), part)
+            case exp.Pivot():
+                raise located(InvalidArgumentError("PIVOT is not supported"), part)
+            case exp.Placeholder() | exp.Parameter() if not isinstance(part.parent, exp.Table):
+                raise located(
+                    InvalidArgumentError("there is no value for a parameter of the text"), part
+                )
+            case exp.Table() if part.args.get("version") or part.args.get("changes"):
+                raise located(InvalidArgumentError("a table has no version in its name"), part)
+    if isinstance(node, exp.Update) and not node.expressions:
+        raise InvalidArgumentError("UPDATE lacks SET column = value")
+    if isinstance(node, exp.Merge) and not isinstance(node.args.get("on"), exp.Expression):
+        raise InvalidArgumentError("MERGE lacks ON and a condition")
+
+
 def _explained(node: Any) -> Any:
     """The query that EXPLAIN is about: also that of an INSERT or CREATE TABLE .. AS."""
     if isinstance(node, exp.Insert | exp.Create) and node.expression:
@@ -121,7 +178,9 @@ def _explained(node: Any) -> Any:
 
 def _setting(node: Any) -> Setting:
     text = node.sql(dialect="hive")[len("SET ") :]
-    name, _, value = text.partition("=")
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidArgumentError("SET takes name=value")
     return Setting(name.strip().strip("`"), value.strip().strip("'\""))
 
 

@@ -89,7 +89,7 @@ from fletching.protocol.messages.responses import (
 from fletching.protocol.messages.vocabulary import SplitMode
 from fletching.protocol.types.table_schema import table_schema
 from fletching.sql.statement_kinds import Namespace
-from fletching.sql.statements import parse_statements
+from fletching.sql.statements import placed_statements
 from fletching.types import RESULTS_PROJECT, PartitionSpec, TableName
 
 if TYPE_CHECKING:
@@ -388,9 +388,10 @@ class Instances:
         fault: ServiceError | None = None
         try:
             run.check()
-            statements = parse_statements(run.row.statement, namespace)
+            statements = placed_statements(run.row.statement, namespace)
             if run.row.kind == COST:
-                outcome = self._runner.cost(statements, namespace, authorize=authorize)
+                read = [statement for statement, _ in statements]
+                outcome = self._runner.cost(read, namespace, authorize=authorize)
             else:
                 outcome = self._runner.run(
                     statements,

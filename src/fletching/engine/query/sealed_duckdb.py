@@ -8,13 +8,13 @@ is locked. What a user's text may call is decided before, by `fletching.sql.func
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Self
 
 import pyarrow as pa
 
+from fletching.engine.query.complaints import complaint_of
 from fletching.engine.query.query_limits import QueryLimits
 from fletching.engine.query.sealed_connections import Connections
 from fletching.errors import (
@@ -22,7 +22,6 @@ from fletching.errors import (
     InvalidArgumentError,
     MissingExtraError,
     OperationCancelledError,
-    SqlSyntaxError,
 )
 
 try:
@@ -183,7 +182,7 @@ class SealedDuckDB:
                 raise self._why from error
             if isinstance(self._failure, FletchingError):
                 raise self._failure from error
-            raise _translated(error, self._limits) from error
+            raise complaint_of(error, self._limits) from error
 
 
 class _Guarded:
@@ -213,45 +212,3 @@ class _Guarded:
 
         reader = pa.RecordBatchReader.from_batches(schema, guarded())
         return reader.__arrow_c_stream__(requested_schema)
-
-
-_PREFIX = re.compile(r"^[A-Za-z ]+(?:Error|Exception): ")
-
-
-def _plain(error: BaseException) -> str:
-    """A message without the class and the piece of our own SQL that it quotes."""
-    text = str(error).split("\n\nLINE ")[0].split("\nLINE ")[0]
-    text = _PREFIX.sub("", text.split("\n\tCandidate")[0].split("\n\nCandidate")[0])
-    text = re.sub(r"\b_scan\d+\b", "the table", text)
-    return " ".join(text.split())[:600]
-
-
-_MESSAGES: Mapping[str, str] = {
-    r"Referenced column \"(?P<n>[^\"]+)\" not found": "there is no column {n}",
-    r"Referenced table \"(?P<n>[^\"]+)\" not found": "there is no table or alias {n} here",
-    r"(?:Values list|Table) \"(?P<n>[^\"]+)\" does not have a column named \"(?P<m>[^\"]+)\"": (
-        "there is no column {m} in {n}"
-    ),
-    r"Ambiguous reference to column name \"(?P<n>[^\"]+)\"": "the column {n} is ambiguous",
-    r"column \"(?P<n>[^\"]+)\" must appear in the GROUP BY": (
-        "the column {n} is neither grouped by nor inside an aggregate"
-    ),
-}
-
-
-def _translated(error: BaseException, limits: QueryLimits) -> FletchingError:
-    text = _plain(error)
-    if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in str(error):
-        return InvalidArgumentError(
-            f"the statement needs more than the {limits.memory_bytes >> 20} MiB of memory and"
-            f" {limits.spill_bytes >> 20} MiB of temporary files that it may use"
-        )
-    for pattern, message in _MESSAGES.items():
-        match = re.search(pattern, text)
-        if match is not None:
-            return InvalidArgumentError(message.format(**match.groupdict()))
-    if isinstance(error, duckdb.InternalException | duckdb.FatalException):
-        return InvalidArgumentError(f"the statement cannot be run: {text}")
-    if isinstance(error, duckdb.ParserException):
-        return SqlSyntaxError(f"the statement cannot be parsed: {text}")
-    return InvalidArgumentError(text or "the statement cannot be run")

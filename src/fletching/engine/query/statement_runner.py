@@ -29,6 +29,7 @@ from fletching.errors import (
     InvalidArgumentError,
     NoSuchPartitionError,
     NoSuchTableError,
+    NotFoundError,
 )
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import (
@@ -72,6 +73,7 @@ from fletching.sql.statement_kinds import (
     Target,
     Use,
 )
+from fletching.sql.statements import placed
 from fletching.sql.table_definitions import DEFAULT_KEY
 from fletching.types import PartitionSpec, TableName
 
@@ -124,7 +126,7 @@ class StatementRunner:
 
     def run(
         self,
-        statements: list[Statement],
+        statements: list[tuple[Statement, str]],
         namespace: Namespace,
         *,
         authorize: Authorize,
@@ -135,7 +137,7 @@ class StatementRunner:
         """Runs statements until one fails.
 
         Args:
-            statements: in order.
+            statements: in order, each with words for its place.
             namespace: where names without project or schema belong.
             authorize: asked before each request is executed.
             visible: leaves out of a reply what the caller may not know of.
@@ -147,8 +149,11 @@ class StatementRunner:
         """
         run = _Run(self._queries, self._verbs, namespace, authorize, visible, store, watched)
         outcome = Outcome()
-        for statement in statements:
-            found = run.statement(statement)
+        for statement, place in statements:
+            try:
+                found = run.statement(statement)
+            except (InvalidArgumentError, NotFoundError, AlreadyExistsError) as error:
+                raise placed(error, place) from error
             outcome = found or outcome
         return outcome
 
