@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.engine.conftest import on_both_databases
 
 from fletching.engine.access.server_key import load_server_key
 from fletching.engine.engine import Engine
@@ -130,6 +131,7 @@ def test_objects_in_an_object_store(open_house: Any) -> None:
     assert house.read().equals(before)
 
 
+@on_both_databases
 def test_many_writers_and_readers(house: Any) -> None:
     """Eight writers of each kind and readers all the while: no error, no lost row."""
     house.create(SCHEMA)

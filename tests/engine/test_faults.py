@@ -138,6 +138,7 @@ def test_a_commit_of_which_nobody_knows_the_outcome(
     """The objects stay, for the rows may be there; a repetition finds out."""
     house.create(SCHEMA)
     house.stream("default")
+    house.engine.context.presence.ensure()
     database = house.engine.context.database
     write = database.write
 

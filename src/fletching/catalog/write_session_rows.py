@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from fletching.catalog.database import insert_unless_there
 from fletching.catalog.schema import write_sessions
 from fletching.errors import ConflictError
 
@@ -15,6 +16,7 @@ __all__ = [
     "WriteSessionRow",
     "count_open_write_sessions",
     "end_write_session",
+    "ensure_default_session",
     "extend_write_session",
     "find_default_session",
     "find_write_session",
@@ -107,6 +109,38 @@ def insert_write_session(
     assert pk is not None
     row = connection.execute(select(write_sessions).where(write_sessions.c.pk == pk[0])).one()
     return _row(row)
+
+
+def ensure_default_session(
+    connection: Connection,
+    *,
+    session_id: str,
+    table_id: str,
+    write_mode: str,
+    state: str,
+    schema_version: int,
+    now: float,
+    expires_at: float,
+) -> WriteSessionRow:
+    """Adds the implicit session of a table and write mode unless it is there; locked in both cases."""
+    insert_unless_there(
+        connection,
+        write_sessions,
+        id=session_id,
+        table_id=table_id,
+        write_mode=write_mode,
+        state=state,
+        partition_spec="[]",
+        overwrite=False,
+        enhance_write_check=False,
+        flags="{}",
+        schema_version=schema_version,
+        created_at=now,
+        expires_at=expires_at,
+    )
+    found = find_default_session(connection, table_id, session_id, write_mode, lock=True)
+    assert found is not None
+    return found
 
 
 def find_write_session(

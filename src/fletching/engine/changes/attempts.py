@@ -68,6 +68,7 @@ class Draft:
         strict: whether a row that has gone meanwhile makes the change begin anew.
         sources: keys of the segments whose rows the added ones have, for the blobs they refer to;
         packs: or the packs that they refer to, where that is known.
+        lock_first: locks what comes before the table in the order of locks.
         finish: more for the transaction, before its version is made.
         recheck: refuses, in the transaction, what was committed meanwhile.
     """
@@ -81,6 +82,7 @@ class Draft:
     strict: bool = True
     sources: Sequence[str] = ()
     packs: frozenset[str] | None = None
+    lock_first: Callable[[Connection], object] | None = None
     finish: Callable[[Connection, Publication], None] | None = None
     recheck: Callable[[Connection, TableRow], None] | None = None
 
@@ -207,6 +209,8 @@ class Attempts:
         draft: Draft,
     ) -> Changed:
         now = self._context.clock()
+        if draft.lock_first is not None:
+            draft.lock_first(connection)
         table = lock_table(connection, view.table.id)
         known = replayed(connection, table.id, request.idempotency_key)
         if known is not None:

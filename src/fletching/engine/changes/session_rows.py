@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
+from fletching.catalog import table_rows as catalog_tables
 from fletching.catalog import write_session_rows as write_sessions
 from fletching.catalog import write_stream_rows as write_streams
 from fletching.catalog.publishing import Publication
@@ -79,8 +80,13 @@ class SessionRows:
 
     def ended_by(self, draft: Draft) -> Draft:
         """A draft that ends the session in its transaction."""
-        draft.finish = self._end
+        draft.lock_first, draft.finish = self._lock, self._end
         return draft
+
+    def _lock(self, connection: Connection) -> None:
+        """Sessions are locked before tables, by everybody; what it is then, ``_end`` sees."""
+        table = catalog_tables.get_table(connection, self.table)
+        write_sessions.find_write_session(connection, table.id, self.session_id, lock=True)
 
     def _end(self, connection: Connection, publication: Publication) -> None:
         pk, staged, streams = self._read(

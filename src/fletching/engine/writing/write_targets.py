@@ -98,19 +98,13 @@ def find_session(
             connection, table.id, session_id, mode.value, lock=lock
         )
         if session is None and lock:
-            catalog_tables.lock_table(connection, table.id)
-            session = write_sessions.find_default_session(
-                connection, table.id, session_id, mode.value, lock=True
-            ) or write_sessions.insert_write_session(
+            # Without the table's lock: sessions are locked before tables, by everybody.
+            session = write_sessions.ensure_default_session(
                 connection,
                 session_id=session_id,
                 table_id=table.id,
                 write_mode=mode.value,
                 state=SessionState.NORMAL.value,
-                partition_spec=(),
-                overwrite=False,
-                enhance_write_check=False,
-                flags={},
                 schema_version=table.schema_version,
                 now=now,
                 expires_at=FAR_FUTURE,
