@@ -34,6 +34,12 @@ def share(house: Any, session: str | None = None, **options: Any) -> Any:
     return house.engine.share(request)
 
 
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows are shared, too."""
+    monkeypatch.setattr(segment_sharing, "LEAST_BYTES", 0)
+
+
 @pytest.fixture
 def filled(house: Any) -> Any:
     house.create(SCHEMA)
@@ -86,6 +92,11 @@ def test_a_range_begins_and_ends_inside_batches(
 )
 def test_what_must_be_made_is_not_shared(filled: Any, options: Any) -> None:
     assert share(filled, **options) is None
+
+
+def test_few_rows_are_sent_instead(filled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment_sharing, "LEAST_BYTES", 1 << 20)
+    assert share(filled) is None
 
 
 def test_a_filtered_read_is_not_shared(filled: Any) -> None:

@@ -35,6 +35,10 @@ SHARED_BYTES = 1 << 30
 should not wait for the proof of a whole table."""
 
 
+LEAST_BYTES = 512 << 10
+"""Fewer bytes are sent in less time than it takes to pass descriptors and map files."""
+
+
 class SharedSegments:
     """The reply to a read with descriptors, and the open segments whose descriptors go along.
 
@@ -75,13 +79,19 @@ def share_rows(
     *,
     checks: MessageChecks | None = None,
 ) -> SharedSegments | None:
-    """Where the first rows of ``wanted`` are; None if the first of them must come from the service.
+    """Where the first rows of ``wanted`` are; None if the service had better send them.
+
+    That is if there are few, or if the first of them must come from the service anyway.
 
     Opens segments and, the first time that they are used whole, proves their messages; blocks.
 
     Raises:
         CorruptObjectError: a segment is missing or damaged.
     """
+    first = int(np.searchsorted(snapshot.row_start, wanted.start, side="right")) - 1
+    last = int(np.searchsorted(snapshot.row_start, wanted.end, side="left"))
+    if int(snapshot.byte_start[last] - snapshot.byte_start[first]) < LEAST_BYTES:
+        return None
     sharing = _Sharing(snapshot, store, projection, checks)
     try:
         sharing.cover(wanted)

@@ -66,6 +66,12 @@ def connect(server: Any, request: pytest.FixtureRequest) -> Iterator[Connect]:
         yield opened
 
 
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows are shared, too."""
+    monkeypatch.setattr("fletching.engine.reading.segment_sharing.LEAST_BYTES", 0)
+
+
 class Seen:
     """How reads were answered."""
 
