@@ -46,8 +46,8 @@ def exchanged(monkeypatch: pytest.MonkeyPatch) -> Exchanged:
     seen = Exchanged()
     original = http.HttpTransport._exchange
 
-    def watched(self: Any, parts: Any, body: Any, options: Any, attempt: Any) -> Any:
-        reply = original(self, parts, body, options, attempt)
+    def watched(self: Any, parts: Any, body: Any, *args: Any, **kwargs: Any) -> Any:
+        reply = original(self, parts, body, *args, **kwargs)
         if {"TableWrite", "TableAppend"} & set(dict(parts.query).values()):
             seen.writes.append((parts.headers.get("content-encoding"), body.length))
         if "TableRead" in dict(parts.query).values() or SESSION_LENGTH in reply.headers:

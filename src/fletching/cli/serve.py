@@ -103,6 +103,12 @@ def serve(
         bool | None,
         typer.Option("--access-log/--no-access-log", help="One line per request on stderr. [on]"),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            envvar="FLETCHING_WORKERS", help="Processes that serve the port together. [1]"
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print where it serves as JSON, for machines.")
     ] = False,
@@ -115,7 +121,7 @@ def serve(
     from fletching.engine.engine_settings import EngineSettings
     from fletching.server.auth.key_ring import keys_in, parse_key
     from fletching.server.logs import log_to
-    from fletching.server.server import Server, read_all_settings
+    from fletching.server.server import make_server, read_all_settings
     from fletching.server.tracing import provide
 
     config = storage.pop("config")
@@ -130,6 +136,7 @@ def serve(
             "tls_key": tls_key,
             "allow_anonymous": allow_anonymous,
             "access_log": access_log,
+            "workers": workers,
             "maintenance": maintenance,
             "server_access_key_file": access_key_file,
         },
@@ -151,7 +158,7 @@ def serve(
     if settings.tracing:
         provide()
     parts = EngineSettings.of(data_set, create_projects=False)
-    server = Server(data_set.folder, keys or None, settings, parts)
+    server = make_server(data_set.folder, keys or None, settings, parts)
     _warn_of_plain_http(server)
     server.run(lambda: _announce(server, data_set, as_json=as_json))
     if not as_json:

@@ -84,6 +84,7 @@ class Engine:
             clock=context.clock,
             session_seconds=context.settings.read_session_seconds,
             max_sessions=context.settings.max_read_sessions,
+            written_at_once=context.settings.read_sessions_shared,
         )
         self.blobs = Blobs(context)
         self.access_keys = AccessKeys(context.database, context.server_key, context.clock)

@@ -51,6 +51,8 @@ class EngineSettings:
         busy_timeout_seconds: how long a transaction waits for another process's.
 
         read_session_seconds: life of a read session, and of the snapshot that it pins.
+        read_sessions_shared: other processes answer for the sessions that this one opens, so that
+            they are in the catalog before anybody hears of them.
         write_session_seconds: life of a write session since its last use.
         stream_seconds: life of an idle stream of a ``default`` session, and so of the memory of
             its row offset.
@@ -108,6 +110,7 @@ class EngineSettings:
     busy_timeout_seconds: float = 30.0
 
     read_session_seconds: float = _DAY_SECONDS
+    read_sessions_shared: bool = False
     write_session_seconds: float = _DAY_SECONDS
     stream_seconds: float = 30 * _DAY_SECONDS
     blob_seconds: float = _DAY_SECONDS

@@ -25,7 +25,7 @@ from fletching.server.server_settings import ServerSettings
 from fletching.server.service import Service
 from fletching.settings import SERVER_TABLE, StorageSettings, storage_settings, unknown_name
 
-__all__ = ["Server", "read_all_settings", "serve"]
+__all__ = ["Server", "bind", "make_server", "read_all_settings", "serve"]
 
 TICK_SECONDS = 0.1
 TICKS_PER_DAY = 864_000
@@ -55,10 +55,13 @@ class Server:
         access_keys: Mapping[str, str] | None,
         settings: ServerSettings,
         engine_settings: EngineSettings | None = None,
+        *,
+        shares_port: bool = False,
     ) -> None:
         """Binds the socket and opens the data set; ``start`` or ``run`` serves.
 
-        Without a folder and without ``access_keys``, those of the catalog count alone.
+        Without a folder and without ``access_keys``, those of the catalog count alone. With
+        ``shares_port`` other processes listen at the port, too (`worker_processes`).
 
         Raises:
             UsageError: nobody could sign a request.
@@ -71,7 +74,7 @@ class Server:
             access_keys = keys_in(Path(settings.server_access_key_file))
         ring = None if access_keys is None else StaticKeys(access_keys)
         self._beside: socket.socket | None = None
-        self._socket = _bind(settings)
+        self._socket = bind(settings, shares=shares_port)
         try:
             self.port: int = self._socket.getsockname()[1]
             self.settings = settings = dataclasses.replace(settings, port=self.port)
@@ -82,6 +85,7 @@ class Server:
                     engine_settings
                     or EngineSettings.from_environment(os.environ, create_projects=False),
                     objects_resident_bytes=settings.mapped_bytes,
+                    read_sessions_shared=shares_port,
                     sql_workers=settings.sql_workers,
                     sql_memory_bytes=settings.sql_memory_bytes,
                     sql_threads=settings.sql_threads,
@@ -229,9 +233,27 @@ def serve(
         # A program that says nothing of a port asks for the URL; 8787 is for the command.
         defaults={"port": 0},
     )
-    return Server(
+    return make_server(
         storage.folder, access_keys, chosen, EngineSettings.of(storage, create_projects=False)
     ).start()
+
+
+def make_server(
+    path: str | Path | None,
+    access_keys: Mapping[str, str] | None,
+    settings: ServerSettings,
+    engine_settings: EngineSettings | None = None,
+) -> Server:
+    """A server of one process or, as the setting ``workers`` says, of several; arguments as `Server`'s.
+
+    Raises:
+        As `Server`.
+    """
+    if settings.workers == 1:
+        return Server(path, access_keys, settings, engine_settings)
+    from fletching.server.worker_processes import WorkerServer
+
+    return WorkerServer(path, access_keys, settings, engine_settings)
 
 
 def read_all_settings(
@@ -272,7 +294,17 @@ def _check_somebody_may_sign(engine: Engine, settings: ServerSettings) -> None:
         )
 
 
-def _bind(settings: ServerSettings) -> socket.socket:
+def bind(settings: ServerSettings, *, shares: bool = False, listens: bool = True) -> socket.socket:
+    """The socket that a server listens at.
+
+    Args:
+        settings: say where.
+        shares: others may listen at the port, too.
+        listens: False keeps the port without taking connections.
+
+    Raises:
+        TransportError: the address cannot be listened on.
+    """
     where = f"{settings.host}:{settings.port}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -283,9 +315,12 @@ def _bind(settings: ServerSettings) -> socket.socket:
         raise TransportError(f"cannot listen on {where}: {exc.strerror}", url=where) from exc
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shares:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listening.bind(address)
         # From here on clients may connect: they wait in the backlog until the loop runs.
-        listening.listen(settings.backlog)
+        if listens:
+            listening.listen(settings.backlog)
     except OSError as exc:
         listening.close()
         reason = exc.strerror

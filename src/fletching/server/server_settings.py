@@ -59,6 +59,12 @@ class ServerSettings:
         "What endpoint discovery answers; by default the Host header of the asking request.",
     )
 
+    workers: int = setting(
+        1,
+        "processes",
+        "Processes that serve the port together (Linux), so that Python's lock is no ceiling where there are cores; the limits of load and memory below are divided among them.",
+    )
+
     # --- identity
     project: str = setting("demo", "name", "The project that exists from the first start.")
     clock_skew_seconds: float = setting(
@@ -262,6 +268,7 @@ class ServerSettings:
             if isinstance(value, int | float) and not value >= 0:
                 raise UsageError(f"setting {field.name} is {value}: it cannot be negative")
         for name in (
+            "workers",
             "max_bodies",
             "max_reads",
             "max_calls",

@@ -133,6 +133,7 @@ class Reading:
         clock: Callable[[], float],
         session_seconds: float = READ_SESSION_SECONDS,
         max_sessions: int = MAX_READ_SESSIONS,
+        written_at_once: bool = False,
     ) -> None:
         """Reads from ``store`` what ``database`` lists; ``clock`` gives seconds since the epoch."""
         self._database = database
@@ -145,6 +146,7 @@ class Reading:
             clock=clock,
             session_seconds=session_seconds,
             max_sessions=max_sessions,
+            written_at_once=written_at_once,
         )
         self._splits = RecentlyUsed[str, Splits](_CACHED_SPLITS)
         self._checks = MessageChecks()

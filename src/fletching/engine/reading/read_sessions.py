@@ -104,13 +104,20 @@ class ReadSessions:
         clock: Callable[[], float],
         session_seconds: float = READ_SESSION_SECONDS,
         max_sessions: int = MAX_READ_SESSIONS,
+        written_at_once: bool = False,
     ) -> None:
-        """Keeps sessions in ``database``; ``clock`` gives seconds since the epoch."""
+        """Keeps sessions in ``database``; ``clock`` gives seconds since the epoch.
+
+        ``written_at_once``: a session is in the catalog before anybody hears of it, however long
+        that takes.
+        """
         self._database = database
         self._clock = clock
         self._session_seconds = session_seconds
         self._open_sessions = OpenSessions(max_sessions)
         self._unwritten = UnwrittenSessions(database)
+        # Processes that answer for each other's sessions find them in the catalog alone.
+        self._patience = None if written_at_once else QUICK_SECONDS
         self.scan_schemas = ScanSchemas()
         self._sessions = RecentlyUsed[str, OpenSession](_CACHED_SESSIONS)
         self._snapshots = snapshots
@@ -138,13 +145,13 @@ class ReadSessions:
                 # disk would be most of the time until the first batch.
                 with self._database.write(
                     durable=False,
-                    wait_seconds=QUICK_SECONDS if _pins_current(request) else None,
+                    wait_seconds=self._patience if _pins_current(request) else None,
                     pins=True,
                 ) as connection:
                     session = self._begin_sendable(connection, request, now)
                     insert_read_session(connection, session.row)
             except ServiceUnavailableError:
-                if not _pins_current(request):
+                if self._patience is None or not _pins_current(request):
                     raise
             else:
                 self._sessions.put(session.row.id, session)
@@ -250,12 +257,12 @@ class ReadSessions:
         if not self._unwritten or waits:
             try:
                 with self._database.write(
-                    durable=False, wait_seconds=None if waits else QUICK_SECONDS
+                    durable=False, wait_seconds=None if waits else self._patience
                 ) as connection:
                     if not extend_read_session(connection, row.id, row.expires_at):
                         raise _no_session(row.id)
             except ServiceUnavailableError:
-                if waits:
+                if waits or self._patience is None:
                     raise
             else:
                 return

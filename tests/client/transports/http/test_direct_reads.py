@@ -335,6 +335,22 @@ def test_a_name_that_is_none_of_ours_is_never_connected_to(name: str) -> None:
     assert reads.pool is None
 
 
+def test_of_several_sockets_that_answer_the_first_is_kept() -> None:
+    reads = DirectReads("http://127.0.0.1:1", connections=1)
+    kept: Any = None
+    for digit in "012":
+        headers = {names.DIRECT_SOCKET: f"fletching-{digit * 32}"}
+        reply: Any = type("Reply", (), {"headers": headers, "came_from_this_host": True})
+        reads.learn(reply)
+        kept = kept or reads.pool
+        assert reads.pool is kept
+    reads.leave(kept)
+    reads.learn(reply)
+    assert reads.pool is not None
+    assert reads.pool is not kept
+    reads.close()
+
+
 def test_a_service_on_another_host_is_not_believed() -> None:
     reads = DirectReads("http://127.0.0.1:1", connections=1)
     headers = {names.DIRECT_SOCKET: f"fletching-{'0' * 32}"}

@@ -295,6 +295,11 @@ class DescriptorSocket(socket.socket):
             os.close(number)
         super().close()
 
+    def __del__(self) -> None:
+        """Closes what a reply that was dropped unread has left: files would stay open with it."""
+        with contextlib.suppress(OSError, AttributeError):
+            self.close()
+
 
 _MOST_DESCRIPTORS = 253  # of one message, on Linux
 _ATTACHED_BYTES = getattr(socket, "CMSG_SPACE", lambda _: 0)(_MOST_DESCRIPTORS * 4)

@@ -37,9 +37,14 @@ class DirectReads:
         self._process = os.getpid()
 
     def learn(self, reply: Reply) -> None:
-        """Takes notice of the socket that a reply names, if it has come from this host."""
+        """Takes notice of the socket that a reply names, if it has come from this host.
+
+        One that answers is kept: of a service with several processes each has its own.
+        """
         name = reply.headers.get(DIRECT_SOCKET)
-        if name is None or name == self._name or not reply.came_from_this_host:
+        if name is None or name == self._name or self.pool is not None:
+            return
+        if not reply.came_from_this_host:
             return
         try:
             address = direct_socket_address(name)
