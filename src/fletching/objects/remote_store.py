@@ -32,6 +32,7 @@ from fletching.errors import (
     StorageError,
     UsageError,
 )
+from fletching.objects.aws_profile import aws_options
 from fletching.objects.range_fetching import Get, RangePool, slices
 from fletching.objects.store import (
     IDENTITY_KEY,
@@ -79,7 +80,8 @@ class RemoteStore:
 
         Args:
             location: a URL (``s3://bucket/prefix``, ``gs://``, ``az://``), whose credentials come
-                from the environment as obstore documents; or a store object of obstore's.
+                from the environment as obstore documents, for S3 also from the files of the ``aws``
+                command (``aws_profile``); or a store object of obstore's.
 
         Raises:
             MissingExtraError: obstore is not installed.
@@ -316,8 +318,9 @@ def _options(url: str) -> dict[str, Any]:
     if scheme in {"memory", "file"}:
         return {}
     prefix = _PREFIXES.get(scheme, "AZURE_")
+    more = aws_options(os.environ) if scheme == "s3" else {}
     said = {name: os.environ.get(prefix + name.upper()) for name in _CLIENT_OPTIONS}
-    return {
+    return more | {
         "client_options": {
             "connect_timeout": dt.timedelta(seconds=CONNECT_SECONDS),
             "timeout": dt.timedelta(seconds=REQUEST_SECONDS),

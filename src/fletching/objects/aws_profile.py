@@ -1,0 +1,104 @@
+"""Access keys of S3 from the files of the ``aws`` command, where the environment has none.
+
+obstore takes keys from the environment (``AWS_ACCESS_KEY_ID``), from web identity tokens and from the services
+of containers and instances. The files are read here: ``~/.aws/credentials`` and ``~/.aws/config``, or where
+``AWS_SHARED_CREDENTIALS_FILE`` and ``AWS_CONFIG_FILE`` say, the profile that ``AWS_PROFILE`` names, or
+``default``. They are read again every few minutes, since tools that hand out keys for a while write them there.
+Profiles that need a call to somebody (roles, single sign-on, processes) are refused with a sentence.
+"""
+
+from __future__ import annotations
+
+import configparser
+import datetime as dt
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fletching.errors import StorageError
+
+__all__ = ["aws_options"]
+
+_ENVIRONMENT = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_SKIP_SIGNATURE",
+)
+_NEEDS_A_CALL = ("credential_process", "role_arn", "sso_session", "sso_start_url", "login_session")
+_READ_AGAIN = dt.timedelta(minutes=5)
+
+
+def aws_options(environment: Mapping[str, str]) -> dict[str, Any]:
+    """What an S3 store is given beside its URL: a profile's keys and region, where they are needed.
+
+    Raises:
+        StorageError: the profile that is named does not exist, or its keys cannot be had from files.
+    """
+    if any(environment.get(name) for name in _ENVIRONMENT):
+        return {}
+    name = environment.get("AWS_PROFILE") or "default"
+    found = _profile(environment, name)
+    if found is None:
+        if not environment.get("AWS_PROFILE"):
+            return {}
+        raise StorageError(f"there is no profile {name!r} in the files of AWS credentials")
+    options: dict[str, Any] = {}
+    if "aws_access_key_id" in found:
+        options["credential_provider"] = _provider(environment, name)
+    else:
+        wanted = [key for key in _NEEDS_A_CALL if key in found]
+        if wanted:
+            raise StorageError(
+                f"the AWS profile {name!r} has {wanted[0]}, which needs another program: put keys into"
+                " the environment (aws configure export-credentials --format env), or name a profile"
+                " that has them"
+            )
+    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+    if not region and "region" in found:
+        options["config"] = {"aws_region": found["region"]}
+    return options
+
+
+def _provider(environment: Mapping[str, str], name: str) -> Callable[[], dict[str, Any]]:
+    environment = dict(environment)
+
+    def credentials() -> dict[str, Any]:
+        found = _profile(environment, name) or {}
+        try:
+            return {
+                "access_key_id": found["aws_access_key_id"],
+                "secret_access_key": found["aws_secret_access_key"],
+                "token": found.get("aws_session_token"),
+                "expires_at": dt.datetime.now(dt.UTC) + _READ_AGAIN,
+            }
+        except KeyError as error:
+            raise StorageError(f"the AWS profile {name!r} has no {error.args[0]}") from None
+
+    credentials()
+    return credentials
+
+
+def _profile(environment: Mapping[str, str], name: str) -> dict[str, str] | None:
+    """What both files say of a profile, the one of keys first; None if neither knows it."""
+    home = Path(environment.get("HOME") or "/")
+    files = (
+        (environment.get("AWS_CONFIG_FILE") or home / ".aws" / "config", f"profile {name}"),
+        (environment.get("AWS_SHARED_CREDENTIALS_FILE") or home / ".aws" / "credentials", name),
+    )
+    found: dict[str, str] = {}
+    known = False
+    for path, section in files:
+        parser = configparser.RawConfigParser(strict=False)
+        try:
+            parser.read_string(Path(path).read_text("utf-8"), str(path))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, configparser.Error) as error:
+            raise StorageError(f"the AWS file {path} cannot be read: {error}") from None
+        wanted = name if name == "default" else section
+        if parser.has_section(wanted):
+            known = True
+            found.update(parser.items(wanted))
+    return found if known else None
