@@ -101,7 +101,7 @@ class RecordDecoder:
         self._offset = 0  # of the first byte of _received in the stream
         self._rows = 0
         self._checksum = 0
-        self._window = _WHOLE
+        self._window = decode_bytes  # how much of it is looked at
         self._stuck = False  # what has come holds no whole row
         self._wanted = decode_bytes  # how much must be there before decoding is tried
         width = sum(each.width for each in self._layouts)
@@ -123,7 +123,7 @@ class RecordDecoder:
     @property
     def need(self) -> int:
         """Bytes of memory that `decode` may take now."""
-        return _allowed(len(self._received))
+        return _allowed(min(len(self._received), self._window))
 
     def batches(self) -> Iterator[list[pa.Array]]:
         """The columns of rows that are complete, a list for each part that was parsed; see `decode`."""
@@ -145,11 +145,12 @@ class RecordDecoder:
         Raises:
             WireError: the stream is malformed, damaged, or beyond a limit.
         """
-        before = len(self._received)
-        arrays = self._decode(self._window)
-        if arrays is None and self._window < before:
-            arrays = self._decode(before)
+        before, window = len(self._received), self._window
+        arrays = self._decode(window)
         moved = len(self._received) < before
+        if not moved and window < before:
+            self._window = _WHOLE  # a row is longer: the next call looks at all of it
+            return None
         self._stuck = not moved
         # A row that is not complete is not looked at again before there is much more of it.
         self._wanted = self._decode_bytes if moved else 2 * before
@@ -188,7 +189,9 @@ class RecordDecoder:
         part = _Part(data, length, self._layouts, self._offset, self._max_rows)
         rows = part.rows()
         # Where fewer rows are taken than have come, the next part need not be looked at so far.
-        self._window = max(_LEAST_WINDOW, 2 * part.end) if part.cut else _WHOLE
+        self._window = self._decode_bytes
+        if part.cut:
+            self._window = min(self._window, max(_LEAST_WINDOW, 2 * part.end))
         arrays: list[pa.Array] | None = None
         if len(rows):
             columns = part.columns(rows)

@@ -195,23 +195,27 @@ class WriteSessions:
     def schema(self, request: GetWriteSchema) -> WriteSchema:
         """The columns that the session's data must have; ``default`` binds no partition."""
         context = self._context
+        route_token = context.settings.route_token
         with context.database.read() as connection:
             if request.session_id == DEFAULT_SESSION_ID:
                 table = catalog_tables.get_table(connection, request.table)
-                bound: frozenset[str] = frozenset()
-            else:
-                target = find_session(
-                    connection,
-                    context,
-                    request.table,
-                    request.session_id,
-                    WriteMode.BATCH,
-                    event=SessionEvent.LOOK,
-                    lock=False,
-                )
-                table, bound = target.table, bound_names(target.session)
+                return WriteSchema(schema=write_schema(table, ()), route_token=route_token)
+            target = find_session(
+                connection,
+                context,
+                request.table,
+                request.session_id,
+                WriteMode.BATCH,
+                event=SessionEvent.LOOK,
+                lock=False,
+            )
+            opened = _opened_schema(connection, target.table, target.session)
         return WriteSchema(
-            schema=write_schema(table, bound), route_token=context.settings.route_token
+            schema=write_schema(target.table, bound_names(target.session)),
+            route_token=route_token,
+            write_mode=target.mode,
+            schema_version=target.session.schema_version,
+            opened_schema=opened,
         )
 
     # --- commit ---

@@ -111,6 +111,10 @@ class WriteSchema(Response, frozen=True, kw_only=True):
 
     schema: TableSchema
     route_token: str = ""
+    write_mode: WriteMode | None = None
+    """Of the session, as in `WriteSession`; none of ``default``. No part of the body, as what follows."""
+    schema_version: int = 0
+    opened_schema: TableSchema | None = None
 
 
 class WriteResult(Response, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from fletching.protocol.messages.requests import AbortWriteSession, CreateWriteS
 from fletching.protocol.messages.responses import WriteSession
 from fletching.protocol.messages.vocabulary import WriteMode
 from fletching.server.tunnel.tunnel_request import TunnelRequest, schema_json
-from fletching.server.tunnel.uploads import find_session, open_session, receive
+from fletching.server.tunnel.uploads import find_columns, find_session, open_session, receive
 
 __all__ = ["abort_or_create", "look_up", "write"]
 
@@ -73,18 +73,19 @@ async def _reply(request: TunnelRequest, session: WriteSession) -> None:
 
 async def write(request: TunnelRequest) -> None:
     """Takes a pack; its rows are visible when this is answered."""
-    session = await find_session(request, request.text("uploadid"), _MODE)
+    session_id = request.text("uploadid")
+    found = await find_columns(request, session_id, _MODE)
     if request.text("slotid") != SLOT:
         raise InvalidArgumentError(f"the session has slot {SLOT} alone")
     await receive(
         request,
-        session,
+        found,
         WriteTable(
             table=request.table,
-            session_id=session.session_id,
+            session_id=session_id,
             stream_id=SLOT,
             write_mode=_MODE,
-            schema_version=session.schema_version,
+            schema_version=found.schema_version,
             retry_trace_id=request.exchange.header(RETRY_TRACE_ID) or None,
         ),
     )

@@ -22,11 +22,12 @@ from fletching.protocol.messages.requests import (
     AbortWriteSession,
     CommitWriteSession,
     CreateWriteSession,
+    GetWriteSchema,
     GetWriteSession,
     WriteBlock,
     WriteTable,
 )
-from fletching.protocol.messages.responses import WriteSession
+from fletching.protocol.messages.responses import WriteSchema, WriteSession
 from fletching.protocol.messages.vocabulary import SessionStatus, WriteMode
 from fletching.server.api.ingest_endpoint import receive_ingest
 from fletching.server.tunnel.tunnel_request import TunnelRequest, schema_json
@@ -35,6 +36,7 @@ __all__ = [
     "abort",
     "commit",
     "create",
+    "find_columns",
     "find_session",
     "look_up",
     "open_session",
@@ -103,6 +105,20 @@ async def find_session(request: TunnelRequest, session_id: str, mode: WriteMode)
     return session
 
 
+async def find_columns(request: TunnelRequest, session_id: str, mode: WriteMode) -> WriteSchema:
+    """What a body for a session is taken by: found without what the session holds already.
+
+    Raises:
+        NotFoundError: there is no session of this kind.
+    """
+    found: WriteSchema = await request.call(
+        GetWriteSchema(table=request.table, session_id=session_id)
+    )
+    if found.write_mode is not mode:
+        raise NotFoundError(f"session {session_id[:80]!r} is not one of this tunnel")
+    return found
+
+
 async def _find(request: TunnelRequest) -> WriteSession:
     return await find_session(request, request.text("uploadid"), _MODE)
 
@@ -132,17 +148,18 @@ async def write(request: TunnelRequest) -> None:
     number = request.count("blockid")
     if number >= MAX_BLOCK:
         raise InvalidArgumentError(f"block {number} is not below {MAX_BLOCK}", limit=MAX_BLOCK)
-    session = await _find(request)
+    session_id = request.text("uploadid")
+    found = await find_columns(request, session_id, _MODE)
     await receive(
         request,
-        session,
+        found,
         WriteBlock(
             table=request.table,
-            session_id=session.session_id,
+            session_id=session_id,
             stream_id="",
             write_mode=_MODE,
             block_number=number,
-            schema_version=session.schema_version,
+            schema_version=found.schema_version,
         ),
         arrow=request.query.get("arrow") == "" or request.flag("arrow"),
     )
@@ -151,7 +168,7 @@ async def write(request: TunnelRequest) -> None:
 
 async def receive(
     request: TunnelRequest,
-    session: WriteSession,
+    found: WriteSchema,
     write_table: WriteTable,
     *,
     arrow: bool = False,
@@ -166,9 +183,9 @@ async def receive(
     """
     exchange, service = request.exchange, request.service
     service.authorize(exchange, write_table)
-    assert session.opened_schema is not None
+    assert found.opened_schema is not None
     # A body does not say which columns it has: those that its client was told.
-    columns = tunnel_columns(session.opened_schema.data_columns)
+    columns = tunnel_columns(found.opened_schema.data_columns)
     coding = exchange.header(CONTENT_ENCODING)
     decoder = (
         arrow_body_decoder(columns, coding)

@@ -19,7 +19,7 @@ from fletching.protocol.messages.requests import (
 from fletching.protocol.messages.responses import WriteSession
 from fletching.protocol.messages.vocabulary import SessionStatus, WriteMode
 from fletching.server.tunnel.tunnel_request import TunnelRequest, schema_json
-from fletching.server.tunnel.uploads import find_session, open_session, receive
+from fletching.server.tunnel.uploads import find_columns, find_session, open_session, receive
 
 __all__ = ["abort", "commit_or_create", "look_up", "write"]
 
@@ -88,18 +88,19 @@ async def _reply(request: TunnelRequest, session: WriteSession) -> None:
 
 async def write(request: TunnelRequest) -> None:
     """Takes records."""
-    session = await _find(request)
+    session_id = request.text("upsertid")
+    found = await find_columns(request, session_id, _MODE)
     if request.count("bucketid") != _BUCKET or request.text("slotid") != _SLOT:
         raise InvalidArgumentError(f"the session has slot {_SLOT} with bucket {_BUCKET} alone")
     await receive(
         request,
-        session,
+        found,
         WriteTable(
             table=request.table,
-            session_id=session.session_id,
+            session_id=session_id,
             stream_id=_SLOT,
             write_mode=_MODE,
-            schema_version=session.schema_version,
+            schema_version=found.schema_version,
             retry_trace_id=request.exchange.header(RETRY_TRACE_ID) or None,
         ),
         upsert=True,
