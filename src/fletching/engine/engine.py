@@ -273,11 +273,16 @@ class Engine:
         return self._reading.direct_read(request, plan, least_bytes=least_bytes)
 
     def snapshot_rows(
-        self, request: requests.CreateReadSession, *, offset: int = 0, count: int | None = None
+        self,
+        request: requests.CreateReadSession,
+        *,
+        offset: int = 0,
+        count: int | None = None,
+        check: Callable[[], None] | None = None,
     ) -> SnapshotRows:
         """Plans a read without a session; see ``Reading.snapshot_rows``."""
         self._check_open()
-        return self._reading.snapshot_rows(request, offset=offset, count=count)
+        return self._reading.snapshot_rows(request, offset=offset, count=count, check=check)
 
     def open_ingest(self, request: WriteTable | AppendRows) -> Ingest:
         """Prepares to take the body of a TableWrite or an append; see ``writing.ingest``."""

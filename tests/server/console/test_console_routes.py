@@ -290,6 +290,19 @@ def test_rows_are_paged_filtered_and_read_as_they_were(browser: Browser) -> None
         assert browser(f"/tables/demo/default/events?{query}").status == 400
 
 
+def test_a_filter_that_finds_nothing_is_given_up_and_says_so(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = "filter=text%20%3D%20%27q%27"
+    assert "No rows" in browser(f"{TABLE}?{where}").text
+    monkeypatch.setattr("fletching.server.console.data.rows_page.FILTER_SECONDS", -1.0)
+    page = browser(f"{TABLE}?{where}")
+    assert page.status == 200
+    assert "given up" in page.text
+    assert json.loads(browser(f"{TABLE}?{where}&format=json").text)["given_up"]
+    assert "given up" not in browser(TABLE).text  # without a filter nothing is looked for
+
+
 def test_downloads(browser: Browser) -> None:
     reply = browser("/tables/demo/default/events/rows?format=jsonl&filter=id%20%3C%202")
     assert [json.loads(line)["id"] for line in reply.text.splitlines()] == [0, 1]

@@ -79,6 +79,8 @@ class ReadOptions:
         codec: the buffers' codec, ``"lz4"`` or ``"zstd"``; None for as stored.
         row_filter: which rows; None for all.
         skip_rows: rows of the result to leave out at its beginning.
+        check: called before each batch that is computed; what it raises ends the read. A filter that
+            lets few rows through may compute for long before it has one.
     """
 
     max_rows: int | None = None
@@ -86,6 +88,7 @@ class ReadOptions:
     codec: str | None = None
     row_filter: RowFilter | None = None
     skip_rows: int = 0
+    check: Callable[[], None] | None = None
 
 
 class BatchStrategy(enum.IntEnum):
@@ -282,6 +285,8 @@ class _Builder:
 
     def _computation(self, reader: SegmentReader, batch: int) -> BatchComputation:
         snapshot, options = self.snapshot, self.options
+        if options.check is not None:
+            options.check()
         offset = int(snapshot.offset[batch])
         start, end = self._rows_of(batch)
         return BatchComputation(

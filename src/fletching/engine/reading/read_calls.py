@@ -325,7 +325,12 @@ class Reading:
     # --- rows without a session ------------------------------------------------------------------
 
     def snapshot_rows(
-        self, request: CreateReadSession, *, offset: int = 0, count: int | None = None
+        self,
+        request: CreateReadSession,
+        *,
+        offset: int = 0,
+        count: int | None = None,
+        check: Callable[[], None] | None = None,
     ) -> SnapshotRows:
         """The plan of a read that begins now and has no session: nothing is entered in the catalog.
 
@@ -336,6 +341,7 @@ class Reading:
             request: which columns, partitions, rows and version.
             offset: rows to leave out at the beginning; with a filter they are the caller's to count.
             count: most rows; likewise.
+            check: called while rows are computed; see `ReadOptions`.
 
         Raises:
             NoSuchTableError: there is no such table.
@@ -363,7 +369,7 @@ class Reading:
             self._store,
             scan_schema.projection,
             rows,
-            ReadOptions(row_filter=chosen),
+            ReadOptions(row_filter=chosen, check=check),
             checks=self._checks,
         )
         return SnapshotRows(table.id, pinned.version, snapshot.row_count, plan)

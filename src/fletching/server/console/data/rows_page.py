@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pyarrow as pa
 
 from fletching.errors import (
@@ -18,6 +16,7 @@ from fletching.server.console.data.table_facts import (
     reading_of,
     show_table,
     taken,
+    until,
 )
 from fletching.server.console.page_cells import Cell, cells_of, clean, references_of
 from fletching.server.console.visit import Visit, table_path
@@ -95,9 +94,13 @@ async def rows_page(visit: Visit) -> None:
     service = visit.service
 
     def read() -> tuple[pa.Table, list[list[Cell]], int, bool]:
-        found = service.engine.snapshot_rows(request, offset=offset, count=count + 1)
-        deadline = time.monotonic() + FILTER_SECONDS
-        rows, whole = taken(found, offset, count + 1, deadline=deadline)
+        found = service.engine.snapshot_rows(
+            request,
+            offset=offset,
+            count=count + 1,
+            check=until(FILTER_SECONDS) if predicate else None,
+        )
+        rows, whole = taken(found, offset, count + 1)
         return rows, linked_cells(visit, rows.slice(0, count)), found.total, whole
 
     names: list[str] = []
@@ -160,7 +163,9 @@ async def row_page(visit: Visit) -> None:
     service.authorize(visit.exchange, request)
 
     def read() -> tuple[list[str], list[list[Cell]]]:
-        found = service.engine.snapshot_rows(request, offset=offset, count=1)
+        found = service.engine.snapshot_rows(
+            request, offset=offset, count=1, check=until(FILTER_SECONDS) if predicate else None
+        )
         rows, _ = taken(found, offset, 1)
         most = max(200, ROW_CHARACTERS // max(1, rows.num_columns))
         return rows.column_names, linked_cells(visit, rows, most=most)

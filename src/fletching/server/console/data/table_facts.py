@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 
 from fletching.engine.reading.read_calls import SnapshotRows
+from fletching.errors import OperationCancelledError
 from fletching.protocol.messages.admin import DescribeTable, TableInfo
 from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession
 from fletching.protocol.types.table_schema import arrow_schema
 from fletching.server.console.visit import Visit, table_path
 
-__all__ = ["described", "facts_of", "reading_of", "show_table", "taken", "whole_schema"]
+__all__ = [
+    "described",
+    "facts_of",
+    "reading_of",
+    "show_table",
+    "taken",
+    "until",
+    "whole_schema",
+]
 
 
 async def described(visit: Visit, version: int | None = None) -> TableInfo:
@@ -58,34 +68,46 @@ def reading_of(visit: Visit, **options: Any) -> CreateReadSession:
     )
 
 
-def taken(
-    found: SnapshotRows, offset: int, count: int, *, deadline: float = float("inf")
-) -> tuple[pa.Table, bool]:
+def until(seconds: float) -> Callable[[], None]:
+    """What ends a read so many seconds from now, for `Engine.snapshot_rows`."""
+    deadline = time.monotonic() + seconds
+
+    def check() -> None:
+        if time.monotonic() > deadline:
+            raise OperationCancelledError(f"the read was given up after {seconds:.0f} seconds")
+
+    return check
+
+
+def taken(found: SnapshotRows, offset: int, count: int) -> tuple[pa.Table, bool]:
     """Rows of a plan, and whether all were looked at that might be among them.
 
     Args:
         found: the plan.
         offset: with a filter, counted among the rows that it lets through.
         count: most rows.
-        deadline: by the monotonic clock, when to stop looking.
     """
     skip = offset if found.plan.rows is None else 0
     parts: list[pa.RecordBatch] = []
     left = count
     whole = True
-    for batch in found.plan.batches():
-        if skip >= batch.num_rows:
-            skip -= batch.num_rows
-        else:
+    batches = found.plan.batches()
+    try:
+        for batch in batches:
+            if skip >= batch.num_rows:
+                skip -= batch.num_rows
+                continue
             part = batch.slice(skip, left)
             skip = 0
             parts.append(part)
             left -= part.num_rows
-        if left == 0:
-            break
-        if time.monotonic() > deadline:
-            whole = False
-            break
+            if left == 0:
+                break
+    except OperationCancelledError:
+        whole = False
+    finally:
+        # What is being computed ahead for it is of no use any more.
+        getattr(batches, "close", lambda: None)()
     return pa.Table.from_batches(parts, found.plan.schema), whole
 
 
