@@ -42,6 +42,12 @@ def body(start: int, count: int) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+def objects_of(target: str) -> str | None:
+    """Where objects are, if not in the folder: a place for each point, below one that the test made."""
+    base = os.environ.get("FLETCHING_TEST_OBJECTS")
+    return None if base is None else f"{base}/{target.replace(':', '-')}"
+
+
 class Scenario:
     def __init__(self, folder: Path, catalog_url: str | None) -> None:
         self.log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -50,6 +56,7 @@ class Scenario:
             folder / "data",
             settings=EngineSettings(
                 catalog_url=catalog_url,
+                objects_url=objects_of(folder.name),
                 write_session_seconds=1000.0,
                 removed_seconds=10.0,
                 retain_seconds=10.0,

@@ -13,7 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.engine.conftest import ELSEWHERE
 from tests.postgresql import Databases
+from tests.seaweedfs import ObjectStorage
 
 from fletching import faultpoints
 from fletching.engine.engine import Engine
@@ -28,10 +30,14 @@ from fletching.protocol.messages.requests import (
 from fletching.types import TableName
 
 T = TableName("demo", "t")
-body = runpy.run_path(str(Path(__file__).with_name("crash_scenario.py")))["body"]
+_scenario = runpy.run_path(str(Path(__file__).with_name("crash_scenario.py")))
+body, objects_of = _scenario["body"], _scenario["objects_of"]
 # What the scenario does: it uploads no blobs and deletes, updates and restores no rows, and tags nothing.
-ELSEWHERE = ("blobs.", "change.", "restore.", "tag.")
-POINTS = [point for point in faultpoints.POINTS if not point.startswith(ELSEWHERE)]
+NOT_REACHED: tuple[str, ...] = ("blobs.", "change.", "restore.", "tag.")
+if ELSEWHERE:
+    # Steps of a local file alone.
+    NOT_REACHED += ("object.synced", "object.published")
+POINTS = [point for point in faultpoints.POINTS if not point.startswith(NOT_REACHED)]
 AGAIN = {
     "object.durable": (2, 5),
     "object.deleted": (2, 5),
@@ -44,8 +50,22 @@ AGAIN = {
 TARGETS = ["nowhere", *POINTS, *(f"{point}:{n}" for point, times in AGAIN.items() for n in times)]
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def crashed(request: pytest.FixtureRequest) -> Iterator[tuple[Path, dict[str, str]]]:
+@pytest.fixture(scope="module")
+def elsewhere(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Lets the scenarios keep objects in S3, in runs that keep them there."""
+    if not ELSEWHERE:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        s3 = ObjectStorage(request.getfixturevalue("_s3_url"), patch)
+        patch.setenv("FLETCHING_TEST_OBJECTS", s3.create())
+        yield
+
+
+@pytest.fixture(scope="module", params=["postgresql"] if ELSEWHERE else ["sqlite", "postgresql"])
+def crashed(
+    request: pytest.FixtureRequest, elsewhere: None
+) -> Iterator[tuple[Path, dict[str, str]]]:
     """Runs the scenario once per target, each in its own process, folder and database.
 
     In memory where that is possible: a killed process loses nothing that it has written.
@@ -132,6 +152,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_else_is_there(
         pytest.skip("died before there was a table")
     settings = EngineSettings(
         catalog_url=urls.get(target),
+        objects_url=objects_of(target),
         write_session_seconds=1000.0,
         removed_seconds=10.0,
         retain_seconds=10.0,

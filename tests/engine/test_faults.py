@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tests.engine.conftest import on_both_databases
+from tests.engine.conftest import in_a_folder, on_both_databases
 
 from fletching.engine.engine import Engine
 from fletching.errors import (
@@ -97,6 +97,7 @@ def test_a_store_that_fails_at_any_call(
     assert [item for item in house.engine.verify() if item.problems] == []
 
 
+@in_a_folder
 def test_a_locked_catalog_is_a_retryable_error(open_house: Any, tmp_path: Path) -> None:
     house = open_house(busy_timeout_seconds=0.05)
     house.create(SCHEMA)
@@ -132,6 +133,7 @@ def test_a_locked_catalog_is_a_retryable_error(open_house: Any, tmp_path: Path) 
 
 @on_both_databases
 @pytest.mark.parametrize("committed", [True, False])
+@in_a_folder
 def test_a_commit_of_which_nobody_knows_the_outcome(
     house: Any, clock: Any, monkeypatch: pytest.MonkeyPatch, *, committed: bool
 ) -> None:
@@ -185,6 +187,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@in_a_folder
 def test_a_full_disk(small_disk: Path, open_house: Any) -> None:
     house = open_house("disk")
     assert house.engine.context.store.root.is_relative_to(small_disk)

@@ -26,7 +26,9 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from tests.engine.conftest import ELSEWHERE
 from tests.postgresql import Databases
+from tests.seaweedfs import ObjectStorage
 
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
@@ -460,14 +462,20 @@ class PostgresMachine(ForgetfulMachine):
     """The same over PostgreSQL, each history in a database of its own."""
 
     databases: Databases
+    s3: ObjectStorage | None = None
 
     def prepare(self) -> None:
-        self.settings_ = dataclasses.replace(SETTINGS, catalog_url=self.databases.create())
+        self.settings_ = dataclasses.replace(
+            SETTINGS,
+            catalog_url=self.databases.create(),
+            objects_url=None if self.s3 is None else self.s3.create(),
+        )
 
 
 @pytest.fixture
-def _databases_of_the_machine(postgresql: Databases) -> None:
+def _databases_of_the_machine(postgresql: Databases, request: pytest.FixtureRequest) -> None:
     PostgresMachine.databases = postgresql
+    PostgresMachine.s3 = request.getfixturevalue("s3") if ELSEWHERE else None
 
 
 TestEngineOverPostgres = pytest.mark.slow(

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from crc32c import crc32c
-from tests.engine.conftest import T
+from tests.engine.conftest import T, in_a_folder
 
 import fletching
 from fletching.engine.reading import message_checks
@@ -56,6 +56,7 @@ def dig(path: Path, start: int, length: int) -> None:
         file.write(bytes(length))
 
 
+@in_a_folder
 def test_a_hole_is_an_error_and_not_values(shelf: Any) -> None:
     path = segment(shelf)
     size = path.stat().st_size
@@ -71,6 +72,7 @@ def test_a_hole_is_an_error_and_not_values(shelf: Any) -> None:
     assert shelf.read()["id"].to_pylist() == list(range(4000))
 
 
+@in_a_folder
 def test_every_flipped_bit_of_a_message_is_found(shelf: Any) -> None:
     path = segment(shelf)
     kept = path.read_bytes()
@@ -85,6 +87,7 @@ def test_every_flipped_bit_of_a_message_is_found(shelf: Any) -> None:
     assert shelf.read().num_rows == 4000
 
 
+@in_a_folder
 def test_what_a_query_reads_is_proven_too(shelf: Any) -> None:
     reading = shelf.engine._reading
     (pinned,) = reading.pin([T])
@@ -95,6 +98,7 @@ def test_what_a_query_reads_is_proven_too(shelf: Any) -> None:
     reading.unpin([pinned])
 
 
+@in_a_folder
 def test_other_batches_of_a_damaged_segment_are_served(shelf: Any) -> None:
     dig(segment(shelf), 4096, 64)  # in the first batch
     plan = shelf.plan(offset=2000)
@@ -104,6 +108,7 @@ def test_other_batches_of_a_damaged_segment_are_served(shelf: Any) -> None:
         list(shelf.plan().batches())
 
 
+@in_a_folder
 def test_a_message_is_proven_once_and_again_when_its_file_has_changed(
     shelf: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +132,7 @@ def test_a_message_is_proven_once_and_again_when_its_file_has_changed(
     assert len(counted) in (4, 5)
 
 
+@in_a_folder
 def test_a_cut_or_longer_segment_says_so_everywhere(shelf: Any) -> None:
     path = segment(shelf)
     kept = path.read_bytes()
@@ -140,6 +146,7 @@ def test_a_cut_or_longer_segment_says_so_everywhere(shelf: Any) -> None:
     assert shelf.read().num_rows == 4000
 
 
+@in_a_folder
 def test_a_damaged_footer_is_damage(shelf: Any) -> None:
     path = segment(shelf)
     kept = path.read_bytes()

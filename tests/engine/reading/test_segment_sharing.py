@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.engine.conftest import in_a_folder
 
 from fletching.engine.reading import segment_sharing
 from fletching.errors import CorruptObjectError
@@ -48,6 +49,7 @@ def filled(house: Any) -> Any:
     return house
 
 
+@in_a_folder
 def test_every_run_says_where_its_batches_lie_and_each_file_is_open(filled: Any) -> None:
     shared = share(filled)
     try:
@@ -77,6 +79,7 @@ def test_every_run_says_where_its_batches_lie_and_each_file_is_open(filled: Any)
         ({"offset": 5, "skip_rows": 20}, [(5, 5)]),
     ],
 )
+@in_a_folder
 def test_a_range_begins_and_ends_inside_batches(
     filled: Any, options: Any, expected: list[tuple[int, int]]
 ) -> None:
@@ -103,6 +106,7 @@ def test_a_filtered_read_is_not_shared(filled: Any) -> None:
     assert share(filled, filled.open_read(filter_predicate="n > 3")) is None
 
 
+@in_a_folder
 def test_no_segment_that_lost_rows_is_handed_out(filled: Any) -> None:
     before = filled.open_read()
     filled.engine.call(DeleteRows(table=filled.table, where="n = 25"))
@@ -123,6 +127,7 @@ def test_where_the_first_rows_must_come_from_the_service_all_do(filled: Any) -> 
     assert share(filled) is None
 
 
+@in_a_folder
 def test_a_reply_covers_so_much_and_says_that_there_is_more(
     filled: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +142,7 @@ def test_a_reply_covers_so_much_and_says_that_there_is_more(
     shared.close()
 
 
+@in_a_folder
 def test_damage_is_found_before_a_segment_is_shared(filled: Any) -> None:
     root = Path(filled.engine.context.store.root)
     for path in root.rglob("*.arrow"):

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from sqlalchemy import select
-from tests.engine.conftest import on_both_databases
+from tests.engine.conftest import in_a_folder, on_both_databases
 
 from fletching import faultpoints
 from fletching.catalog import collecting
@@ -149,6 +149,7 @@ def die(store: Any) -> None:
     store._registration = None
 
 
+@in_a_folder
 def test_orphans_go_when_old_or_when_their_writer_is_dead(open_house: Any, clock: Any) -> None:
     house = open_house(orphan_seconds=100.0)
     info = house.create(SCHEMA)
@@ -265,6 +266,7 @@ def test_a_writer_that_ends_is_not_waited_for(open_house: Any, clock: Any, cloud
         assert known_writers(connection) == frozenset()
 
 
+@in_a_folder
 def test_nothing_of_a_living_writer_goes_whatever_the_clocks_say(
     open_house: Any, clock: Any
 ) -> None:
@@ -281,6 +283,7 @@ def test_nothing_of_a_living_writer_goes_whatever_the_clocks_say(
     assert kinds(ahead.engine.collect()) == {"orphan": 1}
 
 
+@in_a_folder
 def test_an_unlikely_share_of_orphans_is_left_alone(open_house: Any, clock: Any) -> None:
     house = open_house(orphan_seconds=10.0)
     info = house.create(SCHEMA)
@@ -299,6 +302,7 @@ def test_an_unlikely_share_of_orphans_is_left_alone(open_house: Any, clock: Any)
     assert house.read()["id"].to_pylist() == [1]
 
 
+@in_a_folder
 def test_the_fuse_holds_for_the_dead_as_well(open_house: Any) -> None:
     """A catalog restored from an old copy: most objects of a killed server are unknown to it."""
     house = open_house()
@@ -321,6 +325,7 @@ def test_one_process_collects_at_a_time(house: Any, clock: Any) -> None:
     assert house.engine.collect().skipped == ""
 
 
+@in_a_folder
 def test_the_leases_of_the_dead_are_free(open_house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     house = open_house()
     house.create(SCHEMA)
@@ -448,6 +453,7 @@ def test_what_is_not_merged(open_house: Any) -> None:
     assert before == [1, *range(1000), 2, 3, *range(5)]
 
 
+@in_a_folder
 def test_damage_is_not_given_a_new_checksum(house: Any, tmp_path: Path) -> None:
     house.create(SCHEMA)
     for number in range(3):
@@ -478,6 +484,7 @@ def problems(house: Any) -> dict[str, str]:
     return {item.name: "; ".join(item.problems) for item in house.engine.verify() if item.problems}
 
 
+@in_a_folder
 def test_every_flipped_byte_is_found_and_named(house: Any, tmp_path: Path) -> None:
     house.create(SCHEMA)
     house.append([ids(1, 2), ids(3)])
@@ -491,6 +498,7 @@ def test_every_flipped_byte_is_found_and_named(house: Any, tmp_path: Path) -> No
     assert problems(house) == {}
 
 
+@in_a_folder
 def test_the_damaged_message_is_named(house: Any, tmp_path: Path) -> None:
     house.create(SCHEMA)
     house.append([ids(1, 2), ids(3)])
@@ -503,6 +511,7 @@ def test_the_damaged_message_is_named(house: Any, tmp_path: Path) -> None:
     assert f"message at {third.offset}" in problems(house)[key]
 
 
+@in_a_folder
 def test_missing_cut_and_unreadable_objects(house: Any) -> None:
     house.create(SCHEMA)
     for number in range(3):
@@ -530,6 +539,7 @@ def test_wrong_totals_are_named(house: Any) -> None:
     assert any(name.startswith("partition ") for name in found)
 
 
+@in_a_folder
 def test_staged_segments_are_proven_too(house: Any, tmp_path: Path) -> None:
     house.create(SCHEMA)
     session = house.session()
@@ -549,6 +559,7 @@ def test_an_object_collected_meanwhile_is_no_damage(house: Any) -> None:
     assert [item.problems for item in verification] == [()]
 
 
+@in_a_folder
 def test_reads_of_damage_are_errors_not_values(house: Any) -> None:
     house.create(SCHEMA)
     house.append(ids(1))
