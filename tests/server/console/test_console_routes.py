@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 import fletching
+from fletching.catalog.writer_rows import WriterRow
 from fletching.engine.access.access import Grant, Permission
 from fletching.server.server import Server
 
@@ -551,3 +552,20 @@ def test_going_back_from_the_colours_stays_here(browser: Browser) -> None:
     ):
         reply = browser("/theme", form | {"back": back})
         assert (reply.status, reply.headers["location"]) == (303, where)
+
+
+def test_servers_that_share_the_data_are_listed(
+    server: Server, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert json.loads(browser("/overview?format=json").text)["servers"] == []
+    now = time.time()
+    rows = [
+        WriterRow("a", now - 100, now, "one", "http://10.0.0.1:8787", "0.1.0"),
+        WriterRow("b", now - 9e5, now - 8e5, NASTY, "http://10.0.0.2:8787", "0.1.0"),
+    ]
+    monkeypatch.setattr(server.service.engine.context.presence, "servers", lambda: rows)
+    lives = [each["lives"] for each in json.loads(browser("/overview?format=json").text)["servers"]]
+    assert lives == [True, False]
+    page = browser("/overview").text
+    assert "taken for dead" in page
+    assert NASTY not in page

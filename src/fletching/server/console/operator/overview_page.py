@@ -8,8 +8,10 @@ import time
 from typing import Any
 
 from fletching import __version__
+from fletching.engine.presence import DEAD_SECONDS
 from fletching.errors import FletchingError
 from fletching.server.console import charts
+from fletching.server.console.page_cells import clean
 from fletching.server.console.visit import Visit
 from fletching.server.monitor import SLOT_SECONDS, quantile
 
@@ -47,6 +49,8 @@ async def overview_page(visit: Visit) -> None:
         await run(operations.disk),
         await run(operations.debt),
     )
+    servers = await run(service.engine.context.presence.servers)
+    now = service.engine.context.clock()
     slots = service.monitor.slots(SPAN_SECONDS)
     recent = slots[-7:-1]
     latencies = {
@@ -93,6 +97,18 @@ async def overview_page(visit: Visit) -> None:
             "median_ms": _in_ms(quantile(recent, 0.5)),
             "p95_ms": _in_ms(quantile(recent, 0.95)),
         },
+        # Those that share the data set; of a folder, which is one machine's, none is kept count of.
+        "servers": [
+            {
+                "name": row.name,
+                "url": clean(row.url),
+                "release": row.release,
+                "up": now - row.started_at,
+                "seen": now - row.seen_at,
+                "lives": row.seen_at > now - DEAD_SECONDS,
+            }
+            for row in servers
+        ],
         "errors": errors,
         "gates": [
             {"kind": kind, "open": gate.open, "limit": gate.limit, "refused": gate.refused}
