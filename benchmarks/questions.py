@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import fletching
-from benchmarks import blobs, changes, corpus, querying, reading, tables, tunnel, writing
+from benchmarks import blobs, changes, corpus, defaults, querying, reading, tables, tunnel, writing
 from benchmarks.processes import anonymous_bytes, cpu_seconds, server
 from benchmarks.rounds import Contender, Outcome, Result, compare
 
@@ -553,7 +553,47 @@ def changing(run: Run) -> list[Result]:
     return changes.changes(run.disk / "changes", rounds=run.rounds, rows=rows, many_rows=many)
 
 
+def by_default(run: Run) -> list[Result]:
+    """The README's calls with their defaults, beside the raw socket, Flight and PyODPS; small calls."""
+    results: list[Result] = []
+    with _folder(run.disk, "defaults") as folder, contextlib.ExitStack() as stack:
+        defaults.make_project(folder / "data")
+        ours = stack.enter_context(server("fletching", folder=str(folder / "data")))
+        table = defaults.store_by_append(ours, folder / "data", "mixed", run.table_bytes)
+        joined = folder / "segments.bin"
+        with joined.open("wb") as out:
+            for segment in table.segments:
+                with segment.open("rb") as source:
+                    shutil.copyfileobj(source, out, 1 << 20)
+        raw = stack.enter_context(server("socket", path=str(joined)))
+        rpc = stack.enter_context(server("flight", paths=[str(each) for each in table.segments]))
+        near = stack.enter_context(reading.connect(ours, direct="auto"))
+        far = stack.enter_context(reading.connect(ours))
+        contenders = [
+            reading.raw_socket(raw, table),
+            reading.flight(rpc, table),
+            *defaults.reading_contenders(ours, near, far, table),
+        ]
+        if _installed("odps"):
+            contenders += [
+                reading.pyodps(ours, table, max_batch_rows=0, name="PyODPS"),
+                reading.pyodps(ours, table, max_batch_rows=4096, name="PyODPS, cut to 4,096"),
+            ]
+        results += compare("defaults", "numbers and text", contenders, run.rounds)
+    # In memory, so that it is the calls that are measured: each append waits for three syncs.
+    with _folder(run.memory, "small-calls") as folder:
+        defaults.make_project(folder / "data")
+        with (
+            server("fletching", folder=str(folder / "data")) as ours,
+            reading.connect(ours, direct="auto") as client,
+        ):
+            small = defaults.small_contenders(ours, client)
+            results += compare("small calls", "in memory", small, run.rounds)
+    return results
+
+
 QUESTIONS: dict[str, Question] = {
+    "defaults": by_default,
     "read": read,
     "projection": projection,
     "compressed": compressed,

@@ -31,7 +31,8 @@ def drain(batches: Iterable[pa.RecordBatch], started: float, length: int) -> Out
 
 
 def connect(server: ServerProcess, **options: Any) -> Any:
-    """Our client of a server of this run."""
+    """Our client of a server of this run; it is sent what it reads, as from another host."""
+    options = {"direct": "never", **options}
     return fletching.connect(
         server.ready["url"],
         project=PROJECT,

@@ -40,7 +40,18 @@ def small_run(benchmarks: Any, folder: Path) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["read", "projection", "write", "embedded", "sessions", "blob", "tunnel", "changes"]
+    "name",
+    [
+        "defaults",
+        "read",
+        "projection",
+        "write",
+        "embedded",
+        "sessions",
+        "blob",
+        "tunnel",
+        "changes",
+    ],
 )
 def test_a_question_gives_results(benchmarks: Any, tmp_path: Path, name: str) -> None:
     results = benchmarks.questions.QUESTIONS[name](small_run(benchmarks, tmp_path))
