@@ -156,3 +156,26 @@ def test_nothing_is_answered_unsigned(client: Any) -> None:
     for path in ("/api/tenants", "/api/projects/demo/tables", "/api/projects/demo/tunnel"):
         reply = client.request("GET", path, signed=False)
         assert (reply.status, reply.json["Code"]) == (401, "Unauthorized")
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "closed"),
+    [
+        ("pyodps/0.13.2 CPython/3.11", True),
+        ("PyODPS/0.12", True),
+        ("fletching/1", False),
+        ("", False),
+    ],
+)
+def test_clients_that_fork_are_left_no_connection_to_share(
+    client: Any, user_agent: str, closed: bool
+) -> None:
+    client.create_table("t", SCHEMA)
+    for path in ("/api/tenants", "/api/projects/demo/tables/t", "/api/projects/demo/tables/absent"):
+        reply = client.request("GET", path, {}, headers={"User-Agent": user_agent})
+        assert (reply.headers.get("connection") == "close") is closed
+    opened = client.request(
+        "POST", "/projects/demo/tables/t", {"downloads": ""}, headers={"User-Agent": user_agent}
+    )
+    assert opened.status == 200
+    assert (opened.headers.get("connection") == "close") is closed

@@ -16,6 +16,7 @@ from fletching.errors import (
 from fletching.protocol.codec import is_admin_path, parse_storage_path
 from fletching.protocol.http.blob_links import BLOB_PREFIX
 from fletching.protocol.http.error_codec import encode_fault
+from fletching.protocol.http.headers import USER_AGENT
 from fletching.server.api.admin_endpoints import handle_admin
 from fletching.server.api.blob_endpoints import handle_blob
 from fletching.server.api.dispatch import handle_storage
@@ -115,11 +116,24 @@ async def _route(exchange: Exchange, service: Service) -> None:
     elif is_admin_path(path):
         await handle_admin(exchange, service)
     elif is_tunnel_request(exchange):
+        _leave_no_connection(exchange)
         await handle_tunnel(exchange, service)
     elif is_metadata_path(path):
+        _leave_no_connection(exchange)
         await handle_metadata(exchange, service)
     else:
         raise NotFoundError(f"there is nothing at {path[:200]}")
+
+
+def _leave_no_connection(exchange: Exchange) -> None:
+    """Has the connection closed behind the reply, if the client is one that forks.
+
+    PyODPS reads and writes with several processes by forking, and every fork goes on with the idle
+    connections of the first: two of them ask on one, and a reply comes to whoever reads first, while
+    the other waits for ever. An idle connection that is not there cannot be shared.
+    """
+    if exchange.header(USER_AGENT).lower().startswith("pyodps/"):
+        exchange.offers["connection"] = "close"
 
 
 async def _fail(exchange: Exchange, error: FletchingError) -> None:
