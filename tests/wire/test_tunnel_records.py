@@ -214,7 +214,7 @@ def values(kind: pa.DataType) -> st.SearchStrategy[Any]:
     return st.none() | one
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_any_rows_come_back(data: st.DataObject) -> None:
     kinds = data.draw(st.lists(types, min_size=1, max_size=4))
@@ -242,6 +242,39 @@ def test_a_long_list_in_one_row() -> None:
     kind = pa.list_(pa.int32())
     rows = [[1], None, list(range(5000)), []]
     assert decoded([layout(kind)], encoded([layout(kind)], [pa.array(rows, kind)])) == [rows]
+
+
+@pytest.mark.parametrize("kind", [I64, pa.int8(), pa.float32(), pa.float64(), BIN, XY])
+@pytest.mark.parametrize("nulls", [0, 1, 700])
+def test_long_lists(kind: pa.DataType, nulls: int) -> None:
+    def value(number: int) -> Any:
+        if kind == BIN:
+            return b"x" * (number % 5)
+        if kind == XY:
+            return {"x": number, "y": None}
+        return number % 100
+
+    listed = [None if number < nulls else value(number) for number in range(700)]
+    rows = [listed, None, listed[:300], []] * 30 + [listed]
+    listing = pa.list_(kind)
+    for some in (rows, rows[-3:]):
+        sent = encoded([layout(listing)], [pa.array(some, listing)])
+        assert decoded([layout(listing)], sent) == [some]
+        if len(some) == 3:
+            for end in range(1, len(sent) - 20, 997):
+                with pytest.raises(WireError):
+                    decoded([layout(listing)], sent[:end])
+
+
+def test_lists_inside_lists_take_no_longer_for_each_level() -> None:
+    """A level that parsed those below would do so for each above it: 2**20 times here."""
+    kind, value = I64, 5
+    rows: Any = value
+    for _ in range(20):
+        kind, rows = pa.list_(kind), [rows]
+    column = pa.array([rows] * 100, kind)
+    sent = encoded([layout(kind)], [column])
+    assert decoded([layout(kind)], sent) == [column.to_pylist()]
 
 
 def test_elements_below_null_lists_are_nobody_s() -> None:
@@ -331,9 +364,9 @@ def test_columns_must_be_as_the_layouts_say() -> None:
 
 
 def test_rows_of_nulls_are_decoded_in_parts_that_fit() -> None:
-    width = 2000
+    width = 400
     layouts = [layout(I64)] * width
-    rows = 5000
+    rows = 12_000
     sent = encoded(layouts, [pa.nulls(rows, I64)] * width)
     assert len(sent) < 10 * rows
     decoder = RecordDecoder(layouts)

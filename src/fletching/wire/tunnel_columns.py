@@ -1,4 +1,4 @@
-"""Parses values of a record stream: many at once, each at its own position; or one after the other.
+"""Parses values of a record stream: many at once, each at its own position.
 
 What is here knows values and rows, and nothing of streams: see `tunnel_record_decoder`.
 """
@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from fletching.errors import LimitExceededError, MalformedFrameError
 from fletching.wire.tunnel_layouts import LAYER, MOMENT_TYPE, Kind, RecordLayout, record_tag
 from fletching.wire.tunnel_rows import SLACK, copy_strings
+from fletching.wire.tunnel_scalars import IncompleteRowError, skip_elements
 
-__all__ = ["SLACK", "ColumnParser", "IncompleteRowError", "skip_value", "take_varint"]
+__all__ = ["ColumnParser"]
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Ints = np.ndarray[Any, np.dtype[np.int64]]
@@ -25,12 +26,10 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 _ELEMENT_BYTES = 24  # an element's place, its row's end, and whether it is there
 _SHORT = 64
 """Mean length of byte strings above which Arrow copies them faster, found by views."""
-_FEW = 16
+_MANY = 256
+"""Numbers of one list above which they are found at once, if none is null."""
+_FEW = 64
 """Rows below which a step for each list element costs more in numpy than in Python."""
-
-
-class IncompleteRowError(Exception):
-    """A value goes on behind what was received: no failure as long as more may come."""
 
 
 class ColumnParser:
@@ -193,45 +192,15 @@ class ColumnParser:
         self, child: RecordLayout, position: Ints, limit: Ints
     ) -> tuple[pa.Array, pa.Array, Ints, Mask]:
         """Offsets, elements, where each list ends, and whether it is sound."""
-        told, after, sound = self.varints(position)
         # Each element has at least its flag's byte.
-        sound = sound & (told <= np.maximum(limit - after, 0).astype(np.uint64))
-        counts = np.where(sound, told, 0).astype(np.int64)
+        counts, after, sound = self._counts(position, limit, 1)
         offsets = np.zeros(len(counts) + 1, np.int64)
         np.cumsum(counts, out=offsets[1:])
         self._check_elements(child, int(offsets[-1]))
         at = np.zeros(int(offsets[-1]), np.int64)
         here = np.zeros(len(at), np.bool_)
         limits = np.repeat(limit, counts)
-        after = after.copy()
-        active = np.flatnonzero(counts > 0)
-        step = 0
-        while len(active) >= _FEW:
-            flags, begin = self._flags(after[active])
-            slots = offsets[active] + step
-            present = flags == 0
-            at[slots], here[slots] = begin, present
-            good = (flags <= 1) & (begin <= limit[active])
-            skipped = begin.copy()
-            rows = np.flatnonzero(present & good)
-            if len(rows):
-                _, ends, right = self._values(child, begin[rows], limit[active[rows]])
-                skipped[rows] = ends
-                good[rows] &= right
-            after[active] = skipped
-            sound[active[~good]] = False
-            step += 1
-            active = active[good & (counts[active] > step)]
-        view = self._bytes if len(active) else b""
-        for row in active.tolist():
-            try:
-                after[row] = _skip_elements(
-                    child, view, int(after[row]), int(limit[row]),
-                    at[offsets[row] + step : offsets[row + 1]],
-                    here[offsets[row] + step : offsets[row + 1]],
-                )  # fmt: skip
-            except (IncompleteRowError, MalformedFrameError):
-                sound[row] = False
+        after = self._walk(child, counts, after, limit, sound, (offsets, at, here))
         here &= np.repeat(sound, counts)
         present = np.flatnonzero(here)
         values, _, right = self._values(child, at[present], limits[present])
@@ -240,6 +209,128 @@ class ColumnParser:
             sound[owner[~right]] = False
         elements = values if len(present) == len(here) else _spread(values, here)
         return pa.array(offsets.astype(np.int32)), elements, after, sound
+
+    def _walk(  # noqa: PLR0917  # what it goes by, then what it notes
+        self,
+        child: RecordLayout,
+        counts: Ints,
+        position: Ints,
+        limit: Ints,
+        sound: Mask,
+        noted: tuple[Ints, Ints, Mask] | None = None,
+    ) -> Ints:
+        """Where elements end, of all lists at once; rows that are not sound are marked.
+
+        With ``noted`` (where each list's elements begin among all; and to be filled: where each stands,
+        and whether it is there). Goes over values and does not parse them: lists inside lists are
+        parsed a level at a time, and a level that parsed those below would do so for each above it.
+        """
+        after = position.copy()
+        active = np.flatnonzero(counts > 0)
+        step = 0
+        while len(active) >= _FEW:
+            flags, begin = self._flags(after[active])
+            present = flags == 0
+            if noted is not None:
+                offsets, at, here = noted
+                slots = offsets[active] + step
+                at[slots], here[slots] = begin, present
+            good = (flags <= 1) & (begin <= limit[active])
+            skipped = begin.copy()
+            rows = np.flatnonzero(present & good)
+            if len(rows):
+                ends, right = self._skipped(child, begin[rows], limit[active[rows]])
+                skipped[rows] = ends
+                good[rows] &= right
+            after[active] = skipped
+            sound[active[~good]] = False
+            step += 1
+            active = active[good & (counts[active] > step)]
+        view = self._bytes if len(active) else b""
+        for row in active.tolist():
+            places: Any = int(counts[row]) - step
+            there = None
+            if noted is not None:
+                offsets, at, here = noted
+                places = at[offsets[row] + step : offsets[row + 1]]
+                there = here[offsets[row] + step : offsets[row + 1]]
+                if len(places) > _MANY:
+                    end = self._note_numbers(child, int(after[row]), int(limit[row]), places)
+                    if end is not None:
+                        there[:], after[row] = True, end
+                        continue
+            try:
+                after[row] = skip_elements(
+                    child, view, int(after[row]), int(limit[row]), places, there
+                )
+            except (IncompleteRowError, MalformedFrameError):
+                sound[row] = False
+        return after
+
+    def _note_numbers(
+        self, child: RecordLayout, position: int, limit: int, places: Ints
+    ) -> int | None:
+        """Notes where the numbers of one long list stand, and says where it ends.
+
+        None if that must be found one by one, since some are null or they are no numbers.
+        """
+        count = len(places)
+        if child.kind in {Kind.FLOAT, Kind.DOUBLE}:
+            width = 5 if child.kind is Kind.FLOAT else 9
+            end = position + width * count
+            if end > limit or self._data[position:end:width].any():
+                return None
+            places[:] = np.arange(position + 1, end, width)
+            return end
+        if child.kind is not Kind.INTEGER:
+            return None
+        # A flag of 0 is one byte below 128, and a varint ends with the first of its own.
+        ends = np.flatnonzero(self._data[position:limit] < 0x80)[: 2 * count]
+        flags = np.concatenate([[0], ends[1:-1:2] + 1])
+        if len(ends) < 2 * count or (ends[::2] != flags).any():
+            return None
+        if self._data[position + flags].any():
+            return None
+        places[:] = position + flags + 1
+        return position + int(ends[-1]) + 1
+
+    def _skipped(self, layout: RecordLayout, position: Ints, limit: Ints) -> tuple[Ints, Mask]:
+        """Where values end, and whether they do so within their limits."""
+        match layout.kind:
+            case Kind.FLOAT | Kind.DOUBLE:
+                after = position + (4 if layout.kind is Kind.FLOAT else 8)
+                sound = np.ones(len(position), np.bool_)
+            case Kind.INTEGER | Kind.BOOLEAN:
+                _, after, sound = self.varints(position)
+            case Kind.MOMENT:
+                _, after, first = self.varints(position)
+                _, after, second = self.varints(after)
+                sound = first & second
+            case Kind.BYTES | Kind.VECTOR:
+                width = 1
+                if layout.kind is Kind.VECTOR:
+                    width = 4 if layout.children[0].kind is Kind.FLOAT else 8
+                counts, after, sound = self._counts(position, limit, width)
+                after = after + counts * width
+            case Kind.LIST | Kind.MAP:
+                after, sound = position, np.ones(len(position), np.bool_)
+                for child in layout.children:
+                    counts, after, right = self._counts(after, np.where(sound, limit, 0), 1)
+                    sound = sound & right
+                    after = self._walk(child, np.where(sound, counts, 0), after, limit, sound)
+            case Kind.STRUCT:
+                ones = np.ones(len(position), np.int64)
+                after, sound = position, np.ones(len(position), np.bool_)
+                for child in layout.children:
+                    after = self._walk(child, np.where(sound, ones, 0), after, limit, sound)
+        return after, sound & (after <= limit)
+
+    def _counts(self, position: Ints, limit: Ints, width: int) -> tuple[Ints, Ints, Mask]:
+        """How many elements of at least a width follow, where, and whether there is room for them."""
+        told, after, sound = self.varints(position)
+        room = np.maximum(limit - after, 0).astype(np.uint64) // np.uint64(width)
+        sound = sound & (told <= room)
+        return np.where(sound, told, 0).astype(np.int64), after, sound
 
     def _check_elements(self, child: RecordLayout, count: int) -> None:
         need = count * (child.width + _ELEMENT_BYTES)
@@ -332,88 +423,3 @@ def _plain_offsets(lists: pa.Array) -> pa.Array:
     offsets = np.zeros(len(lengths) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
     return pa.array(offsets)
-
-
-def take_varint(view: bytes, position: int, limit: int) -> tuple[int, int]:
-    """A varint of up to 64 bits, and where it ends; errors as for `skip_value`."""
-    value = shift = 0
-    while True:
-        if position >= limit:
-            raise IncompleteRowError
-        byte = view[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte <= 0x7F:
-            break
-        shift += 7
-        if shift > 63:
-            raise MalformedFrameError(
-                "a varint of more than ten bytes", layer=LAYER, offset=position - 1
-            )
-    return value & 0xFFFFFFFFFFFFFFFF, position
-
-
-def skip_value(layout: RecordLayout, view: bytes, position: int, limit: int) -> int:
-    """Where the value at a position ends.
-
-    Raises:
-        IncompleteRowError: beyond the limit.
-        MalformedFrameError: it is no value of this layout.
-    """
-    match layout.kind:
-        case Kind.INTEGER | Kind.BOOLEAN:
-            return take_varint(view, position, limit)[1]
-        case Kind.FLOAT:
-            position += 4
-        case Kind.DOUBLE:
-            position += 8
-        case Kind.BYTES:
-            length, position = take_varint(view, position, limit)
-            position += length
-        case Kind.MOMENT:
-            _, position = take_varint(view, position, limit)
-            _, position = take_varint(view, position, limit)
-        case Kind.LIST:
-            count, position = take_varint(view, position, limit)
-            return _skip_elements(layout.children[0], view, position, limit, count)
-        case Kind.MAP:
-            for child in layout.children:
-                count, position = take_varint(view, position, limit)
-                position = _skip_elements(child, view, position, limit, count)
-        case Kind.STRUCT:
-            for child in layout.children:
-                position = _skip_elements(child, view, position, limit, 1)
-        case Kind.VECTOR:
-            width = 4 if layout.children[0].kind is Kind.FLOAT else 8
-            count, position = take_varint(view, position, limit)
-            position += count * width
-    if position > limit:
-        raise IncompleteRowError
-    return position
-
-
-def _skip_elements(  # noqa: PLR0917  # what it notes comes in the order of what it reads
-    layout: RecordLayout,
-    view: bytes,
-    position: int,
-    limit: int,
-    at: Any,
-    here: Any = None,
-) -> int:
-    """Skips elements; notes where their values stand and which are there, when given arrays."""
-    count = at if isinstance(at, int) else len(at)
-    for place in range(count):
-        if position >= limit:
-            raise IncompleteRowError
-        flag = view[position]
-        position += 1
-        if flag > 1:
-            raise MalformedFrameError(
-                "an element is neither null nor there", layer=LAYER, offset=position - 1,
-                expected="0 or 1", actual=flag,
-            )  # fmt: skip
-        if here is not None:
-            at[place], here[place] = position, flag == 0
-        if flag == 0:
-            position = skip_value(layout, view, position, limit)
-    return position

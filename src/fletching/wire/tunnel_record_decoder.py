@@ -25,13 +25,7 @@ from fletching.errors import (
     TruncatedStreamError,
     UsageError,
 )
-from fletching.wire.tunnel_columns import (
-    SLACK,
-    ColumnParser,
-    IncompleteRowError,
-    skip_value,
-    take_varint,
-)
+from fletching.wire.tunnel_columns import ColumnParser
 from fletching.wire.tunnel_layouts import (
     END_OF_ROW,
     LAYER,
@@ -42,6 +36,8 @@ from fletching.wire.tunnel_layouts import (
     record_tag,
 )
 from fletching.wire.tunnel_records import row_checksums
+from fletching.wire.tunnel_rows import SLACK
+from fletching.wire.tunnel_scalars import IncompleteRowError, skip_value, take_varint
 
 __all__ = ["RecordDecoder"]
 

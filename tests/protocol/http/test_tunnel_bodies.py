@@ -265,7 +265,7 @@ def odps_read(schema: Any, data: bytes) -> list[list[Any]]:
     return [list(record.values) for record in reader]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_any_rows_in_both_directions(data: st.DataObject) -> None:
     kinds = data.draw(st.lists(texts, min_size=1, max_size=3))
