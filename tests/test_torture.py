@@ -107,3 +107,38 @@ def test_a_bad_history_is_told(spoil: Callable[[Any], Any], problem: str) -> Non
     events = history()
     spoil(events)
     assert any(problem in found for found in check(events))
+
+
+def ledger(events: list[tuple[str, str, int]], now: str, at: dict[int, str]) -> list[str]:
+    """What is wrong with a history of changes: (event, rows, version) each, and what is there."""
+    from collections import Counter
+
+    sys.path.insert(0, str(ROOT))
+    try:
+        from torture.ledger import final_ledger
+    finally:
+        sys.path.remove(str(ROOT))
+
+    def rows(text: str) -> Counter[tuple[int, int]]:
+        pairs = [item.split(":") for item in text.split()]
+        return Counter((int(number), int(n)) for number, n in pairs)
+
+    history = [
+        {"event": event, "rows": text, "version": version, "kind": "upsert"}
+        for event, text, version in events
+    ]
+    return final_ledger(history, rows(now), lambda version: rows(at[version]))
+
+
+def test_a_ledger_is_what_its_changes_made() -> None:
+    done = [("change", "1:1", 0), ("changed", "1:1", 1), ("watched", "1:1", 1)]
+    at = {1: "1:1"}
+    assert ledger(done, "1:1", at) == []
+    # A change that nobody answered was done, or was not.
+    begun = [*done, ("change", "1:1 2:2", 0)]
+    assert ledger(begun, "1:1", at) == []
+    assert ledger(begun, "1:1 2:2", at) == []
+    assert ledger(begun, "2:2", at)
+    assert ledger(done, "", at)
+    assert ledger(done, "1:1", {1: "1:2"})
+    assert ledger([*done, ("watched", "1:1 1:1", 1)], "1:1", at)

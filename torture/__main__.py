@@ -34,17 +34,20 @@ from fletching.protocol.messages.requests import CreateReadSession, ReadTable
 from fletching.protocol.types.blob_type import blob
 from torture import cluster
 from torture.checker import Checker, load
+from torture.ledger import LEDGER, LEDGER_SCHEMA, counted, final_ledger
 from torture.life import NOT_STARTED, SETTINGS, data_set
 from torture.workers import MAIN, PICTURE_SCHEMA, PICTURES, REGISTER, SCHEMA, contents, picture
 
-WORKERS = {"eo": 2, "batch": 2, "register": 1, "reader": 2, "blob": 1, "viewer": 1}
+WORKERS = {
+    "eo": 2, "batch": 2, "register": 1, "reader": 2, "blob": 1, "viewer": 1, "changer": 1, "watcher": 2,
+}  # fmt: skip
 SERVERS = 2
 SKEW_SECONDS = (
     300.0  # servers' clocks are off by up to this; requests may be by three times as much
 )
 CLUSTER_SKEW_SECONDS = 240.0  # more than 300 from the database's, and a server does not start
 # Workers that open the folder themselves, beside the servers.
-EMBEDDED = {("batch", 1), ("reader", 1)}
+EMBEDDED = {("batch", 1), ("reader", 1), ("watcher", 1)}
 # What an accident may take away; without it nothing may open, and with it everything is there again.
 LOSABLE = ("catalog.sqlite", "server.key")
 # Upkeep comes by less often than writes do: one arrival, and more time to get there.
@@ -192,6 +195,14 @@ def prepare(folder: Path) -> None:
         pictures = pa.schema([*list(PICTURE_SCHEMA)[:3], ("image", blob())])
         for table, schema in ((MAIN, SCHEMA), (REGISTER, SCHEMA), (PICTURES, pictures)):
             engine.call(CreateTable(table=table, arrow_schema=lowlevel.encode_schema(schema)))
+        # Its history is kept, so that every version can be compared at the end.
+        ledger = CreateTable(
+            table=LEDGER,
+            arrow_schema=lowlevel.encode_schema(LEDGER_SCHEMA),
+            primary_key=("id",),
+            properties={"acid.data.retain.hours": "1000"},
+        )
+        engine.call(ledger)
 
 
 def campaign(folder: Path, seconds: float, seed: int, rate: float) -> tuple[list[str], str]:
@@ -378,7 +389,8 @@ def start_workers(
 def missing(folder: Path) -> list[str]:
     """Kinds of events that a run which proves something has, and this one does not have yet."""
     done = {event["event"] for event in load(folder)}
-    return [event for event in ("appended", "commited", "was set", "snapshot") if event not in done]
+    wanted = ("appended", "commited", "was set", "snapshot", "changed", "watched")
+    return [event for event in wanted if event not in done]
 
 
 def stop(workers: list[subprocess.Popen[bytes]]) -> None:
@@ -405,6 +417,11 @@ def final_state(folder: Path, checker: Checker) -> list[str]:
             check("the end", contents(read(engine, table)), now, now)
             problems += checker.problems[found:]
         problems += final_pictures(engine, checker, now)
+        problems += final_ledger(
+            checker.events,
+            counted([read(engine, LEDGER)]),
+            lambda version: counted([read(engine, LEDGER, version=version)]),
+        )
         problems += [f"{item.name}: {item.problems}" for item in engine.verify() if item.problems]
         engine.collect()
         # An object whose writer nobody knows any more goes when it has been without an owner for long.
@@ -436,8 +453,8 @@ def final_pictures(engine: Engine, checker: Checker, now: float) -> list[str]:
     return problems + checker.problems[before:]
 
 
-def read(engine: Engine, table: Any) -> Any:
-    session: Any = engine.call(CreateReadSession(table=table))
+def read(engine: Engine, table: Any, **options: Any) -> Any:
+    session: Any = engine.call(CreateReadSession(table=table, **options))
     plan = engine.read(ReadTable(table=table, session_id=session.session_id))
     return pa.ipc.open_stream(b"".join(bytes(piece) for piece in plan.buffers())).read_all()
 
@@ -456,6 +473,7 @@ def describe(lives: list[Lives], faults: list[str], checker: Checker) -> str:
             f"sessions committed: {events['commited']}, aborted or left: {len(checker.aborted)}",
             f"register values set: {events['was set']}",
             f"snapshots read twice: {events['snapshot']}",
+            f"rows of a table changed: {events['changed']} times, followed {events['watched']} times",
         ]
     )
 

@@ -6,6 +6,7 @@ it was told. What it was not told stays open: the checker knows what may then be
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -27,6 +28,7 @@ from fletching.client.transports.http.http_transport import HttpTransport
 from fletching.errors import (
     FletchingError,
     NoPermissionError,
+    NotFoundError,
     RowOffsetError,
     ServiceError,
     WireError,
@@ -84,6 +86,10 @@ def rows(src: str, start: int, count: int, total: int = 0) -> Any:
 
 class UncertainError(Exception):
     """The request may have been done; nobody said."""
+
+
+class LostError(Exception):
+    """What was begun cannot go on: begin anew."""
 
 
 class Worker:
@@ -159,7 +165,8 @@ class Worker:
     def run(self) -> None:
         try:
             while not self.stopped.is_set():
-                self.turn()
+                with contextlib.suppress(LostError):
+                    self.turn()
         except Exception as error:
             self.say("unexpected", error=f"{type(error).__name__}: {error}")
             raise
@@ -168,6 +175,26 @@ class Worker:
 
     def turn(self) -> None:
         raise NotImplementedError
+
+    def read(self, table: TableName, session: str) -> list[Any]:
+        """All rows of a read session.
+
+        Raises:
+            LostError: the session is gone, or the run ends. A session that is opened while somebody
+                else writes for long is in the memory of its server alone for a moment.
+        """
+        try:
+            found: list[Any] | None = self.insist(
+                lambda trace: self.ask(
+                    lambda attempt: self.fetch(table, session, attempt), trace=trace
+                )
+            )
+        except NotFoundError as error:
+            self.say("lost", session=session)
+            raise LostError from error
+        if found is None:
+            raise LostError
+        return found
 
 
 class ExactlyOnce(Worker):
@@ -412,13 +439,7 @@ class Viewer(Worker):
         after = time.monotonic()
         if opened is None:
             return
-        batches = self.insist(
-            lambda trace: self.ask(
-                lambda attempt: self.fetch(PICTURES, opened.session_id, attempt), trace=trace
-            )
-        )
-        if batches is None:
-            return
+        batches = self.read(PICTURES, opened.session_id)
         rows = [row for batch in batches for row in batch.to_pylist()]
         chosen = self.random.sample(rows, min(len(rows), self.random.randint(1, 5)))
         if chosen:
@@ -461,12 +482,6 @@ class Viewer(Worker):
 class Reader(Worker):
     """Opens snapshots, reads each twice, and writes down what was in it."""
 
-    def read(self, table: TableName, session: str) -> list[Any]:
-        found = self.insist(
-            lambda trace: self.ask(lambda attempt: self.fetch(table, session, attempt), trace=trace)
-        )
-        return [] if found is None else found
-
     def turn(self) -> None:
         table = self.random.choice([MAIN, MAIN, REGISTER])
         before = time.monotonic()
@@ -507,7 +522,7 @@ def contents(table: Any) -> dict[str, list[int]]:
     return found
 
 
-KINDS = {
+KINDS: dict[str, type[Worker]] = {
     "eo": ExactlyOnce,
     "batch": Batch,
     "register": Register,
@@ -517,6 +532,9 @@ KINDS = {
 }
 
 if __name__ == "__main__":
+    from torture.ledger import Changer, Watcher
+
+    KINDS |= {"changer": Changer, "watcher": Watcher}
     die_with_parent()
     kind_, number_, url_, log_, seed_ = sys.argv[1:6]
     KINDS[kind_](kind_, int(number_), url_, Path(log_), int(seed_)).run()
