@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -115,7 +116,7 @@ def ledger(events: list[tuple[str, str, int]], now: str, at: dict[int, str]) -> 
 
     sys.path.insert(0, str(ROOT))
     try:
-        from torture.ledger import final_ledger
+        final_ledger = importlib.import_module("torture.ledger").final_ledger
     finally:
         sys.path.remove(str(ROOT))
 
@@ -127,7 +128,8 @@ def ledger(events: list[tuple[str, str, int]], now: str, at: dict[int, str]) -> 
         {"event": event, "rows": text, "version": version, "kind": "upsert"}
         for event, text, version in events
     ]
-    return final_ledger(history, rows(now), lambda version: rows(at[version]))
+    problems: list[str] = final_ledger(history, rows(now), lambda version: rows(at[version]))
+    return problems
 
 
 def test_a_ledger_is_what_its_changes_made() -> None:

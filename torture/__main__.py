@@ -39,7 +39,7 @@ from torture.life import NOT_STARTED, SETTINGS, data_set
 from torture.workers import MAIN, PICTURE_SCHEMA, PICTURES, REGISTER, SCHEMA, contents, picture
 
 WORKERS = {
-    "eo": 2, "batch": 2, "register": 1, "reader": 2, "blob": 1, "viewer": 1, "changer": 1, "watcher": 2,
+    "eo": 2, "batch": 2, "register": 1, "reader": 2, "blob": 1, "viewer": 1, "changer": 1, "watcher": 1,
 }  # fmt: skip
 SERVERS = 2
 SKEW_SECONDS = (
@@ -47,7 +47,7 @@ SKEW_SECONDS = (
 )
 CLUSTER_SKEW_SECONDS = 240.0  # more than 300 from the database's, and a server does not start
 # Workers that open the folder themselves, beside the servers.
-EMBEDDED = {("batch", 1), ("reader", 1), ("watcher", 1)}
+EMBEDDED = {("batch", 1), ("reader", 1)}
 # What an accident may take away; without it nothing may open, and with it everything is there again.
 LOSABLE = ("catalog.sqlite", "server.key")
 # Upkeep comes by less often than writes do: one arrival, and more time to get there.
@@ -220,7 +220,7 @@ def campaign(folder: Path, seconds: float, seed: int, rate: float) -> tuple[list
         start = time.monotonic()
         # On a busy machine a short run goes on until everything has happened at least once.
         while (passed := time.monotonic() - start) < seconds or (
-            passed < 10 * seconds and missing(folder)
+            passed < 40 * seconds and missing(folder)
         ):
             lives[0].live_and_die()
         ended.set()

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from fletching.catalog.table_rows import TableRow
 from fletching.engine.changes.expression_rows import ExpressionFilter
+from fletching.engine.reading.computed_batches import worked_ahead
 from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.output_mapping import OutputMapping, stored_columns
 from fletching.engine.reading.output_schema import output_columns
 from fletching.engine.reading.physical_projection import PhysicalProjection
+from fletching.engine.reading.planning import THREADS_BYTES
 from fletching.engine.reading.row_filter import RowFilter, row_filter
 from fletching.engine.reading.scan_schema import ScanSchema
 from fletching.engine.reading.segment_reader import SegmentReader
@@ -152,40 +155,53 @@ class PinnedTable:
         self, place: int, condition: RowFilter | ExpressionFilter | None
     ) -> Iterator[Matches]:
         snapshot = self.snapshot
-        reader = self.reader(place) if condition is not None else None
-        starts = snapshot.segment_batches
-        for batch in range(int(starts[place]), int(starts[place + 1])):
-            if not int(snapshot.rows[batch]):
-                continue
-            shown = snapshot.mask(batch)
-            if reader is None or condition is None:
-                stored = int(snapshot.stored_rows[batch])
-                rows = np.arange(stored) if shown is None else np.flatnonzero(shown)
-                yield Matches(batch, rows)
-                continue
-            version = reader.row.schema_version
-            columns = stored_columns(condition.projection, schema_version=version)
-            decoded = self._decode(reader, batch, columns)
-            kept = None
-            if shown is not None and isinstance(condition, ExpressionFilter):
-                # An expression may fail for rows that are not there any more.
-                kept = np.flatnonzero(shown)
-                decoded = take_rows(decoded, kept)
-            mask = condition.mask(decoded, version, snapshot.partition_of(batch), columns)
-            if mask is None:
-                places = (
-                    np.arange(decoded.num_rows)
-                    if shown is None or kept is not None
-                    else (np.flatnonzero(shown))
+        first, end = (int(each) for each in snapshot.segment_batches[place : place + 2])
+        shown = [batch for batch in range(first, end) if int(snapshot.rows[batch])]
+        if condition is None:
+            for batch in shown:
+                kept = snapshot.kept(batch)
+                yield Matches(
+                    batch, np.arange(int(snapshot.stored_rows[batch])) if kept is None else kept
                 )
-            else:
-                # Null is not true.
-                true = mask.fill_null(False).to_numpy(zero_copy_only=False)
-                if shown is not None and kept is None:
-                    true = true & shown
-                places = np.flatnonzero(true)
-            if len(places):
-                yield Matches(batch, places if kept is None else kept[places])
+            return
+        reader = self.reader(place)
+        columns = stored_columns(condition.projection, schema_version=reader.row.schema_version)
+        tasks = (
+            functools.partial(self._matches_of, reader, batch, condition, columns)
+            for batch in shown
+        )
+        # In a small segment threads would take longer to start than the work takes.
+        large = reader.row.length >= THREADS_BYTES
+        for matches in worked_ahead(tasks) if large else (task() for task in tasks):
+            if len(matches.rows):
+                yield matches
+
+    def _matches_of(
+        self,
+        reader: SegmentReader,
+        batch: int,
+        condition: RowFilter | ExpressionFilter,
+        columns: tuple[int, ...],
+    ) -> Matches:
+        """The rows of a batch that are shown and chosen. Runs in threads."""
+        snapshot = self.snapshot
+        decoded = self._decode(reader, batch, columns)
+        kept = None
+        if isinstance(condition, ExpressionFilter):
+            # An expression may fail for rows that are not there any more.
+            kept = snapshot.kept(batch)
+            decoded = decoded if kept is None else take_rows(decoded, kept)
+        version = reader.row.schema_version
+        mask = condition.mask(decoded, version, snapshot.partition_of(batch), columns)
+        if mask is None:
+            places = np.arange(decoded.num_rows)
+        else:
+            # Null is not true.
+            places = pc.indices_nonzero(mask).to_numpy().astype(np.int64)
+        if kept is not None:
+            return Matches(batch, kept[places])
+        shown = snapshot.mask(batch)
+        return Matches(batch, places if shown is None else places[shown[places]])
 
     # --- reading -------------------------------------------------------------------------------
 

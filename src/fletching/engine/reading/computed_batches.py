@@ -11,8 +11,9 @@ import dataclasses
 import functools
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +41,10 @@ __all__ = [
     "encode_cuts",
     "encoded_length",
     "group_cuts",
+    "worked_ahead",
 ]
+
+_Made = TypeVar("_Made")
 
 GROUP_BYTES = 4 << 20
 """About how many bytes of cut batches are made at a time: what a reply holds in memory beside what
@@ -321,26 +325,36 @@ class BatchComputation:
 
 
 def computed_ahead(computations: Iterable[BatchComputation]) -> Iterator[pa.RecordBatch]:
-    """The batches of computations in order, from the second on worked on while others are used.
+    """The batches of computations in order; see `worked_ahead`."""
+    for batches in worked_ahead(functools.partial(_listed, each) for each in computations):
+        yield from batches
+
+
+def _listed(computation: BatchComputation) -> list[pa.RecordBatch]:
+    return list(computation.batches())
+
+
+def worked_ahead(tasks: Iterable[Callable[[], _Made]]) -> Iterator[_Made]:
+    """What tasks make, in order; from the second on they are worked on while others are used.
 
     Deciding which rows stay and copying them releases the interpreter's lock, so a reader in this
     process computes on other processors while it uses what it got. Close the iterator to end early;
-    it waits for the batches that are being worked on.
+    it waits for the tasks that are being worked on.
     """
-    remaining = iter(computations)
+    remaining = iter(tasks)
     # Somebody waits for the first one: nothing else is begun before it is done.
     for first in remaining:
-        yield from first.batches()
+        yield first()
         break
     with ThreadPoolExecutor(AHEAD_BATCHES, "fletching-compute") as pool:
-        begun: deque[Future[list[pa.RecordBatch]]] = deque()
+        begun: deque[Future[_Made]] = deque()
         try:
-            for computation in remaining:
-                begun.append(pool.submit(lambda each: list(each.batches()), computation))
+            for task in remaining:
+                begun.append(pool.submit(task))
                 if len(begun) > AHEAD_BATCHES:
-                    yield from begun.popleft().result()
+                    yield begun.popleft().result()
             while begun:
-                yield from begun.popleft().result()
+                yield begun.popleft().result()
         finally:
             for future in begun:
                 future.cancel()
