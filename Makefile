@@ -16,7 +16,7 @@ ENGINES ?= .venv-engines
 quoted = '$(subst ','\'',$(value $(1)))'
 
 .DEFAULT_GOAL := help
-.PHONY: docs-pictures help quickstart test test-again test-exhaustive test-browser test-engines test-engines-short test-cluster check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps interop-js interop-types fuzz torture soak mutants clean
+.PHONY: docs-pictures help quickstart test test-again test-exhaustive test-browser test-engines test-engines-short test-cluster check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps interop-js interop-types interop-spark fuzz torture soak mutants clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -143,6 +143,18 @@ interop-js: $(VENV)/.installed-dev ## apache-arrow in Node reads and appends ove
 
 interop-types: $(VENV)/.installed-dev ## pyright takes and refuses at the front doors what mypy does (where Node is)
 	@$(RUN) interop/typing/check.py
+
+# Spark runs on Java 17 (Debian: openjdk-17-jre-headless); Python's part is in an environment of its own.
+.interop/spark/.installed: constraints.txt | $(VENV)/bin/python
+	@$(PYTHON) -m venv .interop/spark
+	@.interop/spark/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  pyspark pytest
+	@touch $@
+
+interop-spark: .interop/spark/.installed ## our SQL's case tables asked of Spark SQL (where Java 17 is)
+	@if command -v java >/dev/null; then \
+	  .interop/spark/bin/python -m pytest -q -s -c interop/spark_sql/pytest.ini interop/spark_sql; \
+	else echo "no Java: install openjdk-17-jre-headless to compare with Spark SQL"; fi
 
 # What measuring needs: the rivals.
 $(VENV)/.installed-bench: $(VENV)/.installed
