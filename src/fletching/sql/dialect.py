@@ -15,6 +15,7 @@ from typing import Any
 
 from fletching.errors import MissingExtraError, SqlSyntaxError, UsageError
 from fletching.protocol.types.odps_types import TypeScanner
+from fletching.sql.long_lists import without_long_lists
 
 try:
     import sqlglot
@@ -426,6 +427,23 @@ MAX_PREDICATE_TEXT = 4 * 1024 * 1024
 _BEFORE_PREDICATE = "SELECT 1 WHERE "
 
 
+def _with_long_lists(text: str) -> Any:
+    """The parsed condition, its long lists read by themselves; None if it has none, or is wrong."""
+    short, lists = without_long_lists(text)
+    if not lists:
+        return None
+    try:
+        select = sqlglot.parse_one(f"{_BEFORE_PREDICATE}{short}", read=Odps)
+    except (SqlglotError, RecursionError):
+        return None  # what is wrong is said of the text as it was sent
+    for node in select.find_all(exp.In):
+        (stand_in,) = node.expressions if len(node.expressions) == 1 else (None,)
+        if isinstance(stand_in, exp.Literal) and stand_in.is_string and stand_in.this in lists:
+            node.set("expressions", None)
+            node.meta[LITERALS] = lists.pop(stand_in.this)
+    return None if lists else select
+
+
 def parse_predicate(text: str) -> exp.Expr:
     """Parses a condition, as it stands after WHERE.
 
@@ -433,8 +451,10 @@ def parse_predicate(text: str) -> exp.Expr:
         SqlSyntaxError: it is not a condition, or too long.
     """
     _check_length(text, "filter", MAX_PREDICATE_TEXT)
-    with _translated("filter", text, len(_BEFORE_PREDICATE)):
-        select = sqlglot.parse_one(f"{_BEFORE_PREDICATE}{text}", read=Odps)
+    select = _with_long_lists(text)
+    if select is None:
+        with _translated("filter", text, len(_BEFORE_PREDICATE)):
+            select = sqlglot.parse_one(f"{_BEFORE_PREDICATE}{text}", read=Odps)
     where = select.args.get("where")
     extra = {name for name, value in select.args.items() if value} - {"expressions", "where"}
     if where is None or extra or len(select.expressions) != 1:
