@@ -17,7 +17,7 @@ from typing import Any
 
 from fletching.errors import StorageError
 
-__all__ = ["aws_options"]
+__all__ = ["aws_keys", "aws_options"]
 
 _ENVIRONMENT = (
     "AWS_ACCESS_KEY_ID",
@@ -59,6 +59,22 @@ def aws_options(environment: Mapping[str, str]) -> dict[str, Any]:
     if not region and "region" in found:
         options["config"] = {"aws_region": found["region"]}
     return options
+
+
+def aws_keys(environment: Mapping[str, str]) -> dict[str, Any] | None:
+    """The keys themselves, where the environment or a file has them: ``access_key_id`` and so on.
+
+    Raises:
+        StorageError: as of ``aws_options``.
+    """
+    if environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY"):
+        return {
+            "access_key_id": environment["AWS_ACCESS_KEY_ID"],
+            "secret_access_key": environment["AWS_SECRET_ACCESS_KEY"],
+            "token": environment.get("AWS_SESSION_TOKEN"),
+        }
+    provider = aws_options(environment).get("credential_provider")
+    return None if provider is None else provider()
 
 
 def _provider(environment: Mapping[str, str], name: str) -> Callable[[], dict[str, Any]]:

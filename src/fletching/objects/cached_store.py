@@ -37,6 +37,7 @@ from fletching.objects.local import LocalStore, private_folder
 from fletching.objects.local_object import LocalObject
 from fletching.objects.range_fetching import slices
 from fletching.objects.remote_store import SLICE_BYTES, RemoteObject, RemoteSink, RemoteStore
+from fletching.objects.s3_uploads import UnfinishedUpload
 from fletching.objects.store import IDENTITY_KEY, ObjectInfo, StoredObject
 from fletching.range_joining import BYTES_PER_REQUEST
 
@@ -292,6 +293,14 @@ class CachedStore:
     def sign(self, keys: Sequence[str], seconds: float) -> Sequence[str]:
         """URLs of objects in the bucket; see ``RemoteStore``."""
         return self._remote.sign(keys, seconds)
+
+    def unfinished_uploads(self) -> Sequence[UnfinishedUpload]:
+        """As of the bucket; see ``RemoteStore``."""
+        return self._remote.unfinished_uploads()
+
+    def end_upload(self, upload: UnfinishedUpload) -> None:
+        """As of the bucket; see ``RemoteStore``."""
+        self._remote.end_upload(upload)
 
     def close(self) -> None:
         """Ends this opening; see ``ObjectStore``. What is coming is given up."""

@@ -1,10 +1,10 @@
 """Objects in S3, Google Cloud Storage or Azure, through the ``obstore`` package (extra ``[s3]``).
 
 An object below ``BUFFERED_BYTES`` is one conditional put, and exclusive. A larger one is a multipart
-upload, which the store makes visible as a whole when it is completed. That is *not* exclusive: whether
+upload, up to twelve parts at a time, which the store makes visible as a whole when it is completed. That is *not* exclusive: whether
 the key is free is looked at just before, and of two who complete at once the later one wins. It
 suffices because keys of large objects are made up at random, by one writer each. An upload that is
-never completed leaves parts that only the bucket's own lifecycle rule can remove: set one.
+never completed leaves parts, which retention removes (``s3_uploads``) or the bucket's own lifecycle rule.
 
 Nothing tells here which processes are dead: the catalog keeps a row of each that writes.
 """
@@ -16,6 +16,7 @@ import datetime as dt
 import os
 import secrets
 import time
+import urllib.parse
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -32,8 +33,9 @@ from fletching.errors import (
     StorageError,
     UsageError,
 )
-from fletching.objects.aws_profile import aws_options
+from fletching.objects.aws_profile import aws_keys, aws_options
 from fletching.objects.range_fetching import Get, RangePool, slices
+from fletching.objects.s3_uploads import Credentials, S3Uploads, UnfinishedUpload
 from fletching.objects.store import (
     IDENTITY_KEY,
     OPERATIONS,
@@ -187,6 +189,61 @@ class RemoteStore:
             lifetime = dt.timedelta(seconds=int(seconds))
             urls: Sequence[str] = self._obstore.sign(self._store, "GET", [*keys], lifetime)
             return urls
+
+    # --- what nobody completed ---
+
+    def unfinished_uploads(self) -> Sequence[UnfinishedUpload]:
+        """Uploads in parts that were begun in this store and not completed; those of living writers, too.
+
+        None where they cannot be asked for: a store that is not S3, or keys that only obstore has.
+
+        Raises:
+            StorageError: the store refuses or fails.
+        """
+        uploads = self._uploads()
+        if uploads is None:
+            return []
+        start = f"{self._prefix}/" if self._prefix else ""
+        return [
+            each._replace(key=each.key.removeprefix(start)) for each in uploads.unfinished(start)
+        ]
+
+    def end_upload(self, upload: UnfinishedUpload) -> None:
+        """Gives an unfinished upload up, and its parts.
+
+        Raises:
+            StorageError: the store refuses or fails.
+        """
+        uploads = self._uploads()
+        if uploads is not None:
+            start = f"{self._prefix}/" if self._prefix else ""
+            uploads.end(upload._replace(key=f"{start}{upload.key}"))
+
+    @property
+    def _prefix(self) -> str:
+        return str(getattr(self._store, "prefix", None) or "").strip("/")
+
+    def _uploads(self) -> S3Uploads | None:
+        """How unfinished uploads are asked for; where the bucket is follows from a URL of obstore's."""
+        if not isinstance(self._store, self._obstore.store.S3Store):
+            return None
+        keys = aws_keys(os.environ)
+        if keys is None:
+            return None
+        parts = urllib.parse.urlsplit(self.sign(["x"], 60)[0])
+        scope = dict(urllib.parse.parse_qsl(parts.query)).get("X-Amz-Credential", "").split("/")
+        if len(scope) != 5 or scope[0] != keys["access_key_id"]:
+            return None
+        name = urllib.parse.quote(f"/{self._prefix}/x" if self._prefix else "/x")
+        bucket = f"{parts.scheme}://{parts.netloc}{parts.path.removesuffix(name)}"
+
+        def credentials() -> Credentials:
+            found = aws_keys(os.environ) or keys
+            return Credentials(
+                found["access_key_id"], found["secret_access_key"], found.get("token")
+            )
+
+        return S3Uploads(bucket, scope[2], credentials)
 
     # --- what sinks and objects ask for ---
 

@@ -669,3 +669,35 @@ def test_partitions_go_when_their_life_is_over(house: Any, clock: Any) -> None:
     assert kinds(engine.collect())["expired partition"] == 2
     assert partitions() == []
     assert [item for item in engine.verify() if item.problems] == []
+
+
+def test_uploads_that_nobody_will_complete_are_ended(open_house: Any) -> None:
+    obstore = pytest.importorskip("obstore")
+    from fletching.objects.remote_store import RemoteStore
+    from fletching.objects.s3_uploads import UnfinishedUpload
+
+    day = 86_400.0
+
+    class Store(RemoteStore):
+        found: list[UnfinishedUpload]
+
+        def unfinished_uploads(self) -> list[UnfinishedUpload]:
+            return self.found
+
+        def end_upload(self, upload: UnfinishedUpload) -> None:
+            self.found.remove(upload)
+
+    store = Store(obstore.store.MemoryStore())
+    house = open_house(store=store)
+    house.create(pa.schema([("id", pa.int64())]))
+    house.append(pa.table({"id": [1]}))
+    mine = f"tables/t/{store.writer}-1"
+    young, old = UnfinishedUpload(mine, "a", 2 * day), UnfinishedUpload(mine, "b", 8 * day)
+    fresh = UnfinishedUpload("tables/t/dead-1", "c", 60.0)
+    dead = UnfinishedUpload("tables/t/dead-2", "d", 7200.0)
+    store.found = [young, old, fresh, dead]
+    report = house.engine.collect(dry_run=True)
+    assert report.counts()["unfinished upload"] == 2
+    assert store.found == [young, old, fresh, dead]
+    assert house.engine.collect().counts()["unfinished upload"] == 2
+    assert store.found == [young, fresh]

@@ -58,6 +58,7 @@ from fletching.engine.tables.partitions import spec_of
 from fletching.engine.tables.tables import RETAIN_PROPERTY
 from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
 from fletching.engine.writing.states import SessionState
+from fletching.errors import StorageError
 from fletching.objects.store import writer_of
 from fletching.protocol.messages.requests import DEFAULT_SESSION_ID
 
@@ -71,6 +72,9 @@ FUSE_SHARE = 0.5
 
 SEGMENT_PREFIX = "tables"
 _DAY_SECONDS = 86_400.0
+_LONGEST_UPLOAD_SECONDS = 7 * _DAY_SECONDS
+"""So long an upload of a living writer may take."""
+
 _ORPHANS_PER_LOOK = 10_000
 _SEGMENTS_PER_STEP = 2_000  # forgotten in one transaction: other writers wait for it
 
@@ -94,7 +98,7 @@ class Collected:
 
     kind: str
     """``write session``, ``read session``, ``expired partition``, ``removed segment``, ``dropped table``, ``orphan``,
-    ``staged segment``, ``idle stream``, ``blob pack``."""
+    ``staged segment``, ``idle stream``, ``blob pack``, ``unfinished upload``."""
     name: str
     """A session's or table's id, or an object's key."""
     bytes: int = 0
@@ -198,6 +202,7 @@ class Retention:
             for step in steps:
                 collected += step(connection, self._context.clock())[0]
         found, refused = self.orphans(dry_run=True, force=force)
+        found += self._unfinished_uploads(dry_run=True)
         return RetentionReport(True, (*collected, *found), refused=refused)
 
     def _do(self, steps: Sequence[Step], force: bool) -> RetentionReport:
@@ -218,6 +223,7 @@ class Retention:
                     full = len(found) >= _SEGMENTS_PER_STEP
             found, refused = self.orphans(force=force, lease=lease)
             collected += found
+            collected += self._unfinished_uploads()
         return RetentionReport(False, tuple(collected), refused=refused)
 
     def _write_sessions(self, connection: Any, now: float) -> tuple[list[Collected], list[str]]:
@@ -233,8 +239,6 @@ class Retention:
 
     def _length(self, key: str) -> int:
         """Bytes of an object that is about to go, for the report only."""
-        from fletching.errors import StorageError
-
         try:
             stored = self._context.store.open(key)
         except StorageError:
@@ -295,6 +299,30 @@ class Retention:
         )
         packs = forget_packs(connection, ids)
         return [Collected("blob pack", *pack) for pack in packs], [key for key, _ in packs]
+
+    def _unfinished_uploads(self, *, dry_run: bool = False) -> list[Collected]:
+        """Ends uploads in parts that nobody will complete: of writers that do not live, or very old ones.
+
+        Ages are by the store's clock. What the store cannot tell or refuses is left to the bucket's rules.
+        """
+        store = self._context.store
+        if not hasattr(store, "unfinished_uploads") or not hasattr(store, "end_upload"):
+            return []
+        ended: list[Collected] = []
+        try:
+            _, living = self._writers(dry_run=dry_run)
+            for upload in store.unfinished_uploads():
+                alive = writer_of(upload.key) in living
+                if upload.age_seconds < (
+                    _LONGEST_UPLOAD_SECONDS if alive else self._context.settings.orphan_seconds
+                ):
+                    continue
+                if not dry_run:
+                    store.end_upload(upload)
+                ended.append(Collected("unfinished upload", upload.key))
+        except StorageError as error:
+            _LOG.info("unfinished uploads are left to the bucket's own rules: %s", error)
+        return ended
 
     # --- orphans ---
 

@@ -34,7 +34,7 @@ from fletching.protocol.messages.manifest import Rows, Source
 
 __all__ = ["RangeFetcher", "SourcesGoneError"]
 
-FETCHERS = 4
+FETCHERS = 8
 """Requests of one reader at once."""
 
 AHEAD_BYTES = 64 << 20
