@@ -135,3 +135,36 @@ def test_the_picture_of_the_readme_is_of_recorded_results(benchmarks: Any) -> No
     speeds = [float(each) for each in re.findall(r"(\d\.\d) GB/s", label)]
     for width, value in zip(widths, speeds, strict=True):
         assert width / max(widths) == pytest.approx(value / max(speeds), abs=0.03)
+
+
+def test_the_model_of_capacity_obeys_the_laws_of_queues(benchmarks: Any) -> None:
+    capacity = importlib.import_module("benchmarks.capacity")
+    one = capacity.solve(capacity.Load(clients=1, servers=1))
+    for clients in (1, 50, 3000):
+        before = None
+        for servers in (1, 3, 9):
+            load = capacity.Load(clients=clients, servers=servers)
+            answer = capacity.solve(load)
+            used = max(answer.used.values())
+            assert used <= 1 + 1e-9
+            # Little's law: who does not think is being served or waits.
+            away = answer.rounds_per_second * (answer.round_seconds + load.think_seconds)
+            assert away == pytest.approx(clients)
+            assert answer.round_seconds >= one.round_seconds * 0.5
+            if before is not None:
+                assert answer.rounds_per_second >= before * (1 - 1e-6), "never slower"
+            before = answer.rounds_per_second
+    direct = capacity.solve(capacity.Load(clients=10_000, direct=True))
+    through = capacity.solve(capacity.Load(clients=10_000))
+    assert direct.rounds_per_second > through.rounds_per_second
+    assert through.first == "server network"
+    assert capacity.table([capacity.Load(clients=10)]).count("\n") == 2
+
+
+def test_a_small_catalog_is_measured(
+    benchmarks: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog = importlib.import_module("benchmarks.bench_catalog")
+    found = catalog.run(str(tmp_path / "data"), 300, 10, None, as_json=True)
+    assert found["open a session"]["statements"] <= 3
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]).keys() == found.keys()
