@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import sys
 import time
+from collections.abc import Callable
 
 import wire_oracle
 
@@ -63,29 +64,32 @@ def mutated(chance: random.Random, pool: list[bytes]) -> bytes:
     return bytes(data)
 
 
-def main() -> None:
+Check = Callable[[bytes], None]
+
+
+def main(check: Check = wire_oracle.check, pool: list[bytes] | None = None) -> None:
+    """Fuzzes what ``check`` promises, from a pool of whole inputs."""
     try:
         import atheris
     except ImportError:
         seconds = (
             float(sys.argv[sys.argv.index("--seconds") + 1]) if "--seconds" in sys.argv else 30
         )
-        run(seconds, random.Random())
+        run(seconds, random.Random(), check, seeds() if pool is None else pool)
         return
     atheris.instrument_all()
-    atheris.Setup(sys.argv, wire_oracle.check)
+    atheris.Setup(sys.argv, check)
     atheris.Fuzz()
 
 
-def run(seconds: float, chance: random.Random) -> int:
+def run(seconds: float, chance: random.Random, check: Check, pool: list[bytes]) -> int:
     """Mutates seeds for a while; returns how many inputs were tried."""
-    pool = seeds()
     tried = 0
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         data = mutated(chance, pool)
         try:
-            wire_oracle.check(data)
+            check(data)
         except Exception:
             print(f"fails: {data.hex()}", file=sys.stderr)
             raise
