@@ -12,7 +12,7 @@ from tests.engine.conftest import in_a_folder
 
 from fletching.engine.reading import segment_sharing
 from fletching.errors import CorruptObjectError
-from fletching.protocol.messages.changes import DeleteRows
+from fletching.protocol.messages.changes import DeleteRows, DropColumns
 from fletching.protocol.messages.mapped_rows import (
     SegmentRun,
     ServiceRun,
@@ -119,6 +119,19 @@ def test_no_segment_that_lost_rows_is_handed_out(filled: Any) -> None:
     # A session of before still shows the row.
     shared = share(filled, before)
     assert [run.rows for run in shared.message.runs] == [20, 10]
+    shared.close()
+
+
+def test_no_segment_with_a_dropped_column_is_handed_out(filled: Any) -> None:
+    before = filled.open_read()
+    filled.engine.call(DropColumns(table=filled.table, names=("s",)))
+    assert share(filled) is None
+    shared = share(filled, before)
+    assert shared.message.rows == 30
+    shared.close()
+    filled.append([pa.record_batch({"n": [1, 2]})])
+    shared = share(filled, offset=30)
+    assert shared.message.rows == 2
     shared.close()
 
 

@@ -2,7 +2,7 @@
 
 A segment is shared as a whole: whoever has its descriptor can read every row and column of it. So it is
 shared only with callers that may read the whole table (grants are of tables), and never while the
-snapshot shows less of it than it has: what was deleted must not be handed out. Rows of such segments,
+snapshot shows less of it than it has: what was deleted, or dropped with its column, must not be handed out. Rows of such segments,
 and values that must be computed, stay with the service, which is asked for them in turn.
 """
 
@@ -156,6 +156,8 @@ class _Sharing:
         stored = self._projection.stored(row.schema_version)
         if stored.converts or place in snapshot.selections:
             return False
+        if not self._has_all_columns(row.schema_version):
+            return False
         if row.codecs and not _takes_all(stored):
             return False  # the service decompresses what is asked for alone
         reader = SegmentReader(self._store, row, stored, self._checks)
@@ -182,6 +184,12 @@ class _Sharing:
         self._lengths.append(row.length)
         self._bytes += int(ends[-1] - starts[0])
         return True
+
+    def _has_all_columns(self, schema_version: int) -> bool:
+        """Whether no column of the segments' schema was dropped before the version that is read."""
+        stored, table = self._projection.versions[schema_version], self._projection.table
+        kept = {ids[0] for ids in table.column_ids}
+        return all(ids[0] in kept for ids in stored.column_ids[: len(stored.data)])
 
     def _leave(self, start: int, end: int) -> None:
         """Leaves rows to the service, together with those before them."""
