@@ -141,7 +141,7 @@ def test_schemas(client: Any) -> None:
         ("POST", "/api/tenants", 405),
         ("GET", "/api/projects/demo/tables/t/rows", 404),
         ("POST", "/projects/demo/tables/t", 405),
-        ("POST", "/projects/demo/instances/x", 400),
+        ("POST", "/projects/demo/instances/x", 405),
         ("POST", "/api/projects/demo/instances", 400),
     ],
 )

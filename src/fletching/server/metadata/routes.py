@@ -71,7 +71,7 @@ _HANDLERS: tuple[tuple[str, dict[str, Handler]], ...] = (
     ),
     (
         r"/projects/(?P<project>[^/]+)/instances/(?P<name>[^/]+)",
-        {"GET": instances.lookup, "PUT": instances.change, "POST": tables.refuse_tunnel},
+        {"GET": instances.lookup, "PUT": instances.change},
     ),
     (r"/projects/(?P<project>[^/]+)/cachedinstances", {"GET": instances.queueing_page}),
     (r"/projects/(?P<project>[^/]+)/authorization", {"POST": security.authorization}),

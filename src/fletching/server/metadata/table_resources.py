@@ -28,7 +28,7 @@ from fletching.server.metadata.documents import (
 )
 from fletching.server.metadata.scope import Scope
 
-__all__ = ["lookup", "page", "refuse_tunnel"]
+__all__ = ["lookup", "page"]
 
 MAX_HEAD_ROWS = 10_000
 
@@ -65,18 +65,6 @@ async def lookup(scope: Scope) -> None:
     else:
         info: TableInfo = await scope.call(DescribeTable(table=scope.table))
         await scope.reply(table_document(info, extended="extended" in query))
-
-
-async def refuse_tunnel(scope: Scope) -> None:
-    """The row protocol that came before the storage API.
-
-    Raises:
-        InvalidArgumentError: always; clients with another way then take it.
-    """
-    raise InvalidArgumentError(
-        f"{scope.name}: the tunnel protocol is not spoken here; use the storage API"
-        " (odps.maxstorage, or odps.apis.storage_api_v2 before 0.13.2)"
-    )
 
 
 async def _partitions(scope: Scope) -> None:
