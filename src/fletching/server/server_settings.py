@@ -202,12 +202,6 @@ class ServerSettings:
         8, "threads", "Workers that validate, checksum, store, decode and bring pages in."
     )
 
-    query_threads: int = setting(
-        4,
-        "threads",
-        "Workers for SQL statements, which take as long as their data is large, so that no other call waits behind them.",
-    )
-
     # --- upkeep
     maintenance: bool = setting(
         True,
@@ -274,7 +268,7 @@ class ServerSettings:
             "max_calls",
             "call_threads",
             "bulk_threads",
-            "query_threads",
+            "sql_workers",
         ):
             if getattr(self, name) < 1:
                 raise UsageError(f"setting {name} is {getattr(self, name)}: it must be at least 1")

@@ -67,7 +67,7 @@ class Service:
     def __init__(self, engine: Engine, settings: ServerSettings, keys: KeyRing) -> None:
         self.engine = engine
         self.settings = settings
-        self.workers = Workers(settings.call_threads, settings.bulk_threads, settings.query_threads)
+        self.workers = Workers(settings.call_threads, settings.bulk_threads, settings.sql_workers)
         self.keys = keys
         self.authenticator = Authenticator(
             keys,

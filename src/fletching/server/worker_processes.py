@@ -59,7 +59,6 @@ DIVIDED = (
     "mapped_bytes",
     "call_threads",
     "bulk_threads",
-    "query_threads",
 )
 """Settings that bound the whole server."""
 

@@ -209,12 +209,29 @@ class ReadSessions:
             ThrottledError: too many sessions are open.
         """
         now = self._clock()
-        opened: list[OpenSession] = []
-        with self._database.write(durable=False, pins=True) as connection:
-            for name in tables:
-                session = self._begin(connection, CreateReadSession(table=name), now)
-                insert_read_session(connection, session.row)
-                opened.append(session)
+        if not self._unwritten:
+            try:
+                with self._database.write(
+                    durable=False, wait_seconds=self._patience, pins=True
+                ) as connection:
+                    opened = [
+                        self._begin(connection, CreateReadSession(table=name), now)
+                        for name in tables
+                    ]
+                    for session in opened:
+                        insert_read_session(connection, session.row)
+            except ServiceUnavailableError:
+                if self._patience is None:
+                    raise
+            else:
+                return opened
+        # As for a session that a client opens: somebody else writes for long, and reading does not wait.
+        with self._database.read() as connection:
+            opened = [
+                self._begin(connection, CreateReadSession(table=name), now) for name in tables
+            ]
+        for session in opened:
+            self._unwritten.put(session.row, new=True)
         return opened
 
     def end(self, sessions: Sequence[OpenSession]) -> None:
@@ -222,9 +239,18 @@ class ReadSessions:
         if not sessions:
             return
         now = self._clock()
-        with self._database.write(durable=False) as connection:
-            for session in sessions:
-                extend_read_session(connection, session.row.id, now)
+        if not self._unwritten:
+            try:
+                with self._database.write(durable=False, wait_seconds=self._patience) as connection:
+                    for session in sessions:
+                        extend_read_session(connection, session.row.id, now)
+            except ServiceUnavailableError:
+                if self._patience is None:
+                    raise
+            else:
+                return
+        for session in sessions:
+            self._unwritten.put(dataclasses.replace(session.row, expires_at=now), new=False)
 
     def get(self, request: GetReadSession) -> ReadSession:
         """Looks a session up; with ``refresh`` it lives on from now, also if it had just expired.
