@@ -16,7 +16,7 @@ ENGINES ?= .venv-engines
 quoted = '$(subst ','\'',$(value $(1)))'
 
 .DEFAULT_GOAL := help
-.PHONY: docs-pictures help quickstart test test-again test-exhaustive test-browser test-engines test-engines-short test-cluster check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps interop-js interop-types interop-spark fuzz torture soak mutants clean
+.PHONY: docs-pictures help quickstart test test-again test-exhaustive test-browser test-engines test-engines-short test-cluster test-cluster-short check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps interop-js interop-types interop-spark fuzz torture soak mutants clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -185,9 +185,20 @@ torture: $(VENV)/.installed-dev ## kill the server at every point for SECONDS (S
 	@$(RUN) -m torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 # What several servers share, for real: PostgreSQL and SeaweedFS from wheels, nginx if it is installed.
-test-cluster: $(VENV)/.installed-dev ## several servers over PostgreSQL and S3, and everything failing (SECONDS)
-	@$(RUN) -m pytest -n 2 -q -m 'cluster and not slow' tests
+test-cluster: $(VENV)/.installed-dev ## several servers over PostgreSQL and S3, everything failing (SECONDS)
+	@$(RUN) -m pytest -n 2 -q -m cluster tests
+	@FLETCHING_TEST_ELSEWHERE=1 $(RUN) -m pytest -n 2 -q tests/objects tests/catalog tests/engine/test_engine.py \
+	  tests/engine/test_faults.py tests/engine/test_model.py tests/engine/test_crashes.py tests/engine/reading \
+	  tests/engine/writing tests/engine/upkeep
+	@$(RUN) interop/pyodps/prepare.py
+	@FLETCHING_COMMAND=$(abspath $(BIN)/fletching) $(RUN) -m tests.cluster \
+	  .interop/pyodps-0.13.2/bin/python -m pytest -q -c interop/pyodps/pytest.ini interop/pyodps
 	@$(RUN) -m torture --cluster --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+# The drills, and a short campaign.
+test-cluster-short: $(VENV)/.installed-dev ## the drills of several servers, and half a minute of torture
+	@$(RUN) -m pytest -n 2 -q -m cluster tests
+	@$(RUN) -m torture --cluster --seconds 30 $(if $(SEED),--seed $(SEED))
 
 soak: $(VENV)/.installed-dev ## watch what a server under mixed load uses for SECONDS (7200 is two hours)
 	@$(RUN) -m torture --soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -22,6 +23,9 @@ import pytest
 from odps import ODPS, options
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from tests.balancer import Balancer  # noqa: E402  of the standard library alone
+
 COMMAND = os.environ.get("FLETCHING_COMMAND", str(ROOT / ".venv" / "bin" / "fletching"))
 VERSION = tuple(int(part) for part in odps.__version__.split(".")[:3])
 NEW = VERSION >= (0, 13, 2)
@@ -30,29 +34,42 @@ SINCE_0_13 = VERSION >= (0, 13)
 needs_new = pytest.mark.skipif(not NEW, reason="block mode came with 0.13.2")
 needs_old = pytest.mark.skipif(NEW, reason="odps.apis.storage_api_v2 left in 0.13.2")
 
+SERVERS = "FLETCHING_TEST_SERVERS"
+
 LINE = re.compile(r'"(?P<method>\w+) (?P<path>\S+)" (?P<action>\S+) (?P<status>\d+|-) ')
 
 
 class Service:
-    """A running ``fletching serve``."""
+    """A running ``fletching serve``, or several behind a balancer where the environment asks for it."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
         self.log_path = folder.with_suffix(".log")
-        self._log = self.log_path.open("w")
+        self._log = self.log_path.open("a")
         environment = {**os.environ, **{f"FLETCHING_{k.upper()}": v for k, v in settings.items()}}
-        self._process = subprocess.Popen(
-            [COMMAND, "serve", str(folder), "--port", "0", "--access-key", "ak:sk", "--json"],
+        count = 1 if "tls_certificate" in settings else int(environment.get(SERVERS, "1"))
+        self._balancer: Balancer | None = None
+        self._processes: list[subprocess.Popen[str]] = []
+        urls = [self._start(environment) for _ in range(count)]
+        self.url = urls[0]
+        if count > 1:
+            self._balancer = Balancer([int(url.rpartition(":")[2]) for url in urls])
+            self.url = self._balancer.url
+        self.netloc = self.url.split("//")[1]
+
+    def _start(self, environment: dict[str, str]) -> str:
+        process = subprocess.Popen(
+            [COMMAND, "serve", str(self.folder), "--port", "0", "--access-key", "ak:sk", "--json"],
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
             env=environment,
         )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        self._processes.append(process)
+        assert process.stdout is not None
+        line = process.stdout.readline()
         assert line, f"the service did not start: {self.log_path.read_text()}"
-        self.url: str = json.loads(line)["url"]
-        self.netloc = self.url.split("//")[1]
+        return str(json.loads(line)["url"])
 
     def connect(self, access_id: str = "ak", secret: str = "sk", **more: Any) -> ODPS:
         more.setdefault("project", "demo")
@@ -77,8 +94,11 @@ class Service:
         ]
 
     def stop(self) -> None:
-        self._process.terminate()
-        assert self._process.wait(30) == 0
+        if self._balancer is not None:
+            self._balancer.close()
+        for process in self._processes:
+            process.terminate()
+        assert [process.wait(30) for process in self._processes] == [0] * len(self._processes)
         self._log.close()
 
 

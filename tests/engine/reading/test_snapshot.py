@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.engine.conftest import in_a_folder
 
 from fletching.catalog import segment_rows
 from fletching.catalog.segment_rows import SegmentRow, encode_partition
@@ -77,7 +76,6 @@ def test_a_commit_makes_readers_load_what_it_changed_alone(
     assert len(made) == 1
 
 
-@in_a_folder
 def test_what_retention_forgot_does_not_stay_in_a_grown_snapshot(
     open_house: Any, clock: Any
 ) -> None:

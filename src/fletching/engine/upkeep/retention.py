@@ -400,6 +400,8 @@ class Retention:
             return store.dead_writers(), store.living_writers()
         dead: frozenset[str] = frozenset()
         if not dry_run:
+            # Whoever looks for the dead lives, also if this process has slept until now.
+            context.presence.renew()
             since = context.clock() - SILENT_SECONDS
             with context.database.write() as connection:
                 dead = remove_silent_writers(connection, silent_since=since)
