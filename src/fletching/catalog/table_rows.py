@@ -51,6 +51,7 @@ __all__ = [
     "list_schemas",
     "list_tables",
     "lock_table",
+    "mark_keyed",
     "publish_version",
     "rename_table",
     "schema_history",
@@ -455,6 +456,11 @@ def schema_history(connection: Connection, table_id: str) -> dict[int, SchemaRow
         version: SchemaRow(bytes(message), tuple(tuple(item) for item in json.loads(ids)))
         for version, message, ids in rows
     }
+
+
+def mark_keyed(connection: Connection, table_id: str) -> None:
+    """From now on a locked table's primary key is unique."""
+    connection.execute(update(tables).where(tables.c.id == table_id).values(keyed=True))
 
 
 def publish_version(

@@ -48,6 +48,9 @@ COMMANDS = (
     Command("copy", "copy_table:copy", "Copy a table, here or to another server."),
     Command("versions", "versions:versions", "List a table's versions, newest first."),
     Command("restore", "versions:restore", "Make a table what it was at a version."),
+    Command(
+        "enforce-key", "versions:enforce_key", "Keep a declared primary key unique from now on."
+    ),
     Command("changes", "versions:changes", "Print the rows that came and went."),
     Command("delete", "versions:delete", "Delete the rows for which a predicate is true."),
     Command("rename", "versions:rename", "Rename a table."),

@@ -28,7 +28,7 @@ from fletching.cli.output import (
 )
 from fletching.errors import UsageError
 
-__all__ = ["changes", "delete", "rename", "restore", "versions"]
+__all__ = ["changes", "delete", "enforce_key", "rename", "restore", "versions"]
 
 TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")]
 
@@ -130,6 +130,29 @@ def restore(
         print_json({"table": table, "version": report.version})
     else:
         say(f"{table} is again as at {to}: version {report.version}")
+
+
+@placed
+def enforce_key(
+    place: Place,
+    table: TableArgument,
+    keep_last: Annotated[
+        bool, typer.Option("--keep-last", help="Of rows with one key, keep the last.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOutput = False,
+) -> None:
+    """Keep a table's declared primary key unique from now on; writes all of its rows anew."""
+    with place.open() as client:
+        found = find_table(client, table)
+        if keep_last:
+            _sure(f"delete rows of table {table} that a later one has the key of?", yes=yes)
+        report = found.enforce_primary_key(keep_last=keep_last)
+    if as_json:
+        print_json({"table": table, "rows": report.rows_deleted, "version": report.version})
+    else:
+        gone = counted(report.rows_deleted, "row")
+        say(f"{table} keeps its primary key unique: version {report.version}, {gone} deleted")
 
 
 @placed

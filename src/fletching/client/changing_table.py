@@ -236,7 +236,10 @@ class ChangingTable(StoredTable):
             ServiceError, TransportError: as for `delete`.
         """
         if not self.info.keyed:
-            raise UsageError(f"table {self.full_name} keeps no primary key unique")
+            raise UsageError(
+                f"table {self.full_name} keeps no primary key unique"
+                + ("; see enforce_primary_key" if self.info.primary_key else "")
+            )
         self._new_key(None)
         spec = PartitionSpec.parse(partition)
         bound = {name.casefold() for name, _ in spec.items}
@@ -261,6 +264,41 @@ class ChangingTable(StoredTable):
                     writer.write(batch)
             report = session.commit(if_version=if_version, idempotency_key=idempotency_key)
         return ChangeReport(-1) if report is None else report
+
+    def enforce_primary_key(
+        self,
+        *,
+        keep_last: bool = False,
+        if_version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> ChangeReport:
+        """Keeps a primary key unique from now on that was only declared so far.
+
+        Tables of releases before keys were kept unique stay as they were until this is called. All
+        rows are written anew; older versions stay readable. A table that keeps its key unique
+        already is left as it is.
+
+        Args:
+            keep_last: of rows with one key keep the last, and delete the others.
+            if_version: as for `delete`.
+            idempotency_key: as for `delete`.
+
+        Raises:
+            InvalidArgumentError: the table declares no key, a key is null or of a type that none
+                can have, or rows have the same key and ``keep_last`` is not given.
+            ConflictError, ServiceError, TransportError: as for `delete`.
+        """
+        key = self._new_key(idempotency_key)
+        report = self._changed(
+            messages.EnforceKey(
+                table=self.full_name,
+                keep_last=keep_last,
+                if_version=if_version,
+                idempotency_key=key,
+            )
+        )
+        self.reload()
+        return report
 
     def _merged(
         self,

@@ -121,6 +121,7 @@ class Engine:
             changes.RestoreTable: changing.restore,
             changes.UpdateRows: changing.update,
             changes.TruncateTable: changing.truncate,
+            changes.EnforceKey: changing.enforce_key,
             changes.CompactTable: self._compact_table,
             changes.CreateTag: history.create_tag,
             changes.DropTag: history.drop_tag,

@@ -68,6 +68,7 @@ class Draft:
         strict: whether a row that has gone meanwhile makes the change begin anew.
         sources: keys of the segments whose rows the added ones have, for the blobs they refer to;
         packs: or the packs that they refer to, where that is known.
+        data_change: False if the table has the same rows after it.
         lock_first: locks what comes before the table in the order of locks.
         finish: more for the transaction, before its version is made.
         recheck: refuses, in the transaction, what was committed meanwhile.
@@ -82,6 +83,7 @@ class Draft:
     strict: bool = True
     sources: Sequence[str] = ()
     packs: frozenset[str] | None = None
+    data_change: bool = True
     lock_first: Callable[[Connection], object] | None = None
     finish: Callable[[Connection, Publication], None] | None = None
     recheck: Callable[[Connection, TableRow], None] | None = None
@@ -219,10 +221,17 @@ class Attempts:
         check_unchanged(connection, table, request.if_version)
         if table.schema_version != view.table.schema_version:
             raise RowsChangedError("the table's columns changed meanwhile")
+        if table.keyed != view.table.keyed:
+            raise RowsChangedError("the table's key is kept unique since")
         if draft.recheck is not None:
             draft.recheck(connection, table)
         publication = Publication(
-            connection, table, operation, now=now, read_version=view.table.version
+            connection,
+            table,
+            operation,
+            now=now,
+            data_change=draft.data_change,
+            read_version=view.table.version,
         )
         cleared = None if draft.cleared is None else list(draft.cleared)
         if cleared is None or cleared:

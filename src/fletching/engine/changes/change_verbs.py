@@ -21,6 +21,7 @@ from fletching.engine.changes.change_conditions import (
     report_of,
 )
 from fletching.engine.changes.computed_changes import ComputedChanges
+from fletching.engine.changes.key_enforcing import enforcing_draft
 from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.changes.row_merge import RowMerge, replace_draft
 from fletching.engine.changes.row_update import RowUpdate
@@ -35,6 +36,7 @@ from fletching.protocol.messages.changes import (
     Changed,
     ChangeRequest,
     DeleteRows,
+    EnforceKey,
     MergeRows,
     ReplaceRows,
     RestoreTable,
@@ -186,6 +188,19 @@ class Changes:
             return Draft(cleared=[encode_partition(row.values) for row in chosen])
 
         return self._attempts.make(request, "truncate", work)
+
+    def enforce_key(self, request: EnforceKey) -> Changed:
+        """Keeps a key unique that was only declared: writes every row anew, with key runs.
+
+        Raises:
+            InvalidArgumentError: the table declares no key, a key is null or of a type that none
+                can have, or rows have the same key and ``keep_last`` is not asked for.
+        """
+
+        def work(view: PinnedTable) -> Draft:
+            return enforcing_draft(self._context, view, keep_last=request.keep_last)
+
+        return self._attempts.make(request, "enforce key", work)
 
     def restore(self, request: RestoreTable) -> Changed:
         """Makes a version with the rows and columns of an older one; opens no segment.

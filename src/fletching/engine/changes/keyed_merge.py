@@ -29,7 +29,7 @@ from fletching.engine.changes.key_columns import KeyColumns
 from fletching.engine.changes.key_runs import KeyRun, ProvenRuns, read_run
 from fletching.engine.changes.key_values import key_numbers, last_of_key, same_keys
 from fletching.engine.context import EngineContext
-from fletching.errors import CorruptObjectError, NoSuchTableError
+from fletching.errors import ConflictError, CorruptObjectError, NoSuchTableError
 
 __all__ = ["KeyedMerge", "StagedRows", "as_row", "staged_of", "staged_rows"]
 
@@ -207,6 +207,10 @@ class KeyedMerge:
     def _run_of(self, number: int) -> KeyRun:
         """The keys of one write, without those of rows that do not come."""
         segment = self._staged[number].segment
+        if segment.key_run_offset is None:
+            raise ConflictError(
+                "rows were written before the table began to keep its key unique; write them anew"
+            )
         run = read_run(self._keys.store, as_row(segment), self._proven)
         out = self._without.get(segment.key)
         if not out:

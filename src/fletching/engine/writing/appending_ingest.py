@@ -123,6 +123,7 @@ class AppendIngest(Ingest):
         if known is not None:
             return _result(known, token), False, []
         check_unchanged(connection, table, request.if_version)
+        self._check_key(table)
         segments, unused = written.segments, list[str]()
         context.check_recordable(
             connection, [segment.key for segment in (*segments, *written.deletes)]

@@ -354,6 +354,13 @@ class Ingest(abc.ABC):
         faultpoints.reach("write.accepted")
         return result
 
+    def _check_key(self, table: catalog_tables.TableRow) -> None:
+        """Refuses rows without key runs in a table that has begun to keep its key unique."""
+        if table.keyed and not self._target.table.keyed:
+            raise ConflictError(
+                f"table {table.name} began to keep its key unique while the body came in; retry"
+            )
+
     def _merge_of(self, written: Written) -> KeyedMerge | None:
         """Finds the rows whose keys were written, before anybody has to wait for it."""
         table = self._target.table
@@ -453,6 +460,7 @@ class StreamIngest(Ingest):
         version: int | None = None
         if target.mode.is_streaming:
             table = catalog_tables.lock_table(connection, target.table.id)
+            self._check_key(table)
             if merge is not None:
                 publication = Publication(connection, table, "upsert", now=now)
                 unused = merge.apply(connection, table, publication)

@@ -26,6 +26,7 @@ _ACTIONS: dict[str, tuple[type[Request], type[Response]]] = {
     "replace": (changes.ReplaceRows, changes.Changed),
     "truncate": (changes.TruncateTable, changes.Changed),
     "restore": (changes.RestoreTable, changes.Changed),
+    "enforce_key": (changes.EnforceKey, changes.Changed),
     "versions": (changes.ListVersions, changes.VersionPage),
     "wait": (changes.WaitForVersion, changes.VersionPage),
     "create_tag": (changes.CreateTag, changes.TagList),

@@ -23,6 +23,7 @@ __all__ = [
     "DeleteRows",
     "DropColumns",
     "DropTag",
+    "EnforceKey",
     "ExpireVersions",
     "Expired",
     "ListTags",
@@ -102,6 +103,15 @@ class RestoreTable(ChangeRequest, frozen=True, kw_only=True):
     """Makes a new version with the rows and the columns of an older one."""
 
     version: int
+
+
+class EnforceKey(ChangeRequest, frozen=True, kw_only=True):
+    """Keeps the declared primary key of a table unique from now on.
+
+    With ``keep_last``, of rows with one key only the last stays; else they are refused.
+    """
+
+    keep_last: bool = False
 
 
 # --- history ---
