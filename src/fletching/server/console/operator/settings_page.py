@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from typing import Any
 
 from fletching.server.console.visit import Visit
+from fletching.settings import without_secrets
 
 __all__ = ["settings_page"]
 
-_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
-_SECRET = re.compile(r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
-
 
 async def settings_page(visit: Visit) -> None:
-    """Answers with the settings of the service and of its engine; passwords in URLs are left out."""
+    """Answers with the settings of the service and of its engine; secrets are left out."""
     service = visit.service
     groups = (
         ("service", service.settings),
@@ -29,14 +26,19 @@ async def settings_page(visit: Visit) -> None:
             if field.name in seen:
                 continue  # the service's are handed on to its engine
             seen.add(field.name)
-            value = getattr(values, field.name)
-            default = None if field.default is dataclasses.MISSING else field.default
-            variable = f"FLETCHING_{field.name.upper()}"
+            value, default = getattr(values, field.name), _default(field)
             origin = "default"
-            if variable in os.environ:
-                origin = f"environment ({variable})"
-            elif value != default:
-                origin = "option or file"
+            if value != default:
+                # The engine's names for where things are end in what they are.
+                names = (field.name, field.name.removesuffix("_url"))
+                known = [f"FLETCHING_{name.upper()}" for name in names]
+                variable = next((each for each in known if each in os.environ), "")
+                origin = f"environment ({variable})" if variable else "option or file"
+            if not field.repr:
+                # A secret: that there is one is all that is said.
+                value = None if value is None else "***"
+            elif field.name.endswith("_url") and value is not None:
+                value = without_secrets(str(value))
             settings.append(
                 {
                     "group": group,
@@ -60,5 +62,11 @@ async def settings_page(visit: Visit) -> None:
     await visit.pages.show("settings", "Settings", data, at="settings", here="/settings")
 
 
+def _default(field: dataclasses.Field[Any]) -> object:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
+
+
 def _shown(value: object) -> str:
-    return "none" if value is None else _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1:***@", str(value)))
+    return "none" if value is None else str(value)

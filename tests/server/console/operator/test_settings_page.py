@@ -1,0 +1,54 @@
+"""Settings as an operator sees them: where each came from, and no secret among them."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from fletching.engine.engine_settings import EngineSettings
+from fletching.server.console.operator.settings_page import settings_page
+from fletching.server.server_settings import ServerSettings
+
+SECRET = "5ec2e7" * 10 + "abcd"
+
+
+def shown(engine: EngineSettings, **asked: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, Any] = {}
+
+    async def show(_template: str, _title: str, data: dict[str, Any], **_: object) -> None:
+        found.update(data)
+
+    service = SimpleNamespace(
+        settings=ServerSettings(max_reads=7),
+        engine=SimpleNamespace(context=SimpleNamespace(settings=engine)),
+    )
+    visit = SimpleNamespace(service=service, asked=asked, pages=SimpleNamespace(show=show))
+    asyncio.run(settings_page(cast("Any", visit)))
+    return {each["name"]: each for each in found["settings"]}
+
+
+def test_secrets_are_not_shown() -> None:
+    engine = EngineSettings(
+        server_key=SECRET,
+        catalog_url="postgresql://ann:hun@ter2@db:5432/f?sslpassword=ssl3&application_name=x",
+        objects_url="s3://bucket/prefix?secret_access_key=key4",
+    )
+    found = shown(engine)
+    text = str(found)
+    for secret in (SECRET, "hun", "ter2", "ssl3", "key4"):
+        assert secret not in text
+    assert found["server_key"]["value"] == "***"
+    assert found["catalog_url"]["value"] == "postgresql://db:5432/f"
+
+
+def test_every_setting_says_where_it_is_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLETCHING_CATALOG", "postgresql://db/f")
+    found = shown(EngineSettings(catalog_url="postgresql://db/f"))
+    assert found["max_reads"]["origin"] == "option or file"
+    assert found["max_calls"]["origin"] == "default"
+    assert found["write_limits"]["origin"] == "default"
+    assert found["catalog_url"]["origin"] == "environment (FLETCHING_CATALOG)"
+    assert set(shown(EngineSettings(), q="MAX_READS")) == {"max_reads"}
