@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 from tests.server.conftest import ACCESS_ID, SECRET, Query, RawClient, Reply
 from tests.server.tunnel.conftest import ID_AND_TEXT, Tunnel, records, upserts
 
@@ -182,7 +183,9 @@ def test_a_server_that_is_killed(
 
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_connection_that_ends_in_a_block(tunnel: Tunnel, part: float, chunked: bool) -> None:
+def test_a_connection_that_ends_in_a_block(
+    server: Any, tunnel: Tunnel, part: float, chunked: bool
+) -> None:
     session = tunnel.open()
     tunnel.block(session, 0, [(1, "kept")])
     body = records([(number, "cut" * 100) for number in range(2000)])
@@ -198,6 +201,7 @@ def test_a_connection_that_ends_in_a_block(tunnel: Tunnel, part: float, chunked:
         else:
             connection.sendall(sent)
     assert tunnel.blocks(session) == [0]
+    eventually(lambda: server.service.memory.held == 0)
     tunnel.block(session, 0, [(2, "whole")])
     tunnel.commit(session)
     assert tunnel.rows() == [(2, "whole")]
@@ -216,3 +220,63 @@ def test_a_chunked_block_that_ends_before_its_records_do(tunnel: Tunnel) -> None
         )
         assert refused.status == 400
     assert tunnel.blocks(session) == []
+
+
+def sent(connection: socket.socket, part: bytes) -> None:
+    connection.sendall(b"%x\r\n%s\r\n" % (len(part), part) if part else b"0\r\n\r\n")
+
+
+def test_the_block_that_began_last_counts(server: Any, tunnel: Tunnel) -> None:
+    """A client gave one up, and sent it again: the first may still end, and must not count."""
+    session = tunnel.open()
+    client = tunnel.client
+    query: Query = {"uploadid": session, "blockid": 0}
+    slow = records([(number, "slow") for number in range(100)])
+    host, port = client.netloc.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(client.head("PUT", tunnel.path, query, {}, None))
+        sent(connection, slow[:100])
+        eventually(lambda: bodies_begun(server, session) == 1)
+        tunnel.block(session, 0, [(1, "again")])
+        sent(connection, slow[100:])
+        sent(connection, b"")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    tunnel.commit(session)
+    assert tunnel.rows() == [(1, "again")]
+
+
+def bodies_begun(server: Any, session: str) -> int:
+    """How many bodies were begun in a session."""
+    database = server.service.engine.context.database
+    with database.read() as connection:
+        text = (
+            "select count(*) from write_streams s join write_sessions w on w.pk = s.session_pk"
+            " where w.id = :id"
+        )
+        return int(connection.execute(sqlalchemy.text(text), {"id": session}).scalar() or 0)
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("arrow", [False, True])
+def test_a_reader_that_leaves_holds_nothing(server: Any, tunnel: Tunnel, arrow: bool) -> None:
+    session = tunnel.open()
+    for block in range(4):
+        tunnel.block(session, block, [(number, "text" * 100) for number in range(10_000)])
+    tunnel.commit(session)
+    query: Query = {"data": "", "rowrange": "(0,40000)"}
+    query["downloadid"] = tunnel.download()["DownloadID"]
+    if arrow:
+        query["arrow"] = ""
+    client = tunnel.client
+    host, port = client.netloc.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(client.head("GET", tunnel.path, query, {}, 0))
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        assert server.service.reads.open == 1
+    eventually(lambda: server.service.reads.open == 0)
