@@ -7,6 +7,7 @@ beforehand (because it asks of partition columns alone) is taken out by folding 
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -25,8 +26,12 @@ __all__ = [
     "always",
     "fold",
     "joined",
+    "narrowed",
     "parts_over",
 ]
+
+LONG_LIST = 1024
+"""Values of a list from which on it is worth looking which of them some rows can have."""
 
 
 def always(_bounds: Bounds) -> bool:
@@ -57,6 +62,11 @@ class Leaf:
     columns: frozenset[str] = frozenset()
     merge: tuple[Any, Callable[[set[Any]], Leaf]] | None = None
     values: frozenset[Any] = frozenset()
+
+    @functools.cached_property
+    def ordered(self) -> list[Any]:
+        """The values in order."""
+        return sorted(self.values)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,6 +128,35 @@ def _merged(parts: Sequence[Condition]) -> Sequence[Condition]:
         assert leaves[0].merge is not None
         others.append(leaves[0].merge[1](set().union(*(leaf.values for leaf in leaves))))
     return others
+
+
+Extent = Callable[[tuple[str, ...]], "tuple[Any, Any] | None"]
+"""The least and greatest value of a column, by its path, in some rows; None if that is not known."""
+
+
+def narrowed(condition: Condition, extent: Extent) -> Condition:
+    """The condition for some rows alone: their long lists without values that none of them can have.
+
+    A list is hashed anew for each batch that it is asked of; of a list of 100,000 keys that takes
+    several times as long as looking the batch's rows up.
+    """
+    if isinstance(condition, Junction):
+        parts = tuple(narrowed(part, extent) for part in condition.parts)
+        same = all(one is other for one, other in zip(parts, condition.parts, strict=True))
+        return condition if same else Junction(parts, condition.all_of)
+    if condition.merge is None or len(condition.values) < LONG_LIST:
+        return condition
+    path, make = condition.merge
+    found = extent(path)
+    if found is None:
+        return condition
+    ordered = condition.ordered
+    first = bisect.bisect_left(ordered, found[0])
+    end = bisect.bisect_right(ordered, found[1])
+    if 2 * (end - first) > len(ordered):
+        return condition
+    # One that no row has stands for none.
+    return make(set(ordered[first:end]) or {ordered[0]})
 
 
 def parts_over(condition: Condition, columns: Collection[str]) -> list[Condition]:

@@ -160,3 +160,33 @@ def session_table() -> Any:
     from tests.engine.reading.conftest import TABLE
 
     return TABLE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id in ({})",
+        "id not in ({})",
+        "id in ({}) and id > 3000",
+        "id in ({}) or id = 7",
+        "not (id in ({}) or id < 1000)",
+    ],
+)
+@pytest.mark.parametrize("order", ["sorted", "mixed", "nulls"])
+def test_long_lists_choose_what_they_choose_whole(
+    shelf: Any, text: str, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each batch is asked of the values that it can have alone."""
+    shelf.create(SCHEMA)
+    rows: list[int | None] = list(range(4000))
+    if order == "mixed":
+        rows = [(n * 1237) % 4000 for n in range(4000)]
+    if order == "nulls":
+        rows = [n if n % 5 else None for n in range(4000)] + [None] * 500
+    for start in range(0, len(rows), 500):
+        add(shelf, batch(*rows[start : start + 500]))
+    listed = ", ".join(str(n) for n in range(0, 6000, 3))
+    whole = chosen(shelf, text.format(listed))
+    monkeypatch.setattr("fletching.engine.reading.row_filter.narrowed", lambda one, _: one)
+    assert whole == chosen(shelf, text.format(listed))
+    assert whole

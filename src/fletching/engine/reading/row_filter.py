@@ -26,7 +26,7 @@ from fletching.errors import CorruptObjectError, InvalidArgumentError
 from fletching.protocol.messages.requests import ArrowOptions
 from fletching.protocol.types.row_selection import filter_rows
 from fletching.sql.bounds import ColumnBounds
-from fletching.sql.conditions import FALSE, TRUE, Condition, fold, parts_over
+from fletching.sql.conditions import FALSE, TRUE, Condition, fold, narrowed, parts_over
 
 if TYPE_CHECKING:
     from fletching.sql.predicates import Predicate
@@ -251,6 +251,7 @@ class RowFilter:
         if condition is FALSE:
             return pa.repeat(pa.scalar(False), batch.num_rows)
         seen = OutputMapping(self.projection, schema_version, partition, columns).apply(batch)
+        condition = narrowed(condition, functools.partial(_extent, seen))
         chosen = _evaluated(pa.Table.from_batches([seen]), [condition.expression]).column(0)
         if chosen.null_count == 0 and pc.all(chosen).as_py():
             return None
@@ -277,6 +278,18 @@ class RowFilter:
             return filter_rows(batch, chosen)
         except pa.ArrowException as error:
             raise InvalidArgumentError(f"the table's rows cannot be filtered: {error}") from error
+
+
+def _extent(batch: pa.RecordBatch, path: tuple[str, ...]) -> tuple[Any, Any] | None:
+    """The least and greatest value of a whole number or text column, in Python's order of them."""
+    if len(path) != 1:
+        return None
+    column = batch.column(path[0])
+    if not (pa.types.is_integer(column.type) or pa.types.is_string(column.type)):
+        return None
+    ends = pc.min_max(column)
+    least, greatest = ends["min"].as_py(), ends["max"].as_py()
+    return None if least is None else (least, greatest)
 
 
 def _evaluated(table: pa.Table, expressions: list[Any]) -> pa.Table:
