@@ -13,6 +13,7 @@ import threading
 import urllib.parse
 from collections import deque
 from collections.abc import Callable, Iterator
+from math import inf
 
 import pyarrow as pa
 import urllib3
@@ -44,6 +45,10 @@ ATTEMPTS = 3
 """How often a range is asked for before the service is asked instead."""
 
 FIRST_DELAY_SECONDS = 0.1
+
+CONNECT_SECONDS = 3.0
+"""How long a connection to the object store is waited for: the service is another way, and a network in
+which nobody answers is not worth more."""
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)")
 
@@ -238,7 +243,7 @@ class RangeFetcher:
                     url,
                     headers={**self._headers, "range": f"bytes={start}-{end - 1}"},
                     timeout=urllib3.Timeout(
-                        connect=stopwatch.limit(timeouts.connect),
+                        connect=stopwatch.limit(min(timeouts.connect or inf, CONNECT_SECONDS)),
                         read=stopwatch.limit(timeouts.first_byte),
                     ),
                     redirect=False,
