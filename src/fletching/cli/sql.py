@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +13,13 @@ from fletching.cli.cli_options import Place, placed
 from fletching.cli.head import JsonRows, Vertical, print_rows
 from fletching.cli.output import counted, human_bytes, progress, say
 from fletching.cli.output_files import may_write
+from fletching.cli.sql_prompt import run_prompt
 from fletching.cli.tabular import FileFormat, format_of, write_batches
 from fletching.errors import UsageError
+
+if TYPE_CHECKING:
+    from fletching.client.client import Client
+    from fletching.client.result import Result
 
 __all__ = ["sql"]
 
@@ -62,48 +67,73 @@ def sql(
 ) -> None:
     """Run SQL in the dialect of MaxCompute: queries, CREATE, INSERT, MERGE, ...
 
-    Rows are a table on a terminal and tab-separated elsewhere; other statements say what they did.
+    Rows are a table on a terminal and tab-separated elsewhere; other statements say what they did. Without a
+    statement, a terminal gets a prompt: several lines until ;, a history, Ctrl-C to cancel.
     """
-    import pyarrow as pa
-
-    text = _statements(statement, file)
     parameters = _parameters(parameter or [])
+    asked = statement is None and file is None and output is None
+    if asked and sys.stdin.isatty() and sys.stdout.isatty():
+        with place.open() as client:
+            run_prompt(
+                lambda text: _show(client, text, parameters, vertical=vertical, as_json=as_json)
+            )
+        return
+    text = _statements(statement, file)
     chosen = None if output is None else file_format or format_of(output)
     replace = output is not None and may_write(output, replace=replace)
-    started = time.perf_counter()
     with place.open() as client:
+        if output is None:
+            _show(client, text, parameters, vertical=vertical, as_json=as_json)
+            return
+        started = time.perf_counter()
         result = client.sql(text, parameters)
         if not result.has_rows:
-            if result.text:
-                sys.stdout.write(result.text.rstrip("\n") + "\n")
-            seconds = f" in {time.perf_counter() - started:.2f} s"
-            if result.affected_rows is not None:
-                say(counted(result.affected_rows, "row") + " changed" + seconds)
-            elif not result.text:
-                say("done" + seconds)
+            _tell(result, started)
             return
-        if output is not None:
-            with progress("rows", result.num_rows, quiet=output == "-") as task:
-                rows = write_batches(
-                    output,
-                    result.schema,
-                    result.to_batches(),
-                    chosen,
-                    replace=replace,
-                    on_batch=lambda batch: task.advance(batch.num_rows, batch.nbytes),
-                )
-            say(
-                f"{counted(rows, 'row')}, {human_bytes(task.bytes)} "
-                f"in {time.perf_counter() - started:.2f} s"
+        with progress("rows", result.num_rows, quiet=output == "-") as task:
+            rows = write_batches(
+                output,
+                result.schema,
+                result.to_batches(),
+                chosen,
+                replace=replace,
+                on_batch=lambda batch: task.advance(batch.num_rows, batch.nbytes),
             )
-            return
-        terminal = sys.stdout.isatty() and not as_json
-        left = min(result.num_rows, SHOWN_ROWS) if terminal else result.num_rows
-        shown = pa.Table.from_batches(_first(result.to_batches(), left), result.schema)
+        say(
+            f"{counted(rows, 'row')}, {human_bytes(task.bytes)} "
+            f"in {time.perf_counter() - started:.2f} s"
+        )
+
+
+def _show(
+    client: Client, text: str, parameters: dict[str, str] | None, *, vertical: bool, as_json: bool
+) -> None:
+    """Runs statements and shows what came of them."""
+    import pyarrow as pa
+
+    started = time.perf_counter()
+    result = client.sql(text, parameters)
+    if not result.has_rows:
+        _tell(result, started)
+        return
+    terminal = sys.stdout.isatty() and not as_json
+    left = min(result.num_rows, SHOWN_ROWS) if terminal else result.num_rows
+    shown = pa.Table.from_batches(_first(result.to_batches(), left), result.schema)
     print_rows(shown, vertical=vertical, as_json=as_json)
     if terminal:
         more = "" if left == result.num_rows else f", of which {left:,} are shown; --output has all"
         say(f"{counted(result.num_rows, 'row')} in {time.perf_counter() - started:.2f} s{more}")
+
+
+def _tell(result: Result, started: float) -> None:
+    """What a statement without rows did."""
+    if result.text:
+        sys.stdout.write(result.text.rstrip("\n") + "\n")
+    seconds = f" in {time.perf_counter() - started:.2f} s"
+    if result.affected_rows is not None:
+        say(counted(result.affected_rows, "row") + " changed" + seconds)
+    elif not result.text:
+        say("done" + seconds)
 
 
 def _first(batches: object, rows: int) -> list[object]:
