@@ -262,6 +262,41 @@ def test_partitions_keep_their_totals(client: Client) -> None:
     assert table.as_of(3).count_rows("pt=b") == 2
 
 
+def test_batches_that_lost_no_row_are_sent_as_they_were_written(client: Client) -> None:
+    table = client.create_table("verbatim", SCHEMA)
+    batches = rows(*range(50)).to_batches(max_chunksize=10)
+    table.append(pa.RecordBatchReader.from_batches(SCHEMA, iter(batches)))
+    clean = [batch.serialize().to_pybytes() for batch in table.scan()]
+    table.delete("id = 25")
+    found = list(table.scan())
+    assert [batch.num_rows for batch in found] == [10, 10, 9, 10, 10]
+    for number in (0, 1, 3, 4):
+        assert found[number].serialize().to_pybytes() == clean[number]
+
+
+def test_an_open_session_reads_what_it_saw(table: Table) -> None:
+    session = table.scan().session()
+    (split,) = session.splits(1)
+    table.delete("id > 3")
+    table.compact(purge=True)
+    table.expire_versions(dt.timedelta())
+    for _ in range(2):
+        assert ids_of(split) == list(range(1, 11))
+    session.release()
+
+
+def test_an_expression_that_fails_late_changes_nothing(client: Client) -> None:
+    table = client.create_table("late", "id BIGINT, n BIGINT")
+    values = {"id": list(range(100)), "n": [1] * 99 + [1 << 62]}
+    batches = pa.table(values, table.schema).to_batches(max_chunksize=10)
+    table.append(pa.RecordBatchReader.from_batches(table.schema, iter(batches)))
+    before = table.versions()
+    with pytest.raises(InvalidArgumentError):
+        table.update({"n": "n * 4"})
+    assert table.versions() == before
+    assert table.count_rows(filter="n = 1") == 99
+
+
 def test_partitions_of_a_version_are_those_that_had_rows(client: Client) -> None:
     table = client.create_table("parts", "id BIGINT", partition_by={"p": "STRING", "q": "STRING"})
     table.append({"id": [1, 2, 3], "p": ["a", "a", "b"], "q": ["x", "y", "x"]})

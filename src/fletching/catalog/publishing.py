@@ -8,6 +8,9 @@ Rows that go are named by segment and row number. Compaction may have moved them
 chosen: it keeps the order of rows, so the place of a row in the merged segment follows from where
 its old segment begins there and from the rows that were left out. Whoever commits second moves what
 the other one did; nobody fails because of upkeep.
+
+One class of many methods, on purpose: whatever moves a version shares the same totals, and a second
+place that moved them would be where they begin to differ.
 """
 
 from __future__ import annotations

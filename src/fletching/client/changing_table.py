@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import pyarrow as pa
 
+from fletching.client.change_data import deleting, one_row, only_columns
 from fletching.client.change_reports import ChangeReport
 from fletching.client.stored_table import PartitionLike, StoredTable
 from fletching.client.tabular.alignment import aligned
-from fletching.client.tabular.tabular_data import BatchStream, batches_of
+from fletching.client.tabular.tabular_data import BatchStream
 from fletching.client.writing.batch_writer import append_rows
 from fletching.client.writing.direct_append import append_at_once
 from fletching.errors import UsageError
@@ -23,8 +24,6 @@ from fletching.protocol.messages.responses import Changed
 from fletching.types import PartitionSpec
 
 __all__ = ["ChangingTable"]
-
-_DELETE = 68  # "D", in the system column of keyed writes
 
 
 class ChangingTable(StoredTable):
@@ -100,7 +99,7 @@ class ChangingTable(StoredTable):
             messages.UpdateRows(
                 table=self.full_name,
                 expressions=dict(expressions or {}),
-                values=b"" if not values else _one_row(values, self.schema),
+                values=b"" if not values else one_row(values, self.schema),
                 where=where or "",
                 if_version=if_version,
                 idempotency_key=key,
@@ -247,7 +246,7 @@ class ChangingTable(StoredTable):
         keys |= {name.casefold() for name in self.partition_columns} - bound
         schema = pa.schema([field for field in self.schema if field.name.casefold() in keys])
         target = schema.append(pa.field("__operation", pa.int8(), nullable=False))
-        marked = BatchStream(target, _marked(aligned(_only(data, schema), schema), target))
+        marked = BatchStream(target, deleting(aligned(only_columns(data, schema), schema), target))
         if not self.channel.options.lz4_stream:
             request = AppendRows(
                 table=self.full_name,
@@ -321,7 +320,7 @@ class ChangingTable(StoredTable):
                 schema = pa.schema([f for f in self.schema if f.name.casefold() in wanted])
             with session.writer(schema=schema) as writer:
                 rows = self.with_uploads(session, data, partition)
-                writer.write(rows if schema is None else _only(rows, schema))
+                writer.write(rows if schema is None else only_columns(rows, schema))
             return ChangeReport.of(session.end_with(request(session.id, key)))
 
     def overwrite(
@@ -494,49 +493,3 @@ class ChangingTable(StoredTable):
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _only(data: Any, schema: pa.Schema) -> BatchStream:
-    """Some columns of tabular data, by their names in any case.
-
-    Raises:
-        UsageError: the data lacks one.
-    """
-    stream = batches_of(data, None)
-    by_name = {name.casefold(): number for number, name in enumerate(stream.schema.names)}
-    missing = [name for name in schema.names if name.casefold() not in by_name]
-    if missing:
-        raise UsageError(f"the data lacks column {', '.join(missing)}")
-    places = [by_name[name.casefold()] for name in schema.names]
-    chosen = pa.schema([stream.schema.field(place) for place in places])
-    return BatchStream(chosen, (batch.select(places) for batch in stream.batches))
-
-
-def _marked(batches: Iterable[pa.RecordBatch], target: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Keys with the operation that takes their rows away."""
-    for batch in batches:
-        marks = pa.repeat(pa.scalar(_DELETE, pa.int8()), batch.num_rows)
-        yield pa.RecordBatch.from_arrays([*batch.columns, marks], schema=target)
-
-
-def _one_row(values: Mapping[str, Any], schema: pa.Schema) -> bytes:
-    """Plain values as an Arrow stream of one row, in the table's types where it has the columns."""
-    by_name = {field.name.casefold(): field for field in schema}
-    fields = []
-    for name, value in values.items():
-        field = by_name.get(name.casefold())
-        data_type = None if field is None else field.type
-        if isinstance(data_type, pa.BaseExtensionType):
-            data_type = data_type.storage_type
-        try:
-            array = pa.array([value], data_type)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise UsageError(f"the value of column {name} does not fit: {error}") from error
-        fields.append((name, array))
-    batch = pa.RecordBatch.from_arrays(
-        [array for _, array in fields], names=[name for name, _ in fields]
-    )
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return bytes(sink.getvalue())

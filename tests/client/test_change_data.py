@@ -1,0 +1,56 @@
+"""Data of changes: chosen columns, keys that are to go, plain values."""
+
+from __future__ import annotations
+
+import decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fletching.client.change_data import deleting, one_row, only_columns
+from fletching.errors import UsageError
+
+SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string()), ("price", pa.decimal128(10, 2))])
+
+
+def test_columns_are_chosen_by_name_in_any_case() -> None:
+    data = {"extra": [0, 0], "NAME": ["a", "b"], "Id": [1, 2]}
+    stream = only_columns(pa.table(data), pa.schema([SCHEMA.field(0), SCHEMA.field(1)]))
+    found = pa.Table.from_batches(list(stream.batches), stream.schema)
+    assert found.to_pydict() == {"Id": [1, 2], "NAME": ["a", "b"]}
+    with pytest.raises(UsageError, match="price"):
+        only_columns(pa.table(data), SCHEMA)
+
+
+def test_keys_that_go_carry_their_operation() -> None:
+    target = pa.schema([SCHEMA.field(0), pa.field("__operation", pa.int8())])
+    batches = [pa.record_batch({"id": pa.array(ids, pa.int64())}) for ids in ([1, 2], [], [3])]
+    found = pa.Table.from_batches(list(deleting(batches, target)), target)
+    assert found["id"].to_pylist() == [1, 2, 3]
+    assert set(found["__operation"].to_pylist()) == {ord("D")}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"ID": 7}, {"ID": 7}),
+        ({"price": decimal.Decimal("1.50")}, {"price": decimal.Decimal("1.50")}),
+        ({"name": None}, {"name": None}),
+        ({"unknown": "x"}, {"unknown": "x"}),
+    ],
+)
+def test_plain_values_have_the_columns_types(
+    values: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    table = pa.ipc.open_stream(one_row(values, SCHEMA)).read_all()
+    assert table.to_pylist() == [expected]
+    for name in values:
+        if name.casefold() in SCHEMA.names:
+            assert table.schema.field(name).type == SCHEMA.field(name.casefold()).type
+
+
+@pytest.mark.parametrize("values", [{"id": "x"}, {"id": 1 << 70}, {"name": object()}])
+def test_values_that_do_not_fit_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="does not fit"):
+        one_row(values, SCHEMA)
