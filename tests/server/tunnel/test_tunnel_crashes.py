@@ -140,9 +140,7 @@ CASES: list[tuple[Callable[[Service], None], list[str]]] = [
 ]
 EVERY_TIME = {
     ("upload", "write.staged:4"),
-    ("upload", "commit.done"),
     ("stream", "write.accepted:3"),
-    ("upsert", "stream.closed"),
     ("upsert", "commit.changed"),
 }
 EXHAUSTIVE = bool(os.environ.get("FLETCHING_TEST_EXHAUSTIVE"))
