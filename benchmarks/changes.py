@@ -92,7 +92,11 @@ def _scans(folder: Path, rounds: int, rows: int) -> list[Result]:
         made["purged"].compact(purge=True)
         local = [_sums(name, table, rows) for name, table in made.items()]
         results = compare("changes: sum, embedded", f"{rows:,} rows", local, rounds)
-    with server("fletching", folder=str(folder)) as ours, reading.connect(ours) as client:
+    # On one host a segment that lost nothing is read past the service, which is another matter.
+    with (
+        server("fletching", folder=str(folder)) as ours,
+        reading.connect(ours, direct="never") as client,
+    ):
         contenders = [
             _drained(name, client.table(f"t{number}"), rows, ours.pid)
             for number, name in enumerate(deletes)
