@@ -1,13 +1,17 @@
-"""The page behind an instance's log view link: what it is and what came of it, as text.
+"""Where log view links lead, and the page behind one: what an instance is and what came of it, as text.
 
 ::
 
+    GET /logview/host          this service, so that the token in a link goes to nobody else
     GET /logview/?h={endpoint}&p={project}&i={instance}&token={bearer token}
 
-The token in the link says who asks; it is usually one for this instance alone.
+The token in the link says who asks; it is usually one for this instance alone. Where links lead is said
+to everybody: clients ask once, and take another's address for good if they are refused.
 """
 
 from __future__ import annotations
+
+import re
 
 from fletching.errors import InvalidParameterError, MethodNotAllowedError
 from fletching.server.http.exchange import Exchange
@@ -20,13 +24,16 @@ MAX_SHOWN_CHARACTERS = 100_000
 """How much of a statement and of its result is shown."""
 
 
+_HOST = re.compile(r"(?:/api){0,2}/logview/host/?")
+
+
 def is_log_view_path(path: str) -> bool:
-    """Whether a path is the log view's page."""
-    return path in {"/logview", "/logview/"}
+    """Whether a path is the log view's."""
+    return path in {"/logview", "/logview/"} or _HOST.fullmatch(path) is not None
 
 
 async def handle_log_view(exchange: Exchange, service: Service) -> None:
-    """Shows an instance to whoever has a token for it.
+    """Says where links lead, or shows an instance to whoever has a token for it.
 
     Raises:
         UnauthorizedError: no token, or none that is genuine and has not ended.
@@ -37,6 +44,11 @@ async def handle_log_view(exchange: Exchange, service: Service) -> None:
     exchange.action = "log_view"
     if exchange.method not in {"GET", "HEAD"}:
         raise MethodNotAllowedError(f"the log view takes GET, not {exchange.method}")
+    if _HOST.fullmatch(exchange.path) is not None:
+        host = service.settings.public_host or exchange.header("host")
+        address = f"{exchange.head.scheme}://{host}"
+        await exchange.reply(address.encode(), content_type="text/plain")
+        return
     query = dict(exchange.query)
     await service.identify_token(exchange, query.get("token", ""))
     project, instance_id = query.get("p", ""), query.get("i", "")

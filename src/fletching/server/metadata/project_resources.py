@@ -1,4 +1,4 @@
-"""Tenants, projects, and where the storage API and the log view are."""
+"""Tenants, projects, and where the storage API is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fletching.server.metadata import security_resources as security
 from fletching.server.metadata.documents import element
 from fletching.server.metadata.scope import Scope
 
-__all__ = ["describe", "log_view", "page", "take_logs", "tenant", "tunnel"]
+__all__ = ["describe", "page", "take_logs", "tenant", "tunnel"]
 
 _LOG_BYTES = 1024 * 1024
 _LONG_AGO = formatdate(0, usegmt=True)
@@ -44,13 +44,6 @@ async def take_logs(scope: Scope) -> None:
     """Clients report their own use; nobody here reads it."""
     await scope.exchange.read_body(_LOG_BYTES)
     await scope.exchange.reply(b"", content_type="text/plain")
-
-
-async def log_view(scope: Scope) -> None:
-    """Where links to an instance's page lead: here, so that the token in them goes to nobody else."""
-    host = scope.exchange.header("host")
-    address = f"{scope.exchange.head.scheme}://{host}"
-    await scope.exchange.reply(address.encode(), content_type="text/plain")
 
 
 async def describe(scope: Scope) -> None:

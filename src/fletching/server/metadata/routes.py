@@ -3,7 +3,6 @@
 ::
 
     GET   /tenants
-    GET   /logview/host                             where the log view is: here
     GET   /connection/mcqa, /quotas[/{q}]           query acceleration, second generation
     GET   /projects/{p}[?policy | ?security_configuration]
     PUT   /projects/{p}/logs                        taken and dropped
@@ -48,12 +47,11 @@ Handler = Callable[[Scope], Coroutine[Any, Any, None]]
 
 _PREFIX = re.compile(
     r"(?:/api){0,2}(?:/mcqa(?=/projects/))?"
-    r"(?=/(?:projects|tenants|logview|connection|quotas)(?:/|\Z))"
+    r"(?=/(?:projects|tenants|connection|quotas)(?:/|\Z))"
 )
 
 _HANDLERS: tuple[tuple[str, dict[str, Handler]], ...] = (
     (r"/tenants(?:/[^/]+)?", {"GET": projects.tenant}),
-    (r"/logview/host", {"GET": projects.log_view}),
     (r"/connection/mcqa", {"GET": interactive.connection}),
     (r"/quotas(?:/(?P<name>[^/]+))?", {"GET": interactive.quota_page}),
     (r"/projects", {"GET": projects.page}),
