@@ -78,6 +78,10 @@ FUNCTION_CASES: dict[str, list[tuple[str, Any]]] = {
         ("cast(100 as decimal(38,18)) * cast(100 as decimal(38,18))", D("10000")),
         ("cast('-0.5' as decimal(38,18)) * cast('0.5' as decimal(38,18))", D("-0.25")),
         ("1.10BD % 1", D("0.10")),
+        (
+            "cast('999999999999.5' as decimal(18,6)) * cast('99999' as decimal(7,0))",
+            D("99998999999950000.5"),
+        ),
         ("round(2.345BD, 2)", D("2.35")),
         ("round(-2.345BD, 2)", D("-2.35")),
         ("round(2.5BD)", D("3")),

@@ -24,10 +24,10 @@ def _digits(value: str, given: SqlType, scale: int) -> str:
         made = f"CAST({value} AS HUGEINT)"
         return f"({made} * {_power(scale)})" if scale else made
     if given.precision + given.scale < 38:
-        # The product is a DECIMAL of at most 38 digits: exact.
-        made = (
-            f"CAST({value} * CAST('{10**given.scale}' AS DECIMAL({given.scale + 1}, 0)) AS HUGEINT)"
-        )
+        # In 38 digits: DuckDB multiplies in 64 bits where both sides fit in them, and fails beyond.
+        wide = f"CAST({value} AS DECIMAL(38, {given.scale}))"
+        unit = f"CAST('{10**given.scale}' AS DECIMAL({given.scale + 1}, 0))"
+        made = f"CAST({wide} * {unit} AS HUGEINT)"
     else:
         text = f"CAST(CAST({value} AS DECIMAL({given.precision}, {given.scale})) AS VARCHAR)"
         made = f"CAST(replace({text}, '.', '') AS HUGEINT)"
@@ -95,6 +95,9 @@ def product(left: str, left_type: SqlType, right: str, right_type: SqlType) -> s
     scale = left_type.scale + right_type.scale
     wanted = decimal(left_type.precision + right_type.precision, scale)
     if scale <= MAX_SCALE or left_type.precision + right_type.precision <= 38:
+        if max(left_type.precision, right_type.precision) <= 18 < wanted.precision:
+            # DuckDB keeps to 64 bits where both fit in them, and fails beyond.
+            left = f"CAST({left} AS DECIMAL({min(wanted.precision, 38)}, {left_type.scale}))"
         made = f"({left} * {right})"
         return made if scale <= MAX_SCALE else f"CAST({made} AS {wanted.duck()})"
     # By the digits before and behind each point: every part fits in 128 bits, as far as the result does.

@@ -17,7 +17,7 @@ from fletching.sql.lateral_views import lateral_view
 from fletching.sql.literal_nodes import unwrapped
 from fletching.sql.literals import parse_number
 from fletching.sql.query_sources import located
-from fletching.sql.sql_types import MAX_SCALE, UNKNOWN, SqlType, type_of_cast
+from fletching.sql.sql_types import UNKNOWN, SqlType, type_of_cast
 from fletching.sql.typing_pass import type_of
 
 __all__ = ["Writer"]
@@ -196,7 +196,12 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
     def mul_sql(self, expression: Any) -> str:
         """A product; of DECIMALs with the digits that MaxCompute keeps."""
         left, right = type_of(expression.this), type_of(expression.expression)
-        if {left.kind, right.kind} <= {"decimal", "whole"} and left.scale + right.scale > MAX_SCALE:
+        kinds = {left.kind, right.kind}
+        if (
+            "decimal" in kinds
+            and kinds <= {"decimal", "whole"}
+            and not (left.loose and right.loose)
+        ):
             texts = self.sql(expression, "this"), self.sql(expression, "expression")
             return product(texts[0], left, texts[1], right)
         return str(self.binary(expression, "*"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 from collections.abc import Iterator
 from decimal import Decimal
@@ -42,7 +43,8 @@ def rows_of(table: pa.Table) -> list[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def orders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Any]]:
-    tables = order_tables(0.002)
+    # The benchmark's smallest scale with `make test-exhaustive`, where it takes a minute.
+    tables = order_tables(0.1 if os.environ.get("FLETCHING_TEST_EXHAUSTIVE") else 0.002)
     peer = duckdb.connect()
     with fletching.connect(tmp_path_factory.mktemp("orders"), create=True) as client:
         for name, data in tables.items():
