@@ -122,7 +122,14 @@ class Shelf:
             )
 
     def add_columns(self, *fields: pa.Field) -> None:
-        self.schema = pa.schema([*self.schema, *fields])
+        self._evolve(pa.schema([*self.schema, *fields]))
+
+    def drop_last_column(self) -> None:
+        """Of a table without partition columns, whose ids would else move."""
+        self._evolve(self.schema.remove(len(self.schema) - 1))
+
+    def _evolve(self, schema: pa.Schema) -> None:
+        self.schema = schema
         with self.database.write() as connection:
             table = catalog_tables.lock_table(connection, self.table_id)
             count = len(self.schema) + len(table.partition_columns)
@@ -135,7 +142,7 @@ class Shelf:
                 now=self.clock(),
             )
             publication = Publication(
-                connection, table, "add columns", now=self.clock(), data_change=False
+                connection, table, "change columns", now=self.clock(), data_change=False
             )
             publication.change_schema(table.schema_version + 1)
             publication.commit()

@@ -158,3 +158,20 @@ def test_little_or_nothing_is_sent_plainly(shelf: Any) -> None:
     assert directions(shelf.plan(shelf.session(), offset=1)) is None
     assert directions(shelf.plan(shelf.session()), names=lambda _: None) is None
     assert shelf.plan(shelf.session(filter_predicate="id > 3")).manifest is None
+
+
+def test_segments_with_a_dropped_column_are_left_to_the_service(shelf: Any) -> None:
+    """Whoever gets one whole could read what was dropped."""
+    shelf.create(SCHEMA)
+    shelf.add([batch(0, 100)])
+    before = shelf.session()
+    shelf.drop_last_column()
+    assert directions(shelf.plan(shelf.session())) is None
+    shelf.add([batch(100, 900).drop_columns(["value"])])
+    manifest = directions(shelf.plan(shelf.session()))
+    assert manifest is not None
+    assert [type(piece) for piece in manifest.pieces] == [Inline, Rows, Stored, Inline]
+    assert manifest.pieces[1] == Rows(0, 100)
+    earlier = directions(shelf.plan(before))
+    assert earlier is not None
+    assert earlier.rows == 100

@@ -2,8 +2,8 @@
 
 The batches of a plan go into a manifest as they would into a reply (`planning`): whole stored messages
 with their checksums, or projected ones as new metadata and ranges. What must be computed is left to the
-service as ranges of rows; so is every batch of a segment that has lost rows, since a source is a whole
-segment, and whoever has it would see what was deleted.
+service as ranges of rows; so is every batch of a segment that has lost rows or a column, since a source is a
+whole segment, and whoever has it would see what was deleted.
 """
 
 from __future__ import annotations
@@ -113,9 +113,10 @@ class _Making:
         snapshot = plan.snapshot
         reader: SegmentReader | None = None
         dictionaries: DictionaryPieces | None = None
+        withheld = _withheld(plan)
         for strategy, first, end in plan.runs():
             place = int(snapshot.batch_segment[first])
-            if strategy.name == "COMPUTE" or place in snapshot.selections:
+            if strategy.name == "COMPUTE" or withheld[place]:
                 self._leave(end)
                 continue
             stop = first + self._room(first, end)
@@ -281,11 +282,17 @@ def _reachable_bytes(plan: PlannedRows) -> int:
     first = int(np.searchsorted(snapshot.row_start, plan.wanted.start, side="right")) - 1
     window = slice(max(first, 0), max(first, 0) + len(computes))
     lengths = snapshot.message_length[window]
-    open_to_all = ~computes
-    if snapshot.selections:
-        lost = np.fromiter(snapshot.selections, dtype=np.int64)
-        open_to_all &= ~np.isin(snapshot.batch_segment[window], lost)
+    open_to_all = ~computes & ~_withheld(plan)[snapshot.batch_segment[window]]
     return int(lengths[open_to_all].sum())
+
+
+def _withheld(plan: PlannedRows) -> NDArray[np.bool_]:
+    """For each segment of the snapshot whether it has what the version that is read has lost."""
+    snapshot = plan.snapshot
+    complete = [plan.projection.keeps_columns(version) for version, _ in snapshot.kinds]
+    withheld = ~np.array(complete, dtype=bool)[snapshot.segment_kind]
+    withheld[list(snapshot.selections)] = True
+    return withheld
 
 
 def signed_sources(

@@ -165,6 +165,15 @@ class PhysicalProjection:
             self._stored[schema_version] = known  # a repeated computation gives the same
         return known
 
+    def keeps_columns(self, schema_version: int) -> bool:
+        """Whether no column of the segments of a schema version was dropped before the version that is read.
+
+        Whoever gets such a segment whole could read the column's values.
+        """
+        stored = self.versions[schema_version]
+        kept = {ids[0] for ids in self.table.column_ids}
+        return all(ids[0] in kept for ids in stored.column_ids[: len(stored.data)])
+
     def _resolve(self, segment: TableColumns) -> SegmentColumns:
         held = {segment.column_ids[index][0]: index for index in range(len(segment.data))}
         count = len(self.table.data)

@@ -156,7 +156,7 @@ class _Sharing:
         stored = self._projection.stored(row.schema_version)
         if stored.converts or place in snapshot.selections:
             return False
-        if not self._has_all_columns(row.schema_version):
+        if not self._projection.keeps_columns(row.schema_version):
             return False
         if row.codecs and not _takes_all(stored):
             return False  # the service decompresses what is asked for alone
@@ -184,12 +184,6 @@ class _Sharing:
         self._lengths.append(row.length)
         self._bytes += int(ends[-1] - starts[0])
         return True
-
-    def _has_all_columns(self, schema_version: int) -> bool:
-        """Whether no column of the segments' schema was dropped before the version that is read."""
-        stored, table = self._projection.versions[schema_version], self._projection.table
-        kept = {ids[0] for ids in table.column_ids}
-        return all(ids[0] in kept for ids in stored.column_ids[: len(stored.data)])
 
     def _leave(self, start: int, end: int) -> None:
         """Leaves rows to the service, together with those before them."""
