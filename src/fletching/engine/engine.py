@@ -208,17 +208,17 @@ class Engine:
             context = EngineContext(
                 database, store, settings, clock, key, presence, read_only=read_only
             )
-            check_clock(context)
             with (
                 reaching("catalog", settings.catalog_url),
                 reaching("object store", settings.objects_url),
             ):
+                check_clock(context)
                 settle(context, look, adopt=adopt)
-            # From here on: what an opening makes for the first time is not a place to count.
-            faultpoints.arm_from_environment()
-            engine = cls(context)
-            if not read_only:
-                Retention(context).recover()
+                # From here on: what an opening makes for the first time is not a place to count.
+                faultpoints.arm_from_environment()
+                engine = cls(context)
+                if not read_only:
+                    Retention(context).recover()
         except BaseException:
             if presence is not None:
                 presence.close()

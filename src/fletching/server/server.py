@@ -98,14 +98,14 @@ class Server:
                 with reaching("catalog", engine.context.settings.catalog_url):
                     engine.ensure_project(settings.project)
                     engine.join(socket.gethostname(), self.url)
-                engine.check_writable()
+                    engine.check_writable()
+                    if ring is None and path is None:
+                        _check_somebody_may_sign(engine, settings)
                 if ring is None and path is not None:
                     # Last of all that can fail: a new key is told only by the start that made it.
                     access_id, secret, self.new_key = first_key(Path(path))
                     access_keys = {access_id: secret}
                     ring = StaticKeys(access_keys)
-                elif ring is None:
-                    _check_somebody_may_sign(engine, settings)
                 self.access_keys = dict(access_keys or {})
                 if settings.maintenance:
                     engine.start_maintenance()
