@@ -28,9 +28,11 @@ def run(client: Any, session: str, text: str) -> dict[str, Any]:
     assert reply.status == 200, reply.body
     assert reply.headers["location"]
     number = json.loads(reply.json["result"])["queryId"]
-    found: dict[str, Any] = get(client, session, key=f"result_{number}", **TASK).json
-    assert found["subQueryId"] == number
-    return found
+    while True:
+        found: dict[str, Any] = get(client, session, key=f"result_{number}", **TASK).json
+        assert found["subQueryId"] == number
+        if found["status"] != 2:
+            return found
 
 
 def test_a_session_runs_statements(client: Any) -> None:

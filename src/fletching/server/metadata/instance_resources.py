@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +29,7 @@ __all__ = ["change", "create", "lookup", "page", "queueing_page"]
 ANSWER_SECONDS = 0.5
 """How long the answer to a statement waits for its end: most have ended by then."""
 
-BLOCKING_SECONDS = 5.0
+BLOCKING_SECONDS = 1.0
 """How long an answer waits for the end if the client says that it may."""
 
 
@@ -120,8 +121,12 @@ async def lookup(scope: Scope) -> None:
     query = scope.query
     row = await _found(scope)
     instances = scope.service.engine.instances
-    if "instancestatus" in query and not row.ended_at and row.kind != SESSION:
-        row = await scope.long_work(instances.wait, scope.project, scope.name, BLOCKING_SECONDS)
+    rest, pause = BLOCKING_SECONDS if "instancestatus" in query else 0.0, 0.01
+    # No thread waits: a few clients that follow long statements would hold them all.
+    while not row.ended_at and row.kind != SESSION and rest > 0:
+        await asyncio.sleep(min(pause, rest))
+        rest, pause = rest - pause, min(pause * 1.5, 0.5)
+        row = await scope.work(instances.get, scope.project, scope.name)
     if "info" in query:
         await interactive.info(scope, row)
         return

@@ -80,8 +80,6 @@ async def _answer(scope: Scope, document: dict[str, Any]) -> None:
 
 def _outcome(instances: Instances, row: InstanceRow, number: str) -> dict[str, Any]:
     if not row.ended_at:
-        row = instances.wait(row.project_key, row.id, 0.5)
-    if not row.ended_at:
         status, text = _RUNNING, ""
     elif instances.cancelled(row):
         status, text = _CANCELLED, row.result

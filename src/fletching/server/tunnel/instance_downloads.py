@@ -16,6 +16,7 @@ first `LIMITED_ROWS`.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import re
@@ -82,15 +83,11 @@ class InstanceTunnelRequest:
         instances = self.service.engine.instances
         wanted = instance_id or self.instance_id
 
-        def found() -> _Result:
+        def found() -> _Result | None:
             row = instances.get(self.project, wanted)
             self.service.authorize_instance(self.exchange, row)
             if not row.ended_at:
-                row = instances.wait(self.project, wanted, WAIT_SECONDS)
-            if not row.ended_at:
-                raise InvalidArgumentError(
-                    f"instance {row.id} has not ended yet", code="InstanceNotTerminate"
-                )
+                return None
             if not instances.has_rows(row):
                 raise InvalidArgumentError(
                     f"instance {row.id} chose no rows: only those of a SELECT that succeeded can be"
@@ -99,7 +96,18 @@ class InstanceTunnelRequest:
                 )
             return _Result(row, instances.result_schema(row), instances.result_rows(row))
 
-        return await self.service.workers.query.run(found)
+        rest, pause = WAIT_SECONDS, 0.01
+        while True:
+            result = await self.service.workers.query.run(found)
+            if result is not None:
+                return result
+            if rest <= 0:
+                raise InvalidArgumentError(
+                    f"instance {wanted} has not ended yet", code="InstanceNotTerminate"
+                )
+            # No thread waits: a few clients that wait for long statements would hold them all.
+            await asyncio.sleep(min(pause, rest))
+            rest, pause = rest - pause, min(pause * 1.5, 0.5)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
