@@ -136,7 +136,14 @@ def _tunnel(server: ServerProcess) -> Any:
     from odps.tunnel import TableTunnel
 
     url = server.ready["url"]
-    entry = ODPS("bench", "bench-secret", PROJECT, endpoint=f"{url}/api", tunnel_endpoint=url)
+    entry = ODPS(
+        "bench",
+        "bench-secret",
+        PROJECT,
+        endpoint=f"{url}/api",
+        tunnel_endpoint=url,
+        overwrite_global=False,
+    )
     return TableTunnel(entry)
 
 

@@ -67,7 +67,7 @@ def test_every_hop_runs_in_the_order_of_the_page(calls: Calls, title: str, tmp_p
     with fletching.serve(tmp_path / "data", port=0) as server:
         access_id, access_key = server.access_key
         with fletching.connect(
-            server.url, "demo", access_id=access_id, access_key=access_key
+            server.url, "demo", access_id=access_id, access_key=access_key, direct="never"
         ) as client:
             table = client.create_table("t", SCHEMA)
             table.append(ROWS)

@@ -60,8 +60,8 @@ class SourcesGoneError(TransportError):
         refreshable: whether new URLs may help.
     """
 
-    def __init__(self, message: str, *, refreshable: bool, url: str | None = None) -> None:
-        super().__init__(message, url=url)
+    def __init__(self, message: str, *, refreshable: bool = False, **facts: Any) -> None:
+        super().__init__(message, refreshable=refreshable, **facts)
         self.refreshable = refreshable
 
 
