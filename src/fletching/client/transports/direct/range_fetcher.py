@@ -60,9 +60,10 @@ class SourcesGoneError(TransportError):
         refreshable: whether new URLs may help.
     """
 
-    def __init__(self, message: str, *, refreshable: bool = False, **facts: Any) -> None:
-        super().__init__(message, refreshable=refreshable, **facts)
+    def __init__(self, message: str, *, refreshable: bool = False, url: str | None = None) -> None:
+        super().__init__(message, url=url)
         self.refreshable = refreshable
+        self._facts["refreshable"] = refreshable
 
 
 class _Pending:
