@@ -59,7 +59,8 @@ def opened(house: Any, instances: Instances, text: str) -> tuple[str, int]:
     original = type(store).open
 
     def counting(self: Any, key: str, **options: Any) -> Any:
-        keys.append(key)
+        if self is store:  # others of this process are nobody's business here
+            keys.append(key)
         return original(self, key, **options)
 
     type(store).open = counting

@@ -9,6 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from fletching.catalog.table_rows import get_table
+from fletching.engine.reading.message_checks import MessageChecks
+from fletching.engine.reading.segment_reader import SegmentReader
 from fletching.engine.writing import metadata_index
 from fletching.objects.remote_store import RemoteStore
 
@@ -126,6 +129,28 @@ def test_a_small_segment_is_fetched_whole(open_house: Any, rows: pa.Table) -> No
         assert read(house.plan(data_columns=("c3", "c5")))
         list(house.plan(data_columns=("c3", "c5")).batches())
         assert len(store.requests) <= 2 * SEGMENTS
+
+
+def test_who_reads_a_segment_goes_on_when_another_fetches_it_whole(
+    open_house: Any, rows: pa.Table
+) -> None:
+    house = filled(open_house, rows.slice(0, 20_000), 500)
+    context = house.engine.context
+    with context.database.read() as connection:
+        table = get_table(connection, house.table)
+    scan_schema, snapshot = house.engine._reading.whole_table(table)
+    row = snapshot.segments[0]
+    stored = scan_schema.projection.stored(row.schema_version)
+    reader = SegmentReader(context.store, row, stored, MessageChecks())
+    offset, length = int(snapshot.offset[0]), int(snapshot.message_length[0])
+    seen, unchecked = reader.object, reader.unchecked
+    reader.bring_metadata([(offset, 64)])
+    assert bytes(seen.view(offset, offset + length)) == bytes(
+        unchecked.view(offset, offset + length)
+    )
+    assert reader.object is not seen
+    whole = tuple(range(COLUMNS))
+    assert reader.decode(offset, offset + length, whole).equals(rows.slice(0, 500).to_batches()[0])
 
 
 def test_a_missing_object_is_damage(open_house: Any, rows: pa.Table) -> None:

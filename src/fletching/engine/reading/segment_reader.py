@@ -144,9 +144,10 @@ class SegmentReader:
     def _hold(self) -> None:
         """Fetches the whole of a small segment: one request, where its parts would be two or more."""
         stored = self.unchecked
-        data = stored.read(0, stored.length)
-        stored.close()
-        self._object = HeldObject(self.row.key, data)
+        self._object = HeldObject(self.row.key, stored.read(0, stored.length))
+        # What is proven is proven of the bytes in memory. The stored object is not closed: another
+        # thread may be reading by it, and it ends with its last reference.
+        self._checked = None
 
     def _bring_index(self) -> bool:
         """Takes all batches' metadata from the segment's end, if that has it."""
