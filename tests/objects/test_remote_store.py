@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fletching.errors import (
@@ -95,3 +97,28 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(MissingExtraError, match=r"fletching\[s3\]"):
         RemoteStore("s3://bucket")
+
+
+@pytest.mark.parametrize("start", [0, 8, 13])
+@pytest.mark.parametrize("shift", range(9))
+def test_values_are_aligned_as_they_are_stored(
+    store: RemoteStore, monkeypatch: pytest.MonkeyPatch, start: int, shift: int
+) -> None:
+    """Whatever memory a reply came in; only bytes that are not aligned are copied."""
+    data = bytes(range(200))
+    put(store, "a/b", data)
+    memory = np.zeros(512, np.uint8)
+    first = -memory.ctypes.data % 8 + shift
+
+    def get_range(_store: Any, _key: str, *, start: int, end: int) -> memoryview:
+        memory[first : first + end - start] = np.frombuffer(data[start:end], np.uint8)
+        return memory[first : first + end - start].data
+
+    monkeypatch.setattr(store, "_obstore", SimpleNamespace(get_range=get_range))
+    found = store.get_range("a/b", start, 100)
+    assert bytes(found) == data[start:100]
+    address = np.frombuffer(found, np.uint8).ctypes.data
+    assert (address - start) % 8 == 0
+    assert (address == memory.ctypes.data + first) == (
+        (first + memory.ctypes.data - start) % 8 == 0
+    )

@@ -21,6 +21,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 from typing_extensions import Buffer
 
 from fletching import faultpoints
@@ -56,6 +57,9 @@ SLICE_BYTES = 4 << 20
 CONNECT_SECONDS = 10
 REQUEST_SECONDS = 120
 """The most that one request, at most `BUFFERED_BYTES` or a few MiB more, may take before it is repeated."""
+
+_ALIGNMENT = 8
+"""Bytes: to which the values of messages are aligned in stored objects, and must be in memory."""
 
 RETRY_SECONDS = 180
 """How long a request is repeated, after random waits that grow, before its failure is reported."""
@@ -279,13 +283,28 @@ class RemoteStore:
             raise CorruptObjectError(
                 f"object {key} gave {data.nbytes} bytes of a range of {end - start}", key=key
             )
-        return data
+        return _aligned(data, start)
 
     def fetch(
         self, get: Get, ranges: Iterable[tuple[int, int]], *, ahead: bool, bytes_per_request: int
     ) -> Generator[memoryview, None, None]:
         """Fetches ranges of one object in this store's threads; see ``RangePool.fetch``."""
         return self._pool.fetch(get, ranges, ahead=ahead, bytes_per_request=bytes_per_request)
+
+
+def _aligned(data: memoryview, start: int) -> memoryview:
+    """A range of an object where its values are aligned in memory as they are in the object.
+
+    What comes off a connection begins anywhere, and Arrow's kernels may read values that are not aligned
+    slowly or not at all; then, and only then, the bytes are copied.
+    """
+    if (np.frombuffer(data, np.uint8).ctypes.data - start) % _ALIGNMENT == 0:
+        return data
+    memory = np.empty(data.nbytes + _ALIGNMENT, np.uint8)
+    first = (start - memory.ctypes.data) % _ALIGNMENT
+    target = memory[first : first + data.nbytes]
+    target[:] = np.frombuffer(data, np.uint8)
+    return target.data.toreadonly()
 
 
 class RemoteSink:
