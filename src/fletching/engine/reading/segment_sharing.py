@@ -2,8 +2,9 @@
 
 A segment is shared as a whole: whoever has its descriptor can read every row and column of it. So it is
 shared only with callers that may read the whole table (grants are of tables), and never while the
-snapshot shows less of it than it has: what was deleted, or dropped with its column, must not be handed out. Rows of such segments,
-and values that must be computed, stay with the service, which is asked for them in turn.
+snapshot shows less of it than it has: what was deleted, or dropped with its column, must not be handed
+out. Rows of such segments, and values that must be computed, stay with the service, which is asked for
+them in turn.
 """
 
 from __future__ import annotations
