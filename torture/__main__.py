@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import queue
 import random
@@ -62,6 +63,9 @@ def free_port() -> int:
 
 class Lives:
     """Starts servers and sees to it that they die."""
+
+    # When a part of the folder was away last, for whichever of the servers: another one may be starting.
+    part_was_away_until = -math.inf
 
     def __init__(self, folder: Path, seed: int, number: int = 0, *, cluster: bool = False) -> None:
         self.cluster = cluster
@@ -129,12 +133,13 @@ class Lives:
             seldom = point.startswith(SELDOM)
             fault = f"{point}:{1 if seldom else draw.randint(1, 5)}"
             longest = 4.0 if seldom else 2.0
+        began = time.monotonic()
         pid = self.start(fault)
         self.wait_until_it_serves()
         try:
             seconds = self.patience * draw.uniform(0.15, longest)
             code = int(self.answers.get(timeout=seconds)[1])
-            if code == NOT_STARTED and self.cluster:
+            if code == NOT_STARTED and (self.cluster or Lives.part_was_away_until >= began):
                 self.deaths["not started: a part was away"] += 1
                 time.sleep(0.5)
             elif code == -signal.SIGKILL:
@@ -154,6 +159,7 @@ class Lives:
         """Takes a part of the folder away for a moment: nothing may open it, or make it anew."""
         part = self.folder / "data" / self.random.choice(LOSABLE)
         kept = part.with_name(f"{part.name}.lost")
+        Lives.part_was_away_until = math.inf
         part.rename(kept)
         try:
             Engine.open(self.folder / "data", settings=SETTINGS).close()
@@ -164,6 +170,7 @@ class Lives:
             if part.exists():
                 self.strange.append(f"{part.name} was made anew")
             kept.rename(part)
+            Lives.part_was_away_until = time.monotonic()
 
     def calm(self) -> None:
         """A last life, in which whoever is in doubt can ask."""

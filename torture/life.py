@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 
 from fletching.engine.engine_settings import EngineSettings
-from fletching.errors import SettingsError
+from fletching.errors import StorageError
 from fletching.server.server import Server
 from fletching.server.server_settings import ServerSettings
 from fletching.settings import environments_data_set
@@ -80,7 +80,7 @@ def main() -> None:
             code = 0
             try:
                 live(folder, int(port), fault, float(skew))
-            except SettingsError:
+            except StorageError:
                 # At the start a part was away, as it will be: whoever runs servers tries again.
                 code = NOT_STARTED
             except BaseException:
