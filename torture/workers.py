@@ -31,6 +31,7 @@ from fletching.errors import (
     NotFoundError,
     RowOffsetError,
     ServiceError,
+    StorageError,
     WireError,
 )
 from fletching.protocol.messages.requests import (
@@ -130,8 +131,9 @@ class Worker:
                 # Whatever happens to it, the service must not break inside.
                 self.say("violation", what=f"a fault of the server: {error}")
             if isinstance(error, FletchingError) and effect_of(error) is Effect.REFUSED:
-                if isinstance(error, WireError):
-                    # A reply that was cut so that it is not even an Arrow stream.
+                if isinstance(error, WireError) or type(error) is StorageError:
+                    # A reply that was cut so that it is not even an Arrow stream; or, in the folder
+                    # itself, a part of it that is away for a moment.
                     raise UncertainError(str(error)) from error
                 raise
             raise UncertainError(str(error)) from error
