@@ -103,6 +103,19 @@ def test_no_change_is_taken(client: Client, name: str) -> None:
     assert client.table("t").count_rows() == 3
 
 
+def test_no_key_is_made_or_revoked(folder: Path) -> None:
+    """It would be acknowledged, and gone with the copy of the catalog."""
+    with Engine.open(folder, read_only=True) as engine:
+        for change in (
+            lambda: engine.access_keys.create(access_id="me"),
+            lambda: engine.access_keys.revoke("me"),
+            lambda: engine.ensure_project("other"),
+        ):
+            with pytest.raises(NoPermissionError, match="reading only"):
+                change()
+        assert not engine.access_keys.all_keys()
+
+
 def test_a_folder_that_cannot_be_written_to_is_opened_so(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

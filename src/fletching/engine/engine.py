@@ -87,7 +87,9 @@ class Engine:
             written_at_once=context.settings.read_sessions_shared,
         )
         self.blobs = Blobs(context)
-        self.access_keys = AccessKeys(context.database, context.server_key, context.clock)
+        self.access_keys = AccessKeys(
+            context.database, context.server_key, context.clock, context.check_may_change
+        )
         self._compactor = Compactor(context, self._cell_checker)
         self.operations = Operations(context, self)
         tables = Tables(context)

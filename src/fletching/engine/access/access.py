@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import dataclasses
 import enum
 import fnmatch
@@ -20,7 +21,9 @@ import hmac
 import logging
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from sqlalchemy import Connection
 
 from fletching.catalog import access_rows as catalog
 from fletching.catalog.access_rows import GrantRow, KeyRow
@@ -255,13 +258,29 @@ def _project_of(request: Request) -> str:
 class AccessKeys:
     """Keys and grants in the catalog. Thread-safe; every change is one durable transaction."""
 
-    def __init__(self, database: Database, server_key: bytes, clock: Clock) -> None:
-        """Works on the catalog of a data folder with that folder's server key."""
+    def __init__(
+        self,
+        database: Database,
+        server_key: bytes,
+        clock: Clock,
+        check_may_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Works on the catalog of a data folder with that folder's server key.
+
+        ``check_may_change`` refuses changes of a folder that was opened for reading.
+        """
         self._database = database
+        self._check_may_change = check_may_change
         self._clock = clock
         self._unreadable: set[str] = set()
         self._cipher_key = hmac.digest(server_key, b"fletching access keys", "sha256")
         self._token_key = hmac.digest(server_key, b"fletching bearer tokens", "sha256")
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[Connection]:
+        self._check_may_change()
+        with self._database.write() as connection:
+            yield connection
 
     # --- keys --------------------------------------------------------------------------------
 
@@ -303,7 +322,7 @@ class AccessKeys:
             created_at=self._clock(),
             expires_at=expires_at,
         )
-        with self._database.write() as connection:
+        with self._change() as connection:
             catalog.insert_key(connection, self._row(key))
         return key
 
@@ -313,7 +332,7 @@ class AccessKeys:
         Raises:
             NotFoundError: there is no such key in use.
         """
-        with self._database.write() as connection:
+        with self._change() as connection:
             row = catalog.find_key(connection, access_id)
             sts = row is not None and row.security_token is not None
             secret = secrets.token_urlsafe(30)
@@ -334,7 +353,7 @@ class AccessKeys:
         Raises:
             NotFoundError: there is no such key.
         """
-        with self._database.write() as connection:
+        with self._change() as connection:
             catalog.revoke_key(connection, access_id, self._clock())
 
     def all_keys(self) -> list[AccessKey]:
@@ -353,12 +372,12 @@ class AccessKeys:
         """
         if not (grant.grantee and grant.project and grant.table):
             raise UsageError("a grant needs a grantee, a project pattern and a table pattern")
-        with self._database.write() as connection:
+        with self._change() as connection:
             return catalog.insert_grant(connection, _grant_row(grant, self._clock()))
 
     def revoke_grant(self, grant: Grant) -> bool:
         """Takes a permission back; says whether there was one."""
-        with self._database.write() as connection:
+        with self._change() as connection:
             return catalog.delete_grant(connection, _grant_row(grant, 0.0))
 
     def grants(self) -> list[Grant]:
