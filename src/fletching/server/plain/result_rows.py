@@ -5,41 +5,27 @@ from __future__ import annotations
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.messages.requests import ReadInstance
 from fletching.protocol.types.row_formats import FileFormat
-from fletching.server.api.response_body import BufferSource, PlanSource, send_source
+from fletching.server.api.response_body import PlanSource, send_source
 from fletching.server.http.exchange import Exchange
 from fletching.server.plain.plain_routes import MEDIA_TYPES, format_of_request
-from fletching.server.plain.rows_out import WrittenRows
+from fletching.server.plain.rows_out import BegunReply, WrittenRows
 from fletching.server.service import Service
 from fletching.server.workers import Job
 
 __all__ = ["send_result"]
 
 
-class _Result:
-    """A reply whose beginning is in memory; prepared in a worker, owned by a `Job`."""
+class _Result(BegunReply):
+    """The rows of a result, in a format."""
 
     def __init__(self, service: Service, request: ReadInstance, chosen: FileFormat) -> None:
         plan = service.engine.read(request)
         group_bytes = max(service.settings.read_memory_bytes // 4, 1)
-        self.source: BufferSource
         if chosen is FileFormat.STREAM:
             self.source = PlanSource(plan, group_bytes)
         else:
             self.source = WrittenRows(plan.schema, iter(plan.batches()), chosen, group_bytes)
-        try:
-            self.first = self.source.next_group()
-        except BaseException:
-            self.source.close()
-            raise
-
-    @property
-    def ended(self) -> bool:
-        """See `BufferSource`."""
-        return self.source.ended
-
-    def close(self) -> None:
-        """See `BufferSource`."""
-        self.source.close()
+        self.begin()
 
 
 async def send_result(

@@ -33,7 +33,7 @@ from fletching.server.service import Service
 from fletching.server.workers import Job
 from fletching.types import TableName
 
-__all__ = ["WrittenRows", "send_rows"]
+__all__ = ["BegunReply", "WrittenRows", "send_rows"]
 
 _PARAMETERS = {
     "columns": False,
@@ -169,7 +169,35 @@ def _tags(header: str) -> set[str]:
     return {part.strip().removeprefix("W/") for part in header.split(",")}
 
 
-class _Reply:
+class BegunReply:
+    """A reply whose beginning is in memory; prepared in a worker, owned by a `Job`.
+
+    Attributes:
+        source: what it consists of; a subclass sets it.
+        first: the beginning, after `begin`.
+    """
+
+    source: BufferSource
+
+    def begin(self) -> None:
+        """Makes the beginning; closes the source if that fails."""
+        try:
+            self.first = self.source.next_group()
+        except BaseException:
+            self.source.close()
+            raise
+
+    @property
+    def ended(self) -> bool:
+        """See `BufferSource`."""
+        return self.source.ended
+
+    def close(self) -> None:
+        """See `BufferSource`."""
+        self.source.close()
+
+
+class _Reply(BegunReply):
     """A reply whose beginning is in memory; prepared in a worker, owned by a `Job`.
 
     Attributes:
@@ -191,7 +219,6 @@ class _Reply:
         plan = rows.plan
         # With a filter, rows are counted among those that it lets through.
         counted = plan.rows is None and (offset or limit is not None)
-        self.source: BufferSource
         if chosen is FileFormat.STREAM and not counted:
             self.source, self.length = PlanSource(plan, group_bytes), plan.length
         else:
@@ -200,20 +227,7 @@ class _Reply:
                 batches = _counted(batches, offset, limit)
             self.source = WrittenRows(plan.schema, batches, chosen, group_bytes)
             self.length = None
-        try:
-            self.first = self.source.next_group()
-        except BaseException:
-            self.source.close()
-            raise
-
-    @property
-    def ended(self) -> bool:
-        """See `BufferSource`."""
-        return self.source.ended
-
-    def close(self) -> None:
-        """See `BufferSource`."""
-        self.source.close()
+        self.begin()
 
 
 def _counted(
