@@ -16,7 +16,6 @@ from fletching.catalog.table_rows import TableRow, ensure_project, list_projects
 from fletching.engine.access.access import AccessKeys, Permission, needed_permission
 from fletching.engine.blobs.blob_service import Blobs
 from fletching.engine.changes.change_verbs import Changes
-from fletching.engine.changes.table_versions import History
 from fletching.engine.context import Clock, EngineContext
 from fletching.engine.data_folder import DataFolder
 from fletching.engine.engine_settings import EngineSettings
@@ -27,8 +26,7 @@ from fletching.engine.reading.read_calls import Reading, SnapshotRows
 from fletching.engine.reading.read_plan import DirectRead, ReadPlan
 from fletching.engine.reading.segment_sharing import SharedSegments
 from fletching.engine.start_checks import check_clock, check_writable, reaching
-from fletching.engine.tables.namespaces import Namespaces
-from fletching.engine.tables.tables import Tables
+from fletching.engine.stored_calls import stored_calls
 from fletching.engine.upkeep.compaction import CompactionReport, Compactor
 from fletching.engine.upkeep.maintenance import Maintenance, Task
 from fletching.engine.upkeep.operations import Operations
@@ -36,8 +34,6 @@ from fletching.engine.upkeep.retention import Retention, RetentionReport
 from fletching.engine.upkeep.verify import Checked, Verification, recount
 from fletching.engine.writing.appending_ingest import open_append
 from fletching.engine.writing.ingest import CellChecker, Ingest, open_ingest
-from fletching.engine.writing.write_sessions import WriteSessions
-from fletching.engine.writing.write_streams import WriteStreams
 from fletching.errors import UsageError
 from fletching.objects.store import ObjectStore, Observe, ObservedStore
 from fletching.protocol.messages import admin, changes, requests
@@ -92,31 +88,9 @@ class Engine:
         )
         self._compactor = Compactor(context, self._cell_checker)
         self.operations = Operations(context, self)
-        tables = Tables(context)
-        namespaces = Namespaces(context)
         changing = self._changing = Changes(context, self._reading, self._cell_checker)
-        history = History(context)
-        sessions = WriteSessions(context)
-        streams = WriteStreams(context)
         self._calls: dict[type[Request], Callable[[Any], Response]] = {
-            admin.AddColumns: tables.add_columns,
-            admin.CreatePartition: tables.create_partition,
-            admin.CreateTable: tables.create,
-            admin.DescribeTable: tables.describe,
-            admin.DropPartition: tables.drop_partition,
-            admin.DropTable: tables.drop,
-            admin.ListPartitions: tables.list_partitions,
-            admin.ListTables: tables.list,
-            admin.CreateProject: namespaces.create_project,
-            admin.CreateSchema: namespaces.create,
-            admin.DropSchema: namespaces.drop,
-            admin.ListSchemas: namespaces.list,
-            changes.AlterColumn: tables.alter_column,
-            changes.AlterTable: tables.alter,
-            changes.TouchTable: tables.touch,
-            changes.DropColumns: tables.drop_columns,
-            changes.RenameColumn: tables.rename_column,
-            changes.RenameTable: tables.rename,
+            **stored_calls(context),
             changes.DeleteRows: changing.delete,
             changes.MergeRows: changing.merge,
             changes.ReplaceRows: changing.replace,
@@ -125,22 +99,8 @@ class Engine:
             changes.TruncateTable: changing.truncate,
             changes.EnforceKey: changing.enforce_key,
             changes.CompactTable: self._compact_table,
-            changes.CreateTag: history.create_tag,
-            changes.DropTag: history.drop_tag,
-            changes.ExpireVersions: history.expire,
-            changes.ListTags: history.tags,
-            changes.ListVersions: history.versions,
-            changes.WaitForVersion: history.wait,
-            requests.AbortWriteSession: sessions.abort,
-            requests.CloseWriteStream: streams.close,
-            requests.CommitWriteSession: sessions.commit,
             requests.CreateReadSession: self._reading.create_session,
-            requests.CreateWriteSession: sessions.create,
-            requests.CreateWriteStream: streams.create,
             requests.GetReadSession: self._reading.get_session,
-            requests.GetWriteSchema: sessions.schema,
-            requests.GetWriteSession: sessions.get,
-            requests.GetWriteStream: streams.get,
             admin.RunStatement: self._run_statement,
             admin.GetStatement: self._get_statement,
             admin.CancelStatement: self._cancel_statement,

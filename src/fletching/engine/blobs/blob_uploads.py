@@ -22,7 +22,7 @@ from fletching.engine.blobs.blob_references import BlobReference, ReferenceKey, 
 from fletching.engine.blobs.packs import MAX_METADATA_BYTES, PackRecord, PackWriter
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import matching_values
-from fletching.engine.tables.tables import table_schema_of
+from fletching.engine.tables.table_description import table_schema_of
 from fletching.engine.writing.states import SessionEvent, UploadEvent, UploadLife
 from fletching.engine.writing.write_targets import WriteTarget, find_session
 from fletching.errors import (

@@ -1,26 +1,21 @@
-"""Table administration: create, describe, list, drop, partitions, new columns."""
+"""Table administration: create, describe, list, drop, rename, alter, and change columns."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 
-from fletching import caller, ipc
+from fletching import caller
 from fletching.catalog import partition_rows as catalog_partitions
 from fletching.catalog import table_rows as catalog
-from fletching.catalog.publishing import publish
-from fletching.catalog.segment_rows import encode_partition, visible_partitions
+from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import TableRow
-from fletching.catalog.version_rows import check_readable, version_at, version_of_tag
+from fletching.catalog.version_rows import version_at, version_of_tag
 from fletching.engine.changes.change_conditions import check_key, check_unchanged, replayed
-from fletching.engine.changes.key_values import check_key_type
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.columns import (
     Columns,
@@ -30,37 +25,35 @@ from fletching.engine.tables.columns import (
     renamed,
     with_nested,
 )
-from fletching.engine.tables.partitions import (
-    Columns as PartitionColumns,
+from fletching.engine.tables.partition_calls import page_size, partition_values
+from fletching.engine.tables.partitions import canonical_type
+from fletching.engine.tables.schema_checks import (
+    MAX_COMMENT_LENGTH,
+    MAX_OWNER_LENGTH,
+    MAX_PROPERTIES,
+    check_columns,
+    check_new_columns,
+    check_properties,
+    check_table_name,
+    primary_key_names,
+    read_arrow_schema,
+    with_required,
 )
-from fletching.engine.tables.partitions import (
-    canonical_type,
-    full_values,
-    matching_values,
-    spec_of,
-)
+from fletching.engine.tables.table_description import as_it_was, locked_table, table_info
 from fletching.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
     NoSuchPartitionError,
     NoSuchProjectError,
     NoSuchTableError,
-    UsageError,
-    WireError,
 )
 from fletching.ipc.encoding import encode_schema
-from fletching.ipc.schema_header import read_schema
 from fletching.protocol.messages.admin import (
     AddColumns,
-    CreatePartition,
     CreateTable,
     DescribeTable,
-    DropPartition,
     DropTable,
-    ListPartitions,
     ListTables,
-    PartitionInfo,
-    PartitionPage,
     TableInfo,
     TablePage,
 )
@@ -73,172 +66,11 @@ from fletching.protocol.messages.changes import (
     RenameTable,
     TouchTable,
 )
-from fletching.protocol.messages.responses import Changed, Done, TableSchema
-from fletching.protocol.types.table_schema import depth_first_ids, storable_type, table_schema
+from fletching.protocol.messages.responses import Changed, Done
+from fletching.protocol.types.table_schema import depth_first_ids
 from fletching.types import TableName
 
-__all__ = ["Tables", "read_arrow_schema", "table_schema_of"]
-
-MAX_TABLE_NAME_LENGTH = 128
-MAX_COLUMN_NAME_LENGTH = 255
-MAX_SCHEMA_BYTES = 4 << 20
-MAX_COMMENT_LENGTH = 8192
-MAX_OWNER_LENGTH = 256
-MAX_PROPERTIES = 1000
-MAX_PAGE_ITEMS = 10_000
-MAX_KEY_COLUMNS = 16
-
-_TABLE_NAME = re.compile(r"[A-Za-z0-9_]+")
-_COLUMN_NAME = re.compile(r"[^\x00-\x1f\x7f`]+")
-
-
-def read_arrow_schema(message: bytes) -> Any:
-    """The Arrow schema in an encapsulated schema message that a client sent.
-
-    Raises:
-        InvalidArgumentError: it is not one, or too large.
-    """
-    if len(message) > MAX_SCHEMA_BYTES:
-        raise InvalidArgumentError(
-            f"the Arrow schema has {len(message)} bytes; {MAX_SCHEMA_BYTES} are allowed"
-        )
-    try:
-        return _read_schema_message(message)
-    except WireError as error:
-        raise InvalidArgumentError(f"the Arrow schema cannot be read: {error}") from error
-
-
-# Every request about a table reads its schema; these are the schemas of the tables at work.
-@functools.lru_cache(maxsize=64)
-def _read_schema_message(message: bytes) -> Any:
-    found = list(ipc.messages(message))
-    if len(found) != 1:
-        raise InvalidArgumentError(f"expected one schema message, got {len(found)} messages")
-    return read_schema(found[0])
-
-
-def table_schema_of(table: TableRow) -> TableSchema:
-    """The columns as ODPS sees them, with the ids that the catalog gave them."""
-    return _odps_schema(
-        table.arrow_schema,
-        table.partition_columns,
-        table.partition_comments,
-        table.primary_key,
-        table.column_ids,
-    )
-
-
-@functools.lru_cache(maxsize=64)
-def _odps_schema(
-    arrow_schema: bytes,
-    partition_columns: tuple[tuple[str, str], ...],
-    partition_comments: tuple[str, ...],
-    primary_key: tuple[str, ...],
-    column_ids: tuple[tuple[int, ...], ...],
-) -> TableSchema:
-    return table_schema(
-        read_arrow_schema(arrow_schema),
-        partition_columns,
-        partition_comments=partition_comments,
-        primary_key=primary_key,
-        column_ids=column_ids,
-    )
-
-
-def _info(table: TableRow) -> TableInfo:
-    return TableInfo(
-        table=table.name,
-        table_id=table.id,
-        schema=table_schema_of(table),
-        arrow_schema=table.arrow_schema,
-        version=table.version,
-        schema_version=table.schema_version,
-        rows=table.rows,
-        bytes=table.bytes,
-        segments=table.segments,
-        created_at=table.created_at,
-        modified_at=table.modified_at,
-        owner=table.owner,
-        comment=table.comment,
-        properties=table.properties,
-        primary_key=table.primary_key,
-        keyed=table.keyed,
-        lifecycle_days=table.lifecycle_days,
-    )
-
-
-def _partition_info(
-    columns: PartitionColumns, row: catalog_partitions.PartitionRow
-) -> PartitionInfo:
-    return PartitionInfo(
-        partition=spec_of(columns, row.values),
-        rows=row.rows,
-        bytes=row.bytes,
-        created_at=row.created_at,
-        modified_at=row.modified_at,
-    )
-
-
-def _as_it_was(connection: Any, table: TableRow, version: int) -> TableRow:
-    """A table with the columns and totals of a version."""
-    row = check_readable(connection, table, version)
-    schema = catalog.schema_history(connection, table.id)[row.schema_version]
-    return dataclasses.replace(
-        table,
-        arrow_schema=schema.arrow_schema,
-        column_ids=schema.column_ids,
-        schema_version=row.schema_version,
-        version=version,
-        rows=row.rows,
-        bytes=row.bytes,
-        segments=row.segments,
-        modified_at=row.committed_us / 1_000_000,
-    )
-
-
-def _partitions_of(
-    connection: Any,
-    table: TableRow,
-    request: ListPartitions,
-    wanted: Mapping[int, str],
-    marker: tuple[str, ...] | None,
-) -> list[catalog_partitions.PartitionRow]:
-    """The partitions that have rows in a version, behind a marker, in the order asked for."""
-    version = request.version or 0
-    check_readable(connection, table, version)
-    found = [
-        catalog_partitions.PartitionRow(values, rows, size, 0.0, 0.0)
-        for values, rows, size in visible_partitions(connection, table.id, version)
-        if all(values[place] == value for place, value in wanted.items())
-    ]
-    # Once more: retention may have raised the horizon, and begun to forget, while they were read.
-    check_readable(connection, catalog.get_table(connection, table.name), version)
-    if request.reverse:
-        return [row for row in reversed(found) if marker is None or row.values < marker]
-    return [row for row in found if marker is None or row.values > marker]
-
-
-RETAIN_PROPERTY = "acid.data.retain.hours"
-"""MaxCompute's name for how many hours a table's history stays readable."""
-
-
-def check_properties(properties: Mapping[str, str]) -> None:
-    """Refuses properties that mean something and do not.
-
-    Raises:
-        InvalidArgumentError: which.
-    """
-    hours = properties.get(RETAIN_PROPERTY)
-    if hours is None:
-        return
-    try:
-        fits = 0 <= float(hours) < float("inf")
-    except ValueError:
-        fits = False
-    if not fits:
-        raise InvalidArgumentError(
-            f"{RETAIN_PROPERTY} is {hours[:100]!r}; expected hours, from 0 on"
-        )
+__all__ = ["Tables"]
 
 
 class Tables:
@@ -257,19 +89,15 @@ class Tables:
         """
         name = request.table
         for part in (name.project, name.schema, name.name):
-            if not _TABLE_NAME.fullmatch(part) or len(part) > MAX_TABLE_NAME_LENGTH:
-                raise InvalidArgumentError(
-                    f"{part[:MAX_TABLE_NAME_LENGTH]!r} is not a name: 1 to "
-                    f"{MAX_TABLE_NAME_LENGTH} letters, digits and underscores"
-                )
+            check_table_name(part)
         schema = read_arrow_schema(request.arrow_schema)
         partition_columns = tuple(
             (column, canonical_type(column, kind)) for column, kind in request.partition_columns
         )
-        self._check_columns(schema, [column for column, _ in partition_columns])
-        _check_new(schema, [column for column, _ in partition_columns])
-        primary_key = self._primary_key(schema, request.primary_key)
-        schema = _with_required(schema, primary_key)
+        check_columns(self._context.settings, schema, [column for column, _ in partition_columns])
+        check_new_columns(schema, [column for column, _ in partition_columns])
+        primary_key = primary_key_names(schema, request.primary_key)
+        schema = with_required(schema, primary_key)
         comments = request.partition_comments
         if comments and len(comments) != len(partition_columns):
             raise InvalidArgumentError("there is a comment for each partition column, or for none")
@@ -294,7 +122,7 @@ class Tables:
             existing = catalog.find_table(connection, name)
             if existing is not None:
                 if request.if_not_exists:
-                    return _info(existing)
+                    return table_info(existing)
                 raise AlreadyExistsError(f"table {name} already exists")
             row = catalog.insert_table(
                 connection,
@@ -312,45 +140,7 @@ class Tables:
                 lifecycle_days=request.lifecycle_days,
                 now=now,
             )
-        return _info(row)
-
-    def _check_columns(self, schema: Any, partition_names: list[str]) -> None:
-        settings = self._context.settings
-        if not 1 <= len(schema) <= settings.max_columns:
-            raise InvalidArgumentError(
-                f"a table has 1 to {settings.max_columns} data columns, not {len(schema)}"
-            )
-        if len(partition_names) > settings.max_partition_columns:
-            raise InvalidArgumentError(
-                f"a table has at most {settings.max_partition_columns} partition columns, "
-                f"not {len(partition_names)}"
-            )
-        seen: set[str] = set()
-        for name in [*schema.names, *partition_names]:
-            if not _COLUMN_NAME.fullmatch(name) or len(name) > MAX_COLUMN_NAME_LENGTH:
-                raise InvalidArgumentError(
-                    f"{name[:MAX_COLUMN_NAME_LENGTH]!r} is not a column name: 1 to "
-                    f"{MAX_COLUMN_NAME_LENGTH} characters without control characters and backquotes"
-                )
-            if name.casefold() in seen:
-                raise InvalidArgumentError(f"column {name} occurs twice (case does not count)")
-            seen.add(name.casefold())
-
-    @staticmethod
-    def _primary_key(schema: Any, names: tuple[str, ...]) -> tuple[str, ...]:
-        known = {field.name.casefold(): field for field in schema}
-        found = []
-        for name in names:
-            field = known.get(name.casefold())
-            if field is None:
-                raise InvalidArgumentError(f"primary key column {name} is not a data column")
-            found.append(field.name)
-            check_key_type(field.name, field.type)
-        if len(set(found)) != len(found):
-            raise InvalidArgumentError("the primary key names a column twice")
-        if len(found) > MAX_KEY_COLUMNS:
-            raise InvalidArgumentError(f"a primary key has at most {MAX_KEY_COLUMNS} columns")
-        return tuple(found)
+        return table_info(row)
 
     def describe(self, request: DescribeTable) -> TableInfo:
         """Looks a table up.
@@ -368,11 +158,11 @@ class Tables:
                 version = version_of_tag(connection, table, request.tag)
             elif request.moment_us is not None:
                 version = version_at(connection, table, request.moment_us)
-            return _info(table if version is None else _as_it_was(connection, table, version))
+            return table_info(table if version is None else as_it_was(connection, table, version))
 
     def list(self, request: ListTables) -> TablePage:
         """One page of a schema's tables, in name order."""
-        limit = _page_size(request.max_items)
+        limit = page_size(request.max_items)
         with self._context.database.read() as connection:
             try:
                 rows = catalog.list_tables(
@@ -389,7 +179,7 @@ class Tables:
                 rows = []  # where projects come into being by use, an unused one is an empty one
         page = rows[:limit]
         return TablePage(
-            tables=tuple(_info(row) for row in page),
+            tables=tuple(table_info(row) for row in page),
             marker=page[-1].name.name if len(rows) > limit else "",
         )
 
@@ -429,26 +219,26 @@ class Tables:
                 )
         context = self._context
         with context.database.write() as connection:
-            table = self._locked(connection, request.table)
+            table = locked_table(connection, request.table)
             names = [name for name, _ in table.partition_columns]
             if request.if_not_exists:
                 there = {name.casefold() for name in (*names, *_column_names(table))}
                 added = pa.schema([field for field in added if field.name.casefold() not in there])
                 if not len(added):
-                    return _info(table)
+                    return table_info(table)
 
             def change(columns: Columns) -> Columns:
                 columns, others = with_nested(columns, added)
-                _check_new(pa.schema(others))
+                check_new_columns(pa.schema(others))
                 ids, free = depth_first_ids(others, columns.next_id)
                 merged = columns.with_fields(
                     [*columns.schema, *others], [*columns.ids, *ids], next_id=free
                 )
-                self._check_columns(merged.schema, names)
+                check_columns(context.settings, merged.schema, names)
                 return merged
 
             apply_columns(connection, table, change, operation="add columns", now=context.clock())
-            return _info(catalog.get_table(connection, request.table))
+            return table_info(catalog.get_table(connection, request.table))
 
     def drop_columns(self, request: DropColumns) -> TableInfo:
         """Drops data columns; older versions keep them.
@@ -489,14 +279,14 @@ class Tables:
         context = self._context
         check_key(request.idempotency_key)
         with context.database.write() as connection:
-            table = self._locked(connection, request.table)
+            table = locked_table(connection, request.table)
             if replayed(connection, table.id, request.idempotency_key) is None:
                 check_unchanged(connection, table, request.if_version)
                 names = [name for name, _ in table.partition_columns]
 
                 def checked(columns: Columns) -> Columns:
                     after = change(columns)
-                    self._check_columns(after.schema, names)
+                    check_columns(context.settings, after.schema, names)
                     return after
 
                 apply_columns(
@@ -508,7 +298,7 @@ class Tables:
                     key=request.idempotency_key,
                     report=lambda version: msgspec.json.encode(Changed(version=version)),
                 )
-            return _info(catalog.get_table(connection, request.table))
+            return table_info(catalog.get_table(connection, request.table))
 
     def rename(self, request: RenameTable) -> TableInfo:
         """Gives a table another name in its schema; its sessions stay.
@@ -518,16 +308,12 @@ class Tables:
             AlreadyExistsError: the name is taken.
         """
         new_name = request.new_name
-        if not _TABLE_NAME.fullmatch(new_name) or len(new_name) > MAX_TABLE_NAME_LENGTH:
-            raise InvalidArgumentError(
-                f"{new_name[:MAX_TABLE_NAME_LENGTH]!r} is not a name: 1 to "
-                f"{MAX_TABLE_NAME_LENGTH} letters, digits and underscores"
-            )
+        check_table_name(new_name)
         name = TableName(request.table.project, new_name, request.table.schema)
         with self._context.database.write() as connection:
-            table = self._locked(connection, request.table)
+            table = locked_table(connection, request.table)
             catalog.rename_table(connection, table, new_name)
-            return _info(catalog.get_table(connection, name))
+            return table_info(catalog.get_table(connection, name))
 
     def alter(self, request: AlterTable) -> TableInfo:
         """Sets and removes properties, and sets the comment, the lifecycle and the owner.
@@ -551,7 +337,7 @@ class Tables:
             values["lifecycle_days"] = request.lifecycle_days or None
         check_properties(request.set_properties)
         with context.database.write() as connection:
-            table = self._locked(connection, request.table)
+            table = locked_table(connection, request.table)
             properties = {**table.properties, **request.set_properties}
             for name in request.remove_properties:
                 properties.pop(name, None)
@@ -559,7 +345,7 @@ class Tables:
                 raise InvalidArgumentError(f"a table has at most {MAX_PROPERTIES} properties")
             values["properties"] = properties
             catalog.alter_table(connection, table, context.clock(), **values)
-            return _info(catalog.get_table(connection, request.table))
+            return table_info(catalog.get_table(connection, request.table))
 
     def touch(self, request: TouchTable) -> TableInfo:
         """Says that a table's data, or one partition's, was modified just now.
@@ -569,148 +355,18 @@ class Tables:
         """
         now = self._context.clock()
         with self._context.database.write() as connection:
-            table = self._locked(connection, request.table)
+            table = locked_table(connection, request.table)
             if request.partition:
-                values = self._values(table, request.partition)
+                values = partition_values(table, request.partition)
                 if catalog_partitions.find_partition(connection, table.id, values) is None:
                     raise NoSuchPartitionError(f"there is no partition {request.partition}")
                 catalog_partitions.touch_partition(
                     connection, table.id, encode_partition(values), now
                 )
             catalog.alter_table(connection, table, now)
-            return _info(catalog.get_table(connection, request.table))
-
-    # --- partitions ---
-
-    def list_partitions(self, request: ListPartitions) -> PartitionPage:
-        """One page of a table's partitions, in value order.
-
-        Raises:
-            InvalidArgumentError: the prefix or the marker names other columns.
-            VersionNotFoundError: the version is still to come, or gone.
-        """
-        limit = _page_size(request.max_items)
-        with self._context.database.read() as connection:
-            table = catalog.get_table(connection, request.table)
-            columns = table.partition_columns
-            wanted = matching_values(columns, request.prefix)
-            marker = full_values(columns, _parsed(request.marker)) if request.marker else None
-            if request.version is not None:
-                rows = _partitions_of(connection, table, request, wanted, marker)
-            else:
-                rows = catalog_partitions.page_of_partitions(
-                    connection,
-                    table.id,
-                    wanted=wanted,
-                    marker=marker,
-                    limit=limit + 1,
-                    reverse=request.reverse,
-                )
-        page = rows[:limit]
-        return PartitionPage(
-            partitions=tuple(_partition_info(columns, row) for row in page),
-            marker=str(spec_of(columns, page[-1].values)) if len(rows) > limit else "",
-        )
-
-    def create_partition(self, request: CreatePartition) -> PartitionInfo:
-        """Adds an empty partition; returns what is known of it, or of the one that is there.
-
-        Raises:
-            AlreadyExistsError: it is there, unless ``if_not_exists``.
-        """
-        context = self._context
-        with context.database.write() as connection:
-            table = self._locked(connection, request.table)
-            values = self._values(table, request.partition)
-            new = catalog_partitions.add_partition(
-                connection, table.id, encode_partition(values), context.clock()
-            )
-            if not new and not request.if_not_exists:
-                raise AlreadyExistsError(f"partition {request.partition} already exists")
-            row = catalog_partitions.find_partition(connection, table.id, values)
-        assert row is not None
-        return _partition_info(table.partition_columns, row)
-
-    def drop_partition(self, request: DropPartition) -> Done:
-        """Removes a partition and its rows in one new version.
-
-        Raises:
-            NoSuchPartitionError: there is none, unless ``if_exists``.
-        """
-        context = self._context
-        with context.database.write() as connection:
-            table = self._locked(connection, request.table)
-            values = self._values(table, request.partition)
-            if catalog_partitions.find_partition(connection, table.id, values) is None:
-                if request.if_exists:
-                    return Done()
-                raise NoSuchPartitionError(f"there is no partition {request.partition}")
-            text = encode_partition(values)
-            publish(
-                connection,
-                table,
-                (),
-                cleared_partitions=(text,),
-                operation="drop partition",
-                now=context.clock(),
-            )
-            catalog_partitions.remove_partition(connection, table.id, text)
-        return Done()
-
-    @staticmethod
-    def _locked(connection: Any, name: TableName) -> TableRow:
-        return catalog.lock_table(connection, catalog.get_table(connection, name).id)
-
-    @staticmethod
-    def _values(table: TableRow, spec: Any) -> tuple[str, ...]:
-        if not table.partition_columns:
-            raise InvalidArgumentError(f"table {table.name} has no partitions")
-        return full_values(table.partition_columns, spec)
+            return table_info(catalog.get_table(connection, request.table))
 
 
 def _column_names(table: TableRow) -> list[str]:
     names: list[str] = read_arrow_schema(table.arrow_schema).names
     return names
-
-
-def _with_required(schema: Any, names: Sequence[str]) -> Any:
-    """The schema with key columns that may not be null."""
-    if not names:
-        return schema
-    fields = [
-        field.with_nullable(nullable=False) if field.name in names else field for field in schema
-    ]
-    return pa.schema(fields, metadata=schema.metadata)
-
-
-def _check_new(schema: Any, partition_names: Sequence[str] = ()) -> None:
-    """What tables of earlier releases may have and new columns may not.
-
-    A type that only some clients can name would make a table that the others can neither write nor
-    scan, and a blank at the end of a name is lost where names stand in a list or a specification.
-    """
-    for name in [*schema.names, *partition_names]:
-        if name != name.strip():
-            raise InvalidArgumentError(
-                f"{name!r} is not a column name: it begins or ends with a blank"
-            )
-    for field in schema:
-        try:
-            storable_type(field)
-        except UsageError as error:
-            raise InvalidArgumentError(error.message) from error
-
-
-def _page_size(wanted: int) -> int:
-    if wanted < 1:
-        raise InvalidArgumentError(f"a page has 1 item or more, not {wanted}")
-    return min(wanted, MAX_PAGE_ITEMS)
-
-
-def _parsed(marker: str) -> Any:
-    from fletching.types import PartitionSpec
-
-    try:
-        return PartitionSpec.parse(marker)
-    except UsageError as error:
-        raise InvalidArgumentError(f"the marker is not a partition: {error.message}") from error

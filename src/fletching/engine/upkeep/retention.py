@@ -55,7 +55,7 @@ from fletching.engine.context import EngineContext
 from fletching.engine.identity import check_identity
 from fletching.engine.presence import SILENT_SECONDS
 from fletching.engine.tables.partitions import spec_of
-from fletching.engine.tables.tables import RETAIN_PROPERTY
+from fletching.engine.tables.schema_checks import RETAIN_PROPERTY
 from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
 from fletching.engine.writing.states import SessionState
 from fletching.errors import StorageError

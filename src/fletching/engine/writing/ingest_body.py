@@ -24,7 +24,7 @@ from fletching.catalog.table_rows import TableRow
 from fletching.catalog.write_stream_rows import NewSegment
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import partition_fields
-from fletching.engine.tables.tables import read_arrow_schema
+from fletching.engine.tables.schema_checks import read_arrow_schema
 from fletching.engine.writing.keyed_rows import OPERATION, KeyedRows, deletes_of
 from fletching.engine.writing.matching import Match, MatchKind, match_schema, stored_array
 from fletching.engine.writing.partition_writer import SegmentRouter

@@ -30,7 +30,7 @@ from fletching.engine.changes.change_conditions import (
 from fletching.engine.changes.keyed_merge import KeyedMerge, staged_rows
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import matching_values, spec_of
-from fletching.engine.tables.tables import table_schema_of
+from fletching.engine.tables.table_description import table_schema_of
 from fletching.engine.writing.keyed_rows import OPERATION
 from fletching.engine.writing.states import (
     SessionEvent,

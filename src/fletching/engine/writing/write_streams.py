@@ -15,7 +15,7 @@ from fletching.catalog.table_rows import TableRow
 from fletching.catalog.write_stream_rows import WriteStreamRow
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import partition_fields
-from fletching.engine.tables.tables import read_arrow_schema
+from fletching.engine.tables.schema_checks import read_arrow_schema
 from fletching.engine.writing.states import (
     SessionEvent,
     StreamEvent,
