@@ -345,7 +345,7 @@ def limited(server: Running) -> tuple[str, str]:
     """A key that may read one table: id and secret."""
     with fletching.connect(str(server.folder)) as _:
         pass
-    from fletching.engine.access.access import Grant, Permission
+    from fletching.engine.access.permissions import Grant, Permission
     from fletching.engine.engine import Engine
 
     with Engine.open(server.folder) as engine:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, update
 from fletching.catalog import table_rows as catalog_tables
 from fletching.catalog.database import Database
 from fletching.catalog.deletion_rows import deleted_rows, deletions_of, visible_deletions
+from fletching.catalog.namespace_rows import ensure_project
 from fletching.catalog.proof_rows import wrong_totals
 from fletching.catalog.publishing import Publication, publish, replace_segments
 from fletching.catalog.schema import deletions
@@ -44,7 +45,7 @@ NUMBERS = itertools.count()
 def connection(tmp_path: Path) -> Iterator[Connection]:
     database = Database.open(tmp_path / "catalog.sqlite")
     with database.trial() as connection:
-        catalog_tables.ensure_project(connection, "p", 0.0)
+        ensure_project(connection, "p", 0.0)
         catalog_tables.insert_table(
             connection, table_id="t", name=TableName("p", "T"), partition_columns=[],
             arrow_schema=b"", column_ids=[], next_column_id=1, owner="", comment="", properties={},

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from fletching.catalog import partition_rows as catalog_partitions
 from fletching.catalog import table_rows as catalog_tables
 from fletching.catalog.database import Database
+from fletching.catalog.namespace_rows import ensure_project
 from fletching.catalog.publishing import publish, replace_segments
 from fletching.catalog.segment_rows import (
     MAX_SEGMENTS_PER_COMMIT,
@@ -37,7 +38,7 @@ def connection(any_database: Database) -> Iterator[Connection]:
 
 
 def make_table(connection: Connection) -> str:
-    catalog_tables.ensure_project(connection, "p", 0.0)
+    ensure_project(connection, "p", 0.0)
     row = catalog_tables.insert_table(
         connection, table_id="t", name=TableName("p", "T"), partition_columns=[("pt", "string")],
         arrow_schema=b"", column_ids=[], next_column_id=1, owner="", comment="", properties={},

@@ -20,7 +20,7 @@ import pytest
 from tests.engine.conftest import on_both_databases
 
 from fletching.catalog.identity_rows import find_identity
-from fletching.engine.access.access import AccessKeys
+from fletching.engine.access.access_keys import AccessKeys
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
 from fletching.errors import FletchingError, IdentityError, StorageError

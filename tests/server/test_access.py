@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from tests.server.conftest import RawClient, Reply, Start, stream_of
 
-from fletching.engine.access.access import Grant, Permission
+from fletching.engine.access.permissions import Grant, Permission
 from fletching.errors import UsageError
 from fletching.server.server import Server
 

@@ -1,4 +1,4 @@
-"""Projects, schemas and tables: names, Arrow schemas, versions and totals."""
+"""Tables: names, Arrow schemas, versions and totals."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ from sqlalchemy import (
 )
 
 from fletching.caller import access_id
-from fletching.catalog.database import insert_unless_there
+from fletching.catalog.namespace_rows import ensure_schema
 from fletching.catalog.schema import (
     deletions,
     partitions,
     projects,
-    schemas,
     table_schemas,
     table_versions,
     tables,
@@ -40,15 +39,10 @@ __all__ = [
     "TableRow",
     "add_schema_version",
     "alter_table",
-    "drop_schema",
     "drop_table",
-    "ensure_project",
-    "ensure_schema",
     "find_table",
     "get_table",
     "insert_table",
-    "list_projects",
-    "list_schemas",
     "list_tables",
     "lock_table",
     "mark_keyed",
@@ -93,76 +87,6 @@ class TableRow:
     created_at: float
     modified_at: float
     dropped_at: float | None
-
-
-def ensure_project(connection: Connection, project: str, now: float) -> None:
-    """Creates a project unless it exists."""
-    insert_unless_there(
-        connection, projects, name_key=project.casefold(), name=project, created_at=now
-    )
-
-
-def ensure_schema(connection: Connection, project: str, schema: str, now: float) -> None:
-    """Creates a schema unless it exists.
-
-    Raises:
-        NoSuchProjectError: there is no such project.
-    """
-    project_key, key = project.casefold(), schema.casefold()
-    if (
-        connection.execute(
-            select(projects.c.name).where(projects.c.name_key == project_key).with_for_update()
-        ).first()
-        is None
-    ):
-        raise NoSuchProjectError(
-            f"there is no project {project}; it is made by fletching.connect(..., create=True)"
-        )
-    found = connection.execute(
-        select(schemas.c.name).where(
-            schemas.c.project_key == project_key, schemas.c.name_key == key
-        )
-    ).first()
-    if found is None:
-        connection.execute(
-            insert(schemas).values(
-                project_key=project_key, name_key=key, name=schema, created_at=now
-            )
-        )
-
-
-def list_schemas(connection: Connection, project: str) -> list[tuple[str, float]]:
-    """Names and creation times of a project's schemas.
-
-    Raises:
-        NoSuchProjectError: there is no such project.
-    """
-    key = project.casefold()
-    if (
-        connection.execute(select(projects.c.name).where(projects.c.name_key == key)).first()
-        is None
-    ):
-        raise NoSuchProjectError(f"there is no project {project}")
-    rows = connection.execute(
-        select(schemas.c.name, schemas.c.created_at)
-        .where(schemas.c.project_key == key)
-        .order_by(schemas.c.name_key)
-    )
-    return [(name, created_at) for name, created_at in rows]
-
-
-def drop_schema(connection: Connection, project: str, schema: str) -> None:
-    """Forgets a schema; that it has no tables is the caller's business."""
-    connection.execute(
-        delete(schemas).where(
-            schemas.c.project_key == project.casefold(), schemas.c.name_key == schema.casefold()
-        )
-    )
-
-
-def list_projects(connection: Connection) -> list[str]:
-    """Names of all projects, in order."""
-    return list(connection.execute(select(projects.c.name).order_by(projects.c.name_key)).scalars())
 
 
 # Each request reads its table's row, and of 5,000 columns this is most of the work.

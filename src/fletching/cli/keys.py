@@ -25,7 +25,8 @@ from fletching.cli.output import print_json, print_table, say
 from fletching.errors import UsageError
 
 if TYPE_CHECKING:
-    from fletching.engine.access.access import AccessKey, AccessKeys, Grant
+    from fletching.engine.access.access_keys import AccessKeys
+    from fletching.engine.access.permissions import AccessKey, Grant
 
 __all__ = ["keys"]
 
@@ -61,7 +62,7 @@ def _opened(place: Place, folder: Path | None) -> Iterator[AccessKeys]:
 
 def _own_key(place: Place, folder: Path | None) -> AccessKey | None:
     """The key that a service over the folder uses unless it is given others."""
-    from fletching.engine.access.access import AccessKey
+    from fletching.engine.access.permissions import AccessKey
     from fletching.server.auth.key_ring import KEY_FILE, parse_key
 
     where = place.data_set(folder).folder
@@ -88,7 +89,7 @@ def _seconds(text: str) -> int:
 
 def _parse_grant(grantee: str, text: str) -> Grant:
     """``PERMISSION``, ``PERMISSION:PROJECT`` or ``PERMISSION:PROJECT.TABLE``."""
-    from fletching.engine.access.access import Grant, Permission
+    from fletching.engine.access.permissions import Grant, Permission
 
     word, _, where = text.partition(":")
     project, _, table = where.partition(".")

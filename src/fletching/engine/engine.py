@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 from fletching import faultpoints
 from fletching.catalog.database import Database
 from fletching.catalog.identity_rows import IdentityRow, find_identity
-from fletching.catalog.table_rows import TableRow, ensure_project, list_projects
-from fletching.engine.access.access import AccessKeys, Permission, needed_permission
+from fletching.catalog.namespace_rows import ensure_project, list_projects
+from fletching.catalog.table_rows import TableRow
+from fletching.engine.access.access_keys import AccessKeys
+from fletching.engine.access.permissions import Permission, needed_permission
 from fletching.engine.blobs.blob_service import Blobs
 from fletching.engine.changes.change_verbs import Changes
 from fletching.engine.context import Clock, EngineContext

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fletching import caller
-from fletching.engine.access.access import Permission, needed_permission
+from fletching.engine.access.permissions import Permission, needed_permission
 from fletching.engine.engine import Engine
 from fletching.errors import NoPermissionError, NotFoundError
 from fletching.protocol.http.blob_links import blob_path, signed_link

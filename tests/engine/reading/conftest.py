@@ -16,6 +16,7 @@ import pytest
 from fletching import ipc
 from fletching.catalog import table_rows as catalog_tables
 from fletching.catalog.database import Database
+from fletching.catalog.namespace_rows import ensure_project
 from fletching.catalog.publishing import Publication, publish
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.write_stream_rows import NewSegment
@@ -104,7 +105,7 @@ class Shelf:
         self.schema = schema
         count = len(schema) + len(partition_columns)
         with self.database.write() as connection:
-            catalog_tables.ensure_project(connection, "demo", self.clock())
+            ensure_project(connection, "demo", self.clock())
             catalog_tables.insert_table(
                 connection,
                 table_id=self.table_id,

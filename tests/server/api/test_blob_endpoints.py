@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 from tests.server.conftest import ACCESS_ID, SECRET, RawClient, Reply, Start, read_reply, stream_of
 
-from fletching.engine.access.access import Grant, Permission
+from fletching.engine.access.permissions import Grant, Permission
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
 from fletching.protocol.http.blob_links import blob_path, signed_link

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fletching.engine.access.access import AccessKey, BearerClaim
+from fletching.engine.access.permissions import AccessKey, BearerClaim
 from fletching.errors import (
     RequestTimeTooSkewedError,
     ServiceError,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fletching.engine.access.access import BearerClaim, Grant, Permission
+from fletching.engine.access.permissions import BearerClaim, Grant, Permission
 from fletching.engine.engine import Engine
 from fletching.errors import NoPermissionError, StorageError, UsageError
 from fletching.protocol.messages.admin import DescribeTable, DropTable

@@ -15,7 +15,7 @@ import pytest
 
 import fletching
 from fletching.catalog.writer_rows import WriterRow
-from fletching.engine.access.access import Grant, Permission
+from fletching.engine.access.permissions import Grant, Permission
 from fletching.server.server import Server
 
 NASTY = "<script>alert(1)</script>\"'&\x1b[2J\u202e"

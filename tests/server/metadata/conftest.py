@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.server.conftest import RawClient, Start
 
-from fletching.engine.access.access import Grant, Permission
+from fletching.engine.access.permissions import Grant, Permission
 from fletching.server.server import Server
 
 

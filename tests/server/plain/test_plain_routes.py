@@ -298,7 +298,7 @@ def test_nobody_reads_or_writes_without_permission(web: Web) -> None:
     assert web(token="").status == 401
     assert web(token="bm9uc2Vuc2U=").status == 401
     keys = web.server.service.engine.access_keys
-    from fletching.engine.access.access import Grant, Permission
+    from fletching.engine.access.permissions import Grant, Permission
 
     key = keys.create()
     keys.grant(Grant(key.access_id, "demo", "t", Permission.READ))

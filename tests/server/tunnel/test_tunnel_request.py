@@ -11,7 +11,7 @@ from tests.server.conftest import ACCESS_ID, SECRET, Query, RawClient
 from tests.server.tunnel.conftest import ID_AND_TEXT, Tunnel, records, upserts
 
 import fletching
-from fletching.engine.access.access import Grant, Permission
+from fletching.engine.access.permissions import Grant, Permission
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.messages.responses import Column, TableSchema
 from fletching.server.tunnel.tunnel_request import TunnelRequest

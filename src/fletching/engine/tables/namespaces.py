@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from fletching.catalog import namespace_rows as catalog_namespaces
 from fletching.catalog import table_rows as catalog
 from fletching.engine.context import EngineContext
 from fletching.errors import (
@@ -42,7 +43,7 @@ class Namespaces:
             NoSuchProjectError: there is no such project.
         """
         with self._context.database.read() as connection:
-            found = catalog.list_schemas(connection, request.project)
+            found = catalog_namespaces.list_schemas(connection, request.project)
         if DEFAULT_SCHEMA not in {name.casefold() for name, _ in found}:
             found.append((DEFAULT_SCHEMA, 0.0))
         return SchemaPage(
@@ -64,12 +65,12 @@ class Namespaces:
                 f"project name {request.project[:40]!r} is not 1 to 128 letters, digits or _"
             )
         with self._context.database.write() as connection:
-            known = {name.casefold() for name in catalog.list_projects(connection)}
+            known = {name.casefold() for name in catalog_namespaces.list_projects(connection)}
             if request.project.casefold() in known:
                 if not request.if_not_exists:
                     raise AlreadyExistsError(f"project {request.project} already exists")
                 return Done()
-            catalog.ensure_project(connection, request.project, self._context.clock())
+            catalog_namespaces.ensure_project(connection, request.project, self._context.clock())
         return Done()
 
     def create(self, request: CreateSchema) -> SchemaInfo:
@@ -88,11 +89,12 @@ class Namespaces:
         now = self._context.clock()
         with self._context.database.write() as connection:
             known = {
-                name.casefold() for name, _ in catalog.list_schemas(connection, request.project)
+                name.casefold()
+                for name, _ in catalog_namespaces.list_schemas(connection, request.project)
             }
             if (key in known or key == DEFAULT_SCHEMA) and not request.if_not_exists:
                 raise AlreadyExistsError(f"schema {request.schema} already exists")
-            catalog.ensure_schema(connection, request.project, request.schema, now)
+            catalog_namespaces.ensure_schema(connection, request.project, request.schema, now)
         return SchemaInfo(project=request.project, schema=request.schema, created_at=now)
 
     def drop(self, request: DropSchema) -> Done:
@@ -109,7 +111,8 @@ class Namespaces:
             raise InvalidArgumentError("the default schema cannot be dropped")
         with self._context.database.write() as connection:
             known = {
-                name.casefold() for name, _ in catalog.list_schemas(connection, request.project)
+                name.casefold()
+                for name, _ in catalog_namespaces.list_schemas(connection, request.project)
             }
             if key not in known:
                 if request.if_exists:
@@ -124,5 +127,5 @@ class Namespaces:
                 raise ConflictError(
                     f"schema {request.schema} still has tables, such as {tables[0].name.name}"
                 )
-            catalog.drop_schema(connection, request.project, request.schema)
+            catalog_namespaces.drop_schema(connection, request.project, request.schema)
         return Done()

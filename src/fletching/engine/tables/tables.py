@@ -12,6 +12,7 @@ import pyarrow as pa
 from fletching import caller
 from fletching.catalog import partition_rows as catalog_partitions
 from fletching.catalog import table_rows as catalog
+from fletching.catalog.namespace_rows import ensure_project, ensure_schema
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import TableRow
 from fletching.catalog.version_rows import version_at, version_of_tag
@@ -116,9 +117,9 @@ class Tables:
         now = context.clock()
         with context.database.write() as connection:
             if context.settings.create_projects:
-                catalog.ensure_project(connection, name.project, now)
+                ensure_project(connection, name.project, now)
             # Holds the project: of several who create the same table at once, the later ones find it.
-            catalog.ensure_schema(connection, name.project, name.schema, now)
+            ensure_schema(connection, name.project, name.schema, now)
             existing = catalog.find_table(connection, name)
             if existing is not None:
                 if request.if_not_exists:

@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from fletching.engine.access.access import AccessKey
+from fletching.engine.access.permissions import AccessKey
 from fletching.errors import SignatureMismatchError, ThrottledError, UnauthorizedError
 from fletching.protocol.http import headers as names
 from fletching.protocol.http.blob_links import LinkClaim, parse_link, verify_link

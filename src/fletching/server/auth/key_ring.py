@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from fletching.engine.access.access import AccessKey, AccessKeys, AccessSnapshot, BearerClaim
+from fletching.engine.access.access_keys import AccessKeys
+from fletching.engine.access.permissions import AccessKey, AccessSnapshot, BearerClaim
 from fletching.errors import StorageError, UsageError
 from fletching.protocol.messages.requests import Request
 from fletching.types import TableName

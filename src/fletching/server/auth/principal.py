@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from fletching.engine.access.access import AccessKey
+from fletching.engine.access.permissions import AccessKey
 
 __all__ = ["Principal"]
 

@@ -20,7 +20,7 @@ from fletching.client.transports.http.arrow_response import ArrowReply
 from fletching.client.transports.http.connections import DirectPool
 from fletching.client.transports.http.direct_reads import DirectReads
 from fletching.client.transports.http.mapped_reply import MappedReply
-from fletching.engine.access.access import Grant, Permission
+from fletching.engine.access.permissions import Grant, Permission
 from fletching.errors import CorruptObjectError, DamagedDataError, NoPermissionError
 from fletching.protocol.http import headers as names
 

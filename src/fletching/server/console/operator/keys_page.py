@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from fletching.engine.access.access import AccessKey, Grant, Permission
+from fletching.engine.access.permissions import AccessKey, Grant, Permission
 from fletching.errors import ConflictError, InvalidArgumentError, UsageError
 from fletching.server.console.visit import Visit
 

@@ -1,0 +1,81 @@
+"""Projects and schemas: the names that tables are found under."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, delete, insert, select
+
+from fletching.catalog.database import insert_unless_there
+from fletching.catalog.schema import projects, schemas
+from fletching.errors import NoSuchProjectError
+
+__all__ = ["drop_schema", "ensure_project", "ensure_schema", "list_projects", "list_schemas"]
+
+
+def ensure_project(connection: Connection, project: str, now: float) -> None:
+    """Creates a project unless it exists."""
+    insert_unless_there(
+        connection, projects, name_key=project.casefold(), name=project, created_at=now
+    )
+
+
+def ensure_schema(connection: Connection, project: str, schema: str, now: float) -> None:
+    """Creates a schema unless it exists.
+
+    Raises:
+        NoSuchProjectError: there is no such project.
+    """
+    project_key, key = project.casefold(), schema.casefold()
+    if (
+        connection.execute(
+            select(projects.c.name).where(projects.c.name_key == project_key).with_for_update()
+        ).first()
+        is None
+    ):
+        raise NoSuchProjectError(
+            f"there is no project {project}; it is made by fletching.connect(..., create=True)"
+        )
+    found = connection.execute(
+        select(schemas.c.name).where(
+            schemas.c.project_key == project_key, schemas.c.name_key == key
+        )
+    ).first()
+    if found is None:
+        connection.execute(
+            insert(schemas).values(
+                project_key=project_key, name_key=key, name=schema, created_at=now
+            )
+        )
+
+
+def list_schemas(connection: Connection, project: str) -> list[tuple[str, float]]:
+    """Names and creation times of a project's schemas.
+
+    Raises:
+        NoSuchProjectError: there is no such project.
+    """
+    key = project.casefold()
+    if (
+        connection.execute(select(projects.c.name).where(projects.c.name_key == key)).first()
+        is None
+    ):
+        raise NoSuchProjectError(f"there is no project {project}")
+    rows = connection.execute(
+        select(schemas.c.name, schemas.c.created_at)
+        .where(schemas.c.project_key == key)
+        .order_by(schemas.c.name_key)
+    )
+    return [(name, created_at) for name, created_at in rows]
+
+
+def drop_schema(connection: Connection, project: str, schema: str) -> None:
+    """Forgets a schema; that it has no tables is the caller's business."""
+    connection.execute(
+        delete(schemas).where(
+            schemas.c.project_key == project.casefold(), schemas.c.name_key == schema.casefold()
+        )
+    )
+
+
+def list_projects(connection: Connection) -> list[str]:
+    """Names of all projects, in order."""
+    return list(connection.execute(select(projects.c.name).order_by(projects.c.name_key)).scalars())

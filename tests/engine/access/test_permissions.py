@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+
+from fletching.engine.access.permissions import (
+    AccessKey,
+    AccessSnapshot,
+    Grant,
+    Permission,
+    needed_permission,
+)
+from fletching.errors import (
+    NoPermissionError,
+)
+from fletching.protocol.messages import admin, requests
+from fletching.protocol.messages.requests import Request
+from fletching.types import TableName
+
+T = TableName("demo", "events")
+
+
+def everything(root: type[Request] = Request) -> set[type[Request]]:
+    found = {root}
+    for child in root.__subclasses__():
+        found |= everything(child)
+    return found
+
+
+ABSTRACT = {Request, requests.TableRequest, requests.InstanceRequest}
+
+
+@pytest.mark.parametrize("kind", sorted(everything() - ABSTRACT, key=str))
+def test_every_request_has_a_permission(kind: type[Request]) -> None:
+    permission = needed_permission(kind)
+    name = kind.__name__
+    if name.startswith(("Read", "Preview", "Describe", "List")):
+        assert permission is Permission.READ
+    elif name in {"CreateTable", "DropTable", "AddColumns", "CreateSchema", "DropSchema"}:
+        assert permission is Permission.ADMIN
+    elif "Write" in name or "Partition" in name:
+        assert permission is Permission.WRITE
+
+
+READ = requests.CreateReadSession(table=T)
+WRITE = requests.CreateWriteSession(table=T)
+ADMIN = admin.DropTable(table=T)
+
+
+@pytest.mark.parametrize(
+    ("grants", "allowed"),
+    [
+        ([], ""),
+        (["read:demo.events"], "r"),
+        (["write:demo.events"], "rw"),
+        (["admin:demo.events"], "rwa"),
+        (["admin:*.*"], "rwa"),
+        (["read:demo.ev*", "write:other.*"], "r"),
+        (["write:DEMO.EVENTS"], "rw"),
+        (["read:demo.default.events"], "r"),
+        (["read:demo.s1.events"], ""),
+        (["read:demo.event"], ""),
+        (["read:dem.events"], ""),
+    ],
+)
+def test_grants_allow_what_their_patterns_match(grants: list[str], allowed: str) -> None:
+    key = AccessKey("id", "ann", "secret")
+    parsed = []
+    for text in grants:
+        word, _, where = text.partition(":")
+        project, _, table = where.partition(".")
+        parsed.append(Grant("id", project, table, Permission(word)))
+    for snapshot in (
+        AccessSnapshot({"id": key}, {"id": parsed}),
+        AccessSnapshot({"id": key}, {"ann": parsed}),
+    ):
+        for letter, request in (("r", READ), ("w", WRITE), ("a", ADMIN)):
+            if letter in allowed:
+                snapshot.check(key, request)
+            else:
+                with pytest.raises(NoPermissionError) as caught:
+                    snapshot.check(key, request)
+                assert caught.value.http_status == 403
+        assert snapshot.may_read(key, T) is bool(allowed)
+
+
+def test_requests_about_a_project() -> None:
+    key = AccessKey("id", "id", "secret")
+    one_table = AccessSnapshot({}, {"id": [Grant("id", "demo", "events", Permission.READ)]})
+    one_table.check(key, admin.ListTables(project="demo"))
+    with pytest.raises(NoPermissionError):
+        one_table.check(key, admin.ListTables(project="other"))
+    with pytest.raises(NoPermissionError):
+        one_table.check(key, admin.CreateSchema(project="demo", schema="s"))
+    # references are checked against their own tables, once they are read
+    one_table.check(key, requests.ReadBlobs(project="", references=("x",)))
+    some = AccessSnapshot({}, {"id": [Grant("id", "demo", "ev*", Permission.ADMIN)]})
+    with pytest.raises(NoPermissionError):
+        some.check(key, admin.CreateSchema(project="demo", schema="s"))
+    whole = AccessSnapshot({}, {"id": [Grant("id", "demo", "*", Permission.ADMIN)]})
+    whole.check(key, admin.CreateSchema(project="demo", schema="s"))
