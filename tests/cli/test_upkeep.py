@@ -34,9 +34,12 @@ def objects(folder: Path) -> list[Path]:
 
 
 def test_a_sound_folder_verifies(folder: Path) -> None:
+    assert json.loads(run("verify", folder, "--last", "--json").stdout) is None
     result = run("verify", folder)
     assert result.exit_code == 0
     assert "3 objects" in result.stderr
+    assert "nothing is wrong: 3 objects" in run("verify", folder, "--last").stderr
+    assert isinstance(run("verify", folder, "--last", "--recount").exception, UsageError)
     document = json.loads(run("verify", folder, "--json").stdout)
     assert (document["objects"], document["damaged"]) == (3, [])
     assert document["bytes"] == sum(path.stat().st_size for path in objects(folder))
@@ -53,6 +56,10 @@ def test_damage_is_named_and_is_an_exit_code(folder: Path) -> None:
     assert damaged["name"].endswith(path.name)
     people = run("verify", folder)
     assert people.exit_code == 3
+    last = run("verify", folder, "--last", "--json")
+    assert last.exit_code == 3
+    assert path.name in json.loads(last.stdout)["problems"][0]
+    assert "2 problems" in run("verify", folder, "--last").stderr
     assert "1 damaged" in people.stderr
     assert "CRC32C" in people.stdout.replace("\n", "")
 

@@ -51,6 +51,7 @@ __all__ = [
     "table_versions",
     "tables",
     "tags",
+    "upkeep_runs",
     "write_sessions",
     "write_streams",
     "writers",
@@ -488,6 +489,19 @@ leases = Table(
     Column("expires_at", Float, nullable=False),
     # Grows whenever the lease passes to another holder: what an earlier one does late is refused.
     Column("number", BigInteger, nullable=False, server_default="0"),
+)
+
+# The last run of each task of upkeep, whoever ran it: a row is replaced by a later run's.
+upkeep_runs = Table(
+    "upkeep_runs",
+    metadata,
+    Column("task", Text, primary_key=True),
+    Column("started_at", Float, nullable=False),
+    Column("ended_at", Float, nullable=False),
+    Column("place", Text, nullable=False),  # the machine and process that ran it
+    Column("summary", Text, nullable=False),
+    Column("problem_count", BigInteger, nullable=False),
+    Column("problems", Text, nullable=False),  # JSON: the first of them, in words
 )
 
 # SQL statements that were run: they end before the reply, so there is no state but the outcome.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime as dt
 import signal
 import threading
 from collections.abc import Iterator
@@ -57,13 +58,22 @@ def verify(
             "--recount", help="First set wrong totals of tables to what their segments have."
         ),
     ] = False,
+    last: Annotated[
+        bool,
+        typer.Option("--last", help="Tell how the last verification ended, and verify nothing."),
+    ] = False,
     json_output: JsonOutput = False,
 ) -> None:
     """Prove every checksum of segments, blob packs and the catalog's references and totals.
 
     Exits with 3 if anything is damaged, and names it.
     """
+    if last and recount:
+        raise UsageError("--last changes nothing, and --recount does: give one of them")
     with _opened(place, folder, looks=not recount) as engine:
+        if last:
+            _last_verification(engine, json_output=json_output)
+            return
         for item in engine.recount() if recount else ():
             say(f"{item.name}: {', '.join(item.problems)}")
         verification = engine.verify()
@@ -92,6 +102,22 @@ def verify(
         found = f"{human_count(len(damaged))} damaged" if damaged else "all as written"
         say(f"{counted(objects, 'object')}, {human_bytes(done)}: {found}")
     if damaged:
+        raise typer.Exit(ExitCode.DIFFERENT)
+
+
+def _last_verification(engine: Engine, *, json_output: bool) -> None:
+    """Tells of the last verification, by whichever server or command it was."""
+    run = engine.operations.last_run("verification")
+    if json_output:
+        print_json(None if run is None else dataclasses.asdict(run))
+    elif run is None:
+        say("nothing was verified here yet")
+    else:
+        if run.problems:
+            print_table("damaged", [("what is wrong", "left")], [(each,) for each in run.problems])
+        ended = dt.datetime.fromtimestamp(run.ended_at, dt.UTC).isoformat(" ", "seconds")
+        say(f"{ended} ({run.place}): {run.summary}")
+    if run is not None and run.problem_count:
         raise typer.Exit(ExitCode.DIFFERENT)
 
 

@@ -97,6 +97,10 @@ def test_tasks_say_what_they_did(engine: Engine, task: str, words: str) -> None:
     state = finished(engine, task)
     assert words in state.summary
     assert state.problems == []
+    # Another server, and who opens the folder later, see the same.
+    run = engine.operations.last_run(task)
+    assert run is not None
+    assert (run.summary, run.ended_at >= state.started_at) == (state.summary, True)
 
 
 def test_verification_says_what_is_wrong(engine: Engine) -> None:
@@ -111,6 +115,9 @@ def test_verification_says_what_is_wrong(engine: Engine) -> None:
     state = finished(engine, "verification")
     assert "problems" in state.summary
     assert row.key in state.problems[0]
+    run = engine.operations.last_run("verification")
+    assert run is not None
+    assert (run.problems, run.problem_count) == (tuple(state.problems), state.problem_count)
 
 
 def test_one_task_at_a_time_and_none_that_is_not_known(

@@ -39,6 +39,7 @@ from fletching.engine.reading.shown_rows import take_rows
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.tables.statistics import StatisticsBuilder
 from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
+from fletching.engine.upkeep.upkeep_runs import record_run
 from fletching.engine.writing.ingest_body import CellCheckers
 from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import CorruptObjectError, FletchingError, InvalidArgumentError
@@ -50,7 +51,7 @@ from fletching.ipc.metadata import MessageType, read_message_header
 from fletching.objects.store import StoredObject
 from fletching.types import TableName
 
-__all__ = ["CompactionReport", "Compactor"]
+__all__ = ["CompactionReport", "Compactor", "compaction_summary"]
 
 PURGE_ROWS_SHARE = 0.05
 """A segment is written anew when this share of its rows is deleted,"""
@@ -80,6 +81,17 @@ class CompactionReport:
     """Keys of segments that were left alone because their bytes are not what was written."""
     skipped: str = ""
 
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, in words."""
+        return [f"{key}: its bytes are not what was written" for key in self.damaged]
+
+
+def compaction_summary(reports: Sequence[CompactionReport]) -> str:
+    """What became of a run over some tables, in words."""
+    merged, made = sum(each.merged for each in reports), sum(each.made for each in reports)
+    return f"{merged} segments became {made} ({sum(each.bytes for each in reports)} bytes)"
+
 
 class Compactor:
     """Merges small segments. Thread-safe; a lease per table keeps other processes off."""
@@ -97,11 +109,19 @@ class Compactor:
         self._settled: dict[str, int] = {}
 
     def compact_tables(self, *, min_segments: int | None = None) -> list[CompactionReport]:
-        """Compacts every table that has something to merge; see ``compact_table``."""
+        """Compacts every table that has something to merge; see ``compact_table``.
+
+        A pass that merged something is kept in the catalog as the last run.
+        """
+        started_at = self._context.clock()
         reports = [
             self.compact_table(name, min_segments=min_segments)
             for name in self.candidates(min_segments=min_segments)
         ]
+        damaged = [problem for report in reports for problem in report.problems]
+        if damaged or any(report.merged for report in reports):
+            summary = compaction_summary(reports)
+            record_run(self._context, "compaction", started_at, summary, problems=damaged)
         return [report for report in reports if report.merged or report.damaged or report.skipped]
 
     def candidates(self, *, min_segments: int | None = None) -> list[TableName]:

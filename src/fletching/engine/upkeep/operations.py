@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from fletching.catalog import overview_rows
 from fletching.catalog.overview_rows import OpenSession, TableSize
 from fletching.catalog.segment_rows import SegmentRow, visible_segments
 from fletching.catalog.table_rows import get_table
+from fletching.catalog.upkeep_rows import UpkeepRun
 from fletching.engine.context import EngineContext
-from fletching.engine.upkeep.compaction import CompactionReport
+from fletching.engine.upkeep.compaction import CompactionReport, compaction_summary
 from fletching.engine.upkeep.retention import RetentionReport
+from fletching.engine.upkeep.upkeep_runs import MAX_PROBLEMS, TASKS, last_runs, record_run
 from fletching.engine.upkeep.verify import Verification
 from fletching.errors import ConflictError, FletchingError, NotFoundError
 from fletching.ipc.inspection import inspect_bytes
@@ -26,8 +28,6 @@ from fletching.types import TableName
 __all__ = ["TASKS", "Operations", "TaskState"]
 
 MAX_SESSIONS = 500
-MAX_PROBLEMS = 200
-TASKS = ("compaction", "retention", "verification")
 
 
 class UpkeepVerbs(Protocol):
@@ -59,6 +59,8 @@ class TaskState:
         done, total: how far it is, in objects or tables; ``total`` 0 where that is not known.
         summary: what it did, once it has ended.
         problems: what is wrong, in words; at most `MAX_PROBLEMS`.
+        problem_count: how many there are.
+        place: the machine and process of a run that the catalog knows.
     """
 
     task: str
@@ -68,6 +70,8 @@ class TaskState:
     total: int = 0
     summary: str = ""
     problems: list[str] = dataclasses.field(default_factory=list)
+    problem_count: int = 0
+    place: str = ""
 
 
 class Operations:
@@ -169,9 +173,29 @@ class Operations:
     # --- doing ---
 
     def tasks(self) -> list[TaskState]:
-        """The last run of each task that this process was asked for."""
+        """The last run of each task: the one that this process is at, else what the catalog knows."""
+        found = {
+            run.task: TaskState(
+                run.task,
+                run.started_at,
+                run.ended_at,
+                summary=run.summary,
+                problems=list(run.problems),
+                problem_count=run.problem_count,
+                place=run.place,
+            )
+            for run in last_runs(self._context).values()
+        }
         with self._lock:
-            return [dataclasses.replace(state) for state in self._states.values()]
+            for task, state in self._states.items():
+                known = found.get(task)
+                if known is None or state.ended_at is None or state.started_at > known.started_at:
+                    found[task] = dataclasses.replace(state)
+        return [found[task] for task in TASKS if task in found]
+
+    def last_run(self, task: str) -> UpkeepRun | None:
+        """The last run of a task that came to its end, whoever ran it."""
+        return last_runs(self._context).get(task)
 
     def start(self, task: str) -> None:
         """Begins a task in a thread of its own; `tasks` says how far it is.
@@ -205,13 +229,20 @@ class Operations:
             summary = f"failed: {error}"
         except Exception as error:  # noqa: BLE001 - said on the page: nobody waits for this thread
             summary = f"failed: {type(error).__name__}: {error}"
+        if state.task != "verification" or summary.startswith("failed"):
+            # One that came to its end is recorded by itself, whoever iterated it.
+            record_run(
+                *(self._context, state.task, state.started_at, summary),
+                problems=state.problems,
+                problem_count=state.problem_count,
+            )
         with self._lock:
             state.summary, state.ended_at = summary, self._context.clock()
 
     def _compact(self, state: TaskState) -> str:
         names = self._engine.tables_to_compact()
         state.total = len(names)
-        merged = made = size = 0
+        reports = []
         for name in names:
             if self._stop.is_set():
                 return "stopped with the service"
@@ -221,37 +252,30 @@ class Operations:
                 continue  # dropped since it was listed
             finally:
                 state.done += 1
-            merged, made, size = merged + report.merged, made + report.made, size + report.bytes
-            self._note(
-                state, (f"{key}: its bytes are not what was written" for key in report.damaged)
-            )
-        return f"{merged} segments became {made} ({size} bytes)"
+            reports.append(report)
+            self._note(state, report.problems)
+        return compaction_summary(reports)
 
     def _collect(self, state: TaskState) -> str:
         report = self._engine.collect()
         self._note(state, filter(None, (report.refused,)))
-        if report.skipped:
-            return report.skipped
-        counts = ", ".join(f"{count} {kind}" for kind, count in report.counts().items())
-        return f"collected {counts} ({report.bytes} bytes)" if counts else "there was nothing to do"
+        return report.summary
 
     def _verify(self, state: TaskState) -> str:
         verification = self._engine.verify()
         state.total = verification.total_objects
-        size = 0
         for looked, checked in enumerate(verification, 1):
             if self._stop.is_set():
-                return "stopped with the service"
-            size += checked.bytes
+                return "failed: stopped with the service"
             state.done = min(looked, state.total)
             self._note(state, (f"{checked.name}: {problem}" for problem in checked.problems))
-        sound = "nothing is wrong" if not state.problems else f"{len(state.problems)} problems"
-        return f"{sound}: {state.total} objects, {size} bytes"
+        return verification.summary
 
-    def _note(self, state: TaskState, problems: Iterator[Any]) -> None:
+    def _note(self, state: TaskState, problems: Iterable[str]) -> None:
         for problem in problems:
+            state.problem_count += 1
             if len(state.problems) < MAX_PROBLEMS:
-                state.problems.append(str(problem))
+                state.problems.append(problem)
 
     def close(self) -> None:
         """Has the running task end soon, and waits for it; idempotent."""

@@ -57,6 +57,7 @@ from fletching.engine.presence import SILENT_SECONDS
 from fletching.engine.tables.partitions import spec_of
 from fletching.engine.tables.schema_checks import RETAIN_PROPERTY
 from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
+from fletching.engine.upkeep.upkeep_runs import record_run
 from fletching.engine.writing.states import SessionState
 from fletching.errors import StorageError
 from fletching.objects.store import writer_of
@@ -127,6 +128,13 @@ class RetentionReport:
             counts[item.kind] = counts.get(item.kind, 0) + 1
         return counts
 
+    @property
+    def summary(self) -> str:
+        """What became of it, in words."""
+        counts = ", ".join(f"{count} {kind}" for kind, count in self.counts().items())
+        found = f"collected {counts} ({self.bytes} bytes)" if counts else "there was nothing to do"
+        return self.skipped or found
+
 
 Step = Callable[[Any, float], tuple[list[Collected], list[str]]]
 """Works in a transaction at a time; returns what goes, and keys of objects to delete after it."""
@@ -139,7 +147,7 @@ class Retention:
         self._context = context
 
     def collect(self, *, dry_run: bool = False, force: bool = False) -> RetentionReport:
-        """One pass.
+        """One pass. One that did something is kept in the catalog as the last run.
 
         Args:
             dry_run: find out by the same transactions, and undo them.
@@ -158,7 +166,14 @@ class Retention:
             *self._histories(),
             self._blob_packs,
         )
-        return self._try(steps, force) if dry_run else self._do(steps, force)
+        if dry_run:
+            return self._try(steps, force)
+        started_at = self._context.clock()
+        report = self._do(steps, force)
+        if report.collected or report.refused:
+            problems = [report.refused] if report.refused else []
+            record_run(self._context, "retention", started_at, report.summary, problems=problems)
+        return report
 
     def _lifecycles(self) -> list[Step]:
         """One step per table with a lifecycle."""

@@ -26,6 +26,7 @@ from fletching.engine.changes.key_runs import read_run
 from fletching.engine.changes.key_values import key_numbers
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.message_checks import recorded_checksums
+from fletching.engine.upkeep.upkeep_runs import MAX_PROBLEMS, record_run
 from fletching.errors import FletchingError, ObjectNotFoundError, StorageError
 
 __all__ = ["Checked", "Verification", "recount"]
@@ -50,11 +51,15 @@ class Verification:
     Attributes:
         total_objects: how many objects there are to look at.
         total_bytes: their bytes.
+        summary: what came of it, once everything was looked at.
     """
+
+    summary = ""
 
     def __init__(self, context: EngineContext) -> None:
         """Takes stock: a snapshot of the catalog, made in one transaction."""
         self._context = context
+        self._started_at = context.clock()
         with context.database.read() as connection:
             self._segments = verifying.stored_segments(connection)
             self._packs = list(list_packs(connection))
@@ -69,7 +74,26 @@ class Verification:
         self.total_bytes += sum(pack.length for pack in self._packs)
 
     def __iter__(self) -> Iterator[Checked]:
-        """Every object in turn, then the totals that are wrong."""
+        """Every object in turn, then the totals that are wrong; the end of it is kept in the catalog."""
+        size = count = 0
+        problems: list[str] = []
+        for checked in self._everything():
+            size += checked.bytes
+            count += len(checked.problems)
+            if len(problems) < MAX_PROBLEMS:
+                problems += [f"{checked.name}: {problem}" for problem in checked.problems]
+            yield checked
+        self.summary = (
+            f"{f'{count} problems' if count else 'nothing is wrong'}: "
+            f"{self.total_objects} objects, {size} bytes"
+        )
+        record_run(
+            *(self._context, "verification", self._started_at, self.summary),
+            problems=problems,
+            problem_count=count,
+        )
+
+    def _everything(self) -> Iterator[Checked]:
         for segment in self._segments:
             yield self._check(segment)
         for pack in self._packs:
