@@ -338,7 +338,7 @@ def token(
         known = {key.access_id for key in access.all_keys()} | ({own.access_id} if own else set())
         if access_id not in known:
             raise UsageError(f"there is no access key {access_id} in {place.data_set(folder)}")
-        text = access.bearer_token(access_id, expires_at)
+        text = access.tokens.sign(access_id, expires_at)
     if as_json:
         print_json({"access_id": access_id, "token": text, "expires_at": int(expires_at)})
     else:

@@ -7,7 +7,9 @@ import difflib
 import inspect
 import os
 import re
+import socket
 import threading
+import urllib.parse
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any, Unpack
 
 from fletching.client.call_options import CallOptions, ConnectOptions
 from fletching.client.client import Client
-from fletching.client.credentials import Credentials
+from fletching.client.credentials import Credentials, SessionCredentials
 from fletching.client.profiles import Profile, Profiles
 from fletching.client.retry import Timing
 from fletching.client.transports.channel import Channel
@@ -41,6 +43,8 @@ _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}(/.*)?
 # Any of these in a folder means that it is, or was, a data folder: what is missing is for the engine
 # to say.
 _DATA_FOLDER = ("catalog.sqlite", "objects", "server.key")
+
+_THIS_HOST = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _SHARED_CHANNELS = 8
 """Channels kept for what arrives pickled: a worker reads many splits of one scan, one by one."""
@@ -69,11 +73,12 @@ class Reopen:
     """What a client was connected with; called, it gives the same channel again.
 
     This is how tables, splits and sessions travel to other processes: it pickles, credentials
-    included, and each process makes one channel for it, whatever arrives there how often.
+    included, and each process makes one channel for it, whatever arrives there how often. Splits and
+    read sessions travel with the session's token in place of the key (`scoped`).
     """
 
     location: str
-    credentials: Credentials | None
+    credentials: Credentials | SessionCredentials | None
     options: CallOptions
     proxy: str | None = None
     ca_certificates: str | None = None
@@ -83,6 +88,32 @@ class Reopen:
     def __call__(self) -> Channel:
         """The channel of this process, made at the first call and shared; nobody closes it."""
         return self._channel(lasting=True)
+
+    @property
+    def is_scoped(self) -> bool:
+        """Whether it reads one session and no more."""
+        return isinstance(self.credentials, SessionCredentials)
+
+    def scoped(self, token: str | None) -> Reopen:
+        """The same with a read session's token in place of the key.
+
+        Itself where there is nothing to put it in the place of (a folder), or no token (a service
+        that issues none).
+        """
+        if token is None or self.credentials is None:
+            return self
+        return dataclasses.replace(self, credentials=SessionCredentials(token))
+
+    def locations(self) -> tuple[str, ...]:
+        """Names of the hosts on which reading is cheapest: the service's own, or the folder's.
+
+        On the service's host rows are read where they are mapped, over no network. None where objects
+        are in an object store.
+        """
+        if self.storage is not None and self.storage.objects is not None:
+            return ()
+        host = urllib.parse.urlsplit(self.location).hostname if _URL.match(self.location) else None
+        return (socket.gethostname() if host in {None, *_THIS_HOST} else str(host),)
 
     def open_client(self, project: str, schema: str) -> Client:
         """A client through that channel, which closes when the last such client is closed."""

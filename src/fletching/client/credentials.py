@@ -8,7 +8,7 @@ from fletching.errors import UsageError
 from fletching.protocol.http import headers as names
 from fletching.protocol.http.signing import sign
 
-__all__ = ["Credentials"]
+__all__ = ["Credentials", "SessionCredentials"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,3 +66,24 @@ class Credentials:
             now=now,
         )
         return {**headers, names.AUTHORIZATION: authorization}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SessionCredentials:
+    """What reads one session, in place of a key: a token of the service's that ends with the session.
+
+    Attributes:
+        token: sent with each request; not shown.
+    """
+
+    token: str = dataclasses.field(repr=False)
+
+    def signed(
+        self,
+        method: str,  # noqa: ARG002  # as `Credentials.signed`
+        target: str,  # noqa: ARG002
+        headers: dict[str, str],
+        now: float,  # noqa: ARG002
+    ) -> dict[str, str]:
+        """The headers with the token; the rest of the request is not looked at."""
+        return {**headers, names.BEARER_TOKEN: self.token}

@@ -24,6 +24,11 @@ from fletching.protocol.messages.responses import Response
 from fletching.server.auth.authentication import Authenticator, FailureLimiter
 from fletching.server.auth.key_ring import KeyRing
 from fletching.server.auth.principal import Principal
+from fletching.server.auth.session_tokens import (
+    check_session_request,
+    is_table_of,
+    with_session_token,
+)
 from fletching.server.http.exchange import Exchange
 from fletching.server.metrics import Durations, Metrics
 from fletching.server.monitor import Monitor
@@ -195,7 +200,12 @@ class Service:
         Raises:
             NoPermissionError: it was not.
         """
-        principal = self.authorize_more(exchange)
+        principal = exchange.principal
+        assert principal is not None
+        if principal.session is None:
+            self.authorize_more(exchange)
+        else:
+            check_session_request(principal.session, request)
         table = getattr(request, "table", None)
         named = getattr(request, "project", "") or getattr(table, "project", "")
         if named.casefold() == RESULTS_PROJECT:
@@ -204,7 +214,7 @@ class Service:
             self.keys.check(principal.key, request)
 
     def authorize_more(self, exchange: Exchange) -> Principal:
-        """Refuses a caller whose token lets him look at one instance and no more.
+        """Refuses a caller whose token lets him look at one instance or session and no more.
 
         Raises:
             NoPermissionError: that is all he may.
@@ -213,13 +223,24 @@ class Service:
         assert principal is not None
         if principal.instance is not None:
             raise NoPermissionError("this token is for looking at one instance")
+        if principal.session is not None:
+            raise NoPermissionError("this token is for reading one session")
         return principal
+
+    def with_token(self, exchange: Exchange, request: Request, response: Response) -> Response:
+        """The reply to a read session's request with the session's token, if it asks for one."""
+        principal = exchange.principal
+        assert principal is not None
+        tokens = self.engine.access_keys.tokens
+        return with_session_token(tokens, principal, request, response)
 
     def may_read(self, exchange: Exchange, table: TableName) -> bool:
         """Whether the caller may know of a table."""
         principal = exchange.principal
         assert principal is not None
         if principal.instance is not None:
+            return False
+        if principal.session is not None and not is_table_of(principal.session, table):
             return False
         return principal.key is None or self.keys.may_read(principal.key, table)
 
@@ -229,13 +250,15 @@ class Service:
         assert principal is not None
         if principal.instance is not None:
             return principal.instance[0].casefold() == project.casefold()
+        if principal.session is not None:
+            return False
         return principal.key is None or self.keys.may_enter(principal.key, project)
 
     def may_operate(self, exchange: Exchange) -> bool:
         """Whether the caller may see and do what concerns the service as a whole."""
         principal = exchange.principal
         assert principal is not None
-        if principal.instance is not None:
+        if principal.limited:
             return False
         return principal.key is None or self.keys.may_operate(principal.key)
 
@@ -268,7 +291,7 @@ class Service:
         """Whether the caller may know of an instance: whoever ran it, and keys without limits."""
         principal = exchange.principal
         assert principal is not None
-        if principal.instance is not None and principal.instance != (row.project_key, row.id):
+        if principal.limited and principal.instance != (row.project_key, row.id):
             return False
         if principal.key is None or row.owner == principal.access_id:
             return True

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import pytest
 
 from fletching.engine.access.access_keys import AccessKeys
 from fletching.engine.access.permissions import (
-    BearerClaim,
     Grant,
     Permission,
 )
@@ -113,36 +111,3 @@ def test_grants_are_kept_once_and_taken_back(keys: AccessKeys) -> None:
     assert keys.grants() == []
     with pytest.raises(UsageError):
         keys.grant(Grant("", "demo", "*", Permission.READ))
-
-
-# --- bearer tokens ---------------------------------------------------------------------------
-
-
-def test_bearer_tokens_are_genuine_until_they_end(keys: AccessKeys) -> None:
-    token = keys.bearer_token("id", 1000.0)
-    assert keys.verify_bearer_token(token, 999.0) == BearerClaim("id")
-    assert keys.verify_bearer_token(token, 1000.0) == BearerClaim("id", expired=True)
-    # clients read the expiry there
-    assert base64.b64decode(token).decode().split(",")[2] == "1000"
-
-
-def test_bearer_tokens_for_one_instance(keys: AccessKeys) -> None:
-    token = keys.bearer_token("id", 1000.0, ("demo", "2026x"))
-    assert keys.verify_bearer_token(token, 999.0) == BearerClaim("id", instance=("demo", "2026x"))
-    assert base64.b64decode(token).decode().split(",")[2] == "1000"
-    for scope in (("", "i"), ("p", ""), ("p,q", "i"), ("p", "i\n")):
-        with pytest.raises(UsageError):
-            keys.bearer_token("id", 1000.0, scope)
-
-
-@pytest.mark.parametrize("token", ["", "x", "ä", base64.b64encode(b"a,b,c,d").decode()])
-def test_other_tokens_are_not_genuine(keys: AccessKeys, token: str) -> None:
-    assert keys.verify_bearer_token(token, 0.0) is None
-
-
-def test_a_changed_token_is_not_genuine(keys: AccessKeys) -> None:
-    text = base64.b64decode(keys.bearer_token("id", 1000.0)).decode()
-    for changed in (text.replace("1000", "9999"), text.replace("id", "xx"), text[:-1] + "!"):
-        assert keys.verify_bearer_token(base64.b64encode(changed.encode()).decode(), 0.0) is None
-    other = AccessKeys(keys._database, b"y" * 32, lambda: 0.0)
-    assert other.verify_bearer_token(keys.bearer_token("id", 1000.0), 0.0) is None

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from fletching.engine.access.permissions import AccessKey, BearerClaim
+from fletching.engine.access.bearer_tokens import BearerClaim
+from fletching.engine.access.permissions import AccessKey
 from fletching.errors import (
     RequestTimeTooSkewedError,
     ServiceError,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fletching.engine.access.permissions import BearerClaim, Grant, Permission
+from fletching.engine.access.bearer_tokens import BearerClaim
+from fletching.engine.access.permissions import Grant, Permission
 from fletching.engine.engine import Engine
 from fletching.errors import NoPermissionError, StorageError, UsageError
 from fletching.protocol.messages.admin import DescribeTable, DropTable
@@ -99,13 +100,13 @@ def test_folder_keys_follow_the_folder(tmp_path: Path) -> None:
         with pytest.raises(NoPermissionError):
             ring.check(made, DropTable(table=table))
 
-        token = access.bearer_token("ann", 101.0)
+        token = access.tokens.sign("ann", 101.0)
         assert ring.bearer(token) == (made, BearerClaim("ann"))
-        assert ring.bearer(access.bearer_token("ann", 100.0)) == (
+        assert ring.bearer(access.tokens.sign("ann", 100.0)) == (
             made,
             BearerClaim("ann", expired=True),
         )
-        assert ring.bearer(access.bearer_token("nobody", 101.0)) is None
+        assert ring.bearer(access.tokens.sign("nobody", 101.0)) is None
         assert ring.bearer("junk") is None
         access.revoke("ann")
         now[0] = 6.0

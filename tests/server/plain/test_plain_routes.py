@@ -88,7 +88,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
             client.create_table("t", TABLE.schema, partition_by=["day"]).append(TABLE)
             client.create_table("empty", "id BIGINT, text STRING")
             client.create_table("nested", "a ARRAY<BIGINT>").append({"a": [[1], None]})
-        yield Web(server, keys.bearer_token(access_id, time.time() + 3600))
+        yield Web(server, keys.tokens.sign(access_id, time.time() + 3600))
 
 
 def test_every_format_has_the_same_rows(web: Web) -> None:
@@ -302,7 +302,7 @@ def test_nobody_reads_or_writes_without_permission(web: Web) -> None:
 
     key = keys.create()
     keys.grant(Grant(key.access_id, "demo", "t", Permission.READ))
-    token = keys.bearer_token(key.access_id, time.time() + 60)
+    token = keys.tokens.sign(key.access_id, time.time() + 60)
     deadline = time.monotonic() + 60
     while web(limit=1, token=token).status != 200:
         assert time.monotonic() < deadline  # the server looks at its keys every two seconds
@@ -314,7 +314,7 @@ def test_nobody_reads_or_writes_without_permission(web: Web) -> None:
         ).status
         == 403
     )
-    expired = keys.bearer_token(key.access_id, time.time() - 1)
+    expired = keys.tokens.sign(key.access_id, time.time() - 1)
     assert web(limit=1, token=expired).status == 401
     assert web(method="DELETE").status == 405
     assert web("no_such_table").status == 404

@@ -6,10 +6,12 @@ splits in every process, as many as are asked for.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Generator
 from typing import Any, Self
 
+import msgspec
 import pyarrow as pa
 
 from fletching.client.cancellation import Cancellation
@@ -34,9 +36,14 @@ MOST_SPLITS = 1_000_000
 class ReadSession(Readable):
     """An open read session: a table's rows at one moment, as a scan chooses them.
 
-    Made by ``scan.session()``. Pickles, with what its client was connected with. As a context manager
-    it releases the snapshot at the end; else that is kept until the session expires (a day after it
-    was opened or refreshed). Thread-safe.
+    Made by ``scan.session()``. Pickles as its splits do: with a token of the service's that reads
+    this session and no more, in place of the key. As a context manager it releases the snapshot at
+    the end; else that is kept until the session expires (a day after it was opened or refreshed).
+    Thread-safe. Sessions are equal, and have the same hash in every process, where they are the same
+    snapshot with the same columns.
+
+    The process that opened it plans and releases; one that it was pickled to reads, may keep it for
+    another while (`refresh`, for a week), and cannot release it.
 
     Attributes:
         id: the service's id of the session.
@@ -137,14 +144,28 @@ class ReadSession(Readable):
     def refresh(self) -> Self:
         """Keeps the snapshot for another while, also if it has just expired; returns the session.
 
+        Splits that were made before read on until the time that was theirs; those made from now on
+        are for the new time.
+
         Raises:
             NotFoundError: the service has forgotten the session.
+            UnauthorizedError: in a process that the session was pickled to, and it has expired.
+            NoPermissionError: likewise, and it was opened a week ago.
             ServiceError: the service refused.
             TransportError: no answer within the retry budget.
         """
-        self._reply = self._ask(refresh=True)
+        reply = self._ask(refresh=True, with_token=True)
+        if self._is_carried and reply.session_token is not None:
+            self._channel = self._channel.reopen_with(reply.session_token)()
+        self._reply = reply
         self._released = False
         return self
+
+    @property
+    def _is_carried(self) -> bool:
+        """Whether this process has the session's token and not the key that opened it."""
+        reopen = self._channel.reopen
+        return reopen is not None and bool(reopen.is_scoped)
 
     def release(self) -> None:
         """Says that the snapshot is not needed any longer; splits of it cannot be read. Idempotent.
@@ -180,11 +201,13 @@ class ReadSession(Readable):
             self._channel,
             self._bytes_of(end - start),
             self._partition_of(start, end),
+            self._reply.session_token,
         )
 
     def _partition_of(self, start: int, end: int) -> PartitionSpec | None:
         """The partition that all rows of a range are of; None if there are several, or none."""
-        if not self._partitioned or start == end:
+        # What partitions there are is told to who opened the session, who plans; not to who reads.
+        if not self._partitioned or start == end or self._is_carried:
             return None
         if self._bounds is None:
             self._bounds = self._partition_bounds()
@@ -250,11 +273,26 @@ class ReadSession(Readable):
         version = "" if self.version is None else f" at version {self.version}"
         return f"<ReadSession of {self.table}{version}: {self.row_count} rows>"
 
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same snapshot with the same columns."""
+        if not isinstance(other, ReadSession):
+            return NotImplemented
+        return self.__dask_tokenize__() == other.__dask_tokenize__()
+
+    def __hash__(self) -> int:
+        """The same in every process, unlike that of text."""
+        digest = hashlib.blake2b(repr(self.__dask_tokenize__()).encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "little", signed=True)
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        """What the session is, the same in every process (see `Split`)."""
+        return ("fletching.ReadSession", str(self.table), self.id, self._columns, self._limit)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles by what the service said and what reopens the client."""
+        """Pickles by what the service said and what reopens the client to read it."""
         return _reopened, (
-            self._channel.reopen,
-            self._reply,
+            self._channel.reopen_with(self._reply.session_token),
+            msgspec.structs.replace(self._reply, session_token=None),
             {
                 "table": self.table,
                 "columns": self._columns,

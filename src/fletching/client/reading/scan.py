@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Protocol, Unpack
 
+import msgspec
 import pyarrow as pa
 
 from fletching.client.call_options import OptionChanges
@@ -180,7 +181,7 @@ class Scan(Readable):
         options = SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1)
         return ReadSession(
             self.channel,
-            self._session(options),
+            self._session(options, with_token=True),
             table=self.table.full_name,
             columns=self.columns,
             partitions=self.partitions,
@@ -215,7 +216,7 @@ class Scan(Readable):
         )
         if count is not None:
             options = SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=count)
-        session = self._session(options)
+        session = self._session(options, with_token=True)
         return self._split_list(
             session, [{"index": index} for index in range(session.splits_count)]
         )
@@ -261,7 +262,8 @@ class Scan(Readable):
 
     def _row_splits(self, count: int) -> list[Split]:
         """The first ``limit`` rows in ``count`` parts."""
-        session = self._session(SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1))
+        options = SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1)
+        session = self._session(options, with_token=True)
         rows = min(session.record_count, self.limit or 0)
         bounds = [rows * part // count for part in range(count + 1)]
         places = [
@@ -283,6 +285,7 @@ class Scan(Readable):
                 self._schema_of(session),
                 place.get("length"),
                 self.channel,
+                _session_token=session.session_token,
             )
             for place in places
         )
@@ -294,8 +297,13 @@ class Scan(Readable):
         by_name = {field.name.casefold(): field for field in schema}
         return pa.schema([by_name[name.casefold()] for name in self.columns])
 
-    def _session(self, split_options: SplitOptions) -> ReadSessionReply:
+    def _session(
+        self, split_options: SplitOptions, *, with_token: bool = False
+    ) -> ReadSessionReply:
+        """A session; with a token if its splits may travel."""
         request = self._session_request(split_options)
+        if with_token:
+            request = msgspec.structs.replace(request, with_token=True)
         return self._ready(request.table, self.channel.call(request, ReadSessionReply))
 
     def _begun_session(
@@ -331,9 +339,12 @@ class Scan(Readable):
                 )
             sequence.pause(1.0)
             waited += 1.0
-            session = self.channel.call(
-                GetReadSession(table=name, session_id=session.session_id), ReadSessionReply
+            look = GetReadSession(
+                table=name,
+                session_id=session.session_id,
+                with_token=session.session_token is not None,
             )
+            session = self.channel.call(look, ReadSessionReply)
         if session.status is not SessionStatus.NORMAL:
             raise ConflictError(
                 f"read session {session.session_id} is {session.status}: {session.message}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,8 +25,12 @@ __all__ = ["Split", "SplitList"]
 class Split:
     """Some of the rows of a scan's snapshot.
 
-    Pickles with what its client was connected with, credentials included, so that Ray, Dask or
-    plain processes can carry it to where it is read; there the client is made once per process.
+    Pickles with where its client was connected to, so that Ray, Dask or plain processes can carry it
+    to where it is read; there the client is made once per process. No secret is in it, but a token of
+    the service's that reads this session and no more, until the session ends (a folder needs none, and
+    of a service that issues no tokens the client's key goes along).
+
+    Splits are equal, and have the same hash in every process, where they are the same rows.
 
     Attributes:
         token: what the split is, as a durable value; ``client.resume(split.token)`` reads it too.
@@ -34,14 +39,22 @@ class Split:
         byte_size: an estimate of their bytes as they are stored, all columns; None if unknown.
         partition: the partition that all its rows are of; None if they are of several, or if that is
             not known.
+        locations: names of hosts on which it is read without a network; for schedulers that care.
     """
 
     token: ResumeToken
     schema: pa.Schema
     row_count: int | None
     _channel: Channel = dataclasses.field(repr=False, compare=False)
-    byte_size: int | None = None
-    partition: PartitionSpec | None = None
+    byte_size: int | None = dataclasses.field(default=None, compare=False)
+    partition: PartitionSpec | None = dataclasses.field(default=None, compare=False)
+    _session_token: str | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def locations(self) -> tuple[str, ...]:
+        """See above; empty if nobody knows."""
+        reopen = self._channel.reopen
+        return () if reopen is None else tuple(reopen.locations())
 
     def to_reader(self, row: int = 0) -> ArrowReader:
         """Opens a reader at a row of the split; see `ArrowReader`."""
@@ -86,10 +99,15 @@ class Split:
             self.schema.serialize().to_pybytes(),
         )
 
+    def __hash__(self) -> int:
+        """The same in every process, unlike that of text."""
+        digest = hashlib.blake2b(str(self.token).encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "little", signed=True)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles by token and by what reopens the client."""
+        """Pickles by place and by what reopens the client to read it."""
         fields = (self.token, self.schema, self.row_count, self.byte_size, self.partition)
-        return _reopened, (self._channel.reopen, *fields)
+        return _reopened, (self._channel.reopen_with(self._session_token), *fields)
 
 
 def _reopened(reopen: Any, *fields: Any) -> Split:

@@ -91,6 +91,12 @@ class Channel:
         """What every call through this channel is made under: its own scope, or the client's."""
         return self.scope or self.transport.cancellation
 
+    def reopen_with(self, session_token: str | None) -> Any:
+        """What reopens the client in another process, to read one session if it has a token."""
+        if self.reopen is None or session_token is None:
+            return self.reopen
+        return self.reopen.scoped(session_token)
+
     def call(self, request: Request, expected: type[_R]) -> _R:
         """Sends a request, again while that can help, and returns its reply.
 

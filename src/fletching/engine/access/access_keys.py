@@ -6,8 +6,6 @@ as associated data), so the catalog alone gives none away and no secret can be m
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import hmac
 import logging
@@ -20,10 +18,10 @@ from sqlalchemy import Connection
 from fletching.catalog import access_rows as catalog
 from fletching.catalog.access_rows import GrantRow, KeyRow
 from fletching.catalog.database import Database
+from fletching.engine.access.bearer_tokens import BearerTokens
 from fletching.engine.access.permissions import (
     AccessKey,
     AccessSnapshot,
-    BearerClaim,
     Grant,
     Permission,
 )
@@ -34,7 +32,6 @@ __all__ = ["AccessKeys"]
 
 _LOG = logging.getLogger("fletching.engine.access")
 _ACCESS_ID = re.compile(r"[A-Za-z0-9._@-]{1,128}")
-_SCOPE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _NONCE_BYTES = 12
 
 
@@ -57,7 +54,7 @@ class AccessKeys:
         self._clock = clock
         self._unreadable: set[str] = set()
         self._cipher_key = hmac.digest(server_key, b"fletching access keys", "sha256")
-        self._token_key = hmac.digest(server_key, b"fletching bearer tokens", "sha256")
+        self._tokens = BearerTokens(server_key)
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[Connection]:
@@ -200,43 +197,10 @@ class AccessKeys:
 
     # --- bearer tokens -----------------------------------------------------------------------
 
-    def bearer_token(
-        self, access_id: str, expires_at: float, instance: tuple[str, str] | None = None
-    ) -> str:
-        """A token that stands for a key until a moment; sent in place of a signature.
-
-        Its text is base64 of ``fletching,{access id},{expiry}[,{project},{instance}],{MAC}``: clients
-        read the expiry.
-
-        Args:
-            access_id: whose key.
-            expires_at: seconds since the epoch.
-            instance: (project, id) of the one instance that it may look at; by default it may do
-                whatever its key may.
-
-        Raises:
-            UsageError: a name that cannot stand in a token.
-        """
-        scope = instance or ()
-        if not all(_SCOPE.fullmatch(name) for name in scope):
-            raise UsageError("a token is for an instance by its project and id")
-        text = ",".join(["fletching", access_id, str(int(expires_at)), *scope])
-        mac = hmac.digest(self._token_key, text.encode(), "sha256").hex()
-        return base64.b64encode(f"{text},{mac}".encode()).decode("ascii")
-
-    def verify_bearer_token(self, token: str, now: float) -> BearerClaim | None:
-        """What a genuine token says; None if it is not genuine."""
-        try:
-            text = base64.b64decode(token, validate=True).decode("ascii")
-        except (binascii.Error, ValueError):
-            return None
-        body, _, mac = text.rpartition(",")
-        expected = hmac.digest(self._token_key, body.encode(), "sha256").hex()
-        if not hmac.compare_digest(expected, mac):
-            return None
-        _, access_id, expiry, *scope = body.split(",")
-        instance = (scope[0], scope[1]) if scope else None
-        return BearerClaim(access_id, now >= int(expiry), instance)
+    @property
+    def tokens(self) -> BearerTokens:
+        """Signs and verifies what stands for a key without its secret."""
+        return self._tokens
 
     # --- encryption --------------------------------------------------------------------------
 

@@ -21,7 +21,6 @@ from fletching.types import TableName
 __all__ = [
     "AccessKey",
     "AccessSnapshot",
-    "BearerClaim",
     "Grant",
     "Permission",
     "needed_permission",
@@ -135,22 +134,6 @@ class AccessKey:
     def expired(self, now: float) -> bool:
         """Whether its time is over."""
         return self.expires_at is not None and now >= self.expires_at
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class BearerClaim:
-    """What a genuine bearer token says.
-
-    Attributes:
-        access_id: whose key it stands for.
-        expired: whether its time is over.
-        instance: (project, id) of the one instance that it may look at; None if it may do whatever
-            its key may.
-    """
-
-    access_id: str
-    expired: bool = False
-    instance: tuple[str, str] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -115,6 +115,8 @@ def _read_session(reply: ReadSession, _request: Request) -> _Json:
     }
     if reply.arrow_schema is not None:
         body["ArrowSchema"] = _text_of(reply.arrow_schema)
+    if reply.session_token is not None:
+        body["SessionToken"] = reply.session_token
     return body
 
 
@@ -353,6 +355,7 @@ def _to_read_session(body: _Json, _request: Request, token: str) -> Response:
         latest_version=_get(body, "LatestVersion", int, -1),
         message=_get(body, "Message", str, ""),
         route_token=token,
+        session_token=_optional(body, "SessionToken", str),
     )
 
 

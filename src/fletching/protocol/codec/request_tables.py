@@ -308,6 +308,7 @@ _CREATE_READ_SESSION = RequestTable(
         _SOURCES,
         Field("version", "Version", Integer(least=-(2**62)), (JSON,), sparse=True),
         Field("since_version", "SinceVersion", Integer(least=-(2**62)), (JSON,), sparse=True),
+        Field("with_token", "WithToken", Flag(), (JSON,), sparse=True),
     ),
 )
 
@@ -642,6 +643,7 @@ REQUEST_TABLES: tuple[RequestTable, ...] = (
         _SESSION,
         Field("refresh", "session_refresh", Flag()),
         Field("release", "session_release", Flag(), sparse=True),
+        Field("with_token", "session_token", Flag(), sparse=True),
     ),
     _READ_TABLE,
     _PREVIEW_TABLE,

@@ -115,6 +115,8 @@ class CreateReadSession(TableRequest, frozen=True, kw_only=True):
     a round trip. A service may answer without them."""
     sources: tuple[SourceKind, ...] = ()
     """Ours (extension field ``Sources``), with ``first_split``: as ``sources`` of a `ReadTable`."""
+    with_token: bool = False
+    """Ours (extension field ``WithToken``): answer with a token that reads this session and no more."""
 
 
 class GetReadSession(TableRequest, frozen=True, kw_only=True):
@@ -124,6 +126,8 @@ class GetReadSession(TableRequest, frozen=True, kw_only=True):
     refresh: bool = False
     release: bool = False
     """Ours (extension parameter ``session_release``): the session ends now, and its snapshot may go."""
+    with_token: bool = False
+    """Ours (extension parameter ``session_token``): as ``with_token`` of a `CreateReadSession`."""
 
 
 class ReadTable(TableRequest, frozen=True, kw_only=True):

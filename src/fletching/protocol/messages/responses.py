@@ -65,6 +65,9 @@ class ReadSession(Response, frozen=True, kw_only=True):
     latest_version: int = -1
     message: str = ""
     route_token: str = ""
+    session_token: str | None = None
+    """Ours (extension field ``SessionToken``): reads this session's rows, and the blobs of its table,
+    in place of a signature, until the session ends."""
 
 
 class WriteSession(Response, frozen=True, kw_only=True):

@@ -107,7 +107,7 @@ async def _dispatch(exchange: Exchange, service: Service, body: bytes) -> None:
 
 async def _call(exchange: Exchange, service: Service, request: Request) -> None:
     with service.calls.enter():
-        response = await service.call(request)
+        response = service.with_token(exchange, request, await service.call(request))
         headers, body = encode_response(response, request)
     if service.settings.reply_compression is not ReplyCompression.OFF:
         headers = with_lz4_stream_offered(headers, exchange.header(USER_AGENT))
@@ -140,7 +140,8 @@ async def _open_read(exchange: Exchange, service: Service, request: CreateReadSe
 
     with service.reads.enter():
         async with Job.opened(service.workers.cpu, begin, _OpenedSession.close) as job:
-            response, rows = job.owned.response, job.owned.rows
+            response = service.with_token(exchange, request, job.owned.response)
+            rows = job.owned.rows
             headers, body = encode_response(response, request)
             if service.settings.reply_compression is not ReplyCompression.OFF:
                 headers = with_lz4_stream_offered(headers, exchange.header(USER_AGENT))

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 from fletching.engine.access.access_keys import AccessKeys
-from fletching.engine.access.permissions import AccessKey, AccessSnapshot, BearerClaim
+from fletching.engine.access.bearer_tokens import BearerClaim
+from fletching.engine.access.permissions import AccessKey, AccessSnapshot
 from fletching.errors import StorageError, UsageError
 from fletching.protocol.messages.requests import Request
 from fletching.types import TableName
@@ -150,7 +151,7 @@ class FolderKeys:
 
     def bearer(self, token: str) -> tuple[AccessKey, BearerClaim] | None:
         """The key of a genuine token; see ``KeyRing``."""
-        claim = self._keys.verify_bearer_token(token, self._wall_clock())
+        claim = self._keys.tokens.verify(token, self._wall_clock())
         key = None if claim is None else self.find(claim.access_id)
         return None if claim is None or key is None else (key, claim)
 

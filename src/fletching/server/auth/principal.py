@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from fletching.engine.access.bearer_tokens import SessionScope
 from fletching.engine.access.permissions import AccessKey
 
 __all__ = ["Principal"]
@@ -19,4 +20,11 @@ class Principal:
     key: AccessKey | None = dataclasses.field(default=None, compare=False, repr=False)
     """The caller's key; None for an anonymous caller."""
     instance: tuple[str, str] | None = None
-    """(Project, id) of the one instance that the caller's token lets him look at; None for no limit."""
+    """(Project, id) of the one instance that the caller's token lets him look at, if it is for one."""
+    session: SessionScope | None = None
+    """The one read session that the caller's token lets him read, if it is for one."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether the caller may do less than his key, by the token that he came with."""
+        return self.instance is not None or self.session is not None

@@ -51,8 +51,8 @@ async def signed_in(exchange: Exchange, service: Service) -> Principal | None:
         principal = await service.identify_token(exchange, token)
     except UnauthorizedError:
         return None
-    # A token for looking at one instance opens no pages.
-    return principal if principal.instance is None else None
+    # A token for one instance or one session opens no pages.
+    return None if principal.limited else principal
 
 
 async def signing_in(exchange: Exchange, service: Service, form: dict[str, str]) -> str | None:
@@ -69,7 +69,7 @@ async def signing_in(exchange: Exchange, service: Service, form: dict[str, str])
     except UnauthorizedError:
         return None
     expires_at = time.time() + SESSION_SECONDS
-    return service.engine.access_keys.bearer_token(access_id, expires_at)
+    return service.engine.access_keys.tokens.sign(access_id, expires_at)
 
 
 def cookie_for(token: str, *, secure: bool, path: str) -> dict[str, str]:

@@ -69,9 +69,7 @@ def _signed(scope: Scope, body: bytes) -> str:
         raise UnauthorizedError("a token stands for an access key, and the request has none")
     engine = scope.service.engine
     expires_at = engine.context.clock() + hours * 3600
-    return engine.access_keys.bearer_token(
-        principal.access_id, expires_at, _instance_of(statements)
-    )
+    return engine.access_keys.tokens.sign(principal.access_id, expires_at, _instance_of(statements))
 
 
 def _instance_of(statements: Any) -> tuple[str, str] | None:

@@ -21,7 +21,7 @@ import urllib3
 from fletching._version import __version__
 from fletching.client.call_options import CallOptions
 from fletching.client.cancellation import Cancellation
-from fletching.client.credentials import Credentials
+from fletching.client.credentials import Credentials, SessionCredentials
 from fletching.client.retry import RetrySequence
 from fletching.client.transports.direct.direct_access import DirectAccess
 from fletching.client.transports.direct.manifest_reader import ManifestReader
@@ -144,7 +144,7 @@ class HttpTransport(HttpBlobVerbs):
     def __init__(
         self,
         url: str,
-        credentials: Credentials,
+        credentials: Credentials | SessionCredentials,
         *,
         connections: int = 8,
         proxy: str | None = None,
@@ -158,7 +158,7 @@ class HttpTransport(HttpBlobVerbs):
 
         Args:
             url: see `endpoint_of`.
-            credentials: sign every request.
+            credentials: sign every request, or stand in every request for what signs.
             connections: kept open at most while idle.
             proxy: URL of an HTTP proxy; see `proxy_for`.
             ca_certificates: file of the authorities to trust instead of the system's.

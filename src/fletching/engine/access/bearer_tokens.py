@@ -1,0 +1,126 @@
+"""Bearer tokens: texts that stand for a key until a moment, in place of a signature.
+
+A token is base64 of ``fletching,{access id},{expiry}[,{scope}],{MAC}``; clients read the expiry. The
+MAC is made with a key that is derived from the server key, so that every server of a data set takes
+the tokens of the others. There are three scopes::
+
+    (none)                              whatever the key may do
+    {project},{instance}                looking at one instance
+    read-session,{until},{claim},v1     reading one session, and the blobs of its table; `claim` is
+                                        base64url of the JSON array [project, schema, table, session]
+
+A token of a session can be exchanged for a later one while it is valid, up to `until`: a job that lasts
+goes on, and what leaks ends.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import hmac
+import json
+import re
+
+from fletching.errors import UsageError
+from fletching.types import TableName
+
+__all__ = ["BearerClaim", "BearerTokens", "SessionScope"]
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_SESSION_TAG = "read-session"
+_SESSION_FORM = "v1"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SessionScope:
+    """The one read session that a token reads.
+
+    Attributes:
+        table: the session's.
+        session_id: its id.
+        renewable_until: seconds since the epoch, up to which the token's holder may exchange it for
+            a later one.
+    """
+
+    table: TableName
+    session_id: str
+    renewable_until: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BearerClaim:
+    """What a genuine bearer token says.
+
+    Attributes:
+        access_id: whose key it stands for.
+        expired: whether its time is over.
+        instance: (project, id) of the one instance that it may look at; None if it is not for one.
+        session: the one read session that it may read; None if it is not for one. With neither, it
+            may do whatever its key may.
+    """
+
+    access_id: str
+    expired: bool = False
+    instance: tuple[str, str] | None = None
+    session: SessionScope | None = None
+
+
+class BearerTokens:
+    """Signs and verifies tokens. Thread-safe; nothing is kept."""
+
+    def __init__(self, server_key: bytes) -> None:
+        self._key = hmac.digest(server_key, b"fletching bearer tokens", "sha256")
+
+    def sign(
+        self,
+        access_id: str,
+        expires_at: float,
+        instance: tuple[str, str] | None = None,
+        session: SessionScope | None = None,
+    ) -> str:
+        """A token for a key, or for a part of what the key may do.
+
+        Raises:
+            UsageError: a name that cannot stand in a token, or two scopes.
+        """
+        if instance is not None and session is not None:
+            raise UsageError("a token is for an instance or a session, not both")
+        scope: tuple[str, ...] = ()
+        if instance is not None:
+            if not all(_NAME.fullmatch(name) for name in instance):
+                raise UsageError("a token is for an instance by its project and id")
+            scope = instance
+        if session is not None:
+            table = session.table
+            claim = [table.project, table.schema, table.name, session.session_id]
+            packed = base64.urlsafe_b64encode(json.dumps(claim).encode()).decode("ascii")
+            scope = (_SESSION_TAG, str(session.renewable_until), packed, _SESSION_FORM)
+        text = ",".join(["fletching", access_id, str(int(expires_at)), *scope])
+        return base64.b64encode(f"{text},{self._mac(text)}".encode()).decode("ascii")
+
+    def verify(self, token: str, now: float) -> BearerClaim | None:
+        """What a genuine token says; None if it is not genuine."""
+        try:
+            text = base64.b64decode(token, validate=True).decode("ascii")
+        except (binascii.Error, ValueError):
+            return None
+        body, _, mac = text.rpartition(",")
+        if not hmac.compare_digest(self._mac(body), mac):
+            return None
+        # From here on it is what `sign` of this or an earlier release wrote.
+        _, access_id, expiry, *scope = body.split(",")
+        expired = now >= int(expiry)
+        if not scope:
+            return BearerClaim(access_id, expired)
+        if len(scope) == 2:
+            return BearerClaim(access_id, expired, instance=(scope[0], scope[1]))
+        if len(scope) == 4 and (scope[0], scope[3]) == (_SESSION_TAG, _SESSION_FORM):
+            project, schema, table, session_id = json.loads(base64.urlsafe_b64decode(scope[2]))
+            session = SessionScope(TableName(project, table, schema), session_id, int(scope[1]))
+            return BearerClaim(access_id, expired, session=session)
+        # A later release's scope is narrower than the key, in a way that is not known here.
+        return None
+
+    def _mac(self, text: str) -> str:
+        return hmac.digest(self._key, text.encode(), "sha256").hex()
