@@ -74,7 +74,7 @@ class FletchingError(Exception):
         self.message = message
         self._facts = {name: value for name, value in facts.items() if value is not None}
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickles by message and facts, so keyword-only attributes survive process boundaries."""
         return _rebuild, (type(self), self.message, self._facts)
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
 from sqlalchemy import Connection, or_, select
 
 from fletching.catalog.deletion_rows import DeletionRow, all_deletions_of
@@ -45,7 +46,7 @@ def touched_segments(
 ) -> list[TouchedSegment]:
     """The segments that the versions above ``since``, up to ``until``, touched."""
 
-    def between(column: Any) -> Any:
+    def between(column: pa.Array) -> Any:
         return (column > since) & (column <= until)
 
     rows = connection.execute(

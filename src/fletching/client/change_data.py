@@ -15,7 +15,7 @@ __all__ = ["deleting", "one_row", "only_columns"]
 _DELETE = 68  # "D", in the system column of keyed writes
 
 
-def only_columns(data: Any, schema: pa.Schema) -> BatchStream:
+def only_columns(data: object, schema: pa.Schema) -> BatchStream:
     """Some columns of tabular data, by their names in any case.
 
     Raises:

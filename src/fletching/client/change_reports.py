@@ -69,7 +69,7 @@ class ChangeReport(int):
 
     __str__ = int.__repr__
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickles by its figures."""
         return _report, (
             self.version,

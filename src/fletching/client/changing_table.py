@@ -70,7 +70,7 @@ class ChangingTable(StoredTable):
         self,
         expressions: Mapping[str, str] | None = None,
         *,
-        values: Mapping[str, Any] | None = None,
+        values: Mapping[str, object] | None = None,
         where: str | None = None,
         if_version: int | None = None,
         idempotency_key: str | None = None,
@@ -108,7 +108,7 @@ class ChangingTable(StoredTable):
 
     def merge(
         self,
-        data: Any,
+        data: object,
         on: Iterable[str],
         *,
         when_matched: Literal["update", "delete"] | None = "update",
@@ -160,7 +160,7 @@ class ChangingTable(StoredTable):
 
     def upsert(
         self,
-        data: Any,
+        data: object,
         on: Iterable[str] | None = None,
         columns: Iterable[str] | None = None,
         *,
@@ -215,7 +215,7 @@ class ChangingTable(StoredTable):
 
     def delete_keys(
         self,
-        data: Any,
+        data: object,
         *,
         partition: str | PartitionSpec | Mapping[str, object] | None = None,
         if_version: int | None = None,
@@ -301,8 +301,8 @@ class ChangingTable(StoredTable):
 
     def _merged(
         self,
-        data: Any,
-        partition: Any,
+        data: object,
+        partition: PartitionLike | None,
         request: Callable[[str, str], ChangeRequest],
         idempotency_key: str | None,
         *,
@@ -325,7 +325,7 @@ class ChangingTable(StoredTable):
 
     def overwrite(
         self,
-        data: Any,
+        data: object,
         partition: PartitionLike | None = None,
         *,
         streams: int = 1,

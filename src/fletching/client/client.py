@@ -97,7 +97,7 @@ class Client:
     def create_table(
         self,
         name: str,
-        data_or_schema: pa.Schema | str | Any,
+        data_or_schema: object,
         partition_by: Sequence[str] | Mapping[str, str] | str | None = None,
         *,
         if_not_exists: bool = False,
@@ -226,7 +226,9 @@ class Client:
 
     # --- SQL ---------------------------------------------------------------------------------
 
-    def sql(self, text: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
+    def sql(
+        self, text: str, parameters: Sequence[object] | Mapping[str, object] | None = None
+    ) -> Result:
         """Runs SQL statements in MaxCompute's dialect and waits for their end; see docs/sql.md.
 
         Args:
@@ -259,7 +261,7 @@ class Client:
 
     # --- blobs -------------------------------------------------------------------------------
 
-    def get_blob(self, reference: Any) -> Blob:
+    def get_blob(self, reference: object) -> Blob:
         """One blob, whole, with its content type and file name.
 
         Args:
@@ -272,7 +274,7 @@ class Client:
         """
         return get_blob(self.channel, self.project, reference)
 
-    def get_blobs(self, references: Iterable[Any]) -> Iterator[Blob | None]:
+    def get_blobs(self, references: Iterable[object]) -> Iterator[Blob | None]:
         """Many blobs in the order of their references, ten thousand to a request; null gives None.
 
         Each is whole in memory while it is looked at. ``references`` may be an Arrow column.
@@ -282,7 +284,7 @@ class Client:
         """
         return get_blobs(self.channel, self.project, references)
 
-    def open_blob(self, reference: Any, *, buffer_bytes: int = 256 << 10) -> BlobFile:
+    def open_blob(self, reference: object, *, buffer_bytes: int = 256 << 10) -> BlobFile:
         """One blob as a file, seekable, read by ranges of ``buffer_bytes`` or what is asked for.
 
         Raises:
@@ -290,11 +292,11 @@ class Client:
         """
         return open_blob(self.channel, reference, buffer_bytes=buffer_bytes)
 
-    def blob_reader(self, references: Iterable[Any]) -> BlobStreamReader:
+    def blob_reader(self, references: Iterable[object]) -> BlobStreamReader:
         """The blobs of one request as a file that goes from one to the next; nothing is retried."""
         return BlobStreamReader(self.channel, self.project, list(references))
 
-    def blob_iterator(self, references: Iterable[Any]) -> BlobDataIterator:
+    def blob_iterator(self, references: Iterable[object]) -> BlobDataIterator:
         """The blobs of one request, whole, in order; nothing is retried (see `get_blobs`)."""
         return BlobDataIterator(self.channel, self.project, list(references))
 
@@ -319,7 +321,7 @@ class Client:
         """Project and place, without credentials."""
         return f"<Client {self.project} at {self.channel.reopen}>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickles by what reopens it."""
         return _reopened, (self.channel.reopen, self.project, self.schema)
 

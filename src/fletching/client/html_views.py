@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import pyarrow as pa
 
@@ -83,7 +83,7 @@ class ShownList(list[_Item]):
     TITLE: ClassVar[str] = ""
     HEADS: ClassVar[tuple[str, ...]] = ()
 
-    def cells(self, item: _Item) -> tuple[Any, ...]:
+    def cells(self, item: _Item) -> tuple[object, ...]:
         """What a row of the table shows of an item."""
         raise NotImplementedError
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 
@@ -19,7 +18,7 @@ _PIECE = re.compile(
 )
 
 
-def with_parameters(text: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> str:
+def with_parameters(text: str, parameters: Sequence[object] | Mapping[str, object] | None) -> str:
     """The text with values in the places of its parameters.
 
     Args:
@@ -32,7 +31,7 @@ def with_parameters(text: str, parameters: Sequence[Any] | Mapping[str, Any] | N
     if parameters is None:
         return text
     named = isinstance(parameters, Mapping)
-    used: set[Any] = set()
+    used: set[object] = set()
     count = 0
 
     def replace(match: re.Match[str]) -> str:
@@ -61,7 +60,7 @@ def with_parameters(text: str, parameters: Sequence[Any] | Mapping[str, Any] | N
     return made
 
 
-def _literal(value: Any) -> str:
+def _literal(value: object) -> str:
     if isinstance(value, list | tuple | set | frozenset):
         if not value:
             raise UsageError("an empty list has no form in SQL")

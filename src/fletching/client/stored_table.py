@@ -325,7 +325,7 @@ class StoredTable:
 
     def append(
         self,
-        data: Any,
+        data: object,
         partition: PartitionLike | None = None,
         *,
         streams: int = 1,
@@ -386,11 +386,11 @@ class StoredTable:
         )
 
     def with_uploads(
-        self, session: WriteSession, data: Any, partition: PartitionLike | None
+        self, session: WriteSession, data: object, partition: PartitionLike | None
     ) -> Any:
         """Uploads contents found in BLOB columns (see `fletching.client.blobs.blob_cells`)."""
 
-        def upload(column: str, contents: Sequence[Any]) -> list[str]:
+        def upload(column: str, contents: Sequence[object]) -> list[str]:
             return session.put_blobs(contents, column, partition=PartitionSpec.parse(partition))
 
         return with_references(data, self._data_schema, upload)
@@ -457,7 +457,7 @@ class StoredTable:
         """Name and columns."""
         return f"<Table {self.full_name} ({', '.join(self._schema.names)})>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickles by name and by what reopens the client."""
         return _reopened, (type(self), self.channel.reopen, self._info)
 

@@ -290,7 +290,7 @@ class _TableChanges(TableAsOf):
         """Describes a read of the changes."""
         return dataclasses.replace(super().scan(*arguments, **options), since=self.since)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return _reopened_changes, (self.channel.reopen, self._info, self.since)
 
 

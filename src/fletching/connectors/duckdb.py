@@ -83,7 +83,7 @@ class ScanDataset(pa.dataset.Dataset):  # type: ignore[misc]  # pyarrow ships no
         """How many rows there are."""
         return sum(batch.num_rows for batch in self.to_batches(columns=[], filter=filter))
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickles as its scan does."""
         return ScanDataset, (self._scan,)
 

@@ -190,7 +190,7 @@ class TableDatasink(Datasink[CommitMessage]):  # type: ignore[misc]  # likewise
         """What Ray calls the tasks."""
         return f"Fletching({self._table.name})"
 
-    def on_write_start(self, schema: Any = None) -> None:
+    def on_write_start(self, schema: pa.Schema = None) -> None:
         """Nothing: the session was opened when the sink was made, also for a job without rows."""
 
     def write(self, blocks: Iterable[Any], ctx: Any) -> CommitMessage:

@@ -17,9 +17,10 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fletching.errors import UsageError
 
@@ -89,7 +90,7 @@ class EpochOrder:
             for each in chosen
         ]
 
-    def permutation(self, block: int, rows: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def permutation(self, block: int, rows: int) -> NDArray[np.int64]:
         """The order of a block's rows, for as many as there are (after a filter, where there is one)."""
         return np.random.Generator(
             np.random.Philox(np.random.SeedSequence((self.seed, self.epoch, 1, block)))
@@ -158,9 +159,7 @@ class EpochOrder:
 
 
 @functools.lru_cache(maxsize=4)
-def _chunk_order(
-    rows: int, chunk_rows: int, seed: int, epoch: int
-) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _chunk_order(rows: int, chunk_rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """The chunks of an epoch in the order of reading; kept, since every block asks for it."""
     # The last chunk may be short: it stays in the last block, so that only that block is short.
     whole = rows // chunk_rows

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import pyarrow as pa
+
 from fletching import faultpoints
 from fletching.catalog.database import Database
 from fletching.catalog.identity_rows import IdentityRow, find_identity
@@ -267,7 +269,7 @@ class Engine:
         self._check_open()
         return self._changing.compute(request, operation, compute)
 
-    def _cell_checker(self, table: TableRow, schema: Any) -> CellChecker | None:
+    def _cell_checker(self, table: TableRow, schema: pa.Schema) -> CellChecker | None:
         if not any(contains_blob(field.type) for field in schema):
             return None
         return self.blobs.checker(table.id)

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fletching.errors import FletchingError
 from fletching.ipc.batches import FOREIGN_ERRORS, BatchDecoder
@@ -43,7 +44,7 @@ _MAX_DICTIONARY_BYTES: Final = 64 << 10
 _MAX_BUFFERS: Final = 4096
 _MAX_KINDS: Final = 64
 """Layouts of metadata in one stream: writers make one, or a few where a first batch is of another form."""
-_Matrix = np.ndarray[Any, np.dtype[np.int64]]
+_Matrix = NDArray[np.int64]
 
 
 @dataclasses.dataclass(slots=True)

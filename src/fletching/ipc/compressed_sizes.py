@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fletching.errors import LimitExceededError, MalformedFrameError
 from fletching.ipc.limits import Limits
@@ -21,9 +22,7 @@ _FREE_CLAIM_BYTES: Final = 128 << 10
 """More than any codec's rounding: so much may always be claimed."""
 
 
-def claimed_sizes(
-    header: RecordBatchHeader, body: memoryview, limits: Limits
-) -> np.ndarray[Any, np.dtype[np.int64]]:
+def claimed_sizes(header: RecordBatchHeader, body: memoryview, limits: Limits) -> NDArray[np.int64]:
     """Uncompressed bytes that each buffer of a compressed batch claims, checked before decoding.
 
     Each non-empty buffer starts with an i64: its uncompressed length, or -1 if it is stored as is.

@@ -9,10 +9,11 @@ value is copied.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fletching.errors import InvalidDataError
 from fletching.ipc.array_tree import with_changed_children
@@ -174,7 +175,7 @@ def _fixed_width(data_type: pa.DataType) -> int:
     return width // 8 if width % 8 == 0 else 0
 
 
-def _offsets(array: pa.Array) -> np.ndarray[Any, np.dtype[np.int32]]:
+def _offsets(array: pa.Array) -> NDArray[np.int32]:
     """The offsets of an array of text; none if it has no values."""
     if not len(array):
         return np.empty(0, np.int32)

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 from fletching.errors import UsageError
@@ -87,8 +88,8 @@ def _string(text: bytes) -> bytes:
 
 def encode_record_batch_metadata(
     length: int,
-    nodes: np.ndarray[Any, np.dtype[np.int64]],
-    buffers: np.ndarray[Any, np.dtype[np.int64]],
+    nodes: NDArray[np.int64],
+    buffers: NDArray[np.int64],
     body_length: int,
     *,
     compression: Codec | None = None,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, overload
+from typing import Final, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fletching.errors import (
     LimitExceededError,
@@ -54,7 +55,7 @@ class Blocks(Sequence[Block]):
 
     __slots__ = ("table",)
 
-    def __init__(self, table: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+    def __init__(self, table: NDArray[np.int64]) -> None:
         self.table = table
 
     def __len__(self) -> int:

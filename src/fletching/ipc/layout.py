@@ -31,6 +31,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fletching.errors import LimitExceededError, MalformedFrameError
 from fletching.ipc.limits import Limits
@@ -316,8 +317,8 @@ class BatchLayout:
         self,
         variadic_counts: tuple[int, ...],
         *,
-        rows: np.ndarray[Any, np.dtype[np.int64]],
-        body_lengths: np.ndarray[Any, np.dtype[np.int64]],
+        rows: NDArray[np.int64],
+        body_lengths: NDArray[np.int64],
         nodes: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
         buffers: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
         max_rows: int,
@@ -362,9 +363,7 @@ class BatchLayout:
         )
         return not bool(((sizes < required) & ~absent).any())
 
-    def check_sizes(
-        self, header: RecordBatchHeader, sizes: np.ndarray[Any, np.dtype[np.int64]]
-    ) -> None:
+    def check_sizes(self, header: RecordBatchHeader, sizes: NDArray[np.int64]) -> None:
         """Refuses buffers that are shorter than their field's length needs.
 
         Args:
@@ -416,9 +415,7 @@ def _depth_first(data_type: pa.DataType) -> Iterator[pa.DataType]:
         yield from _depth_first(child)
 
 
-def _check_overlap(
-    starts: np.ndarray[Any, np.dtype[np.int64]], sizes: np.ndarray[Any, np.dtype[np.int64]]
-) -> None:
+def _check_overlap(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> None:
     present = sizes > 0
     starts, sizes = starts[present], sizes[present]
     if not len(starts):

@@ -8,10 +8,11 @@ bytes, polars writes the schema message without its length prefix, JavaScript le
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from fletching.errors import (
     InvalidDataError,
@@ -185,7 +186,7 @@ class ListedMessages:
                 raise relocated(error, self.offset + block.offset + prefix) from None
         return counts
 
-    def _row_counts_together(self, blocks: np.ndarray[Any, np.dtype[np.int64]]) -> list[int] | None:
+    def _row_counts_together(self, blocks: NDArray[np.int64]) -> list[int] | None:
         """Rows of several batches, or None if one is not like the first."""
         length = int(blocks[0, 1])
         if (blocks[:, 1] != length).any() or length > self._limits.max_metadata_bytes:

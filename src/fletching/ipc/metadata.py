@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fletching.errors import LimitExceededError, MalformedFrameError
 from fletching.ipc.flatbuffer import Table, malformed, root_table
@@ -79,8 +80,8 @@ class RecordBatchHeader:
     """
 
     length: int
-    nodes: np.ndarray[Any, np.dtype[np.int64]]
-    buffers: np.ndarray[Any, np.dtype[np.int64]]
+    nodes: NDArray[np.int64]
+    buffers: NDArray[np.int64]
     compression: Codec | None
     variadic_counts: tuple[int, ...]
 
@@ -215,7 +216,7 @@ def read_key_values(table: Table, slot: int, limits: Limits) -> tuple[tuple[byte
     return tuple((pair.blob(0) or b"", pair.blob(1) or b"") for pair in table.tables(slot))
 
 
-def _pairs(table: Table, slot: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _pairs(table: Table, slot: int) -> NDArray[np.int64]:
     start, count = table.vector(slot, 16)
     return np.frombuffer(table.data, "<i8", count * 2, start).reshape(count, 2)
 

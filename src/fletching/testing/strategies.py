@@ -84,7 +84,7 @@ def schemas(
     return st.lists(column, min_size=1, max_size=max_columns, unique_by=_first).map(pa.schema)
 
 
-def values_of(data_type: Any, *, nulls: bool = True) -> st.SearchStrategy[Any]:
+def values_of(data_type: pa.DataType, *, nulls: bool = True) -> st.SearchStrategy[Any]:
     """Python values that pyarrow converts to the type, exactly.
 
     Raises:
@@ -94,7 +94,7 @@ def values_of(data_type: Any, *, nulls: bool = True) -> st.SearchStrategy[Any]:
     return st.none() | values if nulls else values
 
 
-def _present(data_type: Any) -> st.SearchStrategy[Any]:
+def _present(data_type: pa.DataType) -> st.SearchStrategy[Any]:
     types = pa.types
     if types.is_dictionary(data_type):
         return _present(data_type.value_type)
@@ -134,7 +134,7 @@ def _present(data_type: Any) -> st.SearchStrategy[Any]:
     return _nested(data_type)
 
 
-def _nested(data_type: Any) -> st.SearchStrategy[Any]:
+def _nested(data_type: pa.DataType) -> st.SearchStrategy[Any]:
     types = pa.types
     if types.is_fixed_size_list(data_type):
         size = data_type.list_size
@@ -152,7 +152,7 @@ def _nested(data_type: Any) -> st.SearchStrategy[Any]:
 @st.composite
 def record_batches(
     draw: st.DrawFn,
-    schema: Any = None,
+    schema: pa.Schema = None,
     *,
     min_rows: int = 0,
     max_rows: int = 12,

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 from crc32c import crc32c
+from numpy.typing import NDArray
 
 __all__ = ["RowChecksums"]
 
-Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-Ints = np.ndarray[Any, np.dtype[np.int64]]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
-Sums = np.ndarray[Any, np.dtype[np.uint32]]
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Sums = NDArray[np.uint32]
 
 _POLYNOMIAL = 0x82F63B78
 _PLACES = 24

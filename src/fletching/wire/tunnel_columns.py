@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from fletching.errors import LimitExceededError, MalformedFrameError
 from fletching.wire.tunnel_layouts import LAYER, MOMENT_TYPE, Kind, RecordLayout, record_tag
@@ -19,9 +20,9 @@ from fletching.wire.tunnel_scalars import IncompleteRowError, skip_elements
 
 __all__ = ["ColumnParser"]
 
-Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-Ints = np.ndarray[Any, np.dtype[np.int64]]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 _ELEMENT_BYTES = 24  # an element's place, its row's end, and whether it is there
 _SHORT = 64

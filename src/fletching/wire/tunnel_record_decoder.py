@@ -10,11 +10,12 @@ where the row before it ends; only there a row's end is looked for value by valu
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from crc32c import crc32c
+from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 from fletching.errors import (
@@ -50,9 +51,9 @@ EXPANSION = 32
 takes no byte, or one, in the stream, and its place in a column."""
 EXPANSION_FLOOR = 16 << 20
 
-Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-Ints = np.ndarray[Any, np.dtype[np.int64]]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 _END = b"\x80\xc0\xff\x7f"  # the tag of END_OF_ROW
 _COUNT = b"\xf0\xff\xff\x7f"  # the tag of ROW_COUNT
@@ -395,7 +396,7 @@ class _Part:
         _, after, sound = self._fields.varints(ends + 4)
         return np.where(sound, after, self._length + 1)
 
-    def sums(self, rows: _Rows) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    def sums(self, rows: _Rows) -> NDArray[np.uint32]:
         """The checksums that the rows carry."""
         values, _, _ = self._fields.varints(rows.ends + 4)
         wide = np.flatnonzero(values >> np.uint64(32))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from crc32c import crc32c
+from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 from fletching.errors import UsageError
@@ -36,7 +36,7 @@ from fletching.wire.tunnel_rows import RowAssembly
 
 __all__ = ["MOMENT_TYPE", "Kind", "RecordEncoder", "RecordLayout", "row_checksums"]
 
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Mask = NDArray[np.bool_]
 
 _FIXED = {Kind.INTEGER, Kind.BOOLEAN, Kind.FLOAT, Kind.DOUBLE, Kind.MOMENT}
 
@@ -100,7 +100,7 @@ class RecordEncoder:
 
 def row_checksums(
     layouts: Sequence[RecordLayout], columns: Sequence[pa.Array]
-) -> np.ndarray[Any, np.dtype[np.uint32]]:
+) -> NDArray[np.uint32]:
     """The CRC32C that each row of some columns has in a record stream."""
     checksums = RowChecksums(len(columns[0]))
     for number, (layout, column) in enumerate(zip(layouts, columns, strict=True), start=1):

@@ -11,15 +11,16 @@ from collections import deque
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fletching.wire.tunnel_layouts import END_OF_ROW, varint
 
 __all__ = ["SLACK", "RowAssembly", "copy_strings"]
 
-Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-Ints = np.ndarray[Any, np.dtype[np.int64]]
-Words = np.ndarray[Any, np.dtype[np.uint64]]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+Words = NDArray[np.uint64]
+Mask = NDArray[np.bool_]
 
 _END = int.from_bytes(varint(END_OF_ROW << 3), "little")
 SLACK = 16

@@ -24,7 +24,7 @@ from fletching.errors import UsageError
 __all__ = ["filter_text", "literal_text"]
 
 
-def filter_text(condition: Any) -> str | None:
+def filter_text(condition: object) -> str | None:
     """The predicate to send.
 
     Args:
@@ -58,7 +58,7 @@ _MATCH, _SKIP, _EMIT_NULL, _INCONCLUSIVE = range(4)  # what is_in makes of nulls
 class _Reader:
     """Reads the items of a written expression one after the other."""
 
-    def __init__(self, expression: Any) -> None:
+    def __init__(self, expression: pc.Expression) -> None:
         try:
             written = expression.__reduce__()[1][0]
             with pa.ipc.open_file(written) as file:
@@ -261,7 +261,7 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
-def literal_text(scalar: Any) -> str:
+def literal_text(scalar: pa.Scalar) -> str:
     """An Arrow scalar in the form of a literal that means exactly it.
 
     Raises:
@@ -293,12 +293,12 @@ def literal_text(scalar: Any) -> str:
     raise UsageError(f"a value of type {data_type} has no form in a filter")
 
 
-_TEXTS: Sequence[Callable[[Any], bool]] = (
+_TEXTS: Sequence[Callable[[pa.DataType], bool]] = (
     pa.types.is_string,
     pa.types.is_large_string,
     pa.types.is_string_view,
 )
-_BINARIES: Sequence[Callable[[Any], bool]] = (
+_BINARIES: Sequence[Callable[[pa.DataType], bool]] = (
     pa.types.is_binary,
     pa.types.is_large_binary,
     pa.types.is_fixed_size_binary,

@@ -284,11 +284,11 @@ class ReadSession(Readable):
         digest = hashlib.blake2b(repr(self.__dask_tokenize__()).encode(), digest_size=8).digest()
         return int.from_bytes(digest, "little", signed=True)
 
-    def __dask_tokenize__(self) -> tuple[Any, ...]:
+    def __dask_tokenize__(self) -> tuple[object, ...]:
         """What the session is, the same in every process (see `Split`)."""
         return ("fletching.ReadSession", str(self.table), self.id, self._columns, self._limit)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickles by what the service said and what reopens the client to read it."""
         return _reopened, (
             self._channel.reopen_with(self._reply.session_token),

@@ -104,7 +104,7 @@ class Split:
         digest = hashlib.blake2b(str(self.token).encode(), digest_size=8).digest()
         return int.from_bytes(digest, "little", signed=True)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickles by place and by what reopens the client to read it."""
         fields = (self.token, self.schema, self.row_count, self.byte_size, self.partition)
         return _reopened, (self._channel.reopen_with(self._session_token), *fields)
@@ -121,7 +121,7 @@ class SplitList(ShownList[Split]):
     TITLE = "split"
     HEADS = ("split", "rows", "bytes", "partition")
 
-    def cells(self, item: Split) -> tuple[Any, ...]:
+    def cells(self, item: Split) -> tuple[object, ...]:
         """What is known of a split without asking the service."""
         place = item.token.index if item.token.index is not None else item.token.offset
         rows = None if item.row_count is None else f"{item.row_count:,}"

@@ -6,7 +6,7 @@ hand; the figures are those of the moment they were listed.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 from fletching.protocol.messages.admin import PartitionInfo, TableInfo
 from fletching.types import PartitionSpec
@@ -51,7 +51,7 @@ class Partition(str):
         """Stored bytes."""
         return self.info.bytes
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickles by what the catalog knows."""
         return Partition, (self.info,)
 
@@ -88,6 +88,6 @@ class TableEntry(str):
         """Stored bytes."""
         return self.info.bytes
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickles by what the catalog knows."""
         return TableEntry, (self.info,)

@@ -18,7 +18,7 @@ import itertools
 import math
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,9 @@ from fletching.errors import UsageError
 from fletching.ipc.null_arrays import null_array
 from fletching.ipc.relabelling import relabelled
 from fletching.protocol.types.conversion import convert
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["column_array", "map_pairs", "matched_items", "python_array"]
 
@@ -37,7 +40,7 @@ _types = pa.types
 _ABSENT = object()
 
 
-def column_array(values: Any, field: pa.Field | None, name: str) -> Any:
+def column_array(values: Any, field: pa.Field | None, name: str) -> pa.Array:
     """One column of a dict as an Arrow array, or a chunked one.
 
     Args:
@@ -72,19 +75,19 @@ def column_array(values: Any, field: pa.Field | None, name: str) -> Any:
     raise UsageError(f"column {name!r} is a {type(values).__name__}, not a list of values")
 
 
-def _is_pandas_series(values: Any) -> bool:
+def _is_pandas_series(values: object) -> bool:
     return any(
         cls.__module__.partition(".")[0] == "pandas" and cls.__name__ in {"Series", "Index"}
         for cls in type(values).__mro__
     )
 
 
-def _pandas_objects(series: Any) -> list[Any]:
+def _pandas_objects(series: pd.Series) -> list[object]:
     """The values of a column of objects, where pandas shows a missing one as NaN, too."""
     return [None if isinstance(v, float) and math.isnan(v) else v for v in series.tolist()]
 
 
-def _from_numpy(values: Any, target: Any, name: str) -> Any:
+def _from_numpy(values: np.ndarray[Any, Any], target: pa.DataType, name: str) -> pa.Array:
     if values.dtype == object:
         return python_array(values.tolist(), target, name)
     if values.ndim == 2:
@@ -95,7 +98,7 @@ def _from_numpy(values: Any, target: Any, name: str) -> Any:
     return pa.array(values)
 
 
-def python_array(values: Sequence[Any], target: Any, path: str) -> Any:
+def python_array(values: Sequence[object], target: pa.DataType, path: str) -> pa.Array:
     """Python values as an Arrow array.
 
     Args:
@@ -115,7 +118,7 @@ def python_array(values: Sequence[Any], target: Any, path: str) -> Any:
         raise UsageError(f"column {path!r} has values that do not fit {wanted}: {error}") from error
 
 
-def _array(values: Sequence[Any], target: Any, path: str) -> Any:
+def _array(values: Sequence[object], target: pa.DataType, path: str) -> pa.Array:
     if isinstance(target, pa.BaseExtensionType):
         return relabelled(_array(values, target.storage_type, path), target)
     if target is not None and (_types.is_dictionary(target) or _types.is_run_end_encoded(target)):
@@ -151,7 +154,7 @@ def _array(values: Sequence[Any], target: Any, path: str) -> Any:
 # --- kinds of values ------------------------------------------------------------------------
 
 
-def _kinds(values: Sequence[Any]) -> dict[type, str]:
+def _kinds(values: Sequence[object]) -> dict[type, str]:
     """The Python types among the values, and what values of each are."""
     types: set[Any] = set(map(type, values))
     return {one: _kind(one) for one in types}
@@ -193,12 +196,12 @@ _KINDS: list[tuple[Any, str]] = [
 ]
 
 
-def _is_null(value: Any) -> bool:
+def _is_null(value: object) -> bool:
     kind: Any = type(value)
     return _kind(kind) == "null" or (isinstance(value, pa.Scalar) and not value.is_valid)
 
 
-def _target_kind(target: Any) -> str:
+def _target_kind(target: pa.DataType) -> str:
     if _types.is_map(target):
         return "map"
     if _types.is_struct(target):
@@ -209,7 +212,7 @@ def _target_kind(target: Any) -> str:
 # --- flat values ----------------------------------------------------------------------------
 
 
-def _flat(values: Sequence[Any], kinds: set[str], target: Any, path: str) -> Any:
+def _flat(values: Sequence[Any], kinds: set[str], target: pa.DataType, path: str) -> pa.Array:
     groups = kinds
     if "datetime" in kinds:
         # A moment and a reading of a clock are different things, though one class has both.
@@ -248,7 +251,7 @@ def _group(value: Any) -> str:
     return "zoned" if kind == "datetime" and value.tzinfo is not None else kind
 
 
-def _converted(array: Any, target: Any, path: str) -> Any:
+def _converted(array: pa.Array, target: pa.DataType, path: str) -> pa.Array:
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     if array.nbytes > MAX_TEXT_BYTES and target in {pa.string(), pa.binary()}:
@@ -256,7 +259,7 @@ def _converted(array: Any, target: Any, path: str) -> Any:
     return convert(array, target, path)
 
 
-def _ints(values: Sequence[Any], target: Any) -> Any:
+def _ints(values: Sequence[Any], target: pa.DataType) -> pa.Array:
     if target is not None and _types.is_floating(target):
         given = [None if v is None else float(int(v)) for v in values]
         if any(v is not None and int(given[i]) != int(v) for i, v in enumerate(values)):  # type: ignore[arg-type]
@@ -269,45 +272,45 @@ def _ints(values: Sequence[Any], target: Any) -> Any:
         return pa.array(wide, pa.decimal256(76, 0))
 
 
-def _decimals(values: Sequence[Any], target: Any) -> Any:
+def _decimals(values: Sequence[Any], target: pa.DataType) -> pa.Array:
     del target
     if not all(value is None or value.is_finite() for value in values):
         raise UsageError("NaN and infinities are values of floats, not of decimals")
     return pa.array(values)
 
 
-def _texts(values: Sequence[Any], target: Any) -> Any:
+def _texts(values: Sequence[Any], target: pa.DataType) -> pa.Array:
     del target
     long = sum(len(value) for value in values if value is not None) > MAX_TEXT_BYTES // 4
     return pa.array(values, pa.large_string() if long else pa.string())
 
 
-def _binaries(values: Sequence[Any], target: Any) -> Any:
+def _binaries(values: Sequence[Any], target: pa.DataType) -> pa.Array:
     del target
     long = sum(memoryview(v).nbytes for v in values if v is not None) > MAX_TEXT_BYTES
     return pa.array(values, pa.large_binary() if long else pa.binary())
 
 
-def _moments(values: Sequence[Any], zone: str | None) -> Any:
+def _moments(values: Sequence[Any], zone: str | None) -> pa.Array:
     # pandas' moments count nanoseconds, which the class they descend from does not know.
     fine = any(getattr(value, "nanosecond", 0) for value in values)
     return pa.array(values, pa.timestamp("ns" if fine else "us", zone))
 
 
-def _times(values: Sequence[Any], target: Any) -> Any:
+def _times(values: Sequence[Any], target: pa.DataType) -> pa.Array:
     del target
     if any(value is not None and value.tzinfo is not None for value in values):
         raise UsageError("a time of day with a zone has no Arrow type")
     return pa.array(values, pa.time64("us"))
 
 
-def _durations(values: Sequence[Any], target: Any) -> Any:
+def _durations(values: Sequence[Any], target: pa.DataType) -> pa.Array:
     del target
     fine = any(getattr(value, "nanoseconds", 0) for value in values)
     return pa.array(values, pa.duration("ns" if fine else "us"))
 
 
-def _numpy_scalars(values: Sequence[Any], target: Any) -> Any:
+def _numpy_scalars(values: Sequence[Any], target: pa.DataType) -> pa.Array:
     """Each unit by itself: numpy brings several to the finest one, around the end of its range."""
     del target
     if len({value.dtype for value in values if value is not None}) > 1:
@@ -315,7 +318,7 @@ def _numpy_scalars(values: Sequence[Any], target: Any) -> Any:
     return pa.array(values)
 
 
-_BUILDERS: dict[str, Callable[[Sequence[Any], Any], Any]] = {
+_BUILDERS: dict[str, Callable[[Sequence[Any], pa.DataType], pa.Array]] = {
     "bool": lambda values, _: pa.array(values, pa.bool_()),
     "int": _ints,
     "float": lambda values, _: pa.array(values, pa.float64()),
@@ -338,19 +341,19 @@ _BUILDERS: dict[str, Callable[[Sequence[Any], Any], Any]] = {
 # --- nested values --------------------------------------------------------------------------
 
 
-def _mask(values: Sequence[Any]) -> Any:
+def _mask(values: Sequence[object]) -> Any:
     return pa.array([value is None for value in values]) if None in map(_noneness, values) else None
 
 
-def _noneness(value: Any) -> Any:
+def _noneness(value: object) -> Any:
     return None if value is None else True
 
 
-def _list_offsets(lengths: Iterable[int]) -> Any:
+def _list_offsets(lengths: Iterable[int]) -> pa.Array:
     return pa.array(itertools.accumulate(lengths, initial=0), pa.int64())
 
 
-def _lists(values: Sequence[Any], target: Any, path: str) -> Any:
+def _lists(values: Sequence[Any], target: pa.DataType, path: str) -> pa.Array:
     given = [value for value in values if value is not None]
     lengths = [0 if value is None else len(value) for value in values]
     inner = None if target is None else target.value_type
@@ -389,7 +392,7 @@ def map_pairs(value: Any, path: str) -> list[tuple[Any, Any]]:
     return pairs
 
 
-def _maps(values: Sequence[Any], target: Any, path: str) -> Any:
+def _maps(values: Sequence[Any], target: pa.DataType, path: str) -> pa.Array:
     rows = [[] if value is None else map_pairs(value, path) for value in values]
     pairs = list(itertools.chain.from_iterable(rows))
     keys = python_array([key for key, _ in pairs], target.key_type, f"{path}.key")
@@ -436,7 +439,7 @@ def matched_items(
     return found
 
 
-def _structs(values: Sequence[Any], target: Any, path: str) -> Any:
+def _structs(values: Sequence[Any], target: pa.DataType, path: str) -> pa.Array:
     if target is None:
         names = list(dict.fromkeys(itertools.chain.from_iterable(v for v in values if v)))
         fields: list[Any] = [None] * len(names)

@@ -93,7 +93,7 @@ def batches_of(data: Any, schema: pa.Schema | None = None) -> BatchStream:
     )
 
 
-def is_pandas(data: Any) -> bool:
+def is_pandas(data: object) -> bool:
     """Whether data is a pandas data frame."""
     # By name: importing pandas to ask costs half a second and is an option of the caller's.
     return any(
@@ -102,14 +102,14 @@ def is_pandas(data: Any) -> bool:
     )
 
 
-def _is_dataset(data: Any) -> bool:
+def _is_dataset(data: object) -> bool:
     return any(
         cls.__module__ == "pyarrow._dataset" and cls.__name__ in {"Dataset", "Scanner"}
         for cls in type(data).__mro__
     )
 
 
-def _imported(take: Any, data: Any) -> Any:
+def _imported(take: Any, data: object) -> Any:
     """Imports through the C interface; data of single values instead of rows is refused."""
     try:
         return take(data)
@@ -170,7 +170,7 @@ def _by_name(schema: pa.Schema | None) -> dict[str, pa.Field]:
     return {} if schema is None else {field.name.casefold(): field for field in schema}
 
 
-def _table(columns: list[Any], names: list[str]) -> pa.Table:
+def _table(columns: list[pa.Array], names: list[str]) -> pa.Table:
     try:
         return pa.table(columns, names=names)
     except (pa.ArrowException, ValueError, TypeError) as exc:
@@ -188,7 +188,7 @@ def _from_columns(columns: Mapping[str, Any], schema: pa.Schema | None) -> Batch
     return BatchStream(table.schema, iter(table.to_batches()))
 
 
-def _names(names: Iterable[Any]) -> list[str]:
+def _names(names: Iterable[str]) -> list[str]:
     found = list(names)
     for name in found:
         if not isinstance(name, str):
@@ -222,7 +222,7 @@ def _from_rows(rows: Sequence[Any], schema: pa.Schema | None) -> BatchStream:
     return BatchStream(table.schema, iter(table.to_batches()))
 
 
-def _from_iterable(items: Iterable[Any], schema: pa.Schema | None) -> BatchStream:
+def _from_iterable(items: Iterable[object], schema: pa.Schema | None) -> BatchStream:
     iterator = iter(items)
     first = next(iterator, None)
     if first is None:
@@ -250,7 +250,9 @@ MAPPINGS_AT_ONCE = 4096
 """Dicts of an iterable that become one batch, when each is a row."""
 
 
-def _from_mappings(first: Any, rest: Iterator[Any], schema: pa.Schema | None) -> BatchStream:
+def _from_mappings(
+    first: Mapping[str, Any], rest: Iterator[Any], schema: pa.Schema | None
+) -> BatchStream:
     if are_columns(first, schema):
         head = _from_columns(first, schema)
         more = itertools.chain.from_iterable(

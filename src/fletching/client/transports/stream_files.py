@@ -7,13 +7,16 @@ connection is an error, and what was sent by a failed `StreamWriter` may or may 
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.transport import BytesSource, ReadRequest
 from fletching.errors import UsageError
 from fletching.protocol.messages.requests import WriteTable
 from fletching.protocol.messages.responses import WriteResult
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 __all__ = ["StreamReader", "StreamWriter"]
 
@@ -40,7 +43,7 @@ class StreamReader(io.RawIOBase):
         """Always."""
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """Receives into the caller's buffer; 0 at the end of the stream.
 
         Raises:
@@ -94,7 +97,7 @@ class StreamWriter(io.RawIOBase):
         """Always."""
         return True
 
-    def write(self, data: Any) -> int:
+    def write(self, data: ReadableBuffer) -> int:
         """Sends bytes; returns their number, always all.
 
         Raises:

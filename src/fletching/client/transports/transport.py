@@ -10,7 +10,7 @@ Every verb may be broken off by ``attempt.cancellation``, and then raises `Opera
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import pyarrow as pa
 
@@ -28,6 +28,9 @@ from fletching.protocol.messages.requests import (
     WriteTable,
 )
 from fletching.protocol.messages.responses import Response, WriteResult
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 __all__ = ["BatchSource", "BytesSink", "BytesSource", "ReadRequest", "Transport"]
 
@@ -66,7 +69,7 @@ class BytesSource(Protocol):
 
     request_id: str | None
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """Fills ``buffer`` from the start; returns how much, 0 only at the end of the reply."""
         ...
 
@@ -78,7 +81,7 @@ class BytesSource(Protocol):
 class BytesSink(Protocol):
     """The body of one TableWrite, given as bytes of an Arrow IPC stream."""
 
-    def write(self, data: Any) -> None:
+    def write(self, data: ReadableBuffer) -> None:
         """Sends bytes; the buffer is not kept."""
         ...
 

@@ -366,7 +366,7 @@ class WriteSession:
         else:
             self._abort_quietly(LEAVE_SECONDS)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickles by id; the copy knows no writers and no versions of this object."""
         return _reopened, (self._channel.reopen, self._table, self.id, self._write_mode)
 

@@ -270,7 +270,7 @@ class ReferenceChecker:
         """Ids of the packs that checked cells refer to; the catalog links segments to them."""
         return frozenset(pack.hex() for pack in self._packs)
 
-    def check_batch(self, batch: Any, schema: Any) -> Any:
+    def check_batch(self, batch: pa.RecordBatch, schema: pa.Schema) -> Any:
         """Checks every BLOB column of a record batch.
 
         Args:
@@ -296,7 +296,7 @@ class ReferenceChecker:
         columns = [changed.get(i, column) for i, column in enumerate(batch.columns)]
         return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
-    def check(self, array: Any, data_type: Any, *, name: str = "") -> Any:
+    def check(self, array: pa.Array, data_type: pa.DataType, *, name: str = "") -> Any:
         """Checks the BLOB values of an array, at any depth.
 
         Args:
@@ -390,7 +390,7 @@ class _Cells:
         return self._data[starts[:, None].astype(np.int64) + np.arange(length)]
 
 
-def _leaves(array: Any, data_type: Any) -> list[Any]:
+def _leaves(array: pa.Array, data_type: pa.DataType) -> list[Any]:
     """The flat arrays of BLOB values that rows reach: what lies under nulls is left out or null."""
     if is_blob(data_type):
         kinds = (
@@ -420,7 +420,7 @@ def _leaves(array: Any, data_type: Any) -> list[Any]:
     return _leaves(array.flatten(), data_type.value_type)
 
 
-def _rebuilt(array: Any, data_type: Any) -> Any:
+def _rebuilt(array: pa.Array, data_type: pa.DataType) -> Any:
     """A copy of a checked array with texts in place of tokens; cost per cell, for tokens only."""
     if not contains_blob(data_type):
         return array

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
+from sqlalchemy import Connection
 from typing_extensions import Buffer
 
 from fletching import faultpoints
@@ -71,7 +72,7 @@ def _checked_target(context: EngineContext, request: WriteBlob | WriteBlobs) -> 
 
 
 def _find(
-    connection: Any, context: EngineContext, request: WriteBlob | WriteBlobs, *, lock: bool
+    connection: Connection, context: EngineContext, request: WriteBlob | WriteBlobs, *, lock: bool
 ) -> WriteTarget:
     return find_session(
         connection,
@@ -84,7 +85,7 @@ def _find(
     )
 
 
-def _extend(connection: Any, context: EngineContext, target: WriteTarget) -> None:
+def _extend(connection: Connection, context: EngineContext, target: WriteTarget) -> None:
     if not target.is_default:
         expires_at = context.clock() + context.settings.write_session_seconds
         write_sessions.extend_write_session(connection, target.session.pk, expires_at)
@@ -276,7 +277,7 @@ class BlobUpload:
                 self._sink = None
         faultpoints.reach("blobs.accepted")
 
-    def _record(self, connection: Any, writer: PackWriter, key: str) -> None:
+    def _record(self, connection: Connection, writer: PackWriter, key: str) -> None:
         """The transaction: the session still allows it, and the catalog knows the pack."""
         context = self._context
         target = _find(connection, context, self._request, lock=True)

@@ -26,7 +26,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
-def check_key_type(name: str, data_type: Any) -> None:
+def check_key_type(name: str, data_type: pa.DataType) -> None:
     """Refuses types whose values have no one equality: floats, nested ones, references.
 
     Raises:
@@ -49,7 +49,7 @@ def check_key_type(name: str, data_type: Any) -> None:
         )
 
 
-def _is_text(data_type: Any) -> bool:
+def _is_text(data_type: pa.DataType) -> bool:
     types = pa.types
     return bool(
         types.is_string(data_type)
@@ -64,7 +64,7 @@ def is_exact(data_types: Sequence[Any]) -> bool:
     return len(data_types) == 1 and _is_word(data_types[0])
 
 
-def _is_word(data_type: Any) -> bool:
+def _is_word(data_type: pa.DataType) -> bool:
     types = pa.types
     return bool(
         types.is_integer(data_type)
@@ -103,7 +103,7 @@ def key_numbers(columns: Sequence[Any], seed: bytes) -> _U64:
     return total
 
 
-def _words(column: Any) -> _U64:
+def _words(column: pa.Array) -> _U64:
     """Values of at most 64 bits; whole numbers of any width as 64-bit ones, so that widening keeps them."""
     data_type = column.type
     if pa.types.is_boolean(data_type):
@@ -126,7 +126,7 @@ def _mixed(total: _U64, words: NDArray[Any]) -> _U64:
         return np.asarray(mixed ^ (mixed >> np.uint64(31)), dtype=np.uint64)
 
 
-def _mixed_texts(total: _U64, column: Any) -> _U64:
+def _mixed_texts(total: _U64, column: pa.Array) -> _U64:
     """Mixes in bytes, eight at a time: every pass takes the next word of all rows that have one."""
     wide = pa.types.is_large_string(column.type) or pa.types.is_large_binary(column.type)
     _, offsets_buffer, data = column.buffers()

@@ -425,7 +425,7 @@ def _without_nulls(batch: pa.RecordBatch) -> NDArray[np.bool_]:
     return valid
 
 
-def _joined(parts: list[Any], data_type: Any) -> Any:
+def _joined(parts: list[Any], data_type: pa.DataType) -> Any:
     plain = data_type.value_type if pa.types.is_dictionary(data_type) else data_type
     if not parts:
         return pa.array([], plain)

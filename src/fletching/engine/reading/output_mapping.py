@@ -63,7 +63,7 @@ class OutputMapping:
         return pa.RecordBatch.from_arrays(arrays, schema=projection.schema)
 
 
-def _converted(column: Any, sent: Any, name: str) -> Any:
+def _converted(column: pa.Array, sent: Any, name: str) -> Any:
     try:
         return convert_for_reply(column, sent, name)
     except UsageError as error:

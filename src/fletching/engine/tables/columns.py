@@ -61,7 +61,7 @@ class Columns:
         key: names of the key columns.
     """
 
-    schema: Any
+    schema: pa.Schema
     ids: tuple[tuple[int, ...], ...]
     next_id: int
     key: tuple[str, ...]
@@ -229,7 +229,7 @@ def _other(columns: Columns, name: str, place: int) -> int:
     return found
 
 
-def _widened(field: Any, text: str, *, is_key: bool) -> Any:
+def _widened(field: pa.Field, text: str, *, is_key: bool) -> Any:
     try:
         wanted = parse_type(text)
         had = odps_type_of_field(field)

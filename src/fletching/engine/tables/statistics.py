@@ -73,7 +73,7 @@ def read_statistics(data: bytes | None) -> dict[str, ColumnStatistics]:
         return {}
 
 
-def _is_recorded(data_type: Any) -> bool:
+def _is_recorded(data_type: pa.DataType) -> bool:
     types = pa.types
     return bool(
         types.is_integer(data_type)
@@ -103,7 +103,7 @@ def physical_value(scalar: Any) -> Any:
     return value
 
 
-def _recorded(schema: Any) -> Iterator[tuple[tuple[int, ...], str]]:
+def _recorded(schema: pa.Schema) -> Iterator[tuple[tuple[int, ...], str]]:
     """The columns and nested fields that are recorded: their places, level by level, and keys."""
     level: list[tuple[tuple[int, ...], tuple[str, ...], Any]] = [
         ((index,), (field.name,), field.type) for index, field in enumerate(schema)
@@ -124,7 +124,7 @@ def _recorded(schema: Any) -> Iterator[tuple[tuple[int, ...], str]]:
 class StatisticsBuilder:
     """Collects the bounds of a segment's batches. Not thread-safe."""
 
-    def __init__(self, schema: Any) -> None:
+    def __init__(self, schema: pa.Schema) -> None:
         """Begins without rows.
 
         Args:
@@ -213,16 +213,16 @@ class _Entry:
         self.values = True
 
 
-def _is_text(data_type: Any) -> bool:
+def _is_text(data_type: pa.DataType) -> bool:
     return bool(pa.types.is_string(data_type) or pa.types.is_large_string(data_type))
 
 
-def _is_long_text(column: Any) -> bool:
+def _is_long_text(column: pa.Array) -> bool:
     """Whether comparing its values costs little beside storing them (about 35 ns a value)."""
     return bool(column.nbytes >= MIN_MEAN_TEXT_BYTES * len(column))
 
 
-def _float_bounds(column: Any) -> tuple[float | None, float | None, bool]:
+def _float_bounds(column: pa.Array) -> tuple[float | None, float | None, bool]:
     """Least and greatest value, and whether there is a NaN; both None if there is nothing else."""
     if column.null_count == 0:
         # numpy is several times faster here, and NaN comes through.

@@ -40,6 +40,8 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from sqlalchemy import Connection
+
 from fletching import faultpoints
 from fletching.catalog import collecting
 from fletching.catalog.blob_rows import forget_packs, forget_stale_links, unreferenced_packs
@@ -183,7 +185,7 @@ class Retention:
 
     @staticmethod
     def _lifecycle(
-        table_id: str, days: int, connection: Any, now: float
+        table_id: str, days: int, connection: Connection, now: float
     ) -> tuple[list[Collected], list[str]]:
         """Drops the partitions of a table that were not modified for so many days."""
         table = table_by_id(connection, table_id, lock=True)
@@ -241,7 +243,9 @@ class Retention:
             collected += self._unfinished_uploads()
         return RetentionReport(False, tuple(collected), refused=refused)
 
-    def _write_sessions(self, connection: Any, now: float) -> tuple[list[Collected], list[str]]:
+    def _write_sessions(
+        self, connection: Connection, now: float
+    ) -> tuple[list[Collected], list[str]]:
         ids, keys = collecting.expire_write_sessions(
             connection,
             normal=SessionState.NORMAL.value,
@@ -263,12 +267,16 @@ class Retention:
         finally:
             stored.close()
 
-    def _ended_sessions(self, connection: Any, now: float) -> tuple[list[Collected], list[str]]:
+    def _ended_sessions(
+        self, connection: Connection, now: float
+    ) -> tuple[list[Collected], list[str]]:
         before = now - self._context.settings.write_session_seconds
         ids = collecting.forget_ended_sessions(connection, ended_before=before)
         return [Collected("write session", id_) for id_ in ids], []
 
-    def _idle_streams(self, connection: Any, now: float) -> tuple[list[Collected], list[str]]:
+    def _idle_streams(
+        self, connection: Connection, now: float
+    ) -> tuple[list[Collected], list[str]]:
         settings = self._context.settings
         count = collecting.forget_idle_streams(
             connection,
@@ -279,19 +287,23 @@ class Retention:
         collecting.forget_changes(connection, made_before=now - settings.write_session_seconds)
         return [Collected("idle stream", "")] * count, []
 
-    def _read_sessions(self, connection: Any, now: float) -> tuple[list[Collected], list[str]]:
+    def _read_sessions(
+        self, connection: Connection, now: float
+    ) -> tuple[list[Collected], list[str]]:
         before = now - self._context.settings.removed_seconds
         ids = collecting.expire_read_sessions(connection, expired_before=before)
         return [Collected("read session", id_) for id_ in ids], []
 
-    def _dropped_tables(self, connection: Any, now: float) -> tuple[list[Collected], list[str]]:
+    def _dropped_tables(
+        self, connection: Connection, now: float
+    ) -> tuple[list[Collected], list[str]]:
         before = now - self._context.settings.removed_seconds
         ids, objects = collecting.drop_dropped_tables(connection, dropped_before=before)
         items = [Collected("dropped table", id_) for id_ in ids]
         return items + _removed(objects), [item.key for item in objects]
 
     def _history(
-        self, table_id: str, seconds: float, connection: Any, now: float
+        self, table_id: str, seconds: float, connection: Connection, now: float
     ) -> tuple[list[Collected], list[str]]:
         """Raises a table's horizon, then forgets what no readable version shows."""
         table = table_by_id(connection, table_id, lock=True)
@@ -307,7 +319,7 @@ class Retention:
         )
         return _removed(objects), [item.key for item in objects]
 
-    def _blob_packs(self, connection: Any, now: float) -> tuple[list[Collected], list[str]]:
+    def _blob_packs(self, connection: Connection, now: float) -> tuple[list[Collected], list[str]]:
         forget_stale_links(connection)
         ids = unreferenced_packs(
             connection, now=now, kept_seconds=self._context.settings.blob_seconds

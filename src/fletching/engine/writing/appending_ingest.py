@@ -8,9 +8,8 @@ its own reply. A crash before that transaction leaves objects that nobody refers
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
+from sqlalchemy import Connection
 
 from fletching.catalog import table_rows as catalog_tables
 from fletching.catalog.blob_rows import link_segments
@@ -112,7 +111,7 @@ class AppendIngest(Ingest):
         raise AssertionError("a body is counted only if the append was made before")
 
     def _record(
-        self, connection: Any, written: Written, merge: KeyedMerge | None
+        self, connection: Connection, written: Written, merge: KeyedMerge | None
     ) -> tuple[WriteResult, bool, list[str]]:
         context, request = self._context, self._append
         token = context.settings.route_token

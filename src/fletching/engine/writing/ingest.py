@@ -12,9 +12,9 @@ from __future__ import annotations
 import abc
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
+from sqlalchemy import Connection
 
 from fletching import faultpoints, ipc
 from fletching.catalog import table_rows as catalog_tables
@@ -135,7 +135,7 @@ def _open_block(context: EngineContext, request: WriteTable) -> tuple[WriteTarge
 
 
 def _find(
-    connection: Any, context: EngineContext, request: WriteTable, *, lock: bool
+    connection: Connection, context: EngineContext, request: WriteTable, *, lock: bool
 ) -> WriteTarget:
     return find_session(
         connection,
@@ -148,7 +148,9 @@ def _find(
     )
 
 
-def _replayed(connection: Any, stream: WriteStreamRow, request: WriteTable) -> WriteResult | None:
+def _replayed(
+    connection: Connection, stream: WriteStreamRow, request: WriteTable
+) -> WriteResult | None:
     """The reply this very request got before, if it did (PROTOCOL 4.6)."""
     if request.retry_trace_id is None:
         return None
@@ -370,7 +372,7 @@ class Ingest(abc.ABC):
 
     @abc.abstractmethod
     def _record(
-        self, connection: Any, written: Written, merge: KeyedMerge | None
+        self, connection: Connection, written: Written, merge: KeyedMerge | None
     ) -> tuple[WriteResult, bool, list[str]]:
         """The transaction: (reply, whether the rows are now the catalog's, keys of unused objects)."""
 
@@ -434,7 +436,7 @@ class StreamIngest(Ingest):
         )
 
     def _record(
-        self, connection: Any, written: Written, merge: KeyedMerge | None
+        self, connection: Connection, written: Written, merge: KeyedMerge | None
     ) -> tuple[WriteResult, bool, list[str]]:
         """The transaction: (reply, whether the rows are now the catalog's, keys of unused objects)."""
         context, request = self._context, self._write

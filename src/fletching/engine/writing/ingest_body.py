@@ -55,7 +55,7 @@ class CellChecker(Protocol):
     def packs(self) -> frozenset[str]:
         """Ids of the packs that the checked cells refer to."""
 
-    def check_batch(self, batch: Any, schema: Any) -> Any:
+    def check_batch(self, batch: pa.RecordBatch, schema: pa.Schema) -> Any:
         """Checks a validated batch with the columns of ``schema``.
 
         Returns:
@@ -267,7 +267,7 @@ class Body:
 
     # --- one batch ---
 
-    def _store(self, message: ipc.Message, batch: Any) -> None:
+    def _store(self, message: ipc.Message, batch: pa.RecordBatch) -> None:
         if self._keyed is not None:
             self._store_keyed(self._keyed, message, batch)
             return
@@ -292,7 +292,7 @@ class Body:
     ) -> bool:
         return len(groups) == 1 and self._as_is and _is_aligned(message, header)
 
-    def _store_keyed(self, keyed: KeyedRows, message: ipc.Message, batch: Any) -> None:
+    def _store_keyed(self, keyed: KeyedRows, message: ipc.Message, batch: pa.RecordBatch) -> None:
         """Stores the rows that are upserted, and apart from them the keys whose rows are to go."""
         match = self._match
         deletes = np.zeros(batch.num_rows, dtype=bool)
@@ -330,7 +330,11 @@ class Body:
                 self.deletes.write_part(partition, gone, codec)
 
     def _add_keys(
-        self, keyed: KeyedRows, batch: Any, groups: Sequence[Any], deletes: NDArray[np.bool_]
+        self,
+        keyed: KeyedRows,
+        batch: pa.RecordBatch,
+        groups: Sequence[Any],
+        deletes: NDArray[np.bool_],
     ) -> None:
         keys = []
         for number in self._keys:
@@ -355,7 +359,7 @@ class Body:
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
-    def _check_required(self, batch: Any) -> None:
+    def _check_required(self, batch: pa.RecordBatch) -> None:
         def column(number: int) -> Any:
             source = self._match.columns[number]
             return None if source is None else batch.column(source)
@@ -368,7 +372,7 @@ class Body:
         except UsageError as error:
             raise InvalidArgumentError(error.message) from error
 
-    def _checked_cells(self, batch: Any) -> Any | None:
+    def _checked_cells(self, batch: pa.RecordBatch) -> Any | None:
         """The batch to store instead, if the cell check changed it; None to store what came."""
         if self._checker is None:
             return None
@@ -376,7 +380,7 @@ class Body:
         checked = self._checker.check_batch(data, self._schema)
         return None if checked is data else checked
 
-    def _converted(self, batch: Any) -> Any:
+    def _converted(self, batch: pa.RecordBatch) -> Any:
         """The data columns in the table's own types; columns that fit are not copied."""
         arrays = []
         for number, source in enumerate(self._match.columns):
@@ -387,7 +391,7 @@ class Body:
                 arrays.append(stored_array(batch.column(source), field.type, field.name))
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
-    def _groups(self, batch: Any) -> list[tuple[str, Any]]:
+    def _groups(self, batch: pa.RecordBatch) -> list[tuple[str, Any]]:
         """(catalog's text of the partition, its rows or None for all)."""
         if self._static is not None:
             return [(self._static, None)]
@@ -401,7 +405,7 @@ class Body:
         return encode_partition(values[name] for name, _ in self._columns)
 
     def _store_as_is(
-        self, partition: str, message: ipc.Message, batch: Any, codec: str | None
+        self, partition: str, message: ipc.Message, batch: pa.RecordBatch, codec: str | None
     ) -> None:
         if self._projector is None:
             frame: list[Buffer] = message.frame()

@@ -28,7 +28,7 @@ _UPSERT = 85  # "U"
 _DELETE = 68  # "D"
 
 
-def deletes_of(column: Any) -> NDArray[np.bool_]:
+def deletes_of(column: pa.Array) -> NDArray[np.bool_]:
     """For each row whether its operation is a delete.
 
     Raises:

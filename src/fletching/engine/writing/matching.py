@@ -12,6 +12,8 @@ import enum
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.protocol.types.conversion import (
     Relation,
@@ -127,7 +129,7 @@ def _place_of(fields: Sequence[Any], name: str | None) -> int | None:
     return None
 
 
-def stored_array(array: Any, target: Any, column: str) -> Any:
+def stored_array(array: pa.Array, target: Any, column: str) -> Any:
     """The values of the data in the table's type (see `fletching.protocol.types.conversion`).
 
     Raises:

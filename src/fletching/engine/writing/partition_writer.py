@@ -67,7 +67,7 @@ class SegmentRouter:
         create_object: Callable[[str], ObjectSink],
         *,
         key_prefix: str,
-        schema: Any,
+        schema: pa.Schema,
         schema_message: bytes,
         schema_version: int,
         max_partitions: int,
@@ -140,13 +140,13 @@ class SegmentRouter:
 
     # --- batches to encode ---
 
-    def write_batch(self, partition: str, batch: Any, codec: str | None) -> None:
+    def write_batch(self, partition: str, batch: pa.RecordBatch, codec: str | None) -> None:
         """Encodes and stores a batch of the table's schema."""
         route = self._route(partition)
         self._flush(route)
         self._encode(route, batch, codec)
 
-    def write_part(self, partition: str, batch: Any, codec: str | None) -> None:
+    def write_part(self, partition: str, batch: pa.RecordBatch, codec: str | None) -> None:
         """The same for a small piece of a larger batch: pieces are put together before encoding.
 
         The batch must have memory of its own, or it would keep the larger one alive.
@@ -183,7 +183,7 @@ class SegmentRouter:
             for batch in joined:
                 self._encode(route, batch, codec)
 
-    def _encode(self, route: Route, batch: Any, codec: str | None) -> None:
+    def _encode(self, route: Route, batch: pa.RecordBatch, codec: str | None) -> None:
         writer = self._writer(route)
         encoder = route.encoder
         if encoder is None or writer.dictionaries.get(-1) != codec:
@@ -341,7 +341,7 @@ def _messages(frames: Iterable[Sequence[Buffer]]) -> list[_Encoded]:
     return found
 
 
-def _has_dictionary(data_type: Any) -> bool:
+def _has_dictionary(data_type: pa.DataType) -> bool:
     from fletching.ipc.dictionaries import has_dictionary
 
     return bool(has_dictionary(data_type))

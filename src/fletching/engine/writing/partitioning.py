@@ -67,7 +67,7 @@ def group_rows(
     ]
 
 
-def partition_rows(batch: Any, rows: Any) -> Any:
+def partition_rows(batch: pa.RecordBatch, rows: Any) -> Any:
     """Some rows of a batch, in memory of their own.
 
     Raises:

@@ -6,9 +6,9 @@ import dataclasses
 import json
 import secrets
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
+from sqlalchemy import Connection
 
 from fletching import faultpoints
 from fletching.catalog import table_rows as catalog_tables
@@ -87,7 +87,9 @@ def write_schema(
     )
 
 
-def _opened_schema(connection: Any, table: TableRow, session: WriteSessionRow) -> TableSchema:
+def _opened_schema(
+    connection: Connection, table: TableRow, session: WriteSessionRow
+) -> TableSchema:
     """The table's columns when a session was opened."""
     if session.schema_version == table.schema_version:
         return table_schema_of(table)
@@ -295,7 +297,7 @@ class WriteSessions:
 
     def _commit(
         self,
-        connection: Any,
+        connection: Connection,
         target: WriteTarget,
         request: CommitWriteSession,
         wanted: str,
@@ -341,7 +343,7 @@ class WriteSessions:
 
     @staticmethod
     def _publish(  # noqa: PLR0917 - what a commit is about
-        connection: Any,
+        connection: Connection,
         publication: Publication,
         table: TableRow,
         session: WriteSessionRow,
@@ -429,7 +431,7 @@ def _operation(table: TableRow, session: WriteSessionRow) -> str:
     return "upsert" if table.keyed else "append"
 
 
-def _staged(connection: Any, chosen: Sequence[WriteStreamRow]) -> list[StagedSegmentRow]:
+def _staged(connection: Connection, chosen: Sequence[WriteStreamRow]) -> list[StagedSegmentRow]:
     """What streams hold, in the order of a commit."""
     order = {row.pk: place for place, row in enumerate(sorted(chosen, key=block_order))}
     staged = write_streams.staged_of_streams(connection, [row.pk for row in chosen])

@@ -7,6 +7,7 @@ import secrets
 from typing import Any
 
 import pyarrow as pa
+from sqlalchemy import Connection
 
 from fletching import faultpoints
 from fletching.catalog import write_session_rows as write_sessions
@@ -50,7 +51,7 @@ def dynamic_columns(table: TableRow, bound: frozenset[str]) -> list[tuple[str, s
 
 
 def create_attempt(
-    connection: Any,
+    connection: Connection,
     context: EngineContext,
     target: WriteTarget,
     stream_id: str,
@@ -127,7 +128,7 @@ def create_attempt(
     return stream, token, keys
 
 
-def _check_count(connection: Any, context: EngineContext, target: WriteTarget) -> None:
+def _check_count(connection: Connection, context: EngineContext, target: WriteTarget) -> None:
     limit = context.settings.max_session_streams
     if target.is_default:
         return  # its streams come and go for years; idle ones are forgotten by retention
@@ -138,7 +139,7 @@ def _check_count(connection: Any, context: EngineContext, target: WriteTarget) -
         )
 
 
-def _keep_alive(connection: Any, context: EngineContext, target: WriteTarget) -> None:
+def _keep_alive(connection: Connection, context: EngineContext, target: WriteTarget) -> None:
     if not target.is_default:
         write_sessions.extend_write_session(
             connection,
@@ -232,7 +233,7 @@ class WriteStreams:
 
     def _target(
         self,
-        connection: Any,
+        connection: Connection,
         request: CreateWriteStream | GetWriteStream | CloseWriteStream,
         event: SessionEvent,
     ) -> WriteTarget:

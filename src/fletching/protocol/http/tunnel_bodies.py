@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pyarrow as pa
 from typing_extensions import Buffer
@@ -226,7 +225,7 @@ class _RecordBody:
     def finish(self) -> None:
         self._ended = True
 
-    def _batch(self, arrays: list[Any]) -> pa.RecordBatch:
+    def _batch(self, arrays: list[pa.Array]) -> pa.RecordBatch:
         found = [
             from_record_values(array, column.type, column.name)
             for array, column in zip(arrays, self._columns, strict=True)
@@ -273,7 +272,7 @@ class RecordBodyEncoder:
         return self._encoder.finish()
 
 
-def _plain(array: Any, odps_type: OdpsType) -> Any:
+def _plain(array: pa.Array, odps_type: OdpsType) -> pa.Array:
     """Values in the Arrow type that ODPS clients know."""
     wanted = arrow_type(odps_type, plain_blobs=True)
     return array if array.type.equals(wanted) else convert_for_reply(array, wanted, "")

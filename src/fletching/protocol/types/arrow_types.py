@@ -32,8 +32,6 @@ are unnamed or share a name in any case are refused.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow as pa
 
 from fletching.errors import UsageError
@@ -110,7 +108,7 @@ _FROM_ARROW = {
 
 def _scalar_arrow_type(
     odps_type: OdpsType, timestamp_unit: TimeUnit, datetime_unit: TimeUnit, *, plain_blobs: bool
-) -> Any:
+) -> pa.DataType:
     code = odps_type.code
     known = _TO_ARROW.get(code)
     if known is not None:
@@ -135,7 +133,7 @@ def arrow_type(
     timestamp_unit: TimeUnit = TimeUnit.NANO,
     datetime_unit: TimeUnit = TimeUnit.MILLI,
     plain_blobs: bool = False,
-) -> Any:
+) -> pa.DataType:
     """The Arrow type in which values of an ODPS type are stored and sent.
 
     Args:
@@ -148,7 +146,7 @@ def arrow_type(
         UsageError: the type has no Arrow form (VARIANT).
     """
 
-    def convert(inner: OdpsType) -> Any:
+    def convert(inner: OdpsType) -> pa.DataType:
         code = inner.code
         if code is TypeCode.STRUCT:
             return pa.struct(
@@ -166,14 +164,14 @@ def arrow_type(
     return convert(odps_type)
 
 
-def _decimal_of(data_type: Any) -> OdpsType:
+def _decimal_of(data_type: pa.DataType) -> OdpsType:
     precision, scale = data_type.precision, data_type.scale
     if scale < 0 or scale > precision:
         raise UsageError(f"Arrow type {data_type} has no ODPS type: scale must be 0 to precision")
     return OdpsType(TypeCode.DECIMAL, precision=precision, scale=scale)
 
 
-def odps_type_of(data_type: Any) -> OdpsType:
+def odps_type_of(data_type: pa.DataType) -> OdpsType:
     """The ODPS type that an Arrow type stands for by itself, or the nearest (module docstring).
 
     Raises:
@@ -224,7 +222,7 @@ def odps_type_of(data_type: Any) -> OdpsType:
     raise UsageError(f"Arrow type {data_type} has no ODPS type")
 
 
-def _is_list(data_type: Any) -> bool:
+def _is_list(data_type: pa.DataType) -> bool:
     types = pa.types
     return bool(
         types.is_list(data_type)
@@ -270,7 +268,7 @@ def _shape(odps_type: OdpsType) -> OdpsType:
     )
 
 
-def odps_type_of_field(field: Any) -> OdpsType:
+def odps_type_of_field(field: pa.Field) -> OdpsType:
     """The ODPS type of an Arrow field: the one in its metadata while that fits, else by its type.
 
     Raises:
@@ -288,12 +286,14 @@ def odps_type_of_field(field: Any) -> OdpsType:
     return declared if _shape(declared) == _shape(derived) else derived
 
 
-def field_comment(field: Any) -> str:
+def field_comment(field: pa.Field) -> str:
     """The comment in an Arrow field's metadata, or nothing."""
     return str((field.metadata or {}).get(COMMENT_KEY, b"").decode("utf-8", "replace"))
 
 
-def arrow_field(name: str, odps_type: OdpsType, *, nullable: bool = True, comment: str = "") -> Any:
+def arrow_field(
+    name: str, odps_type: OdpsType, *, nullable: bool = True, comment: str = ""
+) -> pa.Field:
     """An Arrow field for a column, with the ODPS type in its metadata if the Arrow type hides it.
 
     Raises:
@@ -309,11 +309,11 @@ def arrow_field(name: str, odps_type: OdpsType, *, nullable: bool = True, commen
 
 
 def reply_type(
-    field: Any,
+    field: pa.Field,
     *,
     timestamp_unit: TimeUnit | None = TimeUnit.NANO,
     datetime_unit: TimeUnit | None = TimeUnit.MILLI,
-) -> Any:
+) -> pa.DataType:
     """The Arrow type in which an ODPS client expects a stored column (PROTOCOL 3.3).
 
     Equal to the field's own type when the column can be sent as stored. A unit of None keeps the

@@ -8,7 +8,7 @@ is imported, so schemas read from streams and files carry it.
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Self
+from typing import Self
 
 import pyarrow as pa
 
@@ -36,7 +36,7 @@ class BlobType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow ships no type
         return b""
 
     @classmethod
-    def __arrow_ext_deserialize__(cls, storage_type: Any, serialized: bytes) -> Self:
+    def __arrow_ext_deserialize__(cls, storage_type: pa.DataType, serialized: bytes) -> Self:
         """Rebuilds the type from a schema; parameters of a later release are ignored.
 
         Raises:
@@ -51,7 +51,7 @@ class BlobType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow ships no type
         """One for all, so that schemas and tables of types can have it; pyarrow gives none."""
         return hash(BLOB_EXTENSION_NAME)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickles by class: there are no parameters."""
         return BlobType, ()
 
@@ -61,7 +61,7 @@ def blob() -> BlobType:
     return BlobType()
 
 
-def is_blob(data_type: Any) -> bool:
+def is_blob(data_type: pa.DataType) -> bool:
     """Whether an Arrow type is a BLOB itself (not: contains one)."""
     return (
         isinstance(data_type, pa.BaseExtensionType)
@@ -69,7 +69,7 @@ def is_blob(data_type: Any) -> bool:
     )
 
 
-def contains_blob(data_type: Any) -> bool:
+def contains_blob(data_type: pa.DataType) -> bool:
     """Whether an Arrow type is a BLOB or has one anywhere inside (list, map, struct)."""
     if is_blob(data_type):
         return True
@@ -80,7 +80,7 @@ def contains_blob(data_type: Any) -> bool:
     return any(contains_blob(data_type.field(i).type) for i in range(data_type.num_fields))
 
 
-def storage_type(data_type: Any) -> Any:
+def storage_type(data_type: pa.DataType) -> pa.DataType:
     """The same type with ``binary`` in the place of every BLOB; ``array.cast`` to it copies nothing."""
     if not contains_blob(data_type):
         return data_type

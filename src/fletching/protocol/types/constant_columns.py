@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import pyarrow as pa
 
@@ -14,7 +13,7 @@ __all__ = ["constant_column", "constant_scalar"]
 
 
 @functools.lru_cache(maxsize=8)
-def constant_column(data_type: Any, value: str | None, rows: int) -> Any:
+def constant_column(data_type: pa.DataType, value: str | None, rows: int) -> pa.Array:
     """A column of one value, or of nulls; the newest few are kept, as batches repeat their length.
 
     Raises:
@@ -25,7 +24,7 @@ def constant_column(data_type: Any, value: str | None, rows: int) -> Any:
     return pa.repeat(constant_scalar(data_type, value), rows)
 
 
-def constant_scalar(data_type: Any, value: str) -> Any:
+def constant_scalar(data_type: pa.DataType, value: str) -> pa.Scalar:
     """A partition value, which is text in the catalog, in its column's type.
 
     Raises:

@@ -25,7 +25,6 @@ import enum
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -65,7 +64,7 @@ class Relation(enum.Enum):
     REFUSED = "refused"
 
 
-def relation(source: Any, target: Any) -> Relation:
+def relation(source: pa.DataType, target: pa.DataType) -> Relation:
     """How values of ``source`` become values of ``target``; the same for every value of the types."""
     if same_layout(source, target):
         return Relation.AS_IS
@@ -75,17 +74,17 @@ def relation(source: Any, target: Any) -> Relation:
 # --- types ----------------------------------------------------------------------------------
 
 
-def _storage(data_type: Any) -> Any:
+def _storage(data_type: pa.DataType) -> pa.DataType:
     while isinstance(data_type, pa.BaseExtensionType):
         data_type = data_type.storage_type
     return data_type
 
 
-def _children(data_type: Any) -> list[Any]:
+def _children(data_type: pa.DataType) -> list[pa.Field]:
     return [data_type.field(number) for number in range(data_type.num_fields)]
 
 
-def _is_list(data_type: Any) -> bool:
+def _is_list(data_type: pa.DataType) -> bool:
     return bool(
         _types.is_list(data_type)
         or _types.is_large_list(data_type)
@@ -95,21 +94,21 @@ def _is_list(data_type: Any) -> bool:
     )
 
 
-def _is_encoded(data_type: Any) -> bool:
+def _is_encoded(data_type: pa.DataType) -> bool:
     return bool(_types.is_dictionary(data_type) or _types.is_run_end_encoded(data_type))
 
 
-def same_layout(source: Any, target: Any) -> bool:
+def same_layout(source: pa.DataType, target: pa.DataType) -> bool:
     """Whether buffers of one type are, bit for bit, the same values of the other (`Relation.AS_IS`)."""
     return _same_layout(source, target, reply=False)
 
 
-def sent_as_stored(stored: Any, sent: Any) -> bool:
+def sent_as_stored(stored: pa.DataType, sent: pa.DataType) -> bool:
     """Whether a reply of one type can be the stored buffers of another (see `convert_for_reply`)."""
     return _same_layout(stored, sent, reply=True)
 
 
-def _same_layout(source: Any, target: Any, *, reply: bool) -> bool:
+def _same_layout(source: pa.DataType, target: pa.DataType, *, reply: bool) -> bool:
     source, target = _storage(source), _storage(target)
     if source.equals(target):
         return True
@@ -139,7 +138,7 @@ def _same_layout(source: Any, target: Any, *, reply: bool) -> bool:
 
 
 def column_plan(
-    source: Sequence[Any], target: Sequence[Any], *, what: str
+    source: Sequence[pa.Field], target: Sequence[pa.Field], *, what: str
 ) -> tuple[int | None, ...]:
     """Per target field the number of the source field that fills it; None is filled with null.
 
@@ -169,13 +168,13 @@ def column_plan(
     return tuple(plan)
 
 
-def refusal(source: Any, target: Any) -> str | None:
+def refusal(source: pa.DataType, target: pa.DataType) -> str | None:
     """Why no value of one type can become one of the other, or None if `convert` knows a way."""
     return _refusal(_storage(source), _storage(target))
 
 
 @functools.lru_cache(maxsize=4096)  # of storage types: extension types need not be hashable
-def _refusal(source: Any, target: Any) -> str | None:
+def _refusal(source: pa.DataType, target: pa.DataType) -> str | None:
     if _types.is_null(source) or same_layout(source, target):
         return None
     if _is_encoded(source):
@@ -195,7 +194,7 @@ def _refusal(source: Any, target: Any) -> str | None:
     return f"{source} does not become {target}"
 
 
-def _struct_refusal(source: Any, target: Any) -> str | None:
+def _struct_refusal(source: pa.DataType, target: pa.DataType) -> str | None:
     fields = _children(source)
     try:
         plan = column_plan(fields, _children(target), what="struct field")
@@ -211,7 +210,7 @@ def _struct_refusal(source: Any, target: Any) -> str | None:
 # --- values ---------------------------------------------------------------------------------
 
 
-def convert(array: Any, target: Any, column: str) -> Any:
+def convert(array: pa.Array, target: pa.DataType, column: str) -> pa.Array:
     """The same values in another type; shares what need not change, copies the rest.
 
     Args:
@@ -239,7 +238,7 @@ def convert(array: Any, target: Any, column: str) -> Any:
         ) from error
 
 
-def convert_for_reply(array: Any, sent: Any, column: str) -> Any:
+def convert_for_reply(array: pa.Array, sent: pa.DataType, column: str) -> pa.Array:
     """Stored values as an ODPS client expects them (PROTOCOL 3.3); shares what need not change.
 
     Coarser units of time are cut towards zero, zones left out, times and durations become counts.
@@ -256,7 +255,7 @@ def convert_for_reply(array: Any, sent: Any, column: str) -> Any:
         ) from error
 
 
-def _first_misfit(array: Any, target: Any) -> int:
+def _first_misfit(array: pa.Array, target: pa.DataType) -> int:
     """The number of the first row that does not convert, by halving: about as dear as two attempts."""
     start, length = 0, len(array)
     while length > 1:
@@ -270,7 +269,7 @@ def _first_misfit(array: Any, target: Any) -> int:
     return start
 
 
-def _convert(array: Any, target: Any, *, reply: bool) -> Any:
+def _convert(array: pa.Array, target: pa.DataType, *, reply: bool) -> pa.Array:
     if array.type.equals(target):
         return relabelled(array, target)
     if isinstance(array, pa.ExtensionArray):
@@ -304,7 +303,7 @@ def _convert(array: Any, target: Any, *, reply: bool) -> Any:
     return exact(array, target)
 
 
-def _flat_for_reply(array: Any, target: Any) -> Any:
+def _flat_for_reply(array: pa.Array, target: pa.DataType) -> pa.Array:
     kinds = family(array.type), family(target)
     if set(kinds) <= {Family.TIMESTAMP, Family.ZONED_TIMESTAMP}:
         return ticks(array, target, truncate=True)
@@ -313,7 +312,7 @@ def _flat_for_reply(array: Any, target: Any) -> Any:
     raise MisfitError(f"does not become {target}")
 
 
-def _recoded(array: Any, target: Any, *, reply: bool) -> Any:
+def _recoded(array: pa.Array, target: pa.DataType, *, reply: bool) -> pa.Array:
     """A dictionary array with other indices or values, without decoding it where that can be."""
     try:
         return pa.DictionaryArray.from_arrays(
@@ -327,11 +326,11 @@ def _recoded(array: Any, target: Any, *, reply: bool) -> Any:
         return plain.dictionary_encode().cast(target)
 
 
-def _null_mask(array: Any) -> Any:
+def _null_mask(array: pa.Array) -> pa.Array:
     return array.is_null() if array.null_count else None
 
 
-def _visible_child(array: Any, number: int) -> Any:
+def _visible_child(array: pa.Array, number: int) -> pa.Array:
     """A struct's child, null where the struct is: what stands there is no value of anybody's."""
     child = array.field(number)
     if not array.null_count or _types.is_null(child.type) or _types.is_union(child.type):
@@ -344,7 +343,7 @@ def _visible_child(array: Any, number: int) -> Any:
     return plain.flatten()[0]
 
 
-def _convert_struct(array: Any, target: Any, *, reply: bool) -> Any:
+def _convert_struct(array: pa.Array, target: pa.DataType, *, reply: bool) -> pa.Array:
     fields = _children(target)
     plan = column_plan(_children(array.type), fields, what="struct field")
     children = [
@@ -356,7 +355,7 @@ def _convert_struct(array: Any, target: Any, *, reply: bool) -> Any:
     return pa.StructArray.from_arrays(children, fields=fields, mask=_null_mask(array))
 
 
-def _convert_list(array: Any, target: Any, *, reply: bool) -> Any:
+def _convert_list(array: pa.Array, target: pa.DataType, *, reply: bool) -> pa.Array:
     values = _convert(array.flatten(), target.value_type, reply=reply)
     mask = _null_mask(array)
     if _types.is_fixed_size_list(target):
@@ -373,7 +372,7 @@ def _convert_list(array: Any, target: Any, *, reply: bool) -> Any:
     )
 
 
-def _fixed_size(array: Any, values: Any, target: Any) -> Any:
+def _fixed_size(array: pa.Array, values: pa.Array, target: pa.DataType) -> pa.Array:
     lengths = pc.drop_null(pc.list_value_length(array))
     if len(lengths) and not pc.all(pc.equal(lengths, target.list_size)).as_py():
         raise MisfitError(f"has another length than {target.list_size}")
@@ -397,7 +396,7 @@ def _fixed_size(array: Any, values: Any, target: Any) -> Any:
     )
 
 
-def _offsets(array: Any, data_type: Any) -> Any:
+def _offsets(array: pa.Array, data_type: pa.DataType) -> pa.Array:
     """Where each list's elements start in ``array.flatten()``, and where the last one's end."""
     lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
     offsets = np.zeros(len(array) + 1, np.int64)
@@ -407,7 +406,7 @@ def _offsets(array: Any, data_type: Any) -> Any:
     return pa.array(offsets.astype(data_type.to_pandas_dtype(), copy=False), data_type)
 
 
-def _convert_map(array: Any, target: Any, *, reply: bool) -> Any:
+def _convert_map(array: pa.Array, target: pa.DataType, *, reply: bool) -> pa.Array:
     listed = map_entries(array)
     entries = listed.flatten()
     return pa.MapArray.from_arrays(
@@ -419,7 +418,7 @@ def _convert_map(array: Any, target: Any, *, reply: bool) -> Any:
     )
 
 
-def map_entries(array: Any) -> Any:
+def map_entries(array: pa.Array) -> pa.Array:
     """A map array as the list array of its entries, which it is. Copies nothing."""
     data_type = array.type
     return relabelled(array, pa.list_(pa.struct([data_type.key_field, data_type.item_field])))

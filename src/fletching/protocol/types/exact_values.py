@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import decimal
 import enum
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -69,7 +69,7 @@ _MANTISSA_BITS: Final = {16: 11, 32: 24, 64: 53}
 _WIDEST_DECIMAL: Final = 76
 
 
-def family(data_type: Any) -> Family | None:
+def family(data_type: pa.DataType) -> Family | None:
     """The family of a flat type; None for nested, encoded and extension types, intervals and null."""
     if _types.is_boolean(data_type):
         return Family.BOOLEAN
@@ -103,7 +103,7 @@ def family(data_type: Any) -> Family | None:
     return None
 
 
-def related(source: Any, target: Any) -> bool:
+def related(source: pa.DataType, target: pa.DataType) -> bool:
     """Whether values of one flat type can be values of the other."""
     one, other = family(source), family(target)
     if _types.is_fixed_size_binary(source) and _types.is_fixed_size_binary(target):
@@ -111,7 +111,7 @@ def related(source: Any, target: Any) -> bool:
     return one is not None and (one is other or (one, other) in _RELATED)
 
 
-def exact(array: Any, target: Any) -> Any:
+def exact(array: pa.Array, target: pa.DataType) -> pa.Array:
     """The array's values in another type of a related family. Copies.
 
     Raises:
@@ -132,14 +132,14 @@ def exact(array: Any, target: Any) -> Any:
     return _cast(array, target)
 
 
-def _cast(array: Any, target: Any) -> Any:
+def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:
     try:
         return pc.cast(array, target, safe=True)
     except (pa.ArrowException, ValueError) as error:
         raise MisfitError(f"does not fit {target}") from error
 
 
-def _decimals(array: Any, target: Any) -> Any:
+def _decimals(array: pa.Array, target: pa.DataType) -> pa.Array:
     """Integers and decimals as decimals, decimals as integers."""
     if not _types.is_decimal(array.type):
         # Arrow wants room for every value of the integer type; what counts is these values' room.
@@ -156,7 +156,7 @@ def _decimals(array: Any, target: Any) -> Any:
     return _cast(array, target)
 
 
-def _check_whole_digits(array: Any, target: Any) -> None:
+def _check_whole_digits(array: pa.Array, target: pa.DataType) -> None:
     """Checks the digits before the point: pyarrow's multiplication by a large power of ten wraps around."""
     source = array.type
     digits = target.precision - target.scale
@@ -169,19 +169,19 @@ def _check_whole_digits(array: Any, target: Any) -> None:
         raise MisfitError(f"does not fit {target}")
 
 
-def _filled(array: Any) -> Any:
+def _filled(array: pa.Array) -> pa.Array:
     """The values as numpy has them, null as 0; shares the memory of an array without nulls."""
     if array.null_count:
         array = pc.fill_null(array, pa.scalar(0, pa.int8()).cast(array.type))
     return array.to_numpy(zero_copy_only=False)
 
 
-def _rebuilt(values: Any, like: Any, target: Any) -> Any:
+def _rebuilt(values: pa.Array, like: pa.Array, target: pa.DataType) -> pa.Array:
     mask = like.is_null().to_numpy(zero_copy_only=False) if like.null_count else None
     return pa.array(values, target, mask=mask)
 
 
-def _between_floats(array: Any, target: Any) -> Any:
+def _between_floats(array: pa.Array, target: pa.DataType) -> pa.Array:
     """Integers as floats, floats as integers, floats as other floats."""
     values = _filled(array)
     wanted = np.dtype(target.to_pandas_dtype())
@@ -210,14 +210,14 @@ def _between_floats(array: Any, target: Any) -> Any:
     return _rebuilt(result, array, target)
 
 
-def _in_range(values: Any, integers: Any) -> Any:
+def _in_range(values: pa.Array, integers: pa.Array) -> pa.Array:
     """Whether float64 values, cut to whole numbers, are in the range of an integer dtype."""
     info = np.iinfo(integers)
     # Both bounds are powers of two (or zero), which floats have exactly; the upper one is outside.
     return (values >= float(info.min)) & (values < float(int(info.max) + 1))
 
 
-def _tick_nanoseconds(data_type: Any) -> int:
+def _tick_nanoseconds(data_type: pa.DataType) -> int:
     if _types.is_date32(data_type):
         return _DAY
     if _types.is_date64(data_type):
@@ -225,7 +225,7 @@ def _tick_nanoseconds(data_type: Any) -> int:
     return _UNIT[data_type.unit]
 
 
-def ticks(array: Any, target: Any, *, truncate: bool = False) -> Any:
+def ticks(array: pa.Array, target: pa.DataType, *, truncate: bool = False) -> pa.Array:
     """Dates, times, timestamps or durations in another unit: integer counts, multiplied or divided.
 
     Args:

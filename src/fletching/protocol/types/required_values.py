@@ -8,8 +8,7 @@ nobody can see it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,13 +24,13 @@ _types = pa.types
 class RequiredValues:
     """The fields of a schema that must have values, looked up once."""
 
-    def __init__(self, fields: Any) -> None:
+    def __init__(self, fields: Iterable[pa.Field]) -> None:
         """Takes the columns as the table declares them."""
         self._wanted = [
             (number, field) for number, field in enumerate(fields) if not _all_optional(field)
         ]
 
-    def check(self, column: Callable[[int], Any]) -> None:
+    def check(self, column: Callable[[int], pa.Array]) -> None:
         """Checks a batch; of most tables no column has to be looked into.
 
         Struct fields of the data are matched by name, so that columns can be checked as they came.
@@ -48,11 +47,11 @@ class RequiredValues:
                 _check(array, field, field.name)
 
 
-def _all_optional(field: Any) -> bool:
+def _all_optional(field: pa.Field) -> bool:
     return bool(field.nullable) and _children_optional(field.type)
 
 
-def _children_optional(data_type: Any) -> bool:
+def _children_optional(data_type: pa.DataType) -> bool:
     if isinstance(data_type, pa.BaseExtensionType):
         return _children_optional(data_type.storage_type)
     if _types.is_dictionary(data_type) or _types.is_run_end_encoded(data_type):
@@ -62,7 +61,7 @@ def _children_optional(data_type: Any) -> bool:
     return all(_all_optional(data_type.field(i)) for i in range(data_type.num_fields))
 
 
-def _check(array: Any, field: Any, path: str) -> None:
+def _check(array: pa.Array, field: pa.Field, path: str) -> None:
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
     data_type = field.type

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -40,7 +38,7 @@ def filter_rows(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
         return take_rows(batch, pc.indices_nonzero(pc.fill_null(mask, False)))
 
 
-def _taken(column: Any, rows: Any) -> Any:
+def _taken(column: pa.Array, rows: pa.Array) -> pa.Array:
     through = _THROUGH.get(column.type) if not pa.types.is_nested(column.type) else None
     if through is not None:
         return column.cast(through).take(rows).cast(column.type)
@@ -50,7 +48,7 @@ def _taken(column: Any, rows: Any) -> Any:
         return _gathered(column, rows)
 
 
-def _gathered(column: Any, rows: Any) -> Any:
+def _gathered(column: pa.Array, rows: pa.Array) -> pa.Array:
     """Slices of neighbouring rows, put together. Work per run of rows, in Python."""
     numbers = rows.to_numpy().astype(np.int64, copy=False)
     if not len(numbers):

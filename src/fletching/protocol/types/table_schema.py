@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -64,7 +64,7 @@ __all__ = [
 ]
 
 
-def parse_columns(text: str) -> Any:
+def parse_columns(text: str) -> pa.Schema:
     """Reads columns as SQL writes them into an Arrow schema.
 
     Raises:
@@ -72,7 +72,7 @@ def parse_columns(text: str) -> Any:
             be stored.
     """
     scanner = TypeScanner(text)
-    fields: list[Any] = []
+    fields: list[pa.Field] = []
     seen: set[str] = set()
     while True:
         name = scanner.name()
@@ -89,7 +89,7 @@ def parse_columns(text: str) -> Any:
     return pa.schema(fields)
 
 
-def storable_type(field: Any) -> OdpsType:
+def storable_type(field: pa.Field) -> OdpsType:
     """The ODPS type of a column that a table may have: one that every client can name and read.
 
     Raises:
@@ -105,12 +105,12 @@ def storable_type(field: Any) -> OdpsType:
     return odps_type
 
 
-def _shown(data_type: Any) -> str:
+def _shown(data_type: pa.DataType) -> str:
     text = str(data_type)
     return text if len(text) <= 200 else text[:200] + "..."
 
 
-def _node_count(field: Any) -> int:
+def _node_count(field: pa.Field) -> int:
     """Nodes of a column: as ODPS counts them, or else as Arrow nests them."""
     try:
         return odps_type_of_field(field).node_count
@@ -118,7 +118,7 @@ def _node_count(field: Any) -> int:
         return 1 + sum(_node_count(field.type.field(i)) for i in range(field.type.num_fields))
 
 
-def depth_first_ids(fields: Iterable[Any], first: int) -> tuple[list[tuple[int, ...]], int]:
+def depth_first_ids(fields: Iterable[pa.Field], first: int) -> tuple[list[tuple[int, ...]], int]:
     """Ids of every node of every column, depth-first from ``first``, and the next free one (PROTOCOL 3.2)."""
     ids: list[tuple[int, ...]] = []
     for field in fields:
@@ -129,7 +129,7 @@ def depth_first_ids(fields: Iterable[Any], first: int) -> tuple[list[tuple[int, 
 
 
 def table_schema(
-    schema: Any,
+    schema: pa.Schema,
     partition_columns: Sequence[tuple[str, str]] = (),
     *,
     partition_comments: Sequence[str] = (),
@@ -190,7 +190,7 @@ def table_schema(
     return TableSchema(data_columns=tuple(data), partition_columns=tuple(partitions))
 
 
-def arrow_schema(columns: Iterable[Column]) -> Any:
+def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
     """The Arrow schema of ODPS columns, as tables store them.
 
     Raises:
@@ -294,7 +294,7 @@ def write_form(schema: TableSchema) -> dict[str, Any]:
     return form
 
 
-def _node(name: str, odps_type: OdpsType, ids: Any, *, nullable: bool) -> dict[str, Any]:
+def _node(name: str, odps_type: OdpsType, ids: Iterator[int], *, nullable: bool) -> dict[str, Any]:
     node: dict[str, Any] = {
         "MemberName": name,
         "ColumnId": next(ids, -1),

@@ -21,8 +21,6 @@ The Arrow types are those of `fletching.protocol.types.arrow_types.arrow_type`, 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -93,7 +91,7 @@ def record_layout(odps_type: OdpsType) -> RecordLayout:
     raise UsageError(f"{code.name} has no form in a record stream")
 
 
-def to_record_values(array: Any, odps_type: OdpsType) -> Any:
+def to_record_values(array: pa.Array, odps_type: OdpsType) -> pa.Array:
     """A column's values in the type that `record_layout` says; shares what need not change.
 
     Args:
@@ -136,7 +134,7 @@ def to_record_values(array: Any, odps_type: OdpsType) -> Any:
     return array.cast(layout.type)
 
 
-def from_record_values(array: Any, odps_type: OdpsType, column: str) -> Any:
+def from_record_values(array: pa.Array, odps_type: OdpsType, column: str) -> pa.Array:
     """The reverse of `to_record_values`: values of a record stream in the column's Arrow type.
 
     Args:
@@ -180,7 +178,7 @@ def from_record_values(array: Any, odps_type: OdpsType, column: str) -> Any:
     return relabelled(array, wanted)
 
 
-def moments_as_structs(array: Any) -> Any:
+def moments_as_structs(array: pa.Array) -> pa.Array:
     """Timestamps, also nested ones, as ``struct<sec: int64, nano: int32>``; everything else as it is.
 
     The children of a null are null, too: clients look at nothing else.
@@ -214,7 +212,7 @@ def moments_as_structs(array: Any) -> Any:
     return array
 
 
-def _over(array: Any, wanted: Any, child: Any) -> Any:
+def _over(array: pa.Array, wanted: pa.DataType, child: pa.Array) -> pa.Array:
     """A list or map with the same places over another child; shares validity and offsets."""
     return pa.Array.from_buffers(
         wanted,
@@ -226,18 +224,18 @@ def _over(array: Any, wanted: Any, child: Any) -> Any:
     )
 
 
-def _struct(children: list[Any], wanted: Any, array: Any) -> Any:
+def _struct(children: list[pa.Array], wanted: pa.DataType, array: pa.Array) -> pa.Array:
     mask = array.is_null() if array.null_count else None
     return pa.StructArray.from_arrays(children, fields=list(wanted), mask=mask)
 
 
-def _ticks(array: Any) -> Any:
+def _ticks(array: pa.Array) -> pa.Array:
     """Timestamps as counts of their unit, 0 where null."""
     counts = array.view(pa.int64())
     return (counts.fill_null(0) if array.null_count else counts).to_numpy(zero_copy_only=False)
 
 
-def _moments(array: Any) -> Any:
+def _moments(array: pa.Array) -> pa.Array:
     per_second = _TICKS[array.type.unit]
     counts = _ticks(array)
     seconds = counts // per_second
@@ -245,13 +243,13 @@ def _moments(array: Any) -> Any:
     return _struct([pa.array(seconds), pa.array(nanos)], MOMENT_TYPE, array)
 
 
-def _milliseconds(array: Any) -> Any:
+def _milliseconds(array: pa.Array) -> pa.Array:
     if array.type.unit == "ms":
         return array.view(pa.int64())
     return pc.cast(array, pa.timestamp("ms"), safe=False).view(pa.int64())
 
 
-def _timestamps(array: Any, wanted: Any, column: str) -> Any:
+def _timestamps(array: pa.Array, wanted: pa.DataType, column: str) -> pa.Array:
     seconds, nanos = array.field(0), array.field(1)
     if array.null_count:
         valid = array.is_valid()
@@ -266,7 +264,7 @@ def _timestamps(array: Any, wanted: Any, column: str) -> Any:
     return counts.view(wanted)
 
 
-def _text(array: Any, wanted: Any, column: str) -> Any:
+def _text(array: pa.Array, wanted: pa.DataType, column: str) -> pa.Array:
     try:
         if pa.types.is_decimal(wanted):
             return array.cast(pa.string()).cast(wanted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fletching.client.blobs.blob_transfers import BlobInfo
 from fletching.wire.blob_frames import (
@@ -13,6 +13,9 @@ from fletching.wire.blob_frames import (
     BlobHeader,
     ChecksumType,
 )
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 __all__ = ["EmbeddedBlobEvents", "EmbeddedBlobRange"]
 
@@ -52,7 +55,7 @@ class EmbeddedBlobRange:
         for extent in found.pieces:
             self._rest = extent.object.view(extent.start, extent.end)
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """Copies the next bytes; 0 at the end of the range."""
         target = memoryview(buffer).cast("B")
         count = min(len(target), len(self._rest))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 import pyarrow as pa
@@ -48,6 +48,9 @@ from fletching.protocol.messages.requests import (
 )
 from fletching.protocol.messages.responses import BlobReferences, Response, WriteResult
 from fletching.settings import StorageSettings, storage_settings
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 __all__ = ["EmbeddedTransport"]
 
@@ -280,7 +283,7 @@ class PlanBytes:
         self._current = memoryview(b"")
         self.request_id: str | None = None
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """Copies the next bytes; 0 at the end of the stream."""
         target = memoryview(buffer).cast("B")
         if not target.nbytes:
@@ -308,7 +311,7 @@ class IngestSink:
         self._ingest = ingest
         self._fed = 0
 
-    def write(self, data: Any) -> None:
+    def write(self, data: ReadableBuffer) -> None:
         """Feeds the decoder, and has stored what is complete from time to time."""
         view = memoryview(data).cast("B")
         try:

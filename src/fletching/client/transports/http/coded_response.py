@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fletching.client.transports.http.http_response import WAKE_BYTES
 from fletching.protocol.http import headers as names
 from fletching.protocol.http.body_codings import StreamCoding, table_body_coding
 from fletching.protocol.http.layers import table_body_decoder
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 __all__ = ["CodedReply", "ReplyBytes", "uncoded"]
 
@@ -22,7 +25,7 @@ class ReplyBytes(Protocol):
     def headers(self) -> Any:
         """By lower-case name."""
 
-    def readinto(self, buffer: Any, /, *, wake_bytes: int = WAKE_BYTES) -> int:
+    def readinto(self, buffer: WriteableBuffer, /, *, wake_bytes: int = WAKE_BYTES) -> int:
         """The next bytes; 0 at the end. With fewer than ``wake_bytes`` here it may wait for more."""
 
     def finish(self) -> None:
@@ -54,7 +57,7 @@ class CodedReply:
         """Those of the reply."""
         return self._reply.headers
 
-    def readinto(self, buffer: Any, *, wake_bytes: int = WAKE_BYTES) -> int:  # noqa: ARG002  decoding blocks decides
+    def readinto(self, buffer: WriteableBuffer, *, wake_bytes: int = WAKE_BYTES) -> int:  # noqa: ARG002  decoding blocks decides
         """The next decoded bytes into ``buffer``; 0 at the end of the body.
 
         Raises:

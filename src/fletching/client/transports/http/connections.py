@@ -15,7 +15,7 @@ import selectors
 import socket
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -24,6 +24,9 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from fletching.client.cancellation import Cancellation
 from fletching.client.transports.http.request_body import RequestBody, StreamedBody
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 __all__ = [
     "SOCKET_OPTIONS",
@@ -271,7 +274,7 @@ class DescriptorSocket(socket.socket):
         super().__init__(*args, **kwargs)
         self.descriptors: list[int] = []
 
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
         """As a socket's; the standard library's replies are received by it."""
         view = memoryview(buffer).cast("B")
         count, attached, _, _ = self.recvmsg_into(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import msgspec
@@ -35,6 +35,9 @@ from fletching.wire.blob_frames import (
     ChecksumType,
 )
 from fletching.wire.content_coding import ContentCoding
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 __all__ = ["HttpBlobEvents", "HttpBlobRange", "HttpBlobVerbs", "info_of"]
 
@@ -119,7 +122,7 @@ class HttpBlobRange:
         self._reply = reply
         self.info = info_of(reply)
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """As `Reply.readinto`."""
         return self._reply.readinto(buffer)
 

@@ -10,7 +10,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import urllib3
 
@@ -21,6 +21,9 @@ from fletching.client.transports.http.connections import (
     ReplyConnection,
 )
 from fletching.errors import ConnectionBrokenError, OperationCancelledError, ReadTimeoutError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 __all__ = ["Reply", "Stopwatch"]
 
@@ -137,7 +140,7 @@ class Reply:
         """
         return [] if self._attached is None else self._attached.take_descriptors()
 
-    def readinto(self, buffer: Any, *, wake_bytes: int = WAKE_BYTES) -> int:
+    def readinto(self, buffer: WriteableBuffer, *, wake_bytes: int = WAKE_BYTES) -> int:
         """Receives into ``buffer`` up to its length; 0 only at the reply's proven end.
 
         Payload is copied once, from the kernel into the buffer (but for what came with the headers

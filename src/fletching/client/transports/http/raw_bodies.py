@@ -6,12 +6,15 @@ import contextlib
 import mmap
 import tempfile
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fletching.client.transports.http.coded_response import ReplyBytes
 from fletching.client.transports.http.request_body import RequestBody
 from fletching.errors import UsageError
 from fletching.protocol.messages.responses import WriteResult
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 __all__ = ["RawReply", "SpooledBody"]
 
@@ -26,7 +29,7 @@ class RawReply:
         self._reply = reply
         self.request_id = request_id
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """As `Reply.readinto`."""
         return self._reply.readinto(buffer)
 
@@ -49,7 +52,7 @@ class SpooledBody:
         self._idle_seconds = idle_seconds
         self._file = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115  # closed in finish or abort
 
-    def write(self, data: Any) -> None:
+    def write(self, data: ReadableBuffer) -> None:
         """Adds bytes."""
         if self._file.closed:
             raise UsageError("the body was finished or aborted")

@@ -67,7 +67,7 @@ def profile(values: pa.ChunkedArray) -> ColumnProfile:
     return found
 
 
-def _texts(array: Any) -> list[str]:
+def _texts(array: pa.Array) -> list[str]:
     shown = json_values(array, lambda data: f"x'{data[: TEXT // 2].hex()}'")
     return [_short("null" if value is None else str(value)) for value in shown]
 
