@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -89,7 +89,7 @@ def _hexadecimal(data: bytes) -> str:
     return _Bytes(f"x'{data[: LONG_CELL // 2].hex()}'")
 
 
-def _shown(value: Any, *, text: bool) -> str:
+def _shown(value: object, *, text: bool) -> str:
     if value is None:
         return "null"
     if isinstance(value, _Bytes):
@@ -108,7 +108,7 @@ def _shown(value: Any, *, text: bool) -> str:
     return printable(value)
 
 
-def _told(value: Any) -> str | None:
+def _told(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):

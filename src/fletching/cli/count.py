@@ -182,7 +182,7 @@ class _Summary:
         values = self._rows - self.nulls
         return self._sum / values if self._summed and values else None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
         from fletching.protocol.types.json_values import json_values
 

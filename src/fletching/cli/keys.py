@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -116,7 +116,7 @@ def _state(key: AccessKey) -> str:
 def _show_secret(key: AccessKey, *, as_json: bool) -> None:
     """Prints a key with its secret, which nothing shows again."""
     if as_json:
-        document: dict[str, Any] = {
+        document: dict[str, object] = {
             "access_id": key.access_id,
             "access_key": key.secret,
             "owner": key.owner,

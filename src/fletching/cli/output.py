@@ -108,7 +108,7 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def print_json(document: Any) -> None:
+def print_json(document: object) -> None:
     """Prints one JSON document on stdout."""
     text = json.dumps(document, default=_plain, ensure_ascii=False, allow_nan=False)
     sys.stdout.write(text + "\n")

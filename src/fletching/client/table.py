@@ -262,7 +262,7 @@ class TableAsOf(Table):
         partitions = None if partition is None else [partition]
         return self.scan(columns, partitions, limit=limit).to_table()
 
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+    def _refuse(self, *_: object, **__: Any) -> NoReturn:
         """A version cannot be changed."""
         raise UsageError(self.READ_ONLY)
 

@@ -45,7 +45,7 @@ class ScanDataset(pa.dataset.Dataset):  # type: ignore[misc]  # pyarrow ships no
         self,
         columns: list[str] | None = None,
         filter: pc.Expression | None = None,  # noqa: A002  # pyarrow's word
-        **_: Any,
+        **_: object,
     ) -> _Scanner:
         """The wanted rows and columns; batch sizes and read-ahead are the scan's own.
 
@@ -78,7 +78,7 @@ class ScanDataset(pa.dataset.Dataset):  # type: ignore[misc]  # pyarrow ships no
     def count_rows(
         self,
         filter: pc.Expression | None = None,  # noqa: A002  # pyarrow's word
-        **_: Any,
+        **_: object,
     ) -> int:
         """How many rows there are."""
         return sum(batch.num_rows for batch in self.to_batches(columns=[], filter=filter))

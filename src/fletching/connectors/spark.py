@@ -215,7 +215,7 @@ class _StreamReader(spark.DataSourceStreamReader):  # type: ignore[misc]
         """After which version a new query begins."""
         return {"version": self._start}
 
-    def latestOffset(self, *_: Any) -> dict[str, int]:  # noqa: N802
+    def latestOffset(self, *_: object) -> dict[str, int]:  # noqa: N802
         """The newest version."""
         (newest,) = _table(self._options).versions(limit=1)
         return {"version": newest.version}

@@ -12,7 +12,7 @@ import datetime as dt
 import enum
 import json
 import logging
-from typing import IO, Any
+from typing import IO
 
 from fletching import caller
 
@@ -42,7 +42,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON; line breaks inside values are escaped."""
         moment = dt.datetime.fromtimestamp(record.created, dt.UTC)
-        line: dict[str, Any] = {
+        line: dict[str, object] = {
             "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "event": record.name,

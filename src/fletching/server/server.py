@@ -204,7 +204,7 @@ def serve(
     access_keys: Mapping[str, str] | None = None,
     project: str | None = None,
     config: str | Path | None = None,
-    **settings: Any,
+    **settings: object,
 ) -> Server:
     """Serves a data set from a background thread of this process.
 

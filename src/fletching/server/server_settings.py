@@ -11,7 +11,7 @@ import dataclasses
 import enum
 import ipaddress
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 from fletching.errors import UsageError
 from fletching.server.logs import LogFormat
@@ -305,8 +305,8 @@ class ServerSettings:
         cls,
         environment: Mapping[str, str],
         file: SettingsFile | None = None,
-        defaults: Mapping[str, Any] | None = None,
-        **given: Any,
+        defaults: Mapping[str, object] | None = None,
+        **given: object,
     ) -> Self:
         """Reads ``FLETCHING_<NAME>`` for every setting; what is ``given`` and not None wins.
 

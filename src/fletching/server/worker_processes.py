@@ -295,7 +295,7 @@ def serve_as_worker(orders: IO[bytes], replies: IO[str]) -> None:
         replies: told one line of JSON when requests are answered, or why they cannot be.
     """
 
-    def tell(**told: Any) -> None:
+    def tell(**told: object) -> None:
         replies.write(json.dumps(told) + "\n")
         replies.flush()
 

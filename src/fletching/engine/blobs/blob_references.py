@@ -270,7 +270,7 @@ class ReferenceChecker:
         """Ids of the packs that checked cells refer to; the catalog links segments to them."""
         return frozenset(pack.hex() for pack in self._packs)
 
-    def check_batch(self, batch: pa.RecordBatch, schema: pa.Schema) -> Any:
+    def check_batch(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         """Checks every BLOB column of a record batch.
 
         Args:
@@ -284,7 +284,7 @@ class ReferenceChecker:
         Raises:
             InvalidArgumentError: a cell is not a reference of this table.
         """
-        changed: dict[int, Any] = {}
+        changed: dict[int, pa.Array] = {}
         for index, field in enumerate(schema):
             if contains_blob(field.type):
                 column = batch.column(index)
@@ -296,7 +296,7 @@ class ReferenceChecker:
         columns = [changed.get(i, column) for i, column in enumerate(batch.columns)]
         return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
-    def check(self, array: pa.Array, data_type: pa.DataType, *, name: str = "") -> Any:
+    def check(self, array: pa.Array, data_type: pa.DataType, *, name: str = "") -> pa.Array:
         """Checks the BLOB values of an array, at any depth.
 
         Args:
@@ -320,14 +320,14 @@ class ReferenceChecker:
             tokens_seen |= self._check_leaf(leaf, name)
         return _rebuilt(plain, data_type).cast(array.type) if tokens_seen else array
 
-    def _check_leaf(self, values: Any, name: str) -> bool:
+    def _check_leaf(self, values: pa.Array, name: str) -> bool:
         """Checks a flat binary array without unreachable values; tells whether it has tokens."""
         tokens_seen = False
         for start in range(0, len(values), _CHECKED_CELLS):
             tokens_seen |= self._check_cells(values.slice(start, _CHECKED_CELLS), name)
         return tokens_seen
 
-    def _check_cells(self, values: Any, name: str) -> bool:
+    def _check_cells(self, values: pa.Array, name: str) -> bool:
         cells = _Cells(values)
         bad = ~(cells.is_text | cells.is_token | cells.is_null)
         if bad.any():
@@ -363,7 +363,7 @@ class ReferenceChecker:
 class _Cells:
     """A binary array as numpy sees it: lengths, and rows of equally long values."""
 
-    def __init__(self, values: Any) -> None:
+    def __init__(self, values: pa.Array) -> None:
         large = pa.types.is_large_binary(values.type) or pa.types.is_large_string(values.type)
         width = np.int64 if large else np.int32
         _, offsets, data = values.buffers()
@@ -390,7 +390,7 @@ class _Cells:
         return self._data[starts[:, None].astype(np.int64) + np.arange(length)]
 
 
-def _leaves(array: pa.Array, data_type: pa.DataType) -> list[Any]:
+def _leaves(array: pa.Array, data_type: pa.DataType) -> list[pa.Array]:
     """The flat arrays of BLOB values that rows reach: what lies under nulls is left out or null."""
     if is_blob(data_type):
         kinds = (
@@ -420,7 +420,7 @@ def _leaves(array: pa.Array, data_type: pa.DataType) -> list[Any]:
     return _leaves(array.flatten(), data_type.value_type)
 
 
-def _rebuilt(array: pa.Array, data_type: pa.DataType) -> Any:
+def _rebuilt(array: pa.Array, data_type: pa.DataType) -> pa.Array:
     """A copy of a checked array with texts in place of tokens; cost per cell, for tokens only."""
     if not contains_blob(data_type):
         return array
@@ -448,7 +448,7 @@ def _rebuilt(array: pa.Array, data_type: pa.DataType) -> Any:
     )
 
 
-def _with_texts(leaf: Any) -> Any:
+def _with_texts(leaf: pa.Array) -> pa.Array:
     cells = _Cells(leaf)
     keep = cells.is_text | cells.is_token
     lengths = np.where(keep, TEXT_BYTES, 0)

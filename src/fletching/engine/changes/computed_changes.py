@@ -240,7 +240,7 @@ class _Work:
 
     def _write(
         self,
-        arrays: list[Any],
+        arrays: list[pa.Array],
         count: int,
         partition: str | None,
         codec: str | None,
@@ -275,7 +275,7 @@ class _Work:
         except UsageError as error:
             raise InvalidArgumentError(error.message) from error
 
-    def _check_free(self, merge: KeyedMerge, staged: Sequence[Any]) -> None:
+    def _check_free(self, merge: KeyedMerge, staged: Sequence[pa.Array]) -> None:
         """Refuses rows that would come to stand beside another with their key."""
         taken = any(
             rows - self._gone.get(number, BitMap()) for number, rows in merge.replaced().items()

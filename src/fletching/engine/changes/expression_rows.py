@@ -44,7 +44,7 @@ class Evaluator:
         self._expressions = expressions
         self._connection: Any = None
 
-    def __enter__(self) -> Callable[[pa.RecordBatch], list[Any]]:
+    def __enter__(self) -> Callable[[pa.RecordBatch], list[pa.Array]]:
         """Opens DuckDB, if there is something to evaluate; returns what evaluates a batch.
 
         Raises:
@@ -69,7 +69,7 @@ class Evaluator:
             self._connection.close()
             self._connection = None
 
-    def evaluate(self, batch: pa.RecordBatch) -> list[Any]:
+    def evaluate(self, batch: pa.RecordBatch) -> list[pa.Array]:
         """The values of each expression, one per row.
 
         Raises:

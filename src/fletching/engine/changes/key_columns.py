@@ -49,7 +49,7 @@ class KeyColumns:
         }
         self.exact = is_exact(self.types)
 
-    def columns(self, segment: SegmentRow, rows: NDArray[Any]) -> list[Any]:
+    def columns(self, segment: SegmentRow, rows: NDArray[Any]) -> list[pa.Array]:
         """The key columns of some rows of a segment, in the order asked for.
 
         Raises:

@@ -59,7 +59,7 @@ def _is_text(data_type: pa.DataType) -> bool:
     )
 
 
-def is_exact(data_types: Sequence[Any]) -> bool:
+def is_exact(data_types: Sequence[pa.DataType]) -> bool:
     """Whether the numbers of a key are its values: one column of at most 64 bits."""
     return len(data_types) == 1 and _is_word(data_types[0])
 
@@ -74,7 +74,7 @@ def _is_word(data_type: pa.DataType) -> bool:
     )
 
 
-def key_numbers(columns: Sequence[Any], seed: bytes) -> _U64:
+def key_numbers(columns: Sequence[pa.Array], seed: bytes) -> _U64:
     """The number of each row's key.
 
     Args:
@@ -157,7 +157,7 @@ def _mixed_texts(total: _U64, column: pa.Array) -> _U64:
     return total
 
 
-def same_keys(left: Sequence[Any], right: Sequence[Any]) -> NDArray[np.bool_]:
+def same_keys(left: Sequence[pa.Array], right: Sequence[pa.Array]) -> NDArray[np.bool_]:
     """For each row whether two lists of key columns have the same key there, value by value."""
     import pyarrow.compute as pc
 
@@ -174,7 +174,7 @@ def same_keys(left: Sequence[Any], right: Sequence[Any]) -> NDArray[np.bool_]:
 
 
 def last_of_key(
-    numbers: _U64, columns: Callable[[NDArray[np.int64]], Sequence[Any]] | None
+    numbers: _U64, columns: Callable[[NDArray[np.int64]], Sequence[pa.Array]] | None
 ) -> NDArray[np.bool_]:
     """For each row whether no later one has its key.
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -190,7 +189,7 @@ class KeyedMerge:
         source = np.repeat(np.array(sources, dtype=np.int64), [len(run.rows) for run in runs])
         if len(runs) > 1:
             # One write was folded when it came in; here a later one has the last word.
-            def columns(chosen: NDArray[np.int64]) -> list[Any]:
+            def columns(chosen: NDArray[np.int64]) -> list[pa.Array]:
                 return self._columns_of_staged(source[chosen], rows[chosen])
 
             last = last_of_key(numbers, None if self._keys.exact else columns)
@@ -218,9 +217,11 @@ class KeyedMerge:
         stays = ~_are_in(run.rows, out)
         return KeyRun(run.numbers[stays], run.rows[stays])
 
-    def _columns_of_staged(self, source: NDArray[np.int64], rows: NDArray[np.uint32]) -> list[Any]:
+    def _columns_of_staged(
+        self, source: NDArray[np.int64], rows: NDArray[np.uint32]
+    ) -> list[pa.Array]:
         """Key columns of staged rows, in the order asked for."""
-        parts: list[list[Any]] = []
+        parts: list[list[pa.Array]] = []
         places: list[NDArray[np.int64]] = []
         for number in np.unique(source).tolist():
             mine = np.flatnonzero(source == number)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -56,7 +55,7 @@ class _Source:
     """
 
     numbers: NDArray[np.uint64]
-    columns: list[Any]
+    columns: list[pa.Array]
     entry: NDArray[np.int64]
 
 
@@ -101,7 +100,7 @@ class RowMerge:
 
     def _keys(self) -> _Source:
         """Reads the keys of the session's rows; those with a null match nothing."""
-        parts: list[list[Any]] = []
+        parts: list[list[pa.Array]] = []
         entries: list[NDArray[np.int64]] = []
         source = self._source
         projection = source.projection(self._on)
@@ -139,7 +138,7 @@ class RowMerge:
         """For each key whether no later row of the session has it, too."""
         order = np.argsort(source.entry, kind="stable")
 
-        def columns(chosen: NDArray[np.int64]) -> list[Any]:
+        def columns(chosen: NDArray[np.int64]) -> list[pa.Array]:
             return [column.take(pa.array(order[chosen])) for column in source.columns]
 
         last = np.ones(len(order), dtype=bool)
@@ -425,7 +424,7 @@ def _without_nulls(batch: pa.RecordBatch) -> NDArray[np.bool_]:
     return valid
 
 
-def _joined(parts: list[Any], data_type: pa.DataType) -> Any:
+def _joined(parts: list[pa.Array], data_type: pa.DataType) -> pa.Array:
     plain = data_type.value_type if pa.types.is_dictionary(data_type) else data_type
     if not parts:
         return pa.array([], plain)

@@ -152,8 +152,8 @@ class RowUpdate:
         return draft
 
     def _arrays(
-        self, batch: pa.RecordBatch, evaluate: Callable[[pa.RecordBatch], list[Any]]
-    ) -> list[Any]:
+        self, batch: pa.RecordBatch, evaluate: Callable[[pa.RecordBatch], list[pa.Array]]
+    ) -> list[pa.Array]:
         """The columns of the rows with their new values, all worked out from the old ones."""
         arrays = list(batch.columns)
         columns = self._view.scan_schema.columns
@@ -170,7 +170,9 @@ class RowUpdate:
             arrays[place] = pa.repeat(scalar, batch.num_rows)
         return arrays
 
-    def _check_free(self, merge: KeyedMerge, gone: Mapping[int, BitMap], staged: list[Any]) -> None:
+    def _check_free(
+        self, merge: KeyedMerge, gone: Mapping[int, BitMap], staged: list[pa.Array]
+    ) -> None:
         """Refuses rows that would come to stand beside another with their key."""
         taken = any(
             rows - gone.get(number, BitMap()) for number, rows in merge.replaced().items()
@@ -186,8 +188,8 @@ class RowUpdate:
 
 
 def by_partition(
-    columns: Sequence[tuple[str, str]], arrays: Sequence[Any]
-) -> list[tuple[str, Any]]:
+    columns: Sequence[tuple[str, str]], arrays: Sequence[pa.Array]
+) -> list[tuple[str, pa.Array]]:
     """(the catalog's text of the partition, rows) of rows by their partition values.
 
     Args:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow as pa
 
 from fletching.engine.reading.physical_projection import PhysicalProjection
@@ -52,7 +50,7 @@ class OutputMapping:
             return batch.select(self._places)
         projection = self._projection
         count = len(projection.table.data)
-        arrays: list[Any] = []
+        arrays: list[pa.Array] = []
         for output, place in zip(projection.outputs, self._places, strict=True):
             data_type = output.field.type
             if place is None:
@@ -63,7 +61,7 @@ class OutputMapping:
         return pa.RecordBatch.from_arrays(arrays, schema=projection.schema)
 
 
-def _converted(column: pa.Array, sent: Any, name: str) -> Any:
+def _converted(column: pa.Array, sent: pa.DataType, name: str) -> pa.Array:
     try:
         return convert_for_reply(column, sent, name)
     except UsageError as error:

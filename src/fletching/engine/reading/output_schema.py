@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 
@@ -178,7 +177,7 @@ def output_columns(
     return tuple(result)
 
 
-def _sent_type(stored: Any, options: ArrowOptions, *, verbatim_types: bool) -> Any:
+def _sent_type(stored: pa.Field, options: ArrowOptions, *, verbatim_types: bool) -> pa.DataType:
     if verbatim_types and options.timestamp_unit is None and options.datetime_unit is None:
         return stored.type
     try:

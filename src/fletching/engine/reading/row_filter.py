@@ -66,9 +66,9 @@ def row_filter(
     return found
 
 
-def filter_fields(columns: TableColumns) -> dict[str, Any]:
+def filter_fields(columns: TableColumns) -> dict[str, pa.Field]:
     """The columns as filters see them, by case-folded name: the nearest ODPS type, stored unit."""
-    fields: dict[str, Any] = {}
+    fields: dict[str, pa.Field] = {}
     for place, name in enumerate(columns.names):
         try:
             (output,) = output_columns(columns, [place], _AS_STORED, verbatim_types=False)
@@ -292,7 +292,7 @@ def _extent(batch: pa.RecordBatch, path: tuple[str, ...]) -> tuple[Any, Any] | N
     return None if least is None else (least, greatest)
 
 
-def _evaluated(table: pa.Table, expressions: list[Any]) -> pa.Table:
+def _evaluated(table: pa.Table, expressions: list[pc.Expression]) -> pa.Table:
     """Conditions over a table's rows, one column each.
 
     Raises:

@@ -146,7 +146,7 @@ class Snapshot:
             selections=selections,
         )
 
-    def carry(self, **known: Any) -> None:
+    def carry(self, **known: object) -> None:
         """Keeps what would else be worked out segment by segment; names are of cached properties."""
         self.__dict__.update(known)
 

@@ -83,7 +83,7 @@ class Columns:
         return name in {each.casefold() for each in self.key}
 
     def with_fields(
-        self, fields: Sequence[Any], ids: Sequence[tuple[int, ...]], **changes: Any
+        self, fields: Sequence[pa.Field], ids: Sequence[tuple[int, ...]], **changes: Any
     ) -> Columns:
         """Other columns, with the schema's own metadata."""
         schema = pa.schema(list(fields), metadata=self.schema.metadata)
@@ -229,7 +229,7 @@ def _other(columns: Columns, name: str, place: int) -> int:
     return found
 
 
-def _widened(field: pa.Field, text: str, *, is_key: bool) -> Any:
+def _widened(field: pa.Field, text: str, *, is_key: bool) -> pa.Field:
     try:
         wanted = parse_type(text)
         had = odps_type_of_field(field)
@@ -272,7 +272,7 @@ def _is_wider(had: OdpsType, wanted: OdpsType) -> bool:
     return False
 
 
-def with_nested(columns: Columns, added: Any) -> tuple[Columns, list[Any]]:
+def with_nested(columns: Columns, added: pa.Schema) -> tuple[Columns, list[pa.Field]]:
     """Puts fields whose name begins with a struct column's, and a dot, into that struct.
 
     Returns:
@@ -281,7 +281,7 @@ def with_nested(columns: Columns, added: Any) -> tuple[Columns, list[Any]]:
     Raises:
         InvalidArgumentError: the struct has such a field.
     """
-    others: list[Any] = []
+    others: list[pa.Field] = []
     for field in added:
         head, dot, rest = field.name.partition(".")
         place = next(
@@ -304,7 +304,7 @@ def with_nested(columns: Columns, added: Any) -> tuple[Columns, list[Any]]:
 
 
 def _nested(
-    owner: Any, ids: tuple[int, ...], path: str, added: Any, free: int
+    owner: Any, ids: tuple[int, ...], path: str, added: pa.Schema, free: int
 ) -> tuple[Any, tuple[int, ...], int]:
     """A struct field with one more field at a path; its ids; the next free id."""
     head, dot, rest = path.partition(".")

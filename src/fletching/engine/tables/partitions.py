@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+import pyarrow as pa
 
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.protocol.http.numbers import parse_integer
@@ -136,6 +137,6 @@ def spec_of(columns: Columns, values: Sequence[str] | Mapping[int, str]) -> Part
     return PartitionSpec(tuple((columns[number][0], values[number]) for number in sorted(values)))
 
 
-def partition_fields(columns: Columns) -> list[Any]:
+def partition_fields(columns: Columns) -> list[pa.Field]:
     """Arrow fields of partition columns, as dynamic writes bring them."""
     return [arrow_field(name, parse_type(kind)) for name, kind in columns]

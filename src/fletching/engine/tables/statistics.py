@@ -88,7 +88,7 @@ def _is_recorded(data_type: pa.DataType) -> bool:
     )
 
 
-def physical_value(scalar: Any) -> Any:
+def physical_value(scalar: pa.Scalar) -> Any:
     """A scalar in physical form; None for null and for types that are not recorded."""
     data_type = scalar.type
     if not scalar.is_valid or not _is_recorded(data_type):
@@ -133,7 +133,7 @@ class StatisticsBuilder:
         self._columns = list(itertools.islice(_recorded(schema), MAX_COLUMNS))
         self._found = {name: _Entry() for _, name in self._columns}
 
-    def add(self, columns: Sequence[Any]) -> None:
+    def add(self, columns: Sequence[pa.Array]) -> None:
         """Takes a batch into account: one pass over each recorded column, nothing is copied.
 
         Args:

@@ -38,7 +38,6 @@ import functools
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -138,7 +137,7 @@ class RetentionReport:
         return self.skipped or found
 
 
-Step = Callable[[Any, float], tuple[list[Collected], list[str]]]
+Step = Callable[[Connection, float], tuple[list[Collected], list[str]]]
 """Works in a transaction at a time; returns what goes, and keys of objects to delete after it."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from crc32c import crc32c
@@ -28,6 +27,7 @@ from fletching.engine.context import EngineContext
 from fletching.engine.reading.message_checks import recorded_checksums
 from fletching.engine.upkeep.upkeep_runs import MAX_PROBLEMS, record_run
 from fletching.errors import FletchingError, ObjectNotFoundError, StorageError
+from fletching.objects.store import StoredObject
 
 __all__ = ["Checked", "Verification", "recount"]
 
@@ -213,7 +213,7 @@ def _index(index: bytes) -> list[tuple[int, int, int, int]]:
 
 
 def _checksums(
-    stored: Any, blocks: list[tuple[int, int]], end_of_head: int | None
+    stored: StoredObject, blocks: list[tuple[int, int]], end_of_head: int | None
 ) -> tuple[list[int], int]:
     """CRC32C of each message, the schema message first, and of the whole object; one pass of reads."""
     whole, position, marks = 0, 0, []
@@ -232,7 +232,7 @@ def _checksums(
     return marks, _rest(stored, position, whole)
 
 
-def _range(stored: Any, start: int, end: int, value: int) -> int:
+def _range(stored: StoredObject, start: int, end: int, value: int) -> int:
     while start < end:
         piece = stored.read(start, min(start + _READ_BYTES, end))
         value = crc32c(piece, value)
@@ -240,11 +240,13 @@ def _range(stored: Any, start: int, end: int, value: int) -> int:
     return value
 
 
-def _rest(stored: Any, position: int, value: int) -> int:
+def _rest(stored: StoredObject, position: int, value: int) -> int:
     return _range(stored, position, stored.length, value)
 
 
-def _compare_marks(stored: Any, marks: list[int], blocks: list[tuple[int, int]]) -> list[str]:
+def _compare_marks(
+    stored: StoredObject, marks: list[int], blocks: list[tuple[int, int]]
+) -> list[str]:
     """The messages' checksums against those in the footer."""
     try:
         recorded = recorded_checksums(stored)

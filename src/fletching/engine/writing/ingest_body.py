@@ -55,7 +55,7 @@ class CellChecker(Protocol):
     def packs(self) -> frozenset[str]:
         """Ids of the packs that the checked cells refer to."""
 
-    def check_batch(self, batch: pa.RecordBatch, schema: pa.Schema) -> Any:
+    def check_batch(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         """Checks a validated batch with the columns of ``schema``.
 
         Returns:
@@ -288,7 +288,10 @@ class Body:
             self.router.write_part(partition, partition_rows(data, rows), codec)
 
     def _fits_as_is(
-        self, message: ipc.Message, header: RecordBatchHeader, groups: Sequence[Any]
+        self,
+        message: ipc.Message,
+        header: RecordBatchHeader,
+        groups: Sequence[tuple[str, pa.Array | None]],
     ) -> bool:
         return len(groups) == 1 and self._as_is and _is_aligned(message, header)
 
@@ -333,7 +336,7 @@ class Body:
         self,
         keyed: KeyedRows,
         batch: pa.RecordBatch,
-        groups: Sequence[Any],
+        groups: Sequence[tuple[str, pa.Array | None]],
         deletes: NDArray[np.bool_],
     ) -> None:
         keys = []
@@ -351,7 +354,7 @@ class Body:
                 chosen = [column.take(rows) for column in keys]
                 keyed.add(partition, chosen, deletes[np.asarray(rows)])
 
-    def _only_keys(self, data: Any) -> Any:
+    def _only_keys(self, data: pa.RecordBatch) -> pa.RecordBatch:
         """Rows of which only the key is kept: nothing else of them is looked at, now or later."""
         arrays = [
             column if number in self._keys else null_array(column.type, data.num_rows)
@@ -360,19 +363,19 @@ class Body:
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
     def _check_required(self, batch: pa.RecordBatch) -> None:
-        def column(number: int) -> Any:
+        def column(number: int) -> pa.Array:
             source = self._match.columns[number]
             return None if source is None else batch.column(source)
 
         self._check_columns(column)
 
-    def _check_columns(self, column: Callable[[int], Any]) -> None:
+    def _check_columns(self, column: Callable[[int], pa.Array]) -> None:
         try:
             self._required.check(column)
         except UsageError as error:
             raise InvalidArgumentError(error.message) from error
 
-    def _checked_cells(self, batch: pa.RecordBatch) -> Any | None:
+    def _checked_cells(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
         """The batch to store instead, if the cell check changed it; None to store what came."""
         if self._checker is None:
             return None
@@ -380,7 +383,7 @@ class Body:
         checked = self._checker.check_batch(data, self._schema)
         return None if checked is data else checked
 
-    def _converted(self, batch: pa.RecordBatch) -> Any:
+    def _converted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The data columns in the table's own types; columns that fit are not copied."""
         arrays = []
         for number, source in enumerate(self._match.columns):
@@ -391,7 +394,7 @@ class Body:
                 arrays.append(stored_array(batch.column(source), field.type, field.name))
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
-    def _groups(self, batch: pa.RecordBatch) -> list[tuple[str, Any]]:
+    def _groups(self, batch: pa.RecordBatch) -> list[tuple[str, pa.Array | None]]:
         """(catalog's text of the partition, its rows or None for all)."""
         if self._static is not None:
             return [(self._static, None)]

@@ -8,7 +8,6 @@ do not count among them; rows of ``D`` go into objects of their own, which never
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -51,7 +50,7 @@ def deletes_of(column: pa.Array) -> NDArray[np.bool_]:
 
 class _Partition:
     def __init__(self) -> None:
-        self.columns: list[list[Any]] = []
+        self.columns: list[list[pa.Array]] = []
         self.deletes: list[NDArray[np.bool_]] = []
         self.rows: NDArray[np.uint64] | None = None
         self.counts: NDArray[np.bool_] | None = None
@@ -75,7 +74,7 @@ class KeyedRows:
         self._seed = seed
         self._partitions: dict[str, _Partition] = {}
 
-    def add(self, partition: str, columns: Sequence[Any], deletes: NDArray[np.bool_]) -> None:
+    def add(self, partition: str, columns: Sequence[pa.Array], deletes: NDArray[np.bool_]) -> None:
         """Takes the keys of some rows, all of one partition.
 
         Raises:
@@ -102,7 +101,9 @@ class KeyedRows:
             each.rows = key_numbers(columns, self._seed)
             exact = is_exact([column.type for column in columns])
 
-            def chosen(rows: NDArray[np.int64], columns: Sequence[Any] = columns) -> list[Any]:
+            def chosen(
+                rows: NDArray[np.int64], columns: Sequence[pa.Array] = columns
+            ) -> list[pa.Array]:
                 return [column.take(pa.array(rows)) for column in columns]
 
             each.counts = last_of_key(each.rows, None if exact else chosen)
@@ -129,7 +130,7 @@ class KeyedRows:
         return each.rows[mine], each.counts[mine]
 
 
-def _joined(parts: list[Any]) -> Any:
+def _joined(parts: list[pa.Array]) -> pa.Array:
     if len(parts) == 1:
         return parts[0]
     plain = [

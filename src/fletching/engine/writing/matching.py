@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import pyarrow as pa
 
@@ -54,9 +53,9 @@ class Match:
 
 
 def match_schema(
-    incoming: Any,
-    stored: Any,
-    partition_fields: Sequence[Any],
+    incoming: pa.Schema,
+    stored: pa.Schema,
+    partition_fields: Sequence[pa.Field],
     *,
     operation_name: str | None = None,
     keys: Collection[str] = (),
@@ -122,14 +121,14 @@ def match_schema(
     return Match(kind, columns, dynamic, missing, operation)
 
 
-def _place_of(fields: Sequence[Any], name: str | None) -> int | None:
+def _place_of(fields: Sequence[pa.Field], name: str | None) -> int | None:
     for number, field in enumerate(fields):
         if name is not None and field.name.casefold() == name:
             return number
     return None
 
 
-def stored_array(array: pa.Array, target: Any, column: str) -> Any:
+def stored_array(array: pa.Array, target: pa.DataType, column: str) -> pa.Array:
     """The values of the data in the table's type (see `fletching.protocol.types.conversion`).
 
     Raises:

@@ -95,7 +95,7 @@ class SegmentRouter:
         body_length: int,
         rows: int,
         codec: str | None,
-        columns: Sequence[Any],
+        columns: Sequence[pa.Array],
         dictionaries: Iterable[tuple[int, Sequence[ipc.Message]]] = (),
     ) -> None:
         """Stores a record batch message without touching it.

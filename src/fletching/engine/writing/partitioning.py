@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fletching.engine.tables.partitions import canonical_value
 from fletching.engine.writing.matching import stored_array
@@ -17,8 +17,8 @@ __all__ = ["group_rows", "partition_rows"]
 
 
 def group_rows(
-    columns: Sequence[tuple[str, str]], fields: Sequence[Any], arrays: Sequence[Any]
-) -> list[tuple[tuple[str, ...], Any]]:
+    columns: Sequence[tuple[str, str]], fields: Sequence[pa.Field], arrays: Sequence[pa.Array]
+) -> list[tuple[tuple[str, ...], pa.Array | None]]:
     """Divides a batch's rows by their partition values.
 
     Args:
@@ -33,7 +33,7 @@ def group_rows(
     Raises:
         InvalidArgumentError: a value is null or not valid.
     """
-    codes: Any = None
+    codes: NDArray[np.int64] = np.zeros(1, np.int64)
     spellings: list[list[str]] = []
     for (name, kind), field, array in zip(columns, fields, arrays, strict=True):
         encoded = stored_array(array, field.type, name).dictionary_encode()
@@ -42,7 +42,7 @@ def group_rows(
         values = encoded.dictionary.cast(pa.string()).to_pylist()
         spellings.append([canonical_value(name, kind, value) for value in values])
         numbers = encoded.indices.to_numpy().astype(np.int64, copy=False)
-        codes = numbers if codes is None else codes * len(values) + numbers
+        codes = codes * len(values) + numbers
     distinct, inverse = np.unique(codes, return_inverse=True)
     keys = []
     for rest in distinct.tolist():
@@ -55,7 +55,7 @@ def group_rows(
         return [(keys[0], None)]
     order = np.argsort(inverse, kind="stable")
     bounds = np.cumsum(np.bincount(inverse, minlength=len(keys)))
-    groups: dict[tuple[str, ...], list[Any]] = {}
+    groups: dict[tuple[str, ...], list[NDArray[np.int64]]] = {}
     start = 0
     for key, end in zip(keys, bounds.tolist(), strict=True):
         groups.setdefault(key, []).append(order[start:end])
@@ -67,7 +67,7 @@ def group_rows(
     ]
 
 
-def partition_rows(batch: pa.RecordBatch, rows: Any) -> Any:
+def partition_rows(batch: pa.RecordBatch, rows: pa.Array) -> pa.RecordBatch:
     """Some rows of a batch, in memory of their own.
 
     Raises:

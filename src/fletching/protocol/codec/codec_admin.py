@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -159,7 +158,7 @@ def encode_admin_request(request: Request) -> HttpRequest:
     if table is not None:
         path += f"/{quote(table, '')}"
     query: list[tuple[str, str]] = []
-    body: dict[str, Any] | None = None
+    body: dict[str, object] | None = None
     match request:
         case ListTables():
             method = "GET"
@@ -234,8 +233,8 @@ def _decode_statement(method: str, match: re.Match[str], parts: RequestParts) ->
     raise MethodNotAllowedError(f"statements do not take {method[:20]} here")
 
 
-def _fields(request: Request) -> dict[str, Any]:
-    fields: dict[str, Any] = msgspec.to_builtins(request)
+def _fields(request: Request) -> dict[str, object]:
+    fields: dict[str, object] = msgspec.to_builtins(request)
     del fields["table"]
     return fields
 
@@ -356,7 +355,7 @@ def _max_items(parts: RequestParts) -> int:
     return ListTables(project="").max_items if items is None else min(items, MAX_PAGE_ITEMS)
 
 
-def _build(kind: type[Request], table: TableName, fields: dict[str, Any]) -> Request:
+def _build(kind: type[Request], table: TableName, fields: dict[str, object]) -> Request:
     named = {"project": table.project, "name": table.name, "schema": table.schema}
     try:
         return msgspec.convert({**fields, "table": named}, kind)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import msgspec
 
@@ -79,7 +78,7 @@ def check_json_depth(body: bytes | memoryview) -> None:
         )
 
 
-def load_json_object(body: bytes | memoryview) -> dict[str, Any]:
+def load_json_object(body: bytes | memoryview) -> dict[str, object]:
     """Decodes a JSON object; an empty body is an empty object.
 
     Raises:
@@ -104,7 +103,7 @@ def load_json_object(body: bytes | memoryview) -> dict[str, Any]:
     return value
 
 
-def load_reply(body: bytes | memoryview) -> dict[str, Any]:
+def load_reply(body: bytes | memoryview) -> dict[str, object]:
     """Decodes the JSON object of a reply.
 
     Raises:

@@ -300,7 +300,7 @@ def encode_response(response: Response, request: Request) -> tuple[dict[str, str
 _Kind = TypeVar("_Kind")
 
 
-def _get(body: Mapping[str, Any], name: str, kind: type[_Kind], default: _Kind) -> _Kind:
+def _get(body: Mapping[str, object], name: str, kind: type[_Kind], default: _Kind) -> _Kind:
     value = body.get(name)
     if value is None:
         return default
@@ -309,18 +309,18 @@ def _get(body: Mapping[str, Any], name: str, kind: type[_Kind], default: _Kind) 
     return value
 
 
-def _optional(body: Mapping[str, Any], name: str, kind: type[_Kind]) -> _Kind | None:
+def _optional(body: Mapping[str, object], name: str, kind: type[_Kind]) -> _Kind | None:
     return None if body.get(name) is None else _get(body, name, kind, kind())
 
 
-def _required(body: Mapping[str, Any], name: str) -> str:
+def _required(body: Mapping[str, object], name: str) -> str:
     value = _get(body, name, str, "")
     if not value:
         raise ProtocolError(f"{name} is missing in the reply", side="remote")
     return value
 
 
-def _status(body: Mapping[str, Any], name: str) -> SessionStatus:
+def _status(body: Mapping[str, object], name: str) -> SessionStatus:
     text = _get(body, name, str, "NORMAL").upper()
     try:
         return SessionStatus(text)
@@ -328,7 +328,7 @@ def _status(body: Mapping[str, Any], name: str) -> SessionStatus:
         raise ProtocolError(f"{name} of the reply is {text[:40]!r}", side="remote") from None
 
 
-def _bytes_field(body: Mapping[str, Any], name: str) -> bytes | None:
+def _bytes_field(body: Mapping[str, object], name: str) -> bytes | None:
     text = _optional(body, name, str)
     if text is None:
         return None

@@ -238,7 +238,7 @@ _SPLIT = Record(
 class _Incremental(Kind):
     """What an incremental read wants, in the words of either generation of clients."""
 
-    def from_json(self, value: Any, name: str) -> IncrementalOptions:
+    def from_json(self, value: object, name: str) -> IncrementalOptions:
         if not isinstance(value, dict):
             raise InvalidParameterError(f"{name} is not an object")
         enabled, mode = value.get("EnableIncrementalRead"), value.get("Mode")
@@ -403,7 +403,7 @@ def _write_flags(values: dict[str, Any]) -> None:
 class _Flags(Kind):
     """Flags are text, but users' JSON true and numbers pass through some clients (PROTOCOL 2.5)."""
 
-    def from_json(self, value: Any, name: str) -> Any:
+    def from_json(self, value: object, name: str) -> Any:
         if not isinstance(value, dict):
             raise InvalidParameterError(f"{name} is not an object")
         flags: dict[str, str] = {}

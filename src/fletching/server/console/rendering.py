@@ -12,7 +12,7 @@ import functools
 import re
 import secrets
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import msgspec
@@ -139,14 +139,14 @@ class Pages:
         self,
         template: str,
         title: str,
-        data: Mapping[str, Any],
+        data: Mapping[str, object],
         *,
         at: str = "",
         here: str = "",
         problem: str = "",
         status: int = 200,
         headers: Mapping[str, str] | None = None,
-        **extra: Any,
+        **extra: object,
     ) -> None:
         """Answers with a page, or with its data as JSON where ``format=json`` asks for them.
 

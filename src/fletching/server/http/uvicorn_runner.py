@@ -201,7 +201,7 @@ class _ConnectionFactory:
         self,
         config: uvicorn.Config,  # noqa: ARG002  uvicorn's signature
         server_state: Any,
-        app_state: dict[str, Any],  # noqa: ARG002
+        app_state: dict[str, object],  # noqa: ARG002
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> Connection:
         return Connection(self._answer, self._settings, server_state, self._head_buffer)

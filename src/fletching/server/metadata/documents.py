@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from email.utils import formatdate
-from typing import Any
 from xml.etree import ElementTree as ET
 
 from fletching.engine.query.query_runner import VIEW_TEXT
@@ -86,7 +85,7 @@ def parse_root(body: bytes, tag: str) -> ET.Element:
 # --- tables ----------------------------------------------------------------------------------
 
 
-def _column_json(column: Column) -> dict[str, Any]:
+def _column_json(column: Column) -> dict[str, object]:
     return {
         "name": column.name,
         "type": column.type,
@@ -97,11 +96,11 @@ def _column_json(column: Column) -> dict[str, Any]:
     }
 
 
-def table_json(info: TableInfo, *, extended: bool) -> dict[str, Any]:
+def table_json(info: TableInfo, *, extended: bool) -> dict[str, object]:
     """The JSON inside a table's XML; ``extended`` adds the attributes clients ask for apart."""
     view_text = info.properties.get(VIEW_TEXT)
     properties = {k: v for k, v in info.properties.items() if not k.startswith(_OURS)}
-    document: dict[str, Any] = {
+    document: dict[str, object] = {
         "columns": [_column_json(column) for column in info.schema.data_columns],
         "partitionKeys": [_column_json(column) for column in info.schema.partition_columns],
         "tableName": info.table.name,
@@ -213,7 +212,7 @@ def partition_page(partitions: Iterable[PartitionInfo], marker: str, max_items: 
 
 def partition_document(info: PartitionInfo, *, extended: bool) -> ET.Element:
     """A partition's XML; ``extended`` adds the attributes clients ask for apart."""
-    document: dict[str, Any] = {
+    document: dict[str, object] = {
         "createTime": int(info.created_at),
         "lastDDLTime": int(info.modified_at),
         "lastModifiedTime": int(info.modified_at),

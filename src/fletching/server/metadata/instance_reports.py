@@ -21,7 +21,6 @@ import base64
 import datetime as dt
 import json
 from email.utils import formatdate
-from typing import Any
 from xml.etree import ElementTree as ET
 
 from fletching.engine.query.instances import MAX_CSV_ROWS, SESSION, InstanceRow, Instances
@@ -147,7 +146,7 @@ def progress_document(instances: Instances, row: InstanceRow) -> ET.Element:
     return element("Progress", stage)
 
 
-def summary(instances: Instances, row: InstanceRow) -> dict[str, Any]:
+def summary(instances: Instances, row: InstanceRow) -> dict[str, object]:
     """How long an instance took and how much it read; nothing while it runs."""
     if not row.ended_at:
         return {}
@@ -163,7 +162,7 @@ def summary(instances: Instances, row: InstanceRow) -> dict[str, Any]:
     return {"Instance": {"JsonSummary": json.dumps(document), "Summary": text}}
 
 
-def detail(row: InstanceRow) -> dict[str, Any]:
+def detail(row: InstanceRow) -> dict[str, object]:
     """The parts of an instance: none, as one process runs it."""
     started, ended = times(row)
     return {
@@ -172,12 +171,12 @@ def detail(row: InstanceRow) -> dict[str, Any]:
     }
 
 
-def quota(row: InstanceRow) -> dict[str, Any]:
+def quota(row: InstanceRow) -> dict[str, object]:
     """What an instance was given to run in: there is one pool for all statements."""
     return {"quotaName": "default", "taskName": row.task_name, "status": status_of(row)}
 
 
-def queueing(instances: Instances, row: InstanceRow, project: str) -> dict[str, Any]:
+def queueing(instances: Instances, row: InstanceRow, project: str) -> dict[str, object]:
     """An instance among those that wait or run."""
     started = dt.datetime.fromtimestamp(row.created_at, dt.UTC)
     return {

@@ -163,7 +163,7 @@ def _headers(row: InstanceRow) -> dict[str, str]:
     return headers
 
 
-_JSON_REPORTS: dict[str, Callable[[Scope, InstanceRow], dict[str, Any]]] = {
+_JSON_REPORTS: dict[str, Callable[[Scope, InstanceRow], dict[str, object]]] = {
     "instancesummary": lambda scope, row: reports.summary(scope.service.engine.instances, row),
     "instancedetail": lambda _scope, row: reports.detail(row),
     "detail": lambda _scope, row: reports.detail(row),

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Any
 from xml.etree import ElementTree as ET
 
 from fletching.engine.query.instances import SESSION, InstanceRow, Instances
@@ -74,11 +73,11 @@ async def info(scope: Scope, row: InstanceRow) -> None:
         await scope.exchange.reply(b"", content_type="text/plain")
 
 
-async def _answer(scope: Scope, document: dict[str, Any]) -> None:
+async def _answer(scope: Scope, document: dict[str, object]) -> None:
     await scope.exchange.reply(json.dumps(document).encode())
 
 
-def _outcome(instances: Instances, row: InstanceRow, number: str) -> dict[str, Any]:
+def _outcome(instances: Instances, row: InstanceRow, number: str) -> dict[str, object]:
     if not row.ended_at:
         status, text = _RUNNING, ""
     elif instances.cancelled(row):

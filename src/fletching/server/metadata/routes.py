@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Coroutine
-from typing import Any
 from urllib.parse import unquote
 
 from fletching.errors import MethodNotAllowedError, NotFoundError
@@ -43,7 +42,7 @@ from fletching.server.service import Service
 
 __all__ = ["handle_metadata", "is_metadata_path"]
 
-Handler = Callable[[Scope], Coroutine[Any, Any, None]]
+Handler = Callable[[Scope], Coroutine[object, object, None]]
 
 _PREFIX = re.compile(
     r"(?:/api){0,2}(?:/mcqa(?=/projects/))?"

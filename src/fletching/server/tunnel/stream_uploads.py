@@ -5,8 +5,6 @@ There is one slot a session, which any server serves. A pack that is sent again 
 
 from __future__ import annotations
 
-from typing import Any
-
 from fletching.errors import InvalidArgumentError, NoSuchSchemaError
 from fletching.protocol.http.headers import RETRY_TRACE_ID
 from fletching.protocol.messages.admin import DescribeTable, TableInfo
@@ -58,7 +56,7 @@ async def look_up(request: TunnelRequest) -> None:
 
 async def _reply(request: TunnelRequest, session: WriteSession) -> None:
     assert session.opened_schema is not None
-    document: dict[str, Any] = {
+    document: dict[str, object] = {
         "session_name": session.session_id,
         "status": session.status.value.lower(),
         "schema": schema_json(session.opened_schema),

@@ -132,14 +132,14 @@ class TunnelRequest:
         return PartitionSpec(tuple((name, values[name.casefold()]) for name in columns))
 
     async def reply(
-        self, document: Mapping[str, Any], *, headers: Mapping[str, str] | None = None
+        self, document: Mapping[str, object], *, headers: Mapping[str, str] | None = None
     ) -> None:
         """Answers with a JSON document."""
         body = json.dumps(document, ensure_ascii=False).encode()
         await self.exchange.reply(body, headers=headers)
 
 
-def schema_json(schema: TableSchema) -> dict[str, Any]:
+def schema_json(schema: TableSchema) -> dict[str, object]:
     """A table's columns as clients of the tunnel parse them."""
     return {
         "columns": [_column_json(column) for column in schema.data_columns],
@@ -147,7 +147,7 @@ def schema_json(schema: TableSchema) -> dict[str, Any]:
     }
 
 
-def _column_json(column: Column) -> dict[str, Any]:
+def _column_json(column: Column) -> dict[str, object]:
     return {
         "name": column.name,
         "type": column.type,

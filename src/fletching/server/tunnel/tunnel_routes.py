@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Coroutine
-from typing import Any
 from urllib.parse import unquote
 
 from fletching.errors import MethodNotAllowedError
@@ -48,7 +47,7 @@ from fletching.types import DEFAULT_SCHEMA, TableName
 
 __all__ = ["handle_tunnel", "is_tunnel_request"]
 
-Handler = Callable[[TunnelRequest], Coroutine[Any, Any, None]]
+Handler = Callable[[TunnelRequest], Coroutine[object, object, None]]
 
 _TABLE = re.compile(
     r"(?:/api){0,2}/projects/(?P<project>[^/]+)(?:/schemas/(?P<schema>[^/]+))?"
@@ -59,7 +58,7 @@ _INSTANCE = re.compile(
     r"(?:/api){0,2}(?:/mcqa)?/projects/(?P<project>[^/]+)/instances/(?P<name>[^/]+)/?"
 )
 
-InstanceHandler = Callable[[InstanceTunnelRequest], Coroutine[Any, Any, None]]
+InstanceHandler = Callable[[InstanceTunnelRequest], Coroutine[object, object, None]]
 
 _SESSIONS: tuple[tuple[str, dict[str, Handler]], ...] = (
     ("downloads", {"POST": downloads.create}),

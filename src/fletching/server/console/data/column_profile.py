@@ -6,7 +6,6 @@ Pure: from an array to numbers. Whoever shows them draws them.
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -122,7 +121,7 @@ def _scalars(values: pa.ChunkedArray, kind: pa.DataType, rows: int, nulls: int) 
     )
 
 
-def _bins(numbers: Any) -> tuple[tuple[str, int], ...]:
+def _bins(numbers: pa.Array) -> tuple[tuple[str, int], ...]:
     numbers = np.asarray(numbers, dtype=np.float64)
     numbers = numbers[np.isfinite(numbers)]
     if not len(numbers):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow as pa
 
 from fletching.errors import InvalidArgumentError
@@ -70,7 +68,7 @@ async def history_page(visit: Visit) -> None:
         for v in page.versions
     ]
     since, until = visit.number("from"), visit.number("to")
-    data: dict[str, Any] = {
+    data: dict[str, object] = {
         "versions": versions,
         "before": page.before,
         "asked_before": visit.number("before"),
@@ -98,7 +96,7 @@ async def history_page(visit: Visit) -> None:
     )
 
 
-def _confirmed(visit: Visit) -> dict[str, Any] | None:
+def _confirmed(visit: Visit) -> dict[str, object] | None:
     """What the visitor is asked to confirm."""
     action, version = visit.asked.get("confirm", ""), visit.number("version")
     if action not in {"restore", "tag", "untag"}:
@@ -108,7 +106,7 @@ def _confirmed(visit: Visit) -> dict[str, Any] | None:
     return {"action": action, "version": version, "name": visit.asked.get("name", "")}
 
 
-async def _difference(visit: Visit, since: int, until: int) -> dict[str, Any]:
+async def _difference(visit: Visit, since: int, until: int) -> dict[str, object]:
     """What came and went in the versions above one, up to another; the first rows of it."""
     if since >= until:
         raise InvalidArgumentError("the first version of a difference is the older one")

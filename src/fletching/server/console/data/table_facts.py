@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -36,7 +36,7 @@ async def described(visit: Visit, version: int | None = None) -> TableInfo:
     return await visit.call(DescribeTable(table=visit.table, version=version), TableInfo)
 
 
-def facts_of(info: TableInfo) -> dict[str, Any]:
+def facts_of(info: TableInfo) -> dict[str, object]:
     """What every page of a table says of it."""
     return {
         "name": info.table.name,
@@ -115,7 +115,7 @@ async def show_table(
     visit: Visit,
     info: TableInfo,
     page: str,
-    data: dict[str, Any],
+    data: Mapping[str, object],
     *,
     problem: str = "",
     status: int = 200,
@@ -126,7 +126,7 @@ async def show_table(
     await visit.pages.show(
         f"table-{page}",
         str(info.table),
-        facts_of(info) | data,
+        {**facts_of(info), **data},
         at="tables",
         here=path if page == "rows" else f"{path}/{page}",
         problem=problem,

@@ -7,7 +7,6 @@ the end of Parquet. The file itself goes through plain HTTP's own path, in one c
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -141,7 +140,7 @@ async def file_schema(visit: Visit) -> None:
     name = _named(visit)
     info = await _existing(visit, name)
     there = {} if info is None else {f.name.casefold(): f for f in whole_schema(info)}
-    columns: list[dict[str, Any]] = []
+    columns: list[dict[str, object]] = []
     for field in schema:
         known = there.get(field.name.casefold())
         try:

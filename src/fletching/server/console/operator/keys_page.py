@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from fletching.engine.access.permissions import AccessKey, Grant, Permission
 from fletching.errors import ConflictError, InvalidArgumentError, UsageError
@@ -24,7 +23,7 @@ async def _show(visit: Visit, made: AccessKey | None = None, problem: str = "") 
     access, run = service.engine.access_keys, service.workers.io.run
     keys, grants = await run(access.all_keys), await run(access.grants)
     now = time.time()
-    data: dict[str, Any] = {
+    data: dict[str, object] = {
         "access_keys": [
             {
                 "access_id": key.access_id,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import time
-from typing import Any
 
 from fletching import __version__
 from fletching.engine.presence import DEAD_SECONDS
@@ -71,7 +70,7 @@ async def overview_page(visit: Visit) -> None:
         if outcome != "ok"
     ][:20]
     span = SLOT_SECONDS * len(recent)
-    data: dict[str, Any] = {
+    data: dict[str, object] = {
         "version": __version__,
         "python": platform.python_version(),
         "host": platform.node(),
