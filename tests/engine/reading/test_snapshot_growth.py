@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from pyroaring import BitMap
 
 from fletching.catalog.deletion_rows import DeletionRow, batch_counts
 from fletching.catalog.segment_rows import SegmentRow, encode_partition
-from fletching.engine.reading.segment_list import insert_few
+from fletching.engine.reading import chunked_numbers
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.reading.snapshot_growth import grow
 from fletching.errors import CorruptObjectError
@@ -23,12 +25,13 @@ ARRAYS = [
     "batch_segment",
     "offset",
     "metadata_length",
-    "body_length",
+    "message_length",
     "stored_rows",
     "rows",
     "segment_kind",
     "row_start",
     "byte_start",
+    "segment_start",
     "partition_batches",
 ]
 
@@ -83,13 +86,20 @@ def same(grown: Snapshot, fresh: Snapshot) -> None:
     assert kinds == [fresh.kinds[n] for n in fresh.segment_kind.tolist()]
     for name in ARRAYS:
         if name != "segment_kind":
-            np.testing.assert_array_equal(getattr(grown, name), getattr(fresh, name), name)
+            assert list(getattr(grown, name)) == list(getattr(fresh, name)), name
     assert set(grown.selections) == set(fresh.selections)
     for place, selection in grown.selections.items():
         assert selection.rows() == fresh.selections[place].rows()
-    assert (grown.dirty is None) == (fresh.dirty is None)
+    assert grown.has_deletions == fresh.has_deletions
     assert grown.size_bytes == fresh.size_bytes
     assert grown.row_count == fresh.row_count
+
+
+@pytest.fixture(autouse=True)
+def small_chunks() -> Iterator[None]:
+    """Chunks that a few segments fill."""
+    with mock.patch.object(chunked_numbers, "CHUNK", 3):
+        yield
 
 
 batches = st.lists(st.integers(0, 5), max_size=3).map(tuple)
@@ -150,23 +160,13 @@ def test_few_and_many_segments_at_once(count: int) -> None:
     same(grow(snapshot, new), Snapshot.of([*old, *new]))
 
 
-@given(
-    st.lists(st.integers(0, 40), max_size=80),
-    st.lists(st.integers(0, 40), max_size=80),
-    st.sampled_from([0, 1, 3]),
-)
-def test_numbers_inserted_are_those_of_numpy(array: list[int], at: list[int], shift: int) -> None:
-    places = sorted(min(each, len(array)) for each in at)
-    values = list(range(1000, 1000 + len(places)))
-    expected = np.insert(np.array(array, dtype=np.int64), places, values).tolist()
-    if shift:
-        behind = [sum(1 for place in places if place <= n) for n in range(len(array))]
-        moved = [each + shift * n for each, n in zip(array, behind, strict=True)]
-        expected = np.insert(np.array(moved, dtype=np.int64), places, values).tolist()
-    got = insert_few(
-        np.array(array, dtype=np.int64),
-        np.array(places, dtype=np.int64),
-        np.array(values, dtype=np.int64),
-        shift,
-    )
-    assert got.tolist() == expected
+def test_a_commit_leaves_nearly_all_of_a_large_snapshot_shared() -> None:
+    with mock.patch.object(chunked_numbers, "CHUNK", 4096):
+        snapshot = Snapshot.of([row(n, n, f"{n % 100:03d}") for n in range(1, 40_001)])
+        grown = grow(snapshot, [row(40_001, 40_001, "050")])
+    for name in ARRAYS[:-1]:
+        before, after = getattr(snapshot, name), getattr(grown, name)
+        new = [
+            chunk for chunk in after._chunks if not any(chunk is each for each in before._chunks)
+        ]
+        assert sum(len(chunk) for chunk in new) <= 2 * 4097, name

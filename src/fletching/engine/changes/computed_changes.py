@@ -224,12 +224,12 @@ class _Work:
             row = snapshot.segments[place]
             self._sources[row.key] = None
             inside = np.flatnonzero(segments == segment)
-            first, last = snapshot.segment_batches[place : place + 2]
-            starts = np.array([view.first_row(number) for number in range(int(first), int(last))])
+            first, last = snapshot.batches_of(place)
+            starts = np.array([view.first_row(number) for number in range(first, last)])
             owner = np.searchsorted(starts, places[inside], side="right") - 1
             for number in np.unique(owner).tolist():
                 mine = inside[owner == number]
-                matches = Matches(int(first) + number, places[mine] - starts[number])
+                matches = Matches(first + number, places[mine] - starts[number])
                 ((_, old),) = view.rows(iter([matches]), projection)
                 new = rows.take(pa.array(mine))
                 arrays = [

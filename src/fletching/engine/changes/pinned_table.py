@@ -15,6 +15,7 @@ from pyroaring import BitMap
 
 from fletching.catalog.table_rows import TableRow
 from fletching.engine.changes.expression_rows import ExpressionFilter
+from fletching.engine.reading.chunked_numbers import ChunkedNumbers
 from fletching.engine.reading.computed_batches import worked_ahead
 from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.output_mapping import OutputMapping, stored_columns
@@ -122,7 +123,7 @@ class PinnedTable:
         snapshot, condition = self.snapshot, self.filter(where)
         found: dict[int, BitMap] = {}
         for place, segment in enumerate(snapshot.segments):
-            partition = snapshot.partitions[int(snapshot.segment_partition[place])]
+            partition = snapshot.partitions[snapshot.segment_partition[place]]
             if condition is not None and not condition.may_match(segment, partition):
                 continue
             if condition is None or condition.surely_matches(segment, partition):
@@ -147,7 +148,7 @@ class PinnedTable:
         """The chosen rows batch by batch, in row order; batches without one are left out."""
         snapshot = self.snapshot
         for place, segment in enumerate(snapshot.segments):
-            partition = snapshot.partitions[int(snapshot.segment_partition[place])]
+            partition = snapshot.partitions[snapshot.segment_partition[place]]
             if condition is None or condition.may_match(segment, partition):
                 yield from self._matches_in(place, condition)
 
@@ -155,13 +156,14 @@ class PinnedTable:
         self, place: int, condition: RowFilter | ExpressionFilter | None
     ) -> Iterator[Matches]:
         snapshot = self.snapshot
-        first, end = (int(each) for each in snapshot.segment_batches[place : place + 2])
-        shown = [batch for batch in range(first, end) if int(snapshot.rows[batch])]
+        first, end = snapshot.batches_of(place)
+        rows = snapshot.rows[first:end].tolist()
+        shown = [first + number for number, count in enumerate(rows) if count]
         if condition is None:
             for batch in shown:
                 kept = snapshot.kept(batch)
                 yield Matches(
-                    batch, np.arange(int(snapshot.stored_rows[batch])) if kept is None else kept
+                    batch, np.arange(snapshot.stored_rows[batch]) if kept is None else kept
                 )
             return
         reader = self.reader(place)
@@ -215,12 +217,12 @@ class PinnedTable:
         self, reader: SegmentReader, batch: int, columns: tuple[int, ...]
     ) -> pa.RecordBatch:
         snapshot = self.snapshot
-        offset = int(snapshot.offset[batch])
-        decoded = reader.decode(offset, offset + int(snapshot.message_length[batch]), columns)
-        if decoded.num_rows != int(snapshot.stored_rows[batch]):
+        offset = snapshot.offset[batch]
+        decoded = reader.decode(offset, offset + snapshot.message_length[batch], columns)
+        if decoded.num_rows != snapshot.stored_rows[batch]:
             raise CorruptObjectError(
                 f"a record batch has {decoded.num_rows} rows where the catalog has"
-                f" {int(snapshot.stored_rows[batch])}",
+                f" {snapshot.stored_rows[batch]}",
                 key=reader.row.key,
             )
         return decoded
@@ -232,7 +234,7 @@ class PinnedTable:
         snapshot = self.snapshot
         reader: SegmentReader | None = None
         for matches in found:
-            place = int(snapshot.batch_segment[matches.batch])
+            place = snapshot.batch_segment[matches.batch]
             if reader is None or reader.row is not snapshot.segments[place]:
                 reader = self.reader(place)
             version = reader.row.schema_version
@@ -244,18 +246,15 @@ class PinnedTable:
     def positions(self, matches: Matches) -> tuple[int, NDArray[np.uint32]]:
         """The segment's place in the snapshot, and the rows' numbers in the segment."""
         snapshot = self.snapshot
-        place = int(snapshot.batch_segment[matches.batch])
+        place = snapshot.batch_segment[matches.batch]
         return place, (matches.rows + self.first_row(matches.batch)).astype(np.uint32)
 
     def first_row(self, batch: int) -> int:
         """The number, in its segment, of a batch's first stored row."""
-        place = int(self.snapshot.batch_segment[batch])
-        first = int(self.snapshot.segment_batches[place])
+        first = self.snapshot.batches_of(self.snapshot.batch_segment[batch])[0]
         starts = self._stored_start
-        return int(starts[batch] - starts[first])
+        return starts[batch] - starts[first]
 
     @functools.cached_property
-    def _stored_start(self) -> NDArray[np.int64]:
-        starts = np.zeros(len(self.snapshot.stored_rows) + 1, dtype=np.int64)
-        np.cumsum(self.snapshot.stored_rows, out=starts[1:])
-        return starts
+    def _stored_start(self) -> ChunkedNumbers:
+        return ChunkedNumbers.totals_of(self.snapshot.stored_rows)

@@ -303,7 +303,7 @@ class RowMerge:
         projection = view.data_projection
         for matches, entries in hits:
             ((_, old),) = view.rows(iter([matches]), projection)
-            place = int(view.snapshot.batch_segment[matches.batch])
+            place = view.snapshot.batch_segment[matches.batch]
             segment = view.snapshot.segments[place]
             new = self._rows_of(entries)
             arrays = [
@@ -321,9 +321,9 @@ class RowMerge:
         order: list[NDArray[np.int64]] = []
         snapshot = source.snapshot
         for batch in range(snapshot.batch_count):
-            place = int(snapshot.batch_segment[batch])
+            place = snapshot.batch_segment[batch]
             base = int(self._starts[snapshot.segments[place].id]) + source.first_row(batch)
-            low, high = np.searchsorted(wanted, [base, base + int(snapshot.stored_rows[batch])])
+            low, high = np.searchsorted(wanted, [base, base + snapshot.stored_rows[batch]])
             if low == high:
                 continue
             rows = Matches(batch, wanted[low:high] - base)

@@ -49,5 +49,5 @@ def kept_segments(snapshot: Snapshot, row_filter: RowFilter | None) -> KeptSegme
         segments=len(kept),
         all_segments=len(places),
         bytes=sum(snapshot.segments[number].length for number in kept),
-        all_bytes=sum(segment.length for segment in snapshot.segments),
+        all_bytes=snapshot.segment_start[-1],
     )

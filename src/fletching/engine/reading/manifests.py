@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PlannedRows", "make_manifest", "signed_sources"]
 
+_WINDOW_BATCHES: Final = 1 << 13
+
 MOST_MESSAGES: Final = 200_000
 """Stored messages that one manifest lists, 12 bytes each."""
 
@@ -113,10 +115,10 @@ class _Making:
         snapshot = plan.snapshot
         reader: SegmentReader | None = None
         dictionaries: DictionaryPieces | None = None
-        withheld = _withheld(plan)
+        withheld = _Withheld(plan)
         for strategy, first, end in plan.runs():
-            place = int(snapshot.batch_segment[first])
-            if strategy.name == "COMPUTE" or withheld[place]:
+            place = snapshot.batch_segment[first]
+            if strategy.name == "COMPUTE" or withheld(place, place + 1)[0]:
                 self._leave(end)
                 continue
             stop = first + self._room(first, end)
@@ -127,12 +129,13 @@ class _Making:
             if plan.projection.has_dictionaries:
                 if reader is not previous or dictionaries is None:
                     dictionaries = DictionaryPieces(reader, plan.projection)
-                self._add_dictionaries(reader, dictionaries, int(snapshot.offset[stop - 1]))
+                self._add_dictionaries(reader, dictionaries, snapshot.offset[stop - 1])
             if strategy.name == "AS_IS":
                 last = stop - 1
-                offset = int(snapshot.offset[first])
                 self._add_stored(
-                    reader, offset, int(snapshot.offset[last] + snapshot.message_length[last])
+                    reader,
+                    snapshot.offset[first],
+                    snapshot.offset[last] + snapshot.message_length[last],
                 )
             else:
                 for planned in plan.projected(reader, first, stop):
@@ -159,7 +162,7 @@ class _Making:
 
     def _row_after(self, end: int) -> int:
         plan = self._plan
-        return min(int(plan.snapshot.row_start[end]), plan.wanted.end) - plan.wanted.start
+        return min(plan.snapshot.row_start[end], plan.wanted.end) - plan.wanted.start
 
     def _leave(self, end: int) -> None:
         """Leaves the rows before a batch to the service."""
@@ -253,7 +256,7 @@ def make_manifest(
     Raises:
         CorruptObjectError: what is stored is damaged.
     """
-    if _reachable_bytes(plan) < least_bytes:
+    if not _reaches(plan, least_bytes):
         return None
     making = _Making(plan, checks or MessageChecks())
     making.make()
@@ -275,24 +278,40 @@ def make_manifest(
     return DirectRead(manifest, tuple(making.sources.objects))
 
 
-def _reachable_bytes(plan: PlannedRows) -> int:
-    """Bytes of the messages that a client may fetch: all but those that are computed."""
+def _reaches(plan: PlannedRows, least_bytes: int) -> bool:
+    """Whether a client may fetch so many bytes of messages: of all but those that are computed."""
     snapshot = plan.snapshot
     computes = plan.computes
-    first = int(np.searchsorted(snapshot.row_start, plan.wanted.start, side="right")) - 1
-    window = slice(max(first, 0), max(first, 0) + len(computes))
-    lengths = snapshot.message_length[window]
-    open_to_all = ~computes & ~_withheld(plan)[snapshot.batch_segment[window]]
-    return int(lengths[open_to_all].sum())
+    withheld = _Withheld(plan)
+    first = max(snapshot.batch_at(plan.wanted.start), 0)
+    reached = 0
+    for done in range(0, len(computes), _WINDOW_BATCHES):
+        some = computes[done : done + _WINDOW_BATCHES]
+        window = slice(first + done, first + done + len(some))
+        owner = snapshot.batch_segment[window]
+        base = int(owner[0])
+        closed = some | withheld(base, int(owner[-1]) + 1)[owner - base]
+        reached += int(snapshot.message_length[window][~closed].sum())
+        if reached >= least_bytes:
+            return True
+    return reached >= least_bytes
 
 
-def _withheld(plan: PlannedRows) -> NDArray[np.bool_]:
-    """For each segment of the snapshot whether it has what the version that is read has lost."""
-    snapshot = plan.snapshot
-    complete = [plan.projection.keeps_columns(version) for version, _ in snapshot.kinds]
-    withheld = ~np.array(complete, dtype=bool)[snapshot.segment_kind]
-    withheld[list(snapshot.selections)] = True
-    return withheld
+class _Withheld:
+    """Which segments of the snapshot have what the version that is read has lost: columns or rows."""
+
+    def __init__(self, plan: PlannedRows) -> None:
+        self._snapshot = plan.snapshot
+        complete = [plan.projection.keeps_columns(version) for version, _ in plan.snapshot.kinds]
+        self._of_kind = ~np.array(complete, dtype=bool)
+        self._selections = np.array(sorted(plan.snapshot.selections), dtype=np.int64)
+
+    def __call__(self, first: int, end: int) -> NDArray[np.bool_]:
+        """For segments ``first`` to ``end``."""
+        withheld = self._of_kind[self._snapshot.segment_kind[first:end]]
+        low, high = np.searchsorted(self._selections, [first, end]).tolist()
+        withheld[self._selections[low:high] - first] = True
+        return withheld
 
 
 def signed_sources(

@@ -20,7 +20,6 @@ import contextlib
 import dataclasses
 import enum
 import functools
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -64,6 +63,10 @@ AHEAD_LARGE_MESSAGES = 8192
 
 THREADS_BYTES = 8 << 20
 """Neighbouring batches with fewer bytes are computed without threads, which would take longer to start."""
+
+WINDOW_BATCHES = 1 << 13
+"""So many batches are looked at together: arrays for all of a large table would be memory that the
+system finds and clears first."""
 
 MAX_AHEAD_BYTES = 32 << 20
 """A larger batch is not computed before it is asked for: its rows would be held beside others."""
@@ -159,9 +162,8 @@ class _Builder:
         self.projection = projection
         self.wanted = wanted
         self.options = options
-        starts = snapshot.row_start
-        self.first = int(np.searchsorted(starts, wanted.start, side="right")) - 1
-        self.last = int(np.searchsorted(starts, wanted.end, side="left"))
+        self.first = snapshot.batch_at(wanted.start)
+        self.last = snapshot.row_start.searchsorted(wanted.end, "left")
         if wanted.length == 0:
             self.first = self.last = 0
         self.strategies = self._choose_strategies()
@@ -173,36 +175,48 @@ class _Builder:
 
     def _choose_strategies(self) -> NDArray[np.int8]:
         """The strategy of each batch from ``first`` to ``last``, found per kind of segment."""
-        snapshot, options = self.snapshot, self.options
-        window = slice(self.first, self.last)
-        strategies = np.full(self.last - self.first, BatchStrategy.COMPUTE, dtype=np.int8)
+        strategies = np.empty(self.last - self.first, dtype=np.int8)
         if not len(strategies):
             return strategies
-        owner = snapshot.batch_segment[window]
         strategy_of = np.array(
-            [self._segment_strategy(*kind) for kind in snapshot.kinds], dtype=np.int8
+            [self._segment_strategy(*kind) for kind in self.snapshot.kinds], dtype=np.int8
         )
-        strategies[:] = strategy_of[snapshot.segment_kind[owner]]
+        for window in self._windows():
+            chosen = strategies[window.start - self.first : window.stop - self.first]
+            self._choose_in(window, strategy_of, chosen)
+        return strategies
+
+    def _windows(self) -> Iterator[slice]:
+        """The batches in runs of a size that takes little memory."""
+        for first in range(self.first, self.last, WINDOW_BATCHES):
+            yield slice(first, min(first + WINDOW_BATCHES, self.last))
+
+    def _choose_in(
+        self, window: slice, strategy_of: NDArray[np.int8], strategies: NDArray[np.int8]
+    ) -> None:
+        """Writes the strategies of some batches to their places."""
+        snapshot, options = self.snapshot, self.options
+        owner = snapshot.batch_segment[window]
+        kinds = snapshot.segment_kind[int(owner[0]) : int(owner[-1]) + 1]
+        strategies[:] = strategy_of[kinds[owner - owner[0]]]
         if options.max_rows is not None:
             strategies[snapshot.rows[window] > options.max_rows] = BatchStrategy.COMPUTE
         if options.max_bytes is not None:
             strategies[snapshot.message_length[window] > options.max_bytes] = BatchStrategy.COMPUTE
         # Where the range begins or ends inside a batch.
-        if int(snapshot.row_start[self.first]) < self.wanted.start:
+        if snapshot.row_start[window.start] < self.wanted.start:
             strategies[0] = BatchStrategy.COMPUTE
-        if int(snapshot.row_start[self.last]) > self.wanted.end:
+        if snapshot.row_start[window.stop] > self.wanted.end:
             strategies[-1] = BatchStrategy.COMPUTE
         if options.row_filter is not None:
             self._choose_filtered(options.row_filter, owner, strategies)
-        if snapshot.dirty is not None:
-            strategies[snapshot.dirty[window] & (strategies != BatchStrategy.NOT)] = (
-                BatchStrategy.COMPUTE
-            )
+        if snapshot.has_deletions:
+            dirty = snapshot.dirty(window.start, window.stop)
+            strategies[dirty & (strategies != BatchStrategy.NOT)] = BatchStrategy.COMPUTE
         # A batch without rows is sent only where it does not break an extent.
         strategies[(snapshot.rows[window] == 0) & (strategies != BatchStrategy.AS_IS)] = (
             BatchStrategy.NOT
         )
-        return strategies
 
     def _choose_filtered(
         self, row_filter: RowFilter, owner: NDArray[np.int64], strategies: NDArray[np.int8]
@@ -250,24 +264,34 @@ class _Builder:
 
         Batches of an ``AS_IS`` run lie in the segment without a gap.
         """
+        begun = self.first
+        for window in self._windows():
+            # With the first batch of the next window, to which the last run may go on.
+            stop = min(window.stop + 1, self.last)
+            for end in (self._breaks(window.start, stop) + window.start).tolist():
+                yield from self._run(begun, end)
+                begun = end
+        yield from self._run(begun, self.last)
+
+    def _run(self, first: int, end: int) -> Iterator[tuple[BatchStrategy, int, int]]:
+        if first < end:
+            strategy = BatchStrategy(int(self.strategies[first - self.first]))
+            if strategy is not BatchStrategy.NOT:
+                yield strategy, first, end
+
+    def _breaks(self, first: int, end: int) -> NDArray[np.int64]:
+        """Which of some batches do not go on where the one before ends, counted from the first one."""
         snapshot = self.snapshot
-        window = slice(self.first, self.last)
-        strategies = self.strategies
-        if not len(strategies):
-            return
-        owner = snapshot.batch_segment[window]
-        offset = snapshot.offset[window]
-        ends = offset + snapshot.message_length[window]
+        strategies = self.strategies[first - self.first : end - self.first]
+        owner = snapshot.batch_segment[first:end]
+        offset = snapshot.offset[first:end]
+        ends = offset + snapshot.message_length[first:end]
         breaks = (
             (strategies[1:] != strategies[:-1])
             | (owner[1:] != owner[:-1])
             | ((strategies[1:] == BatchStrategy.AS_IS) & (offset[1:] != ends[:-1]))
         )
-        starts = [0, *(np.flatnonzero(breaks) + 1).tolist(), len(strategies)]
-        for start, end in itertools.pairwise(starts):
-            strategy = BatchStrategy(int(strategies[start]))
-            if strategy is not BatchStrategy.NOT:
-                yield strategy, self.first + start, self.first + end
+        return np.flatnonzero(breaks) + 1
 
     def reader(self, batch: int, current: SegmentReader | None) -> SegmentReader:
         row = self.snapshot.segment_of(batch)
@@ -279,28 +303,28 @@ class _Builder:
 
     def _rows_of(self, batch: int) -> tuple[int, int]:
         """Which of the rows that a batch shows are wanted."""
-        start = int(self.snapshot.row_start[batch])
-        end = int(self.snapshot.row_start[batch + 1])
+        start = self.snapshot.row_start[batch]
+        end = self.snapshot.row_start[batch + 1]
         return max(self.wanted.start - start, 0), min(self.wanted.end, end) - start
 
     def _computation(self, reader: SegmentReader, batch: int) -> BatchComputation:
         snapshot, options = self.snapshot, self.options
         if options.check is not None:
             options.check()
-        offset = int(snapshot.offset[batch])
+        offset = snapshot.offset[batch]
         start, end = self._rows_of(batch)
         return BatchComputation(
             reader=reader,
             projection=self.projection,
             partition=snapshot.partition_of(batch),
             offset=offset,
-            end=offset + int(snapshot.message_length[batch]),
+            end=offset + snapshot.message_length[batch],
             start_row=start,
             end_row=end,
             max_rows=options.max_rows,
             max_bytes=options.max_bytes,
             codec=options.codec,
-            stored_rows=int(snapshot.stored_rows[batch]),
+            stored_rows=snapshot.stored_rows[batch],
             mask=snapshot.mask(batch),
             row_filter=options.row_filter,
             known_cuts=self._cut.get(batch),
@@ -333,8 +357,9 @@ class _Builder:
             return None
         snapshot = self.snapshot
         total = len(self.projection.schema_message) + len(END_OF_STREAM)
-        as_is = self.strategies == BatchStrategy.AS_IS
-        total += int(snapshot.message_length[self.first : self.last][as_is].sum())
+        for window in self._windows():
+            strategies = self.strategies[window.start - self.first : window.stop - self.first]
+            total += int(snapshot.message_length[window][strategies == BatchStrategy.AS_IS].sum())
         if not measured and not self.projection.has_dictionaries:
             return total
         reader: SegmentReader | None = None
@@ -345,14 +370,12 @@ class _Builder:
             if self.projection.has_dictionaries:
                 if reader is not previous or dictionaries is None:
                     dictionaries = DictionaryPieces(reader, self.projection)
-                total += dictionaries.length_before(int(snapshot.offset[end - 1]))
+                total += dictionaries.length_before(snapshot.offset[end - 1])
             if strategy is BatchStrategy.PROJECT:
                 projection = self._projection(reader, first)
                 self._bring_metadata(reader, first, end)
                 for batch in range(first, end):
-                    plan = projection.plan(
-                        int(snapshot.offset[batch]), int(snapshot.metadata_length[batch])
-                    )
+                    plan = projection.plan(snapshot.offset[batch], snapshot.metadata_length[batch])
                     total += plan.length
                     self._planned[batch] = plan
             elif strategy is BatchStrategy.COMPUTE:
@@ -370,15 +393,14 @@ class _Builder:
     def _worth_measuring(self, measured: int) -> bool:
         if self.options.row_filter is not None or self.options.codec is not None:
             return not measured  # filtering or compressing twice costs more than an unknown length
-        dirty = self.snapshot.dirty
-        if dirty is not None and bool(
-            (dirty[self.first : self.last] & (self.strategies != BatchStrategy.NOT)).any()
-        ):
-            return False  # choosing rows is filtering
+        if self.snapshot.has_deletions:
+            dirty = self.snapshot.dirty(self.first, self.last)
+            if bool((dirty & (self.strategies != BatchStrategy.NOT)).any()):
+                return False  # choosing rows is filtering
         if measured <= AHEAD_MESSAGES:
             return True
         sizes = self.snapshot.byte_start
-        mean = int(sizes[self.last] - sizes[self.first]) // (self.last - self.first)
+        mean = (sizes[self.last] - sizes[self.first]) // (self.last - self.first)
         return measured <= AHEAD_LARGE_MESSAGES and mean >= AHEAD_BYTES_PER_MESSAGE
 
     # --- the stream ----------------------------------------------------------------------------
@@ -395,10 +417,10 @@ class _Builder:
             if self.projection.has_dictionaries:
                 if reader is not previous or dictionaries is None:
                     dictionaries = DictionaryPieces(reader, self.projection)
-                yield from dictionaries.pieces_before(int(snapshot.offset[end - 1]))
+                yield from dictionaries.pieces_before(snapshot.offset[end - 1])
             if strategy is BatchStrategy.AS_IS:
-                stop = int(snapshot.offset[end - 1]) + int(snapshot.message_length[end - 1])
-                yield Extent(reader.object, int(snapshot.offset[first]), stop)
+                stop = snapshot.offset[end - 1] + snapshot.message_length[end - 1]
+                yield Extent(reader.object, snapshot.offset[first], stop)
             elif strategy is BatchStrategy.PROJECT:
                 projection = self._projection(reader, first)
                 plans = self.projected(reader, first, end)
@@ -434,7 +456,7 @@ class _Builder:
     ) -> Iterator[tuple[int, int, Projection]]:
         snapshot = self.snapshot
         for batch in range(first, end):
-            where = int(snapshot.offset[batch]), int(snapshot.metadata_length[batch])
+            where = snapshot.offset[batch], snapshot.metadata_length[batch]
             yield (*where, self._planned.get(batch) or projection.plan(*where))
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -466,7 +488,7 @@ class _Builder:
     def _worth_threads(self, first: int, end: int) -> bool:
         """Whether computed batches are many enough for threads, and small enough to be held."""
         sizes = self.snapshot.byte_start
-        length = int(sizes[end] - sizes[first])
+        length = sizes[end] - sizes[first]
         largest = int(self.snapshot.message_length[first:end].max())
         return length >= THREADS_BYTES and largest <= MAX_AHEAD_BYTES
 

@@ -7,12 +7,9 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, overload
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fletching.catalog.segment_rows import SegmentRow
 
-__all__ = ["SegmentList", "insert_few"]
+__all__ = ["SegmentList"]
 
 _CHUNK: Final = 1024
 
@@ -86,28 +83,17 @@ class SegmentList(Sequence[SegmentRow]):
             made += [tuple(pieces[first : first + size]) for first in range(0, len(pieces), size)]
         return SegmentList([*made, *chunks[done:]])
 
-
-_FEW: Final = 64
-
-
-def insert_few(
-    array: NDArray[np.int64], at: NDArray[np.int64], values: NDArray[np.int64], shift: int = 0
-) -> NDArray[np.int64]:
-    """As ``numpy.insert``; what stands behind the n-th value is larger by ``n * shift``.
-
-    Cost: for a few values one copy of the array, which ``numpy.insert`` takes several for.
-    """
-    if len(at) > _FEW:
-        moved = array
-        if shift:
-            moved = array + shift * np.searchsorted(at, np.arange(len(array)), side="right")
-        inserted: NDArray[np.int64] = np.insert(moved, at, values)
-        return inserted
-    out = np.empty(len(array) + len(at), dtype=np.int64)
-    start = 0
-    for number, (place, value) in enumerate(zip(at.tolist(), values.tolist(), strict=True)):
-        np.add(array[start:place], number * shift, out=out[start + number : place + number])
-        out[place + number] = value
-        start = place
-    np.add(array[start:], len(at) * shift, out=out[start + len(at) :])
-    return out
+    def without(self, places: Sequence[int]) -> SegmentList:
+        """This list without what stands at some places, ascending."""
+        chunks: list[tuple[SegmentRow, ...]] = []
+        done = 0
+        for chunk, some in itertools.groupby(
+            places, key=lambda place: bisect.bisect_right(self._starts, place) - 1
+        ):
+            chunks += self._chunks[done:chunk]
+            done = chunk + 1
+            gone = {place - self._starts[chunk] for place in some}
+            chunks.append(
+                tuple(row for number, row in enumerate(self._chunks[chunk]) if number not in gone)
+            )
+        return SegmentList([*chunks, *self._chunks[done:]])

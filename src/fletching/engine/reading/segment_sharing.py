@@ -89,9 +89,9 @@ def share_rows(
     Raises:
         CorruptObjectError: a segment is missing or damaged.
     """
-    first = int(np.searchsorted(snapshot.row_start, wanted.start, side="right")) - 1
-    last = int(np.searchsorted(snapshot.row_start, wanted.end, side="left"))
-    if int(snapshot.byte_start[last] - snapshot.byte_start[first]) < LEAST_BYTES:
+    first = snapshot.batch_at(wanted.start)
+    last = snapshot.row_start.searchsorted(wanted.end, "left")
+    if snapshot.byte_start[last] - snapshot.byte_start[first] < LEAST_BYTES:
         return None
     sharing = _Sharing(snapshot, store, projection, checks)
     try:
@@ -132,10 +132,10 @@ class _Sharing:
         while position < wanted.end:
             if len(self.readers) == MAX_SEGMENTS or self._bytes >= SHARED_BYTES:
                 return
-            first = int(np.searchsorted(snapshot.row_start, position, side="right")) - 1
-            place = int(snapshot.batch_segment[first])
-            last = self._last_batch(first, int(snapshot.segment_batches[place + 1]))
-            end = min(int(snapshot.row_start[last]), wanted.end)
+            first = snapshot.batch_at(position)
+            place = snapshot.batch_segment[first]
+            last = self._last_batch(first, snapshot.batches_of(place)[1])
+            end = min(snapshot.row_start[last], wanted.end)
             if not self._share(place, first, position, end):
                 if not self.readers:
                     return
@@ -146,8 +146,8 @@ class _Sharing:
     def _last_batch(self, first: int, last: int) -> int:
         """Where a run ends that begins with a batch: with the segment, or when it is enough."""
         before = self._snapshot.byte_start
-        room = int(before[first]) + SHARED_BYTES - self._bytes
-        full = int(np.searchsorted(before, room, side="right")) - 1
+        room = before[first] + SHARED_BYTES - self._bytes
+        full = before.searchsorted(room, "right") - 1
         return min(max(full, first + 1), last)
 
     def _share(self, place: int, first: int, start: int, end: int) -> bool:
@@ -166,7 +166,7 @@ class _Sharing:
             reader.unchecked.close()
             return False
         self.readers.append(reader)
-        stop = int(np.searchsorted(snapshot.row_start, end, side="left"))
+        stop = snapshot.row_start.searchsorted(end, "left")
         batches = slice(first, stop)
         starts = snapshot.offset[batches]
         ends = starts + snapshot.message_length[batches]
@@ -178,7 +178,7 @@ class _Sharing:
                 layout=self._layout(reader, stored, snapshot.partition_of(first)),
                 batches=_packed(starts, ends, snapshot.rows[batches]),
                 dictionaries=_dictionaries(reader, row, int(ends[-1])),
-                skip=start - int(snapshot.row_start[first]),
+                skip=start - snapshot.row_start[first],
                 rows=end - start,
             )
         )

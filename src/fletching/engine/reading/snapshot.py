@@ -1,4 +1,4 @@
-"""The rows of one table version, as arrays that a split or a row range is looked up in.
+"""The rows of one table version, as numbers in which a split or a row range is looked up.
 
 Rows are ordered by partition (values compared as text), then by the segments' positions, then as
 written; so a partition's rows are one range, and the order is the same in every process.
@@ -9,20 +9,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fletching.catalog.deletion_rows import DeletionRow
 from fletching.catalog.segment_rows import SegmentRow, decode_partition
+from fletching.engine.reading.chunked_numbers import ChunkedNumbers
 from fletching.engine.reading.segment_list import SegmentList
 from fletching.engine.reading.shown_rows import LoadVector, RowSelection, WithoutDeletions
 from fletching.errors import CorruptObjectError
 from fletching.types import RowRange
 
-__all__ = ["BatchRange", "Snapshot"]
+__all__ = ["BatchRange", "Snapshot", "index_of", "size_of", "without_rows"]
 
 _INDEX_COLUMNS = 4  # offset, metadata length, body length, rows
 _Int64 = NDArray[np.int64]
@@ -46,7 +47,8 @@ class Snapshot:
         partitions: the distinct partitions' values, in row order.
         segment_partition: per segment, its place in ``partitions``.
         batch_segment: per record batch, its place in ``segments``.
-        offset, metadata_length, body_length: per record batch, from the batch index.
+        offset, metadata_length, message_length: per record batch, from the batch index; messages
+            are metadata and body.
         stored_rows: per record batch, the rows that are stored.
         rows: per record batch, the rows that are shown; the same array where nothing is deleted.
         selections: which rows of a segment are shown, by its place in ``segments``; only of those
@@ -55,13 +57,13 @@ class Snapshot:
 
     segments: Sequence[SegmentRow]
     partitions: tuple[tuple[str, ...], ...]
-    segment_partition: _Int64
-    batch_segment: _Int64
-    offset: _Int64
-    metadata_length: _Int64
-    body_length: _Int64
-    stored_rows: _Int64
-    rows: _Int64
+    segment_partition: ChunkedNumbers
+    batch_segment: ChunkedNumbers
+    offset: ChunkedNumbers
+    metadata_length: ChunkedNumbers
+    message_length: ChunkedNumbers
+    stored_rows: ChunkedNumbers
+    rows: ChunkedNumbers
     selections: Mapping[int, RowSelection] = dataclasses.field(default_factory=dict)
 
     @classmethod
@@ -88,24 +90,24 @@ class Snapshot:
         if len(texts) > 1:
             # Stable, so that positions keep their order inside a partition.
             ordered = tuple(sorted(ordered, key=lambda row: place[row.partition]))
-        columns, batch_segment, counts = index_of(ordered)
-        stored_rows = columns[3]
-        rows, selections = _without(ordered, counts, stored_rows, deletions, load)
+        index = index_of(ordered)
+        owners = np.array([place[row.partition] for row in ordered], dtype=np.int64)
+        stored_rows = ChunkedNumbers.of(index.rows)
         snapshot = cls(
             segments=SegmentList.of(ordered),
             partitions=tuple(decode_partition(text) for text in texts),
-            segment_partition=np.array([place[row.partition] for row in ordered], dtype=np.int64),
-            batch_segment=batch_segment,
-            offset=columns[0],
-            metadata_length=columns[1],
-            body_length=columns[2],
+            segment_partition=ChunkedNumbers.of(owners),
+            batch_segment=ChunkedNumbers.of(index.batch_segment),
+            offset=ChunkedNumbers.of(index.offset),
+            metadata_length=ChunkedNumbers.of(index.metadata_length),
+            message_length=ChunkedNumbers.of(index.message_length),
             stored_rows=stored_rows,
-            rows=rows,
-            selections=selections,
+            rows=stored_rows,
         )
         # Worked out now, since every later version of the table is made from them.
-        _ = snapshot.segment_kind, snapshot.segment_ids, snapshot.row_start, snapshot.byte_start
-        return snapshot
+        _ = snapshot.segment_kind, snapshot.segment_ids, snapshot.segment_start
+        _ = snapshot.row_start, snapshot.byte_start
+        return without_rows(snapshot, deletions, load)
 
     @classmethod
     def listed(
@@ -119,7 +121,7 @@ class Snapshot:
             CorruptObjectError: a batch index is not whole, or disagrees with its segment's rows.
         """
         segments = tuple(segment for segment, _, _ in entries)
-        columns, batch_segment, counts = index_of(segments)
+        index = index_of(segments)
         partitions = tuple(dict.fromkeys(values for _, values, _ in entries))
         place = {values: number for number, values in enumerate(partitions)}
         selections = {
@@ -127,22 +129,24 @@ class Snapshot:
             for number, (_, _, selection) in enumerate(entries)
             if selection is not None
         }
-        rows = stored_rows = columns[3]
+        rows = index.rows
         if selections:
             rows = rows.copy()
-            starts = cumulative(counts)
+            starts = np.searchsorted(index.batch_segment, np.arange(len(segments) + 1))
             for number, selection in selections.items():
                 rows[int(starts[number]) : int(starts[number + 1])] = selection.counts
+        owners = np.array([place[values] for _, values, _ in entries], dtype=np.int64)
+        stored_rows = ChunkedNumbers.of(index.rows)
         return cls(
             segments=segments,
             partitions=partitions,
-            segment_partition=np.array([place[values] for _, values, _ in entries], dtype=np.int64),
-            batch_segment=batch_segment,
-            offset=columns[0],
-            metadata_length=columns[1],
-            body_length=columns[2],
+            segment_partition=ChunkedNumbers.of(owners),
+            batch_segment=ChunkedNumbers.of(index.batch_segment),
+            offset=ChunkedNumbers.of(index.offset),
+            metadata_length=ChunkedNumbers.of(index.metadata_length),
+            message_length=ChunkedNumbers.of(index.message_length),
             stored_rows=stored_rows,
-            rows=rows,
+            rows=ChunkedNumbers.of(rows) if selections else stored_rows,
             selections=selections,
         )
 
@@ -155,16 +159,22 @@ class Snapshot:
         """About how much memory this takes, with the arrays that are made when they are asked for."""
         return size_of(self.segments, self.batch_count)
 
-    @functools.cached_property
-    def dirty(self) -> NDArray[np.bool_] | None:
-        """Per record batch, whether it shows fewer rows than it has; None if all show all."""
-        return None if self.rows is self.stored_rows else self.rows != self.stored_rows
+    @property
+    def has_deletions(self) -> bool:
+        """Whether some batch shows fewer rows than it has."""
+        return self.rows is not self.stored_rows
 
-    @functools.cached_property
-    def segment_batches(self) -> _Int64:
-        """First batch of each segment, and after the last one the number of batches."""
-        places = np.arange(len(self.segments) + 1, dtype=np.int64)
-        return np.searchsorted(self.batch_segment, places, side="left").astype(np.int64)
+    def dirty(self, first: int, end: int) -> NDArray[np.bool_]:
+        """For batches ``first`` to ``end`` whether each shows fewer rows than it has."""
+        if not self.has_deletions:
+            return np.zeros(end - first, dtype=np.bool_)
+        changed: NDArray[np.bool_] = self.rows[first:end] != self.stored_rows[first:end]
+        return changed
+
+    def batches_of(self, place: int) -> tuple[int, int]:
+        """First and end batch of the segment at a place."""
+        owners = self.batch_segment
+        return owners.searchsorted(place, "left"), owners.searchsorted(place, "right")
 
     def mask(self, batch: int) -> NDArray[np.bool_] | None:
         """For each row of a batch whether it is shown; None if all are.
@@ -172,10 +182,10 @@ class Snapshot:
         Raises:
             CorruptObjectError: what says so is damaged.
         """
-        if self.dirty is None or not self.dirty[batch]:
+        if not self.has_deletions or self.rows[batch] == self.stored_rows[batch]:
             return None
-        place = int(self.batch_segment[batch])
-        return self.selections[place].mask(batch - int(self.segment_batches[place]))
+        place = self.batch_segment[batch]
+        return self.selections[place].mask(batch - self.batches_of(place)[0])
 
     def kept(self, batch: int) -> NDArray[np.int64] | None:
         """The rows of a batch that are shown, counted from its first; None for all.
@@ -183,10 +193,10 @@ class Snapshot:
         Raises:
             CorruptObjectError: what says so is damaged.
         """
-        if self.dirty is None or not self.dirty[batch]:
+        if not self.has_deletions or self.rows[batch] == self.stored_rows[batch]:
             return None
-        place = int(self.batch_segment[batch])
-        return self.selections[place].kept(batch - int(self.segment_batches[place]))
+        place = self.batch_segment[batch]
+        return self.selections[place].kept(batch - self.batches_of(place)[0])
 
     @functools.cached_property
     def kinds(self) -> tuple[tuple[int, str], ...]:
@@ -194,17 +204,23 @@ class Snapshot:
         return tuple(dict.fromkeys((row.schema_version, row.codecs) for row in self.segments))
 
     @functools.cached_property
-    def segment_ids(self) -> _Int64:
+    def segment_ids(self) -> ChunkedNumbers:
         """The catalog's number of each segment."""
-        return np.fromiter((row.id for row in self.segments), np.int64, count=len(self.segments))
+        return self._each(row.id for row in self.segments)
 
     @functools.cached_property
-    def segment_kind(self) -> _Int64:
+    def segment_kind(self) -> ChunkedNumbers:
         """Per segment, its place in ``kinds``."""
         place = {kind: number for number, kind in enumerate(self.kinds)}
-        return np.array(
-            [place[row.schema_version, row.codecs] for row in self.segments], dtype=np.int64
-        )
+        return self._each(place[row.schema_version, row.codecs] for row in self.segments)
+
+    @functools.cached_property
+    def segment_start(self) -> ChunkedNumbers:
+        """Bytes of the objects before each segment's, and after the last one the total."""
+        return ChunkedNumbers.totals_of(self._each(row.length for row in self.segments))
+
+    def _each(self, numbers: Iterable[int]) -> ChunkedNumbers:
+        return ChunkedNumbers.of(np.fromiter(numbers, np.int64, count=len(self.segments)))
 
     @property
     def batch_count(self) -> int:
@@ -214,45 +230,43 @@ class Snapshot:
     @property
     def row_count(self) -> int:
         """Rows that are shown."""
-        return int(self.row_start[-1])
+        return self.row_start[-1]
 
     @functools.cached_property
-    def row_start(self) -> _Int64:
+    def row_start(self) -> ChunkedNumbers:
         """First row of each batch, and after the last one the total."""
-        return cumulative(self.rows)
+        return ChunkedNumbers.totals_of(self.rows)
 
     @functools.cached_property
-    def message_length(self) -> _Int64:
-        """Bytes of each record batch message, metadata and body."""
-        lengths: Any = self.metadata_length + self.body_length
-        return lengths
-
-    @functools.cached_property
-    def byte_start(self) -> _Int64:
+    def byte_start(self) -> ChunkedNumbers:
         """Message bytes before each batch, and after the last one the total."""
-        return cumulative(self.message_length)
+        return ChunkedNumbers.totals_of(self.message_length)
 
     @functools.cached_property
     def partition_batches(self) -> _Int64:
         """First batch of each partition, and after the last one the number of batches."""
-        owner = self.segment_partition[self.batch_segment]
         places = np.arange(len(self.partitions) + 1, dtype=np.int64)
-        return np.searchsorted(owner, places, side="left").astype(np.int64)
+        first = self.segment_partition.searchsorted_all(places, "left")
+        return self.batch_segment.searchsorted_all(first, "left")
 
     def segment_of(self, batch: int) -> SegmentRow:
         """The segment that holds a batch."""
-        return self.segments[int(self.batch_segment[batch])]
+        return self.segments[self.batch_segment[batch]]
 
     def partition_of(self, batch: int) -> tuple[str, ...]:
         """The partition values of a batch's rows."""
-        return self.partitions[int(self.segment_partition[int(self.batch_segment[batch])])]
+        return self.partitions[self.segment_partition[self.batch_segment[batch]]]
+
+    def batch_at(self, row: int) -> int:
+        """The batch that holds a row; -1 in a snapshot without batches, the last one behind the rows."""
+        return self.row_start.searchsorted(row, "right") - 1
 
     def cover(self, wanted: RowRange) -> Iterator[BatchRange]:
         """The batches, whole or cut, that hold a row range, in order; batches without rows are left out."""
-        batch = int(np.searchsorted(self.row_start, wanted.start, side="right")) - 1
+        batch = self.batch_at(wanted.start)
         position = wanted.start
         while position < wanted.end:
-            first, end = int(self.row_start[batch]), int(self.row_start[batch + 1])
+            first, end = self.row_start[batch], self.row_start[batch + 1]
             stop = min(end, wanted.end)
             if stop > position:
                 yield BatchRange(batch, position - first, stop - first)
@@ -260,8 +274,22 @@ class Snapshot:
             batch += 1
 
 
-def index_of(segments: Sequence[SegmentRow]) -> tuple[NDArray[np.int64], _Int64, _Int64]:
-    """The joined batch indexes by column, the segment of each batch, and batches per segment."""
+class BatchIndex(NamedTuple):
+    """The batch indexes of some segments, joined: arrays with a number for each batch."""
+
+    offset: _Int64
+    metadata_length: _Int64
+    message_length: _Int64
+    rows: _Int64
+    batch_segment: _Int64
+
+
+def index_of(segments: Sequence[SegmentRow]) -> BatchIndex:
+    """Joins the batch indexes of segments.
+
+    Raises:
+        CorruptObjectError: one is not whole, or disagrees with its segment's rows.
+    """
     width = 8 * _INDEX_COLUMNS
     for segment in segments:
         if len(segment.batch_index) % width:
@@ -269,41 +297,53 @@ def index_of(segments: Sequence[SegmentRow]) -> tuple[NDArray[np.int64], _Int64,
     counts = np.array([len(row.batch_index) // width for row in segments], dtype=np.int64)
     joined = b"".join([row.batch_index for row in segments])
     index = np.frombuffer(joined, dtype="<i8").astype(np.int64, copy=False)
-    columns = np.ascontiguousarray(index.reshape(-1, _INDEX_COLUMNS).T)
+    offset, metadata_length, body_length, rows = np.ascontiguousarray(
+        index.reshape(-1, _INDEX_COLUMNS).T
+    )
     batch_segment = np.repeat(np.arange(len(segments), dtype=np.int64), counts)
     recorded = np.array([row.rows for row in segments], dtype=np.int64)
-    indexed = np.bincount(batch_segment, columns[3], minlength=len(segments)).astype(np.int64)
+    indexed = np.bincount(batch_segment, rows, minlength=len(segments)).astype(np.int64)
     if not np.array_equal(recorded, indexed):
         wrong = segments[int(np.argmax(recorded != indexed))]
         raise CorruptObjectError("a segment's rows differ from its batch index", key=wrong.key)
-    return columns, batch_segment, counts
+    return BatchIndex(offset, metadata_length, metadata_length + body_length, rows, batch_segment)
 
 
-def _without(
-    segments: Sequence[SegmentRow],
-    counts: _Int64,
-    stored_rows: _Int64,
-    deletions: Sequence[DeletionRow],
-    load: LoadVector,
-) -> tuple[_Int64, dict[int, RowSelection]]:
-    """Rows per batch that are left, and the selections of segments that have lost some."""
-    place = {segment.id: number for number, segment in enumerate(segments)}
+def without_rows(
+    snapshot: Snapshot, deletions: Sequence[DeletionRow], load: LoadVector
+) -> Snapshot:
+    """A snapshot that shows all rows of its segments, without those that are deleted.
+
+    Raises:
+        CorruptObjectError: a deletion's counts are wrong.
+    """
     of_segment: dict[int, list[DeletionRow]] = {}
     for deletion in deletions:
-        number = place.get(deletion.segment_id)
-        if number is not None:
-            of_segment.setdefault(number, []).append(deletion)
-    if not of_segment:
-        return stored_rows, {}
-    rows = stored_rows.copy()
-    starts = cumulative(counts)
+        of_segment.setdefault(deletion.segment_id, []).append(deletion)
+    places = snapshot.segment_ids.places_of(of_segment).tolist() if of_segment else []
+    if not places:
+        return snapshot
+    counts: list[tuple[int, _Int64]] = []
     selections: dict[int, RowSelection] = {}
-    for number, found in of_segment.items():
-        window = slice(int(starts[number]), int(starts[number + 1]))
-        selection = WithoutDeletions(segments[number].key, stored_rows[window], found, load)
-        selections[number] = selection
-        rows[window] = selection.counts
-    return rows, selections
+    for place in places:
+        segment = snapshot.segments[place]
+        first, end = snapshot.batches_of(place)
+        selection = WithoutDeletions(
+            segment.key, snapshot.stored_rows[first:end], of_segment[segment.id], load
+        )
+        selections[place] = selection
+        counts.append((first, selection.counts))
+    rows = snapshot.stored_rows.replaced(counts)
+    lessened = dataclasses.replace(snapshot, rows=rows, selections=selections)
+    lessened.carry(
+        kinds=snapshot.kinds,
+        segment_kind=snapshot.segment_kind,
+        segment_ids=snapshot.segment_ids,
+        segment_start=snapshot.segment_start,
+        byte_start=snapshot.byte_start,
+        size_bytes=snapshot.size_bytes,
+    )
+    return lessened
 
 
 _SEGMENT_BYTES = 560  # a row's tuple, numbers and texts, and its places in the arrays
@@ -317,10 +357,3 @@ def size_of(segments: Sequence[SegmentRow], batches: int) -> int:
         for row in segments
     )
     return lengths + _SEGMENT_BYTES * len(segments) + _BATCH_BYTES * batches
-
-
-def cumulative(lengths: _Int64) -> _Int64:
-    """What stands before each of some lengths, and after the last one the total."""
-    total = np.zeros(len(lengths) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=total[1:])
-    return total

@@ -1,4 +1,4 @@
-"""Later versions of a snapshot, made from it: a few copies of arrays instead of the whole anew.
+"""Later versions of a snapshot, made from it: chunks of numbers around what changed are new, the others shared.
 
 A writer that commits every second would else make every reader load, sort and add up all segments of the
 table each time.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-import itertools
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -16,14 +15,14 @@ from numpy.typing import NDArray
 
 from fletching.catalog.deletion_rows import DeletionRow
 from fletching.catalog.segment_rows import SegmentRow, decode_partition
-from fletching.engine.reading.segment_list import SegmentList, insert_few
-from fletching.engine.reading.shown_rows import LoadVector, RowSelection, WithoutDeletions
-from fletching.engine.reading.snapshot import Snapshot, cumulative, index_of, size_of
+from fletching.engine.reading.chunked_numbers import ChunkedNumbers
+from fletching.engine.reading.segment_list import SegmentList
+from fletching.engine.reading.shown_rows import LoadVector
+from fletching.engine.reading.snapshot import Snapshot, index_of, size_of, without_rows
 
 __all__ = ["grow"]
 
 _Int64 = NDArray[np.int64]
-_FEW_PLACES = 64
 
 
 def grow(
@@ -42,8 +41,9 @@ def grow(
         deletions: all that the later version shows.
         load: as of ``of``.
 
-    Cost: a few copies of arrays, and work per segment that came, went or has lost rows; unless
-    a segment came that does not stand behind the others of its partition: then as ``of``.
+    Cost: work per segment that came, went or has lost rows; unless a segment came that does not stand
+    behind the others of its partition: then as ``of``. Where some went, their places are looked for
+    among all (a few milliseconds for a million); where rows are deleted, row totals are added up.
 
     Raises:
         CorruptObjectError: as of ``of``.
@@ -58,18 +58,20 @@ def grow(
         if appended is None:
             return Snapshot.of([*plain.segments, *added], deletions, load)
         plain = appended
-    return _without_rows(plain, deletions, load)
+    return without_rows(plain, deletions, load)
 
 
 def _with_all_rows(snapshot: Snapshot) -> Snapshot:
     """The same without any deletion."""
-    if not snapshot.selections and snapshot.rows is snapshot.stored_rows:
+    if not snapshot.selections and not snapshot.has_deletions:
         return snapshot
     plain = dataclasses.replace(snapshot, rows=snapshot.stored_rows, selections={})
     plain.carry(
         kinds=snapshot.kinds,
         segment_kind=snapshot.segment_kind,
         segment_ids=snapshot.segment_ids,
+        segment_start=snapshot.segment_start,
+        byte_start=snapshot.byte_start,
         size_bytes=snapshot.size_bytes,
     )
     return plain
@@ -77,69 +79,59 @@ def _with_all_rows(snapshot: Snapshot) -> Snapshot:
 
 def _without_segments(snapshot: Snapshot, gone: Collection[int]) -> Snapshot:
     """This one, all of whose rows are shown, without some segments."""
-    lost = np.isin(snapshot.segment_ids, np.fromiter(gone, dtype=np.int64, count=len(gone)))
-    places = np.flatnonzero(lost).tolist()
-    if not places:
+    at = snapshot.segment_ids.places_of(gone)
+    if not len(at):
         return snapshot
-    kept = ~lost
-    batches = kept[snapshot.batch_segment]
-    owner = snapshot.segment_partition[kept]
-    partitions = snapshot.partitions
-    used = np.bincount(owner, minlength=len(partitions)) > 0
-    if not used.all():
-        partitions = tuple(itertools.compress(partitions, used.tolist()))
-        owner = (np.cumsum(used) - 1)[owner]
-    stored_rows = snapshot.stored_rows[batches]
-    places_now = np.cumsum(kept) - 1
+    places = at.tolist()
     removed = [snapshot.segments[place] for place in places]
+    first = snapshot.batch_segment.searchsorted_all(at, "left")
+    end = snapshot.batch_segment.searchsorted_all(at, "right")
+    batches = np.concatenate([np.arange(*each) for each in zip(first, end, strict=True)])
+    owners = snapshot.segment_partition.without(at)
+    partitions, owners = _without_empty(snapshot.partitions, owners, snapshot, places)
+    stored_rows = snapshot.stored_rows.without(batches)
     grown = Snapshot(
-        segments=SegmentList.of(itertools.compress(snapshot.segments, kept.tolist())),
+        segments=_listed(snapshot.segments).without(places),
         partitions=partitions,
-        segment_partition=owner,
-        batch_segment=places_now[snapshot.batch_segment[batches]],
-        offset=snapshot.offset[batches],
-        metadata_length=snapshot.metadata_length[batches],
-        body_length=snapshot.body_length[batches],
+        segment_partition=owners,
+        batch_segment=snapshot.batch_segment.shifted(end, np.full(len(at), -1)).without(batches),
+        offset=snapshot.offset.without(batches),
+        metadata_length=snapshot.metadata_length.without(batches),
+        message_length=snapshot.message_length.without(batches),
         stored_rows=stored_rows,
         rows=stored_rows,
     )
     grown.carry(
         kinds=snapshot.kinds,
-        segment_kind=snapshot.segment_kind[kept],
-        segment_ids=snapshot.segment_ids[kept],
-        size_bytes=snapshot.size_bytes - size_of(removed, int((~batches).sum())),
+        segment_kind=snapshot.segment_kind.without(at),
+        segment_ids=snapshot.segment_ids.without(at),
+        segment_start=_totals_without(snapshot.segment_start, at),
+        row_start=_totals_without(snapshot.row_start, batches),
+        byte_start=_totals_without(snapshot.byte_start, batches),
+        size_bytes=snapshot.size_bytes - size_of(removed, len(batches)),
     )
     return grown
 
 
-def _without_rows(
-    snapshot: Snapshot, deletions: Sequence[DeletionRow], load: LoadVector
-) -> Snapshot:
-    """This one, all of whose rows are shown, without those that are deleted."""
-    wanted = np.fromiter({each.segment_id for each in deletions}, dtype=np.int64)
-    places = np.flatnonzero(np.isin(snapshot.segment_ids, wanted)).tolist() if len(wanted) else []
-    if not places:
-        return snapshot
-    of_segment: dict[int, list[DeletionRow]] = {}
-    for deletion in deletions:
-        of_segment.setdefault(deletion.segment_id, []).append(deletion)
-    rows = snapshot.stored_rows.copy()
-    selections: dict[int, RowSelection] = {}
-    for place in places:
-        segment = snapshot.segments[place]
-        first, last = np.searchsorted(snapshot.batch_segment, [place, place + 1]).tolist()
-        selections[place] = WithoutDeletions(
-            segment.key, snapshot.stored_rows[first:last], of_segment[segment.id], load
-        )
-        rows[first:last] = selections[place].counts
-    grown = dataclasses.replace(snapshot, rows=rows, selections=selections)
-    grown.carry(
-        kinds=snapshot.kinds,
-        segment_kind=snapshot.segment_kind,
-        segment_ids=snapshot.segment_ids,
-        size_bytes=snapshot.size_bytes,
-    )
-    return grown
+def _without_empty(
+    partitions: tuple[tuple[str, ...], ...],
+    owners: ChunkedNumbers,
+    snapshot: Snapshot,
+    places: Sequence[int],
+) -> tuple[tuple[tuple[str, ...], ...], ChunkedNumbers]:
+    """The partitions that have a segment left, and the places of all segments among them."""
+    empty: list[int] = []
+    behind: list[int] = []
+    for number in sorted({snapshot.segment_partition[place] for place in places}):
+        end = owners.searchsorted(number, "right")
+        if owners.searchsorted(number, "left") == end:
+            empty.append(number)
+            behind.append(end)
+    if not empty:
+        return partitions, owners
+    gone = set(empty)
+    left = tuple(each for number, each in enumerate(partitions) if number not in gone)
+    return left, owners.shifted(np.array(behind), np.full(len(behind), -1))
 
 
 def _with_segments(snapshot: Snapshot, added: Sequence[SegmentRow]) -> Snapshot | None:
@@ -150,36 +142,33 @@ def _with_segments(snapshot: Snapshot, added: Sequence[SegmentRow]) -> Snapshot 
     values = [decode_partition(row.partition) for row in added]
     order = sorted(range(len(added)), key=lambda n: (values[n], added[n].position))
     segments = [added[number] for number in order]
-    partitions, owner = snapshot.partitions, snapshot.segment_partition
-    places = [bisect.bisect_left(partitions, each) for each in values]
-    if any(
-        place == len(partitions) or partitions[place] != each
-        for place, each in zip(places, values, strict=True)
-    ):
-        partitions = tuple(sorted({*partitions, *values}))
-        known = {each: number for number, each in enumerate(partitions)}
-        owner = np.array([known[each] for each in snapshot.partitions], dtype=np.int64)[owner]
-        places = [known[each] for each in values]
-    new_owner = np.array([places[number] for number in order], dtype=np.int64)
-    at = np.searchsorted(owner, new_owner, side="right")
-    for row, number, mine in zip(segments, at.tolist(), new_owner.tolist(), strict=True):
-        if number and owner[number - 1] == mine:
+    partitions, owners = _with_partitions(snapshot, values)
+    places = np.array(
+        [bisect.bisect_left(partitions, values[number]) for number in order], dtype=np.int64
+    )
+    at = owners.searchsorted_all(places, "right")
+    for row, number, mine in zip(segments, at.tolist(), places.tolist(), strict=True):
+        if number and owners[number - 1] == mine:
             before = snapshot.segments[number - 1]
             if before.position >= row.position:
                 return None
-    columns, mine, new_counts = index_of(segments)
+    index = index_of(segments)
     # Every new batch goes before the first one of the segment that its own goes before.
-    first = np.searchsorted(snapshot.batch_segment, at, side="left")
-    batch_at = np.repeat(first, new_counts)
-    stored_rows = insert_few(snapshot.stored_rows, batch_at, columns[3])
+    first = snapshot.batch_segment.searchsorted_all(at, "left")
+    batch_at = first[index.batch_segment]
+    one_each = np.ones(len(at), dtype=np.int64)
+    own = at + np.arange(len(at))
+    stored_rows = snapshot.stored_rows.inserted(batch_at, index.rows)
     grown = Snapshot(
         segments=_listed(snapshot.segments).inserted(at.tolist(), segments),
         partitions=partitions,
-        segment_partition=insert_few(owner, at, new_owner),
-        batch_segment=_owners_with(snapshot, at, first, mine, new_counts),
-        offset=insert_few(snapshot.offset, batch_at, columns[0]),
-        metadata_length=insert_few(snapshot.metadata_length, batch_at, columns[1]),
-        body_length=insert_few(snapshot.body_length, batch_at, columns[2]),
+        segment_partition=owners.inserted(at, places),
+        batch_segment=snapshot.batch_segment.shifted(first, one_each).inserted(
+            batch_at, own[index.batch_segment]
+        ),
+        offset=snapshot.offset.inserted(batch_at, index.offset),
+        metadata_length=snapshot.metadata_length.inserted(batch_at, index.metadata_length),
+        message_length=snapshot.message_length.inserted(batch_at, index.message_length),
         stored_rows=stored_rows,
         rows=stored_rows,
     )
@@ -188,66 +177,53 @@ def _with_segments(snapshot: Snapshot, added: Sequence[SegmentRow]) -> Snapshot 
     )
     kind = {each: number for number, each in enumerate(kinds)}
     new_kinds = np.array([kind[row.schema_version, row.codecs] for row in segments])
-    lengths = columns[1] + columns[2]
+    lengths = np.array([row.length for row in segments])
     grown.carry(
         kinds=kinds,
-        segment_kind=insert_few(snapshot.segment_kind, at, new_kinds),
-        segment_ids=insert_few(snapshot.segment_ids, at, np.array([row.id for row in segments])),
+        segment_kind=snapshot.segment_kind.inserted(at, new_kinds),
+        segment_ids=snapshot.segment_ids.inserted(at, np.array([row.id for row in segments])),
+        segment_start=_totals_with(snapshot.segment_start, at, lengths),
+        row_start=_totals_with(snapshot.row_start, batch_at, index.rows),
+        byte_start=_totals_with(snapshot.byte_start, batch_at, index.message_length),
         size_bytes=snapshot.size_bytes + size_of(segments, len(batch_at)),
-        message_length=insert_few(snapshot.message_length, batch_at, lengths),
-        row_start=_totals_with(snapshot.row_start, batch_at, columns[3]),
-        byte_start=_totals_with(snapshot.byte_start, batch_at, lengths),
     )
     return grown
 
 
-def _owners_with(
-    snapshot: Snapshot, at: _Int64, first: _Int64, mine: _Int64, counts: _Int64
-) -> _Int64:
-    """``batch_segment`` with more segments: those behind each move on by one.
-
-    Args:
-        snapshot: the earlier version.
-        at: before which segment each goes.
-        first: and before which batch.
-        mine: for each new batch, which of the new segments it is of.
-        counts: how many batches each of them has.
-    """
-    if len(at) > len(snapshot.batch_segment) // 4:
-        existing = np.bincount(snapshot.batch_segment, minlength=len(snapshot.segments))
-        every = np.insert(existing, at, counts)
-        return np.repeat(np.arange(len(every), dtype=np.int64), every)
-    owners = np.empty(len(snapshot.batch_segment) + len(mine), dtype=np.int64)
-    own = (at + np.arange(len(at)))[mine]
-    start = taken = 0
-    for number, (place, count) in enumerate(zip(first.tolist(), counts.tolist(), strict=True)):
-        np.add(
-            snapshot.batch_segment[start:place], number, out=owners[start + taken : place + taken]
-        )
-        owners[place + taken : place + taken + count] = own[taken : taken + count]
-        start = place
-        taken += count
-    np.add(snapshot.batch_segment[start:], len(at), out=owners[start + taken :])
-    return owners
+def _with_partitions(
+    snapshot: Snapshot, values: Sequence[tuple[str, ...]]
+) -> tuple[tuple[tuple[str, ...], ...], ChunkedNumbers]:
+    """The partitions with those that are new, and the places of the snapshot's segments among them."""
+    partitions, owners = snapshot.partitions, snapshot.segment_partition
+    new: list[tuple[str, ...]] = []
+    behind: list[int] = []
+    for each in sorted(set(values)):
+        place = bisect.bisect_left(partitions, each)
+        if place == len(partitions) or partitions[place] != each:
+            new.append(each)
+            behind.append(owners.searchsorted(place, "left"))
+    if not new:
+        return partitions, owners
+    shifted = owners.shifted(np.array(behind), np.ones(len(behind), dtype=np.int64))
+    return tuple(sorted((*partitions, *new))), shifted
 
 
 def _listed(segments: Sequence[SegmentRow]) -> SegmentList:
     return segments if isinstance(segments, SegmentList) else SegmentList.of(segments)
 
 
-def _totals_with(totals: _Int64, at: _Int64, values: _Int64) -> _Int64:
-    """Running totals of numbers into which others are inserted, before some places.
+def _totals_with(totals: ChunkedNumbers, at: _Int64, values: _Int64) -> ChunkedNumbers:
+    """Running totals of numbers into which others are inserted, before some places."""
+    if not len(at):
+        return totals
+    # The total before a place stays; what follows it is larger by what goes there.
+    reached = totals.take(at) + np.cumsum(values)
+    return totals.shifted(at + 1, values).inserted(at + 1, reached)
 
-    Cost: for a few places a copy, where adding everything up again would take several times that.
-    """
-    if len(at) > _FEW_PLACES:
-        return cumulative(insert_few(np.diff(totals), at, values))
-    out = np.empty(len(totals) + len(at), dtype=np.int64)
-    start = more = 0
-    for number, (place, value) in enumerate(zip(at.tolist(), values.tolist(), strict=True)):
-        np.add(totals[start : place + 1], more, out=out[start + number : place + 1 + number])
-        more += value
-        out[place + 1 + number] = totals[place] + more
-        start = place + 1
-    np.add(totals[start:], more, out=out[start + len(at) :])
-    return out
+
+def _totals_without(totals: ChunkedNumbers, places: _Int64) -> ChunkedNumbers:
+    """Running totals of numbers of which some are taken away."""
+    if not len(places):
+        return totals
+    lost = totals.take(places + 1) - totals.take(places)
+    return totals.shifted(places + 1, -lost).without(places + 1)

@@ -103,7 +103,7 @@ class Splits:
             self._first_batch = np.array([0, batches], dtype=np.int64)
         else:
             self._first_batch = snapshot.partition_batches
-        self._first_row = snapshot.row_start[self._first_batch]
+        self._first_row = snapshot.row_start.take(self._first_batch)
         self._packed: NDArray[np.int64] | None = None
         if self._mode is SplitMode.SIZE and not grid:
             self._packed = _pack(snapshot, self._first_batch, self._number)
@@ -111,7 +111,8 @@ class Splits:
             return
         if self._mode is SplitMode.SIZE:
             self._number = max(self._number, MIN_GRID_BYTES)
-            self._position, ends = _positions(snapshot, self._first_batch, whole=whole)
+            self._first_byte = _first_bytes(snapshot, whole=whole)
+            ends = np.diff(self._first_byte).tolist()
         else:
             ends = [0] * (len(self._first_batch) - 1)
         rows = np.diff(self._first_row).tolist()
@@ -134,7 +135,8 @@ class Splits:
             )
         if self._packed is not None:
             starts = self._snapshot.row_start
-            return RowRange(int(starts[self._packed[index]]), int(starts[self._packed[index + 1]]))
+            first, end = self._packed[index : index + 2].tolist()
+            return RowRange(starts[first], starts[end])
         scope = int(np.searchsorted(self._first_split, index, side="right")) - 1
         place = index - int(self._first_split[scope])
         parts = int(self._first_split[scope + 1] - self._first_split[scope])
@@ -153,15 +155,21 @@ class Splits:
             return self._near_boundary(
                 start + (end - start) * place // parts, (end - start) // parts
             )
-        first, last = int(self._first_batch[scope]), int(self._first_batch[scope + 1])
-        position = self._position[first:last]
-        batch = first + int(np.searchsorted(position, place * self._number, side="left"))
-        return int(self._snapshot.row_start[batch])
+        position = int(self._first_byte[scope]) + place * self._number
+        return self._snapshot.row_start[self._first_from(position)]
+
+    def _first_from(self, position: int) -> int:
+        """The first batch that starts at a position of the segments laid end to end, or behind it."""
+        snapshot = self._snapshot
+        segment = snapshot.segment_start.searchsorted(position, "right") - 1
+        first, end = snapshot.batches_of(segment)
+        offsets = snapshot.offset[first:end] + snapshot.segment_start[segment]
+        return first + int(np.searchsorted(offsets, position, side="left"))
 
     def _near_boundary(self, row: int, split_rows: int) -> int:
         starts = self._snapshot.row_start
-        after = int(np.searchsorted(starts, row, side="left"))
-        near = min((int(starts[after - 1]), int(starts[after])), key=lambda b: abs(b - row))
+        after = starts.searchsorted(row, "left")
+        near = min((starts[after - 1], starts[after]), key=lambda b: abs(b - row))
         return near if abs(near - row) <= split_rows // _SNAP_DIVISOR else row
 
 
@@ -175,28 +183,21 @@ def _pack(
         batch = _with_rows(snapshot, first)
         while batch < last:
             bounds.append(batch)
-            room = int(bytes_before[batch]) + split_bytes
-            full = int(np.searchsorted(bytes_before, room, side="right")) - 1
+            room = bytes_before[batch] + split_bytes
+            full = bytes_before.searchsorted(room, "right") - 1
             batch = _with_rows(snapshot, min(max(full, batch + 1), last))
     return np.array([*bounds, snapshot.batch_count], dtype=np.int64)
 
 
 def _with_rows(snapshot: Snapshot, batch: int) -> int:
     """This batch, or the next one that has rows: a split begins with one, so that none is empty."""
-    starts = snapshot.row_start
-    return int(np.searchsorted(starts, starts[batch], side="right")) - 1
+    return snapshot.batch_at(snapshot.row_start[batch])
 
 
-def _positions(
-    snapshot: Snapshot, first_batch: NDArray[np.int64], *, whole: bool
-) -> tuple[NDArray[np.int64], list[int]]:
-    """Where each batch starts in its scope's segments laid end to end, and each scope's total bytes."""
-    sizes = np.array([segment.length for segment in snapshot.segments], dtype=np.int64)
-    before = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    position = before[snapshot.batch_segment] + snapshot.offset
+def _first_bytes(snapshot: Snapshot, *, whole: bool) -> NDArray[np.int64]:
+    """Where each scope's segments begin in all of them laid end to end, and after the last the end."""
     if whole:
-        return position, [int(before[-1])]
+        return np.array([0, snapshot.segment_start[-1]], dtype=np.int64)
     places = np.arange(len(snapshot.partitions) + 1, dtype=np.int64)
-    bounds = before[np.searchsorted(snapshot.segment_partition, places, side="left")]
-    scope = np.repeat(np.arange(len(first_batch) - 1), np.diff(first_batch))
-    return position - bounds[scope], np.diff(bounds).tolist()
+    first = snapshot.segment_partition.searchsorted_all(places, "left")
+    return snapshot.segment_start.take(first)

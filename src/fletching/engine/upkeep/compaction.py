@@ -366,9 +366,8 @@ def _purges(snapshot: Snapshot, place: int, *, every: bool) -> bool:
     row = snapshot.segments[place]
     if row.dictionary_index and row.length > MAX_UNIFIED_BYTES:
         return False
-    first, end = (int(each) for each in snapshot.segment_batches[place : place + 2])
-    assert snapshot.dirty is not None
-    dirty = int(np.count_nonzero(snapshot.dirty[first:end]))
+    first, end = snapshot.batches_of(place)
+    dirty = int(np.count_nonzero(snapshot.dirty(first, end)))
     gone = row.rows - int(selection.counts.sum())
     return bool(dirty) and (
         every or gone >= PURGE_ROWS_SHARE * row.rows or dirty >= PURGE_BATCHES_SHARE * (end - first)
@@ -412,20 +411,20 @@ class _Copy:
         row = snapshot.segments[place]
         codec = row.codecs or None
         decoder = BatchDecoder(self._schema, trusted=True)
-        first, end = (int(each) for each in snapshot.segment_batches[place : place + 2])
+        first, end = snapshot.batches_of(place)
         total = 0
         for batch in range(first, end):
-            rows = int(snapshot.rows[batch])
+            rows = snapshot.rows[batch]
             if not rows:
                 continue
-            offset = int(snapshot.offset[batch])
-            message = data[offset : offset + int(snapshot.message_length[batch])]
+            offset, length = snapshot.offset[batch], snapshot.message_length[batch]
+            message = data[offset : offset + length]
             kept = snapshot.kept(batch)
             if kept is None:
                 writer.write_batch(
                     [message],
-                    metadata_length=int(snapshot.metadata_length[batch]),
-                    body_length=int(snapshot.body_length[batch]),
+                    metadata_length=snapshot.metadata_length[batch],
+                    body_length=length - snapshot.metadata_length[batch],
                     rows=rows,
                     codec=codec,
                 )
@@ -464,7 +463,7 @@ class _Copy:
         """Copies a segment with dictionaries: its batches get one of each, for the whole file."""
         snapshot = self._snapshot
         row = snapshot.segments[place]
-        first = int(snapshot.segment_batches[place])
+        first = snapshot.batches_of(place)[0]
         batches = []
         with pa.ipc.open_file(pa.py_buffer(data)) as file:
             for number in range(file.num_record_batches):

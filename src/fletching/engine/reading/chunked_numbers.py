@@ -1,0 +1,235 @@
+"""A long, immutable array of numbers of which a changed one is made without touching most of it."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, Final, Literal, overload
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["ChunkedNumbers"]
+
+CHUNK: Final = 4096
+"""Numbers of a chunk: 32 KiB, which costs microseconds to copy and no page of the system's."""
+
+Numbers = NDArray[np.int64]
+Side = Literal["left", "right"]
+
+
+class ChunkedNumbers:
+    """Signed 64-bit numbers in chunks that arrays share: a change copies the chunks that it concerns.
+
+    Each chunk has a number that is added to all of its own, so that running totals and places, which
+    change behind whatever is inserted, change there by one addition for each chunk.
+
+    A flat array of a million would be copied for each commit: 8 MB that the system finds and clears first.
+
+    Changing methods return a new one. Slices are flat arrays, which may be views: they are not written to.
+    """
+
+    __slots__ = ("_bases", "_chunks", "_starts")
+
+    def __init__(self, chunks: Sequence[Numbers], bases: Sequence[int]) -> None:
+        """Joins chunks, of which none is empty; use `of`."""
+        self._chunks = chunks
+        self._bases = bases
+        self._starts = [0, *itertools.accumulate(len(chunk) for chunk in chunks)]
+
+    @classmethod
+    def of(cls, numbers: Numbers) -> ChunkedNumbers:
+        """Shares the memory of a flat array."""
+        chunks = [numbers[start : start + CHUNK] for start in range(0, len(numbers), CHUNK)]
+        return cls(chunks, [0] * len(chunks))
+
+    @classmethod
+    def totals_of(cls, numbers: ChunkedNumbers) -> ChunkedNumbers:
+        """What stands before each number, and after the last one the total."""
+        chunks: list[Numbers] = []
+        bases: list[int] = []
+        total = 0
+        for chunk, base in zip(numbers._chunks, numbers._bases, strict=True):
+            before = np.zeros(len(chunk), dtype=np.int64)
+            np.cumsum(chunk[:-1] + base, out=before[1:])
+            chunks.append(before)
+            bases.append(total)
+            total += int(before[-1]) + int(chunk[-1]) + base
+        return cls([*chunks, np.zeros(1, dtype=np.int64)], [*bases, total])
+
+    # --- looking -------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """How many numbers."""
+        return self._starts[-1]
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Numbers: ...
+
+    def __getitem__(self, index: int | slice) -> int | Numbers:
+        """One number, or a run of them."""
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step != 1:
+                raise ValueError("a slice of chunked numbers has no step")
+            return self._run(start, stop)
+        if index < 0:
+            index += len(self)
+        if not 0 <= index < len(self):
+            raise IndexError("there is no such number")
+        chunk = bisect.bisect_right(self._starts, index) - 1
+        return int(self._chunks[chunk][index - self._starts[chunk]]) + self._bases[chunk]
+
+    def _run(self, start: int, stop: int) -> Numbers:
+        if stop <= start:
+            return np.empty(0, dtype=np.int64)
+        parts: list[Numbers] = []
+        chunk = bisect.bisect_right(self._starts, start) - 1
+        while start < stop:
+            first = self._starts[chunk]
+            part = self._chunks[chunk][start - first : stop - first]
+            base = self._bases[chunk]
+            parts.append(part + base if base else part)
+            start = self._starts[chunk + 1]
+            chunk += 1
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """All of them, flat."""
+        flat = self._run(0, len(self))
+        if dtype is not None and flat.dtype != dtype:
+            return flat.astype(dtype)
+        return flat.copy() if copy else flat
+
+    def __iter__(self) -> Iterator[int]:
+        """The numbers in order."""
+        for chunk, base in zip(self._chunks, self._bases, strict=True):
+            yield from (chunk + base).tolist()
+
+    def tolist(self) -> list[int]:
+        """As a list."""
+        return list(self)
+
+    def take(self, places: Numbers) -> Numbers:
+        """The numbers at some places."""
+        if len(places) > len(self._chunks):
+            return np.asarray(self)[places]
+        return np.array([self[place] for place in places.tolist()], dtype=np.int64)
+
+    def searchsorted(self, value: int, side: Side) -> int:
+        """As ``numpy.searchsorted``; of numbers that ascend."""
+        chunks, bases = self._chunks, self._bases
+        search = bisect.bisect_left if side == "left" else bisect.bisect_right
+        found = search(
+            range(len(chunks)), value, key=lambda place: int(chunks[place][0]) + bases[place]
+        )
+        if not found:
+            return 0
+        place = found - 1
+        inside = np.searchsorted(chunks[place], value - bases[place], side=side)
+        return self._starts[place] + int(inside)
+
+    def searchsorted_all(self, values: Numbers, side: Side) -> Numbers:
+        """The same for several values."""
+        if len(values) > len(self._chunks):
+            return np.searchsorted(np.asarray(self), values, side=side).astype(np.int64)
+        found = [self.searchsorted(value, side) for value in values.tolist()]
+        return np.array(found, dtype=np.int64)
+
+    def places_of(self, values: Collection[int]) -> Numbers:
+        """Where one of some values stands, ascending. Looks at all numbers."""
+        wanted = np.fromiter(values, dtype=np.int64, count=len(values))
+        found = [
+            np.flatnonzero(np.isin(chunk, wanted - base)) + start
+            for chunk, base, start in zip(self._chunks, self._bases, self._starts, strict=False)
+        ]
+        return np.concatenate(found).astype(np.int64) if found else np.empty(0, dtype=np.int64)
+
+    # --- changing ------------------------------------------------------------------------------
+
+    def _by_chunk(self, at: Numbers) -> Iterator[tuple[int, slice]]:
+        """The chunks in which ascending places lie, each with which of the places."""
+        last = len(self._chunks) - 1
+        owners = np.minimum(np.searchsorted(self._starts, at, side="right") - 1, last)
+        bounds = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(at)]
+        for first, end in itertools.pairwise(bounds):
+            if end > first:
+                yield int(owners[first]), slice(first, end)
+
+    def inserted(self, at: Numbers, values: Numbers) -> ChunkedNumbers:
+        """With each value before what stands at its place in ``at``, ascending."""
+        if not self._chunks:
+            return ChunkedNumbers.of(values)
+        chunks: list[Numbers] = []
+        bases: list[int] = []
+        done = 0
+        for place, some in self._by_chunk(at):
+            chunks += self._chunks[done:place]
+            bases += self._bases[done:place]
+            done = place + 1
+            base = self._bases[place]
+            made = np.insert(
+                self._chunks[place], at[some] - self._starts[place], values[some] - base
+            )
+            size = len(made) if len(made) < 2 * CHUNK else CHUNK
+            pieces = [made[first : first + size] for first in range(0, len(made), size)]
+            chunks += pieces
+            bases += [base] * len(pieces)
+        return ChunkedNumbers([*chunks, *self._chunks[done:]], [*bases, *self._bases[done:]])
+
+    def without(self, places: Numbers) -> ChunkedNumbers:
+        """Without what stands at some places, ascending."""
+        chunks: list[Numbers] = []
+        bases: list[int] = []
+        done = 0
+        for place, some in self._by_chunk(places):
+            chunks += self._chunks[done:place]
+            bases += self._bases[done:place]
+            done = place + 1
+            left = np.delete(self._chunks[place], places[some] - self._starts[place])
+            if len(left):
+                chunks.append(left)
+                bases.append(self._bases[place])
+        return ChunkedNumbers([*chunks, *self._chunks[done:]], [*bases, *self._bases[done:]])
+
+    def shifted(self, at: Numbers, by: Numbers) -> ChunkedNumbers:
+        """With what stands at each of some places, ascending, and behind it larger by a number."""
+        if not self._chunks:
+            return self
+        chunks = list(self._chunks)
+        bases = list(self._bases)
+        total = done = 0
+        for place, some in self._by_chunk(at):
+            for other in range(done, place + 1):
+                bases[other] += total
+            done = place + 1
+            steps = np.zeros(len(chunks[place]) + 1, dtype=np.int64)
+            np.add.at(steps, at[some] - self._starts[place], by[some])
+            chunks[place] = chunks[place] + np.cumsum(steps[:-1])
+            total += int(by[some].sum())
+        for other in range(done, len(bases)):
+            bases[other] += total
+        return ChunkedNumbers(chunks, bases)
+
+    def replaced(self, runs: Iterable[tuple[int, Numbers]]) -> ChunkedNumbers:
+        """With other numbers from some places on."""
+        chunks = list(self._chunks)
+        copied: set[int] = set()
+        for start, values in runs:
+            position, end = start, start + len(values)
+            while position < end:
+                place = bisect.bisect_right(self._starts, position) - 1
+                first = self._starts[place]
+                stop = min(end, self._starts[place + 1])
+                if place not in copied:
+                    copied.add(place)
+                    chunks[place] = chunks[place].copy()
+                chunks[place][position - first : stop - first] = (
+                    values[position - start : stop - start] - self._bases[place]
+                )
+                position = stop
+        return ChunkedNumbers(chunks, self._bases)
