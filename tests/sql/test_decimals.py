@@ -8,8 +8,8 @@ from decimal import ROUND_HALF_UP, Decimal, localcontext
 import duckdb
 import pytest
 
-from fletching.sql.decimals import product, quotient
-from fletching.sql.sql_types import SqlType, decimal, quotient_type
+from fletching.sql.decimals import average, product, quotient
+from fletching.sql.sql_types import SqlType, average_type, decimal, quotient_type
 
 
 def drawn(rand: random.Random, precision: int, scale: int) -> Decimal:
@@ -53,3 +53,21 @@ def test_products_keep_eighteen_digits_behind_the_point() -> None:
                 f"SELECT {product(texts[0], wide, texts[1], wide)}"
             ).fetchall()
             assert abs(found - a * b) <= Decimal("0.0000005000000001"), (a, b)
+
+
+@pytest.mark.parametrize(("precision", "scale"), [(10, 2), (20, 16), (30, 15), (38, 10), (38, 18)])
+def test_means_are_exact(precision: int, scale: int) -> None:
+    given = SqlType("DECIMAL", precision, scale)
+    wanted = average_type(given)
+    rand = random.Random(precision)
+    with duckdb.connect() as connection, localcontext() as context:
+        context.prec = 100
+        for count in range(1, 8):
+            values = [drawn(rand, min(precision, 30), scale) for _ in range(count)]
+            rows = ", ".join(f"(CAST('{value:f}' AS {given.duck()}))" for value in values)
+            template = average("x", given).format(distinct="", over="")
+            ((found,),) = connection.execute(
+                f"SELECT {template} FROM (VALUES {rows}) t(x)"
+            ).fetchall()
+            unit = Decimal(1).scaleb(-wanted.scale)
+            assert found == (sum(values) / count).quantize(unit, ROUND_HALF_UP), values

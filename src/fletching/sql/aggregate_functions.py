@@ -12,7 +12,7 @@ from fletching.sql.sql_types import (
     DOUBLE,
     SqlType,
     array_of,
-    decimal,
+    average_type,
     map_of,
 )
 
@@ -54,7 +54,7 @@ def _avg(call: Call) -> str:
 def _avg_type(types: Sequence[SqlType]) -> SqlType:
     first = types[0]
     if first.kind == "decimal":
-        return decimal(first.precision + 4, first.scale + 4)
+        return average_type(first)
     return DOUBLE if first.name else SqlType()
 
 

@@ -9,7 +9,14 @@ Beyond 128 bits is an error of DuckDB's, never another value.
 from __future__ import annotations
 
 from fletching.sql.function_calls import let
-from fletching.sql.sql_types import MAX_SCALE, SqlType, decimal, decimal_of, quotient_type
+from fletching.sql.sql_types import (
+    MAX_SCALE,
+    SqlType,
+    average_type,
+    decimal,
+    decimal_of,
+    quotient_type,
+)
 
 __all__ = ["average", "product", "quotient"]
 
@@ -65,7 +72,7 @@ def quotient(left: str, left_type: SqlType, right: str, right_type: SqlType) -> 
 
 def average(value: str, given: SqlType) -> str:
     """The mean of DECIMALs: a template of an aggregate."""
-    wanted = decimal(given.precision + 4, given.scale + 4)
+    wanted = average_type(given)
     total = SqlType("DECIMAL", 38, given.scale)
     return _divided(
         _digits(f"sum({{distinct}}{value}){{over}}", total, given.scale),

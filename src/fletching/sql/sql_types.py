@@ -30,6 +30,7 @@ __all__ = [
     "UNKNOWN",
     "SqlType",
     "array_of",
+    "average_type",
     "common_type",
     "decimal",
     "decimal_of",
@@ -190,6 +191,13 @@ def quotient_type(left: SqlType, right: SqlType) -> SqlType:
     return decimal(left.precision - left.scale + right.scale + min(scale, MAX_SCALE), scale)
 
 
+def average_type(given: SqlType) -> SqlType:
+    """The type of a mean of DECIMALs: four digits more, and never fewer than the values have."""
+    wanted = decimal(given.precision + 4, given.scale + 4)
+    # A mean is no longer before the point than the values are, so that there is room for their digits.
+    return wanted if wanted.scale >= given.scale else SqlType("DECIMAL", MAX_DIGITS, given.scale)
+
+
 def common_type(types: Iterable[SqlType]) -> SqlType:
     """The type that values of several types are brought to, as in CASE; unknown if one of them is."""
     found = NULL
@@ -241,7 +249,7 @@ def type_of_arrow(data_type: Any) -> SqlType:
         if any(check(data_type) for check in checks):
             return SqlType(name)
     if types.is_decimal(data_type):
-        return SqlType("DECIMAL", data_type.precision, data_type.scale)
+        return SqlType("DECIMAL", min(data_type.precision, MAX_DIGITS), data_type.scale)
     if types.is_timestamp(data_type):
         return DATETIME if data_type.unit in {"s", "ms"} else TIMESTAMP
     if (

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from fletching.errors import InvalidArgumentError
 
-__all__ = ["casts_of", "conformed", "duck_type_of", "result_schema"]
+__all__ = ["casts_of", "conformed", "duck_arrow_type", "duck_type_of", "result_schema"]
 
 _TO = {
     "hugeint": "BIGINT",  # sums of whole numbers: beyond BIGINT is an error, never another type
@@ -142,6 +142,44 @@ def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
+MAX_DIGITS = 38
+"""Digits of a DECIMAL that statements compute with; a bare DECIMAL column has 54 of them."""
+
+
+def duck_arrow_type(data_type: Any) -> Any:
+    """The type that values of a table are handed to DuckDB in: the same, but for those it cannot read."""
+    types = pa.types
+    if types.is_decimal(data_type) and not types.is_decimal128(data_type):
+        return pa.decimal128(min(data_type.precision, MAX_DIGITS), data_type.scale)
+    if types.is_float16(data_type):
+        return pa.float32()
+    if not _has_unread(data_type):
+        return data_type
+    if types.is_map(data_type):
+        return pa.map_(duck_arrow_type(data_type.key_type), duck_arrow_type(data_type.item_type))
+    if types.is_struct(data_type):
+        fields = [data_type.field(number) for number in range(data_type.num_fields)]
+        return pa.struct([field.with_type(duck_arrow_type(field.type)) for field in fields])
+    if types.is_fixed_size_list(data_type):
+        return pa.list_(duck_arrow_type(data_type.value_type), data_type.list_size)
+    if types.is_large_list(data_type):
+        return pa.large_list(duck_arrow_type(data_type.value_type))
+    if types.is_list(data_type):
+        return pa.list_(duck_arrow_type(data_type.value_type))
+    return data_type
+
+
+def _has_unread(data_type: Any) -> bool:
+    """Whether a type holds one that DuckDB does not read."""
+    types = pa.types
+    unread = types.is_decimal(data_type) and not types.is_decimal128(data_type)
+    return (
+        unread
+        or types.is_float16(data_type)
+        or any(_has_unread(data_type.field(number).type) for number in range(data_type.num_fields))
+    )
+
+
 def duck_type_of(data_type: Any) -> str:
     """The DuckDB type whose values an Arrow type of a table holds.
 
@@ -184,8 +222,8 @@ def duck_type_of(data_type: Any) -> str:
     if types.is_timestamp(data_type):
         units = {"s": "TIMESTAMP_S", "ms": "TIMESTAMP_MS", "us": "TIMESTAMP", "ns": "TIMESTAMP_NS"}
         return units[data_type.unit]
-    if types.is_decimal(data_type) and data_type.precision <= 38 and data_type.scale >= 0:
-        return f"DECIMAL({data_type.precision}, {data_type.scale})"
+    if types.is_decimal(data_type) and 0 <= data_type.scale <= MAX_DIGITS:
+        return f"DECIMAL({min(data_type.precision, MAX_DIGITS)}, {data_type.scale})"
     if (
         types.is_list(data_type)
         or types.is_large_list(data_type)

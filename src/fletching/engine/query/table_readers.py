@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from fletching.engine.query.result_types import conformed, duck_arrow_type
 from fletching.engine.reading.kept_segments import KeptSegments
 from fletching.engine.reading.read_calls import PinnedTable, Reading
 from fletching.errors import RowsChangedError
@@ -113,12 +114,20 @@ class RelationReader:
         self._statistics = statistics
 
     def open(self) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-        """The columns, and the rows in batches."""
-        schema, batches = self._begin()
+        """The columns in types that DuckDB reads, and the rows in batches.
+
+        Raises:
+            InvalidArgumentError: from the batches, a DECIMAL of more digits than statements compute with.
+        """
+        found, batches = self._begin()
+        schema = pa.schema([field.with_type(duck_arrow_type(field.type)) for field in found])
+        converted = schema.types != found.types
 
         def counted() -> Iterator[pa.RecordBatch]:
             for batch in batches:
                 self._statistics.add(self._relation, batch)
+                if converted:
+                    batch = conformed(batch, schema)  # noqa: PLW2901 - the same rows
                 # A batch goes to one thread whole: large ones are cut, without copying, for all of them.
                 for start in range(0, max(batch.num_rows, 1), SLICE_ROWS):
                     yield batch.slice(start, SLICE_ROWS)

@@ -1,0 +1,81 @@
+"""Types that DuckDB does not read are computed with all the same, or refused in words."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import fletching
+from fletching.engine.query.result_types import duck_arrow_type, duck_type_of
+from fletching.errors import InvalidArgumentError
+
+BARE = pa.decimal256(54, 18)
+"""What a DECIMAL without digits is."""
+READ = pa.decimal128(38, 18)
+
+
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [
+        (BARE, READ),
+        (pa.decimal256(20, 4), pa.decimal128(20, 4)),
+        (pa.decimal32(5, 2), pa.decimal128(5, 2)),
+        (pa.float16(), pa.float32()),
+        (pa.list_(BARE), pa.list_(READ)),
+        (pa.large_list(BARE), pa.large_list(READ)),
+        (pa.list_(BARE, 2), pa.list_(READ, 2)),
+        (pa.map_(pa.string(), BARE), pa.map_(pa.string(), READ)),
+        (
+            pa.struct([("a", pa.list_(BARE)), ("b", pa.int8())]),
+            pa.struct([("a", pa.list_(READ)), ("b", pa.int8())]),
+        ),
+        (pa.map_(pa.string(), pa.int64()), pa.map_(pa.string(), pa.int64())),
+        (pa.list_view(pa.int64()), pa.list_view(pa.int64())),
+    ],
+)
+def test_what_duckdb_is_handed(stored: Any, read: Any) -> None:
+    assert duck_arrow_type(stored) == read
+
+
+def test_types_in_words() -> None:
+    assert duck_type_of(BARE) == "DECIMAL(38, 18)"
+    with pytest.raises(InvalidArgumentError):
+        duck_type_of(pa.time32("s"))
+
+
+@pytest.mark.parametrize(
+    ("data_type", "value"),
+    [
+        (BARE, Decimal("1.5")),
+        (pa.list_(BARE), [Decimal("1.5"), None]),
+        (pa.map_(pa.string(), BARE), [("k", Decimal("1.5"))]),
+        (pa.struct([("a", BARE)]), {"a": Decimal("1.5")}),
+        (pa.float16(), 1.5),
+    ],
+    ids=str,
+)
+def test_statements_take_them(tmp_path: Path, data_type: Any, value: Any) -> None:
+    with fletching.connect(tmp_path, create=True) as client:
+        table = client.create_table("t", pa.table({"n": [1], "a": pa.array([value], data_type)}))
+        assert client.sql("select a from t").to_table()["a"].to_pylist() == [value]
+        client.sql("insert into t select 2, a from t")
+        client.sql("insert into t values (3, null)")
+        client.sql("update t set n = 4 where n = 1")
+        client.sql("create table c as select * from t")
+        assert client.sql("select count(a) c from c").to_table()["c"].to_pylist() == [2]
+        found = table.scan().to_table().sort_by("n")
+        assert (found["n"].to_pylist(), found["a"].to_pylist()) == ([2, 3, 4], [value, None, value])
+        assert found["a"].type == data_type
+
+
+def test_more_digits_than_statements_compute_with_are_refused(tmp_path: Path) -> None:
+    large = Decimal("123456789012345678901234567890.5")
+    with fletching.connect(tmp_path, create=True) as client:
+        table = client.create_table("t", pa.table({"a": pa.array([large], BARE)}))
+        assert table.scan().to_table()["a"].to_pylist() == [large]
+        with pytest.raises(InvalidArgumentError, match="precision"):
+            client.sql("select a from t").to_table()
