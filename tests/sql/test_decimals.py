@@ -70,4 +70,4 @@ def test_means_are_exact(precision: int, scale: int) -> None:
                 f"SELECT {template} FROM (VALUES {rows}) t(x)"
             ).fetchall()
             unit = Decimal(1).scaleb(-wanted.scale)
-            assert found == (sum(values) / count).quantize(unit, ROUND_HALF_UP), values
+            assert found == (sum(values, Decimal(0)) / count).quantize(unit, ROUND_HALF_UP), values

@@ -253,7 +253,6 @@ def test_show_tables_in_a_schema() -> None:
         ("create table t (a bigint, primary key (b))", "no such column"),
         ("create table t (a bigint) lifecycle x", "."),
         ("create table t (a bigint) partitioned by (pt)", "names and types"),
-        ("create table t (a bigint) clustered by (a) into 3 buckets", "not support"),
         ("drop table t cascade", "does not support cascade"),
         ("alter table t drop partition ()", "condition is expected"),
         ("alter table t add partition (pt=a+b)", "is expected"),

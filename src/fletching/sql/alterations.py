@@ -34,6 +34,7 @@ from fletching.protocol.messages.changes import (
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import OdpsType, TypeScanner
+from fletching.sql.clusterings import CLUSTERING, clustering
 from fletching.sql.dialect import MAX_SQL_TEXT, Parsed, parse_predicate
 from fletching.sql.statement_kinds import (
     AddMissingColumns,
@@ -306,11 +307,15 @@ class _Reader:
         if self._take("COMPACT", "MAJOR"):
             return Changes((CompactTable(table=table, purge=True),))
         if self._take("NOT", "CLUSTERED"):
-            return Changes((DescribeTable(table=table),))  # as every table is
+            return Changes((AlterTable(table=table, remove_properties=(CLUSTERING,)),))
+        if self._take("RANGE", "CLUSTERED", "BY"):
+            return Changes((self._clustered(table, ranged=True),))
+        if self._take("CLUSTERED", "BY"):
+            return Changes((self._clustered(table, ranged=False),))
         raise self._unknown(
             "ALTER TABLE",
             "ADD, DROP and CHANGE of columns, ADD, DROP and RENAME of partitions, RENAME TO, SET of LIFECYCLE,"
-            " COMMENT and TBLPROPERTIES, CHANGEOWNER TO, TOUCH, MERGE SMALLFILES and COMPACT",
+            " COMMENT and TBLPROPERTIES, CHANGEOWNER TO, CLUSTERED BY, TOUCH, MERGE SMALLFILES and COMPACT",
         )
 
     def _unknown(self, what: str, known: str) -> InvalidArgumentError:
@@ -455,6 +460,23 @@ class _Reader:
         if self._take("TBLPROPERTIES"):
             return AlterTable(table=table, set_properties=self._pairs())
         raise self._unknown("ALTER TABLE .. SET", "LIFECYCLE, COMMENT and TBLPROPERTIES")
+
+    def _clustered(self, table: TableName, *, ranged: bool) -> Request:
+        def ordered() -> tuple[str, str]:
+            name = self._name("a column")
+            descending = self._take("DESC")
+            if not descending:
+                self._take("ASC")
+            return name, "DESC" if descending else "ASC"
+
+        names = self._list(lambda: self._name("a column"))
+        columns = self._list(ordered) if self._take("SORTED", "BY") else []
+        buckets = 0
+        if self._take("INTO"):
+            buckets = self._number("INTO .. BUCKETS")
+            self._need("BUCKETS")
+        text = clustering(names, columns, buckets, ranged=ranged)
+        return AlterTable(table=table, set_properties={CLUSTERING: text})
 
     # --- looking -----------------------------------------------------------------------------
 

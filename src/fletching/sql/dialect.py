@@ -15,6 +15,7 @@ from typing import Any
 
 from fletching.errors import MissingExtraError, SqlSyntaxError, UsageError
 from fletching.protocol.types.odps_types import TypeScanner
+from fletching.sql.clusterings import RANGE
 from fletching.sql.long_lists import without_long_lists
 
 try:
@@ -92,6 +93,7 @@ class Odps(Hive):
                 exp.Property(this=exp.var("LIFECYCLE"), value=self._parse_number())
             ),
             "INTO": lambda self: self._parse_shards(),
+            "RANGE": lambda self: self._parse_range_clustered_by(),
             "HUBLIFECYCLE": lambda self: self.expression(
                 exp.Property(this=exp.var("HUBLIFECYCLE"), value=self._parse_number())
             ),
@@ -103,6 +105,29 @@ class Odps(Hive):
             if not self._match_text_seq("SHARDS"):
                 self.raise_error("expected SHARDS behind INTO and a number")
             return self.expression(exp.Property(this=exp.var("SHARDS"), value=number))
+
+        def _parse_range_clustered_by(self) -> Any:
+            """RANGE CLUSTERED BY (..), else as any CLUSTERED BY."""
+            if not self._match_text_seq("CLUSTERED"):
+                self.raise_error("expected CLUSTERED BY behind RANGE")
+            node = self._parse_clustered_by()
+            node.meta[RANGE] = True
+            return node
+
+        def _parse_clustered_by(self) -> Any:
+            """BY (..) [SORTED BY (..)] [INTO n BUCKETS]; sqlglot takes none without a number."""
+            if not self._match_text_seq("BY"):
+                self.raise_error("expected BY behind CLUSTERED")
+            columns = self._parse_wrapped_csv(self._parse_column)
+            ordered = None
+            if self._match_text_seq("SORTED", "BY"):
+                ordered = self._parse_wrapped_csv(self._parse_ordered)
+            buckets = None
+            if self._match(TokenType.INTO):
+                buckets = self._parse_number()
+                if not self._match_text_seq("BUCKETS"):
+                    self.raise_error("expected a number and BUCKETS behind INTO")
+            return exp.ClusteredByProperty(expressions=columns, sorted_by=ordered, buckets=buckets)
 
         def _parse_alter_table_change(self) -> Any:
             """Also ``CHANGE COLUMN a RENAME TO b``, which gives no type."""

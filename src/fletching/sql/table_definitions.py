@@ -11,6 +11,7 @@ from fletching.errors import InvalidArgumentError, UsageError
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import CreateTable, DropTable
 from fletching.protocol.types.arrow_types import arrow_field, field_comment
+from fletching.sql.clusterings import CLUSTERING, clustering_of_node
 from fletching.sql.dialect import ODPS_TYPE, exp, sql_text
 from fletching.sql.statement_kinds import Changes, CreateLike, CreateView, Namespace
 from fletching.types import TableName
@@ -80,6 +81,11 @@ def create_table(node: Any, namespace: Namespace) -> CreateTable:
                 # Where rows of a topic went once; kept and reported, and nothing else.
                 number = _whole(item.args.get("value"), name.name)
                 properties[SHARD_PROPERTIES[name.name.upper()]] = str(number)
+            case exp.ClusteredByProperty():
+                buckets = item.args.get("buckets")
+                number = 0 if buckets is None else _whole(buckets, "INTO .. BUCKETS")
+                names = [field.name for field in fields]
+                properties[CLUSTERING] = clustering_of_node(item, names, number)
             case exp.Property(this=exp.Literal() | exp.Var()):
                 properties[item.this.name] = plain_text(
                     item.args.get("value"), f"property {item.this.name}"

@@ -270,6 +270,9 @@ class Ring:
     def may_operate(self, key: AccessKey) -> bool:
         raise AssertionError
 
+    def granted(self) -> list[Any]:
+        raise AssertionError
+
     def stale(self) -> bool:
         return False
 

@@ -97,6 +97,12 @@ def test_folder_keys_follow_the_folder(tmp_path: Path) -> None:
         ring.refresh()
         ring.check(made, reading)
         assert ring.may_read(made, table)
+        access.create(access_id="old", expires_at=100.0)
+        given = {key.access_id: list(grants) for key, grants in ring.granted()}
+        assert given == {
+            "ann": [Grant("ann", "demo", "t", Permission.READ)],
+            "root": [Grant("root", "*", "*", Permission.ADMIN)],
+        }
         with pytest.raises(NoPermissionError):
             ring.check(made, DropTable(table=table))
 

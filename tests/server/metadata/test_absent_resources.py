@@ -21,3 +21,19 @@ def test_there_are_none(client: Any, kind: str) -> None:
     assert (gone.status, gone.json["Code"]) == (404, "NoSuchObject")
     for refused in (post(client, f"/{kind}", b"x"), put(client, f"/{kind}/x", b"x")):
         assert (refused.status, refused.json["Code"]) == (405, "MethodNotAllowed")
+
+
+def test_the_catalog_service_has_no_models(client: Any) -> None:
+    host = client.request("GET", "/api/catalogapi", {"curr_project": "demo"})
+    assert host.body == client.netloc.encode()
+    path = "/api/catalog/v1alpha/projects/demo/schemas/default/models"
+    assert client.request("GET", path).json == {"models": [], "nextPageToken": ""}
+    for method in ("GET", "DELETE"):
+        one = client.request(method, f"{path}/m")
+        assert (one.status, one.json["Code"]) == (404, "NoSuchObject")
+    for method, name in (("POST", ""), ("PUT", "/m"), ("PATCH", "/m")):
+        refused = client.request(method, f"{path}{name}", {}, b"{}")
+        assert (refused.status, refused.json["Code"]) == (405, "MethodNotAllowed")
+    elsewhere = client.request("GET", path.replace("demo", "nobody"))
+    assert elsewhere.json["Code"] == "NoSuchProject"
+    assert client.request("GET", "/api/catalog/v1alpha/projects/demo").status == 404

@@ -44,6 +44,7 @@ def test_tenants_projects_logs(client: Any) -> None:
     missing = client.request("GET", "/api/projects/nobody")
     assert (missing.status, missing.json["Code"]) == (404, "NoSuchProject")
     assert client.request("PUT", "/api/projects/demo/logs", {}, b"{}").status == 200
+    assert get(client, "/system").json == {"Name": "demo"}
     names = [item.text for item in xml(client.request("GET", "/api/projects")).iter("Name")]
     assert names == ["demo"]
 

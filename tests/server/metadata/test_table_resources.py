@@ -109,6 +109,20 @@ def test_shards_are_kept_and_reported(client: Any) -> None:
     run(client, "create table u (a bigint) lifecycle 3 into 2 shards")
     assert document(client, "u")["shardInfo"]["HubLifecycle"] == 0
     assert document(client, "u")["lifecycle"] == 3
+    # Whoever may alter a table may set any of its properties.
+    run(client, "alter table u set tblproperties ('fletching.shards'='many')")
+    assert document(client, "u")["shardExist"] is False
+
+
+def test_clusters_and_tiers_are_kept_and_reported(client: Any) -> None:
+    run(client, "create table t (a bigint, b string) range clustered by (a) sorted by (b desc)")
+    run(client, "alter table t set tblproperties ('storagetier'='lowfrequency')")
+    found = json.loads(document(client, "t")["Reserved"])
+    assert (found["ClusterType"], found["BucketNum"], found["ClusterCols"]) == ("range", 0, ["a"])
+    assert found["SortCols"] == [{"col": "b", "order": "DESC"}]
+    assert found["StorageTier"] == "lowfrequency"
+    run(client, "alter table t drop column b")
+    assert "ClusterType" not in json.loads(document(client, "t")["Reserved"])
 
 
 def test_views_are_told_apart(client: Any) -> None:

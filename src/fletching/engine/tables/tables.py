@@ -69,6 +69,7 @@ from fletching.protocol.messages.changes import (
 )
 from fletching.protocol.messages.responses import Changed, Done
 from fletching.protocol.types.table_schema import depth_first_ids
+from fletching.sql.clusterings import CLUSTERING, declared_clustering
 from fletching.types import TableName
 
 __all__ = ["Tables"]
@@ -339,6 +340,11 @@ class Tables:
         check_properties(request.set_properties)
         with context.database.write() as connection:
             table = locked_table(connection, request.table)
+            declared = request.set_properties.get(CLUSTERING)
+            if declared is not None and not declared_clustering(declared, _column_names(table)):
+                raise InvalidArgumentError(
+                    f"table {request.table.name} cannot be clustered by columns that it does not have"
+                )
             properties = {**table.properties, **request.set_properties}
             for name in request.remove_properties:
                 properties.pop(name, None)

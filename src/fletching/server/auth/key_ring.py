@@ -8,13 +8,18 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from fletching.engine.access.access_keys import AccessKeys
 from fletching.engine.access.bearer_tokens import BearerClaim
-from fletching.engine.access.permissions import AccessKey, AccessSnapshot
+from fletching.engine.access.permissions import (
+    AccessKey,
+    AccessSnapshot,
+    Grant,
+    Permission,
+)
 from fletching.errors import StorageError, UsageError
 from fletching.protocol.messages.requests import Request
 from fletching.types import TableName
@@ -55,6 +60,9 @@ class KeyRing(Protocol):
 
     def may_operate(self, key: AccessKey) -> bool:
         """Whether the key may see and do what concerns the service as a whole."""
+
+    def granted(self) -> list[tuple[AccessKey, Sequence[Grant]]]:
+        """All keys in use, by access id, and what each was granted."""
 
     def stale(self) -> bool:
         """Whether ``refresh`` should be called, in a worker, before the ring is asked."""
@@ -107,6 +115,13 @@ class StaticKeys:
     def may_operate(self, key: AccessKey) -> bool:  # noqa: ARG002 - see ``KeyRing``
         """Always."""
         return True
+
+    def granted(self) -> list[tuple[AccessKey, Sequence[Grant]]]:
+        """Each key, with everything."""
+        return [
+            (key, (Grant(name, "*", "*", Permission.ADMIN),))
+            for name, key in sorted(self._keys.items())
+        ]
 
     def stale(self) -> bool:
         """Never."""
@@ -178,6 +193,17 @@ class FolderKeys:
 
     def _is_static(self, key: AccessKey) -> bool:
         return self._static.find(key.access_id) is not None
+
+    def granted(self) -> list[tuple[AccessKey, Sequence[Grant]]]:
+        """All keys in use, and what each was granted; see ``KeyRing``."""
+        snapshot, now = self._snapshot, self._wall_clock()
+        found = {
+            name: (key, snapshot.grants_of(key))
+            for name, key in snapshot.keys.items()
+            if not key.expired(now)
+        }
+        found |= {key.access_id: (key, list(grants)) for key, grants in self._static.granted()}
+        return [found[name] for name in sorted(found)]
 
     def stale(self) -> bool:
         """Whether the last look is too long ago."""

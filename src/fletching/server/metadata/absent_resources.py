@@ -12,7 +12,7 @@ from fletching.errors import MethodNotAllowedError, NotFoundError
 from fletching.server.metadata.documents import element
 from fletching.server.metadata.scope import Scope
 
-__all__ = ["ABSENT", "none_of_it", "not_there", "refuse"]
+__all__ = ["ABSENT", "no_models", "none_of_it", "not_there", "refuse"]
 
 ABSENT = {
     "registration/functions": "Functions",
@@ -34,6 +34,12 @@ async def none_of_it(scope: Scope) -> None:
     await scope.reply(
         element(root, element("Marker", text=""), element("MaxItems", text=str(scope.max_items)))
     )
+
+
+async def no_models(scope: Scope) -> None:
+    """An empty page of the catalog service, which speaks JSON."""
+    await scope.require_project()
+    await scope.reply_json({"models": [], "nextPageToken": ""})
 
 
 async def not_there(scope: Scope) -> None:
@@ -58,4 +64,6 @@ async def refuse(scope: Scope) -> None:
 
 def _kind(scope: Scope) -> str:
     below = unquote(scope.exchange.raw_path.partition("/projects/")[2].partition("/")[2])
-    return next(kind for kind in ABSENT if below == kind or below.startswith(f"{kind}/"))
+    # Models of the catalog service are below a schema.
+    found = (kind for kind in ABSENT if below == kind or below.startswith(f"{kind}/"))
+    return next(found, "models")

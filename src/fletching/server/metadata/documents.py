@@ -9,8 +9,10 @@ from xml.etree import ElementTree as ET
 
 from fletching.engine.query.query_runner import VIEW_TEXT
 from fletching.errors import InvalidParameterError
+from fletching.protocol.http.numbers import parse_count
 from fletching.protocol.messages.admin import PartitionInfo, TableInfo
 from fletching.protocol.messages.responses import Column
+from fletching.sql.clusterings import CLUSTERING, declared_clustering
 from fletching.sql.table_definitions import SHARD_PROPERTIES
 
 __all__ = [
@@ -26,6 +28,9 @@ __all__ = [
 ]
 
 MANAGED_TABLE, VIRTUAL_VIEW = "MANAGED_TABLE", "VIRTUAL_VIEW"
+
+STORAGE_TIER = "storagetier"
+"""Property of a table that clients set as its tier; reported, and nothing else."""
 
 _OURS = "fletching."
 """What properties begin with that are shown in another way, or not at all."""
@@ -118,12 +123,15 @@ def table_json(info: TableInfo, *, extended: bool) -> dict[str, object]:
     }
     if view_text is not None:
         document |= {"viewText": view_text, "viewExpandedText": view_text}
-    shards = info.properties.get(SHARD_PROPERTIES["SHARDS"])
+    # Whoever may alter a table may set any of its properties, to anything.
+    shards, lifecycle = (
+        parse_count(info.properties.get(name, "")) for name in SHARD_PROPERTIES.values()
+    )
     document["shardExist"] = shards is not None
     if shards is not None:
         document["shardInfo"] = {
-            "ShardNum": int(shards),
-            "HubLifecycle": int(info.properties.get(SHARD_PROPERTIES["HUBLIFECYCLE"], "0")),
+            "ShardNum": shards,
+            "HubLifecycle": lifecycle or 0,
             "DistributeCols": [],
             "SortCols": [],
         }
@@ -132,13 +140,16 @@ def table_json(info: TableInfo, *, extended: bool) -> dict[str, object]:
         document["tableProperties"] = json.dumps(properties)
     if extended:
         transactional = info.properties.get("transactional", "").lower() == "true"
-        document["Reserved"] = json.dumps(
-            {
-                "Transactional": "true" if transactional or info.primary_key else "false",
-                "PrimaryKey": list(info.primary_key),
-                "schema_version": str(info.schema_version),
-            }
-        )
+        reserved: dict[str, object] = {
+            "Transactional": "true" if transactional or info.primary_key else "false",
+            "PrimaryKey": list(info.primary_key),
+            "schema_version": str(info.schema_version),
+        }
+        names = [column.name for column in info.schema.data_columns]
+        reserved |= declared_clustering(info.properties.get(CLUSTERING), names) or {}
+        if STORAGE_TIER in info.properties:
+            reserved["StorageTier"] = info.properties[STORAGE_TIER]
+        document["Reserved"] = json.dumps(reserved)
         document |= {
             "IsArchived": False,
             "PhysicalSize": info.bytes,

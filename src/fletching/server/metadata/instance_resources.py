@@ -8,8 +8,6 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
-
 from fletching.engine.query.instances import (
     SESSION,
     InstanceFilter,
@@ -136,7 +134,7 @@ async def lookup(scope: Scope) -> None:
             headers = _headers(row)
             if row.ended_at:
                 headers["x-odps-task-finalized"] = "true"
-            await scope.exchange.reply(msgspec.json.encode(document), headers=headers)
+            await scope.reply_json(document, headers=headers)
             return
     if "log" in query:
         # Workers write no logs of their own.

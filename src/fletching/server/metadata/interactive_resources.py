@@ -49,11 +49,10 @@ async def info(scope: Scope, row: InstanceRow) -> None:
     key = scope.query.get("key", "")
     what, _, number = key.rpartition("_")
     if key == "warnings":
-        await _answer(scope, {"warnings": ""})
+        await scope.reply_json({"warnings": ""})
     elif row.kind == SESSION and key == "status":
         ended = bool(row.ended_at)
-        await _answer(
-            scope,
+        await scope.reply_json(
             {
                 "status": _CANCELLED if ended else _RUNNING,
                 "result": f"Session name: {row.id}",
@@ -65,16 +64,12 @@ async def info(scope: Scope, row: InstanceRow) -> None:
         statement = await scope.work(instances.get, scope.project, statement_id(row.id, number))
         scope.service.authorize_instance(scope.exchange, statement)
         if what == "result":
-            await _answer(scope, await scope.long_work(_outcome, instances, statement, number))
+            await scope.reply_json(await scope.long_work(_outcome, instances, statement, number))
         else:
-            await _answer(scope, {"result": _source(statement)})
+            await scope.reply_json({"result": _source(statement)})
     else:
         # Nobody has left anything under this key.
         await scope.exchange.reply(b"", content_type="text/plain")
-
-
-async def _answer(scope: Scope, document: dict[str, object]) -> None:
-    await scope.exchange.reply(json.dumps(document).encode())
 
 
 def _outcome(instances: Instances, row: InstanceRow, number: str) -> dict[str, object]:
@@ -136,7 +131,9 @@ _CONNECTION = "fletching"
 async def connection(scope: Scope) -> None:
     """How a quota is connected to: every one is, as it stands for the one pool of statements."""
     quota = scope.query.get("quota") or "default"
-    await _answer(scope, {"connInfo": _CONNECTION, "quotaNickName": quota, "quotaType": "FUXI_VW"})
+    await scope.reply_json(
+        {"connInfo": _CONNECTION, "quotaNickName": quota, "quotaType": "FUXI_VW"}
+    )
 
 
 async def quota_page(scope: Scope) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from email.utils import formatdate
 from xml.etree import ElementTree as ET
 
-import msgspec
-
 from fletching.server.metadata import security_resources as security
 from fletching.server.metadata.documents import element
 from fletching.server.metadata.scope import Scope
 
-__all__ = ["describe", "page", "take_logs", "tenant", "tunnel"]
+__all__ = ["catalog_host", "describe", "page", "system", "take_logs", "tenant", "tunnel"]
 
 _LOG_BYTES = 1024 * 1024
 _LONG_AGO = formatdate(0, usegmt=True)
@@ -31,13 +29,18 @@ async def tenant(scope: Scope) -> None:
         "TenantMeta": "",
         "Parameters": {"odps.namespace.schema": "true" if enabled else "false"},
     }
-    await scope.exchange.reply(msgspec.json.encode(body))
+    await scope.reply_json(body)
 
 
 async def tunnel(scope: Scope) -> None:
     """Endpoint discovery: host and port, without scheme, path or newline."""
     host = scope.service.settings.public_host or scope.exchange.header("host")
     await scope.exchange.reply(host.encode(), content_type="text/plain")
+
+
+async def catalog_host(scope: Scope) -> None:
+    """Where the catalog service is: here."""
+    await tunnel(scope)
 
 
 async def take_logs(scope: Scope) -> None:
@@ -84,6 +87,11 @@ def _properties(values: dict[str, str]) -> list[ET.Element]:
         element("Property", element("Name", text=name), element("Value", text=value))
         for name, value in values.items()
     ]
+
+
+async def system(scope: Scope) -> None:
+    """What a project's operators are told elsewhere; here there is nothing to be told apart."""
+    await scope.reply_json({"Name": await scope.require_project()})
 
 
 async def page(scope: Scope) -> None:

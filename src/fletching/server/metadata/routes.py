@@ -2,11 +2,11 @@
 
 ::
 
-    GET   /tenants
+    GET   /tenants, /catalogapi
     GET   /connection/mcqa, /quotas[/{q}]           query acceleration, second generation
     GET   /projects/{p}[?policy | ?security_configuration]
     PUT   /projects/{p}/logs                        taken and dropped
-    GET   /projects/{p}/tunnel?service
+    GET   /projects/{p}/tunnel?service, /system
     GET   /projects/{p}/tables
     GET   /projects/{p}/tables/{t}[?extended | ?partitions | ?partition= | ?data]
     GET   /projects/{p}/instances, /cachedinstances
@@ -17,6 +17,7 @@
     GET   /projects/{p}/users[/{u}], /roles[/{r}]
     GET   /projects/{p}/schemas[/{s}]               also POST and DELETE
     GET   /projects/{p}/functions, /resources, ..   none: absent_resources.py
+    GET   /catalog/v1alpha/projects/{p}/schemas/{s}/models[/{m}]    none, likewise
 
 Clients put the path of their endpoint before these, usually ``/api``, and ``/mcqa`` before those of an
 instance that is to be accelerated.
@@ -46,17 +47,19 @@ Handler = Callable[[Scope], Coroutine[object, object, None]]
 
 _PREFIX = re.compile(
     r"(?:/api){0,2}(?:/mcqa(?=/projects/))?"
-    r"(?=/(?:projects|tenants|connection|quotas)(?:/|\Z))"
+    r"(?=/(?:projects|tenants|connection|quotas|catalogapi|catalog)(?:/|\Z))"
 )
 
 _HANDLERS: tuple[tuple[str, dict[str, Handler]], ...] = (
     (r"/tenants(?:/[^/]+)?", {"GET": projects.tenant}),
+    (r"/catalogapi", {"GET": projects.catalog_host}),
     (r"/connection/mcqa", {"GET": interactive.connection}),
     (r"/quotas(?:/(?P<name>[^/]+))?", {"GET": interactive.quota_page}),
     (r"/projects", {"GET": projects.page}),
     (r"/projects/(?P<project>[^/]+)", {"GET": projects.describe}),
     (r"/projects/(?P<project>[^/]+)/logs", {"PUT": projects.take_logs}),
     (r"/projects/(?P<project>[^/]+)/tunnel", {"GET": projects.tunnel}),
+    (r"/projects/(?P<project>[^/]+)/system", {"GET": projects.system}),
     (r"/projects/(?P<project>[^/]+)/tables", {"GET": tables.page}),
     (
         r"/projects/(?P<project>[^/]+)/tables/(?P<name>[^/]+)",
@@ -104,7 +107,25 @@ _ABSENT: tuple[tuple[str, dict[str, Handler]], ...] = (
     ),
 )
 
-_ROUTES = tuple((re.compile(pattern), handlers) for pattern, handlers in (*_HANDLERS, *_ABSENT))
+_MODELS = r"/catalog/v[0-9a-z]{1,20}/projects/(?P<project>[^/]+)/schemas/[^/]+/models"
+
+_ABSENT_MODELS: tuple[tuple[str, dict[str, Handler]], ...] = (
+    (_MODELS, {"GET": absent.no_models, "POST": absent.refuse}),
+    (
+        rf"{_MODELS}/(?P<name>.+)",
+        {
+            "GET": absent.not_there,
+            "DELETE": absent.not_there,
+            "POST": absent.refuse,
+            "PUT": absent.refuse,
+            "PATCH": absent.refuse,
+        },
+    ),
+)
+
+_ROUTES = tuple(
+    (re.compile(pattern), handlers) for pattern, handlers in (*_HANDLERS, *_ABSENT, *_ABSENT_MODELS)
+)
 
 
 def is_metadata_path(path: str) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from xml.etree import ElementTree as ET
 
+import msgspec
+
 from fletching.errors import (
     InvalidArgumentError,
     InvalidParameterError,
@@ -114,6 +116,10 @@ class Scope:
         await self.exchange.reply(
             render(root), status=status, content_type="application/xml", headers=headers
         )
+
+    async def reply_json(self, document: Any, *, headers: Mapping[str, str] | None = None) -> None:
+        """Answers with a JSON document."""
+        await self.exchange.reply(msgspec.json.encode(document), headers=headers)
 
 
 def namespace_of(scope: Scope, settings: Mapping[str, str]) -> Namespace:

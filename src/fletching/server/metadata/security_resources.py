@@ -9,14 +9,16 @@ import json
 import re
 from typing import Any
 
+from fletching.engine.access.permissions import AccessKey
 from fletching.errors import (
     InvalidParameterError,
-    MethodNotAllowedError,
     NotFoundError,
     UnauthorizedError,
 )
 from fletching.server.metadata.documents import element, parse_root
+from fletching.server.metadata.jobs import parse_settings
 from fletching.server.metadata.scope import Scope
+from fletching.server.metadata.security_queries import SECURITY_OPTIONS, answer, known_users
 
 __all__ = ["authorization", "configuration", "policy", "role", "roles", "user", "users"]
 
@@ -35,7 +37,7 @@ async def authorization(scope: Scope) -> None:
     Raises:
         NoPermissionError: the caller has a token for one instance, or no grant in the project.
         NoSuchProjectError: there is no such project.
-        MethodNotAllowedError: a query that nothing here answers.
+        FletchingError: what `answer` raises.
     """
     scope.service.authorize_more(scope.exchange)
     body = await scope.exchange.read_body(MAX_QUERY_BYTES)
@@ -44,7 +46,8 @@ async def authorization(scope: Scope) -> None:
         result = _signed(scope, body)
     else:
         root = parse_root(body, "Authorization")
-        result = _answer(scope, root.findtext("Query") or "")
+        settings = parse_settings(root.findtext("Settings") or "")
+        result = json.dumps(await answer(scope, root.findtext("Query") or "", settings))
     await scope.reply(element("Authorization", element("Result", text=result)))
 
 
@@ -93,43 +96,23 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-# --- queries ---------------------------------------------------------------------------------
-
-
-def _answer(scope: Scope, query: str) -> str:
-    words = " ".join(query.strip().rstrip(";").split()).casefold()
-    me = scope.exchange.access_id
-    if words == "whoami":
-        key = scope.exchange.principal.key if scope.exchange.principal is not None else None
-        owner = me if key is None else key.owner
-        return json.dumps({"ID": me, "DisplayName": owner, "UserID": me, "Project": scope.project})
-    if words == "list accountproviders":
-        return json.dumps("ALIYUN")
-    if words == "list users":
-        return json.dumps([{"ID": me, "DisplayName": me}])
-    if words == "list roles":
-        return json.dumps([])
-    raise MethodNotAllowedError(
-        f"nothing here answers {words[:60]!r}: access is granted with `fletching keys`"
-    )
-
-
 # --- users, roles, policies ------------------------------------------------------------------
 
 
-def _user(access_id: str) -> Any:
+def _user(key: AccessKey) -> Any:
     return element(
         "User",
-        element("ID", text=access_id),
-        element("DisplayName", text=access_id),
-        element("Comment", text=""),
+        element("ID", text=key.access_id),
+        element("DisplayName", text=key.owner),
+        element("Comment", text=key.comment),
     )
 
 
 async def users(scope: Scope) -> None:
-    """The users that the caller may know of: himself."""
+    """The users that the caller may know of."""
+    scope.service.authorize_more(scope.exchange)
     await scope.require_project()
-    await scope.reply(element("Users", _user(scope.exchange.access_id)))
+    await scope.reply(element("Users", *(_user(key) for key, _ in known_users(scope))))
 
 
 async def user(scope: Scope) -> None:
@@ -138,13 +121,15 @@ async def user(scope: Scope) -> None:
     Raises:
         NotFoundError: there is none, or the caller may not know of him.
     """
+    scope.service.authorize_more(scope.exchange)
     await scope.require_project()
-    if scope.name != scope.exchange.access_id:
+    found = [key for key, _ in known_users(scope) if scope.name in {key.access_id, key.owner}]
+    if not found:
         raise NotFoundError(f"there is no user {scope.name[:100]}")
     if "roles" in scope.query:
         await scope.reply(element("Roles"))
         return
-    await scope.reply(_user(scope.name))
+    await scope.reply(_user(found[0]))
 
 
 async def roles(scope: Scope) -> None:
@@ -172,20 +157,10 @@ async def policy(scope: Scope) -> None:
 async def configuration(scope: Scope) -> None:
     """How access is decided: by grants alone."""
     await scope.require_project()
-    answers = {
-        "CheckPermissionUsingAcl": "true",
-        "CheckPermissionUsingPolicy": "false",
-        "LabelSecurity": "false",
-        "ObjectCreatorHasAccessPermission": "false",
-        "ObjectCreatorHasGrantPermission": "false",
-        "SupportACL": "true",
-        "SupportPolicy": "false",
-        "SupportPackage": "false",
-    }
     await scope.reply(
         element(
             "SecurityConfiguration",
-            *(element(tag, text=text) for tag, text in answers.items()),
+            *(element(tag, text=str(on).lower()) for tag, on in SECURITY_OPTIONS.items()),
             element("ProjectProtection", Protected="false"),
         )
     )
