@@ -42,6 +42,8 @@ POINTS = (
     "compact.written",
     "compact.remapped",  # in the transaction, before it commits
     "compact.done",
+    "runs.written",  # a merged key run is durable, unknown to the catalog
+    "runs.merged",  # known, the runs in whose place it is are not deleted yet
     "restore.changed",  # in the transaction, before it commits
     "tag.created",  # likewise
     "retention.horizon",  # in the transaction: the horizon is raised, nothing is forgotten

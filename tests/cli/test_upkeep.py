@@ -76,6 +76,24 @@ def test_small_segments_are_merged(folder: Path) -> None:
         )
 
 
+def test_what_was_deleted_is_written_away(folder: Path) -> None:
+    run("compact", "--folder", folder)
+    with fletching.connect(str(folder), project="demo") as client:
+        # One row of one of ten batches: too little for upkeep to do it by itself.
+        parts = [pa.record_batch({"id": list(range(n, n + 10))}) for n in range(100, 200, 10)]
+        client.table("t").append(pa.Table.from_batches(parts))
+        client.table("t").delete("id = 150")
+    before = set(objects(folder))
+    assert "nothing to merge" in run("compact", "--folder", folder, "--min-segments", 9).stderr
+    assert objects(folder) == sorted(before)
+    document = json.loads(
+        run("compact", "--folder", folder, "--min-segments", 9, "--purge", "--json").stdout
+    )
+    assert [(item["merged"], item["made"]) for item in document] == [(1, 1)]
+    with fletching.connect(str(folder), project="demo") as client:
+        assert client.table("t").count_rows() == 102
+
+
 def test_orphans_are_told_and_then_collected(folder: Path) -> None:
     import os
 

@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pytest
@@ -18,6 +19,7 @@ from tests.postgresql import Databases
 
 import fletching
 from fletching.client import Client, Table
+from fletching.engine.upkeep import run_merging
 from fletching.errors import VersionNotFoundError
 
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), ("n", pa.int64())])
@@ -37,6 +39,9 @@ class Changes(RuleBasedStateMachine):
 
     @initialize(keyed=st.booleans())
     def begin(self, keyed: bool) -> None:
+        # Key runs are merged as soon as there are two: keys are looked for in both kinds.
+        self.few_runs = mock.patch.object(run_merging, "MOST_RUNS", 1)
+        self.few_runs.start()
         shared = Path("/dev/shm")
         self.folder = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
         self.client = self.connect(Path(self.folder.name) / "data")
@@ -174,6 +179,7 @@ class Changes(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "client"):
+            self.few_runs.stop()
             transport: Any = self.client.channel.transport
             assert [item for item in transport.engine.verify() if item.problems] == []
             self.client.close()

@@ -21,6 +21,7 @@ from fletching.catalog.schema import (
     blob_packs,
     change_keys,
     deletions,
+    merged_runs,
     orphans,
     partitions,
     read_sessions,
@@ -56,7 +57,7 @@ __all__ = [
 
 _IN_LIMIT = 500
 
-OWNERS = (segments, staged_segments, blob_packs)
+OWNERS = (segments, staged_segments, blob_packs, merged_runs)
 """The tables whose ``key`` column names an object: there is no other reference to one. An object
 that none of them names is an orphan."""
 
@@ -315,9 +316,18 @@ def drop_dropped_tables(
                 .distinct()
             )
         )
+        objects.extend(
+            ForgottenObject(row.key, row.bytes)
+            for row in connection.execute(
+                select(merged_runs.c.key, merged_runs.c.bytes).where(
+                    merged_runs.c.table_id == table_id
+                )
+            )
+        )
         objects.extend(ForgottenObject(key, 0) for key in delete_sessions(connection, sessions))
         for table in (
             deletions,
+            merged_runs,
             segments,
             partitions,
             read_sessions,
@@ -336,7 +346,7 @@ def drop_dropped_tables(
 
 
 def known_keys(connection: Connection, keys: Sequence[str]) -> set[str]:
-    """Which of some keys the catalog knows: segments visible, removed or staged, and packs."""
+    """Which of some keys the catalog knows: segments visible, removed or staged, packs, key runs."""
     found: set[str] = set()
     for table in OWNERS:
         found |= _named(connection, table, keys)

@@ -37,6 +37,7 @@ __all__ = [
     "grants",
     "instances",
     "leases",
+    "merged_runs",
     "metadata",
     "orphans",
     "partitions",
@@ -287,6 +288,23 @@ Index(
     sqlite_where=text("removed_version IS NOT NULL"),
     postgresql_where=text("removed_version IS NOT NULL"),
 )
+
+# Key runs of many segments of a partition in one object: entries are found in it in place of the
+# segments' own runs. They belong to no version, since a segment's entries never change; what has a row here
+# can be made anew from the segments at any time. See engine/changes/key_runs.py.
+merged_runs = Table(
+    "merged_runs",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("table_id", Text, ForeignKey("tables.id"), nullable=False),
+    Column("partition", Text, nullable=False),
+    Column("key", Text, nullable=False, unique=True),
+    Column("entries", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    # Keys of the segments, a line each, deflated: entries name them by their place among these.
+    Column("owners", LargeBinary, nullable=False),
+)
+Index("ix_merged_runs_table_id_partition", merged_runs.c.table_id, merged_runs.c.partition)
 
 # Which rows of a segment went in one version: visible by the segments' rule, and disjoint from the
 # segment's other deletions that are visible in the same version.

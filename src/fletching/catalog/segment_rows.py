@@ -106,6 +106,8 @@ def visible_segments(
     table_id: str,
     version: int,
     partitions: Collection[tuple[str, ...]] | None = None,
+    *,
+    after: int | None = None,
 ) -> list[SegmentRow]:
     """The segments of a snapshot in row order: commit order, then stream id, then write order.
 
@@ -114,12 +116,15 @@ def visible_segments(
         table_id: the table.
         version: the snapshot.
         partitions: only these (values in column order); None for all of them.
+        after: only those that a later version than this one added; None for all of them.
 
-    Cost: one query, and a few microseconds per segment.
+    Cost: one query, and a few microseconds per segment; with ``after`` per segment that came since.
     """
     statement = (
         select(*SEGMENT_COLUMNS).where(_visible(table_id, version)).order_by(segments.c.position)
     )
+    if after is not None:
+        statement = statement.where(segments.c.added_version > after)
     wanted = None if partitions is None else {encode_partition(values) for values in partitions}
     if wanted is not None and len(wanted) <= _IN_LIMIT:
         statement = statement.where(segments.c.partition.in_(sorted(wanted)))

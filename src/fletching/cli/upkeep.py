@@ -319,6 +319,13 @@ def compact(
     min_segments: Annotated[
         int, typer.Option("--min-segments", min=2, help="How many neighbours are worth a merge.")
     ] = 2,
+    purge: Annotated[
+        bool,
+        typer.Option(
+            "--purge",
+            help="Write every segment anew that has lost rows: they are then only in older versions.",
+        ),
+    ] = False,
     json_output: JsonOutput = False,
 ) -> None:
     """Merge small segments by copying their messages; open snapshots keep what they read.
@@ -327,7 +334,7 @@ def compact(
     """
     with _opened(place, folder) as engine:
         name = None if table is None else TableName(place.project, table)
-        reports = engine.compact(name, min_segments=min_segments)
+        reports = engine.compact(name, min_segments=min_segments, purge=purge)
     if json_output:
         print_json(
             [
@@ -336,6 +343,7 @@ def compact(
                     "merged": item.merged,
                     "made": item.made,
                     "bytes": item.bytes,
+                    "key_runs": item.key_runs,
                     "damaged": item.damaged,
                     "skipped": item.skipped,
                 }
@@ -356,9 +364,11 @@ def compact(
         headings = [("table", "left"), ("merged", "right"), ("into", "right"), ("size", "right")]
         if rows:
             print_table(None, headings, rows)
-        else:
+        elif not any(item.key_runs for item in reports):
             say("nothing to merge")
         for item in reports:
+            if item.key_runs:
+                say(f"{item.table}: merged the key runs of {count_figure(item.key_runs)} segments")
             if item.skipped:
                 say(f"{item.table}: {item.skipped}")
             for key in item.damaged:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from sqlalchemy import Connection
 
 from fletching.catalog.database import Database
-from fletching.engine.changes.key_runs import ProvenRuns, proven_runs
+from fletching.engine.changes.key_runs import RunIndexes, run_indexes
 from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.presence import Presence
 from fletching.errors import NoPermissionError, StorageError
@@ -34,8 +34,8 @@ class EngineContext:
     presence: Presence
     read_only: bool = False
     """Whether nothing may change; see ``fletching.engine.read_only``."""
-    proven_runs: ProvenRuns = dataclasses.field(default_factory=proven_runs)
-    """Which key runs this process has proven."""
+    run_indexes: RunIndexes = dataclasses.field(default_factory=run_indexes)
+    """What this process knows of key runs: where to look in them, and what of them is proven."""
 
     def check_may_change(self) -> None:
         """Refuses a change of a data set that was opened for reading.

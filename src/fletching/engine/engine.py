@@ -384,12 +384,12 @@ class Engine:
     ) -> list[CompactionReport]:
         """Merges small segments of one table or of all; see ``Compactor``.
 
-        With ``purge``, which needs a table, every segment is written anew that has lost rows.
+        With ``purge`` every segment is written anew that has lost rows, however few.
         """
         self._check_open()
         self.context.check_may_change()
         if table is None:
-            return self._compactor.compact_tables(min_segments=min_segments)
+            return self._compactor.compact_tables(min_segments=min_segments, purge=purge)
         return [self._compactor.compact_table(table, min_segments=min_segments, purge=purge)]
 
     def observe(self, *, catalog: Observe, store: Observe) -> None:

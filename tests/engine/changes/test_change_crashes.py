@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pytest
@@ -17,6 +18,7 @@ import pytest
 import fletching
 from fletching import faultpoints
 from fletching.client import Table
+from fletching.engine.upkeep import run_merging
 
 SCRIPT = Path(__file__).resolve()
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), ("n", pa.int64())])
@@ -39,6 +41,8 @@ CASES = [
     ("compact", "compact.written"),
     ("compact", "compact.remapped"),
     ("compact", "compact.done"),
+    ("runs", "runs.written"),
+    ("runs", "runs.merged"),
     ("expire", "retention.horizon"),
     ("expire", "retention.forgotten"),
 ]
@@ -78,6 +82,9 @@ def change(table: Table, verb: str) -> None:
             table.restore(1)
         case "compact":
             table.compact(purge=True)
+        case "runs":
+            with mock.patch.object(run_merging, "MOST_RUNS", 1):
+                engine.compact(table.full_name, min_segments=1000)
         case _:
             table.set_properties({"acid.data.retain.hours": "0"})
             engine.collect()

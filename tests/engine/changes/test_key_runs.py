@@ -2,38 +2,141 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fletching
 from fletching.client import Table
-from fletching.engine.changes.key_runs import KeyRun, encode_run, proven_runs, read_run
+from fletching.engine.changes.key_runs import (
+    BLOCK_ENTRIES,
+    KeyRun,
+    RunBuilder,
+    encode_run,
+    open_run,
+    run_at,
+    run_indexes,
+)
 from fletching.errors import CorruptObjectError
 
 numbers = st.lists(st.integers(0, 30) | st.integers(0, 2**64 - 1), max_size=60)
 
 
+class InMemory:
+    """An object whose bytes are here, whole or, like a bucket's, by ranges."""
+
+    key = "tables/x/run"
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.length, self.asked = data, len(data), 0
+
+    def view(self, start: int, end: int) -> memoryview:
+        self.asked += end - start
+        return memoryview(self.data)[start:end]
+
+
+class ByRanges(InMemory):
+    def fetch(
+        self, ranges: Iterable[tuple[int, int]], *, bytes_per_request: int
+    ) -> Iterator[memoryview]:
+        assert bytes_per_request
+        return (self.view(start, end) for start, end in ranges)
+
+
+def run_over(stored: Any, most: int, *, merged: bool = False) -> KeyRun:
+    return run_at(stored, 0, stored.length, most=most, merged=merged, indexes=run_indexes())
+
+
+def found_in(run: KeyRun, wanted: Iterable[int]) -> list[tuple[int, int, int | None]]:
+    asked = np.array(sorted(set(wanted)), dtype=np.uint64)
+    places, rows, owners = run.find(asked)
+    whose = [None] * len(rows) if owners is None else owners.tolist()
+    return sorted(zip(asked[places].tolist(), rows.tolist(), whose, strict=True))
+
+
+@settings(deadline=None)
+@given(
+    stored=numbers,
+    wanted=numbers,
+    block=st.sampled_from([1, 2, 3, 7, 256]),
+    merged=st.booleans(),
+    kind=st.sampled_from([InMemory, ByRanges]),
+)
+def test_every_entry_of_a_number_is_found(
+    stored: list[int], wanted: list[int], block: int, merged: bool, kind: type[InMemory]
+) -> None:
+    values = np.sort(np.array(stored, dtype=np.uint64))
+    rows = np.arange(len(values), dtype=np.uint32)
+    owners = rows % np.uint32(3) if merged else None
+    builder = RunBuilder(block, merged=merged)
+    data, step = bytearray(), 5
+    for start in range(0, len(values), step):
+        part = slice(start, start + step)
+        data += builder.add(values[part], rows[part], None if owners is None else owners[part])
+    data += builder.finish()
+    assert builder.length == len(data)
+    run = run_over(kind(bytes(data)), len(values), merged=merged)
+    expected = [
+        (int(number), row, row % 3 if merged else None)
+        for row, number in enumerate(values.tolist())
+        if number in set(wanted)
+    ]
+    assert found_in(run, wanted) == sorted(expected)
+    everything = run.all()
+    assert everything.numbers.tolist() == values.tolist()
+    assert everything.rows.tolist() == rows.tolist()
+    for number in wanted:
+        assert run.below(number) == sum(value < number for value in values.tolist())
+
+
 @settings(deadline=None)
 @given(stored=numbers, wanted=numbers)
-def test_every_entry_of_a_number_is_found(stored: list[int], wanted: list[int]) -> None:
-    run = encode_run(np.array(stored, dtype=np.uint64), np.arange(len(stored), dtype=np.uint32))
-    assert len(run) == 12 * len(stored) + 4
-    count = len(stored)
-    entries = KeyRun(
-        np.frombuffer(run[: 8 * count], dtype="<u8"),
-        np.frombuffer(run[8 * count : 12 * count], dtype="<u4"),
-    )
-    asked = sorted(set(wanted))
-    places, rows = entries.find(np.array(asked, dtype=np.uint64))
-    found = sorted(zip((asked[place] for place in places.tolist()), rows.tolist(), strict=True))
-    expected = [(number, row) for row, number in enumerate(stored) if number in set(asked)]
-    assert found == sorted(expected)
+def test_runs_of_the_first_format_are_read(stored: list[int], wanted: list[int]) -> None:
+    values = np.sort(np.array(stored, dtype="<u8"))
+    body = values.tobytes() + np.arange(len(values), dtype="<u4").tobytes()
+    run = run_over(InMemory(body + crc32c(body).to_bytes(4, "little")), len(values))
+    expected = [
+        (number, row, None) for row, number in enumerate(values.tolist()) if number in set(wanted)
+    ]
+    assert found_in(run, wanted) == sorted(expected)
+    assert run.all().numbers.tolist() == values.tolist()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 255, 256, 257, 600])
+def test_no_byte_of_a_run_can_change(count: int) -> None:
+    values = np.arange(count, dtype=np.uint64) * np.uint64(3)
+    data = bytes(encode_run(values, np.arange(count, dtype=np.uint32)))
+    assert len(data) % 8 == 0
+    assert len(data) % 12 != 4  # or it would be taken for one of the first format
+    step = max(len(data) // 97, 1)
+    for offset in [*range(0, len(data), step), *range(max(len(data) - 24, 0), len(data))]:
+        damaged = bytearray(data)
+        damaged[offset] ^= 0x21
+        with pytest.raises(CorruptObjectError):
+            run_over(InMemory(bytes(damaged)), count).all()
+    for length in range(5, len(data), step):  # four zeros are an empty run of the first format
+        with pytest.raises(CorruptObjectError):
+            run_over(InMemory(data[:length]), count).all()
+
+
+def test_of_a_long_run_few_blocks_are_read() -> None:
+    count = 200_000
+    values = np.arange(count, dtype=np.uint64)
+    stored = ByRanges(bytes(encode_run(values, np.arange(count, dtype=np.uint32))))
+    run = run_over(stored, count)
+    assert stored.asked < count  # the blocks' first numbers and checksums
+    stored.asked = 0
+    assert found_in(run, [7, 100_000, 199_999]) == [
+        (number, number, None) for number in (7, 100_000, 199_999)
+    ]
+    assert stored.asked == 3 * 12 * BLOCK_ENTRIES
 
 
 def opened(folder: Path, key: str) -> tuple[Any, Table]:
@@ -70,12 +173,12 @@ def flip(context: Any, segment: Any, offset: int) -> None:
 def test_a_damaged_run_is_no_missing_key(tmp_path: Path, where: float) -> None:
     client, table = opened(tmp_path / "data", "int64")
     context, segment = segment_of(table)
-    known = proven_runs()
-    assert len(read_run(context.store, segment, known).numbers) == 50
+    known = run_indexes()
+    assert len(open_run(context.store, segment, known).all().numbers) == 50
     flip(context, segment, segment.key_run_offset + int(where * segment.key_run_length))
     for proven in (None, known):
         with pytest.raises(CorruptObjectError, match="checksum"):
-            read_run(context.store, segment, proven)
+            open_run(context.store, segment, proven).all()
     before = table.versions(limit=1)
     with pytest.raises(CorruptObjectError):
         table.upsert({"k": [1], "n": [1]})

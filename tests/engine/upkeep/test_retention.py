@@ -572,12 +572,12 @@ def test_reads_of_damage_are_errors_not_values(house: Any) -> None:
 def test_a_segment_removed_in_mid_merge_keeps_the_merge_out(
     house: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fletching.engine.upkeep import compaction
+    from fletching.engine.upkeep import segment_copy
 
     house.create(SCHEMA)
     for number in range(3):
         house.append(ids(number))
-    real = compaction._copy
+    real: Any = segment_copy._copy
     overwritten: list[str] = []
 
     def copy(*arguments: Any) -> None:
@@ -585,7 +585,7 @@ def test_a_segment_removed_in_mid_merge_keeps_the_merge_out(
         if not overwritten:
             overwritten.append(house.append(ids(9), overwrite=True))
 
-    monkeypatch.setattr(compaction, "_copy", copy)
+    monkeypatch.setattr(segment_copy, "_copy", copy)
     (report,) = house.engine.compact(house.table, min_segments=2)
     assert report.merged == 0
     assert house.read()["id"].to_pylist() == [9]

@@ -1,24 +1,41 @@
-"""Key runs: where the keys of a segment's rows are, sorted, so that a key is found by bisection.
+"""Key runs: where the keys of rows are, sorted and in blocks, so that few blocks tell where a key is.
 
-A run lies in the segment's own object, between the end of its stream and its footer, where readers
-of Arrow files never look: it is durable, checked, copied and deleted with the rows that it is of.
+The run of a segment lies in the segment's own object, between the end of its stream and its footer,
+where readers of Arrow files never look: it is durable, checked, copied and deleted with the rows that
+it is of. A *merged* run is an object of its own and has the entries of many segments, so that a key
+is looked for in a few runs, however many segments there are; it can be made anew from theirs at any
+time (`engine/upkeep/run_merging.py`).
 
-======  ==============  ==========================================================================
-bytes   type            meaning
-======  ==============  ==========================================================================
-0       uint64 LE, n     the keys' numbers (see `key_values`), ascending
-8n      uint32 LE, n     the row in the segment that has the key, for each
-12n     uint32 LE       CRC32C of all before it
-======  ==============  ==========================================================================
+======================  ===========  ==================================================================
+bytes                   type         meaning
+======================  ===========  ==================================================================
+each block: 8 B         uint64 LE    the keys' numbers (see `key_values`), ascending over all blocks
+4 B                     uint32 LE    the row in its segment that has the key, for each
+4 B, if merged          uint32 LE    which segment that is: its place in the catalog's list
+to a multiple of 8                   zeros
+behind the blocks: 8 b  uint64 LE    the first number of each block
+8                       uint64 LE    the last number of all; 0 if there is none
+4 b                     uint32 LE    CRC32C of each block
+to a multiple of 8                   zeros; 8 more if the run would have 12 n + 4 bytes
+24                      struct       entries (uint64), B, 1 if merged, CRC32C of all this behind the
+                                     blocks up to here, magic (uint32 LE each)
+======================  ===========  ==================================================================
 
-Rows that were superseded in the write that made the segment are not in it. Which rows an upsert
-replaces hangs on these bytes alone, so they are proven before they are used, once per file and process.
+B is `BLOCK_ENTRIES`, or less in a run that has less; the last block is filled up with all bits set. A run
+is searched by the first numbers, which stay in memory, and then in the blocks that they point at: of
+a run of any size a change reads about one block for each of its keys. Which rows an upsert replaces hangs
+on these bytes alone, so a block is proven before it is used, once per file and process.
+
+Rows that were superseded in the write that made the segment are not in its run. Runs of the first releases
+are one block without first numbers, ``12 n + 4`` bytes: numbers, rows, and a CRC32C of both.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import struct
 from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 from crc32c import crc32c
@@ -27,73 +44,183 @@ from numpy.typing import NDArray
 from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.reading.cache import RecentlyUsed
 from fletching.errors import CorruptObjectError
-from fletching.objects.store import ObjectStore
+from fletching.objects.store import ObjectStore, StoredObject
 
-__all__ = ["ENTRY_BYTES", "KeyRun", "ProvenRuns", "encode_run", "read_run"]
+__all__ = [
+    "BLOCK_ENTRIES",
+    "Entries",
+    "KeyRun",
+    "RunBuilder",
+    "RunIndex",
+    "RunIndexes",
+    "encode_run",
+    "open_run",
+    "run_at",
+    "run_indexes",
+]
 
-ENTRY_BYTES = 12
-_CHECKSUM_BYTES = 4
-_KEPT_PROOFS = 65_536
+BLOCK_ENTRIES = 256
+"""Entries of a block: those of a merged one are a page, so that a key costs one page of any run."""
 
-ProvenRuns = RecentlyUsed[Hashable, bool]
-"""The files whose runs were proven, by key and identity. Thread-safe."""
+_TAIL = struct.Struct("<QIIII")
+_MAGIC = 0x324E5552
+_FIRST_FORMAT_ENTRY = 12
+_FIRST_FORMAT_REST = 4
+_KEPT_BYTES = 64 << 20
+_GAP_BYTES = 64 << 10
+"""Where each range is a request: what lies between two blocks that is not worth another."""
 
-
-def proven_runs() -> ProvenRuns:
-    """No proofs yet."""
-    return ProvenRuns(_KEPT_PROOFS)
+_U64 = NDArray[np.uint64]
+_U32 = NDArray[np.uint32]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class KeyRun:
-    """Keys in ascending order and the rows that have them. May be views of the object's mapping."""
+class Entries:
+    """Entries of a run, ascending by number. May be views of the object's mapping.
 
-    numbers: NDArray[np.uint64]
-    rows: NDArray[np.uint32]
+    Attributes:
+        numbers: of the keys.
+        rows: of the segments that have them.
+        owners: which segment each is of, in a merged run; None in a segment's own.
+    """
 
-    def find(self, wanted: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-        """The entries with some numbers: (place in ``wanted``, row), one pair per entry.
-
-        Args:
-            wanted: ascending.
-
-        Cost: a bisection per number, or nothing where the ranges do not meet.
-        """
-        if not len(self.numbers) or not len(wanted):
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint32)
-        low = int(np.searchsorted(wanted, self.numbers[0], side="left"))
-        high = int(np.searchsorted(wanted, self.numbers[-1], side="right"))
-        near = wanted[low:high]
-        left = np.searchsorted(self.numbers, near, side="left")
-        last = len(self.numbers) - 1
-        hit = np.flatnonzero(self.numbers[np.minimum(left, last)] == near)
-        if not len(hit):
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint32)
-        left = left[hit]
-        # Numbers repeat only where different keys have the same one: nearly never.
-        if not (self.numbers[np.minimum(left + 1, last)] == near[hit]).any() or last == 0:
-            return (hit + low).astype(np.int64), self.rows[left]
-        counts = np.searchsorted(self.numbers, near[hit], side="right") - left
-        places = np.repeat(hit, counts)
-        before = np.repeat(np.cumsum(counts) - counts, counts)
-        entries = np.repeat(left, counts) + np.arange(len(places)) - before
-        return (places + low).astype(np.int64), self.rows[entries]
+    numbers: _U64
+    rows: _U32
+    owners: _U32 | None = None
 
 
-def encode_run(numbers: NDArray[np.uint64], rows: NDArray[np.uint32]) -> bytes:
-    """The bytes of a run, from numbers in any order and their rows."""
-    order = np.argsort(numbers, kind="stable")
-    run = numbers[order].astype("<u8").tobytes() + rows[order].astype("<u4").tobytes()
-    return run + crc32c(run).to_bytes(_CHECKSUM_BYTES, "little")
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunIndex:
+    """What is kept in memory of a run: see the module.
+
+    ``stride`` is the bytes of a block; ``proven`` is written to by whoever proves one.
+    """
+
+    entries: int
+    block_entries: int
+    merged: bool
+    stride: int
+    first_numbers: _U64
+    last_number: int
+    checksums: _U32
+    proven: NDArray[np.bool_]
 
 
-def read_run(store: ObjectStore, segment: SegmentRow, proven: ProvenRuns | None = None) -> KeyRun:
+RunIndexes = RecentlyUsed[Hashable, RunIndex]
+"""What is kept of runs, by key and identity of their files. Thread-safe."""
+
+
+def run_indexes() -> RunIndexes:
+    """Nothing is kept yet."""
+    return RunIndexes(_KEPT_BYTES, weight=lambda index: 256 + 13 * len(index.checksums))
+
+
+def _stride(entries: int, merged: bool) -> int:
+    length = (16 if merged else 12) * entries
+    return length + -length % 8
+
+
+def encode_run(numbers: _U64, rows: _U32, owners: _U32 | None = None) -> bytearray:
+    """The bytes of a run, from numbers in any order, their rows, and in a merged run their segments."""
+    if (numbers[1:] < numbers[:-1]).any():
+        order = np.argsort(numbers, kind="stable")
+        numbers, rows = numbers[order], rows[order]
+        owners = None if owners is None else owners[order]
+    builder = RunBuilder(min(BLOCK_ENTRIES, max(len(numbers), 1)), merged=owners is not None)
+    return builder.add(numbers, rows, owners) + builder.finish()
+
+
+class RunBuilder:
+    """Makes the bytes of a run from its entries in ascending order, some at a time. Not thread-safe.
+
+    Attributes:
+        entries: how many there are so far.
+        length: bytes so far.
+    """
+
+    def __init__(self, block_entries: int, *, merged: bool) -> None:
+        """Begins without entries."""
+        self._size = block_entries
+        self._merged = merged
+        self._rest = Entries(*_nothing(merged))
+        self._first: list[_U64] = []
+        self._last = 0
+        self._checksums: list[int] = []
+        self.entries = 0
+        self.length = 0
+
+    def add(self, numbers: _U64, rows: _U32, owners: _U32 | None) -> bytearray:
+        """Takes entries that follow those before; the blocks that are full now."""
+        if len(numbers):
+            self._last = int(numbers[-1])
+        self.entries += len(numbers)
+        rest = self._rest
+        if len(rest.numbers):
+            numbers = np.concatenate([rest.numbers, numbers])
+            rows = np.concatenate([rest.rows, rows])
+            if owners is not None and rest.owners is not None:
+                owners = np.concatenate([rest.owners, owners])
+        full = len(numbers) // self._size * self._size
+        self._rest = Entries(
+            numbers[full:].copy(), rows[full:].copy(), None if owners is None else owners[full:]
+        )
+        return self._blocks(numbers[:full], rows[:full], None if owners is None else owners[:full])
+
+    def _blocks(self, numbers: _U64, rows: _U32, owners: _U32 | None) -> bytearray:
+        count, size = len(numbers) // self._size, self._size
+        if not count:
+            return bytearray()
+        stride = _stride(size, self._merged)
+        data = bytearray(count * stride)
+        blocks = np.frombuffer(data, dtype=np.uint8).reshape(count, stride)
+        blocks[:, : 8 * size].view("<u8")[:] = numbers.reshape(count, size)
+        blocks[:, 8 * size : 12 * size].view("<u4")[:] = rows.reshape(count, size)
+        if owners is not None:
+            blocks[:, 12 * size : 16 * size].view("<u4")[:] = owners.reshape(count, size)
+        self._first.append(numbers[::size].astype("<u8"))
+        view = memoryview(data)
+        self._checksums += [
+            crc32c(view[start : start + stride]) for start in range(0, len(data), stride)
+        ]
+        self.length += len(data)
+        return data
+
+    def finish(self) -> bytearray:
+        """The last block, and what stands behind the blocks."""
+        rest = self._rest
+        data = bytearray()
+        if len(rest.numbers):
+            missing = self._size - len(rest.numbers)
+            data = self._blocks(
+                np.concatenate([rest.numbers, np.full(missing, ~np.uint64(0))]),
+                np.concatenate([rest.rows, np.full(missing, ~np.uint32(0))]),
+                None
+                if rest.owners is None
+                else np.concatenate([rest.owners, np.full(missing, ~np.uint32(0))]),
+            )
+        behind = b"".join(part.tobytes() for part in self._first) + struct.pack("<Q", self._last)
+        behind += np.array(self._checksums, dtype="<u4").tobytes()
+        behind += bytes(-len(behind) % 8)
+        total = self.length + len(behind) + _TAIL.size
+        if total % _FIRST_FORMAT_ENTRY == _FIRST_FORMAT_REST:
+            behind += bytes(8)
+        head = struct.pack("<QII", self.entries, self._size, self._merged)
+        self.length += len(behind) + _TAIL.size
+        return data + behind + head + struct.pack("<II", crc32c(head, crc32c(behind)), _MAGIC)
+
+
+def _nothing(merged: bool) -> tuple[_U64, _U32, _U32 | None]:
+    none = np.zeros(0, dtype=np.uint32)
+    return np.zeros(0, dtype=np.uint64), none, none if merged else None
+
+
+def open_run(store: ObjectStore, segment: SegmentRow, indexes: RunIndexes | None = None) -> KeyRun:
     """The run of a segment; mapped where the store maps.
 
     Args:
         store: where it is.
         segment: whose.
-        proven: those that need no proof again; None to prove it in any case.
+        indexes: what is known of runs already; None to read and prove it in any case.
 
     Raises:
         CorruptObjectError: the segment has none, or what stands there is not one.
@@ -101,25 +228,269 @@ def read_run(store: ObjectStore, segment: SegmentRow, proven: ProvenRuns | None 
     offset, length = segment.key_run_offset, segment.key_run_length
     if offset is None or length is None:
         raise CorruptObjectError("a segment of a table with a key has no key run", key=segment.key)
-    if (
-        length % ENTRY_BYTES != _CHECKSUM_BYTES
-        or length // ENTRY_BYTES > segment.rows
-        or offset % 8
-    ):
+    if offset % 8 or length < 0:
         raise CorruptObjectError("a segment's key run is cut", key=segment.key)
     stored = store.open(segment.key)
     if offset + length > stored.length:
         raise CorruptObjectError("a segment's key run lies outside of it", key=segment.key)
-    count = length // ENTRY_BYTES
+    return run_at(stored, offset, length, most=segment.rows, merged=False, indexes=indexes)
+
+
+def run_at(
+    stored: StoredObject,
+    offset: int,
+    length: int,
+    *,
+    most: int,
+    merged: bool,
+    indexes: RunIndexes | None,
+) -> KeyRun:
+    """The run in some bytes of an object.
+
+    Args:
+        stored: the object, which has these bytes.
+        offset: where they begin.
+        length: how many.
+        most: how many entries it can have.
+        merged: whether it is a merged one.
+        indexes: as in `open_run`.
+
+    Raises:
+        CorruptObjectError: it is none.
+    """
+    file = (stored.key, getattr(stored, "identity", None))
+    index = None if indexes is None else indexes.get(file)
+    if index is None:
+        if length % _FIRST_FORMAT_ENTRY == _FIRST_FORMAT_REST and not merged:
+            index = _index_of_first_format(stored, offset, length, most)
+        else:
+            index = _read_index(stored, offset, length, most, merged)
+        if indexes is not None:
+            indexes.put(file, index)
+    return KeyRun(stored, offset, index)
+
+
+def _index_of_first_format(stored: StoredObject, offset: int, length: int, most: int) -> RunIndex:
+    entries = length // _FIRST_FORMAT_ENTRY
+    if entries > most:
+        raise CorruptObjectError("a segment's key run is cut", key=stored.key)
     view = stored.view(offset, offset + length)
-    file = (segment.key, getattr(stored, "identity", None))
-    if proven is None or not proven.get(file):
-        expected = int.from_bytes(view[-_CHECKSUM_BYTES:], "little")
-        if crc32c(view[:-_CHECKSUM_BYTES]) != expected:
-            raise CorruptObjectError("a segment's key run fails its checksum", key=segment.key)
-        if proven is not None:
-            proven.put(file, True)
-    return KeyRun(
-        np.frombuffer(view[: 8 * count], dtype="<u8"),
-        np.frombuffer(view[8 * count : ENTRY_BYTES * count], dtype="<u4"),
-    )
+    expected = int.from_bytes(view[-_FIRST_FORMAT_REST:], "little")
+    if crc32c(view[:-_FIRST_FORMAT_REST]) != expected:
+        raise CorruptObjectError("a segment's key run fails its checksum", key=stored.key)
+    first = np.frombuffer(view[: 8 * min(entries, 1)], dtype="<u8").copy()
+    last = int(np.frombuffer(view[: 8 * entries], dtype="<u8")[-1]) if entries else 0
+    # One block, which is not filled up to a multiple of eight bytes, and proven by now.
+    size, sums = max(entries, 1), np.zeros(len(first), np.uint32)
+    proven = np.ones(len(first), dtype=bool)
+    return RunIndex(entries, size, False, _FIRST_FORMAT_ENTRY * size, first, last, sums, proven)
+
+
+def _read_index(
+    stored: StoredObject, offset: int, length: int, most: int, merged: bool
+) -> RunIndex:
+    damaged = CorruptObjectError("a key run fails its checksum", key=stored.key)
+    # What is behind the blocks of the longest run there can be, in one read.
+    behind = min(length, 12 * -(-most // BLOCK_ENTRIES) + 72)
+    view = stored.view(offset + length - behind, offset + length)
+    if behind < _TAIL.size:
+        raise damaged
+    entries, size, has_owners, checksum, magic = _TAIL.unpack(view[-_TAIL.size :])
+    if magic != _MAGIC or not 1 <= size <= BLOCK_ENTRIES or bool(has_owners) != merged:
+        raise damaged
+    if entries > most:
+        raise CorruptObjectError("a key run has more entries than rows", key=stored.key)
+    count = -(-entries // size)
+    rest = length - count * _stride(size, merged)
+    table = 12 * count + 8 + -(12 * count) % 8
+    if rest - table - _TAIL.size not in {0, 8}:
+        raise damaged
+    if rest > behind:  # its blocks are smaller than those of today
+        view = stored.view(offset + length - rest, offset + length)
+    else:
+        view = view[behind - rest :]
+    if crc32c(view[:-8]) != checksum:
+        raise damaged
+    first = np.frombuffer(view[: 8 * count], dtype="<u8").copy()
+    if (first[1:] < first[:-1]).any():
+        raise damaged
+    sums = np.frombuffer(view[8 * count + 8 : 12 * count + 8], dtype="<u4").copy()
+    (last,) = struct.unpack_from("<Q", view, 8 * count)
+    proven = np.zeros(count, dtype=bool)
+    stride = _stride(size, merged)
+    return RunIndex(int(entries), int(size), merged, stride, first, last, sums, proven)
+
+
+class KeyRun:
+    """A run to look in. Thread-safe."""
+
+    def __init__(self, stored: StoredObject, offset: int, index: RunIndex) -> None:
+        """Looks at the run whose blocks begin at an offset of an object."""
+        self._stored = stored
+        self._offset = offset
+        self._index = index
+
+    @property
+    def count(self) -> int:
+        """How many entries it has."""
+        return self._index.entries
+
+    @property
+    def first_numbers(self) -> _U64:
+        """The first number of each block."""
+        return self._index.first_numbers
+
+    def all(self) -> Entries:
+        """All entries, in memory.
+
+        Raises:
+            CorruptObjectError: a block is damaged.
+        """
+        return self.between(0, self._index.entries)
+
+    def between(self, start: int, end: int) -> Entries:
+        """The entries from one to another, in memory.
+
+        Raises:
+            CorruptObjectError: a block is damaged.
+        """
+        index = self._index
+        if start >= end:
+            return Entries(*_nothing(index.merged))
+        first, last = start // index.block_entries, (end - 1) // index.block_entries
+        blocks = self._read(first, last + 1)
+        skipped = first * index.block_entries
+        numbers, rows, owners = self._columns(blocks)
+        part = slice(start - skipped, end - skipped)
+        return Entries(
+            numbers.reshape(-1)[part],
+            rows.reshape(-1)[part],
+            None if owners is None else owners.reshape(-1)[part],
+        )
+
+    def below(self, number: int) -> int:
+        """How many entries have a smaller number.
+
+        Raises:
+            CorruptObjectError: a block is damaged.
+        """
+        index = self._index
+        wanted = np.uint64(number)
+        block = int(np.searchsorted(index.first_numbers, wanted, side="left")) - 1
+        if block < 0:
+            return 0
+        start = block * index.block_entries
+        found = self.between(start, min(start + index.block_entries, index.entries))
+        return start + int(np.searchsorted(found.numbers, wanted, side="left"))
+
+    def find(self, wanted: _U64) -> tuple[NDArray[np.int64], _U32, _U32 | None]:
+        """The entries with some numbers: (place in ``wanted``, row, owner), one per entry.
+
+        Args:
+            wanted: ascending.
+
+        Cost: reads the blocks that the first numbers point at, about one per number at most.
+
+        Raises:
+            CorruptObjectError: a block is damaged.
+        """
+        index = self._index
+        first = index.first_numbers
+        right = np.searchsorted(first, wanted, side="right") - 1
+        # A number that begins a block may also end the one before.
+        left = np.maximum(np.searchsorted(first, wanted, side="left") - 1, 0)
+        near = np.flatnonzero((right >= 0) & (wanted <= np.uint64(index.last_number)))
+        spans = (right - left + 1)[near]
+        if not len(near):
+            numbers, rows, owners = _nothing(index.merged)
+            return numbers.astype(np.int64), rows, owners
+        places = np.repeat(near, spans)
+        before = np.repeat(np.cumsum(spans) - spans, spans)
+        block = np.repeat(left[near], spans) + np.arange(len(places)) - before
+        blocks, row = self._spread(block)
+        columns = self._columns(blocks)
+        counts = np.minimum(index.entries - block * index.block_entries, index.block_entries)
+        at = _lower_bound(columns[0], row, counts, wanted[places])
+        found: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
+        while len(places):
+            # One round finds all; more only where a number repeats.
+            there = at < counts
+            there[there] = columns[0][row[there], at[there]] == wanted[places[there]]
+            places, row, at, counts = places[there], row[there], at[there], counts[there]
+            found.append((places, row, at))
+            at = at + 1
+        places, row, at = (np.concatenate([each[n] for each in found]) for n in range(3))
+        owners = columns[2]
+        return places, columns[1][row, at], None if owners is None else owners[row, at]
+
+    def _read(self, first: int, end: int) -> NDArray[np.uint8]:
+        """Blocks that follow each other, one in each row; proven."""
+        index, stride = self._index, self._index.stride
+        if not len(index.checksums):
+            return np.zeros((0, stride), dtype=np.uint8)
+        view = self._stored.view(self._offset + first * stride, self._offset + end * stride)
+        self._prove(np.arange(first, end), view, first)
+        return np.frombuffer(view, dtype=np.uint8).reshape(-1, stride)
+
+    def _spread(self, wanted: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Blocks with some others among them, one in each row, and in which row each wanted one is.
+
+        Only the wanted ones are proven, and only they are looked at: of a mapped object no other byte.
+        """
+        index, stride = self._index, self._index.stride
+        needed = np.flatnonzero(np.bincount(wanted, minlength=len(index.checksums)))
+        first, end = int(needed[0]), int(needed[-1]) + 1
+        fetch = getattr(self._stored, "fetch", None)
+        if fetch is None or end - first == len(needed):
+            view = self._stored.view(self._offset + first * stride, self._offset + end * stride)
+            self._prove(needed, view, first)
+            return np.frombuffer(view, dtype=np.uint8).reshape(-1, stride), wanted - first
+        starts = (self._offset + needed * stride).tolist()
+        ranges = ((start, start + stride) for start in starts)
+        found = bytearray(len(needed) * stride)
+        views = fetch(ranges, bytes_per_request=_GAP_BYTES)
+        for start, view in zip(range(0, len(found), stride), views, strict=True):
+            found[start : start + stride] = view
+        self._prove(needed, memoryview(found), None)
+        array = np.frombuffer(found, dtype=np.uint8).reshape(-1, stride)
+        return array, np.searchsorted(needed, wanted)
+
+    def _prove(self, blocks: NDArray[np.int64], data: memoryview, first: int | None) -> None:
+        """Compares checksums of blocks that were not yet; ``data`` begins with block ``first``.
+
+        With None it has these blocks alone.
+        """
+        index = self._index
+        stride = index.stride
+        doubtful = np.flatnonzero(~index.proven[blocks])
+        if not len(doubtful):
+            return
+        numbers = blocks[doubtful]
+        starts = (doubtful if first is None else numbers - first) * stride
+        expected = index.checksums[numbers].tolist()
+        for start, checksum in zip(starts.tolist(), expected, strict=True):
+            if crc32c(data[start : start + stride]) != checksum:
+                raise CorruptObjectError("a key run fails its checksum", key=self._stored.key)
+        index.proven[numbers] = True
+
+    def _columns(self, blocks: NDArray[np.uint8]) -> tuple[_U64, _U32, _U32 | None]:
+        """Numbers, rows and owners of blocks, one block in each row."""
+        size = self._index.block_entries
+        numbers = blocks[:, : 8 * size].view("<u8")
+        rows = blocks[:, 8 * size : 12 * size].view("<u4")
+        owners = blocks[:, 12 * size : 16 * size].view("<u4") if self._index.merged else None
+        return numbers, rows, owners
+
+
+def _lower_bound(
+    numbers: _U64, row: NDArray[np.int64], counts: NDArray[np.int64], wanted: _U64
+) -> NDArray[np.int64]:
+    """For each wanted number the first place in its row of numbers that is not below it."""
+    low = np.zeros(len(row), dtype=np.int64)
+    high = counts.astype(np.int64)
+    last = numbers.shape[1] - 1
+    for _ in range(int(numbers.shape[1]).bit_length()):
+        middle = (low + high) >> 1
+        less = (numbers[row, np.minimum(middle, last)] < wanted) & (low < high)
+        low, high = np.where(less, middle + 1, low), np.where(less, high, middle)
+    return low

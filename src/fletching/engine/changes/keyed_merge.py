@@ -25,7 +25,8 @@ from fletching.catalog.segment_rows import SegmentRow, decode_partition, visible
 from fletching.catalog.table_rows import TableRow, table_by_id
 from fletching.catalog.write_stream_rows import NewSegment, StagedSegmentRow, WrittenRows
 from fletching.engine.changes.key_columns import KeyColumns
-from fletching.engine.changes.key_runs import KeyRun, ProvenRuns, read_run
+from fletching.engine.changes.key_lookup import located
+from fletching.engine.changes.key_runs import Entries, RunIndexes, open_run
 from fletching.engine.changes.key_values import key_numbers, last_of_key, same_keys
 from fletching.engine.context import EngineContext
 from fletching.errors import ConflictError, CorruptObjectError, NoSuchTableError
@@ -119,11 +120,11 @@ class KeyedMerge:
         version: int,
         without: Mapping[str, BitMap],
         seed: bytes,
-        proven: ProvenRuns,
+        indexes: RunIndexes,
     ) -> None:
         self.version = version
         self._seed = seed
-        self._proven = proven
+        self._indexes = indexes
         self._keys = keys
         self._staged = staged
         self._without = without
@@ -166,10 +167,10 @@ class KeyedMerge:
                 version=table.version,
                 without=without or {},
                 seed=context.key_seed(table_id),
-                proven=context.proven_runs,
+                indexes=context.run_indexes,
             )
             if probe:
-                merge._probe(connection, table, after=-1)
+                merge._probe(connection, table)
         return merge
 
     # --- which writes count ---------------------------------------------------------------------
@@ -203,19 +204,19 @@ class KeyedMerge:
         takes = np.array([each.deletes for each in self._staged], dtype=bool)
         return _Winners(numbers, source, rows, takes[source])
 
-    def _run_of(self, number: int) -> KeyRun:
+    def _run_of(self, number: int) -> Entries:
         """The keys of one write, without those of rows that do not come."""
         segment = self._staged[number].segment
         if segment.key_run_offset is None:
             raise ConflictError(
                 "rows were written before the table began to keep its key unique; write them anew"
             )
-        run = read_run(self._keys.store, as_row(segment), self._proven)
+        run = open_run(self._keys.store, as_row(segment), self._indexes).all()
         out = self._without.get(segment.key)
         if not out:
             return run
         stays = ~_are_in(run.rows, out)
-        return KeyRun(run.numbers[stays], run.rows[stays])
+        return Entries(run.numbers[stays], run.rows[stays])
 
     def _columns_of_staged(
         self, source: NDArray[np.int64], rows: NDArray[np.uint32]
@@ -236,21 +237,14 @@ class KeyedMerge:
 
     # --- which rows go --------------------------------------------------------------------------
 
-    def _probe(self, connection: Connection, table: TableRow, *, after: int) -> None:
+    def _probe(self, connection: Connection, table: TableRow, *, after: int | None = None) -> None:
         """Finds the rows with the winners' keys in segments added after a version."""
         partitions = [decode_partition(partition) for partition in self._winners]
-        segments = [
-            segment
-            for segment in visible_segments(connection, table.id, table.version, partitions)
-            if segment.added_version > after
-        ]
-        hits: list[tuple[SegmentRow, NDArray[np.int64], NDArray[np.uint32]]] = []
-        for segment in segments:
-            winners = self._winners[segment.partition]
-            run = read_run(self._keys.store, segment, self._proven)
-            places, rows = run.find(winners.numbers)
-            if len(places):
-                hits.append((segment, places, rows))
+        segments = visible_segments(connection, table.id, table.version, partitions, after=after)
+        wanted = {partition: each.numbers for partition, each in self._winners.items()}
+        hits = list(
+            located(self._keys.store, connection, table.id, segments, wanted, indexes=self._indexes)
+        )
         gone = deletions_of(connection, [segment.id for segment, _, _ in hits])
         for segment, places, rows in hits:
             winners = self._winners[segment.partition]

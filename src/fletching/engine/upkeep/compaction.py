@@ -1,4 +1,4 @@
-"""Compaction: neighbouring small segments become one, and rows that are deleted are left out.
+"""Compaction: neighbouring small segments become one, deleted rows are left out, key runs merged.
 
 The merged segment takes the place of the first one in the order of rows, in a new version with the
 same rows; snapshots of earlier versions keep the segments that they have, until retention may
@@ -18,10 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-from crc32c import crc32c
 from numpy.typing import NDArray
 
-from fletching import faultpoints, ipc
+from fletching import faultpoints
 from fletching.catalog import table_rows as catalog_tables
 from fletching.catalog.blob_rows import copy_links, link_segments
 from fletching.catalog.deletion_rows import (
@@ -30,25 +29,21 @@ from fletching.catalog.deletion_rows import (
     read_vector,
     visible_deletions,
 )
+from fletching.catalog.merged_run_rows import merged_runs_of
 from fletching.catalog.publishing import Publication, replace_segments
 from fletching.catalog.segment_rows import SegmentRow, visible_segments
 from fletching.catalog.table_rows import TableRow
-from fletching.engine.changes.key_runs import encode_run, read_run
+from fletching.engine.changes.key_runs import encode_run, open_run
 from fletching.engine.context import EngineContext
-from fletching.engine.reading.shown_rows import take_rows
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.tables.statistics import StatisticsBuilder
 from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
+from fletching.engine.upkeep.run_merging import merge_runs, runs_to_merge, unusable_runs
+from fletching.engine.upkeep.segment_copy import SegmentCopy
 from fletching.engine.upkeep.upkeep_runs import record_run
 from fletching.engine.writing.ingest_body import CellCheckers
 from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import CorruptObjectError, FletchingError, InvalidArgumentError
-from fletching.ipc.batches import BatchDecoder
-from fletching.ipc.encoding import BatchEncoder
-from fletching.ipc.limits import DEFAULT_LIMITS
-from fletching.ipc.message import message_at
-from fletching.ipc.metadata import MessageType, read_message_header
-from fletching.objects.store import StoredObject
 from fletching.types import TableName
 
 __all__ = ["CompactionReport", "Compactor", "compaction_summary"]
@@ -80,6 +75,8 @@ class CompactionReport:
     damaged: tuple[str, ...] = ()
     """Keys of segments that were left alone because their bytes are not what was written."""
     skipped: str = ""
+    key_runs: int = 0
+    """Segments whose key runs were merged, in a table with a key."""
 
     @property
     def problems(self) -> list[str]:
@@ -108,28 +105,39 @@ class Compactor:
         # Per table the version in which nothing was left to merge: it need not be read again.
         self._settled: dict[str, int] = {}
 
-    def compact_tables(self, *, min_segments: int | None = None) -> list[CompactionReport]:
+    def compact_tables(
+        self, *, min_segments: int | None = None, purge: bool = False
+    ) -> list[CompactionReport]:
         """Compacts every table that has something to merge; see ``compact_table``.
 
         A pass that merged something is kept in the catalog as the last run.
         """
         started_at = self._context.clock()
         reports = [
-            self.compact_table(name, min_segments=min_segments)
-            for name in self.candidates(min_segments=min_segments)
+            self.compact_table(name, min_segments=min_segments, purge=purge)
+            for name in self.candidates(min_segments=min_segments, every=purge)
         ]
         damaged = [problem for report in reports for problem in report.problems]
         if damaged or any(report.merged for report in reports):
             summary = compaction_summary(reports)
             record_run(self._context, "compaction", started_at, summary, problems=damaged)
-        return [report for report in reports if report.merged or report.damaged or report.skipped]
+        return [
+            report
+            for report in reports
+            if report.merged or report.damaged or report.skipped or report.key_runs
+        ]
 
-    def candidates(self, *, min_segments: int | None = None) -> list[TableName]:
-        """The tables that may have something to merge: those whose last look says otherwise are left out."""
+    def candidates(
+        self, *, min_segments: int | None = None, every: bool = False
+    ) -> list[TableName]:
+        """The tables that may have something to merge: those whose last look says otherwise are left out.
+
+        With ``every`` they are not.
+        """
         least = min_segments or self._context.settings.compact_min_segments
         with self._context.database.read() as connection:
             rows = catalog_tables.tables_with_segments(connection, at_least=least)
-        return [row.name for row in rows if self._settled.get(row.id) != row.version]
+        return [row.name for row in rows if every or self._settled.get(row.id) != row.version]
 
     def compact_table(
         self, name: TableName, *, min_segments: int | None = None, purge: bool = False
@@ -150,12 +158,15 @@ class Compactor:
             table = catalog_tables.get_table(connection, name)
             segments = visible_segments(connection, table.id, table.version)
             deletions = visible_deletions(connection, table.id, table.version)
+            merged_runs = merged_runs_of(connection, table.id) if table.keyed else []
         snapshot = Snapshot.of(segments, deletions, self._vector)
         least = min_segments or context.settings.compact_min_segments
         runs = list(_runs(snapshot, context, least, purge=purge))
         planned = {snapshot.segments[place].id for run in runs for place in run}
         folds = _folds(deletions, {row.id: row for row in segments if row.id not in planned})
-        if not runs and not folds:
+        unusable = unusable_runs(context, merged_runs, prove=purge)
+        key_runs = table.keyed and bool(runs or runs_to_merge(segments, merged_runs, unusable))
+        if not runs and not folds and not key_runs:
             if min_segments is None:
                 self._settled[table.id] = table.version
             return CompactionReport(name)
@@ -175,7 +186,30 @@ class Compactor:
                     merged, made, size = merged + len(run), made + 1, size + length
             for row, found in folds:
                 self._fold(table, row, found, lease)
-        return CompactionReport(name, merged, made, size, tuple(damaged))
+            joined = 0
+            if key_runs:
+                joined = self._merge_key_runs(table, lease, damaged, prove=purge)
+        return CompactionReport(name, merged, made, size, tuple(damaged), key_runs=joined)
+
+    def _merge_key_runs(
+        self, table: TableRow, lease: HeldLease, damaged: list[str], *, prove: bool
+    ) -> int:
+        """Merges key runs of the segments that there are now; of how many segments."""
+        context = self._context
+        with context.database.read() as connection:
+            now = catalog_tables.table_by_id(connection, table.id)
+            if now is None or now.dropped_at is not None:
+                return 0
+            segments = visible_segments(connection, now.id, now.version)
+            merged = merged_runs_of(connection, now.id)
+        unusable = unusable_runs(context, merged, prove=prove)
+        joined = 0
+        for plan in runs_to_merge(segments, merged, unusable):
+            try:
+                joined += merge_runs(context, table, plan, lease)
+            except CorruptObjectError as error:
+                damaged.append(error.key or table.name.name)
+        return joined
 
     def _vector(self, deletion_id: int) -> bytes | None:
         with self._context.database.read() as connection:
@@ -223,7 +257,7 @@ class Compactor:
             statistics=statistics,
         )
         try:
-            copy = _Copy(context, snapshot, schema, writer)
+            copy = SegmentCopy(context, snapshot, schema, writer)
             kept = [copy.segment(place) for place in run]
             run_bytes = self._key_run(snapshot, run, kept) if table.keyed else None
             segment = writer.complete(run_bytes)
@@ -289,13 +323,13 @@ class Compactor:
             stored.close()
         return checker.packs
 
-    def _key_run(self, snapshot: Snapshot, run: Sequence[int], kept: Sequence[int]) -> bytes:
+    def _key_run(self, snapshot: Snapshot, run: Sequence[int], kept: Sequence[int]) -> bytearray:
         """The key run of a merged segment, from those of the segments that it replaces."""
         numbers: list[NDArray[np.uint64]] = []
         rows: list[NDArray[np.int64]] = []
         base = 0
         for place, count in zip(run, kept, strict=True):
-            old = read_run(self._context.store, snapshot.segments[place])
+            old = open_run(self._context.store, snapshot.segments[place]).all()
             places = old.rows.astype(np.int64)
             mine = old.numbers
             selection = snapshot.selections.get(place)
@@ -372,148 +406,3 @@ def _purges(snapshot: Snapshot, place: int, *, every: bool) -> bool:
     return bool(dirty) and (
         every or gone >= PURGE_ROWS_SHARE * row.rows or dirty >= PURGE_BATCHES_SHARE * (end - first)
     )
-
-
-class _Copy:
-    """Copies what is left of segments of one schema into a new one."""
-
-    def __init__(
-        self, context: EngineContext, snapshot: Snapshot, schema: pa.Schema, writer: SegmentWriter
-    ) -> None:
-        self._context = context
-        self._snapshot = snapshot
-        self._schema = schema
-        self._writer = writer
-        self._encoders: dict[str | None, BatchEncoder] = {}
-
-    def segment(self, place: int) -> int:
-        """Copies one; returns how many rows.
-
-        Raises:
-            CorruptObjectError: its bytes are not what was written.
-        """
-        row = self._snapshot.segments[place]
-        if place not in self._snapshot.selections:
-            _copy(self._context, row, self._writer)
-            return row.rows
-        stored = self._context.store.open(row.key)
-        try:
-            data = _proven(stored, row)
-            if row.dictionary_index:
-                return self._unified(place, data)
-            return self._batches(place, data)
-        finally:
-            stored.close()
-
-    def _batches(self, place: int, data: memoryview) -> int:
-        """Copies batch by batch: as they are, in part, or not at all."""
-        snapshot, writer = self._snapshot, self._writer
-        row = snapshot.segments[place]
-        codec = row.codecs or None
-        decoder = BatchDecoder(self._schema, trusted=True)
-        first, end = snapshot.batches_of(place)
-        total = 0
-        for batch in range(first, end):
-            rows = snapshot.rows[batch]
-            if not rows:
-                continue
-            offset, length = snapshot.offset[batch], snapshot.message_length[batch]
-            message = data[offset : offset + length]
-            kept = snapshot.kept(batch)
-            if kept is None:
-                writer.write_batch(
-                    [message],
-                    metadata_length=snapshot.metadata_length[batch],
-                    body_length=length - snapshot.metadata_length[batch],
-                    rows=rows,
-                    codec=codec,
-                )
-            else:
-                decoded = decoder.decode(_message(message))
-                self._encode(take_rows(decoded, kept), codec)
-            total += rows
-        return total
-
-    def _encode(self, batch: pa.RecordBatch, codec: str | None) -> None:
-        codec = codec if codec in {"lz4", "zstd"} else None
-        encoder = self._encoders.get(codec)
-        if encoder is None:
-            encoder = self._encoders[codec] = BatchEncoder(self._schema, compression=codec)
-        for frame in encoder.encode(batch):
-            head = memoryview(frame[0]).nbytes
-            length = sum(memoryview(piece).nbytes for piece in frame)
-            header = read_message_header(memoryview(frame[0])[8:])
-            if header.type is MessageType.DICTIONARY_BATCH:
-                self._writer.write_dictionary(
-                    frame,
-                    metadata_length=head,
-                    body_length=length - head,
-                    dictionary_id=header.dictionary_batch().id,
-                )
-            else:
-                self._writer.write_batch(
-                    frame,
-                    metadata_length=head,
-                    body_length=length - head,
-                    rows=batch.num_rows,
-                    codec=codec,
-                )
-
-    def _unified(self, place: int, data: memoryview) -> int:
-        """Copies a segment with dictionaries: its batches get one of each, for the whole file."""
-        snapshot = self._snapshot
-        row = snapshot.segments[place]
-        first = snapshot.batches_of(place)[0]
-        batches = []
-        with pa.ipc.open_file(pa.py_buffer(data)) as file:
-            for number in range(file.num_record_batches):
-                kept = snapshot.kept(first + number)
-                batch = file.get_batch(number)
-                batches.append(batch if kept is None else take_rows(batch, kept))
-        table = pa.Table.from_batches(batches, self._schema).unify_dictionaries()
-        for batch in table.to_batches():
-            if batch.num_rows:
-                self._encode(batch, row.codecs or None)
-        return table.num_rows
-
-
-def _message(data: memoryview) -> ipc.Message:
-    message = message_at(data, 0, len(data), DEFAULT_LIMITS)
-    assert not isinstance(message, int)
-    return message
-
-
-def _proven(stored: StoredObject, row: SegmentRow) -> memoryview:
-    """A segment's bytes, proven by length and checksum.
-
-    Raises:
-        CorruptObjectError: they are not what was written.
-    """
-    if stored.length != row.length:
-        raise CorruptObjectError(
-            f"segment {row.key} has {stored.length} bytes, not {row.length}", key=row.key
-        )
-    stored.load(0, stored.length)
-    data = stored.view(0, stored.length)
-    if crc32c(data) != row.crc32c:
-        raise CorruptObjectError(f"segment {row.key} fails its checksum", key=row.key)
-    return data
-
-
-def _copy(context: EngineContext, row: SegmentRow, writer: SegmentWriter) -> None:
-    stored = context.store.open(row.key)
-    try:
-        data = _proven(stored, row)
-        codec = row.codecs or None
-        for offset, metadata_length, body_length, rows in (
-            np.frombuffer(row.batch_index, "<i8").reshape(-1, 4).tolist()
-        ):
-            writer.write_batch(
-                [data[offset : offset + metadata_length + body_length]],
-                metadata_length=metadata_length,
-                body_length=body_length,
-                rows=rows,
-                codec=codec,
-            )
-    finally:
-        stored.close()

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 from crc32c import crc32c
+from numpy.typing import NDArray
 
 from fletching.catalog import proof_rows as verifying
 from fletching.catalog.blob_rows import PackInfo, list_packs
 from fletching.catalog.collecting import known_keys
+from fletching.catalog.merged_run_rows import MergedRunRow, every_merged_run, is_known_run
 from fletching.catalog.proof_rows import StoredSegment
 from fletching.catalog.segment_rows import visible_segments
 from fletching.catalog.table_rows import (
@@ -21,7 +23,8 @@ from fletching.catalog.table_rows import (
 )
 from fletching.engine.blobs.packs import check_pack
 from fletching.engine.changes.key_columns import KeyColumns
-from fletching.engine.changes.key_runs import read_run
+from fletching.engine.changes.key_lookup import open_merged
+from fletching.engine.changes.key_runs import open_run
 from fletching.engine.changes.key_values import key_numbers
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.message_checks import recorded_checksums
@@ -32,6 +35,7 @@ from fletching.objects.store import StoredObject
 __all__ = ["Checked", "Verification", "recount"]
 
 _READ_BYTES = 8 << 20
+_RUN_ENTRIES = 1 << 19
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,9 +73,11 @@ class Verification:
                 *verifying.wrong_totals(connection),
             ]
             self._keyed = tables_with_keys(connection)
-        self.total_objects = len(self._segments) + len(self._packs)
+            self._merged_runs = every_merged_run(connection)
+        self.total_objects = len(self._segments) + len(self._packs) + len(self._merged_runs)
         self.total_bytes = sum(segment.length for segment in self._segments)
         self.total_bytes += sum(pack.length for pack in self._packs)
+        self.total_bytes += sum(run.length for _, run in self._merged_runs)
 
     def __iter__(self) -> Iterator[Checked]:
         """Every object in turn, then the totals that are wrong; the end of it is kept in the catalog."""
@@ -100,6 +106,8 @@ class Verification:
             yield self._check_pack(pack)
         for table in self._keyed:
             yield from self._key_runs(table)
+        for table_id, run in self._merged_runs:
+            yield self._check_merged(table_id, run)
         for name, problem in [*self._broken_links, *self._totals]:
             yield Checked(name, 0, (problem,))
 
@@ -114,7 +122,7 @@ class Verification:
             columns = KeyColumns(context.store, connection, now)
         for segment in segments:
             try:
-                run = read_run(context.store, segment)
+                run = open_run(context.store, segment).all()
                 keys = key_numbers(columns.columns(segment, run.rows), context.key_seed(now.id))
                 right = np.array_equal(keys, run.numbers) and bool(
                     (run.numbers[1:] >= run.numbers[:-1]).all()
@@ -126,6 +134,42 @@ class Verification:
                 problem = f"its key run cannot be read: {error.message}"
             if problem:
                 yield Checked(segment.key, 0, (problem,))
+
+    def _check_merged(self, table_id: str, row: MergedRunRow) -> Checked:
+        """Whether a merged run says of the segments that are there what their own runs say."""
+        context = self._context
+        problem = ""
+        try:
+            with context.database.read() as connection:
+                now = table_by_id(connection, table_id)
+                segments = (
+                    [] if now is None else visible_segments(connection, table_id, now.version)
+                )
+            alive = {segment.key: segment for segment in segments}
+            run = open_merged(context.store, row)
+            expected = {
+                place: _digest(own.numbers, own.rows)
+                for place, key in enumerate(row.owner_keys())
+                if key in alive
+                for own in [open_run(context.store, alive[key]).all()]
+            }
+            found: dict[int, int] = dict.fromkeys(expected, 0)
+            for start in range(0, run.count, _RUN_ENTRIES):
+                part = run.between(start, min(start + _RUN_ENTRIES, run.count))
+                assert part.owners is not None
+                for place in np.unique(part.owners).tolist():
+                    mine = part.owners == place
+                    total = found.get(place, 0) + _digest(part.numbers[mine], part.rows[mine])
+                    found[place] = total % (1 << 64)
+            if any(found[place] != digest for place, digest in expected.items()):
+                problem = "its entries are not those of the segments' own key runs"
+        except StorageError as error:
+            with context.database.read() as connection:
+                if not is_known_run(connection, row.key):
+                    return Checked(row.key, 0)  # merged into another since stock was taken
+            missing = isinstance(error, ObjectNotFoundError)
+            problem = "the object is missing" if missing else error.message
+        return Checked(row.key, row.length, (problem,) if problem else ())
 
     def _check(self, segment: StoredSegment) -> Checked:
         try:
@@ -206,6 +250,13 @@ def recount(context: EngineContext) -> list[Checked]:
             if verifying.recount(connection, now):
                 repaired.append(Checked(f"table {now.name}", 0, ("its totals were counted anew",)))
     return repaired
+
+
+def _digest(numbers: NDArray[np.uint64], rows: NDArray[np.uint32]) -> int:
+    """A sum that tells entries of a key run from others, in whatever order they come."""
+    odd, other = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (numbers ^ (rows.astype(np.uint64) * odd)) * other
+    return int(np.sum(mixed ^ (mixed >> np.uint64(31)), dtype=np.uint64))
 
 
 def _index(index: bytes) -> list[tuple[int, int, int, int]]:

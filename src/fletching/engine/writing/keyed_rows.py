@@ -108,7 +108,7 @@ class KeyedRows:
 
             each.counts = last_of_key(each.rows, None if exact else chosen)
 
-    def run(self, partition: str, start: int, end: int, *, deletes: bool) -> bytes:
+    def run(self, partition: str, start: int, end: int, *, deletes: bool) -> bytearray:
         """The key run of the rows from ``start`` to ``end`` that were stored with one operation."""
         numbers, counts = self._stored(partition, deletes=deletes)
         rows = np.flatnonzero(counts[start:end])

@@ -256,7 +256,9 @@ class SegmentRouter:
         route.encoder = None
         return writer
 
-    def finish(self, key_run: Callable[[str, int, int], bytes] | None = None) -> list[NewSegment]:
+    def finish(
+        self, key_run: Callable[[str, int, int], bytearray] | None = None
+    ) -> list[NewSegment]:
         """Makes every segment durable; they are in no catalog yet. In row order per partition.
 
         Args:

@@ -164,7 +164,7 @@ class SegmentWriter:
         """Record batches so far."""
         return len(self._batches)
 
-    def complete(self, key_run: bytes | None = None) -> NewSegment:
+    def complete(self, key_run: bytearray | None = None) -> NewSegment:
         """Writes the end of the file; what is left to do is the sink's ``commit``.
 
         Args:

@@ -1,0 +1,168 @@
+"""Copying what is left of segments into a new one: batches as they are, or the rows that are left of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from crc32c import crc32c
+
+from fletching import ipc
+from fletching.catalog.segment_rows import SegmentRow
+from fletching.engine.context import EngineContext
+from fletching.engine.reading.shown_rows import take_rows
+from fletching.engine.reading.snapshot import Snapshot
+from fletching.engine.writing.segment_writer import SegmentWriter
+from fletching.errors import CorruptObjectError
+from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.encoding import BatchEncoder
+from fletching.ipc.limits import DEFAULT_LIMITS
+from fletching.ipc.message import message_at
+from fletching.ipc.metadata import MessageType, read_message_header
+from fletching.objects.store import StoredObject
+
+__all__ = ["SegmentCopy"]
+
+
+class SegmentCopy:
+    """Copies what is left of segments of one schema into a new one."""
+
+    def __init__(
+        self, context: EngineContext, snapshot: Snapshot, schema: pa.Schema, writer: SegmentWriter
+    ) -> None:
+        self._context = context
+        self._snapshot = snapshot
+        self._schema = schema
+        self._writer = writer
+        self._encoders: dict[str | None, BatchEncoder] = {}
+
+    def segment(self, place: int) -> int:
+        """Copies one; returns how many rows.
+
+        Raises:
+            CorruptObjectError: its bytes are not what was written.
+        """
+        row = self._snapshot.segments[place]
+        if place not in self._snapshot.selections:
+            _copy(self._context, row, self._writer)
+            return row.rows
+        stored = self._context.store.open(row.key)
+        try:
+            data = _proven(stored, row)
+            if row.dictionary_index:
+                return self._unified(place, data)
+            return self._batches(place, data)
+        finally:
+            stored.close()
+
+    def _batches(self, place: int, data: memoryview) -> int:
+        """Copies batch by batch: as they are, in part, or not at all."""
+        snapshot, writer = self._snapshot, self._writer
+        row = snapshot.segments[place]
+        codec = row.codecs or None
+        decoder = BatchDecoder(self._schema, trusted=True)
+        first, end = snapshot.batches_of(place)
+        total = 0
+        for batch in range(first, end):
+            rows = snapshot.rows[batch]
+            if not rows:
+                continue
+            offset, length = snapshot.offset[batch], snapshot.message_length[batch]
+            message = data[offset : offset + length]
+            kept = snapshot.kept(batch)
+            if kept is None:
+                writer.write_batch(
+                    [message],
+                    metadata_length=snapshot.metadata_length[batch],
+                    body_length=length - snapshot.metadata_length[batch],
+                    rows=rows,
+                    codec=codec,
+                )
+            else:
+                decoded = decoder.decode(_message(message))
+                self._encode(take_rows(decoded, kept), codec)
+            total += rows
+        return total
+
+    def _encode(self, batch: pa.RecordBatch, codec: str | None) -> None:
+        codec = codec if codec in {"lz4", "zstd"} else None
+        encoder = self._encoders.get(codec)
+        if encoder is None:
+            encoder = self._encoders[codec] = BatchEncoder(self._schema, compression=codec)
+        for frame in encoder.encode(batch):
+            head = memoryview(frame[0]).nbytes
+            length = sum(memoryview(piece).nbytes for piece in frame)
+            header = read_message_header(memoryview(frame[0])[8:])
+            if header.type is MessageType.DICTIONARY_BATCH:
+                self._writer.write_dictionary(
+                    frame,
+                    metadata_length=head,
+                    body_length=length - head,
+                    dictionary_id=header.dictionary_batch().id,
+                )
+            else:
+                self._writer.write_batch(
+                    frame,
+                    metadata_length=head,
+                    body_length=length - head,
+                    rows=batch.num_rows,
+                    codec=codec,
+                )
+
+    def _unified(self, place: int, data: memoryview) -> int:
+        """Copies a segment with dictionaries: its batches get one of each, for the whole file."""
+        snapshot = self._snapshot
+        row = snapshot.segments[place]
+        first = snapshot.batches_of(place)[0]
+        batches = []
+        with pa.ipc.open_file(pa.py_buffer(data)) as file:
+            for number in range(file.num_record_batches):
+                kept = snapshot.kept(first + number)
+                batch = file.get_batch(number)
+                batches.append(batch if kept is None else take_rows(batch, kept))
+        table = pa.Table.from_batches(batches, self._schema).unify_dictionaries()
+        for batch in table.to_batches():
+            if batch.num_rows:
+                self._encode(batch, row.codecs or None)
+        return table.num_rows
+
+
+def _message(data: memoryview) -> ipc.Message:
+    message = message_at(data, 0, len(data), DEFAULT_LIMITS)
+    assert not isinstance(message, int)
+    return message
+
+
+def _proven(stored: StoredObject, row: SegmentRow) -> memoryview:
+    """A segment's bytes, proven by length and checksum.
+
+    Raises:
+        CorruptObjectError: they are not what was written.
+    """
+    if stored.length != row.length:
+        raise CorruptObjectError(
+            f"segment {row.key} has {stored.length} bytes, not {row.length}", key=row.key
+        )
+    stored.load(0, stored.length)
+    data = stored.view(0, stored.length)
+    if crc32c(data) != row.crc32c:
+        raise CorruptObjectError(f"segment {row.key} fails its checksum", key=row.key)
+    return data
+
+
+def _copy(context: EngineContext, row: SegmentRow, writer: SegmentWriter) -> None:
+    stored = context.store.open(row.key)
+    try:
+        data = _proven(stored, row)
+        codec = row.codecs or None
+        for offset, metadata_length, body_length, rows in (
+            np.frombuffer(row.batch_index, "<i8").reshape(-1, 4).tolist()
+        ):
+            writer.write_batch(
+                [data[offset : offset + metadata_length + body_length]],
+                metadata_length=metadata_length,
+                body_length=body_length,
+                rows=rows,
+                codec=codec,
+            )
+    finally:
+        stored.close()
