@@ -36,6 +36,30 @@ def test_scrolling_goes_on_and_stays_light(visitor: Visitor) -> None:
     assert numbers == list(range(numbers[0], 1100))
 
 
+def test_rows_are_sorted_by_a_click_on_a_column(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.go("/tables/demo/default/orders")
+    head = page.get_by_role("columnheader", name="id", exact=True)
+    head.get_by_role("link").click()
+    page.wait_for_url("**sort=id")
+    assert head.get_attribute("aria-sort") == "ascending"
+    head.get_by_role("link").click()
+    page.wait_for_url("**order=desc")
+    rows = page.locator("[data-grid] tbody tr")
+    assert rows.first.locator("td").first.inner_text() == str(ROWS - 1)
+    page.locator("[data-grid]").evaluate("grid => grid.scrollTo(0, grid.scrollHeight)")
+    page.wait_for_url("**offset=100")
+    assert rows.last.locator("td").first.inner_text() == str(ROWS - 200)
+    head.get_by_role("link").click()
+    page.wait_for_url("**/orders")
+    assert head.get_attribute("aria-sort") is None
+    rows.first.get_by_role("link").click()
+    page.get_by_role("link", name="Next row").click()
+    page.wait_for_url("**offset=1")
+    page.get_by_role("link", name="The rows from here on").click()
+    assert rows.first.locator("th").inner_text() == "1"
+
+
 def test_filters_versions_and_one_row_are_links(visitor: Visitor) -> None:
     page = visitor.page
     visitor.go("/tables/demo/default/people")

@@ -246,7 +246,7 @@ class _Bars:
             )
             return
         now = time.monotonic()
-        if now - self._told[task] >= LINE_SECONDS:
+        if now - self._told[task] >= LINE_SECONDS and task.done:
             self._told[task] = now
             say(f"{task.name}: {task.amount}")
 

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ import pytest
 import fletching
 from fletching.catalog.writer_rows import WriterRow
 from fletching.engine.access.permissions import Grant, Permission
+from fletching.server.console.data import rows_page
 from fletching.server.server import Server
 
 NASTY = "<script>alert(1)</script>\"'&\x1b[2J\u202e"
@@ -126,6 +128,7 @@ PAGES = [
     "/tables?sort=bytes",
     TABLE,
     f"{TABLE}/row?offset=3",
+    f"{TABLE}?sort=id&order=desc",
     f"{TABLE}/columns",
     f"{TABLE}/partitions",
     f"{TABLE}/history",
@@ -289,6 +292,62 @@ def test_rows_are_paged_filtered_and_read_as_they_were(browser: Browser) -> None
     assert 'role="alert"' in wrong.text
     for query in ("offset=-1", "offset=%C2%B2", "version=x"):
         assert browser(f"/tables/demo/default/events?{query}").status == 400
+
+
+def test_rows_are_sorted_by_a_column_and_paged_by_links(browser: Browser) -> None:
+    def page(query: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(browser(f"{TABLE}?format=json&{query}").text)
+        return found
+
+    def column(found: dict[str, Any], name: str) -> list[str]:
+        place = found["names"].index(name)
+        return [row[place]["text"] for row in found["cells"]]
+
+    everything = [str(n) for n in range(250)]
+    first, second = page("sort=id"), page("sort=ID&offset=100")
+    assert column(first, "id") + column(second, "id") == everything[:200]
+    last = page("sort=id&order=desc&offset=200")
+    assert column(last, "id") == everything[49::-1]
+    assert (last["next"], first["next"], first["last"]) == (None, 100, None)
+    chosen = page("sort=id&order=desc&filter=id%20%3C%203&version=1")
+    assert column(chosen, "id") == ["2", "1", "0"]
+    # Each row's link leads to that row, whatever the order.
+    text = browser(f"{TABLE}?sort=id&order=desc&filter=id%20%3C%203").text
+    assert 'aria-sort="descending"' in text
+    for number, value in zip(chosen["numbers"], ("2", "1", "0"), strict=True):
+        row = browser(f"{TABLE}/row?format=json&filter=id%20%3C%203&offset={number}").text
+        assert column(json.loads(row) | {"cells": [json.loads(row)["cells"]]}, "id") == [value]
+        assert f"offset={number}" in text
+    assert "Previous row" in browser(f"{TABLE}/row?offset=249").text
+    # A click on the header of the column turns the order around, and then leaves it.
+    links = re.findall(r'<th scope="col"[^>]*><a href="([^"]+)"', browser(f"{TABLE}?sort=id").text)
+    assert any(link.endswith("sort=id&amp;order=desc") for link in links)
+    for wrong in ("nested", "nowhere", "%3Cscript%3E"):
+        refused = browser(f"{TABLE}?sort={wrong}")
+        assert refused.status == 400
+        assert "<script>" not in refused.text.partition("</head>")[2]
+
+
+def test_an_order_ends_where_pages_do(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_page, "SORT_ROWS", 150)
+    found = json.loads(browser(f"{TABLE}?format=json&sort=id&offset=9999").text)
+    assert (found["offset"], found["next"]) == (50, None)
+    assert "150" in found["given_up"]
+    monkeypatch.setattr(rows_page, "SORT_SECONDS", -1.0)
+    assert "looked at" in browser(f"{TABLE}?sort=id").text
+
+
+def test_programs_read_pages_with_a_token(server: Server, browser: Browser) -> None:
+    access_id, _ = server.access_key
+    token = server.service.engine.access_keys.bearer_token(access_id, time.time() + 60)
+    headers = {"authorization": f"Bearer {token}"}
+    stranger = Browser(server)
+    assert "uptime" in stranger("/overview?format=json", headers=headers).text
+    assert stranger("/overview", headers=headers).status == 303  # pages are for who signed in
+    assert stranger("/overview?format=json", headers={"authorization": "Bearer x"}).status == 303
+    form = {"task": "retention"}
+    assert stranger("/storage?format=json", form, headers).status == 303  # nothing is done by it
+    assert stranger("/keys?format=json", form, headers).status == 303
 
 
 def test_a_filter_that_finds_nothing_is_given_up_and_says_so(

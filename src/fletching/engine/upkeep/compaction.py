@@ -87,7 +87,10 @@ class CompactionReport:
 def compaction_summary(reports: Sequence[CompactionReport]) -> str:
     """What became of a run over some tables, in words."""
     merged, made = sum(each.merged for each in reports), sum(each.made for each in reports)
-    return f"{merged} segments became {made} ({sum(each.bytes for each in reports)} bytes)"
+    if not merged:
+        return "there was nothing to merge"
+    what = "segment" if merged == 1 else "segments"
+    return f"{merged} {what} became {made} ({sum(each.bytes for each in reports)} bytes)"
 
 
 class Compactor:

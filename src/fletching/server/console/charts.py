@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 __all__ = ["bars", "lines", "meter", "shares"]
 
-WIDTH, HEIGHT = 480, 120
+WIDTH, HEIGHT = 340, 100
 _TOP, _BOTTOM = 14, 18
 
 
@@ -22,7 +22,7 @@ def _number(value: float) -> str:
 
 
 def _svg(
-    label: str, inner: str, width: int = WIDTH, height: int = HEIGHT, kind: str = "chart"
+    label: str, inner: str, width: int = WIDTH, height: int = HEIGHT, kind: str = "chart drawn"
 ) -> Markup:
     # The parts were escaped or formatted by whoever drew them.
     return Markup(  # noqa: S704
@@ -128,4 +128,5 @@ def shares(label: str, value: float, most: float, second: float = 0.0) -> Markup
         f'<rect class="s1" x="{first:.1f}" y="0" width="{rest:.1f}" height="10"/>',
         120,
         10,
+        "chart",
     )

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 from fletching.server.console.visit import Visit
 from fletching.types import DEFAULT_SCHEMA, TableName
 
-__all__ = ["Snippet", "history_code", "partitions_code", "query_code", "rows_code", "tables_code"]
+__all__ = [
+    "Snippet",
+    "history_code",
+    "partitions_code",
+    "query_code",
+    "rows_code",
+    "segments_code",
+    "tables_code",
+    "twin_code",
+    "upload_code",
+]
 
 
 class Snippet(NamedTuple):
@@ -73,6 +84,8 @@ def rows_code(
     version: int | None = None,
     offset: int = 0,
     limit: int | None = None,
+    order: str = "",
+    descending: bool = False,
 ) -> list[Snippet]:
     """Rows of a table."""
     options = [f"filter={predicate!r}"] if predicate else []
@@ -85,13 +98,17 @@ def rows_code(
     query |= {} if limit is None else {"limit": str(limit)}
     where = f"\nWHERE {predicate}" if predicate else ""
     cut = "" if limit is None else f"\nLIMIT {limit}"
+    down = " DESC" if descending else ""
+    sort = f"\nORDER BY `{order.replace('`', '``')}`{down}" if order else ""
+    direction = "descending" if descending else "ascending"
+    by = f".sort_by([({order!r}, {direction!r})])" if order else ""
     shell = ["fletching", "get", table.name, f"{table.name}.parquet"]
     shell += ["--filter", predicate] if predicate else []
     shell += ["--at", visit.origin, "--project", table.project]
     return [
         Snippet(
             "Python",
-            _connect(visit, table.project) + f"{reading}.scan({', '.join(options)}).to_table()",
+            _connect(visit, table.project) + f"{reading}.scan({', '.join(options)}).to_table(){by}",
         ),
         Snippet(
             "PyODPS",
@@ -99,7 +116,7 @@ def rows_code(
         ),
         # SQL reads tables as they are.
         *(
-            [Snippet("SQL", f"SELECT * FROM {_sql_name(table)}{where}{cut}")]  # noqa: S608 - shown
+            [Snippet("SQL", f"SELECT * FROM {_sql_name(table)}{where}{sort}{cut}")]  # noqa: S608 - shown
             if version is None
             else []
         ),
@@ -153,3 +170,53 @@ def query_code(visit: Visit, project: str, text: str) -> list[Snippet]:
             f"fletching sql {quoted} --at {shlex.quote(visit.origin)} --project {shlex.quote(project)}",
         ),
     ]
+
+
+def segments_code(keys: Sequence[str]) -> list[Snippet]:
+    """A stored segment, which is a file like any other; nothing without one."""
+    if not keys:
+        return []
+    path = f"data/objects/{keys[0]}"
+    return [
+        Snippet("Python", f"import pyarrow as pa\npa.ipc.open_file({path!r}).read_all()"),
+        Snippet("Shell", f"fletching inspect {shlex.quote(path)}"),
+    ]
+
+
+def upload_code(visit: Visit, table: TableName | None, schema: str) -> list[Snippet]:
+    """A file that becomes a table's rows; ``table`` is None for one that is not there yet."""
+    project, shown = visit.project, TableName(visit.project, "TABLE", schema)
+    name, place = _python_name(table or shown), ["--at", visit.origin, "--project", project]
+    read = 'rows = pyarrow.parquet.read_table("FILE.parquet")\n'
+    does = (
+        f"client.create_table({name}, rows)"
+        if table is None
+        else f"client.table({name}).append(rows)"
+    )
+    odps = (table or shown).name
+    url = _rows_url(visit, table or shown, {"format": "parquet"})
+    made = ["--create"] if table is None else []
+    return [
+        Snippet("Python", _connect(visit, project) + read + does),
+        Snippet("PyODPS", _odps(visit, project) + f"o.write_table({odps!r}, frame)"),
+        *(
+            []
+            if table is None
+            else [
+                Snippet(
+                    "curl",
+                    'curl -X POST -H "Authorization: Bearer $TOKEN" --data-binary @FILE.parquet '
+                    + shlex.quote(url),
+                )
+            ]
+        ),
+        Snippet("Shell", shlex.join(["fletching", "put", odps, "FILE.parquet", *made, *place])),
+    ]
+
+
+def twin_code(visit: Visit, page: str, *commands: str) -> list[Snippet]:
+    """What a page says as JSON, and the commands that do what it does, on the service's machine."""
+    shell = [Snippet("Shell", "\n".join(commands))] if commands else []
+    query = {key: value for key, value in visit.asked.items() if key != "format"}
+    url = f"{visit.origin}/console{page}?{urlencode(query | {'format': 'json'})}"
+    return [*shell, _curl(url)]

@@ -23,7 +23,7 @@ from fletching.server.http.exchange import Exchange
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["Pages", "security_headers", "wants_json"]
+__all__ = ["Pages", "human_size", "security_headers", "wants_json"]
 
 _DIRECTIVES = {
     "default-src": "'none'",
@@ -65,7 +65,8 @@ def security_headers(nonce: str = "", *, styles: bool = False) -> dict[str, str]
     }
 
 
-def _size(count: float) -> str:
+def human_size(count: float) -> str:
+    """Bytes in decimal units."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if abs(count) < 1000 or unit == "TB":
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
@@ -103,7 +104,7 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(size=_size, moment=_moment, count=_count, span=_span)
+    made.filters.update(size=human_size, moment=_moment, count=_count, span=_span)
     return made
 
 

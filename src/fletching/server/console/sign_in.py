@@ -42,9 +42,16 @@ def _token(exchange: Exchange) -> str:
     return cookies[COOKIE].value if COOKIE in cookies else ""
 
 
+def _bearer(exchange: Exchange) -> str:
+    """The token that a program reads a page's JSON twin with; for what changes something there is none."""
+    scheme, _, token = exchange.header("authorization").partition(" ")
+    reads = exchange.method in {"GET", "HEAD"} and ("format", "json") in exchange.query
+    return token.strip() if reads and scheme.casefold() == "bearer" else ""
+
+
 async def signed_in(exchange: Exchange, service: Service) -> Principal | None:
     """Whose page it is; None if nobody is signed in, or no longer."""
-    token = _token(exchange)
+    token = _token(exchange) or _bearer(exchange)
     if not token:
         return None
     try:

@@ -25,7 +25,9 @@ def shown(engine: EngineSettings, **asked: str) -> dict[str, dict[str, Any]]:
         settings=ServerSettings(max_reads=7),
         engine=SimpleNamespace(context=SimpleNamespace(settings=engine)),
     )
-    visit = SimpleNamespace(service=service, asked=asked, pages=SimpleNamespace(show=show))
+    visit = SimpleNamespace(
+        service=service, asked=asked, origin="http://here", pages=SimpleNamespace(show=show)
+    )
     asyncio.run(settings_page(cast("Any", visit)))
     return {each["name"]: each for each in found["settings"]}
 

@@ -123,14 +123,16 @@ async def _shown(visit: Visit, project: str, instance: str) -> tuple[dict[str, A
     state = await answer_statement(visit.exchange, service, request)
     assert isinstance(state, StatementState)
     offset = visit.number("offset") or 0
+    explained = row.statement.lstrip().lower().startswith("explain")
     data: dict[str, Any] = {
-        "text": row.statement,
+        # What is run next is the statement, and what explains it again the other button.
+        "text": row.statement.lstrip()[len("explain") :].lstrip() if explained else row.statement,
         "running": state.running,
         "progress": round(state.progress, 3),
         "seconds": round((row.ended_at or service.engine.context.clock()) - row.created_at, 3),
         "affected_rows": state.affected_rows,
         "printed": state.printed if state.arrow_schema is None else "",
-        "explained": row.statement.lstrip().lower().startswith("explain"),
+        "explained": explained,
         "rows": state.rows,
         "offset": offset,
         "names": [],

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
 import pyarrow as pa
 
 from fletching.errors import (
@@ -10,13 +14,18 @@ from fletching.errors import (
     NotFoundError,
     VersionNotFoundError,
 )
+from fletching.protocol.messages.admin import TableInfo
+from fletching.protocol.messages.requests import CreateReadSession
+from fletching.protocol.types.blob_type import contains_blob
 from fletching.server.console.code_snippets import rows_code
+from fletching.server.console.data.sorted_rows import first_in_order
 from fletching.server.console.data.table_facts import (
     described,
     reading_of,
     show_table,
     taken,
     until,
+    whole_schema,
 )
 from fletching.server.console.page_cells import Cell, cells_of, clean, references_of
 from fletching.server.console.visit import Visit, table_path
@@ -31,11 +40,36 @@ ROW_CHARACTERS = 50_000
 FILTER_SECONDS = 5.0
 """How long a filter may look for the rows of a page; then the page says that it gave up."""
 
+SORT_SECONDS = 5.0
+"""How long rows may be looked at for the first in an order; then the page says how far that came."""
+
+SORT_ROWS = 10_000
+"""So far pages go in an order; all rows that come before are held to find those of a page."""
+
 LINK_SECONDS = 300.0
 """How long the links to blobs that a page holds are good for."""
 
 TEXT_BYTES = 160
 """So much of a blob of text is shown in its cell."""
+
+
+_GIVEN_UP = (
+    f"The filter was given up after {FILTER_SECONDS:.0f} seconds: there may be more rows. "
+    "A download or a query looks at all of them."
+)
+
+
+class _Page(NamedTuple):
+    """Rows of a table, as a page shows them."""
+
+    rows: pa.Table = pa.table({})
+    cells: Sequence[list[Cell]] = ()
+    numbers: Sequence[int] = ()
+    """Of each row its place among all that the filter lets through."""
+    total: int = 0
+    more: bool = False
+    given_up: str = ""
+    """What the page does not show, in words."""
 
 
 def _page_rows(columns: int) -> int:
@@ -92,8 +126,13 @@ async def rows_page(visit: Visit) -> None:
     )
     request = reading_of(visit, filter_predicate=predicate, version=version)
     service = visit.service
+    order, descending = visit.asked.get("sort", ""), visit.asked.get("order") == "desc"
+    if order:
+        offset = min(offset, SORT_ROWS - count)
 
-    def read() -> tuple[pa.Table, list[list[Cell]], int, bool]:
+    def read() -> _Page:
+        if order:
+            return _in_order(visit, request, order, offset, count, descending=descending)
         found = service.engine.snapshot_rows(
             request,
             offset=offset,
@@ -101,19 +140,21 @@ async def rows_page(visit: Visit) -> None:
             check=until(FILTER_SECONDS) if predicate else None,
         )
         rows, whole = taken(found, offset, count + 1)
-        return rows, linked_cells(visit, rows.slice(0, count)), found.total, whole
+        shown = rows.slice(0, count)
+        given_up = "" if whole else _GIVEN_UP
+        more = rows.num_rows > count
+        numbers = list(range(offset, offset + shown.num_rows))
+        return _Page(shown, linked_cells(visit, shown), numbers, found.total, more, given_up)
 
-    names: list[str] = []
-    cells: list[list[Cell]] = []
-    more, total, whole = False, shown_info.rows, True
+    page = _Page(total=shown_info.rows)
     try:
         service.authorize(visit.exchange, request)
         with service.reads.enter():
-            rows, cells, total, whole = await service.workers.cpu.run(read)
-        names, more = rows.column_names, rows.num_rows > count
+            page = await service.workers.cpu.run(read)
     except InvalidArgumentError as exc:
         problem = exc.message
-    last = None if predicate or not total else max(0, (total - 1) // count * count)
+    total = page.total
+    last = None if predicate or order or not total else max(0, (total - 1) // count * count)
     data = {
         "filter": predicate,
         "asked_version": visit.asked.get("version", ""),
@@ -121,14 +162,14 @@ async def rows_page(visit: Visit) -> None:
         "count": count,
         "total": total,
         "previous": max(0, offset - count) if offset else None,
-        "next": offset + count if more else None,
+        "next": offset + count if page.more else None,
         "last": last,
-        "names": names,
-        "cells": cells,
-        "given_up": ""
-        if whole
-        else f"The filter was given up after {FILTER_SECONDS:.0f} seconds: there may be more rows. "
-        "A download or a query looks at all of them.",
+        "names": page.rows.column_names,
+        "numbers": page.numbers,
+        "cells": page.cells,
+        "sort": order,
+        "descending": descending,
+        "given_up": page.given_up,
     }
     path = table_path(visit.table)
     await show_table(
@@ -140,13 +181,91 @@ async def rows_page(visit: Visit) -> None:
         problem=problem,
         status=400 if problem else 200,
         kept=_kept(visit),
-        code=rows_code(visit, visit.table, predicate=predicate, version=version),
+        orders=_orders(visit, shown_info, order, descending=descending),
+        sorted_kept=_kept(visit, "sort", "order"),
+        code=rows_code(
+            *(visit, visit.table),
+            predicate=predicate,
+            version=version,
+            order=order,
+            descending=descending,
+        ),
     )
 
 
-def _kept(visit: Visit) -> dict[str, str]:
+def _kept(visit: Visit, *more: str) -> dict[str, str]:
     """What the links to other rows keep of the query."""
-    return {name: visit.asked[name] for name in ("filter", "version") if visit.asked.get(name)}
+    names = ("filter", "version", *more)
+    return {name: visit.asked[name] for name in names if visit.asked.get(name)}
+
+
+def _orders(
+    visit: Visit, info: TableInfo, order: str, *, descending: bool
+) -> dict[str, dict[str, str]]:
+    """Per column that has an order: what a click on its name asks for, and what is so now."""
+    found = {}
+    for field in whole_schema(info):
+        if pa.types.is_nested(field.type) or contains_blob(field.type):
+            continue
+        now = field.name.casefold() == order.casefold()
+        query = _kept(visit) | {"sort": field.name}
+        if now and not descending:
+            query["order"] = "desc"
+        elif now:
+            del query["sort"]  # and a third click leaves them as they are stored
+        state = ("descending" if descending else "ascending") if now else ""
+        found[field.name] = {
+            "address": visit.pages.address(table_path(visit.table), query),
+            "state": state,
+        }
+    return found
+
+
+def _in_order(
+    visit: Visit,
+    request: CreateReadSession,
+    column: str,
+    offset: int,
+    count: int,
+    *,
+    descending: bool,
+) -> _Page:
+    """A page of the rows in the order of a column; blocks."""
+    deadline = until(SORT_SECONDS)
+    found = visit.service.engine.snapshot_rows(request, check=deadline)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        read = found.plan.batches()
+        try:
+            for batch in read:
+                yield batch
+                deadline()
+        finally:
+            # What is being computed ahead for it is of no use any more.
+            getattr(read, "close", lambda: None)()
+
+    end = offset + count
+    with contextlib.closing(batches()) as rows:
+        first = first_in_order(
+            rows, found.plan.schema, column, count=min(end + 1, SORT_ROWS), descending=descending
+        )
+    shown = first.rows.slice(offset, count)
+    told = ""
+    if not first.whole:
+        told = (
+            f"Sorting was given up after {SORT_SECONDS:.0f} seconds: these are the first of the"
+            f" {first.looked:,} rows that were looked at. A query looks at all of them."
+        )
+    elif first.rows.num_rows == SORT_ROWS <= end:
+        told = f"In an order pages go as far as row {SORT_ROWS:,}; a query goes on."
+    return _Page(
+        shown,
+        linked_cells(visit, shown),
+        first.numbers[offset:end],
+        found.total,
+        first.rows.num_rows > end,
+        told,
+    )
 
 
 async def row_page(visit: Visit) -> None:
@@ -162,20 +281,21 @@ async def row_page(visit: Visit) -> None:
     service = visit.service
     service.authorize(visit.exchange, request)
 
-    def read() -> tuple[list[str], list[list[Cell]]]:
+    def read() -> tuple[list[str], list[list[Cell]], bool]:
         found = service.engine.snapshot_rows(
-            request, offset=offset, count=1, check=until(FILTER_SECONDS) if predicate else None
+            request, offset=offset, count=2, check=until(FILTER_SECONDS) if predicate else None
         )
-        rows, _ = taken(found, offset, 1)
+        rows, _ = taken(found, offset, 2)
         most = max(200, ROW_CHARACTERS // max(1, rows.num_columns))
-        return rows.column_names, linked_cells(visit, rows, most=most)
+        return rows.column_names, linked_cells(visit, rows.slice(0, 1), most=most), len(rows) < 2
 
     with service.reads.enter():
-        names, cells = await service.workers.cpu.run(read)
+        names, cells, last = await service.workers.cpu.run(read)
     if not cells:
         raise NotFoundError(f"there is no row {offset}")
     data = {
         "offset": offset,
+        "last": last,
         "filter": predicate,
         "asked_version": visit.asked.get("version", ""),
         "names": names,

@@ -8,6 +8,7 @@ import secrets
 from fletching.errors import NotFoundError
 from fletching.ipc.inspection_page import page
 from fletching.protocol.messages.requests import CreateReadSession
+from fletching.server.console.code_snippets import segments_code
 from fletching.server.console.data.table_facts import described, show_table
 from fletching.server.console.rendering import security_headers, wants_json
 from fletching.server.console.visit import Visit, table_path
@@ -42,7 +43,8 @@ async def segments_page(visit: Visit) -> None:
             for row in rows[first : first + PAGE_SEGMENTS]
         ],
     }
-    await show_table(visit, info, "segments", data, code=[])
+    keys = [row.key for row in rows[first : first + 1]]
+    await show_table(visit, info, "segments", data, code=segments_code(keys))
 
 
 async def segment_page(visit: Visit) -> None:

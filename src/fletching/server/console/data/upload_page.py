@@ -24,6 +24,7 @@ from fletching.protocol.types.row_formats import (
     open_json_lines,
 )
 from fletching.protocol.types.table_schema import format_type, odps_type_of_field
+from fletching.server.console.code_snippets import upload_code
 from fletching.server.console.data.table_facts import whole_schema
 from fletching.server.console.page_cells import clean
 from fletching.server.console.sign_in import check_sent
@@ -64,7 +65,9 @@ async def upload_page(visit: Visit) -> None:
         "table": visit.asked.get("table", ""),
         "head_bytes": HEAD_BYTES,
     }
-    await visit.pages.show("upload", "Upload", data, at="upload", here="/upload")
+    given = _named(visit) if visit.asked.get("table", "").strip() else None
+    code = upload_code(visit, given, str(data["schema"]))
+    await visit.pages.show("upload", "Upload", data, at="upload", here="/upload", code=code)
 
 
 def _named(visit: Visit) -> TableName:

@@ -6,6 +6,7 @@ import time
 
 from fletching.engine.access.permissions import AccessKey, Grant, Permission
 from fletching.errors import ConflictError, InvalidArgumentError, UsageError
+from fletching.server.console.code_snippets import twin_code
 from fletching.server.console.visit import Visit
 
 __all__ = ["change_keys", "keys_page"]
@@ -61,6 +62,12 @@ async def _show(visit: Visit, made: AccessKey | None = None, problem: str = "") 
         data,
         at="keys",
         here="/keys",
+        code=twin_code(
+            visit,
+            "/keys",
+            "fletching keys list --at FOLDER",
+            "fletching keys create ann --grant read:demo --at FOLDER",
+        ),
         # Not among the data: a secret has no JSON twin.
         made=made,
         problem=problem,

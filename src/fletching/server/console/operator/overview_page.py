@@ -10,6 +10,7 @@ from fletching import __version__
 from fletching.engine.presence import DEAD_SECONDS
 from fletching.errors import FletchingError
 from fletching.server.console import charts
+from fletching.server.console.code_snippets import twin_code
 from fletching.server.console.page_cells import clean
 from fletching.server.console.visit import Visit
 from fletching.server.monitor import SLOT_SECONDS, quantile
@@ -170,6 +171,7 @@ async def overview_page(visit: Visit) -> None:
         data,
         at="overview",
         here="/overview",
+        code=twin_code(visit, "/overview"),
         pictures=pictures,
         meters=meters,
     )

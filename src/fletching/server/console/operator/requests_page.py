@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fletching.errors import NotFoundError
+from fletching.server.console.code_snippets import twin_code
 from fletching.server.console.page_cells import clean
 from fletching.server.console.visit import Visit
 
@@ -62,4 +63,12 @@ async def requests_page(visit: Visit) -> None:
         "next": first + PAGE_REQUESTS if first + PAGE_REQUESTS < len(ended) else None,
     }
     kept = {"id": wanted, "who": who, "outcome": outcome}
-    await visit.pages.show("requests", "Requests", data, at="requests", here="/requests", kept=kept)
+    await visit.pages.show(
+        "requests",
+        "Requests",
+        data,
+        at="requests",
+        here="/requests",
+        code=twin_code(visit, "/requests"),
+        kept=kept,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from fletching.server.console.code_snippets import twin_code
 from fletching.server.console.visit import Visit, table_path
 
 __all__ = ["end_session", "sessions_page"]
@@ -33,6 +34,7 @@ async def sessions_page(visit: Visit) -> None:
         data,
         at="sessions",
         here="/sessions",
+        code=twin_code(visit, "/sessions"),
         paths=[visit.pages.address(table_path(each.table)) for each in found],
     )
 

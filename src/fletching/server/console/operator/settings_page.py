@@ -6,6 +6,8 @@ import dataclasses
 import os
 from typing import Any
 
+from fletching.server.console.code_snippets import twin_code
+from fletching.server.console.rendering import human_size
 from fletching.server.console.visit import Visit
 from fletching.settings import without_secrets
 
@@ -47,6 +49,8 @@ async def settings_page(visit: Visit) -> None:
                     "default": _shown(default),
                     "origin": origin,
                     "unit": field.metadata.get("unit", ""),
+                    "shown": _for_people(value, field.metadata.get("unit", "")),
+                    "shown_default": _for_people(default, field.metadata.get("unit", "")),
                     "meaning": field.metadata.get("meaning", ""),
                 }
             )
@@ -59,7 +63,8 @@ async def settings_page(visit: Visit) -> None:
             if wanted in each["name"].casefold() or wanted in each["meaning"].casefold()
         ],
     }
-    await visit.pages.show("settings", "Settings", data, at="settings", here="/settings")
+    code = twin_code(visit, "/settings")
+    await visit.pages.show("settings", "Settings", data, at="settings", here="/settings", code=code)
 
 
 def _default(field: dataclasses.Field[Any]) -> object:
@@ -70,3 +75,20 @@ def _default(field: dataclasses.Field[Any]) -> object:
 
 def _shown(value: object) -> str:
     return "none" if value is None else str(value)
+
+
+def _for_people(value: object, unit: str) -> str:
+    """A value with what it counts, where it counts something."""
+    if value is None or isinstance(value, str):
+        return _shown(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, (int, float)):
+        if unit in {"", "port"}:
+            return f"{value:.10g}" if isinstance(value, float) else str(value)
+        number = f"{value:,.10g}" if isinstance(value, float) else f"{value:,}"
+        if unit == "bytes" and value >= 10_000:
+            return f"{number} bytes ({human_size(value)})"
+        one = "process" if unit == "processes" else unit.removesuffix("s")
+        return f"{number} {one if value == 1 else unit}"
+    return str(value)

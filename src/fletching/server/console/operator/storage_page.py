@@ -6,6 +6,7 @@ import dataclasses
 
 from fletching.engine.upkeep.operations import TASKS
 from fletching.server.console import charts
+from fletching.server.console.code_snippets import twin_code
 from fletching.server.console.visit import Visit, table_path
 
 __all__ = ["start_task", "storage_page"]
@@ -59,6 +60,13 @@ async def storage_page(visit: Visit) -> None:
         data,
         at="storage",
         here="/storage",
+        code=twin_code(
+            visit,
+            "/storage",
+            "fletching verify --at FOLDER",
+            "fletching gc --dry-run --at FOLDER",
+            "fletching compact --at FOLDER",
+        ),
         paths=[visit.pages.address(table_path(each.table)) for each in tables],
         pictures=[charts.shares(f"{t.bytes} bytes", t.bytes, most) for t in tables],
         meter=None

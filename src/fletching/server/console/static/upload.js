@@ -53,7 +53,7 @@ function show() {
   });
   part("found").querySelector("tbody").replaceChildren(...rows);
   const unknown = found.columns.filter((column) => column.problem).length;
-  let verdict = `There is no table ${field.table.value}: it is made.`;
+  let verdict = `There is no table ${field.table.value} yet: it will be made.`;
   if (found.exists) {
     verdict = `Table ${field.table.value} has ${found.rows.toLocaleString("en")} rows; these are appended.`;
     if (unknown) verdict = `${unknown} columns of the file are not in table ${field.table.value}: `
