@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from fletching.cli.output import ExitCode
-from fletching.cli.quickstart import command
+from fletching.cli.quickstart import command, files
 from fletching.cli.quickstart.files import installed_files
 from fletching.cli.quickstart.sources import Load, Source, standard_library
 
@@ -108,3 +108,39 @@ def test_people_get_a_table_and_what_to_try_next(
     printed = capsys.readouterr().out
     for text in ("every value came back", "stdlib_lines", "speed", " .venv/bin/fletching serve "):
         assert text in printed
+
+
+def test_large_files_are_read_back_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(files, "WHOLE_BYTES", 1000)
+    monkeypatch.setattr(files, "PIECE_BYTES", 700)
+    folder = tmp_path / 'it\'s "mine"'
+    (folder / "day=2026-01-01").mkdir(parents=True)
+    pq.write_table(pa.table({"a": range(1000)}), folder / "day=2026-01-01" / "x.parquet")
+    (folder / "day=2026-01-01" / "y.csv").write_text("a\n1\n")
+    steps = run(tmp_path / "data", folder, capsys)
+    by_name = {(step["table"], step["name"]): step for step in steps}
+    stored, back = (
+        by_name["quickstart_files", name]
+        for name in ("store files as blobs", "read blobs, compare")
+    )
+    assert (
+        (back["rows"], back["bytes"]) == (stored["rows"], stored["bytes"]) == (2, stored["bytes"])
+    )
+
+
+def test_rows_are_moved_over_http_and_memory_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is mapped is neither moved nor in bounded memory."""
+    told: dict[str, Any] = {}
+
+    def serve(*_: object, **options: Any) -> Any:
+        told["serve"] = options
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fletching.serve", serve)
+    with pytest.raises(KeyboardInterrupt):
+        command.quickstart(tmp_path / "data", None)
+    assert told["serve"]["mapped_bytes"] == command.RESIDENT_BYTES <= 256 << 20

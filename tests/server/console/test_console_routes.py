@@ -339,7 +339,7 @@ def test_an_order_ends_where_pages_do(browser: Browser, monkeypatch: pytest.Monk
 
 def test_programs_read_pages_with_a_token(server: Server, browser: Browser) -> None:
     access_id, _ = server.access_key
-    token = server.service.engine.access_keys.bearer_token(access_id, time.time() + 60)
+    token = server.service.engine.access_keys.tokens.sign(access_id, time.time() + 60)
     headers = {"authorization": f"Bearer {token}"}
     stranger = Browser(server)
     assert "uptime" in stranger("/overview?format=json", headers=headers).text

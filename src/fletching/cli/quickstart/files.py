@@ -16,7 +16,7 @@ from fletching.cli.quickstart.compare import Difference
 from fletching.cli.quickstart.job import Meter, Mismatch, Report, Step
 
 if TYPE_CHECKING:
-    from fletching.client import Client
+    from fletching.client import Blob, Client
 
 __all__ = ["TABLE", "FileSource", "installed_files", "move_files", "user_blobs"]
 
@@ -25,6 +25,10 @@ COLUMNS = "path STRING, size BIGINT, sha256 STRING, content BLOB"
 
 FILES_PER_BATCH = 500
 """Rows per batch, blobs per upload."""
+
+WHOLE_BYTES = 16 << 20
+"""Blobs up to this size are read whole, many by one request; larger ones as files."""
+PIECE_BYTES = 4 << 20
 
 MAX_FILES = 2_000
 MAX_BYTES = 200_000_000
@@ -111,18 +115,38 @@ def move_files(client: Client, source: FileSource, report: Report) -> Iterator[S
     if rows_back.num_rows != len(source.paths):
         reason = f"{rows_back.num_rows} rows came back of {len(source.paths)}"
         raise Mismatch(TABLE, "read blobs", Difference(0, "", reason))
-    blobs = client.get_blobs(rows_back["content"].to_pylist())
-    described = zip(
-        *(rows_back[name].to_pylist() for name in ("path", "size", "sha256")), strict=True
-    )
-    for row, ((path, size, sha256), blob) in enumerate(zip(described, blobs, strict=True)):
-        if blob is None or blob.size != size or hashlib.sha256(blob.data).hexdigest() != sha256:
-            raise Mismatch(TABLE, "read blobs", Difference(row, "content", f"{path} differs"))
-        if blob.file_name != Path(path).name:
-            reason = f"{path} came back as {blob.file_name}"
-            raise Mismatch(TABLE, "read blobs", Difference(row, "content", reason))
-        meter.add(1, size)
+    described = rows_back.to_pylist()
+    small = client.get_blobs([row["content"] for row in described if row["size"] <= WHOLE_BYTES])
+    for number, row in enumerate(described):
+        if row["size"] <= WHOLE_BYTES:
+            back = _whole(next(small))
+        else:
+            back = _in_pieces(client, row["content"], meter)
+        path = row["path"]
+        if back[:2] != (row["size"], row["sha256"]):
+            raise Mismatch(TABLE, "read blobs", Difference(number, "content", f"{path} differs"))
+        if back[2] != Path(path).name:
+            reason = f"{path} came back as {back[2]}"
+            raise Mismatch(TABLE, "read blobs", Difference(number, "content", reason))
+        meter.add(1, row["size"] if row["size"] <= WHOLE_BYTES else 0)
     yield meter.step()
+
+
+def _whole(blob: Blob | None) -> tuple[int, str, str | None]:
+    """Size, SHA-256 and name of a blob in memory."""
+    if blob is None:
+        return -1, "", None
+    return blob.size, hashlib.sha256(blob.data).hexdigest(), blob.file_name
+
+
+def _in_pieces(client: Client, reference: str, meter: Meter) -> tuple[int, str, str | None]:
+    """The same of one that is read as a file, so that this process does not grow with its size."""
+    digest = hashlib.sha256()
+    with client.open_blob(reference, buffer_bytes=PIECE_BYTES) as file:
+        while piece := file.read(PIECE_BYTES):
+            digest.update(piece)
+            meter.add(0, len(piece))
+        return file.tell(), digest.hexdigest(), file.file_name
 
 
 def _sha256(path: Path) -> str:

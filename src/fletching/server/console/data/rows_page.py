@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -234,7 +234,7 @@ def _in_order(
     deadline = until(SORT_SECONDS)
     found = visit.service.engine.snapshot_rows(request, check=deadline)
 
-    def batches() -> Iterator[pa.RecordBatch]:
+    def batches() -> Generator[pa.RecordBatch, None, None]:
         read = found.plan.batches()
         try:
             for batch in read:
