@@ -30,15 +30,18 @@ APPENDS = 8
 
 
 def mixed(total_bytes: int) -> list[pa.RecordBatch]:
-    """Batches of 65,536 rows: three columns of numbers of 8 bytes, one of small ones, one of text."""
+    """Batches of 65,536 rows: three columns of numbers of 8 bytes, one of small ones, one of text.
+
+    The first column ascends.
+    """
     random = np.random.default_rng([corpus.SEED, 5])
     rows = 65_536
 
-    def batch() -> pa.RecordBatch:
+    def batch(number: int) -> pa.RecordBatch:
         words = corpus._WORDS[random.integers(0, len(corpus._WORDS), rows)]
         return pa.record_batch(
             {
-                "id": random.integers(0, 1 << 40, rows),
+                "id": np.arange(number * rows, (number + 1) * rows),
                 "x": random.random(rows),
                 "y": random.random(rows),
                 "kind": random.integers(0, 9, rows).astype(np.int32),
@@ -46,9 +49,14 @@ def mixed(total_bytes: int) -> list[pa.RecordBatch]:
             }
         )
 
-    distinct = [batch() for _ in range(3)]
+    distinct = [batch(number) for number in range(3)]
     count = max(2, total_bytes // distinct[0].nbytes)
-    return [distinct[number % 3] for number in range(count)]
+    return [
+        distinct[number % 3].set_column(
+            0, "id", pa.array(np.arange(number * rows, (number + 1) * rows))
+        )
+        for number in range(count)
+    ]
 
 
 def store_by_append(ours: ServerProcess, folder: Path, name: str, total_bytes: int) -> Any:
@@ -90,12 +98,18 @@ def reading_contenders(
             batch.num_rows for batch in it.scan(columns=["x"]).to_batches()
         ),
         "to_pandas of numbers": lambda it: len(it.scan(columns=numbers).to_pandas()),
+        "1 % of the rows": lambda it: sum(
+            batch.num_rows for batch in it.scan(filter=few).to_batches()
+        ),
     }
+    first = table.rows // 2
+    few = f"id >= {first} AND id < {first + table.rows // 100}"
     narrow = sum(field.type.bit_width // 8 for field in table.schema if field.name in numbers)
     lengths = {
         "sum": narrow * table.rows,
         "to_pandas of numbers": narrow * table.rows,
         "one column": 8 * table.rows,
+        "1 % of the rows": table.bytes // 100,
     }
 
     def contender(name: str, handle: Any, call: Callable[[Any], int], length: int) -> Contender:

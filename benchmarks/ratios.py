@@ -27,6 +27,7 @@ TARGETS: dict[str, float] = {
     "to_table, sent / raw socket": 0.75,
     "to_pandas of numbers, sent / raw socket": 0.75,
     "one of five columns, sent: all / part, seconds": 4.0,
+    "1 % of the rows by a filter, sent: all / part, seconds": 20.0,
     "default read, same host / sent": 8.0,
     "default read, same host / Flight DoGet": 10.0,
     "every number summed, same host / sent": 4.0,
@@ -110,12 +111,14 @@ def compute(results: Sequence[Result]) -> dict[str, float]:
             found[label] = ours.bytes_per_second / theirs.bytes_per_second
 
     _by_default(ratio, pick)
-    everything, part = (
-        pick("defaults", "", f"{name}, sent") for name in ("to_batches", "one column")
-    )
-    if everything is not None and part is not None:
-        label = "one of five columns, sent: all / part, seconds"
-        found[label] = everything.median / part.median
+    everything = pick("defaults", "", "to_batches, sent")
+    for name, label in (
+        ("one column", "one of five columns"),
+        ("1 % of the rows", "1 % of the rows by a filter"),
+    ):
+        part = pick("defaults", "", f"{name}, sent")
+        if everything is not None and part is not None:
+            found[f"{label}, sent: all / part, seconds"] = everything.median / part.median
     case = "numeric, 65,536"
     ours = pick("read", case, "fletching")
     ratio("read / Flight DoGet", ours, pick("read", case, "Flight DoGet"))

@@ -264,6 +264,8 @@ segments = Table(
     # Where the key run lies in the object, in a table with a key; see engine/changes/key_runs.py.
     Column("key_run_offset", BigInteger),
     Column("key_run_length", BigInteger),
+    # Bounds of the columns in parts of a large segment; see engine/tables/zone_bounds.py.
+    Column("zone_bounds", LargeBinary),
     Column("added_version", BigInteger, nullable=False),
     Column("removed_version", BigInteger),
     # Of a compacted segment: which one has its rows now, from which row on, and the version whose
@@ -429,6 +431,8 @@ staged_segments = Table(
     Column("statistics", LargeBinary),
     Column("key_run_offset", BigInteger),
     Column("key_run_length", BigInteger),
+    # Bounds of the columns in parts of a large segment; see engine/tables/zone_bounds.py.
+    Column("zone_bounds", LargeBinary),
     # "" for rows; "deletes" for keys whose rows are to go.
     Column("kind", Text, nullable=False, server_default=""),
     # Rows that a later one of the same write replaces (a roaring bitmap); null for none.

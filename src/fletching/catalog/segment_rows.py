@@ -63,6 +63,8 @@ class SegmentRow(NamedTuple):
     key_run_offset: int | None = None
     """Where the key run lies in the object, in a table with a key."""
     key_run_length: int | None = None
+    zone_bounds: bytes | None = None
+    """Bounds of the columns in parts of it; None for a small segment."""
 
 
 SEGMENT_COLUMNS = [segments.c[{"length": "bytes"}.get(name, name)] for name in SegmentRow._fields]

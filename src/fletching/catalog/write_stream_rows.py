@@ -70,6 +70,7 @@ class NewSegment:
     key_run_offset: int | None = None
     """Where the key run lies in the object, in a table with a key."""
     key_run_length: int | None = None
+    zone_bounds: bytes | None = None
 
     def columns(self) -> dict[str, Any]:
         """The values by the names that the catalog's columns have."""
@@ -237,6 +238,7 @@ def _staged(values: Any) -> StagedSegmentRow:
             statistics=None if values.statistics is None else bytes(values.statistics),
             key_run_offset=values.key_run_offset,
             key_run_length=values.key_run_length,
+            zone_bounds=None if values.zone_bounds is None else bytes(values.zone_bounds),
         ),
         values.kind,
         None if values.superseded is None else bytes(values.superseded),

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -68,10 +68,13 @@ class Predicate:
     Attributes:
         condition: the tree.
         columns: names of the columns it mentions.
+        opposite: compiles its opposite, which chooses the rows for which it is false; None where
+            nothing is known of the tree that it was compiled from.
     """
 
     condition: Condition
     columns: tuple[str, ...]
+    opposite: Callable[[], Predicate] | None = None
 
     @property
     def expression(self) -> Any:
@@ -97,7 +100,12 @@ def compile_predicate(text: str, fields: Mapping[str, Any], *, table: str = "") 
         InvalidArgumentError: it mentions an unknown column, compares what cannot be compared, or
             uses anything else than is listed in the module's docstring.
     """
-    return compile_condition(parse_predicate(text), fields, table=table)
+    node = parse_predicate(text)
+    found = _compiled(node, fields, table)
+    # Nobody else has the tree, so it stays as it is.
+    return dataclasses.replace(
+        found, opposite=functools.partial(_compiled, node, fields, table, negated=True)
+    )
 
 
 def compile_condition(
@@ -111,9 +119,20 @@ def compile_condition(
         table: as there.
         nan_greatest: choose also what is chosen where NaN is above every number and equals itself.
     """
+    return _compiled(node, fields, table, nan_greatest=nan_greatest)
+
+
+def _compiled(
+    node: Any,
+    fields: Mapping[str, Any],
+    table: str,
+    *,
+    nan_greatest: bool = False,
+    negated: bool = False,
+) -> Predicate:
     compiler = _Compiler(fields, table, nan_greatest=nan_greatest)
     try:
-        condition = compiler.condition(node, negated=False)
+        condition = compiler.condition(node, negated=negated)
     except RecursionError as error:
         raise SqlSyntaxError("the filter nests too deeply") from error
     except (pa.ArrowException, ArithmeticError, UnicodeError) as error:

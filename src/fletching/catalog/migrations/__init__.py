@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NEWEST_REVISION", "check_revision", "current_revision", "look_at_revision", "upgrade"]
 
-NEWEST_REVISION = "0010"
+NEWEST_REVISION = "0011"
 """What this release writes. Known without alembic, whose import would cost every opening."""
 
 _MIGRATION_LOCK = 0x666C6574636869

@@ -384,7 +384,7 @@ class Scan(Readable):
             if self._connections == 1:
                 # Splits are read one after the other, so that dividing would be work for nothing.
                 options = SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=1)
-            if self.filter is None:
+            if self.filter is None or self._connections == 1:
                 session, rows_begun = self._begun_session(options, cancellation)
             else:
                 # Rows that are hard to find in the first split must not keep the others waiting.

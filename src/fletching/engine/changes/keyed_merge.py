@@ -84,6 +84,7 @@ def as_row(segment: NewSegment, number: int = -1) -> SegmentRow:
         statistics=segment.statistics,
         key_run_offset=segment.key_run_offset,
         key_run_length=segment.key_run_length,
+        zone_bounds=segment.zone_bounds,
     )
 
 

@@ -27,6 +27,7 @@ from fletching.engine.reading.scan_schema import ScanSchema
 from fletching.engine.reading.segment_reader import SegmentReader
 from fletching.engine.reading.shown_rows import take_rows
 from fletching.engine.reading.snapshot import Snapshot
+from fletching.engine.reading.zone_pruning import zones_of_batches
 from fletching.errors import CorruptObjectError, InvalidArgumentError
 from fletching.objects.store import ObjectStore
 from fletching.protocol.messages.requests import ArrowOptions
@@ -159,6 +160,11 @@ class PinnedTable:
         first, end = snapshot.batches_of(place)
         rows = snapshot.rows[first:end].tolist()
         shown = [first + number for number, count in enumerate(rows) if count]
+        zones = None
+        if isinstance(condition, RowFilter):
+            zones = zones_of_batches(snapshot, place, condition)
+        if zones is not None:
+            shown = [batch for batch in shown if zones.may[batch - first]]
         if condition is None:
             for batch in shown:
                 kept = snapshot.kept(batch)

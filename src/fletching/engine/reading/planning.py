@@ -39,15 +39,16 @@ from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.output_mapping import OutputMapping, stored_columns
 from fletching.engine.reading.physical_projection import PhysicalProjection
 from fletching.engine.reading.read_plan import Computed, Extent, Literal, Piece, ReadPlan
-from fletching.engine.reading.row_filter import RowFilter
+from fletching.engine.reading.row_filter import WORTH_PROVING, RowFilter
 from fletching.engine.reading.segment_pieces import ColumnPieces, DictionaryPieces
 from fletching.engine.reading.segment_reader import SegmentReader
 from fletching.engine.reading.snapshot import Snapshot
+from fletching.engine.reading.zone_pruning import ZonesOfBatches, zones_of_batches
 from fletching.errors import CorruptObjectError
 from fletching.ipc.message import END_OF_STREAM
 from fletching.ipc.projection import Projection
 from fletching.objects.store import ObjectStore
-from fletching.sql.conditions import TRUE
+from fletching.sql.conditions import FALSE, TRUE
 from fletching.types import RowRange
 
 __all__ = ["ReadOptions", "plan_preview", "plan_rows"]
@@ -166,6 +167,8 @@ class _Builder:
         self.last = snapshot.row_start.searchsorted(wanted.end, "left")
         if wanted.length == 0:
             self.first = self.last = 0
+        # Between which of a large batch's rows those lie that can be chosen, where that is less than all.
+        self._hulls: dict[int, tuple[int, int]] = {}
         self.strategies = self._choose_strategies()
         # What measuring ahead found out, kept for sending; at most `AHEAD_LARGE_MESSAGES` of each.
         self._planned: dict[int, Projection] = {}
@@ -228,21 +231,45 @@ class _Builder:
         row_filter.prepare(snapshot.partitions[place] for place in sorted(set(places)))
         left = [row_filter.left(snapshot.partitions[place]) for place in places]
         # Segments without a row that could be chosen are not even opened.
-        matching = np.array(
-            [
-                condition is TRUE
-                or row_filter.may_match(
-                    snapshot.segments[first + number], snapshot.partitions[place]
+        matching = np.zeros(len(places), dtype=bool)
+        # Those all of whose rows are chosen go as they are; rows that are skipped are counted as they
+        # are computed.
+        whole = np.zeros(len(places), dtype=bool)
+        in_parts: list[tuple[int, ZonesOfBatches]] = []
+        undivided: list[int] = []
+        for number, (place, condition) in enumerate(zip(places, left, strict=True)):
+            if condition is FALSE:
+                continue
+            segment, partition = snapshot.segments[first + number], snapshot.partitions[place]
+            if condition is TRUE:
+                matching[number] = whole[number] = True
+            elif row_filter.may_match(segment, partition):
+                matching[number] = True
+                zones = zones_of_batches(snapshot, first + number, row_filter)
+                if zones is None:
+                    undivided.append(number)
+                else:
+                    in_parts.append((first + number, zones))
+        if len(undivided) >= WORTH_PROVING:
+            for number in undivided:
+                place = first + number
+                whole[number] = row_filter.surely_matches(
+                    snapshot.segments[place], snapshot.partitions[places[number]]
                 )
-                for number, (place, condition) in enumerate(zip(places, left, strict=True))
-            ],
-            dtype=bool,
-        )
-        # Rows that are skipped are counted as they are computed.
-        whole = np.array([condition is TRUE for condition in left], dtype=bool)
         computed = ~whole if not self.options.skip_rows else np.ones_like(whole)
-        strategies[computed[owner - first]] = BatchStrategy.COMPUTE
-        strategies[~matching[owner - first]] = BatchStrategy.NOT
+        computes = computed[owner - first]
+        leaves_out = ~matching[owner - first]
+        for number, zones in in_parts:
+            start = snapshot.batches_of(number)[0]
+            window = slice(max(start, self.first), min(start + len(zones.may), self.last))
+            mine = slice(window.start - self.first, window.stop - self.first)
+            theirs = slice(window.start - start, window.stop - start)
+            leaves_out[mine] = ~zones.may[theirs]
+            if not self.options.skip_rows:
+                computes[mine] = ~zones.all[theirs]
+            self._hulls.update(zones.hulls)
+        strategies[computes] = BatchStrategy.COMPUTE
+        strategies[leaves_out] = BatchStrategy.NOT
 
     def _segment_strategy(self, schema_version: int, codecs: str) -> BatchStrategy:
         stored = self.projection.stored(schema_version)
@@ -313,6 +340,10 @@ class _Builder:
             options.check()
         offset = snapshot.offset[batch]
         start, end = self._rows_of(batch)
+        hull = self._hulls.get(batch)
+        if hull is not None:
+            start = max(start, hull[0])
+            end = max(start, min(end, hull[1]))
         return BatchComputation(
             reader=reader,
             projection=self.projection,

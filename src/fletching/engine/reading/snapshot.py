@@ -353,7 +353,10 @@ _BATCH_BYTES = 88  # five columns of the index and six derived ones
 def size_of(segments: Sequence[SegmentRow], batches: int) -> int:
     """About how much memory segments take in a snapshot that has so many batches of them."""
     lengths = sum(
-        len(row.batch_index) + len(row.dictionary_index) + len(row.statistics or b"")
+        len(row.batch_index)
+        + len(row.dictionary_index)
+        + len(row.statistics or b"")
+        + len(row.zone_bounds or b"")
         for row in segments
     )
     return lengths + _SEGMENT_BYTES * len(segments) + _BATCH_BYTES * batches

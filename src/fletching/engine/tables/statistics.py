@@ -1,5 +1,7 @@
 """Least and greatest values per column of a segment: recorded at ingest, used to skip segments.
 
+The bounds of the parts of a large segment are found on the way and kept apart, see `zone_bounds`.
+
 Kept in the catalog as JSON: ``{"column": [lower, upper, nulls, values, unordered], ...}``; a field
 of a struct column has the names that lead to it for its key, see `column_key`. Values are in physical form: integers for whole numbers, dates (days), timestamps (the column's unit) and
 decimals (scaled); numbers for floats; text cut to `MAX_TEXT` characters. A bound that is not known
@@ -21,6 +23,9 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from fletching.engine.tables.zone_bounds import ZONE_ROWS, ZoneBounds, ZoneColumns, zones_of
+from fletching.sql.bounds import ColumnBounds
 
 __all__ = [
     "ColumnStatistics",
@@ -45,13 +50,17 @@ _SEPARATOR = "\x00"
 
 
 class ColumnStatistics(msgspec.Struct, frozen=True, array_like=True):
-    """What is known of a column's values in a segment; see `predicates.ColumnBounds`."""
+    """What is known of a column's values in a segment; see `ColumnBounds`."""
 
     lower: bool | int | float | str | None = None
     upper: bool | int | float | str | None = None
     nulls: bool = False
     values: bool = False
     unordered: bool = False
+
+    def bounds(self) -> ColumnBounds:
+        """The same as predicates ask of it."""
+        return ColumnBounds(self.lower, self.upper, self.nulls, self.values, self.unordered)
 
 
 def column_key(path: Sequence[str]) -> str:
@@ -132,6 +141,7 @@ class StatisticsBuilder:
         """
         self._columns = list(itertools.islice(_recorded(schema), MAX_COLUMNS))
         self._found = {name: _Entry() for _, name in self._columns}
+        self._zones = ZoneColumns(self._found)
 
     def add(self, columns: Sequence[pa.Array]) -> None:
         """Takes a batch into account: one pass over each recorded column, nothing is copied.
@@ -145,21 +155,11 @@ class StatisticsBuilder:
             for field in fields:
                 # A field of a null struct is null, whatever stands in its place.
                 column = column.flatten()[field] if column.null_count else column.field(field)
-            entry.nulls |= column.null_count > 0
-            if column.null_count == len(column):
-                continue
-            if pa.types.is_floating(column.type):
-                lower, upper, unordered = _float_bounds(column)
-            elif _is_text(column.type) and not _is_long_text(column):
-                entry.known = False
-                lower = upper = None
-                unordered = False
-            else:
-                bounds = pc.min_max(column)
-                lower, upper = physical_value(bounds["min"]), physical_value(bounds["max"])
-                unordered = False
-            entry.unordered |= unordered
-            entry.widen(lower, upper)
+            zones = self._zones.columns[name]
+            for start in range(0, max(len(column), 1), ZONE_ROWS):
+                part = column if len(column) <= ZONE_ROWS else column.slice(start, ZONE_ROWS)
+                zones.add(_of_zone(part, entry))
+        self._zones.settle()
 
     def merge(self, data: bytes | None) -> None:
         """Takes another segment of the same schema into account."""
@@ -178,6 +178,34 @@ class StatisticsBuilder:
                 entry.known, entry.values = False, True
             else:
                 entry.widen(other.lower, other.upper)
+
+    def add_known(
+        self, zones: ZoneBounds | None, data: bytes | None, first: int, end: int, rows: int
+    ) -> None:
+        """Takes the zones of a batch into account whose rows are all from a segment's zones.
+
+        The segment itself is taken into account by `merge`.
+
+        Args:
+            zones: what is kept of the segment's zones.
+            data: the segment's statistics, which hold where that is nothing.
+            first: the first of its zones that the batch's rows are from.
+            end: where those zones end.
+            rows: of the batch.
+        """
+        known = read_statistics(data)
+        for name, column in self._zones.columns.items():
+            bounds = None if zones is None else zones.column(name, first, end)
+            if bounds is None:
+                whole = known.get(name)
+                bounds = ColumnBounds(unordered=True) if whole is None else whole.bounds()
+            for _ in range(zones_of(rows)):
+                column.add(bounds)
+        self._zones.settle()
+
+    def encode_zones(self) -> bytes | None:
+        """The bounds of zones for the catalog; None where the segment's own say as much."""
+        return self._zones.encode()
 
     def encode(self) -> bytes:
         """The record for the catalog."""
@@ -211,6 +239,26 @@ class _Entry:
             self.lower = lower if self.lower is None else min(self.lower, lower)
             self.upper = upper if self.upper is None else max(self.upper, upper)
         self.values = True
+
+
+def _of_zone(column: pa.Array, entry: _Entry) -> ColumnBounds:
+    """What is known of a column's rows in one zone; the entry takes them into account."""
+    nulls = column.null_count > 0
+    entry.nulls |= nulls
+    if column.null_count == len(column):
+        return ColumnBounds(nulls=nulls, values=False)
+    lower = upper = None
+    unordered = False
+    if pa.types.is_floating(column.type):
+        lower, upper, unordered = _float_bounds(column)
+    elif _is_text(column.type) and not _is_long_text(column):
+        entry.known = False
+    else:
+        bounds = pc.min_max(column)
+        lower, upper = physical_value(bounds["min"]), physical_value(bounds["max"])
+    entry.unordered |= unordered
+    entry.widen(lower, upper)
+    return ColumnBounds(_lower(lower), _upper(upper), nulls, values=True, unordered=unordered)
 
 
 def _is_text(data_type: pa.DataType) -> bool:

@@ -11,6 +11,7 @@ from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.shown_rows import take_rows
 from fletching.engine.reading.snapshot import Snapshot
+from fletching.engine.tables.zone_bounds import read_zones, zones_of
 from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import CorruptObjectError
 from fletching.ipc.batches import BatchDecoder
@@ -44,6 +45,7 @@ class SegmentCopy:
         row = self._snapshot.segments[place]
         if place not in self._snapshot.selections:
             _copy(self._context, row, self._writer)
+            self._note_zones(place)
             return row.rows
         stored = self._context.store.open(row.key)
         try:
@@ -81,7 +83,30 @@ class SegmentCopy:
                 decoded = decoder.decode(_message(message))
                 self._encode(take_rows(decoded, kept), codec)
             total += rows
+        self._note_zones(place)
         return total
+
+    def _note_zones(self, place: int) -> None:
+        """Takes the bounds of the zones of a segment over into the new one.
+
+        Of a batch that has lost rows every zone gets the bounds of all of it.
+        """
+        snapshot, statistics = self._snapshot, self._writer.statistics
+        if statistics is None:
+            return
+        row = snapshot.segments[place]
+        known = read_zones(row.zone_bounds)
+        first, end = snapshot.batches_of(place)
+        start = 0
+        for batch in range(first, end):
+            stored, shown = snapshot.stored_rows[batch], snapshot.rows[batch]
+            stop = start + zones_of(stored)
+            if shown == stored:
+                for zone in range(start, stop):
+                    statistics.add_known(known, row.statistics, zone, zone + 1, 1)
+            elif shown:
+                statistics.add_known(known, row.statistics, start, stop, shown)
+            start = stop
 
     def _encode(self, batch: pa.RecordBatch, codec: str | None) -> None:
         codec = codec if codec in {"lz4", "zstd"} else None
@@ -123,6 +148,8 @@ class SegmentCopy:
         for batch in table.to_batches():
             if batch.num_rows:
                 self._encode(batch, row.codecs or None)
+                if self._writer.statistics is not None:
+                    self._writer.statistics.add_known(None, row.statistics, 0, 1, batch.num_rows)
         return table.num_rows
 
 

@@ -214,6 +214,7 @@ class SegmentWriter:
             statistics=None if self.statistics is None else self.statistics.encode(),
             key_run_offset=key_run_offset,
             key_run_length=None if key_run is None else len(key_run),
+            zone_bounds=None if self.statistics is None else self.statistics.encode_zones(),
         )
 
     def commit(self) -> None:

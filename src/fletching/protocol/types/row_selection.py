@@ -27,11 +27,19 @@ def take_rows(batch: pa.RecordBatch, rows: pa.Array) -> pa.RecordBatch:
 
 
 def filter_rows(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
-    """The rows for which a boolean array is true, in memory of their own; null is not true.
+    """The rows for which a boolean array is true; null is not true.
+
+    Neighbouring rows share the batch's memory, as those that are chosen from a sorted column do; others
+    are copied.
 
     Raises:
         pyarrow.ArrowException: as `take_rows`.
     """
+    first, count = pc.index(mask, True).as_py(), mask.true_count
+    if count == 0:
+        return batch.slice(0, 0)
+    if mask.slice(first, count).true_count == count:
+        return batch.slice(first, count)
     try:
         return batch.filter(mask)
     except pa.ArrowNotImplementedError:

@@ -1,0 +1,315 @@
+"""Least and greatest values per zone: which rows of one large segment a predicate can choose.
+
+A zone is up to `ZONE_ROWS` neighbouring rows of one record batch, so that a small batch is one zone and a
+large one several. Of a segment of one zone nothing is kept, as the segment's own statistics say the same.
+
+Kept in the catalog beside the batch index, as MessagePack: ``[zone rows, zones per entry, columns]``, where
+columns maps a column's key (`statistics.column_key`) to ``[flags, form, lower, upper]``: a byte of `Known`
+for each entry, and the bounds, by form: ``"<i8"`` and ``"<f8"`` in one run of bytes, ``"text"`` as a list,
+``""`` none. Values are in the physical form of `statistics`. Where zones are so many that their bounds pass
+`MAX_BYTES`, an entry is of several neighbouring zones.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from fletching.sql.bounds import ColumnBounds
+
+__all__ = ["ZONE_ROWS", "Known", "ZoneBounds", "ZoneColumns", "choose", "read_zones", "zones_of"]
+
+ZONE_ROWS: Final = 65_536
+"""Rows of a zone. Finding the bounds of so many costs a call for each column and zone, some ten
+microseconds beside the hundreds that the rows take."""
+
+MAX_BYTES: Final = 1 << 18
+"""Above this, neighbouring zones share an entry: catalogs and snapshots hold the bounds of every segment."""
+
+_MOST_ENTRIES: Final = MAX_BYTES // 17
+"""Of all columns together; a number's bounds take 17 bytes."""
+
+_FAN_OUT: Final = 8
+"""Into how many parts a range of zones is divided that may hold a chosen row."""
+
+
+class Known(enum.IntEnum):
+    """What is known of a column in a zone."""
+
+    NULLS = 1
+    VALUES = 2
+    UNORDERED = 4
+    LOWER = 8
+    UPPER = 16
+
+
+def zones_of(rows: int) -> int:
+    """How many zones a batch of so many rows has."""
+    return max(-(-rows // ZONE_ROWS), 1)
+
+
+class _Column(msgspec.Struct, array_like=True):
+    """A column's part of the record."""
+
+    flags: bytes
+    form: str
+    lower: bytes | list[str]
+    upper: bytes | list[str]
+
+
+_TEXT: Final = "text"
+
+
+class ZoneColumn:
+    """Collects the bounds of one column."""
+
+    __slots__ = ("_filled", "_zones", "flags", "lower", "upper")
+
+    def __init__(self) -> None:
+        """Begins without zones."""
+        self.flags: list[int] = []
+        self.lower: list[Any] = []
+        self.upper: list[Any] = []
+        self._zones = self._filled = 1
+
+    def add(self, known: ColumnBounds) -> None:
+        """Takes one more zone."""
+        if self._filled < self._zones:
+            self._filled += 1
+            last = slice(len(self.flags) - 1, None)
+            before = _joined(self.flags[last], self.lower[last], self.upper[last])
+            known = _either(before, known)
+            del self.flags[-1], self.lower[-1], self.upper[-1]
+        else:
+            self._filled = 1
+        self._append(known)
+
+    def _append(self, known: ColumnBounds) -> None:
+        self.flags.append(
+            Known.NULLS * known.nulls
+            | Known.VALUES * known.values
+            | Known.UNORDERED * known.unordered
+            | Known.LOWER * (known.lower is not None)
+            | Known.UPPER * (known.upper is not None)
+        )
+        self.lower.append(known.lower)
+        self.upper.append(known.upper)
+
+    def coarsen(self) -> None:
+        """Puts two neighbouring entries in the place of each."""
+        flags, lower, upper = self.flags, self.lower, self.upper
+        if len(flags) % 2 == 0:
+            self._filled += self._zones
+        self.flags, self.lower, self.upper = [], [], []
+        self._zones *= 2
+        for start in range(0, len(flags), 2):
+            pair = slice(start, start + 2)
+            self._append(_joined(flags[pair], lower[pair], upper[pair]))
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        texts = sum(len(each) for each in (*self.lower, *self.upper) if isinstance(each, str))
+        return 17 * len(self.flags) + texts
+
+    def stored(self) -> _Column | None:
+        """What is written; None if it says nothing that could be asked, or has values of no known form."""
+        flags = bytes(self.flags)
+        present = {type(each) for each in (*self.lower, *self.upper) if each is not None}
+        if not present:
+            # Where the nulls are may be worth keeping alone.
+            return _Column(flags, "", b"", b"") if len(set(flags)) > 1 else None
+        if present == {str}:
+            sides = [[each or "" for each in side] for side in (self.lower, self.upper)]
+            return _Column(flags, _TEXT, *sides)
+        form = "<i8" if present <= {int, bool} else "<f8" if present == {float} else None
+        if form is None:
+            return None
+        runs = [
+            np.array([each or 0 for each in side], dtype=form).tobytes()
+            for side in (self.lower, self.upper)
+        ]
+        return _Column(flags, form, *runs)
+
+
+class ZoneColumns:
+    """Collects the bounds of all recorded columns of a segment; entries are as many in each."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        """Begins without zones, of columns with these keys."""
+        self.columns = {key: ZoneColumn() for key in keys}
+        self._zones = 1
+
+    def settle(self) -> None:
+        """Keeps memory bounded; called when all columns have got their zones of a batch."""
+        while self._count * len(self.columns) > _MOST_ENTRIES:
+            self._coarsen()
+
+    def _coarsen(self) -> None:
+        self._zones *= 2
+        for column in self.columns.values():
+            column.coarsen()
+
+    @property
+    def _count(self) -> int:
+        return max((len(column.flags) for column in self.columns.values()), default=0)
+
+    def encode(self) -> bytes | None:
+        """The record for the catalog; None where the segment has one zone, or nothing is known."""
+        while self._count > 1 and sum(each.size for each in self.columns.values()) > MAX_BYTES:
+            self._coarsen()
+        if self._count <= 1:
+            return None
+        stored = {key: column.stored() for key, column in self.columns.items()}
+        known = {key: value for key, value in stored.items() if value is not None}
+        return msgspec.msgpack.encode((ZONE_ROWS, self._zones, known)) if known else None
+
+
+class _Record(msgspec.Struct, array_like=True):
+    zone_rows: int
+    zones: int
+    columns: dict[str, msgspec.Raw]
+
+
+_RECORD = msgspec.msgpack.Decoder(_Record)
+_COLUMN = msgspec.msgpack.Decoder(_Column)
+_EVERYWHERE: Final = int(Known.VALUES | Known.LOWER | Known.UPPER)
+
+
+class _Values:
+    """The bounds of one column, entry by entry."""
+
+    def __init__(self, stored: _Column) -> None:
+        self.bits = np.frombuffer(stored.flags, np.uint8)
+        self.flags = self.bits.tolist()
+        # Of numbers that are known everywhere a range is asked of at once.
+        self.arrays: tuple[NDArray[Any], NDArray[Any]] | None = None
+        self.lower: list[Any] = [None] * len(self.flags)
+        self.upper = self.lower
+        lower, upper = stored.lower, stored.upper
+        if isinstance(lower, bytes) and isinstance(upper, bytes) and stored.form in {"<i8", "<f8"}:
+            arrays = np.frombuffer(lower, stored.form), np.frombuffer(upper, stored.form)
+            self.lower, self.upper = arrays[0].tolist(), arrays[1].tolist()
+            if bool(((self.bits & _EVERYWHERE) == _EVERYWHERE).all()):
+                self.arrays = arrays
+        elif isinstance(lower, list) and isinstance(upper, list) and stored.form == _TEXT:
+            self.lower, self.upper = lower, upper
+        elif stored.form:
+            raise ValueError(f"bounds of form {stored.form!r} are not known")
+        if not len(self.lower) == len(self.upper) == len(self.flags):
+            raise ValueError("bounds are missing")
+
+    def within(self, first: int, end: int) -> ColumnBounds:
+        """What is known of the values of some entries together."""
+        if end - first == 1 or self.arrays is None:
+            rows = slice(first, end)
+            return _joined(self.flags[rows], self.lower[rows], self.upper[rows])
+        union = int(np.bitwise_or.reduce(self.bits[first:end]))
+        lowest, highest = self.arrays
+        return ColumnBounds(
+            lowest[first:end].min().item(),
+            highest[first:end].max().item(),
+            bool(union & Known.NULLS),
+            values=True,
+            unordered=bool(union & Known.UNORDERED),
+        )
+
+
+def _joined(flags: Sequence[int], lower: Sequence[Any], upper: Sequence[Any]) -> ColumnBounds:
+    return functools.reduce(_either, map(_bounds, flags, lower, upper))
+
+
+def _bounds(flags: int, lower: Any, upper: Any) -> ColumnBounds:
+    return ColumnBounds(
+        lower if flags & Known.LOWER else None,
+        upper if flags & Known.UPPER else None,
+        bool(flags & Known.NULLS),
+        bool(flags & Known.VALUES),
+        bool(flags & Known.UNORDERED),
+    )
+
+
+def _either(one: ColumnBounds, other: ColumnBounds) -> ColumnBounds:
+    """What is known of values of which each is of one or of the other."""
+    having = [each for each in (one, other) if each.values]
+    lower = [each.lower for each in having]
+    upper = [each.upper for each in having]
+    return ColumnBounds(
+        min(lower) if having and None not in lower else None,
+        max(upper) if having and None not in upper else None,
+        one.nulls or other.nulls,
+        bool(having),
+        one.unordered or other.unordered,
+    )
+
+
+class ZoneBounds:
+    """What is known of the columns of one segment, zone by zone. Immutable.
+
+    Attributes:
+        zones: how many neighbouring zones share an entry.
+    """
+
+    def __init__(self, record: _Record) -> None:
+        """Reads columns when they are asked for."""
+        self.zones = record.zones
+        self._raw = record.columns
+        self._columns: dict[str, _Values | None] = {}
+
+    def column(self, key: str, first: int, end: int) -> ColumnBounds | None:
+        """What is known of a column in the zones from ``first`` to ``end``; None for nothing."""
+        if key not in self._columns:
+            values = None
+            raw = self._raw.get(key)
+            if raw is not None:
+                try:
+                    values = _Values(_COLUMN.decode(raw))
+                except (msgspec.DecodeError, ValueError, TypeError):
+                    values = None  # a newer release's
+            self._columns[key] = values
+        known = self._columns[key]
+        first, end = first // self.zones, -(-end // self.zones)
+        if known is None or end > len(known.flags):
+            return None
+        return known.within(first, end)
+
+
+@functools.lru_cache(maxsize=256)
+def read_zones(data: bytes | None) -> ZoneBounds | None:
+    """What is kept of a segment's zones; None if nothing is, or if a newer release wrote it."""
+    if not data:
+        return None
+    try:
+        record = _RECORD.decode(data)
+    except msgspec.DecodeError:
+        return None
+    if record.zone_rows != ZONE_ROWS or record.zones < 1:
+        return None
+    return ZoneBounds(record)
+
+
+def choose(count: int, test: Callable[[int, int], bool]) -> NDArray[np.bool_]:
+    """For each of ``count`` zones whether ``test(zone, zone + 1)``.
+
+    Of a range of zones the test must be true as soon as it is of one of them.
+
+    Cost: few tests where those that are chosen lie together, as in a column that is sorted.
+    """
+    found = np.zeros(count, dtype=bool)
+    pending = [(0, count)] if count else []
+    while pending:
+        first, end = pending.pop()
+        if not test(first, end):
+            continue
+        if end - first == 1:
+            found[first] = True
+            continue
+        step = -(-(end - first) // _FAN_OUT)
+        pending += [(start, min(start + step, end)) for start in range(first, end, step)]
+    return found
