@@ -135,7 +135,7 @@ interop-pyodps: $(VENV)/.installed ## PyODPS 0.13.2, 0.13.1 and 0.12.5.1, unchan
 	@FLETCHING_COMMAND=$(abspath $(BIN)/fletching) .interop/pyodps-0.13.1/bin/python -m pytest -q \
 	  -c interop/pyodps/pytest.ini interop/pyodps
 	@FLETCHING_COMMAND=$(abspath $(BIN)/fletching) .interop/pyodps-0.12.5.1/bin/python -m pytest -q \
-	  -c interop/pyodps/pytest.ini interop/pyodps/test_everyday_*.py
+	  -c interop/pyodps/pytest.ini interop/pyodps/test_everyday_*.py interop/pyodps/test_storage_api_v1.py
 
 interop-js: $(VENV)/.installed-dev ## apache-arrow in Node reads and appends over plain HTTP (where Node is)
 	@$(RUN) interop/arrow_js/prepare.py

@@ -20,6 +20,7 @@ from fletching.protocol.http.headers import USER_AGENT
 from fletching.server.api.admin_endpoints import handle_admin
 from fletching.server.api.blob_endpoints import handle_blob
 from fletching.server.api.dispatch import handle_storage
+from fletching.server.api.first_version import handle_first_version, is_first_version_path
 from fletching.server.api.health import HEALTH_PATHS, handle_health
 from fletching.server.console.console_routes import handle_console, is_console_path
 from fletching.server.http.asgi_bridge import Application, serve_over_asgi
@@ -111,6 +112,8 @@ async def _route(exchange: Exchange, service: Service) -> None:
     await service.identify(exchange)
     if parse_storage_path(path) is not None:
         await handle_storage(exchange, service)
+    elif is_first_version_path(exchange.raw_path):
+        await handle_first_version(exchange, service)
     elif is_plain_path(exchange.raw_path):
         await handle_plain(exchange, service)
     elif is_admin_path(path):
