@@ -710,5 +710,320 @@ select * from sale pivot (sum(n) for item in ('pen'))
 select #1 from sale
 select $1
 select id from sale limit 1 offset
+SELEC 1 FROM sale
+sel ect 1
+selectt 1
+slect id from sale
+inser into item values ('a','b',1.0D)
+insertt into item values ('a')
+updte sale set n=1
+delet from sale
+creat table x (a int)
+create tabel x (a int)
+create table x a int
+create table `x y` (a bigint)
+create external table x (a bigint) location 'oss://b/c'
+create temporary table x (a bigint)
+create index i on sale (id)
+create database d
+create function f as 'a.B' using 'x.jar'
+create materialized view mv as select 1
+drop tabel sale
+drop index i
+alter tabel sale rename to x
+alter table sale rename
+alter table sale rename to
+alter table sale add column
+alter table sale add columns ()
+alter table sale add columns (x nosuch)
+alter table sale change column id id string
+alter table sale change column nope nope bigint
+alter table sale change column id item bigint
+alter table sale drop column pt
+alter table sale drop column id, item, price, n, at, tags, attrs, place
+alter table sale set lifecycle
+alter table sale set lifecycle abc
+alter table sale set nothing
+alter table sale add partition (pt='1', pt='2')
+alter table sale add partition (zz='1')
+alter table sale add partition (pt='20240101')
+alter table item add partition (pt='1')
+alter table sale drop partition (nope = 1)
+alter table sale partition (pt='20240101') rename to partition (pt='20240102')
+truncate table
+truncate sale nope
+truncate table pens
+show tabels
+show partitions
+show partitions item
+show partitions nothing
+show create table nothing
+show create
+desc sale extra words
+desc sale partition (pt='none')
+desc sale partition (nope='none')
+set a
+set =
+explain select
+explain explain select 1
+select id frm sale
+select id form sale where id = 1
+select id from sale were id = 1
+select id from sale where id ==
+select id from sale s where t.id = 1
+select id from sale, item where name =
+select id from sale grop by id
+select item from sale group by nope
+select item from sale group by 5
+select id from sale order by nope
+select id from sale order by 9
+select id from sale having
+select id from sale limit 1.5
+select id from sale limit 1 offset -1
+select id from sale limit 99999999999999999999
+select top 5 id from sale
+select id id2 id3 from sale
+select id as 1 from sale
+select sale.id.x from sale
+select id[0] from sale
+select tags.x from sale
+select tags['a'] from sale
+select place.nope from sale
+select idd from sale
+select Item_ from sale
+select itm, prise from sale
+select salee.id from sale
+select id from sales
+select id from demo.sales
+select id from nowhere.sale
+select id from demo.nope.sale
+select id from a.b.c.d
+select count(id, from sale
+select count(*) cnt, from sale
+select sum(*) from sale
+select count() from sale
+select max() from sale
+select sum(item, id) from sale
+select sum(tags) from sale
+select sum(distinct) from sale
+select coutn(*) from sale
+select su(n) from sale
+select to_chr(at, 'yyyy') from sale
+select dateadd(at) from sale
+select dateadd(at, 1, dd) from sale
+select dateadd(at, 'x', 'dd') from sale
+select dateadd(at, 1, 'foo') from sale
+select datediff(at) from sale
+select to_date('2024-01-01', 'yyyy-mm-dd', 'x')
+select to_date(5, 5)
+select date 'nonsense'
+select date '2024-02-30'
+select datetime '2024-13-01 00:00:00'
+select timestamp 'x'
+select timestamp '9999-01-01 00:00:00'
+select date 5
+select interval 'x' day
+select interval 1
+select cast(1 to string)
+select cast(1, string)
+select cast(1 as string
+select cast(1 as strin)
+select cast(array(1) as bigint)
+select cast(1 as array<int>)
+select cast(map('a',1) as struct<a:int>)
+select case when 1=1 then 1 else
+select case end
+select case 1 when 2 end
+select if(1)
+select if(1,2,3,4)
+select if('a', 1, 2)
+select nvl(1)
+select coalesce()
+select coalesce(1, array(1))
+select decode(1, 2)
+select greatest()
+select greatest(1, array(1))
+select concat_ws(',')
+select split('a')
+select regexp_extract('a')
+select regexp_extract('a', 'b', 'c')
+select regexp_replace('a', 'b')
+select 'a' rlike '*'
+select 'a' like
+select not
+select 1 +
+select + from sale
+select * from
+select * , from sale
+select *, * from
+select 1 in 1
+select 1 in (select 1, 2)
+select 1 between 2
+select 1 is 2
+select 1 is not
+select exists (1)
+select (select 1, 2)
+select (select id from sale)
+select row_number() over from sale
+select row_number() over ( from sale
+select row_number(1) over (order by id) from sale
+select sum(n) over (order by id rows between current row) from sale
+select sum(n) over (order by id rows between 1 following and 1 preceding) from sale
+select sum(n) over (order by id rows between x preceding and current row) from sale
+select sum(n) over (order by item range between 1 preceding and current row) from sale
+select sum(n) over nope from sale
+select lag(id, 'x') over (order by id) from sale
+select ntile('a') over (order by id) from sale
+select id from sale where sum(n) > 1
+select id from sale group by id having rank() over (order by id) = 1
+select id from sale qualify id > 1
+select sum(row_number() over ()) from sale
+select max(sum(n)) from sale group by id
+select id from sale join on id = id
+select * from sale full join
+select * from sale left semi join item
+select * from sale s left semi join item i on s.item = i.name where i.kind = 'x'
+select * from sale natural join nothing
+select * from sale a join sale a on a.id = a.id
+select id from (select id from sale
+select id from (select nope from sale) t
+select id from (select 1) t
+select t.x from (select 1 as y) t
+with t as select 1
+with t (a, b) as (select 1) select * from t
+with t as (select 1), t as (select 2) select * from t
+with t as (select 1)
+select 1 union select
+select 1, 2 union all select 1
+select 1 intersect
+union select 1
+select 1 union all (select 2
+select 'a' union all select array(1)
+select id from sale lateral view explode tags t as x
+select id from sale lateral view explode(tags) t x
+select id from sale lateral view explode(nope) t as x
+select upper(explode(tags)) from sale
+select id from sale where explode(tags) = 'a'
+select posexplode(1)
+select stack('a', 1)
+select json_tuple('{}')
+insert into item select
+insert into item values ('a', 'b')
+insert into item values ('a', 'b', 1.0D, 2)
+insert into item (name) values ('a', 'b')
+insert into item (name, nope) values ('a', 'b')
+insert into item values ('a', 'b', array(1))
+insert into item values ('a', 'b', 1.0D),
+insert into sale partition (pt) values (1)
+insert into sale partition (pt='1') select 1
+insert into sale partition (pt='1', qq='2') select 1
+insert into sale partition (item='1') select 1
+insert overwrite item
+insert overwrite table item partition (pt='1') select 1
+insert into table select 1
+insert into item select name, kind from item
+insert into item partition (x) select 1
+from item insert into nothing select name
+from nothing insert into item select *
+from item insert into item
+update sale set id = where id = 1
+update sale set id = 1, id = 2
+update sale set pt.x = 1
+update sale set id = 'abc'
+update sale set id = (select id from sale)
+update sale id = 1
+update item set name = 1 where
+delete from sale where
+delete from sale whre id = 1
+delete from sale id = 1
+delete * from sale
+merge into sale
+merge into sale using
+merge into sale using item
+merge into sale using item on 1=1
+merge into sale s using item i on s.item = i.name when matched
+merge into sale s using item i on s.item = i.name when matched then
+merge into sale s using item i on s.item = i.name when matched then update
+merge into sale s using item i on s.item = i.name when matched then update set nope = 1
+merge into sale s using item i on s.item = i.name when not matched then update set n = 1
+merge into sale s using item i on s.item = i.name when matched then insert values (1)
+merge into sale s using item i on s.item = i.name when not matched then insert values (1)
+merge into sale s using nothing i on s.item = i.name when matched then delete
+@a
+@a =
+@a :=
+@a := select * from nothing; select * from @a
+select * from @b
+select @b
+@a := drop table sale
+select 'it's'
+select "a'
+select `a
+select /* */
+select ;
+;
+;;;
+( select 1
+select 1 )
+select a{b}
+select id from sale where item = "pen
+select 1 from sale; selec 2
+select nope
+select \
+select ￥
+show tables like
+show tables like x
+grant select on table sale to user bob
+revoke select on sale from bob
+begin; select 1
+commit
+start transaction
+kill 123
+list tables
+add file x
+load data inpath 'x' into table sale
+export table sale to 'x'
+import table x from 'y'
+purge table sale
+restore table sale
+get_json_object('a', 'b')
+id from sale
+1
+'abc'
+null
+select null from null
+select max_pt()
+select max_pt('item')
+select max_pt(sale)
+select map_from_entries(1)
+select array_contains(1, 2)
+select size(1)
+select size('abc')
+select element_at(array(1), 'x')
+select sort_array(1)
+select filter(array(1), (x) - > x)
+select from_json('{}', 'nosuch')
+select parse_url('x', 'NOPE')
+select conv('a', 99, 1)
+select unix_timestamp('a', 'qq')
+select from_unixtime(99999999999999)
+select lpad('a', 999999999999, 'b')
+select format_number(1, 99)
+select next_day('2024-01-01', 'xx')
+select trunc('2024-01-01', 'zz')
+select 1/0 from nothing
+select 128Y
+select 99999S
+select 9999999999999999999L
+select 1.5L
+select 1e999
+select 1__2
+select count(distinct *) from sale
+select all from sale
+select id from sale tablesample(200 percent)
+select id from sale tablesample(-1 rows)
+select * from values (1), (1, 2) t(a)
+select * from values (1) t(a, b)
+select * from values () t(a)
 """.strip().split("\n")
 """Statements with a mistake: each is refused with its place, and in words that name no library."""

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from tests.client.sql_cases import EXPRESSIONS, QUERIES, REFUSED, TABLES, WRONG
+from tests.client.sql_documented_cases import DOCUMENTED_EXPRESSIONS, DOCUMENTED_SCRIPT
 from tests.client.sql_function_cases import FUNCTION_CASES, QUERY_CASES
 
 import fletching
@@ -47,9 +48,10 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
 
 
-@pytest.mark.parametrize("group", sorted({*EXPRESSIONS, *FUNCTION_CASES}))
+@pytest.mark.parametrize("group", sorted({*EXPRESSIONS, *FUNCTION_CASES, *DOCUMENTED_EXPRESSIONS}))
 def test_expressions(client: fletching.Client, group: str) -> None:
-    cases = [*EXPRESSIONS.get(group, ()), *FUNCTION_CASES.get(group, ())]
+    tables = (EXPRESSIONS, FUNCTION_CASES, DOCUMENTED_EXPRESSIONS)
+    cases = [case for table in tables for case in table.get(group, ())]
     try:
         result = client.sql("select " + ",\n".join(text for text, _ in cases))
     except FletchingError:
@@ -65,6 +67,33 @@ def test_expressions(client: fletching.Client, group: str) -> None:
         for (text, expected), value in zip(cases, found, strict=True)
         if not same(value, expected)
     ]
+    assert wrong == []
+
+
+def test_statements_of_the_documentation(client: fletching.Client) -> None:
+    wrong: list[str] = []
+    for text, expected in DOCUMENTED_SCRIPT:
+        try:
+            result = client.sql(text)
+        except FletchingError as error:
+            wrong.append(f"{text}: {error.message}")
+            continue
+        if isinstance(expected, str):
+            found: Any = result.text
+            right = expected in result.text
+        elif isinstance(expected, int):
+            found = result.affected_rows
+            right = found == expected
+        elif expected is not None:
+            found = rows(result)
+            right = len(found) == len(expected) and all(
+                len(row) == len(wanted) and all(map(same, row, wanted))
+                for row, wanted in zip(found, expected, strict=True)
+            )
+        else:
+            right = True
+        if not right:
+            wrong.append(f"{text}: {found!r}, not {expected!r}")
     assert wrong == []
 
 
@@ -90,7 +119,7 @@ def test_what_is_refused(client: fletching.Client, text: str, complaint: str) ->
 
 LIBRARY_WORDS = re.compile(
     r"duckdb|sqlglot|pyarrow|binder|catalog error|exception|traceback|_scan|<class|python|Candidate|_LITERAL"
-    r"|VARCHAR|HUGEINT|BLOB|TIMESTAMP_|\bU?INT(?:8|16|32|64|128)\b|UNNEST|list_|NoneType|has no attribute",
+    r"|VARCHAR|HUGEINT|BLOB|TIMESTAMP_|\bU?INT(?:8|16|32|64|128)\b|UNNEST|list_|array_(?:extract|length)|NoneType|has no attribute|<Token|SENTINEL",
     re.IGNORECASE,
 )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fletching.sql.decimals import average
-from fletching.sql.function_calls import Call, Function
+from fletching.sql.function_calls import Call, Function, let, map_of_entries
 from fletching.sql.sql_types import (
     BIGINT,
     DOUBLE,
@@ -81,8 +81,38 @@ def _list_type(types: Sequence[SqlType]) -> SqlType:
     return array_of(types[0])
 
 
+_PAIRS = "list({'k': {0}, 'v': {1}}) FILTER (WHERE {0} IS NOT NULL){over}"
+_ENTRIES = "flatten(list(map_entries({0})){over})"
+
+
+def _map_agg(_call: Call) -> str:
+    return map_of_entries(_PAIRS)
+
+
+def _by_key(pairs: str, value: str, key: str = "k") -> str:
+    """A map of each key to what ``value`` makes of ``e_``, the pairs, for ``k_``, the key."""
+    keys = f"list_distinct(list_transform(e_, lambda o_: o_.{key}))"
+    made = f"map_from_entries(list_transform({keys}, lambda k_: {{'k': k_, 'v': {value}}}))"
+    return let(["e_"], [pairs], made)
+
+
+def _multimap_agg(_call: Call) -> str:
+    return _by_key(_PAIRS, "list_transform(list_filter(e_, lambda o_: o_.k = k_), lambda o_: o_.v)")
+
+
+def _map_union(_call: Call) -> str:
+    return map_of_entries(_ENTRIES, "key")
+
+
+def _map_union_sum(call: Call) -> str:
+    inner = call.types[0].inner
+    summed = "list_sum(list_transform(list_filter(e_, lambda o_: o_.key = k_), lambda o_: coalesce(o_.value, 0)))"
+    wanted = inner[1].duck() if len(inner) == 2 else ""
+    return _by_key(_ENTRIES, f"CAST({summed} AS {wanted})" if wanted else summed, "key")
+
+
 AGGREGATE_FUNCTIONS: dict[str, Function] = {
-    "count": _aggregate(0, None, "count({distinct}{*}){over}", "whole"),
+    "count": _aggregate(1, None, "count({distinct}{*}){over}", "whole"),
     "sum": _aggregate(1, 1, _sum, _sum_type, "n"),
     "avg": _aggregate(1, 1, _avg, _avg_type, "n"),
     "min": _aggregate(1, 1, "min({0}){over}", "first"),
@@ -133,9 +163,10 @@ AGGREGATE_FUNCTIONS: dict[str, Function] = {
     "bitwise_or_agg": _aggregate(1, 1, "bit_or({0}){over}", "whole"),
     "bitwise_xor_agg": _aggregate(1, 1, "bit_xor({0}){over}", "whole"),
     "histogram": _aggregate(1, 1, "histogram({0}){over}", lambda t: map_of(t[0], BIGINT)),
-    "map_agg": _aggregate(
-        2, 2, "map_from_entries(list(({0}, {1})){over})", lambda t: map_of(t[0], t[1])
-    ),
+    "map_agg": _aggregate(2, 2, _map_agg, lambda t: map_of(t[0], t[1])),
+    "multimap_agg": _aggregate(2, 2, _multimap_agg, lambda t: map_of(t[0], array_of(t[1]))),
+    "map_union": _aggregate(1, 1, _map_union, "first", "m"),
+    "map_union_sum": _aggregate(1, 1, _map_union_sum, "first", "m"),
     "grouping": _aggregate(1, 1, "grouping({0})", "whole"),
     "grouping_id": _aggregate(1, None, "grouping_id({*})", "whole"),
     # windows

@@ -6,6 +6,7 @@ where the statement stopped making sense.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -36,6 +37,7 @@ from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import OdpsType, TypeScanner
 from fletching.sql.clusterings import CLUSTERING, clustering
 from fletching.sql.dialect import MAX_SQL_TEXT, Parsed, parse_predicate
+from fletching.sql.near_names import did_you_mean
 from fletching.sql.statement_kinds import (
     AddMissingColumns,
     Changes,
@@ -209,7 +211,7 @@ class _Reader:
             scanner = TypeScanner(self._source[:end], start, max_length=MAX_SQL_TEXT)
             found = scanner.type()
         except UsageError as error:
-            raise self._wrong(f"{error.message};") from error
+            raise self._wrong(f"{self._word()[:40].lower()!r} is no type") from error
         while (
             self._place < len(self._tokens)
             and self._tokens[self._place].start < scanner.token_start
@@ -323,8 +325,9 @@ class _Reader:
             return InvalidArgumentError(f"{what} lacks what is to be altered: {known} are known")
         token = self._tokens[self._place]
         column = token.col - (token.end - token.start)
+        near = did_you_mean(self._word(), re.findall(r"[A-Z]{2,}", known))
         return InvalidArgumentError(
-            f"{what} .. {self._word()[:40]} is not supported; {known} are, at line {token.line},"
+            f"{what} .. {self._word()[:40]} is not supported; {known} are{near}, at line {token.line},"
             f" column {column}"
         )
 

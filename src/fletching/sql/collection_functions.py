@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fletching.errors import InvalidArgumentError
-from fletching.sql.function_calls import Call, Function, joined_list, let, quoted
+from fletching.sql.function_calls import Call, Function, joined_list, let, map_of_entries, quoted
 from fletching.sql.number_functions import brought
 from fletching.sql.sql_types import (
     BIGINT,
+    DOUBLE,
     INT,
     UNKNOWN,
     SqlType,
@@ -48,7 +49,10 @@ def _map(call: Call) -> str:
         raise InvalidArgumentError("map takes pairs of keys and values")
     keys = brought(call, range(0, len(call), 2))
     values = brought(call, range(1, len(call), 2))
-    return f"map([{', '.join(keys)}], [{', '.join(values)}])"
+    if len(keys) < 2:
+        return f"map([{', '.join(keys)}], [{', '.join(values)}])"
+    entries = ", ".join(f"{{'k': {key}, 'v': {v}}}" for key, v in zip(keys, values, strict=True))
+    return map_of_entries(f"[{entries}]")
 
 
 def _map_type(types: Sequence[SqlType]) -> SqlType:
@@ -310,7 +314,8 @@ def _map_by(call: Call, key: str, value: str, condition: str = "") -> str:
     entries = f"map_entries({call[0]})"
     if condition:
         entries = f"list_filter({entries}, lambda e_: {condition})"
-    return f"map_from_entries(list_transform({entries}, lambda e_: {{'k': {key}, 'v': {value}}}))"
+    made = f"list_transform({entries}, lambda e_: {{'k': {key}, 'v': {value}}})"
+    return f"map_from_entries({made})" if key == "e_.key" else map_of_entries(made)
 
 
 def _entry(call: Call, index: int = 1) -> str:
@@ -341,6 +346,48 @@ def _lambda_array(types: Sequence[SqlType]) -> SqlType:
     return array_of(types[-1])
 
 
+def _map_from_arrays(call: Call) -> str:
+    keys, values = call[0], call[1]
+    made = f"list_transform(range(1, len({keys}) + 1), lambda i_: {{'k': {keys}[i_], 'v': {values}[i_]}})"
+    return map_of_entries(made)
+
+
+def _map_from_entries(call: Call) -> str:
+    names = call.types[0].element.names
+    if len(names) != 2:
+        return f"map_from_entries({call[0]})"
+    key = '"' + names[0].replace('"', '""') + '"'
+    return map_of_entries(call[0], key)
+
+
+def _multimap(call: Call) -> str:
+    """A map of each key to all of its values."""
+    names = call.types[0].element.names or ("key", "value")
+    key, value = ('"' + name.replace('"', '""') + '"' for name in names[:2])
+    keys = _distinct(f"list_transform(e_, lambda o_: o_.{key})")
+    of_key = f"list_transform(list_filter(e_, lambda o_: o_.{key} = k_), lambda o_: o_.{value})"
+    return let(
+        ["e_"],
+        [call[0]],
+        f"map_from_entries(list_transform({keys}, lambda k_: {{'k': k_, 'v': {of_key}}}))",
+    )
+
+
+def _multimap_type(types: Sequence[SqlType]) -> SqlType:
+    inner = types[0].element.inner
+    return map_of(inner[0], array_of(inner[1])) if len(inner) == 2 else SqlType("MAP")
+
+
+def _normalize(call: Call) -> str:
+    """Each element divided by the norm of all: the p-th root of the sum of their p-th powers."""
+    norm = f"power(list_sum(list_transform(a_, lambda x_: power(abs(x_), {call[1]}))), 1.0::DOUBLE / {call[1]})"
+    body = (
+        f"CASE WHEN {call[1]} = 0 OR list_count(a_) < len(a_) OR {norm} = 0 THEN a_"
+        f" ELSE list_transform(a_, lambda x_: x_ / {norm}) END"
+    )
+    return let(["a_"], [f"CAST({call[0]} AS DOUBLE[])"], body)
+
+
 def _map_concat(call: Call) -> str:
     return f"map_concat({', '.join(call.arguments)})"
 
@@ -352,65 +399,87 @@ COLLECTION_FUNCTIONS: dict[str, Function] = {
         1, None, _struct, lambda t: struct_of((f"col{i + 1}" for i in range(len(t))), t)
     ),
     "named_struct": Function(2, None, _named_struct),
-    "size": Function(1, 1, _size, "int"),
-    "cardinality": Function(1, 1, _size, "int"),
-    "index": Function(2, 2, _index, _element_type),
+    "size": Function(1, 1, _size, "int", takes="c"),
+    "cardinality": Function(1, 1, _size, "int", takes="c"),
+    "index": Function(2, 2, _index, _element_type, takes="c."),
     "field": Function(2, 2, _field),
-    "array_contains": Function(2, 2, _array_contains, "boolean"),
-    "array_distinct": Function(1, 1, _array_distinct, "first"),
-    "array_join": Function(2, 3, _array_join, "text"),
-    "array_max": Function(1, 1, "list_max({0})", _element_type),
-    "array_min": Function(1, 1, "list_min({0})", _element_type),
+    "array_contains": Function(2, 2, _array_contains, "boolean", takes="ae"),
+    "array_distinct": Function(1, 1, _array_distinct, "first", takes="a"),
+    "array_join": Function(2, 3, _array_join, "text", takes="a."),
+    "array_max": Function(1, 1, "list_max({0})", _element_type, takes="a"),
+    "array_min": Function(1, 1, "list_min({0})", _element_type, takes="a"),
     "array_position": Function(
         2,
         2,
         "CASE WHEN {1} IS NULL THEN NULL WHEN {0} IS NULL THEN NULL"
         " ELSE coalesce(CAST(list_position({0}, {1}) AS BIGINT), 0) END",
         "whole",
+        takes="ae",
     ),
-    "array_remove": Function(2, 2, _remove, "first"),
-    "array_union": Function(2, 2, _array_union, "first"),
-    "array_intersect": Function(2, 2, _array_intersect, "first"),
-    "array_except": Function(2, 2, _array_except, "first"),
+    "array_remove": Function(2, 2, _remove, "first", takes="ae"),
+    "array_union": Function(2, 2, _array_union, "first", takes="a"),
+    "array_intersect": Function(2, 2, _array_intersect, "first", takes="a"),
+    "array_except": Function(2, 2, _array_except, "first", takes="a"),
     "array_repeat": Function(
         2, 2, "list_transform(range({1}), lambda i_: {0})", lambda t: array_of(t[0])
     ),
-    "array_append": Function(2, 2, "list_append({0}, {1})", "first"),
-    "array_prepend": Function(2, 2, "list_prepend({1}, {0})", "first"),
-    "array_compact": Function(1, 1, "list_filter({0}, lambda x_: x_ IS NOT NULL)", "first"),
-    "array_sort": Function(1, 2, _array_sort, "first"),
-    "arrays_overlap": Function(2, 2, _overlap, "boolean"),
-    "arrays_zip": Function(1, None, _arrays_zip, _zip_type),
-    "combinations": Function(2, 2, _combinations, lambda t: array_of(t[0])),
-    "ngrams": Function(2, 2, _ngrams, lambda t: array_of(t[0])),
-    "flatten": Function(1, 1, "flatten({0})", _element_type),
-    "sort_array": Function(1, 2, _sort_array, "first"),
-    "slice": Function(3, 3, _slice, "first"),
+    "array_append": Function(2, 2, "list_append({0}, {1})", "first", takes="ae"),
+    "array_prepend": Function(2, 2, "list_prepend({1}, {0})", "first", takes="ae"),
+    "array_compact": Function(
+        1, 1, "list_filter({0}, lambda x_: x_ IS NOT NULL)", "first", takes="a"
+    ),
+    "array_sort": Function(1, 2, _array_sort, "first", takes="a."),
+    "arrays_overlap": Function(2, 2, _overlap, "boolean", takes="a"),
+    "arrays_zip": Function(1, None, _arrays_zip, _zip_type, takes="a"),
+    "combinations": Function(2, 2, _combinations, lambda t: array_of(t[0]), takes="a."),
+    "ngrams": Function(2, 2, _ngrams, lambda t: array_of(t[0]), takes="aw"),
+    "flatten": Function(1, 1, "flatten({0})", _element_type, takes="a"),
+    "sort_array": Function(1, 2, _sort_array, "first", takes="a."),
+    "slice": Function(3, 3, _slice, "first", takes="aww"),
     "sequence": Function(2, 3, _sequence, _sequence_type),
-    "element_at": Function(2, 2, "{0}[{1}]", _element_type),
-    "map_concat": Function(1, None, _map_concat, "first"),
-    "map_from_entries": Function(1, 1, "map_from_entries({0})", _from_entries_type),
-    "map_from_arrays": Function(2, 2, "map({0}, {1})", _from_arrays_type),
-    "map_entries": Function(1, 1, "map_entries({0})", _map_entries_type),
-    "map_keys": Function(1, 1, "map_keys({0})", _keys_type),
-    "map_values": Function(1, 1, "map_values({0})", _values_type),
-    "map_contains_key": Function(2, 2, "list_contains(map_keys({0}), {1})", "boolean"),
-    "map_filter": Function(2, 2, _map_filter, "first"),
-    "transform_keys": Function(2, 2, _transform_keys, lambda t: map_of(t[1], t[0].element)),
+    "element_at": Function(2, 2, "{0}[{1}]", _element_type, takes="c."),
+    "map_concat": Function(1, None, _map_concat, "first", takes="m"),
+    "map_from_entries": Function(1, 1, _map_from_entries, _from_entries_type, takes="a"),
+    "map_from_arrays": Function(2, 2, _map_from_arrays, _from_arrays_type, takes="a"),
+    "multimap_from_entries": Function(1, 1, _multimap, _multimap_type, takes="a"),
+    "array_normalize": Function(2, 2, _normalize, lambda _types: array_of(DOUBLE), takes="ad"),
+    "shuffle": Function(
+        1,
+        1,
+        "list_transform(list_sort(list_transform({0}, lambda x_: {'r': random(), 'v': x_})), lambda s_: s_.v)",
+        "first",
+        takes="a",
+    ),
+    "map_entries": Function(1, 1, "map_entries({0})", _map_entries_type, takes="m"),
+    "map_keys": Function(1, 1, "map_keys({0})", _keys_type, takes="m"),
+    "map_values": Function(1, 1, "map_values({0})", _values_type, takes="m"),
+    "map_contains_key": Function(2, 2, "list_contains(map_keys({0}), {1})", "boolean", takes="m."),
+    "map_filter": Function(2, 2, _map_filter, "first", takes="m."),
+    "transform_keys": Function(
+        2, 2, _transform_keys, lambda t: map_of(t[1], t[0].element), takes="m."
+    ),
     "transform_values": Function(
-        2, 2, _transform_values, lambda t: map_of(t[0].inner[0] if t[0].inner else UNKNOWN, t[1])
+        2,
+        2,
+        _transform_values,
+        lambda t: map_of(t[0].inner[0] if t[0].inner else UNKNOWN, t[1]),
+        takes="m.",
     ),
     "map_zip_with": Function(
-        3, 3, _map_zip_with, lambda t: map_of(t[0].inner[0] if t[0].inner else UNKNOWN, t[2])
+        3,
+        3,
+        _map_zip_with,
+        lambda t: map_of(t[0].inner[0] if t[0].inner else UNKNOWN, t[2]),
+        takes="mm.",
     ),
-    "transform": Function(2, 2, _transform, _lambda_array),
-    "filter": Function(2, 2, _filter, "first"),
-    "any_match": Function(2, 2, _any_match, "boolean"),
-    "exists": Function(2, 2, _any_match, "boolean"),
-    "all_match": Function(2, 2, _all_match, "boolean"),
-    "forall": Function(2, 2, _all_match, "boolean"),
-    "reduce": Function(3, 4, _reduce, _reduce_type),
-    "aggregate": Function(3, 4, _reduce, _reduce_type),
-    "array_reduce": Function(3, 4, _reduce, _reduce_type),
-    "zip_with": Function(3, 3, _zip_with, _lambda_array),
+    "transform": Function(2, 2, _transform, _lambda_array, takes="a."),
+    "filter": Function(2, 2, _filter, "first", takes="a."),
+    "any_match": Function(2, 2, _any_match, "boolean", takes="a."),
+    "exists": Function(2, 2, _any_match, "boolean", takes="a."),
+    "all_match": Function(2, 2, _all_match, "boolean", takes="a."),
+    "forall": Function(2, 2, _all_match, "boolean", takes="a."),
+    "reduce": Function(3, 4, _reduce, _reduce_type, takes="a."),
+    "aggregate": Function(3, 4, _reduce, _reduce_type, takes="a."),
+    "array_reduce": Function(3, 4, _reduce, _reduce_type, takes="a."),
+    "zip_with": Function(3, 3, _zip_with, _lambda_array, takes="aa."),
 }

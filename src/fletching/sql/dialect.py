@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fletching.errors import MissingExtraError, SqlSyntaxError, UsageError
 from fletching.protocol.types.odps_types import TypeScanner
 from fletching.sql.clusterings import RANGE
 from fletching.sql.long_lists import without_long_lists
+from fletching.sql.syntax_errors import syntax_error
+from fletching.sql.token_checks import check_tokens, place_of_token
 
 try:
     import sqlglot
@@ -68,7 +69,7 @@ class Odps(Hive):
         """Hive's tokens; SHOW is parsed instead of passed through."""
 
         COMMANDS = Hive.Tokenizer.COMMANDS - {TokenType.SHOW}
-        KEYWORDS = {**Hive.Tokenizer.KEYWORDS, "EXPLAIN": TokenType.VAR}  # noqa: RUF012
+        KEYWORDS = {**Hive.Tokenizer.KEYWORDS, "EXPLAIN": TokenType.VAR, "&&": TokenType.AND}  # noqa: RUF012
         HEX_STRINGS = [("X'", "'"), ("x'", "'")]  # noqa: RUF012 - a class attribute by sqlglot's design
 
     class Parser(HiveParser):
@@ -216,61 +217,20 @@ _PLAIN = frozenset({TokenType.NUMBER, TokenType.STRING})
 
 
 @contextlib.contextmanager
-def _translated(what: str, source: str, before: int = 0) -> Iterator[None]:
-    """Raises sqlglot's complaints as ours.
-
-    Args:
-        what: what is parsed.
-        source: its text.
-        before: characters that stand before its first line and are not its own.
-    """
+def _translated(
+    what: str, source: str, before: int = 0, tokens: Sequence[Any] = ()
+) -> Iterator[None]:
+    """Raises sqlglot's complaints as ours; arguments as `syntax_error`'s."""
     try:
         yield
     except SqlglotError as error:
-        details = getattr(error, "errors", None)
-        if details:
-            place = details[0]
-            line, column = place.get("line"), place.get("col")
-            if line == 1 and column is not None:
-                column -= before
-            what_is_wrong = str(place.get("description"))
-            if "<class" in what_is_wrong:
-                what_is_wrong = "something is missing"
-            elif "Unexpected token" in what_is_wrong:
-                what_is_wrong = "unexpected"
-            text = f"{what_is_wrong} at line {line}, column {column}"
-            near = str(place.get("highlight") or "").strip()
-            if near:
-                text += f", near {near[:60]!r}"
-        elif str(error).startswith("Error tokenizing"):
-            text = _unclosed(source)
-        else:
-            text = str(error).splitlines()[0]
-        raise SqlSyntaxError(f"the {what} cannot be parsed: {text[:300]}") from error
+        raise syntax_error(error, what, source, before, tokens) from error
     except RecursionError as error:
         raise SqlSyntaxError(f"the {what} nests too deeply") from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # A grammar of this size has corners where it stumbles over text that is no SQL.
-        raise SqlSyntaxError(f"the {what} cannot be parsed") from error
-
-
-_PIECE = re.compile(
-    r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`|--[^\n]*|/\*.*?\*/|.""", re.DOTALL
-)
-
-
-def _unclosed(text: str) -> str:
-    """What a text that cannot be cut into words has too little of, and where it begins."""
-    for match in _PIECE.finditer(text):
-        if match[0] in {"'", '"', "`"} or (
-            text.startswith("/*", match.start()) and len(match[0]) == 1
-        ):
-            line = text.count("\n", 0, match.start()) + 1
-            column = match.start() - text.rfind("\n", 0, match.start())
-            what = "comment" if match[0] == "/" else "quote"
-            near = text[match.start() : match.start() + 40].split("\n", maxsplit=1)[0]
-            return f"a {what} is not closed, at line {line}, column {column}, near {near!r}"
-    return "a character that means nothing, at line 1"
+        place = f", at {place_of_token(tokens[0])}" if tokens else ""
+        raise SqlSyntaxError(f"the {what} cannot be parsed{place}") from error
 
 
 def _check_length(text: str, what: str, limit: int) -> None:
@@ -312,95 +272,124 @@ def parse_all(text: str) -> list[Parsed]:
     """
     _check_length(text, "statement", MAX_SQL_TEXT)
     found: list[Parsed] = []
+    dialect = Odps()
     with _translated("statement", text):
-        dialect = Odps()
-        chunk: list[Any] = []
-        for token in [*dialect.tokenize(text), None]:
-            if token is not None and token.token_type != TokenType.SEMICOLON:
-                chunk.append(token)
-                continue
-            if chunk:
-                first = chunk[0]
-                column = first.col - (first.end - first.start)
+        tokens = dialect.tokenize(text)
+    chunk: list[Any] = []
+    for token in [*tokens, None]:
+        if token is not None and token.token_type != TokenType.SEMICOLON:
+            chunk.append(token)
+            continue
+        if chunk:
+            first = chunk[0]
+            column = first.col - (first.end - first.start)
+            with _translated("statement", text, tokens=chunk):
                 parsed = _parsed(dialect, chunk, text)
-                found.append(dataclasses.replace(parsed, line=first.line, column=column))
-            chunk = []
+            found.append(dataclasses.replace(parsed, line=first.line, column=column))
+        chunk = []
     return found
 
 
 def _parsed(dialect: Any, chunk: list[Any], text: str) -> Parsed:
     """The statement of some tokens, with what stands before it in script mode or for EXPLAIN."""
     written = text[chunk[0].start : chunk[-1].end + 1]
-    variable, explained = "", False
-    words = [token.text for token in chunk[:3]]
-    if words[0] == "@" and words[2:] == [":="]:
-        variable, chunk = words[1].casefold(), chunk[3:]
-    elif words[0].upper() == "EXPLAIN":
+    check_tokens(chunk, text)
+    explained = False
+    if chunk[0].token_type == TokenType.PARAMETER:
+        return _assignment(dialect, chunk, text, written)
+    if chunk[0].text.upper() == "EXPLAIN":
         explained, chunk = True, chunk[1:]
         if not chunk:
             raise SqlSyntaxError("EXPLAIN needs a statement, at line 1")
-    if not chunk:
-        raise SqlSyntaxError(f"@{variable} := needs a query, at line 1")
+        check_tokens(chunk, text)
     words = [token.text.upper() for token in chunk[:2]]
     if words[0] in _BY_WORDS or (words[0] in {"CREATE", "DROP"} and words[1:] == ["SCHEMA"]):
-        return Parsed(None, variable, explained, written, tokens=tuple(chunk), source=text)
-    _check_gaps(chunk)
+        return Parsed(None, "", explained, written, tokens=tuple(chunk), source=text)
+    node = _tree(dialect, _without_zorder(chunk), text)
+    where = _condition(chunk, text) if isinstance(node, exp.Delete) else ""
+    return Parsed(node, "", explained, written, where)
+
+
+def _tree(dialect: Any, chunk: list[Any], text: str) -> Any:
     nodes = dialect.parser().parse(chunk, text)
     if len(nodes) != 1 or nodes[0] is None:
         raise SqlSyntaxError(f"expected one statement, got {len(nodes)}")
-    where = _condition(chunk, text) if isinstance(nodes[0], exp.Delete) else ""
-    return Parsed(nodes[0], variable, explained, written, where)
+    return nodes[0]
 
 
-_WANTS_MORE = frozenset(
+def _assignment(dialect: Any, chunk: list[Any], text: str, written: str) -> Parsed:
+    """``@name [TYPE] := query or value``, of script mode."""
+    at = place_of_token(chunk[0])
+    place = next((i for i, token in enumerate(chunk) if token.text == ":="), 0)
+    if place < 2:
+        raise SqlSyntaxError(
+            f"the statement cannot be parsed: a variable is given a value by @name := .., at {at}"
+        )
+    name, kind, chunk = chunk[1].text.casefold(), chunk[2:place], chunk[place + 1 :]
+    if not chunk:
+        raise SqlSyntaxError(f"@{name} := needs a query or a value, at {at}")
+    inner = next((one for one in chunk if one.token_type != TokenType.L_PAREN), chunk[0])
+    first = inner.text.upper()
+    if first in _STATEMENTS and inner.token_type not in {TokenType.STRING, TokenType.IDENTIFIER}:
+        check_tokens(chunk, text)
+        if first not in {"SELECT", "WITH", "FROM", "VALUES"}:
+            raise SqlSyntaxError(f"@{name} := takes a query or a value, not {first}, at {at}")
+        node = _tree(dialect, chunk, text)
+        if kind and kind[0].text.upper() == "TABLE":
+            node = _as_table(node, text[kind[0].start : kind[-1].end + 1])
+            kind = []
+    else:
+        select = dialect.tokenize("SELECT")[0]
+        select.line, select.col = chunk[0].line, chunk[0].col
+        node = _tree(dialect, [select, *chunk], text)
+    if kind:
+        wanted = text[kind[0].start : kind[-1].end + 1]
+        value = node.expressions[0] if isinstance(node, exp.Select) else None
+        if value is None or len(node.expressions) != 1:
+            raise SqlSyntaxError(f"@{name} {wanted[:40]} := takes one value, at {at}")
+        node.set("expressions", [exp.cast(value.copy(), wanted, dialect=Odps)])
+    return Parsed(node, name, text=written)
+
+
+def _as_table(query: Any, written: str) -> Any:
+    """A query with the columns of ``TABLE (name TYPE, ..)``."""
+    wanted = sqlglot.parse_one(f"CREATE {written[:5]} t {written[5:]}", read=Odps).this.expressions
+    names = [exp.to_identifier(item.name, quoted=True) for item in wanted]
+    alias = exp.TableAlias(this=exp.to_identifier("given", quoted=True), columns=names)
+    items = [
+        exp.alias_(
+            exp.cast(exp.column(name.copy()), item.args["kind"].args["kind"], dialect=Odps),
+            name.copy(),
+        )
+        for name, item in zip(names, wanted, strict=True)
+    ]
+    return exp.Select(expressions=items, from_=exp.From(this=exp.Subquery(this=query, alias=alias)))
+
+
+def _without_zorder(chunk: list[Any]) -> list[Any]:
+    """An INSERT without the ZORDER BY at its end, which is a wish about files and chooses no row."""
+    words = [token.text.upper() for token in chunk]
+    if words[0] != "INSERT" or "ZORDER" not in words:
+        return chunk
+    place = len(words) - 1 - words[::-1].index("ZORDER")
+    if words[place + 1 : place + 2] != ["BY"] or len(words) < place + 3:
+        return chunk
+    start = place - (words[place - 1] in {"LOCAL", "GLOBAL"})
+    behind = chunk[place + 2 :]
+    plain = all(
+        (token.token_type in {TokenType.VAR, TokenType.IDENTIFIER}) is not bool(i % 2)
+        and (not i % 2 or token.token_type == TokenType.COMMA)
+        for i, token in enumerate(behind)
+    )
+    return chunk[:start] if plain else chunk
+
+
+_STATEMENTS = frozenset(
     {
-        "ON",
-        "WHERE",
-        "HAVING",
-        "GROUP_BY",
-        "ORDER_BY",
-        "PARTITION_BY",
-        "QUALIFY",
-        "AND",
-        "OR",
-        "COMMA",
-        "SELECT",
+        *("SELECT", "WITH", "FROM", "VALUES", "INSERT", "CREATE", "DROP", "ALTER", "DELETE"),
+        *("UPDATE", "MERGE", "TRUNCATE", "SHOW", "DESC"),
     }
 )
-_BEGINS_ANEW = frozenset(
-    {
-        "R_PAREN",
-        "COMMA",
-        "FROM",
-        "WHERE",
-        "HAVING",
-        "GROUP_BY",
-        "ORDER_BY",
-        "QUALIFY",
-        "LIMIT",
-        "UNION",
-        "AND",
-        "OR",
-    }
-)
-
-
-def _check_gaps(chunk: list[Any]) -> None:
-    """Refuses words that lack what they introduce: the grammar would pass over some of them.
-
-    Raises:
-        SqlSyntaxError: naming the word.
-    """
-    for token, after in zip(chunk, [*chunk[1:], None], strict=True):
-        kind = token.token_type.name
-        if kind in _WANTS_MORE and (after is None or after.token_type.name in _BEGINS_ANEW):
-            column = token.col - (token.end - token.start)
-            raise SqlSyntaxError(
-                f"the statement cannot be parsed: something is missing behind {token.text!r}, at line"
-                f" {token.line}, column {column}"
-            )
-
-
 _BY_WORDS = frozenset({"ALTER", "SHOW", "DESC", "DESCRIBE", "TRUNCATE", "CLONE", "ANALYZE", "USE"})
 
 

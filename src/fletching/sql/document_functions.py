@@ -18,6 +18,7 @@ __all__ = ["DOCUMENT_FUNCTIONS", "json_text", "json_type", "url_part"]
 
 def _json_path(text: str) -> str:
     """A path as DuckDB writes it: ``$['a b'].c`` has quoted names there."""
+    text = text.replace(".[", "[")  # as in the documentation: $.a[1].[2]
     return re.sub(r"\[\s*'([^']*)'\s*\]", lambda match: f'."{match[1]}"', text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from sqlglot.dialects.duckdb import DuckDB
@@ -10,13 +11,13 @@ from sqlglot.dialects.duckdb import DuckDB
 from fletching.errors import InvalidArgumentError
 from fletching.sql.decimals import product, quotient
 from fletching.sql.dialect import LITERALS, exp
-from fletching.sql.function_calls import Call, Lambda, converted, quoted
+from fletching.sql.function_calls import Call, Lambda, converted, convertible, quoted
 from fletching.sql.functions import find_function
 from fletching.sql.implicit import add_conversions, conversion_of, storing
 from fletching.sql.lateral_views import lateral_view
 from fletching.sql.literal_nodes import unwrapped
-from fletching.sql.literals import parse_number
-from fletching.sql.query_sources import located
+from fletching.sql.literals import parse_moment, parse_number
+from fletching.sql.query_sources import PATTERN, located
 from fletching.sql.sql_types import UNKNOWN, SqlType, type_of_cast
 from fletching.sql.typing_pass import type_of
 
@@ -25,6 +26,13 @@ __all__ = ["Writer"]
 
 class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has no types for it
     """Writes trees of MaxCompute's dialect as DuckDB's SQL."""
+
+    # What this class writes itself, sqlglot's table of short forms would write before it is asked.
+    TRANSFORMS = {  # noqa: RUF012 - a class attribute by sqlglot's design
+        kind: form
+        for kind, form in DuckDB.Generator.TRANSFORMS.items()
+        if kind not in {exp.IntDiv, exp.CurrentTimestamp, exp.CurrentDate, exp.Star}
+    }
 
     def __init__(self, now: str) -> None:
         """Knows the statement's moment."""
@@ -168,17 +176,46 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
             raise located(error, expression) from error
         value = unwrapped(expression.this)
         text = self.sql(value)
+        if not isinstance(expression, exp.TryCast) and isinstance(value, exp.Literal):
+            self._check_typed(expression, value, wanted)
         if isinstance(expression, exp.TryCast) and isinstance(value, exp.Literal):
             # A literal with the suffix of its type.
-            if not value.is_string and value.name.isdecimal():
+            if not value.is_string and value.name.isdecimal() and wanted.numeric:
                 return f"TRY_CAST({text} AS {wanted.duck()})"
             if value.is_string and wanted.kind == "decimal":
                 return f"CAST({text} AS {wanted.duck()})" if _is_number(value.name) else "NULL"
-        made = converted(text, type_of(value), wanted)
+        given = type_of(value)
+        if not convertible(given, wanted):
+            raise located(
+                InvalidArgumentError(f"there is no conversion from {given} to {wanted}"), expression
+            )
+        made = converted(text, given, wanted)
         sizes = [int(item.name) for item in expression.to.expressions if item.name.isdecimal()]
         if wanted.kind == "text" and sizes:
             return f"left({made}, {sizes[0]})"
         return made
+
+    @staticmethod
+    def _check_typed(node: Any, value: Any, wanted: SqlType) -> None:
+        """``DATE '..'`` and its like: a literal has to be a value, where CAST of a text may be null."""
+        if wanted.kind not in {"date", "time"}:
+            return
+        text = value.name.strip()
+        if not value.is_string:
+            raise located(
+                InvalidArgumentError(f"{wanted} takes a text: {wanted} '2026-01-31'"), node
+            )
+        moment = parse_moment(text)
+        if moment is None:
+            raise located(InvalidArgumentError(f"{text[:40]!r} is no {wanted}"), node)
+        if wanted.name == "TIMESTAMP" and not -(2**63) < moment.nanoseconds < 2**63:
+            raise located(
+                InvalidArgumentError(
+                    f"{text[:40]!r} is no TIMESTAMP: these count nanoseconds and lie between the years"
+                    " 1677 and 2262; DATETIME has the others"
+                ),
+                node,
+            )
 
     def trycast_sql(self, expression: Any) -> str:
         """As CAST."""
@@ -265,7 +302,26 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
         value = expression.this
         (key,) = expression.expressions
         text = self.sql(value)
-        if type_of(value).kind == "map" or type_of(key).kind == "text":
+        kind, given = type_of(value).kind, type_of(key)
+        if kind not in {"", "null", "array", "map", "struct"}:
+            raise located(
+                InvalidArgumentError(
+                    f"a {type_of(value)} has no elements: [..] takes an array or map"
+                ),
+                expression,
+            )
+        if kind == "map":
+            wanted = type_of(value).inner[0] if type_of(value).inner else UNKNOWN
+            made = self.sql(key)
+            if wanted.duck() and given.kind not in {wanted.kind, "", "null"}:
+                made = converted(made, given, wanted)
+            return f"{text}[{made}]"
+        if kind == "array" and given.kind not in {"whole", "", "null"}:
+            raise located(
+                InvalidArgumentError(f"elements of an array are counted: {given} is no place"),
+                expression,
+            )
+        if given.kind == "text":
             return f"{text}[{self.sql(key)}]"
         if isinstance(key, exp.Literal) and key.name.isdecimal():
             return f"{text}[{int(key.name) + 1}]"
@@ -300,6 +356,16 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
                 changed.set("expressions", None)
                 return str(super().group_sql(changed))
         return str(super().group_sql(expression))
+
+    def star_sql(self, expression: Any) -> str:
+        """All columns, or those whose names a pattern fits."""
+        pattern = expression.meta.get(PATTERN)
+        if pattern is None:
+            return str(super().star_sql(expression))
+        chosen = _without(pattern)
+        if chosen is not None:
+            return f"COLUMNS(lambda c_: NOT regexp_full_match(c_, {quoted(chosen)}, 'i'))"
+        return f"COLUMNS(lambda c_: regexp_full_match(c_, {quoted(pattern)}, 'i'))"
 
     # --- clauses -----------------------------------------------------------------------------
 
@@ -340,6 +406,12 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
         letters = expression.args.get("expression")
         value = f"CAST({self.sql(expression, 'this')} AS VARCHAR)"
         return f"{side}({value}{'' if letters is None else ', ' + self.sql(letters)})"
+
+
+def _without(pattern: str) -> str | None:
+    """Of ``(a|b)?+.+``, which stands for all columns but some, these; None for other patterns."""
+    match = re.fullmatch(r"(\(.*\))\?\+\.\+", pattern)
+    return None if match is None else match[1]
 
 
 def _constant(node: Any) -> str | None:

@@ -21,12 +21,54 @@ from fletching.sql.sql_types import (
     common_type,
 )
 
-__all__ = ["Call", "Function", "Lambda", "converted", "joined_list", "let", "quoted"]
+__all__ = [
+    "Call",
+    "Function",
+    "Lambda",
+    "converted",
+    "convertible",
+    "counted_arguments",
+    "joined_list",
+    "let",
+    "map_of_entries",
+    "moment_text",
+    "quoted",
+]
 
 
 def quoted(text: str) -> str:
     """A text literal of DuckDB's."""
     return "'" + text.replace("'", "''") + "'"
+
+
+_NESTED = frozenset({"array", "map", "struct"})
+
+
+def convertible(given: SqlType, wanted: SqlType) -> bool:
+    """Whether CAST knows a way between two types; true if one of them is not known."""
+    kinds = given.kind, wanted.kind
+    if not kinds[0] or not kinds[1] or "null" in kinds:
+        return True
+    if kinds[0] in _NESTED:
+        return kinds[1] in {"text", kinds[0]}
+    return kinds[1] not in _NESTED
+
+
+def counted_arguments(count: int | str) -> str:
+    """``1 argument``, ``2 arguments``."""
+    return f"{count} argument{'' if str(count).endswith(' 1') or count in {1, '1'} else 's'}"
+
+
+_WHOLE_TEXT = "'^\\s*([+-]?\\d+)(?:\\.\\d*)?\\s*$'"
+_DATE_TEXT = "'^\\s*\\d{1,4}-\\d{1,2}-\\d{1,2}(?:[ T].*)?$'"
+"""Texts that have a form as a whole number, or as a date or time: DuckDB takes ``1_0``, ``0x1`` and ``epoch``."""
+
+
+def moment_text(text: str) -> str:
+    """A text if it is written as a date or a time is, else null."""
+    if _CONSTANT.fullmatch(text):
+        return text if re.match(r"'\s*\d{1,4}-\d{1,2}-\d{1,2}(?:[ T'])", text) else "NULL"
+    return f"CASE WHEN regexp_matches({text}, {_DATE_TEXT}) THEN {text} END"
 
 
 def converted(text: str, given: SqlType, wanted: SqlType) -> str:
@@ -42,9 +84,14 @@ def converted(text: str, given: SqlType, wanted: SqlType) -> str:
         if given.kind in {"double", "decimal"}:
             text = f"trunc({text})"  # cut, not rounded
         elif given.kind == "text":
-            text = f"regexp_replace({text}, '\\..*$', '')"
+            text = f"regexp_extract({text}, {_WHOLE_TEXT}, 1)"
         elif given.kind == "time":
             text = f"epoch({text})"
+    elif wanted.kind in {"double", "decimal"}:
+        if given.kind == "text":
+            text = f"CASE WHEN NOT contains({text}, '_') THEN {text} END"
+        elif given.kind == "time":
+            text = f"(epoch_us({text}) / 1000000.0::DOUBLE)"
     elif wanted.kind == "text":
         if given.kind == "binary":
             return f"decode({text})"
@@ -52,6 +99,8 @@ def converted(text: str, given: SqlType, wanted: SqlType) -> str:
             return f"CAST(to_json({text}) AS VARCHAR)"
     elif wanted.kind == "time" and given.kind in {"whole", "double", "decimal"}:
         text = f"make_timestamp(CAST({text} * 1000000 AS BIGINT))"
+    elif wanted.kind in {"date", "time"} and given.kind == "text":
+        text = moment_text(text)
     elif wanted.name == "BINARY" and given.kind == "text":
         return f"encode({text})"
     elif wanted.name == "BOOLEAN" and given.kind in {"double", "decimal"}:
@@ -75,6 +124,25 @@ def joined_list(items: str, separator: str) -> str:
     return (
         f"CASE WHEN {items} IS NULL OR {separator} IS NULL THEN NULL WHEN len({kept}) = 0 THEN ''"
         f" ELSE list_reduce({kept}, lambda l_, r_: l_ || {separator} || r_) END"
+    )
+
+
+def map_of_entries(entries: str, key: str = "k") -> str:
+    """A map of a list of structs; of those with the same key the last one stays.
+
+    Args:
+        entries: the list.
+        key: the name of the structs' first field.
+    """
+    later = f"len(list_filter(e_[i_ + 1:], lambda o_: o_.{key} = e_[i_].{key})) = 0"
+    kept = (
+        f"list_transform(list_filter(range(1, len(e_) + 1), lambda i_: {later}), lambda i_: e_[i_])"
+    )
+    once = f"list_unique(list_transform(e_, lambda o_: o_.{key})) = len(e_)"
+    return let(
+        ["e_"],
+        [entries],
+        f"CASE WHEN {once} THEN map_from_entries(e_) ELSE map_from_entries({kept}) END",
     )
 
 
@@ -176,13 +244,14 @@ class Call:
         if self.kind(index) == "time":
             # DuckDB would take milliseconds to nanoseconds, which end in the year 2262.
             return f"CAST({text} AS TIMESTAMP)"
-        return f"TRY_CAST({text} AS TIMESTAMP)"
+        return f"TRY_CAST({moment_text(text) if self.kind(index) == 'text' else text} AS TIMESTAMP)"
 
     def day(self, index: int) -> str:
         """An argument as a date."""
         if self.kind(index) == "date":
             return self.arguments[index]
-        return f"TRY_CAST({self.arguments[index]} AS DATE)"
+        text = self.arguments[index]
+        return f"TRY_CAST({moment_text(text) if self.kind(index) == 'text' else text} AS DATE)"
 
 
 Result = str | Callable[[Sequence[SqlType]], SqlType]
@@ -216,7 +285,8 @@ class Function:
         result: its type: a kind, ``first`` or ``common`` for that of its arguments, or a function of
             their types.
         takes: per argument a letter, the last one for all that follow: ``t`` text, ``w`` a whole
-            number, ``d`` a DOUBLE, ``n`` a number, ``b`` a boolean, ``.`` as it is.
+            number, ``d`` a DOUBLE, ``n`` a number, ``b`` a boolean, ``a`` an ARRAY, ``m`` a MAP, ``c`` an
+            ARRAY or a MAP, ``e`` an element of the first argument, ``.`` as it is.
         aggregate: whether it may have OVER, FILTER and DISTINCT.
     """
 
@@ -263,7 +333,9 @@ class Function:
             wanted = str(self.least) if self.most == self.least else f"{self.least} to {self.most}"
             if self.most is None:
                 wanted = f"at least {self.least}"
-            raise InvalidArgumentError(f"{call.name} takes {wanted} arguments, not {count}")
+            raise InvalidArgumentError(
+                f"{call.name} takes {counted_arguments(wanted)}, not {count}"
+            )
         arguments = [self._taken(call, index) for index in range(count)]
         call = dataclasses.replace(call, arguments=arguments)
         made = self.make
@@ -290,6 +362,19 @@ class Function:
         )
         if letter == "." or given.kind == "null":
             return text
+        if letter in _COLLECTIONS:
+            kinds, what = _COLLECTIONS[letter]
+            if given.kind and given.kind not in kinds:
+                raise InvalidArgumentError(
+                    f"{call.name} takes {what} as its argument {index + 1}, not a value of type {given}"
+                )
+            return text
+        if letter == "e":
+            element = call.types[0].element if call.types[0].kind == "array" else UNKNOWN
+            both = {given.kind, element.kind}
+            if element.duck() and "text" in both and len(both - {""}) > 1:
+                return converted(text, given, element)
+            return text
         if letter == "t":
             return call.text(index)
         wanted = _TAKES[letter]
@@ -301,6 +386,12 @@ class Function:
             return text
         return converted(text, given, wanted)
 
+
+_COLLECTIONS = {
+    "a": (frozenset({"array"}), "an ARRAY"),
+    "m": (frozenset({"map"}), "a MAP"),
+    "c": (frozenset({"array", "map"}), "an ARRAY or a MAP"),
+}
 
 _PLACE = re.compile(r"\{(\*|\d+|over|nulls|order|distinct)\}")
 

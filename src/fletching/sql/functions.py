@@ -6,20 +6,30 @@ refused with the nearest ones.
 
 from __future__ import annotations
 
-import difflib
-
 from fletching.errors import InvalidArgumentError
 from fletching.sql.aggregate_functions import AGGREGATE_FUNCTIONS
 from fletching.sql.collection_functions import COLLECTION_FUNCTIONS
 from fletching.sql.document_functions import DOCUMENT_FUNCTIONS
 from fletching.sql.function_calls import Function
+from fletching.sql.near_names import did_you_mean
 from fletching.sql.number_functions import NUMBER_FUNCTIONS
 from fletching.sql.text_functions import TEXT_FUNCTIONS
 from fletching.sql.time_functions import TIME_FUNCTIONS
 
-__all__ = ["AGGREGATES", "FUNCTIONS", "find_function"]
+__all__ = ["AGGREGATES", "FOLDED", "FUNCTIONS", "ROW_MAKERS", "find_function"]
 
 AGGREGATES: dict[str, Function] = AGGREGATE_FUNCTIONS
+
+ROW_MAKERS = frozenset(
+    {
+        *("explode", "posexplode", "inline", "stack", "json_tuple", "parse_url_tuple"),
+        *("keyvalue_tuple", "trans_array", "trans_cols"),
+    }
+)
+"""Functions that make rows of a value."""
+
+FOLDED = frozenset({"max_pt", "table_exists", "partition_exists"})
+"""Functions of the catalog, which are answered before the query runs."""
 
 FUNCTIONS: dict[str, Function] = {
     **TEXT_FUNCTIONS,
@@ -40,6 +50,9 @@ def find_function(name: str) -> Function:
     found = FUNCTIONS.get(lowered) or AGGREGATES.get(lowered)
     if found is not None:
         return found
-    near = difflib.get_close_matches(lowered, [*FUNCTIONS, *AGGREGATES], n=3, cutoff=0.6)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise InvalidArgumentError(f"there is no function {name[:60]}{hint}")
+    if lowered in ROW_MAKERS:
+        raise InvalidArgumentError(
+            f"{lowered} makes rows: it stands in LATERAL VIEW, or by itself behind SELECT"
+        )
+    near = did_you_mean(lowered, [*FUNCTIONS, *AGGREGATES, *ROW_MAKERS, *FOLDED])
+    raise InvalidArgumentError(f"there is no function {name[:60]}{near}")

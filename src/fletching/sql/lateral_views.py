@@ -22,6 +22,8 @@ _KNOWN = (
     "json_tuple",
     "parse_url_tuple",
     "keyvalue_tuple",
+    "trans_array",
+    "trans_cols",
 )
 
 
@@ -65,11 +67,16 @@ def _rows(
         raise InvalidArgumentError(f"LATERAL VIEW takes {', '.join(_KNOWN)}")
     arguments = call.expressions
     if kind in {"explode", "posexplode", "inline"} and len(arguments) != 1:
-        raise InvalidArgumentError(f"{kind} takes 1 arguments, not {len(arguments)}")
+        raise InvalidArgumentError(f"{kind} takes 1 argument, not {len(arguments)}")
     if not arguments:
-        raise InvalidArgumentError(f"{kind} takes at least 1 arguments, not 0")
+        raise InvalidArgumentError(f"{kind} takes at least 1 argument, not 0")
     value = sql(arguments[0])
     if kind in {"explode", "posexplode"}:
+        given = type_of(arguments[0])
+        if given.kind not in {"", "null", "array", "map"}:
+            raise InvalidArgumentError(
+                f"{kind} takes an ARRAY or a MAP, not a value of type {given}"
+            )
         return _exploded(kind, arguments[0], value, len(names))
     if kind == "inline":
         fields = type_of(arguments[0]).element.names
@@ -78,7 +85,11 @@ def _rows(
         return [(f"unnest({value})[{quoted(name)}]", name) for name in fields]
     if kind == "stack":
         return _stacked(arguments, sql)
+    if kind in {"trans_array", "trans_cols"}:
+        return _transposed(kind, arguments, sql)
     keys = [_text(one, kind) for one in arguments[1:]]
+    if len(keys) < (3 if kind == "keyvalue_tuple" else 1):
+        raise InvalidArgumentError(f"{kind} takes the keys whose values it gives")
     if kind == "json_tuple":
         return [(json_text(value, f'$."{key}"'), f"c{i}") for i, key in enumerate(keys)]
     if kind == "parse_url_tuple":
@@ -116,6 +127,35 @@ def _stacked(arguments: list[Any], sql: Callable[[Any], str]) -> list[tuple[str,
     width = -(-len(values) // rows)
     values += ["NULL"] * (rows * width - len(values))
     return [(f"unnest([{', '.join(values[i::width])}])", f"col{i}") for i in range(width)]
+
+
+def _transposed(
+    kind: str, arguments: list[Any], sql: Callable[[Any], str]
+) -> list[tuple[str, str]]:
+    """A row of texts that are lists, or of columns, as a row for each of their items, keys repeated."""
+    count = arguments[0]
+    if not isinstance(count, exp.Literal) or not count.name.isdecimal():
+        raise InvalidArgumentError(f"{kind} takes a constant number of keys first")
+    keys = int(count.name)
+    if kind == "trans_cols":
+        named, values = arguments[1 : 1 + keys], [sql(one) for one in arguments[1 + keys :]]
+        if len(named) < keys or not values:
+            raise InvalidArgumentError("trans_cols takes its keys, then one column or more")
+        items = f"unnest([{', '.join(values)}])"
+        places = f"unnest(range(1, {len(values) + 1}))"
+        return [
+            (places, "idx"),
+            *((sql(one), f"c{i}") for i, one in enumerate(named)),
+            (items, "col"),
+        ]
+    if len(arguments) < 3 + keys:
+        raise InvalidArgumentError("trans_array takes its keys, then one list or more")
+    separator = quoted(_text(arguments[1], kind))
+    texts = [sql(one) for one in arguments[2:]]
+    made = texts[:keys] + [
+        f"unnest(string_split(CAST({text} AS VARCHAR), {separator}))" for text in texts[keys:]
+    ]
+    return [(text, f"c{i}") for i, text in enumerate(made)]
 
 
 def _text(node: Any, kind: str) -> str:

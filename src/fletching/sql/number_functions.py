@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from fletching.errors import InvalidArgumentError
 from fletching.sql.function_calls import Call, Function, converted, let
 from fletching.sql.sql_types import (
     BIGINT,
     DATETIME,
     DOUBLE,
+    STRING,
     SqlType,
     common_type,
     decimal,
 )
 from fletching.sql.time_functions import truncated_day
 
-__all__ = ["NUMBER_FUNCTIONS", "brought"]
+__all__ = ["BUCKET", "NUMBER_FUNCTIONS", "brought"]
+
+BUCKET = "bucket of"
+"""The bucket that TABLESAMPLE puts a value into; of null, a row at random."""
 
 
 def _doubles(*names: str) -> dict[str, Function]:
     return {name: Function(1, 1, f"{name}({{0}})", "double", "d") for name in names}
+
+
+def _within(condition: str, *names: str) -> dict[str, Function]:
+    """Functions that are null outside of the numbers that they are for."""
+    return {
+        name: Function(1, 1, f"CASE WHEN {condition} THEN {name}({{0}}) END", "double", "d")
+        for name in names
+    }
 
 
 def brought(call: Call, indices: Sequence[int]) -> list[str]:
@@ -74,6 +88,14 @@ def _ordinal(call: Call) -> str:
 
 def _decode(call: Call) -> str:
     value, *rest = call.arguments
+    if len(call) == 2:
+        # The other function of this name: bytes to a text.
+        charset = call.constant(1, "character set").strip().upper().replace("-", "")
+        if call.kind(0) != "binary" or charset not in {"UTF8", "USASCII", "ASCII"}:
+            raise InvalidArgumentError(
+                "decode takes bytes and 'UTF-8', or a value and pairs of what it may be and stands for"
+            )
+        return f"decode({value})"
     results = list(range(2, len(call), 2))
     if len(call) % 2 == 0:
         results.append(len(call) - 1)
@@ -87,6 +109,8 @@ def _decode(call: Call) -> str:
 
 
 def _decode_type(types: Sequence[SqlType]) -> SqlType:
+    if len(types) == 2:
+        return STRING
     results = list(types[2::2])
     if len(types) % 2 == 0:
         results.append(types[-1])
@@ -155,12 +179,18 @@ def _trunc(call: Call) -> str:
 
 def _log(call: Call) -> str:
     if len(call) == 1:
-        return f"ln({call[0]})"
-    return f"(ln({call[1]}) / ln({call[0]}))"
+        return f"CASE WHEN {call[0]} > 0 THEN ln({call[0]}) END"
+    return (
+        f"CASE WHEN {call[0]} > 0 AND {call[0]} <> 1 AND {call[1]} > 0"
+        f" THEN ln({call[1]}) / ln({call[0]}) END"
+    )
 
 
 def _conv(call: Call) -> str:
     """A number in one base as one in another."""
+    for index in (1, 2):
+        if re.fullmatch(r"-?\d+", call[index]) and not 2 <= int(call[index]) <= 36:
+            raise InvalidArgumentError("conv takes bases from 2 to 36")
     digits = f"string_split(lower(regexp_replace({call[0]}, '^-', '')), '')"
     value = (
         f"list_reduce(list_transform(list_filter({digits}, lambda c_: c_ <> ''), lambda c_: CAST(instr("
@@ -195,6 +225,11 @@ def _width_bucket(call: Call) -> str:
     )
 
 
+def _bucket(call: Call) -> str:
+    value = "random()" if call.kind(0) == "null" else call[0]
+    return f"CAST(hash({value}) % {call[1]} AS BIGINT)"
+
+
 def _random(call: Call) -> str:
     del call
     return "random()"
@@ -211,18 +246,12 @@ def _shift_unsigned(call: Call) -> str:
 
 NUMBER_FUNCTIONS: dict[str, Function] = {
     **_doubles(
-        "sqrt",
         "cbrt",
         "exp",
-        "ln",
-        "log2",
-        "log10",
         "sin",
         "cos",
         "tan",
         "cot",
-        "asin",
-        "acos",
         "atan",
         "sinh",
         "cosh",
@@ -230,6 +259,9 @@ NUMBER_FUNCTIONS: dict[str, Function] = {
         "degrees",
         "radians",
     ),
+    **_within("{0} > 0", "ln", "log2", "log10"),
+    **_within("{0} >= 0", "sqrt"),
+    **_within("{0} BETWEEN -1 AND 1", "asin", "acos"),
     "abs": Function(1, 1, "abs({0})", _same_type, "n"),
     "negative": Function(1, 1, "(- {0})", _same_type, "n"),
     "positive": Function(1, 1, "{0}", _same_type, "n"),
@@ -266,6 +298,7 @@ NUMBER_FUNCTIONS: dict[str, Function] = {
     "shiftrightunsigned": Function(2, 2, _shift_unsigned, "whole"),
     "bit_count": Function(1, 1, "CAST(bit_count({0}) AS INTEGER)", "int", "w"),
     "width_bucket": Function(4, 4, _width_bucket, "whole", "n"),
+    BUCKET: Function(2, 2, _bucket, "whole"),
     # conditions
     "if": Function(2, 3, _if, lambda t: common_type(t[1:])),
     "coalesce": Function(1, None, _coalesce, "common"),
@@ -275,7 +308,7 @@ NUMBER_FUNCTIONS: dict[str, Function] = {
     "nullif": Function(2, 2, "nullif({0}, {1})", "first"),
     "zeroifnull": Function(1, 1, "coalesce({0}, 0)", "first"),
     "nullifzero": Function(1, 1, "nullif({0}, 0)", "first"),
-    "decode": Function(3, None, _decode, _decode_type),
+    "decode": Function(2, None, _decode, _decode_type),
     "isnull": Function(1, 1, "({0} IS NULL)", "boolean"),
     "isnotnull": Function(1, 1, "({0} IS NOT NULL)", "boolean"),
     "assert_true": Function(

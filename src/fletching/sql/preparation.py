@@ -13,6 +13,15 @@ from fletching.sql.implicit import storing
 from fletching.sql.literal_nodes import unwrapped
 from fletching.sql.predicates import compile_condition
 from fletching.sql.query_sources import Resolve, SourceView, WantedScan, located
+from fletching.sql.select_forms import (
+    check_named_queries,
+    choose_by_patterns,
+    group_ids,
+    lift_rows,
+    name_columns,
+    order_sorted,
+    sample_buckets,
+)
 from fletching.sql.sql_types import (
     DATE,
     DATETIME,
@@ -35,12 +44,16 @@ class Prepared:
         self.scans: list[WantedScan] = []
         self._scan_of: dict[int, WantedScan] = {}
         self.query = query
+        sample_buckets(query)
+        check_named_queries(query)
         self._tables(query, frozenset(), 0)
+        self._shorten_names()
         for select in list(self.query.find_all(exp.Select)):
-            _lift_rows(select)
-            _group_ids(select)
-            _name_columns(select)
-        _order_sorted(self.query)
+            lift_rows(select)
+            group_ids(select)
+            choose_by_patterns(select, self._known_columns(select))
+            name_columns(select)
+        order_sorted(self.query)
         self._choose_columns()
         add_types(
             self.query,
@@ -113,6 +126,31 @@ class Prepared:
             yield join.this, self._scan_of.get(id(join.this)), join
 
     # --- columns -----------------------------------------------------------------------------
+
+    def _known_columns(self, select: Any) -> set[str]:
+        """The columns of the tables that a SELECT reads, case-folded."""
+        scans = (scan for _, scan, _ in self.scans_of(select) if scan is not None)
+        return {name for scan in scans for name in scan.source.fields}
+
+    def _shorten_names(self) -> None:
+        """``project.table.column``, and with a schema between, as ``table.column``."""
+        for select in self.query.find_all(exp.Select):
+            scans = [scan for _, scan, _ in self.scans_of(select) if scan is not None]
+            long = [one for one in select.find_all(exp.Column) if len(one.parts) > 2]
+            for column in long if scans else ():
+                parts = [part.name.casefold() for part in column.parts]
+                for scan in scans:
+                    name, alias = scan.source.name, scan.alias.casefold()
+                    full = [name.project, name.schema, name.name]
+                    for written in (full, [name.project, name.name], [name.schema, name.name]):
+                        folded = [one.casefold() for one in written]
+                        if folded[-1] != alias or parts[: len(folded)] != folded:
+                            continue
+                        if parts[0] in scan.source.fields or len(parts) == len(folded):
+                            continue
+                        kept = [part.copy() for part in column.parts[len(folded) - 1 :]]
+                        column.replace(exp.column(kept[1], table=kept[0], fields=kept[2:] or None))
+                        break
 
     def _choose_columns(self) -> None:
         mentioned: set[str] = set()
@@ -275,78 +313,6 @@ def _folded(tree: Any, fold: Callable[[Any], Any]) -> Any:
         return node if literal is None else literal
 
     return tree.transform(replace)
-
-
-def _order_sorted(query: Any) -> None:
-    """SORT BY and CLUSTER BY order the rows of each worker: here there is one, so all of them."""
-    for select in query.find_all(exp.Select):
-        found = select.args.get("sort") or select.args.get("cluster")
-        if found is not None and select.args.get("order") is None:
-            select.set("order", exp.Order(expressions=found.expressions))
-        for key in ("sort", "cluster", "distribute"):
-            select.set(key, None)
-
-
-_MAKES_ROWS = frozenset(
-    {"explode", "posexplode", "inline", "stack", "json_tuple", "parse_url_tuple", "keyvalue_tuple"}
-)
-
-
-def _lift_rows(select: Any) -> None:
-    """``SELECT explode(x) AS (a, b)`` as a LATERAL VIEW of the same columns."""
-    for number, item in enumerate(list(select.expressions)):
-        call = item.this if isinstance(item, exp.Alias | exp.Aliases) else item
-        if not isinstance(call, exp.Anonymous) or call.name.lower() not in _MAKES_ROWS:
-            continue
-        names = [item.alias] if isinstance(item, exp.Alias) else []
-        if isinstance(item, exp.Aliases):
-            names = [one.name for one in item.expressions]
-        table = exp.to_identifier(f"_rows{number}", quoted=True)
-        columns = [exp.to_identifier(name, quoted=True) for name in names]
-        lateral = exp.Lateral(
-            this=call.copy(), view=True, alias=exp.TableAlias(this=table, columns=columns)
-        )
-        item.replace(exp.Column(this=exp.Star(), table=table.copy()))
-        select.append("laterals", lateral)
-        if select.args.get("from_") is None:
-            one = exp.Values(
-                expressions=[exp.Tuple(expressions=[exp.Literal.number(1)])],
-                alias=exp.TableAlias(
-                    this=exp.to_identifier("_one"), columns=[exp.to_identifier("_one")]
-                ),
-            )
-            select.set("from_", exp.From(this=one))
-
-
-def _group_ids(select: Any) -> None:
-    """``GROUPING__ID`` is GROUPING_ID of all that is grouped by."""
-    group = select.args.get("group")
-    if group is None:
-        return
-    found = [one for one in select.find_all(exp.Column) if one.name.lower() == "grouping__id"]
-    if not found:
-        return
-    keys = list(group.expressions)
-    for kind in ("rollup", "cube", "grouping_sets"):
-        for one in group.args.get(kind) or ():
-            for part in one.find_all(exp.Column):
-                if part not in keys:
-                    keys.append(part)
-    call = exp.Anonymous(this="grouping_id", expressions=[key.copy() for key in keys])
-    for one in found:
-        inside = one.find_ancestor(exp.Select) is select
-        if inside:
-            outer = one.parent is select
-            one.replace(exp.alias_(call.copy(), "grouping__id") if outer else call.copy())
-
-
-def _name_columns(select: Any) -> None:
-    """Gives expressions without a name the names that MaxCompute gives: ``_c0``, ``_c1``, ..."""
-    items = []
-    for number, item in enumerate(select.expressions):
-        plain = isinstance(item, exp.Column | exp.Alias | exp.Star | exp.Aliases | exp.Dot)
-        items.append(item if plain else exp.alias_(item, f"_c{number}"))
-    select.set("expressions", items)
 
 
 def _cheapest(fields: Mapping[str, Any]) -> str:

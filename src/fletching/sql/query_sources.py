@@ -11,7 +11,7 @@ from fletching.sql.conditions import joined
 from fletching.sql.predicates import Predicate
 from fletching.types import TableName
 
-__all__ = ["Resolve", "Source", "SourceView", "WantedScan", "located"]
+__all__ = ["PATTERN", "Resolve", "Source", "SourceView", "WantedScan", "located"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +37,9 @@ class SourceView:
     query: Any
     columns: tuple[str, ...] = ()
 
+
+PATTERN = "fletching_pattern"
+"""Key in the ``meta`` of a star: the regular expression that chooses among the columns."""
 
 Resolve = Callable[[Any], Source | SourceView]
 """Looks up what a table node names."""

@@ -20,6 +20,8 @@ from typing import Any
 from fletching.errors import InvalidArgumentError
 from fletching.sql.dialect import exp
 from fletching.sql.implicit import stored_as
+from fletching.sql.near_names import did_you_mean
+from fletching.sql.query_sources import located
 from fletching.sql.sql_types import SqlType
 
 __all__ = ["ROW", "SEGMENT", "TARGET", "Action", "RowChanges", "row_changes_of"]
@@ -180,16 +182,20 @@ class _Reader:
         for item in items:
             if not isinstance(item, exp.EQ) or not isinstance(item.this, exp.Column):
                 raise InvalidArgumentError("SET takes column = value, with commas between")
-            name = self._known(item.this.name)
+            try:
+                name = self._known(item.this.name)
+            except InvalidArgumentError as error:
+                raise located(error, item.this) from error
             if name in found:
-                raise InvalidArgumentError(f"column {name} is assigned twice")
+                raise located(InvalidArgumentError(f"column {name} is assigned twice"), item.this)
             found[name] = item.expression
         return found
 
     def _known(self, name: str) -> str:
         known = self._names.get(name.casefold())
         if known is None:
-            raise InvalidArgumentError(f"there is no column {name} to be written")
+            near = did_you_mean(name, self._types)
+            raise InvalidArgumentError(f"there is no column {name} to be written{near}")
         return known
 
     def _shown(self, whens: Sequence[_When]) -> list[str]:

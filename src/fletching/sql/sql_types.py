@@ -70,6 +70,15 @@ class SqlType:
         """``whole``, ``double``, ``decimal``, ``text``, ``date``, ``time``, ... or an empty text."""
         return _KINDS.get(self.name, "")
 
+    def __str__(self) -> str:
+        """The type as it is written."""
+        if self.name == "DECIMAL":
+            return f"DECIMAL({self.precision},{self.scale})"
+        inner = [str(one) for one in self.inner]
+        if self.name == "STRUCT":
+            inner = [f"{name}:{one}" for name, one in zip(self.names, inner, strict=True)]
+        return f"{self.name}<{','.join(inner)}>" if inner else self.name or "value"
+
     @property
     def numeric(self) -> bool:
         """Whether it is a number."""

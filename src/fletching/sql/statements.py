@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fletching.errors import InvalidArgumentError, ServiceError, SqlSyntaxError
+from fletching.errors import InvalidArgumentError, SqlSyntaxError
 from fletching.protocol.messages.changes import TruncateTable
 from fletching.sql.alterations import alteration_of
 from fletching.sql.dialect import Parsed, exp, parse_all
@@ -31,6 +31,7 @@ from fletching.sql.statement_kinds import (
     Statement,
     Target,
 )
+from fletching.sql.statement_places import StatementPlace
 from fletching.sql.table_definitions import (
     create_like,
     create_table,
@@ -41,7 +42,7 @@ from fletching.sql.table_definitions import (
     table_name,
 )
 
-__all__ = ["parse_statement", "parse_statements", "placed", "placed_statements"]
+__all__ = ["parse_statement", "parse_statements", "placed_statements"]
 
 
 def parse_statements(text: str, namespace: Namespace) -> list[Statement]:
@@ -54,27 +55,18 @@ def parse_statements(text: str, namespace: Namespace) -> list[Statement]:
     return [statement for statement, _ in placed_statements(text, namespace)]
 
 
-def placed_statements(text: str, namespace: Namespace) -> list[tuple[Statement, str]]:
-    """As `parse_statements`, each with words that say where it stands."""
-    found: list[tuple[Statement, str]] = []
+def placed_statements(text: str, namespace: Namespace) -> list[tuple[Statement, StatementPlace]]:
+    """As `parse_statements`, each with its place."""
+    found: list[tuple[Statement, StatementPlace]] = []
     for parsed in parse_all(text):
-        shown = " ".join(parsed.text.split())
-        shown = shown if len(shown) <= 60 else shown[:57] + "..."
-        place = f"in the statement at line {parsed.line}, column {parsed.column}: {shown}"
+        place = StatementPlace(parsed.text, parsed.line, parsed.column)
         try:
             found.append((_statement(parsed, namespace), place))
         except InvalidArgumentError as error:
-            raise placed(error, place) from error
+            raise place.told(error) from error
     if not found:
-        raise SqlSyntaxError("there is no statement")
+        raise SqlSyntaxError("there is no statement, at line 1, column 1")
     return found
-
-
-def placed(error: ServiceError, place: str) -> ServiceError:
-    """An error with the place of its statement, unless it has one."""
-    if " at line " in error.message:
-        return error
-    return type(error)(f"{error.message}; {place}", http_status=error.http_status, code=error.code)
 
 
 def parse_statement(text: str, namespace: Namespace) -> Statement:
@@ -130,6 +122,17 @@ def _statement(parsed: Parsed, namespace: Namespace) -> Statement:
             return Insertion(tuple(_target(one, namespace, source) for one in node.expressions))
         case exp.Set():
             return _setting(node)
+        case exp.Create(kind="TABLE") | exp.Command() if parsed.text[:6].upper() == "CREATE":
+            words = " ".join(parsed.text.upper().split())
+            if " AUTO PARTITIONED BY" in words:
+                raise InvalidArgumentError("AUTO PARTITIONED BY is not supported")
+            if words.startswith("CREATE FUNCTION"):
+                raise InvalidArgumentError("functions in Java or Python are not supported")
+            raise InvalidArgumentError(
+                "CREATE TABLE takes a name and columns in parentheses, AS and a query, or LIKE and a table"
+            )
+        case exp.Set() | exp.Command() if parsed.text[:3].upper() == "SET":
+            raise InvalidArgumentError("SET takes name=value")
         case _:
             words = " ".join(parsed.text.split()[:3])
             raise InvalidArgumentError(f"statements like {words[:60]!r} are not supported")
@@ -153,11 +156,29 @@ def _check_whole(node: Any) -> None:
                     raise located(
                         InvalidArgumentError("LIMIT and OFFSET take a whole number"), part
                     )
+            case exp.Select() if not part.expressions:
+                raise located(InvalidArgumentError("SELECT lacks what it selects"), part)
+            case exp.Select() if part.args.get("locks"):
+                raise located(InvalidArgumentError("a query locks nothing: FOR UPDATE"), part)
+            case exp.Join(kind="SEMI" | "ANTI") if not (
+                part.args.get("on") or part.args.get("using")
+            ):
+                raise located(InvalidArgumentError("SEMI and ANTI JOIN take ON"), part)
+            case exp.Interval() if part.args.get("unit") is None:
+                raise located(
+                    InvalidArgumentError("INTERVAL takes a number and a unit: INTERVAL 1 DAY"), part
+                )
+            case exp.Alias() if not isinstance(part.args["alias"], exp.Identifier) or (
+                part.alias.isdecimal() and not part.args["alias"].args.get("quoted")
+            ):
+                raise located(
+                    InvalidArgumentError(f"{part.alias[:40]!r} is no name of a column"), part
+                )
             case exp.Distinct() if part.args.get("on"):
                 raise located(InvalidArgumentError("DISTINCT takes no ON"), part)
             case exp.Pivot():
                 raise located(InvalidArgumentError("PIVOT is not supported"), part)
-            case exp.Placeholder() | exp.Parameter() if not isinstance(part.parent, exp.Table):
+            case exp.Placeholder():
                 raise located(
                     InvalidArgumentError("there is no value for a parameter of the text"), part
                 )
@@ -165,8 +186,28 @@ def _check_whole(node: Any) -> None:
                 raise located(InvalidArgumentError("a table has no version in its name"), part)
     if isinstance(node, exp.Update) and not node.expressions:
         raise InvalidArgumentError("UPDATE lacks SET column = value")
+    if isinstance(node, exp.Update):
+        _spread(node)
     if isinstance(node, exp.Merge) and not isinstance(node.args.get("on"), exp.Expression):
         raise InvalidArgumentError("MERGE lacks ON and a condition")
+
+
+def _spread(node: Any) -> None:
+    """``SET (a, b) = (1, 2)`` as ``SET a = 1, b = 2``."""
+    made: list[Any] = []
+    for item in node.expressions:
+        if not (isinstance(item, exp.EQ) and isinstance(item.this, exp.Tuple)):
+            made.append(item)
+            continue
+        names, values = item.this.expressions, item.expression
+        if not isinstance(values, exp.Tuple) or len(values.expressions) != len(names):
+            raise located(
+                InvalidArgumentError("SET (columns) = (values) takes as many values as columns"),
+                item,
+            )
+        pairs = zip(names, values.expressions, strict=True)
+        made += [exp.EQ(this=name.copy(), expression=value.copy()) for name, value in pairs]
+    node.set("expressions", made)
 
 
 def _explained(node: Any) -> Any:

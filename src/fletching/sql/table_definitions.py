@@ -203,6 +203,8 @@ def table_name(node: Any, namespace: Namespace) -> TableName:
         InvalidArgumentError: it names none.
     """
     if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier):
+        if isinstance(node, exp.Table) and isinstance(node.this, exp.Dot):
+            raise InvalidArgumentError("the name of a table has three parts at most")
         raise InvalidArgumentError("a table name is expected")
     catalog, database, name = node.catalog, node.db, node.name
     if catalog:

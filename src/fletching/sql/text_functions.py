@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from fletching.errors import InvalidArgumentError
-from fletching.sql.function_calls import Call, Function, joined_list, let, quoted
+from fletching.sql.function_calls import Call, Function, joined_list, let, map_of_entries, quoted
 from fletching.sql.sql_types import STRING, SqlType, array_of, map_of
 
 __all__ = ["TEXT_FUNCTIONS"]
@@ -143,16 +143,7 @@ def _str_to_map(call: Call) -> str:
     pair = f"string_split(p_, {second})"
     rest = f"CASE WHEN len({pair}) > 1 THEN {joined_list(f'{pair}[2:]', second)} END"
     entries = f"list_transform(string_split({call[0]}, {first}), lambda p_: {{'k': {pair}[1], 'v': {rest}}})"
-    return _last_entries(entries)
-
-
-def _last_entries(entries: str) -> str:
-    """A map of entries; of those with the same key the last one stays."""
-    later = "len(list_filter(e_[i_ + 1:], lambda o_: o_.k = e_[i_].k)) = 0"
-    kept = (
-        f"list_transform(list_filter(range(1, len(e_) + 1), lambda i_: {later}), lambda i_: e_[i_])"
-    )
-    return let(["e_"], [entries], f"map_from_entries({kept})")
+    return map_of_entries(entries)
 
 
 def _key_value(call: Call) -> str:
@@ -210,17 +201,27 @@ def _regexp_replace(call: Call) -> str:
 def _regexp_extract(call: Call) -> str:
     if len(call) == 3:
         group = call.number(2, "group")
+        pattern = call.constants[1]
+        if pattern is not None and group > _groups(pattern):
+            raise InvalidArgumentError(
+                f"{call.name}: the pattern {pattern[:40]!r} has no group {group}"
+            )
     else:
         pattern = call.constants[1]
         group = 0 if pattern is not None and not _has_group(pattern) else 1
     return f"regexp_extract({call[0]}, {call[1]}, {group})"
 
 
-def _has_group(pattern: str) -> bool:
+def _groups(pattern: str) -> int:
+    """How many groups a pattern has; as many as anybody asks for if it is none of Python's."""
     try:
-        return re.compile(pattern).groups > 0
+        return re.compile(pattern).groups
     except re.error:
-        return True
+        return 1000
+
+
+def _has_group(pattern: str) -> bool:
+    return _groups(pattern) > 0
 
 
 def _regexp_extract_all(call: Call) -> str:
@@ -275,6 +276,44 @@ def _soundex(call: Call) -> str:
         codes = f"regexp_replace({codes}, '{digit}+', '{digit}', 'g')"
     made = f"CASE WHEN w_ = '' THEN '' ELSE w_[1] || rpad(replace(({codes})[2:], '0', ''), 3, '0')[:3] END"
     return let(["w_"], [letters], made)
+
+
+def _encode(call: Call) -> str:
+    _utf8(call)
+    return f"encode({call.text(0)})"
+
+
+def _utf8(call: Call) -> None:
+    charset = call.constant(1, "character set")
+    if charset.strip().upper().replace("-", "") not in {"UTF8", "USASCII", "ASCII"}:
+        raise InvalidArgumentError(f"{call.name} knows UTF-8 alone, not {charset[:40]!r}")
+
+
+def _crc32(call: Call) -> str:
+    """By a table of 256 numbers, a byte at a time."""
+    table = ", ".join(map(str, _CRC32_TABLE))
+    data = call[0] if call.kind(0) == "binary" else f"encode({call.text(0)})"
+    digits = "hex(d_)"
+    values = (
+        f"list_transform(range(1, length({digits}), 2), lambda i_: CAST(instr('0123456789ABCDEF',"
+        f" {digits}[i_]) - 1 AS BIGINT) * 16 + instr('0123456789ABCDEF', {digits}[i_ + 1]) - 1)"
+    )
+    step = f"xor([{table}][(xor(c_, b_) & 255) + 1], c_ >> 8)"
+    folded = f"list_reduce({values}, lambda c_, b_: {step}, CAST(4294967295 AS BIGINT))"
+    return let(
+        ["d_"],
+        [data],
+        f"CASE WHEN d_ IS NULL THEN NULL WHEN octet_length(d_) = 0 THEN 0 ELSE xor({folded}, 4294967295) END",
+    )
+
+
+def _crc32_entry(value: int) -> int:
+    for _ in range(8):
+        value = value >> 1 ^ (0xEDB88320 if value & 1 else 0)
+    return value
+
+
+_CRC32_TABLE = tuple(map(_crc32_entry, range(256)))
 
 
 def _format_number(call: Call) -> str:
@@ -385,7 +424,10 @@ TEXT_FUNCTIONS: dict[str, Function] = {
     ),
     "split": Function(2, 3, _split, _texts_of, "ttb"),
     "split_part": Function(3, 4, _split_part, "text", "ttww"),
+    "char_matchcount": Function(2, 2, _match_count, "whole", "t"),
     "charmatchcount": Function(2, 2, _match_count, "whole", "t"),
+    "encode": Function(2, 2, _encode, "binary"),
+    "crc32": Function(1, 1, _crc32, "whole"),
     "keyvalue": Function(2, 4, _key_value, "text", "t"),
     "str_to_map": Function(1, 3, _str_to_map, _string_map, "t"),
     "elt": Function(
@@ -423,6 +465,7 @@ TEXT_FUNCTIONS: dict[str, Function] = {
     "unhex": Function(1, 1, "unhex({0})", "binary", "t"),
     "soundex": Function(1, 1, _soundex, "text", "t"),
     "levenshtein": Function(2, 2, "CAST(levenshtein({0}, {1}) AS INTEGER)", "int", "t"),
+    "unique_id": Function(0, 0, "CAST(uuid() AS VARCHAR) || '_0'", "text"),
     "uuid": Function(0, 0, "CAST(uuid() AS VARCHAR)", "text"),
     "format_number": Function(2, 2, _format_number, "text", "n."),
 }

@@ -17,7 +17,7 @@ _DAYS = frozenset({"year", "quarter", "month", "week", "day"})
 
 def _to_date(call: Call) -> str:
     if len(call) == 1:
-        return f"TRY_CAST({call[0]} AS DATE)"
+        return call.day(0)
     directives = quoted(own_format(call.constant(1, "format")))
     return f"CAST(try_strptime({call.text(0)}, {directives}) AS TIMESTAMP_MS)"
 
@@ -115,7 +115,11 @@ def _datepart(call: Call) -> str:
 
 def _part(unit: str, add: int = 0, width: str = "INTEGER") -> Callable[[Call], str]:
     def make(call: Call) -> str:
-        found = f"date_part('{unit}', {call.moment(0)})"
+        moment = call.moment(0)
+        if unit in {"hour", "minute", "second"} and call.kind(0) == "text":
+            # A time of a day has these, too.
+            moment = f"coalesce({moment}, TRY_CAST('1970-01-01 ' || {call[0]} AS TIMESTAMP))"
+        found = f"date_part('{unit}', {moment})"
         return f"CAST({found} + {add} AS {width})" if add else f"CAST({found} AS {width})"
 
     return make
@@ -262,5 +266,5 @@ TIME_FUNCTIONS: dict[str, Function] = {
     "date_sub": Function(2, 2, _days_later("-"), "date"),
     "months_between": Function(2, 2, _months_between, "double"),
     "isdate": Function(2, 2, _isdate, "boolean"),
-    "date": Function(1, 1, "TRY_CAST({0} AS DATE)", "date"),
+    "date": Function(1, 1, lambda c: c.day(0), "date"),
 }

@@ -64,6 +64,22 @@ _MESSAGES: Mapping[str, str] = {
         "values of types that do not go together stand in one array"
     ),
     r"UNNEST\(\) can only be applied to lists": "explode takes an array or a map",
+    r"Cannot extract field '(?P<n>[^']+)' from expression \"(?P<m>[^\"]+)\"": (
+        "{m} is no STRUCT: it has no field {n}"
+    ),
+    r"Unimplemented type for cast \((?P<n>.+) -> (?P<m>.+)\)": (
+        "values of the type {n} cannot become {m}"
+    ),
+    r"Type (?P<t>.+) with value (?P<n>\S+) can't be cast because the value is out of range for the destination"
+    r" type (?P<m>\S+)": "{n} is out of range of {m}",
+    r"Type (?P<t>.+) with value '?(?P<n>.+?)'? can't be cast to the destination type (?P<m>\S+)": (
+        "'{n}' is no {m}"
+    ),
+    r"STAR expression is only allowed": "* stands alone, or in count(*)",
+    r"SELECT clause without selection list": "SELECT lacks what it selects",
+    r"Ambiguous reference to table \"(?P<n>[^\"]+)\"": "several tables are called {n} here",
+    r"Duplicate CTE name \"(?P<n>[^\"]+)\"": "WITH has two queries of the CTE name {n}",
+    r"window \"(?P<n>[^\"]+)\" does not exist": "there is no window {n}",
     r"Could not find key \"?(?P<n>[^\" ]+)\"? in struct": "there is no field {n}",
     r"Invalid LIST argument during lambda": "a function with a lambda takes an array first",
     r"More than one row returned by a subquery": (
@@ -94,14 +110,15 @@ def complaint_of(error: BaseException, limits: QueryLimits) -> FletchingError:
             f" {limits.spill_bytes >> 20} MiB of temporary files that it may use"
         )
     text = _plain(error)
+    for pattern, message in _MESSAGES.items():
+        match = re.search(pattern, text)
+        if match is not None:
+            said = {key: value or "*" for key, value in match.groupdict().items()}
+            return InvalidArgumentError(_typed(message.format(**said)))
     if isinstance(error, duckdb.ParserException):
         near = re.search(r"at or near \"([^\"]*)\"", text)
         what = f"a clause before {near[1]!r} is incomplete" if near else _typed(text)
         return SqlSyntaxError(f"the statement cannot be parsed: {what}")
-    for pattern, message in _MESSAGES.items():
-        match = re.search(pattern, text)
-        if match is not None:
-            return InvalidArgumentError(_typed(message.format(**match.groupdict())))
     return InvalidArgumentError(_typed(text) or "the statement cannot be run")
 
 

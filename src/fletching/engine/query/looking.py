@@ -99,6 +99,9 @@ class Looking:
                 return self._tables(statement)
             case ShowPartitionsQuery(table=table, prefix=prefix):
                 self._authorize(ListPartitions(table=table))
+                info = self._verbs.call(DescribeTable(table=table))
+                if isinstance(info, TableInfo) and not info.schema.partition_columns:
+                    raise InvalidArgumentError(f"table {table} has no partitions")
                 return "\n".join(
                     "/".join(f"{name}={value}" for name, value in one)
                     for one in all_partitions(self._verbs, table, prefix)

@@ -10,33 +10,36 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import functools
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
+from fletching.engine.query.named_places import placed_complaint
 from fletching.engine.query.printing import VIEW_TEXT
 from fletching.engine.query.query_limits import QueryLimits
 from fletching.engine.query.result_types import casts_of, conformed, result_schema
+from fletching.engine.query.script_values import (
+    Calls,
+    fold_catalog_calls,
+    variable_name,
+    variable_of,
+    with_values,
+)
 from fletching.engine.query.table_readers import RelationReader, Statistics, TableReaders
 from fletching.engine.reading.read_calls import Reading
 from fletching.errors import (
     FletchingError,
     InvalidArgumentError,
     NoSuchTableError,
-    ServiceError,
 )
 from fletching.protocol.messages.admin import (
     DescribeTable,
-    ListPartitions,
-    PartitionPage,
     TableInfo,
 )
 from fletching.protocol.messages.requests import CreateReadSession, Request
-from fletching.protocol.messages.responses import Response
 from fletching.sql.dialect import exp, parse_one
 from fletching.sql.query_sources import Source, SourceView, located
 from fletching.sql.row_changes import ROW, SEGMENT, TARGET
@@ -57,13 +60,6 @@ VIEW_NAMESPACE = "fletching.view.namespace"
 BATCH_ROWS = 65_536
 
 Authorize = Callable[[Request], None]
-
-
-class Calls(Protocol):
-    """The engine's verbs for values."""
-
-    def call(self, request: Request) -> Response:
-        """Answers a request."""
 
 
 class Query:
@@ -236,7 +232,8 @@ class QueryRunner:
             NoSuchTableError: a table does not exist.
             NoPermissionError: ``authorize`` refused.
         """
-        tree = self._fold_partitions(tree, namespace, authorize)
+        tree = with_values(tree, variables)
+        tree = fold_catalog_calls(tree, namespace, self._calls, authorize)
         found = _Named(authorize)
         self._collect(tree, namespace, variables, found)
         tables, views = found.tables, found.views
@@ -252,9 +249,9 @@ class QueryRunner:
             begun(duck)
 
             def resolve(node: Any) -> Source | SourceView:
-                variable = _variable(node)
+                variable = variable_name(node)
                 if variable is not None:
-                    return SourceView(TableName("", variable), self._variable(variables, variable))
+                    return SourceView(TableName("", variable), variable_of(variables, variable))
                 name = table_name(node, namespace_of(node) or namespace)
                 view = views.get(str(name).casefold())
                 if view is not None:
@@ -287,7 +284,7 @@ class QueryRunner:
             try:
                 return Query(duck, readers, translation, statistics)
             except InvalidArgumentError as error:
-                raise _placed(error, tree) from error
+                raise placed_complaint(error, tree, translation.scans) from error
         except BaseException:
             if duck is not None:
                 duck.close()
@@ -326,9 +323,9 @@ class QueryRunner:
             raise InvalidArgumentError("views nest too deeply, or contain themselves")
         known = {cte.alias.casefold() for cte in tree.find_all(exp.CTE)}
         for node in tree.find_all(exp.Table):
-            variable = _variable(node)
+            variable = variable_name(node)
             if variable is not None:
-                query = self._variable(variables, variable)
+                query = variable_of(variables, variable)
                 self._collect(query, namespace, variables, found, depth + 1)
                 continue
             if not isinstance(node.this, exp.Identifier):
@@ -359,62 +356,9 @@ class QueryRunner:
             found.views[key] = SourceView(name, query, columns)
             self._collect(query, own, variables, found, depth + 1)
 
-    @staticmethod
-    def _variable(variables: Mapping[str, Any], name: str) -> Any:
-        found = variables.get(name)
-        if found is None:
-            raise InvalidArgumentError(f"there is no variable @{name}")
-        return found
-
-    def _fold_partitions(self, tree: Any, namespace: Namespace, authorize: Authorize) -> Any:
-        """Replaces max_pt('table') by the greatest partition that has rows."""
-        if not any(call.name.lower() == "max_pt" for call in tree.find_all(exp.Anonymous)):
-            return tree
-
-        def replace(node: Any) -> Any:
-            if not isinstance(node, exp.Anonymous) or node.name.lower() != "max_pt":
-                return node
-            arguments = node.expressions
-            if len(arguments) != 1 or not (
-                isinstance(arguments[0], exp.Literal) and arguments[0].is_string
-            ):
-                raise located(InvalidArgumentError("max_pt takes the name of a table"), node)
-            name = table_name(exp.to_table(arguments[0].name, dialect="hive"), namespace)
-            request = ListPartitions(table=name, reverse=True, max_items=1000)
-            authorize(request)
-            marker = ""
-            while True:
-                page = self._calls.call(
-                    ListPartitions(table=name, reverse=True, max_items=1000, marker=marker)
-                )
-                assert isinstance(page, PartitionPage)
-                for info in page.partitions:
-                    if info.rows:
-                        return exp.Literal.string(next(iter(info.partition))[1])
-                marker = page.marker
-                if not marker:
-                    return exp.Null()
-
-        return tree.copy().transform(replace)
-
 
 def _place(name: str) -> pa.Field:
     return pa.field(name, pa.int64())
-
-
-_NAMED = re.compile(r"(?:column|alias|named) (\S+?)(?:$| )")
-
-
-def _placed(error: InvalidArgumentError, tree: Any) -> ServiceError:
-    """What DuckDB says of a name, with the place where the statement mentions it."""
-    match = _NAMED.search(error.message)
-    if match is None:
-        return error
-    wanted = match[1].casefold()
-    for node in tree.find_all(exp.Identifier):
-        if node.name.casefold() == wanted:
-            return located(error, node)
-    return error
 
 
 _NAMESPACE = "fletching_namespace"
@@ -424,14 +368,6 @@ def namespace_of(node: Any) -> Namespace | None:
     """The namespace of the view that a table's name stands in."""
     found: Namespace | None = node.meta.get(_NAMESPACE)
     return found
-
-
-def _variable(node: Any) -> str | None:
-    """The name of the script variable that stands in a table's place."""
-    if isinstance(node.this, exp.Parameter):
-        name: str = node.this.name.casefold()
-        return name
-    return None
 
 
 def _as_literal(value: Any) -> Any:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
@@ -22,6 +22,7 @@ from fletching.engine.query.query_runner import (
 )
 from fletching.engine.query.result_types import duck_type_of
 from fletching.engine.query.row_writing import Writes, cast_to, write_rows
+from fletching.engine.query.script_values import with_values
 from fletching.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -41,8 +42,19 @@ from fletching.protocol.messages.admin import (
     DropTable,
     TableInfo,
 )
-from fletching.protocol.messages.changes import ChangeRequest, DeleteRows, MergeRows, UpdateRows
-from fletching.protocol.messages.requests import CreateWriteSession
+from fletching.protocol.messages.changes import (
+    AlterColumn,
+    ChangeRequest,
+    CompactTable,
+    DeleteRows,
+    DropColumns,
+    MergeRows,
+    RenameColumn,
+    TouchTable,
+    TruncateTable,
+    UpdateRows,
+)
+from fletching.protocol.messages.requests import CreateWriteSession, Request
 from fletching.protocol.messages.responses import Changed, Response
 from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import parse_type
@@ -73,7 +85,7 @@ from fletching.sql.statement_kinds import (
     Target,
     Use,
 )
-from fletching.sql.statements import placed
+from fletching.sql.statement_places import StatementPlace
 from fletching.sql.table_definitions import DEFAULT_KEY
 from fletching.types import PartitionSpec, TableName
 
@@ -115,6 +127,19 @@ Store = Callable[[pa.Schema, Iterator[pa.RecordBatch]], Any]
 
 _INSERT_ATTEMPTS = 5
 
+_OF_TABLES = (
+    AddColumns,
+    AlterColumn,
+    CompactTable,
+    CreatePartition,
+    DropColumns,
+    DropPartition,
+    RenameColumn,
+    TouchTable,
+    TruncateTable,
+)
+"""Requests that make no sense for a view."""
+
 
 class StatementRunner:
     """Runs statements one after the other. Thread-safe; blocks."""
@@ -126,7 +151,7 @@ class StatementRunner:
 
     def run(
         self,
-        statements: list[tuple[Statement, str]],
+        statements: list[tuple[Statement, StatementPlace]],
         namespace: Namespace,
         *,
         authorize: Authorize,
@@ -137,7 +162,7 @@ class StatementRunner:
         """Runs statements until one fails.
 
         Args:
-            statements: in order, each with words for its place.
+            statements: in order, each with its place.
             namespace: where names without project or schema belong.
             authorize: asked before each request is executed.
             visible: leaves out of a reply what the caller may not know of.
@@ -153,7 +178,7 @@ class StatementRunner:
             try:
                 found = run.statement(statement)
             except (InvalidArgumentError, NotFoundError, AlreadyExistsError) as error:
-                raise placed(error, place) from error
+                raise place.told(error) from error
             outcome = found or outcome
         return outcome
 
@@ -236,6 +261,7 @@ class _Run:
             case Changes(requests=requests):
                 for request in requests:
                     self.authorize(request)
+                self.check_tables(requests)
                 for request in requests:
                     self.verbs.call(request)
                 return Outcome()
@@ -244,6 +270,7 @@ class _Run:
             case RowChange(request=first, more=more):
                 for request in (first, *more):
                     self.authorize(request)
+                self.check_tables((first, *more))
                 reports = [_changed(self.verbs.call(request)) for request in (first, *more)]
                 return Outcome(affected=sum(report.affected or 0 for report in reports))
             case DropPartitions():
@@ -255,7 +282,7 @@ class _Run:
             case Clone():
                 return self.clone(statement)
             case Assignment(name=name, tree=tree):
-                self.variables[name] = tree
+                self.variables[name] = with_values(tree, self.variables)
             case Setting(name=name, value=value):
                 self.flags[name] = value
                 if name == "odps.default.schema":
@@ -267,6 +294,18 @@ class _Run:
                 looking = Looking(self.verbs, self.authorize, self.visible, self.flags)
                 return Outcome(printed=looking.printed(statement))
         return None
+
+    def check_tables(self, requests: Iterable[Request]) -> None:
+        """Refuses what changes a table's rows, columns or partitions if it is about a view.
+
+        Raises:
+            InvalidArgumentError: naming the view.
+        """
+        for table in {one.table for one in requests if isinstance(one, _OF_TABLES)}:
+            with contextlib.suppress(NotFoundError):  # whoever changes it says so
+                info = self.verbs.call(DescribeTable(table=table))
+                if isinstance(info, TableInfo) and VIEW_TEXT in info.properties:
+                    raise InvalidArgumentError(f"{info.table} is a view: it has no rows of its own")
 
     def query(self, tree: Any, changed: ChangedTable | None = None) -> Query:
         query = self.queries.open(

@@ -1,0 +1,194 @@
+"""What can be said of a statement before it is parsed: how it begins, what is open, what is missing.
+
+The grammar passes over some of these, and of others it could say only where it gave up, which is further on.
+Tokens are sqlglot's; this module knows nothing of them but their text, kind and place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from fletching.errors import SqlSyntaxError
+from fletching.sql.near_names import did_you_mean, nearest
+
+__all__ = ["check_tokens", "meant_keyword", "place_of_token"]
+
+_BEGINNINGS = (
+    *("SELECT", "WITH", "FROM", "VALUES", "INSERT", "CREATE", "DROP", "ALTER", "DELETE", "UPDATE"),
+    *("MERGE", "SHOW", "DESC", "DESCRIBE", "TRUNCATE", "CLONE", "ANALYZE", "USE", "SET", "EXPLAIN"),
+)
+_CREATED = ("TABLE", "VIEW", "SCHEMA", "OR", "EXTERNAL", "TEMPORARY", "MATERIALIZED", "FUNCTION")
+_KEYWORDS = (
+    *_BEGINNINGS,
+    *(
+        "WHERE",
+        "GROUP",
+        "ORDER",
+        "HAVING",
+        "LIMIT",
+        "OFFSET",
+        "JOIN",
+        "UNION",
+        "INTERSECT",
+        "EXCEPT",
+    ),
+    *("INTO", "OVERWRITE", "PARTITION", "PARTITIONED", "LATERAL", "VIEW", "TABLE", "DISTINCT"),
+    *(
+        "BETWEEN",
+        "OVER",
+        "QUALIFY",
+        "USING",
+        "WHEN",
+        "MATCHED",
+        "THEN",
+        "ELSE",
+        "LIKE",
+        "LIFECYCLE",
+    ),
+    *("COMMENT", "TBLPROPERTIES", "LEFT", "RIGHT", "INNER", "OUTER", "CROSS", "ROWS", "PRECEDING"),
+)
+
+_WANTS_MORE = frozenset(
+    {
+        *("ON", "WHERE", "HAVING", "GROUP_BY", "ORDER_BY", "PARTITION_BY", "QUALIFY", "AND", "OR"),
+        *("COMMA", "SELECT", "OVER"),
+    }
+)
+_BEGINS_ANEW = frozenset(
+    {
+        *("R_PAREN", "COMMA", "FROM", "WHERE", "HAVING", "GROUP_BY", "ORDER_BY", "QUALIFY"),
+        *("LIMIT", "UNION", "AND", "OR"),
+    }
+)
+_OPENING = {"L_PAREN": "R_PAREN", "L_BRACKET": "R_BRACKET", "L_BRACE": "R_BRACE"}
+
+_RANGES = {"TINYINT": 8, "SMALLINT": 16, "INT": 32, "BIGINT": 64}
+"""Bits of the types that a suffix gives a whole number."""
+
+
+def place_of_token(token: Any) -> str:
+    """Where a token begins, in words."""
+    # sqlglot counts to a token's last character.
+    return f"line {token.line}, column {token.col - (token.end - token.start)}"
+
+
+def check_tokens(chunk: Sequence[Any], text: str) -> None:
+    """Refuses a statement that cannot be one.
+
+    Args:
+        chunk: its tokens.
+        text: what they stand in.
+
+    Raises:
+        SqlSyntaxError: with the word and its place.
+    """
+    _check_beginning(chunk)
+    _check_pairs(chunk)
+    for token, after in zip(chunk, [*chunk[1:], None], strict=True):
+        kind, then = token.token_type.name, None if after is None else after.token_type.name
+        if kind in _WANTS_MORE and (then is None or then in _BEGINS_ANEW):
+            raise _wrong(f"something is missing behind {token.text!r}", token)
+        if kind in {"ROWS", "RANGE"} and then == "BETWEEN":
+            _check_frame(chunk, token)
+        if kind == "NUMBER" and "e" in token.text.lower() and math.isinf(_double(token.text)):
+            raise _wrong(f"{token.text[:40]!r} is beyond DOUBLE", token)
+        if kind == "NUMBER" and then == "DCOLON" and after.start == token.start:
+            _check_suffix(token, chunk, text)
+
+
+def _double(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+def _check_beginning(chunk: Sequence[Any]) -> None:
+    first, word = chunk[0], str(chunk[0].text)
+    if first.token_type.name in {"L_PAREN", "PARAMETER"}:
+        return
+    upper = word.upper()
+    if upper not in _BEGINNINGS or first.token_type.name in {"STRING", "IDENTIFIER"}:
+        near = did_you_mean(word, _BEGINNINGS)
+        raise _wrong(f"no statement begins with {word[:40]!r}{near}", first, ",")
+    if upper in {"CREATE", "DROP"}:
+        what = str(chunk[1].text) if len(chunk) > 1 else ""
+        if what.upper() not in _CREATED:
+            found = f" {what[:40]!r}" if what else ""
+            near = did_you_mean(what, _CREATED)
+            token = chunk[min(1, len(chunk) - 1)]
+            raise _wrong(
+                f"{upper}{found} is not supported; {upper} TABLE, VIEW and SCHEMA are{near}",
+                token,
+                ",",
+            )
+
+
+def _check_pairs(chunk: Sequence[Any]) -> None:
+    """Every parenthesis has its partner."""
+    opened: list[Any] = []
+    for token in chunk:
+        kind = token.token_type.name
+        if kind in _OPENING:
+            opened.append(token)
+        elif kind in _OPENING.values():
+            if not opened or _OPENING[opened[-1].token_type.name] != kind:
+                raise _wrong(f"{token.text!r} closes nothing", token, ",")
+            opened.pop()
+    if opened:
+        raise _wrong(f"{opened[-1].text!r} is not closed", opened[-1], ",")
+
+
+def _check_frame(chunk: Sequence[Any], rows: Any) -> None:
+    """``ROWS BETWEEN`` has its two ends."""
+    depth = 0
+    for token in chunk[list(chunk).index(rows) + 1 :]:
+        kind = token.token_type.name
+        depth += (kind == "L_PAREN") - (kind == "R_PAREN")
+        if depth == 0 and kind == "AND":
+            return
+        if depth < 0:
+            break
+    raise _wrong(f"{rows.text.upper()} BETWEEN lacks AND and the frame's other end", rows, ",")
+
+
+def _check_suffix(token: Any, chunk: Sequence[Any], text: str) -> None:
+    """A number with the suffix of a whole type is one of its values."""
+    place = next(i for i, one in enumerate(chunk) if one is token)
+    bits = _RANGES.get(chunk[place + 2].token_type.name) if place + 2 < len(chunk) else None
+    if bits is None:
+        return
+    digits = str(token.text)
+    # The smallest value is written as the negative of a number that is beyond the greatest.
+    signed = place > 0 and chunk[place - 1].token_type.name == "DASH"
+    if not digits.isdecimal() or int(digits[:25]) >= (1 << (bits - 1)) + signed:
+        written = text[token.start : token.end + 1][:40]
+        kind = chunk[place + 2].token_type.name
+        raise _wrong(f"{written!r} is no {kind}", token, ",")
+
+
+def _wrong(what: str, token: Any, between: str = ",") -> SqlSyntaxError:
+    return SqlSyntaxError(
+        f"the statement cannot be parsed: {what}{between} at {place_of_token(token)}"
+    )
+
+
+def meant_keyword(chunk: Sequence[Any], line: int, column: int) -> str:
+    """The end of a message about a place where parsing stopped, if a word before it looks like a keyword.
+
+    ``SELECT a FORM t`` stops at ``t``, since ``FORM`` may be the name of the column.
+    """
+    stop = len(chunk)
+    for i, token in enumerate(chunk):
+        if (token.line, token.col) >= (line, column):
+            stop = i
+            break
+    for token in reversed(chunk[max(stop - 2, 0) : stop + 1]):
+        if token.token_type.name != "VAR" or token.text.upper() in _KEYWORDS:
+            continue
+        near = nearest(token.text, _KEYWORDS)
+        if near:
+            return f"; did you mean {' or '.join(near)} for {token.text[:40]!r}?"
+    return ""
