@@ -12,7 +12,7 @@ from fletching.sql.collection_functions import COLLECTION_FUNCTIONS
 from fletching.sql.document_functions import DOCUMENT_FUNCTIONS
 from fletching.sql.function_calls import Function
 from fletching.sql.near_names import did_you_mean
-from fletching.sql.number_functions import NUMBER_FUNCTIONS
+from fletching.sql.number_functions import NUMBER_FUNCTIONS, UNSEEN_FUNCTIONS
 from fletching.sql.text_functions import TEXT_FUNCTIONS
 from fletching.sql.time_functions import TIME_FUNCTIONS
 
@@ -47,7 +47,7 @@ def find_function(name: str) -> Function:
         InvalidArgumentError: there is none; the message names the nearest.
     """
     lowered = name.lower()
-    found = FUNCTIONS.get(lowered) or AGGREGATES.get(lowered)
+    found = FUNCTIONS.get(lowered) or AGGREGATES.get(lowered) or UNSEEN_FUNCTIONS.get(lowered)
     if found is not None:
         return found
     if lowered in ROW_MAKERS:

@@ -18,7 +18,7 @@ from fletching.sql.sql_types import (
 )
 from fletching.sql.time_functions import truncated_day
 
-__all__ = ["BUCKET", "NUMBER_FUNCTIONS", "brought"]
+__all__ = ["BUCKET", "NUMBER_FUNCTIONS", "UNSEEN_FUNCTIONS", "brought"]
 
 BUCKET = "bucket of"
 """The bucket that TABLESAMPLE puts a value into; of null, a row at random."""
@@ -298,7 +298,6 @@ NUMBER_FUNCTIONS: dict[str, Function] = {
     "shiftrightunsigned": Function(2, 2, _shift_unsigned, "whole"),
     "bit_count": Function(1, 1, "CAST(bit_count({0}) AS INTEGER)", "int", "w"),
     "width_bucket": Function(4, 4, _width_bucket, "whole", "n"),
-    BUCKET: Function(2, 2, _bucket, "whole"),
     # conditions
     "if": Function(2, 3, _if, lambda t: common_type(t[1:])),
     "coalesce": Function(1, None, _coalesce, "common"),
@@ -315,3 +314,6 @@ NUMBER_FUNCTIONS: dict[str, Function] = {
         1, 1, "CASE WHEN {0} THEN NULL ELSE error('the assertion does not hold') END"
     ),
 }
+
+UNSEEN_FUNCTIONS: dict[str, Function] = {BUCKET: Function(2, 2, _bucket, "whole")}
+"""Functions that forms of a query are rewritten with, and that nobody has to know of."""
