@@ -45,7 +45,7 @@ class FakeClock:
         return Timing(
             clock=lambda: self.now,
             sleep=self.sleep,
-            luck=lambda: 0.0,
+            random=lambda: 0.0,
             new_id=lambda: f"trace-{next(ids)}",
         )
 

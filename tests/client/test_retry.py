@@ -101,13 +101,13 @@ def test_waits_double_up_to_the_longest(clock: Any) -> None:
 
 
 def test_jitter_only_shortens(clock: Any) -> None:
-    assert POLICY.delay_seconds(2, luck=1.0) == pytest.approx(2.0)
-    assert POLICY.delay_seconds(2, luck=0.0) == 4.0
+    assert POLICY.delay_seconds(2, random=1.0) == pytest.approx(2.0)
+    assert POLICY.delay_seconds(2, random=0.0) == 4.0
 
 
 @given(st.integers(0, 5000), st.floats(0, 1))
-def test_no_wait_is_negative_or_above_the_longest(attempt: int, luck: float) -> None:
-    assert 0 <= POLICY.delay_seconds(attempt, luck) <= 8
+def test_no_wait_is_negative_or_above_the_longest(attempt: int, random: float) -> None:
+    assert 0 <= POLICY.delay_seconds(attempt, random) <= 8
 
 
 def test_the_service_decides_a_longer_wait(clock: Any) -> None:

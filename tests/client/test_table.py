@@ -109,10 +109,10 @@ def test_a_dropped_table_is_gone(client: fletching.Client) -> None:
         table.append({"id": [1], "text": ["a"]})
 
 
-def test_the_cheapest_column(client: fletching.Client) -> None:
-    assert client.create_table("a", "s STRING, i INT, b BIGINT").cheapest_column == "i"
-    assert client.create_table("b", "s STRING", partition_by=["pt"]).cheapest_column == "pt"
-    assert client.create_table("c", "s STRING, l ARRAY<INT>").cheapest_column == "s"
+def test_the_count_column(client: fletching.Client) -> None:
+    assert client.create_table("a", "s STRING, i INT, b BIGINT").count_column == "i"
+    assert client.create_table("b", "s STRING", partition_by=["pt"]).count_column == "pt"
+    assert client.create_table("c", "s STRING, l ARRAY<INT>").count_column == "s"
 
 
 def test_misspelt_partitions(client: fletching.Client) -> None:

@@ -220,7 +220,7 @@ def connect(
         read_only: open a folder for reading: nothing in it is written, it is seen as it is now, and
             changes are refused. By default a folder that this process cannot write to is opened so
             (a snapshot, a backup, a mount of others); False refuses such a one.
-        timing: clock, sleep and luck of retries, for tests.
+        timing: clock, sleep and random of retries, for tests.
         **options: any field of `CallOptions`: ``timeouts``, ``retry``, ``connections``, ...;
             ``timeouts`` and ``retry`` may be dicts of what differs from the defaults. And where a data
             set is that is opened in this process: ``catalog``, ``objects``, ``server_key_file`` and the

@@ -124,11 +124,11 @@ class RetryPolicy:
         if not 0 <= self.jitter <= 1:
             raise UsageError(f"a retry policy's jitter is a fraction 0..1, not {self.jitter}")
 
-    def delay_seconds(self, attempt: int, luck: float) -> float:
-        """The wait after the failure of attempt 0, 1, 2...; ``luck`` is a random number in 0..1."""
+    def delay_seconds(self, attempt: int, random: float) -> float:
+        """The wait after the failure of attempt 0, 1, 2...; ``random`` is a random number in 0..1."""
         # The exponent is capped: 2.0**1100 is an OverflowError, and the wait is long capped by then.
         delay = self.first_delay_seconds * 2.0 ** min(attempt, 60)
-        return min(delay, self.longest_delay_seconds) * (1.0 - self.jitter * luck)
+        return min(delay, self.longest_delay_seconds) * (1.0 - self.jitter * random)
 
 
 def check_number(name: str, value: object) -> None:
@@ -151,18 +151,18 @@ def _new_id() -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Clock, sleep, luck and ids, passed in so that tests run without waiting.
+    """Clock, sleep, random and ids, passed in so that tests run without waiting.
 
     Attributes:
         clock: seconds on a clock that only moves forward.
         sleep: blocks for so many seconds; None waits so that cancelling ends it.
-        luck: a random number in 0..1.
+        random: a random number in 0..1.
         new_id: a fresh id for a retry sequence.
     """
 
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] | None = None
-    luck: Callable[[], float] = random.random
+    random: Callable[[], float] = random.random
     new_id: Callable[[], str] = _new_id
 
 
@@ -229,7 +229,7 @@ class RetrySequence:
         now = self._timing.clock()
         if self._deadline is None:
             self._deadline = now + self._policy.budget_seconds
-        delay = self._policy.delay_seconds(self._failures, self._timing.luck())
+        delay = self._policy.delay_seconds(self._failures, self._timing.random())
         if isinstance(error, ServiceError) and error.retry_after_seconds is not None:
             delay = max(delay, error.retry_after_seconds)
         if now + delay > self._deadline or self._policy.budget_seconds == 0:

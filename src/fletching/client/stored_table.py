@@ -96,7 +96,7 @@ class StoredTable:
         return tuple(self._schema.names[len(self._data_schema) :])
 
     @property
-    def cheapest_column(self) -> str:
+    def count_column(self) -> str:
         """The column whose values are the fewest bytes, for reads that want only the rows' number."""
         if self.partition_columns:
             return self.partition_columns[0]

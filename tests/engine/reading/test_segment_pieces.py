@@ -81,7 +81,7 @@ def sent(plan: Any) -> bytes:
     from fletching.server.api.response_body import PlanSource
 
     source, data = PlanSource(plan, 8 * MIB), b""
-    while group := source.next_group():
+    while group := source.next_chunk():
         data += b"".join(bytes(each) for each in group)
     source.close()
     return data

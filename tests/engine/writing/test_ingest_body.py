@@ -36,7 +36,7 @@ class Taken:
     messages: list[ipc.Message]
 
     def segments(self) -> list[Any]:
-        return self.body.router.finish()
+        return self.body.writer.finish()
 
 
 class Desk:

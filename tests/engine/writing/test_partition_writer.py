@@ -11,7 +11,7 @@ import pytest
 from fletching import ipc
 from fletching.catalog.write_stream_rows import NewSegment
 from fletching.engine.writing import partition_writer
-from fletching.engine.writing.partition_writer import SegmentRouter
+from fletching.engine.writing.partition_writer import PartitionWriter
 from fletching.errors import LimitExceededError
 from fletching.ipc import lowlevel
 from fletching.objects.local import LocalStore
@@ -30,12 +30,12 @@ def words(*values: str) -> Any:
 
 
 class Shelf:
-    """A router over a store of its own."""
+    """A partition writer over a store of its own."""
 
     def __init__(self, folder: Path, schema: Any = SCHEMA, **options: Any) -> None:
         self.store = LocalStore(folder)
         self.schema = schema
-        self.router = SegmentRouter(
+        self.writer = PartitionWriter(
             self.store.create,
             key_prefix="tables/t/body",
             schema=schema,
@@ -46,7 +46,7 @@ class Shelf:
 
     def segments(self) -> dict[str, list[NewSegment]]:
         found: dict[str, list[NewSegment]] = {}
-        for segment in self.router.finish():
+        for segment in self.writer.finish():
             found.setdefault(segment.partition, []).append(segment)
         return found
 
@@ -67,7 +67,7 @@ class Shelf:
 
     def write_message(self, partition: str, batch: Any, codec: str | None = None) -> None:
         message = self.message(batch, compression=codec)
-        self.router.write_message(
+        self.writer.write_message(
             partition,
             message.frame(),
             metadata_length=message.metadata_length,
@@ -82,7 +82,7 @@ def test_each_partition_has_a_segment_of_its_own(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     shelf.write_message("a", ids(1, 2))
     shelf.write_message("b", ids(3))
-    shelf.router.write_batch("a", ids(4), None)
+    shelf.writer.write_batch("a", ids(4), None)
     segments = shelf.segments()
     assert {name: [s.rows for s in found] for name, found in segments.items()} == {
         "a": [3],
@@ -98,17 +98,17 @@ def test_each_partition_has_a_segment_of_its_own(tmp_path: Path) -> None:
 def test_too_many_partitions_are_refused(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, max_partitions=2)
     shelf.write_message("a", ids(1))
-    shelf.router.write_part("b", ids(1), None)
+    shelf.writer.write_part("b", ids(1), None)
     shelf.write_message("a", ids(2))
     with pytest.raises(LimitExceededError, match="too many partitions"):
-        shelf.router.write_batch("c", ids(1), None)
+        shelf.writer.write_batch("c", ids(1), None)
 
 
 def test_small_pieces_are_put_together_in_their_order(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     for number in range(5):
-        shelf.router.write_part("a", ids(number), None)
-        shelf.router.write_part("b", ids(-number), None)
+        shelf.writer.write_part("a", ids(number), None)
+        shelf.writer.write_part("b", ids(-number), None)
     segments = shelf.segments()
     assert [b["id"].to_pylist() for b in shelf.batches(segments["a"][0])] == [[0, 1, 2, 3, 4]]
     assert [b["id"].to_pylist() for b in shelf.batches(segments["b"][0])] == [[0, -1, -2, -3, -4]]
@@ -117,7 +117,7 @@ def test_small_pieces_are_put_together_in_their_order(tmp_path: Path) -> None:
 def test_pieces_of_other_codecs_are_other_batches(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     for codec in (None, None, "lz4", None):
-        shelf.router.write_part("a", ids(1), codec)
+        shelf.writer.write_part("a", ids(1), codec)
     (segment,) = shelf.segments()["a"]
     assert [batch.num_rows for batch in shelf.batches(segment)] == [2, 1, 1]
     assert segment.codecs == "lz4,none"
@@ -146,12 +146,12 @@ def test_a_segment_says_every_codec_that_it_has(
 def test_waiting_pieces_come_before_what_follows_them(tmp_path: Path) -> None:
     for follow in ("message", "batch"):
         shelf = Shelf(tmp_path / follow)
-        shelf.router.write_part("a", ids(1), None)
+        shelf.writer.write_part("a", ids(1), None)
         if follow == "message":
             shelf.write_message("a", ids(2))
         else:
-            shelf.router.write_batch("a", ids(2), None)
-        shelf.router.write_part("a", ids(3), None)
+            shelf.writer.write_batch("a", ids(2), None)
+        shelf.writer.write_part("a", ids(3), None)
         (segment,) = shelf.segments()["a"]
         assert [b["id"].to_pylist() for b in shelf.batches(segment)] == [[1], [2], [3]]
 
@@ -163,7 +163,7 @@ def test_waiting_pieces_are_bounded(
     monkeypatch.setattr(partition_writer, limit, {"_PENDING_ROWS": 3}.get(limit, 24))
     shelf = Shelf(tmp_path)
     for number in range(7):
-        shelf.router.write_part("a", ids(number), None)
+        shelf.writer.write_part("a", ids(number), None)
     (segment,) = shelf.segments()["a"]
     assert [batch.num_rows for batch in shelf.batches(segment)] == [3, 3, 1]
 
@@ -175,7 +175,7 @@ def test_pieces_of_all_partitions_count_together(
     shelf = Shelf(tmp_path)
     for number in range(4):
         for partition in "ab":
-            shelf.router.write_part(partition, ids(number), None)
+            shelf.writer.write_part(partition, ids(number), None)
     for found in shelf.segments().values():
         assert [batch.num_rows for batch in shelf.batches(found[0])] == [2, 2]
 
@@ -183,7 +183,7 @@ def test_pieces_of_all_partitions_count_together(
 def test_a_replaced_dictionary_begins_a_segment(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, WORDS)
     for batch in (words("x", "y"), words("x", "y"), words("q")):
-        shelf.router.write_batch("a", batch, None)
+        shelf.writer.write_batch("a", batch, None)
     segments = shelf.segments()["a"]
     rows = [b["w"].to_pylist() for s in segments for b in shelf.batches(s)]
     assert rows == [["x", "y"], ["x", "y"], ["q"]]
@@ -193,7 +193,7 @@ def test_a_replaced_dictionary_begins_a_segment(tmp_path: Path) -> None:
 def test_pieces_with_dictionaries_are_not_joined(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, WORDS)
     for batch in (words("x"), words("y"), words("x")):
-        shelf.router.write_part("a", batch, None)
+        shelf.writer.write_part("a", batch, None)
     rows = [b["w"].to_pylist() for s in shelf.segments()["a"] for b in shelf.batches(s)]
     assert rows == [["x"], ["y"], ["x"]]
 
@@ -201,7 +201,7 @@ def test_pieces_with_dictionaries_are_not_joined(tmp_path: Path) -> None:
 def test_another_codec_with_dictionaries_begins_a_segment(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, WORDS)
     for codec in (None, "lz4"):
-        shelf.router.write_batch("a", words("x", "y"), codec)
+        shelf.writer.write_batch("a", words("x", "y"), codec)
     segments = shelf.segments()["a"]
     assert [s.codecs for s in segments] == ["", "lz4"]
     assert [b["w"].to_pylist() for s in segments for b in shelf.batches(s)] == [["x", "y"]] * 2
@@ -211,26 +211,26 @@ def test_abort_drops_everything_and_says_what_was_there(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     for partition in "abc":
         shelf.write_message(partition, ids(1))
-    shelf.router.write_part("a", ids(2), None)
-    dropped = shelf.router.abort()
+    shelf.writer.write_part("a", ids(2), None)
+    dropped = shelf.writer.abort()
     assert len(dropped) == len(set(dropped)) == 3
     assert shelf.keys() == []
-    assert shelf.router.abort() == []
+    assert shelf.writer.abort() == []
 
 
 def test_abort_after_finish_names_the_objects_to_delete(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     shelf.write_message("a", ids(1))
     (segment,) = shelf.segments()["a"]
-    assert shelf.router.abort() == [segment.key]
+    assert shelf.writer.abort() == [segment.key]
 
 
 def test_released_segments_are_left_alone(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     shelf.write_message("a", ids(1))
     shelf.segments()
-    shelf.router.release()
-    assert shelf.router.abort() == []
+    shelf.writer.release()
+    assert shelf.writer.abort() == []
     assert len(shelf.keys()) == 1
 
 

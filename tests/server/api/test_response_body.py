@@ -108,7 +108,7 @@ def test_groups_are_the_plan_in_order_and_bounded(
     pieces, expected = build(given_specs, cold=cold)
     source = PlanSource(plan(pieces, len(expected)), group_bytes)
     groups = []
-    while group := source.next_group():
+    while group := source.next_chunk():
         groups.append(b"".join(bytes(buffer) for buffer in group))
     source.close()
     assert b"".join(groups) == expected
@@ -124,7 +124,7 @@ def test_only_cold_ranges_are_loaded_and_slices_are_bounded(
     stored = MemoryObject(DATA, cold=True)
     source = PlanSource(plan([Extent(stored, 10, 4010)], 4000), 2500)
     lengths = []
-    while group := source.next_group():
+    while group := source.next_chunk():
         lengths.append([memoryview(buffer).nbytes for buffer in group])
     assert lengths == [[1000, 1000, 500], [1000, 500]]
     assert stored.loaded == [
@@ -143,14 +143,14 @@ def test_groups_begin_small_and_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     pieces = [Extent(stored, start, start + 50) for start in range(0, 5000, 50)]
     source = PlanSource(plan(pieces, 5000), 1000)
     sizes = []
-    while group := source.next_group():
+    while group := source.next_chunk():
         sizes.append(sum(memoryview(buffer).nbytes for buffer in group))
     assert sizes == [100, 200, 400, 800, 1000, 1000, 1000, 500]
 
 
 def test_stored_bytes_are_not_copied() -> None:
     stored = MemoryObject(DATA)
-    (view,) = PlanSource(plan([Extent(stored, 0, 100)], 100), 1000).next_group()
+    (view,) = PlanSource(plan([Extent(stored, 0, 100)], 100), 1000).next_chunk()
     assert memoryview(view).obj is stored.data
 
 

@@ -36,7 +36,7 @@ class Groups:
         self.closed = False
         self.ended = False
 
-    def next_group(self) -> Sequence[Buffer]:
+    def next_chunk(self) -> Sequence[Buffer]:
         self.threads.add(threading.current_thread().name)
         if self.given == self.fail_after:
             raise StorageError("the disk failed")
@@ -47,7 +47,7 @@ class Groups:
         self.given += 1
         return (GROUP[:1000], memoryview(GROUP)[1000:], b"")
 
-    def ready_group(self) -> Sequence[Buffer]:
+    def buffered_chunk(self) -> Sequence[Buffer]:
         return ()
 
     def close(self) -> None:
@@ -171,8 +171,8 @@ def test_one_system_call_gets_a_mebibyte_at_most(
     data = b"".join(views)
 
     class Once(Groups):
-        def next_group(self) -> Sequence[Buffer]:
-            return () if super().next_group() == () else views
+        def next_chunk(self) -> Sequence[Buffer]:
+            return () if super().next_chunk() == () else views
 
     sender = sending(ends[0], len(data))
     sender._socket.close()
@@ -241,7 +241,7 @@ def replying(
         try:
             async with Job.opened(workers.cpu, lambda: source, Groups.close) as job:
                 await exchange.start(length)
-                await send_source(exchange, job, source, source.next_group())
+                await send_source(exchange, job, source, source.next_chunk())
         except BaseException as exc:
             failures.append(exc)
             raise

@@ -62,7 +62,7 @@ class ScannedTable(Protocol):
         """Names of the partition columns, in order."""
 
     @property
-    def cheapest_column(self) -> str:
+    def count_column(self) -> str:
         """The column whose values are the fewest bytes."""
 
 
@@ -360,7 +360,7 @@ class Scan(Readable):
         partitions = tuple(name for name in self.columns if name.casefold() in partition_names)
         if not data and not partitions:
             # The service takes no columns for all columns: one is asked for and left out here.
-            smallest = self.table.cheapest_column
+            smallest = self.table.count_column
             return (
                 ((), (smallest,)) if smallest.casefold() in partition_names else ((smallest,), ())
             )

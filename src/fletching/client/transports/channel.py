@@ -75,7 +75,7 @@ class Channel:
     Attributes:
         transport: owned by the client, which closes it.
         options: defaults of every call made through this channel.
-        timing: clock, sleep and luck of retries.
+        timing: clock, sleep and random of retries.
         reopen: makes the same client in another process; picklable.
         scope: breaks off what is called through this channel and leaves the rest of the client.
     """

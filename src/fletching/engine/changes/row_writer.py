@@ -13,7 +13,7 @@ from fletching.engine.changes.keyed_merge import StagedRows
 from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.context import EngineContext
 from fletching.engine.writing.keyed_rows import KeyedRows
-from fletching.engine.writing.partition_writer import SegmentRouter
+from fletching.engine.writing.partition_writer import PartitionWriter
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.protocol.types.required_values import RequiredValues
 
@@ -29,7 +29,7 @@ class RowWriter:
         self._context = context
         self._schema = view.schema
         self._required = RequiredValues(self._schema)
-        self._router = SegmentRouter(
+        self._writer = PartitionWriter(
             context.create_object,
             key_prefix=f"tables/{table.id}/{context.store.writer}-{secrets.token_hex(6)}",
             schema=self._schema,
@@ -64,7 +64,7 @@ class RowWriter:
         if self._keyed is not None:
             keys = [batch.column(number) for number in self._keys]
             self._keyed.add(partition, keys, np.zeros(batch.num_rows, dtype=bool))
-        self._router.write_part(partition, batch, codec if codec in {"lz4", "zstd"} else None)
+        self._writer.write_part(partition, batch, codec if codec in {"lz4", "zstd"} else None)
 
     @property
     def packs(self) -> frozenset[str] | None:
@@ -79,9 +79,9 @@ class RowWriter:
         """
         keyed = self._keyed
         if keyed is None:
-            return [StagedRows(each, False, BitMap()) for each in self._router.finish()]
+            return [StagedRows(each, False, BitMap()) for each in self._writer.finish()]
         keyed.finish()
-        segments = self._router.finish(functools.partial(keyed.run, deletes=False))
+        segments = self._writer.finish(functools.partial(keyed.run, deletes=False))
         ends: dict[str, int] = {}
         found: list[StagedRows] = []
         for segment in segments:
@@ -93,4 +93,4 @@ class RowWriter:
 
     def abort(self) -> None:
         """Drops everything."""
-        self._context.delete_objects(self._router.abort())
+        self._context.delete_objects(self._writer.abort())

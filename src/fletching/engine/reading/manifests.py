@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.read_plan import DirectRead, Literal, SourceNames
-from fletching.engine.reading.segment_pieces import DictionaryPieces
+from fletching.engine.reading.segment_pieces import DictionaryChunks
 from fletching.engine.reading.segment_reader import SegmentReader
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.errors import FletchingError
@@ -114,7 +114,7 @@ class _Making:
         plan = self._plan
         snapshot = plan.snapshot
         reader: SegmentReader | None = None
-        dictionaries: DictionaryPieces | None = None
+        dictionaries: DictionaryChunks | None = None
         withheld = _Withheld(plan)
         for strategy, first, end in plan.runs():
             place = snapshot.batch_segment[first]
@@ -128,7 +128,7 @@ class _Making:
             previous, reader = reader, plan.reader(first, reader)
             if plan.projection.has_dictionaries:
                 if reader is not previous or dictionaries is None:
-                    dictionaries = DictionaryPieces(reader, plan.projection)
+                    dictionaries = DictionaryChunks(reader, plan.projection)
                 self._add_dictionaries(reader, dictionaries, snapshot.offset[stop - 1])
             if strategy.name == "AS_IS":
                 last = stop - 1
@@ -190,7 +190,7 @@ class _Making:
         )
 
     def _add_dictionaries(
-        self, reader: SegmentReader, dictionaries: DictionaryPieces, before: int
+        self, reader: SegmentReader, dictionaries: DictionaryChunks, before: int
     ) -> None:
         pieces = list(dictionaries.pieces_before(before))
         for position, piece in enumerate(pieces):

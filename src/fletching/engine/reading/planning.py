@@ -40,7 +40,7 @@ from fletching.engine.reading.output_mapping import OutputMapping, stored_column
 from fletching.engine.reading.physical_projection import PhysicalProjection
 from fletching.engine.reading.read_plan import Computed, Extent, Literal, Piece, ReadPlan
 from fletching.engine.reading.row_filter import WORTH_PROVING, RowFilter
-from fletching.engine.reading.segment_pieces import ColumnPieces, DictionaryPieces
+from fletching.engine.reading.segment_pieces import ColumnChunks, DictionaryChunks
 from fletching.engine.reading.segment_reader import SegmentReader
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.reading.zone_pruning import ZonesOfBatches, zones_of_batches
@@ -361,8 +361,8 @@ class _Builder:
             known_cuts=self._cut.get(batch),
         )
 
-    def _projection(self, reader: SegmentReader, batch: int) -> ColumnPieces:
-        return ColumnPieces(reader, self.projection, self.snapshot.partition_of(batch))
+    def _projection(self, reader: SegmentReader, batch: int) -> ColumnChunks:
+        return ColumnChunks(reader, self.projection, self.snapshot.partition_of(batch))
 
     @property
     def computes(self) -> NDArray[np.bool_]:
@@ -394,13 +394,13 @@ class _Builder:
         if not measured and not self.projection.has_dictionaries:
             return total
         reader: SegmentReader | None = None
-        dictionaries: DictionaryPieces | None = None
+        dictionaries: DictionaryChunks | None = None
         skip = self.options.skip_rows
         for strategy, first, end in self.runs():
             previous, reader = reader, self.reader(first, reader)
             if self.projection.has_dictionaries:
                 if reader is not previous or dictionaries is None:
-                    dictionaries = DictionaryPieces(reader, self.projection)
+                    dictionaries = DictionaryChunks(reader, self.projection)
                 total += dictionaries.length_before(snapshot.offset[end - 1])
             if strategy is BatchStrategy.PROJECT:
                 projection = self._projection(reader, first)
@@ -441,13 +441,13 @@ class _Builder:
         snapshot = self.snapshot
         yield Literal(self.projection.schema_message)
         reader: SegmentReader | None = None
-        dictionaries: DictionaryPieces | None = None
+        dictionaries: DictionaryChunks | None = None
         skip = self.options.skip_rows
         for strategy, first, end in self.runs():
             previous, reader = reader, self.reader(first, reader)
             if self.projection.has_dictionaries:
                 if reader is not previous or dictionaries is None:
-                    dictionaries = DictionaryPieces(reader, self.projection)
+                    dictionaries = DictionaryChunks(reader, self.projection)
                 yield from dictionaries.pieces_before(snapshot.offset[end - 1])
             if strategy is BatchStrategy.AS_IS:
                 stop = snapshot.offset[end - 1] + snapshot.message_length[end - 1]
@@ -483,7 +483,7 @@ class _Builder:
         )
 
     def _plans(
-        self, projection: ColumnPieces, first: int, end: int
+        self, projection: ColumnChunks, first: int, end: int
     ) -> Iterator[tuple[int, int, Projection]]:
         snapshot = self.snapshot
         for batch in range(first, end):

@@ -28,10 +28,10 @@ from fletching.ipc.renumbering import renumbered
 from fletching.ipc.schema_header import schema_header
 from fletching.protocol.types.constant_columns import constant_scalar
 
-__all__ = ["ColumnPieces", "DictionaryPieces"]
+__all__ = ["ColumnChunks", "DictionaryChunks"]
 
 
-class DictionaryPieces:
+class DictionaryChunks:
     """The dictionaries of one segment that a reply needs, told batch by batch; each is sent once."""
 
     def __init__(self, reader: SegmentReader, projection: PhysicalProjection) -> None:
@@ -83,7 +83,7 @@ class DictionaryPieces:
             yield Extent(stored, entry.offset + entry.metadata_length, entry.end)
 
 
-class ColumnPieces:
+class ColumnChunks:
     """The projection of one segment's batches. Reads metadata; bodies stay where they are."""
 
     def __init__(

@@ -27,7 +27,7 @@ from fletching.engine.tables.partitions import partition_fields
 from fletching.engine.tables.schema_checks import read_arrow_schema
 from fletching.engine.writing.keyed_rows import OPERATION, KeyedRows, deletes_of
 from fletching.engine.writing.matching import Match, MatchKind, match_schema, stored_array
-from fletching.engine.writing.partition_writer import SegmentRouter
+from fletching.engine.writing.partition_writer import PartitionWriter
 from fletching.engine.writing.partitioning import group_rows, partition_rows
 from fletching.engine.writing.write_sessions import bound_names
 from fletching.engine.writing.write_streams import dynamic_columns
@@ -86,7 +86,7 @@ class Body:
     """The batches of one body on their way into segments.
 
     Attributes:
-        router: owns the segments; whoever made the body finishes, aborts or releases it.
+        writer: owns the segments; whoever made the body finishes, aborts or releases it.
     """
 
     def __init__(
@@ -145,8 +145,8 @@ class Body:
         )
         prefix = f"tables/{table.id}/{context.store.writer}-{secrets.token_hex(6)}"
 
-        def router(key_prefix: str) -> SegmentRouter:
-            return SegmentRouter(
+        def writer(key_prefix: str) -> PartitionWriter:
+            return PartitionWriter(
                 context.create_object,
                 key_prefix=key_prefix,
                 schema=self._schema,
@@ -155,14 +155,14 @@ class Body:
                 max_partitions=settings.max_write_partitions,
             )
 
-        self.router = router(prefix)
+        self.writer = writer(prefix)
         self._keyed: KeyedRows | None = None
         self._keys: list[int] = []
         if table.keyed:
             names = {name.casefold(): number for number, name in enumerate(self._schema.names)}
             self._keys = [names[name.casefold()] for name in table.primary_key]
             self._keyed = KeyedRows(table.primary_key, context.key_seed(table.id))
-            self.deletes = router(f"{prefix}-d")
+            self.deletes = writer(f"{prefix}-d")
 
     def _matched(self, request: WriteTable | AppendRows, target: WriteTarget) -> Match:
         try:
@@ -240,9 +240,9 @@ class Body:
         """
         keyed = self._keyed
         if keyed is None:
-            return Written(self.router.finish())
+            return Written(self.writer.finish())
         keyed.finish()
-        segments = self.router.finish(functools.partial(keyed.run, deletes=False))
+        segments = self.writer.finish(functools.partial(keyed.run, deletes=False))
         superseded: dict[str, BitMap] = {}
         ends: dict[str, int] = {}
         for segment in segments:
@@ -256,13 +256,13 @@ class Body:
 
     def release(self) -> None:
         """Gives up every object without touching the store: from now on they are the catalog's."""
-        self.router.release()
+        self.writer.release()
         if self._keyed is not None:
             self.deletes.release()
 
     def abort(self) -> list[str]:
         """Drops what is not durable; returns the keys of all, durable ones to be deleted."""
-        keys = self.router.abort()
+        keys = self.writer.abort()
         return keys if self._keyed is None else [*keys, *self.deletes.abort()]
 
     # --- one batch ---
@@ -282,10 +282,10 @@ class Body:
         if data is None:
             data = self._converted(batch)
         if len(groups) == 1:
-            self.router.write_batch(groups[0][0], data, codec)
+            self.writer.write_batch(groups[0][0], data, codec)
             return
         for partition, rows in groups:
-            self.router.write_part(partition, partition_rows(data, rows), codec)
+            self.writer.write_part(partition, partition_rows(data, rows), codec)
 
     def _fits_as_is(
         self,
@@ -326,7 +326,7 @@ class Body:
                 self._check_columns(written.column)
                 if self._checker is not None:
                     written = self._checker.check_batch(written, self._schema)
-                write = self.router.write_batch if whole else self.router.write_part
+                write = self.writer.write_batch if whole else self.writer.write_part
                 write(partition, written, codec)
             if len(goes):
                 gone = self._only_keys(partition_rows(data, pa.array(goes)))
@@ -417,7 +417,7 @@ class Body:
             projected = self._projector.project(message)
             frame = projected.frame()
             metadata_length, body_length = len(projected.prefix), projected.body_length
-        self.router.write_message(
+        self.writer.write_message(
             partition,
             frame,
             metadata_length=metadata_length,

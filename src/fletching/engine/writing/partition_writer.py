@@ -26,7 +26,7 @@ from fletching.ipc.metadata import MessageType
 from fletching.objects.store import ObjectSink
 from fletching.objects.write_behind import WriteBehind
 
-__all__ = ["Route", "SegmentRouter"]
+__all__ = ["OpenPartition", "PartitionWriter"]
 
 _PENDING_ROWS = 65_536
 _PENDING_BYTES = 8 << 20
@@ -36,7 +36,7 @@ _COMMIT_THREADS = 8
 Frame = Sequence[Buffer]
 
 
-class Route:
+class OpenPartition:
     """One partition's segments: finished ones, the open one, and small batches that wait for company."""
 
     def __init__(self, partition: str) -> None:
@@ -59,7 +59,7 @@ class _Encoded:
     is_delta: bool
 
 
-class SegmentRouter:
+class PartitionWriter:
     """The segments of one TableWrite. Not thread-safe."""
 
     def __init__(
@@ -79,7 +79,7 @@ class SegmentRouter:
         self._schema_version = schema_version
         self._max_partitions = max_partitions
         self._has_dictionaries = any(map(_has_dictionary, schema.types))
-        self._routes: dict[str, Route] = {}
+        self._partitions: dict[str, OpenPartition] = {}
         self._numbers = itertools.count()
         self._pending_bytes = 0
         self._behind = WriteBehind()
@@ -111,12 +111,12 @@ class SegmentRouter:
             dictionaries: per dictionary that its schema has, the messages that made what it is now:
                 a first one and deltas.
         """
-        route = self._route(partition)
-        self._flush(route)
-        writer = self._writer(route)
+        opened = self._opened(partition)
+        self._flush(opened)
+        writer = self._writer(opened)
         needed = list(dictionaries)
         if any(not _continues(writer.dictionaries.get(id_), messages) for id_, messages in needed):
-            writer = self._next_writer(route)
+            writer = self._next_writer(opened)
         for id_, messages in needed:
             known = writer.dictionaries.get(id_)
             have = len(known) if isinstance(known, tuple) else 0
@@ -142,37 +142,37 @@ class SegmentRouter:
 
     def write_batch(self, partition: str, batch: pa.RecordBatch, codec: str | None) -> None:
         """Encodes and stores a batch of the table's schema."""
-        route = self._route(partition)
-        self._flush(route)
-        self._encode(route, batch, codec)
+        opened = self._opened(partition)
+        self._flush(opened)
+        self._encode(opened, batch, codec)
 
     def write_part(self, partition: str, batch: pa.RecordBatch, codec: str | None) -> None:
         """The same for a small piece of a larger batch: pieces are put together before encoding.
 
         The batch must have memory of its own, or it would keep the larger one alive.
         """
-        route = self._route(partition)
+        opened = self._opened(partition)
         if self._has_dictionaries:
             # Their indices mean different dictionaries; joining would have to unify them.
-            self._encode(route, batch, codec)
+            self._encode(opened, batch, codec)
             return
         size = batch.nbytes
-        route.pending.append((batch, codec))
-        route.pending_rows += batch.num_rows
-        route.pending_bytes += size
+        opened.pending.append((batch, codec))
+        opened.pending_rows += batch.num_rows
+        opened.pending_bytes += size
         self._pending_bytes += size
-        if route.pending_rows >= _PENDING_ROWS or route.pending_bytes >= _PENDING_BYTES:
-            self._flush(route)
+        if opened.pending_rows >= _PENDING_ROWS or opened.pending_bytes >= _PENDING_BYTES:
+            self._flush(opened)
         elif self._pending_bytes >= _TOTAL_PENDING_BYTES:
-            for each in self._routes.values():
+            for each in self._partitions.values():
                 self._flush(each)
 
-    def _flush(self, route: Route) -> None:
-        if not route.pending:
+    def _flush(self, opened: OpenPartition) -> None:
+        if not opened.pending:
             return
-        pending, route.pending = route.pending, []
-        self._pending_bytes -= route.pending_bytes
-        route.pending_rows = route.pending_bytes = 0
+        pending, opened.pending = opened.pending, []
+        self._pending_bytes -= opened.pending_bytes
+        opened.pending_rows = opened.pending_bytes = 0
         for codec, group in itertools.groupby(pending, key=lambda item: item[1]):
             batches = [batch for batch, _ in group]
             try:
@@ -181,23 +181,23 @@ class SegmentRouter:
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
                 joined = batches  # offsets would overflow, or a type that Arrow cannot join
             for batch in joined:
-                self._encode(route, batch, codec)
+                self._encode(opened, batch, codec)
 
-    def _encode(self, route: Route, batch: pa.RecordBatch, codec: str | None) -> None:
-        writer = self._writer(route)
-        encoder = route.encoder
+    def _encode(self, opened: OpenPartition, batch: pa.RecordBatch, codec: str | None) -> None:
+        writer = self._writer(opened)
+        encoder = opened.encoder
         if encoder is None or writer.dictionaries.get(-1) != codec:
             if self._has_dictionaries and writer.batch_count:
                 # The file's dictionaries come from the writer's own messages or another encoder.
-                writer = self._next_writer(route)
-            encoder = self._new_encoder(route, writer, codec)
+                writer = self._next_writer(opened)
+            encoder = self._new_encoder(opened, writer, codec)
         messages = _messages(encoder.encode(batch))
         written = {
             m.dictionary_id for m in messages if m.dictionary_id is not None and not m.is_delta
         }
         if written & writer.dictionaries.keys():
-            writer = self._next_writer(route)
-            encoder = self._new_encoder(route, writer, codec)
+            writer = self._next_writer(opened)
+            encoder = self._new_encoder(opened, writer, codec)
             messages = _messages(encoder.encode(batch))
         for message in messages:
             if message.dictionary_id is not None:
@@ -219,41 +219,43 @@ class SegmentRouter:
         if writer.statistics is not None:
             writer.statistics.add(batch.columns)
 
-    def _new_encoder(self, route: Route, writer: SegmentWriter, codec: str | None) -> BatchEncoder:
-        route.encoder = BatchEncoder(self._schema, compression=codec)
+    def _new_encoder(
+        self, opened: OpenPartition, writer: SegmentWriter, codec: str | None
+    ) -> BatchEncoder:
+        opened.encoder = BatchEncoder(self._schema, compression=codec)
         # Noted beside the dictionaries, under an id that none has: the encoder's codec.
         writer.dictionaries[-1] = codec
-        return route.encoder
+        return opened.encoder
 
     # --- segments ---
 
-    def _route(self, partition: str) -> Route:
-        route = self._routes.get(partition)
-        if route is None:
-            if len(self._routes) >= self._max_partitions:
+    def _opened(self, partition: str) -> OpenPartition:
+        opened = self._partitions.get(partition)
+        if opened is None:
+            if len(self._partitions) >= self._max_partitions:
                 raise LimitExceededError(
                     "one TableWrite touches too many partitions",
                     limit=self._max_partitions,
-                    actual=len(self._routes) + 1,
+                    actual=len(self._partitions) + 1,
                 )
-            route = self._routes[partition] = Route(partition)
-        return route
+            opened = self._partitions[partition] = OpenPartition(partition)
+        return opened
 
-    def _writer(self, route: Route) -> SegmentWriter:
-        return route.writers[-1] if route.writers else self._next_writer(route)
+    def _writer(self, opened: OpenPartition) -> SegmentWriter:
+        return opened.writers[-1] if opened.writers else self._next_writer(opened)
 
-    def _next_writer(self, route: Route) -> SegmentWriter:
+    def _next_writer(self, opened: OpenPartition) -> SegmentWriter:
         key = f"{self._key_prefix}-{next(self._numbers)}.arrow"
         writer = SegmentWriter(
             self._create_object(key),
             self._schema_message,
-            partition=route.partition,
+            partition=opened.partition,
             schema_version=self._schema_version,
             statistics=StatisticsBuilder(self._schema),
             behind=self._behind,
         )
-        route.writers.append(writer)
-        route.encoder = None
+        opened.writers.append(writer)
+        opened.encoder = None
         return writer
 
     def finish(
@@ -268,16 +270,16 @@ class SegmentRouter:
         Raises:
             StorageError: the store failed; call ``abort``.
         """
-        for route in self._routes.values():
-            self._flush(route)
+        for opened in self._partitions.values():
+            self._flush(opened)
         self._behind.settle()
-        writers = [writer for route in self._routes.values() for writer in route.writers]
+        writers = [writer for opened in self._partitions.values() for writer in opened.writers]
         segments: list[NewSegment] = []
-        for route in self._routes.values():
+        for opened in self._partitions.values():
             rows = 0
-            for writer in route.writers:
+            for writer in opened.writers:
                 run = (
-                    None if key_run is None else key_run(route.partition, rows, rows + writer.rows)
+                    None if key_run is None else key_run(opened.partition, rows, rows + writer.rows)
                 )
                 segments.append(writer.complete(run))
                 rows += writer.rows
@@ -293,20 +295,20 @@ class SegmentRouter:
 
     def release(self) -> None:
         """Gives up every segment without touching the store: from now on they are the catalog's."""
-        for route in self._routes.values():
-            route.writers.clear()
-            route.pending.clear()
+        for opened in self._partitions.values():
+            opened.writers.clear()
+            opened.pending.clear()
 
     def abort(self) -> list[str]:
         """Drops what is not committed; returns the keys of all, committed ones to be deleted."""
         keys = []
         self._behind.drop()
-        for route in self._routes.values():
-            for writer in route.writers:
+        for opened in self._partitions.values():
+            for writer in opened.writers:
                 writer.abort()
                 keys.append(writer.key)
-            route.writers.clear()
-            route.pending.clear()
+            opened.writers.clear()
+            opened.pending.clear()
         return keys
 
 

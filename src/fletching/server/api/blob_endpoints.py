@@ -158,12 +158,12 @@ class _ReplySource:
         self._buffers: Iterator[Buffer] = plan.buffers()
         self.ended = False
         try:
-            self.first = self.next_group()
+            self.first = self.next_chunk()
         except BaseException:
             self.close()
             raise
 
-    def next_group(self) -> Sequence[Buffer]:
+    def next_chunk(self) -> Sequence[Buffer]:
         """Reads, verifies and frames until the group is full; see ``BufferSource``."""
         group: list[Buffer] = []
         room = GROUP_BYTES
@@ -175,7 +175,7 @@ class _ReplySource:
         self.ended = True
         return group
 
-    def ready_group(self) -> Sequence[Buffer]:
+    def buffered_chunk(self) -> Sequence[Buffer]:
         """Nothing: every group is made; see ``BufferSource``."""
         return ()
 
@@ -274,7 +274,7 @@ class _Found:
         if sends:
             self.source = PlanSource(part, GROUP_BYTES)
             try:
-                self.first = self.source.next_group()
+                self.first = self.source.next_chunk()
             except BaseException:
                 self.close()
                 raise

@@ -61,15 +61,15 @@ group is at most twice the one before, so that a client which leaves early has c
 
 
 class BufferSource(Protocol):
-    """What a reply is made of, group by group. ``next_group`` and ``close`` block."""
+    """What a reply is made of, group by group. ``next_chunk`` and ``close`` block."""
 
     ended: bool
     """Nothing more will come and nothing is held; a short reply needs no more hops then."""
 
-    def next_group(self) -> Sequence[Buffer]:
+    def next_chunk(self) -> Sequence[Buffer]:
         """Returns the next buffers, ready to be sent; none at the end."""
 
-    def ready_group(self) -> Sequence[Buffer]:
+    def buffered_chunk(self) -> Sequence[Buffer]:
         """Returns the next buffers if having them takes no waiting, else none. Does not block."""
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class PlanSource:
         self._position = 0
         self._fetched: Iterator[memoryview] | None = None
 
-    def next_group(self) -> Sequence[Buffer]:
+    def next_chunk(self) -> Sequence[Buffer]:
         """Prepares buffers until the group is full; see ``BufferSource``.
 
         Raises:
@@ -133,7 +133,7 @@ class PlanSource:
                 room -= self._compute(piece, group)
         return group
 
-    def ready_group(self) -> Sequence[Buffer]:
+    def buffered_chunk(self) -> Sequence[Buffer]:
         """Returns more of the extent that was begun, if its pages are in memory; see ``BufferSource``."""
         extent = self._extent
         if extent is None:
@@ -192,11 +192,11 @@ class CodedSource:
         self._encoder = encoder
         self.ended = False
 
-    def next_group(self) -> Sequence[Buffer]:
+    def next_chunk(self) -> Sequence[Buffer]:
         """Encodes groups until something comes out; see ``BufferSource``."""
         coded: list[Buffer] = []
         while not coded and not self.ended:
-            group = self._source.next_group()
+            group = self._source.next_chunk()
             for buffer in group:
                 coded += self._encoder.encode(buffer)
             if not group or self._source.ended:
@@ -204,7 +204,7 @@ class CodedSource:
                 coded += self._encoder.finish()
         return coded
 
-    def ready_group(self) -> Sequence[Buffer]:
+    def buffered_chunk(self) -> Sequence[Buffer]:
         """Nothing: encoding is work."""
         return ()
 
@@ -235,11 +235,11 @@ async def send_source(
         while not source.ended and await exchange.send_directly(source, job):
             pass
         if not source.ended:
-            group = await job.run(source.next_group)
+            group = await job.run(source.next_chunk)
     while group:
         # A hop to a worker and back costs more than looking whether it is needed.
-        following = () if source.ended else source.ready_group()
-        ahead = None if source.ended or following else job.start(source.next_group)
+        following = () if source.ended else source.buffered_chunk()
+        ahead = None if source.ended or following else job.start(source.next_chunk)
         await exchange.write_all(group)
         # The reference to sent buffers goes before the next group is waited for.
         group, following = following, ()
@@ -303,7 +303,7 @@ def prepare_plan(
     if coding is not ContentCoding.IDENTITY:
         source, length = CodedSource(source, table_body_encoder(coding, level=level)), None
     try:
-        return PreparedReply(source, source.next_group(), length, coding)
+        return PreparedReply(source, source.next_chunk(), length, coding)
     except BaseException:
         source.close()
         raise
@@ -314,11 +314,11 @@ class _Ended:
 
     ended = True
 
-    def next_group(self) -> Sequence[Buffer]:
+    def next_chunk(self) -> Sequence[Buffer]:
         """Nothing."""
         return ()
 
-    def ready_group(self) -> Sequence[Buffer]:
+    def buffered_chunk(self) -> Sequence[Buffer]:
         """Nothing."""
         return ()
 

@@ -19,7 +19,7 @@ from fletching.server.auth.principal import Principal
 from fletching.server.http.incoming_body import BodySink, RequestBody
 from fletching.server.http.reply_stream import ReplyStream
 from fletching.server.http.request_head import RequestHead
-from fletching.server.http.socket_writer import GroupSource
+from fletching.server.http.socket_writer import ChunkSource
 from fletching.server.server_settings import ServerSettings
 from fletching.server.workers import Job
 
@@ -276,7 +276,7 @@ class Exchange:
         for buffer in buffers:
             await self._write(memoryview(buffer))
 
-    async def send_directly(self, source: GroupSource, job: Job[Any]) -> bool:
+    async def send_directly(self, source: ChunkSource, job: Job[Any]) -> bool:
         """Lets a worker send more of a source, and sends what a slow client left over.
 
         Args:

@@ -182,7 +182,7 @@ class BegunReply:
     def begin(self) -> None:
         """Makes the beginning; closes the source if that fails."""
         try:
-            self.first = self.source.next_group()
+            self.first = self.source.next_chunk()
         except BaseException:
             self.source.close()
             raise
@@ -295,7 +295,7 @@ class WrittenRows:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as exc:
             raise InvalidArgumentError(f"{chosen} cannot hold these columns: {exc}") from exc
 
-    def next_group(self) -> Sequence[Buffer]:
+    def next_chunk(self) -> Sequence[Buffer]:
         """Writes batches until there is enough to send; see `BufferSource`."""
         while self._sink.held < self._group_bytes and not self.ended:
             batch = next(self._batches, None)
@@ -314,7 +314,7 @@ class WrittenRows:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as exc:
             raise InvalidArgumentError(f"a value cannot be written in this format: {exc}") from exc
 
-    def ready_group(self) -> Sequence[Buffer]:
+    def buffered_chunk(self) -> Sequence[Buffer]:
         """Nothing: writing is work."""
         return ()
 

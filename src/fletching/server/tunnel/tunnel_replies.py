@@ -75,7 +75,7 @@ async def reply_with_rows(
         if encoder is not None:
             source, length = CodedSource(source, encoder), None
         try:
-            return PreparedReply(source, source.next_group(), length, ContentCoding.IDENTITY)
+            return PreparedReply(source, source.next_chunk(), length, ContentCoding.IDENTITY)
         except UsageError as error:
             source.close()
             raise InvalidArgumentError(error.message) from error
@@ -142,7 +142,7 @@ class _BatchSource:
     def _encoded(self, batches: Iterator[pa.RecordBatch]) -> Iterator[Buffer]:
         raise NotImplementedError
 
-    def next_group(self) -> Sequence[Buffer]:
+    def next_chunk(self) -> Sequence[Buffer]:
         """Encodes until the group is full; see ``BufferSource``."""
         group: list[Buffer] = []
         room, self._room = self._room, min(2 * self._room, self._group_bytes)
@@ -157,7 +157,7 @@ class _BatchSource:
                 room -= length
         return group
 
-    def ready_group(self) -> Sequence[Buffer]:
+    def buffered_chunk(self) -> Sequence[Buffer]:
         """Nothing: encoding is work."""
         return ()
 
