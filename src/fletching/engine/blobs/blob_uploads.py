@@ -9,7 +9,6 @@ whether its pack stays (the table is in ``engine.writing.states``).
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,7 +23,8 @@ from fletching.engine.blobs.packs import MAX_METADATA_BYTES, PackRecord, PackWri
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import matching_values
 from fletching.engine.tables.table_description import table_schema_of
-from fletching.engine.writing.states import SessionEvent, UploadEvent, UploadLife
+from fletching.engine.writing.body_upload import BodyUpload
+from fletching.engine.writing.states import SessionEvent
 from fletching.engine.writing.write_targets import WriteTarget, find_session
 from fletching.errors import (
     InvalidArgumentError,
@@ -143,8 +143,8 @@ class _Headers:
             matching_values(self._partition_columns, spec)
 
 
-class BlobUpload:
-    """One upload on its way into a pack. All methods block; of several threads one works at a time.
+class BlobUpload(BodyUpload):
+    """One upload on its way into a pack.
 
     ``accept`` takes the body as it comes, ``finish`` makes it durable and returns the references,
     ``abort`` leaves nothing behind. Memory is constant, whatever the size.
@@ -158,6 +158,7 @@ class BlobUpload:
         target: WriteTarget,
         coding: ContentCoding,
     ) -> None:
+        super().__init__()
         settings = context.settings
         self._context = context
         self._key = key
@@ -180,9 +181,6 @@ class BlobUpload:
         self._size = 0
         self._md5 = RunningMd5()
         self._takes_md5 = isinstance(request, WriteBlob) and not request.crc32c_only
-        self._life = UploadLife()
-        # Held by whoever works on the upload, so that nothing is dropped under its hands.
-        self._working = threading.RLock()
         if isinstance(request, WriteBlob):
             self._single = self._headers.stored(
                 BlobHeader(
@@ -192,11 +190,6 @@ class BlobUpload:
                     partition_values=(str(request.partition),) if request.partition else None,
                 )
             )
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is finished or aborted: nothing is left to do, or to give up."""
-        return self._life.ended
 
     def accept(self, chunks: Iterable[Buffer]) -> None:
         """Decodes, verifies, checksums and stores the next bytes of the body.
@@ -211,17 +204,12 @@ class BlobUpload:
             StorageFullError: no room.
             StorageError: the store failed.
         """
-        with self._working:
-            self._life.step(UploadEvent.ACCEPT)
-            try:
-                for chunk in chunks:
-                    self._decoder.feed(chunk)
-                    self._take(self._decoder.events())
-                if self._writer is not None:
-                    self._writer.flush()
-            except BaseException:
-                self._drop()
-                raise
+        with self._accepting():
+            for chunk in chunks:
+                self._decoder.feed(chunk)
+                self._take(self._decoder.events())
+            if self._writer is not None:
+                self._writer.flush()
 
     def finish(self) -> BlobReferences:
         """Makes the pack durable and known; the references are good when this returns.
@@ -235,14 +223,8 @@ class BlobUpload:
         with self._working:
             if self._life.ended:
                 raise UsageError("the blob upload is finished or aborted")
-            self._life.step(UploadEvent.FINISH)
-            try:
-                references = self._finish()
-            except BaseException:
-                self._drop()
-                raise
-            self._life.step(UploadEvent.COMMITTED)
-            return references
+            with self._finishing():
+                return self._finish()
 
     def _finish(self) -> BlobReferences:
         self._decoder.finish()
@@ -296,26 +278,6 @@ class BlobUpload:
             ),
             context.clock(),
         )
-
-    def abort(self) -> bool:
-        """Drops what was stored, unless ``finish`` has begun; idempotent. Waits for a running ``accept``.
-
-        Returns:
-            Whether nothing of the upload remains. False says that ``finish`` runs or has returned:
-            what it says or raises is the outcome, and this call changed nothing.
-        """
-        if not self._life.allows(UploadEvent.ABORT):
-            return False
-        with self._working:
-            if not self._life.allows(UploadEvent.ABORT):
-                return False  # it was finished, or failed in that, while this call waited
-            self._life.step(UploadEvent.ABORT)
-            self._drop_objects()
-            return True
-
-    def _drop(self) -> None:
-        self._life.step(UploadEvent.FAILED)
-        self._drop_objects()
 
     def _drop_objects(self) -> None:
         self._md5.close()

@@ -10,7 +10,6 @@ begins, to refuse early, and inside the transaction, where it counts.
 from __future__ import annotations
 
 import abc
-import threading
 from collections.abc import Sequence
 
 import msgspec
@@ -25,13 +24,12 @@ from fletching.catalog.publishing import Publication, publish
 from fletching.catalog.write_stream_rows import WriteStreamRow
 from fletching.engine.changes.keyed_merge import KeyedMerge, staged_of
 from fletching.engine.context import EngineContext
+from fletching.engine.writing.body_upload import BodyUpload
 from fletching.engine.writing.ingest_body import Body, CellChecker, CellCheckers, Written
 from fletching.engine.writing.states import (
     SessionEvent,
     StreamEvent,
     StreamState,
-    UploadEvent,
-    UploadLife,
     next_stream_state,
 )
 from fletching.engine.writing.upload_parts import BlockMessage, block_stream_id
@@ -196,8 +194,8 @@ def _check_offset(stream: WriteStreamRow, request: WriteTable, rows: int | None)
     )
 
 
-class Ingest(abc.ABC):
-    """Takes one body. All methods block; of several threads one works while the others wait.
+class Ingest(BodyUpload):
+    """Takes the rows of one body.
 
     What the body is for, a write stream or a whole append, is its subclass's.
 
@@ -215,6 +213,7 @@ class Ingest(abc.ABC):
         replayed: WriteResult | None,
         cell_checker: CellCheckers | None,
     ) -> None:
+        super().__init__()
         self.decoder = ipc.MessageDecoder(context.settings.write_limits)
         self._context = context
         self._request = request
@@ -227,14 +226,6 @@ class Ingest(abc.ABC):
         self._started = False
         self._rows = 0
         self._result: WriteResult | None = None
-        self._life = UploadLife()
-        # Held by whoever works on the body, so that nothing is dropped under its hands.
-        self._working = threading.RLock()
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is finished or aborted: nothing is left to do, or to give up."""
-        return self._life.ended
 
     def accept(self, messages: Sequence[ipc.Message]) -> None:
         """Validates, checksums and stores messages, in the order of the body.
@@ -245,14 +236,9 @@ class Ingest(abc.ABC):
                 SchemaModifiedError when the table's schema is not the one the writer knew.
             StorageError: the store failed, or StorageFullError.
         """
-        with self._working:
-            self._life.step(UploadEvent.ACCEPT)
-            try:
-                for message in messages:
-                    self._accept(message)
-            except BaseException:
-                self._drop()
-                raise
+        with self._accepting():
+            for message in messages:
+                self._accept(message)
 
     def _accept(self, message: ipc.Message) -> None:
         if not self._started:
@@ -286,42 +272,16 @@ class Ingest(abc.ABC):
                 are in is for the catalog to say when it is back: repeat the request.
         """
         with self._working:
-            self._life.step(UploadEvent.FINISH)
-            if self._result is not None:
-                return self._result
-            try:
-                self._check_complete()
-                if self._replayed is not None:
-                    self._result = self._replayed
-                elif self._body is None:
-                    self._result = self._finish_counted()
-                else:
-                    self._result = self._finish_body(self._body)
-            except BaseException:
-                self._drop()
-                raise
-            self._life.step(UploadEvent.COMMITTED)
+            if self._result is None:
+                with self._finishing():
+                    self._check_complete()
+                    if self._replayed is not None:
+                        self._result = self._replayed
+                    elif self._body is None:
+                        self._result = self._finish_counted()
+                    else:
+                        self._result = self._finish_body(self._body)
             return self._result
-
-    def abort(self) -> bool:
-        """Drops everything, unless ``finish`` has begun; idempotent. Waits for an ``accept`` that runs.
-
-        Returns:
-            Whether nothing of the body remains. False says that ``finish`` runs or has returned:
-            what it says or raises is the outcome, and this call changed nothing.
-        """
-        if not self._life.allows(UploadEvent.ABORT):
-            return False
-        with self._working:
-            if not self._life.allows(UploadEvent.ABORT):
-                return False  # it was finished, or failed in that, while this call waited
-            self._life.step(UploadEvent.ABORT)
-            self._drop_objects()
-            return True
-
-    def _drop(self) -> None:
-        self._life.step(UploadEvent.FAILED)
-        self._drop_objects()
 
     def _drop_objects(self) -> None:
         if self._body is not None:
