@@ -9,8 +9,8 @@ chosen: it keeps the order of rows, so the place of a row in the merged segment 
 its old segment begins there and from the rows that were left out. Whoever commits second moves what
 the other one did; nobody fails because of upkeep.
 
-One class of many methods, on purpose: whatever moves a version shares the same totals, and a second
-place that moved them would be where they begin to differ.
+The module is long because it is one class of many methods: whatever moves a version shares the same
+totals, and a second place that moved them would be where they begin to differ.
 """
 
 from __future__ import annotations

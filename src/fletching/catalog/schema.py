@@ -7,6 +7,8 @@ are integers that count the commits of one table.
 
 A segment is visible in version ``v`` when ``added_version <= v`` and not ``removed_version <= v``.
 Deletions, the rows of a segment that went in one version, are visible by the same rule.
+
+The module is long because it is one list: whoever writes a statement finds every column here.
 """
 
 from __future__ import annotations
