@@ -385,7 +385,7 @@ def _create_engine(
     )
 
     @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _record: Any) -> None:
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
         # The driver must not begin transactions by its own rules; the event below does.
         connection.isolation_level = None
         cursor = connection.cursor()

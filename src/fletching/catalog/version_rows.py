@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
@@ -248,7 +248,7 @@ def raise_horizon(connection: Connection, table: TableRow, version: int) -> int:
     Returns how many versions are forgotten; those that a tag names are kept.
     """
     connection.execute(update(tables).where(tables.c.id == table.id).values(oldest_version=version))
-    kept: Collection[Any] = set(list_tags(connection, table.id).values())
+    kept: Collection[object] = set(list_tags(connection, table.id).values())
     condition = (table_versions.c.table_id == table.id) & (table_versions.c.version < version)
     if kept:
         condition &= table_versions.c.version.not_in(kept)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import pyarrow as pa
 
@@ -38,7 +37,7 @@ def deleting(batches: Iterable[pa.RecordBatch], target: pa.Schema) -> Iterator[p
         yield pa.RecordBatch.from_arrays([*batch.columns, marks], schema=target)
 
 
-def one_row(values: Mapping[str, Any], schema: pa.Schema) -> bytes:
+def one_row(values: Mapping[str, object], schema: pa.Schema) -> bytes:
     """Plain values as an Arrow stream of one row, in the table's types where it has the columns.
 
     Raises:

@@ -90,7 +90,7 @@ class Profiles:
             raise UsageError(f"the configuration {self.path} cannot be read: {exc}") from exc
         self._read(document)
 
-    def _read(self, document: dict[str, Any]) -> None:
+    def _read(self, document: dict[str, object]) -> None:
         entries = document.get("profiles", {})
         default = document.get("default")
         if not isinstance(entries, dict) or not (default is None or isinstance(default, str)):

@@ -177,7 +177,7 @@ def _expression(predicate: pl.Expr) -> pc.Expression | None:
     return whole
 
 
-def _conjuncts(node: Any) -> Iterator[Any]:
+def _conjuncts(node: object) -> Iterator[Any]:
     match node:
         case {"BinaryExpr": {"left": left, "op": "And" | "LogicalAnd", "right": right}}:
             yield from _conjuncts(left)
@@ -186,7 +186,7 @@ def _conjuncts(node: Any) -> Iterator[Any]:
             yield node
 
 
-def _exactly(node: Any) -> pc.Expression | None:
+def _exactly(node: object) -> pc.Expression | None:
     """The node as an expression that is true, false and null for the same rows; None if unknown."""
     match node:
         case {"BinaryExpr": {"left": left, "op": "And" | "LogicalAnd", "right": right}}:
@@ -212,11 +212,11 @@ def _exactly(node: Any) -> pc.Expression | None:
     return None
 
 
-def _both(left: Any, right: Any, join: Any) -> pc.Expression | None:
+def _both(left: object, right: object, join: Any) -> pc.Expression | None:
     return None if left is None or right is None else join(left, right)
 
 
-def _compared(name: str, op: str, literal: Any) -> pc.Expression | None:
+def _compared(name: str, op: str, literal: object) -> pc.Expression | None:
     value = _value(literal)
     if value is _NOTHING or op not in _OPERATORS:
         return None
@@ -227,7 +227,7 @@ def _compared(name: str, op: str, literal: Any) -> pc.Expression | None:
     return result
 
 
-def _value(literal: Any) -> Any:
+def _value(literal: object) -> Any:
     match literal:
         case {"Literal": {"Dyn": {"Int": int(value)}}}:
             return value

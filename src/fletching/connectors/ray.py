@@ -193,7 +193,7 @@ class TableDatasink(Datasink[CommitMessage]):  # type: ignore[misc]  # likewise
     def on_write_start(self, schema: pa.Schema = None) -> None:
         """Nothing: the session was opened when the sink was made, also for a job without rows."""
 
-    def write(self, blocks: Iterable[Any], ctx: Any) -> CommitMessage:
+    def write(self, blocks: Iterable[Any], ctx: object) -> CommitMessage:
         """Writes a task's blocks, durable but not visible."""
         del ctx
         assert self._session is not None

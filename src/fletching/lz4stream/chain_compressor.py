@@ -125,7 +125,7 @@ class ChainCompressor:
         self._width = store_comp_size
         self._store_size = SIZE_FIELDS[store_comp_size].pack if store_comp_size else None
         self._double_buffer = strategy == Strategy.DOUBLE_BUFFER
-        self._block_options: dict[str, Any] = {"mode": str(mode), "store_size": False}
+        self._block_options: dict[str, object] = {"mode": str(mode), "store_size": False}
         if mode == Mode.HIGH_COMPRESSION:
             self._block_options["compression"] = compression_level
             self._frame_level = min(compression_level, 12) if compression_level > 0 else 9

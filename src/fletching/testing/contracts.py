@@ -343,7 +343,7 @@ def sorted_rows(table: pa.Table) -> list[str]:
     return sorted(repr({name: _plain(value) for name, value in row.items()}) for row in rows)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, dt.datetime) and value.tzinfo is not None:
         return value.astimezone(dt.UTC)
     return value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from typing import Any
 
 import msgspec
 from typing_extensions import Buffer
@@ -56,7 +55,7 @@ NO_CHECKSUM_FOOTER = b'{"Checksum":{"Type":0}}'
 def _footer(checksum: ChecksumType, hashes: Hashes) -> bytes:
     if checksum is ChecksumType.NONE:
         return NO_CHECKSUM_FOOTER
-    fields: dict[str, Any] = {"Type": int(checksum)}
+    fields: dict[str, object] = {"Type": int(checksum)}
     if checksum is ChecksumType.CRC32:
         fields["Crc32"] = hashes.crc32
     else:

@@ -408,7 +408,7 @@ class Decoder:
 
     def _end_of_frame(self, data: memoryview, index: int) -> BlobDataEnd:
         if data == NO_CHECKSUM_FOOTER:
-            footer: dict[str, Any] = {"Checksum": {"Type": 0}}
+            footer: dict[str, object] = {"Checksum": {"Type": 0}}
         else:
             footer = json_object(data, "footer", self._offset - len(data))
         checksum = footer.get("Checksum")
@@ -436,7 +436,7 @@ class Decoder:
         self._held = None
         return BlobDataEnd(index, kind, footer)
 
-    def _verify(self, kind: ChecksumType, checksum: dict[str, Any], index: int) -> None:
+    def _verify(self, kind: ChecksumType, checksum: dict[str, object], index: int) -> None:
         computed: object
         if kind is ChecksumType.CRC32:
             stored, computed = checksum.get("Crc32"), self._hashes.crc32

@@ -50,7 +50,7 @@ class BlobHeader:
 
     def to_json(self) -> bytes:
         """The header as JSON in UTF-8; without any known key it is ``{}``."""
-        fields: dict[str, Any] = dict(self.extra)
+        fields: dict[str, object] = dict(self.extra)
         if self.partition_values is not None:
             fields["PartitionValues"] = list(self.partition_values)
         if self.column_id is not None:
@@ -92,7 +92,7 @@ _HEADER_KEYS = {
 }
 
 
-def json_object(data: Buffer, part: str, offset: int) -> dict[str, Any]:
+def json_object(data: Buffer, part: str, offset: int) -> dict[str, object]:
     """Reads a header or footer; no bytes at all are an empty object.
 
     Raises:
@@ -117,7 +117,7 @@ def json_object(data: Buffer, part: str, offset: int) -> dict[str, Any]:
     return value
 
 
-def _typed(fields: dict[str, Any], key: str, name: str, offset: int) -> Any:
+def _typed(fields: dict[str, object], key: str, name: str, offset: int) -> Any:
     """Takes a known key out of a header's fields, checked."""
     value = fields.pop(key, None)
     if value is None:

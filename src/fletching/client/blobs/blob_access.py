@@ -84,7 +84,7 @@ class BlobPutter:
 
     def put(
         self,
-        data: Any,
+        data: object,
         column: str | int | None = None,
         *,
         partition: Any = None,
@@ -123,7 +123,7 @@ class BlobPutter:
         return reply.references[0]
 
     def put_many(
-        self, blobs: Iterable[Any], column: str | int | None = None, *, partition: Any = None
+        self, blobs: Iterable[object], column: str | int | None = None, *, partition: Any = None
     ) -> list[str]:
         """Stores many blobs, in requests of up to 10,000; returns their references in order.
 
@@ -209,7 +209,7 @@ class BlobPutter:
 # --- getting ---------------------------------------------------------------------------------
 
 
-def get_blob(channel: Channel, project: str, reference: Any) -> Blob:
+def get_blob(channel: Channel, project: str, reference: object) -> Blob:
     """One blob, whole.
 
     Raises:
@@ -275,7 +275,9 @@ def _received(source: BlobRange, length: int) -> tuple[bytes, int]:
     return file.getvalue(), checksum
 
 
-def get_blobs(channel: Channel, project: str, references: Any) -> Iterator[Blob | None]:
+def get_blobs(
+    channel: Channel, project: str, references: Iterable[object]
+) -> Iterator[Blob | None]:
     """Many blobs in the order of their references, each whole; None for a null reference.
 
     Args:
@@ -372,7 +374,7 @@ class BlobFile(io.BufferedReader):
         return f"<BlobFile {self.length} bytes, {self.content_type or 'unknown type'}>"
 
 
-def open_blob(channel: Channel, reference: Any, *, buffer_bytes: int = 256 << 10) -> BlobFile:
+def open_blob(channel: Channel, reference: object, *, buffer_bytes: int = 256 << 10) -> BlobFile:
     """Opens a blob for reading by ranges, which is an extension of our own service.
 
     Args:

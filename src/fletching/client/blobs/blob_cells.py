@@ -54,7 +54,7 @@ Upload = Callable[[str, Sequence[Any]], Sequence[str]]
 _TEXT_BYTES, _TOKEN_BYTES = 80, 60
 
 
-def with_references(data: Any, schema: pa.Schema, upload: Upload) -> Any:
+def with_references(data: object, schema: pa.Schema, upload: Upload) -> Any:
     """The same rows with references in place of contents; ``data`` itself if there is no BLOB.
 
     Args:
@@ -79,7 +79,7 @@ def with_references(data: Any, schema: pa.Schema, upload: Upload) -> Any:
     return _arrow(batches_of(data, schema), blobs, schema, upload)
 
 
-def _is_arrow(data: Any) -> bool:
+def _is_arrow(data: object) -> bool:
     return isinstance(data, pa.RecordBatch | pa.Table | pa.RecordBatchReader) or any(
         hasattr(data, name) for name in ("__arrow_c_stream__", "__arrow_c_array__")
     )
@@ -209,7 +209,7 @@ class _Gatherer:
         self._waiting: dict[str, list[tuple[_Pending, Any]]] = {}
         self._bytes = 0
 
-    def add(self, path: str, contents: Any) -> _Pending:
+    def add(self, path: str, contents: object) -> _Pending:
         pending = _Pending()
         made = encoded(contents)
         if made is not None:
@@ -249,7 +249,7 @@ def _uploaded(values: Any, field: pa.Field, upload: Upload) -> pa.Array:
     return relabelled(plain, field.type)
 
 
-def _replaced(value: Any, data_type: pa.DataType, path: str, gatherer: _Gatherer) -> Any:
+def _replaced(value: object, data_type: pa.DataType, path: str, gatherer: _Gatherer) -> Any:
     """The value with references, or what stands for them, in place of contents."""
     if value is None or not contains_blob(data_type):
         return value
@@ -280,7 +280,7 @@ def _replaced(value: Any, data_type: pa.DataType, path: str, gatherer: _Gatherer
     return [_replaced(item, data_type.value_type, f"{path}.element", gatherer) for item in value]
 
 
-def _replaced_cell(value: Any, path: str, gatherer: _Gatherer) -> Any:
+def _replaced_cell(value: object, path: str, gatherer: _Gatherer) -> Any:
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, bytes | bytearray | memoryview):
@@ -307,7 +307,7 @@ def _looks_like_reference(data: bytes) -> bool:
     return len(data) == _TOKEN_BYTES and data[:2] == b"\x01\x00"
 
 
-def _resolved(value: Any) -> Any:
+def _resolved(value: object) -> Any:
     if isinstance(value, _Pending):
         return value.reference
     if isinstance(value, dict):

@@ -216,7 +216,7 @@ class BlobStreamWriter(io.RawIOBase):
 
 
 def open_events(
-    channel: Channel, project: str, references: Sequence[Any], attempt: RetrySequence
+    channel: Channel, project: str, references: Sequence[object], attempt: RetrySequence
 ) -> BlobEvents:
     """Starts one BlobRead for references of any spelling."""
     codings = {"lz4": ("x-lz4-frame",), "zstd": ("zstd",), None: ()}
@@ -236,7 +236,7 @@ class BlobDataIterator:
         framed: whether the service framed the reply. A raw one has no content type and file name.
     """
 
-    def __init__(self, channel: Channel, project: str, references: Sequence[Any]) -> None:
+    def __init__(self, channel: Channel, project: str, references: Sequence[object]) -> None:
         """Sends the request.
 
         Raises:
@@ -295,7 +295,7 @@ class BlobStreamReader(io.RawIOBase):
     than memory passes in pieces. Not thread-safe.
     """
 
-    def __init__(self, channel: Channel, project: str, references: Sequence[Any]) -> None:
+    def __init__(self, channel: Channel, project: str, references: Sequence[object]) -> None:
         """Sends the request; errors as for `BlobDataIterator`."""
         super().__init__()
         sequence = channel.sequence()

@@ -195,7 +195,7 @@ class BlobSource:
             raise UsageError("a blob's file changed its length while it was read")
 
 
-def reference_text(reference: Any) -> str:
+def reference_text(reference: object) -> str:
     """The text of a blob reference, from whatever a cell or a call gives for it.
 
     Args:

@@ -172,7 +172,7 @@ def _batched(files: Iterable[FileEntry]) -> Iterator[list[FileEntry]]:
 
 def _rows(
     batch: Sequence[FileEntry], references: Sequence[str], schema: pa.Schema, column: str
-) -> dict[str, Any]:
+) -> dict[str, object]:
     values: dict[str, list[Any]] = {
         "path": [entry.path for entry in batch],
         "size": [entry.size for entry in batch],
@@ -180,7 +180,7 @@ def _rows(
         "content_type": [entry.content_type for entry in batch],
     }
     wanted = {name.casefold() for name in schema.names}
-    rows: dict[str, Any] = {name: column for name, column in values.items() if name in wanted}
+    rows: dict[str, object] = {name: column for name, column in values.items() if name in wanted}
     cells = pa.array([reference.encode() for reference in references], pa.binary())
     rows[column] = pa.ExtensionArray.from_storage(blob(), cells)
     return rows

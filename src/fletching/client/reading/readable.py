@@ -60,7 +60,7 @@ class Readable(abc.ABC):
         except ImportError as exc:
             raise MissingExtraError("to_pandas needs pandas: pip install pandas") from exc
         # The table is nobody else's, so that its columns' memory may go as they are converted.
-        chosen: dict[str, Any] = {"split_blocks": True, "self_destruct": True, **options}
+        chosen: dict[str, object] = {"split_blocks": True, "self_destruct": True, **options}
         return self.to_table().to_pandas(**chosen)
 
     def to_polars(self) -> Any:

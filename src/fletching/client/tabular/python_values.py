@@ -404,7 +404,7 @@ def _maps(values: Sequence[Any], target: pa.DataType, path: str) -> pa.Array:
 
 
 def matched_items(
-    rows: Sequence[Mapping[str, Any] | None], names: Sequence[str], path: str
+    rows: Sequence[Mapping[str, object] | None], names: Sequence[str], path: str
 ) -> list[list[Any]]:
     """Per field name, the value of each row that has it under that name in any case, else None.
 
@@ -457,7 +457,7 @@ def _structs(values: Sequence[Any], target: pa.DataType, path: str) -> pa.Array:
     return pa.StructArray.from_arrays(children, fields=fields, mask=_mask(values))
 
 
-def _named(value: tuple[Any, ...], names: Sequence[str], path: str) -> dict[str, Any]:
+def _named(value: tuple[Any, ...], names: Sequence[str], path: str) -> dict[str, object]:
     if len(value) != len(names):
         raise UsageError(f"column {path!r}: a tuple of {len(value)} is no struct of {len(names)}")
     return dict(zip(names, value, strict=True))

@@ -177,7 +177,7 @@ def _table(columns: list[pa.Array], names: list[str]) -> pa.Table:
         raise UsageError(f"the columns do not make a table: {exc}") from exc
 
 
-def _from_columns(columns: Mapping[str, Any], schema: pa.Schema | None) -> BatchStream:
+def _from_columns(columns: Mapping[str, object], schema: pa.Schema | None) -> BatchStream:
     fields = _by_name(schema)
     names = _names(columns)
     arrays = [
@@ -196,7 +196,7 @@ def _names(names: Iterable[str]) -> list[str]:
     return found
 
 
-def rows_as_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def rows_as_columns(rows: Sequence[Mapping[str, object]]) -> dict[str, list[Any]]:
     """Dicts with one row each as a dict of columns; a key that a row lacks is None there.
 
     Raises:
@@ -251,7 +251,7 @@ MAPPINGS_AT_ONCE = 4096
 
 
 def _from_mappings(
-    first: Mapping[str, Any], rest: Iterator[Any], schema: pa.Schema | None
+    first: Mapping[str, object], rest: Iterator[Any], schema: pa.Schema | None
 ) -> BatchStream:
     if are_columns(first, schema):
         head = _from_columns(first, schema)
@@ -270,7 +270,7 @@ def _from_mappings(
     return BatchStream(head.schema, chained())
 
 
-def are_columns(item: Mapping[str, Any], schema: pa.Schema | None) -> bool:
+def are_columns(item: Mapping[str, object], schema: pa.Schema | None) -> bool:
     """Whether a dict among others is a dict of columns; else it is one row.
 
     Columns are lists or arrays. A list may also be the value of a list column in one row: then it

@@ -8,7 +8,7 @@ leaves nothing behind, and the stream can be written anew under the next version
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 import pyarrow as pa
 
@@ -80,7 +80,7 @@ class ArrowWriter:
         self.failed = False
         self.abandoned = False
 
-    def write(self, data: Any) -> int:
+    def write(self, data: object) -> int:
         """Takes tabular data (see `fletching.client.tabular.tabular_data`), sends what fills a body; returns its rows.
 
         Data is borrowed until it was sent. Iterables are consumed as they are sent.

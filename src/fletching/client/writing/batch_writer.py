@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from typing import Any
 
 import pyarrow as pa
 
@@ -20,7 +19,7 @@ _QUEUED_BATCHES = 2
 """Batches waiting for each stream: enough to keep it busy, few enough to bound memory."""
 
 
-def append_rows(session: WriteSession, data: Any, streams: int) -> int:
+def append_rows(session: WriteSession, data: object, streams: int) -> int:
     """Writes all rows and closes the streams; returns the rows. The caller commits.
 
     Args:
@@ -41,7 +40,7 @@ def append_rows(session: WriteSession, data: Any, streams: int) -> int:
     return _dealt(session, data, streams)
 
 
-def _dealt(session: WriteSession, data: Any, streams: int) -> int:
+def _dealt(session: WriteSession, data: object, streams: int) -> int:
     """Deals batches out to several writers, each in a thread of its own."""
     waiting: queue.Queue[pa.RecordBatch | None] = queue.Queue(_QUEUED_BATCHES * streams)
     failures: list[BaseException] = []

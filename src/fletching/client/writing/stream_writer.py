@@ -15,7 +15,7 @@ The rule of an exactly-once writer, and why nothing is lost or doubled:
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 import pyarrow as pa
@@ -104,7 +104,7 @@ class StreamingWriter:
         self.staging_id: str | None = None
         self._failure: str | None = None
 
-    def write(self, data: Any) -> int:
+    def write(self, data: object) -> int:
         """Takes tabular data (see `fletching.client.tabular.tabular_data`), sends what fills a body; returns its rows.
 
         Raises:

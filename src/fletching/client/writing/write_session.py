@@ -195,7 +195,7 @@ class WriteSession:
 
     def put_blob(
         self,
-        data: Any,
+        data: object,
         column: str | None = None,
         *,
         partition: str | PartitionSpec | None = None,
@@ -227,7 +227,7 @@ class WriteSession:
 
     def put_blobs(
         self,
-        blobs: Iterable[Any],
+        blobs: Iterable[object],
         column: str | None = None,
         *,
         partition: str | PartitionSpec | None = None,

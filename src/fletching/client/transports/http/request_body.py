@@ -7,7 +7,6 @@ A known length is sent as Content-Length: chunked transfer encoding costs about 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import pyarrow as pa
 from typing_extensions import Buffer
@@ -113,7 +112,7 @@ def arrow_body(
         UsageError: a batch cannot be encoded.
     """
     encoder = BatchEncoder(schema, compression=compression)
-    pieces: list[Any] = [encoder.schema_message]
+    pieces: list[Buffer] = [encoder.schema_message]
     for batch in batches:
         for message in encoder.encode(batch):
             pieces.extend(message)
