@@ -186,6 +186,7 @@ torture: $(VENV)/.installed-dev ## kill the server at every point for SECONDS (S
 
 # What several servers share, for real: PostgreSQL and SeaweedFS from wheels, nginx if it is installed.
 test-cluster: $(VENV)/.installed-dev ## several servers over PostgreSQL and S3, everything failing (SECONDS)
+	@$(RUN) interop/azure/prepare.py
 	@$(RUN) -m pytest -n 2 -q -m cluster tests
 	@FLETCHING_TEST_ELSEWHERE=1 $(RUN) -m pytest -n 2 -q tests/objects tests/catalog tests/engine/test_engine.py \
 	  tests/engine/test_faults.py tests/engine/test_model.py tests/engine/test_crashes.py tests/engine/reading \

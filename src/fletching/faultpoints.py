@@ -22,6 +22,7 @@ POINTS = (
     "object.written",  # bytes given to the system, not yet durable
     "object.synced",  # durable under the temporary name
     "object.published",  # visible under its key, folder not yet durable
+    "object.claimed",  # of a large object in a bucket: nobody else completes it, nor has this one
     "object.durable",  # folder durable, too
     "object.deleted",
     "write.staging",  # segments durable, catalog transaction not begun

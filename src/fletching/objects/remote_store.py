@@ -1,10 +1,12 @@
 """Objects in S3, Google Cloud Storage or Azure, through the ``obstore`` package (extra ``[s3]``).
 
 An object below ``BUFFERED_BYTES`` is one conditional put, and exclusive. A larger one is a multipart
-upload, up to twelve parts at a time, which the store makes visible as a whole when it is completed. That is *not* exclusive: whether
-the key is free is looked at just before, and of two who complete at once the later one wins. It
-suffices because keys of large objects are made up at random, by one writer each. An upload that is
-never completed leaves parts, which retention removes (``s3_uploads``) or the bucket's own lifecycle rule.
+upload, up to twelve parts at a time, which the store makes visible as a whole when it is completed. Few
+stores complete under a condition, so that whoever is about to complete first puts a claim beside the key,
+``KEY.claim``, which only one of several can, then sees whether the key is free, completes, and removes the
+claim: of those who complete uploads of one key exactly one succeeds. A claim whose owner died, or did not
+hear whether it had completed, stays in the way of its key, and is an orphan to retention. An upload that
+is never completed leaves parts, which retention removes (``s3_uploads``) or the bucket's own lifecycle rule.
 
 Nothing tells here which processes are dead: the catalog keeps a row of each that writes.
 """
@@ -267,12 +269,42 @@ class RemoteStore:
             upload.write(data)
 
     def complete(self, upload: Any, key: str) -> None:
-        """Makes an upload an object, if its key is free."""
-        with contextlib.suppress(ObjectNotFoundError), self._translated("committing", key):
-            self._obstore.head(self._store, key)
-            raise ObjectExistsError(f"object {key} exists", key=key)
+        """Makes an upload an object, if its key is free; of several who try exactly one succeeds."""
+        claim = f"{key}.claim"
+        self._claim(claim, key)
+        try:
+            with contextlib.suppress(ObjectNotFoundError), self._translated("committing", key):
+                self._obstore.head(self._store, key)
+                raise ObjectExistsError(f"object {key} exists", key=key)
+        except FletchingError:
+            self._release(claim)
+            raise
+        faultpoints.reach("object.claimed")
+        # Where this fails it may succeed all the same, later: then the claim stays.
         with self._translated("committing", key):
             upload.close()
+        self._release(claim)
+
+    def _claim(self, claim: str, key: str) -> None:
+        """Puts a claim beside a key.
+
+        Raises:
+            ObjectExistsError: somebody else's is there.
+        """
+        token = secrets.token_bytes(16)
+        try:
+            self.put(claim, token)
+        except ObjectExistsError:
+            # A put that was repeated, since its reply was lost, finds what it has put itself.
+            with contextlib.suppress(ObjectNotFoundError), self._translated("committing", key):
+                if bytes(self._obstore.get(self._store, claim).bytes()) == token:
+                    return
+            raise ObjectExistsError(f"object {key} exists, or is being made", key=key) from None
+
+    def _release(self, claim: str) -> None:
+        # What stays is found by retention.
+        with contextlib.suppress(StorageError):
+            self.delete(claim)
 
     def get_range(self, key: str, start: int, end: int) -> memoryview:
         """Fetches a range that is not empty, in one request."""

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import abc
 import datetime as dt
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -102,6 +104,35 @@ class ObjectStoreContract:
             second.commit()
         assert caught.value.key == "k"
         assert bytes(store.open("k").read(0, 1)) == b"1"
+
+    @pytest.mark.parametrize("length", [1, 9 << 20])
+    def test_of_several_who_make_one_key_one_succeeds(
+        self, store: ObjectStore, length: int
+    ) -> None:
+        """Whatever the size, and what is there is all of the one's own."""
+        sinks = [store.create("k") for _ in range(4)]
+        for number, sink in enumerate(sinks):
+            sink.write(bytes([number]) * length)
+        ready = threading.Barrier(len(sinks))
+
+        def commit(number: int) -> int | None:
+            ready.wait()
+            try:
+                sinks[number].commit()
+            except ObjectExistsError:
+                return None
+            return number
+
+        with ThreadPoolExecutor(len(sinks)) as threads:
+            made = [
+                number for number in threads.map(commit, range(len(sinks))) if number is not None
+            ]
+        assert len(made) == 1
+        stored = store.open("k")
+        assert stored.length == length
+        assert bytes(stored.read(0, length)) == bytes([made[0]]) * length
+        assert [info.key for info in store.list()] == ["k"]
+        stored.close()
 
     def test_delete_is_idempotent(self, store: ObjectStore) -> None:
         """And views outlive it."""
