@@ -27,6 +27,7 @@ __all__ = [
     "NewPack",
     "PackInfo",
     "copy_links",
+    "forget_links",
     "forget_packs",
     "forget_stale_links",
     "insert_pack",
@@ -131,14 +132,36 @@ def copy_links(connection: Connection, replaced: Sequence[str], merged: str) -> 
         )
 
 
-def forget_stale_links(connection: Connection) -> None:
-    """Removes the links of segments that are neither published nor staged any more."""
+def forget_links(connection: Connection, segment_keys: Sequence[str]) -> None:
+    """Removes the links of segments that are forgotten in this transaction."""
+    for some in _groups(segment_keys):
+        connection.execute(delete(segment_packs).where(segment_packs.c.segment_key.in_(some)))
+
+
+def forget_stale_links(connection: Connection, after: str = "", limit: int = 5_000) -> str:
+    """Removes links of segments that are neither published nor staged any more, of some in their order.
+
+    Links go with their segments (`forget_links`); this finds what earlier releases left.
+
+    Args:
+        connection: an open transaction.
+        after: the key of the segment that was looked at last; "" to begin.
+        limit: how many segments are looked at.
+
+    Returns:
+        ``after`` for the next time; "" if these were the last.
+    """
     key = segment_packs.c.segment_key
-    connection.execute(
-        delete(segment_packs).where(
-            ~exists().where(segments.c.key == key), ~exists().where(staged_segments.c.key == key)
-        )
-    )
+    page = select(key).where(key > after).distinct().order_by(key).limit(limit)
+    keys = list(connection.execute(page).scalars())
+    known: set[str] = set()
+    for some in _groups(keys):
+        for table in (segments, staged_segments):
+            known.update(
+                connection.execute(select(table.c.key).where(table.c.key.in_(some))).scalars()
+            )
+    forget_links(connection, [each for each in keys if each not in known])
+    return keys[-1] if len(keys) == limit else ""
 
 
 def unreferenced_packs(

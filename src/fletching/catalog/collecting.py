@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, delete, exists, func, not_, select, tuple_, update
 
+from fletching.catalog.blob_rows import forget_links
 from fletching.catalog.database import insert_unless_there
 from fletching.catalog.leases import forget_lease
 from fletching.catalog.read_session_rows import exclude_pinning
@@ -94,6 +95,7 @@ def expire_write_sessions(
     ).all()
     pks = [row.pk for row in rows]
     keys = discard_staged(connection, _streams_of(connection, pks))
+    forget_links(connection, keys)
     for some in _chunks(pks):
         connection.execute(
             update(write_sessions)
@@ -130,6 +132,7 @@ def delete_sessions(connection: Connection, pks: Sequence[int]) -> list[str]:
     """Forgets locked write sessions with their streams; the keys of what those still held."""
     streams = _streams_of(connection, pks)
     keys = discard_staged(connection, streams)
+    forget_links(connection, keys)
     for some in _chunks(streams):
         connection.execute(delete(write_streams).where(write_streams.c.pk.in_(some)))
     for some in _chunks(pks):
@@ -157,7 +160,7 @@ def forget_idle_streams(
                 select(write_streams.c.pk).where(write_streams.c.session_pk.in_(some), idle)
             ).scalars()
         )
-    discard_staged(connection, pks)
+    forget_links(connection, discard_staged(connection, pks))
     for some in _chunks(pks):
         connection.execute(delete(write_streams).where(write_streams.c.pk.in_(some)))
     _forget_old_writes(connection, writes_before)
@@ -244,6 +247,7 @@ def forget_removed(
     lengths = {row.key: row.bytes for row in rows}
     still = _named(connection, segments, list(lengths))
     objects = [ForgottenObject(key, size) for key, size in lengths.items() if key not in still]
+    forget_links(connection, [each.key for each in objects])
     return objects, len(rows) == limit
 
 
@@ -316,6 +320,7 @@ def drop_dropped_tables(
                 .distinct()
             )
         )
+        forget_links(connection, [each.key for each in objects])
         objects.extend(
             ForgottenObject(row.key, row.bytes)
             for row in connection.execute(

@@ -6,12 +6,14 @@ import itertools
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, CursorResult, delete, select, union, update
+from sqlalchemy import Connection, CursorResult, bindparam, delete, select, union, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from fletching.catalog.database import insert_unless_there
-from fletching.catalog.schema import partitions, segments
+from fletching.catalog.schema import partitions, segments, tables
 from fletching.catalog.segment_rows import decode_partition, encode_partition
+from fletching.catalog.table_rows import NAMED, TableRow, get_table, name_keys, table_row
+from fletching.types import TableName
 
 __all__ = [
     "PartitionRow",
@@ -19,6 +21,7 @@ __all__ = [
     "change_totals",
     "find_partition",
     "find_partitions",
+    "get_table_and_partitions",
     "list_partitions",
     "page_of_partitions",
     "partition_names",
@@ -187,6 +190,45 @@ def find_partitions(
         )
         found += _rows(rows)
     return sorted(found, key=lambda row: row.values)
+
+
+_TABLE_AND_PARTITIONS = (
+    select(tables, *(column.label(f"of_{column.name}") for column in _COLUMNS))
+    .select_from(
+        tables.outerjoin(
+            partitions,
+            (partitions.c.table_id == tables.c.id)
+            & partitions.c.partition.in_(bindparam("texts", expanding=True)),
+        )
+    )
+    .where(NAMED)
+)
+
+
+def get_table_and_partitions(
+    connection: Connection, name: TableName, wanted: Collection[tuple[str, ...]]
+) -> tuple[TableRow, list[PartitionRow]]:
+    """A table by its name and those of some partitions that exist, in order; one statement.
+
+    Raises:
+        NoSuchProjectError, NoSuchTableError: as `get_table`.
+    """
+    texts = sorted({encode_partition(values) for values in wanted})
+    rows = connection.execute(_TABLE_AND_PARTITIONS, {**name_keys(name), "texts": texts}).all()
+    if not rows:
+        return get_table(connection, name), []
+    found = [
+        PartitionRow(
+            decode_partition(row.of_partition),
+            row.of_rows,
+            row.of_bytes,
+            row.of_created_at,
+            row.of_modified_at,
+        )
+        for row in rows
+        if row.of_partition is not None
+    ]
+    return table_row(rows[0]), sorted(found)
 
 
 def partition_names(connection: Connection, table_id: str, version: int) -> list[tuple[str, ...]]:

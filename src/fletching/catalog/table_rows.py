@@ -35,6 +35,7 @@ from fletching.errors import AlreadyExistsError, NoSuchProjectError, NoSuchTable
 from fletching.types import TableName
 
 __all__ = [
+    "NAMED",
     "SchemaRow",
     "TableRow",
     "add_schema_version",
@@ -46,10 +47,12 @@ __all__ = [
     "list_tables",
     "lock_table",
     "mark_keyed",
+    "name_keys",
     "publish_version",
     "rename_table",
     "schema_history",
     "table_by_id",
+    "table_row",
     "tables_with_keys",
     "tables_with_segments",
 ]
@@ -95,7 +98,8 @@ def _column_ids(text: str) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(ids) for ids in json.loads(text))
 
 
-def _row(values: Any) -> TableRow:
+def table_row(values: Any) -> TableRow:
+    """What a row of ``tables`` says."""
     listed = json.loads(values.partition_columns)
     return TableRow(
         id=values.id,
@@ -125,23 +129,29 @@ def _row(values: Any) -> TableRow:
 
 
 # Made once, as every read session looks its table up: making an expression costs more than sending it.
-_FIND = select(tables).where(
+NAMED = (
     (tables.c.project_key == bindparam("project"))
     & (tables.c.schema_key == bindparam("schema"))
     & (tables.c.name_key == bindparam("name"))
     & tables.c.dropped_at.is_(None)
 )
+"""The condition that a row is of the table that `name_keys` name."""
+_FIND = select(tables).where(NAMED)
 
 
-def find_table(connection: Connection, name: TableName) -> TableRow | None:
-    """Looks a table up by name, case-insensitively; None if there is none."""
-    key = {
+def name_keys(name: TableName) -> dict[str, str]:
+    """What a table is looked up by: its names, case folded."""
+    return {
         "project": name.project.casefold(),
         "schema": name.schema.casefold(),
         "name": name.name.casefold(),
     }
-    row = connection.execute(_FIND, key).first()
-    return None if row is None else _row(row)
+
+
+def find_table(connection: Connection, name: TableName) -> TableRow | None:
+    """Looks a table up by name, case-insensitively; None if there is none."""
+    row = connection.execute(_FIND, name_keys(name)).first()
+    return None if row is None else table_row(row)
 
 
 def get_table(connection: Connection, name: TableName) -> TableRow:
@@ -180,7 +190,7 @@ _PUBLISH = (
 def table_by_id(connection: Connection, table_id: str, *, lock: bool = False) -> TableRow | None:
     """Looks a table up by id, dropped ones too; ``lock`` keeps other writers off until the end."""
     row = connection.execute(_LOCK_BY_ID if lock else _BY_ID, {"table": table_id}).first()
-    return None if row is None else _row(row)
+    return None if row is None else table_row(row)
 
 
 def lock_table(connection: Connection, table_id: str) -> TableRow:
@@ -435,7 +445,8 @@ def list_tables(
         folded = prefix.casefold()
         statement = statement.where(func.substr(tables.c.name_key, 1, len(folded)) == folded)
     return [
-        _row(row) for row in connection.execute(statement.order_by(tables.c.name_key).limit(limit))
+        table_row(row)
+        for row in connection.execute(statement.order_by(tables.c.name_key).limit(limit))
     ]
 
 
@@ -451,7 +462,7 @@ def tables_with_segments(connection: Connection, *, at_least: int) -> list[Table
             tables.c.dropped_at.is_(None), or_(tables.c.segments >= at_least, deleted)
         )
     )
-    return [_row(row) for row in rows]
+    return [table_row(row) for row in rows]
 
 
 def tables_with_keys(connection: Connection) -> list[TableRow]:
@@ -459,7 +470,7 @@ def tables_with_keys(connection: Connection) -> list[TableRow]:
     rows = connection.execute(
         select(tables).where(tables.c.dropped_at.is_(None), tables.c.keyed.is_(true()))
     )
-    return [_row(row) for row in rows]
+    return [table_row(row) for row in rows]
 
 
 def drop_table(connection: Connection, table_id: str, now: float) -> None:

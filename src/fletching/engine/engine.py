@@ -90,6 +90,7 @@ class Engine:
         self.access_keys = AccessKeys(
             context.database, context.server_key, context.clock, context.check_may_change
         )
+        self._retention = Retention(context)
         self._compactor = Compactor(context, self._cell_checker)
         self.operations = Operations(context, self)
         changing = self._changing = Changes(context, self._reading, self._cell_checker)
@@ -373,7 +374,7 @@ class Engine:
         """Collects what nobody needs any more; see ``Retention.collect``."""
         self._check_open()
         self.context.check_may_change()
-        return Retention(self.context).collect(dry_run=dry_run, force=force)
+        return self._retention.collect(dry_run=dry_run, force=force)
 
     def compact(
         self,

@@ -122,6 +122,7 @@ def test_no_segment_that_lost_rows_is_handed_out(filled: Any) -> None:
     shared.close()
 
 
+@in_a_folder
 def test_no_segment_with_a_dropped_column_is_handed_out(filled: Any) -> None:
     before = filled.open_read()
     filled.engine.call(DropColumns(table=filled.table, names=("s",)))

@@ -10,12 +10,18 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection
 
 from fletching.catalog.database import Database
-from fletching.catalog.partition_rows import find_partitions, list_partitions
+from fletching.catalog.partition_rows import (
+    PartitionRow,
+    find_partitions,
+    get_table_and_partitions,
+    list_partitions,
+)
 from fletching.catalog.read_session_rows import (
     ReadSessionRow,
     extend_read_session,
@@ -88,6 +94,14 @@ class OpenSession:
     scan_schema: ScanSchema
     row_filter: RowFilter | None
     partitions: PartitionFilter
+
+
+class _Pinned(NamedTuple):
+    """A table, the version of it that is read, and partitions that were found with it."""
+
+    table: TableRow
+    pinned: PinnedVersion
+    partitions: dict[tuple[str, ...], PartitionRow]
 
 
 class ReadSessions:
@@ -171,7 +185,7 @@ class ReadSessions:
     def _begin(self, connection: Connection, request: CreateReadSession, now: float) -> OpenSession:
         """What a session reads, decided in the transaction that pins it."""
         hold_snapshots(connection)
-        table = get_table(connection, request.table)
+        table, partitions = _find(connection, request)
         original, request = request, begin_incremental(connection, table, request)
         pinned = pinned_version(connection, table, request)
         columns = self.scan_schemas.versions(connection, table)[pinned.schema_version]
@@ -179,7 +193,7 @@ class ReadSessions:
         scan_schema = self.scan_schemas.of(connection, table, pinned.schema_version, request)
         chosen = filter_of(request, scan_schema)
         wanted = PartitionFilter.of(scan_schema.columns, request.required_partitions)
-        totals = self._divide(connection, table, pinned, request, wanted)
+        totals = self._divide(connection, _Pinned(table, pinned, partitions), request, wanted)
         row = ReadSessionRow(
             id=secrets.token_hex(16),
             table_id=table.id,
@@ -301,12 +315,12 @@ class ReadSessions:
     def _divide(
         self,
         connection: Connection,
-        table: TableRow,
-        pinned: PinnedVersion,
+        found: _Pinned,
         request: CreateReadSession,
         wanted: PartitionFilter,
     ) -> SessionTotals:
         """Counts rows, bytes and splits; from the catalog's totals where they are enough."""
+        table, pinned = found.table, found.pinned
         options = request.split_options
         grid = pinned.segments > GRID_SEGMENTS
         if pinned.since is not None:
@@ -319,7 +333,7 @@ class ReadSessions:
         elif wanted.everything and options.cross_partition:
             scopes = [Scope(pinned.rows, pinned.bytes)]
         else:
-            scopes = self._scopes(connection, table, pinned, request, wanted)
+            scopes = self._scopes(connection, found, request, wanted)
         if pinned.since is not None:
             pass
         elif options.split_mode is SplitMode.SIZE and not grid:
@@ -338,23 +352,24 @@ class ReadSessions:
     @staticmethod
     def _scopes(
         connection: Connection,
-        table: TableRow,
-        pinned: PinnedVersion,
+        pinned_table: _Pinned,
         request: CreateReadSession,
         wanted: PartitionFilter,
     ) -> list[Scope]:
         """What splits do not leave, in a version of which only some is wanted, or by partition."""
+        table, pinned = pinned_table.table, pinned_table.pinned
         if not table.partition_columns:
             return [Scope(pinned.rows, pinned.bytes)]
         named = wanted.named
         if pinned.version != table.version:
             found = visible_partitions(connection, table.id, pinned.version, named)
         else:
-            rows = (
-                list_partitions(connection, table.id)
-                if named is None
-                else find_partitions(connection, table.id, named)
-            )
+            if named is None:
+                rows = list_partitions(connection, table.id)
+            elif pinned_table.partitions.keys() >= set(named):
+                rows = [pinned_table.partitions[values] for values in named]
+            else:
+                rows = find_partitions(connection, table.id, named)
             found = [(row.values, row.rows, row.bytes) for row in rows]
         chosen = [item for item in found if wanted.matches(item[0])]
         wanted.check_found([values for values, _, _ in chosen])
@@ -422,6 +437,25 @@ def check_supported(request: CreateReadSession) -> None:
     """Refuses with an `InvalidArgumentError` what no table here has, or what says too little."""
     if request.required_bucket_ids:
         raise InvalidArgumentError("RequiredBucketIds needs a clustered table")
+
+
+MOST_GUESSED = 100
+"""So many wanted partitions are looked for together with the table."""
+
+
+def _find(
+    connection: Connection, request: CreateReadSession
+) -> tuple[TableRow, dict[tuple[str, ...], PartitionRow]]:
+    """The table, and by the same statement the wanted partitions as far as they are there.
+
+    Under the values as the request writes and orders them, which are nearly always the table's; whatever
+    is not among those that are found is looked for again when the table's columns are known.
+    """
+    wanted = {tuple(value for _, value in spec.items) for spec in request.required_partitions}
+    if not wanted or len(wanted) > MOST_GUESSED:
+        return get_table(connection, request.table), {}
+    table, rows = get_table_and_partitions(connection, request.table, wanted)
+    return table, {row.values: row for row in rows}
 
 
 def _pins_current(request: CreateReadSession) -> bool:

@@ -146,6 +146,7 @@ class Retention:
 
     def __init__(self, context: EngineContext) -> None:
         self._context = context
+        self._links_after = ""  # the segment whose links to packs were looked at last
 
     def collect(self, *, dry_run: bool = False, force: bool = False) -> RetentionReport:
         """One pass. One that did something is kept in the catalog as the last run.
@@ -319,7 +320,7 @@ class Retention:
         return _removed(objects), [item.key for item in objects]
 
     def _blob_packs(self, connection: Connection, now: float) -> tuple[list[Collected], list[str]]:
-        forget_stale_links(connection)
+        self._links_after = forget_stale_links(connection, self._links_after)
         ids = unreferenced_packs(
             connection, now=now, kept_seconds=self._context.settings.blob_seconds
         )

@@ -14,6 +14,7 @@ from fletching import faultpoints
 from fletching.catalog import table_rows as catalog_tables
 from fletching.catalog import write_session_rows as write_sessions
 from fletching.catalog import write_stream_rows as write_streams
+from fletching.catalog.blob_rows import forget_links
 from fletching.catalog.publishing import Publication
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import TableRow, schema_history
@@ -401,6 +402,7 @@ class WriteSessions:
                 state = next_session_state(SessionState.NORMAL, SessionEvent.ABORT, session.id)
                 streams = write_streams.list_write_streams(connection, session.pk)
                 keys = write_streams.discard_staged(connection, [row.pk for row in streams])
+                forget_links(connection, keys)
                 write_sessions.end_write_session(
                     connection,
                     session.pk,

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from fletching import faultpoints
 from fletching.catalog import write_session_rows as write_sessions
 from fletching.catalog import write_stream_rows as write_streams
+from fletching.catalog.blob_rows import forget_links
 from fletching.catalog.table_rows import TableRow
 from fletching.catalog.write_stream_rows import WriteStreamRow
 from fletching.engine.context import EngineContext
@@ -115,6 +116,7 @@ def create_attempt(
             changes["create_traces"] = json.dumps(traces)
         if not target.mode.is_streaming and not (existing.exactly_once and exactly_once):
             keys = write_streams.discard_staged(connection, [existing.pk])
+            forget_links(connection, keys)
             changes |= {
                 "attempt": existing.attempt + 1,
                 "row_offset": 0,
