@@ -78,7 +78,7 @@ def test_ddl_runs_and_is_remembered(house: Any, instances: Instances) -> None:
 @pytest.mark.parametrize(
     ("statement", "code"),
     [
-        ("create tabel", "InvalidArgument"),
+        ("create tabel", "ODPS-0130161"),
         ("select from", "ODPS-0130161"),
         ("drop table absent", "NoSuchTable"),
         ("select * from absent", "NoSuchTable"),

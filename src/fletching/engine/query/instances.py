@@ -10,47 +10,43 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import csv
 import dataclasses
 import datetime as dt
 import functools
-import io
-import itertools
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from email.utils import formatdate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
-import pyarrow as pa
 
 from fletching.catalog.instance_rows import (
     InstanceFilter,
     InstanceRow,
     ask_to_cancel,
     asked_to_cancel,
-    find_instance,
     forget_instances,
-    insert_instance,
-    list_instances,
-    update_instance,
 )
 from fletching.engine.context import EngineContext
 from fletching.engine.presence import DEAD_SECONDS
+from fletching.engine.query.instance_results import (
+    MAX_CSV_ROWS,
+    Results,
+    Selection,
+    Verbs,
+    selection_of,
+)
+from fletching.engine.query.outcomes import Outcomes
 from fletching.engine.query.printing import failure_text
 from fletching.engine.query.query_limits import QueryLimits
-from fletching.engine.query.query_runner import Query, QueryRunner
-from fletching.engine.query.row_writing import Writes, cast_to, write_rows
+from fletching.engine.query.query_runner import QueryRunner
+from fletching.engine.query.running_statements import RunningStatements
 from fletching.engine.query.statement_runner import Outcome, StatementRunner
-from fletching.engine.query.table_readers import Statistics
-from fletching.engine.query.value_text import csv_cells
 from fletching.engine.reading.read_calls import Reading
-from fletching.engine.reading.read_plan import Computed, Literal, ReadPlan
+from fletching.engine.reading.read_plan import ReadPlan
 from fletching.errors import (
     ConflictError,
     FletchingError,
@@ -58,42 +54,21 @@ from fletching.errors import (
     NotFoundError,
     OperationCancelledError,
     ServiceError,
+    ServiceUnavailableError,
     ThrottledError,
 )
-from fletching.ipc.encoding import encode_batch, encode_schema
-from fletching.ipc.message import END_OF_STREAM
+from fletching.ipc.encoding import encode_schema
 from fletching.protocol.http.error_codec import to_service_error
-from fletching.protocol.messages.admin import (
-    CreateTable,
-    DropTable,
-    ListTables,
-    StatementRequest,
-    StatementState,
-    TablePage,
-)
+from fletching.protocol.messages.admin import StatementRequest, StatementState
 from fletching.protocol.messages.requests import (
     CreateInstanceReadSession,
-    CreateReadSession,
     GetInstanceReadSession,
     ReadInstance,
-    ReadTable,
     Request,
-    SplitOptions,
 )
-from fletching.protocol.messages.responses import (
-    InstanceReadSession,
-    ReadSession,
-    Response,
-    TableSchema,
-)
-from fletching.protocol.messages.vocabulary import SplitMode
-from fletching.protocol.types.table_schema import table_schema
+from fletching.protocol.messages.responses import InstanceReadSession, Response, TableSchema
 from fletching.sql.statement_kinds import Namespace
 from fletching.sql.statements import placed_statements
-from fletching.types import RESULTS_PROJECT, PartitionSpec, TableName
-
-if TYPE_CHECKING:
-    from fletching.engine.query.sealed_duckdb import SealedDuckDB
 
 __all__ = [
     "COST",
@@ -119,17 +94,11 @@ KEPT_SECONDS = 86_400.0
 MAX_RESULT_CHARACTERS = 8 * 1024 * 1024
 """Longest printed result that is kept."""
 
-MAX_CSV_ROWS = 10_000
-"""Rows that a query prints when its result is asked for as text."""
-
-INLINE_BYTES = 256 * 1024
-"""Results up to this size are kept beside the outcome; larger ones are a table."""
-
 MAX_WAITING = 1000
 """Statements that may wait for a thread."""
 
-_BATCH_ROWS = 65_536
 _CLEANING_SECONDS = 600.0
+_CLEANING_PATIENCE = 0.25
 _LATE_SECONDS = 600.0
 _CANCEL_SECONDS = 1.0
 """How often a server looks whether it is asked, through another one, to cancel what it runs."""
@@ -140,92 +109,6 @@ Authorize = Callable[[Request], None]
 
 Visible = Callable[[Response], Response]
 """Takes out of a reply what its caller may not know of."""
-
-
-class Verbs(Writes, Protocol):
-    """The engine's verbs, which statements are executed with."""
-
-    def read(self, request: Any) -> ReadPlan:
-        """Plans the reply to a request for rows."""
-
-    def ensure_project(self, project: str) -> None:
-        """Creates a project unless it exists."""
-
-
-class _Selection(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What statements left beside their text.
-
-    Attributes:
-        has_rows: whether the last one was a query.
-        rows: how many rows it chose.
-        stream: the rows as an Arrow IPC stream, if they are few.
-        table, session_id: the table that holds them otherwise, and a read session of it.
-        affected: how many rows were changed; None for statements that change none.
-        cancelled: whether the statement was cancelled.
-        error: (HTTP status, code, message) of a failure.
-        input_bytes: how much the scans have read, decoded.
-    """
-
-    has_rows: bool = False
-    rows: int = 0
-    stream: bytes = b""
-    table: TableName | None = None
-    session_id: str = ""
-    affected: int | None = None
-    cancelled: bool = False
-    error: tuple[int, str, str] | None = None
-    input_bytes: int = 0
-
-
-class _Run:
-    """A statement that waits for a thread or runs in one."""
-
-    def __init__(self, row: InstanceRow) -> None:
-        self.row = row
-        self.future: Future[InstanceRow]
-        self.kept = False
-        self.ended: InstanceRow | None = None
-        self.keeping = threading.Lock()
-        self._lock = threading.Lock()
-        self._cancelled = False
-        self._duck: SealedDuckDB | None = None
-        self._statistics: list[Statistics] = []
-
-    def began(self, duck: SealedDuckDB) -> None:
-        """See `Watched`."""
-        with self._lock:
-            if self._cancelled:
-                raise OperationCancelledError("the statement was cancelled")
-            self._duck = duck
-
-    def ran(self, query: Query) -> None:
-        """See `Watched`."""
-        self._statistics.append(query.statistics)
-
-    @property
-    def input_bytes(self) -> int:
-        """How much its scans have read so far, decoded."""
-        return sum(statistics.bytes for statistics in self._statistics)
-
-    def cancel(self) -> None:
-        """Ends it within a moment."""
-        with self._lock:
-            self._cancelled = True
-            duck = self._duck
-        self.future.cancel()
-        if duck is not None:
-            duck.interrupt()
-
-    def check(self) -> None:
-        """Raises if it was cancelled."""
-        if self._cancelled:
-            raise OperationCancelledError("the statement was cancelled")
-
-    @property
-    def progress(self) -> float:
-        """How far it is, from 0 to 1."""
-        duck = self._duck
-        return 0.0 if duck is None else duck.progress
 
 
 class Instances:
@@ -246,8 +129,10 @@ class Instances:
         )
         self._queries = QueryRunner(reading, verbs, limits, context.clock, spill_folder)
         self._runner = StatementRunner(self._queries, verbs)
+        self._results = Results(verbs)
+        self._outcomes = Outcomes(context.database)
         self._lock = threading.Lock()
-        self._running: dict[str, _Run] = {}
+        self._running: dict[str, RunningStatements] = {}
         self._pool = ThreadPoolExecutor(settings.sql_workers, "fletching-sql")
         self._cleaned_at = float("-inf")
         self._closed = threading.Event()
@@ -265,6 +150,7 @@ class Instances:
             watching.join()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._queries.close()
+        self._outcomes.close()
 
     # --- running -----------------------------------------------------------------------------
 
@@ -304,7 +190,7 @@ class Instances:
             ServiceUnavailableError, StorageFullError: the catalog cannot keep the outcome.
         """
         started = self._context.clock()
-        run = _Run(
+        run = RunningStatements(
             InstanceRow(
                 id=instance_id or _new_id(started),
                 project_key=namespace.project.casefold(),
@@ -338,7 +224,7 @@ class Instances:
             if run.future.done():
                 self._forget(run)
 
-    def _keep_running(self, run: _Run) -> InstanceRow:
+    def _keep_running(self, run: RunningStatements) -> InstanceRow:
         """Keeps a statement that goes on, so that it can be asked for."""
         # Who asks for it through another server must find that this one lives.
         self._context.presence.ensure()
@@ -346,8 +232,7 @@ class Instances:
             if run.ended is not None:
                 return run.ended
             if not run.future.done():
-                with self._context.database.write() as connection:
-                    insert_instance(connection, run.row)
+                self._outcomes.keep(run.row, new=True)
                 run.kept = True
                 run.future.add_done_callback(lambda _future: self._forget(run))
                 self._watch()
@@ -376,12 +261,12 @@ class Instances:
                 for id_ in asked:
                     kept[id_].cancel()
 
-    def _forget(self, run: _Run) -> None:
+    def _forget(self, run: RunningStatements) -> None:
         with self._lock:
             self._running.pop(run.row.id, None)
 
     def _execute(
-        self, run: _Run, namespace: Namespace, authorize: Authorize, visible: Visible
+        self, run: RunningStatements, namespace: Namespace, authorize: Authorize, visible: Visible
     ) -> InstanceRow:
         outcome, printed, cancelled = Outcome(), "", False
         refused: Exception | None = None
@@ -398,7 +283,7 @@ class Instances:
                     namespace,
                     authorize=authorize,
                     visible=visible,
-                    store=functools.partial(self._store, run.row.id),
+                    store=functools.partial(self._results.store, run.row.id),
                     watched=run,
                 )
             printed = _bounded(outcome.printed)
@@ -410,11 +295,11 @@ class Instances:
                 refused = error
         except Exception as error:  # noqa: BLE001 - whoever waits for the outcome gets one
             fault, refused = to_service_error(error, run.row.id), error
-        selection = _Selection()
+        selection = Selection()
         if fault is not None:
             printed = failure_text(fault.code, fault.message)
             failure = (fault.http_status, fault.code, fault.message)
-            selection = _Selection(error=failure, cancelled=cancelled)
+            selection = Selection(error=failure, cancelled=cancelled)
         else:
             selection = outcome.stored if outcome.stored is not None else selection
             selection = msgspec.structs.replace(selection, affected=outcome.affected)
@@ -432,11 +317,7 @@ class Instances:
         with run.keeping:
             kept = run.kept
             if refused is None or kept:
-                with self._context.database.write() as connection:
-                    if kept:
-                        update_instance(connection, row)
-                    else:
-                        insert_instance(connection, row)
+                self._outcomes.keep(row, new=not kept)
                 # Whoever stops waiting just now must not keep it once more.
                 run.ended = row
         if refused is not None and not kept:
@@ -451,60 +332,12 @@ class Instances:
             if now - self._cleaned_at < _CLEANING_SECONDS:
                 return
             self._cleaned_at = now
-        with self._context.database.write() as connection:
-            forget_instances(connection, now - KEPT_SECONDS)
-        with contextlib.suppress(NotFoundError):
-            page = self._verbs.call(ListTables(project=RESULTS_PROJECT, max_items=10_000))
-            assert isinstance(page, TablePage)
-            for info in page.tables:
-                if info.created_at < now - KEPT_SECONDS:
-                    self._verbs.call(DropTable(table=info.table, if_exists=True))
-
-    # --- results -----------------------------------------------------------------------------
-
-    def _store(
-        self, instance_id: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
-    ) -> _Selection:
-        """Keeps the rows of a query as they come."""
-        held: list[pa.RecordBatch] = []
-        size = 0
-        for batch in batches:
-            held.append(batch)
-            size += batch.nbytes
-            if size > INLINE_BYTES:
-                break
-        else:
-            sink = io.BytesIO()
-            with pa.ipc.new_stream(sink, schema) as writer:
-                for batch in held:
-                    writer.write_batch(batch)
-            rows = sum(batch.num_rows for batch in held)
-            return _Selection(has_rows=True, rows=rows, stream=sink.getvalue())
-        table = TableName(RESULTS_PROJECT, f"i{instance_id}")
-        self._verbs.ensure_project(RESULTS_PROJECT)
-        self._verbs.call(CreateTable(table=table, arrow_schema=encode_schema(schema)))
-        try:
-            rows = write_rows(
-                self._verbs,
-                table,
-                itertools.chain(held, batches),
-                partition=PartitionSpec(),
-                overwrite=False,
-                columns_of=cast_to(schema),
-                schema=schema,
-            )
-            session = self._verbs.call(
-                CreateReadSession(
-                    table=table,
-                    split_options=SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=2**62),
-                    verbatim_types=True,
-                )
-            )
-        except BaseException:
-            self._verbs.call(DropTable(table=table, if_exists=True))
-            raise
-        assert isinstance(session, ReadSession)
-        return _Selection(has_rows=True, rows=rows, table=table, session_id=session.session_id)
+        # Whoever waits for this statement does not wait for a writer that keeps others out: another
+        # statement cleans.
+        with contextlib.suppress(NotFoundError, ServiceUnavailableError):
+            with self._context.database.write(wait_seconds=_CLEANING_PATIENCE) as connection:
+                forget_instances(connection, now - KEPT_SECONDS)
+            self._results.forget(now - KEPT_SECONDS)
 
     # --- sessions ----------------------------------------------------------------------------
 
@@ -530,8 +363,7 @@ class Instances:
             kind=SESSION,
             source=source,
         )
-        with self._context.database.write() as connection:
-            insert_instance(connection, row)
+        self._outcomes.keep(row, new=True)
         return row
 
     # --- asking ------------------------------------------------------------------------------
@@ -545,12 +377,12 @@ class Instances:
         """What has come of an instance so far."""
         if not row.ended_at:
             return StatementState(instance_id=row.id, running=True, progress=self.progress(row))
-        selection = self._decoded(row) if row.selection else _Selection()
+        selection = selection_of(row)
         if not row.succeeded:
             return StatementState(
                 instance_id=row.id, error=selection.error or (400, "", row.result)
             )
-        schema = next(self._batches(selection, 0, 0, ())) if selection.has_rows else None
+        schema = self._results.arrow_schema(row)
         return StatementState(
             instance_id=row.id,
             printed=row.result,
@@ -565,8 +397,7 @@ class Instances:
         Raises:
             NotFoundError: there is none (or not any more).
         """
-        with self._context.database.read() as connection:
-            row = find_instance(connection, project, instance_id)
+        row = self._outcomes.find(project, instance_id)
         if row is None:
             raise NotFoundError(f"there is no instance {instance_id} in project {project}")
         return self._ended_with_its_process(row)
@@ -585,7 +416,7 @@ class Instances:
             row,
             ended_at=row.created_at + self._context.settings.sql_seconds,
             result=failure_text(*fault[1:]),
-            selection=msgspec.msgpack.encode(_Selection(error=fault)),
+            selection=msgspec.msgpack.encode(Selection(error=fault)),
         )
 
     def _server_is_dead(self, row: InstanceRow) -> bool:
@@ -622,10 +453,9 @@ class Instances:
             ended = dataclasses.replace(
                 row,
                 ended_at=max(self._context.clock(), row.created_at, 1e-9),
-                selection=msgspec.msgpack.encode(_Selection(cancelled=True)),
+                selection=msgspec.msgpack.encode(Selection(cancelled=True)),
             )
-            with self._context.database.write() as connection:
-                update_instance(connection, ended)
+            self._outcomes.keep(ended, new=False)
             return
         with self._lock:
             run = self._running.get(row.id)
@@ -663,25 +493,26 @@ class Instances:
         if after:
             last = self.get(project, after)
             place = (last.created_at, last.id)
-        with self._context.database.read() as connection:
-            rows = list_instances(connection, project, limit, wanted or InstanceFilter(), place)
+        rows = self._outcomes.list(project, limit, wanted or InstanceFilter(), place)
         return [self._ended_with_its_process(row) for row in rows]
 
     def has_rows(self, row: InstanceRow) -> bool:
         """Whether the last statement was a query that succeeded."""
-        return bool(row.succeeded and row.selection and self._decoded(row).has_rows)
+        return row.succeeded and selection_of(row).has_rows
 
     def affected(self, row: InstanceRow) -> int | None:
         """How many rows were changed; None for statements that change none."""
-        return self._decoded(row).affected if row.selection else None
+        return selection_of(row).affected
 
     def input_bytes(self, row: InstanceRow) -> int:
         """How much an instance that has ended read, decoded."""
-        return self._decoded(row).input_bytes if row.selection else 0
+        return selection_of(row).input_bytes
 
     def cancelled(self, row: InstanceRow) -> bool:
         """Whether it was cancelled."""
-        return bool(row.selection) and self._decoded(row).cancelled
+        return selection_of(row).cancelled
+
+    # --- rows of queries ---------------------------------------------------------------------
 
     def result_schema(self, row: InstanceRow) -> TableSchema:
         """The columns of a query's result.
@@ -690,29 +521,15 @@ class Instances:
             InvalidArgumentError: the statement chose no rows.
             ConflictError: it has not ended.
         """
-        return self._schema(self._selection(row))
+        return self._results.schema(row)
 
     def result_rows(self, row: InstanceRow) -> int:
         """How many rows a query chose."""
-        return self._selection(row).rows
+        return self._results.rows(row)
 
     def result(self, row: InstanceRow) -> str:
         """What the statement printed; a query prints its first rows as CSV."""
-        if not self.has_rows(row):
-            return row.result
-        selection = self._decoded(row)
-        sink = io.StringIO()
-        writer = csv.writer(sink, quoting=csv.QUOTE_ALL, lineterminator="\n")
-        batches = self._batches(selection, 0, min(selection.rows, MAX_CSV_ROWS), ())
-        schema = next(batches)
-        writer.writerow(schema.names)
-        for batch in batches:
-            columns = [csv_cells(batch.column(i)) for i in range(batch.num_columns)]
-            # Rows of text are what was asked for, and there are at most MAX_CSV_ROWS of them.
-            writer.writerows(zip(*columns, strict=True))
-        return sink.getvalue()
-
-    # --- reading results ---------------------------------------------------------------------
+        return self._results.text(row)
 
     def create_read_session(self, request: CreateInstanceReadSession) -> InstanceReadSession:
         """Opens the result of a query (PROTOCOL 2.17).
@@ -721,40 +538,15 @@ class Instances:
             NotFoundError: there is no such instance, or its result has expired.
             InvalidArgumentError: the statement chose no rows.
         """
-        return self._session(self.get(request.project, request.instance_id))
+        return self._results.session(self.get(request.project, request.instance_id))
 
     def get_read_session(self, request: GetInstanceReadSession) -> InstanceReadSession:
         """Looks such a session up; errors as for ``create_read_session``."""
         row = self.get(request.project, request.instance_id)
-        session = self._session(row)
+        session = self._results.session(row)
         if session.session_id != request.session_id:
             raise NotFoundError(f"instance {row.id} has no read session {request.session_id}")
         return session
-
-    def _session(self, row: InstanceRow) -> InstanceReadSession:
-        selection = self._selection(row)
-        return InstanceReadSession(
-            session_id=row.id,
-            record_count=selection.rows,
-            schema=self._schema(selection),
-            owner=row.owner,
-            initiated=formatdate(row.created_at, usegmt=True),
-        )
-
-    @staticmethod
-    def _decoded(row: InstanceRow) -> _Selection:
-        assert row.selection is not None
-        return msgspec.msgpack.decode(row.selection, type=_Selection)
-
-    def _selection(self, row: InstanceRow) -> _Selection:
-        if not row.ended_at:
-            raise ConflictError(f"instance {row.id} has not ended yet")
-        if not self.has_rows(row):
-            raise InvalidArgumentError(f"instance {row.id} is no SELECT: it has no rows to read")
-        return self._decoded(row)
-
-    def _schema(self, selection: _Selection) -> TableSchema:
-        return table_schema(next(self._batches(selection, 0, 0, ())))
 
     def read(self, request: ReadInstance) -> ReadPlan:
         """Plans rows of a result (PROTOCOL 2.18).
@@ -763,93 +555,7 @@ class Instances:
             NotFoundError: no such instance or session.
             InvalidArgumentError: an offset or column outside the result.
         """
-        row = self.get(request.project, request.instance_id)
-        selection = self._selection(row)
-        if row.id != request.session_id:
-            raise NotFoundError(f"instance {row.id} has no read session {request.session_id}")
-        if request.offset > selection.rows:
-            raise InvalidArgumentError(
-                f"offset {request.offset} is beyond the {selection.rows} rows of the result"
-            )
-        rest = selection.rows - request.offset
-        count = rest if request.count is None else min(request.count, rest)
-        if selection.table is not None:
-            return self._verbs.read(
-                ReadTable(
-                    table=selection.table,
-                    session_id=selection.session_id,
-                    offset=request.offset,
-                    count=count,
-                    data_columns=request.columns,
-                    data_columns_unordered=True,
-                    max_batch_rows=request.max_batch_rows,
-                    buffer_codec=request.buffer_codec,
-                )
-            )
-        return self._computed(selection, request, count)
-
-    def _computed(self, selection: _Selection, request: ReadInstance, count: int) -> ReadPlan:
-        """Rows that are kept beside the outcome."""
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            found = self._batches(selection, request.offset, count, request.columns)
-            next(found)
-            for batch in found:
-                step = request.max_batch_rows or _BATCH_ROWS
-                for start in range(0, batch.num_rows, step):
-                    yield batch.slice(start, step)
-
-        def pieces() -> Iterator[Any]:
-            yield Literal(encode_schema(schema))
-            for batch in batches():
-                encode = functools.partial(encode_batch, batch, compression=request.buffer_codec)
-                yield Computed(encode, None)
-            yield Literal(END_OF_STREAM)
-
-        schema = next(self._batches(selection, 0, 0, request.columns))
-        return ReadPlan(
-            schema=schema, rows=count, length=None, pieces=_Again(pieces), batches=batches
-        )
-
-    def _batches(
-        self, selection: _Selection, offset: int, count: int, columns: tuple[str, ...]
-    ) -> Iterator[Any]:
-        """The result's schema, then rows ``offset`` to ``offset + count`` of it."""
-        if selection.table is None:
-            with pa.ipc.open_stream(selection.stream) as reader:
-                whole = reader.read_all()
-            if columns:
-                by_name = {name.casefold(): name for name in whole.schema.names}
-                unknown = [name for name in columns if name.casefold() not in by_name]
-                if unknown:
-                    raise InvalidArgumentError(f"the result has no column {unknown[0]!r}")
-                whole = whole.select([by_name[name.casefold()] for name in columns])
-            yield whole.schema
-            yield from (b for b in whole.slice(offset, count).to_batches() if b.num_rows)
-            return
-        plan = self._verbs.read(
-            ReadTable(
-                table=selection.table,
-                session_id=selection.session_id,
-                offset=offset,
-                count=count,
-                data_columns=columns,
-                data_columns_unordered=True,
-            )
-        )
-        yield plan.schema
-        if count:
-            yield from plan.batches()
-
-
-class _Again:
-    """Pieces that are made anew by each iteration."""
-
-    def __init__(self, make: Callable[[], Iterator[Any]]) -> None:
-        self._make = make
-
-    def __iter__(self) -> Iterator[Any]:
-        return self._make()
+        return self._results.read(self.get(request.project, request.instance_id), request)
 
 
 def _bounded(printed: str) -> str:

@@ -1,0 +1,315 @@
+"""Rows of queries as they are kept: a few beside the statement's outcome, more as a table that nobody can name.
+
+That table is one of a project of its own, sealed by its commit, and goes with the statement after a day.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import itertools
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
+from typing import Any, Protocol
+
+import msgspec
+import pyarrow as pa
+
+from fletching.catalog.instance_rows import InstanceRow
+from fletching.engine.query.row_writing import Writes, cast_to, write_rows
+from fletching.engine.query.value_text import csv_cells
+from fletching.engine.reading.read_plan import Computed, Literal, ReadPlan
+from fletching.errors import ConflictError, InvalidArgumentError, NotFoundError
+from fletching.ipc.encoding import encode_batch, encode_schema
+from fletching.ipc.message import END_OF_STREAM
+from fletching.protocol.messages.admin import CreateTable, DropTable, ListTables, TablePage
+from fletching.protocol.messages.requests import (
+    CreateReadSession,
+    ReadInstance,
+    ReadTable,
+    SplitOptions,
+)
+from fletching.protocol.messages.responses import InstanceReadSession, ReadSession, TableSchema
+from fletching.protocol.messages.vocabulary import SplitMode
+from fletching.protocol.types.table_schema import table_schema
+from fletching.types import RESULTS_PROJECT, PartitionSpec, TableName
+
+__all__ = ["INLINE_BYTES", "MAX_CSV_ROWS", "Results", "Selection", "Verbs", "selection_of"]
+
+MAX_CSV_ROWS = 10_000
+"""Rows that a query prints when its result is asked for as text."""
+
+INLINE_BYTES = 256 * 1024
+"""Results up to this size are kept beside the outcome; larger ones are a table."""
+
+_BATCH_ROWS = 65_536
+_TABLES = 10_000
+
+
+class Verbs(Writes, Protocol):
+    """The engine's verbs, which statements are executed with."""
+
+    def read(self, request: Any) -> ReadPlan:
+        """Plans the reply to a request for rows."""
+
+    def ensure_project(self, project: str) -> None:
+        """Creates a project unless it exists."""
+
+
+class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What statements left beside their text.
+
+    Attributes:
+        has_rows: whether the last one was a query.
+        rows: how many rows it chose.
+        stream: the rows as an Arrow IPC stream, if they are few.
+        table, session_id: the table that holds them otherwise, and a read session of it.
+        affected: how many rows were changed; None for statements that change none.
+        cancelled: whether the statement was cancelled.
+        error: (HTTP status, code, message) of a failure.
+        input_bytes: how much the scans have read, decoded.
+    """
+
+    has_rows: bool = False
+    rows: int = 0
+    stream: bytes = b""
+    table: TableName | None = None
+    session_id: str = ""
+    affected: int | None = None
+    cancelled: bool = False
+    error: tuple[int, str, str] | None = None
+    input_bytes: int = 0
+
+
+def selection_of(row: InstanceRow) -> Selection:
+    """What is kept of an instance that has ended; of one that has not, nothing."""
+    if not row.selection:
+        return Selection()
+    return msgspec.msgpack.decode(row.selection, type=Selection)
+
+
+class Results:
+    """Keeps rows of queries and reads them. Thread-safe; blocks on the catalog and on storage."""
+
+    def __init__(self, verbs: Verbs) -> None:
+        """Writes and reads with the engine's verbs."""
+        self._verbs = verbs
+
+    # --- keeping -----------------------------------------------------------------------------
+
+    def store(
+        self, instance_id: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
+    ) -> Selection:
+        """Keeps the rows of a query as they come."""
+        held: list[pa.RecordBatch] = []
+        size = 0
+        for batch in batches:
+            held.append(batch)
+            size += batch.nbytes
+            if size > INLINE_BYTES:
+                break
+        else:
+            sink = io.BytesIO()
+            with pa.ipc.new_stream(sink, schema) as writer:
+                for batch in held:
+                    writer.write_batch(batch)
+            rows = sum(batch.num_rows for batch in held)
+            return Selection(has_rows=True, rows=rows, stream=sink.getvalue())
+        table = TableName(RESULTS_PROJECT, f"i{instance_id}")
+        self._verbs.ensure_project(RESULTS_PROJECT)
+        self._verbs.call(CreateTable(table=table, arrow_schema=encode_schema(schema)))
+        try:
+            rows = write_rows(
+                self._verbs,
+                table,
+                itertools.chain(held, batches),
+                partition=PartitionSpec(),
+                overwrite=False,
+                columns_of=cast_to(schema),
+                schema=schema,
+            )
+            session = self._verbs.call(
+                CreateReadSession(
+                    table=table,
+                    split_options=SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=2**62),
+                    verbatim_types=True,
+                )
+            )
+        except BaseException:
+            self._verbs.call(DropTable(table=table, if_exists=True))
+            raise
+        assert isinstance(session, ReadSession)
+        return Selection(has_rows=True, rows=rows, table=table, session_id=session.session_id)
+
+    def forget(self, before: float) -> None:
+        """Drops the tables of results that were kept before a moment, in seconds since the epoch."""
+        page = self._verbs.call(ListTables(project=RESULTS_PROJECT, max_items=_TABLES))
+        assert isinstance(page, TablePage)
+        for info in page.tables:
+            if info.created_at < before:
+                self._verbs.call(DropTable(table=info.table, if_exists=True))
+
+    # --- what there is -----------------------------------------------------------------------
+
+    def arrow_schema(self, row: InstanceRow) -> pa.Schema | None:
+        """The columns of a query's rows; None if the statement was no query."""
+        selection = selection_of(row)
+        return next(self._batches(selection, 0, 0, ())) if selection.has_rows else None
+
+    def schema(self, row: InstanceRow) -> TableSchema:
+        """The columns of a query's result.
+
+        Raises:
+            InvalidArgumentError: the statement chose no rows.
+            ConflictError: it has not ended.
+        """
+        return self._schema(self._selection(row))
+
+    def rows(self, row: InstanceRow) -> int:
+        """How many rows a query chose."""
+        return self._selection(row).rows
+
+    def text(self, row: InstanceRow) -> str:
+        """What the statement printed; a query prints its first rows as CSV."""
+        if not _has_rows(row):
+            return row.result
+        selection = selection_of(row)
+        sink = io.StringIO()
+        writer = csv.writer(sink, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        batches = self._batches(selection, 0, min(selection.rows, MAX_CSV_ROWS), ())
+        schema = next(batches)
+        writer.writerow(schema.names)
+        for batch in batches:
+            columns = [csv_cells(batch.column(i)) for i in range(batch.num_columns)]
+            # Rows of text are what was asked for, and there are at most MAX_CSV_ROWS of them.
+            writer.writerows(zip(*columns, strict=True))
+        return sink.getvalue()
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def session(self, row: InstanceRow) -> InstanceReadSession:
+        """The session in which a query's rows are read (PROTOCOL 2.17).
+
+        Raises:
+            InvalidArgumentError: the statement chose no rows.
+            ConflictError: it has not ended.
+        """
+        selection = self._selection(row)
+        return InstanceReadSession(
+            session_id=row.id,
+            record_count=selection.rows,
+            schema=self._schema(selection),
+            owner=row.owner,
+            initiated=formatdate(row.created_at, usegmt=True),
+        )
+
+    @staticmethod
+    def _selection(row: InstanceRow) -> Selection:
+        if not row.ended_at:
+            raise ConflictError(f"instance {row.id} has not ended yet")
+        if not _has_rows(row):
+            raise InvalidArgumentError(f"instance {row.id} is no SELECT: it has no rows to read")
+        return selection_of(row)
+
+    def _schema(self, selection: Selection) -> TableSchema:
+        return table_schema(next(self._batches(selection, 0, 0, ())))
+
+    def read(self, row: InstanceRow, request: ReadInstance) -> ReadPlan:
+        """Plans rows of a result (PROTOCOL 2.18).
+
+        Raises:
+            NotFoundError: no such instance or session.
+            InvalidArgumentError: an offset or column outside the result.
+        """
+        selection = self._selection(row)
+        if row.id != request.session_id:
+            raise NotFoundError(f"instance {row.id} has no read session {request.session_id}")
+        if request.offset > selection.rows:
+            raise InvalidArgumentError(
+                f"offset {request.offset} is beyond the {selection.rows} rows of the result"
+            )
+        rest = selection.rows - request.offset
+        count = rest if request.count is None else min(request.count, rest)
+        if selection.table is not None:
+            return self._verbs.read(
+                ReadTable(
+                    table=selection.table,
+                    session_id=selection.session_id,
+                    offset=request.offset,
+                    count=count,
+                    data_columns=request.columns,
+                    data_columns_unordered=True,
+                    max_batch_rows=request.max_batch_rows,
+                    buffer_codec=request.buffer_codec,
+                )
+            )
+        return self._computed(selection, request, count)
+
+    def _computed(self, selection: Selection, request: ReadInstance, count: int) -> ReadPlan:
+        """Rows that are kept beside the outcome."""
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            found = self._batches(selection, request.offset, count, request.columns)
+            next(found)
+            for batch in found:
+                step = request.max_batch_rows or _BATCH_ROWS
+                for start in range(0, batch.num_rows, step):
+                    yield batch.slice(start, step)
+
+        def pieces() -> Iterator[Any]:
+            yield Literal(encode_schema(schema))
+            for batch in batches():
+                encode = functools.partial(encode_batch, batch, compression=request.buffer_codec)
+                yield Computed(encode, None)
+            yield Literal(END_OF_STREAM)
+
+        schema = next(self._batches(selection, 0, 0, request.columns))
+        return ReadPlan(
+            schema=schema, rows=count, length=None, pieces=_Again(pieces), batches=batches
+        )
+
+    def _batches(
+        self, selection: Selection, offset: int, count: int, columns: tuple[str, ...]
+    ) -> Iterator[Any]:
+        """The result's schema, then rows ``offset`` to ``offset + count`` of it."""
+        if selection.table is None:
+            with pa.ipc.open_stream(selection.stream) as reader:
+                whole = reader.read_all()
+            if columns:
+                by_name = {name.casefold(): name for name in whole.schema.names}
+                unknown = [name for name in columns if name.casefold() not in by_name]
+                if unknown:
+                    raise InvalidArgumentError(f"the result has no column {unknown[0]!r}")
+                whole = whole.select([by_name[name.casefold()] for name in columns])
+            yield whole.schema
+            yield from (b for b in whole.slice(offset, count).to_batches() if b.num_rows)
+            return
+        plan = self._verbs.read(
+            ReadTable(
+                table=selection.table,
+                session_id=selection.session_id,
+                offset=offset,
+                count=count,
+                data_columns=columns,
+                data_columns_unordered=True,
+            )
+        )
+        yield plan.schema
+        if count:
+            yield from plan.batches()
+
+
+class _Again:
+    """Pieces that are made anew by each iteration."""
+
+    def __init__(self, make: Callable[[], Iterator[Any]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._make()
+
+
+def _has_rows(row: InstanceRow) -> bool:
+    """Whether the last statement was a query that succeeded."""
+    return row.succeeded and selection_of(row).has_rows

@@ -1,0 +1,169 @@
+"""Rows of instances in the catalog, so that any process of a service answers for a statement.
+
+A writer of another process may keep every other out of a catalog file for minutes, and a SELECT does not wait
+for it: its row is answered for from memory until it can be written, which a thread tries. What is lost with
+the process then is what can be asked again; whoever asked has its answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+
+from fletching.catalog.database import Database
+from fletching.catalog.instance_rows import (
+    InstanceFilter,
+    InstanceRow,
+    find_instance,
+    insert_instance,
+    list_instances,
+    update_instance,
+)
+from fletching.errors import FletchingError, ServiceUnavailableError
+
+__all__ = ["Outcomes"]
+
+_QUICK_SECONDS = 0.25
+"""How long keeping a row waits for the lock, if nobody is known to hold it for long."""
+
+_TRY_SECONDS = 1.0
+_PAUSE_SECONDS = 0.2
+
+logger = logging.getLogger("fletching.engine")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Unwritten:
+    row: InstanceRow
+    new: bool
+
+
+class Outcomes:
+    """Keeps rows of instances and finds them. Thread-safe."""
+
+    def __init__(self, database: Database) -> None:
+        """Keeps them in a catalog; has no thread yet."""
+        self._database = database
+        self._lock = threading.Lock()
+        self._unwritten: dict[str, _Unwritten] = {}
+        self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        """Tries once more to write what waits, and stops."""
+        self._closed.set()
+        thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    # --- keeping -----------------------------------------------------------------------------
+
+    def keep(self, row: InstanceRow, *, new: bool) -> None:
+        """Keeps a row, in the catalog if nobody else writes it for long.
+
+        Args:
+            row: of the instance.
+            new: whether it has not been kept before.
+
+        Raises:
+            StorageFullError, StorageError: the catalog cannot keep it.
+        """
+        if not self._unwritten:
+            try:
+                with self._database.write(wait_seconds=_QUICK_SECONDS) as connection:
+                    if new:
+                        insert_instance(connection, row)
+                    else:
+                        update_instance(connection, row)
+            except ServiceUnavailableError:
+                pass
+            else:
+                return
+        with self._lock:
+            known = self._unwritten.get(row.id)
+            self._unwritten[row.id] = _Unwritten(row, new or (known is not None and known.new))
+            if self._thread is None and not self._closed.is_set():
+                self._thread = threading.Thread(
+                    target=self._write, name="fletching-outcomes", daemon=True
+                )
+                self._thread.start()
+
+    def _write(self) -> None:
+        while True:
+            with self._lock:
+                waiting = dict(self._unwritten)
+                if not waiting:
+                    self._thread = None
+                    return
+            last = self._closed.is_set()
+            try:
+                with self._database.write(wait_seconds=_TRY_SECONDS) as connection:
+                    for one in waiting.values():
+                        if one.new:
+                            insert_instance(connection, one.row)
+                        else:
+                            update_instance(connection, one.row)
+            except ServiceUnavailableError:
+                written = False
+            except FletchingError:
+                logger.exception("%d outcomes of statements could not be written", len(waiting))
+                written = False
+            else:
+                written = True
+            with self._lock:
+                for id_, one in waiting.items() if written else ():
+                    now = self._unwritten[id_]
+                    if now is one:
+                        del self._unwritten[id_]
+                    else:  # it ended meanwhile
+                        self._unwritten[id_] = _Unwritten(now.row, new=False)
+                if last:
+                    self._thread = None
+                    return
+            if not written:
+                self._closed.wait(_PAUSE_SECONDS)
+
+    # --- finding -----------------------------------------------------------------------------
+
+    def find(self, project: str, instance_id: str) -> InstanceRow | None:
+        """The row of an instance of a project; None if there is none."""
+        waiting = self._unwritten.get(instance_id)
+        if waiting is not None and waiting.row.project_key == project.casefold():
+            return waiting.row
+        with self._database.read() as connection:
+            return find_instance(connection, project, instance_id)
+
+    def list(
+        self,
+        project: str,
+        limit: int,
+        wanted: InstanceFilter,
+        place: tuple[float, str] | None,
+    ) -> list[InstanceRow]:
+        """The newest instances of a project, newest first; arguments as `list_instances`."""
+        with self._database.read() as connection:
+            rows = list_instances(connection, project, limit, wanted, place)
+        waiting = [
+            one.row
+            for one in list(self._unwritten.values())
+            if one.row.project_key == project.casefold() and _chosen(one.row, wanted, place)
+        ]
+        if not waiting:
+            return rows
+        by_id = {row.id: row for row in (*rows, *waiting)}
+        newest = sorted(by_id.values(), key=lambda row: (row.created_at, row.id), reverse=True)
+        return newest[:limit]
+
+
+def _chosen(row: InstanceRow, wanted: InstanceFilter, place: tuple[float, str] | None) -> bool:
+    """Whether a listing has a row."""
+    return (
+        row.kind != wanted.without_kind
+        and (wanted.running is None or wanted.running == (not row.ended_at))
+        and (wanted.since is None or row.created_at >= wanted.since)
+        and (wanted.until is None or row.created_at < wanted.until)
+        and (wanted.owner is None or row.owner == wanted.owner)
+        and (wanted.task_name is None or row.task_name == wanted.task_name)
+        and (place is None or (row.created_at, row.id) < place)
+    )

@@ -1,0 +1,175 @@
+"""Outcomes of statements: answered for while another process keeps the catalog's lock, and by other engines."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from tests.engine.conftest import House, ManualClock
+
+from fletching.catalog.instance_rows import InstanceFilter, InstanceRow
+from fletching.engine.engine import Engine
+from fletching.engine.engine_settings import EngineSettings
+from fletching.engine.query.outcomes import Outcomes
+from fletching.errors import NoPermissionError, NotFoundError, ServiceUnavailableError
+from fletching.protocol.messages.requests import CreateReadSession, Request
+from fletching.sql.statement_kinds import Namespace
+
+HERE = Namespace("demo", "default")
+LONG = "select count(*) from t a, t b, t c, t d where a.n + b.n + c.n + d.n = -1"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[House]:
+    settings = EngineSettings(create_projects=True, busy_timeout_seconds=1.0)
+    with Engine.open(folder, settings=settings) as engine:
+        yield House(engine, ManualClock())
+
+
+@pytest.fixture
+def house(folder: Path) -> Iterator[House]:
+    with opened(folder) as house:
+        house.engine.ensure_project("demo")
+        house.create(pa.schema([("n", pa.int64())]))
+        house.append(pa.record_batch({"n": range(3000)}))
+        yield house
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The write lock, in the hands of somebody else."""
+    connection = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None, timeout=30)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+    finally:
+        connection.close()
+
+
+def until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def written(house: House, *ids: str) -> bool:
+    with house.engine.context.database.read() as connection:
+        found = connection.exec_driver_sql("SELECT id FROM instances")
+        return set(ids) <= {row[0] for row in found}
+
+
+def test_a_select_is_answered_while_somebody_else_writes(house: House, folder: Path) -> None:
+    instances = house.engine.instances
+    with locked(folder):
+        # Whatever waited for the lock would fail, since nobody gives it back before the end.
+        rows = [instances.run("select count(*) c from t", HERE, owner="ann") for _ in range(2)]
+        for row in rows:
+            assert instances.result(row) == '"c"\n"3000"\n'
+            assert instances.get("demo", row.id) == row
+            with pytest.raises(NotFoundError):
+                instances.get("other", row.id)
+        listed = instances.list("demo", 10, InstanceFilter(owner="ann", running=False))
+        assert {row.id for row in listed} == {row.id for row in rows}
+        assert instances.list("demo", 10, InstanceFilter(owner="bob")) == []
+        assert instances.list("demo", 10, InstanceFilter(running=True)) == []
+        assert not written(house, rows[0].id)
+        failed = instances.run("select nothing from t", HERE)
+        assert not failed.succeeded
+        # What writes has to wait, and says so.
+        with pytest.raises(ServiceUnavailableError):
+            instances.run("insert into t values (1)", HERE)
+    until(lambda: written(house, *(row.id for row in (*rows, failed))))
+    with opened(folder) as other:
+        assert other.engine.instances.get("demo", rows[0].id).result == rows[0].result
+
+
+def test_a_statement_that_goes_on_is_answered_for_without_the_lock(
+    house: House, folder: Path
+) -> None:
+    instances = house.engine.instances
+    with locked(folder):
+        row = instances.run(LONG, HERE, wait_seconds=0)
+        assert instances.state(instances.get("demo", row.id)).running
+        instances.cancel(row)
+        until(lambda: bool(instances.get("demo", row.id).ended_at))
+    until(lambda: written(house, row.id))
+    with opened(folder) as other:
+        assert other.engine.instances.cancelled(other.engine.instances.get("demo", row.id))
+
+
+def test_what_waits_is_written_when_the_engine_is_closed(folder: Path) -> None:
+    with opened(folder) as house:
+        house.engine.ensure_project("demo")
+        with locked(folder):
+            row = house.engine.instances.run("select 1", HERE)
+        outcomes = house.engine.instances._outcomes
+        outcomes.close()
+        outcomes.close()
+        assert written(house, row.id)
+
+
+def test_the_end_of_an_instance_follows_its_beginning(house: House, folder: Path) -> None:
+    outcomes = Outcomes(house.engine.context.database)
+    begun = InstanceRow(
+        id="1",
+        project_key="demo",
+        owner="",
+        task_name="",
+        statement="",
+        succeeded=False,
+        result="",
+        selection=None,
+        created_at=1.0,
+        ended_at=0.0,
+    )
+    outcomes.keep(begun, new=True)
+    with locked(folder):
+        ended = dataclasses.replace(begun, ended_at=2.0, result="x")
+        outcomes.keep(ended, new=False)
+        assert outcomes.find("demo", "1") == ended
+    until(lambda: not outcomes._unwritten)
+    assert outcomes.find("demo", "1") == ended
+    outcomes.close()
+
+
+def test_an_instance_is_cancelled_through_another_engine(house: House, folder: Path) -> None:
+    row = house.engine.instances.run(LONG, HERE, wait_seconds=0)
+    with opened(folder) as other:
+        instances = other.engine.instances
+        found = instances.get("demo", row.id)
+        assert not found.ended_at
+        instances.cancel(found)  # comes back once it has ended
+        ended = instances.get("demo", row.id)
+        assert ended.ended_at
+        assert instances.cancelled(ended)
+    assert house.engine.instances.wait("demo", row.id, 10).ended_at
+
+
+def test_what_may_not_be_read_is_refused_also_to_who_does_not_wait(house: House) -> None:
+    instances = house.engine.instances
+    assert instances.run("create view v as select n from t", HERE).succeeded
+
+    def refuse_t(request: Request) -> None:
+        if isinstance(request, CreateReadSession) and request.table.name == "t":
+            raise NoPermissionError("t is not for you")
+
+    for text in ("select * from t", "select * from v"):
+        with contextlib.suppress(NoPermissionError):  # if it ends before anybody stops waiting
+            row = instances.run(text, HERE, authorize=refuse_t, wait_seconds=0)
+            ended = instances.wait("demo", row.id, 30)
+            state: Any = instances.state(ended)
+            assert state.error[:2] == (403, "NoPermission")
