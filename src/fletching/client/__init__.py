@@ -18,6 +18,7 @@ from fletching.client.call_options import CallOptions, Timeouts
 from fletching.client.change_reports import ChangeReport, TableVersion
 from fletching.client.client import Client
 from fletching.client.credentials import Credentials
+from fletching.client.progress import Progress
 from fletching.client.reading.arrow_reader import ArrowReader
 from fletching.client.reading.read_session import ReadSession
 from fletching.client.reading.resume_token import ResumeToken
@@ -46,6 +47,7 @@ __all__ = [
     "Client",
     "Credentials",
     "Partition",
+    "Progress",
     "ReadSession",
     "ResumeToken",
     "RetryPolicy",

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from fletching.client.change_data import deleting, one_row, only_columns
 from fletching.client.change_reports import ChangeReport
+from fletching.client.progress import ProgressLike, metered
 from fletching.client.stored_table import PartitionLike, StoredTable
 from fletching.client.tabular.alignment import aligned
 from fletching.client.tabular.tabular_data import BatchStream
@@ -118,6 +119,7 @@ class ChangingTable(StoredTable):
         partition: str | PartitionSpec | Mapping[str, object] | None = None,
         if_version: int | None = None,
         idempotency_key: str | None = None,
+        progress: ProgressLike = None,
     ) -> ChangeReport:
         """Meets the table's rows with those of some data that are equal to them in some columns.
 
@@ -133,6 +135,7 @@ class ChangingTable(StoredTable):
             partition: the partition of all rows of the data, as for `append`.
             if_version: as for `delete`.
             idempotency_key: as for `delete`.
+            progress: as for `append`.
 
         Raises:
             InvalidArgumentError: several rows of the data are for one of the table, or a clause or
@@ -156,6 +159,7 @@ class ChangingTable(StoredTable):
             ),
             idempotency_key,
             columns=None if columns is None else {*_names(on), *_names(columns)},
+            progress=progress,
         )
 
     def upsert(
@@ -167,6 +171,7 @@ class ChangingTable(StoredTable):
         partition: str | PartitionSpec | Mapping[str, object] | None = None,
         if_version: int | None = None,
         idempotency_key: str | None = None,
+        progress: ProgressLike = None,
     ) -> ChangeReport:
         """Puts rows in the place of those with their keys, or adds them; of one key the last row wins.
 
@@ -180,6 +185,7 @@ class ChangingTable(StoredTable):
             partition: the partition of all rows, as for `append`.
             if_version: as for `delete`.
             idempotency_key: as for `delete`.
+            progress: as for `append`.
 
         Raises:
             UsageError: the table has no primary key and ``on`` is not given, or data does not fit.
@@ -192,7 +198,10 @@ class ChangingTable(StoredTable):
         own = {name.casefold() for name in names} == {name.casefold() for name in key_columns}
         if own and self.info.keyed and columns is None:
             return self.append(
-                data, partition, if_version=if_version, idempotency_key=idempotency_key
+                *(data, partition),
+                if_version=if_version,
+                idempotency_key=idempotency_key,
+                progress=progress,
             )
         # The partition is part of a key's identity, as far as the table has one.
         names = (*names, *self.partition_columns) if own else names
@@ -211,6 +220,7 @@ class ChangingTable(StoredTable):
             ),
             idempotency_key,
             columns=None if columns is None else {*names, *_names(columns)},
+            progress=progress,
         )
 
     def delete_keys(
@@ -307,11 +317,12 @@ class ChangingTable(StoredTable):
         idempotency_key: str | None,
         *,
         columns: Collection[str] | None,
+        progress: ProgressLike = None,
     ) -> ChangeReport:
         """Writes rows into a session, which a request then takes."""
         key = self._new_key(idempotency_key)
         wanted = None if columns is None else {name.casefold() for name in columns}
-        with self.write_session(partition) as session:
+        with metered(progress, self.name) as meter, self.write_session(partition) as session:
             schema = None
             if wanted is not None:
                 bound = {name.casefold() for name, _ in PartitionSpec.parse(partition).items}
@@ -320,7 +331,8 @@ class ChangingTable(StoredTable):
                 schema = pa.schema([f for f in self.schema if f.name.casefold() in wanted])
             with session.writer(schema=schema) as writer:
                 rows = self.with_uploads(session, data, partition)
-                writer.write(rows if schema is None else only_columns(rows, schema))
+                rows = rows if schema is None else only_columns(rows, schema)
+                writer.write(rows if meter is None else meter.data(rows, writer.schema))
             return ChangeReport.of(session.end_with(request(session.id, key)))
 
     def overwrite(
@@ -332,6 +344,7 @@ class ChangingTable(StoredTable):
         where: str | None = None,
         if_version: int | None = None,
         idempotency_key: str | None = None,
+        progress: ProgressLike = None,
     ) -> ChangeReport:
         """Replaces rows in one step; returns how many there are now. Else as `append`.
 
@@ -341,8 +354,8 @@ class ChangingTable(StoredTable):
         """
         if where is not None:
             key = self._new_key(idempotency_key)
-            with self.write_session(partition) as session:
-                append_rows(session, self.with_uploads(session, data, partition), streams)
+            with metered(progress, self.name) as meter, self.write_session(partition) as session:
+                append_rows(session, self.with_uploads(session, data, partition), streams, meter)
                 changed = session.end_with(
                     messages.ReplaceRows(
                         table=self.full_name,
@@ -353,8 +366,11 @@ class ChangingTable(StoredTable):
                     )
                 )
             return ChangeReport.of(changed, count=changed.rows_inserted + changed.rows_updated)
-        with self.write_session(partition, overwrite=True) as session:
-            rows = append_rows(session, self.with_uploads(session, data, partition), streams)
+        with (
+            metered(progress, self.name) as meter,
+            self.write_session(partition, overwrite=True) as session,
+        ):
+            rows = append_rows(session, self.with_uploads(session, data, partition), streams, meter)
             return ChangeReport.of(
                 session.commit(if_version=if_version, idempotency_key=idempotency_key), count=rows
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, Self, Unpack
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ from fletching.client.blobs.blob_access import BlobFile, get_blob, get_blobs, op
 from fletching.client.blobs.blob_streams import BlobDataIterator, BlobStreamReader
 from fletching.client.blobs.blob_values import Blob
 from fletching.client.call_options import OptionChanges
+from fletching.client.progress import ProgressLike, progress_meter, rows_of
 from fletching.client.reading.arrow_reader import ArrowReader
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.result import Result, run_statements
@@ -20,7 +21,7 @@ from fletching.client.table import Table
 from fletching.client.table_info import describe
 from fletching.client.table_schemas import columns_of, gives_columns
 from fletching.client.tabular.catalog_names import TableEntry
-from fletching.client.tabular.tabular_data import batches_of
+from fletching.client.tabular.tabular_data import BatchStream, batches_of
 from fletching.client.transports.channel import Channel
 from fletching.errors import FletchingError, NoSuchTableError, UsageError
 from fletching.ipc.encoding import encode_schema
@@ -105,6 +106,7 @@ class Client:
         properties: Mapping[str, str] | None = None,
         primary_key: Sequence[str] = (),
         lifecycle_days: int | None = None,
+        progress: ProgressLike = None,
     ) -> Table:
         """Creates a table.
 
@@ -122,6 +124,7 @@ class Client:
             primary_key: names of key columns.
             lifecycle_days: partitions that were not modified for so many days are dropped; of a
                 table without partitions it is only kept.
+            progress: of appending the rows, as for `Table.append`.
 
         Raises:
             AlreadyExistsError: the table exists.
@@ -136,6 +139,7 @@ class Client:
                 with contextlib.suppress(NoSuchTableError):
                     return self.table(name)
             rows = batches_of(data_or_schema)
+            rows = BatchStream(rows.schema, rows.batches, rows_of(data_or_schema))
             # Not what pandas keeps beside its columns: it tells of these rows, not of the table's.
             columns = rows.schema.remove_metadata()
         data, partition_columns = split_columns(columns, partition_by)
@@ -155,7 +159,7 @@ class Client:
         table = Table(self.channel, info)
         if rows is not None:
             try:
-                table.append(rows)
+                table.append(rows, progress=progress)
             except BaseException:
                 with contextlib.suppress(FletchingError):
                     self.drop_table(name, if_exists=True)
@@ -274,15 +278,26 @@ class Client:
         """
         return get_blob(self.channel, self.project, reference)
 
-    def get_blobs(self, references: Iterable[object]) -> Iterator[Blob | None]:
+    def get_blobs(
+        self, references: Iterable[object], *, progress: ProgressLike = None
+    ) -> Iterator[Blob | None]:
         """Many blobs in the order of their references, ten thousand to a request; null gives None.
 
-        Each is whole in memory while it is looked at. ``references`` may be an Arrow column.
+        Each is whole in memory while it is looked at.
+
+        Args:
+            references: any iterable of them, or an Arrow column.
+            progress: True for a bar, or a function of one `fletching.Progress`, called per blob.
 
         Raises:
             As `get_blob`, from the iterator.
         """
-        return get_blobs(self.channel, self.project, references)
+        blobs = get_blobs(self.channel, self.project, references)
+        meter = progress_meter(progress, "blobs", "blobs")
+        if meter is None:
+            return blobs
+        meter.total = len(references) if isinstance(references, Sized) else None
+        return meter.blobs(blobs)
 
     def open_blob(self, reference: object, *, buffer_bytes: int = 256 << 10) -> BlobFile:
         """One blob as a file, seekable, read by ranges of ``buffer_bytes`` or what is asked for.

@@ -11,6 +11,7 @@ import msgspec
 import pyarrow as pa
 
 from fletching.client.cancellation import Cancellation
+from fletching.client.progress import ProgressLike, progress_meter
 from fletching.client.retry import RetrySequence
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.transport import BatchSource
@@ -97,13 +98,23 @@ class Result:
             else BatchDecoder(next(iter(messages(state.arrow_schema)))).schema
         )
 
-    def to_batches(self) -> Iterator[pa.RecordBatch]:
+    def to_batches(self, *, progress: ProgressLike = None) -> Iterator[pa.RecordBatch]:
         """The rows as record batches, as they come; goes on by row after a broken connection.
+
+        Args:
+            progress: True for a bar, or a function of one `fletching.Progress`, called per batch.
 
         Raises:
             ServiceError: the result has expired.
             TransportError: a connection broke and could not be replaced in time.
         """
+        meter = progress_meter(progress, "result")
+        if meter is None:
+            return self._batches()
+        meter.total = self.num_rows
+        return meter.read(self._batches())
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
         row = failures = 0
         while self.has_rows and row < self.num_rows:
             request = ReadInstance(
@@ -139,16 +150,16 @@ class Result:
         """The rows as a ``pyarrow.RecordBatchReader``; errors as `to_batches`, from the reader."""
         return pa.RecordBatchReader.from_batches(self.schema, self.to_batches())
 
-    def to_table(self) -> pa.Table:
-        """The rows as one ``pyarrow.Table`` in memory."""
-        return pa.Table.from_batches(list(self.to_batches()), self.schema)
+    def to_table(self, *, progress: ProgressLike = None) -> pa.Table:
+        """The rows as one ``pyarrow.Table`` in memory; ``progress`` as of `to_batches`."""
+        return pa.Table.from_batches(list(self.to_batches(progress=progress)), self.schema)
 
-    def to_pandas(self, **options: Any) -> pd.DataFrame:
+    def to_pandas(self, *, progress: ProgressLike = None, **options: Any) -> pd.DataFrame:
         """The rows as a pandas DataFrame; options as of ``pyarrow.Table.to_pandas``."""
-        return self.to_table().to_pandas(**options)
+        return self.to_table(progress=progress).to_pandas(**options)
 
-    def to_polars(self) -> pl.DataFrame:
-        """The rows as a polars DataFrame.
+    def to_polars(self, *, progress: ProgressLike = None) -> pl.DataFrame:
+        """The rows as a polars DataFrame; ``progress`` as of `to_batches`.
 
         Raises:
             UsageError: polars is not installed.
@@ -157,7 +168,7 @@ class Result:
             import polars as pl
         except ImportError as error:
             raise UsageError("to_polars needs polars: pip install polars") from error
-        found = pl.from_arrow(self.to_table())
+        found = pl.from_arrow(self.to_table(progress=progress))
         assert isinstance(found, pl.DataFrame)
         return found
 

@@ -13,6 +13,7 @@ from fletching.client.blobs.blob_cells import with_references
 from fletching.client.call_options import OptionChanges
 from fletching.client.change_reports import ChangeReport
 from fletching.client.html_views import html_view
+from fletching.client.progress import ProgressLike, ProgressMeter, metered, rows_of
 from fletching.client.reading.scan import Scan
 from fletching.client.retry import RetrySequence
 from fletching.client.table_info import describe
@@ -266,9 +267,9 @@ class StoredTable:
             limit=limit,
         )
 
-    def to_table(self) -> pa.Table:
+    def to_table(self, *, progress: ProgressLike = None) -> pa.Table:
         """All rows in memory: ``scan().to_table()``."""
-        return self.scan().to_table()
+        return self.scan().to_table(progress=progress)
 
     def head(self, rows: int = 5) -> pa.Table:
         """The first rows, at most so many: ``scan().head(rows)``."""
@@ -331,6 +332,7 @@ class StoredTable:
         streams: int = 1,
         if_version: int | None = None,
         idempotency_key: str | None = None,
+        progress: ProgressLike = None,
     ) -> ChangeReport:
         """Adds rows, all or none; returns how many when they are durable and visible.
 
@@ -346,6 +348,8 @@ class StoredTable:
             if_version: refuse if anything but upkeep has happened since this version.
             idempotency_key: an append with the key of an earlier one adds nothing, and is answered
                 as that one was.
+            progress: True for a bar, or a function of one `fletching.Progress`, called per batch
+                that is handed over to be sent, and when all is committed.
 
         Raises:
             UsageError: data that does not fit the table.
@@ -353,10 +357,27 @@ class StoredTable:
             TransportError: no answer within the retry budget. If that was the commit's, the rows may
                 be visible: open a session with `write_session` where that must be known.
         """
+        with metered(progress, self.name) as meter:
+            return self._append(
+                data, partition, streams, if_version, idempotency_key=idempotency_key, meter=meter
+            )
+
+    def _append(
+        self,
+        data: Any,
+        partition: PartitionLike | None,
+        streams: int,
+        if_version: int | None,
+        *,
+        idempotency_key: str | None,
+        meter: ProgressMeter | None,
+    ) -> ChangeReport:
         if streams == 1 and self._takes_direct_appends:
             spec = PartitionSpec.parse(partition)
             bound = {name.casefold() for name, _ in spec}
             schema = pa.schema([f for f in self._schema if f.name.casefold() not in bound])
+            if meter is not None:
+                data, meter = meter.data(data, schema), None
             request = AppendRows(
                 table=self.full_name,
                 partition=spec,
@@ -367,8 +388,11 @@ class StoredTable:
             result, data = append_at_once(self.channel, request, schema, data)
             if result is not None:
                 return ChangeReport.of(result.report, count=result.rows)
+        if meter is not None:
+            meter.total = rows_of(data)  # which what uploads contents does not tell
         with self.write_session(partition) as session:
-            rows = append_rows(session, self.with_uploads(session, data, partition), streams)
+            uploaded = self.with_uploads(session, data, partition)
+            rows = append_rows(session, uploaded, streams, meter)
             return ChangeReport.of(
                 session.commit(if_version=if_version, idempotency_key=idempotency_key), count=rows
             )

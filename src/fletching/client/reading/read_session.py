@@ -15,6 +15,7 @@ import msgspec
 import pyarrow as pa
 
 from fletching.client.cancellation import Cancellation
+from fletching.client.progress import ProgressMeter
 from fletching.client.reading.parallel import read_in_order
 from fletching.client.reading.readable import Readable
 from fletching.client.reading.resume_token import ResumeToken
@@ -246,7 +247,15 @@ class ReadSession(Readable):
             for spec in self._partitions
         )
 
-    def _open(self) -> tuple[pa.Schema, Generator[pa.RecordBatch, None, None]]:
+    @property
+    def _progress_name(self) -> str:  # type: ignore[override]  # of the table, which it is of
+        return self.table.name
+
+    def _open(
+        self, meter: ProgressMeter | None = None
+    ) -> tuple[pa.Schema, Generator[pa.RecordBatch, None, None]]:
+        if meter is not None:
+            meter.total = self.row_count
         cancellation = Cancellation(self._channel.cancellation)
         (split,) = self.splits(1)
         batches = read_in_order(

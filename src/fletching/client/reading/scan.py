@@ -14,6 +14,7 @@ import pyarrow as pa
 from fletching.client.call_options import OptionChanges
 from fletching.client.cancellation import Cancellation
 from fletching.client.html_views import html_view
+from fletching.client.progress import ProgressLike, ProgressMeter
 from fletching.client.reading.filter_text import filter_text
 from fletching.client.reading.parallel import read_in_order
 from fletching.client.reading.read_session import ReadSession
@@ -131,12 +132,15 @@ class Scan(Readable):
             )
         return pa.schema([by_name[name.casefold()] for name in self.columns])
 
-    def to_batches(self) -> Generator[pa.RecordBatch, None, None]:
+    def to_batches(self, *, progress: ProgressLike = None) -> Generator[pa.RecordBatch, None, None]:
         """The rows as record batches, as they are stored where nothing asks for others.
 
         Memory stays bounded whatever the table's size (see `CallOptions`). The call opens the read
         session and the iterator reads it. Dropping or closing the iterator ends its connections and
         threads at once, whatever the service does.
+
+        Args:
+            progress: True for a bar, or a function of one `fletching.Progress`, called per batch.
 
         Raises:
             ServiceError: the service refused, at once what concerns the whole scan, from the
@@ -145,7 +149,7 @@ class Scan(Readable):
                 that broke and could not be replaced in time.
             WireError: a reply was not a correct Arrow IPC stream.
         """
-        return self._open()[1]
+        return self._begin(progress)[1]
 
     def count(self) -> int:
         """How many rows the scan has: from the catalog, or, with a filter, by reading.
@@ -366,7 +370,13 @@ class Scan(Readable):
             )
         return data, partitions
 
-    def _open(self) -> tuple[pa.Schema, Generator[pa.RecordBatch, None, None]]:
+    @property
+    def _progress_name(self) -> str:  # type: ignore[override]  # of the table, which it is of
+        return self.table.name
+
+    def _open(
+        self, meter: ProgressMeter | None = None
+    ) -> tuple[pa.Schema, Generator[pa.RecordBatch, None, None]]:
         channel = self.channel
         # All connections of this scan, so that leaving it ends what any of them waits for.
         cancellation = Cancellation(channel.cancellation)
@@ -390,6 +400,9 @@ class Scan(Readable):
                 # Rows that are hard to find in the first split must not keep the others waiting.
                 session = self._session(options)
             places = [{"index": index} for index in range(session.splits_count)]
+        if meter is not None and self.filter is None:
+            rows = max(session.record_count, 0)
+            meter.total = rows if self.limit is None else min(rows, self.limit)
         splits = self._split_list(session, places)
         openers = [functools.partial(split.scan_reader, cancellation) for split in splits]
         if rows_begun is not None:

@@ -45,6 +45,8 @@ class BatchStream:
 
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
+    num_rows: int | None = None
+    """How many rows there are, if that is known before they are read."""
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """The batches."""

@@ -9,6 +9,7 @@ import threading
 import pyarrow as pa
 
 from fletching.client.cancellation import join_within
+from fletching.client.progress import ProgressMeter
 from fletching.client.tabular.tabular_data import batches_of
 from fletching.client.writing.write_session import WriteSession
 from fletching.errors import UsageError
@@ -19,7 +20,9 @@ _QUEUED_BATCHES = 2
 """Batches waiting for each stream: enough to keep it busy, few enough to bound memory."""
 
 
-def append_rows(session: WriteSession, data: object, streams: int) -> int:
+def append_rows(
+    session: WriteSession, data: object, streams: int, meter: ProgressMeter | None = None
+) -> int:
     """Writes all rows and closes the streams; returns the rows. The caller commits.
 
     Args:
@@ -27,6 +30,7 @@ def append_rows(session: WriteSession, data: object, streams: int) -> int:
         data: anything tabular, see `fletching.client.tabular.tabular_data`.
         streams: how many streams to write at once; with more than one, batches are dealt out in
             turn and the order of rows is that of the streams.
+        meter: counts the rows that are handed over.
 
     Raises:
         UsageError: data that does not fit, or fewer than one stream.
@@ -36,11 +40,11 @@ def append_rows(session: WriteSession, data: object, streams: int) -> int:
         raise UsageError(f"an append writes at least 1 stream, not {streams}")
     if streams == 1:
         with session.writer() as writer:
-            return writer.write(data)
-    return _dealt(session, data, streams)
+            return writer.write(data if meter is None else meter.data(data, writer.schema))
+    return _dealt(session, data, streams, meter)
 
 
-def _dealt(session: WriteSession, data: object, streams: int) -> int:
+def _dealt(session: WriteSession, data: object, streams: int, meter: ProgressMeter | None) -> int:
     """Deals batches out to several writers, each in a thread of its own."""
     waiting: queue.Queue[pa.RecordBatch | None] = queue.Queue(_QUEUED_BATCHES * streams)
     failures: list[BaseException] = []
@@ -67,7 +71,8 @@ def _dealt(session: WriteSession, data: object, streams: int) -> int:
     for thread in threads:
         thread.start()
     try:
-        for batch in batches_of(data, writers[0].schema):
+        schema = writers[0].schema
+        for batch in batches_of(data, schema) if meter is None else meter.data(data, schema):
             if failures:
                 break
             waiting.put(batch)

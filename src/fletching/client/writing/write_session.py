@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from typing import Any, Self
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from fletching.client.blobs.blob_streams import BlobStreamWriter
 from fletching.client.call_options import OptionChanges
 from fletching.client.cancellation import LEAVE_SECONDS, join_within
 from fletching.client.change_reports import ChangeReport
+from fletching.client.progress import ProgressLike, progress_meter
 from fletching.client.retry import Effect, effect_of
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.stream_files import StreamWriter
@@ -231,6 +232,7 @@ class WriteSession:
         column: str | None = None,
         *,
         partition: str | PartitionSpec | None = None,
+        progress: ProgressLike = None,
     ) -> list[str]:
         """Stores many blobs, ten thousand to a request; returns their references in order.
 
@@ -238,12 +240,18 @@ class WriteSession:
             blobs: each as for `put_blob`.
             column: likewise.
             partition: likewise.
+            progress: True for a bar, or a function of one `fletching.Progress`, called per blob that
+                is handed over to be sent.
 
         Raises:
             As `put_blob`.
         """
         self._check_open()
-        return self._blobs.put_many(blobs, column, partition=partition)
+        meter = progress_meter(progress, "blobs", "blobs")
+        if meter is None:
+            return self._blobs.put_many(blobs, column, partition=partition)
+        meter.total = len(blobs) if isinstance(blobs, Sized) else None
+        return self._blobs.put_many(meter.blobs(blobs), column, partition=partition)
 
     def open_blob(
         self,
