@@ -224,8 +224,7 @@ class _Work:
             row = snapshot.segments[place]
             self._sources[row.key] = None
             inside = np.flatnonzero(segments == segment)
-            first, last = snapshot.batches_of(place)
-            starts = np.array([view.first_row(number) for number in range(first, last)])
+            first, starts = snapshot.batches_of(place)[0], view.batch_starts(place)
             owner = np.searchsorted(starts, places[inside], side="right") - 1
             for number in np.unique(owner).tolist():
                 mine = inside[owner == number]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Matches", "PinnedTable"]
 
+_LISTED_ROWS = 1 << 20
+"""How many chosen rows are listed one by one before they become part of a bitmap."""
+
+_TASK_BATCHES = 4
+
 _AS_STORED = ArrowOptions(timestamp_unit=None, datetime_unit=None)
 
 
@@ -51,6 +56,16 @@ class Matches:
 
     batch: int
     rows: NDArray[np.int64]
+
+
+class _StoredBatch(NamedTuple):
+    """A batch of the snapshot: where it stands in its segment, and how many rows it has and shows."""
+
+    batch: int
+    offset: int
+    end: int
+    rows: int
+    shown: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -130,12 +145,22 @@ class PinnedTable:
             if condition is None or condition.surely_matches(segment, partition):
                 rows = self._shown(place)
             else:
-                rows = BitMap()
-                for matches in self._matches_in(place, condition):
-                    rows |= BitMap(self.positions(matches)[1])
+                rows = self._chosen_in(place, condition)
             if rows:
                 found[segment.id] = rows
         return found
+
+    def _chosen_in(self, place: int, condition: RowFilter | ExpressionFilter) -> BitMap:
+        first, starts = self.snapshot.batches_of(place)[0], self.batch_starts(place)
+        rows, parts, count = BitMap(), list[NDArray[np.uint32]](), 0
+        for matches in self._matches_in(place, condition):
+            parts.append((matches.rows + starts[matches.batch - first]).astype(np.uint32))
+            count += len(matches.rows)
+            if count >= _LISTED_ROWS:
+                # A bitmap is added to many times only if it must: each time all of it is copied.
+                rows |= BitMap(np.concatenate(parts))
+                parts, count = [], 0
+        return rows | BitMap(np.concatenate(parts)) if parts else rows
 
     def _shown(self, place: int) -> BitMap:
         selection = self.snapshot.selections.get(place)
@@ -159,57 +184,68 @@ class PinnedTable:
         snapshot = self.snapshot
         first, end = snapshot.batches_of(place)
         rows = snapshot.rows[first:end].tolist()
-        shown = [first + number for number, count in enumerate(rows) if count]
-        zones = None
-        if isinstance(condition, RowFilter):
-            zones = zones_of_batches(snapshot, place, condition)
-        if zones is not None:
-            shown = [batch for batch in shown if zones.may[batch - first]]
         if condition is None:
-            for batch in shown:
+            for batch in (first + number for number, count in enumerate(rows) if count):
                 kept = snapshot.kept(batch)
                 yield Matches(
                     batch, np.arange(snapshot.stored_rows[batch]) if kept is None else kept
                 )
             return
+        zones = None
+        if isinstance(condition, RowFilter):
+            zones = zones_of_batches(snapshot, place, condition)
         reader = self.reader(place)
         columns = stored_columns(condition.projection, schema_version=reader.row.schema_version)
+        stored = snapshot.stored_rows[first:end].tolist()
+        offsets = snapshot.offset[first:end].tolist()
+        lengths = snapshot.message_length[first:end].tolist()
+        some = [
+            _StoredBatch(first + n, offsets[n], offsets[n] + lengths[n], stored[n], count)
+            for n, count in enumerate(rows)
+            if count and (zones is None or zones.may[n])
+        ]
+
+        def found(few: Sequence[_StoredBatch]) -> list[Matches]:
+            return [self._matches_of(reader, each, condition, columns) for each in few]
+
+        # A batch is too little work for a task, and in a small segment all of them are for a thread.
         tasks = (
-            functools.partial(self._matches_of, reader, batch, condition, columns)
-            for batch in shown
+            functools.partial(found, some[start : start + _TASK_BATCHES])
+            for start in range(0, len(some), _TASK_BATCHES)
         )
-        # In a small segment threads would take longer to start than the work takes.
         large = reader.row.length >= THREADS_BYTES
         for matches in worked_ahead(tasks) if large else (task() for task in tasks):
-            if len(matches.rows):
-                yield matches
+            yield from (each for each in matches if len(each.rows))
 
     def _matches_of(
         self,
         reader: SegmentReader,
-        batch: int,
+        stored: _StoredBatch,
         condition: RowFilter | ExpressionFilter,
         columns: tuple[int, ...],
     ) -> Matches:
         """The rows of a batch that are shown and chosen. Runs in threads."""
         snapshot = self.snapshot
-        decoded = self._decode(reader, batch, columns)
+        decoded = reader.decode(stored.offset, stored.end, columns)
+        self._check_rows(reader, decoded, stored.rows)
+        dirty = stored.shown != stored.rows
         kept = None
-        if isinstance(condition, ExpressionFilter):
+        if dirty and isinstance(condition, ExpressionFilter):
             # An expression may fail for rows that are not there any more.
-            kept = snapshot.kept(batch)
+            kept = snapshot.kept(stored.batch)
             decoded = decoded if kept is None else take_rows(decoded, kept)
         version = reader.row.schema_version
-        mask = condition.mask(decoded, version, snapshot.partition_of(batch), columns)
+        partition = snapshot.partition_of(stored.batch)
+        mask = condition.mask(decoded, version, partition, columns)
         if mask is None:
             places = np.arange(decoded.num_rows)
         else:
             # Null is not true.
             places = pc.indices_nonzero(mask).to_numpy().astype(np.int64)
         if kept is not None:
-            return Matches(batch, kept[places])
-        shown = snapshot.mask(batch)
-        return Matches(batch, places if shown is None else places[shown[places]])
+            return Matches(stored.batch, kept[places])
+        shown = snapshot.mask(stored.batch) if dirty else None
+        return Matches(stored.batch, places if shown is None else places[shown[places]])
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -225,13 +261,16 @@ class PinnedTable:
         snapshot = self.snapshot
         offset = snapshot.offset[batch]
         decoded = reader.decode(offset, offset + snapshot.message_length[batch], columns)
-        if decoded.num_rows != snapshot.stored_rows[batch]:
+        self._check_rows(reader, decoded, snapshot.stored_rows[batch])
+        return decoded
+
+    @staticmethod
+    def _check_rows(reader: SegmentReader, decoded: pa.RecordBatch, rows: int) -> None:
+        if decoded.num_rows != rows:
             raise CorruptObjectError(
-                f"a record batch has {decoded.num_rows} rows where the catalog has"
-                f" {snapshot.stored_rows[batch]}",
+                f"a record batch has {decoded.num_rows} rows where the catalog has {rows}",
                 key=reader.row.key,
             )
-        return decoded
 
     def rows(
         self, found: Iterator[Matches], projection: PhysicalProjection
@@ -254,6 +293,12 @@ class PinnedTable:
         snapshot = self.snapshot
         place = snapshot.batch_segment[matches.batch]
         return place, (matches.rows + self.first_row(matches.batch)).astype(np.uint32)
+
+    def batch_starts(self, place: int) -> NDArray[np.int64]:
+        """The number, in the segment at a place, of each of its batches' first stored row."""
+        first, end = self.snapshot.batches_of(place)
+        stored = self.snapshot.stored_rows[first:end]
+        return np.cumsum(stored) - stored
 
     def first_row(self, batch: int) -> int:
         """The number, in its segment, of a batch's first stored row."""

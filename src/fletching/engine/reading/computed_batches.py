@@ -218,7 +218,7 @@ class BatchComputation:
         offset, end: the message in the segment, bytes.
         start_row, end_row: the wanted rows among those that the batch shows.
         stored_rows: how many rows the batch has.
-        mask: for each of them whether it is shown; None for all.
+        mask: says for each of them whether it is shown; None for all.
         max_rows, max_bytes, codec: as in `ReadOptions`.
         row_filter: which of the wanted rows.
         known_cuts: what `cuts` was when the reply was measured.
@@ -232,7 +232,7 @@ class BatchComputation:
     start_row: int
     end_row: int
     stored_rows: int
-    mask: NDArray[np.bool_] | None = None
+    mask: Callable[[], NDArray[np.bool_] | None] | None = None
     max_rows: int | None = None
     max_bytes: int | None = None
     codec: str | None = None
@@ -257,8 +257,9 @@ class BatchComputation:
                         f" {self.stored_rows}",
                         key=self.reader.row.key,
                     )
-                if self.mask is not None:
-                    batch = self._shown(batch, self.mask)
+                mask = None if self.mask is None else self.mask()
+                if mask is not None:
+                    batch = self._shown(batch, mask)
                 elif (self.start_row, self.end_row) != (0, batch.num_rows):
                     batch = batch.slice(self.start_row, self.end_row - self.start_row)
                 if self.row_filter is not None:

@@ -356,7 +356,7 @@ class _Builder:
             max_bytes=options.max_bytes,
             codec=options.codec,
             stored_rows=snapshot.stored_rows[batch],
-            mask=snapshot.mask(batch),
+            mask=functools.partial(snapshot.mask, batch) if snapshot.is_dirty(batch) else None,
             row_filter=options.row_filter,
             known_cuts=self._cut.get(batch),
         )

@@ -171,6 +171,10 @@ class Snapshot:
         changed: NDArray[np.bool_] = self.rows[first:end] != self.stored_rows[first:end]
         return changed
 
+    def is_dirty(self, batch: int) -> bool:
+        """Whether a batch shows fewer rows than it has."""
+        return self.has_deletions and self.rows[batch] != self.stored_rows[batch]
+
     def batches_of(self, place: int) -> tuple[int, int]:
         """First and end batch of the segment at a place."""
         owners = self.batch_segment
@@ -182,7 +186,7 @@ class Snapshot:
         Raises:
             CorruptObjectError: what says so is damaged.
         """
-        if not self.has_deletions or self.rows[batch] == self.stored_rows[batch]:
+        if not self.is_dirty(batch):
             return None
         place = self.batch_segment[batch]
         return self.selections[place].mask(batch - self.batches_of(place)[0])
@@ -193,7 +197,7 @@ class Snapshot:
         Raises:
             CorruptObjectError: what says so is damaged.
         """
-        if not self.has_deletions or self.rows[batch] == self.stored_rows[batch]:
+        if not self.is_dirty(batch):
             return None
         place = self.batch_segment[batch]
         return self.selections[place].kept(batch - self.batches_of(place)[0])
