@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pytest
 from tests.ipc.conftest import ARRAYS, EVERYTHING, stream_of
 
 from fletching import ipc
-from fletching.errors import InvalidDataError
+from fletching.errors import InvalidDataError, LimitExceededError
 from fletching.ipc.validation import SMALL_BYTES, BatchValidator, _reinterpreted, relaxed_type
 
 
@@ -165,3 +166,32 @@ def test_relaxed_types_reach_below_extensions_and_dictionaries() -> None:
     )
     tensor = pa.fixed_shape_tensor(pa.time64("us"), [2])
     assert relaxed_type(tensor) == pa.list_(pa.field("item", pa.binary(8)), 2)
+
+
+def repeated_view(text: str, count: int) -> pa.Array:
+    _, view, *data = pa.array([text], pa.string_view()).buffers()
+    views = pa.py_buffer(view.to_pybytes()[:16] * count)
+    return pa.Array.from_buffers(pa.string_view(), count, [None, views, *data])
+
+
+@pytest.mark.parametrize("nest", ["flat", "struct", "list", "dictionary", "runs"])
+def test_views_that_show_one_text_over_and_over(nest: str) -> None:
+    """Sharing is what views are for; but each view is checked, and checking has to end."""
+    for text, count, right in [("x" * 100, 100_000, True), ("x" * (4 << 20), 2_000, False)]:
+        array: Any = repeated_view(text, count)
+        if nest == "struct":
+            array = pa.StructArray.from_arrays([array], ["a"])
+        elif nest == "list":
+            array = pa.ListArray.from_arrays(pa.array([0, count], pa.int32()), array)
+        elif nest == "dictionary":
+            array = pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), array)
+        elif nest == "runs":
+            array = pa.RunEndEncodedArray.from_arrays(
+                pa.array(range(1, count + 1), pa.int32()), array
+            )
+        batch = pa.RecordBatch.from_arrays([array], ["v"])
+        if right:
+            ipc.validate(batch)
+        else:
+            with pytest.raises(LimitExceededError, match="too often"):
+                ipc.validate(batch)

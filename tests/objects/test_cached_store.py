@@ -14,7 +14,7 @@ import pytest
 from crc32c import crc32c
 
 from fletching.errors import CorruptObjectError, StorageError
-from fletching.objects.cached_store import CachedStore
+from fletching.objects.cached_store import MOST_FILLS, CachedStore
 from fletching.objects.local_object import LocalObject
 from fletching.objects.remote_store import RemoteStore
 from fletching.objects.store import IDENTITY_KEY
@@ -260,6 +260,24 @@ def test_a_folder_that_cannot_be(bucket: Bucket, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cache folder"):
         CachedStore(bucket, tmp_path / "file", MIB)
+
+
+def test_so_many_come_at_once_and_none_once_it_is_closed(
+    bucket: Bucket, make: Callable[..., CachedStore]
+) -> None:
+    store = make(bucket)
+    opened(store)
+    bucket.gate = threading.Event()
+    for number in range(MOST_FILLS + 1):
+        put(bucket, f"tables/t/w-{number + 2}", DATA[:MIB])
+    objects = [bucket.open(f"tables/t/w-{n + 2}", length=MIB) for n in range(MOST_FILLS + 1)]
+    fills = [store.fill(each, crc32c(DATA[:MIB])) for each in objects]
+    assert [fill is not None for fill in fills] == [True] * MOST_FILLS + [False]
+    assert store.fill(objects[0], crc32c(DATA[:MIB])) is fills[0]
+    bucket.gate.set()
+    settled(store)
+    store.close()
+    assert store.fill(objects[-1], crc32c(DATA[:MIB])) is None
 
 
 def test_closing_gives_up_what_is_coming(

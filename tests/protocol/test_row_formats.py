@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fletching.errors import UsageError
+from fletching.errors import LimitExceededError, UsageError
 from fletching.protocol.types.row_formats import (
     DELIMITERS,
+    TEXT_BLOCK_BYTES,
     FileFormat,
     Opened,
     ReadOptions,
@@ -21,6 +22,7 @@ from fletching.protocol.types.row_formats import (
     open_parquet,
     open_stream,
     row_writer,
+    text_need,
 )
 
 TABLE = pa.table(
@@ -104,3 +106,27 @@ def test_json_lines_are_utf8() -> None:
                 ReadOptions(types=pa.schema([("b", pa.binary())])),
             ).batches
         )
+
+
+def test_the_need_of_text_is_told_from_its_lines() -> None:
+    wide = pa.schema([(f"f{n}", pa.decimal256(60, 2)) for n in range(60)])
+    short, long = b"{}\n" * 200_000, b'{"f0": "' + b"x" * 900_000 + b'"}\n'
+    block, need = text_need(io.BytesIO(short), wide, 1 << 30)
+    assert block == TEXT_BLOCK_BYTES
+    assert need >= 200_000 * 60 * 32
+    block, need = text_need(io.BytesIO(short), wide, 256 << 20)
+    assert block < TEXT_BLOCK_BYTES
+    assert need <= 256 << 20
+    # A block holds the longest line: what then does not fit is refused.
+    assert text_need(io.BytesIO(long), wide, 64 << 20)[0] > len(long)
+    with pytest.raises(LimitExceededError, match="fewer lines"):
+        text_need(io.BytesIO(long + short), wide, 64 << 20)
+    assert text_need(io.BytesIO(b""), wide, 64 << 20)[0] == TEXT_BLOCK_BYTES
+    assert text_need(io.BytesIO(b"x" * 100_000), wide, 64 << 20)[0] == TEXT_BLOCK_BYTES
+
+
+def test_columns_that_no_table_has_are_not_made_of_every_key() -> None:
+    lines = b"".join(b'{"k%d": 1}\n' % number for number in range(1000))
+    options = ReadOptions(types=pa.schema([("a", pa.int64())]), only_types=True)
+    with pytest.raises(pa.ArrowInvalid, match="unexpected field"):
+        list(open_json_lines(io.BytesIO(lines), options).batches)

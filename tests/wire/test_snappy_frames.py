@@ -67,6 +67,10 @@ def test_a_chunk_without_content_may_be_the_last() -> None:
     assert decoded(HEAD + b"\x80\x00\x00\x00") == b""
 
 
+def test_a_chunk_of_no_bytes_has_a_checksum_alone() -> None:
+    assert decoded(HEAD + b"\x01\x04\x00\x00\xd8\xea\x82\xa2" + encoded(b"hello")[10:]) == b"hello"
+
+
 @pytest.mark.parametrize("end", range(11, 30))
 def test_cuts_inside_a_chunk_are_told(end: int) -> None:
     body = encoded(b"hello hello hello hello, and so on, and on")

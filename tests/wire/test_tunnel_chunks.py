@@ -12,7 +12,7 @@ from fletching.errors import (
     TruncatedStreamError,
     WireError,
 )
-from fletching.wire.tunnel_chunks import ChunkDecoder, ChunkEncoder
+from fletching.wire.tunnel_chunks import ChunkDecoder, ChunkEncoder, framed_length
 
 BATCH = bytes.fromhex(
     "ffffffff8800000014000000000000000c0016000600050008000c000c0000000003040018000000100000000000"
@@ -56,6 +56,7 @@ def test_known_bytes() -> None:
 def test_content_comes_back(content: bytes, chunk: int, steps: tuple[int, int]) -> None:
     body = encoded(content, chunk, steps[0])
     assert body == encoded(content, chunk)
+    assert len(body) == framed_length(len(content), chunk)
     assert decoded(body, steps[1]) == content
 
 

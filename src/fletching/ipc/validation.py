@@ -10,16 +10,19 @@ precision. Old writers produced files that fail only the second level.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
-from fletching.errors import InvalidDataError
+from fletching.errors import InvalidDataError, LimitExceededError
 from fletching.ipc.relabelling import relabelled_batch
 from fletching.ipc.type_tree import any_below, with_children
 
 __all__ = ["BatchValidator", "relaxed_type", "validate"]
 
+SHOWN_BYTES: Final = 1 << 30
+"""What the text views of one array may show in all, beside sixteen times the bytes that are there."""
 SMALL_BYTES: Final = 128 << 10
 """Up to so many, a check in full takes no longer than a look at the arrays under another schema."""
 # pyarrow's texts quote the offending value; ours name no data.
@@ -97,6 +100,11 @@ class BatchValidator:
                 relaxed = relaxed.set(index, pa.field(field.name, data_type, field.nullable))
         if relaxed is not schema:
             self._relaxed = relaxed
+        self._shown = (
+            [place for place, kind in enumerate(schema.types) if any_below(kind, _types_shown)]
+            if text
+            else []
+        )
 
     def check(self, batch: pa.RecordBatch, size: int | None = None) -> None:
         """Checks a batch.
@@ -108,7 +116,10 @@ class BatchValidator:
 
         Raises:
             InvalidDataError: what is wrong, and in which column.
+            LimitExceededError: text views show the same bytes so often that checking would not end.
         """
+        for place in self._shown:
+            _check_shown(batch.column(place))
         if self._relaxed is None:
             _run(batch, full=True)
             return
@@ -138,6 +149,38 @@ def validate(batch: pa.RecordBatch, *, values: bool = True) -> None:
         InvalidDataError: what is wrong, and in which column.
     """
     BatchValidator(batch.schema, values=values).check(batch)
+
+
+def _types_shown(data_type: pa.DataType) -> bool:
+    return bool(pa.types.is_string_view(data_type))
+
+
+def _check_shown(array: Any) -> None:
+    """Refuses views that show what others show, over and over: each would be checked as text."""
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        _check_shown(array.storage)
+    elif pa.types.is_dictionary(kind):
+        _check_shown(array.dictionary)
+    elif _types_shown(kind):
+        _, views, *data = array.buffers()
+        words = np.frombuffer(views or b"", np.int32)
+        lengths = words[: len(words) // 4 * 4].reshape(-1, 4)[array.offset :, 0][: len(array)]
+        shown = int(lengths.sum(dtype=np.int64))
+        limit = SHOWN_BYTES + 16 * sum(buffer.size for buffer in data)
+        if shown > limit:
+            raise LimitExceededError(
+                "text views show the same bytes too often",
+                layer="values",
+                actual=shown,
+                limit=limit,
+            )
+    elif any_below(kind, _types_shown):
+        if pa.types.is_struct(kind) or pa.types.is_union(kind):
+            for place in range(kind.num_fields):
+                _check_shown(array.field(place))
+        elif hasattr(array, "values"):
+            _check_shown(array.values)
 
 
 def _reinterpreted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

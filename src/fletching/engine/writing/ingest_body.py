@@ -43,6 +43,7 @@ from fletching.ipc.metadata import MessageType, RecordBatchHeader
 from fletching.ipc.null_arrays import null_array
 from fletching.ipc.projection import Projector
 from fletching.protocol.messages.requests import AppendRows, WriteTable
+from fletching.protocol.types.decoded_sizes import in_parts, plain_width
 from fletching.protocol.types.required_values import RequiredValues
 
 __all__ = ["Body", "CellChecker", "CellCheckers", "Written"]
@@ -268,6 +269,26 @@ class Body:
     # --- one batch ---
 
     def _store(self, message: ipc.Message, batch: pa.RecordBatch) -> None:
+        if self._match.kind is not MatchKind.CONVERT:
+            self._store_part(message, batch)
+            return
+        # What a conversion makes is bounded by parts: a few bytes can stand for very many.
+        for part in in_parts(
+            batch, at_most=self._limits.max_uncompressed_bytes, beside=self._made_bytes
+        ):
+            self._store_part(message, part)
+
+    @functools.cached_property
+    def _made_bytes(self) -> float:
+        """What a conversion makes of each row at least: columns that are not taken as they are."""
+        found = 0.0
+        for number, source in enumerate(self._match.columns):
+            field = self._schema.field(number)
+            if source is None or self._decoder.schema.field(source).type != field.type:
+                found += plain_width(field.type)
+        return found
+
+    def _store_part(self, message: ipc.Message, batch: pa.RecordBatch) -> None:
         if self._keyed is not None:
             self._store_keyed(self._keyed, message, batch)
             return

@@ -10,12 +10,15 @@ import base64
 import dataclasses
 import enum
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
-from fletching.errors import UsageError
+from fletching.errors import LimitExceededError, UsageError
+from fletching.protocol.types.decoded_sizes import plain_width
 from fletching.protocol.types.json_values import json_lines
+from fletching.protocol.types.parquet_pages import parquet_need
 
 __all__ = [
     "BATCH_ROWS",
@@ -30,6 +33,7 @@ __all__ = [
     "open_parquet",
     "open_stream",
     "row_writer",
+    "text_need",
 ]
 
 BATCH_ROWS = 65_536
@@ -63,6 +67,8 @@ class ReadOptions:
         nulls: what stands for null, where it is not quoted. An empty field is null.
         header: whether the first line names the columns; without one they are ``f0``, ``f1``, ...
         types: columns whose type is given; of all others it is told from the first values.
+        block_bytes: what one batch of text is made of.
+        only_types: whether columns of JSON that are not in ``types`` are refused, not made.
     """
 
     delimiter: str | None = None
@@ -70,14 +76,20 @@ class ReadOptions:
     nulls: tuple[str, ...] = ("",)
     header: bool = True
     types: pa.Schema | None = None
+    block_bytes: int = TEXT_BLOCK_BYTES
+    only_types: bool = False
 
 
 class Opened(NamedTuple):
-    """A file that is open: its schema, its batches, and how many rows there are, if the file says."""
+    """A file that is open: its schema, its batches, and how many rows there are, if the file says.
+
+    Where it was opened with a limit, ``need`` is what reading a batch takes at most.
+    """
 
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
     rows: int | None = None
+    need: int = 0
 
 
 def check_names(name: str, schema: pa.Schema) -> None:
@@ -96,12 +108,79 @@ def check_names(name: str, schema: pa.Schema) -> None:
             )
 
 
-def open_parquet(source: Any) -> Opened:
-    """Opens a Parquet file, by its path or as a file that can be sought."""
+def open_parquet(source: Any, *, limit: int | None = None) -> Opened:
+    """Opens a Parquet file, by its path or as a file that can be sought.
+
+    Args:
+        source: whose it is: one that comes from somebody else is a binary file, and has a limit.
+        limit: bytes that its rows may take while they are read; then columns that repeat the values
+            of a dictionary come as dictionaries.
+
+    Raises:
+        LimitExceededError: they take more, however few are read at a time; nothing was decoded.
+        InvalidArgumentError: its pages are not where they should be.
+    """
     import pyarrow.parquet as pq
 
     parquet = pq.ParquetFile(source)  # closed with its last reference
-    return Opened(parquet.schema_arrow, parquet.iter_batches(BATCH_ROWS), parquet.metadata.num_rows)
+    rows, batch_rows, need = parquet.metadata.num_rows, BATCH_ROWS, 0
+    if limit is not None:
+        found = parquet_need(source, parquet.metadata, limit)
+        batch_rows, need = found.batch_rows, found.decoded_bytes
+        if found.dictionaries:
+            source.seek(0)
+            parquet = pq.ParquetFile(source, read_dictionary=found.dictionaries)
+    return Opened(parquet.schema_arrow, parquet.iter_batches(batch_rows), rows, need)
+
+
+def text_need(file: IO[bytes], types: pa.Schema, limit: int) -> tuple[int, int]:
+    """How a text with a row on each line is to be read: bytes of a block, and what that takes.
+
+    A line of three bytes is a row with all columns: what rows take is told from how many lines a
+    block has. Blocks are made smaller until they fit, as long as each holds the longest line.
+
+    Raises:
+        LimitExceededError: the lines are so short, and the columns so wide, that no block fits.
+    """
+    width = sum(map(plain_width, types.types)) + 1
+    file.seek(0)
+    lines = 0  # of the piece that has most
+    longest = since = 0
+    pieces = []
+    while piece := file.read(_PIECE_BYTES):
+        count = piece.count(b"\n")
+        pieces.append(count + 1)
+        lines = max(lines, count + 1)
+        if not count:
+            since += len(piece)
+        else:
+            longest = max(longest, since + piece.index(b"\n"), _longest_line(piece))
+            since = len(piece) - piece.rindex(b"\n")
+    longest = max(longest, since)
+    block = TEXT_BLOCK_BYTES
+    while True:
+        reach = block // _PIECE_BYTES + 1
+        rows = max((sum(pieces[n : n + reach]) for n in range(0, len(pieces), reach)), default=0)
+        need = int(3 * block + 2 * rows * width)
+        if need <= limit or block // 2 <= max(longest, _PIECE_BYTES):
+            break
+        block //= 2
+    if need > limit:
+        raise LimitExceededError(
+            "the lines of the body stand for more than there is memory for: columns that a line does "
+            "not name are null, and take their width; send fewer lines in one body",
+            actual=need,
+            limit=limit,
+        )
+    return block, need
+
+
+_PIECE_BYTES = 64 << 10
+
+
+def _longest_line(piece: bytes) -> int:
+    ends = np.flatnonzero(np.frombuffer(piece, np.uint8) == 10)
+    return int(np.diff(ends).max(initial=0))
 
 
 def open_csv(
@@ -132,7 +211,7 @@ def open_csv(
         return csv.open_csv(
             source(),
             read_options=csv.ReadOptions(
-                block_size=TEXT_BLOCK_BYTES,
+                block_size=options.block_bytes,
                 encoding=options.encoding,
                 autogenerate_column_names=not options.header,
             ),
@@ -199,16 +278,22 @@ def open_json_lines(file: Any, options: ReadOptions) -> Opened:
     if options.encoding != "utf8":
         raise UsageError("JSON lines are UTF-8: --encoding is for CSV")
     given = [
-        field for field in options.types or () if not isinstance(field.type, pa.BaseExtensionType)
+        field
+        for field in options.types or ()
+        if options.only_types or not isinstance(field.type, pa.BaseExtensionType)
     ]
+    # An extension type is what its storage holds.
+    given = [field.with_type(getattr(field.type, "storage_type", field.type)) for field in given]
     # Bytes are base64 in JSON; they and dates come as text first.
     texts = {field.name: field.type for field in given if _is_text_in_json(field.type)}
     given = [field.with_type(pa.string()) if field.name in texts else field for field in given]
     reader = json.open_json(
         file,
-        read_options=json.ReadOptions(block_size=TEXT_BLOCK_BYTES),
+        read_options=json.ReadOptions(block_size=options.block_bytes),
         parse_options=json.ParseOptions(
-            newlines_in_values=False, explicit_schema=pa.schema(given) if given else None
+            newlines_in_values=False,
+            explicit_schema=pa.schema(given) if given else None,
+            unexpected_field_behavior="error" if options.only_types else "infer",
         ),
     )
     if not texts:

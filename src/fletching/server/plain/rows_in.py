@@ -6,6 +6,8 @@ which is gone when the request is: Parquet is read from its end, and text must n
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import secrets
 import tempfile
@@ -37,6 +39,7 @@ from fletching.protocol.types.row_formats import (
     open_csv,
     open_json_lines,
     open_parquet,
+    text_need,
 )
 from fletching.protocol.types.table_schema import arrow_schema
 from fletching.server.api.ingest_endpoint import receive_ingest
@@ -100,9 +103,16 @@ async def append_rows(exchange: Exchange, service: Service, name: TableName) -> 
                 options = _options(info, append, one, query.get("null", []))
                 with tempfile.TemporaryFile(prefix="fletching-rows-") as spool:
                     await _receive(exchange, job, spool)
-                    await job.start_in(
-                        service.workers.cpu, append.store, spool, chosen, options
+                    cpu = service.workers.cpu
+                    limit = service.engine.context.settings.write_limits.max_uncompressed_bytes
+                    need = await job.start_in(
+                        cpu, append.open, spool, chosen, options, limit
                     ).outcome()
+                    await service.memory.take(need)
+                    try:
+                        await job.start_in(cpu, append.store, chosen).outcome()
+                    finally:
+                        service.memory.give(need)
             report = await job.run(append.commit, key, if_version)
     body = {
         "table": str(name),
@@ -153,6 +163,7 @@ class _Append:
         request: what opens the stream's ingest.
         partition: of all rows.
         rows: how many were stored.
+        opened: the body, once it is there, where it is no Arrow stream.
         ended: whether nothing is left to abort.
     """
 
@@ -161,6 +172,7 @@ class _Append:
         self.request = request
         self.partition = partition
         self.rows = 0
+        self.opened: Opened | None = None
         self.ended = False
 
     @classmethod
@@ -197,25 +209,32 @@ class _Append:
                 f"there is no room for the request's body: {exc.strerror}"
             ) from exc
 
-    def store(self, file: IO[bytes], chosen: FileFormat, options: ReadOptions) -> None:
-        """Reads the temporary file and stores its rows.
+    def open(self, file: IO[bytes], chosen: FileFormat, options: ReadOptions, limit: int) -> int:
+        """Opens the temporary file, and says what reading it takes; decodes no values.
+
+        Raises:
+            InvalidArgumentError: it is not of its format, or has columns that no table has.
+            LimitExceededError: reading it takes more than the limit.
+        """
+        file.seek(0)
+        with _told(chosen):
+            self.opened = _opened(file, chosen, options, limit)
+            check_names("the body", self.opened.schema)
+        return self.opened.need
+
+    def store(self, chosen: FileFormat) -> None:
+        """Reads what was opened and stores its rows.
 
         Raises:
             InvalidArgumentError: it is not of its format, or does not fit the table.
         """
-        file.seek(0)
+        opened = self.opened
+        assert opened is not None
         ingest = self._engine.open_ingest(self.request)
         try:
-            try:
-                opened = _opened(file, chosen, options)
-                check_names("the body", opened.schema)
+            with _told(chosen):
                 schema = opened.schema.remove_metadata()
                 ipc.write_stream(_checked(opened.batches, schema), _Feed(ingest), schema=schema)
-            except (pa.ArrowException, UnicodeDecodeError, EOFError) as exc:
-                text = (str(exc).splitlines() or ["it cannot be read"])[0]
-                raise InvalidArgumentError(f"the body is not readable as {chosen}: {text}") from exc
-            except UsageError as exc:
-                raise InvalidArgumentError(exc.message) from exc
             ingest.accept(list(ingest.decoder))
             ingest.decoder.finish()
             self.rows = ingest.finish().rows
@@ -265,11 +284,27 @@ class _Feed:
         return view.nbytes
 
 
-def _opened(file: IO[bytes], chosen: FileFormat, options: ReadOptions) -> Opened:
+@contextlib.contextmanager
+def _told(chosen: FileFormat) -> Iterator[None]:
+    """Says of a body that cannot be read what is wrong, in our words."""
+    try:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError, EOFError) as exc:
+        text = (str(exc).splitlines() or ["it cannot be read"])[0]
+        raise InvalidArgumentError(f"the body is not readable as {chosen}: {text}") from exc
+    except UsageError as exc:
+        raise InvalidArgumentError(exc.message) from exc
+
+
+def _opened(file: IO[bytes], chosen: FileFormat, options: ReadOptions, limit: int) -> Opened:
     if chosen is FileFormat.PARQUET:
-        return open_parquet(file)
+        return open_parquet(file, limit=limit)
+    assert options.types is not None
+    block, need = text_need(file, options.types, limit)
+    options = dataclasses.replace(options, block_bytes=block, only_types=True)
+    file.seek(0)
     if chosen is FileFormat.JSONL:
-        return open_json_lines(file, options)
+        return open_json_lines(file, options)._replace(need=need)
 
     def source() -> IO[bytes]:
         file.seek(0)
@@ -277,7 +312,8 @@ def _opened(file: IO[bytes], chosen: FileFormat, options: ReadOptions) -> Opened
 
     # The reader of the first opening may close what it is given: a duplicate is not needed, since
     # CSV of one column alone is opened twice, and from its beginning.
-    return open_csv("the body", source, options, DELIMITERS[FileFormat.CSV], again=True)
+    delimiter = DELIMITERS[FileFormat.CSV]
+    return open_csv("the body", source, options, delimiter, again=True)._replace(need=need)
 
 
 def _checked(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -19,6 +19,7 @@ from fletching.engine.reading.read_calls import SnapshotRows
 from fletching.errors import InvalidArgumentError, RangeNotSatisfiableError
 from fletching.protocol.messages.admin import DescribeTable, TableInfo
 from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession
+from fletching.protocol.types.decoded_sizes import in_parts
 from fletching.protocol.types.row_formats import FileFormat, row_writer
 from fletching.server.api.response_body import BufferSource, PlanSource, send_source
 from fletching.server.http.exchange import Exchange
@@ -248,6 +249,11 @@ def _counted(
         yield part
 
 
+_TEXT_BYTES = 16 << 20
+"""Bytes of rows that are made text at once."""
+_ANY = float("inf")  # what may be stored may be read
+
+
 class _Collected(io.RawIOBase):
     """A sink that keeps what is written until it is taken."""
 
@@ -286,6 +292,7 @@ class WrittenRows:
         group_bytes: int,
     ) -> None:
         self._batches = batches
+        self._pieces = self._cut()
         self._sink = _Collected()
         self._group_bytes = group_bytes
         self._whole = chosen in {FileFormat.STREAM, FileFormat.PARQUET}
@@ -298,15 +305,24 @@ class WrittenRows:
     def next_chunk(self) -> Sequence[Buffer]:
         """Writes batches until there is enough to send; see `BufferSource`."""
         while self._sink.held < self._group_bytes and not self.ended:
-            batch = next(self._batches, None)
-            if batch is None:
+            piece = next(self._pieces, None)
+            if piece is None:
                 self._writer.close()
                 self.ended = True
                 break
-            step = max(batch.num_rows, 1) if self._whole else CONVERTED_ROWS
-            for start in range(0, batch.num_rows, step):
-                self._write(batch.slice(start, step))
+            self._write(piece)
         return self._sink.take()
+
+    def _cut(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._batches:
+            if self._whole:
+                if batch.num_rows:
+                    yield batch
+                continue
+            # A text repeats the values of dictionaries and runs: no piece becomes larger than this.
+            for part in in_parts(batch, at_most=_ANY, part_bytes=_TEXT_BYTES):
+                for start in range(0, part.num_rows, CONVERTED_ROWS):
+                    yield part.slice(start, CONVERTED_ROWS)
 
     def _write(self, batch: pa.RecordBatch) -> None:
         try:
