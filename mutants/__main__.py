@@ -1,11 +1,18 @@
-"""Changes the code in one small place after another, and asks the tests beside it whether they see it.
+"""Runs a campaign of mutations over the modules that hold promises: do the tests notice?
 
-``make mutants`` chooses ``--count`` mutations over the modules that hold promises, the same ones for
-the same ``--seed``: each module gets a share by its size. Each runs with the module's own test file,
-then, when that did not notice, with the tests of its room. A run is killed when a test fails, when
-pytest cannot even begin, or when it makes no progress for many times as long as the unchanged code
-took. What survives is printed; survivors that are known, each with the reason why no test can or
-should see it, stand in ``survivors.toml``. The campaign fails below ``--wanted`` per cent.
+    python -m mutants --record tests/wire      # which lines does each test run? (once, build/mutants)
+    python -m mutants --count 250 --seed 1     # 250 drawn mutations, resumed where it stopped
+    python -m mutants --only ipc/ --count 40   # of one room
+    python -m mutants --list --count 20        # what would be tried
+
+Mutations are drawn without looking, each module gets a share by its size. Each is put to the tests
+that run its line, those of the module's own test file first, then its folder's, then the others, the
+quickest first, until one fails. A mutation is killed when a test fails, when pytest cannot even
+begin, or when a test makes no progress for many times as long as it takes otherwise; a test that
+kills is asked about the unchanged code too, once. What survives is printed; survivors that are known,
+each with the reason why no test can or should see it, stand in ``survivors.toml``. The campaign fails
+below ``--wanted`` per cent. What was found out is kept in ``build/mutants`` and is not asked again
+while the module is the same; ``--again`` asks about survivors anew, after tests were written.
 """
 
 from __future__ import annotations
@@ -13,23 +20,25 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import json
 import os
-import queue
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import tomllib
 from pathlib import Path
 
+from mutants.asking import BROKEN, Fork, preload, wait_for
 from mutants.operators import Mutation, mutations
+from mutants.recorder import ROOT, fingerprint
+from mutants.selection import RECORDS, Selection
 
-ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "fletching"
 SURVIVORS = Path(__file__).with_name("survivors.toml")
+RESULTS = RECORDS / "results.jsonl"
 # The modules that hold promises: what they get wrong costs rows, values, secrets or a server.
 PROMISES = (
     "catalog/*.py",
@@ -43,14 +52,26 @@ PROMISES = (
     "client/transports/**/*.py",
     "server/**/*.py",
 )
+# Folders of tests that are recorded one by one when no record is there.
+ROOMS: tuple[str, ...] = (
+    "catalog",
+    "engine",
+    "ipc",
+    "wire",
+    "lz4stream",
+    "objects",
+    "protocol",
+    "sql",
+)
+ROOMS += ("client", "server")
 
 
 @dataclasses.dataclass(slots=True)
 class Verdict:
     """What came of one mutation."""
 
-    module: Path
-    mutation: Mutation
+    name: str
+    source: str  # the fingerprint of the module that was changed
     outcome: str  # killed, hung, survived
     by: str
     seconds: float
@@ -64,14 +85,27 @@ def main() -> int:
     parser.add_argument("--wanted", type=float, default=95.0, help="per cent that must be killed")
     parser.add_argument("--only", default="", help="only modules whose path contains this")
     parser.add_argument("--list", action="store_true", help="print the chosen ones, run nothing")
+    parser.add_argument("--record", nargs="*", metavar="TESTS", help="record these tests' lines")
+    parser.add_argument("--again", action="store_true", help="ask about survivors anew")
+    parser.add_argument("--minutes", type=float, default=0.0, help="stop asking after so long")
     options = parser.parse_args()
+    if options.record is not None:
+        for tests in options.record or [f"tests/{room}" for room in ROOMS]:
+            record(tests)
+        return 0
     chosen = choose(options.count, options.seed, options.only)
     if options.list:
         for module, mutation in chosen:
             print(f"{module}:{mutation.line}  {mutation.before!r} -> {mutation.after!r}")
         return 0
-    verdicts = campaign(chosen, options.jobs)
-    return report(verdicts, options.wanted)
+    for room in ROOMS if not options.only else ():
+        if not record_of(f"tests/{room}").exists():
+            record(f"tests/{room}")
+    known = remembered(chosen, again=options.again)
+    left = [item for item in chosen if item[1].name not in known]
+    until = time.monotonic() + 60 * options.minutes if options.minutes else None
+    campaign(left, options.jobs, known, until)
+    return report(chosen, known, options.wanted)
 
 
 def choose(count: int, seed: int, only: str) -> list[tuple[Path, Mutation]]:
@@ -91,118 +125,137 @@ def choose(count: int, seed: int, only: str) -> list[tuple[Path, Mutation]]:
     return sorted(pool[:count], key=lambda item: (item[0].as_posix(), item[1].line))
 
 
-def campaign(chosen: list[tuple[Path, Mutation]], jobs: int) -> list[Verdict]:
-    """Runs every mutation, `jobs` at a time, each in a copy of the sources of its worker's own."""
-    work: queue.SimpleQueue[tuple[Path, Mutation]] = queue.SimpleQueue()
-    for item in chosen:
-        work.put(item)
-    verdicts: list[Verdict] = []
-    usual: dict[str, float] = {}
-    lock = threading.Lock()
-
-    def worker() -> None:
-        with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-            shutil.copytree(ROOT / "src", Path(folder) / "src")
-            while True:
-                try:
-                    module, mutation = work.get_nowait()
-                except queue.Empty:
-                    return
-                verdict = judge(Path(folder), module, mutation, usual, lock)
-                with lock:
-                    verdicts.append(verdict)
-                    print(
-                        f"{len(verdicts):4}/{len(chosen)}  {verdict.outcome:8} "
-                        f"{verdict.seconds:6.1f} s  {module}:{mutation.line}  "
-                        f"{mutation.before[:50]!r} -> {mutation.after[:50]!r}",
-                        flush=True,
-                    )
-
-    threads = [threading.Thread(target=worker) for _ in range(jobs)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return verdicts
+def record_of(tests: str) -> Path:
+    return RECORDS / f"{tests.strip('/').replace('/', '-').removesuffix('.py')}.json"
 
 
-def judge(
-    folder: Path, module: Path, mutation: Mutation, usual: dict[str, float], lock: threading.Lock
-) -> Verdict:
-    """Runs the tests beside a module on its mutation, the nearest first."""
-    target = folder / "src" / "fletching" / module
-    original = target.read_text()
+def record(tests: str) -> None:
+    """Runs a folder of tests once, and keeps which lines each of them runs."""
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    print(f"recording {tests}", flush=True)
     began = time.monotonic()
-    try:
-        for tests in nearest_tests(module):
-            with lock:
-                known = usual.get(tests)
-            if known is None:
-                outcome, known = run(folder, tests, None)
-                if outcome != 0:
-                    raise SystemExit(f"{tests} fails without any mutation")
-                with lock:
-                    usual[tests] = known
-            target.write_text(mutation.source)
-            outcome, _ = run(folder, tests, 60 + 20 * known)
-            target.write_text(original)
-            if outcome is None:
-                return Verdict(module, mutation, "hung", tests, time.monotonic() - began)
-            if outcome != 0:
-                return Verdict(module, mutation, "killed", tests, time.monotonic() - began)
-        return Verdict(module, mutation, "survived", "", time.monotonic() - began)
-    finally:
-        target.write_text(original)
-
-
-def nearest_tests(module: Path) -> list[str]:
-    """The test file of the module's name, then the folder it stands in, then its room."""
-    own = ROOT / "tests" / module.parent / f"test_{module.stem}.py"
-    folder = ROOT / "tests" / module.parent
-    room = ROOT / "tests" / module.parts[0]
-    return [
-        path.relative_to(ROOT).as_posix()
-        for path in dict.fromkeys((own, folder, room))
-        if path.exists()
-    ]
-
-
-def run(folder: Path, tests: str, limit: float | None) -> tuple[int | None, float]:
-    """Runs pytest on the worker's copy; None when it had to be ended."""
-    began = time.monotonic()
-    process = subprocess.Popen(
+    subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"),
-            *("-p", "no:randomly", "--no-header", tests),
+            *(sys.executable, "-m", "pytest", "-q", "-p", "mutants.recorder", "--no-header"),
+            *("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:cov"),
+            *("-m", "not engines and not cluster and not browser", "--tb=line", tests),
         ],
         cwd=ROOT,
         env={
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(folder / "src"), str(ROOT)]),
-            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+            "MUTANTS_RECORD": str(record_of(tests)),
         },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        check=False,  # a test that fails is not asked
     )
-    try:
-        return process.wait(limit), time.monotonic() - began
-    except subprocess.TimeoutExpired:
-        return None, time.monotonic() - began
-    finally:
-        # Tests start servers: whatever a mutation left behind goes with its session.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, 9)
-        process.wait()
+    print(f"recorded {tests} in {time.monotonic() - began:.0f} s", flush=True)
 
 
-def report(verdicts: list[Verdict], wanted: float) -> int:
+def remembered(chosen: list[tuple[Path, Mutation]], *, again: bool) -> dict[str, Verdict]:
+    """What earlier runs found out about these mutations of these very sources."""
+    wanted = {mutation.name: fingerprint(SOURCE / module) for module, mutation in chosen}
+    known: dict[str, Verdict] = {}
+    if RESULTS.exists():
+        for line in RESULTS.read_text().splitlines():
+            verdict = Verdict(**json.loads(line))
+            if wanted.get(verdict.name) == verdict.source:
+                known[verdict.name] = verdict
+    if again:
+        known = {name: v for name, v in known.items() if v.outcome != "survived"}
+    return known
+
+
+def campaign(
+    left: list[tuple[Path, Mutation]], jobs: int, known: dict[str, Verdict], until: float | None
+) -> None:
+    """Asks about every mutation, `jobs` at a time, each in a copy of the sources of its own."""
+    selection = Selection()
+    preload()
+    waiting = list(reversed(left))
+    under_way: dict[int, tuple[Fork, Path, Mutation, Path]] = {}
+    sound: dict[str, bool] = {}  # tests that killed: does the unchanged code pass them?
+    with tempfile.TemporaryDirectory(prefix="mutants-") as root:
+        slots = []
+        for number in range(jobs):
+            slot = Path(root) / str(number)
+            shutil.copytree(ROOT / "src", slot / "src")
+            slots.append(slot)
+        try:
+            while waiting or under_way:
+                if until is not None and time.monotonic() > until:
+                    waiting.clear()
+                while slots and waiting:
+                    module, mutation = waiting.pop()
+                    slot = slots.pop()
+                    wanted = selection.tests(module, mutation.lines)
+                    place(slot, module).write_text(mutation.source)
+                    fork = Fork(slot, wanted, slot / "log", selection.seconds)
+                    under_way[fork.pid] = fork, module, mutation, slot
+                forks = [fork for fork, *_ in under_way.values()]
+                spoke = wait_for(forks, 1.0)
+                for fork in forks:
+                    ended = fork in spoke and not fork.hear()
+                    if not ended and not fork.hangs():
+                        continue
+                    _, module, mutation, slot = under_way.pop(fork.pid)
+                    code = fork.finish() if ended else fork.end()
+                    place(slot, module).write_text((SOURCE / module).read_text())
+                    slots.append(slot)
+                    if code == BROKEN:
+                        raise SystemExit((slot / "log").read_text())
+                    if code and ended and not is_sound(fork, slot, selection, sound):
+                        print(f"{fork.failed} fails without a mutation: left out", flush=True)
+                        selection.forget(fork.failed)
+                        waiting.append((module, mutation))
+                        continue
+                    verdict = Verdict(
+                        mutation.name,
+                        fingerprint(SOURCE / module),
+                        "hung" if not ended else "killed" if code else "survived",
+                        (fork.failed if ended else fork.test) or f"pytest ended with {code}",
+                        round(time.monotonic() - fork.began, 1),
+                    )
+                    if verdict.outcome == "survived":
+                        verdict.by = ""
+                    known[verdict.name] = verdict
+                    RECORDS.mkdir(parents=True, exist_ok=True)
+                    with RESULTS.open("a") as results:
+                        results.write(json.dumps(dataclasses.asdict(verdict)) + "\n")
+                    print(
+                        f"{verdict.outcome:8} {verdict.seconds:6.1f} s  {module}:{mutation.line}  "
+                        f"{mutation.before[:50]!r} -> {mutation.after[:50]!r}  {verdict.by[-70:]}",
+                        flush=True,
+                    )
+        finally:
+            for fork, *_ in under_way.values():
+                with contextlib.suppress(OSError):
+                    fork.end()
+
+
+def place(slot: Path, module: Path) -> Path:
+    return slot / "src" / "fletching" / module
+
+
+def is_sound(fork: Fork, slot: Path, selection: Selection, sound: dict[str, bool]) -> bool:
+    """Says whether the unchanged code passes the test that a mutation failed."""
+    if not fork.failed:
+        return True  # pytest could not begin: an import of the module failed
+    if fork.failed not in sound:
+        check = Fork(slot, [fork.failed], slot / "log-unchanged", selection.seconds)
+        ended = False
+        while not ended and not check.hangs():
+            ended = bool(wait_for([check], 1.0)) and not check.hear()
+        sound[fork.failed] = (check.finish() if ended else check.end()) == 0
+    return sound[fork.failed]
+
+
+def report(chosen: list[tuple[Path, Mutation]], known: dict[str, Verdict], wanted: float) -> int:
     """Prints the outcome; 1 when too many survived that nobody has explained."""
     reasons = tomllib.loads(SURVIVORS.read_text()).get("survivors", {})
-    survived = [verdict for verdict in verdicts if verdict.outcome == "survived"]
-    unexplained = [v for v in survived if v.mutation.name not in reasons]
-    for verdict in unexplained:
-        m = verdict.mutation
+    verdicts = [known[m.name] for _, m in chosen if m.name in known]
+    survived = {verdict.name for verdict in verdicts if verdict.outcome == "survived"}
+    unexplained = [m for _, m in chosen if m.name in survived and m.name not in reasons]
+    for m in unexplained:
         print(f"\nsurvived: {m.name}\n  line {m.line}: {m.before!r}\n        -> {m.after!r}")
     counted = len(verdicts) - (len(survived) - len(unexplained))
     killed = len(verdicts) - len(survived)
@@ -211,6 +264,9 @@ def report(verdicts: list[Verdict], wanted: float) -> int:
         f"\n{len(verdicts)} mutations: {killed} killed, {len(survived) - len(unexplained)} survived "
         f"for a known reason, {len(unexplained)} unnoticed: {share:.1f} % of those that change behaviour"
     )
+    if len(verdicts) < len(chosen):
+        print(f"{len(chosen) - len(verdicts)} are still to be asked about: run the same once more")
+        return 1
     return 0 if share >= wanted else 1
 
 

@@ -44,6 +44,7 @@ class Mutation:
 
     name: str
     line: int
+    lines: range
     before: str
     after: str
     module_source: str
@@ -73,7 +74,9 @@ def mutations(module: str, source: str) -> Iterator[Mutation]:
         taken[name] = taken.get(name, 0) + 1
         if taken[name] > 1:
             name += f"#{taken[name]}"
-        yield Mutation(name, getattr(node, "lineno", 0), before, after, source, path, change)
+        first = getattr(node, "lineno", 0)
+        lines = range(first, (_test_end(node) or first) + 1)
+        yield Mutation(name, first, lines, before, after, source, path, change)
 
 
 Path = tuple[tuple[str, int | None], ...]
@@ -148,6 +151,11 @@ def _put(tree: ast.AST, path: Path, new: ast.AST) -> None:
         setattr(parent, field, new)
     else:
         getattr(parent, field)[place] = new
+
+
+def _test_end(node: ast.AST) -> int | None:
+    """The last line of what is changed: an `if` is changed in its condition alone."""
+    return getattr(node.test if isinstance(node, ast.If) else node, "end_lineno", None)
 
 
 def _function_of(tree: ast.AST, path: Path) -> str:

@@ -6,8 +6,9 @@ import ast
 from pathlib import Path
 
 import pytest
-from mutants.__main__ import choose, nearest_tests
+from mutants.__main__ import choose
 from mutants.operators import mutations
+from mutants.selection import nearest
 
 SOURCE = """
 def between(low: int, value: int, high: int) -> bool:
@@ -56,7 +57,7 @@ def test_the_same_seed_draws_the_same_mutations() -> None:
 
 
 def test_a_module_is_tried_with_its_own_tests_first() -> None:
-    assert nearest_tests(Path("wire/crc32c_blocks.py")) == [
+    assert nearest(Path("wire/crc32c_blocks.py")) == [
         "tests/wire/test_crc32c_blocks.py",
         "tests/wire",
     ]
