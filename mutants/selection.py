@@ -69,6 +69,8 @@ class Selection:
         whole += sorted(self._fresh - set(whole)) if not whole else []
         if not named and not whole:
             named = contexts[0]
+        if not named and not whole:
+            whole = near[:1]  # nothing is recorded of it
 
         def order(name: str) -> tuple[int, float]:
             place = next((i for i, start in enumerate(near) if name.startswith(start)), len(near))

@@ -20,7 +20,7 @@ TEXT = "x" * (1 << 20)
 def groups(batches: list[pa.RecordBatch], chosen: FileFormat) -> Iterator[bytes]:
     source = WrittenRows(batches[0].schema, iter(batches), chosen, group_bytes=4 << 20)
     while not source.ended:
-        yield b"".join(map(bytes, source.next_group()))
+        yield b"".join(map(bytes, source.next_chunk()))
 
 
 @pytest.mark.parametrize("chosen", [FileFormat.CSV, FileFormat.JSONL])
@@ -64,7 +64,7 @@ def test_closing_closes_what_the_batches_have_open() -> None:
             closed.append(True)
 
     source = WrittenRows(pa.schema([("n", pa.int64())]), batches(), FileFormat.CSV, group_bytes=10)
-    source.next_group()
+    source.next_chunk()
     source.close()
     assert closed == [True]
 
