@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Generator
 from typing import Any, Self
 
 import msgspec
 import pyarrow as pa
 
 from fletching.client.cancellation import Cancellation
-from fletching.client.progress import ProgressMeter
 from fletching.client.reading.parallel import read_in_order
-from fletching.client.reading.readable import Readable
+from fletching.client.reading.readable import OpenedRows, Readable
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.reading.split import Split, SplitList
 from fletching.client.table_info import describe
@@ -251,11 +249,7 @@ class ReadSession(Readable):
     def _progress_name(self) -> str:  # type: ignore[override]  # of the table, which it is of
         return self.table.name
 
-    def _open(
-        self, meter: ProgressMeter | None = None
-    ) -> tuple[pa.Schema, Generator[pa.RecordBatch, None, None]]:
-        if meter is not None:
-            meter.total = self.row_count
+    def _open(self) -> OpenedRows:
         cancellation = Cancellation(self._channel.cancellation)
         (split,) = self.splits(1)
         batches = read_in_order(
@@ -264,7 +258,8 @@ class ReadSession(Readable):
             read_ahead_bytes=0,
             cancellation=cancellation,
         )
-        return self.schema, batches  # type: ignore[return-value]  # `read_in_order` is a generator
+        opened: Any = batches  # `read_in_order` is a generator
+        return OpenedRows(self.schema, opened, self.row_count)
 
     def __enter__(self) -> Self:
         """Returns the session."""

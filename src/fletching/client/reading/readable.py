@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Generator, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from fletching.client.progress import ProgressLike, ProgressMeter, progress_meter
+from fletching.client.progress import ProgressLike, progress_meter
+from fletching.client.reading.number_frame import fill_frame, holds_numbers
 from fletching.errors import MissingExtraError
 
-__all__ = ["Readable"]
+__all__ = ["OpenedRows", "Readable"]
+
+
+class OpenedRows(NamedTuple):
+    """A read that has begun.
+
+    Attributes:
+        schema: of the batches.
+        batches: the rows.
+        rows: how many there are; None where only reading tells.
+    """
+
+    schema: pa.Schema
+    batches: Generator[pa.RecordBatch, None, None]
+    rows: int | None = None
+
+    def table(self) -> pa.Table:
+        """The rows in memory."""
+        return pa.Table.from_batches(list(self.batches), schema=self.schema)
 
 
 class Readable(abc.ABC):
@@ -29,17 +48,16 @@ class Readable(abc.ABC):
     """What a read of it is called where its progress is shown."""
 
     @abc.abstractmethod
-    def _open(
-        self, meter: ProgressMeter | None = None
-    ) -> tuple[pa.Schema, Generator[pa.RecordBatch, None, None]]:
-        """Begins a read: the schema of its batches, and the batches; tells a meter how many rows."""
+    def _open(self) -> OpenedRows:
+        """Begins a read."""
 
-    def _begin(
-        self, progress: ProgressLike
-    ) -> tuple[pa.Schema, Generator[pa.RecordBatch, None, None]]:
+    def _begin(self, progress: ProgressLike) -> OpenedRows:
         meter = progress_meter(progress, self._progress_name)
-        schema, batches = self._open(meter)
-        return schema, batches if meter is None else meter.read(batches)
+        opened = self._open()
+        if meter is None:
+            return opened
+        meter.total = opened.rows
+        return opened._replace(batches=meter.read(opened.batches))
 
     def to_batches(self, *, progress: ProgressLike = None) -> Generator[pa.RecordBatch, None, None]:
         """The rows as record batches; the read begins with the call.
@@ -47,7 +65,7 @@ class Readable(abc.ABC):
         Args:
             progress: True for a bar, or a function of one `fletching.Progress`, called per batch.
         """
-        return self._begin(progress)[1]
+        return self._begin(progress).batches
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """As `to_batches`."""
@@ -55,19 +73,19 @@ class Readable(abc.ABC):
 
     def to_reader(self, *, progress: ProgressLike = None) -> pa.RecordBatchReader:
         """The rows as a ``pyarrow.RecordBatchReader``; errors as `to_batches`, from the reader."""
-        schema, batches = self._begin(progress)
-        return pa.RecordBatchReader.from_batches(schema, batches)
+        opened = self._begin(progress)
+        return pa.RecordBatchReader.from_batches(opened.schema, opened.batches)
 
     def to_table(self, *, progress: ProgressLike = None) -> pa.Table:
         """The rows as one ``pyarrow.Table`` in memory; ``progress`` as of `to_batches`."""
-        schema, batches = self._begin(progress)
-        return pa.Table.from_batches(list(batches), schema=schema)
+        return self._begin(progress).table()
 
     def to_pandas(self, /, *, progress: ProgressLike = None, **options: Any) -> Any:
         """The rows as a pandas data frame in memory; ``progress`` as of `to_batches`.
 
-        Numbers without nulls are copied once, to make a column's batches one array. ``options`` are
-        those of ``pyarrow.Table.to_pandas``, e.g. ``types_mapper=pandas.ArrowDtype``.
+        Numbers without nulls are copied once, to make a column's batches one array; where all columns
+        are numbers, batch by batch as they come, which takes the frame's memory and a batch's. ``options``
+        are those of ``pyarrow.Table.to_pandas``, e.g. ``types_mapper=pandas.ArrowDtype``.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -76,9 +94,12 @@ class Readable(abc.ABC):
             import pandas as pd  # noqa: F401  # asked for before anything is read
         except ImportError as exc:
             raise MissingExtraError("to_pandas needs pandas: pip install pandas") from exc
+        opened = self._begin(progress)
+        if opened.rows and not options and holds_numbers(opened.schema):
+            return fill_frame(opened.schema, opened.batches, opened.rows)
         # The table is nobody else's, so that its columns' memory may go as they are converted.
         chosen: dict[str, object] = {"split_blocks": True, "self_destruct": True, **options}
-        return self.to_table(progress=progress).to_pandas(**chosen)
+        return opened.table().to_pandas(**chosen)
 
     def to_polars(self, *, progress: ProgressLike = None) -> Any:
         """The rows as a polars data frame in memory; nothing is copied that polars can share.

@@ -14,11 +14,11 @@ import pyarrow as pa
 from fletching.client.call_options import OptionChanges
 from fletching.client.cancellation import Cancellation
 from fletching.client.html_views import html_view
-from fletching.client.progress import ProgressLike, ProgressMeter
+from fletching.client.progress import ProgressLike
 from fletching.client.reading.filter_text import filter_text
 from fletching.client.reading.parallel import read_in_order
 from fletching.client.reading.read_session import ReadSession
-from fletching.client.reading.readable import Readable
+from fletching.client.reading.readable import OpenedRows, Readable
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.reading.split import Split, SplitList
 from fletching.client.table_schemas import scan_schema
@@ -149,7 +149,7 @@ class Scan(Readable):
                 that broke and could not be replaced in time.
             WireError: a reply was not a correct Arrow IPC stream.
         """
-        return self._begin(progress)[1]
+        return self._begin(progress).batches
 
     def count(self) -> int:
         """How many rows the scan has: from the catalog, or, with a filter, by reading.
@@ -374,9 +374,7 @@ class Scan(Readable):
     def _progress_name(self) -> str:  # type: ignore[override]  # of the table, which it is of
         return self.table.name
 
-    def _open(
-        self, meter: ProgressMeter | None = None
-    ) -> tuple[pa.Schema, Generator[pa.RecordBatch, None, None]]:
+    def _open(self) -> OpenedRows:
         channel = self.channel
         # All connections of this scan, so that leaving it ends what any of them waits for.
         cancellation = Cancellation(channel.cancellation)
@@ -400,9 +398,6 @@ class Scan(Readable):
                 # Rows that are hard to find in the first split must not keep the others waiting.
                 session = self._session(options)
             places = [{"index": index} for index in range(session.splits_count)]
-        if meter is not None and self.filter is None:
-            rows = max(session.record_count, 0)
-            meter.total = rows if self.limit is None else min(rows, self.limit)
         splits = self._split_list(session, places)
         openers = [functools.partial(split.scan_reader, cancellation) for split in splits]
         if rows_begun is not None:
@@ -414,7 +409,10 @@ class Scan(Readable):
             read_ahead_bytes=channel.options.read_ahead_bytes,
             cancellation=cancellation,
         )
-        return self._schema_of(session), _first(batches, self.limit)
+        known = None if self.filter is not None else max(session.record_count, 0)
+        if known is not None and self.limit is not None:
+            known = min(known, self.limit)
+        return OpenedRows(self._schema_of(session), _first(batches, self.limit), known)
 
     def _rows_per_split(self, session: ReadSessionReply) -> int:
         """Rows that make about one split's bytes, from the session's own estimate."""

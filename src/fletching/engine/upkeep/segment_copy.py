@@ -101,10 +101,12 @@ class SegmentCopy:
         for batch in range(first, end):
             stored, shown = snapshot.stored_rows[batch], snapshot.rows[batch]
             stop = start + zones_of(stored)
-            if shown == stored:
+            if not shown and place in snapshot.selections:
+                pass  # left out
+            elif shown == stored:
                 for zone in range(start, stop):
                     statistics.add_known(known, row.statistics, zone, zone + 1, 1)
-            elif shown:
+            else:
                 statistics.add_known(known, row.statistics, start, stop, shown)
             start = stop
 
