@@ -106,6 +106,7 @@ def loaded(program: str) -> set[str]:
                 "fletching.cli",
             },
         ),
+        ("import fletching.engine.engine", {"pandas", "sqlglot", "duckdb", "uvicorn"}),
         ("import fletching.ipc", {"urllib3", "fletching.client", "fletching.engine", "pandas"}),
         ("import fletching.lz4stream", {"pyarrow", "urllib3", "fletching.client"}),
     ],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -130,3 +132,24 @@ def test_columns_that_no_table_has_are_not_made_of_every_key() -> None:
     options = ReadOptions(types=pa.schema([("a", pa.int64())]), only_types=True)
     with pytest.raises(pa.ArrowInvalid, match="unexpected field"):
         list(open_json_lines(io.BytesIO(lines), options).batches)
+
+
+@pytest.mark.parametrize("groups", [1, 20])
+def test_a_large_parquet_file_is_not_taken_into_memory(tmp_path: Path, groups: int) -> None:
+    rng = np.random.default_rng(3)
+    rows = 2_000_000
+    table = pa.table({"a": rng.random(rows), "b": rng.random(rows)})
+    path = tmp_path / "large.parquet"
+    pq.write_table(
+        table, path, row_group_size=rows // groups, compression="none", use_dictionary=False
+    )
+    assert path.stat().st_size > 30 << 20
+    del table
+    before = most = pa.total_allocated_bytes()
+    opened = open_parquet(str(path))
+    counted = 0
+    for batch in opened.batches:
+        counted += batch.num_rows
+        most = max(most, pa.total_allocated_bytes())
+    assert counted == opened.rows == rows
+    assert most - before < 20 << 20

@@ -13,6 +13,7 @@ import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from fletching.sql.bounds import Bounds, May
@@ -102,8 +103,15 @@ class Junction:
 
 Condition = Leaf | Junction
 
-TRUE = Leaf(pc.scalar(True), always)
-FALSE = Leaf(pc.scalar(False), never)
+
+def _constant(value: bytes) -> pc.Expression:
+    # Not of a Python value: pyarrow imports pandas to look whether one is of its kind, for a second
+    # of everybody's start.
+    return pc.scalar(pa.Array.from_buffers(pa.bool_(), 1, [None, pa.py_buffer(value)])[0])
+
+
+TRUE = Leaf(_constant(b"\x01"), always)
+FALSE = Leaf(_constant(b"\x00"), never)
 
 
 def joined(parts: Sequence[Condition], *, all_of: bool) -> Condition:

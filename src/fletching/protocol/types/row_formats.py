@@ -108,6 +108,10 @@ def check_names(name: str, schema: pa.Schema) -> None:
             )
 
 
+PARQUET_BUFFER_BYTES = 4 << 20
+"""What is read of a column at once."""
+
+
 def open_parquet(source: Any, *, limit: int | None = None) -> Opened:
     """Opens a Parquet file, by its path or as a file that can be sought.
 
@@ -122,14 +126,17 @@ def open_parquet(source: Any, *, limit: int | None = None) -> Opened:
     """
     import pyarrow.parquet as pq
 
-    parquet = pq.ParquetFile(source)  # closed with its last reference
+    # Without these, pyarrow reads ahead into memory until the whole file is there, and a row group as
+    # a whole. The file is closed with its last reference.
+    bounded: dict[str, Any] = {"pre_buffer": False, "buffer_size": PARQUET_BUFFER_BYTES}
+    parquet = pq.ParquetFile(source, **bounded)
     rows, batch_rows, need = parquet.metadata.num_rows, BATCH_ROWS, 0
     if limit is not None:
         found = parquet_need(source, parquet.metadata, limit)
         batch_rows, need = found.batch_rows, found.decoded_bytes
         if found.dictionaries:
             source.seek(0)
-            parquet = pq.ParquetFile(source, read_dictionary=found.dictionaries)
+            parquet = pq.ParquetFile(source, read_dictionary=found.dictionaries, **bounded)
     return Opened(parquet.schema_arrow, parquet.iter_batches(batch_rows), rows, need)
 
 
