@@ -177,9 +177,12 @@ bench-lz4: $(VENV)/.installed-dev ## lz4stream beside lz4.stream, in one run (ne
 packaging: ## the wheel in clean environments: every extra, lowest versions, the README
 	@$(PYTHON) interop/packaging/check.py
 
-fuzz: $(VENV)/.installed-dev ## fuzz the ipc room for SECONDS, with coverage if atheris is to be had
+# A third for each: ipc, the framings of the wire, the tunnel's records.
+fuzz: $(VENV)/.installed-dev ## fuzz the decoders for SECONDS, with coverage if atheris is to be had
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt atheris || true
-	@$(RUN) fuzz/fuzz_ipc.py everything -max_total_time=$(SECONDS) -rss_limit_mb=512
+	@$(RUN) fuzz/fuzz_ipc.py everything -max_total_time=$$(($(SECONDS) / 3)) -rss_limit_mb=512
+	@$(RUN) fuzz/fuzz_wire.py -max_total_time=$$(($(SECONDS) / 3)) -rss_limit_mb=512
+	@$(RUN) fuzz/fuzz_tunnel.py -max_total_time=$$(($(SECONDS) / 3)) -rss_limit_mb=512
 
 torture: $(VENV)/.installed-dev ## kill the server at every point for SECONDS (SEED=n repeats a run)
 	@$(RUN) -m torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -92,6 +92,10 @@ CHECKED = (
     "projection, 5 of 10: ideal / measured",
     "write, disk / write + fsync",
     "write, memory / Flight DoPut",
+    "tunnel: encode records / PyODPS reads them",
+    "tunnel: decode records / PyODPS writes them",
+    "tunnel: read Arrow / records",
+    "tunnel: write Arrow / records",
 )
 """What continuous integration looks at; copies of payload are counted by a test instead."""
 

@@ -57,7 +57,7 @@ def seeds() -> list[bytes]:
 
 
 def main() -> None:
-    fuzz_wire.main(tunnel_oracle.check, seeds())
+    fuzz_wire.main(tunnel_oracle.check, seeds(), "tunnel")
 
 
 if __name__ == "__main__":
