@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from tests.azurite import _azurite, azure
-from tests.postgresql import _databases, postgresql
+from tests.postgresql import _databases, postgresql, postgresql_catalog
 from tests.seaweedfs import _s3_url, s3
 
-__all__ = ["_azurite", "_databases", "_s3_url", "azure", "postgresql", "s3"]
+__all__ = ["_azurite", "_databases", "_s3_url", "azure", "postgresql", "postgresql_catalog", "s3"]
 
 # A run that must decide about a change draws the same examples each time; at a desk they vary.
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)

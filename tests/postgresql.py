@@ -212,5 +212,13 @@ def postgresql(_databases: Databases) -> Iterator[Databases]:
     _databases.drop_all()
 
 
+@pytest.fixture(scope="session")
+def postgresql_catalog(_databases: Databases) -> Iterator[str]:
+    """The URL of one empty catalog for all tests that undo what they do in it."""
+    databases = Databases(_databases.url)
+    yield databases.create()
+    databases.drop_all()
+
+
 if __name__ == "__main__":
     hold(PostgresServer)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sqlalchemy import Connection
 
 from fletching.catalog.database import Database
+from fletching.catalog.namespace_rows import ensure_project
+from fletching.catalog.segment_rows import encode_partition
+from fletching.catalog.table_rows import TableRow, insert_table
+from fletching.catalog.write_stream_rows import NewSegment
+from fletching.types import TableName
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -24,3 +32,59 @@ def any_database(catalog_location: str | Path) -> Iterator[Database]:
     database = Database.open(catalog_location)
     yield database
     database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"], scope="session")
+def shared_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Database]:
+    """One open catalog in each database for all tests that undo what they do."""
+    location: str | Path = tmp_path_factory.mktemp("catalog") / "catalog.sqlite"
+    if request.param == "postgresql":
+        location = str(request.getfixturevalue("postgresql_catalog"))
+    database = Database.open(location)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def rows(shared_database: Database) -> Iterator[Connection]:
+    """A transaction on an empty catalog; nothing of it stays."""
+    with shared_database.trial() as connection:
+        yield connection
+
+
+MakeTable = Callable[..., TableRow]
+MakeSegment = Callable[..., NewSegment]
+
+
+@pytest.fixture
+def new_table(rows: Connection) -> MakeTable:
+    """Makes a table of project ``p`` with the partition column ``pt``."""
+
+    def make(name: str = "T", **facts: object) -> TableRow:
+        ensure_project(rows, "p", 0.0)
+        values: dict[str, object] = {
+            "table_id": name.casefold(), "name": TableName("p", name),
+            "partition_columns": [("pt", "string")], "arrow_schema": b"schema", "column_ids": [[1], [2]],
+            "next_column_id": 3, "owner": "ann", "comment": "", "properties": {}, "primary_key": [],
+            "lifecycle_days": None, "now": 1.0,
+        }  # fmt: skip
+        return insert_table(rows, **(values | facts))  # type: ignore[arg-type]  # any of its words
+
+    return make
+
+
+@pytest.fixture
+def new_segment() -> MakeSegment:
+    """Makes segments of their own keys: one batch of so many rows."""
+    numbers = itertools.count()
+
+    def make(partition: str = "a", rows: int = 1) -> NewSegment:
+        return NewSegment(
+            key=f"k{next(numbers)}", partition=encode_partition([partition]), schema_version=1,
+            rows=rows, length=10 * rows, crc32c=7, batch_index=np.array([0, 8, 8, rows], "<i8").tobytes(),
+            dictionary_index=b"", codecs="",
+        )  # fmt: skip
+
+    return make

@@ -283,10 +283,12 @@ def page_of_partitions(
     if set(wanted) == set(leading):
         return _rows(connection.execute(statement.limit(limit)))
     page: list[PartitionRow] = []
-    for text, *others in connection.execute(statement, execution_options={"yield_per": 1000}):
-        row = PartitionRow(decode_partition(text), *others)
-        if all(row.values[place] == value for place, value in wanted.items()):
-            page.append(row)
-            if len(page) == limit:
-                break
+    # Closed where the page is full: a cursor of PostgreSQL's would stay open until the transaction ends.
+    with connection.execute(statement, execution_options={"yield_per": 1000}) as found:
+        for text, *others in found:
+            row = PartitionRow(decode_partition(text), *others)
+            if all(row.values[place] == value for place, value in wanted.items()):
+                page.append(row)
+                if len(page) == limit:
+                    break
     return page

@@ -143,6 +143,10 @@ class Server:
         """Id and secret of the first of the access keys; those in the catalog alone are not told."""
         return next(iter(self.access_keys.items()), ("", ""))
 
+    def __repr__(self) -> str:
+        """What a prompt shows: where it listens."""
+        return f"<Server at {self.url}>"
+
     def run(self, announce: Callable[[], None] | None = None) -> None:
         """Serves in this thread until SIGTERM or SIGINT, then drains.
 
