@@ -70,3 +70,55 @@ def test_the_prompt_of_a_terminal(tmp_path: Path) -> None:
     kept = (tmp_path / "config" / "sql_history").read_text()
     assert "b as second" in kept
     assert max(map(len, text.splitlines())) <= 200
+
+
+_WITH_TERMINAL = """
+import fcntl, runpy, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+runpy.run_module("fletching", run_name="__main__", alter_sys=True)
+"""
+"""Makes the terminal the one whose keys the process gets as signals, and runs the command."""
+
+
+def test_what_runs_is_cancelled_by_a_key(tmp_path: Path) -> None:
+    """Ctrl-C ends the statement, and the prompt asks for the next one."""
+    with fletching.connect(tmp_path / "data", create=True) as client:
+        client.sql("create table t (n bigint)")
+        client.table("t").append({"n": list(range(3000))})
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WITH_TERMINAL, "sql", "--at", str(tmp_path / "data")],
+        stdin=child,
+        stdout=child,
+        stderr=child,
+        env={**os.environ, "FLETCHING_CONFIG_DIR": str(tmp_path / "config"), "TERM": "dumb"},
+        close_fds=True,
+        start_new_session=True,
+    )
+    os.close(child)
+    shown = b""
+
+    def until(text: bytes) -> bytes:
+        """What is shown up to a text."""
+        nonlocal shown
+        while text not in shown:
+            shown += os.read(parent, 65_536)
+        before, _, shown = shown.partition(text)
+        return before
+
+    until(b"sql> ")
+    os.write(
+        parent, b"select count(*) from t a, t b, t c, t d where a.n + b.n + c.n = d.n - 9e9;\n"
+    )
+    until(b"9e9;")
+    until(b"\n")
+    os.write(parent, b"\x03")
+    assert b"cancelled" in until(b"sql> ")
+    os.write(parent, b"select 6 * 7 as answer;\n")
+    until(b"42")
+    os.write(parent, b"exit\n")
+    with contextlib.suppress(OSError):
+        while os.read(parent, 65_536):
+            pass
+    assert process.wait() == 0
+    os.close(parent)

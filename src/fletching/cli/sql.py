@@ -38,7 +38,8 @@ def sql(
         ),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", metavar="FILE", help="Take the statements from a file.")
+        Path | None,
+        typer.Option("--file", "-f", metavar="FILE", help="Take the statements from a file."),
     ] = None,
     parameter: Annotated[
         list[str] | None,
@@ -57,10 +58,12 @@ def sql(
     ] = None,
     file_format: Annotated[
         FileFormat | None,
-        typer.Option("--format", help="Of --output, if its suffix does not tell."),
+        typer.Option(
+            "--format", help="Of --output, if its suffix does not tell; alone, of what is printed."
+        ),
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", "--force", "-f", help="Replace a file without asking.")
+        bool, typer.Option("--replace", "--force", help="Replace a file without asking.")
     ] = False,
     vertical: Vertical = False,
     as_json: JsonRows = False,
@@ -79,6 +82,8 @@ def sql(
             )
         return
     text = _statements(statement, file)
+    if output is None and file_format is not None:
+        output = "-"
     chosen = None if output is None else file_format or format_of(output)
     replace = output is not None and may_write(output, replace=replace)
     with place.open() as client:

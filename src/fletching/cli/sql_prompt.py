@@ -50,14 +50,13 @@ def run_prompt(execute: Callable[[str], None], *, folder: Path | None = None) ->
     with _line_editing(history):
         say("statements end with ; - help for more, exit or Ctrl-D to leave")
         while True:
-            text = _statement()
-            if text is None:
-                say("")
-                return
-            if not text.strip():
-                continue
             try:
-                execute(text)
+                text = _statement()
+                if text is None:
+                    say("")
+                    return
+                if text.strip():
+                    execute(text)
             except FletchingError as error:
                 say(error.message if hasattr(error, "message") else error)
             except KeyboardInterrupt:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Result", "run_statements"]
 
+_FIRST_SECONDS = 1.0
+"""How long the first answer may take: until then nobody knows what to cancel."""
+
 _WAIT_SECONDS = 20.0
 _SHOWN_ROWS = 10
 _FAILURES = 5
@@ -48,7 +51,7 @@ def run_statements(channel: Channel, project: str, schema: str, text: str) -> Re
         ServiceError: one of them failed; those before it are done.
         TransportError: no answer within the retry budget.
     """
-    request = RunStatement(project=project, schema=schema, text=text, wait_seconds=_WAIT_SECONDS)
+    request = RunStatement(project=project, schema=schema, text=text, wait_seconds=_FIRST_SECONDS)
     state = channel.call(request, StatementState)
     try:
         while state.running:

@@ -220,6 +220,10 @@ class Instances:
             return run.future.result(wait_seconds)
         except FutureTimeoutError:
             return self._keep_running(run)
+        except BaseException:
+            if not run.future.done():
+                run.cancel()  # whoever waited was interrupted: nobody will ask for it
+            raise
         finally:
             if run.future.done():
                 self._forget(run)
