@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -33,24 +32,28 @@ from fletching.sql.bounds import (
     has_nulls,
     has_values,
     may_begin_with,
-    may_compare,
-    may_equal_one,
 )
-from fletching.sql.conditions import FALSE, TRUE, Condition, Leaf, always, joined, never
+from fletching.sql.comparisons import (
+    UNKNOWN,
+    among,
+    compared_columns,
+    compared_constants,
+    compared_value,
+    is_text,
+    known,
+    listed_places,
+    not_among,
+    path_of,
+    placed,
+)
+from fletching.sql.conditions import FALSE, TRUE, Condition, Leaf, always, joined
 from fletching.sql.dialect import exp, parse_predicate
 from fletching.sql.like_patterns import LikePattern
 from fletching.sql.literal_nodes import is_literal, literal_of, literals_of, shown, unwrapped
 from fletching.sql.literals import (
-    Moment,
     Place,
-    Value,
-    array_of,
-    place_of,
-    range_of,
-    scalar_of,
-    to_double,
 )
-from fletching.sql.operands import Operand, applied, compared, operand_of
+from fletching.sql.operands import Operand, compared, operand_of
 
 __all__ = ["Bounds", "ColumnBounds", "Predicate", "compile_condition", "compile_predicate"]
 
@@ -141,7 +144,6 @@ def _compiled(
     return Predicate(condition, tuple(compiler.mentioned))
 
 
-_NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 _MIRRORED = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _OPERATORS = {
     exp.EQ: "==",
@@ -151,13 +153,6 @@ _OPERATORS = {
     exp.GT: ">",
     exp.GTE: ">=",
 }
-
-
-def _null() -> Any:
-    return pc.scalar(pa.scalar(None, pa.bool_()))
-
-
-_NULL = Leaf(_null(), never)
 
 
 class _Compiler:
@@ -206,12 +201,12 @@ class _Compiler:
             case exp.Boolean():
                 return TRUE if bool(node.this) is not negated else FALSE
             case exp.Null():
-                return _NULL
+                return UNKNOWN
             case exp.Column() | exp.Dot():
                 operand = self._operand(node)
                 if not pa.types.is_boolean(operand.type):
                     raise InvalidArgumentError(f"column {operand.name} is no condition by itself")
-                return _placed(operand, "==", Place(not negated, not negated))
+                return placed(operand, "==", Place(not negated, not negated))
         operator = _OPERATORS.get(type(node))
         if operator is None:
             raise InvalidArgumentError(
@@ -241,7 +236,7 @@ class _Compiler:
     def _comparison(self, left: Any, operator: str, right: Any, *, negated: bool) -> Condition:
         left, right = unwrapped(left), unwrapped(right)
         if is_literal(left) and is_literal(right):
-            return _constants(left, operator, right, negated=negated)
+            return compared_constants(left, operator, right, negated=negated)
         if is_literal(left):
             left, right, operator = right, left, _MIRRORED[operator]
         operand = self._operand(left)
@@ -249,11 +244,11 @@ class _Compiler:
             other = self._operand(right)
             if self._nan_greatest and (operand.floating or other.floating):
                 return TRUE
-            return _columns(operand, operator, other, negated=negated)
+            return compared_columns(operand, operator, other, negated=negated)
         value = literal_of(right)
         if value is None:
-            return _NULL
-        found = _compare(operand, operator, value, negated=negated)
+            return UNKNOWN
+        found = compared_value(operand, operator, value, negated=negated)
         if self._nan_greatest and operand.floating:
             nan = pc.is_nan(operand.comparable)
             columns = frozenset(operand.path[:1])
@@ -280,25 +275,25 @@ class _Compiler:
         if self._listed > MAX_LIST:
             raise InvalidArgumentError(f"the filter's lists have more than {MAX_LIST} entries")
         null_listed = None in literals
-        values, ranges = _listed(operand, literals)
-        among = _not_among if negated else _among
-        parts: list[Condition] = [among(operand, values)]
-        parts += [_placed(operand, "!=" if negated else "==", place) for place in ranges]
+        values, ranges = listed_places(operand, literals)
+        listed = not_among if negated else among
+        parts: list[Condition] = [listed(operand, values)]
+        parts += [placed(operand, "!=" if negated else "==", place) for place in ranges]
         if null_listed:
             # What is not found may still equal the null: nothing is surely out of such a list.
-            parts.append(_NULL)
+            parts.append(UNKNOWN)
         return joined(parts, all_of=negated)
 
     def _like(self, node: Any, escape: Any, *, negated: bool) -> Condition:
         operand = self._operand(node.this)
-        if not _is_text(operand.type):
+        if not is_text(operand.type):
             raise InvalidArgumentError(
                 f"LIKE needs a text column; {operand.name} is {operand.type}"
             )
         text = literal_of(node.expression)
         character = "\\" if escape is None else literal_of(escape)
         if text is None or character is None:
-            return _NULL
+            return UNKNOWN
         if not isinstance(text, str):
             raise InvalidArgumentError("LIKE needs a text pattern")
         pattern = LikePattern.parse(text, character)
@@ -315,7 +310,7 @@ class _Compiler:
         columns = frozenset(operand.path[:1])
         if isinstance(what, exp.Boolean):
             # IS TRUE and IS FALSE are never null.
-            wanted = _compare(operand, "==", bool(what.this), negated=False)
+            wanted = compared_value(operand, "==", bool(what.this), negated=False)
             expression = pc.coalesce(wanted.expression, pc.scalar(False))
             if negated:
                 return Leaf(pc.invert(expression), always, columns)
@@ -329,7 +324,7 @@ class _Compiler:
     def _is_nan(self, node: Any, *, negated: bool) -> Condition:
         operand = self._operand(node.expressions[0])
         if pa.types.is_integer(operand.type) or pa.types.is_decimal(operand.type):
-            return _known(operand, answer=negated)
+            return known(operand, answer=negated)
         if not operand.floating:
             raise InvalidArgumentError(f"isnan needs a number; {operand.name} is {operand.type}")
         found = pc.is_nan(operand.comparable)
@@ -355,7 +350,7 @@ class _Compiler:
             if negated:
                 return Leaf(pc.is_valid(operand.expression), has_values(operand.path), columns)
             return Leaf(pc.is_null(operand.expression), has_nulls(operand.path), columns)
-        equal = _compare(operand, "==", value, negated=False)
+        equal = compared_value(operand, "==", value, negated=False)
         same = pc.coalesce(equal.expression, pc.scalar(False))
         if negated:
             return Leaf(pc.invert(same), always, columns)
@@ -371,7 +366,7 @@ class _Compiler:
                 f"{where}{shown(node)} is a literal; names of columns are written plain or in"
                 " backquotes: `name`"
             )
-        path = _path(node)
+        path = path_of(node)
         if path is None:
             raise InvalidArgumentError(f"{where}{shown(node)} is neither a column nor a literal")
         field = self._fields.get(path[0].casefold())
@@ -389,204 +384,3 @@ class _Compiler:
         operand = operand_of(field, rest)
         self.mentioned[field.name] = None
         return operand
-
-
-def _path(node: Any) -> tuple[str, ...] | None:
-    """The names of a dotted path, or None."""
-    names: list[str] = []
-    while isinstance(node, exp.Dot):
-        if not isinstance(node.expression, exp.Identifier):
-            return None
-        names.insert(0, node.expression.name)
-        node = unwrapped(node.this)
-    if not isinstance(node, exp.Column) or not isinstance(node.this, exp.Identifier):
-        return None
-    return (*(part.name for part in node.parts), *names)
-
-
-# --- leaves ----------------------------------------------------------------------------------
-
-
-def _constants(left: Any, operator: str, right: Any, *, negated: bool) -> Condition:
-    """A comparison of two literals: of numbers, as generated SQL has it (``1 = 1``)."""
-    first, second = literal_of(left), literal_of(right)
-    if isinstance(first, str | bytes) or isinstance(second, str | bytes):
-        raise InvalidArgumentError(
-            f"{shown(left)} and {shown(right)} are both literals: single and double quotes make"
-            " texts; names of columns are written plain or in backquotes: `name`"
-        )
-    if first is None or second is None:
-        return _NULL
-    numbers = all(
-        isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        for value in (first, second)
-    )
-    if not numbers and (type(first) is not type(second) or isinstance(first, Moment)):
-        raise InvalidArgumentError("literals of different kinds cannot be compared")
-    one: Any = first
-    other: Any = second
-    if isinstance(first, float) or isinstance(second, float):
-        one, other = to_double(one), to_double(other)
-    answers = {
-        "==": one == other,
-        "!=": one != other,
-        "<": one < other,
-        "<=": one <= other,
-        ">": one > other,
-        ">=": one >= other,
-    }
-    return TRUE if answers[operator] is not negated else FALSE
-
-
-def _columns(left: Operand, operator: str, right: Operand, *, negated: bool) -> Condition:
-    columns = frozenset((left.path[0], right.path[0]))
-    if not negated:
-        return Leaf(compared(left, operator, right), always, columns)
-    if left.floating or right.floating:
-        return Leaf(pc.invert(compared(left, operator, right)), always, columns)
-    return Leaf(compared(left, _NEGATED[operator], right), always, columns)
-
-
-def _compare(operand: Operand, operator: str, value: Value, *, negated: bool) -> Condition:
-    """A column against a literal."""
-    place = place_of(value, operand.type, operand.name)
-    if place is None:
-        # NaN: nothing equals it, nothing is above or below.
-        return _known(operand, answer=(operator == "!=") is not negated)
-    if not negated:
-        return _placed(operand, operator, place)
-    opposite = _placed(operand, _NEGATED[operator], place)
-    if not operand.floating:
-        return opposite
-    # Every comparison with NaN is false, so that its negation is true and not the opposite.
-    same = _placed(operand, operator, place)
-    path = operand.path
-
-    def may(bounds: Bounds) -> bool:
-        known = bounds(path)
-        return known is None or known.unordered or opposite.may(bounds)
-
-    return Leaf(pc.invert(same.expression), may, frozenset(path[:1]))
-
-
-def _placed(operand: Operand, operator: str, place: Place) -> Condition:
-    """A comparison with a literal whose place among the column's values is known."""
-    match operator:
-        case "==" | "!=" if not place.equals:
-            return _known(operand, answer=operator == "!=")
-        case "==" if place.first == place.last:
-            return _among(operand, {place.first})
-        case "!=" if place.first == place.last:
-            return _bound(operand, "!=", place.first)
-        case "==":
-            ends = [_bound(operand, ">=", place.first), _bound(operand, "<=", place.last)]
-            return joined(ends, all_of=True)
-        case "!=":
-            ends = [_bound(operand, "<", place.first), _bound(operand, ">", place.last)]
-            return joined(ends, all_of=False)
-        case "<":
-            return (
-                _known(operand, True) if place.first is None else _bound(operand, "<", place.first)
-            )
-        case "<=":
-            return (
-                _known(operand, False) if place.last is None else _bound(operand, "<=", place.last)
-            )
-        case ">":
-            return _known(operand, True) if place.last is None else _bound(operand, ">", place.last)
-        case _:
-            return (
-                _known(operand, False)
-                if place.first is None
-                else _bound(operand, ">=", place.first)
-            )
-
-
-def _known(operand: Operand, answer: bool) -> Leaf:
-    """The same answer for every value, null for null."""
-    expression = pc.if_else(pc.is_valid(operand.expression), pc.scalar(answer), _null())
-    may = has_values(operand.path) if answer else never
-    return Leaf(expression, may, frozenset(operand.path[:1]))
-
-
-def _bound(operand: Operand, operator: str, physical: Any) -> Leaf:
-    """A comparison with a value of the column's type."""
-    if pa.types.is_boolean(operand.type):
-        # Arrow has no order of booleans.
-        column = operand.expression.cast(pa.int8())
-        scalar = pc.scalar(pa.scalar(int(physical), pa.int8()))
-    else:
-        column = operand.comparable
-        scalar = pc.scalar(scalar_of(physical, operand.type))
-    return Leaf(
-        applied(operator, column, scalar),
-        functools.partial(may_compare, operand.path, operator, physical),
-        frozenset(operand.path[:1]),
-    )
-
-
-# --- lists -----------------------------------------------------------------------------------
-
-
-def _listed(operand: Operand, literals: Sequence[Value]) -> tuple[set[Any], list[Place]]:
-    """The values of the column's type that equal a listed literal: single ones, and ranges."""
-    if _is_text(operand.type) and all(type(value) is str for value in literals):
-        # Most long lists: no need to look at each value's type again.
-        return set(literals), []
-    if pa.types.is_integer(operand.type) and all(type(value) is int for value in literals):
-        low, high = range_of(operand.type)
-        return {value for value in literals if low <= value <= high}, []  # type: ignore[operator]  # all are int
-    values: set[Any] = set()
-    ranges: list[Place] = []
-    for value in literals:
-        if value is None:
-            continue
-        place = place_of(value, operand.type, operand.name)
-        if place is None or not place.equals:
-            continue
-        if place.first == place.last:
-            values.add(place.first)
-        else:
-            ranges.append(place)
-    return values, ranges
-
-
-def _found(operand: Operand, values: set[Any]) -> Any:
-    """Whether a value is one of some, by their hashes; null for null."""
-    if len(values) == 1:
-        (value,) = values
-        scalar = pc.scalar(scalar_of(value, operand.type))
-        return applied("==", operand.comparable, scalar)
-    if not values:
-        found = pc.scalar(False)
-    else:
-        listed = list(values)
-        if operand.floating and 0.0 in values:
-            # Zero has two forms, which are equal and hash differently.
-            listed += [-0.0, 0.0]
-        found = pc.is_in(operand.comparable, value_set=array_of(listed, operand.type))
-    # A null is neither in nor out of a list.
-    return pc.if_else(pc.is_valid(operand.expression), found, _null())
-
-
-def _among(operand: Operand, values: set[Any]) -> Leaf:
-    path = operand.path
-    return Leaf(
-        _found(operand, values),
-        functools.partial(may_equal_one, path, sorted(values)),
-        frozenset(path[:1]),
-        merge=(path, functools.partial(_among, operand)),
-        values=frozenset(values),
-    )
-
-
-def _not_among(operand: Operand, values: set[Any]) -> Leaf:
-    path = operand.path
-    may = has_values(path)
-    if len(values) == 1:
-        may = functools.partial(may_compare, path, "!=", *values)
-    return Leaf(pc.invert(_found(operand, values)), may, frozenset(path[:1]))
-
-
-def _is_text(data_type: Any) -> bool:
-    return bool(pa.types.is_string(data_type) or pa.types.is_large_string(data_type))

@@ -1,0 +1,201 @@
+"""INSERT, DELETE, UPDATE and MERGE: rows that a query computes on their way into a table."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from fletching.engine.query.query_runner import (
+    VIEW_TEXT,
+    ChangedTable,
+)
+from fletching.engine.query.result_types import duck_type_of
+from fletching.engine.query.row_writing import cast_to, write_rows
+from fletching.engine.query.script_run import Outcome, ScriptRun, changed_rows
+from fletching.errors import (
+    ConflictError,
+    FletchingError,
+    InvalidArgumentError,
+)
+from fletching.protocol.messages.changes import (
+    ChangeRequest,
+    DeleteRows,
+    MergeRows,
+    UpdateRows,
+)
+from fletching.protocol.messages.requests import CreateWriteSession
+from fletching.protocol.types.arrow_types import arrow_field
+from fletching.protocol.types.odps_types import parse_type
+from fletching.sql.dialect import exp, parse_predicate
+from fletching.sql.predicates import compile_condition
+from fletching.sql.query_sources import located
+from fletching.sql.row_changes import ROW, SEGMENT, row_changes_of
+from fletching.sql.sql_types import type_of_arrow
+from fletching.sql.statement_kinds import (
+    ComputedChange,
+    Target,
+)
+from fletching.sql.table_definitions import DEFAULT_KEY
+from fletching.types import PartitionSpec
+
+if TYPE_CHECKING:
+    from fletching.engine.changes.attempts import Draft
+    from fletching.engine.changes.computed_changes import ComputedChanges
+
+
+__all__ = ["change", "insert"]
+
+_INSERT_ATTEMPTS = 5
+
+
+def insert(run: ScriptRun, target: Target) -> int:
+    """Writes the rows of a query into a table; returns how many.
+
+    What others committed first is read anew: the query is run again, a few times at most.
+    """
+    for _ in range(_INSERT_ATTEMPTS - 1):
+        with contextlib.suppress(ConflictError):
+            return _insert(run, target)
+    return _insert(run, target)
+
+
+def _insert(run: ScriptRun, target: Target) -> int:
+    info = run.describe(target.table)
+    if VIEW_TEXT in info.properties:
+        raise InvalidArgumentError(f"{info.table} is a view: nothing can be inserted into it")
+    data = pa.ipc.read_schema(pa.py_buffer(info.arrow_schema))
+    partition_types = {
+        column.name.casefold(): arrow_field(column.name, parse_type(column.type))
+        for column in info.schema.partition_columns
+    }
+    named = {name.casefold() for name, _ in target.static} | {
+        name.casefold() for name in target.dynamic
+    }
+    if named - set(partition_types):
+        raise InvalidArgumentError(
+            f"{', '.join(sorted(named - set(partition_types)))} is no partition column of"
+            f" {info.table}"
+        )
+    # What PARTITION does not name comes with the rows: where it is listed, or behind the others.
+    static = {name.casefold() for name, _ in target.static}
+    dynamic = {key: field for key, field in partition_types.items() if key not in static}
+    fields = _columns(target, data, dynamic)
+    tree, fields = _with_defaults(target, data, fields)
+    partition = PartitionSpec(target.static)
+    request = CreateWriteSession(
+        table=target.table, partition=partition, overwrite=target.overwrite
+    )
+    run.authorize(request)
+    with run.query(tree) as query:
+        if len(query.columns) != len(fields):
+            raise InvalidArgumentError(
+                f"the query has {len(query.columns)} columns where {info.table} takes"
+                f" {len(fields)}: {', '.join(field.name for field in fields)}"
+            )
+        query.cast([f"CAST({{}} AS {duck_type_of(field.type)})" for field in fields])
+        _, batches = query.run()
+        schema = pa.schema(fields)
+        return write_rows(
+            run.verbs,
+            target.table,
+            batches,
+            partition=partition,
+            overwrite=target.overwrite,
+            columns_of=cast_to(schema),
+            schema=schema,
+        )
+
+
+def _with_defaults(
+    target: Target, data: pa.Schema, fields: list[pa.Field]
+) -> tuple[Any, list[pa.Field]]:
+    """The query and its columns, with the DEFAULTs of those that the statement leaves out."""
+    named = {field.name.casefold() for field in fields}
+    missing = [
+        field
+        for field in data
+        if field.name.casefold() not in named and DEFAULT_KEY in (field.metadata or {})
+    ]
+    if not missing:
+        return target.tree, fields
+    values = [parse_predicate(field.metadata[DEFAULT_KEY].decode()) for field in missing]
+    inner = exp.Subquery(
+        this=target.tree.copy(),
+        alias=exp.TableAlias(
+            this=exp.to_identifier("given", quoted=True),
+            columns=[exp.to_identifier(f"v{i}", quoted=True) for i in range(len(fields))],
+        ),
+    )
+    made = exp.Select(
+        expressions=[
+            *(exp.column(exp.to_identifier(f"v{i}", quoted=True)) for i in range(len(fields))),
+            *values,
+        ],
+        from_=exp.From(this=inner),
+    )
+    return made, [*fields, *missing]
+
+
+def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
+    """Deletes, updates or merges rows that a query chooses, in one commit."""
+    table, tree = statement.table, statement.tree
+    info = run.describe(table)
+    if VIEW_TEXT in info.properties:
+        raise InvalidArgumentError(f"{info.table} is a view: its rows cannot be changed")
+    fields = [
+        *pa.ipc.read_schema(pa.py_buffer(info.arrow_schema)),
+        *(
+            arrow_field(column.name, parse_type(column.type))
+            for column in info.schema.partition_columns
+        ),
+    ]
+    request: ChangeRequest = DeleteRows(table=table, where=statement.where)
+    if isinstance(tree, exp.Update):
+        request = UpdateRows(table=table, where="")
+    elif isinstance(tree, exp.Merge):
+        request = MergeRows(table=table, session_id="", on=())
+    run.authorize(request)
+    if statement.where and _is_filter(tree, fields):
+        return changed_rows(run.verbs.call(request))
+    columns = {field.name: type_of_arrow(field.type) for field in fields}
+    try:
+        wanted = row_changes_of(tree, columns)
+    except InvalidArgumentError as error:
+        raise located(error, tree) from error
+
+    def compute(computed: ComputedChanges) -> Draft:
+        changed = ChangedTable(
+            table,
+            computed.view.table.version,
+            lambda names, predicate: computed.batches(names, (SEGMENT, ROW), predicate),
+        )
+        with run.query(wanted.tree, changed) as query:
+            ordered = any(action.kind == "update" for action in wanted.actions)
+            _, batches = query.run(order="1, 2" if ordered else "")
+            return computed.work(batches, wanted.actions, wanted.columns)
+
+    return changed_rows(run.verbs.compute_changes(request, wanted.operation, compute))
+
+
+def _columns(target: Target, data: pa.Schema, dynamic: dict[str, pa.Field]) -> list[pa.Field]:
+    """The columns of the rows that are inserted, in their order."""
+    if not target.columns:
+        return [*data, *dynamic.values()]
+    by_name = {**{field.name.casefold(): field for field in data}, **dynamic}
+    unknown = [name for name in target.columns if name.casefold() not in by_name]
+    if unknown:
+        raise InvalidArgumentError(f"{target.table} has no column {', '.join(unknown)}")
+    listed = [by_name[name.casefold()] for name in target.columns]
+    return [*listed, *(field for field in dynamic.values() if field not in listed)]
+
+
+def _is_filter(tree: Any, fields: list[pa.Field]) -> bool:
+    """Whether a scan can choose the rows of a DELETE by itself, without opening most segments."""
+    known = {field.name.casefold(): field for field in fields}
+    try:
+        compile_condition(tree.args["where"].this.copy(), known, table=tree.this.alias_or_name)
+    except FletchingError:
+        return False
+    return not tree.this.alias  # the filter's text knows the table by its own name

@@ -1,0 +1,170 @@
+"""One run of several statements, and what all of them need of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+
+from fletching.engine.query.query_runner import (
+    VIEW_TEXT,
+    Authorize,
+    ChangedTable,
+    Query,
+    QueryRunner,
+)
+from fletching.engine.query.row_writing import Writes
+from fletching.errors import (
+    InvalidArgumentError,
+    NoSuchTableError,
+    NotFoundError,
+)
+from fletching.protocol.messages.admin import (
+    AddColumns,
+    CreatePartition,
+    DescribeTable,
+    DropPartition,
+    TableInfo,
+)
+from fletching.protocol.messages.changes import (
+    AlterColumn,
+    CompactTable,
+    DropColumns,
+    RenameColumn,
+    TouchTable,
+    TruncateTable,
+)
+from fletching.protocol.messages.requests import Request
+from fletching.protocol.messages.responses import Changed, Response
+from fletching.sql.statement_kinds import (
+    Namespace,
+)
+from fletching.types import TableName
+
+if TYPE_CHECKING:
+    from fletching.engine.query.sealed_duckdb import SealedDuckDB
+
+
+__all__ = ["Outcome", "ScriptRun", "Store", "Watched", "changed_rows"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of statements: the last one's.
+
+    Attributes:
+        printed: text, for statements that print.
+        stored: what the consumer of rows made of a query's.
+        affected: rows inserted, updated or deleted; None for statements that change none.
+    """
+
+    printed: str = ""
+    stored: Any = None
+    affected: int | None = None
+
+
+class Watched(Protocol):
+    """Follows a run: is told of the connection to interrupt, and of the query to ask for progress."""
+
+    def began(self, duck: SealedDuckDB) -> None:
+        """A query has a connection now; raises to end the run."""
+
+    def ran(self, query: Query) -> None:
+        """A query is being run."""
+
+
+Store = Callable[[pa.Schema, Iterator[pa.RecordBatch]], Any]
+
+
+_OF_TABLES = (
+    AddColumns,
+    AlterColumn,
+    CompactTable,
+    CreatePartition,
+    DropColumns,
+    DropPartition,
+    RenameColumn,
+    TouchTable,
+    TruncateTable,
+)
+"""Requests that make no sense for a view."""
+
+
+@dataclasses.dataclass
+class ScriptRun:
+    """One run of statements: what they are run with, and what those before them have set.
+
+    Attributes:
+        queries, verbs: what runs queries, and everything else.
+        namespace: where names without project or schema belong, from now on.
+        authorize: asked before each request is executed.
+        visible: leaves out of a reply what the caller may not know of.
+        store: takes the rows of a query.
+        watched: follows the run.
+        variables: of script mode, their queries by name.
+        flags: what SET has set.
+    """
+
+    queries: QueryRunner
+    verbs: Writes
+    namespace: Namespace
+    authorize: Authorize
+    visible: Callable[[Response], Response]
+    store: Store
+    watched: Watched
+    variables: dict[str, Any] = dataclasses.field(default_factory=dict)
+    flags: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def check_tables(self, requests: Iterable[Request]) -> None:
+        """Refuses what changes a table's rows, columns or partitions if it is about a view.
+
+        Raises:
+            InvalidArgumentError: naming the view.
+        """
+        for table in {one.table for one in requests if isinstance(one, _OF_TABLES)}:
+            with contextlib.suppress(NotFoundError):  # whoever changes it says so
+                info = self.verbs.call(DescribeTable(table=table))
+                if isinstance(info, TableInfo) and VIEW_TEXT in info.properties:
+                    raise InvalidArgumentError(f"{info.table} is a view: it has no rows of its own")
+
+    def query(self, tree: Any, changed: ChangedTable | None = None) -> Query:
+        """Opens a query; raises as `QueryRunner.open`."""
+        query = self.queries.open(
+            tree,
+            self.namespace,
+            self.authorize,
+            self.variables,
+            begun=self.watched.began,
+            changed=changed,
+        )
+        try:
+            self.watched.ran(query)
+        except BaseException:
+            query.close()
+            raise
+        return query
+
+    def describe(self, table: TableName) -> TableInfo:
+        """What the catalog knows of a table that the caller may know of."""
+        request = DescribeTable(table=table)
+        self.authorize(request)
+        info = self.verbs.call(request)
+        assert isinstance(info, TableInfo)
+        return info
+
+    def exists(self, table: TableName) -> bool:
+        """Whether there is such a table or view."""
+        try:
+            self.verbs.call(DescribeTable(table=table))
+        except NoSuchTableError:
+            return False
+        return True
+
+
+def changed_rows(report: Response) -> Outcome:
+    """What a change of rows reports."""
+    assert isinstance(report, Changed)
+    return Outcome(affected=report.rows_inserted + report.rows_updated + report.rows_deleted)
