@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from fletching.client import Client, Scan, Table
-from fletching.errors import UsageError
+from fletching.errors import FletchingError, UsageError
 from fletching.testing.contracts import ENGINE_ROWS, ConnectorContract, sorted_rows
 
 pyspark = pytest.importorskip("pyspark", minversion="4.0")
@@ -21,6 +21,7 @@ if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
     pytest.skip("Spark needs Java 17, and there is none", allow_module_level=True)
 
 from fletching.connectors.spark import FletchingDataSource, register, spark_schema  # noqa: E402
+from fletching.connectors.spark_sinks import OpenEpochs  # noqa: E402
 
 pytestmark = [
     pytest.mark.engines,
@@ -177,6 +178,121 @@ def test_a_stream_of_versions_written_once(session: Any, client: Client, tmp_pat
     assert sorted_rows(sink.to_table()) == sorted_rows(ENGINE_ROWS)
 
 
+def stream(session: Any, source: Any, sink: str, place: Path, **more: Any) -> Any:
+    """A query that copies what there is and ends."""
+    frame = session.readStream.format("fletching").options(**options(source)).load(source.name)
+    for name, change in more.items():
+        frame = change(frame) if name == "frame" else frame
+    return (
+        frame.writeStream.format("fletching").options(**options(source))
+        .option("checkpointLocation", str(place))
+        .outputMode(more.get("output_mode", "append"))
+        .trigger(availableNow=True).start(sink)
+    )  # fmt: skip
+
+
+def test_a_streaming_sink_writes_each_epoch_once(
+    session: Any, client: Client, tmp_path: Path
+) -> None:
+    source = client.create_table("source", ENGINE_ROWS.schema)
+    sink = client.create_table("sink", ENGINE_ROWS.schema)
+    place = tmp_path / "checkpoint"
+    source.append(ENGINE_ROWS.slice(0, 4))
+    stream(session, source, "sink", place).awaitTermination()
+    source.append(ENGINE_ROWS.slice(4))
+    stream(session, source, "sink", place).awaitTermination()
+    assert sorted_rows(sink.to_table()) == sorted_rows(ENGINE_ROWS)
+    version = sink.versions(limit=1)[0].version
+    # As if the driver had died after our commit and before Spark noted its own: Spark writes the last
+    # epoch again, here in other partitions.
+    (last,) = [path for path in (place / "commits").iterdir() if path.name == "1"]
+    last.unlink()
+    (place / "commits" / ".1.crc").unlink()
+    stream(session, source, "sink", place, frame=lambda f: f.repartition(3)).awaitTermination()
+    assert sorted_rows(sink.to_table()) == sorted_rows(ENGINE_ROWS)
+    assert sink.versions(limit=1)[0].version == version
+    assert OpenEpochs(sink_options(source, "sink", place)).sessions() == []
+
+
+def sink_options(source: Any, sink: str, place: Path) -> dict[str, str]:
+    given = {**options(source), "path": sink, "checkpointLocation": str(place)}
+    return {name.lower(): value for name, value in given.items()}
+
+
+def test_a_streaming_sink_replaces_all_rows(session: Any, client: Client, tmp_path: Path) -> None:
+    source = client.create_table("source", ENGINE_ROWS.schema)
+    sink = client.create_table("counts", pa.schema([("flag", pa.bool_()), ("count", pa.int64())]))
+    for start in (0, 5):
+        source.append(ENGINE_ROWS.slice(start, 5))
+        stream(
+            session, source, "counts", tmp_path / "checkpoint",
+            frame=lambda frame: frame.groupBy("flag").count(), output_mode="complete",
+        ).awaitTermination()  # fmt: skip
+    counted = ENGINE_ROWS.group_by("flag").aggregate([([], "count_all")])
+    found = sorted(map(str, sink.to_table().to_pylist()))
+    assert found == sorted(
+        str({"flag": row["flag"], "count": row["count_all"]}) for row in counted.to_pylist()
+    )
+
+
+def test_a_failing_epoch_leaves_nothing(session: Any, client: Client, tmp_path: Path) -> None:
+    source = client.create_table("source", ENGINE_ROWS.schema)
+    sink = client.create_table("sink", ENGINE_ROWS.schema)
+    source.append(ENGINE_ROWS)
+    place = tmp_path / "checkpoint"
+    fails = "if(id = 7, raise_error('this epoch fails'), id) AS id"
+    query = stream(
+        session, source, "sink", place, frame=lambda frame: frame.selectExpr(fails, "text")
+    )
+    with pytest.raises(Exception, match="this epoch fails"):
+        query.awaitTermination()
+    assert sink.count_rows() == 0
+    assert OpenEpochs(sink_options(source, "sink", place)).sessions() == []
+    # What a driver that died has left open is ended when its query goes on, and not before.
+    left = sink.write_session()
+    OpenEpochs(sink_options(source, "sink", place)).add(left.id)
+    stream(session, source, "sink", place).awaitTermination()
+    assert sorted_rows(sink.to_table()) == sorted_rows(ENGINE_ROWS)
+    with pytest.raises(FletchingError):
+        left.writer()
+
+
+def test_conditions_are_pushed_where_that_is_asked_for(session: Any, client: Client) -> None:
+    table = TestContract().made(client)
+    session.createDataFrame(ENGINE_ROWS).createOrReplaceTempView("plain")
+    session.conf.set("spark.sql.python.filterPushdown.enabled", "true")
+    try:
+        for condition in (
+            "id > 5",
+            "text IN ('f', 'é') AND id < 9",
+            "NOT text IN ('f')",
+            "number > 2",
+            "number <= 2",
+            "day >= DATE '2026-01-05'",
+            "flag IS NULL",
+            "amount = 0.25",
+            "point.x > 3",
+            "text LIKE 'f%' OR id = 1",
+        ):
+            frame = session.read.format("fletching").options(**options(table), pushdown="true")
+            found = sorted(row.id for row in frame.load("t").where(condition).collect())
+            expected = session.sql(f"SELECT id FROM plain WHERE {condition} ORDER BY id").collect()
+            assert found == [row.id for row in expected], condition
+    finally:
+        session.conf.unset("spark.sql.python.filterPushdown.enabled")
+
+
+def test_partitions(session: Any, client: Client) -> None:
+    table = client.create_table("p", "id BIGINT", partition_by=["day"])
+    rows = session.createDataFrame(pa.table({"id": [1, 2, 3]}))
+    for day in ("a", "b"):
+        write = rows.write.format("fletching").options(**options(table))
+        write.option("partition", f"day={day}").mode("append").save("p")
+    reader = session.read.format("fletching").options(**options(table))
+    assert reader.load("p").count() == 6
+    assert reader.option("partition", "day=b").load("p").count() == 3
+
+
 def test_a_failing_task_changes_nothing(session: Any, client: Client) -> None:
     table = TestContract().made(client)
     frame = session.createDataFrame(ENGINE_ROWS).repartition(3)
@@ -191,8 +307,8 @@ def test_refusals(client: Client) -> None:
         FletchingDataSource({"path": "t", "where": "x"})
     with pytest.raises(UsageError, match="name the table"):
         FletchingDataSource({})
-    with pytest.raises(UsageError, match="foreachBatch"):
-        FletchingDataSource({"path": "t"}).streamWriter(None, overwrite=False)
+    with pytest.raises(UsageError, match="true or false"):
+        FletchingDataSource({"path": "t", "pushdown": "yes"}).reader(None)
     for kind in (pa.time64("us"), pa.decimal256(50, 2), pa.month_day_nano_interval()):
         with pytest.raises(UsageError, match="column odd"):
             spark_schema(pa.schema([("odd", kind)]))

@@ -29,6 +29,7 @@ from fletching.client.table import Table
 from fletching.client.tabular.catalog_names import Partition, TableEntry
 from fletching.client.transports.stream_files import StreamReader, StreamWriter
 from fletching.client.writing.arrow_writer import ArrowWriter
+from fletching.client.writing.commit_message import CommitMessage
 from fletching.client.writing.stream_writer import StreamingWriter
 from fletching.client.writing.write_session import WriteSession
 
@@ -45,6 +46,7 @@ __all__ = [
     "CallOptions",
     "ChangeReport",
     "Client",
+    "CommitMessage",
     "Credentials",
     "Partition",
     "Progress",

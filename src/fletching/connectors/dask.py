@@ -9,11 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from fletching.client import Scan, Table
+from fletching.client import CommitMessage, Scan, Table
+from fletching.client.reading.planned_scan import plan
 from fletching.client.writing.write_session import WriteSession
 from fletching.connectors.narrowing import missing, narrowed, scan_of, without_views
-from fletching.connectors.task_writes import CommitMessage, begin, commit, write_attempt
-from fletching.errors import FletchingError, UsageError
+from fletching.connectors.task_writes import abort_quietly, begin, commit, write_attempt
+from fletching.errors import UsageError
 
 try:
     import dask
@@ -46,11 +47,10 @@ def read_table(source: Table | Scan, *, npartitions: int | None = None) -> dask.
     scan = scan_of(source)
     if npartitions is not None and npartitions < 1:
         raise UsageError(f"a dataframe has at least 1 partition, not {npartitions}")
-    with scan.session() as session:
-        rows, size, version = session.row_count, session.byte_size, session.version
-    count = npartitions or max(1, -(-size // PARTITION_BYTES))
-    bounds = [rows * part // count for part in range(count + 1)]
-    reader = _Ranges(dataclasses.replace(scan, version=version))
+    planned = plan(scan)
+    count = npartitions or max(1, -(-planned.byte_size // PARTITION_BYTES))
+    bounds = [planned.row_count * part // count for part in range(count + 1)]
+    reader = _Ranges(planned.scan)
     return dask.dataframe.from_map(
         reader,
         list(itertools.pairwise(bounds)),
@@ -85,16 +85,8 @@ def write_table(
         messages: Sequence[CommitMessage] = dask.compute(*tasks, **compute_options)
         return commit(session, messages)
     except BaseException:
-        # What was written goes; if that cannot be said now, the session expires by itself.
-        _abort_quietly(session)
+        abort_quietly(session)
         raise
-
-
-def _abort_quietly(session: WriteSession) -> None:
-    try:
-        session.abort()
-    except FletchingError:
-        return
 
 
 def _write_partition(frame: pd.DataFrame, session: WriteSession) -> CommitMessage:

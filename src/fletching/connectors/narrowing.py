@@ -6,6 +6,7 @@ pushed below a limit: the first hundred rows that match are not the matches of t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 
@@ -76,8 +77,10 @@ def filtered_batches(
     whole = scan.schema
     wanted = list(whole.names if columns is None else columns)
     schema = pa.schema([whole.field(name) for name in wanted])
+    # A query's snapshot is over with the query.
+    scan = scan.releasing()
     if expression is None:
-        return schema, narrowed(scan, wanted).to_batches()
+        return schema, _remaining(narrowed(scan, wanted), None, wanted)
     parts = pushdown(expression, whole)
     residual = parts.residual
     if scan.limit is not None:
@@ -93,9 +96,10 @@ def filtered_batches(
 def _remaining(
     scan: Scan, residual: pc.Expression | None, wanted: list[str]
 ) -> Iterator[pa.RecordBatch]:
-    for batch in scan.to_batches():
-        kept = batch if residual is None else batch.filter(residual)
-        yield kept if kept.schema.names == wanted else kept.select(wanted)
+    with contextlib.closing(scan.to_batches()) as batches:
+        for batch in batches:
+            kept = batch if residual is None else batch.filter(residual)
+            yield kept if kept.schema.names == wanted else kept.select(wanted)
 
 
 def narrowest(schema: pa.Schema) -> str:

@@ -8,6 +8,7 @@ no stable format: a node that is not known is not pushed.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import math
@@ -89,22 +90,25 @@ def _frames(
     if predicate is not None and scan.limit is None:
         expression = _expression(predicate)
         pushed = None if expression is None else pushdown(expression, scan.schema).pushed
-    source = narrowed(scan, read, pushed, n_rows if predicate is None else None)
+    limit = n_rows if predicate is None else None
+    source = narrowed(scan, read, pushed, limit).releasing()
     remaining = n_rows
-    for batch in source.to_batches():
-        if remaining == 0:
-            return
-        frame = _frame(batch, read)
-        if predicate is not None:
-            frame = frame.filter(predicate)
-        frame = frame.select(wanted)
-        if remaining is not None:
-            frame = frame.head(remaining)
-            remaining -= frame.height
-        if not batch_size or frame.height <= batch_size:
-            yield frame
-        else:
-            yield from frame.iter_slices(batch_size)
+    # Closed here, so that a query that stops early ends its connections and its snapshot.
+    with contextlib.closing(source.to_batches()) as batches:
+        for batch in batches:
+            if remaining == 0:
+                return
+            frame = _frame(batch, read)
+            if predicate is not None:
+                frame = frame.filter(predicate)
+            frame = frame.select(wanted)
+            if remaining is not None:
+                frame = frame.head(remaining)
+                remaining -= frame.height
+            if not batch_size or frame.height <= batch_size:
+                yield frame
+            else:
+                yield from frame.iter_slices(batch_size)
 
 
 def _frame(batch: pa.RecordBatch, columns: list[str]) -> pl.DataFrame:

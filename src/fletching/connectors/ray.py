@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fletching.client import Scan, Table
+from fletching.client import CommitMessage, Scan, Table
 from fletching.client.reading.expressions import pushdown
+from fletching.client.reading.planned_scan import plan
 from fletching.client.writing.write_session import WriteSession
 from fletching.connectors.narrowing import (
     missing,
@@ -21,8 +22,7 @@ from fletching.connectors.narrowing import (
     scan_of,
     without_views,
 )
-from fletching.connectors.task_writes import CommitMessage, begin, commit, write_attempt
-from fletching.errors import FletchingError
+from fletching.connectors.task_writes import abort_quietly, begin, commit, write_attempt
 
 try:
     import ray.data
@@ -72,8 +72,13 @@ def write_table(
         ServiceError: the service refused to begin or to commit.
     """
     sink = TableDatasink(table, mode)
-    dataset.write_datasink(sink, **ray_options)
-    return sink.finished()
+    try:
+        dataset.write_datasink(sink, **ray_options)
+        return sink.finished()
+    except BaseException:
+        # Also where Ray does not say so: cancelled, or refused before the first task.
+        sink.abort()
+        raise
 
 
 class TableDatasource(Datasource):  # type: ignore[misc]  # Ray is not there to look at
@@ -81,10 +86,9 @@ class TableDatasource(Datasource):  # type: ignore[misc]  # Ray is not there to 
 
     def __init__(self, scan: Scan) -> None:
         super().__init__()
-        with scan.session() as session:
-            self._rows, self._bytes = session.row_count, session.byte_size
-            version = session.version
-        self._scan = dataclasses.replace(scan, version=version)
+        planned = plan(scan)
+        self._rows, self._bytes = planned.row_count, planned.byte_size
+        self._scan = planned.scan
         self._projection_map: dict[str, str] | None = None
 
     def get_name(self) -> str:
@@ -183,7 +187,7 @@ class TableDatasink(Datasink[CommitMessage]):  # type: ignore[misc]  # likewise
     def __init__(self, table: Table, mode: str = "append") -> None:
         self._table = table
         self._mode = mode
-        self._session: WriteSession | None = begin(table, mode)
+        self._session: WriteSession = begin(table, mode)
         self._rows: int | None = None
 
     def get_name(self) -> str:
@@ -195,28 +199,27 @@ class TableDatasink(Datasink[CommitMessage]):  # type: ignore[misc]  # likewise
 
     def write(self, blocks: Iterable[Any], ctx: object) -> CommitMessage:
         """Writes a task's blocks, durable but not visible."""
+        # Ray does not number the attempts at a task.
         del ctx
-        assert self._session is not None
         tables = (BlockAccessor.for_block(block).to_arrow() for block in blocks)
         return write_attempt(self._session, (each for each in tables if each.num_rows))
 
     def on_write_complete(self, write_result: Any) -> None:
         """Commits the streams of the attempts that Ray kept."""
-        assert self._session is not None
         self._rows = commit(self._session, write_result.write_returns)
 
     def on_write_failed(self, error: Exception) -> None:
         """Drops what was written; if that cannot be said now, the session expires by itself."""
         del error
-        if self._session is not None and self._rows is None:
-            try:
-                self._session.abort()
-            except FletchingError:
-                return
+        self.abort()
+
+    def abort(self) -> None:
+        """Ends the session, unless it was committed."""
+        if self._rows is None:
+            abort_quietly(self._session)
 
     def finished(self) -> int:
         """Rows committed; commits the nothing of a job for which Ray called no task."""
         if self._rows is None:
-            assert self._session is not None
             self._rows = commit(self._session, [])
         return self._rows

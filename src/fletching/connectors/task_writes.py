@@ -1,32 +1,23 @@
 """Writes by many tasks, of which an engine repeats, doubles or kills some: one commit, by the driver.
 
-Each attempt of a task writes a stream of its own, and returns what names it. The driver commits exactly
-the streams of the attempts whose results the engine kept; the others' rows never become visible, and go
-with the session. A task that dies leaves an open stream, which no commit takes.
+Each attempt of a task writes a stream version of its own, and returns what names it. The driver commits
+exactly those of the attempts whose results the engine kept; the others' rows never become visible, and
+go with the session. A task that dies leaves an open stream, which no commit takes.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import uuid
 from collections.abc import Iterable
 
 import pyarrow as pa
 
-from fletching.client import Table
+from fletching.client import CommitMessage, Table
 from fletching.client.writing.write_session import WriteSession
-from fletching.errors import UsageError
+from fletching.errors import FletchingError, UsageError
 
-__all__ = ["CommitMessage", "begin", "commit", "write_attempt"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class CommitMessage:
-    """What a task's attempt wrote; pickles."""
-
-    stream_id: str
-    version: int
-    rows: int
+__all__ = ["abort_quietly", "begin", "commit", "write_attempt"]
 
 
 def begin(table: Table, mode: str) -> WriteSession:
@@ -40,23 +31,40 @@ def begin(table: Table, mode: str) -> WriteSession:
     return table.write_session(overwrite=mode == "overwrite")
 
 
-def write_attempt(session: WriteSession, batches: Iterable[pa.Table]) -> CommitMessage:
+def write_attempt(
+    session: WriteSession,
+    batches: Iterable[pa.Table],
+    *,
+    task: str | None = None,
+    attempt: int = 1,
+) -> CommitMessage:
     """Writes an attempt's rows, durable but not visible.
+
+    Args:
+        session: of all tasks.
+        batches: the rows.
+        task: what is the same for each attempt at these rows, and for no others; None where the
+            engine does not say, so that each attempt is a stream of its own.
+        attempt: a number that is greater for each later attempt; it is the stream's version.
 
     Raises:
         UsageError, ServiceError, TransportError: as the writer's.
     """
-    stream_id = f"attempt-{uuid.uuid4().hex}"
-    rows = 0
-    with session.writer(stream_id, version=1) as writer:
+    stream_id = f"attempt-{uuid.uuid4().hex}" if task is None else f"task-{task}"
+    with session.writer(stream_id, version=attempt) as writer:
         for batch in batches:
-            rows += batch.num_rows
             writer.write(batch)
-    return CommitMessage(stream_id, 1, rows)
+    return writer.message
 
 
 def commit(session: WriteSession, messages: Iterable[CommitMessage]) -> int:
     """Makes the rows of these attempts visible in one step; returns how many. Again does nothing."""
     kept = list(messages)
-    session.commit([(each.stream_id, each.version) for each in kept])
+    session.commit(kept)
     return sum(each.rows for each in kept)
+
+
+def abort_quietly(session: WriteSession) -> None:
+    """Drops what was written after a failure; if that cannot be said now, the session expires."""
+    with contextlib.suppress(FletchingError):
+        session.abort()

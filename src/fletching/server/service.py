@@ -24,10 +24,10 @@ from fletching.protocol.messages.responses import Response
 from fletching.server.auth.authentication import Authenticator, FailureLimiter
 from fletching.server.auth.key_ring import KeyRing
 from fletching.server.auth.principal import Principal
-from fletching.server.auth.session_tokens import (
-    check_session_request,
+from fletching.server.auth.read_tokens import (
+    check_reading,
     is_table_of,
-    with_session_token,
+    with_read_token,
 )
 from fletching.server.http.exchange import Exchange
 from fletching.server.metrics import Durations, Metrics
@@ -202,10 +202,10 @@ class Service:
         """
         principal = exchange.principal
         assert principal is not None
-        if principal.session is None:
+        if principal.reading is None:
             self.authorize_more(exchange)
         else:
-            check_session_request(principal.session, request)
+            check_reading(principal.reading, request)
         table = getattr(request, "table", None)
         named = getattr(request, "project", "") or getattr(table, "project", "")
         if named.casefold() == RESULTS_PROJECT:
@@ -214,7 +214,7 @@ class Service:
             self.keys.check(principal.key, request)
 
     def authorize_more(self, exchange: Exchange) -> Principal:
-        """Refuses a caller whose token lets him look at one instance or session and no more.
+        """Refuses a caller whose token lets him look at one instance, or read a table, and no more.
 
         Raises:
             NoPermissionError: that is all he may.
@@ -223,16 +223,16 @@ class Service:
         assert principal is not None
         if principal.instance is not None:
             raise NoPermissionError("this token is for looking at one instance")
-        if principal.session is not None:
-            raise NoPermissionError("this token is for reading one session")
+        if principal.reading is not None:
+            raise NoPermissionError("this token is for reading, and for nothing else")
         return principal
 
     def with_token(self, exchange: Exchange, request: Request, response: Response) -> Response:
-        """The reply to a read session's request with the session's token, if it asks for one."""
+        """The reply to a read session's request with a token for reading, if it asks for one."""
         principal = exchange.principal
         assert principal is not None
         tokens = self.engine.access_keys.tokens
-        return with_session_token(tokens, principal, request, response)
+        return with_read_token(tokens, principal, request, response)
 
     def may_read(self, exchange: Exchange, table: TableName) -> bool:
         """Whether the caller may know of a table."""
@@ -240,7 +240,7 @@ class Service:
         assert principal is not None
         if principal.instance is not None:
             return False
-        if principal.session is not None and not is_table_of(principal.session, table):
+        if principal.reading is not None and not is_table_of(principal.reading, table):
             return False
         return principal.key is None or self.keys.may_read(principal.key, table)
 
@@ -250,7 +250,7 @@ class Service:
         assert principal is not None
         if principal.instance is not None:
             return principal.instance[0].casefold() == project.casefold()
-        if principal.session is not None:
+        if principal.reading is not None:
             return False
         return principal.key is None or self.keys.may_enter(principal.key, project)
 

@@ -150,3 +150,38 @@ def test_an_empty_table_has_a_session(client: fletching.Client) -> None:
     assert session.row_count == 0
     assert numbers(session.splits(3)) == []
     assert session.to_table() == table.schema.empty_table()
+
+
+def test_splits_of_some_columns(table: fletching.Table) -> None:
+    with table.scan().session() as session:
+        (split,) = session.splits(1, columns=["s", "n"])
+        assert split.to_table().column_names == ["s", "n"]
+        assert split.schema.names == ["s", "n"]
+        part = pickle.loads(pickle.dumps(session.rows(10, 20, columns=["S"])))
+        assert part.to_table().to_pydict() == {"s": [f"s{n}" for n in range(10, 20)]}
+        assert part.to_reader(3).read_all().num_rows == 7
+        # The place of a reader survives as text, and with it what is asked for.
+        assert type(part.token).parse(str(part.token)) == part.token
+        none = session.rows(0, 30, columns=[])
+        assert sum(batch.num_rows for batch in none.to_batches()) == 30
+        assert none.schema.names == []
+        with pytest.raises(UsageError, match="no column x"):
+            session.rows(0, 1, columns=["x"])
+        with pytest.raises(UsageError, match="twice"):
+            session.rows(0, 1, columns=["s", "S"])
+    with table.scan(columns=[]).session() as session:
+        assert sum(b.num_rows for b in session.rows(0, 30, columns=[]).to_batches()) == 30
+
+
+def test_equal_splits_are_equal_everywhere(table: fletching.Table) -> None:
+    session = table.scan().session()
+    again = pickle.loads(pickle.dumps(session))
+    assert again == session
+    assert hash(again) == hash(session)
+    assert again != table.scan().session()
+    for mine, other in zip(session.splits(3), again.splits(3), strict=True):
+        assert mine == other
+        assert hash(mine) == hash(other)
+        assert mine.__dask_tokenize__() == other.__dask_tokenize__()
+        assert len(mine.locations) == 1
+    assert len({*session.splits(3), *again.splits(3)}) == 3

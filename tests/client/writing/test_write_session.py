@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import pickle
 import threading
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 import fletching
-from fletching.errors import NotFoundError, ServiceError, UsageError
+from fletching.client import CommitMessage
+from fletching.errors import FletchingError, NotFoundError, ServiceError, UsageError
 from fletching.ipc.encoding import encode_schema
 
 
@@ -222,3 +224,66 @@ def test_overwriting_a_whole_table(table: fletching.Table) -> None:
     with pytest.raises(ZeroDivisionError):
         fail()
     assert numbers(table) == [3]
+
+
+def attempt(session: Any, task: str, number: int, values: list[int]) -> CommitMessage:
+    """What a task does: an attempt at its rows, in whatever process."""
+    with pickle.loads(pickle.dumps(session)).writer(task, version=number) as writer:
+        writer.write({"n": values})
+    message = pickle.loads(pickle.dumps(writer.message))
+    assert isinstance(message, CommitMessage)
+    return message
+
+
+def test_what_messages_name_is_committed_and_nothing_else(table: fletching.Table) -> None:
+    session = table.write_session()
+    kept = [attempt(session, "task-0", 1, [1, 2]), attempt(session, "task-1", 1, [3])]
+    # Run twice, by speculation: the later attempt was too late.
+    attempt(session, "task-1", 5, [3])
+    attempt(session, "task-2", 1, [4])
+    dead = session.writer("task-3", version=1)
+    dead.write({"n": [5]})
+    with pytest.raises(UsageError, match="not closed"):
+        _ = dead.message
+    assert kept[0] == CommitMessage(session.id, "task-0", 1, 2)
+    driver = table.open_write_session(session.id)
+    report = driver.commit(kept)
+    assert report is not None
+    assert report.rows_inserted == 3
+    assert sorted(table.to_table()["n"].to_pylist()) == [1, 2, 3]
+    # A repeated commit, also of another process, is the first one.
+    again = table.open_write_session(session.id).commit(kept)
+    assert again is not None
+    assert again.version == report.version
+    assert table.count_rows() == 3
+
+
+def test_an_epoch_is_committed_once_whatever_its_parts(table: fletching.Table) -> None:
+    first = table.write_session()
+    messages = [attempt(first, f"task-{n}", 1, [n]) for n in range(3)]
+    done = first.commit(messages, idempotency_key="query-epoch-7")
+    # Its driver died before it could note that: the epoch comes again, in one part.
+    second = table.write_session()
+    message = attempt(second, "task-0", 1, [0, 1, 2])
+    replayed = second.commit([message], idempotency_key="query-epoch-7")
+    assert done is not None
+    assert replayed is not None
+    assert replayed.version == done.version
+    assert table.count_rows() == 3
+    with pytest.raises(FletchingError):
+        second.writer("task-9")
+    third = table.write_session()
+    third.commit([attempt(third, "task-0", 1, [3])], idempotency_key="query-epoch-8")
+    assert table.count_rows() == 4
+
+
+def test_messages_that_do_not_belong_together(table: fletching.Table) -> None:
+    session, other = table.write_session(), table.write_session()
+    mine, theirs = attempt(session, "a", 1, [1]), attempt(other, "a", 1, [2])
+    with pytest.raises(UsageError, match="was written in session"):
+        session.commit([mine, theirs])
+    with pytest.raises(UsageError, match="two attempts"):
+        session.commit([mine, attempt(session, "a", 2, [1])])
+    assert table.count_rows() == 0
+    session.abort()
+    other.abort()

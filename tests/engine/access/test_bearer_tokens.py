@@ -7,12 +7,12 @@ import hmac
 
 import pytest
 
-from fletching.engine.access.bearer_tokens import BearerClaim, BearerTokens, SessionScope
+from fletching.engine.access.bearer_tokens import BearerClaim, BearerTokens, ReadScope
 from fletching.errors import UsageError
 from fletching.types import TableName
 
 TOKENS = BearerTokens(b"k" * 32)
-SESSION = SessionScope(TableName("demo", "plätze, oder so", "s"), "0123abcd", 5000)
+SESSION = ReadScope(TableName("demo", "plätze, oder so", "s"), "0123abcd", 5000)
 
 
 def text_of(token: str) -> str:
@@ -45,13 +45,13 @@ def test_for_one_instance() -> None:
 
 
 def test_for_one_session() -> None:
-    token = TOKENS.sign("id", 1000.0, session=SESSION)
-    assert TOKENS.verify(token, 999.0) == BearerClaim("id", session=SESSION)
-    assert TOKENS.verify(token, 1000.0) == BearerClaim("id", expired=True, session=SESSION)
+    token = TOKENS.sign("id", 1000.0, reading=SESSION)
+    assert TOKENS.verify(token, 999.0) == BearerClaim("id", reading=SESSION)
+    assert TOKENS.verify(token, 1000.0) == BearerClaim("id", expired=True, reading=SESSION)
     assert text_of(token).split(",")[2] == "1000"
     # An instance that has the tag's name is an instance still.
-    other = TOKENS.sign("id", 1000.0, ("read-session", "5000"))
-    assert TOKENS.verify(other, 0.0) == BearerClaim("id", instance=("read-session", "5000"))
+    other = TOKENS.sign("id", 1000.0, ("read", "5000"))
+    assert TOKENS.verify(other, 0.0) == BearerClaim("id", instance=("read", "5000"))
     with pytest.raises(UsageError):
         TOKENS.sign("id", 1000.0, ("p", "i"), SESSION)
 
@@ -62,8 +62,8 @@ def test_others_are_not_genuine(token: str) -> None:
 
 
 @pytest.mark.parametrize("session", [None, SESSION])
-def test_a_changed_one_is_not_genuine(session: SessionScope | None) -> None:
-    text = text_of(TOKENS.sign("id", 1000.0, session=session))
+def test_a_changed_one_is_not_genuine(session: ReadScope | None) -> None:
+    text = text_of(TOKENS.sign("id", 1000.0, reading=session))
     for changed in (text.replace("1000", "9999"), text.replace("id", "xx"), text[:-1] + "!"):
         assert TOKENS.verify(base64.b64encode(changed.encode()).decode(), 0.0) is None
     # A scope cannot be cut off.
@@ -76,5 +76,5 @@ def test_a_changed_one_is_not_genuine(session: SessionScope | None) -> None:
 
 def test_scopes_of_later_releases_open_nothing() -> None:
     assert TOKENS.verify(signed("fletching,id,1000"), 0.0) == BearerClaim("id")
-    for scope in ("one", "write-session,5000,x,v1", "read-session,5000,x,v2", "a,b,c", "a,b,c,d,e"):
+    for scope in ("one", "write,5000,x,v1", "read,5000,x,v2", "a,b,c", "a,b,c,d,e"):
         assert TOKENS.verify(signed(f"fletching,id,1000,{scope}"), 0.0) is None

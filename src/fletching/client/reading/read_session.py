@@ -6,13 +6,17 @@ splits in every process, as many as are asked for.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hashlib
 import itertools
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import pyarrow as pa
 
+from fletching.client.call_options import OptionChanges
 from fletching.client.cancellation import Cancellation
 from fletching.client.reading.parallel import read_in_order
 from fletching.client.reading.readable import OpenedRows, Readable
@@ -21,13 +25,19 @@ from fletching.client.reading.split import Split, SplitList
 from fletching.client.table_info import describe
 from fletching.client.table_schemas import scan_schema
 from fletching.client.transports.channel import Channel
-from fletching.errors import UsageError
+from fletching.errors import FletchingError, UsageError
 from fletching.protocol.messages.admin import ListPartitions, PartitionPage
 from fletching.protocol.messages.requests import GetReadSession
 from fletching.protocol.messages.responses import ReadSession as ReadSessionReply
 from fletching.types import PartitionSpec, TableName
 
-__all__ = ["ReadSession"]
+__all__ = ["ReadSession", "release_quietly"]
+
+_LAST_WORDS: OptionChanges = {
+    "timeouts": {"connect": 5.0, "first_byte": 10.0, "idle": 10.0},
+    "retry": {"budget_seconds": 0.0},
+}
+"""Options of a release that nobody waits for: what it cannot say, the session's expiry says."""
 
 MOST_SPLITS = 1_000_000
 
@@ -103,7 +113,7 @@ class ReadSession(Readable):
         milliseconds = self._reply.expiration_time_ms
         return milliseconds / 1000 if milliseconds > 0 else None
 
-    def splits(self, count: int = 1) -> list[Split]:
+    def splits(self, count: int = 1, *, columns: Sequence[str] | None = None) -> list[Split]:
         """The rows in exactly ``count`` parts of about equal numbers of rows, in the table's order.
 
         The same session gives the same splits in every process. With fewer rows than parts, some
@@ -112,28 +122,33 @@ class ReadSession(Readable):
 
         Args:
             count: how many.
+            columns: some of the session's, in the wanted order; None for all. No others are sent.
 
         Raises:
-            UsageError: not a whole number from 1 on, or the session is released.
+            UsageError: not a whole number from 1 on, a column that the session has not, or the
+                session is released.
         """
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_SPLITS:
             raise UsageError(f"a session has 1 to {MOST_SPLITS} splits, not {count!r}")
         if self._released:
             raise UsageError(f"read session {self.id} is released")
         bounds = [self.row_count * part // count for part in range(count + 1)]
-        return SplitList(self._split(start, end) for start, end in itertools.pairwise(bounds))
+        chosen = self._chosen(columns)
+        return SplitList(
+            self._split(start, end, chosen) for start, end in itertools.pairwise(bounds)
+        )
 
-    def rows(self, start: int, end: int) -> Split:
-        """The rows from ``start`` up to, and without, ``end`` as a split.
+    def rows(self, start: int, end: int, *, columns: Sequence[str] | None = None) -> Split:
+        """The rows from ``start`` up to, and without, ``end`` as a split; columns as for `splits`.
 
         Raises:
-            UsageError: a range that is none of the session's, or the session is released.
+            UsageError: a range or a column that is none of the session's, or the session is released.
         """
         if not 0 <= start <= end <= self.row_count:
             raise UsageError(f"the session has {self.row_count} rows, and none of {start}..{end}")
         if self._released:
             raise UsageError(f"read session {self.id} is released")
-        return self._split(start, end)
+        return self._split(start, end, self._chosen(columns))
 
     @property
     def channel(self) -> Channel:
@@ -184,18 +199,41 @@ class ReadSession(Readable):
         whole = max(self._reply.record_count, 1)
         return self._reply.estimated_bytes * rows // whole
 
-    def _split(self, start: int, end: int) -> Split:
+    def _chosen(self, columns: Sequence[str] | None) -> _Columns:
+        """What splits have of the session's columns."""
+        schema = self.schema
+        if columns is None or (self._columns is None and list(columns) == schema.names):
+            return _Columns(schema, self._columns, None)
+        by_name = {field.name.casefold(): field for field in schema}
+        unknown = [name for name in columns if name.casefold() not in by_name]
+        if unknown:
+            raise UsageError(
+                f"the session reads no column {', '.join(unknown)}; it reads {', '.join(by_name)}"
+            )
+        fields = [by_name[name.casefold()] for name in columns]
+        names = tuple(field.name for field in fields)
+        if len(set(names)) != len(names):
+            raise UsageError(f"the columns of a split name one twice: {', '.join(names)}")
+        if not names and self._columns == ():
+            # The session sends a column that nobody sees already.
+            return _Columns(pa.schema([]), names, None)
+        # A reply has columns: rows alone are told by the one whose values are the fewest bytes.
+        asked = names or (min(schema, key=_width).name,)
+        return _Columns(pa.schema(fields), names, asked)
+
+    def _split(self, start: int, end: int, columns: _Columns) -> Split:
         filtered = self.pushed is not None
         return Split(
             ResumeToken(
                 table=self.table,
                 session_id=self.id,
-                columns=self._columns,
+                columns=columns.names,
                 offset=start,
                 length=end - start,
                 filtered=filtered,
+                asked=columns.asked,
             ),
-            self.schema,
+            columns.schema,
             None if filtered else end - start,
             self._channel,
             self._bytes_of(end - start),
@@ -269,8 +307,9 @@ class ReadSession(Readable):
         """Releases the snapshot; an error of the block matters more than one of that."""
         if exc_type is None:
             self.release()
-        else:
+        elif not self._released:
             self._released = True
+            release_quietly(self._channel, self.table, self.id)
 
     def __repr__(self) -> str:
         """Table, version and size."""
@@ -308,5 +347,34 @@ class ReadSession(Readable):
         )
 
 
+class _Columns(NamedTuple):
+    """The columns of splits: their schema, the order in which they are handed out, and what is asked for."""
+
+    schema: pa.Schema
+    names: tuple[str, ...] | None
+    asked: tuple[str, ...] | None
+
+
+def _width(field: pa.Field) -> int:
+    """About how many bits a value has; of what has no fixed width, many."""
+    try:
+        return int(field.type.bit_width)
+    except ValueError:
+        return 1 << 20
+
+
 def _reopened(reopen: Any, reply: ReadSessionReply, described: dict[str, Any]) -> ReadSession:
     return ReadSession(reopen(), reply, **described)
+
+
+def release_quietly(channel: Channel, table: TableName, session_id: str) -> None:
+    """Gives a session's snapshot up at the end of what used it, whatever that came to.
+
+    Sent outside of the scope that was cancelled, where that is how it ended. A client that is closed,
+    or a service that does not answer, lets the session expire by itself.
+    """
+    last = dataclasses.replace(channel.changed(**_LAST_WORDS), scope=None)
+    with contextlib.suppress(FletchingError):
+        last.call(
+            GetReadSession(table=table, session_id=session_id, release=True), ReadSessionReply
+        )

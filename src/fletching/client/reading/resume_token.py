@@ -29,6 +29,7 @@ class _Text(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     row: int
     columns: tuple[str, ...] | None
     filtered: bool = False
+    asked: tuple[str, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ class ResumeToken:
         columns: the columns handed out, where their order is not the service's.
         filtered: whether a filter leaves rows of the ``length`` out, so that only reading tells how
             many there are.
+        asked: columns that the service is asked for, where they are fewer than the session's.
     """
 
     table: TableName
@@ -58,6 +60,7 @@ class ResumeToken:
     row: int = 0
     columns: tuple[str, ...] | None = None
     filtered: bool = False
+    asked: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuses a place that cannot be."""
@@ -81,10 +84,20 @@ class ResumeToken:
 
     def request(self) -> ReadTable:
         """Asks for the split from its first row on."""
+        asked = self.asked or ()
         if self.index is not None:
-            return ReadTable(table=self.table, session_id=self.session_id, index=self.index)
+            return ReadTable(
+                table=self.table,
+                session_id=self.session_id,
+                index=self.index,
+                data_columns=asked,
+            )
         return ReadTable(
-            table=self.table, session_id=self.session_id, offset=self.offset, count=self.length
+            table=self.table,
+            session_id=self.session_id,
+            offset=self.offset,
+            count=self.length,
+            data_columns=asked,
         )
 
     def __str__(self) -> str:
@@ -102,11 +115,15 @@ class ResumeToken:
             self.row,
             self.columns,
             self.filtered,
+            self.asked,
         )
-        if not self.filtered:
-            # As releases that knew no other tokens wrote them, and read them.
-            return msgspec.json.encode(msgspec.structs.astuple(text)[:-1]).decode()
-        return msgspec.json.encode(text).decode()
+        # What a token does not need is left out, as releases that did not know it wrote them.
+        fields = list(msgspec.structs.astuple(text))
+        if self.asked is None:
+            del fields[-1]
+            if not self.filtered:
+                del fields[-1]
+        return msgspec.json.encode(fields).decode()
 
     @classmethod
     def parse(cls, text: str | ResumeToken) -> ResumeToken:
@@ -132,4 +149,5 @@ class ResumeToken:
             row=fields.row,
             columns=fields.columns,
             filtered=fields.filtered,
+            asked=fields.asked,
         )

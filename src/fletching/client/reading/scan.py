@@ -17,7 +17,7 @@ from fletching.client.html_views import html_view
 from fletching.client.progress import ProgressLike
 from fletching.client.reading.filter_text import filter_text
 from fletching.client.reading.parallel import read_in_order
-from fletching.client.reading.read_session import ReadSession
+from fletching.client.reading.read_session import ReadSession, release_quietly
 from fletching.client.reading.readable import OpenedRows, Readable
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.reading.split import Split, SplitList
@@ -35,7 +35,7 @@ from fletching.protocol.messages.responses import ReadSession as ReadSessionRepl
 from fletching.protocol.messages.vocabulary import SessionStatus, SplitMode
 from fletching.types import PartitionSpec, TableName
 
-__all__ = ["Scan", "ScannedTable"]
+__all__ = ["Scan", "ScannedTable", "session_of"]
 
 _LEAST_PIECE_BYTES = 8 << 20
 """A smaller piece is read in less time than it takes to ask for it over a long way."""
@@ -47,8 +47,13 @@ _READY_SECONDS = 600.0
 class ScannedTable(Protocol):
     """What a scan takes of its table."""
 
-    full_name: TableName
-    channel: Channel
+    @property
+    def full_name(self) -> TableName:
+        """Project, schema and name."""
+
+    @property
+    def channel(self) -> Channel:
+        """How the table calls."""
 
     @property
     def name(self) -> str:
@@ -92,6 +97,7 @@ class Scan(Readable):
     version: int | None = None
     since: int | None = None
     _channel: Channel | None = dataclasses.field(default=None, repr=False, compare=False)
+    _releases: bool = dataclasses.field(default=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuses a negative limit, a column named twice, and values that mean nothing."""
@@ -112,6 +118,14 @@ class Scan(Readable):
     def with_options(self, **changes: Unpack[OptionChanges]) -> Scan:
         """The same scan with other options (see `CallOptions`), e.g. ``connections=8``."""
         return dataclasses.replace(self, _channel=self.channel.changed(**changes))
+
+    def releasing(self) -> Scan:
+        """The same scan, of which each read gives its snapshot up when it ends, by one more request.
+
+        Else the snapshot is kept until its session expires. For engines, whose queries are many and
+        long; a read that is small takes half as long again by it.
+        """
+        return dataclasses.replace(self, _releases=True)
 
     @property
     def schema(self) -> pa.Schema:
@@ -183,9 +197,11 @@ class Scan(Readable):
         if self.limit is not None and self.filter is not None:
             raise UsageError("a scan with a filter and a limit has no session; drop one of them")
         options = SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1)
+        reopen = self.channel.reopen
         return ReadSession(
             self.channel,
-            self._session(options, with_token=True),
+            # Whoever reads by a token already hands that on.
+            self._session(options, with_token=reopen is None or not reopen.is_scoped),
             table=self.table.full_name,
             columns=self.columns,
             partitions=self.partitions,
@@ -302,12 +318,18 @@ class Scan(Readable):
         return pa.schema([by_name[name.casefold()] for name in self.columns])
 
     def _session(
-        self, split_options: SplitOptions, *, with_token: bool = False
+        self,
+        split_options: SplitOptions,
+        *,
+        with_token: bool = False,
+        with_table_token: bool = False,
     ) -> ReadSessionReply:
-        """A session; with a token if its splits may travel."""
+        """A session; with a token if its splits, or the scan, may travel."""
         request = self._session_request(split_options)
-        if with_token:
-            request = msgspec.structs.replace(request, with_token=True)
+        if with_token or with_table_token:
+            request = msgspec.structs.replace(
+                request, with_token=with_token, with_table_token=with_table_token
+            )
         return self._ready(request.table, self.channel.call(request, ReadSessionReply))
 
     def _begun_session(
@@ -412,7 +434,10 @@ class Scan(Readable):
         known = None if self.filter is not None else max(session.record_count, 0)
         if known is not None and self.limit is not None:
             known = min(known, self.limit)
-        return OpenedRows(self._schema_of(session), _first(batches, self.limit), known)
+        rows_read = _first(batches, self.limit)
+        if self._releases:
+            rows_read = _released(rows_read, channel, self.table.full_name, session.session_id)
+        return OpenedRows(self._schema_of(session), rows_read, known)
 
     def _rows_per_split(self, session: ReadSessionReply) -> int:
         """Rows that make about one split's bytes, from the session's own estimate."""
@@ -422,6 +447,14 @@ class Scan(Readable):
             return max(1, session.record_count)
         row_bytes = max(1, session.estimated_bytes // session.record_count)
         return max(1, self._piece_bytes // row_bytes)
+
+
+def session_of(scan: Scan, *, with_table_token: bool) -> ReadSessionReply:
+    """What the service says to a session of a scan's rows, which the caller ends."""
+    options = SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1)
+    return scan._session(  # noqa: SLF001  # of this module
+        options, with_table_token=with_table_token
+    )
 
 
 def _first(
@@ -440,3 +473,13 @@ def _first(
             yield batch
     finally:
         batches.close()  # type: ignore[attr-defined]  # `read_in_order` is a generator
+
+
+def _released(
+    batches: Generator[pa.RecordBatch, None, None], channel: Channel, table: TableName, session: str
+) -> Generator[pa.RecordBatch, None, None]:
+    """The same batches; with their end, or with whoever leaves them, the session ends."""
+    try:
+        yield from batches
+    finally:
+        release_quietly(channel, table, session)

@@ -19,6 +19,7 @@ from fletching.client.tabular.alignment import aligned
 from fletching.client.tabular.tabular_data import batches_of
 from fletching.client.transports.channel import Channel
 from fletching.client.writing.batching import Body, BodyBuffer
+from fletching.client.writing.commit_message import CommitMessage
 from fletching.errors import PayloadTooLargeError, UsageError
 from fletching.protocol.messages.requests import CloseWriteStream, CreateWriteStream, WriteTable
 from fletching.protocol.messages.responses import Done, WriteResult, WriteStream
@@ -129,6 +130,17 @@ class ArrowWriter:
             Done,
         )
         self.closed = True
+
+    @property
+    def message(self) -> CommitMessage:
+        """What this stream version is, for whoever commits the session.
+
+        Raises:
+            UsageError: the writer is not closed, so that there is nothing to commit.
+        """
+        if not self.closed:
+            raise UsageError(f"writer {self.stream_id!r} is not closed: close it, then commit")
+        return CommitMessage(self._session_id, self.stream_id, self.stream_version, self.rows)
 
     def cancel(self) -> None:
         """Ends a write that waits in another thread, which raises `OperationCancelledError` there.

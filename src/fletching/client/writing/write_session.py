@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Sized
 from typing import Any, Self
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from fletching.client.retry import Effect, effect_of
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.stream_files import StreamWriter
 from fletching.client.writing.arrow_writer import ArrowWriter
+from fletching.client.writing.commit_message import CommitMessage
 from fletching.errors import FletchingError, OperationCancelledError, ServiceError, UsageError
 from fletching.protocol.messages.changes import ChangeRequest
 from fletching.protocol.messages.requests import (
@@ -277,7 +278,7 @@ class WriteSession:
 
     def commit(
         self,
-        streams: Sequence[tuple[str, int]] | None = None,
+        streams: Iterable[CommitMessage | tuple[str, int]] | None = None,
         *,
         if_version: int | None = None,
         idempotency_key: str | None = None,
@@ -287,14 +288,18 @@ class WriteSession:
         Returns what the commit did, where the service says so.
 
         Args:
-            streams: exactly these (stream id, version) pairs; None for the highest closed version
-                of every stream, those of other processes included.
+            streams: exactly these, as messages of their writers (``writer.message``) or as (stream
+                id, version) pairs; None for the highest closed version of every stream, those of
+                other processes included.
             if_version: refuse if anything but upkeep has happened to the table since this version.
-            idempotency_key: a commit with the key of an earlier one changes nothing.
+            idempotency_key: a commit with the key of an earlier one changes nothing, whatever its
+                session and its streams: an epoch that is written anew, also in other parts, is
+                committed once.
 
         Raises:
             UsageError: rows would be left out silently, because a writer of this object is still
-                open, or failed and its stream was not written anew; or the session was aborted.
+                open, or failed and its stream was not written anew; a message of another session, or
+                two of one stream; or the session was aborted.
             ServiceError: the service refused; nothing is visible.
             TransportError: no answer within the retry budget: call again, a repeated commit is safe.
         """
@@ -302,14 +307,15 @@ class WriteSession:
             raise UsageError(f"write session {self.id} was aborted")
         if self._ended == "committed":
             return self._report
-        if streams is None:
+        chosen = None if streams is None else self._named(streams)
+        if chosen is None:
             self._check_complete()
         done = self._channel.call(
             CommitWriteSession(
                 table=self._table,
                 session_id=self.id,
                 write_mode=self._write_mode,
-                streams=None if streams is None else tuple(streams),
+                streams=chosen,
                 if_version=if_version,
                 idempotency_key=idempotency_key,
             ),
@@ -319,6 +325,28 @@ class WriteSession:
         if done.report is not None:
             self._report = ChangeReport.of(done.report, count=done.report.rows_inserted)
         return self._report
+
+    def _named(
+        self, streams: Iterable[CommitMessage | tuple[str, int]]
+    ) -> tuple[tuple[str, int], ...]:
+        """The streams that messages name."""
+        named: dict[str, int] = {}
+        for each in streams:
+            if isinstance(each, CommitMessage):
+                if each.session_id != self.id:
+                    raise UsageError(
+                        f"stream {each.stream_id!r} was written in session {each.session_id}, and "
+                        f"session {self.id} is committed"
+                    )
+                stream_id, version = each.stream_id, each.stream_version
+            else:
+                stream_id, version = each
+            if named.setdefault(stream_id, version) != version:
+                raise UsageError(
+                    f"two attempts at stream {stream_id!r} are to be committed: versions "
+                    f"{named[stream_id]} and {version}"
+                )
+        return tuple(named.items())
 
     def end_with(self, request: ChangeRequest) -> Changed:
         """Ends the session with a request that takes its rows, in place of a commit.

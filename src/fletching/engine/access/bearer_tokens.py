@@ -4,12 +4,12 @@ A token is base64 of ``fletching,{access id},{expiry}[,{scope}],{MAC}``; clients
 MAC is made with a key that is derived from the server key, so that every server of a data set takes
 the tokens of the others. There are three scopes::
 
-    (none)                              whatever the key may do
-    {project},{instance}                looking at one instance
-    read-session,{until},{claim},v1     reading one session, and the blobs of its table; `claim` is
-                                        base64url of the JSON array [project, schema, table, session]
+    (none)                      whatever the key may do
+    {project},{instance}        looking at one instance
+    read,{until},{claim},v1     reading one session, or any of one table, and the blobs of that table;
+                                `claim` is base64url of the JSON [project, schema, table, session or null]
 
-A token of a session can be exchanged for a later one while it is valid, up to `until`: a job that lasts
+A token for reading can be exchanged for a later one while it is valid, up to `until`: a job that lasts
 goes on, and what leaks ends.
 """
 
@@ -25,27 +25,33 @@ import re
 from fletching.errors import UsageError
 from fletching.types import TableName
 
-__all__ = ["BearerClaim", "BearerTokens", "SessionScope"]
+__all__ = ["BearerClaim", "BearerTokens", "ReadScope"]
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_SESSION_TAG = "read-session"
-_SESSION_FORM = "v1"
+_READ_TAG = "read"
+_READ_FORM = "v1"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class SessionScope:
-    """The one read session that a token reads.
+class ReadScope:
+    """What a token for reading reads.
 
     Attributes:
-        table: the session's.
-        session_id: its id.
+        table: whose sessions.
+        session_id: the one session; None for any of the table, those that it opens itself among them.
         renewable_until: seconds since the epoch, up to which the token's holder may exchange it for
             a later one.
     """
 
     table: TableName
-    session_id: str
+    session_id: str | None
     renewable_until: int
+
+    def __str__(self) -> str:
+        """In words."""
+        if self.session_id is None:
+            return f"table {self.table}"
+        return f"session {self.session_id}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,14 +62,14 @@ class BearerClaim:
         access_id: whose key it stands for.
         expired: whether its time is over.
         instance: (project, id) of the one instance that it may look at; None if it is not for one.
-        session: the one read session that it may read; None if it is not for one. With neither, it
-            may do whatever its key may.
+        reading: the session or the table that it may read; None if it is not for reading. With
+            neither, it may do whatever its key may.
     """
 
     access_id: str
     expired: bool = False
     instance: tuple[str, str] | None = None
-    session: SessionScope | None = None
+    reading: ReadScope | None = None
 
 
 class BearerTokens:
@@ -77,25 +83,25 @@ class BearerTokens:
         access_id: str,
         expires_at: float,
         instance: tuple[str, str] | None = None,
-        session: SessionScope | None = None,
+        reading: ReadScope | None = None,
     ) -> str:
         """A token for a key, or for a part of what the key may do.
 
         Raises:
             UsageError: a name that cannot stand in a token, or two scopes.
         """
-        if instance is not None and session is not None:
-            raise UsageError("a token is for an instance or a session, not both")
+        if instance is not None and reading is not None:
+            raise UsageError("a token is for an instance or for reading, not both")
         scope: tuple[str, ...] = ()
         if instance is not None:
             if not all(_NAME.fullmatch(name) for name in instance):
                 raise UsageError("a token is for an instance by its project and id")
             scope = instance
-        if session is not None:
-            table = session.table
-            claim = [table.project, table.schema, table.name, session.session_id]
+        if reading is not None:
+            table = reading.table
+            claim = [table.project, table.schema, table.name, reading.session_id]
             packed = base64.urlsafe_b64encode(json.dumps(claim).encode()).decode("ascii")
-            scope = (_SESSION_TAG, str(session.renewable_until), packed, _SESSION_FORM)
+            scope = (_READ_TAG, str(reading.renewable_until), packed, _READ_FORM)
         text = ",".join(["fletching", access_id, str(int(expires_at)), *scope])
         return base64.b64encode(f"{text},{self._mac(text)}".encode()).decode("ascii")
 
@@ -115,10 +121,10 @@ class BearerTokens:
             return BearerClaim(access_id, expired)
         if len(scope) == 2:
             return BearerClaim(access_id, expired, instance=(scope[0], scope[1]))
-        if len(scope) == 4 and (scope[0], scope[3]) == (_SESSION_TAG, _SESSION_FORM):
+        if len(scope) == 4 and (scope[0], scope[3]) == (_READ_TAG, _READ_FORM):
             project, schema, table, session_id = json.loads(base64.urlsafe_b64decode(scope[2]))
-            session = SessionScope(TableName(project, table, schema), session_id, int(scope[1]))
-            return BearerClaim(access_id, expired, session=session)
+            reading = ReadScope(TableName(project, table, schema), session_id, int(scope[1]))
+            return BearerClaim(access_id, expired, reading=reading)
         # A later release's scope is narrower than the key, in a way that is not known here.
         return None
 

@@ -309,6 +309,7 @@ _CREATE_READ_SESSION = RequestTable(
         Field("version", "Version", Integer(least=-(2**62)), (JSON,), sparse=True),
         Field("since_version", "SinceVersion", Integer(least=-(2**62)), (JSON,), sparse=True),
         Field("with_token", "WithToken", Flag(), (JSON,), sparse=True),
+        Field("with_table_token", "WithTableToken", Flag(), (JSON,), sparse=True),
     ),
 )
 

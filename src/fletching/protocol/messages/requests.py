@@ -117,6 +117,9 @@ class CreateReadSession(TableRequest, frozen=True, kw_only=True):
     """Ours (extension field ``Sources``), with ``first_split``: as ``sources`` of a `ReadTable`."""
     with_token: bool = False
     """Ours (extension field ``WithToken``): answer with a token that reads this session and no more."""
+    with_table_token: bool = False
+    """Ours (extension field ``WithTableToken``): answer with a token that opens and reads sessions of
+    this table, and does no more."""
 
 
 class GetReadSession(TableRequest, frozen=True, kw_only=True):

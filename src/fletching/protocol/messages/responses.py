@@ -66,8 +66,8 @@ class ReadSession(Response, frozen=True, kw_only=True):
     message: str = ""
     route_token: str = ""
     session_token: str | None = None
-    """Ours (extension field ``SessionToken``): reads this session's rows, and the blobs of its table,
-    in place of a signature, until the session ends."""
+    """Ours (extension field ``SessionToken``): reads this session's rows, or those of any session of its
+    table if that was asked for, and the table's blobs, in place of a signature, until the session ends."""
 
 
 class WriteSession(Response, frozen=True, kw_only=True):

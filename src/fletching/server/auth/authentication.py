@@ -160,16 +160,16 @@ class Authenticator:
         if found is None:
             raise UnauthorizedError("the bearer token does not verify")
         key, claim = found
-        if claim.expired and claim.session is not None:
+        if claim.expired and claim.reading is not None:
             raise UnauthorizedError(
-                f"the token of read session {claim.session.session_id} has expired: refresh the "
-                "session where it was opened, and hand out splits of it anew",
+                f"the token for reading {claim.reading} has expired: refresh the session, or plan the "
+                "read anew, where the key is, and hand out its parts again",
                 code="AuthenticationRequestExpired",
             )
         if claim.expired or key.expired(self._clock()):
             raise _expired()
         exchange.access_id = key.access_id
-        return Principal(key.access_id, key=key, instance=claim.instance, session=claim.session)
+        return Principal(key.access_id, key=key, instance=claim.instance, reading=claim.reading)
 
     def _signed(
         self, exchange: Exchange, claim: Claim, authorization: str, now: float

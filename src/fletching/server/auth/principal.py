@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from fletching.engine.access.bearer_tokens import SessionScope
+from fletching.engine.access.bearer_tokens import ReadScope
 from fletching.engine.access.permissions import AccessKey
 
 __all__ = ["Principal"]
@@ -21,10 +21,10 @@ class Principal:
     """The caller's key; None for an anonymous caller."""
     instance: tuple[str, str] | None = None
     """(Project, id) of the one instance that the caller's token lets him look at, if it is for one."""
-    session: SessionScope | None = None
-    """The one read session that the caller's token lets him read, if it is for one."""
+    reading: ReadScope | None = None
+    """The session or table that the caller's token lets him read, if it is for reading."""
 
     @property
     def limited(self) -> bool:
         """Whether the caller may do less than his key, by the token that he came with."""
-        return self.instance is not None or self.session is not None
+        return self.instance is not None or self.reading is not None

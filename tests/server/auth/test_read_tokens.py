@@ -1,4 +1,4 @@
-"""The token of a session reads that session, whoever has it, and does nothing else."""
+"""The token of a session or a table reads that, whoever has it, and does nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import fletching
 from fletching.client import Client, ReadSession
 from fletching.client.addresses import Reopen
 from fletching.client.credentials import SessionCredentials
-from fletching.engine.access.bearer_tokens import BearerTokens, SessionScope
+from fletching.engine.access.bearer_tokens import BearerTokens, ReadScope
 from fletching.engine.access.permissions import Grant, Permission
 from fletching.errors import (
     FletchingError,
@@ -28,9 +28,9 @@ from fletching.errors import (
 )
 from fletching.protocol.messages import admin, changes, requests
 from fletching.protocol.messages.requests import Request
-from fletching.server.auth.session_tokens import (
+from fletching.server.auth.read_tokens import (
     RENEWABLE_SECONDS,
-    check_session_request,
+    check_reading,
     is_table_of,
 )
 from fletching.server.server import Server
@@ -38,7 +38,7 @@ from fletching.types import TableName
 
 SECRET = "a-secret-of-forty-characters-that-is-unique"
 T = TableName("demo", "t")
-SCOPE = SessionScope(T, "s1", 1000)
+SCOPE = ReadScope(T, "s1", 1000)
 
 
 @pytest.fixture
@@ -171,10 +171,10 @@ def test_every_request_but_reading_is_refused() -> None:
     ]
     for sample in samples:
         with pytest.raises(NoPermissionError):
-            check_session_request(SCOPE, sample, lambda: 0.0)
-    check_session_request(SCOPE, requests.ReadTable(table=T, session_id="s1"), lambda: 2000.0)
+            check_reading(SCOPE, sample, lambda: 0.0)
+    check_reading(SCOPE, requests.ReadTable(table=T, session_id="s1"), lambda: 2000.0)
     upper = TableName("DEMO", "T")
-    check_session_request(SCOPE, requests.ReadTable(table=upper, session_id="s1"), lambda: 0.0)
+    check_reading(SCOPE, requests.ReadTable(table=upper, session_id="s1"), lambda: 0.0)
     assert not is_table_of(SCOPE, TableName("demo", "t", "other"))
 
 
@@ -186,15 +186,15 @@ def test_it_ends_with_the_session_and_says_so(client: Client, server: Server) ->
     token = token_of(session)
     claim = server.service.engine.access_keys.tokens.verify(token, time.time())
     assert claim is not None
-    assert claim.session is not None
-    assert claim.session.session_id == session.id
+    assert claim.reading is not None
+    assert claim.reading.session_id == session.id
     expiry = session.expires_at or 0
     tokens: BearerTokens = server.service.engine.access_keys.tokens
     assert tokens.verify(token, expiry - 1) == claim
     ended = tokens.verify(token, expiry)
     assert ended is not None
     assert ended.expired
-    late = tokens.sign("id", time.time() - 1, session=claim.session)
+    late = tokens.sign("id", time.time() - 1, reading=claim.reading)
     with pytest.raises(UnauthorizedError, match=f"{session.id} has expired: refresh"):
         as_holder(client, late).resume(session.splits(1)[0].token).read_all()
     session.release()
@@ -220,9 +220,9 @@ def test_it_is_renewed_while_it_is_valid(client: Client, server: Server) -> None
     assert first is not None
     assert second is not None
     # The later token is no longer renewable than the first.
-    assert first.session == second.session
-    assert first.session is not None
-    assert abs(first.session.renewable_until - time.time() - RENEWABLE_SECONDS) < 600
+    assert first.reading == second.reading
+    assert first.reading is not None
+    assert abs(first.reading.renewable_until - time.time() - RENEWABLE_SECONDS) < 600
     # The owner's own does begin anew, and keeps its key.
     assert session.refresh().to_table().num_rows == 100
     assert client.table("t").count_rows() == 100
@@ -233,11 +233,11 @@ def test_it_is_not_renewed_for_ever() -> None:
     renew = requests.GetReadSession(table=T, session_id="s1", refresh=True)
     again = requests.GetReadSession(table=T, session_id="s1", with_token=True)
     for request in (look, renew, again):
-        check_session_request(SCOPE, request, lambda: 999.0)
-    check_session_request(SCOPE, look, lambda: 1000.0)
+        check_reading(SCOPE, request, lambda: 999.0)
+    check_reading(SCOPE, look, lambda: 1000.0)
     for request in (renew, again):
         with pytest.raises(NoPermissionError, match="renewed"):
-            check_session_request(SCOPE, request, lambda: 1000.0)
+            check_reading(SCOPE, request, lambda: 1000.0)
 
 
 def test_it_ends_with_its_key_and_its_grants(client: Client, server: Server) -> None:
