@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,3 +32,22 @@ def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
         return
     with fletching.connect(tmp_path / "data", project="demo", create=True) as client:
         yield client
+
+
+@pytest.fixture
+def open_sessions(tmp_path: Path) -> Callable[[], list[str]]:
+    """The read and write sessions of the data folder that have neither ended nor expired."""
+
+    def look() -> list[str]:
+        place = f"file:{tmp_path / 'data' / 'catalog.sqlite'}?mode=ro"
+        with contextlib.closing(sqlite3.connect(place, uri=True)) as catalog:
+            reads = catalog.execute(
+                "SELECT 'read ' || id FROM read_sessions WHERE expires_at > ?", (time.time(),)
+            )
+            writes = catalog.execute(
+                "SELECT 'write ' || id FROM write_sessions WHERE ended_at IS NULL AND expires_at > ?",
+                (time.time(),),
+            )
+            return [name for (name,) in [*reads, *writes]]
+
+    return look

@@ -9,21 +9,14 @@ and epoch, the same for any number of readers. It counts the rows that it has ha
 from __future__ import annotations
 
 import collections
-import dataclasses
-import os
-import pickle
-import queue
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from fletching.client import Scan, Table
-from fletching.client.blobs.blob_access import get_blobs
-from fletching.client.reading.read_session import ReadSession
 from fletching.connectors.narrowing import missing, narrowed, scan_of
+from fletching.connectors.reading_order import OrderedRows, ahead, take
 from fletching.connectors.sampling import EpochOrder, Interval, Position, remaining_of
 from fletching.errors import UsageError
 from fletching.protocol.types.blob_type import is_blob
@@ -31,6 +24,13 @@ from fletching.protocol.types.blob_type import is_blob
 try:
     import torch
     from torch.utils.data import IterableDataset, get_worker_info
+
+    from fletching.connectors.tensors import column_tensor, stacked
+    from fletching.connectors.training_snapshot import (
+        SnapshotReader,
+        TrainingSnapshot,
+        agreed,
+    )
 except ImportError as error:
     raise missing("torch", error) from error
 
@@ -120,7 +120,7 @@ class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  
         self._epoch = 0
         self._remaining: list[Interval] | None = None
         self._resumed: list[Interval] | None = None
-        self._snapshot = _agreed(rank, lambda: _Snapshot.of(scan))
+        self._snapshot = agreed(rank, lambda: TrainingSnapshot(scan))
         self._check_columns()
 
     # --- what a loop calls -------------------------------------------------------------------
@@ -131,12 +131,16 @@ class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  
             self._epoch = epoch
             self._remaining = self._resumed = None
 
+    def close(self) -> None:
+        """Gives the snapshot up, which else goes with the dataset: workers read no longer. Idempotent."""
+        self._snapshot.close()
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Reads this reader's share of the epoch, or what remains of it after `load_state_dict`."""
         order = self._order()
         share = self._share(order)
         self._remaining, self._resumed = share, None
-        for batch, position in _ahead(self._batches(order, share), self._prefetch):
+        for batch, position in ahead(self._batches(order, share), self._prefetch):
             # Handed over from here on: a state taken by whoever gets the batch is without its rows.
             self._remaining = order.advanced(self._remaining, position)
             yield batch
@@ -294,21 +298,21 @@ class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  
         """Batches, each with the position after its rows."""
         reader = self._snapshot.opened()
         size = self._batch_size
-        pending: collections.deque[_Rows] = collections.deque()
+        pending: collections.deque[OrderedRows] = collections.deque()
         held = 0
         for rows in self._rows(reader, order, share):
             if rows.length:
                 pending.append(rows)
                 held += rows.length
             while held >= (size or 1):
-                taken, position = _take(pending, size or held)
+                taken, position = take(pending, size or held)
                 held -= taken.num_rows
                 yield from self._handed(reader, taken, position)
         if pending and not self._drop_last:
-            yield from self._handed(reader, *_take(pending, held))
+            yield from self._handed(reader, *take(pending, held))
 
     def _handed(
-        self, reader: _Reader, rows: pa.Table, position: Position
+        self, reader: SnapshotReader, rows: pa.Table, position: Position
     ) -> Iterator[tuple[dict[str, Any], Position]]:
         values = {
             field.name: self._column(reader, field, rows.column(place))
@@ -325,8 +329,8 @@ class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  
             )
 
     def _rows(
-        self, reader: _Reader, order: EpochOrder, share: Sequence[Interval]
-    ) -> Iterator[_Rows]:
+        self, reader: SnapshotReader, order: EpochOrder, share: Sequence[Interval]
+    ) -> Iterator[OrderedRows]:
         for interval in share:
             block, row = interval.start
             while Position(block, row) < interval.end:
@@ -335,235 +339,23 @@ class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  
                 block, row = block + 1, 0
 
     def _block(
-        self, reader: _Reader, order: EpochOrder, block: int, row: int, stop: int | None
-    ) -> _Rows:
+        self, reader: SnapshotReader, order: EpochOrder, block: int, row: int, stop: int | None
+    ) -> OrderedRows:
         """The rows of a block from `row` on, up to `stop`, in the order of reading."""
         ranges = order.ranges(block)
         if not order.shuffle and not self._snapshot.filtered:
             ((start, end),) = ranges
             end = end if stop is None else start + stop
-            return _Rows(reader.rows([(start + row, end)]), block, row)
+            return OrderedRows(reader.rows([(start + row, end)]), block, row)
         table = reader.rows(ranges)
         if order.shuffle:
             table = table.take(pa.array(order.permutation(block, table.num_rows)))
-        return _Rows(table.slice(row, None if stop is None else stop - row), block, row)
+        return OrderedRows(table.slice(row, None if stop is None else stop - row), block, row)
 
-    def _column(self, reader: _Reader, field: pa.Field, column: pa.ChunkedArray) -> Any:
+    def _column(self, reader: SnapshotReader, field: pa.Field, column: pa.ChunkedArray) -> Any:
         if is_blob(field.type):
             decode = self._decode.get(field.name)
             blobs = reader.blobs(column)
             values = [b if b is None or decode is None else decode(b) for b in blobs]
-            return _stacked(values)
-        return _tensor(field, column, self._fill_null.get(field.name))
-
-
-@dataclasses.dataclass(slots=True)
-class _Rows:
-    """Rows in the order of reading: of a block, from one of its rows on."""
-
-    table: pa.Table
-    block: int
-    row: int
-
-    @property
-    def length(self) -> int:
-        return int(self.table.num_rows)
-
-
-def _take(pending: collections.deque[_Rows], count: int) -> tuple[pa.Table, Position]:
-    """The first `count` rows, and the position after them."""
-    parts = []
-    position = Position(0, 0)
-    while count:
-        rows = pending[0]
-        used = min(count, rows.length)
-        parts.append(rows.table.slice(0, used))
-        position = Position(rows.block, rows.row + used)
-        if used == rows.length:
-            pending.popleft()
-        else:
-            pending[0] = _Rows(rows.table.slice(used), rows.block, rows.row + used)
-        count -= used
-    return pa.concat_tables(parts), position
-
-
-def _ahead(
-    source: Iterator[tuple[dict[str, Any], Position]], depth: int
-) -> Iterator[tuple[dict[str, Any], Position]]:
-    """The same items, of which up to `depth` are made ahead of use by a thread."""
-    if depth < 1:
-        yield from source
-        return
-    ready: queue.Queue[Any] = queue.Queue(depth)
-    left = threading.Event()
-
-    def put(item: Any) -> bool:
-        while not left.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def run() -> None:
-        try:
-            for item in source:
-                if not put((item, None)):
-                    return
-            put((None, None))
-        except BaseException as error:  # noqa: BLE001  # the loop that reads raises it
-            put((None, error))
-
-    thread = threading.Thread(target=run, name="fletching-prefetch", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-    finally:
-        left.set()
-
-
-# --- the snapshot -------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Snapshot:
-    """One snapshot of a scan, for all readers of a job; pickles."""
-
-    session: ReadSession
-    process: int
-
-    @classmethod
-    def of(cls, scan: Scan) -> _Snapshot:
-        return cls(scan.session(), os.getpid())
-
-    @property
-    def table(self) -> str:
-        return str(self.session.table)
-
-    @property
-    def identity(self) -> str:
-        """What is the same whenever the same rows are read: the table's version, where one is told."""
-        version = self.session.version
-        return f"session {self.session.id}" if version is None else f"version {version}"
-
-    @property
-    def rows(self) -> int:
-        return self.session.row_count
-
-    @property
-    def schema(self) -> pa.Schema:
-        return self.session.schema
-
-    @property
-    def filter(self) -> str | None:
-        return self.session.pushed
-
-    @property
-    def filtered(self) -> bool:
-        return self.session.pushed is not None
-
-    def opened(self) -> _Reader:
-        """A reader for this process: a forked worker must not share its parent's connections."""
-        if self.process == os.getpid():
-            return _Reader(self.session)
-        return _Reader(pickle.loads(pickle.dumps(self.session)))  # noqa: S301  # our own
-
-
-class _Reader:
-    """Reads a snapshot in the process, and the thread, that uses the rows."""
-
-    def __init__(self, session: ReadSession) -> None:
-        self._session = session
-
-    def rows(self, ranges: Sequence[tuple[int, int]]) -> pa.Table:
-        parts = [self._session.rows(start, end).to_table() for start, end in ranges]
-        return pa.concat_tables(parts) if parts else self._session.schema.empty_table()
-
-    def blobs(self, column: pa.ChunkedArray) -> list[bytes | None]:
-        session = self._session
-        found = get_blobs(session.channel, session.table.project, column)
-        return [None if each is None else bytes(each) for each in found]
-
-
-def _agreed(rank: int | None, make: Callable[[], _Snapshot]) -> _Snapshot:
-    """The first process's snapshot for all, where `torch.distributed` can say."""
-    distributed = torch.distributed
-    if rank is not None or not (distributed.is_available() and distributed.is_initialized()):
-        return make()
-    box = [make() if distributed.get_rank() == 0 else None]
-    distributed.broadcast_object_list(box, src=0)
-    snapshot = box[0]
-    assert snapshot is not None
-    return snapshot
-
-
-# --- tensors ------------------------------------------------------------------------------------
-
-
-def _tensor(field: pa.Field, column: pa.ChunkedArray, fill: Any) -> Any:
-    """A column as a tensor where its type allows, else as a list of Python values."""
-    kind = field.type
-    shape: tuple[int, ...] = (len(column),)
-    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], kind)
-    while pa.types.is_fixed_size_list(kind) and not array.null_count:
-        shape = (*shape, kind.list_size)
-        array, kind = array.flatten(), kind.value_type
-    array, kind = _physical(array, kind)
-    if not _is_number(kind):
-        return column.to_pylist()
-    if array.null_count:
-        if fill is None and not pa.types.is_floating(kind):
-            raise UsageError(
-                f"column {field.name} has nulls: filter them out, or say fill_null={{'{field.name}': ...}}"
-            )
-        array = array.fill_null(float("nan") if fill is None else fill)
-    return torch.from_numpy(_writable(array)).reshape(shape)
-
-
-def _writable(array: pa.Array) -> np.ndarray[Any, Any]:
-    """The array's values in memory that a training loop may change in place.
-
-    Memory of the array's own is shared. What is mapped from a file, or belongs to another reader, is
-    copied: a write to it would end the process, or change another's rows.
-    """
-    data = array.buffers()[1]
-    width = array.type.bit_width // 8
-    if width and data is not None and data.is_mutable:
-        dtype = array.type.to_pandas_dtype()
-        return np.frombuffer(data, dtype, len(array), array.offset * width)
-    return np.array(array.to_numpy(zero_copy_only=False))
-
-
-def _physical(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.DataType]:
-    types = pa.types
-    if types.is_date32(kind) or types.is_time32(kind):
-        return array.view(pa.int32()), pa.int32()
-    if types.is_timestamp(kind) or types.is_date64(kind) or types.is_time64(kind):
-        return array.view(pa.int64()), pa.int64()
-    if types.is_duration(kind):
-        return array.view(pa.int64()), pa.int64()
-    return array, kind
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    )
-
-
-def _stacked(values: list[Any]) -> Any:
-    """Decoded blobs: one tensor where all are tensors of one shape and type, else the list."""
-    if values and all(isinstance(value, torch.Tensor) for value in values):
-        first = values[0]
-        if all(v.shape == first.shape and v.dtype == first.dtype for v in values):
-            return torch.stack(values)
-    return values
+            return stacked(values)
+        return column_tensor(field, column, self._fill_null.get(field.name))

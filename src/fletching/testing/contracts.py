@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import abc
 import datetime as dt
+import gc
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -24,7 +26,12 @@ import pyarrow as pa
 import pytest
 
 from fletching.client import Client, Scan, Table
-from fletching.errors import ObjectExistsError, ObjectNotFoundError, UsageError
+from fletching.errors import (
+    InvalidArgumentError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    UsageError,
+)
 from fletching.objects.store import ObjectStore
 
 __all__ = ["ConnectorContract", "ObjectStoreContract", "put"]
@@ -244,12 +251,45 @@ TYPE_VALUES: dict[str, tuple[pa.DataType, list[Any]]] = {
     "list of structs": (pa.list_(pa.struct([("x", pa.int64())])), [[{"x": 1}, None], None]),
     "dictionary": (pa.dictionary(pa.int32(), pa.string()), ["a", None, "b", "a"]),
     "null": (pa.null(), [None, None]),
+    "boolean": (pa.bool_(), [True, None, False]),
+    "bigint": (pa.int64(), [1, None, -(2**63)]),
+    "unsigned tiny": (pa.uint8(), [255, None]),
+    "unsigned small": (pa.uint16(), [65535, None]),
+    "unsigned big": (pa.uint64(), [2**64 - 1, None, 0]),
+    "half": (pa.float16(), [0.5, None]),
+    "double": (pa.float64(), [0.5, None, 1e300]),
+    "text": (pa.string(), ["a", None, ""]),
+    "large binary": (pa.large_binary(), [b"a", None]),
+    "binary view": (pa.binary_view(), [b"a" * 20, None]),
+    "fixed binary": (pa.binary(3), [b"abc", None]),
+    "date": (pa.date32(), [dt.date(2026, 1, 2), None]),
+    "date64": (pa.date64(), [dt.date(2026, 1, 2), None]),
+    "seconds": (pa.timestamp("s"), [dt.datetime(2026, 1, 2), None]),  # noqa: DTZ001
+    "milliseconds": (pa.timestamp("ms", "UTC"), [dt.datetime(2026, 1, 2, tzinfo=dt.UTC), None]),
+    "nanoseconds": (pa.timestamp("ns"), [dt.datetime(2026, 1, 2, 3), None]),  # noqa: DTZ001
+    "time32": (pa.time32("s"), [dt.time(1, 2, 3), None]),
+    "duration": (pa.duration("us"), [dt.timedelta(seconds=3, microseconds=5), None]),
+    "interval": (pa.month_day_nano_interval(), [pa.MonthDayNano([1, 2, 3]), None]),
+    "decimal": (pa.decimal128(38, 18), [Decimal("1.5"), None]),
+    "wide decimal": (pa.decimal256(50, 2), [Decimal("1.50"), None]),
+    "list": (pa.list_(pa.int32()), [[1, None], [], None]),
+    "large list": (pa.large_list(pa.int64()), [[1, None], [], None]),
+    "list of lists": (pa.list_(pa.list_(pa.string())), [[["a"], None, []], None]),
+    "struct": (pa.struct([("x", pa.int8()), ("y", pa.string())]), [{"x": 1, "y": None}, None]),
+    "struct of structs": (
+        pa.struct([("s", pa.struct([("x", pa.int64())]))]),
+        [{"s": {"x": 1}}, {"s": None}, None],
+    ),
 }
 """Types that an engine reads as they are, or refuses by the column's name."""
 
 
 class ConnectorContract(abc.ABC):
-    """Tests over a fixture ``client``, of a project without tables; an engine's ways are the hooks."""
+    """Tests over two fixtures; an engine's ways are the hooks.
+
+    ``client`` is one of a project without tables, and ``open_sessions`` gives what says the ids of the
+    read and write sessions that are open in its data set.
+    """
 
     writes: ClassVar[bool] = True
     """Whether the connector writes."""
@@ -284,6 +324,37 @@ class ConnectorContract(abc.ABC):
         found = self.read(self.made(client), ["text", "id"])
         assert found.column_names == ["text", "id"]
         assert sorted_rows(found) == sorted_rows(ENGINE_ROWS.select(["text", "id"]))
+
+    def test_no_columns(self, client: Client) -> None:
+        """Are rows nevertheless, or refused by an engine that has no rows without columns."""
+        try:
+            found = self.read(self.made(client).scan(columns=[]))
+        except UsageError as error:
+            assert "column" in str(error)  # noqa: PT017  # either outcome is right
+            return
+        assert (found.num_rows, found.num_columns) == (10, 0)
+
+    def test_no_session_stays_open(
+        self, client: Client, open_sessions: Callable[[], list[str]]
+    ) -> None:
+        """After reading, counting, stopping early, writing, and writing what does not fit."""
+        table = self.made(client)
+        before = open_sessions()
+        self.read(table)
+        self.read(table, ["id"])
+        self.read(table.scan(filter="id > 3", columns=["id"]))
+        self.read(table.scan(limit=2, columns=["id"]))
+        self.count(table)
+        gc.collect()
+        assert open_sessions() == before
+        if not self.writes:
+            return
+        self.write(ENGINE_ROWS, table, overwrite=False)
+        self.write(ENGINE_ROWS.slice(0, 0), table, overwrite=True)
+        with pytest.raises(Exception):  # noqa: B017, PT011  # each engine wraps what its tasks raise
+            self.write(pa.table({"id": ["no number"] * 4}), table, overwrite=False)
+        gc.collect()
+        assert open_sessions() == before
 
     def test_counting(self, client: Client) -> None:
         """Of a table, of the rows of a filter, and of none."""
@@ -326,13 +397,21 @@ class ConnectorContract(abc.ABC):
         """A value arrives as it is, or the column is refused by name."""
         kind, values = TYPE_VALUES[name]
         data = pa.table({"id": range(len(values)), "odd": pa.array(values, kind)})
-        table = client.create_table("types", data.schema)
+        try:
+            table = client.create_table("types", data.schema)
+        except InvalidArgumentError as error:
+            pytest.skip(f"no table has such a column: {error}")
         table.append(data)
         try:
             found = self.read(table)
         except UsageError as error:
             assert "odd" in str(error)  # noqa: PT017  # either outcome is right
             return
+        if pa.types.is_date64(kind):
+            # Days in milliseconds are moments to some engines, and days to others.
+            found, data = (
+                each.set_column(1, "odd", each["odd"].cast(pa.date32())) for each in (found, data)
+            )
         assert sorted_rows(found) == sorted_rows(data)
 
     def test_writing(self, client: Client) -> None:

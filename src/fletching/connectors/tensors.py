@@ -1,0 +1,75 @@
+"""Arrow columns as tensors, sharing memory where a training loop may write to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from fletching.errors import UsageError
+
+__all__ = ["column_tensor", "stacked"]
+
+
+def column_tensor(field: pa.Field, column: pa.ChunkedArray, fill: Any) -> Any:
+    """A column as a tensor where its type allows, else as a list of Python values."""
+    kind = field.type
+    shape: tuple[int, ...] = (len(column),)
+    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], kind)
+    while pa.types.is_fixed_size_list(kind) and not array.null_count:
+        shape = (*shape, kind.list_size)
+        array, kind = array.flatten(), kind.value_type
+    array, kind = _physical(array, kind)
+    if not _is_number(kind):
+        return column.to_pylist()
+    if array.null_count:
+        if fill is None and not pa.types.is_floating(kind):
+            raise UsageError(
+                f"column {field.name} has nulls: filter them out, or say fill_null={{'{field.name}': ...}}"
+            )
+        array = array.fill_null(float("nan") if fill is None else fill)
+    return torch.from_numpy(_writable(array)).reshape(shape)
+
+
+def _writable(array: pa.Array) -> np.ndarray[Any, Any]:
+    """The array's values in memory that a training loop may change in place.
+
+    Memory of the array's own is shared. What is mapped from a file, or belongs to another reader, is
+    copied: a write to it would end the process, or change another's rows.
+    """
+    data = array.buffers()[1]
+    width = array.type.bit_width // 8
+    if width and data is not None and data.is_mutable:
+        dtype = array.type.to_pandas_dtype()
+        return np.frombuffer(data, dtype, len(array), array.offset * width)
+    return np.array(array.to_numpy(zero_copy_only=False))
+
+
+def _physical(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.DataType]:
+    types = pa.types
+    if types.is_date32(kind) or types.is_time32(kind):
+        return array.view(pa.int32()), pa.int32()
+    if types.is_timestamp(kind) or types.is_date64(kind) or types.is_time64(kind):
+        return array.view(pa.int64()), pa.int64()
+    if types.is_duration(kind):
+        return array.view(pa.int64()), pa.int64()
+    return array, kind
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    )
+
+
+def stacked(values: list[Any]) -> Any:
+    """Decoded blobs: one tensor where all are tensors of one shape and type, else the list."""
+    if values and all(isinstance(value, torch.Tensor) for value in values):
+        first = values[0]
+        if all(v.shape == first.shape and v.dtype == first.dtype for v in values):
+            return torch.stack(values)
+    return values

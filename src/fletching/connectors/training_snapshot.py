@@ -1,0 +1,134 @@
+"""The one snapshot that all readers of a training job read, in whatever process."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+import weakref
+from collections.abc import Callable, Sequence
+
+import pyarrow as pa
+import torch
+
+from fletching.client import Scan
+from fletching.client.blobs.blob_access import get_blobs
+from fletching.client.reading.read_session import ReadSession, release_quietly
+
+__all__ = ["SnapshotReader", "TrainingSnapshot", "agreed"]
+
+
+class TrainingSnapshot:
+    """One snapshot of a scan; pickles, with what reads it and no secret.
+
+    The process that opened it keeps it while it lives, and gives it up with it. Readers keep it for
+    another while when half of its time is over, so that training may last longer than a session.
+    """
+
+    def __init__(self, scan: Scan) -> None:
+        self.session: ReadSession = scan.session()
+        self._process = os.getpid()
+        session = self.session
+        self._end = weakref.finalize(
+            self, _end, os.getpid(), session.channel, session.table, session.id
+        )
+
+    def close(self) -> None:
+        """Gives the snapshot up: nobody reads it any longer. Idempotent."""
+        if self._process == os.getpid():
+            self._end()
+
+    @property
+    def table(self) -> str:
+        """Whose rows."""
+        return str(self.session.table)
+
+    @property
+    def identity(self) -> str:
+        """What is the same whenever the same rows are read: the table's version, where one is told."""
+        version = self.session.version
+        return f"session {self.session.id}" if version is None else f"version {version}"
+
+    @property
+    def rows(self) -> int:
+        """How many, before the filter."""
+        return self.session.row_count
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the rows."""
+        return self.session.schema
+
+    @property
+    def filter(self) -> str | None:
+        """What the service leaves rows out by."""
+        return self.session.pushed
+
+    @property
+    def filtered(self) -> bool:
+        """Whether only reading tells how many rows there are."""
+        return self.session.pushed is not None
+
+    def opened(self) -> SnapshotReader:
+        """A reader for this process: a forked worker must not share its parent's connections."""
+        if self._process == os.getpid():
+            return SnapshotReader(self.session)
+        return SnapshotReader(pickle.loads(pickle.dumps(self.session)))  # noqa: S301  # our own
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _carried, (self.session,)
+
+
+def _carried(session: ReadSession) -> TrainingSnapshot:
+    """A snapshot that another process keeps."""
+    made = TrainingSnapshot.__new__(TrainingSnapshot)
+    made.session = session
+    made._process = -1  # noqa: SLF001  # of this module: it is nobody's here, as in a forked process
+    return made
+
+
+def _end(process: int, *session: object) -> None:
+    # A forked process has a copy of what it is not to end.
+    if process == os.getpid():
+        release_quietly(*session)  # type: ignore[arg-type]
+
+
+class SnapshotReader:
+    """Reads a snapshot in the process, and the thread, that uses the rows."""
+
+    def __init__(self, session: ReadSession) -> None:
+        self._session = session
+        self._renew_at = _half_time(session)
+
+    def rows(self, ranges: Sequence[tuple[int, int]]) -> pa.Table:
+        """The rows of half-open ranges, one after the other."""
+        if time.time() > self._renew_at:
+            self._session.refresh()
+            self._renew_at = _half_time(self._session)
+        parts = [self._session.rows(start, end).to_table() for start, end in ranges]
+        return pa.concat_tables(parts) if parts else self._session.schema.empty_table()
+
+    def blobs(self, column: pa.ChunkedArray) -> list[bytes | None]:
+        """What the references of a column refer to."""
+        session = self._session
+        found = get_blobs(session.channel, session.table.project, column)
+        return [None if each is None else bytes(each) for each in found]
+
+
+def _half_time(session: ReadSession) -> float:
+    expires_at = session.expires_at
+    now = time.time()
+    return float("inf") if expires_at is None else now + (expires_at - now) / 2
+
+
+def agreed(rank: int | None, make: Callable[[], TrainingSnapshot]) -> TrainingSnapshot:
+    """The first process's snapshot for all, where `torch.distributed` can say."""
+    distributed = torch.distributed
+    if rank is not None or not (distributed.is_available() and distributed.is_initialized()):
+        return make()
+    mine = make() if distributed.get_rank() == 0 else None
+    box = [mine]
+    distributed.broadcast_object_list(box, src=0)
+    snapshot = box[0] if mine is None else mine
+    assert snapshot is not None
+    return snapshot
