@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +34,34 @@ def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
         return
     with fletching.connect(tmp_path / "data", project="demo", create=True) as client:
         yield client
+
+
+_KILLED = """
+import os, sys
+from fletching.client.writing.write_session import WriteSession
+commit = WriteSession.commit
+def killed(self, *args, **options):
+    if sys.argv[1] == "after":
+        commit(self, *args, **options)
+    os._exit(9)
+WriteSession.commit = killed
+import fletching
+table = fletching.connect(sys.argv[2], "demo", access_id="id", access_key="secret").table("t")
+"""
+
+
+@pytest.fixture
+def killed_driver(http_client: Client) -> Callable[[str, str], None]:
+    """Runs a program over ``table`` in a process that dies at its commit, before or after it."""
+
+    def run(moment: str, program: str) -> None:
+        url = http_client.channel.reopen.location
+        done = subprocess.run(
+            [sys.executable, "-c", _KILLED + program, moment, url], capture_output=True, check=False
+        )
+        assert done.returncode == 9, done.stderr.decode()
+
+    return run
 
 
 @pytest.fixture

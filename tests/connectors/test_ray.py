@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -103,6 +106,49 @@ def test_a_failing_task_changes_nothing(client: Client) -> None:
     with pytest.raises(Exception, match="this task fails"):
         write_table(dataset, table, mode="overwrite")
     assert sorted_rows(table.to_table()) == sorted_rows(ENGINE_ROWS)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_driver_that_is_killed_can_be_run_again(
+    client: Client, killed_driver: Any, moment: str
+) -> None:
+    table = TestContract().made(client)
+    killed_driver(
+        moment,
+        "import ray\n"
+        "ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False,"
+        " object_store_memory=100 << 20, _node_ip_address='127.0.0.1')\n"
+        "from fletching.connectors.ray import read_table, write_table\n"
+        "write_table(read_table(table), table, idempotency_key='job')\n",
+    )
+    assert table.count_rows() == (10 if moment == "before" else 20)
+    write_table(ray.data.from_arrow(ENGINE_ROWS), table, idempotency_key="job")
+    assert table.count_rows() == 20
+
+
+def test_killed_and_repeated_tasks_write_once(
+    client: Client, open_sessions: Any, tmp_path: Path
+) -> None:
+    table = TestContract().made(client)
+    place = str(tmp_path / "died")
+
+    def dies_once(batch: pa.Table) -> pa.Table:
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(place, os.O_CREAT | os.O_EXCL))
+            os._exit(9)  # that is its name
+        return batch
+
+    dataset = read_table(table, override_num_blocks=3)
+    write_table(dataset.map_batches(dies_once, batch_format="pyarrow"), table)
+    assert (tmp_path / "died").exists()
+    assert sorted_rows(table.to_table()) == sorted_rows(pa.concat_tables([ENGINE_ROWS] * 2))
+    assert [name for name in open_sessions() if name.startswith("write")] == []
+
+
+def test_no_secret_travels(client: Client) -> None:
+    source = TableDatasource(TestContract().made(client).scan(filter="id > 3"))
+    for task in source.get_read_tasks(2):
+        assert b"secret" not in ray.cloudpickle.dumps(task.read_fn)
 
 
 def test_refusals(client: Client) -> None:

@@ -61,7 +61,12 @@ def read_table(source: Table | Scan, *, npartitions: int | None = None) -> dask.
 
 
 def write_table(
-    ddf: dask.dataframe.DataFrame, table: Table, *, mode: str = "append", **compute_options: Any
+    ddf: dask.dataframe.DataFrame,
+    table: Table,
+    *,
+    mode: str = "append",
+    idempotency_key: str | None = None,
+    **compute_options: Any,
 ) -> int:
     """Writes a dataframe's rows from the workers, and commits once; returns how many rows.
 
@@ -72,6 +77,8 @@ def write_table(
         ddf: its columns by name.
         table: where to.
         mode: ``append``, or ``overwrite`` for the rows that the table has.
+        idempotency_key: a write with the key of an earlier one changes nothing, so that a job whose
+            driver died at the end can be run again.
         compute_options: for ``dask.compute``.
 
     Raises:
@@ -83,7 +90,7 @@ def write_table(
         parts = ddf.to_delayed()
         tasks = [dask.delayed(_write_partition)(part, session) for part in parts]
         messages: Sequence[CommitMessage] = dask.compute(*tasks, **compute_options)
-        return commit(session, messages)
+        return commit(session, messages, idempotency_key)
     except BaseException:
         abort_quietly(session)
         raise

@@ -23,6 +23,7 @@ from fletching.connectors.narrowing import (
     without_views,
 )
 from fletching.connectors.task_writes import abort_quietly, begin, commit, write_attempt
+from fletching.errors import UsageError
 
 try:
     import ray.data
@@ -47,14 +48,20 @@ def read_table(source: Table | Scan, **ray_options: Any) -> ray.data.Dataset:
             ``ray_remote_args``.
 
     Raises:
-        UsageError: neither a table nor a scan, or a scan with both a filter and a limit.
+        UsageError: neither a table nor a scan, a scan with both a filter and a limit, or without
+            columns.
         ServiceError: the service refused.
     """
     return ray.data.read_datasource(TableDatasource(scan_of(source)), **ray_options)
 
 
 def write_table(
-    dataset: ray.data.Dataset, table: Table, mode: str = "append", **ray_options: Any
+    dataset: ray.data.Dataset,
+    table: Table,
+    mode: str = "append",
+    *,
+    idempotency_key: str | None = None,
+    **ray_options: Any,
 ) -> int:
     """Writes a dataset's rows from its tasks, and commits once when all are done; returns how many.
 
@@ -65,13 +72,15 @@ def write_table(
         table: where to.
         mode: ``append``, or ``overwrite`` for the rows that the table has; with no rows it then has
             none.
+        idempotency_key: a write with the key of an earlier one changes nothing, so that a job whose
+            driver died at the end can be run again.
         ray_options: for ``Dataset.write_datasink``: ``concurrency``, ``ray_remote_args``.
 
     Raises:
         UsageError: another mode.
         ServiceError: the service refused to begin or to commit.
     """
-    sink = TableDatasink(table, mode)
+    sink = TableDatasink(table, mode, idempotency_key)
     try:
         dataset.write_datasink(sink, **ray_options)
         return sink.finished()
@@ -86,6 +95,8 @@ class TableDatasource(Datasource):  # type: ignore[misc]  # Ray is not there to 
 
     def __init__(self, scan: Scan) -> None:
         super().__init__()
+        if not scan.schema.names:
+            raise UsageError("Ray has no rows without columns: choose at least one column")
         planned = plan(scan)
         self._rows, self._bytes = planned.row_count, planned.byte_size
         self._scan = planned.scan
@@ -184,9 +195,11 @@ class _Range:
 class TableDatasink(Datasink[CommitMessage]):  # type: ignore[misc]  # likewise
     """Writes blocks into one write session: a stream for each attempt of a task."""
 
-    def __init__(self, table: Table, mode: str = "append") -> None:
+    def __init__(
+        self, table: Table, mode: str = "append", idempotency_key: str | None = None
+    ) -> None:
         self._table = table
-        self._mode = mode
+        self._key = idempotency_key
         self._session: WriteSession = begin(table, mode)
         self._rows: int | None = None
 
@@ -206,7 +219,7 @@ class TableDatasink(Datasink[CommitMessage]):  # type: ignore[misc]  # likewise
 
     def on_write_complete(self, write_result: Any) -> None:
         """Commits the streams of the attempts that Ray kept."""
-        self._rows = commit(self._session, write_result.write_returns)
+        self._rows = commit(self._session, write_result.write_returns, self._key)
 
     def on_write_failed(self, error: Exception) -> None:
         """Drops what was written; if that cannot be said now, the session expires by itself."""
@@ -221,5 +234,5 @@ class TableDatasink(Datasink[CommitMessage]):  # type: ignore[misc]  # likewise
     def finished(self) -> int:
         """Rows committed; commits the nothing of a job for which Ray called no task."""
         if self._rows is None:
-            self._rows = commit(self._session, [])
+            self._rows = commit(self._session, [], self._key)
         return self._rows

@@ -13,8 +13,10 @@ def spark_schema(schema: pa.Schema) -> pa.Schema:
     """The schema with types that Spark has.
 
     Raises:
-        UsageError: a column of a type that has no counterpart.
+        UsageError: a column of a type that has no counterpart, or no columns.
     """
+    if not schema.names:
+        raise UsageError("Spark has no rows without columns: choose at least one column")
     return pa.schema([field.with_type(_spark_type(field.type, field.name)) for field in schema])
 
 

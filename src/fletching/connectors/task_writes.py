@@ -57,10 +57,15 @@ def write_attempt(
     return writer.message
 
 
-def commit(session: WriteSession, messages: Iterable[CommitMessage]) -> int:
-    """Makes the rows of these attempts visible in one step; returns how many. Again does nothing."""
+def commit(
+    session: WriteSession, messages: Iterable[CommitMessage], idempotency_key: str | None = None
+) -> int:
+    """Makes the rows of these attempts visible in one step; returns how many were written.
+
+    Again does nothing, and nothing more than the first with its key.
+    """
     kept = list(messages)
-    session.commit(kept)
+    session.commit(kept, idempotency_key=idempotency_key)
     return sum(each.rows for each in kept)
 
 
