@@ -4,8 +4,9 @@ The rows of a table of many segments are put into the catalog directly; what is 
 engine, in this process: the first call, the best of some, and the least CPU time of this process, in milliseconds,
 and how many statements it took. The objects do not exist, so that plans are made and measured but nothing is read.
 
-    python benchmarks/bench_catalog.py --segments 1000000 --partitions 10000
-    python benchmarks/bench_catalog.py --catalog postgresql://... --segments 1000000 --partitions 10000
+    make bench BENCH=catalog
+    python -m benchmarks.bench_catalog --segments 1000000 --partitions 10000
+    python -m benchmarks.bench_catalog --catalog postgresql://... --segments 1000000 --partitions 10000
 
 A database that is named must be empty, and is filled.
 """
@@ -13,8 +14,10 @@ A database that is named must be empty, and is filled.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +28,7 @@ import pyarrow as pa
 from sqlalchemy import event, insert, update
 
 import fletching
+from benchmarks.rounds import Result
 from fletching.catalog import schema
 from fletching.catalog.partition_rows import sort_key
 from fletching.catalog.publishing import publish
@@ -128,8 +132,11 @@ def fill(engine: Engine, segments: int, partitions: int) -> None:
 class Measured:
     """Times calls and counts their statements."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, segments: int) -> None:
+        self.segments = segments
         self.results: dict[str, dict[str, float]] = {}
+        self.taken: dict[str, list[float]] = {}
+        self.used: dict[str, list[float]] = {}
         self._statements = 0
         event.listen(
             engine.context.database._engine,  # nothing else sees all statements
@@ -139,6 +146,25 @@ class Measured:
 
     def _count(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         self._statements += not statement.startswith(("PRAGMA", "BEGIN"))
+
+    def results_of(self, database: str, case: str) -> list[Result]:
+        """What was measured, as results of a run."""
+        return [
+            Result(
+                question="catalog",
+                case=case,
+                name=f"{database}: {name}",
+                bytes=0,
+                rows=self.segments,
+                seconds=[each / 1000 for each in self.taken[name]],
+                first_seconds=[],
+                client_cpu_seconds=sum(self.used[name]) / 1000,
+                server_cpu_seconds=None,
+                client_peak_bytes=0,
+                server_peak_bytes=None,
+            )
+            for name in self.results
+        ]
 
     def __call__(
         self,
@@ -157,6 +183,7 @@ class Measured:
             call()
             taken.append(1000 * (time.perf_counter() - started))
             used.append(1000 * (time.process_time() - cpu))
+        self.taken[name], self.used[name] = taken, used
         self.results[name] = {
             "first": taken[0],
             "best": min(taken),
@@ -178,10 +205,35 @@ def main() -> None:
         run(folder, options.segments, options.partitions, options.catalog, as_json=options.json)
 
 
+def databases(
+    *, small: bool = False
+) -> Iterator[tuple[str, contextlib.AbstractContextManager[str | None]]]:
+    """The databases that are here: a name, and what gives the URL of an empty one; SQLite for ``small``."""
+    yield "SQLite", contextlib.nullcontext()
+    if small:
+        return
+    try:
+        from tests.postgresql import PostgresServer
+
+        server = PostgresServer()
+    except (ImportError, RuntimeError) as error:
+        print(f"without PostgreSQL: {error}", file=sys.stderr)
+        return
+    with contextlib.closing(server):
+        yield "PostgreSQL", contextlib.nullcontext(server.url)
+
+
+def measured(
+    folder: str, segments: int, partitions: int, catalog: str | None, database: str, case: str
+) -> list[Result]:
+    """As `run`; the results of a question."""
+    return run(folder, segments, partitions, catalog, as_json=False).results_of(database, case)
+
+
 def run(
     folder: str, segments: int, partitions: int, catalog: str | None, *, as_json: bool
-) -> dict[str, dict[str, float]]:
-    """Fills a catalog and measures; returns milliseconds by what was done."""
+) -> Measured:
+    """Fills a catalog and measures."""
     client = fletching.connect(folder, project="demo", create=True, catalog=catalog)
     with client:
         columns = pa.schema([("id", pa.int64())])
@@ -192,13 +244,13 @@ def run(
         print(
             f"filled in {time.perf_counter() - started:.0f} s; milliseconds: first, best, CPU of the best; statements"
         )
-        measured = Measured(engine)
-        measure(measured, engine, table, partitions)
+        found = Measured(engine, segments)
+        measure(found, engine, table, partitions)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         print(f"most memory of the process: {peak} MiB")
         if as_json:
-            print(json.dumps(measured.results))
-        return measured.results
+            print(json.dumps(found.results))
+        return found
 
 
 def measure(measured: Measured, engine: Engine, table: fletching.Table, partitions: int) -> None:
@@ -232,9 +284,11 @@ def measure(measured: Measured, engine: Engine, table: fletching.Table, partitio
                 return count
 
     measured("open a session", opened)
+    assert measured.results["open a session"]["statements"] <= 3
     if partitions:
         spec = PartitionSpec(tuple((one or {}).items()))
         measured("open a session of one partition", lambda: opened(spec))
+        assert measured.results["open a session of one partition"]["statements"] <= 3
         measured("first plan of one partition", lambda: planned(opened(spec)), 1)
         measured("list all partitions", list_all, 3)
     measured("first plan of everything", read_anew, 1)

@@ -15,7 +15,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import fletching
-from benchmarks import blobs, changes, corpus, defaults, querying, reading, tables, tunnel, writing
+from benchmarks import (
+    bench_catalog,
+    blobs,
+    changes,
+    corpus,
+    defaults,
+    querying,
+    reading,
+    remote,
+    tables,
+    tunnel,
+    writing,
+)
 from benchmarks.processes import anonymous_bytes, cpu_seconds, server
 from benchmarks.rounds import Contender, Outcome, Result, compare
 
@@ -593,6 +605,30 @@ def by_default(run: Run) -> list[Result]:
     return results
 
 
+def remote_objects(run: Run) -> list[Result]:
+    """Objects in a bucket: by way of the server, past it, and from the server's cache."""
+    if not _installed("obstore"):
+        return []
+    results: list[Result] = []
+    with _folder(run.memory, "remote") as folder, contextlib.ExitStack() as stack:
+        size = run.table_bytes // 4 if run.small else run.table_bytes
+        places = stack.enter_context(remote.opened(folder, size))
+        made = remote.contenders(places, stack)
+        results += compare("remote", "10 columns of doubles", made, run.rounds)
+    return results
+
+
+def catalog_size(run: Run) -> list[Result]:
+    """A catalog of many segments and partitions, in each database that is here."""
+    segments, partitions = (5_000, 200) if run.small else (1_000_000, 10_000)
+    results: list[Result] = []
+    for name, place in bench_catalog.databases(small=run.small):
+        with _folder(run.disk, f"catalog-{name}") as folder, place as url:
+            case = f"{segments:,} segments, {partitions:,} partitions"
+            results += bench_catalog.measured(str(folder), segments, partitions, url, name, case)
+    return results
+
+
 QUESTIONS: dict[str, Question] = {
     "defaults": by_default,
     "read": read,
@@ -606,4 +642,6 @@ QUESTIONS: dict[str, Question] = {
     "tunnel": table_tunnel,
     "statements": statements,
     "changes": changing,
+    "remote": remote_objects,
+    "catalog": catalog_size,
 }

@@ -72,6 +72,15 @@ TARGETS: dict[str, float] = {
     "changes: upsert, 10 / 100 million rows": 1 / 1.5,
     "changes: feed, 100,000 / 10 million rows": 1 / 1.2,
     "changes: columns, 100,000 / 10 million rows": 1 / 1.2,
+    "remote: direct / through the server": 1.5,
+    "remote: through the server / direct, server CPU": 50.0,
+    "remote: through the server, 3 of 10 columns / all": 0.5,
+    "remote: cached / local": 0.9,
+    "remote: cached / local, 3 of 10 columns": 0.9,
+    "catalog: SQLite: 50 ms / first plan after one commit": 1.0,
+    "catalog: PostgreSQL: 50 ms / first plan after one commit": 1.0,
+    "catalog: SQLite: 200 ms / list of all partitions": 1.0,
+    "catalog: PostgreSQL: 200 ms / list of all partitions": 1.0,
     "tunnel: encode records / PyODPS reads them": 1.0,
     "tunnel: decode records / PyODPS writes them": 1.0,
     "tunnel: read Arrow / records": 2.0,
@@ -178,11 +187,47 @@ def compute(results: Sequence[Result]) -> dict[str, float]:
     ):
         asked = f"tunnel: {question}"
         ratio(f"tunnel: {label}", pick(asked, "", name), pick(asked, "", rival))
+    _remote(found, ratio, pick)
     few = pick("open a session", "100 segments", "open a session")
     many = pick("open a session", "100,000 segments", "open a session")
     if few is not None and many is not None:
         found["open a session: 100 / 100,000 segments"] = few.median / many.median
     return found
+
+
+def _remote(
+    found: dict[str, float],
+    ratio: Callable[[str, Result | None, Result | None], None],
+    pick: Callable[[str, str, str], Result | None],
+) -> None:
+    """Objects in a bucket, and a catalog of a million segments."""
+
+    def read(name: str) -> Result | None:
+        return pick("remote", "", name)
+
+    part = ", 3 of 10 columns"
+    through, direct = read("bucket, through the server"), read("bucket, direct")
+    ratio("remote: direct / through the server", direct, through)
+    ratio(
+        "remote: through the server, 3 of 10 columns / all",
+        read(f"bucket, through the server{part}"),
+        through,
+    )
+    ratio("remote: cached / local", read("cached"), read("local"))
+    ratio(f"remote: cached / local{part}", read(f"cached{part}"), read(f"local{part}"))
+    if through is not None and direct is not None and through.server_cpu_seconds:
+        # The kernel counts in steps of 10 ms: what used none used less than one.
+        used = max(direct.server_cpu_seconds or 0.0, 0.01)
+        found["remote: through the server / direct, server CPU"] = through.server_cpu_seconds / used
+    for database in ("SQLite", "PostgreSQL"):
+        for name, label, promised in (
+            ("first plan after one commit", "first plan after one commit", 0.05),
+            ("list all partitions", "list of all partitions", 0.2),
+        ):
+            result = pick("catalog", "1,000,000 segments", f"{database}: {name}")
+            if result is not None:
+                key = f"catalog: {database}: {round(promised * 1000)} ms / {label}"
+                found[key] = promised / result.median
 
 
 def _by_default(

@@ -23,10 +23,11 @@ def _ready(**facts: Any) -> None:
     sys.stdin.read()
 
 
-def serve_fletching(folder: str) -> None:
+def serve_fletching(folder: str, settings: dict[str, Any] | None = None) -> None:
     import fletching
 
-    with fletching.serve(folder, port=0, access_keys={"bench": "bench-secret"}) as server:
+    keys = {"bench": "bench-secret"}
+    with fletching.serve(folder, port=0, access_keys=keys, **(settings or {})) as server:
         _ready(url=server.url)
 
 
@@ -104,7 +105,17 @@ def serve_files(folder: str) -> None:
     _ready(port=server.server_port)
 
 
+def serve_bucket(folder: str) -> None:
+    """An S3 bucket over a folder."""
+    from benchmarks.bucket import BucketServer
+
+    server = BucketServer(Path(folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    _ready(url=server.url)
+
+
 KINDS = {
+    "bucket": serve_bucket,
     "fletching": serve_fletching,
     "socket": serve_socket,
     "flight": serve_flight,

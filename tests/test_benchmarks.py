@@ -51,6 +51,8 @@ def small_run(benchmarks: Any, folder: Path) -> Any:
         "blob",
         "tunnel",
         "changes",
+        "remote",
+        "catalog",
     ],
 )
 def test_a_question_gives_results(benchmarks: Any, tmp_path: Path, name: str) -> None:

@@ -19,12 +19,16 @@ from fletching.protocol.messages.manifest import (
     SourceRange,
     Stored,
 )
-from fletching.range_joining import JoinedRange, join_ranges
+from fletching.range_joining import BYTES_PER_REQUEST, JoinedRange, join_ranges
 
 __all__ = ["CHUNK_BYTES", "Chunk", "Fetch", "chunks"]
 
-CHUNK_BYTES = 8 << 20
-"""About how long a chunk is; a longer message is a chunk of its own."""
+LONGEST_BYTES = 4 * BYTES_PER_REQUEST
+"""The longest request: a chunk with the gaps in it is one, and rarely two of which the second is short."""
+
+CHUNK_BYTES = BYTES_PER_REQUEST
+"""A chunk ends with the message that makes it so long: then a request moves that much, and what is on
+its way and not used yet stays small."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -51,7 +55,8 @@ class Chunk:
         made: list[Fetch] = []
         for source, items in by_source.items():
             for run in _ascending(items):
-                joined = join_ranges([(wanted.start, wanted.end) for _, wanted in run])
+                parts = [(wanted.start, wanted.end) for _, wanted in run]
+                joined = join_ranges(parts, longest_bytes=LONGEST_BYTES)
                 places = [position - wanted.start for position, wanted in run]
                 made += [Fetch(source, each, tuple(places)) for each in joined]
         return made
@@ -112,7 +117,7 @@ def chunks(
     Args:
         manifest: checked.
         limits: what a message may claim.
-        chunk_bytes: about how long a chunk is.
+        chunk_bytes: how long a chunk is, but for the rest of its last message.
 
     Raises:
         LimitExceededError: a message is longer than the limits.
@@ -129,7 +134,7 @@ def chunks(
             chunk.add_inline(piece.data)
         elif isinstance(piece, Assembled):
             _check_length(piece.length, longest)
-            if chunk.length and chunk.length + piece.length > chunk_bytes:
+            if chunk.length >= chunk_bytes:
                 yield chunk
                 chunk = Chunk()
             for part in piece.parts:
@@ -140,7 +145,7 @@ def chunks(
                     chunk.add_inline(part)
         else:
             for start, end, checksum in _messages(piece, longest):
-                if chunk.length and chunk.length + end - start > chunk_bytes:
+                if chunk.length >= chunk_bytes:
                     yield chunk
                     chunk = Chunk()
                 chunk.checks.append((chunk.length, end - start, checksum))

@@ -2,6 +2,10 @@
 
 The threads live as long as one reader. Each takes the next request, receives its bytes at their places
 in the chunk's memory, and the last one of a chunk proves its messages against their checksums.
+
+How many there are follows from what is found: a store whose replies come as fast as they can be received
+gets few, since more would only share the processor and keep more memory in use than its caches hold; one
+that takes its time gets more of them, up to a bound.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import contextlib
 import random
 import re
 import threading
+import time
 import urllib.parse
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,7 +26,7 @@ from crc32c import crc32c
 
 from fletching.client.call_options import CallOptions
 from fletching.client.cancellation import Cancellation, join_within
-from fletching.client.transports.direct.manifest_chunks import Chunk, Fetch
+from fletching.client.transports.direct.manifest_chunks import CHUNK_BYTES, Chunk, Fetch
 from fletching.client.transports.http.connections import Interrupter
 from fletching.client.transports.http.http_response import Reply, Stopwatch
 from fletching.client.transports.http.transport_errors import translated
@@ -35,11 +40,12 @@ from fletching.protocol.messages.manifest import Rows, Source
 
 __all__ = ["RangeFetcher", "SourcesGoneError"]
 
+FIRST_FETCHERS = 3
 FETCHERS = 8
-"""Requests of one reader at once."""
+"""Requests of one reader at once: at first, and at most."""
 
-AHEAD_BYTES = 64 << 20
-"""Bytes of chunks that are fetched ahead of the caller, at most, beside the one it waits for."""
+FAST_BYTES_PER_SECOND = 100e6
+"""A request that brought its bytes more slowly, the wait for its reply included, is worth another beside it."""
 
 ATTEMPTS = 3
 """How often a range is asked for before the service is asked instead."""
@@ -111,6 +117,7 @@ class RangeFetcher:
         self._headers = headers
         self._work: deque[tuple[_Pending, Fetch]] = deque()
         self._changed = threading.Condition()
+        self._fetchers = FIRST_FETCHERS
         self._threads: list[threading.Thread] = []
         self._closed = False
 
@@ -124,10 +131,9 @@ class RangeFetcher:
         """
         ahead: deque[_Pending | Rows] = deque()
         held = 0
-        most = min(self._options.read_ahead_bytes, AHEAD_BYTES)
         exhausted = False
         while True:
-            while not exhausted and (not ahead or held < most):
+            while not exhausted and (not ahead or held < self._ahead_bytes):
                 item = next(items, None)
                 if item is None:
                     exhausted = True
@@ -154,6 +160,11 @@ class RangeFetcher:
             del first
             yield memory.toreadonly()
 
+    @property
+    def _ahead_bytes(self) -> int:
+        """Bytes of chunks that are under way or wait for the caller: two for each thread."""
+        return min(self._options.read_ahead_bytes, 2 * self._fetchers * CHUNK_BYTES)
+
     def _submit(self, pending: _Pending) -> None:
         fetches = pending.chunk.fetches()
         pending.left = len(fetches)
@@ -163,7 +174,7 @@ class RangeFetcher:
         with self._changed:
             self._work.extend((pending, fetch) for fetch in fetches)
             self._changed.notify(len(fetches))
-        while len(self._threads) < min(FETCHERS, len(self._work)):
+        while len(self._threads) < min(self._fetchers, len(self._work)):
             thread = threading.Thread(
                 target=self._run, name=f"fletching-fetch-{len(self._threads)}", daemon=True
             )
@@ -201,7 +212,9 @@ class RangeFetcher:
                 delay = FIRST_DELAY_SECONDS * 3 ** (attempt - 1) * (1 + random.random())  # noqa: S311
                 self._cancellation.wait(delay)
             try:
+                started = time.perf_counter()
                 self._receive(pending, fetch)
+                self._took(fetch.joined.length, time.perf_counter() - started)
             except SourcesGoneError:
                 raise
             except ConnectError as error:
@@ -213,6 +226,12 @@ class RangeFetcher:
                     raise SourcesGoneError(str(error), refreshable=False, url=error.url) from error
             else:
                 return
+
+    def _took(self, length: int, seconds: float) -> None:
+        """Another thread may come where one took its time for a request that was worth it."""
+        if length < seconds * FAST_BYTES_PER_SECOND:
+            with self._changed:
+                self._fetchers = min(self._fetchers + 1, FETCHERS)
 
     def _receive(self, pending: _Pending, fetch: Fetch) -> None:
         joined = fetch.joined
