@@ -92,6 +92,10 @@ class Prepared:
                 raise located(InvalidArgumentError(f"{node.this.name} is no table"), node)
             return
         if not node.db and node.name.casefold() in known:
+            if node.args.get("version") is not None:
+                raise located(
+                    InvalidArgumentError(f"{node.name} is no table: it has no versions"), node
+                )
             return
         try:
             source = self._resolve(node)
@@ -99,6 +103,10 @@ class Prepared:
             raise located(error, node) from error
         alias = node.alias or node.name
         if isinstance(source, SourceView):
+            if node.args.get("version") is not None:
+                raise located(
+                    InvalidArgumentError(f"{node.name} is no table: it has no versions"), node
+                )
             body = source.query.copy()
             self._tables(body, frozenset(), depth + 1)
             columns = [exp.to_identifier(name, quoted=True) for name in source.columns]
@@ -112,6 +120,7 @@ class Prepared:
         node.set("this", exp.to_identifier(scan.relation))
         node.set("db", None)
         node.set("catalog", None)
+        node.set("version", None)
         if not node.alias:
             node.set("alias", exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
 

@@ -22,11 +22,13 @@ class Source:
         name: its name.
         fields: its columns, partition columns last, as filters see them; by case-folded name.
         target: whether it is the table that the statement changes, with its hidden columns.
+        version: the version that is read; None for the newest.
     """
 
     name: TableName
     fields: Mapping[str, Any]
     target: bool = False
+    version: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,6 +41,7 @@ from fletching.sql.table_definitions import (
     query_of,
     table_name,
 )
+from fletching.sql.table_moments import table_moment
 
 __all__ = ["parse_statement", "parse_statements", "placed_statements"]
 
@@ -183,13 +184,31 @@ def _check_whole(node: Any) -> None:
                     InvalidArgumentError("there is no value for a parameter of the text"), part
                 )
             case exp.Table() if part.args.get("version") or part.args.get("changes"):
-                raise located(InvalidArgumentError("a table has no version in its name"), part)
+                _check_moment(part)
     if isinstance(node, exp.Update) and not node.expressions:
         raise InvalidArgumentError("UPDATE lacks SET column = value")
     if isinstance(node, exp.Update):
         _spread(node)
     if isinstance(node, exp.Merge) and not isinstance(node.args.get("on"), exp.Expression):
         raise InvalidArgumentError("MERGE lacks ON and a condition")
+
+
+def _check_moment(table: Any) -> None:
+    """Refuses versions that cannot be, and of tables that are written to.
+
+    Raises:
+        InvalidArgumentError: naming what is wrong.
+    """
+    try:
+        table_moment(table)
+    except InvalidArgumentError as error:
+        raise located(error, table) from error
+    holder = table.parent
+    while isinstance(holder, exp.Schema):
+        holder = holder.parent
+    writes = isinstance(holder, exp.Insert | exp.Update | exp.Delete | exp.Merge | exp.Create)
+    if writes and (holder.this is table or holder.this is table.parent):
+        raise located(InvalidArgumentError("a table as it was cannot be changed"), table)
 
 
 def _spread(node: Any) -> None:

@@ -90,7 +90,7 @@ def test_every_flipped_bit_of_a_message_is_found(shelf: Any) -> None:
 @in_a_folder
 def test_what_a_query_reads_is_proven_too(shelf: Any) -> None:
     reading = shelf.engine._reading
-    (pinned,) = reading.pin([T])
+    (pinned,) = reading.pin([(T, None)])
     dig(segment(shelf), 4096, 64)
     _, batches = pinned.batches(SCHEMA.names, None)
     with pytest.raises(CorruptObjectError):

@@ -34,6 +34,7 @@ from fletching.errors import (
     FletchingError,
     InvalidArgumentError,
     NoSuchTableError,
+    VersionNotFoundError,
 )
 from fletching.protocol.messages.admin import (
     DescribeTable,
@@ -45,6 +46,7 @@ from fletching.sql.query_sources import Source, SourceView, located
 from fletching.sql.row_changes import ROW, SEGMENT, TARGET
 from fletching.sql.statement_kinds import Namespace
 from fletching.sql.table_definitions import table_name
+from fletching.sql.table_moments import TableMoment, table_moment
 from fletching.sql.translation import Translation, translate
 from fletching.types import TableName
 
@@ -159,12 +161,15 @@ class ChangedTable:
     begin: Callable[[Sequence[str], Any], tuple[pa.Schema, Iterator[pa.RecordBatch]]]
 
 
+_Mention = tuple[str, TableMoment | None]
+
+
 @dataclasses.dataclass
 class _Named:
-    """What a query's names stand for, by case-folded name."""
+    """What a query's names stand for: tables by name and moment, each with the version that is read."""
 
     authorize: Authorize
-    tables: dict[str, TableName] = dataclasses.field(default_factory=dict)
+    tables: dict[_Mention, tuple[TableName, int | None]] = dataclasses.field(default_factory=dict)
     views: dict[str, SourceView] = dataclasses.field(default_factory=dict)
 
 
@@ -237,7 +242,7 @@ class QueryRunner:
         found = _Named(authorize)
         self._collect(tree, namespace, variables, found)
         tables, views = found.tables, found.views
-        for name in tables.values():
+        for name, _ in tables.values():
             authorize(CreateReadSession(table=name))
         readers = TableReaders(self._reading)
         duck: SealedDuckDB | None = None
@@ -256,13 +261,14 @@ class QueryRunner:
                 view = views.get(str(name).casefold())
                 if view is not None:
                     return view
-                if str(name).casefold() not in tables:
+                if _mention(name, node) not in tables:
                     raise NoSuchTableError(f"there is no table {name}")  # noqa: TRY301 - a callback
-                fields = readers.fields(name)
+                _, version = tables[_mention(name, node)]
+                fields = readers.fields(name, version)
                 if changed is not None and node.meta.get(TARGET):
                     fields = {**fields, **{hidden: _place(hidden) for hidden in (SEGMENT, ROW)}}
                     return Source(name, fields, target=True)
-                return Source(name, fields)
+                return Source(name, fields, version=version)
 
             connection = duck
             translation = translate(
@@ -302,7 +308,7 @@ class QueryRunner:
         """
         found = _Named(authorize)
         self._collect(tree, namespace, variables, found)
-        return list(found.tables.values())
+        return list(dict.fromkeys(name for name, _ in found.tables.values()))
 
     def _now(self) -> str:
         moment = dt.datetime.fromtimestamp(self._clock(), dt.UTC)
@@ -333,19 +339,23 @@ class QueryRunner:
             if not node.db and node.name.casefold() in known:
                 continue
             name = table_name(node, namespace_of(node) or namespace)
-            key = str(name).casefold()
-            if key in found.tables or key in found.views:
+            key, moment = _mention(name, node), table_moment(node)
+            if key in found.tables or str(name).casefold() in found.views:
                 continue
             request = DescribeTable(table=name)
+            if moment is not None:
+                request = DescribeTable(table=name, **dataclasses.asdict(moment))
             found.authorize(request)
             try:
                 info = self._calls.call(request)
             except NoSuchTableError as error:
                 raise located(error, node, NoSuchTableError) from error
+            except VersionNotFoundError as error:
+                raise located(error, node, VersionNotFoundError) from error
             assert isinstance(info, TableInfo)
             text = info.properties.get(VIEW_TEXT)
             if text is None:
-                found.tables[key] = name
+                found.tables[key] = (name, None if moment is None else info.version)
                 continue
             project, _, schema = info.properties.get(VIEW_NAMESPACE, "").rpartition(".")
             own = Namespace(project or name.project, schema or name.schema, schemas_enabled=False)
@@ -353,8 +363,12 @@ class QueryRunner:
             for inner in query.find_all(exp.Table):
                 inner.meta[_NAMESPACE] = own
             columns = tuple(column.name for column in info.schema.data_columns)
-            found.views[key] = SourceView(name, query, columns)
+            found.views[str(name).casefold()] = SourceView(name, query, columns)
             self._collect(query, own, variables, found, depth + 1)
+
+
+def _mention(name: TableName, node: Any) -> _Mention:
+    return str(name).casefold(), table_moment(node)
 
 
 def _place(name: str) -> pa.Field:

@@ -48,23 +48,24 @@ class TableReaders:
     def __init__(self, reading: Reading) -> None:
         """Reads with ``reading``."""
         self._reading = reading
-        self._pinned: dict[str, PinnedTable] = {}
+        self._pinned: dict[tuple[str, int | None], PinnedTable] = {}
 
-    def pin(self, names: Sequence[TableName]) -> None:
-        """Pins the current versions of tables in one transaction.
+    def pin(self, tables: Sequence[tuple[TableName, int | None]]) -> None:
+        """Pins versions of tables, None for the current one, in one transaction.
 
         Raises:
             NoSuchTableError: one of them does not exist.
+            VersionNotFoundError: a version is gone, or still to come.
         """
-        wanted = {str(name).casefold(): name for name in names}
-        missing = {key: name for key, name in wanted.items() if key not in self._pinned}
+        wanted = {_key(name, version): (name, version) for name, version in tables}
+        missing = {key: table for key, table in wanted.items() if key not in self._pinned}
         if missing:
             pinned = self._reading.pin(list(missing.values()))
             self._pinned.update(zip(missing, pinned, strict=True))
 
-    def fields(self, name: TableName) -> Mapping[str, Any]:
+    def fields(self, name: TableName, version: int | None = None) -> Mapping[str, Any]:
         """The columns of a pinned table as filters see them."""
-        return self._pinned[str(name).casefold()].fields
+        return self._pinned[_key(name, version)].fields
 
     def check_version(self, name: TableName, version: int) -> None:
         """Raises unless a table was pinned at this version.
@@ -72,19 +73,19 @@ class TableReaders:
         Raises:
             RowsChangedError: it has changed in between.
         """
-        if self._pinned[str(name).casefold()].session.row.table_version != version:
+        if self._pinned[_key(name, None)].session.row.table_version != version:
             raise RowsChangedError(f"table {name} changed while it was pinned")
 
     def reader(self, scan: WantedScan, statistics: Statistics) -> RelationReader:
         """What DuckDB reads for one mention of a table."""
-        table = self._pinned[str(scan.source.name).casefold()]
+        table = self._pinned[_key(scan.source.name, scan.source.version)]
         return RelationReader(
             lambda: table.batches(scan.columns, scan.predicate), scan.relation, statistics
         )
 
     def kept(self, scan: WantedScan) -> KeptSegments:
         """What reading one mention of a table opens."""
-        return self._pinned[str(scan.source.name).casefold()].kept(scan.predicate)
+        return self._pinned[_key(scan.source.name, scan.source.version)].kept(scan.predicate)
 
     def close(self) -> None:
         """Lets the versions go; idempotent."""
@@ -98,6 +99,10 @@ class TableReaders:
     def __exit__(self, *exc: object) -> None:
         """Closes."""
         self.close()
+
+
+def _key(name: TableName, version: int | None) -> tuple[str, int | None]:
+    return str(name).casefold(), version
 
 
 class RelationReader:

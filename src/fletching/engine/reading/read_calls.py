@@ -154,11 +154,12 @@ class Reading:
         self.get_session = self._sessions.get
         self.close = self._sessions.close
 
-    def pin(self, tables: Sequence[TableName]) -> list[PinnedTable]:
-        """Pins the current versions of tables, all of one moment, until `unpin`.
+    def pin(self, tables: Sequence[tuple[TableName, int | None]]) -> list[PinnedTable]:
+        """Pins versions of tables until `unpin`; with None the current ones, all of one moment.
 
         Raises:
             NoSuchTableError: one of them does not exist.
+            VersionNotFoundError: a version is gone, or still to come.
             ThrottledError: too many sessions are open.
         """
         return [PinnedTable(self, session) for session in self._sessions.open_all(tables)]

@@ -215,35 +215,35 @@ class ReadSessions:
         _ = session.scan_schema.projection
         return session
 
-    def open_all(self, tables: Sequence[TableName]) -> list[OpenSession]:
-        """Opens sessions of the current versions of tables, all of one moment, until `end`.
+    def open_all(self, tables: Sequence[tuple[TableName, int | None]]) -> list[OpenSession]:
+        """Opens sessions of versions of tables until `end`; with None of the current ones of one moment.
 
         Raises:
             NoSuchTableError: one of them does not exist.
+            VersionNotFoundError: a version is gone, or still to come.
             ThrottledError: too many sessions are open.
         """
         now = self._clock()
-        if not self._unwritten:
+        requests = [CreateReadSession(table=name, version=version) for name, version in tables]
+        # Nobody forgets the segments of a current version soon; those of an older one are kept by what
+        # is written down.
+        patience = self._patience if all(map(_pins_current, requests)) else None
+        if not self._unwritten or patience is None:
             try:
                 with self._database.write(
-                    durable=False, wait_seconds=self._patience, pins=True
+                    durable=False, wait_seconds=patience, pins=True
                 ) as connection:
-                    opened = [
-                        self._begin(connection, CreateReadSession(table=name), now)
-                        for name in tables
-                    ]
+                    opened = [self._begin(connection, request, now) for request in requests]
                     for session in opened:
                         insert_read_session(connection, session.row)
             except ServiceUnavailableError:
-                if self._patience is None:
+                if patience is None:
                     raise
             else:
                 return opened
         # As for a session that a client opens: somebody else writes for long, and reading does not wait.
         with self._database.read() as connection:
-            opened = [
-                self._begin(connection, CreateReadSession(table=name), now) for name in tables
-            ]
+            opened = [self._begin(connection, request, now) for request in requests]
         for session in opened:
             self._unwritten.put(session.row, new=True)
         return opened
