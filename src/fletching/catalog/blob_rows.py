@@ -117,14 +117,24 @@ def link_segments(
     )
 
 
-def copy_links(connection: Connection, replaced: Sequence[str], merged: str) -> None:
-    """Links a merged segment to every pack that one of the replaced segments (by key) is linked to."""
+def copy_links(
+    connection: Connection,
+    replaced: Sequence[str],
+    merged: str,
+    *,
+    besides: Collection[str] = (),
+) -> None:
+    """Links a merged segment to every pack that one of the replaced segments (by key) is linked to.
+
+    Those that it is linked to otherwise are left out.
+    """
     packs: set[str] = set()
     for some in _groups(replaced):
         rows = connection.execute(
             select(segment_packs.c.pack_id).where(segment_packs.c.segment_key.in_(some)).distinct()
         )
         packs.update(row.pack_id for row in rows)
+    packs -= set(besides)
     if packs:
         connection.execute(
             insert(segment_packs),

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from fletching.client.tabular.tabular_data import BatchStream, batches_of
 from fletching.errors import UsageError
+from fletching.protocol.types.blob_type import storage_type
 
 __all__ = ["deleting", "one_row", "only_columns"]
 
@@ -47,7 +48,7 @@ def one_row(values: Mapping[str, object], schema: pa.Schema) -> bytes:
     fields = []
     for name, value in values.items():
         field = by_name.get(name.casefold())
-        data_type = None if field is None else field.type
+        data_type = None if field is None else storage_type(field.type)
         if isinstance(data_type, pa.BaseExtensionType):
             data_type = data_type.storage_type
         try:

@@ -22,6 +22,7 @@ from fletching.protocol.messages.admin import TableInfo
 from fletching.protocol.messages.changes import ChangeRequest
 from fletching.protocol.messages.requests import AppendRows
 from fletching.protocol.messages.responses import Changed
+from fletching.protocol.types.blob_type import contains_blob
 from fletching.types import PartitionSpec
 
 __all__ = ["ChangingTable"]
@@ -82,7 +83,8 @@ class ChangingTable(StoredTable):
 
         Args:
             expressions: column to SQL, over the row as it was: ``{"text": "upper(text)"}``.
-            values: column to a plain value: ``{"text": "it's"}``.
+            values: column to a plain value: ``{"text": "it's"}``; of a BLOB column a reference, or
+                contents, which are uploaded once.
             where: an SQL predicate; rows for which it is null stay as they are.
             if_version: as for `delete`.
             idempotency_key: as for `delete`.
@@ -96,16 +98,28 @@ class ChangingTable(StoredTable):
         if not expressions and not values:
             raise UsageError("an update needs expressions, values, or both")
         key = self._new_key(idempotency_key)
-        return self._changed(
-            messages.UpdateRows(
-                table=self.full_name,
-                expressions=dict(expressions or {}),
-                values=b"" if not values else one_row(values, self.schema),
-                where=where or "",
-                if_version=if_version,
-                idempotency_key=key,
+
+        def changed(given: Mapping[str, object]) -> ChangeReport:
+            return self._changed(
+                messages.UpdateRows(
+                    table=self.full_name,
+                    expressions=dict(expressions or {}),
+                    values=b"" if not given else one_row(given, self.schema),
+                    where=where or "",
+                    if_version=if_version,
+                    idempotency_key=key,
+                )
             )
-        )
+
+        given = dict(values or {})
+        of_blobs = {f.name.casefold() for f in self._data_schema if contains_blob(f.type)}
+        blobs = {name: given[name] for name in given if name.casefold() in of_blobs}
+        if all(value is None for value in blobs.values()):
+            return changed(given)
+        # The session keeps the uploads until the update's rows do; it brings no rows of its own.
+        with self.write_session() as session:
+            (cells,) = self.with_uploads(session, [blobs], None)
+            return changed(given | {name: cells.column(name)[0].as_py() for name in blobs})
 
     def merge(
         self,

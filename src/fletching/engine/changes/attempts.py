@@ -67,7 +67,8 @@ class Draft:
         updated: how many of the rows that come are in the place of one that goes.
         strict: whether a row that has gone meanwhile makes the change begin anew.
         sources: keys of the segments whose rows the added ones have, for the blobs they refer to;
-        packs: or the packs that they refer to, where that is known.
+        packs: or the packs that they refer to, where that is known;
+        new_packs: those that new values refer to, known in any case.
         data_change: False if the table has the same rows after it.
         lock_first: locks what comes before the table in the order of locks.
         finish: more for the transaction, before its version is made.
@@ -83,6 +84,7 @@ class Draft:
     strict: bool = True
     sources: Sequence[str] = ()
     packs: frozenset[str] | None = None
+    new_packs: frozenset[str] = frozenset()
     data_change: bool = True
     lock_first: Callable[[Connection], object] | None = None
     finish: Callable[[Connection, Publication], None] | None = None
@@ -239,12 +241,13 @@ class Attempts:
         gone = publication.delete_rows(draft.deleted, strict=draft.strict)
         publication.add([*draft.added, *draft.staged], absent=draft.absent)
         publication.count_updates(min(draft.updated, gone) if not draft.strict else draft.updated)
+        added = [segment.key for segment in draft.added]
         if draft.packs is not None:
-            added = [segment.key for segment in draft.added]
             link_segments(connection, table.id, added, draft.packs)
-        elif draft.sources:
-            for segment in draft.added:
-                copy_links(connection, list(draft.sources), segment.key)
+        else:
+            link_segments(connection, table.id, added, draft.new_packs)
+            for key in added:
+                copy_links(connection, list(draft.sources), key, besides=draft.new_packs)
         if draft.finish is not None:
             draft.finish(connection, publication)
         version = publication.commit()

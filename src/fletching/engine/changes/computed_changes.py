@@ -26,9 +26,8 @@ from fletching.engine.changes.row_update import by_partition
 from fletching.engine.changes.row_writer import RowWriter
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.row_filter import RowFilter
-from fletching.errors import InvalidArgumentError, RowsChangedError, UsageError
+from fletching.errors import InvalidArgumentError, RowsChangedError
 from fletching.protocol.types.blob_type import contains_blob
-from fletching.protocol.types.conversion import convert
 from fletching.protocol.types.row_selection import take_rows
 
 __all__ = ["ComputedChanges", "RowAction"]
@@ -129,7 +128,7 @@ class _Work:
         self._gone: dict[int, BitMap] = defaultdict(BitMap)
         self._sources: dict[str, None] = {}
         self._updated = 0
-        self._moves = False
+        self._moves = self._blobs = False
         self._last: tuple[tuple[int, int], bool] | None = None
         keys = {name.casefold() for name in view.table.primary_key} if view.table.keyed else set()
         for action in actions:
@@ -139,10 +138,7 @@ class _Work:
                     raise InvalidArgumentError(
                         f"column {name} is part of the primary key; delete the row and append another"
                     )
-                if action.kind == "update" and contains_blob(known.field(place).type):
-                    raise InvalidArgumentError(
-                        f"column {name} holds blobs: write such rows by append, upsert or merge"
-                    )
+                self._blobs |= contains_blob(known.field(place).type)
                 self._moves |= action.kind == "update" and place >= len(view.schema)
 
     def draft(self, context: EngineContext, batches: Iterator[pa.RecordBatch]) -> Draft:
@@ -156,6 +152,9 @@ class _Work:
             updated=self._updated,
             sources=list(self._sources),
             packs=self._writer.packs,
+            new_packs=self._view.checker.packs
+            if self._blobs and self._view.checker is not None
+            else frozenset(),
         )
         if inserts or (self._moves and self._view.table.keyed):
             draft.recheck = self._unmoved
@@ -268,11 +267,7 @@ class _Work:
         self._write(arrays, len(self._view.schema), None, None, assigned)
 
     def _value(self, rows: pa.RecordBatch, place: int) -> Any:
-        field = self._view.scan_schema.columns.field(place)
-        try:
-            return convert(rows.column(self._columns[place]), field.type, field.name)
-        except UsageError as error:
-            raise InvalidArgumentError(error.message) from error
+        return self._view.stored_value(rows.column(self._columns[place]), place)
 
     def _check_free(self, merge: KeyedMerge, staged: Sequence[pa.Array]) -> None:
         """Refuses rows that would come to stand beside another with their key."""

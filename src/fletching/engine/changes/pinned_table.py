@@ -28,9 +28,11 @@ from fletching.engine.reading.segment_reader import SegmentReader
 from fletching.engine.reading.shown_rows import take_rows
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.reading.zone_pruning import zones_of_batches
-from fletching.errors import CorruptObjectError, InvalidArgumentError
+from fletching.errors import CorruptObjectError, InvalidArgumentError, UsageError
 from fletching.objects.store import ObjectStore
 from fletching.protocol.messages.requests import ArrowOptions
+from fletching.protocol.types.blob_type import contains_blob
+from fletching.protocol.types.conversion import convert
 
 if TYPE_CHECKING:
     from fletching.engine.writing.ingest_body import CellChecker
@@ -90,6 +92,24 @@ class PinnedTable:
     def schema(self) -> pa.Schema:
         """The data columns as stored."""
         return self.scan_schema.columns.data
+
+    def stored_value(self, column: pa.Array, place: int) -> pa.Array:
+        """New values of a column as they are stored; references to blobs are proven.
+
+        Raises:
+            InvalidArgumentError: a value does not fit, or is no reference to a blob of the table.
+        """
+        field = self.scan_schema.columns.field(place)
+        try:
+            made = convert(column, field.type, field.name)
+        except UsageError as error:
+            raise InvalidArgumentError(error.message) from error
+        if not contains_blob(field.type):
+            return made
+        assert self.checker is not None
+        schema = pa.schema([field])
+        batch = pa.RecordBatch.from_arrays([made], schema=schema)
+        return self.checker.check_batch(batch, schema).column(0)
 
     def projection(self, places: Sequence[int]) -> PhysicalProjection:
         """Some columns (data columns, then partition columns) as they are stored."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +23,8 @@ from fletching.errors import (
     ConflictError,
     InvalidArgumentError,
     RowsChangedError,
-    UsageError,
 )
 from fletching.protocol.types.blob_type import contains_blob
-from fletching.protocol.types.conversion import convert
 from fletching.protocol.types.row_selection import take_rows
 
 __all__ = ["RowUpdate", "by_partition"]
@@ -52,7 +49,9 @@ class RowUpdate:
         self._context = context
         self._view = view
         columns = view.scan_schema.columns
-        self._plain: dict[int, Any] = {}
+        # Arrays of one value each.
+        self._plain: dict[int, pa.Array] = {}
+        self._blobs = False
         self._computed: dict[int, str] = {}
         self._used: set[int] = set()
         given = list(expressions) + ([] if values is None else values.schema.names)
@@ -64,11 +63,7 @@ class RowUpdate:
         if values is not None:
             for name, column in zip(values.schema.names, values.columns, strict=True):
                 place = self._place(name)
-                field = columns.field(place)
-                try:
-                    self._plain[place] = convert(column, field.type, field.name)[0]
-                except UsageError as error:
-                    raise InvalidArgumentError(error.message) from error
+                self._plain[place] = view.stored_value(column, place)
         known = {name.casefold(): name for name in columns.names}
         for name, text in expressions.items():
             from fletching.sql.value_expressions import compile_expression
@@ -92,10 +87,7 @@ class RowUpdate:
             )
         if place in self._plain or place in self._computed:
             raise InvalidArgumentError(f"column {name} is assigned twice")
-        if contains_blob(columns.field(place).type):
-            raise InvalidArgumentError(
-                f"column {name} holds blobs: write such rows by append, upsert or merge"
-            )
+        self._blobs |= contains_blob(columns.field(place).type)
         return place
 
     def work(self, where: str) -> Draft:
@@ -144,6 +136,9 @@ class RowUpdate:
             updated=total,
             sources=list(sources),
             packs=writer.packs,
+            new_packs=self._view.checker.packs
+            if self._blobs and self._view.checker is not None
+            else frozenset(),
         )
         if moved and view.table.keyed:
             merge = KeyedMerge.prepare(self._context, view.table.id, staged)
@@ -156,18 +151,15 @@ class RowUpdate:
     ) -> list[pa.Array]:
         """The columns of the rows with their new values, all worked out from the old ones."""
         arrays = list(batch.columns)
-        columns = self._view.scan_schema.columns
         used = batch.select(sorted(self._used)) if self._used else batch.select([])
         for place, array in zip(
             self._computed, evaluate(used) if self._computed else [], strict=True
         ):
-            field = columns.field(place)
-            try:
-                arrays[place] = convert(array, field.type, field.name)
-            except UsageError as error:
-                raise InvalidArgumentError(error.message) from error
-        for place, scalar in self._plain.items():
-            arrays[place] = pa.repeat(scalar, batch.num_rows)
+            arrays[place] = self._view.stored_value(array, place)
+        for place, value in self._plain.items():
+            one = pa.RecordBatch.from_arrays([value], names=["value"])
+            again = pa.array(np.zeros(batch.num_rows, dtype=np.int64))
+            arrays[place] = take_rows(one, again).column(0)
         return arrays
 
     def _check_free(
