@@ -18,7 +18,6 @@ import time
 import urllib.parse
 from collections import deque
 from collections.abc import Callable, Iterator
-from math import inf
 
 import pyarrow as pa
 import urllib3
@@ -27,9 +26,8 @@ from crc32c import crc32c
 from fletching.client.call_options import CallOptions
 from fletching.client.cancellation import Cancellation, join_within
 from fletching.client.transports.direct.manifest_chunks import CHUNK_BYTES, Chunk, Fetch
-from fletching.client.transports.http.connections import Interrupter
 from fletching.client.transports.http.http_response import Reply, Stopwatch
-from fletching.client.transports.http.transport_errors import translated
+from fletching.client.transports.http.one_exchange import ask
 from fletching.errors import (
     ChecksumMismatchError,
     ConnectError,
@@ -254,29 +252,16 @@ class RangeFetcher:
         url = self._sources[source].url
         shown = url.partition("?")[0]  # what follows is a signature
         stopwatch = Stopwatch(self._options.timeouts, self._clock, shown)
-        timeouts = self._options.timeouts
-        interrupter = Interrupter(self._cancellation)
-        try:
-            with stopwatch.running(), translated(shown), interrupter.around():
-                response = self._pools(url).urlopen(
-                    "GET",
-                    url,
-                    headers={**self._headers, "range": f"bytes={start}-{end - 1}"},
-                    timeout=urllib3.Timeout(
-                        connect=stopwatch.limit(min(timeouts.connect or inf, CONNECT_SECONDS)),
-                        read=stopwatch.limit(timeouts.first_byte),
-                    ),
-                    redirect=False,
-                    retries=False,
-                    preload_content=False,
-                    decode_content=False,
-                )
-        except BaseException as error:
-            interrupter.end()
-            if isinstance(error, TransportError):
-                interrupter.check()
-            raise
-        reply = Reply(response, stopwatch, shown, interrupter)
+        reply = ask(
+            self._pools(url),
+            "GET",
+            url,
+            headers={**self._headers, "range": f"bytes={start}-{end - 1}"},
+            stopwatch=stopwatch,
+            cancellation=self._cancellation,
+            url=shown,
+            most_connect_seconds=CONNECT_SECONDS,
+        )
         try:
             _check_reply(reply, start, end, self._sources[source].length)
         except BaseException:
