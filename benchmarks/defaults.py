@@ -25,6 +25,7 @@ from benchmarks.rounds import Contender, Outcome
 __all__ = ["mixed", "reading_contenders", "small_contenders", "store_by_append"]
 
 WRITERS = 8
+WIDE_COLUMNS = 5000
 APPENDS = 8
 """Of each writer in a run."""
 
@@ -131,6 +132,8 @@ def small_contenders(ours: ServerProcess, client: Any) -> list[Contender]:
     """One row, 1,000 rows, a count; beside a request that asks for nothing. Rows count calls."""
     row = pa.table({"a": [1], "s": ["x"]})
     log = client.create_table("log", row.schema)
+    wide_row = pa.table({f"c{number}": [number] for number in range(WIDE_COLUMNS)})
+    wide = client.create_table("wide", wide_row.schema)
     small = client.create_table("small", pa.table({"a": range(1000), "s": ["x"] * 1000}))
     pool: Any = urllib3.PoolManager()
     clients = [reading.connect(ours) for _ in range(WRITERS)]
@@ -169,6 +172,11 @@ def small_contenders(ours: ServerProcess, client: Any) -> list[Contender]:
             close=close,
         ),
         Contender("append of a row", once(lambda: log.append(row)), ours.pid),
+        Contender(
+            f"append of a row of {WIDE_COLUMNS:,} columns",
+            once(lambda: wide.append(wide_row)),
+            ours.pid,
+        ),
         Contender("scan of 1,000 rows", once(lambda: small.scan().to_table()), ours.pid),
         Contender("count", once(small.count_rows), ours.pid),
         Contender(f"append of a row, {WRITERS} writers", together, ours.pid),

@@ -16,7 +16,7 @@ from fletching import ipc
 from fletching.errors import LimitExceededError, MalformedFrameError, WireError
 from fletching.ipc import Limits
 from fletching.ipc import layout as module
-from fletching.ipc.layout import BatchLayout
+from fletching.ipc.layout import BatchLayout, layout_of
 from fletching.ipc.metadata import RecordBatchHeader
 
 BATCHES = {
@@ -171,3 +171,19 @@ def test_a_buffer_may_end_where_the_body_does() -> None:
 def test_rows_without_values_need_no_buffers() -> None:
     assert changed(NULLS.slice(0, 0), {"buffer_3_1": 0}) is None
     assert changed(NULLS, rows=2) is not None
+
+
+FLAT_KINDS = [pa.int64(), pa.string(), pa.bool_(), pa.decimal128(9, 2), pa.timestamp("us", "UTC")]
+
+
+def test_layouts_of_flat_types_are_compiled_once_and_are_those_of_each_schema() -> None:
+    first = layout_of(FLAT_KINDS)
+    # Of another unit, scale or precision, the buffers are the same.
+    again = layout_of([*FLAT_KINDS[:3], pa.decimal128(20, 5), pa.timestamp("ns")])
+    assert again is first
+    fresh = BatchLayout(FLAT_KINDS)
+    for name, value in vars(fresh).items():
+        mine = vars(first)[name]
+        assert np.array_equal(mine, value) if isinstance(value, np.ndarray) else mine == value
+    assert layout_of([*FLAT_KINDS, pa.binary(3)]) is not layout_of([*FLAT_KINDS, pa.binary(4)])
+    assert layout_of([pa.list_(pa.int8())]).nodes == 2

@@ -375,7 +375,9 @@ class StoredTable:
         if streams == 1 and self._takes_direct_appends:
             spec = PartitionSpec.parse(partition)
             bound = {name.casefold() for name, _ in spec}
-            schema = pa.schema([f for f in self._schema if f.name.casefold() not in bound])
+            schema = self._schema
+            if bound:
+                schema = pa.schema([f for f in schema if f.name.casefold() not in bound])
             if meter is not None:
                 data, meter = meter.data(data, schema), None
             request = AppendRows(
@@ -406,7 +408,7 @@ class StoredTable:
         return bool(
             self._info.table_id
             and not self.channel.options.lz4_stream
-            and not any(contains_blob(field.type) for field in self._data_schema)
+            and not any(map(contains_blob, self._data_schema.types))
         )
 
     def with_uploads(

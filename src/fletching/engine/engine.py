@@ -271,7 +271,7 @@ class Engine:
         return self._changing.compute(request, operation, compute)
 
     def _cell_checker(self, table: TableRow, schema: pa.Schema) -> CellChecker | None:
-        if not any(contains_blob(field.type) for field in schema):
+        if not any(map(contains_blob, schema.types)):
             return None
         return self.blobs.checker(table.id)
 

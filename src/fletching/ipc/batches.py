@@ -32,7 +32,7 @@ from fletching.ipc.encoding import (
     encode_schema,
     frame_metadata,
 )
-from fletching.ipc.layout import BatchLayout
+from fletching.ipc.layout import BatchLayout, layout_of
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.message import Message, MessagePieces, relocated
 from fletching.ipc.metadata import (
@@ -258,7 +258,7 @@ class BatchDecoder:
     def _layout(self, message: Message) -> BatchLayout:
         layout = self._layouts.get(message.version)
         if layout is None:
-            layout = BatchLayout(self.schema.types, message.version)
+            layout = layout_of(self.schema.types, message.version)
             self._layouts[message.version] = layout
         return layout
 

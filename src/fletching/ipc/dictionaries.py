@@ -19,7 +19,7 @@ from fletching.errors import InvalidDataError
 from fletching.ipc.array_tree import with_changed_children
 from fletching.ipc.message import as_view
 from fletching.ipc.schema_header import FieldHeader
-from fletching.ipc.type_tree import any_below, with_children
+from fletching.ipc.type_tree import any_below, is_flat, with_children
 
 __all__ = ["DictionaryField", "GrowingArray", "attach", "dictionary_fields", "storage_type"]
 
@@ -28,7 +28,7 @@ _MAX_I32: Final = (1 << 31) - 1
 
 def has_dictionary(data_type: pa.DataType) -> bool:
     """Whether the type, or one below it, is a dictionary."""
-    return any_below(data_type, pa.types.is_dictionary)
+    return not is_flat(data_type) and any_below(data_type, pa.types.is_dictionary)
 
 
 def storage_type(data_type: pa.DataType) -> pa.DataType:

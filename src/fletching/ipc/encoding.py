@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 from fletching.errors import UsageError
+from fletching.ipc.dictionaries import has_dictionary
 from fletching.ipc.flatbuffer import Table
 from fletching.ipc.message import CONTINUATION, END_OF_STREAM, as_view
 from fletching.ipc.metadata import Codec, MetadataVersion, read_message_header
-from fletching.ipc.type_tree import any_below, check_writable
+from fletching.ipc.type_tree import check_writable
 
 __all__ = [
     "BatchEncoder",
@@ -345,9 +346,7 @@ class BatchEncoder:
                 raise UsageError(f"no such compression: {error}") from None
         self._options = options
         self._schema = schema
-        self._has_dictionaries = any(
-            any_below(data_type, pa.types.is_dictionary) for data_type in schema.types
-        )
+        self._has_dictionaries = any(map(has_dictionary, schema.types))
         # A batch of no rows with the dictionaries of the newest one, and of the one before.
         self._newest: pa.RecordBatch | None = None
         self._before: pa.RecordBatch | None = None

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -36,8 +37,9 @@ from numpy.typing import NDArray
 from fletching.errors import LimitExceededError, MalformedFrameError
 from fletching.ipc.limits import Limits
 from fletching.ipc.metadata import MetadataVersion, RecordBatchHeader
+from fletching.ipc.type_tree import is_flat
 
-__all__ = ["BatchLayout", "BufferKind", "ColumnSpan", "child_types"]
+__all__ = ["BatchLayout", "BufferKind", "ColumnSpan", "child_types", "layout_of"]
 
 FEW_BUFFERS = 256
 """Up to so many, one at a time in Python is faster than all at once in numpy."""
@@ -110,6 +112,29 @@ def _buffers_of(data_type: pa.DataType, version: MetadataVersion) -> tuple[_Buff
     if types.is_large_list_view(data_type):
         return _VALIDITY, _Buffer(BufferKind.OFFSETS, 64), _Buffer(BufferKind.SIZES, 64)
     return _VALIDITY, _Buffer(BufferKind.DATA, data_type.bit_width)
+
+
+_FLAT_TYPES: Final[dict[int, pa.DataType]] = {}
+"""One type of each number of flat types, all of which have the same buffers."""
+
+
+def layout_of(
+    types: list[pa.DataType], version: MetadataVersion = MetadataVersion.V5
+) -> BatchLayout:
+    """The layout of a schema's types; what was compiled for the same kinds of flat types serves again.
+
+    Every stream asks for one, and for thousands of columns it takes longer than a batch of them.
+    """
+    if all(is_flat(each) and not pa.types.is_fixed_size_binary(each) for each in types):
+        for each in types:
+            _FLAT_TYPES.setdefault(each.id, each)
+        return _flat_layout(tuple(each.id for each in types), version)
+    return BatchLayout(types, version)
+
+
+@functools.lru_cache(maxsize=16)
+def _flat_layout(numbers: tuple[int, ...], version: MetadataVersion) -> BatchLayout:
+    return BatchLayout([_FLAT_TYPES[number] for number in numbers], version)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

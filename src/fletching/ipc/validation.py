@@ -91,11 +91,12 @@ class BatchValidator:
     def __init__(self, schema: pa.Schema, *, values: bool = False, text: bool = True) -> None:
         self._relaxed: pa.Schema | None = None
         relaxed = schema
-        for index, field in enumerate(schema):
-            data_type = field.type if values else relaxed_type(field.type)
+        for index, given in enumerate(schema.types):
+            data_type = given if values else relaxed_type(given)
             if not text:
                 data_type = relaxed_type(data_type, text=True)
-            if data_type != field.type:
+            if data_type is not given and data_type != given:
+                field = schema.field(index)
                 # A plain field: metadata that names an extension type would bring its checks back.
                 relaxed = relaxed.set(index, pa.field(field.name, data_type, field.nullable))
         if relaxed is not schema:

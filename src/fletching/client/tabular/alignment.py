@@ -16,7 +16,7 @@ from fletching.ipc.null_arrays import null_array
 from fletching.protocol.types.conversion import column_plan, convert
 from fletching.protocol.types.required_values import RequiredValues
 
-__all__ = ["align_batch", "aligned", "empty_batch", "resized", "with_constants"]
+__all__ = ["align_batch", "aligned", "empty_batch", "resized", "size_of", "with_constants"]
 
 MAX_CONVERTED_BYTES = 1 << 30
 """Bytes of a batch that are converted at once. Texts of 64-bit offsets then fit 32-bit ones."""
@@ -127,6 +127,23 @@ def with_constants(
     return BatchStream(schema, (widened(batch) for batch in stream.batches))
 
 
+_SMALL_BYTES = 1 << 20
+_MANY_COLUMNS = 64
+
+
+def size_of(batch: pa.RecordBatch) -> int:
+    """The bytes of a batch's rows; of a small one of many columns the bytes of its buffers.
+
+    Which part of its buffers a batch uses is looked at column by column, for thousands of columns longer
+    than sending a row of them takes.
+    """
+    if batch.num_columns >= _MANY_COLUMNS:
+        total: int = batch.get_total_buffer_size()
+        if total <= _SMALL_BYTES:
+            return total
+    return batch.nbytes
+
+
 def _halved(batch: pa.RecordBatch, limit_bytes: int) -> Iterator[pa.RecordBatch]:
     """Slices of a batch of at most so many bytes, whatever the lengths of its rows; a row is never cut."""
     if batch.num_rows <= 1 or batch.nbytes <= limit_bytes:
@@ -146,7 +163,7 @@ def resized(batches: Iterable[pa.RecordBatch], limit_bytes: int) -> Iterator[pa.
     for batch in batches:
         if batch.num_rows == 0:
             continue
-        parts = -(-batch.nbytes // limit_bytes)
+        parts = 1 if batch.num_rows == 1 else -(-size_of(batch) // limit_bytes)
         rows = max(1, -(-batch.num_rows // max(1, parts)))
         if rows >= batch.num_rows:
             yield batch

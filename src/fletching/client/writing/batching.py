@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from fletching.client.tabular.alignment import resized
+from fletching.client.tabular.alignment import resized, size_of
 
 __all__ = ["Body", "BodyBuffer"]
 
@@ -67,7 +67,7 @@ class BodyBuffer:
     def add(self, batch: pa.RecordBatch) -> Iterator[Body]:
         """Takes a batch, cut into row slices if it is larger than a body; gives what became full."""
         for part in resized((batch,), self._limit):
-            size = part.nbytes
+            size = size_of(part)
             if self._batches and (
                 self.held_bytes + size > self._limit
                 or not self._batches[0].schema.equals(part.schema)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from fletching.client.tabular.alignment import aligned
+from fletching.client.tabular.alignment import aligned, size_of
 from fletching.client.tabular.tabular_data import BatchStream, batches_of
 from fletching.client.transports.channel import Channel
 from fletching.client.writing.batching import Body, BodyBuffer
@@ -55,7 +55,7 @@ def append_at_once(
     for batch in stream.batches:
         held.append(batch)
         # pyarrow cannot tell the size of every batch without rows
-        size += batch.nbytes if batch.num_rows else 0
+        size += size_of(batch) if batch.num_rows else 0
         if size > channel.options.write_body_bytes:
             return None, BatchStream(stream.schema, itertools.chain(held, stream.batches))
     again = BatchStream(stream.schema, iter(held))

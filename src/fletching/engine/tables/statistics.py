@@ -17,7 +17,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -114,11 +114,12 @@ def physical_value(scalar: pa.Scalar) -> Any:
 
 def _recorded(schema: pa.Schema) -> Iterator[tuple[tuple[int, ...], str]]:
     """The columns and nested fields that are recorded: their places, level by level, and keys."""
-    level: list[tuple[tuple[int, ...], tuple[str, ...], Any]] = [
+    # One at a time, since of a wide table most are not asked for.
+    level: Iterable[tuple[tuple[int, ...], tuple[str, ...], pa.DataType]] = (
         ((index,), (field.name,), field.type) for index, field in enumerate(schema)
-    ]
+    )
     while level:
-        inner: list[tuple[tuple[int, ...], tuple[str, ...], Any]] = []
+        inner: list[tuple[tuple[int, ...], tuple[str, ...], pa.DataType]] = []
         for places, path, data_type in level:
             if pa.types.is_struct(data_type):
                 inner += [
@@ -253,6 +254,8 @@ def _of_zone(column: pa.Array, entry: _Entry) -> ColumnBounds:
         lower, upper, unordered = _float_bounds(column)
     elif _is_text(column.type) and not _is_long_text(column):
         entry.known = False
+    elif len(column) == 1:
+        lower = upper = physical_value(column[0])
     else:
         bounds = pc.min_max(column)
         lower, upper = physical_value(bounds["min"]), physical_value(bounds["max"])

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 import pyarrow as pa
@@ -445,10 +445,33 @@ class Body:
             body_length=body_length,
             rows=batch.num_rows,
             codec=codec,
-            # stored as it is, so the body has every column
-            columns=[batch.column(at) for at in self._match.columns if at is not None],
+            columns=_InOrder(batch, self._match.columns),
             dictionaries=[(id_, self._dictionaries.get(id_, ())) for id_ in self._ids],
         )
+
+
+class _InOrder(Sequence[pa.Array]):
+    """A batch's columns in another order, made when they are asked for: of thousands few are."""
+
+    def __init__(self, batch: pa.RecordBatch, order: Sequence[int | None]) -> None:
+        self._batch = batch
+        self._order = order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> pa.Array: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[pa.Array]: ...
+
+    def __getitem__(self, index: int | slice) -> pa.Array | Sequence[pa.Array]:
+        if isinstance(index, slice):
+            return _InOrder(self._batch, self._order[index])
+        at = self._order[index]
+        assert at is not None  # stored as it is, so that the body has every column
+        return self._batch.column(at)
 
 
 def _is_aligned(message: ipc.Message, header: RecordBatchHeader) -> bool:

@@ -20,6 +20,7 @@ from fletching.catalog.write_stream_rows import NewSegment
 from fletching.engine.tables.statistics import StatisticsBuilder
 from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import LimitExceededError
+from fletching.ipc.dictionaries import has_dictionary
 from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.message import as_view
 from fletching.ipc.metadata import MessageType
@@ -78,7 +79,7 @@ class PartitionWriter:
         self._schema_message = schema_message
         self._schema_version = schema_version
         self._max_partitions = max_partitions
-        self._has_dictionaries = any(map(_has_dictionary, schema.types))
+        self._has_dictionaries = any(map(has_dictionary, schema.types))
         self._partitions: dict[str, OpenPartition] = {}
         self._numbers = itertools.count()
         self._pending_bytes = 0
@@ -191,14 +192,14 @@ class PartitionWriter:
                 # The file's dictionaries come from the writer's own messages or another encoder.
                 writer = self._next_writer(opened)
             encoder = self._new_encoder(opened, writer, codec)
-        messages = _messages(encoder.encode(batch))
+        messages = self._messages(encoder.encode(batch))
         written = {
             m.dictionary_id for m in messages if m.dictionary_id is not None and not m.is_delta
         }
         if written & writer.dictionaries.keys():
             writer = self._next_writer(opened)
             encoder = self._new_encoder(opened, writer, codec)
-            messages = _messages(encoder.encode(batch))
+            messages = self._messages(encoder.encode(batch))
         for message in messages:
             if message.dictionary_id is not None:
                 writer.write_dictionary(
@@ -218,6 +219,16 @@ class PartitionWriter:
                 )
         if writer.statistics is not None:
             writer.statistics.add(batch.columns)
+
+    def _messages(self, frames: Iterable[Sequence[Buffer]]) -> list[_Encoded]:
+        """What an encoder gave; of a table without dictionaries nothing is parsed to know it."""
+        if self._has_dictionaries:
+            return [_read(frame) for frame in frames]
+        found = []
+        for frame in frames:
+            metadata, *body = (as_view(piece).nbytes for piece in frame)
+            found.append(_Encoded(frame, metadata, sum(body), None, is_delta=False))
+        return found
 
     def _new_encoder(
         self, opened: OpenPartition, writer: SegmentWriter, codec: str | None
@@ -323,29 +334,17 @@ def _continues(known: object, messages: Sequence[ipc.Message]) -> bool:
     )
 
 
-def _messages(frames: Iterable[Sequence[Buffer]]) -> list[_Encoded]:
+def _read(frame: Sequence[Buffer]) -> _Encoded:
+    """A message that may be a dictionary."""
     from fletching.ipc.metadata import read_message_header
 
-    found = []
-    for frame in frames:
-        head = as_view(frame[0])
-        header = read_message_header(head[8:])
-        dictionary = (
-            header.dictionary_batch() if header.type is MessageType.DICTIONARY_BATCH else None
-        )
-        found.append(
-            _Encoded(
-                frame,
-                len(head),
-                header.body_length,
-                None if dictionary is None else dictionary.id,
-                dictionary is not None and dictionary.is_delta,
-            )
-        )
-    return found
-
-
-def _has_dictionary(data_type: pa.DataType) -> bool:
-    from fletching.ipc.dictionaries import has_dictionary
-
-    return bool(has_dictionary(data_type))
+    head = as_view(frame[0])
+    header = read_message_header(head[8:])
+    dictionary = header.dictionary_batch() if header.type is MessageType.DICTIONARY_BATCH else None
+    return _Encoded(
+        frame,
+        len(head),
+        header.body_length,
+        None if dictionary is None else dictionary.id,
+        dictionary is not None and dictionary.is_delta,
+    )

@@ -12,6 +12,8 @@ from typing import Self
 
 import pyarrow as pa
 
+from fletching.ipc.type_tree import is_flat
+
 __all__ = [
     "BLOB_EXTENSION_NAME",
     "BlobType",
@@ -71,6 +73,8 @@ def is_blob(data_type: pa.DataType) -> bool:
 
 def contains_blob(data_type: pa.DataType) -> bool:
     """Whether an Arrow type is a BLOB or has one anywhere inside (list, map, struct)."""
+    if is_flat(data_type):
+        return False
     if is_blob(data_type):
         return True
     if isinstance(data_type, pa.BaseExtensionType):

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fletching.errors import UsageError
+from fletching.ipc.type_tree import is_flat
 from fletching.protocol.types.conversion import map_entries
 
 __all__ = ["RequiredValues"]
@@ -52,6 +53,8 @@ def _all_optional(field: pa.Field) -> bool:
 
 
 def _children_optional(data_type: pa.DataType) -> bool:
+    if is_flat(data_type):
+        return True
     if isinstance(data_type, pa.BaseExtensionType):
         return _children_optional(data_type.storage_type)
     if _types.is_dictionary(data_type) or _types.is_run_end_encoded(data_type):
