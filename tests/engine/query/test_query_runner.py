@@ -257,3 +257,29 @@ def test_a_selective_condition_on_a_sorted_column_reads_a_twentieth(
     sizes = {info.key: info.length for info in store.list("tables/")}
     assert len(sizes) == 40
     assert sum(sizes[key] for key in keys) < 0.05 * sum(sizes.values())
+
+
+def test_a_selective_condition_reads_a_twentieth_of_one_large_segment(
+    house: Any, instances: Instances
+) -> None:
+    rows = 2_000_000
+    house.create(pa.schema([("n", pa.int64()), ("x", pa.float64())]))
+    numbers = pa.array(range(rows), pa.int64())
+    house.append(pa.record_batch({"n": numbers, "x": numbers.cast(pa.float64())}))
+    row = instances.run("select sum(x) s, count(*) c from t where n between 70000 and 70009", HERE)
+    assert instances.result(row) == '"s","c"\n"700045.0","10"\n'
+    assert 0 < instances.input_bytes(row) < 0.05 * 16 * rows
+
+
+def test_rows_of_numbers_are_left_to_the_query_and_those_of_texts_are_not(
+    house: Any, instances: Instances
+) -> None:
+    house.create(pa.schema([("n", pa.int64()), ("s", pa.string())]))
+    numbers = [(n * 7919) % 1000 for n in range(1000)]  # no range of rows can be left out
+    house.append(pa.record_batch({"n": numbers, "s": [f"text {n}" for n in numbers]}))
+    row = instances.run("select sum(n) x from t where n < 10", HERE)
+    assert instances.result(row) == '"x"\n"45"\n'
+    assert instances.input_bytes(row) == 8000
+    row = instances.run("select count(s) x from t where n < 10", HERE)
+    assert instances.result(row) == '"x"\n"10"\n'
+    assert instances.input_bytes(row) < 800

@@ -192,16 +192,20 @@ class _Guarded:
         self._source = source
         self._failed = failed
         self._schema: pa.Schema | None = None
+        self._opened: tuple[pa.Schema, Iterator[pa.RecordBatch]] | None = None
 
     def __arrow_c_schema__(self) -> object:
         """The columns, which binding asks for, without opening the rows each time."""
         if self._schema is None:
-            self._schema, _ = self._source.open()
+            self._opened = self._source.open()
+            self._schema = self._opened[0]
         return self._schema.__arrow_c_schema__()
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The rows from their beginning."""
-        schema, batches = self._source.open()
+        # What was opened for its columns has not been read yet: the first scan of it does.
+        opened, self._opened = self._opened, None
+        schema, batches = opened or self._source.open()
 
         def guarded() -> Iterator[pa.RecordBatch]:
             try:

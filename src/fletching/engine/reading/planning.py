@@ -82,6 +82,8 @@ class ReadOptions:
         max_bytes: most bytes of a batch, uncompressed; None for any.
         codec: the buffers' codec, ``"lz4"`` or ``"zstd"``; None for as stored.
         row_filter: which rows; None for all.
+        loose: whoever reads asks the filter of the rows again, so batches that may hold chosen rows
+            anywhere go as they are stored.
         skip_rows: rows of the result to leave out at its beginning.
         check: called before each batch that is computed; what it raises ends the read. A filter that
             lets few rows through may compute for long before it has one.
@@ -91,6 +93,7 @@ class ReadOptions:
     max_bytes: int | None = None
     codec: str | None = None
     row_filter: RowFilter | None = None
+    loose: bool = False
     skip_rows: int = 0
     check: Callable[[], None] | None = None
 
@@ -268,6 +271,8 @@ class _Builder:
             if not self.options.skip_rows:
                 computes[mine] = ~zones.all[theirs]
             self._hulls.update(zones.hulls)
+        if self.options.loose:
+            computes &= np.isin(np.arange(self.first, self.first + len(computes)), [*self._hulls])
         strategies[computes] = BatchStrategy.COMPUTE
         strategies[leaves_out] = BatchStrategy.NOT
 

@@ -94,13 +94,24 @@ class PinnedTable:
         session = self.session
         chosen = None if predicate is None else RowFilter(predicate, session.scan_schema)
         projection = session.scan_schema.projection_of(tuple(columns), unordered=True)
-        plan = self._reading.plan_of(session, projection, chosen)
+        # A query asks its conditions again. Leaving rows out of numbers costs more than that; of texts,
+        # which it would look at one by one, it costs less.
+        loose = all(map(_has_width, projection.schema.types))
+        plan = self._reading.plan_of(session, projection, chosen, loose=loose)
         return plan.schema, plan.batches()
 
     def kept(self, predicate: Predicate | None) -> KeptSegments:
         """What such a read opens."""
         chosen = None if predicate is None else RowFilter(predicate, self.session.scan_schema)
         return self._reading.kept_of(self.session, chosen)
+
+
+def _has_width(data_type: pa.DataType) -> bool:
+    """Whether all values of a type are of one size."""
+    try:
+        return bool(data_type.bit_width)
+    except ValueError:
+        return False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -169,11 +180,16 @@ class Reading:
         self._sessions.end([table.session for table in tables])
 
     def plan_of(
-        self, session: OpenSession, projection: PhysicalProjection, row_filter: RowFilter | None
+        self,
+        session: OpenSession,
+        projection: PhysicalProjection,
+        row_filter: RowFilter | None,
+        *,
+        loose: bool = False,
     ) -> ReadPlan:
-        """The plan of all rows of a session that a filter chooses."""
+        """The plan of all rows of a session that a filter chooses; if ``loose``, of others with them."""
         snapshot = self._snapshot_of(session)
-        options = ReadOptions(row_filter=row_filter)
+        options = ReadOptions(row_filter=row_filter, loose=loose)
         rows = RowRange(0, snapshot.row_count)
         return plan_rows(snapshot, self._store, projection, rows, options, checks=self._checks)
 
