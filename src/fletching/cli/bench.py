@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import typer
 
-from fletching.cli.cli_options import JsonOutput, Place, placed
+from fletching.cli.cli_options import JsonOutput, placed
 from fletching.cli.output import bytes_figure, print_json, print_table, progress
+from fletching.cli.place import Place
 from fletching.cli.quickstart.job import Meter, Step
 
 if TYPE_CHECKING:

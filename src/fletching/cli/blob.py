@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.cli_options import JsonOutput, Place, find_table, placed
+from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.named_tables import find_table
 from fletching.cli.output import (
     Figure,
     bytes_figure,
@@ -18,6 +19,7 @@ from fletching.cli.output import (
     progress,
     say,
 )
+from fletching.cli.place import Place
 
 __all__ = ["app"]
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.cli_options import Place, placed
+from fletching.cli.cli_options import placed
 from fletching.cli.output import say
+from fletching.cli.place import Place
 from fletching.errors import UsageError
 
 __all__ = ["console"]

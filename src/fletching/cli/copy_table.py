@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fletching.cli.cli_options import JsonOutput, Place, columns_named, find_table, placed
+from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.named_tables import columns_named, find_table
 from fletching.cli.output import counted, human_bytes, print_json, progress, say
+from fletching.cli.place import Place
 from fletching.errors import NoSuchProjectError, NoSuchTableError, UsageError
 
 if TYPE_CHECKING:

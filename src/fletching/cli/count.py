@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fletching.cli.cli_options import AsOf, JsonOutput, Place, columns_named, placed, table_as_of
+from fletching.cli.cli_options import JsonOutput, placed
 from fletching.cli.head import JsonRows, Vertical, print_rows
+from fletching.cli.named_tables import AsOf, columns_named, table_as_of
 from fletching.cli.output import (
     bytes_figure,
     count_figure,
@@ -17,6 +18,7 @@ from fletching.cli.output import (
     print_table,
     progress,
 )
+from fletching.cli.place import Place
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.cli_options import JsonOutput, Place, names_of, placed
+from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.named_tables import names_of
 from fletching.cli.output import counted, print_json, say
+from fletching.cli.place import Place
 from fletching.cli.tabular import FileFormat, open_batches
 from fletching.errors import UsageError
 

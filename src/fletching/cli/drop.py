@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.cli_options import Place, find_table, placed
+from fletching.cli.cli_options import placed
+from fletching.cli.named_tables import find_table
 from fletching.cli.output import ExitCode, say
+from fletching.cli.place import Place
 from fletching.errors import NoSuchPartitionError, NotFoundError, UsageError
 
 __all__ = ["drop"]

@@ -8,9 +8,11 @@ from typing import Annotated
 import pyarrow as pa
 import typer
 
-from fletching.cli.cli_options import AsOf, Place, columns_named, placed, table_as_of
+from fletching.cli.cli_options import placed
+from fletching.cli.named_tables import AsOf, columns_named, table_as_of
 from fletching.cli.output import counted, human_bytes, progress, say
 from fletching.cli.output_files import may_write
+from fletching.cli.place import Place
 from fletching.cli.tabular import FileFormat, format_of, write_batches
 
 __all__ = ["get"]

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fletching.cli.cli_options import AsOf, Place, columns_named, placed, table_as_of
+from fletching.cli.cli_options import placed
+from fletching.cli.named_tables import AsOf, columns_named, table_as_of
 from fletching.cli.output import say, tsv_line
+from fletching.cli.place import Place
 
 if TYPE_CHECKING:
     import pyarrow as pa

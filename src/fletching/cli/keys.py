@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fletching.cli.cli_options import Place, placed
+from fletching.cli.cli_options import placed
 from fletching.cli.output import print_json, print_table, say
+from fletching.cli.place import Place
 from fletching.errors import UsageError
 
 if TYPE_CHECKING:

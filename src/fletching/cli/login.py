@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.cli_options import JsonOutput, Place, placed
+from fletching.cli.cli_options import JsonOutput, placed
 from fletching.cli.output import counted, print_json, say
+from fletching.cli.place import Place
 from fletching.errors import FletchingError, UsageError
 
 __all__ = ["login", "logout", "status"]
@@ -52,7 +53,7 @@ def login(
     from fletching.client.profiles import Profile, Profiles, default_name
 
     profiles = Profiles()
-    if "://" not in url:
+    if not Place(url).is_url:
         folder = Place(url).folder(Path(url).expanduser()).resolve()
         profile = Profile(name or default_name(f"x://{folder.name}"), str(folder), project)
         profiles.save(profile)

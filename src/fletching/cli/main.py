@@ -15,6 +15,7 @@ from typing import Any
 
 from fletching.errors import (
     FletchingError,
+    NoSuchProjectError,
     SignatureMismatchError,
     UnauthorizedError,
     UsageError,
@@ -97,6 +98,10 @@ def _run() -> int:
         return LOGIN
     except FletchingError as exc:
         _say(exc)
+        if isinstance(exc, NoSuchProjectError):
+            sys.stderr.write(
+                "hint: --project names another; a project comes with its first table, by put --create\n"
+            )
         return FAILED
     except BrokenPipeError:
         # The reader of stdout went away (`| head`): nothing to say, and not all was written.

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import pyarrow as pa
 import typer
 
-from fletching.cli.cli_options import JsonOutput, Place, find_table, names_of, placed
+from fletching.cli.cli_options import JsonOutput, placed
 from fletching.cli.input_files import InputFile, input_files
+from fletching.cli.named_tables import find_table, names_of
 from fletching.cli.output import counted, human_bytes, print_json, progress, say
+from fletching.cli.place import Place
 from fletching.cli.tabular import FileFormat, Opened, ReadOptions, open_batches
 from fletching.errors import NoSuchProjectError, NoSuchTableError, UsageError
 
@@ -130,6 +133,10 @@ def put(
     options = read_options(
         delimiter=delimiter, encoding=encoding, nulls=nulls, types=types, header=header
     )
+    if Path(table).is_file() and not any(Path(file).exists() for file in files if file != "-"):
+        raise UsageError(
+            f"there is no file {files[0]}, and {table} is one: the table comes first, then its files"
+        )
     inputs = input_files(files)
     rows = size = 0
     with place.open(create=create) as client:

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.cli_options import JsonOutput, Place, find_table, placed
+from fletching.cli.cli_options import JsonOutput, placed
 from fletching.cli.ls import when
+from fletching.cli.named_tables import find_table
 from fletching.cli.output import counted, human_bytes, print_json, print_table
+from fletching.cli.place import Place
 
 __all__ = ["show"]
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fletching.cli.cli_options import Place, placed
+from fletching.cli.cli_options import placed
 from fletching.cli.head import JsonRows, Vertical, print_rows
 from fletching.cli.output import counted, human_bytes, progress, say
 from fletching.cli.output_files import may_write
+from fletching.cli.place import Place
 from fletching.cli.sql_prompt import run_prompt
 from fletching.cli.tabular import FileFormat, format_of, write_batches
 from fletching.errors import UsageError

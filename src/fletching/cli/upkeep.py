@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fletching.cli.cli_options import JsonOutput, Place, placed
+from fletching.cli.cli_options import JsonOutput, placed
 from fletching.cli.output import (
     ExitCode,
     bytes_figure,
@@ -26,6 +26,7 @@ from fletching.cli.output import (
     progress,
     say,
 )
+from fletching.cli.place import Place
 from fletching.errors import UsageError
 from fletching.types import TableName
 

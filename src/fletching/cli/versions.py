@@ -8,15 +8,9 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.cli_options import (
-    JsonOutput,
-    Place,
-    as_moment,
-    columns_named,
-    find_table,
-    placed,
-)
+from fletching.cli.cli_options import JsonOutput, placed
 from fletching.cli.head import JsonRows, Vertical, print_rows
+from fletching.cli.named_tables import as_moment, columns_named, find_table
 from fletching.cli.output import (
     ExitCode,
     Figure,
@@ -26,6 +20,7 @@ from fletching.cli.output import (
     print_table,
     say,
 )
+from fletching.cli.place import Place
 from fletching.errors import UsageError
 
 __all__ = ["changes", "delete", "enforce_key", "rename", "restore", "versions"]

@@ -77,6 +77,8 @@ class DataFolder:
         if not folder.is_dir():
             if not create and not folder.exists():
                 raise StorageError(f"there is no data folder at {folder}")
+            if folder.exists():
+                raise StorageError(f"{folder} is a file, and no data folder")
             try:
                 private_folder(folder)
             except OSError as error:

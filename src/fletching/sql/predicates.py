@@ -16,6 +16,7 @@ greatest value of each column.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -380,7 +381,13 @@ class _Compiler:
                 raise InvalidArgumentError(
                     f"{shown(node)}: {path[0][:100]!r} is neither a column nor the table's name"
                 )
-            raise InvalidArgumentError(f"the table has no column {path[0][:100]!r}")
+            near = difflib.get_close_matches(path[0].casefold(), self._fields, 1)
+            cure = (
+                f"did you mean {self._fields[near[0]].name}?"
+                if near
+                else "a text stands in single quotes"
+            )
+            raise InvalidArgumentError(f"the table has no column {path[0][:100]!r}; {cure}")
         operand = operand_of(field, rest)
         self.mentioned[field.name] = None
         return operand

@@ -81,9 +81,11 @@ def check_table_name(name: str) -> None:
         InvalidArgumentError: what a name is.
     """
     if not _TABLE_NAME.fullmatch(name) or len(name) > MAX_TABLE_NAME_LENGTH:
+        near = re.sub(r"\W+", "_", name[:MAX_TABLE_NAME_LENGTH], flags=re.ASCII).strip("_")
         raise InvalidArgumentError(
             f"{name[:MAX_TABLE_NAME_LENGTH]!r} is not a name: 1 to "
             f"{MAX_TABLE_NAME_LENGTH} letters, digits and underscores"
+            + (f", such as {near}" if near else "")
         )
 
 

@@ -81,8 +81,10 @@ def endpoint_of(url: str) -> str:
         or parts.fragment
         or parts.path.rstrip("/") not in {"", "/api"}
     ):
+        host = parts.netloc.rpartition("@")[2]
         raise UsageError(
-            "the service's URL has no user, path or query; credentials are access_id and access_key"
+            "the service's URL has no user, path or query: give "
+            f"{parts.scheme}://{host}; credentials are access_id and access_key"
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")

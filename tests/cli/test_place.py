@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import fletching
-from fletching.cli.cli_options import CONNECT_SECONDS, Place
+from fletching.cli.place import CONNECT_SECONDS, Place
 from fletching.errors import ConnectError, UsageError
 
 
