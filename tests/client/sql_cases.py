@@ -1027,3 +1027,134 @@ select * from values (1) t(a, b)
 select * from values () t(a)
 """.strip().split("\n")
 """Statements with a mistake: each is refused with its place, and in words that name no library."""
+
+WAYS_OUT = r"""
+select * from read_csv('/etc/passwd')
+select * from read_csv_auto('/etc/passwd')
+select * from read_parquet('/etc/passwd')
+select * from read_json('/etc/passwd')
+select * from read_text('/etc/passwd')
+select * from read_blob('/etc/passwd')
+select * from parquet_scan('/etc/passwd')
+select * from parquet_metadata('x')
+select * from glob('/*')
+select * from sniff_csv('/etc/passwd')
+select * from arrow_scan(1,2,3)
+select * from python_map_function(1)
+select * from pandas_scan(1)
+select * from query('select 1')
+select * from query_table('sale')
+select * from duckdb_settings()
+select * from duckdb_secrets()
+select * from duckdb_tables()
+select * from duckdb_extensions()
+select * from which_secret('a','b')
+select * from pragma_version()
+select * from pragma_table_info('sale')
+select * from show_databases()
+select * from json_execute_serialized_sql('x')
+select * from generate_series(1, 10)
+select * from repeat_row(1, num_rows=1000000000)
+select * from test_all_types()
+select * from checkpoint()
+select * from force_checkpoint()
+select * from import_database('/tmp/x')
+select * from enable_logging()
+select * from seq_scan('x')
+select * from '/etc/passwd'
+select * from "/etc/passwd"
+select * from `/etc/passwd`
+select * from `/tmp/x.parquet`
+select * from `x.csv`
+select * from `http://127.0.0.1/x.csv`
+select * from `s3://b/k.parquet`
+select * from sys.tables
+select * from main.sale
+select * from temp.sale
+select * from memory.main.sale
+select * from system.information_schema.tables
+select * from information_schema.columns
+select * from pg_catalog.pg_tables
+select * from pg_tables
+select * from duckdb_tables
+select * from sqlite_master
+select * from _scan0
+select * from `_scan0`
+select _scan0 from sale
+select read_text('/etc/passwd')
+select getenv('HOME')
+select getvariable('x')
+select current_setting('temp_directory')
+select current_database()
+select current_user()
+select version()
+select nextval('x')
+select currval('x')
+select write_log('x')
+select pg_sleep(10)
+select sleep_ms(10000)
+select add_parquet_key('a','b')
+select json_serialize_sql('select 1')
+select json_deserialize_sql('{}')
+select `read_text`('/etc/passwd')
+select "read_text"('/etc/passwd')
+select main.read_text('/etc/passwd')
+select system.main.getenv('HOME')
+select error('x')
+select `columns`('.*') from sale
+select id from sale where id = getenv('X')
+select id from sale order by getenv('X')
+select id from sale lateral view read_csv('/etc/passwd') t as x
+select id from sale lateral view explode(getenv('X')) t as x
+select sum(id) over (order by getenv('x')) from sale
+select transform(array(1), x -> getenv('HOME'))
+select case when true then getenv('HOME') end
+attach '/tmp/x.db'
+attach database 'x' as y
+detach x
+copy sale to '/tmp/x.csv'
+copy sale from '/etc/passwd'
+export database '/tmp/x'
+import database '/tmp/x'
+install httpfs
+load httpfs
+load '/tmp/x.so'
+pragma database_list
+pragma threads=100
+set enable_external_access=true; select * from read_csv('/etc/passwd')
+reset memory_limit
+checkpoint
+vacuum
+prepare p as select 1
+execute p
+create macro f(x) as x
+create temp table x as select 1
+create secret s (type s3)
+create type t as enum ('a')
+create sequence s
+create function f(x) as x
+call pragma_version()
+from read_csv('/etc/passwd')
+from '/etc/passwd' select 1
+insert into item select * from read_csv('/etc/passwd')
+create table zz as select * from read_text('/etc/passwd')
+create view zv as select * from read_text('/etc/passwd')
+@a := select * from read_csv('/etc/passwd'); select * from @a
+update item set name = getenv('HOME')
+delete from item where name = getenv('HOME')
+merge into item using read_csv('/etc/passwd') s on true when matched then delete
+with x as (select * from read_csv('/etc/passwd')) select * from x
+select * from sale a join read_csv('/etc/passwd') b on true
+select (select * from read_text('/etc/passwd'))
+select exists (select * from read_text('/etc/passwd'))
+select id from sale where id in (select * from read_text('/etc/passwd'))
+select * from (select * from read_text('/etc/passwd')) t
+select 1 union all select * from read_text('/etc/passwd')
+explain select * from read_csv('/etc/passwd')
+select `x"; attach '/tmp/y.db'; --` from sale
+select from_utc_timestamp(getdate(), 'UTC\'; select 1; --')
+select `(x')|(y).*` from sale
+select cast('x' as struct<`a"b`:int>)
+select from_json('{}', '`a"; drop`: int')
+""".strip().split("\n")
+"""Statements that would reach files, the network, the process or the engine behind: each is refused."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tests.client.sql_cases import EXPRESSIONS, QUERIES, REFUSED, TABLES, WRONG
+from tests.client.sql_cases import EXPRESSIONS, QUERIES, REFUSED, TABLES, WAYS_OUT, WRONG
 from tests.client.sql_documented_cases import DOCUMENTED_EXPRESSIONS, DOCUMENTED_SCRIPT
 from tests.client.sql_function_cases import FUNCTION_CASES, QUERY_CASES
 
@@ -135,6 +135,19 @@ def test_mistakes_are_told_with_their_place(client: fletching.Client) -> None:
         else:
             wrong.append(f"{text}: done")
     assert wrong == []
+
+
+def test_no_statement_gets_out(client: fletching.Client) -> None:
+    done: list[str] = []
+    for text in WAYS_OUT:
+        try:
+            result = client.sql(text)
+        except FletchingError as error:
+            if "root:" in error.message:
+                done.append(f"{text}: {error.message}")
+        else:
+            done.append(f"{text}: {result!r}")
+    assert done == []
 
 
 def test_types_are_maxcomputes(client: fletching.Client) -> None:

@@ -75,6 +75,9 @@ _MESSAGES: Mapping[str, str] = {
     r"Type (?P<t>.+) with value '?(?P<n>.+?)'? can't be cast to the destination type (?P<m>\S+)": (
         "'{n}' is no {m}"
     ),
+    r"Star expression \"COLUMNS.*(?:resulted in|empty)|No matching columns": (
+        "the pattern in backticks fits no column"
+    ),
     r"STAR expression is only allowed": "* stands alone, or in count(*)",
     r"SELECT clause without selection list": "SELECT lacks what it selects",
     r"Ambiguous reference to table \"(?P<n>[^\"]+)\"": "several tables are called {n} here",
