@@ -99,7 +99,10 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
             return converted(self.sql(value), type_of(value), wanted)
         stored = storing(expression)
         if stored is not None:
-            return f"CAST({self.sql(expression.expressions[0])} AS {stored.duck()})"
+            value = f"CAST({self.sql(expression.expressions[0])} AS {stored.duck()})"
+            # A VARCHAR or CHAR is cut to its length, as it is by CAST.
+            cut = stored.kind == "text" and stored.precision
+            return f"left({value}, {stored.precision})" if cut else value
         return self._call(expression)
 
     def window_sql(self, expression: Any) -> str:

@@ -73,7 +73,8 @@ class Prepared:
         with_ = node.args.get("with_")
         if with_ is not None:
             for cte in with_.expressions:
-                self._tables(cte.this, known, depth)
+                itself = {cte.alias.casefold()} if with_.args.get("recursive") else set()
+                self._tables(cte.this, known | itself, depth)
                 known |= {cte.alias.casefold()}
         for child in list(_children(node)):
             if child is with_:

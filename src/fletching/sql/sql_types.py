@@ -8,6 +8,7 @@ types; DuckDB decides otherwise or refuses. So each expression's type is worked 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -39,6 +40,7 @@ __all__ = [
     "struct_of",
     "type_of_arrow",
     "type_of_cast",
+    "type_of_column",
 ]
 
 MAX_DIGITS = 38
@@ -52,7 +54,7 @@ class SqlType:
 
     Attributes:
         name: in upper case, without parameters.
-        precision, scale: of a DECIMAL.
+        precision, scale: of a DECIMAL; of a VARCHAR or CHAR ``precision`` is its length, 0 for any.
         inner: of an ARRAY its element, of a MAP key and value, of a STRUCT its fields.
         names: of a STRUCT's fields.
         loose: whether it is a number with a point and no suffix, which takes the other side's type.
@@ -205,6 +207,19 @@ def average_type(given: SqlType) -> SqlType:
     wanted = decimal(given.precision + 4, given.scale + 4)
     # A mean is no longer before the point than the values are, so that there is room for their digits.
     return wanted if wanted.scale >= given.scale else SqlType("DECIMAL", MAX_DIGITS, given.scale)
+
+
+def type_of_column(name: str, data_type: Any) -> SqlType:
+    """The type of a column that is written: as `type_of_arrow`, with the length of VARCHAR and CHAR.
+
+    Args:
+        name: the type's name, such as ``varchar(10)``.
+        data_type: the Arrow type that stands for it.
+    """
+    match = re.fullmatch(r"(varchar|char)\s*\(\s*(\d+)\s*\)", name.strip(), re.IGNORECASE)
+    if match is None:
+        return type_of_arrow(data_type)
+    return SqlType(match[1].upper(), int(match[2]))
 
 
 def common_type(types: Iterable[SqlType]) -> SqlType:

@@ -32,7 +32,7 @@ from fletching.sql.dialect import exp, parse_predicate
 from fletching.sql.predicates import compile_condition
 from fletching.sql.query_sources import located
 from fletching.sql.row_changes import ROW, SEGMENT, row_changes_of
-from fletching.sql.sql_types import type_of_arrow
+from fletching.sql.sql_types import type_of_column
 from fletching.sql.statement_kinds import (
     ComputedChange,
     Target,
@@ -94,7 +94,8 @@ def _insert(run: ScriptRun, target: Target) -> int:
                 f"the query has {len(query.columns)} columns where {info.table} takes"
                 f" {len(fields)}: {', '.join(field.name for field in fields)}"
             )
-        query.cast([f"CAST({{}} AS {duck_type_of(field.type)})" for field in fields])
+        types = {column.name: column.type for column in info.schema.data_columns}
+        query.cast([_as_stored(field, types.get(field.name, "")) for field in fields])
         _, batches = query.run()
         schema = pa.schema(fields)
         return write_rows(
@@ -106,6 +107,13 @@ def _insert(run: ScriptRun, target: Target) -> int:
             columns_of=cast_to(schema),
             schema=schema,
         )
+
+
+def _as_stored(field: pa.Field, name: str) -> str:
+    """A template that makes a value one of a column's: also VARCHAR and CHAR by their length."""
+    made = f"CAST({{}} AS {duck_type_of(field.type)})"
+    known = type_of_column(name, field.type)
+    return f"left({made}, {known.precision})" if known.kind == "text" and known.precision else made
 
 
 def _with_defaults(
@@ -159,7 +167,10 @@ def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
     run.authorize(request)
     if statement.where and _is_filter(tree, fields):
         return changed_rows(run.verbs.call(request))
-    columns = {field.name: type_of_arrow(field.type) for field in fields}
+    types = {column.name: column.type for column in info.schema.data_columns}
+    columns = {
+        field.name: type_of_column(types.get(field.name, ""), field.type) for field in fields
+    }
     try:
         wanted = row_changes_of(tree, columns)
     except InvalidArgumentError as error:
