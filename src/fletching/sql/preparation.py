@@ -91,6 +91,9 @@ class Prepared:
         if not isinstance(node.this, exp.Identifier | exp.Parameter):
             if isinstance(node.this, exp.Anonymous):
                 raise located(InvalidArgumentError(f"{node.this.name} is no table"), node)
+            if isinstance(node.this, exp.Dot):
+                message = "the name of a table has three parts at most"
+                raise located(InvalidArgumentError(message), node)
             return
         if not node.db and node.name.casefold() in known:
             if node.args.get("version") is not None:

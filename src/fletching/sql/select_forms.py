@@ -67,7 +67,12 @@ def group_ids(select: Any) -> None:
     found = [one for one in select.find_all(exp.Column) if one.name.lower() == "grouping__id"]
     if not found:
         return
-    keys = list(group.expressions)
+    sets = (exp.Rollup, exp.Cube, exp.GroupingSets)
+    keys: list[Any] = []
+    for one in group.expressions:
+        for part in one.find_all(exp.Column) if isinstance(one, sets) else [one]:
+            if part not in keys:
+                keys.append(part)
     for kind in ("rollup", "cube", "grouping_sets"):
         for one in group.args.get(kind) or ():
             for part in one.find_all(exp.Column):

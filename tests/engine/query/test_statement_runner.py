@@ -67,7 +67,8 @@ def test_the_questions_of_an_order_desk(orders: tuple[Any, Any], number: int) ->
 
 
 def test_random_queries(tmp_path: Path) -> None:
-    assert disagreements(tmp_path, seed=random.randrange(10**6), count=30) == []
+    count = 600 if os.environ.get("FLETCHING_TEST_EXHAUSTIVE") else 30
+    assert disagreements(tmp_path, seed=random.randrange(10**6), count=count) == []
 
 
 def disagreements(folder: Path, seed: int, count: int) -> list[str]:

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+from tests.sql.written import COLUMNS, written
+
+from fletching.errors import InvalidArgumentError
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "pushed"),
+    [
+        ("select id from t", ("id",), []),
+        ("select count(*) from t", ("n",), []),
+        ("select * from t", tuple(COLUMNS), []),
+        ("select T.ID from T where Pt = '1' and length(s) = 2", ("id", "s", "pt"), ["Pt = '1'"]),
+        ("select id from t where n > 1 or n < 0", ("id", "n"), ["n > 1 OR n < 0"]),
+        ("select id from t where n > (select max(n) from t)", ("id", "n"), []),
+        ("select a.id from t a left join t b on a.id = b.id and b.n = 1", ("id", "n"), []),
+        ("select demo.t.id from demo.t where demo.t.n = 1", ("id", "n"), ["t.n = 1"]),
+        ("select st.a from t", ("st",), []),
+        ("select vid from v", ("id", "pt"), ["pt = '1'"]),
+        ("select `(id|s)?+.+` from t", tuple(COLUMNS), []),
+    ],
+)
+def test_what_a_scan_is_asked_for(text: str, columns: tuple[str, ...], pushed: list[str]) -> None:
+    scan = written(text).scans[0]
+    assert scan.columns == columns
+    assert scan.pushed == pushed
+    assert (scan.predicate is not None) == bool(pushed)
+
+
+def test_each_side_of_an_outer_join_is_pruned_by_its_own_conditions() -> None:
+    one, other = written(
+        "select 1 from t a left join t b on a.id = b.id and b.n = 1 where a.n = 2"
+    ).scans
+    assert one.pushed == ["a.n = 2"]
+    assert other.pushed == ["b.n = 1"]
+    one, other = written("select 1 from t a left join t b on a.id = b.id where b.n = 2").scans
+    assert (one.pushed, other.pushed) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("select id from read_csv('x')", "read_csv is no table"),
+        ("select id from a.b.c.d", "three parts at most"),
+        ("with w(a, b) as (select 1) select a from w", "w names 2 columns, its query has 1"),
+        ("select id from t tablesample (bucket 3 out of 2 on id) s", "x from 1 to y"),
+        ("select `(|` from t", "neither a column nor a pattern"),
+    ],
+)
+def test_what_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=complaint):
+        written(text)
