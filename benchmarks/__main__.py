@@ -17,7 +17,7 @@ from benchmarks.questions import QUESTIONS, Run
 from benchmarks.rounds import Result
 
 RESULTS = Path(__file__).parent / "results"
-CHECK_QUESTIONS = ("defaults", "read", "projection", "write", "tunnel")
+CHECK_QUESTIONS = ("defaults", "read", "projection", "write", "tunnel", "ipc")
 CHECK_RUNS = 3
 
 

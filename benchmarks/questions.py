@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import shutil
 import time
@@ -21,6 +22,7 @@ from benchmarks import (
     changes,
     corpus,
     defaults,
+    messages,
     querying,
     reading,
     remote,
@@ -605,6 +607,56 @@ def by_default(run: Run) -> list[Result]:
     return results
 
 
+LINK_CHOICES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "1 connection": {"connections": 1},
+    "4 connections, 128 MiB": {"connections": 4, "split_bytes": 128 << 20},
+    "4 connections, 32 MiB": {"connections": 4, "split_bytes": 32 << 20},
+    "8 connections, 16 MiB": {"connections": 8, "split_bytes": 16 << 20},
+}
+"""Options of a scan; the third were the defaults once, with as many bytes to hold."""
+
+
+def links(run: Run) -> list[Result]:
+    """A scan over a link of 10 Gbit/s with a delay: the defaults beside fixed numbers of connections."""
+    results: list[Result] = []
+    with _folder(run.disk, "links") as folder:
+        batches = corpus.make("numeric", 65_536, run.table_bytes)
+        table = tables.store(folder / "data", "t", batches)
+        for milliseconds in (1, 20):
+            with contextlib.ExitStack() as stack:
+                ours = stack.enter_context(server("fletching", folder=str(table.folder)))
+                link = stack.enter_context(
+                    server(
+                        "link",
+                        port=int(ours.ready["url"].rpartition(":")[2]),
+                        round_trip=milliseconds / 1e3,
+                        bytes_per_second=1.25e9,
+                    )
+                )
+                contenders = []
+                for name, options in LINK_CHOICES.items():
+                    client = stack.enter_context(reading.connect(link, **options))
+                    scanned = functools.partial(_scanned, client.table(table.name), table)
+                    contenders.append(Contender(name, scanned, ours.pid))
+                case = f"10 Gbit/s, {milliseconds} ms"
+                results += compare("links", case, contenders, run.rounds)
+    return results
+
+
+def _scanned(handle: Any, table: tables.StoredTable, _started: float) -> Outcome:
+    return Outcome(table.bytes, sum(batch.num_rows for batch in handle.scan().to_batches()))
+
+
+def arrow_messages(run: Run) -> list[Result]:
+    """Arrow IPC by itself beside pyarrow; processor time counts."""
+    results: list[Result] = []
+    with _folder(run.memory, "ipc") as folder:
+        for case, contenders in messages.cases(folder, 200 if run.small else 1000):
+            results += compare("ipc", case, contenders, run.rounds)
+    return results
+
+
 def remote_objects(run: Run) -> list[Result]:
     """Objects in a bucket: by way of the server, past it, and from the server's cache."""
     if not _installed("obstore"):
@@ -644,4 +696,6 @@ QUESTIONS: dict[str, Question] = {
     "changes": changing,
     "remote": remote_objects,
     "catalog": catalog_size,
+    "links": links,
+    "ipc": arrow_messages,
 }

@@ -35,6 +35,17 @@ TARGETS: dict[str, float] = {
     "scan of 1,000 rows: bare request / it": 0.08,
     "count: bare request / it": 0.16,
     "appends a second: 8 writers / 1": 1.0,
+    "link of 20 ms: default / 4 connections, 128 MiB": 2.0,
+    "link of 20 ms: default / best fixed": 0.95,
+    "link of 1 ms: default / best fixed": 0.95,
+    "ipc, read, numbers: pyarrow / read_stream": 0.5,
+    "ipc, read, numbers and text: pyarrow, validated / read_stream": 1.0,
+    "ipc, read, numbers and text, nulls: pyarrow, validated / read_stream": 1.0,
+    "ipc, read, string views: pyarrow / read_stream": 1 / 3,
+    "ipc, read, dictionary: pyarrow / read_stream": 1 / 3,
+    "ipc, read, list of decimals: pyarrow / read_stream": 1 / 3,
+    "ipc, open a file and slice it: pyarrow, read_all and slice / open_file and slice": 1 / 3,
+    "ipc, write 300 columns: pyarrow / write_stream": 1 / 1.3,
     "read / Flight DoGet": 3.0,
     "read / raw socket": 0.9,
     "read / PyODPS": 1.7,
@@ -93,6 +104,12 @@ CHECKED = (
     "default read, same host / sent",
     "append of a row: bare request / it",
     "count: bare request / it",
+    "appends a second: 8 writers / 1",
+    "1 % of the rows by a filter, sent: all / part, seconds",
+    "ipc, read, numbers: pyarrow / read_stream",
+    "ipc, read, numbers and text: pyarrow, validated / read_stream",
+    "ipc, open a file and slice it: pyarrow, read_all and slice / open_file and slice",
+    "ipc, write 300 columns: pyarrow / write_stream",
     "read / Flight DoGet",
     "read / raw socket",
     "read / PyODPS",
@@ -177,6 +194,8 @@ def compute(results: Sequence[Result]) -> dict[str, float]:
     if first is not None and rival_first is not None:
         theirs, mine = map(statistics.median, (rival_first.first_seconds, first.first_seconds))
         found["first batch: Flight / fletching"] = theirs / mine
+    _messages(found, results)
+    _links(found, results)
     _blobs(found, results)
     _changes(found, results)
     for label, question, name, rival in (
@@ -258,6 +277,37 @@ def _by_default(
         pick("small calls", "", "append of a row, 8 writers"),
         pick("small calls", "", "append of a row"),
     )
+
+
+def _messages(found: dict[str, float], results: Sequence[Result]) -> None:
+    """Processor time: it is one thread's work, and others on the machine disturb that less."""
+    seconds = {
+        (result.case, result.name): result.client_cpu_seconds
+        for result in results
+        if result.question == "ipc" and result.client_cpu_seconds
+    }
+    for label in TARGETS:
+        if label.startswith("ipc, "):
+            case, _, contenders = label.removeprefix("ipc, ").partition(": ")
+            theirs, _, ours = contenders.partition(" / ")
+            if {(case, theirs), (case, ours)} <= seconds.keys():
+                found[label] = seconds[case, theirs] / seconds[case, ours]
+
+
+def _links(found: dict[str, float], results: Sequence[Result]) -> None:
+    for milliseconds in (1, 20):
+        rates = {
+            result.name: result.bytes_per_second
+            for result in results
+            if (result.question, result.case) == ("links", f"10 Gbit/s, {milliseconds} ms")
+        }
+        label = f"link of {milliseconds} ms: default"
+        default = rates.pop("default", None)
+        if default is not None:
+            found[f"{label} / best fixed"] = default / max(rates.values())
+            for name, rate in rates.items():
+                if f"{label} / {name}" in TARGETS:
+                    found[f"{label} / {name}"] = default / rate
 
 
 def _blobs(found: dict[str, float], results: Sequence[Result]) -> None:

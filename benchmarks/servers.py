@@ -114,8 +114,17 @@ def serve_bucket(folder: str) -> None:
     _ready(url=server.url)
 
 
+def serve_link(port: int, round_trip: float, bytes_per_second: float) -> None:
+    """The way to a server on this host, made longer."""
+    from benchmarks.link import Link
+
+    link = Link(("127.0.0.1", port), round_trip=round_trip, bytes_per_second=bytes_per_second)
+    _ready(url=f"http://127.0.0.1:{link.port}")
+
+
 KINDS = {
     "bucket": serve_bucket,
+    "link": serve_link,
     "fletching": serve_fletching,
     "socket": serve_socket,
     "flight": serve_flight,

@@ -53,6 +53,8 @@ def small_run(benchmarks: Any, folder: Path) -> Any:
         "changes",
         "remote",
         "catalog",
+        "links",
+        "ipc",
     ],
 )
 def test_a_question_gives_results(benchmarks: Any, tmp_path: Path, name: str) -> None:
