@@ -80,7 +80,7 @@ def projection(rounds: int, rows: int) -> dict[str, Any]:
     moved = sum(
         memoryview(piece).nbytes
         for piece in found.body
-        if not base <= np.frombuffer(piece, np.uint8).ctypes.data < base + len(data)
+        if not base <= np.frombuffer(memoryview(piece), np.uint8).ctypes.data < base + len(data)
     )
     copy = np.empty(found.body_length, np.uint8)
     source = np.frombuffer(data, np.uint8)[: len(copy)]
