@@ -9,15 +9,11 @@ the outcome, more as a table of a project that nobody can name, sealed by its co
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import dataclasses
-import datetime as dt
 import functools
-import secrets
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 
@@ -27,11 +23,9 @@ from fletching.catalog.instance_rows import (
     InstanceFilter,
     InstanceRow,
     ask_to_cancel,
-    asked_to_cancel,
     forget_instances,
 )
 from fletching.engine.context import EngineContext
-from fletching.engine.presence import DEAD_SECONDS
 from fletching.engine.query.instance_results import (
     MAX_CSV_ROWS,
     Results,
@@ -39,10 +33,16 @@ from fletching.engine.query.instance_results import (
     Verbs,
     selection_of,
 )
+from fletching.engine.query.lost_instances import ended_with_its_process
 from fletching.engine.query.outcomes import Outcomes
-from fletching.engine.query.printing import failure_text
+from fletching.engine.query.printing import bounded_text, failure_text
 from fletching.engine.query.query_limits import QueryLimits
 from fletching.engine.query.query_runner import QueryRunner
+from fletching.engine.query.running_instances import (
+    CANCEL_SECONDS,
+    RunningInstances,
+    new_instance_id,
+)
 from fletching.engine.query.running_statements import RunningStatements
 from fletching.engine.query.statement_runner import Outcome, StatementRunner
 from fletching.engine.reading.read_calls import Reading
@@ -50,12 +50,10 @@ from fletching.engine.reading.read_plan import ReadPlan
 from fletching.errors import (
     ConflictError,
     FletchingError,
-    InvalidArgumentError,
     NotFoundError,
     OperationCancelledError,
     ServiceError,
     ServiceUnavailableError,
-    ThrottledError,
 )
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.http.error_codec import to_service_error
@@ -91,17 +89,8 @@ worked out; small segments of a table put together; sessions, in which further s
 KEPT_SECONDS = 86_400.0
 """How long an instance can be asked for."""
 
-MAX_RESULT_CHARACTERS = 8 * 1024 * 1024
-"""Longest printed result that is kept."""
-
-MAX_WAITING = 1000
-"""Statements that may wait for a thread."""
-
 _CLEANING_SECONDS = 600.0
 _CLEANING_PATIENCE = 0.25
-_LATE_SECONDS = 600.0
-_CANCEL_SECONDS = 1.0
-"""How often a server looks whether it is asked, through another one, to cancel what it runs."""
 _END_SECONDS = 10.0
 
 Authorize = Callable[[Request], None]
@@ -131,24 +120,13 @@ class Instances:
         self._runner = StatementRunner(self._queries, verbs)
         self._results = Results(verbs)
         self._outcomes = Outcomes(context.database)
+        self._running = RunningInstances(context.database, settings.sql_workers)
         self._lock = threading.Lock()
-        self._running: dict[str, RunningStatements] = {}
-        self._pool = ThreadPoolExecutor(settings.sql_workers, "fletching-sql")
         self._cleaned_at = float("-inf")
-        self._closed = threading.Event()
-        self._watching: threading.Thread | None = None
 
     def close(self) -> None:
         """Cancels what runs and waits for it; idempotent."""
-        self._closed.set()
-        with self._lock:
-            running = list(self._running.values())
-            watching = self._watching
-        for run in running:
-            run.cancel()
-        if watching is not None:
-            watching.join()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._running.close()
         self._queries.close()
         self._outcomes.close()
 
@@ -192,7 +170,7 @@ class Instances:
         started = self._context.clock()
         run = RunningStatements(
             InstanceRow(
-                id=instance_id or _new_id(started),
+                id=instance_id or new_instance_id(started),
                 project_key=namespace.project.casefold(),
                 owner=owner,
                 task_name=task_name,
@@ -210,12 +188,7 @@ class Instances:
         work = functools.partial(
             self._execute, run, namespace, authorize or _allow, visible or _everything
         )
-        with self._lock:
-            if len(self._running) >= MAX_WAITING:
-                raise ThrottledError(f"{MAX_WAITING} statements wait already")
-            # The version that a statement makes says for whom.
-            run.future = self._pool.submit(contextvars.copy_context().run, work)
-            self._running[run.row.id] = run
+        self._running.begin(run, work)
         try:
             return run.future.result(wait_seconds)
         except FutureTimeoutError:
@@ -226,7 +199,7 @@ class Instances:
             raise
         finally:
             if run.future.done():
-                self._forget(run)
+                self._running.forget(run)
 
     def _keep_running(self, run: RunningStatements) -> InstanceRow:
         """Keeps a statement that goes on, so that it can be asked for."""
@@ -238,36 +211,9 @@ class Instances:
             if not run.future.done():
                 self._outcomes.keep(run.row, new=True)
                 run.kept = True
-                run.future.add_done_callback(lambda _future: self._forget(run))
-                self._watch()
+                self._running.keep(run)
                 return run.row
         return run.future.result()
-
-    def _watch(self) -> None:
-        """Begins to look whether somebody asks another server to cancel what runs here."""
-        with self._lock:
-            if self._watching is None or not self._watching.is_alive():
-                self._watching = threading.Thread(
-                    target=self._look_for_cancels, name="fletching-cancels", daemon=True
-                )
-                self._watching.start()
-
-    def _look_for_cancels(self) -> None:
-        while not self._closed.wait(_CANCEL_SECONDS):
-            with self._lock:
-                kept = {id_: run for id_, run in self._running.items() if run.kept}
-                if not kept:
-                    self._watching = None
-                    return
-            with contextlib.suppress(FletchingError):
-                with self._context.database.read() as connection:
-                    asked = asked_to_cancel(connection, kept)
-                for id_ in asked:
-                    kept[id_].cancel()
-
-    def _forget(self, run: RunningStatements) -> None:
-        with self._lock:
-            self._running.pop(run.row.id, None)
 
     def _execute(
         self, run: RunningStatements, namespace: Namespace, authorize: Authorize, visible: Visible
@@ -290,7 +236,7 @@ class Instances:
                     store=functools.partial(self._results.store, run.row.id),
                     watched=run,
                 )
-            printed = _bounded(outcome.printed)
+            printed = bounded_text(outcome.printed)
         except OperationCancelledError as error:
             fault, cancelled = ConflictError(error.message, code="Cancelled"), True
         except FletchingError as error:
@@ -354,7 +300,7 @@ class Instances:
         """
         now = self._context.clock()
         row = InstanceRow(
-            id=_new_id(now),
+            id=new_instance_id(now),
             project_key=project.casefold(),
             owner=owner,
             task_name=task_name,
@@ -408,32 +354,14 @@ class Instances:
 
     def _ended_with_its_process(self, row: InstanceRow) -> InstanceRow:
         """A row that still runs, as it is once nothing can be running it any more."""
-        with self._lock:
-            here = row.id in self._running
+        here = self._running.find(row.id) is not None
         if row.ended_at or here or row.kind == SESSION:
             return row
-        oldest = self._context.clock() - self._context.settings.sql_seconds - _LATE_SECONDS
-        if row.created_at > oldest and not self._server_is_dead(row):
-            return row
-        fault = (500, "InternalServerError", "the server ended before the statement did")
-        return dataclasses.replace(
-            row,
-            ended_at=row.created_at + self._context.settings.sql_seconds,
-            result=failure_text(*fault[1:]),
-            selection=msgspec.msgpack.encode(Selection(error=fault)),
-        )
-
-    def _server_is_dead(self, row: InstanceRow) -> bool:
-        context = self._context
-        if not row.server or row.created_at > context.clock() - DEAD_SECONDS:
-            return False
-        with context.database.read() as connection:
-            return context.presence.is_dead(connection, row.server)
+        return ended_with_its_process(self._context, row)
 
     def wait(self, project: str, instance_id: str, seconds: float) -> InstanceRow:
         """As `get`, after waiting for the end for some time."""
-        with self._lock:
-            run = self._running.get(instance_id)
+        run = self._running.find(instance_id)
         if run is not None:
             with contextlib.suppress(FutureTimeoutError, FletchingError):
                 run.future.result(seconds)
@@ -441,8 +369,7 @@ class Instances:
 
     def progress(self, row: InstanceRow) -> float:
         """How far an instance is, from 0 to 1."""
-        with self._lock:
-            run = self._running.get(row.id)
+        run = self._running.find(row.id)
         if run is None:
             return 1.0 if row.ended_at else 0.0
         return run.progress
@@ -461,8 +388,7 @@ class Instances:
             )
             self._outcomes.keep(ended, new=False)
             return
-        with self._lock:
-            run = self._running.get(row.id)
+        run = self._running.find(row.id)
         if run is not None:
             run.cancel()
             with contextlib.suppress(FletchingError, FutureTimeoutError, Exception):
@@ -473,7 +399,7 @@ class Instances:
                 raise ConflictError(f"instance {row.id} has ended")
         end = time.monotonic() + _END_SECONDS
         while time.monotonic() < end and not self.get(row.project_key, row.id).ended_at:
-            time.sleep(_CANCEL_SECONDS / 4)
+            time.sleep(CANCEL_SECONDS / 4)
 
     def list(
         self,
@@ -562,14 +488,6 @@ class Instances:
         return self._results.read(self.get(request.project, request.instance_id), request)
 
 
-def _bounded(printed: str) -> str:
-    if len(printed) > MAX_RESULT_CHARACTERS:
-        raise InvalidArgumentError(
-            f"the result has {len(printed)} characters, above the limit of {MAX_RESULT_CHARACTERS}"
-        )
-    return printed
-
-
 def _everything(response: Response) -> Response:
     """Leaves nothing out."""
     return response
@@ -577,9 +495,3 @@ def _everything(response: Response) -> Response:
 
 def _allow(_request: Request) -> None:
     """Refuses nothing."""
-
-
-def _new_id(now: float) -> str:
-    """An id that sorts by time, as the real service's do."""
-    moment = dt.datetime.fromtimestamp(now, dt.UTC)
-    return f"{moment:%Y%m%d%H%M%S}{moment.microsecond // 1000:03d}{secrets.token_hex(6)}"

@@ -9,11 +9,13 @@ from xml.sax.saxutils import escape
 
 import pyarrow as pa
 
+from fletching.errors import InvalidArgumentError
 from fletching.protocol.messages.admin import PartitionInfo, TableInfo
 from fletching.sql.table_definitions import DEFAULT_KEY
 
 __all__ = [
     "VIEW_TEXT",
+    "bounded_text",
     "creating_statement",
     "description",
     "failure_text",
@@ -138,3 +140,20 @@ def creating_statement(info: TableInfo) -> str:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+MAX_RESULT_CHARACTERS = 8 * 1024 * 1024
+"""Longest printed result that is kept."""
+
+
+def bounded_text(printed: str) -> str:
+    """What a statement printed.
+
+    Raises:
+        InvalidArgumentError: it is too long to be kept.
+    """
+    if len(printed) > MAX_RESULT_CHARACTERS:
+        raise InvalidArgumentError(
+            f"the result has {len(printed)} characters, above the limit of {MAX_RESULT_CHARACTERS}"
+        )
+    return printed
