@@ -177,6 +177,20 @@ def test_sessions_of_other_kinds_are_not_taken(keyed: Tunnel) -> None:
         assert keyed.send("GET", {"uploadid": session}, part="/streams").status == 404
     for session in (upload, stream):
         assert keyed.send("POST", {"upsertid": session}, part="/upserts").status == 404
+        assert keyed.send("DELETE", {"upsertid": session}, part="/upserts").status == 404
+    for session in (stream, upsert):
+        assert keyed.send("DELETE", {"uploadid": session}).status == 404
+    for session in (upload, upsert):
+        assert keyed.send("POST", {"uploadid": session}, part="/streams").status == 404
+    # Nobody dropped them, and who may does it as often as he likes.
+    assert keyed.send("GET", {"uploadid": upload}).status == 200
+    for _ in range(2):
+        assert keyed.send("DELETE", {"uploadid": upload}).status == 200
+        assert keyed.send("DELETE", {"upsertid": upsert}, part="/upserts").status == 200
+        assert keyed.send("POST", {"uploadid": stream}, part="/streams").status == 200
+    for session in (upload, upsert, stream, "nobody's"):
+        assert keyed.send("GET", {"uploadid": session}).status == 404
+    assert keyed.send("DELETE", {"uploadid": "nobody's"}).status == 404
 
 
 # --- Arrow and compression ------------------------------------------------------------------------

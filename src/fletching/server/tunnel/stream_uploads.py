@@ -6,28 +6,22 @@ There is one slot a session, which any server serves. A pack that is sent again 
 from __future__ import annotations
 
 from fletching.errors import InvalidArgumentError, NoSuchSchemaError
-from fletching.protocol.http.headers import RETRY_TRACE_ID
 from fletching.protocol.messages.admin import DescribeTable, TableInfo
-from fletching.protocol.messages.requests import AbortWriteSession, CreateWriteStream, WriteTable
 from fletching.protocol.messages.responses import WriteSession
 from fletching.protocol.messages.vocabulary import WriteMode
+from fletching.server.tunnel.slots import SLOT, open_slot, receive_records
 from fletching.server.tunnel.tunnel_request import TunnelRequest, schema_json
-from fletching.server.tunnel.uploads import find_columns, find_session, open_session, receive
+from fletching.server.tunnel.uploads import drop_session, find_session
 
 __all__ = ["abort_or_create", "look_up", "write"]
 
-SLOT = "0"
 _MODE = WriteMode.STREAMING
 
 
 async def abort_or_create(request: TunnelRequest) -> None:
     """Ends a session if the request names one: its rows stay. Opens one otherwise."""
     if "uploadid" in request.query:
-        await request.call(
-            AbortWriteSession(
-                table=request.table, session_id=request.text("uploadid"), write_mode=_MODE
-            )
-        )
+        await drop_session(request, request.text("uploadid"), _MODE)
         await request.reply({})
         return
     if request.flag("dynamic_partition"):
@@ -40,13 +34,7 @@ async def abort_or_create(request: TunnelRequest) -> None:
                 f"table {request.table.name} has version {info.schema_version} of its schema, not"
                 f" {wanted[:20]}"
             )
-    session = await open_session(request, _MODE)
-    await request.call(
-        CreateWriteStream(
-            table=request.table, session_id=session.session_id, stream_id=SLOT, write_mode=_MODE
-        )
-    )
-    await _reply(request, session)
+    await _reply(request, await open_slot(request, _MODE))
 
 
 async def look_up(request: TunnelRequest) -> None:
@@ -71,21 +59,6 @@ async def _reply(request: TunnelRequest, session: WriteSession) -> None:
 
 async def write(request: TunnelRequest) -> None:
     """Takes a pack; its rows are visible when this is answered."""
-    session_id = request.text("uploadid")
-    found = await find_columns(request, session_id, _MODE)
-    if request.text("slotid") != SLOT:
-        raise InvalidArgumentError(f"the session has slot {SLOT} alone")
-    await receive(
-        request,
-        found,
-        WriteTable(
-            table=request.table,
-            session_id=session_id,
-            stream_id=SLOT,
-            write_mode=_MODE,
-            schema_version=found.schema_version,
-            retry_trace_id=request.exchange.header(RETRY_TRACE_ID) or None,
-        ),
-    )
+    await receive_records(request, request.text("uploadid"), _MODE)
     headers = {"odps-tunnel-routed-server": request.server, "odps-tunnel-slot-num": "1"}
     await request.exchange.reply(b"", headers=headers)

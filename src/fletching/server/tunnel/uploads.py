@@ -6,6 +6,7 @@ to a block counts, and a commit takes every block there is, in the order of thei
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 
@@ -36,6 +37,7 @@ __all__ = [
     "abort",
     "commit",
     "create",
+    "drop_session",
     "find_columns",
     "find_session",
     "look_up",
@@ -100,9 +102,13 @@ async def find_session(request: TunnelRequest, session_id: str, mode: WriteMode)
     session: WriteSession = await request.call(
         GetWriteSession(table=request.table, session_id=session_id, write_mode=mode)
     )
-    if session.write_mode is not mode:
-        raise NotFoundError(f"session {session_id[:80]!r} is not one of this tunnel")
+    _check_kind(session_id, session.write_mode, mode)
     return session
+
+
+def _check_kind(session_id: str, found: WriteMode | None, wanted: WriteMode) -> None:
+    if found is not wanted:
+        raise NotFoundError(f"session {session_id[:80]!r} is not one of this tunnel")
 
 
 async def find_columns(request: TunnelRequest, session_id: str, mode: WriteMode) -> WriteSchema:
@@ -114,8 +120,7 @@ async def find_columns(request: TunnelRequest, session_id: str, mode: WriteMode)
     found: WriteSchema = await request.call(
         GetWriteSchema(table=request.table, session_id=session_id)
     )
-    if found.write_mode is not mode:
-        raise NotFoundError(f"session {session_id[:80]!r} is not one of this tunnel")
+    _check_kind(session_id, found.write_mode, mode)
     return found
 
 
@@ -209,9 +214,22 @@ async def commit(request: TunnelRequest) -> None:
 
 async def abort(request: TunnelRequest) -> None:
     """Drops a session and its blocks."""
-    await request.call(
-        AbortWriteSession(
-            table=request.table, session_id=request.text("uploadid"), write_mode=_MODE
-        )
-    )
+    await drop_session(request, request.text("uploadid"), _MODE)
     await request.exchange.reply(b"")
+
+
+async def drop_session(request: TunnelRequest, session_id: str, mode: WriteMode) -> None:
+    """Drops a session, or one that was dropped before, with what is not visible of it yet.
+
+    Raises:
+        NotFoundError: there is none of this kind.
+    """
+    found: WriteSchema | None = None
+    with contextlib.suppress(NotFoundError):
+        # One that was dropped is not found any more: whether there ever was one is told below.
+        found = await request.call(GetWriteSchema(table=request.table, session_id=session_id))
+    if found is not None:
+        _check_kind(session_id, found.write_mode, mode)
+    await request.call(
+        AbortWriteSession(table=request.table, session_id=session_id, write_mode=mode)
+    )

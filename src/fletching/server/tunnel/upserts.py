@@ -7,24 +7,21 @@ committed, wherever they came from. Of two records with one key the one that arr
 from __future__ import annotations
 
 from fletching.errors import InvalidArgumentError
-from fletching.protocol.http.headers import RETRY_TRACE_ID
 from fletching.protocol.messages.admin import DescribeTable, TableInfo
 from fletching.protocol.messages.requests import (
-    AbortWriteSession,
     CloseWriteStream,
     CommitWriteSession,
-    CreateWriteStream,
-    WriteTable,
 )
 from fletching.protocol.messages.responses import WriteSession
 from fletching.protocol.messages.vocabulary import SessionStatus, WriteMode
+from fletching.server.tunnel.slots import SLOT, open_slot, receive_records
 from fletching.server.tunnel.tunnel_request import TunnelRequest, schema_json
-from fletching.server.tunnel.uploads import find_columns, find_session, open_session, receive
+from fletching.server.tunnel.uploads import drop_session, find_session
 
 __all__ = ["abort", "commit_or_create", "look_up", "write"]
 
 _MODE = WriteMode.BATCH
-_SLOT, _BUCKET = "0", 0
+_BUCKET = 0
 
 
 async def commit_or_create(request: TunnelRequest) -> None:
@@ -36,7 +33,7 @@ async def commit_or_create(request: TunnelRequest) -> None:
                 CloseWriteStream(
                     table=request.table,
                     session_id=session.session_id,
-                    stream_id=_SLOT,
+                    stream_id=SLOT,
                     write_mode=_MODE,
                 )
             )
@@ -50,13 +47,7 @@ async def commit_or_create(request: TunnelRequest) -> None:
         raise InvalidArgumentError(
             f"table {request.table.name} has no primary key, which an upsert goes by"
         )
-    session = await open_session(request, _MODE)
-    await request.call(
-        CreateWriteStream(
-            table=request.table, session_id=session.session_id, stream_id=_SLOT, write_mode=_MODE
-        )
-    )
-    await _reply(request, session)
+    await _reply(request, await open_slot(request, _MODE))
 
 
 async def look_up(request: TunnelRequest) -> None:
@@ -77,7 +68,7 @@ async def _reply(request: TunnelRequest, session: WriteSession) -> None:
             "id": session.session_id,
             "status": session.status.value.lower(),
             "schema": schema_json(schema),
-            "slots": [{"slot_id": _SLOT, "worker_addr": request.server, "buckets": [_BUCKET]}],
+            "slots": [{"slot_id": SLOT, "worker_addr": request.server, "buckets": [_BUCKET]}],
             "hash_key": list(info.primary_key),
             "hasher": "default",
             "enable_partial_update": False,
@@ -88,31 +79,13 @@ async def _reply(request: TunnelRequest, session: WriteSession) -> None:
 
 async def write(request: TunnelRequest) -> None:
     """Takes records."""
-    session_id = request.text("upsertid")
-    found = await find_columns(request, session_id, _MODE)
-    if request.count("bucketid") != _BUCKET or request.text("slotid") != _SLOT:
-        raise InvalidArgumentError(f"the session has slot {_SLOT} with bucket {_BUCKET} alone")
-    await receive(
-        request,
-        found,
-        WriteTable(
-            table=request.table,
-            session_id=session_id,
-            stream_id=_SLOT,
-            write_mode=_MODE,
-            schema_version=found.schema_version,
-            retry_trace_id=request.exchange.header(RETRY_TRACE_ID) or None,
-        ),
-        upsert=True,
-    )
+    if request.count("bucketid") != _BUCKET:
+        raise InvalidArgumentError(f"the session has bucket {_BUCKET} alone")
+    await receive_records(request, request.text("upsertid"), _MODE, upsert=True)
     await request.exchange.reply(b"")
 
 
 async def abort(request: TunnelRequest) -> None:
     """Drops a session and what was written to it."""
-    await request.call(
-        AbortWriteSession(
-            table=request.table, session_id=request.text("upsertid"), write_mode=_MODE
-        )
-    )
+    await drop_session(request, request.text("upsertid"), _MODE)
     await request.reply({})
