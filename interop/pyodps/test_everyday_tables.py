@@ -336,3 +336,29 @@ def test_what_there_is_none_of(o: ODPS) -> None:
     ):
         with pytest.raises((errors.MethodNotAllowed, errors.NoSuchObject)):
             refused()
+
+
+def test_partitions_get_other_names(o: ODPS, name: str) -> None:
+    table = o.create_table(name, PARTITIONED)
+    o.write_table(name, [[1, "a"]], partition="pt=1", create_partition=True)
+    table.get_partition("pt=1").change_partition_spec("pt=2")
+    table.change_partition_spec("pt=2", "pt=3")
+    assert values(o.read_table(name, partition="pt=3")) == [[1, "a", "3"]]
+    assert not table.exist_partition("pt=1")
+
+
+def test_decimals_without_digits(o: ODPS, name: str) -> None:
+    o.create_table(name, "a bigint, d decimal")
+    o.write_table(name, [[1, 1.5]])
+    o.execute_sql(f"insert into {name} values (2, 2.5)")
+    with o.execute_sql(f"select sum(d), avg(d) from {name}").open_reader(tunnel=True) as reader:
+        assert [list(map(float, row)) for row in values(reader)] == [[4.0, 2.0]]
+
+
+def test_grants_are_told(o: ODPS, name: str) -> None:
+    o.create_table(name, "a bigint")
+    assert "ak" in [user["ID"] for user in o.execute_security_query("list users")]
+    for query in ("show grants", "show grants for ak", f"show acl for {name} on type table"):
+        assert o.execute_security_query(query)["ACL"]
+    if SINCE_0_13:
+        assert list(o.list_models()) == []
