@@ -14,6 +14,7 @@ import fletching
 from fletching import lz4stream
 from fletching.client.call_options import CallOptions
 from fletching.client.transports.http import http_transport as http
+from fletching.client.transports.http import service_exchanges
 from fletching.client.transports.http.coded_response import CodedReply, uncoded
 from fletching.errors import TruncatedStreamError, UsageError
 from fletching.protocol.http.body_codings import StreamCoding
@@ -114,7 +115,7 @@ def test_raw_readers_get_plain_bytes(server: Any) -> None:
 def test_a_client_that_is_not_ours_gets_none_of_it(
     server: Any, exchanged: Exchanged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "_AGENT", "pyodps/0.13.2 CPython/3.11")
+    monkeypatch.setattr(service_exchanges, "AGENT", "pyodps/0.13.2 CPython/3.11")
     there_and_back(connect(server, lz4_stream=True))
     assert {coding for coding, _ in exchanged.writes} == {None}
     assert set(exchanged.reads) == {None}
