@@ -45,6 +45,12 @@ def test_operators(before: str, after: str) -> None:
     assert (before, after) in {(m.before, m.after) for m in mutations("module", SOURCE)}
 
 
+def test_how_much_is_taken_at_a_time_is_a_cost() -> None:
+    source = "SIZE = 8 << 20\nWIDTH = 4\n\ndef f(x: int) -> int:\n    return x << 8\n"
+    found = {(m.before, m.after) for m in mutations("module", source)}
+    assert found == {("4", "5"), ("x << 8", "x >> 8"), ("8", "9")}
+
+
 def test_a_refusal_can_be_forgotten() -> None:
     skipped = [m for m in mutations("module", SOURCE) if m.after == "nothing"]
     assert [m.before for m in skipped] == ["raise ValueError(f'{value} < {low}')"]
