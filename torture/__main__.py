@@ -366,31 +366,16 @@ def start_workers(
     folder: Path, urls: list[str], seed: int, *, embedded: bool = True
 ) -> list[subprocess.Popen[bytes]]:
     """Every kind of worker, spread over the servers; some open the folder themselves."""
-    workers = []
+    wanted: list[str] = []
     for kind, count in WORKERS.items():
         for number in range(count):
-            where = urls[len(workers) % len(urls)]
+            where = urls[len(wanted) // 5 % len(urls)]
             if embedded and (kind, number) in EMBEDDED:
                 where = str(folder / "data")
-            log = folder / f"{kind}{number}.jsonl"
-            with (folder / f"{kind}{number}.err").open("w") as errors:
-                workers.append(
-                    subprocess.Popen(
-                        [
-                            sys.executable,
-                            "-m",
-                            "torture.workers",
-                            kind,
-                            str(number),
-                            where,
-                            str(log),
-                            str(seed),
-                        ],
-                        stdin=subprocess.PIPE,
-                        stderr=errors,
-                    )
-                )
-    return workers
+            wanted += [kind, str(number), where, str(folder / f"{kind}{number}.jsonl"), str(seed)]
+    return [
+        subprocess.Popen([sys.executable, "-m", "torture.workers", *wanted], stdin=subprocess.PIPE)
+    ]
 
 
 def missing(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Writers and readers, each a process: ``python -m torture.workers KIND NUMBER URL LOG SEED``.
+"""Writers and readers, each a process: ``python -m torture.workers [KIND NUMBER URL LOG SEED]...``.
 
 Each does its work until its standard input ends, and writes down what it is about to do and what
 it was told. What it was not told stays open: the checker knows what may then be.
@@ -538,5 +538,17 @@ if __name__ == "__main__":
 
     KINDS |= {"changer": Changer, "watcher": Watcher}
     die_with_parent()
-    kind_, number_, url_, log_, seed_ = sys.argv[1:6]
-    KINDS[kind_](kind_, int(number_), url_, Path(log_), int(seed_)).run()
+    children_ = []
+    # All are forks of this one: each by itself would take a second to import what it needs.
+    for start_ in range(1, len(sys.argv), 5):
+        kind_, number_, url_, log_, seed_ = sys.argv[start_ : start_ + 5]
+        child_ = os.fork()
+        if not child_:
+            die_with_parent()
+            with Path(log_).with_suffix(".err").open("w") as errors_:
+                os.dup2(errors_.fileno(), 2)
+            KINDS[kind_](kind_, int(number_), url_, Path(log_), int(seed_)).run()
+            os._exit(0)
+        children_.append(child_)
+    for child_ in children_:
+        os.waitpid(child_, 0)
