@@ -21,6 +21,7 @@ from tests.engine.conftest import on_both_databases
 
 from fletching.catalog.identity_rows import find_identity
 from fletching.engine.access.access_keys import AccessKeys
+from fletching.engine.data_folder import DataFolder
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
 from fletching.errors import FletchingError, IdentityError, StorageError
@@ -241,6 +242,7 @@ def test_an_opening_that_was_cut_short_anywhere_is_finished(tmp_path: Path) -> N
 OPEN = """
 import os, sys
 from fletching.catalog.identity_rows import find_identity
+from fletching.engine.data_folder import DataFolder
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
 settings = EngineSettings(catalog_url=sys.argv[2] or None)
@@ -405,3 +407,23 @@ def test_a_truncated_catalog_is_an_error_and_nothing_is_deleted(data: Path) -> N
         with contextlib.suppress(FletchingError), Engine.open(data) as engine:
             engine.collect()
         assert tree(data / "objects") == objects
+
+
+@pytest.mark.parametrize("part", ["catalog.sqlite", "server.key", "objects"])
+def test_a_part_that_goes_away_while_it_is_opened_is_not_made_anew(
+    data: Path, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at what is there and the opening, an operator moves it."""
+    check = DataFolder.check_complete
+
+    def checked(self: DataFolder, *args: Any, **options: Any) -> None:
+        check(self, *args, **options)
+        (data / part).rename(data / "away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DataFolder, "check_complete", checked)
+        with pytest.raises(FletchingError):
+            Engine.open(data)
+    assert not (data / part).exists()
+    (data / "away").rename(data / part)
+    Engine.open(data).close()

@@ -15,7 +15,7 @@ from fletching.engine.identity import StoreLook, look_at_store
 from fletching.engine.read_only import OverlaidStore, copy_catalog
 from fletching.engine.start_checks import check_endpoint, reaching
 from fletching.errors import IdentityError, SettingsError, StorageError, UsageError
-from fletching.objects.local import LocalStore, private_folder
+from fletching.objects.local import LocalStore, keep_private, private_folder
 from fletching.objects.store import ObjectStore
 from fletching.settings import parse_server_key
 
@@ -41,6 +41,7 @@ class DataFolder:
         self.read_only = read_only
         self._settings = settings
         self._scratch: Path | None = None
+        self._makes_catalog = self._makes_key = self._makes_store = not read_only
         self.catalog: str | Path = settings.catalog_url or self._inside(
             CATALOG_FILE, "catalog", "FLETCHING_CATALOG=postgresql://..."
         )
@@ -94,8 +95,10 @@ class DataFolder:
             return self._look_at_own(adopt=adopt)
 
     def _look_at_own(self, *, adopt: bool) -> StoreLook:
-        if isinstance(self._objects, Path) and not self._objects.is_dir():
-            return StoreLook(None, has_objects=False)
+        if isinstance(self._objects, Path):
+            if not self._objects.is_dir():
+                return StoreLook(None, has_objects=False)
+            self._makes_store = False
         opened = self.open_store()
         try:
             return look_at_store(opened, adopt=adopt)
@@ -122,6 +125,9 @@ class DataFolder:
             catalog = look_at_catalog(self._opened_catalog)
         has_catalog = catalog is not CatalogLook.ABSENT
         has_key = self._key_file is None or self._key_file.exists()
+        # What was there is opened, never made: it may be taken away between the look and the opening.
+        self._makes_catalog = not (has_catalog or self.read_only)
+        self._makes_key = not (has_key or self.read_only)
         if adopt:
             return
         where = self.catalog if isinstance(self.catalog, Path) else "the database"
@@ -158,6 +164,7 @@ class DataFolder:
                 self._opened_catalog,
                 busy_timeout_seconds=settings.busy_timeout_seconds,
                 migrate=settings.catalog_migrate,
+                create=self._makes_catalog,
                 connections=settings.catalog_pool,
             )
             if not settings.catalog_migrate:
@@ -185,7 +192,7 @@ class DataFolder:
     def server_key(self) -> bytes:
         """The server key, made if it is absent: ``check_complete`` has found that right."""
         if self._key_file is not None:
-            return load_server_key(self._key_file, create=not self.read_only)
+            return load_server_key(self._key_file, create=self._makes_key)
         key = parse_server_key((self._settings.server_key or "").encode())
         if key is None:
             raise UsageError("the server key is not 64 hexadecimal digits")
@@ -213,10 +220,12 @@ class DataFolder:
                 )
             except StorageError as error:
                 raise SettingsError(str(error)) from error
+        if not (self._makes_store or self.read_only):
+            keep_private(self._objects)
         store = LocalStore(
             self._objects,
             mapped=settings.objects_mapped,
             resident_bytes=settings.objects_resident_bytes,
-            create=not self.read_only,
+            create=self._makes_store,
         )
         return store if self._scratch is None else OverlaidStore(store, self._scratch)

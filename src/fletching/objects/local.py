@@ -413,9 +413,25 @@ def private_folder(folder: Path) -> None:
     except FileExistsError:
         if not folder.is_dir():
             raise
-        mode = stat.S_IMODE(folder.stat().st_mode)
-        if mode & 0o007:
-            with contextlib.suppress(PermissionError):
-                folder.chmod(mode & ~0o007)
+        _close_to_others(folder)
     else:
         sync_folder(folder.parent)
+
+
+def _close_to_others(folder: Path) -> None:
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & 0o007:
+        with contextlib.suppress(PermissionError):
+            folder.chmod(mode & ~0o007)
+
+
+def keep_private(folder: Path) -> None:
+    """What `private_folder` does of a folder that is there; one that is gone is not made.
+
+    Raises:
+        StorageError: it is gone, or cannot be looked at.
+    """
+    with translated("opening the object folder", None):
+        _close_to_others(folder)
+        # Its maker may have died before it could.
+        sync_folder(folder.resolve().parent)
