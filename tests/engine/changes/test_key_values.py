@@ -1,0 +1,123 @@
+"""Keys as numbers: equal keys have equal numbers, whatever holds them."""
+
+from __future__ import annotations
+
+import decimal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fletching.engine.changes.key_values import (
+    check_key_type,
+    is_exact,
+    key_numbers,
+    last_of_key,
+    same_keys,
+)
+from fletching.errors import InvalidArgumentError
+
+SEED = bytes(range(16))
+KEYS = st.lists(st.tuples(st.text("ab\0", max_size=20), st.integers(-2, 2)), min_size=1)
+
+
+def columns(rows: list[tuple[str, int]]) -> list[pa.Array]:
+    return [
+        pa.array([text for text, _ in rows]),
+        pa.array([number for _, number in rows], pa.int32()),
+    ]
+
+
+@given(KEYS)
+def test_numbers_differ_as_keys_do(rows: list[tuple[str, int]]) -> None:
+    numbers = key_numbers(columns(rows), SEED)
+    assert len(set(numbers.tolist())) == len(set(rows))
+
+
+@given(KEYS, st.integers(0, 3))
+def test_numbers_do_not_depend_on_what_holds_the_values(
+    rows: list[tuple[str, int]], skip: int
+) -> None:
+    texts, numbers = columns(rows)
+    wanted = key_numbers([texts, numbers], SEED)[skip:].tolist()
+    wide = [texts.cast(pa.large_string()), numbers.cast(pa.int64())]
+    encoded = [texts.dictionary_encode(), numbers]
+    for form in ([texts, numbers], wide, encoded):
+        assert key_numbers([each[skip:] for each in form], SEED).tolist() == wanted
+    if skip == 0:
+        assert key_numbers([texts, numbers], bytes(16)).tolist() != wanted or not any(wanted)
+
+
+def test_the_places_of_columns_count() -> None:
+    left = [pa.array(["a", "ab"]), pa.array(["bc", "c"])]
+    first, second = key_numbers(left, SEED).tolist()
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("column", "numbers"),
+    [
+        (pa.array([-1, 2], pa.int8()), [2**64 - 1, 2]),
+        (pa.array([-1, 2], pa.int64()), [2**64 - 1, 2]),
+        (pa.array([2**64 - 1], pa.uint64()), [2**64 - 1]),
+        (pa.array([False, True]), [0, 1]),
+        (pa.array([1], pa.date32()), [1]),
+        (pa.array([7], pa.timestamp("us")), [7]),
+    ],
+)
+def test_one_word_is_its_own_number(column: pa.Array, numbers: list[int]) -> None:
+    assert is_exact([column.type])
+    assert key_numbers([column], SEED).tolist() == numbers
+
+
+def test_decimals_count_whole() -> None:
+    column = pa.array(
+        [decimal.Decimal(10) ** 30, decimal.Decimal(1), decimal.Decimal(-1)], pa.decimal128(38, 0)
+    )
+    assert not is_exact([column.type])
+    assert len(set(key_numbers([column], SEED).tolist())) == 3
+    assert key_numbers([column[1:]], SEED).tolist() == key_numbers([column], SEED).tolist()[1:]
+
+
+@given(KEYS)
+def test_the_last_row_of_each_key(rows: list[tuple[str, int]]) -> None:
+    held = columns(rows)
+    wanted = [row not in rows[number + 1 :] for number, row in enumerate(rows)]
+
+    def some(places: np.ndarray) -> list[pa.Array]:
+        return [column.take(pa.array(places)) for column in held]
+
+    assert last_of_key(key_numbers(held, SEED), some).tolist() == wanted
+    # Numbers that collide say nothing by themselves: the values do.
+    collided = np.zeros(len(rows), dtype=np.uint64)
+    assert last_of_key(collided, some).tolist() == wanted
+
+
+def test_keys_are_compared_by_their_values() -> None:
+    left = [pa.array(["a", "b", "c"]).dictionary_encode(), pa.array([1, 2, 3], pa.int32())]
+    right = [pa.array(["a", "b", "x"]), pa.array([1, 9, 3], pa.int64())]
+    assert same_keys(left, right).tolist() == [True, False, False]
+    assert same_keys([], []).tolist() == []
+
+
+@pytest.mark.parametrize(
+    "data_type",
+    [pa.int8(), pa.string(), pa.large_binary(), pa.bool_(), pa.date64(), pa.timestamp("ns"),
+     pa.decimal128(38, 18), pa.dictionary(pa.int8(), pa.string())],
+    ids=str,
+)  # fmt: skip
+def test_types_of_keys(data_type: pa.DataType) -> None:
+    check_key_type("k", data_type)
+
+
+@pytest.mark.parametrize(
+    "data_type",
+    [pa.float64(), pa.list_(pa.int8()), pa.struct([("a", pa.int8())]), pa.decimal256(40, 0),
+     pa.dictionary(pa.int8(), pa.int64()), pa.null(), pa.string_view()],
+    ids=str,
+)  # fmt: skip
+def test_types_that_are_none(data_type: pa.DataType) -> None:
+    with pytest.raises(InvalidArgumentError, match="column k is"):
+        check_key_type("k", data_type)
