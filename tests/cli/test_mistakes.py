@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import socket
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 import fletching
 from fletching.cli.main import main
+from fletching.server.logs import LOGGERS
 
 FILES = {
     "events.csv": b"id,kind,amount\n1,view,\n2,sale,9.5\n",
@@ -51,6 +53,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             "KEY": key,
             "SECURE": server.url.replace("http", "https"),
         }
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """``serve`` logs to this test's stderr, which later tests must not be left with."""
+    kept = [
+        (logger, logger.handlers, logger.level, logger.propagate)
+        for logger in map(logging.getLogger, LOGGERS)
+    ]
+    yield
+    for logger, handlers, level, propagate in kept:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 AT = ("--at", "data")

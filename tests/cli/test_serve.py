@@ -92,7 +92,7 @@ def test_what_cannot_be_served_is_one_sentence(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         arguments: dict[str, tuple[list[object], int, str]] = {
             "port": ([folder, "--port", taken.getsockname()[1]], 1, "another process listens"),
-            "folder": ([tmp_path / "file", "--port", 0], 1, "cannot be"),
+            "folder": ([tmp_path / "file", "--port", 0], 1, "is a file, and no data folder"),
             "key": ([folder, "--port", 0, "--access-key", "nonsense"], 2, "id:secret"),
             "certificate": (
                 [folder, "--port", 0, "--tls-certificate", tmp_path / "none.pem"],
