@@ -169,6 +169,6 @@ def test_a_small_catalog_is_measured(
     benchmarks: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     catalog = importlib.import_module("benchmarks.bench_catalog")
-    found = catalog.run(str(tmp_path / "data"), 300, 10, None, as_json=True)
+    found = catalog.run(str(tmp_path / "data"), 300, 10, None, as_json=True).results
     assert found["open a session"]["statements"] <= 3
     assert json.loads(capsys.readouterr().out.splitlines()[-1]).keys() == found.keys()
