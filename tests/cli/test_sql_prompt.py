@@ -107,13 +107,16 @@ def test_what_runs_is_cancelled_by_a_key(tmp_path: Path) -> None:
         return before
 
     until(b"sql> ")
-    os.write(
-        parent, b"select count(*) from t a, t b, t c, t d where a.n + b.n + c.n = d.n - 9e9;\n"
-    )
-    until(b"9e9;")
-    until(b"\n")
-    os.write(parent, b"\x03")
-    assert b"cancelled" in until(b"sql> ")
+    # A key that comes before the statement has begun ends the line alone: then once more.
+    ended = b""
+    while b"cancelled" not in ended:
+        os.write(
+            parent, b"select count(*) from t a, t b, t c, t d where a.n + b.n + c.n = d.n - 9e9;\n"
+        )
+        until(b"9e9;")
+        until(b"\n")
+        os.write(parent, b"\x03")
+        ended = until(b"sql> ")
     os.write(parent, b"select 6 * 7 as answer;\n")
     until(b"42")
     os.write(parent, b"exit\n")
