@@ -19,7 +19,9 @@ _FLAT: Final = frozenset(
         *(pa.float16(), pa.float32(), pa.float64(), pa.bool_(), pa.null()),
         *(pa.date32(), pa.date64(), pa.time32("s"), pa.time64("us")),
         *(pa.timestamp("us"), pa.duration("us"), pa.month_day_nano_interval()),
-        *(pa.decimal32(1), pa.decimal64(1), pa.decimal128(1), pa.decimal256(1)),
+        *(pa.decimal128(1), pa.decimal256(1)),
+        # From pyarrow 19 on, and 18 is the oldest that is supported.
+        *(getattr(pa, name)(1) for name in ("decimal32", "decimal64") if hasattr(pa, name)),
         *(pa.string(), pa.binary(), pa.large_string(), pa.large_binary(), pa.binary(1)),
         *(pa.string_view(), pa.binary_view()),
     )
