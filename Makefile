@@ -79,7 +79,7 @@ $(ENGINES)/.installed: pyproject.toml constraints.txt
 	@$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
 	@echo "installing the engines into $(ENGINES)"
 	@$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  --editable '.[server,polars,duckdb,torch,dask,ray,spark]' --group test torchdata distributed
+	  --editable '.[server,polars,duckdb,torch,dask,ray,spark]' --group test --group engines
 	@touch $@
 
 test-engines: $(ENGINES)/.installed ## run the connectors in the engines they are for
