@@ -29,7 +29,11 @@ class TestContract(ConnectorContract):
         frame = scan_table(source)
         if columns is not None:
             frame = frame.select(columns)
-        return frame.collect().to_arrow()
+        found = frame.collect()
+        if not found.columns:
+            # The frame has a height, and Arrow is given its columns alone.
+            return pa.table({"row": range(found.height)}).select([])
+        return found.to_arrow()
 
     def count(self, source: Table | Scan) -> int:
         return int(scan_table(source).select(pl.len()).collect().item())

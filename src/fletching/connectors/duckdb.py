@@ -7,6 +7,7 @@ each query, and queries see what is committed when they begin.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -115,28 +116,66 @@ def attach(
     Queries read what is committed when they begin. To insert what a query gives, hand the relation
     to the table: ``table.append(connection.sql("select ..."))``.
 
+    A client's tables that DuckDB cannot have are left out, with a warning that says why.
+
     Raises:
-        UsageError: neither client, table nor scan.
+        UsageError: neither client, table nor scan; a scan without columns, or with one of a type that
+            DuckDB has not.
         ServiceError: the service refused to list or describe.
     """
     if not isinstance(source, Client):
         scan = scan_of(source)
         relation = name or scan.table.name
+        refused = _refusal(scan.schema)
+        if refused is not None:
+            raise UsageError(refused)
         connection.register(relation, ScanDataset(scan))
         return [relation]
     if name is None:
-        return [attach(connection, source.table(each.name))[0] for each in source.list_tables()]
+        return [attach(connection, table)[0] for table in _possible(source)]
     names = []
     # A database of its own, in memory: views on registered objects must not outlive the process in
     # a database file of the user's.
     connection.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {_quoted(name)}")
-    for each in source.list_tables():
+    for each in _possible(source):
         hidden = f"fletching {name} {each.name}"
-        connection.register(hidden, ScanDataset(source.table(each.name).scan()))
+        connection.register(hidden, ScanDataset(each.scan()))
         target = f"{_quoted(name)}.{_quoted(each.name)}"
         connection.execute(f"CREATE OR REPLACE VIEW {target} AS FROM temp.{_quoted(hidden)}")
         names.append(f"{name}.{each.name}")
     return names
+
+
+def _possible(client: Client) -> Iterator[Table]:
+    """The client's tables that DuckDB can have."""
+    for entry in client.list_tables():
+        table = client.table(entry.name)
+        refused = _refusal(table.schema)
+        if refused is None:
+            yield table
+        else:
+            warnings.warn(f"table {entry.name} is left out: {refused}", stacklevel=3)
+
+
+def _refusal(schema: pa.Schema) -> str | None:
+    """Why DuckDB cannot have a relation of this schema; None if it can."""
+    if not schema.names:
+        return "DuckDB has no relation without columns: choose at least one column"
+    for field in schema:
+        if _is_foreign(field.type):
+            return (
+                f"DuckDB has no type for column {field.name} ({field.type}): leave the column out"
+            )
+    return None
+
+
+def _is_foreign(kind: pa.DataType) -> bool:
+    """Types at which DuckDB's scan of Arrow fails."""
+    if pa.types.is_dictionary(kind):
+        return _is_foreign(kind.value_type)
+    if pa.types.is_decimal256(kind) or pa.types.is_float16(kind):
+        return True
+    return any(_is_foreign(kind.field(each).type) for each in range(kind.num_fields))
 
 
 def _quoted(name: str) -> str:

@@ -101,7 +101,9 @@ def _frames(
             frame = _frame(batch, read)
             if predicate is not None:
                 frame = frame.filter(predicate)
-            frame = frame.select(wanted)
+            if wanted != read:
+                # A selection of no columns would lose the number of rows.
+                frame = frame.select(wanted) if wanted else pl.DataFrame(height=frame.height)
             if remaining is not None:
                 frame = frame.head(remaining)
                 remaining -= frame.height

@@ -454,6 +454,15 @@ def sorted_rows(table: pa.Table) -> list[str]:
 
 
 def _plain(value: object) -> Any:
-    if isinstance(value, dt.datetime) and value.tzinfo is not None:
-        return value.astimezone(dt.UTC)
+    """The value without what engines choose for it: a moment's class and zone, a whole number's type."""
+    if isinstance(value, dt.datetime):
+        # pyarrow gives pandas' own class for nanoseconds, if pandas is there.
+        if getattr(value, "nanosecond", 0) == 0:
+            value = dt.datetime.combine(value.date(), value.timetz())
+        return value if value.tzinfo is None else value.astimezone(dt.UTC)
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        return int(value)
+    if isinstance(value, pa.MonthDayNano) and not value.months and not value.days:
+        # To some engines a duration is an interval.
+        return dt.timedelta(microseconds=value.nanoseconds / 1000)
     return value
