@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from tests.engine.conftest import House, ManualClock
 
-from fletching.catalog.instance_rows import InstanceFilter, InstanceRow
+from fletching.catalog.instance_rows import InstanceFilter, InstanceRow, insert_instance
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.query.outcomes import Outcomes
@@ -106,7 +106,7 @@ def test_a_statement_that_goes_on_is_answered_for_without_the_lock(
         assert instances.state(instances.get("demo", row.id)).running
         instances.cancel(row)
         until(lambda: bool(instances.get("demo", row.id).ended_at))
-    until(lambda: written(house, row.id))
+    until(lambda: not instances._outcomes._unwritten)  # its beginning may be written before its end
     with opened(folder) as other:
         assert other.engine.instances.cancelled(other.engine.instances.get("demo", row.id))
 
@@ -144,6 +144,41 @@ def test_the_end_of_an_instance_follows_its_beginning(house: House, folder: Path
     until(lambda: not outcomes._unwritten)
     assert outcomes.find("demo", "1") == ended
     outcomes.close()
+
+
+def row_of(number: int) -> InstanceRow:
+    return InstanceRow(
+        id=f"i{number}", project_key="demo", owner="", task_name="", statement="", succeeded=True,
+        result="x", selection=None, created_at=1.0, ended_at=2.0,
+    )  # fmt: skip
+
+
+def test_a_row_that_a_failed_commit_wrote_all_the_same_is_no_obstacle(
+    house: House, folder: Path
+) -> None:
+    outcomes = Outcomes(house.engine.context.database)
+    with house.engine.context.database.write() as connection:
+        insert_instance(connection, row_of(1))
+    with locked(folder):
+        for number in (1, 2):
+            outcomes.keep(row_of(number), new=True)
+    until(lambda: not outcomes._unwritten)
+    assert written(house, "i1", "i2")
+    outcomes.close()
+
+
+def test_statements_are_refused_before_too_many_rows_wait(
+    house: House, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fletching.engine.query.outcomes.MOST_UNWRITTEN", 1)
+    instances = house.engine.instances
+    with locked(folder):
+        row = instances.run("select 1", HERE)
+        with pytest.raises(ServiceUnavailableError, match="wait to be recorded"):
+            instances.run("select 2", HERE)
+    until(lambda: written(house, row.id))
+    until(lambda: not instances._outcomes._unwritten)
+    assert instances.run("select 3", HERE).succeeded
 
 
 def test_an_instance_is_cancelled_through_another_engine(house: House, folder: Path) -> None:

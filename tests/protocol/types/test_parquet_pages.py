@@ -134,6 +134,7 @@ def test_a_header_that_never_ends_is_refused() -> None:
         b"\x1c" * 100,
         b"\x18\xff\xff\xff\xff\x07",
         b"\x19\xf5\xff\x7f",
+        b"\x19" * 50_000,  # lists in lists, deeper than any stack
     ):
         data = file.getvalue()[:start] + filler
         with pytest.raises(InvalidArgumentError, match="no page header"):

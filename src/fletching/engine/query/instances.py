@@ -167,6 +167,7 @@ class Instances:
             ThrottledError: too many statements wait already.
             ServiceUnavailableError, StorageFullError: the catalog cannot keep the outcome.
         """
+        self._outcomes.check_room()
         started = self._context.clock()
         run = RunningStatements(
             InstanceRow(

@@ -2,7 +2,8 @@
 
 A writer of another process may keep every other out of a catalog file for minutes, and a SELECT does not wait
 for it: its row is answered for from memory until it can be written, which a thread tries. What is lost with
-the process then is what can be asked again; whoever asked has its answer.
+the process then is what can be asked again; whoever asked has its answer. Rows that wait are bounded: above
+that, statements are refused before they begin, never when they have done something.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from fletching.catalog.instance_rows import (
     list_instances,
     update_instance,
 )
-from fletching.errors import FletchingError, ServiceUnavailableError
+from fletching.errors import ServiceUnavailableError
 
 __all__ = ["Outcomes"]
 
@@ -29,6 +30,10 @@ _QUICK_SECONDS = 0.25
 
 _TRY_SECONDS = 1.0
 _PAUSE_SECONDS = 0.2
+_FAILURE_PAUSE_SECONDS = 5.0
+
+MOST_UNWRITTEN = 500
+"""Rows that may wait to be written; one may have a result of some 256 KiB."""
 
 logger = logging.getLogger("fletching.engine")
 
@@ -58,6 +63,18 @@ class Outcomes:
             thread.join()
 
     # --- keeping -----------------------------------------------------------------------------
+
+    def check_room(self) -> None:
+        """Refuses to begin with what could not be kept.
+
+        Raises:
+            ServiceUnavailableError: too many rows wait to be written.
+        """
+        if len(self._unwritten) >= MOST_UNWRITTEN:
+            raise ServiceUnavailableError(
+                "the catalog is locked by another process, and too many statements wait to be"
+                " recorded; try again"
+            )
 
     def keep(self, row: InstanceRow, *, new: bool) -> None:
         """Keeps a row, in the catalog if nobody else writes it for long.
@@ -100,17 +117,19 @@ class Outcomes:
             try:
                 with self._database.write(wait_seconds=_TRY_SECONDS) as connection:
                     for one in waiting.values():
-                        if one.new:
-                            insert_instance(connection, one.row)
+                        # One that is there was written by a commit that seemed to fail.
+                        row = one.row
+                        if one.new and find_instance(connection, row.project_key, row.id) is None:
+                            insert_instance(connection, row)
                         else:
-                            update_instance(connection, one.row)
+                            update_instance(connection, row)
             except ServiceUnavailableError:
-                written = False
-            except FletchingError:
+                written, pause = False, _PAUSE_SECONDS
+            except Exception:  # whatever it is, the thread goes on: nobody else writes these rows
                 logger.exception("%d outcomes of statements could not be written", len(waiting))
-                written = False
+                written, pause = False, _FAILURE_PAUSE_SECONDS
             else:
-                written = True
+                written, pause = True, 0.0
             with self._lock:
                 for id_, one in waiting.items() if written else ():
                     now = self._unwritten[id_]
@@ -122,7 +141,7 @@ class Outcomes:
                     self._thread = None
                     return
             if not written:
-                self._closed.wait(_PAUSE_SECONDS)
+                self._closed.wait(pause)
 
     # --- finding -----------------------------------------------------------------------------
 

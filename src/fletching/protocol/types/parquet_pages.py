@@ -209,6 +209,8 @@ class _Compact:
                 self._skip(self._varint())
                 return None
             case 9 | 10:
+                if depth > 8:
+                    raise ValueError
                 head = self._byte()
                 count = head >> 4 if head >> 4 != 15 else self._varint()
                 if count > len(self._data):
