@@ -1,13 +1,6 @@
 """From a row range of a snapshot to a read plan.
 
-Each record batch gets into the reply by one of three strategies:
-
-* ``AS_IS``: its message is sent as stored; neighbours in one segment become one extent.
-* ``PROJECT``: new metadata, and the wanted buffers as extents; partition columns and columns that
-  were added later are appended. Values are not touched.
-* ``COMPUTE``: the values must be decoded: a cut inside the batch, another buffer codec, another
-  type or unit, a filter; or rows that are deleted. Where the buffers are compressed, a batch that
-  has lost rows goes out uncompressed: compressing it again would take longer than sending it.
+How each record batch gets into the reply is chosen first (`batch_strategies`).
 
 Lengths are added up before the first byte is sent, so that a reply has a total length, unless a
 computed batch's length shows only when it is made, or adding up would take longer than sending
@@ -18,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import enum
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -27,6 +19,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from typing_extensions import Buffer
 
+from fletching.engine.reading.batch_strategies import (
+    BatchStrategy,
+    ReadOptions,
+    choose_strategies,
+    windows,
+)
 from fletching.engine.reading.computed_batches import (
     BatchComputation,
     Cut,
@@ -39,19 +37,16 @@ from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.output_mapping import OutputMapping, stored_columns
 from fletching.engine.reading.physical_projection import PhysicalProjection
 from fletching.engine.reading.read_plan import Computed, Extent, Literal, Piece, ReadPlan
-from fletching.engine.reading.row_filter import WORTH_PROVING, RowFilter
 from fletching.engine.reading.segment_pieces import ColumnChunks, DictionaryChunks
 from fletching.engine.reading.segment_reader import SegmentReader
 from fletching.engine.reading.snapshot import Snapshot
-from fletching.engine.reading.zone_pruning import ZonesOfBatches, zones_of_batches
 from fletching.errors import CorruptObjectError
 from fletching.ipc.message import END_OF_STREAM
 from fletching.ipc.projection import Projection
 from fletching.objects.store import ObjectStore
-from fletching.sql.conditions import FALSE, TRUE
 from fletching.types import RowRange
 
-__all__ = ["ReadOptions", "plan_preview", "plan_rows"]
+__all__ = ["plan_preview", "plan_rows"]
 
 AHEAD_MESSAGES = 512
 """Up to this many projected or computed batches are measured before sending, whatever their size
@@ -65,46 +60,8 @@ AHEAD_LARGE_MESSAGES = 8192
 THREADS_BYTES = 8 << 20
 """Neighbouring batches with fewer bytes are computed without threads, which would take longer to start."""
 
-WINDOW_BATCHES = 1 << 13
-"""So many batches are looked at together: arrays for all of a large table would be memory that the
-system finds and clears first."""
-
 MAX_AHEAD_BYTES = 32 << 20
 """A larger batch is not computed before it is asked for: its rows would be held beside others."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ReadOptions:
-    """How a reply's batches must be.
-
-    Attributes:
-        max_rows: most rows of a batch; None for as stored.
-        max_bytes: most bytes of a batch, uncompressed; None for any.
-        codec: the buffers' codec, ``"lz4"`` or ``"zstd"``; None for as stored.
-        row_filter: which rows; None for all.
-        loose: whoever reads asks the filter of the rows again, so batches that may hold chosen rows
-            anywhere go as they are stored.
-        skip_rows: rows of the result to leave out at its beginning.
-        check: called before each batch that is computed; what it raises ends the read. A filter that
-            lets few rows through may compute for long before it has one.
-    """
-
-    max_rows: int | None = None
-    max_bytes: int | None = None
-    codec: str | None = None
-    row_filter: RowFilter | None = None
-    loose: bool = False
-    skip_rows: int = 0
-    check: Callable[[], None] | None = None
-
-
-class BatchStrategy(enum.IntEnum):
-    """How a batch gets into the reply; see the module docstring."""
-
-    NOT = 0
-    AS_IS = 1
-    PROJECT = 2
-    COMPUTE = 3
 
 
 def plan_rows(
@@ -170,124 +127,12 @@ class _Builder:
         self.last = snapshot.row_start.searchsorted(wanted.end, "left")
         if wanted.length == 0:
             self.first = self.last = 0
-        # Between which of a large batch's rows those lie that can be chosen, where that is less than all.
-        self._hulls: dict[int, tuple[int, int]] = {}
-        self.strategies = self._choose_strategies()
+        self.strategies, self._hulls = choose_strategies(
+            snapshot, projection, wanted, options, range(self.first, self.last)
+        )
         # What measuring ahead found out, kept for sending; at most `AHEAD_LARGE_MESSAGES` of each.
         self._planned: dict[int, Projection] = {}
         self._cut: dict[int, Sequence[Cut]] = {}
-
-    # --- which strategy --------------------------------------------------------------------------
-
-    def _choose_strategies(self) -> NDArray[np.int8]:
-        """The strategy of each batch from ``first`` to ``last``, found per kind of segment."""
-        strategies = np.empty(self.last - self.first, dtype=np.int8)
-        if not len(strategies):
-            return strategies
-        strategy_of = np.array(
-            [self._segment_strategy(*kind) for kind in self.snapshot.kinds], dtype=np.int8
-        )
-        for window in self._windows():
-            chosen = strategies[window.start - self.first : window.stop - self.first]
-            self._choose_in(window, strategy_of, chosen)
-        return strategies
-
-    def _windows(self) -> Iterator[slice]:
-        """The batches in runs of a size that takes little memory."""
-        for first in range(self.first, self.last, WINDOW_BATCHES):
-            yield slice(first, min(first + WINDOW_BATCHES, self.last))
-
-    def _choose_in(
-        self, window: slice, strategy_of: NDArray[np.int8], strategies: NDArray[np.int8]
-    ) -> None:
-        """Writes the strategies of some batches to their places."""
-        snapshot, options = self.snapshot, self.options
-        owner = snapshot.batch_segment[window]
-        kinds = snapshot.segment_kind[int(owner[0]) : int(owner[-1]) + 1]
-        strategies[:] = strategy_of[kinds[owner - owner[0]]]
-        if options.max_rows is not None:
-            strategies[snapshot.rows[window] > options.max_rows] = BatchStrategy.COMPUTE
-        if options.max_bytes is not None:
-            strategies[snapshot.message_length[window] > options.max_bytes] = BatchStrategy.COMPUTE
-        # Where the range begins or ends inside a batch.
-        if snapshot.row_start[window.start] < self.wanted.start:
-            strategies[0] = BatchStrategy.COMPUTE
-        if snapshot.row_start[window.stop] > self.wanted.end:
-            strategies[-1] = BatchStrategy.COMPUTE
-        if options.row_filter is not None:
-            self._choose_filtered(options.row_filter, owner, strategies)
-        if snapshot.has_deletions:
-            dirty = snapshot.dirty(window.start, window.stop)
-            strategies[dirty & (strategies != BatchStrategy.NOT)] = BatchStrategy.COMPUTE
-        # A batch without rows is sent only where it does not break an extent.
-        strategies[(snapshot.rows[window] == 0) & (strategies != BatchStrategy.AS_IS)] = (
-            BatchStrategy.NOT
-        )
-
-    def _choose_filtered(
-        self, row_filter: RowFilter, owner: NDArray[np.int64], strategies: NDArray[np.int8]
-    ) -> None:
-        """Leaves out what holds no chosen row, and computes what may hold others beside them."""
-        snapshot = self.snapshot
-        first, last = int(owner[0]), int(owner[-1])
-        places = snapshot.segment_partition[first : last + 1].tolist()
-        row_filter.prepare(snapshot.partitions[place] for place in sorted(set(places)))
-        left = [row_filter.left(snapshot.partitions[place]) for place in places]
-        # Segments without a row that could be chosen are not even opened.
-        matching = np.zeros(len(places), dtype=bool)
-        # Those all of whose rows are chosen go as they are; rows that are skipped are counted as they
-        # are computed.
-        whole = np.zeros(len(places), dtype=bool)
-        in_parts: list[tuple[int, ZonesOfBatches]] = []
-        undivided: list[int] = []
-        for number, (place, condition) in enumerate(zip(places, left, strict=True)):
-            if condition is FALSE:
-                continue
-            segment, partition = snapshot.segments[first + number], snapshot.partitions[place]
-            if condition is TRUE:
-                matching[number] = whole[number] = True
-            elif row_filter.may_match(segment, partition):
-                matching[number] = True
-                zones = zones_of_batches(snapshot, first + number, row_filter)
-                if zones is None:
-                    undivided.append(number)
-                else:
-                    in_parts.append((first + number, zones))
-        if len(undivided) >= WORTH_PROVING:
-            for number in undivided:
-                place = first + number
-                whole[number] = row_filter.surely_matches(
-                    snapshot.segments[place], snapshot.partitions[places[number]]
-                )
-        computed = ~whole if not self.options.skip_rows else np.ones_like(whole)
-        computes = computed[owner - first]
-        leaves_out = ~matching[owner - first]
-        for number, zones in in_parts:
-            start = snapshot.batches_of(number)[0]
-            window = slice(max(start, self.first), min(start + len(zones.may), self.last))
-            mine = slice(window.start - self.first, window.stop - self.first)
-            theirs = slice(window.start - start, window.stop - start)
-            leaves_out[mine] = ~zones.may[theirs]
-            if not self.options.skip_rows:
-                computes[mine] = ~zones.all[theirs]
-            self._hulls.update(zones.hulls)
-        if self.options.loose:
-            computes &= np.isin(np.arange(self.first, self.first + len(computes)), [*self._hulls])
-        strategies[computes] = BatchStrategy.COMPUTE
-        strategies[leaves_out] = BatchStrategy.NOT
-
-    def _segment_strategy(self, schema_version: int, codecs: str) -> BatchStrategy:
-        stored = self.projection.stored(schema_version)
-        options = self.options
-        if stored.converts or (options.codec is not None and codecs != options.codec):
-            return BatchStrategy.COMPUTE
-        if options.max_bytes is not None and codecs:
-            return (
-                BatchStrategy.COMPUTE
-            )  # the limit is on uncompressed bytes, which only decoding tells
-        if stored.whole:
-            return BatchStrategy.AS_IS
-        return BatchStrategy.PROJECT if stored.appendable else BatchStrategy.COMPUTE
 
     # --- runs ----------------------------------------------------------------------------------
 
@@ -297,7 +142,7 @@ class _Builder:
         Batches of an ``AS_IS`` run lie in the segment without a gap.
         """
         begun = self.first
-        for window in self._windows():
+        for window in windows(self.first, self.last):
             # With the first batch of the next window, to which the last run may go on.
             stop = min(window.stop + 1, self.last)
             for end in (self._breaks(window.start, stop) + window.start).tolist():
@@ -393,7 +238,7 @@ class _Builder:
             return None
         snapshot = self.snapshot
         total = len(self.projection.schema_message) + len(END_OF_STREAM)
-        for window in self._windows():
+        for window in windows(self.first, self.last):
             strategies = self.strategies[window.start - self.first : window.stop - self.first]
             total += int(snapshot.message_length[window][strategies == BatchStrategy.AS_IS].sum())
         if not measured and not self.projection.has_dictionaries:

@@ -18,6 +18,7 @@ from fletching.engine.reading.batch_limits import (
     not_negative,
     preview_rows,
 )
+from fletching.engine.reading.batch_strategies import ReadOptions
 from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.kept_segments import KeptSegments, kept_segments
 from fletching.engine.reading.manifests import signed_sources
@@ -25,7 +26,7 @@ from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.partition_filter import PartitionFilter
 from fletching.engine.reading.physical_projection import PhysicalProjection
 from fletching.engine.reading.pinning import Snapshots, pinned_version
-from fletching.engine.reading.planning import ReadOptions, plan_preview, plan_rows
+from fletching.engine.reading.planning import plan_preview, plan_rows
 from fletching.engine.reading.read_plan import DirectRead, ReadPlan
 from fletching.engine.reading.read_sessions import (
     MAX_READ_SESSIONS,

@@ -1,0 +1,221 @@
+"""How each record batch of a snapshot gets into a reply.
+
+Each record batch gets into the reply by one of three strategies:
+
+* ``AS_IS``: its message is sent as stored; neighbours in one segment become one extent.
+* ``PROJECT``: new metadata, and the wanted buffers as extents; partition columns and columns that
+  were added later are appended. Values are not touched.
+* ``COMPUTE``: the values must be decoded: a cut inside the batch, another buffer codec, another
+  type or unit, a filter; or rows that are deleted. Where the buffers are compressed, a batch that
+  has lost rows goes out uncompressed: compressing it again would take longer than sending it.
+
+Of a filter, what holds no chosen row is left out: by partitions, by segments, by zones within a segment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fletching.engine.reading.physical_projection import PhysicalProjection
+from fletching.engine.reading.row_filter import WORTH_PROVING, RowFilter
+from fletching.engine.reading.snapshot import Snapshot
+from fletching.engine.reading.zone_pruning import ZonesOfBatches, zones_of_batches
+from fletching.sql.conditions import FALSE, TRUE
+from fletching.types import RowRange
+
+__all__ = ["BatchStrategy", "Chosen", "ReadOptions", "choose_strategies", "windows"]
+
+WINDOW_BATCHES = 1 << 13
+"""So many batches are looked at together: arrays for all of a large table would be memory that the
+system finds and clears first."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How a reply's batches must be.
+
+    Attributes:
+        max_rows: most rows of a batch; None for as stored.
+        max_bytes: most bytes of a batch, uncompressed; None for any.
+        codec: the buffers' codec, ``"lz4"`` or ``"zstd"``; None for as stored.
+        row_filter: which rows; None for all.
+        loose: whoever reads asks the filter of the rows again, so batches that may hold chosen rows
+            anywhere go as they are stored.
+        skip_rows: rows of the result to leave out at its beginning.
+        check: called before each batch that is computed; what it raises ends the read. A filter that
+            lets few rows through may compute for long before it has one.
+    """
+
+    max_rows: int | None = None
+    max_bytes: int | None = None
+    codec: str | None = None
+    row_filter: RowFilter | None = None
+    loose: bool = False
+    skip_rows: int = 0
+    check: Callable[[], None] | None = None
+
+
+class BatchStrategy(enum.IntEnum):
+    """How a batch gets into the reply; see the module docstring."""
+
+    NOT = 0
+    AS_IS = 1
+    PROJECT = 2
+    COMPUTE = 3
+
+
+class Chosen(NamedTuple):
+    """What was chosen for a run of batches.
+
+    Attributes:
+        strategies: a `BatchStrategy` for each.
+        hulls: between which of a large batch's rows those lie that can be chosen, where that is less than
+            all; by the batch's place in the snapshot.
+    """
+
+    strategies: NDArray[np.int8]
+    hulls: dict[int, tuple[int, int]]
+
+
+def windows(first: int, end: int) -> Iterator[slice]:
+    """Batches in runs of a size that takes little memory."""
+    for start in range(first, end, WINDOW_BATCHES):
+        yield slice(start, min(start + WINDOW_BATCHES, end))
+
+
+def choose_strategies(
+    snapshot: Snapshot,
+    projection: PhysicalProjection,
+    wanted: RowRange,
+    options: ReadOptions,
+    batches: range,
+) -> Chosen:
+    """Chooses for the batches that have the wanted rows."""
+    first, end = batches.start, batches.stop
+    choice = _Choice(snapshot, projection, wanted, options)
+    strategies = np.empty(end - first, dtype=np.int8)
+    strategy_of = np.array([choice.of_segment(*kind) for kind in snapshot.kinds], dtype=np.int8)
+    for window in windows(first, end):
+        choice.choose(window, strategy_of, strategies[window.start - first : window.stop - first])
+    return Chosen(strategies, choice.hulls)
+
+
+class _Choice:
+    """The choice for one reply, window by window."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        projection: PhysicalProjection,
+        wanted: RowRange,
+        options: ReadOptions,
+    ) -> None:
+        self.snapshot = snapshot
+        self.projection = projection
+        self.wanted = wanted
+        self.options = options
+        self.hulls: dict[int, tuple[int, int]] = {}
+
+    def choose(
+        self, window: slice, strategy_of: NDArray[np.int8], strategies: NDArray[np.int8]
+    ) -> None:
+        """Writes the strategies of some batches to their places."""
+        snapshot, options = self.snapshot, self.options
+        owner = snapshot.batch_segment[window]
+        kinds = snapshot.segment_kind[int(owner[0]) : int(owner[-1]) + 1]
+        strategies[:] = strategy_of[kinds[owner - owner[0]]]
+        if options.max_rows is not None:
+            strategies[snapshot.rows[window] > options.max_rows] = BatchStrategy.COMPUTE
+        if options.max_bytes is not None:
+            strategies[snapshot.message_length[window] > options.max_bytes] = BatchStrategy.COMPUTE
+        # Where the range begins or ends inside a batch.
+        if snapshot.row_start[window.start] < self.wanted.start:
+            strategies[0] = BatchStrategy.COMPUTE
+        if snapshot.row_start[window.stop] > self.wanted.end:
+            strategies[-1] = BatchStrategy.COMPUTE
+        if options.row_filter is not None:
+            self._choose_filtered(options.row_filter, window, owner, strategies)
+        if snapshot.has_deletions:
+            dirty = snapshot.dirty(window.start, window.stop)
+            strategies[dirty & (strategies != BatchStrategy.NOT)] = BatchStrategy.COMPUTE
+        # A batch without rows is sent only where it does not break an extent.
+        strategies[(snapshot.rows[window] == 0) & (strategies != BatchStrategy.AS_IS)] = (
+            BatchStrategy.NOT
+        )
+
+    def _choose_filtered(
+        self,
+        row_filter: RowFilter,
+        window: slice,
+        owner: NDArray[np.int64],
+        strategies: NDArray[np.int8],
+    ) -> None:
+        """Leaves out what holds no chosen row, and computes what may hold others beside them."""
+        snapshot = self.snapshot
+        first, last = int(owner[0]), int(owner[-1])
+        places = snapshot.segment_partition[first : last + 1].tolist()
+        row_filter.prepare(snapshot.partitions[place] for place in sorted(set(places)))
+        left = [row_filter.left(snapshot.partitions[place]) for place in places]
+        # Segments without a row that could be chosen are not even opened.
+        matching = np.zeros(len(places), dtype=bool)
+        # Those all of whose rows are chosen go as they are; rows that are skipped are counted as they
+        # are computed.
+        whole = np.zeros(len(places), dtype=bool)
+        in_parts: list[tuple[int, ZonesOfBatches]] = []
+        undivided: list[int] = []
+        for number, (place, condition) in enumerate(zip(places, left, strict=True)):
+            if condition is FALSE:
+                continue
+            segment, partition = snapshot.segments[first + number], snapshot.partitions[place]
+            if condition is TRUE:
+                matching[number] = whole[number] = True
+            elif row_filter.may_match(segment, partition):
+                matching[number] = True
+                zones = zones_of_batches(snapshot, first + number, row_filter)
+                if zones is None:
+                    undivided.append(number)
+                else:
+                    in_parts.append((first + number, zones))
+        if len(undivided) >= WORTH_PROVING:
+            for number in undivided:
+                place = first + number
+                whole[number] = row_filter.surely_matches(
+                    snapshot.segments[place], snapshot.partitions[places[number]]
+                )
+        computed = ~whole if not self.options.skip_rows else np.ones_like(whole)
+        computes = computed[owner - first]
+        leaves_out = ~matching[owner - first]
+        for number, zones in in_parts:
+            # The window may begin or end inside the segment.
+            begin = snapshot.batches_of(number)[0]
+            start = max(begin, window.start)
+            stop = min(begin + len(zones.may), window.stop)
+            mine = slice(start - window.start, stop - window.start)
+            theirs = slice(start - begin, stop - begin)
+            leaves_out[mine] = ~zones.may[theirs]
+            if not self.options.skip_rows:
+                computes[mine] = ~zones.all[theirs]
+            self.hulls.update(zones.hulls)
+        if self.options.loose:
+            computes &= np.isin(np.arange(window.start, window.stop), [*self.hulls])
+        strategies[computes] = BatchStrategy.COMPUTE
+        strategies[leaves_out] = BatchStrategy.NOT
+
+    def of_segment(self, schema_version: int, codecs: str) -> BatchStrategy:
+        stored = self.projection.stored(schema_version)
+        options = self.options
+        if stored.converts or (options.codec is not None and codecs != options.codec):
+            return BatchStrategy.COMPUTE
+        if options.max_bytes is not None and codecs:
+            return (
+                BatchStrategy.COMPUTE
+            )  # the limit is on uncompressed bytes, which only decoding tells
+        if stored.whole:
+            return BatchStrategy.AS_IS
+        return BatchStrategy.PROJECT if stored.appendable else BatchStrategy.COMPUTE
