@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy
 from sqlalchemy import insert, select
@@ -81,6 +82,16 @@ def test_a_read_sees_one_moment(any_database: Database) -> None:
             add(other, "a")
         assert connection.execute(select(leases)).all() == []
     assert names(any_database) == ["a"]
+
+
+def test_what_is_in_use_at_closing_is_closed_when_its_block_ends(any_database: Database) -> None:
+    with any_database.read() as connection:
+        held = connection.connection.driver_connection
+        any_database.close()
+        assert connection.scalar(select(1)) == 1
+    assert held is not None
+    with pytest.raises((sqlite3.ProgrammingError, psycopg.OperationalError), match="closed"):
+        held.execute("SELECT 1")
 
 
 def test_transactions_wait_for_the_disk_unless_told_not_to(database: Database) -> None:

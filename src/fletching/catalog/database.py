@@ -17,7 +17,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import quote
 
 import sqlalchemy
@@ -31,6 +31,10 @@ from fletching.errors import (
     StorageError,
     StorageFullError,
 )
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.pool import ConnectionPoolEntry
 
 __all__ = [
     "CatalogLook",
@@ -83,6 +87,8 @@ class Database:
         self._is_sqlite = engine.dialect.name == "sqlite"
         # PostgreSQL has room for many writers.
         self._queue = WriteQueue(self._begun) if self._is_sqlite else None
+        self._is_closed = False
+        event.listen(engine, "checkin", self._given_back)
 
     @classmethod
     def open(
@@ -239,8 +245,14 @@ class Database:
                 transaction.rollback()
 
     def close(self) -> None:
-        """Closes idle connections; idempotent."""
+        """Closes idle connections now, and those in use when their block ends; idempotent."""
+        self._is_closed = True
         self._engine.dispose()
+
+    def _given_back(self, _connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
+        # A pool that was disposed of keeps what is given back to it later, and nobody would close that.
+        if self._is_closed:
+            entry.invalidate()
 
 
 def is_postgres(url: str | Path) -> TypeGuard[str]:
