@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -294,3 +296,63 @@ def test_closing_gives_up_what_is_coming(
         if thread.name == "fletching-cache":
             thread.join(60)
     assert copies(tmp_path) == []
+
+
+def test_a_disk_without_room_for_a_copy_leaves_nothing_of_it(
+    bucket: Bucket,
+    make: Callable[..., CachedStore],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    opened_before = len(list(Path("/proc/self/fd").iterdir()))
+    store = make(bucket)
+    assert stream(store) == DATA
+    settled(store)
+    assert copies(tmp_path) == []
+    assert (
+        len(list(Path("/proc/self/fd").iterdir())) <= opened_before + 2
+    )  # the lock of the folder's writer
+    assert "no room" in caplog.text
+    monkeypatch.undo()
+    assert stream(store) == DATA
+    settled(store)
+    assert len(copies(tmp_path)) == 1
+
+
+def test_a_system_that_cannot_set_room_aside_still_gives_the_file_its_length(
+    bucket: Bucket,
+    make: Callable[..., CachedStore],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(os, "posix_fallocate")
+    store = make(bucket)
+    assert stream(store) == DATA
+    settled(store)
+    (copy,) = copies(tmp_path)
+    assert copy.stat().st_size == len(DATA)
+
+
+def test_what_is_coming_counts_as_used(bucket: Bucket, make: Callable[..., CachedStore]) -> None:
+    """Of two objects that fit one at a time, the second is not copied while the first is fetched."""
+    put(bucket, "tables/t/w-2", DATA)
+    store = make(bucket, capacity=len(DATA) + MIB)
+    stored_first = opened(store)
+    bucket.gate = threading.Event()
+    first = stored_first.stream(0, len(DATA))
+    thread = threading.Thread(target=lambda: b"".join(first))
+    thread.start()
+    while not store._fills:
+        time.sleep(0.001)
+    stored = bucket.open("tables/t/w-2", length=len(DATA))
+    assert store.fill(stored, CHECKSUM) is None
+    bucket.gate.set()
+    thread.join(60)
+    settled(store)
+    assert store.fill(stored, CHECKSUM) is not None  # the older copy goes
+    settled(store)

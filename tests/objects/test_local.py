@@ -341,3 +341,13 @@ def test_a_store_that_only_reads_touches_nothing(tmp_path: Path) -> None:
     list(reader.list())
     reader.close()
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_who_died_before_its_lock_was_there_is_dead(store: LocalStore) -> None:
+    put(store, "a", b"abc")
+    (store.root / ".staging" / "abcdef").mkdir()
+    (store.root / ".staging" / "file").touch()  # no writer's
+    assert store.dead_writers() == {"abcdef"}
+    assert store.living_writers() == {store.writer}
+    store.forget_writer("abcdef")
+    assert store.dead_writers() == frozenset()

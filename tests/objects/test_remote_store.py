@@ -15,6 +15,7 @@ from fletching.errors import (
     MissingExtraError,
     ObjectExistsError,
     StorageError,
+    UsageError,
 )
 from fletching.objects.remote_store import BUFFERED_BYTES, RemoteStore
 from fletching.testing.contracts import ObjectStoreContract, put
@@ -122,3 +123,11 @@ def test_values_are_aligned_as_they_are_stored(
     assert (address == memory.ctypes.data + first) == (
         (first + memory.ctypes.data - start) % 8 == 0
     )
+
+
+def test_a_closed_store_begins_no_object(store: RemoteStore) -> None:
+    put(store, "a", b"abc")
+    store.close()
+    store.close()
+    with pytest.raises(UsageError, match="closed"):
+        store.create("b")

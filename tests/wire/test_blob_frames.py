@@ -20,7 +20,6 @@ from fletching.errors import (
     LimitExceededError,
     MalformedFrameError,
     TruncatedStreamError,
-    UsageError,
     WireError,
 )
 from fletching.wire import blob_frames
@@ -400,39 +399,6 @@ class TestLargeData:
     def test_a_footer_that_breaks_the_announcement_is_an_error(self) -> None:
         with pytest.raises(MalformedFrameError):
             frames_of(raw(b'{"ChecksumType":1}', DATA, footer(0)))
-
-
-class TestEncoder:
-    def test_data_is_passed_on_without_a_copy(self) -> None:
-        data = bytearray(b"abc")
-        encoder = Encoder()
-        encoder.start(BlobHeader(), 3)
-        (view,) = encoder.data(data)
-        data[0] = ord("x")
-        assert view == b"xbc"
-
-    def test_calls_out_of_order_are_refused(self) -> None:
-        encoder = Encoder()
-        with pytest.raises(UsageError):
-            encoder.data(b"")
-        with pytest.raises(UsageError):
-            encoder.end()
-        with pytest.raises(UsageError):
-            encoder.start(BlobHeader(), -1)
-        encoder.start(BlobHeader(), 2)
-        with pytest.raises(UsageError):
-            encoder.start(BlobHeader(), 2)
-        encoder.data(b"a")
-        with pytest.raises(UsageError):
-            encoder.data(b"bc")
-        with pytest.raises(UsageError):
-            encoder.end()
-        with pytest.raises(UsageError):
-            encoder.finish()
-        encoder.data(b"b")
-        encoder.data(b"")
-        encoder.end()
-        encoder.finish()
 
 
 def test_input_after_the_end_is_refused() -> None:

@@ -10,15 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fletching.errors import (
-    ChecksumMismatchError,
-    InvalidDataError,
-    LimitExceededError,
-    MalformedFrameError,
-    TruncatedStreamError,
     UsageError,
     WireError,
 )
-from fletching.wire.tunnel_record_decoder import EXPANSION_FLOOR, RecordDecoder
+from fletching.wire.tunnel_record_decoder import RecordDecoder
 from fletching.wire.tunnel_records import MOMENT_TYPE, Kind, RecordEncoder, RecordLayout
 
 
@@ -214,11 +209,11 @@ def values(kind: pa.DataType) -> st.SearchStrategy[Any]:
     return st.none() | one
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(st.data())
 def test_any_rows_come_back(data: st.DataObject) -> None:
     kinds = data.draw(st.lists(types, min_size=1, max_size=4))
-    rows = data.draw(st.integers(0, 40))
+    rows = data.draw(st.integers(0, 12))
     columns = [
         pa.array(data.draw(st.lists(values(kind), min_size=rows, max_size=rows)), kind)
         for kind in kinds
@@ -287,65 +282,6 @@ def test_elements_below_null_lists_are_nobody_s() -> None:
 
 # --- refusals -----------------------------------------------------------------------------------
 
-SENT = encoded(
-    [layout(I64), layout(BIN), layout(pa.list_(I64))],
-    [pa.array([1, 2, None]), pa.array([b"a", None, b"cc"]), pa.array([[1], [], [None, 5]])],
-)
-THREE = [layout(I64), layout(BIN), layout(pa.list_(I64))]
-
-
-@pytest.mark.parametrize("end", range(len(SENT)))
-def test_every_truncation_is_told(end: int) -> None:
-    with pytest.raises(WireError):
-        decoded(THREE, SENT[:end])
-
-
-@pytest.mark.parametrize("bit", range(len(SENT) * 8))
-def test_every_flipped_bit_is_told(bit: int) -> None:
-    damaged = bytearray(SENT)
-    damaged[bit // 8] ^= 1 << bit % 8
-    with pytest.raises(WireError):
-        decoded(THREE, bytes(damaged))
-
-
-@given(st.binary(max_size=200))
-def test_garbage_is_refused_with_our_errors(data: bytes) -> None:
-    for part in (data, SENT[:20] + data):
-        with pytest.raises(WireError):
-            decoded(THREE, part)
-
-
-@pytest.mark.parametrize(
-    ("sent", "error", "words"),
-    [
-        (SENT + b"\x00", MalformedFrameError, "after the end"),
-        (SENT[:-1], TruncatedStreamError, "last fields"),
-        (b"", TruncatedStreamError, "before its end"),
-        (bytes.fromhex("f0ffff7f02f8ffff7f00"), MalformedFrameError, "another number"),
-        (bytes.fromhex("f0ffff7f00f8ffff7f01"), ChecksumMismatchError, "differs"),
-        (bytes.fromhex("20021201"), MalformedFrameError, "neither a field"),
-        (bytes.fromhex("0802") + b"\xff" * 20, MalformedFrameError, "neither a field"),
-        (bytes.fromhex("08") + b"\xff" * 20, MalformedFrameError, "ten bytes"),
-    ],
-)
-def test_what_is_wrong_is_said(sent: bytes, error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words):
-        decoded(THREE, sent)
-
-
-def test_a_value_beyond_its_column() -> None:
-    sent = encoded([layout(I64)], [pa.array([300])])
-    with pytest.raises(InvalidDataError, match="does not fit"):
-        decoded([layout(pa.int8())], sent)
-
-
-def test_a_row_without_end_is_refused() -> None:
-    decoder = RecordDecoder([layout(BIN)], decode_bytes=64, max_row_bytes=1000)
-    decoder.feed(b"\x0a\xff\xff\xff\xff\x07" + b"x" * 1000)
-    with pytest.raises(LimitExceededError) as caught:
-        next(decoder.batches())
-    assert caught.value.limit == 1000
-
 
 def test_columns_must_be_as_the_layouts_say() -> None:
     encoder = RecordEncoder([layout(I64)])
@@ -358,46 +294,3 @@ def test_columns_must_be_as_the_layouts_say() -> None:
             make([])
     with pytest.raises(UsageError, match="floats"):
         layout(pa.list_(I64), vector=True)
-
-
-# --- memory -------------------------------------------------------------------------------------
-
-
-def test_rows_of_nulls_are_decoded_in_parts_that_fit() -> None:
-    width = 400
-    layouts = [layout(I64)] * width
-    rows = 12_000
-    sent = encoded(layouts, [pa.nulls(rows, I64)] * width)
-    assert len(sent) < 10 * rows
-    decoder = RecordDecoder(layouts)
-    decoder.feed(sent)
-    decoder.finish()
-    parts = [len(part[0]) for part in decoder.batches()]
-    assert sum(parts) == rows
-    assert max(parts) * width * 8 <= EXPANSION_FLOOR
-
-
-def test_elements_that_take_more_than_their_bytes_justify_are_refused() -> None:
-    wide = pa.struct([(f"f{n}", I64) for n in range(500)])
-    kind = pa.list_(wide)
-    # A null element takes one byte here, and 500 places in memory.
-    body = bytes([0x0A, *b"\xa0\x8d\x06"]) + b"\x01" * 100_000
-    decoder = RecordDecoder([layout(kind)])
-    decoder.feed(body + END + b"\x00")
-    with pytest.raises(LimitExceededError, match="justify"):
-        decoder.finish()
-
-
-def test_a_row_that_comes_in_many_pieces_is_not_looked_at_for_each() -> None:
-    text = b"x" * 400_000
-    sent = encoded([layout(BIN)], [pa.array([text])])
-    decoder = RecordDecoder([layout(BIN)], decode_bytes=1000)
-    tries = 0
-    for start in range(0, len(sent), 500):
-        decoder.feed(sent[start : start + 500])
-        if decoder.ready:
-            tries += 1
-            assert list(decoder.batches()) == [] or start + 500 >= len(sent)
-    assert tries < 12
-    decoder.finish()
-    assert [part[0].to_pylist() for part in decoder.batches()] in ([[text]], [])

@@ -1,0 +1,211 @@
+"""Reading record streams: every cut and every flipped bit is told, and memory has its limits."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.wire.test_tunnel_records import decoded, encoded, layout
+
+from fletching.errors import (
+    ChecksumMismatchError,
+    InvalidDataError,
+    LimitExceededError,
+    MalformedFrameError,
+    TruncatedStreamError,
+    UsageError,
+    WireError,
+)
+from fletching.wire.tunnel_layouts import varint
+from fletching.wire.tunnel_record_decoder import EXPANSION_FLOOR, RecordDecoder
+
+I64, BIN = pa.int64(), pa.binary()
+END = bytes.fromhex("80c0ff7f")
+
+# --- refusals -----------------------------------------------------------------------------------
+
+SENT = encoded(
+    [layout(I64), layout(BIN), layout(pa.list_(I64))],
+    [pa.array([1, 2, None]), pa.array([b"a", None, b"cc"]), pa.array([[1], [], [None, 5]])],
+)
+THREE = [layout(I64), layout(BIN), layout(pa.list_(I64))]
+
+
+@pytest.mark.parametrize("end", range(len(SENT)))
+def test_every_truncation_is_told(end: int) -> None:
+    with pytest.raises(WireError):
+        decoded(THREE, SENT[:end])
+
+
+@pytest.mark.parametrize("bit", range(len(SENT) * 8))
+def test_every_flipped_bit_is_told(bit: int) -> None:
+    damaged = bytearray(SENT)
+    damaged[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(WireError):
+        decoded(THREE, bytes(damaged))
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_refused_with_our_errors(data: bytes) -> None:
+    for part in (data, SENT[:20] + data):
+        with pytest.raises(WireError):
+            decoded(THREE, part)
+
+
+@pytest.mark.parametrize(
+    ("sent", "error", "words"),
+    [
+        (SENT + b"\x00", MalformedFrameError, "after the end"),
+        (SENT[:-1], TruncatedStreamError, "last fields"),
+        (b"", TruncatedStreamError, "before its end"),
+        (bytes.fromhex("f0ffff7f02f8ffff7f00"), MalformedFrameError, "another number"),
+        (bytes.fromhex("f0ffff7f00f8ffff7f01"), ChecksumMismatchError, "differs"),
+        (bytes.fromhex("20021201"), MalformedFrameError, "neither a field"),
+        (bytes.fromhex("0802") + b"\xff" * 20, MalformedFrameError, "neither a field"),
+        (bytes.fromhex("08") + b"\xff" * 20, MalformedFrameError, "ten bytes"),
+    ],
+)
+def test_what_is_wrong_is_said(sent: bytes, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        decoded(THREE, sent)
+
+
+def test_a_value_beyond_its_column() -> None:
+    sent = encoded([layout(I64)], [pa.array([300])])
+    with pytest.raises(InvalidDataError, match="does not fit"):
+        decoded([layout(pa.int8())], sent)
+
+
+def test_a_row_without_end_is_refused() -> None:
+    decoder = RecordDecoder([layout(BIN)], decode_bytes=64, max_row_bytes=1000)
+    decoder.feed(b"\x0a\xff\xff\xff\xff\x07" + b"x" * 1000)
+    with pytest.raises(LimitExceededError) as caught:
+        next(decoder.batches())
+    assert caught.value.limit == 1000
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+def test_rows_of_nulls_are_decoded_in_parts_that_fit() -> None:
+    width = 400
+    layouts = [layout(I64)] * width
+    rows = 6_000
+    sent = encoded(layouts, [pa.nulls(rows, I64)] * width)
+    assert len(sent) < 10 * rows
+    decoder = RecordDecoder(layouts)
+    decoder.feed(sent)
+    decoder.finish()
+    parts = [len(part[0]) for part in decoder.batches()]
+    assert sum(parts) == rows
+    assert max(parts) * width * 8 <= EXPANSION_FLOOR
+
+
+def test_elements_that_take_more_than_their_bytes_justify_are_refused() -> None:
+    wide = pa.struct([(f"f{n}", I64) for n in range(500)])
+    kind = pa.list_(wide)
+    # A null element takes one byte here, and 500 places in memory.
+    body = bytes([0x0A, *b"\xa0\x8d\x06"]) + b"\x01" * 100_000
+    decoder = RecordDecoder([layout(kind)])
+    decoder.feed(body + END + b"\x00")
+    with pytest.raises(LimitExceededError, match="justify"):
+        decoder.finish()
+
+
+def test_a_row_that_comes_in_many_pieces_is_not_looked_at_for_each() -> None:
+    text = b"x" * 400_000
+    sent = encoded([layout(BIN)], [pa.array([text])])
+    decoder = RecordDecoder([layout(BIN)], decode_bytes=1000)
+    tries = 0
+    for start in range(0, len(sent), 500):
+        decoder.feed(sent[start : start + 500])
+        if decoder.ready:
+            tries += 1
+            assert list(decoder.batches()) == [] or start + 500 >= len(sent)
+    assert tries < 12
+    decoder.finish()
+    assert [part[0].to_pylist() for part in decoder.batches()] in ([[text]], [])
+
+
+# --- what is asked of it ------------------------------------------------------------------------
+
+
+def test_it_says_when_enough_has_come_and_what_it_needs() -> None:
+    decoder = RecordDecoder([layout(I64)], decode_bytes=100)
+    sent = encoded([layout(I64)], [pa.array(range(50))])
+    decoder.feed(sent[:99])
+    assert not decoder.ready
+    assert decoder.need == EXPANSION_FLOOR
+    assert list(decoder.batches()) == []
+    decoder.feed(sent[99:])
+    assert decoder.ready
+    first = decoder.decode()
+    assert first is not None
+    assert decoder.rows == len(first[0])
+    decoder.finish()
+    assert not decoder.more
+    rest = [value for part in decoder.batches() for value in part[0].to_pylist()]
+    assert first[0].to_pylist() + rest == list(range(50))
+    assert decoder.rows == 50
+
+
+def test_what_it_needs_grows_with_what_is_looked_at() -> None:
+    decoder = RecordDecoder([layout(BIN)], decode_bytes=1 << 20)
+    decoder.feed(bytes(1 << 19))
+    assert decoder.need == 16 << 20
+    decoder.feed(bytes(1 << 20))
+    assert decoder.need == 32 << 20  # of what is looked at, not of all that has come
+
+
+def test_a_caller_may_reuse_its_buffer() -> None:
+    buffer = bytearray(encoded([layout(BIN)], [pa.array([b"abc", b"de"])]))
+    decoder = RecordDecoder([layout(BIN)])
+    decoder.feed(buffer)
+    buffer[:] = bytes(len(buffer))
+    decoder.finish()
+    assert [part[0].to_pylist() for part in decoder.batches()] == [[b"abc", b"de"]]
+
+
+@pytest.mark.parametrize(
+    ("checksum", "sound"),
+    [
+        (0x85EA8FC5, True),
+        (0xFFFFFFFF_85EA8FC5, True),
+        (0x1_85EA8FC5, False),
+        (0x7FFFFFFF_85EA8FC5, False),
+        (0xFFFFFFFE_85EA8FC5, False),
+    ],
+)
+def test_a_checksum_of_more_than_32_bits_is_one_whose_sign_was_extended(
+    checksum: int, sound: bool
+) -> None:
+    column, right = high_checksum()
+    assert column.to_pylist()
+    sent = encoded([layout(I64)], [column])
+    assert varint(right) in sent
+    other = sent.replace(varint(right), varint(checksum & ~0xFFFFFFFF | right))
+    if sound:
+        assert decoded([layout(I64)], other) == [column.to_pylist()]
+    else:
+        with pytest.raises(MalformedFrameError, match="more than 32 bits"):
+            decoded([layout(I64)], other)
+
+
+def high_checksum() -> tuple[pa.Array, int]:
+    """A column of one row whose checksum is at or above 2**31, and the checksum."""
+    for number in range(100):
+        column = pa.array([number])
+        sent = encoded([layout(I64)], [column])
+        place = sent.index(END) + 4
+        checksum = sum((byte & 0x7F) << 7 * n for n, byte in enumerate(sent[place : place + 5]))
+        if sent[place + 4] & 0x80 == 0 and checksum >> 31:
+            return column, checksum
+    raise AssertionError
+
+
+def test_the_columns_are_one_to_so_many() -> None:
+    for count in (0, 4096):
+        with pytest.raises(UsageError, match="columns"):
+            RecordDecoder([layout(I64)] * count)
+    RecordDecoder([layout(I64)] * 4095)
