@@ -19,9 +19,6 @@ __all__ = [
 DEFAULT_SCHEMA = "default"
 """The schema (namespace) a table belongs to when none is named."""
 
-RESULTS_PROJECT = "__results"
-"""The project that holds large results of statements; nobody is served its tables by name."""
-
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class TableName:

@@ -13,7 +13,7 @@ from fletching.catalog.schema import (
     tables,
     write_sessions,
 )
-from fletching.types import RESULTS_PROJECT, TableName
+from fletching.types import TableName
 
 __all__ = [
     "OpenSession",
@@ -67,7 +67,7 @@ def open_sessions(connection: Connection, now: float, limit: int) -> list[OpenSe
             tables.c.name,
         )
         .join(tables, tables.c.id == read_sessions.c.table_id)
-        .where(read_sessions.c.expires_at > now, tables.c.project_key != RESULTS_PROJECT)
+        .where(read_sessions.c.expires_at > now)
         .order_by(read_sessions.c.created_at)
         .limit(limit)
     )
@@ -84,7 +84,6 @@ def open_sessions(connection: Connection, now: float, limit: int) -> list[OpenSe
         .where(
             write_sessions.c.expires_at > now,
             write_sessions.c.ended_at.is_(None),
-            tables.c.project_key != RESULTS_PROJECT,
         )
         .order_by(write_sessions.c.created_at)
         .limit(limit)
@@ -111,7 +110,7 @@ def largest_tables(connection: Connection, limit: int) -> list[TableSize]:
             tables.c.bytes,
             tables.c.segments,
         )
-        .where(tables.c.dropped_at.is_(None), tables.c.project_key != RESULTS_PROJECT)
+        .where(tables.c.dropped_at.is_(None))
         .order_by(tables.c.bytes.desc(), tables.c.name_key)
         .limit(limit)
     )
@@ -129,7 +128,7 @@ def totals(connection: Connection) -> dict[str, int]:
             func.coalesce(func.sum(tables.c.rows), 0),
             func.coalesce(func.sum(tables.c.segments), 0),
             func.coalesce(func.sum(tables.c.bytes), 0),
-        ).where(tables.c.dropped_at.is_(None), tables.c.project_key != RESULTS_PROJECT)
+        ).where(tables.c.dropped_at.is_(None))
     ).one()
     packs = connection.execute(
         select(func.count(), func.coalesce(func.sum(blob_packs.c.bytes), 0))

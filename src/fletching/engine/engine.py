@@ -51,7 +51,7 @@ from fletching.protocol.messages.requests import (
 )
 from fletching.protocol.messages.responses import Done, Response
 from fletching.protocol.types.blob_type import contains_blob
-from fletching.types import RESULTS_PROJECT, TableName
+from fletching.types import TableName
 
 if TYPE_CHECKING:
     from fletching.engine.changes.attempts import Draft
@@ -85,6 +85,7 @@ class Engine:
             session_seconds=context.settings.read_session_seconds,
             max_sessions=context.settings.max_read_sessions,
             written_at_once=context.settings.read_sessions_shared,
+            kept_seconds=context.settings.retain_seconds,
         )
         self.blobs = Blobs(context)
         self.access_keys = AccessKeys(
@@ -336,7 +337,7 @@ class Engine:
         """Names of all projects."""
         self._check_open()
         with self.context.database.read() as connection:
-            return [name for name in list_projects(connection) if name != RESULTS_PROJECT]
+            return list_projects(connection)
 
     def check_ready(self) -> None:
         """Asks for what every request needs: the catalog, and the objects that belong to it.

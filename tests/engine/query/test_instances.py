@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from fletching.catalog.instance_rows import insert_instance
-from fletching.engine.query.instances import KEPT_SECONDS, Instances
+from fletching.engine.query.instances import Instances
+from fletching.engine.query.result_segments import KEPT_SECONDS
 from fletching.engine.reading.read_calls import Reading
 from fletching.errors import (
     InvalidArgumentError,

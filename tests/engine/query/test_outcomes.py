@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -82,6 +83,11 @@ def test_a_select_is_answered_while_somebody_else_writes(house: House, folder: P
             assert instances.get("demo", row.id) == row
             with pytest.raises(NotFoundError):
                 instances.get("other", row.id)
+        # Also of a result that is too large to be kept beside the outcome.
+        large = instances.run("select a.n, b.n m from t a, t b where b.n < 100", HERE, owner="ann")
+        assert instances.result_rows(large) == 300_000
+        assert instances.result(large).count("\n") == 10_001
+        rows.append(large)
         listed = instances.list("demo", 10, InstanceFilter(owner="ann", running=False))
         assert {row.id for row in listed} == {row.id for row in rows}
         assert instances.list("demo", 10, InstanceFilter(owner="bob")) == []
@@ -179,6 +185,46 @@ def test_statements_are_refused_before_too_many_rows_wait(
     until(lambda: written(house, row.id))
     until(lambda: not instances._outcomes._unwritten)
     assert instances.run("select 3", HERE).succeeded
+
+
+def test_what_only_looked_never_asks_for_the_lock(
+    house: House, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = house.engine.context.database
+    writes: list[str] = []
+    original = type(database).write
+
+    def counting(self: Any, **options: Any) -> Any:
+        writes.append(threading.current_thread().name)
+        return original(self, **options)
+
+    instances = house.engine.instances
+    instances.run("select 1", HERE)  # which cleans up, once in a while
+    monkeypatch.setattr(type(database), "write", counting)
+    for text in ("select count(*) c from t", "select a.n from t a, t b where b.n < 20"):
+        row = instances.run(text, HERE)
+        assert row.succeeded
+        until(lambda id_=row.id: written(house, id_))  # type: ignore[misc]
+    assert set(writes) == {"fletching-outcomes"}
+
+
+def test_what_others_answer_for_is_written_before_anybody_hears_of_it(house: House) -> None:
+    outcomes = Outcomes(house.engine.context.database, shared=True)
+    outcomes.keep(row_of(1), new=True, soon=True)
+    assert written(house, "i1")
+    outcomes.close()
+
+
+def test_many_quick_rows_wait_for_the_disk(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fletching.engine.query.outcomes.MOST_UNWRITTEN", 4)
+    monkeypatch.setattr("fletching.engine.query.outcomes._GATHER_SECONDS", 60.0)
+    outcomes = Outcomes(house.engine.context.database)
+    for number in range(4):
+        outcomes.keep(row_of(number), new=True, soon=True)
+    assert written(house, "i2", "i3")
+    assert not written(house, "i0")
+    outcomes.close()
+    assert written(house, "i0", "i1")
 
 
 def test_an_instance_is_cancelled_through_another_engine(house: House, folder: Path) -> None:

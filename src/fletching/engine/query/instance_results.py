@@ -1,7 +1,4 @@
-"""Rows of queries as they are kept: a few beside the statement's outcome, more as a table that nobody can name.
-
-That table is one of a project of its own, sealed by its commit, and goes with the statement after a day.
-"""
+"""Rows of queries as they are kept: a few beside the statement's outcome, more as segments of their own."""
 
 from __future__ import annotations
 
@@ -11,50 +8,35 @@ import io
 import itertools
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import pyarrow as pa
 
 from fletching.catalog.instance_rows import InstanceRow
-from fletching.engine.query.row_writing import Writes, cast_to, write_rows
+from fletching.engine.context import EngineContext
+from fletching.engine.query.result_segments import ResultSegments
 from fletching.engine.query.value_text import csv_cells
+from fletching.engine.reading.batch_limits import batch_rows, buffer_codec
 from fletching.engine.reading.read_plan import Computed, Literal, ReadPlan
 from fletching.errors import ConflictError, InvalidArgumentError, NotFoundError
 from fletching.ipc.encoding import encode_batch, encode_schema
 from fletching.ipc.message import END_OF_STREAM
-from fletching.protocol.messages.admin import CreateTable, DropTable, ListTables, TablePage
 from fletching.protocol.messages.requests import (
-    CreateReadSession,
     ReadInstance,
-    ReadTable,
-    SplitOptions,
 )
-from fletching.protocol.messages.responses import InstanceReadSession, ReadSession, TableSchema
-from fletching.protocol.messages.vocabulary import SplitMode
+from fletching.protocol.messages.responses import InstanceReadSession, TableSchema
 from fletching.protocol.types.table_schema import table_schema
-from fletching.types import RESULTS_PROJECT, PartitionSpec, TableName
 
-__all__ = ["INLINE_BYTES", "MAX_CSV_ROWS", "Results", "Selection", "Verbs", "selection_of"]
+__all__ = ["INLINE_BYTES", "MAX_CSV_ROWS", "Results", "Selection", "selection_of"]
 
 MAX_CSV_ROWS = 10_000
 """Rows that a query prints when its result is asked for as text."""
 
 INLINE_BYTES = 256 * 1024
-"""Results up to this size are kept beside the outcome; larger ones are a table."""
+"""Results up to this size are kept beside the outcome; larger ones are segments."""
 
 _BATCH_ROWS = 65_536
-_TABLES = 10_000
-
-
-class Verbs(Writes, Protocol):
-    """The engine's verbs, which statements are executed with."""
-
-    def read(self, request: Any) -> ReadPlan:
-        """Plans the reply to a request for rows."""
-
-    def ensure_project(self, project: str) -> None:
-        """Creates a project unless it exists."""
 
 
 class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -64,7 +46,7 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
         has_rows: whether the last one was a query.
         rows: how many rows it chose.
         stream: the rows as an Arrow IPC stream, if they are few.
-        table, session_id: the table that holds them otherwise, and a read session of it.
+        listing: the key of the object that lists the segments that hold them otherwise.
         affected: how many rows were changed; None for statements that change none.
         cancelled: whether the statement was cancelled.
         error: (HTTP status, code, message) of a failure.
@@ -74,8 +56,7 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
     has_rows: bool = False
     rows: int = 0
     stream: bytes = b""
-    table: TableName | None = None
-    session_id: str = ""
+    listing: str = ""
     affected: int | None = None
     cancelled: bool = False
     error: tuple[int, str, str] | None = None
@@ -90,17 +71,16 @@ def selection_of(row: InstanceRow) -> Selection:
 
 
 class Results:
-    """Keeps rows of queries and reads them. Thread-safe; blocks on the catalog and on storage."""
+    """Keeps rows of queries and reads them. Thread-safe; blocks on storage."""
 
-    def __init__(self, verbs: Verbs) -> None:
-        """Writes and reads with the engine's verbs."""
-        self._verbs = verbs
+    def __init__(self, context: EngineContext) -> None:
+        """Keeps them in the engine's object store."""
+        self._context = context
+        self._segments = ResultSegments(context)
 
     # --- keeping -----------------------------------------------------------------------------
 
-    def store(
-        self, instance_id: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
-    ) -> Selection:
+    def store(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Selection:
         """Keeps the rows of a query as they come."""
         held: list[pa.RecordBatch] = []
         size = 0
@@ -116,39 +96,8 @@ class Results:
                     writer.write_batch(batch)
             rows = sum(batch.num_rows for batch in held)
             return Selection(has_rows=True, rows=rows, stream=sink.getvalue())
-        table = TableName(RESULTS_PROJECT, f"i{instance_id}")
-        self._verbs.ensure_project(RESULTS_PROJECT)
-        self._verbs.call(CreateTable(table=table, arrow_schema=encode_schema(schema)))
-        try:
-            rows = write_rows(
-                self._verbs,
-                table,
-                itertools.chain(held, batches),
-                partition=PartitionSpec(),
-                overwrite=False,
-                columns_of=cast_to(schema),
-                schema=schema,
-            )
-            session = self._verbs.call(
-                CreateReadSession(
-                    table=table,
-                    split_options=SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=2**62),
-                    verbatim_types=True,
-                )
-            )
-        except BaseException:
-            self._verbs.call(DropTable(table=table, if_exists=True))
-            raise
-        assert isinstance(session, ReadSession)
-        return Selection(has_rows=True, rows=rows, table=table, session_id=session.session_id)
-
-    def forget(self, before: float) -> None:
-        """Drops the tables of results that were kept before a moment, in seconds since the epoch."""
-        page = self._verbs.call(ListTables(project=RESULTS_PROJECT, max_items=_TABLES))
-        assert isinstance(page, TablePage)
-        for info in page.tables:
-            if info.created_at < before:
-                self._verbs.call(DropTable(table=info.table, if_exists=True))
+        listing, rows = self._segments.write(schema, itertools.chain(held, batches))
+        return Selection(has_rows=True, rows=rows, listing=listing)
 
     # --- what there is -----------------------------------------------------------------------
 
@@ -231,18 +180,14 @@ class Results:
             )
         rest = selection.rows - request.offset
         count = rest if request.count is None else min(request.count, rest)
-        if selection.table is not None:
-            return self._verbs.read(
-                ReadTable(
-                    table=selection.table,
-                    session_id=selection.session_id,
-                    offset=request.offset,
-                    count=count,
-                    data_columns=request.columns,
-                    data_columns_unordered=True,
-                    max_batch_rows=request.max_batch_rows,
-                    buffer_codec=request.buffer_codec,
-                )
+        if selection.listing:
+            return self._segments.plan(
+                selection.listing,
+                request.offset,
+                count,
+                request.columns,
+                max_rows=batch_rows(request.max_batch_rows),
+                codec=buffer_codec(request.buffer_codec),
             )
         return self._computed(selection, request, count)
 
@@ -273,7 +218,7 @@ class Results:
         self, selection: Selection, offset: int, count: int, columns: tuple[str, ...]
     ) -> Iterator[Any]:
         """The result's schema, then rows ``offset`` to ``offset + count`` of it."""
-        if selection.table is None:
+        if not selection.listing:
             with pa.ipc.open_stream(selection.stream) as reader:
                 whole = reader.read_all()
             if columns:
@@ -285,16 +230,7 @@ class Results:
             yield whole.schema
             yield from (b for b in whole.slice(offset, count).to_batches() if b.num_rows)
             return
-        plan = self._verbs.read(
-            ReadTable(
-                table=selection.table,
-                session_id=selection.session_id,
-                offset=offset,
-                count=count,
-                data_columns=columns,
-                data_columns_unordered=True,
-            )
-        )
+        plan = self._segments.plan(selection.listing, offset, count, columns)
         yield plan.schema
         if count:
             yield from plan.batches()

@@ -30,7 +30,6 @@ from fletching.engine.query.instance_results import (
     MAX_CSV_ROWS,
     Results,
     Selection,
-    Verbs,
     selection_of,
 )
 from fletching.engine.query.lost_instances import ended_with_its_process
@@ -38,6 +37,8 @@ from fletching.engine.query.outcomes import Outcomes
 from fletching.engine.query.printing import bounded_text, failure_text
 from fletching.engine.query.query_limits import QueryLimits
 from fletching.engine.query.query_runner import QueryRunner
+from fletching.engine.query.result_segments import KEPT_SECONDS, forget_results
+from fletching.engine.query.row_writing import Writes
 from fletching.engine.query.running_instances import (
     CANCEL_SECONDS,
     RunningInstances,
@@ -65,7 +66,14 @@ from fletching.protocol.messages.requests import (
     Request,
 )
 from fletching.protocol.messages.responses import InstanceReadSession, Response, TableSchema
-from fletching.sql.statement_kinds import Namespace
+from fletching.sql.statement_kinds import (
+    Assignment,
+    Explanation,
+    Namespace,
+    QueryStatement,
+    Setting,
+    Use,
+)
 from fletching.sql.statements import placed_statements
 
 __all__ = [
@@ -86,12 +94,11 @@ SQL, COST, MERGE, SESSION = "SQL", "SQLCost", "Merge", "SQLRT"
 worked out; small segments of a table put together; sessions, in which further statements are run."""
 
 
-KEPT_SECONDS = 86_400.0
-"""How long an instance can be asked for."""
-
 _CLEANING_SECONDS = 600.0
 _CLEANING_PATIENCE = 0.25
 _END_SECONDS = 10.0
+
+_CHANGE_NOTHING = (QueryStatement, Assignment, Explanation, Setting, Use)
 
 Authorize = Callable[[Request], None]
 """Called with each request before it is executed; raises to refuse it."""
@@ -104,7 +111,7 @@ class Instances:
     """Runs statements and answers for them. Thread-safe; blocks on the catalog and on storage."""
 
     def __init__(
-        self, context: EngineContext, verbs: Verbs, reading: Reading, spill_folder: Path | None
+        self, context: EngineContext, verbs: Writes, reading: Reading, spill_folder: Path | None
     ) -> None:
         """Executes with ``verbs`` and keeps outcomes in the catalog."""
         self._context = context
@@ -118,8 +125,8 @@ class Instances:
         )
         self._queries = QueryRunner(reading, verbs, limits, context.clock, spill_folder)
         self._runner = StatementRunner(self._queries, verbs)
-        self._results = Results(verbs)
-        self._outcomes = Outcomes(context.database)
+        self._results = Results(context)
+        self._outcomes = Outcomes(context.database, shared=settings.read_sessions_shared)
         self._running = RunningInstances(context.database, settings.sql_workers)
         self._lock = threading.Lock()
         self._cleaned_at = float("-inf")
@@ -219,12 +226,13 @@ class Instances:
     def _execute(
         self, run: RunningStatements, namespace: Namespace, authorize: Authorize, visible: Visible
     ) -> InstanceRow:
-        outcome, printed, cancelled = Outcome(), "", False
+        outcome, printed, cancelled, harmless = Outcome(), "", False, True
         refused: Exception | None = None
         fault: ServiceError | None = None
         try:
             run.check()
             statements = placed_statements(run.row.statement, namespace)
+            harmless = all(isinstance(statement, _CHANGE_NOTHING) for statement, _ in statements)
             if run.row.kind == COST:
                 read = [statement for statement, _ in statements]
                 outcome = self._runner.cost(read, namespace, authorize=authorize)
@@ -234,7 +242,7 @@ class Instances:
                     namespace,
                     authorize=authorize,
                     visible=visible,
-                    store=functools.partial(self._results.store, run.row.id),
+                    store=self._results.store,
                     watched=run,
                 )
             printed = bounded_text(outcome.printed)
@@ -268,7 +276,7 @@ class Instances:
         with run.keeping:
             kept = run.kept
             if refused is None or kept:
-                self._outcomes.keep(row, new=not kept)
+                self._outcomes.keep(row, new=not kept, soon=harmless)
                 # Whoever stops waiting just now must not keep it once more.
                 run.ended = row
         if refused is not None and not kept:
@@ -288,7 +296,7 @@ class Instances:
         with contextlib.suppress(NotFoundError, ServiceUnavailableError):
             with self._context.database.write(wait_seconds=_CLEANING_PATIENCE) as connection:
                 forget_instances(connection, now - KEPT_SECONDS)
-            self._results.forget(now - KEPT_SECONDS)
+            forget_results(self._context)
 
     # --- sessions ----------------------------------------------------------------------------
 

@@ -1,9 +1,10 @@
 """Rows of instances in the catalog, so that any process of a service answers for a statement.
 
 A writer of another process may keep every other out of a catalog file for minutes, and a SELECT does not wait
-for it: its row is answered for from memory until it can be written, which a thread tries. What is lost with
-the process then is what can be asked again; whoever asked has its answer. Rows that wait are bounded: above
-that, statements are refused before they begin, never when they have done something.
+for it: its row is answered for from memory until a thread has written it, with others that came meanwhile. What
+is lost with the process then is what can be asked again; whoever asked has its answer. What statements have
+changed is written before anybody hears of it, if the lock is not held for long. Rows that wait are bounded:
+above that, statements are refused before they begin, never when they have done something.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _QUICK_SECONDS = 0.25
 _TRY_SECONDS = 1.0
 _PAUSE_SECONDS = 0.2
 _FAILURE_PAUSE_SECONDS = 5.0
+_GATHER_SECONDS = 0.02
+_LINGER_SECONDS = 2.0
 
 MOST_UNWRITTEN = 500
 """Rows that may wait to be written; one may have a result of some 256 KiB."""
@@ -47,17 +50,26 @@ class _Unwritten:
 class Outcomes:
     """Keeps rows of instances and finds them. Thread-safe."""
 
-    def __init__(self, database: Database) -> None:
-        """Keeps them in a catalog; has no thread yet."""
+    def __init__(self, database: Database, *, shared: bool = False) -> None:
+        """Keeps them in a catalog; has no thread yet.
+
+        ``shared``: other processes answer for the same clients, so that every row is in the catalog before
+        anybody hears of it.
+        """
         self._database = database
+        self._shared = shared
+        self._locked_out = False
         self._lock = threading.Lock()
+        self._woken = threading.Condition(self._lock)
         self._unwritten: dict[str, _Unwritten] = {}
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
     def close(self) -> None:
         """Tries once more to write what waits, and stops."""
-        self._closed.set()
+        with self._lock:
+            self._closed.set()
+            self._woken.notify_all()
         thread = self._thread
         if thread is not None:
             thread.join()
@@ -76,17 +88,20 @@ class Outcomes:
                 " recorded; try again"
             )
 
-    def keep(self, row: InstanceRow, *, new: bool) -> None:
+    def keep(self, row: InstanceRow, *, new: bool, soon: bool = False) -> None:
         """Keeps a row, in the catalog if nobody else writes it for long.
 
         Args:
             row: of the instance.
             new: whether it has not been kept before.
+            soon: it is enough if it is there soon, as it is of what has changed nothing.
 
         Raises:
             StorageFullError, StorageError: the catalog cannot keep it.
         """
-        if not self._unwritten:
+        gathers = soon and not self._shared and len(self._unwritten) < MOST_UNWRITTEN // 2
+        # A row whose beginning waits must not overtake it.
+        if not gathers and not self._locked_out and row.id not in self._unwritten:
             try:
                 with self._database.write(wait_seconds=_QUICK_SECONDS) as connection:
                     if new:
@@ -94,12 +109,13 @@ class Outcomes:
                     else:
                         update_instance(connection, row)
             except ServiceUnavailableError:
-                pass
+                self._locked_out = True
             else:
                 return
         with self._lock:
             known = self._unwritten.get(row.id)
             self._unwritten[row.id] = _Unwritten(row, new or (known is not None and known.new))
+            self._woken.notify_all()
             if self._thread is None and not self._closed.is_set():
                 self._thread = threading.Thread(
                     target=self._write, name="fletching-outcomes", daemon=True
@@ -109,10 +125,15 @@ class Outcomes:
     def _write(self) -> None:
         while True:
             with self._lock:
-                waiting = dict(self._unwritten)
-                if not waiting:
+                # It stays a little longer than it is needed: the next statement comes soon, as a rule.
+                if not self._unwritten and not self._closed.is_set():
+                    self._woken.wait(_LINGER_SECONDS)
+                if not self._unwritten:
                     self._thread = None
                     return
+            self._closed.wait(_GATHER_SECONDS)
+            with self._lock:
+                waiting = dict(self._unwritten)
             last = self._closed.is_set()
             try:
                 with self._database.write(wait_seconds=_TRY_SECONDS) as connection:
@@ -130,6 +151,7 @@ class Outcomes:
                 written, pause = False, _FAILURE_PAUSE_SECONDS
             else:
                 written, pause = True, 0.0
+            self._locked_out = not written
             with self._lock:
                 for id_, one in waiting.items() if written else ():
                     now = self._unwritten[id_]

@@ -20,6 +20,7 @@ blob packs           when the last segment whose rows refer to them is gone; tho
 orphan objects       that no row of the catalog names: at once if their writer is known to be dead,
                      never while it lives; of a writer that ended, ``orphan_seconds`` after they
                      were written, or in an object store after a pass first came upon them
+results              of statements, a day after
 ===================  ==========================================================================
 
 Rows go first, in one transaction each, then the objects; a crash in between makes orphans.
@@ -55,6 +56,7 @@ from fletching.catalog.writer_rows import known_writers, remove_silent_writers
 from fletching.engine.context import EngineContext
 from fletching.engine.identity import check_identity
 from fletching.engine.presence import SILENT_SECONDS
+from fletching.engine.query.result_segments import forget_results
 from fletching.engine.tables.partitions import spec_of
 from fletching.engine.tables.schema_checks import RETAIN_PROPERTY
 from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
@@ -100,7 +102,7 @@ class Collected:
 
     kind: str
     """``write session``, ``read session``, ``expired partition``, ``removed segment``, ``dropped table``, ``orphan``,
-    ``staged segment``, ``idle stream``, ``blob pack``, ``unfinished upload``."""
+    ``staged segment``, ``idle stream``, ``blob pack``, ``unfinished upload``, ``result``."""
     name: str
     """A session's or table's id, or an object's key."""
     bytes: int = 0
@@ -220,6 +222,7 @@ class Retention:
                 collected += step(connection, self._context.clock())[0]
         found, refused = self.orphans(dry_run=True, force=force)
         found += self._unfinished_uploads(dry_run=True)
+        found += self._old_results(dry_run=True)
         return RetentionReport(True, (*collected, *found), refused=refused)
 
     def _do(self, steps: Sequence[Step], force: bool) -> RetentionReport:
@@ -241,6 +244,7 @@ class Retention:
             found, refused = self.orphans(force=force, lease=lease)
             collected += found
             collected += self._unfinished_uploads()
+            collected += self._old_results(dry_run=False)
         return RetentionReport(False, tuple(collected), refused=refused)
 
     def _write_sessions(
@@ -350,6 +354,10 @@ class Retention:
         except StorageError as error:
             _LOG.info("unfinished uploads are left to the bucket's own rules: %s", error)
         return ended
+
+    def _old_results(self, *, dry_run: bool) -> list[Collected]:
+        old = forget_results(self._context, dry_run=dry_run)
+        return [Collected("result", info.key, info.length) for info in old]
 
     # --- orphans ---
 
