@@ -111,8 +111,8 @@ def fetched(fetcher: Fetcher, count: int) -> int:
 
 
 def test_a_slow_store_gets_more_requests_at_once() -> None:
-    fetcher = Fetcher(seconds=0.05)
-    assert fetched(fetcher, 40) == 40 * BYTES_PER_REQUEST + len(b"end")
+    fetcher = Fetcher(seconds=0.15)
+    assert fetched(fetcher, 60) == 60 * BYTES_PER_REQUEST + len(b"end")
     assert fetcher.most == range_fetcher.FETCHERS
 
 

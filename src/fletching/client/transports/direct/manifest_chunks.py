@@ -26,9 +26,11 @@ __all__ = ["CHUNK_BYTES", "Chunk", "Fetch", "chunks"]
 LONGEST_BYTES = 4 * BYTES_PER_REQUEST
 """The longest request: a chunk with the gaps in it is one, and rarely two of which the second is short."""
 
-CHUNK_BYTES = BYTES_PER_REQUEST
-"""A chunk ends with the message that makes it so long: then a request moves that much, and what is on
-its way and not used yet stays small."""
+FIRST_BYTES = BYTES_PER_REQUEST
+CHUNK_BYTES = 2 * BYTES_PER_REQUEST
+"""A chunk ends with the message that makes it so long; the first one sooner, since somebody waits for it.
+A request costs the client half a millisecond of processor time, as much as receiving 4 MiB; and what is on its
+way and not used yet stays small."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -117,13 +119,14 @@ def chunks(
     Args:
         manifest: checked.
         limits: what a message may claim.
-        chunk_bytes: how long a chunk is, but for the rest of its last message.
+        chunk_bytes: how long a chunk is, but for the rest of its last message, and for the first.
 
     Raises:
         LimitExceededError: a message is longer than the limits.
     """
     longest = limits.max_metadata_bytes + limits.max_body_bytes
     chunk = Chunk()
+    long_enough = min(chunk_bytes, FIRST_BYTES)
     for piece in manifest.pieces[1:]:
         if isinstance(piece, Rows):
             if chunk.length:
@@ -134,9 +137,9 @@ def chunks(
             chunk.add_inline(piece.data)
         elif isinstance(piece, Assembled):
             _check_length(piece.length, longest)
-            if chunk.length >= chunk_bytes:
+            if chunk.length >= long_enough:
                 yield chunk
-                chunk = Chunk()
+                chunk, long_enough = Chunk(), chunk_bytes
             for part in piece.parts:
                 if isinstance(part, SourceRange):
                     if part.length:
@@ -145,9 +148,9 @@ def chunks(
                     chunk.add_inline(part)
         else:
             for start, end, checksum in _messages(piece, longest):
-                if chunk.length >= chunk_bytes:
+                if chunk.length >= long_enough:
                     yield chunk
-                    chunk = Chunk()
+                    chunk, long_enough = Chunk(), chunk_bytes
                 chunk.checks.append((chunk.length, end - start, checksum))
                 chunk.add_range(SourceRange(piece.source, start, end))
     if chunk.length:

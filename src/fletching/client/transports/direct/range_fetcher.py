@@ -189,9 +189,9 @@ class RangeFetcher:
                 if self._closed:
                     return
                 pending, fetch = self._work.popleft()
-            if pending.error is not None:
-                continue
             try:
+                if pending.error is not None:
+                    continue
                 self._fetch(pending, fetch)
                 with self._changed:
                     pending.left -= 1
@@ -202,6 +202,9 @@ class RangeFetcher:
             except BaseException as error:  # noqa: BLE001  # whatever it is, whoever waits raises it
                 pending.error = error
                 pending.done.set()
+            # While this thread waits, a chunk is its reader's alone: memory that is given back by another
+            # thread than the one that asked for it costs the pages once more.
+            del pending, fetch
 
     def _fetch(self, pending: _Pending, fetch: Fetch) -> None:
         """Receives one request's parts, again while that may help."""
@@ -251,11 +254,13 @@ class RangeFetcher:
         """A reply whose body is exactly the range."""
         url = self._sources[source].url
         shown = url.partition("?")[0]  # what follows is a signature
+        origin, target = _parts_of(url)
         stopwatch = Stopwatch(self._options.timeouts, self._clock, shown)
         reply = ask(
-            self._pools(url),
+            self._pools(origin),
             "GET",
-            url,
+            f"{origin}/",
+            exact_target=target,
             headers={**self._headers, "range": f"bytes={start}-{end - 1}"},
             stopwatch=stopwatch,
             cancellation=self._cancellation,
@@ -356,17 +361,26 @@ def _short(url: str) -> ConnectionBrokenError:
     return ConnectionBrokenError("the object store sent fewer bytes than were asked for", url=url)
 
 
+_URL = re.compile(r"[!-~]+")  # what else is in one would end the request line, or be spelled anew
+
+
 def origin_of(url: str) -> str:
     """Scheme, host and port of a URL.
 
     Raises:
         SourcesGoneError: it is no HTTP URL.
     """
+    return _parts_of(url)[0]
+
+
+def _parts_of(url: str) -> tuple[str, str]:
+    """The origin, and path with query, as they are written."""
     try:
         parts = urllib.parse.urlsplit(url)
         _ = parts.port
     except ValueError:
         parts = urllib.parse.urlsplit("")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not _URL.fullmatch(url):
         raise SourcesGoneError("a source of the manifest has no HTTP URL", refreshable=False)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", target

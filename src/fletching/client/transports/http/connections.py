@@ -58,11 +58,12 @@ class Interrupter:
 
     Attributes:
         interrupted: whether the exchange was broken off.
+        exact_target: what the request line ends with, see `fletching.client.transports.http.one_exchange.ask`.
     """
 
-    __slots__ = ("_cancellation", "_connection", "_release", "interrupted")
+    __slots__ = ("_cancellation", "_connection", "_release", "exact_target", "interrupted")
 
-    def __init__(self, cancellation: Cancellation) -> None:
+    def __init__(self, cancellation: Cancellation, *, exact_target: str = "") -> None:
         """Waits for ``cancellation`` until `end`.
 
         Raises:
@@ -71,6 +72,7 @@ class Interrupter:
         self._connection: ReplyConnection | None = None
         self._cancellation = cancellation
         self.interrupted = False
+        self.exact_target = exact_target
         self._release = cancellation.register(self._interrupt)
 
     def _interrupt(self) -> None:
@@ -146,6 +148,7 @@ class ReplyConnection:
         exchange = _exchange.get()
         if exchange is not None:
             exchange.attach(self)
+            url = url.removesuffix("/") + exchange.exact_target if exchange.exact_target else url
         if isinstance(body, RequestBody | StreamedBody):
             if self.sock is None:
                 self.connect()

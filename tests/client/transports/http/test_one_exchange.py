@@ -1,0 +1,202 @@
+"""One request and its reply: sent as it was said, under timeouts, and broken off by whoever cancels."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import urllib3
+
+from fletching.client.call_options import Timeouts
+from fletching.client.cancellation import Cancellation
+from fletching.client.transports.http.connections import make_pool_manager
+from fletching.client.transports.http.http_response import Reply, Stopwatch
+from fletching.client.transports.http.one_exchange import ask
+from fletching.errors import (
+    ConnectError,
+    ConnectionBrokenError,
+    OperationCancelledError,
+    ReadTimeoutError,
+    UsageError,
+)
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+class Peer:
+    """Takes connections, notes what is sent on them, and answers as it is told.
+
+    Attributes:
+        url: its origin.
+        heard: what came, a request each.
+        answers: made for each request; None is silence, b"" the end of the connection.
+    """
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+        self.answers: Callable[[bytes], bytes | None] = lambda _: OK
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._open.append(connection)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        data = b""
+        while True:
+            try:
+                more = connection.recv(65536)
+            except OSError:
+                return
+            if not more:
+                return
+            data += more
+            if b"\r\n\r\n" not in data:
+                continue
+            self.heard.append(data)
+            data = b""
+            answer = self.answers(self.heard[-1])
+            if answer is not None:
+                connection.sendall(answer)
+                if not answer:
+                    connection.close()
+                    return
+
+    def close(self) -> None:
+        for each in (self._listener, *self._open):
+            each.close()
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    made = Peer()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def manager() -> Iterator[urllib3.PoolManager]:
+    made = make_pool_manager(connections=2, proxy=None, ca_certificates=None)
+    yield made
+    made.clear()
+
+
+def exchange(
+    manager: urllib3.PoolManager,
+    target: str,
+    *,
+    cancellation: Cancellation | None = None,
+    timeouts: Timeouts | None = None,
+    most_connect_seconds: float | None = None,
+    exact_target: str = "",
+) -> Reply:
+    shown = target.partition("?")[0]
+    timeouts = timeouts or Timeouts(connect=60, first_byte=60, idle=60)
+    return ask(
+        manager,
+        "GET",
+        target,
+        headers={"x-asked": "yes"},
+        stopwatch=Stopwatch(timeouts, time.monotonic, shown),
+        cancellation=cancellation or Cancellation(),
+        url=shown,
+        most_connect_seconds=most_connect_seconds,
+        exact_target=exact_target,
+    )
+
+
+def first_line(request: bytes) -> str:
+    return request.partition(b"\r\n")[0].decode()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/bucket/a%2fb/..%2Fc?X-Amz-Signature=00ff%2Bq%7e&X-Amz-Credential=a%2F2026%2fs3",
+        "/bucket/a//b/./c/../d?x=%41&y=~*'()!",
+        "/[odd]|{but}/signed?q=^`",
+    ],
+)
+def test_an_exact_target_is_sent_as_it_was_signed(
+    peer: Peer, manager: urllib3.PoolManager, target: str
+) -> None:
+    """A store signs what it is sent: another spelling of the same place is another signature."""
+    reply = exchange(manager, f"{peer.url}/", exact_target=target)
+    assert (reply.status, reply.read_exactly(2)) == (200, b"ok")
+    reply.finish()
+    assert first_line(peer.heard[0]) == f"GET {target} HTTP/1.1"
+    assert b"x-asked: yes" in peer.heard[0]
+
+
+def test_a_proxy_is_told_the_origin_and_the_exact_target(peer: Peer) -> None:
+    manager = make_pool_manager(connections=1, proxy=peer.url, ca_certificates=None)
+    exchange(manager, "http://store.invalid:9000/", exact_target="/k%2fx?s=1").close()
+    assert first_line(peer.heard[0]) == "GET http://store.invalid:9000/k%2fx?s=1 HTTP/1.1"
+    assert b"Host: store.invalid:9000" in peer.heard[0]
+    manager.clear()
+
+
+def test_redirects_and_failures_are_replies(peer: Peer, manager: urllib3.PoolManager) -> None:
+    for status in (302, 404, 503):
+        head = f"HTTP/1.1 {status} Said\r\nlocation: {peer.url}/other\r\ncontent-length: 0\r\n\r\n"
+        peer.answers = lambda _, head=head: head.encode()  # type: ignore[misc]
+        reply = exchange(manager, f"{peer.url}/")
+        assert reply.status == status
+        reply.finish()
+    assert len(peer.heard) == 3
+
+
+def test_nobody_there_was_not_sent(manager: urllib3.PoolManager) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with pytest.raises(ConnectError) as caught:
+        exchange(manager, f"{url}/k?signature=secret")
+    assert "secret" not in str(caught.value)
+
+
+def test_silence_ends_with_the_timeout(peer: Peer, manager: urllib3.PoolManager) -> None:
+    peer.answers = lambda _: None
+    with pytest.raises(ReadTimeoutError):
+        exchange(manager, f"{peer.url}/", timeouts=Timeouts(connect=60, first_byte=0.05))
+
+
+def test_a_connection_that_ends_is_broken_and_not_repeated(
+    peer: Peer, manager: urllib3.PoolManager
+) -> None:
+    peer.answers = lambda _: b""
+    with pytest.raises(ConnectionBrokenError):
+        exchange(manager, f"{peer.url}/")
+    assert len(peer.heard) == 1
+
+
+def test_no_url_is_an_error_of_usage(manager: urllib3.PoolManager) -> None:
+    with pytest.raises(UsageError):
+        exchange(manager, "http:///nowhere")
+
+
+def test_cancelling_ends_the_wait_and_leaves_nothing_registered(
+    peer: Peer, manager: urllib3.PoolManager
+) -> None:
+    cancellation = Cancellation()
+
+    def silent(_: bytes) -> None:
+        cancellation.cancel("enough")
+
+    peer.answers = silent
+    with pytest.raises(OperationCancelledError, match="enough"):
+        exchange(manager, f"{peer.url}/", cancellation=cancellation)
+    with pytest.raises(OperationCancelledError):
+        exchange(manager, f"{peer.url}/", cancellation=cancellation)
+    assert len(peer.heard) == 1, "what is cancelled before is not sent"
+    assert not cancellation._interrupts
