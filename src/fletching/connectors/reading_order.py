@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
 
 from fletching.connectors.sampling import Position
+from fletching.protocol.types.blob_type import is_blob
 
-__all__ = ["OrderedRows", "ahead", "take"]
+__all__ = ["OrderedRows", "ahead", "take", "with_contents"]
+
+CONTENT_BYTES = 16 << 20
+"""About so many bytes of blobs are fetched, and held, at once; one batch's may be more."""
+MOST_BATCHES = 256
+"""Batches whose blobs are fetched at once, at most."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -45,6 +52,40 @@ def take(pending: collections.deque[OrderedRows], count: int) -> tuple[pa.Table,
             pending[0] = OrderedRows(rows.table.slice(used), rows.block, rows.row + used)
         count -= used
     return pa.concat_tables(parts), position
+
+
+def with_contents(
+    batches: Iterator[tuple[pa.Table, Position]],
+    schema: pa.Schema,
+    fetch: Callable[[pa.ChunkedArray], list[bytes | None]],
+) -> Iterator[tuple[pa.Table, Position, dict[str, list[bytes | None]]]]:
+    """The same batches, each with the data of its blobs by column.
+
+    Blobs are fetched for several batches at once, as many as will be about `CONTENT_BYTES` to judge by
+    those before: a request for each small batch would take longer than what it brings.
+
+    Args:
+        batches: rows, and the position after them.
+        schema: of the rows.
+        fetch: gives the data that a column of references refers to.
+    """
+    columns = [field.name for field in schema if is_blob(field.type)]
+    count = 1
+    while some := list(itertools.islice(batches, count if columns else 1)):
+        size = 0
+        fetched: list[dict[str, list[bytes | None]]] = [{} for _ in some]
+        for name in columns:
+            parts = [rows.column(name) for rows, _ in some]
+            chunks = [chunk for part in parts for chunk in part.chunks]
+            data = iter(fetch(pa.chunked_array(chunks, parts[0].type)))
+            for part, found in zip(parts, fetched, strict=True):
+                found[name] = list(itertools.islice(data, len(part)))
+                size += sum(len(each) for each in found[name] if each is not None)
+        # Not many more than last time: blobs that were small so far may grow.
+        fitting = max(1, CONTENT_BYTES * len(some) // max(1, size))
+        count = min(fitting, 4 * count, MOST_BATCHES)
+        for (rows, position), found in zip(some, fetched, strict=True):
+            yield rows, position, found
 
 
 def ahead(

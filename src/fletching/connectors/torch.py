@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from fletching.client import Scan, Table
 from fletching.connectors.narrowing import missing, narrowed, scan_of
-from fletching.connectors.reading_order import OrderedRows, ahead, take
+from fletching.connectors.reading_order import OrderedRows, ahead, take, with_contents
 from fletching.connectors.sampling import EpochOrder, Interval, Position, remaining_of
 from fletching.errors import UsageError
 from fletching.protocol.types.blob_type import is_blob
@@ -41,6 +41,8 @@ CHUNK_ROWS = 4096
 """Rows read as one range: the smaller, the better shuffled and the more requests."""
 BLOCK_CHUNKS = 16
 """Chunks that are permuted together, and held in memory."""
+ROWS_AT_ONCE = 64
+"""Rows that are made at once where they are handed out one by one."""
 
 Decoder = Callable[[bytes], Any]
 
@@ -297,25 +299,32 @@ class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  
     ) -> Iterator[tuple[dict[str, Any], Position]]:
         """Batches, each with the position after its rows."""
         reader = self._snapshot.opened()
-        size = self._batch_size
+        cut = self._cut(reader, order, share)
+        for rows, position, blobs in with_contents(cut, self._snapshot.schema, reader.blobs):
+            yield from self._handed(rows, position, blobs)
+
+    def _cut(
+        self, reader: SnapshotReader, order: EpochOrder, share: Sequence[Interval]
+    ) -> Iterator[tuple[pa.Table, Position]]:
+        """The rows of each batch, or some where single rows are handed out, and the position after."""
+        size = self._batch_size or ROWS_AT_ONCE
         pending: collections.deque[OrderedRows] = collections.deque()
         held = 0
         for rows in self._rows(reader, order, share):
             if rows.length:
                 pending.append(rows)
                 held += rows.length
-            while held >= (size or 1):
-                taken, position = take(pending, size or held)
-                held -= taken.num_rows
-                yield from self._handed(reader, taken, position)
-        if pending and not self._drop_last:
-            yield from self._handed(reader, *take(pending, held))
+            while held >= size:
+                held -= size
+                yield take(pending, size)
+        if pending and not (self._drop_last and self._batch_size):
+            yield take(pending, held)
 
     def _handed(
-        self, reader: SnapshotReader, rows: pa.Table, position: Position
+        self, rows: pa.Table, position: Position, blobs: Mapping[str, list[bytes | None]]
     ) -> Iterator[tuple[dict[str, Any], Position]]:
         values = {
-            field.name: self._column(reader, field, rows.column(place))
+            field.name: self._column(field, rows.column(place), blobs.get(field.name))
             for place, field in enumerate(rows.schema)
         }
         if self._batch_size is not None:
@@ -352,10 +361,12 @@ class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  
             table = table.take(pa.array(order.permutation(block, table.num_rows)))
         return OrderedRows(table.slice(row, None if stop is None else stop - row), block, row)
 
-    def _column(self, reader: SnapshotReader, field: pa.Field, column: pa.ChunkedArray) -> Any:
-        if is_blob(field.type):
+    def _column(
+        self, field: pa.Field, column: pa.ChunkedArray, blobs: list[bytes | None] | None
+    ) -> Any:
+        if blobs is not None:
             decode = self._decode.get(field.name)
-            blobs = reader.blobs(column)
-            values = [b if b is None or decode is None else decode(b) for b in blobs]
-            return stacked(values)
+            if decode is None:
+                return blobs
+            return stacked([None if each is None else decode(each) for each in blobs])
         return column_tensor(field, column, self._fill_null.get(field.name))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 
 from fletching.client import Scan
-from fletching.client.blobs.blob_access import get_blobs
+from fletching.client.blobs.blob_access import get_contents
 from fletching.client.reading.read_session import ReadSession, release_quietly
 
 __all__ = ["SnapshotReader", "TrainingSnapshot", "agreed"]
@@ -110,9 +110,7 @@ class SnapshotReader:
 
     def blobs(self, column: pa.ChunkedArray) -> list[bytes | None]:
         """What the references of a column refer to."""
-        session = self._session
-        found = get_blobs(session.channel, session.table.project, column)
-        return [None if each is None else bytes(each) for each in found]
+        return get_contents(self._session.channel, self._session.table.project, column)
 
 
 def _half_time(session: ReadSession) -> float:

@@ -18,7 +18,7 @@ from tests.client.conftest import FakeClock, FakeTransport
 import fletching
 from fletching import Blob
 from fletching.client.blobs import blob_access as blobs
-from fletching.client.blobs.blob_access import BlobPutter, get_blobs
+from fletching.client.blobs.blob_access import BlobPutter, get_blobs, get_contents
 from fletching.client.blobs.blob_transfers import UploadChecksum
 from fletching.client.transports.channel import Channel
 from fletching.errors import (
@@ -361,3 +361,25 @@ class TestFailures:
         transport.on_upload = reply
         with pytest.raises(ProtocolError, match="2 blobs with 1"):
             BlobPutter(channel, TABLE, "s").put_many([b"a", b"b"], 1)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_contents_are_the_blobs_data(
+    client: fletching.Client, resident: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fletching.engine.blobs.blob_reading._is_resident", lambda *_: resident)
+    monkeypatch.setattr("fletching.engine.blobs.blob_reading.WINDOW_BYTES", 40_000)
+    table = client.create_table("many", "id BIGINT, image BLOB")
+    blobs = [bytes([n % 251]) * (n * 13 % 9000) for n in range(300)] + [b"x" * 90_000, b"", None]
+    for part in (blobs[:150], blobs[150:]):
+        table.append({"id": [0] * len(part), "image": part})
+    column = table.to_table()["image"]
+    order = pa.array([n * 7 % len(blobs) for n in range(2 * len(blobs))])
+    got = get_contents(client.channel, "demo", column.take(order))
+    assert got == [blobs[n] for n in order.to_pylist()]
+    assert get_contents(client.channel, "demo", column.slice(0, 0)) == []
+    assert get_contents(client.channel, "demo", column.combine_chunks().slice(300)) == blobs[300:]
+    texts = pa.array([column[0].as_py().decode(), None])
+    assert get_contents(client.channel, "demo", texts) == [blobs[0], None]
+    with pytest.raises(NotFoundError):
+        get_contents(client.channel, "demo", pa.array([b"A" * 80, column[0].as_py()]))

@@ -231,6 +231,9 @@ class TestDamage:
         plan = plan_of(shop, [reference])
         with pytest.raises(CorruptObjectError):
             list(plan.buffers())
+        if where == "data":
+            with pytest.raises(CorruptObjectError):
+                list(plan.contents())
 
     def test_a_pack_that_shrank(self, shop: Shop) -> None:
         (reference,) = shop.upload(shop.session(), bytes(1000)).references

@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import msgspec
+import pyarrow as pa
 from crc32c import crc32c
 
 from fletching.client.blobs.blob_ranges import BlobRanges
-from fletching.client.blobs.blob_streams import BlobStreamWriter, check_upload, open_events
+from fletching.client.blobs.blob_streams import BlobStreamWriter, check_upload, open_texts
 from fletching.client.blobs.blob_transfers import (
     BatchBody,
     BlobRange,
@@ -41,12 +42,16 @@ from fletching.protocol.types.blob_columns import blob_column_id
 from fletching.types import PartitionSpec, TableName
 from fletching.wire.blob_frames import BlobData, BlobDataStart, BlobHeader
 
-__all__ = ["BlobFile", "BlobPutter", "get_blob", "get_blobs", "open_blob"]
+__all__ = ["BlobFile", "BlobPutter", "get_blob", "get_blobs", "get_contents", "open_blob"]
+
+_Read = TypeVar("_Read")
 
 BATCH_BLOBS = 10_000
 """Blobs of one upload at most."""
 BATCH_BYTES = 256 << 20
 """Bytes of one upload, from which on it is sent; a single blob may be larger."""
+REFERENCE_BYTES = 80
+"""Of a reference's text as our service makes it."""
 READ_REFERENCES = 10_000
 """References of one request at most."""
 STREAM_ID = "blobs"
@@ -225,7 +230,7 @@ def get_blob(channel: Channel, project: str, reference: object) -> Blob:
                 lambda attempt: _whole(channel, text, attempt), repeatable=True
             )
             return blob
-    return next(_got(channel, project, [text]))
+    return next(_got(channel, project, [text], _one_reply))
 
 
 _CHECKED_BYTES = 1 << 20
@@ -299,19 +304,60 @@ def get_blobs(
         yield from _filled(channel, project, waiting)
 
 
+def get_contents(
+    channel: Channel, project: str, references: pa.ChunkedArray | pa.Array
+) -> list[bytes | None]:
+    """The data of the blobs that a BLOB column refers to, in memory of its own; None for null.
+
+    For many blobs of which nothing else is wanted: the cheapest way for each.
+
+    Raises:
+        As `get_blob`.
+    """
+    chunks = references.chunks if isinstance(references, pa.ChunkedArray) else [references]
+    cells = [
+        cell
+        for chunk in chunks
+        for cell in (chunk.storage if hasattr(chunk, "storage") else chunk).to_pylist()
+    ]
+    # What a BLOB column holds are the texts' bytes; other columns may have references of any form.
+    wanted = [
+        cell.decode()
+        if type(cell) is bytes and len(cell) == REFERENCE_BYTES and cell.isascii()
+        else reference_text(cell)
+        for cell in cells
+        if cell is not None
+    ]
+    found: list[bytes] = []
+    for start in range(0, len(wanted), READ_REFERENCES):
+        found.extend(
+            _got(channel, project, wanted[start : start + READ_REFERENCES], _contents_of_reply)
+        )
+    if len(wanted) == len(cells):
+        return list(found)
+    data = iter(found)
+    return [None if cell is None else next(data) for cell in cells]
+
+
 def _filled(channel: Channel, project: str, references: list[str | None]) -> Iterator[Blob | None]:
-    blobs = _got(channel, project, [each for each in references if each is not None])
+    wanted = [each for each in references if each is not None]
+    blobs = _got(channel, project, wanted, _one_reply)
     for reference in references:
         yield None if reference is None else next(blobs)
 
 
-def _got(channel: Channel, project: str, references: list[str]) -> Iterator[Blob]:
+def _got(
+    channel: Channel,
+    project: str,
+    references: list[str],
+    read: Callable[[Channel, str, list[str], RetrySequence], Iterator[_Read]],
+) -> Iterator[_Read]:
     """The blobs of one request, begun again behind the last whole one when it breaks."""
     sequence = channel.sequence()
     done = 0
     while done < len(references):
         try:
-            for blob in _one_reply(channel, project, references[done:], sequence):
+            for blob in read(channel, project, references[done:], sequence):
                 yield blob
                 done += 1
                 sequence.progressed()
@@ -322,7 +368,7 @@ def _got(channel: Channel, project: str, references: list[str]) -> Iterator[Blob
 def _one_reply(
     channel: Channel, project: str, references: list[str], attempt: RetrySequence
 ) -> Iterator[Blob]:
-    events = open_events(channel, project, references, attempt)
+    events = open_texts(channel, project, references, attempt)
     try:
         header = BlobHeader()
         pieces: list[Any] = []
@@ -336,6 +382,16 @@ def _one_reply(
                 data = b"".join(pieces)
                 pieces = []
                 yield Blob(data, header.content_type, header.file_name, references[event.index])
+    finally:
+        events.close()
+
+
+def _contents_of_reply(
+    channel: Channel, project: str, references: list[str], attempt: RetrySequence
+) -> Iterator[bytes]:
+    events = open_texts(channel, project, references, attempt)
+    try:
+        yield from events.contents()
     finally:
         events.close()
 

@@ -33,6 +33,7 @@ __all__ = [
     "BlobStreamWriter",
     "check_upload",
     "open_events",
+    "open_texts",
 ]
 
 _QUEUED_PIECES = 4
@@ -219,10 +220,18 @@ def open_events(
     channel: Channel, project: str, references: Sequence[object], attempt: RetrySequence
 ) -> BlobEvents:
     """Starts one BlobRead for references of any spelling."""
+    texts = [reference_text(each) for each in references]
+    return open_texts(channel, project, texts, attempt)
+
+
+def open_texts(
+    channel: Channel, project: str, references: Sequence[str], attempt: RetrySequence
+) -> BlobEvents:
+    """The same for references that are texts already."""
     codings = {"lz4": ("x-lz4-frame",), "zstd": ("zstd",), None: ()}
     request = ReadBlobs(
         project=project,
-        references=tuple(reference_text(each) for each in references),
+        references=tuple(references),
         accept_encoding=codings[channel.options.compression],
         framed=True,
     )

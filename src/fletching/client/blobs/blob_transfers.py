@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from crc32c import crc32c
@@ -17,7 +17,7 @@ from fletching.hashing import RunningMd5
 from fletching.protocol.messages.requests import ReadBlobs, WriteBlob, WriteBlobs
 from fletching.protocol.messages.responses import BlobReferences
 from fletching.wire import blob_frames
-from fletching.wire.blob_frames import BlobHeader, ChecksumType, Event
+from fletching.wire.blob_frames import BlobData, BlobDataEnd, BlobHeader, ChecksumType, Event
 
 __all__ = [
     "BatchBody",
@@ -29,6 +29,7 @@ __all__ = [
     "PushedBody",
     "SingleBody",
     "UploadChecksum",
+    "contents_of",
 ]
 
 
@@ -177,9 +178,25 @@ class BlobEvents(Protocol):
         """The events; raises if the reply ends early. Data is valid until the next event."""
         ...
 
+    def contents(self) -> Iterator[bytes]:
+        """In place of the events, of a framed reply: the data of each blob, in memory of its own."""
+        ...
+
     def close(self) -> None:
         """Gives the connection back, or drops it before the end; idempotent."""
         ...
+
+
+def contents_of(events: Iterable[Event]) -> Iterator[bytes]:
+    """The data of each blob of a reply's events."""
+    pieces: list[Buffer] = []
+    for event in events:
+        if isinstance(event, BlobData):
+            pieces.append(event.data)
+        elif isinstance(event, BlobDataEnd):
+            # Joined: a copy, because data comes in the pieces of the network's choosing.
+            yield b"".join(pieces)
+            pieces = []
 
 
 class BlobTransport(Protocol):

@@ -27,6 +27,7 @@ class EmbeddedBlobEvents:
     """
 
     def __init__(self, plan: Any) -> None:
+        self._plan = plan
         self._records = plan.records()
         self.request_id: str | None = None
         self.framed = True
@@ -40,6 +41,11 @@ class EmbeddedBlobEvents:
                 if len(piece):
                     yield BlobData(piece)
             yield BlobDataEnd(index, ChecksumType.NONE, {})
+
+    def contents(self) -> Iterator[bytes]:
+        """The blobs' data; errors of the engine as they are."""
+        contents: Iterator[bytes] = self._plan.contents()
+        return contents
 
     def close(self) -> None:
         """Closes the packs."""

@@ -11,7 +11,12 @@ from urllib.parse import unquote
 import msgspec
 from typing_extensions import Buffer
 
-from fletching.client.blobs.blob_transfers import BlobBody, BlobInfo, UploadChecksum
+from fletching.client.blobs.blob_transfers import (
+    BlobBody,
+    BlobInfo,
+    UploadChecksum,
+    contents_of,
+)
 from fletching.client.call_options import CallOptions
 from fletching.client.retry import RetrySequence
 from fletching.client.transports.http.http_response import Reply
@@ -109,6 +114,10 @@ class HttpBlobEvents:
             yield from self._decoder.events()
         self._decoder.finish()
         yield from self._decoder.events()
+
+    def contents(self) -> Iterator[bytes]:
+        """The blobs' data; errors as of the events."""
+        return contents_of(self)
 
     def close(self) -> None:
         """Gives the connection back if the reply was read to its end."""
