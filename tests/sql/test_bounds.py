@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fletching.sql.bounds import (
     Bounds,
     ColumnBounds,
+    Physical,
     has_nan,
     has_nulls,
     has_values,
@@ -31,8 +32,8 @@ COMPARED = {
 }
 
 
-def bounds_of(values: Sequence[object]) -> Bounds:
-    known = ColumnBounds(min(values), max(values), nulls=False)  # type: ignore[type-var]
+def bounds_of(values: Sequence[Physical]) -> Bounds:
+    known = ColumnBounds(min(values), max(values), nulls=False)
     return lambda path: known if path == PATH else None
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fletching.errors import InvalidArgumentError
-from fletching.sql.dialect import parse_one
+from fletching.sql.dialect import exp, parse_one
 from fletching.sql.row_changes import Action, row_changes_of
 from fletching.sql.sql_types import BIGINT, STRING
 
@@ -47,8 +47,8 @@ def test_statements(
     assert list(found.actions) == actions
     assert found.columns == columns
     assert found.tree.sql().count("SELECT") == selects
-    first = found.tree.find(type(found.tree)) and found.tree.selects
-    assert len(first) == 3 + len(columns)
+    assert isinstance(found.tree, exp.Query)
+    assert len(found.tree.selects) == 3 + len(columns)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from fletching.sql.decimals import average
-from fletching.sql.function_calls import Call, Function, let, map_of_entries
+from fletching.sql.function_calls import Call, Function, Result, let, map_of_entries
 from fletching.sql.sql_types import (
     BIGINT,
     DOUBLE,
@@ -20,7 +19,11 @@ __all__ = ["AGGREGATE_FUNCTIONS"]
 
 
 def _aggregate(
-    least: int, most: int | None, made: Any, result: Any = "", takes: str = "."
+    least: int,
+    most: int | None,
+    made: str | Callable[[Call], str],
+    result: Result = "",
+    takes: str = ".",
 ) -> Function:
     return Function(least, most, made, result, takes, aggregate=True)
 

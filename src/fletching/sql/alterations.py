@@ -7,7 +7,6 @@ where the statement stopped making sense.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pyarrow as pa
 
@@ -33,7 +32,7 @@ from fletching.protocol.messages.changes import (
 )
 from fletching.protocol.messages.requests import Request
 from fletching.sql.clusterings import CLUSTERING, clustering
-from fletching.sql.dialect import Parsed, parse_predicate
+from fletching.sql.dialect import Parsed, exp, parse_predicate
 from fletching.sql.statement_kinds import (
     AddMissingColumns,
     Changes,
@@ -207,7 +206,7 @@ class _Reader(TokenReader):
             self.take(",")
         return Changes(tuple(requests))
 
-    def _condition(self) -> Any:
+    def _condition(self) -> exp.Expr:
         """A condition on partition columns in parentheses; a comma means AND."""
         self.need("(")
         first, depth, pieces = self._place, 1, []

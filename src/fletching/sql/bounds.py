@@ -8,13 +8,14 @@ from __future__ import annotations
 import bisect
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 __all__ = [
     "Bounds",
     "ColumnBounds",
     "ColumnPath",
     "May",
+    "Physical",
     "has_nan",
     "has_nulls",
     "has_values",
@@ -22,6 +23,18 @@ __all__ = [
     "may_compare",
     "may_equal_one",
 ]
+
+
+class Physical(Protocol):
+    """A value in the physical form of its column's type; those of one column compare with each other."""
+
+    # What is compared has one type, but which one is only known from the column.
+    def __lt__(self, other: Any, /) -> bool: ...
+    def __le__(self, other: Any, /) -> bool: ...
+    def __gt__(self, other: Any, /) -> bool: ...
+    def __ge__(self, other: Any, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
 
 ColumnPath = tuple[str, ...]
 """A column's name, then those of the struct fields that lead to a nested one."""
@@ -38,8 +51,8 @@ class ColumnBounds:
         unordered: whether some value compares with nothing (NaN).
     """
 
-    lower: Any = None
-    upper: Any = None
+    lower: Physical | None = None
+    upper: Physical | None = None
     nulls: bool = True
     values: bool = True
     unordered: bool = False
@@ -51,7 +64,7 @@ Bounds = Callable[[ColumnPath], ColumnBounds | None]
 May = Callable[[Bounds], bool]
 
 
-def may_compare(path: ColumnPath, operator: str, value: Any, bounds: Bounds) -> bool:
+def may_compare(path: ColumnPath, operator: str, value: Physical, bounds: Bounds) -> bool:
     """Whether some value within the bounds compares so with ``value``."""
     known = bounds(path)
     if known is None:
@@ -76,7 +89,7 @@ def may_compare(path: ColumnPath, operator: str, value: Any, bounds: Bounds) -> 
             return not below
 
 
-def may_equal_one(path: ColumnPath, ordered: Sequence[Any], bounds: Bounds) -> bool:
+def may_equal_one(path: ColumnPath, ordered: Sequence[Physical], bounds: Bounds) -> bool:
     """Whether one of some values, in ascending order, lies within the bounds."""
     known = bounds(path)
     if known is None:
@@ -126,4 +139,5 @@ def may_begin_with(path: ColumnPath, prefix: str, bounds: Bounds) -> bool:
         return False
     if known.upper is not None and known.upper < prefix:
         return False
-    return known.lower is None or known.lower[: len(prefix)] <= prefix
+    lower = known.lower
+    return not isinstance(lower, str) or lower[: len(prefix)] <= prefix

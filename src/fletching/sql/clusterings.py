@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from fletching.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from sqlglot import exp
 
 __all__ = ["CLUSTERING", "RANGE", "clustering", "clustering_of_node", "declared_clustering"]
 
@@ -22,6 +25,22 @@ CLUSTERING = "fletching.clustering"
 
 RANGE = "range"
 """Key in the ``meta`` of a CLUSTERED BY with RANGE before it."""
+
+
+class SortedColumn(TypedDict):
+    """A column that rows of a bucket are sorted by."""
+
+    col: str
+    order: str
+
+
+class Clustering(TypedDict):
+    """How rows of a table are dealt to buckets, as its schema says it on the wire."""
+
+    ClusterType: str
+    BucketNum: int
+    ClusterCols: list[str]
+    SortCols: list[SortedColumn]
 
 
 def clustering(
@@ -52,7 +71,7 @@ def clustering(
     )
 
 
-def clustering_of_node(node: Any, columns: Collection[str], buckets: int) -> str:
+def clustering_of_node(node: exp.Expr, columns: Collection[str], buckets: int) -> str:
     """The same from a tree.
 
     Args:
@@ -75,7 +94,7 @@ def clustering_of_node(node: Any, columns: Collection[str], buckets: int) -> str
     return clustering(names, ordered, buckets, ranged=bool(node.meta.get(RANGE)))
 
 
-def declared_clustering(text: str | None, columns: Collection[str]) -> dict[str, Any] | None:
+def declared_clustering(text: str | None, columns: Collection[str]) -> Clustering | None:
     """What a table's property says; None if it has none, or one whose columns are gone."""
     try:
         found = json.loads(text or "null")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from fletching.errors import InvalidArgumentError
 from fletching.sql.bounds import (
     Bounds,
+    Physical,
     has_values,
     may_compare,
     may_equal_one,
@@ -21,7 +22,6 @@ from fletching.sql.conditions import FALSE, TRUE, Condition, Leaf, always, joine
 from fletching.sql.dialect import exp
 from fletching.sql.literal_nodes import literal_of, shown, unwrapped
 from fletching.sql.literals import (
-    Moment,
     Place,
     Value,
     array_of,
@@ -49,7 +49,7 @@ __all__ = [
 _NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 
-def _null() -> Any:
+def _null() -> pc.Expression:
     return pc.scalar(pa.scalar(None, pa.bool_()))
 
 
@@ -57,7 +57,7 @@ UNKNOWN = Leaf(_null(), never)
 """A condition that is null for every row."""
 
 
-def path_of(node: Any) -> tuple[str, ...] | None:
+def path_of(node: exp.Expr) -> tuple[str, ...] | None:
     """The names of a dotted path, or None."""
     names: list[str] = []
     while isinstance(node, exp.Dot):
@@ -73,7 +73,9 @@ def path_of(node: Any) -> tuple[str, ...] | None:
 # --- leaves ----------------------------------------------------------------------------------
 
 
-def compared_constants(left: Any, operator: str, right: Any, *, negated: bool) -> Condition:
+def compared_constants(
+    left: exp.Expr, operator: str, right: exp.Expr, *, negated: bool
+) -> Condition:
     """A comparison of two literals: of numbers, as generated SQL has it (``1 = 1``)."""
     first, second = literal_of(left), literal_of(right)
     if isinstance(first, str | bytes) or isinstance(second, str | bytes):
@@ -83,16 +85,7 @@ def compared_constants(left: Any, operator: str, right: Any, *, negated: bool) -
         )
     if first is None or second is None:
         return UNKNOWN
-    numbers = all(
-        isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        for value in (first, second)
-    )
-    if not numbers and (type(first) is not type(second) or isinstance(first, Moment)):
-        raise InvalidArgumentError("literals of different kinds cannot be compared")
-    one: Any = first
-    other: Any = second
-    if isinstance(first, float) or isinstance(second, float):
-        one, other = to_double(one), to_double(other)
+    one, other = _comparable(first, second)
     answers = {
         "==": one == other,
         "!=": one != other,
@@ -102,6 +95,23 @@ def compared_constants(left: Any, operator: str, right: Any, *, negated: bool) -
         ">=": one >= other,
     }
     return TRUE if answers[operator] is not negated else FALSE
+
+
+def _comparable(first: Value, second: Value) -> tuple[Physical, Physical]:
+    """Two literals that have an order between them, which is that of doubles if one is a DOUBLE."""
+    if isinstance(first, bool | dt.date) and type(first) is type(second):
+        return first, second
+    pair: list[int | float | Decimal] = [
+        value
+        for value in (first, second)
+        if isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    ]
+    if len(pair) < 2:
+        raise InvalidArgumentError("literals of different kinds cannot be compared")
+    one, other = pair
+    if isinstance(one, float) or isinstance(other, float):
+        return to_double(one), to_double(other)
+    return one, other
 
 
 def compared_columns(left: Operand, operator: str, right: Operand, *, negated: bool) -> Condition:
@@ -138,33 +148,21 @@ def compared_value(operand: Operand, operator: str, value: Value, *, negated: bo
 
 def placed(operand: Operand, operator: str, place: Place) -> Condition:
     """A comparison with a literal whose place among the column's values is known."""
-    match operator:
-        case "==" | "!=" if not place.equals:
-            return known(operand, answer=operator == "!=")
-        case "==" if place.first == place.last:
-            return among(operand, {place.first})
-        case "!=" if place.first == place.last:
-            return _bound(operand, "!=", place.first)
-        case "==":
-            ends = [_bound(operand, ">=", place.first), _bound(operand, "<=", place.last)]
-            return joined(ends, all_of=True)
-        case "!=":
-            ends = [_bound(operand, "<", place.first), _bound(operand, ">", place.last)]
-            return joined(ends, all_of=False)
-        case "<":
-            return (
-                known(operand, True) if place.first is None else _bound(operand, "<", place.first)
-            )
-        case "<=":
-            return (
-                known(operand, False) if place.last is None else _bound(operand, "<=", place.last)
-            )
-        case ">":
-            return known(operand, True) if place.last is None else _bound(operand, ">", place.last)
-        case _:
-            return (
-                known(operand, False) if place.first is None else _bound(operand, ">=", place.first)
-            )
+    first, last = place.first, place.last
+    if operator in {"==", "!="}:
+        equal = operator == "=="
+        if first is None or last is None or not place.equals:
+            return known(operand, answer=not equal)
+        if first == last:
+            return among(operand, {first}) if equal else _bound(operand, "!=", first)
+        one, other = (">=", "<=") if equal else ("<", ">")
+        ends = [_bound(operand, one, first), _bound(operand, other, last)]
+        return joined(ends, all_of=equal)
+    # "<" and ">=" ask where the equal values begin, "<=" and ">" where they end.
+    end = first if operator in {"<", ">="} else last
+    if end is None:
+        return known(operand, answer=operator in {"<", ">"})
+    return _bound(operand, operator, end)
 
 
 def known(operand: Operand, answer: bool) -> Leaf:
@@ -174,12 +172,12 @@ def known(operand: Operand, answer: bool) -> Leaf:
     return Leaf(expression, may, frozenset(operand.path[:1]))
 
 
-def _bound(operand: Operand, operator: str, physical: Any) -> Leaf:
+def _bound(operand: Operand, operator: str, physical: Physical) -> Leaf:
     """A comparison with a value of the column's type."""
     if pa.types.is_boolean(operand.type):
         # Arrow has no order of booleans.
         column = operand.expression.cast(pa.int8())
-        scalar = pc.scalar(pa.scalar(int(physical), pa.int8()))
+        scalar = pc.scalar(pa.scalar(int(bool(physical)), pa.int8()))
     else:
         column = operand.comparable
         scalar = pc.scalar(scalar_of(physical, operand.type))
@@ -193,15 +191,19 @@ def _bound(operand: Operand, operator: str, physical: Any) -> Leaf:
 # --- lists -----------------------------------------------------------------------------------
 
 
-def listed_places(operand: Operand, literals: Sequence[Value]) -> tuple[set[Any], list[Place]]:
+def listed_places(operand: Operand, literals: Sequence[Value]) -> tuple[set[Physical], list[Place]]:
     """The values of the column's type that equal a listed literal: single ones, and ranges."""
-    if is_text(operand.type) and all(type(value) is str for value in literals):
-        # Most long lists: no need to look at each value's type again.
-        return set(literals), []
-    if pa.types.is_integer(operand.type) and all(type(value) is int for value in literals):
-        low, high = range_of(operand.type)
-        return {value for value in literals if low <= value <= high}, []  # type: ignore[operator]  # all are int
-    values: set[Any] = set()
+    # Most long lists are of texts or whole numbers: no need to look at each value's place.
+    if is_text(operand.type):
+        texts = [value for value in literals if isinstance(value, str)]
+        if len(texts) == len(literals):
+            return set(texts), []
+    if pa.types.is_integer(operand.type):
+        numbers = [value for value in literals if type(value) is int]
+        if len(numbers) == len(literals):
+            low, high = range_of(operand.type)
+            return {value for value in numbers if low <= value <= high}, []
+    values: set[Physical] = set()
     ranges: list[Place] = []
     for value in literals:
         if value is None:
@@ -209,14 +211,14 @@ def listed_places(operand: Operand, literals: Sequence[Value]) -> tuple[set[Any]
         place = place_of(value, operand.type, operand.name)
         if place is None or not place.equals:
             continue
-        if place.first == place.last:
+        if place.first is not None and place.first == place.last:
             values.add(place.first)
         else:
             ranges.append(place)
     return values, ranges
 
 
-def _found(operand: Operand, values: set[Any]) -> Any:
+def _found(operand: Operand, values: set[Physical]) -> pc.Expression:
     """Whether a value is one of some, by their hashes; null for null."""
     if len(values) == 1:
         (value,) = values
@@ -234,7 +236,7 @@ def _found(operand: Operand, values: set[Any]) -> Any:
     return pc.if_else(pc.is_valid(operand.expression), found, _null())
 
 
-def among(operand: Operand, values: set[Any]) -> Leaf:
+def among(operand: Operand, values: set[Physical]) -> Leaf:
     """Values that a list has; null for null."""
     path = operand.path
     return Leaf(
@@ -246,15 +248,15 @@ def among(operand: Operand, values: set[Any]) -> Leaf:
     )
 
 
-def not_among(operand: Operand, values: set[Any]) -> Leaf:
+def not_among(operand: Operand, values: set[Physical]) -> Leaf:
     """Values that a list has not; null for null."""
     path = operand.path
     may = has_values(path)
     if len(values) == 1:
-        may = functools.partial(may_compare, path, "!=", *values)
+        may = functools.partial(may_compare, path, "!=", next(iter(values)))
     return Leaf(pc.invert(_found(operand, values)), may, frozenset(path[:1]))
 
 
-def is_text(data_type: Any) -> bool:
+def is_text(data_type: pa.DataType) -> bool:
     """Whether a type is one of texts."""
     return bool(pa.types.is_string(data_type) or pa.types.is_large_string(data_type))

@@ -11,12 +11,11 @@ import bisect
 import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fletching.sql.bounds import Bounds, May
+from fletching.sql.bounds import Bounds, ColumnPath, May, Physical
 
 __all__ = [
     "FALSE",
@@ -58,14 +57,14 @@ class Leaf:
         values: the values of those.
     """
 
-    expression: Any
+    expression: pc.Expression
     may: May
     columns: frozenset[str] = frozenset()
-    merge: tuple[Any, Callable[[set[Any]], Leaf]] | None = None
-    values: frozenset[Any] = frozenset()
+    merge: tuple[ColumnPath, Callable[[set[Physical]], Leaf]] | None = None
+    values: frozenset[Physical] = frozenset()
 
     @functools.cached_property
-    def ordered(self) -> list[Any]:
+    def ordered(self) -> list[Physical]:
         """The values in order."""
         return sorted(self.values)
 
@@ -78,7 +77,7 @@ class Junction:
     all_of: bool
 
     @functools.cached_property
-    def expression(self) -> Any:
+    def expression(self) -> pc.Expression:
         """True, false or null for each row; a tree of logarithmic depth."""
         function = pc.and_kleene if self.all_of else pc.or_kleene
         level = [part.expression for part in self.parts]
@@ -122,7 +121,7 @@ def joined(parts: Sequence[Condition], *, all_of: bool) -> Condition:
 
 
 def _merged(parts: Sequence[Condition]) -> Sequence[Condition]:
-    groups: dict[Any, list[Leaf]] = {}
+    groups: dict[ColumnPath, list[Leaf]] = {}
     others: list[Condition] = []
     for part in parts:
         if isinstance(part, Leaf) and part.merge is not None:
@@ -138,7 +137,7 @@ def _merged(parts: Sequence[Condition]) -> Sequence[Condition]:
     return others
 
 
-Extent = Callable[[tuple[str, ...]], "tuple[Any, Any] | None"]
+Extent = Callable[[tuple[str, ...]], "tuple[Physical, Physical] | None"]
 """The least and greatest value of a column, by its path, in some rows; None if that is not known."""
 
 

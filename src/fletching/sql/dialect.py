@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fletching.errors import MissingExtraError, SqlSyntaxError, UsageError
 from fletching.protocol.types.odps_types import TypeScanner
@@ -18,6 +18,9 @@ from fletching.sql.clusterings import RANGE
 from fletching.sql.long_lists import without_long_lists
 from fletching.sql.syntax_errors import syntax_error
 from fletching.sql.token_checks import check_tokens, place_of_token
+
+if TYPE_CHECKING:
+    from sqlglot.tokenizer_core import Token
 
 try:
     import sqlglot
@@ -100,14 +103,14 @@ class Odps(Hive):
             ),
         }
 
-        def _parse_shards(self) -> Any:
+        def _parse_shards(self) -> exp.Expr:
             """INTO n SHARDS."""
             number = self._parse_number()
             if not self._match_text_seq("SHARDS"):
                 self.raise_error("expected SHARDS behind INTO and a number")
             return self.expression(exp.Property(this=exp.var("SHARDS"), value=number))
 
-        def _parse_range_clustered_by(self) -> Any:
+        def _parse_range_clustered_by(self) -> exp.Expr:
             """RANGE CLUSTERED BY (..), else as any CLUSTERED BY."""
             if not self._match_text_seq("CLUSTERED"):
                 self.raise_error("expected CLUSTERED BY behind RANGE")
@@ -115,7 +118,7 @@ class Odps(Hive):
             node.meta[RANGE] = True
             return node
 
-        def _parse_clustered_by(self) -> Any:
+        def _parse_clustered_by(self) -> exp.ClusteredByProperty:
             """BY (..) [SORTED BY (..)] [INTO n BUCKETS]; sqlglot takes none without a number."""
             if not self._match_text_seq("BY"):
                 self.raise_error("expected BY behind CLUSTERED")
@@ -130,7 +133,7 @@ class Odps(Hive):
                     self.raise_error("expected a number and BUCKETS behind INTO")
             return exp.ClusteredByProperty(expressions=columns, sorted_by=ordered, buckets=buckets)
 
-        def _parse_alter_table_change(self) -> Any:
+        def _parse_alter_table_change(self) -> exp.Expr | None:
             """Also ``CHANGE COLUMN a RENAME TO b``, which gives no type."""
             index = self._index
             self._match(TokenType.COLUMN)
@@ -141,7 +144,7 @@ class Odps(Hive):
             self._retreat(index)
             return super()._parse_alter_table_change()
 
-        def _parse_in(self, this: Any, alias: bool = False) -> Any:
+        def _parse_in(self, this: exp.Expr | None, alias: bool = False) -> exp.In:
             """Long lists of plain literals without a node for each: a tenth of the time."""
             tokens = self._tokens
             end = self._index + 1
@@ -171,7 +174,7 @@ class Odps(Hive):
             schema: bool = False,
             allow_identifiers: bool = True,
             with_collation: bool = False,
-        ) -> Any:
+        ) -> exp.Expr | None:
             """Reads a column's type ourselves; types inside expressions are sqlglot's."""
             named_only = schema and self._curr and self._curr.token_type in _AFTER_NAME
             if named_only or (self._curr and self._curr.text.upper() == "COMMENT"):
@@ -218,7 +221,7 @@ _PLAIN = frozenset({TokenType.NUMBER, TokenType.STRING})
 
 @contextlib.contextmanager
 def _translated(
-    what: str, source: str, before: int = 0, tokens: Sequence[Any] = ()
+    what: str, source: str, before: int = 0, tokens: Sequence[Token] = ()
 ) -> Iterator[None]:
     """Raises sqlglot's complaints as ours; arguments as `syntax_error`'s."""
     try:
@@ -258,7 +261,7 @@ class Parsed:
     explained: bool = False
     text: str = ""
     where: str = ""
-    tokens: tuple[Any, ...] = ()
+    tokens: tuple[Token, ...] = ()
     source: str = ""
     line: int = 1
     column: int = 1
@@ -275,7 +278,7 @@ def parse_all(text: str) -> list[Parsed]:
     dialect = Odps()
     with _translated("statement", text):
         tokens = dialect.tokenize(text)
-    chunk: list[Any] = []
+    chunk: list[Token] = []
     for token in [*tokens, None]:
         if token is not None and token.token_type != TokenType.SEMICOLON:
             chunk.append(token)
@@ -290,7 +293,7 @@ def parse_all(text: str) -> list[Parsed]:
     return found
 
 
-def _parsed(dialect: Any, chunk: list[Any], text: str) -> Parsed:
+def _parsed(dialect: Odps, chunk: list[Token], text: str) -> Parsed:
     """The statement of some tokens, with what stands before it in script mode or for EXPLAIN."""
     written = text[chunk[0].start : chunk[-1].end + 1]
     check_tokens(chunk, text)
@@ -310,14 +313,14 @@ def _parsed(dialect: Any, chunk: list[Any], text: str) -> Parsed:
     return Parsed(node, "", explained, written, where)
 
 
-def _tree(dialect: Any, chunk: list[Any], text: str) -> Any:
+def _tree(dialect: Odps, chunk: list[Token], text: str) -> exp.Expr:
     nodes = dialect.parser().parse(chunk, text)
     if len(nodes) != 1 or nodes[0] is None:
         raise SqlSyntaxError(f"expected one statement, got {len(nodes)}")
     return nodes[0]
 
 
-def _assignment(dialect: Any, chunk: list[Any], text: str, written: str) -> Parsed:
+def _assignment(dialect: Odps, chunk: list[Token], text: str, written: str) -> Parsed:
     """``@name [TYPE] := query or value``, of script mode."""
     at = place_of_token(chunk[0])
     place = next((i for i, token in enumerate(chunk) if token.text == ":="), 0)
@@ -351,7 +354,7 @@ def _assignment(dialect: Any, chunk: list[Any], text: str, written: str) -> Pars
     return Parsed(node, name, text=written)
 
 
-def _as_table(query: Any, written: str) -> Any:
+def _as_table(query: exp.Expr, written: str) -> exp.Expr:
     """A query with the columns of ``TABLE (name TYPE, ..)``."""
     wanted = sqlglot.parse_one(f"CREATE {written[:5]} t {written[5:]}", read=Odps).this.expressions
     names = [exp.to_identifier(item.name, quoted=True) for item in wanted]
@@ -366,7 +369,7 @@ def _as_table(query: Any, written: str) -> Any:
     return exp.Select(expressions=items, from_=exp.From(this=exp.Subquery(this=query, alias=alias)))
 
 
-def _without_zorder(chunk: list[Any]) -> list[Any]:
+def _without_zorder(chunk: list[Token]) -> list[Token]:
     """An INSERT without the ZORDER BY at its end, which is a wish about files and chooses no row."""
     words = [token.text.upper() for token in chunk]
     if words[0] != "INSERT" or "ZORDER" not in words:
@@ -393,7 +396,7 @@ _STATEMENTS = frozenset(
 _BY_WORDS = frozenset({"ALTER", "SHOW", "DESC", "DESCRIBE", "TRUNCATE", "CLONE", "ANALYZE", "USE"})
 
 
-def _condition(chunk: list[Any], text: str) -> str:
+def _condition(chunk: list[Token], text: str) -> str:
     """WHERE of a DELETE as it is written."""
     depth = 0
     for place, token in enumerate(chunk):
@@ -418,7 +421,7 @@ def parse_one(text: str) -> exp.Expr:
 def sql_text(tree: exp.Expr) -> str:
     """A tree as text that parses to it again."""
 
-    def listed(node: Any) -> Any:
+    def listed(node: exp.Expr) -> exp.Expr:
         plain = node.meta.get(LITERALS) if isinstance(node, exp.In) else None
         if plain:
             node.set(
@@ -441,7 +444,7 @@ MAX_PREDICATE_TEXT = 4 * 1024 * 1024
 _BEFORE_PREDICATE = "SELECT 1 WHERE "
 
 
-def _with_long_lists(text: str) -> Any:
+def _with_long_lists(text: str) -> exp.Expr | None:
     """The parsed condition, its long lists read by themselves; None if it has none, or is wrong."""
     short, lists = without_long_lists(text)
     if not lists:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any
 
 from sqlglot.dialects.duckdb import DuckDB
 
@@ -24,7 +23,7 @@ from fletching.sql.typing_pass import type_of
 __all__ = ["Writer"]
 
 
-class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has no types for it
+class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is an attribute
     """Writes trees of MaxCompute's dialect as DuckDB's SQL."""
 
     # What this class writes itself, sqlglot's table of short forms would write before it is asked.
@@ -39,7 +38,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
         super().__init__(identify=True, dialect="duckdb", comments=False)
         self._now = now
 
-    def write(self, tree: Any) -> str:
+    def write(self, tree: exp.Expr) -> str:
         """A tree's text; the conversions that go without saying are put into the tree."""
         holder = exp.Paren(this=tree)
         add_conversions(holder)
@@ -47,7 +46,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
 
     # --- functions ---------------------------------------------------------------------------
 
-    def _call(self, node: Any, *, over: str = "", nulls: str = "", order: str = "") -> str:
+    def _call(self, node: exp.Expr, *, over: str = "", nulls: str = "", order: str = "") -> str:
         name = node.name
         lowered = name.lower()
         try:
@@ -86,12 +85,12 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
         except InvalidArgumentError as error:
             raise located(error, node) from error
 
-    def _lambda(self, node: Any) -> Lambda | None:
+    def _lambda(self, node: exp.Expr) -> Lambda | None:
         if not isinstance(node, exp.Lambda):
             return None
         return Lambda([self.sql(one) for one in node.expressions], self.sql(node, "this"))
 
-    def anonymous_sql(self, expression: Any) -> str:
+    def anonymous_sql(self, expression: exp.Expr) -> str:
         """A function by our own table."""
         wanted = conversion_of(expression)
         if wanted is not None:
@@ -105,7 +104,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
             return f"left({value}, {stored.precision})" if cut else value
         return self._call(expression)
 
-    def window_sql(self, expression: Any) -> str:
+    def window_sql(self, expression: exp.Expr) -> str:
         """OVER, at its place inside what the function becomes."""
         inner, nulls, filtered = expression.this, "", ""
         if isinstance(inner, exp.IgnoreNulls | exp.RespectNulls):
@@ -121,7 +120,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
         over = str(super().window_sql(stand_in))[1:]
         return self._call(inner, over=filtered + over, nulls=nulls)
 
-    def filter_sql(self, expression: Any) -> str:
+    def filter_sql(self, expression: exp.Expr) -> str:
         """FILTER of an aggregate."""
         if not isinstance(expression.this, exp.Anonymous):
             return str(super().filter_sql(expression))
@@ -129,7 +128,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
             expression.this, over=f" FILTER({self.sql(expression, 'expression').strip()})"
         )
 
-    def withingroup_sql(self, expression: Any) -> str:
+    def withingroup_sql(self, expression: exp.Expr) -> str:
         """WITHIN GROUP (ORDER BY ..) of wm_concat and the collecting aggregates."""
         if not isinstance(expression.this, exp.Anonymous):
             return str(super().withingroup_sql(expression))
@@ -139,19 +138,19 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
             raise located(InvalidArgumentError(f"{name} takes no WITHIN GROUP"), expression)
         return self._call(expression.this, order=order)
 
-    def currenttimestamp_sql(self, expression: Any) -> str:
+    def currenttimestamp_sql(self, expression: exp.Expr) -> str:
         """The statement's moment: the same in every row."""
         del expression
         return f"CAST({self._now} AS TIMESTAMP_MS)"
 
-    def currentdate_sql(self, expression: Any) -> str:
+    def currentdate_sql(self, expression: exp.Expr) -> str:
         """The statement's day."""
         del expression
         return f"CAST({self._now} AS DATE)"
 
     # --- types -------------------------------------------------------------------------------
 
-    def _cast_type(self, data_type: Any) -> SqlType:
+    def _cast_type(self, data_type: exp.DataType) -> SqlType:
         """The type that a CAST names.
 
         Raises:
@@ -170,11 +169,11 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
             raise InvalidArgumentError(f"there is no conversion to the type {data_type.sql()[:60]}")
         return wanted
 
-    def cast_sql(self, expression: Any, safe_prefix: str | None = None) -> str:
+    def cast_sql(self, expression: exp.Expr, safe_prefix: str | None = None) -> str:
         """CAST: null where the value has no form in the type; whole numbers are cut, not rounded."""
         del safe_prefix
         try:
-            wanted = self._cast_type(expression.to)
+            wanted = self._cast_type(expression.args["to"])
         except InvalidArgumentError as error:
             raise located(error, expression) from error
         value = unwrapped(expression.this)
@@ -193,13 +192,15 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
                 InvalidArgumentError(f"there is no conversion from {given} to {wanted}"), expression
             )
         made = converted(text, given, wanted)
-        sizes = [int(item.name) for item in expression.to.expressions if item.name.isdecimal()]
+        sizes = [
+            int(item.name) for item in expression.args["to"].expressions if item.name.isdecimal()
+        ]
         if wanted.kind == "text" and sizes:
             return f"left({made}, {sizes[0]})"
         return made
 
     @staticmethod
-    def _check_typed(node: Any, value: Any, wanted: SqlType) -> None:
+    def _check_typed(node: exp.Expr, value: exp.Literal, wanted: SqlType) -> None:
         """``DATE '..'`` and its like: a literal has to be a value, where CAST of a text may be null."""
         if wanted.kind not in {"date", "time"}:
             return
@@ -220,20 +221,20 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
                 node,
             )
 
-    def trycast_sql(self, expression: Any) -> str:
+    def trycast_sql(self, expression: exp.Expr) -> str:
         """As CAST."""
         return self.cast_sql(expression)
 
     # --- operators ---------------------------------------------------------------------------
 
-    def div_sql(self, expression: Any) -> str:
+    def div_sql(self, expression: exp.Expr) -> str:
         """Division; by zero it is null."""
         left, right = self.sql(expression, "this"), self.sql(expression, "expression")
         if type_of(expression).kind == "decimal":
             return quotient(left, type_of(expression.this), right, type_of(expression.expression))
         return f"(CAST({left} AS DOUBLE) / nullif({right}, 0))"
 
-    def mul_sql(self, expression: Any) -> str:
+    def mul_sql(self, expression: exp.Expr) -> str:
         """A product; of DECIMALs with the digits that MaxCompute keeps."""
         left, right = type_of(expression.this), type_of(expression.expression)
         kinds = {left.kind, right.kind}
@@ -246,35 +247,35 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
             return product(texts[0], left, texts[1], right)
         return str(self.binary(expression, "*"))
 
-    def add_sql(self, expression: Any) -> str:
+    def add_sql(self, expression: exp.Expr) -> str:
         """A sum; a DATE and days are a DATE."""
         return self._moved(expression, str(self.binary(expression, "+")))
 
-    def sub_sql(self, expression: Any) -> str:
+    def sub_sql(self, expression: exp.Expr) -> str:
         """A difference."""
         return self._moved(expression, str(self.binary(expression, "-")))
 
     @staticmethod
-    def _moved(expression: Any, text: str) -> str:
+    def _moved(expression: exp.Expr, text: str) -> str:
         found = type_of(expression)
         return f"CAST({text} AS {found.duck()})" if found.kind in {"date", "time"} else text
 
-    def mod_sql(self, expression: Any) -> str:
+    def mod_sql(self, expression: exp.Expr) -> str:
         """The remainder; by zero it is null."""
         left, right = self.sql(expression, "this"), self.sql(expression, "expression")
         return f"({left} % nullif({right}, 0))"
 
-    def intdiv_sql(self, expression: Any) -> str:
+    def intdiv_sql(self, expression: exp.Expr) -> str:
         """Whole division; by zero it is null."""
         left, right = self.sql(expression, "this"), self.sql(expression, "expression")
         return f"({left} // nullif({right}, 0))"
 
-    def dpipe_sql(self, expression: Any) -> str:
+    def dpipe_sql(self, expression: exp.Expr) -> str:
         """Texts joined."""
         left, right = self.sql(expression, "this"), self.sql(expression, "expression")
         return f"(CAST({left} AS VARCHAR) || CAST({right} AS VARCHAR))"
 
-    def like_sql(self, expression: Any) -> str:
+    def like_sql(self, expression: exp.Expr) -> str:
         """LIKE, whose escape is a backslash unless it says otherwise."""
         made = f"{self.sql(expression, 'this')} LIKE {self.sql(expression, 'expression')}"
         if isinstance(expression.parent, exp.Escape):
@@ -284,23 +285,23 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
             made += " ESCAPE '\\'"
         return f"(NOT {made})" if expression.args.get("negate") else made
 
-    def escape_sql(self, expression: Any) -> str:
+    def escape_sql(self, expression: exp.Expr) -> str:
         """LIKE with an escape of its own."""
         made = f"{self.sql(expression, 'this')} ESCAPE {self.sql(expression, 'expression')}"
         return f"(NOT {made})" if expression.this.args.get("negate") else made
 
-    def regexplike_sql(self, expression: Any) -> str:
+    def regexplike_sql(self, expression: exp.Expr) -> str:
         """RLIKE: a match anywhere."""
         return (
             f"regexp_matches({self.sql(expression, 'this')}, {self.sql(expression, 'expression')})"
         )
 
-    def hexstring_sql(self, expression: Any, binary_function_repr: str | None = None) -> str:
+    def hexstring_sql(self, expression: exp.Expr, binary_function_repr: str | None = None) -> str:
         """X'00ff'."""
         del binary_function_repr
         return f"unhex({quoted(expression.name)})"
 
-    def bracket_sql(self, expression: Any) -> str:
+    def bracket_sql(self, expression: exp.Expr) -> str:
         """Elements of arrays, counted from 0, and of maps."""
         value = expression.this
         (key,) = expression.expressions
@@ -331,13 +332,13 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
         number = self.sql(key)
         return f"CASE WHEN {number} < 0 THEN NULL ELSE {text}[{number} + 1] END"
 
-    def lambda_sql(self, expression: Any, arrow_sep: str = "->", wrap: bool = True) -> str:
+    def lambda_sql(self, expression: exp.Expr, arrow_sep: str = "->", wrap: bool = True) -> str:
         """A lambda: DuckDB's own spelling."""
         del arrow_sep, wrap
         names = ", ".join(self.sql(one) for one in expression.expressions)
         return f"lambda {names}: {self.sql(expression, 'this')}"
 
-    def in_sql(self, expression: Any) -> str:
+    def in_sql(self, expression: exp.Expr) -> str:
         """IN, also with a list that the parser kept as texts."""
         listed = expression.meta.get(LITERALS)
         if listed is None:
@@ -345,7 +346,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
         values = [quoted(text) if is_text else text for text, is_text in listed]
         return f"{self.sql(expression, 'this')} IN ({', '.join(values)})"
 
-    def group_sql(self, expression: Any) -> str:
+    def group_sql(self, expression: exp.Expr) -> str:
         """GROUP BY; ``WITH ROLLUP`` and ``WITH CUBE`` in the form that DuckDB has."""
         if expression.args.get("grouping_sets") and expression.expressions:
             # The columns before GROUPING SETS say which there are, not how they are grouped.
@@ -360,7 +361,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
                 return str(super().group_sql(changed))
         return str(super().group_sql(expression))
 
-    def star_sql(self, expression: Any) -> str:
+    def star_sql(self, expression: exp.Expr) -> str:
         """All columns, or those whose names a pattern fits."""
         pattern = expression.meta.get(PATTERN)
         if pattern is None:
@@ -372,28 +373,28 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
 
     # --- clauses -----------------------------------------------------------------------------
 
-    def hint_sql(self, expression: Any) -> str:
+    def hint_sql(self, expression: exp.Expr) -> str:
         """Hints choose how, not what."""
         del expression
         return ""
 
-    def lateral_sql(self, expression: Any) -> str:
+    def lateral_sql(self, expression: exp.Expr) -> str:
         """LATERAL VIEW of functions that make rows; other LATERALs are DuckDB's."""
         if not expression.args.get("view"):
             return str(super().lateral_sql(expression))
         return lateral_view(expression, self.sql)
 
-    def ordered_sql(self, expression: Any) -> str:
+    def ordered_sql(self, expression: exp.Expr) -> str:
         """ORDER BY, with the place of nulls always said."""
         direction = " DESC" if expression.args.get("desc") else ""
         nulls = "FIRST" if expression.args.get("nulls_first") else "LAST"
         return f"{self.sql(expression, 'this')}{direction} NULLS {nulls}"
 
-    def bitwisexor_sql(self, expression: Any) -> str:
+    def bitwisexor_sql(self, expression: exp.Expr) -> str:
         """Exclusive or: the sign is a power in DuckDB."""
         return f"xor({self.sql(expression, 'this')}, {self.sql(expression, 'expression')})"
 
-    def extract_sql(self, expression: Any) -> str:
+    def extract_sql(self, expression: exp.Expr) -> str:
         """EXTRACT of a part of a time, also of one that is written as text."""
         value = expression.expression
         text = self.sql(value)
@@ -401,7 +402,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # sqlglot has 
             text = f"TRY_CAST({text} AS TIMESTAMP)"
         return f"CAST(date_part({quoted(expression.name.lower())}, {text}) AS INTEGER)"
 
-    def trim_sql(self, expression: Any) -> str:
+    def trim_sql(self, expression: exp.Expr) -> str:
         """TRIM, also with a side."""
         side = {"LEADING": "ltrim", "TRAILING": "rtrim"}.get(
             str(expression.args.get("position")), "trim"
@@ -417,7 +418,7 @@ def _without(pattern: str) -> str | None:
     return None if match is None else match[1]
 
 
-def _constant(node: Any) -> str | None:
+def _constant(node: exp.Expr) -> str | None:
     return node.name if isinstance(node, exp.Literal) and node.is_string else None
 
 

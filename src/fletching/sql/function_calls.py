@@ -25,6 +25,7 @@ __all__ = [
     "Call",
     "Function",
     "Lambda",
+    "Result",
     "converted",
     "convertible",
     "counted_arguments",

@@ -6,8 +6,6 @@ CASE get one type. DuckDB would refuse these, or take the other side's type.
 
 from __future__ import annotations
 
-from typing import Any
-
 from fletching.errors import InvalidArgumentError
 from fletching.sql.dialect import LITERALS, exp
 from fletching.sql.sql_types import (
@@ -42,13 +40,13 @@ _ARITHMETIC = (exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.IntDiv)
 _BITWISE = (exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor)
 
 
-def conversion_of(node: Any) -> SqlType | None:
+def conversion_of(node: exp.Expr) -> SqlType | None:
     """The type that a node put in by `add_conversions` brings its argument to."""
     found: SqlType | None = node.meta.get(_WANTED)
     return found
 
 
-def stored_as(node: Any, wanted: SqlType, column: str) -> Any:
+def stored_as(node: exp.Expr, wanted: SqlType, column: str) -> exp.Expr:
     """A value as a column of a table takes it: what does not fit is an error, never null.
 
     Raises:
@@ -61,13 +59,13 @@ def stored_as(node: Any, wanted: SqlType, column: str) -> Any:
     return made
 
 
-def storing(node: Any) -> SqlType | None:
+def storing(node: exp.Expr) -> SqlType | None:
     """The type that a node made by `stored_as` writes."""
     found: SqlType | None = node.meta.get(_STORED)
     return found
 
 
-def add_conversions(tree: Any) -> Any:
+def add_conversions(tree: exp.Expr) -> exp.Expr:
     """Puts the conversions of a typed tree in; changes it, and returns it or what stands in its place."""
     for node in list(tree.walk()):
         if isinstance(node, _COMPARISONS):
@@ -114,7 +112,7 @@ def _compared(types: list[SqlType]) -> SqlType:
     return UNKNOWN
 
 
-def _alike(sides: list[Any]) -> None:
+def _alike(sides: list[exp.Expr]) -> None:
     wanted = _compared([type_of(side) for side in sides])
     if not wanted.name:
         return
@@ -124,7 +122,7 @@ def _alike(sides: list[Any]) -> None:
             _convert(side, wanted)
 
 
-def _membership(node: Any) -> None:
+def _membership(node: exp.Expr) -> None:
     listed = node.meta.get(LITERALS)
     if listed is not None:
         plain = any(not quoted for _, quoted in listed)
@@ -142,7 +140,7 @@ def _membership(node: Any) -> None:
     _alike([node.this, *node.expressions])
 
 
-def _branches(node: Any) -> None:
+def _branches(node: exp.Expr) -> None:
     if node.this is not None:
         _alike([node.this, *(one.this for one in node.args["ifs"])])
     slots = [(one, "true") for one in node.args["ifs"]]
@@ -151,14 +149,14 @@ def _branches(node: Any) -> None:
     _one_type([owner.args[key] for owner, key in slots])
 
 
-def _one_type(values: list[Any]) -> None:
+def _one_type(values: list[exp.Expr]) -> None:
     wanted = common_type([type_of(value) for value in values])
     for value in values:
         if wanted.name and type_of(value).kind not in {wanted.kind, "null", ""}:
             _convert(value, wanted)
 
 
-def _convert(node: Any, wanted: SqlType) -> None:
+def _convert(node: exp.Expr, wanted: SqlType) -> None:
     made = exp.Anonymous(this="cast", expressions=[node.copy()])
     made.meta[_WANTED] = wanted
     set_type(made, wanted)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.dialect import exp
@@ -27,7 +26,7 @@ _KNOWN = (
 )
 
 
-def lateral_view(node: Any, sql: Callable[[Any], str]) -> str:
+def lateral_view(node: exp.Expr, sql: Callable[[exp.Expr], str]) -> str:
     """A LATERAL VIEW as a join.
 
     Args:
@@ -60,7 +59,7 @@ def lateral_view(node: Any, sql: Callable[[Any], str]) -> str:
 
 
 def _rows(
-    kind: str, call: Any, names: list[str], sql: Callable[[Any], str]
+    kind: str, call: exp.Expr, names: list[str], sql: Callable[[exp.Expr], str]
 ) -> list[tuple[str, str]]:
     """The columns that a function gives: each one's text and name."""
     if kind not in _KNOWN:
@@ -108,7 +107,7 @@ def _rows(
     ]
 
 
-def _exploded(kind: str, node: Any, value: str, named: int) -> list[tuple[str, str]]:
+def _exploded(kind: str, node: exp.Expr, value: str, named: int) -> list[tuple[str, str]]:
     known = type_of(node).kind
     is_map = known == "map" or (not known and named == (2 if kind == "explode" else 3))
     places = f"generate_subscripts({value if not is_map else f'map_entries({value})'}, 1) - 1"
@@ -119,7 +118,7 @@ def _exploded(kind: str, node: Any, value: str, named: int) -> list[tuple[str, s
     return [*items, (f"unnest({value})", "col")]
 
 
-def _stacked(arguments: list[Any], sql: Callable[[Any], str]) -> list[tuple[str, str]]:
+def _stacked(arguments: list[exp.Expr], sql: Callable[[exp.Expr], str]) -> list[tuple[str, str]]:
     count = arguments[0]
     if not isinstance(count, exp.Literal) or not count.name.isdecimal() or int(count.name) < 1:
         raise InvalidArgumentError("stack takes a constant number of rows first")
@@ -130,7 +129,7 @@ def _stacked(arguments: list[Any], sql: Callable[[Any], str]) -> list[tuple[str,
 
 
 def _transposed(
-    kind: str, arguments: list[Any], sql: Callable[[Any], str]
+    kind: str, arguments: list[exp.Expr], sql: Callable[[exp.Expr], str]
 ) -> list[tuple[str, str]]:
     """A row of texts that are lists, or of columns, as a row for each of their items, keys repeated."""
     count = arguments[0]
@@ -158,7 +157,7 @@ def _transposed(
     return [(text, f"c{i}") for i, text in enumerate(made)]
 
 
-def _text(node: Any, kind: str) -> str:
+def _text(node: exp.Expr, kind: str) -> str:
     if isinstance(node, exp.Literal) and node.is_string:
         return str(node.name)
     raise InvalidArgumentError(f"{kind} takes constant texts")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import pyarrow.compute as pc
 
@@ -23,7 +22,7 @@ class LikePattern:
     pieces: tuple[tuple[str, bool], ...]
 
     @classmethod
-    def parse(cls, text: str, escape: Any = "\\") -> LikePattern:
+    def parse(cls, text: str, escape: object = "\\") -> LikePattern:
         """Reads a pattern; a character behind the escape stands for itself.
 
         Raises:
@@ -57,7 +56,7 @@ class LikePattern:
             prefix.append(character)
         return "".join(prefix)
 
-    def matches(self, text: Any) -> Any:
+    def matches(self, text: pc.Expression) -> pc.Expression:
         """Whether a text matches, as a pyarrow expression; null for null.
 
         Not Arrow's own LIKE, which misses texts whose pattern is ``%`` before an escaped backslash.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import math
 from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
-from typing import Any
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.dialect import LITERALS, exp
@@ -25,17 +25,24 @@ from fletching.sql.literals import (
 
 __all__ = ["is_literal", "literal_of", "literals_of", "shown", "unwrapped"]
 
-_NO_VALUE = object()
+
+class _NoValue(enum.Enum):
+    """What a node that is no literal means."""
+
+    NO_VALUE = enum.auto()
 
 
-def unwrapped(node: Any) -> Any:
+_NO_VALUE = _NoValue.NO_VALUE
+
+
+def unwrapped(node: exp.Expr) -> exp.Expr:
     """The node without parentheses around it."""
     while isinstance(node, exp.Paren):
         node = node.this
     return node
 
 
-def shown(node: Any) -> str:
+def shown(node: exp.Expr) -> str:
     """A piece of SQL for a message."""
     try:
         text = node.sql(dialect="hive") if hasattr(node, "sql") else str(node)
@@ -44,7 +51,7 @@ def shown(node: Any) -> str:
     return f"{text[:80]!r}"
 
 
-def literal_of(node: Any) -> Value:
+def literal_of(node: exp.Expr) -> Value:
     """A literal's value.
 
     Raises:
@@ -53,8 +60,7 @@ def literal_of(node: Any) -> Value:
     node = unwrapped(node)
     value = _literal_or_nothing(node)
     if value is not _NO_VALUE:
-        result: Value = value
-        return result
+        return value
     if isinstance(node, exp.Concat):
         raise InvalidArgumentError(
             "two texts stand side by side; a quote inside a text is written with a backslash"
@@ -63,7 +69,7 @@ def literal_of(node: Any) -> Value:
     raise InvalidArgumentError(f"{shown(node)} is neither a column nor a literal")
 
 
-def is_literal(node: Any) -> bool:
+def is_literal(node: exp.Expr) -> bool:
     """Whether a node is a literal, well-formed or not."""
     node = unwrapped(node)
     while isinstance(node, exp.Neg | exp.Cast | exp.TryCast):
@@ -71,7 +77,7 @@ def is_literal(node: Any) -> bool:
     return isinstance(node, exp.Null | exp.Boolean | exp.HexString | exp.Literal | exp.Concat)
 
 
-def literals_of(node: Any) -> list[Value]:
+def literals_of(node: exp.Expr) -> list[Value]:
     """The values of an IN list.
 
     Raises:
@@ -100,7 +106,7 @@ def number_of(text: str) -> float | int | Decimal:
     return number
 
 
-def _literal_or_nothing(node: Any) -> Any:
+def _literal_or_nothing(node: exp.Expr) -> Value | _NoValue:
     match node:
         case exp.Null():
             return None
@@ -114,8 +120,9 @@ def _literal_or_nothing(node: Any) -> Any:
             return node.this if node.is_string else number_of(node.this)
         case exp.Neg():
             value = _literal_or_nothing(unwrapped(node.this))
-            numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-            return -value if numeric else _NO_VALUE
+            if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+                return -value
+            return _NO_VALUE
         case exp.Cast() | exp.TryCast():
             return _cast(node)
     return _NO_VALUE
@@ -130,19 +137,19 @@ def _hex(text: str) -> bytes:
 # --- CAST ------------------------------------------------------------------------------------
 
 
-def _cast(node: Any) -> Any:
+def _cast(node: exp.Cast | exp.TryCast) -> Value | _NoValue:
     """``DATE '..'``, ``TIMESTAMP '..'``, CAST of a literal, and numbers with a type's suffix."""
     value = _literal_or_nothing(unwrapped(node.this))
     if value is _NO_VALUE or value is None:
         return value
-    convert = _CASTS.get(node.to.this)
-    found = None if convert is None else convert(value, node.to)
+    convert = _CASTS.get(node.args["to"].this)
+    found = None if convert is None else convert(value, node.args["to"])
     if found is None:
         raise InvalidArgumentError(f"{shown(node)} is not a value")
     return found
 
 
-def _as_number(value: Any) -> float | int | Decimal | None:
+def _as_number(value: Value) -> float | int | Decimal | None:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str):
@@ -150,10 +157,10 @@ def _as_number(value: Any) -> float | int | Decimal | None:
     return value if isinstance(value, int | float | Decimal) else None
 
 
-def _whole(bits: int) -> Callable[[Any, Any], int | None]:
+def _whole(bits: int) -> Callable[[Value, exp.DataType], int | None]:
     """Whole numbers of a width; what has a fraction is refused, since engines round differently."""
 
-    def convert(value: Any, _type: Any) -> int | None:
+    def convert(value: Value, _type: exp.DataType) -> int | None:
         number = _as_number(value)
         if number is None or (isinstance(number, float) and not math.isfinite(number)):
             return None
@@ -164,17 +171,17 @@ def _whole(bits: int) -> Callable[[Any, Any], int | None]:
     return convert
 
 
-def _double(value: Any, _type: Any) -> float | None:
+def _double(value: Value, _type: exp.DataType) -> float | None:
     number = _as_number(value)
     return None if number is None else to_double(number)
 
 
-def _float(value: Any, _type: Any) -> float | None:
+def _float(value: Value, _type: exp.DataType) -> float | None:
     number = _as_number(value)
     return None if number is None else to_float32(number)
 
 
-def _decimal(value: Any, data_type: Any) -> Decimal | None:
+def _decimal(value: Value, data_type: exp.DataType) -> Decimal | None:
     number = _as_number(value)
     if number is None or (isinstance(number, float) and not math.isfinite(number)):
         return None
@@ -196,7 +203,7 @@ def _decimal(value: Any, data_type: Any) -> Decimal | None:
     return rounded
 
 
-def _text(value: Any, data_type: Any) -> str | None:
+def _text(value: Value, data_type: exp.DataType) -> str | None:
     match value:
         case str():
             found = value
@@ -214,7 +221,7 @@ def _text(value: Any, data_type: Any) -> str | None:
     return found[: sizes[0]] if sizes else found
 
 
-def _binary(value: Any, _type: Any) -> bytes | None:
+def _binary(value: Value, _type: exp.DataType) -> bytes | None:
     if isinstance(value, bytes):
         return value
     if isinstance(value, str):
@@ -225,7 +232,7 @@ def _binary(value: Any, _type: Any) -> bytes | None:
     return None
 
 
-def _boolean(value: Any, _type: Any) -> bool | None:
+def _boolean(value: Value, _type: exp.DataType) -> bool | None:
     match value:
         case bool():
             return value
@@ -236,7 +243,7 @@ def _boolean(value: Any, _type: Any) -> bool | None:
     return None
 
 
-def _date(value: Any, _type: Any) -> dt.date | None:
+def _date(value: Value, _type: exp.DataType) -> dt.date | None:
     match value:
         case str():
             moment = parse_moment(value)
@@ -251,7 +258,7 @@ def _date(value: Any, _type: Any) -> dt.date | None:
     return None
 
 
-def _moment(value: Any, _type: Any) -> Moment | None:
+def _moment(value: Value, _type: exp.DataType) -> Moment | None:
     match value:
         case str():
             return parse_moment(value)
@@ -263,7 +270,7 @@ def _moment(value: Any, _type: Any) -> Moment | None:
 
 
 _TYPES = exp.DataType.Type
-_CASTS: dict[Any, Callable[[Any, Any], Any]] = {
+_CASTS: dict[exp.DType, Callable[[Value, exp.DataType], Value]] = {
     _TYPES.TINYINT: _whole(8),
     _TYPES.SMALLINT: _whole(16),
     _TYPES.INT: _whole(32),

@@ -18,11 +18,11 @@ import re
 import struct
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
 
 import pyarrow as pa
 
 from fletching.errors import InvalidArgumentError
+from fletching.sql.bounds import Physical
 
 __all__ = ["Moment", "Place", "Value", "parse_number", "place_of", "scalar_of"]
 
@@ -51,8 +51,8 @@ class Place:
     ``first`` the least that is greater.
     """
 
-    first: Any
-    last: Any
+    first: Physical | None
+    last: Physical | None
 
     @property
     def equals(self) -> bool:
@@ -77,7 +77,7 @@ _UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _DAY = 86_400 * 1_000_000_000
 
 
-def place_of(value: Value, data_type: Any, column: str) -> Place | None:
+def place_of(value: Value, data_type: pa.DataType, column: str) -> Place | None:
     """Where a literal lies among the values of a column's type; None for NaN, which has no place.
 
     Args:
@@ -146,7 +146,7 @@ def _clamped(first: int, last: int, low: int, high: int) -> Place:
     )
 
 
-def range_of(data_type: Any) -> tuple[int, int]:
+def range_of(data_type: pa.DataType) -> tuple[int, int]:
     """The least and greatest value of an integer or decimal type, in its physical form."""
     if pa.types.is_decimal(data_type):
         most: int = 10**data_type.precision - 1
@@ -224,7 +224,7 @@ def _number(value: object, *, approximate: bool) -> float | Decimal | None:
     return None
 
 
-def _float_place(number: float | Decimal, data_type: Any) -> Place | None:
+def _float_place(number: float | Decimal, data_type: pa.DataType) -> Place | None:
     """Columns are compared as doubles, which hold every float.
 
     An exact number takes the column's own type first, so that what was written as 0.1 is found by
@@ -356,12 +356,12 @@ def moment_of(date: dt.date) -> Moment:
 # --- back to Arrow ---------------------------------------------------------------------------
 
 
-def scalar_of(physical: Any, data_type: Any) -> Any:
+def scalar_of(physical: Physical, data_type: pa.DataType) -> pa.Scalar:
     """An Arrow scalar of a column's type from a value in its physical form."""
     return array_of([physical], data_type)[0]
 
 
-def array_of(physical: list[Any], data_type: Any) -> Any:
+def array_of(physical: list[Physical], data_type: pa.DataType) -> pa.Array:
     """An Arrow array of a column's type, doubles for floats, from values in physical form."""
     types = pa.types
     if types.is_decimal(data_type):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from decimal import Decimal
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,7 +27,7 @@ class Operand:
 
     path: ColumnPath
     indices: tuple[int, ...]
-    type: Any
+    type: pa.DataType
 
     @property
     def name(self) -> str:
@@ -36,13 +35,13 @@ class Operand:
         return ".".join(self.path)
 
     @functools.cached_property
-    def expression(self) -> Any:
+    def expression(self) -> pc.Expression:
         """Its values; a field of a null struct is null."""
         column = pc.field(self.path[0])
         return pc.struct_field(column, self.indices) if self.indices else column
 
     @functools.cached_property
-    def comparable(self) -> Any:
+    def comparable(self) -> pc.Expression:
         """Its values in a form that Arrow orders: floats as doubles, booleans as numbers."""
         if self.floating and not pa.types.is_float64(self.type):
             return self.expression.cast(pa.float64())
@@ -54,7 +53,7 @@ class Operand:
         return bool(pa.types.is_floating(self.type))
 
 
-def operand_of(field: Any, rest: ColumnPath) -> Operand:
+def operand_of(field: pa.Field, rest: ColumnPath) -> Operand:
     """A column, or the field that names lead to from it; names are compared in any case.
 
     Raises:
@@ -83,7 +82,7 @@ def operand_of(field: Any, rest: ColumnPath) -> Operand:
     return Operand(tuple(path), tuple(indices), data_type)
 
 
-def applied(operator: str, left: Any, right: Any) -> Any:
+def applied(operator: str, left: pc.Expression, right: pc.Expression) -> pc.Expression:
     """A comparison of two expressions of one type."""
     functions = {
         "==": pc.equal,
@@ -96,7 +95,7 @@ def applied(operator: str, left: Any, right: Any) -> Any:
     return functions[operator](left, right)
 
 
-def compared(left: Operand, operator: str, right: Operand) -> Any:
+def compared(left: Operand, operator: str, right: Operand) -> pc.Expression:
     """A comparison of two columns as an expression: exact, or approximate if one of them is.
 
     Raises:
@@ -106,7 +105,7 @@ def compared(left: Operand, operator: str, right: Operand) -> Any:
     return applied(operator, one, other)
 
 
-def _common(left: Operand, right: Operand) -> tuple[Any, Any]:
+def _common(left: Operand, right: Operand) -> tuple[pc.Expression, pc.Expression]:
     """The two sides in one type that holds every value of both, or in DOUBLE."""
     types = pa.types
     first, second = left.type, right.type
@@ -145,14 +144,14 @@ def _common(left: Operand, right: Operand) -> tuple[Any, Any]:
     )
 
 
-def _is_number(data_type: Any) -> bool:
+def _is_number(data_type: pa.DataType) -> bool:
     types = pa.types
     return bool(
         types.is_integer(data_type) or types.is_floating(data_type) or types.is_decimal(data_type)
     )
 
 
-def _as_double(operand: Operand, *, narrow: bool) -> Any:
+def _as_double(operand: Operand, *, narrow: bool) -> pc.Expression:
     """Numbers as doubles; exact ones that meet a FLOAT take that type first, as literals do."""
     values = operand.expression
     if narrow and not operand.floating:
@@ -162,18 +161,18 @@ def _as_double(operand: Operand, *, narrow: bool) -> Any:
     return values.cast(options=pc.CastOptions.unsafe(pa.float64()))
 
 
-def _is_time(data_type: Any) -> bool:
+def _is_time(data_type: pa.DataType) -> bool:
     return bool(pa.types.is_date32(data_type) or pa.types.is_timestamp(data_type))
 
 
 _UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
-def _nanoseconds(data_type: Any) -> int:
+def _nanoseconds(data_type: pa.DataType) -> int:
     return 86_400 * 10**9 if pa.types.is_date32(data_type) else _UNITS[data_type.unit]
 
 
-def _in_units_of(operand: Operand, finest: int) -> Any:
+def _in_units_of(operand: Operand, finest: int) -> pc.Expression:
     """Times as counts of a unit, wide enough that a coarse one cannot overflow."""
     count = operand.expression
     if pa.types.is_date32(operand.type):

@@ -19,7 +19,6 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -81,7 +80,7 @@ class Predicate:
     opposite: Callable[[], Predicate] | None = None
 
     @property
-    def expression(self) -> Any:
+    def expression(self) -> pc.Expression:
         """True, false or null for each row."""
         return self.condition.expression
 
@@ -91,7 +90,7 @@ class Predicate:
         return self.condition.may
 
 
-def compile_predicate(text: str, fields: Mapping[str, Any], *, table: str = "") -> Predicate:
+def compile_predicate(text: str, fields: Mapping[str, pa.Field], *, table: str = "") -> Predicate:
     """Compiles a condition over a table's columns.
 
     Args:
@@ -113,7 +112,7 @@ def compile_predicate(text: str, fields: Mapping[str, Any], *, table: str = "") 
 
 
 def compile_condition(
-    node: Any, fields: Mapping[str, Any], *, table: str = "", nan_greatest: bool = False
+    node: exp.Expr, fields: Mapping[str, pa.Field], *, table: str = "", nan_greatest: bool = False
 ) -> Predicate:
     """Compiles a condition that has been parsed already; arguments and errors as there.
 
@@ -127,8 +126,8 @@ def compile_condition(
 
 
 def _compiled(
-    node: Any,
-    fields: Mapping[str, Any],
+    node: exp.Expr,
+    fields: Mapping[str, pa.Field],
     table: str,
     *,
     nan_greatest: bool = False,
@@ -146,7 +145,7 @@ def _compiled(
 
 
 _MIRRORED = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
-_OPERATORS = {
+_OPERATORS: dict[type[exp.Expr], str] = {
     exp.EQ: "==",
     exp.NEQ: "!=",
     exp.LT: "<",
@@ -157,7 +156,7 @@ _OPERATORS = {
 
 
 class _Compiler:
-    def __init__(self, fields: Mapping[str, Any], table: str, *, nan_greatest: bool) -> None:
+    def __init__(self, fields: Mapping[str, pa.Field], table: str, *, nan_greatest: bool) -> None:
         self._fields = fields
         self._nan_greatest = nan_greatest
         self._table = table.casefold()
@@ -167,7 +166,7 @@ class _Compiler:
 
     # --- logic -------------------------------------------------------------------------------
 
-    def condition(self, node: Any, *, negated: bool) -> Condition:
+    def condition(self, node: exp.Expr, *, negated: bool) -> Condition:
         match node:
             case exp.Paren():
                 return self.condition(node.this, negated=negated)
@@ -216,10 +215,10 @@ class _Compiler:
             )
         return self._comparison(node.this, operator, node.expression, negated=negated)
 
-    def _connected(self, node: Any, *, negated: bool) -> Condition:
+    def _connected(self, node: exp.Expr, *, negated: bool) -> Condition:
         """AND and OR; a chain of one kind is flattened, so that its length costs no depth."""
         kind = type(node)
-        parts: list[Any] = []
+        parts: list[exp.Expr] = []
         stack = [node]
         while stack:
             item = stack.pop()
@@ -234,7 +233,9 @@ class _Compiler:
 
     # --- comparisons -------------------------------------------------------------------------
 
-    def _comparison(self, left: Any, operator: str, right: Any, *, negated: bool) -> Condition:
+    def _comparison(
+        self, left: exp.Expr, operator: str, right: exp.Expr, *, negated: bool
+    ) -> Condition:
         left, right = unwrapped(left), unwrapped(right)
         if is_literal(left) and is_literal(right):
             return compared_constants(left, operator, right, negated=negated)
@@ -256,14 +257,14 @@ class _Compiler:
             return joined([found, Leaf(nan, has_nan(operand.path), columns)], all_of=False)
         return found
 
-    def _between(self, node: Any, *, negated: bool) -> Condition:
+    def _between(self, node: exp.Expr, *, negated: bool) -> Condition:
         both = [
             self._comparison(node.this, ">=", node.args["low"], negated=negated),
             self._comparison(node.this, "<=", node.args["high"], negated=negated),
         ]
         return joined(both, all_of=not negated)
 
-    def _in(self, node: Any, *, negated: bool) -> Condition:
+    def _in(self, node: exp.Expr, *, negated: bool) -> Condition:
         if any(node.args.get(key) is not None for key in ("query", "unnest", "field")):
             raise InvalidArgumentError("IN takes a list of literals")
         operand = self._operand(node.this, where="IN needs a column on its left; ")
@@ -285,7 +286,7 @@ class _Compiler:
             parts.append(UNKNOWN)
         return joined(parts, all_of=negated)
 
-    def _like(self, node: Any, escape: Any, *, negated: bool) -> Condition:
+    def _like(self, node: exp.Expr, escape: exp.Expr | None, *, negated: bool) -> Condition:
         operand = self._operand(node.this)
         if not is_text(operand.type):
             raise InvalidArgumentError(
@@ -305,7 +306,7 @@ class _Compiler:
         may = functools.partial(may_begin_with, operand.path, pattern.prefix)
         return Leaf(matched, may, columns)
 
-    def _is(self, node: Any, *, negated: bool) -> Condition:
+    def _is(self, node: exp.Expr, *, negated: bool) -> Condition:
         what = unwrapped(node.expression)
         operand = self._operand(node.this)
         columns = frozenset(operand.path[:1])
@@ -322,7 +323,7 @@ class _Compiler:
             return Leaf(pc.is_valid(operand.expression), has_values(operand.path), columns)
         return Leaf(pc.is_null(operand.expression), has_nulls(operand.path), columns)
 
-    def _is_nan(self, node: Any, *, negated: bool) -> Condition:
+    def _is_nan(self, node: exp.Expr, *, negated: bool) -> Condition:
         operand = self._operand(node.expressions[0])
         if pa.types.is_integer(operand.type) or pa.types.is_decimal(operand.type):
             return known(operand, answer=negated)
@@ -334,7 +335,7 @@ class _Compiler:
             return Leaf(pc.invert(found), has_values(operand.path), columns)
         return Leaf(found, has_nan(operand.path), columns)
 
-    def _null_safe(self, node: Any, *, negated: bool) -> Condition:
+    def _null_safe(self, node: exp.Expr, *, negated: bool) -> Condition:
         left, right = unwrapped(node.this), unwrapped(node.expression)
         if is_literal(left):
             left, right = right, left
@@ -359,7 +360,7 @@ class _Compiler:
 
     # --- names -------------------------------------------------------------------------------
 
-    def _operand(self, node: Any, where: str = "") -> Operand:
+    def _operand(self, node: exp.Expr, where: str = "") -> Operand:
         """The column or nested field that a node names."""
         node = unwrapped(node)
         if is_literal(node):

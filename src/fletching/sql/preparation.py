@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+
+import pyarrow as pa
 
 from fletching.errors import FletchingError, InvalidArgumentError
 from fletching.sql.dialect import exp
@@ -35,11 +36,16 @@ from fletching.sql.typing_pass import add_types
 
 __all__ = ["Prepared"]
 
+_Read = tuple[exp.Expr, WantedScan | None, exp.Join | None]
+"""What a SELECT reads: the node, its scan if it is a table, and the join that brings it."""
+
+_Fold = Callable[[exp.Expr], exp.Expr | None]
+
 
 class Prepared:
     """A query's tree with its tables replaced, and what is known of them."""
 
-    def __init__(self, query: Any, resolve: Resolve) -> None:
+    def __init__(self, query: exp.Expr, resolve: Resolve) -> None:
         self._resolve = resolve
         self.scans: list[WantedScan] = []
         self._scan_of: dict[int, WantedScan] = {}
@@ -66,7 +72,7 @@ class Prepared:
 
     # --- tables ------------------------------------------------------------------------------
 
-    def _tables(self, node: Any, known: frozenset[str], depth: int) -> None:
+    def _tables(self, node: exp.Expr, known: frozenset[str], depth: int) -> None:
         """Replaces the tables below a node; ``known`` are the names of WITH that it sees."""
         if depth > 16:
             raise InvalidArgumentError("views nest too deeply, or contain themselves")
@@ -87,7 +93,7 @@ class Prepared:
             else:
                 self._tables(child, known, depth)
 
-    def _table(self, node: Any, known: frozenset[str], depth: int) -> None:
+    def _table(self, node: exp.Table, known: frozenset[str], depth: int) -> None:
         if not isinstance(node.this, exp.Identifier | exp.Parameter):
             if isinstance(node.this, exp.Anonymous):
                 raise located(InvalidArgumentError(f"{node.this.name} is no table"), node)
@@ -128,7 +134,7 @@ class Prepared:
         if not node.alias:
             node.set("alias", exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
 
-    def scans_of(self, select: Any) -> Iterator[tuple[Any, WantedScan | None, Any]]:
+    def scans_of(self, select: exp.Expr) -> Iterator[_Read]:
         """What a SELECT reads: the node, the scan if it is a table, and the join that brings it."""
         first = select.args.get("from_")
         if first is not None:
@@ -140,7 +146,7 @@ class Prepared:
 
     # --- columns -----------------------------------------------------------------------------
 
-    def _known_columns(self, select: Any) -> set[str]:
+    def _known_columns(self, select: exp.Expr) -> set[str]:
         """The columns of the tables that a SELECT reads, case-folded."""
         scans = (scan for _, scan, _ in self.scans_of(select) if scan is not None)
         return {name for scan in scans for name in scan.source.fields}
@@ -162,7 +168,8 @@ class Prepared:
                         if parts[0] in scan.source.fields or len(parts) == len(folded):
                             continue
                         kept = [part.copy() for part in column.parts[len(folded) - 1 :]]
-                        column.replace(exp.column(kept[1], table=kept[0], fields=kept[2:] or None))
+                        named = exp.Column(this=kept[1], table=kept[0])
+                        column.replace(exp.Dot.build([named, *kept[2:]]) if kept[2:] else named)
                         break
 
     def _choose_columns(self) -> None:
@@ -199,7 +206,7 @@ class Prepared:
 
     # --- conditions --------------------------------------------------------------------------
 
-    def push_down(self, fold: Callable[[Any], Any] | None) -> None:
+    def push_down(self, fold: _Fold | None) -> None:
         """Finds the conditions that scans can prune by."""
         for select in self.query.find_all(exp.Select):
             sources = list(self.scans_of(select))
@@ -213,7 +220,7 @@ class Prepared:
                     self._push(part, sources, kept, fold)
             for _, scan, join in sources:
                 on = None if join is None else join.args.get("on")
-                if on is None or join.side in {"RIGHT", "FULL"}:
+                if join is None or on is None or join.side in {"RIGHT", "FULL"}:
                     continue
                 inner = not join.side and join.kind in {"", "INNER", "CROSS"}
                 for part in _conjuncts(on):
@@ -224,10 +231,10 @@ class Prepared:
 
     def _push(
         self,
-        part: Any,
-        sources: Sequence[tuple[Any, WantedScan | None, Any]],
+        part: exp.Expr,
+        sources: Sequence[_Read],
         allowed: Sequence[WantedScan],
-        fold: Callable[[Any], Any] | None,
+        fold: _Fold | None,
     ) -> None:
         if part.find(exp.Query, exp.Window, exp.Lambda) is not None:
             return
@@ -247,9 +254,7 @@ class Prepared:
         scan.push(part, predicate)
 
     @staticmethod
-    def _only_scan(
-        part: Any, sources: Sequence[tuple[Any, WantedScan | None, Any]]
-    ) -> WantedScan | None:
+    def _only_scan(part: exp.Expr, sources: Sequence[_Read]) -> WantedScan | None:
         """The one table that all columns of a condition belong to."""
         aliases = {node.alias_or_name.casefold(): scan for node, scan, _ in sources}
         found: dict[int, WantedScan] = {}
@@ -268,14 +273,14 @@ class Prepared:
         return next(iter(found.values())) if len(found) == 1 else None
 
 
-def _children(node: Any) -> Iterator[Any]:
+def _children(node: exp.Expr) -> Iterator[exp.Expr]:
     for value in node.args.values():
         for item in value if isinstance(value, list) else (value,):
             if isinstance(item, exp.Expression):
                 yield item
 
 
-def _conjuncts(node: Any) -> Iterator[Any]:
+def _conjuncts(node: exp.Expr) -> Iterator[exp.Expr]:
     stack = [node]
     while stack:
         item = unwrapped(stack.pop())
@@ -285,15 +290,15 @@ def _conjuncts(node: Any) -> Iterator[Any]:
             yield item
 
 
-def _nullable(sources: Sequence[tuple[Any, WantedScan | None, Any]]) -> set[int]:
+def _nullable(sources: Sequence[_Read]) -> set[int]:
     """The tables whose rows an outer join may replace by nulls."""
     found: set[int] = set()
     before: list[int] = []
     for _, scan, join in sources:
-        side = "" if join is None else join.side
+        side, kind = ("", "") if join is None else (join.side, join.kind)
         if side in {"RIGHT", "FULL"}:
             found.update(before)
-        if side in {"LEFT", "FULL"} and join.kind not in {"SEMI", "ANTI"} and scan is not None:
+        if side in {"LEFT", "FULL"} and kind not in {"SEMI", "ANTI"} and scan is not None:
             found.add(id(scan))
         if scan is not None:
             before.append(id(scan))
@@ -303,10 +308,10 @@ def _nullable(sources: Sequence[tuple[Any, WantedScan | None, Any]]) -> set[int]
 _LITERAL = (exp.Literal, exp.Null, exp.Boolean, exp.HexString)
 
 
-def _folded(tree: Any, fold: Callable[[Any], Any]) -> Any:
+def _folded(tree: exp.Expr, fold: _Fold) -> exp.Expr:
     """Replaces what is constant, and more than a literal, by what it computes to."""
 
-    def replace(node: Any) -> Any:
+    def replace(node: exp.Expr) -> exp.Expr:
         computed = isinstance(
             node,
             exp.Anonymous
@@ -328,10 +333,10 @@ def _folded(tree: Any, fold: Callable[[Any], Any]) -> Any:
     return tree.transform(replace)
 
 
-def _cheapest(fields: Mapping[str, Any]) -> str:
+def _cheapest(fields: Mapping[str, pa.Field]) -> str:
     """The column that takes least to read, for a query that only counts rows."""
 
-    def width(field: Any) -> int:
+    def width(field: pa.Field) -> int:
         try:
             return int(field.type.bit_width)
         except ValueError:
@@ -341,7 +346,7 @@ def _cheapest(fields: Mapping[str, Any]) -> str:
     return name
 
 
-def _call_type(node: Any, types: Sequence[SqlType]) -> SqlType:
+def _call_type(node: exp.Expr, types: Sequence[SqlType]) -> SqlType:
     """The type of a call, where a constant decides it here and else by the function's own rule."""
     stored = storing(node)
     if stored is not None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+
+import pyarrow as pa
 
 from fletching.errors import FletchingError, InvalidArgumentError, ServiceError
 from fletching.sql.conditions import joined
+from fletching.sql.dialect import exp
 from fletching.sql.predicates import Predicate
 from fletching.types import TableName
 
@@ -26,7 +28,7 @@ class Source:
     """
 
     name: TableName
-    fields: Mapping[str, Any]
+    fields: Mapping[str, pa.Field]
     target: bool = False
     version: int | None = None
 
@@ -36,14 +38,14 @@ class SourceView:
     """A view that a query reads: its own query, with the names of its columns."""
 
     name: TableName
-    query: Any
+    query: exp.Expr
     columns: tuple[str, ...] = ()
 
 
 PATTERN = "fletching_pattern"
 """Key in the ``meta`` of a star: the regular expression that chooses among the columns."""
 
-Resolve = Callable[[Any], Source | SourceView]
+Resolve = Callable[[exp.Table], Source | SourceView]
 """Looks up what a table node names."""
 
 
@@ -68,7 +70,7 @@ class WantedScan:
     pushed: list[str] = dataclasses.field(default_factory=list)
     _conditions: list[Predicate] = dataclasses.field(default_factory=list)
 
-    def push(self, node: Any, predicate: Predicate) -> None:
+    def push(self, node: exp.Expr, predicate: Predicate) -> None:
         """Adds a condition that every wanted row fulfils."""
         self.pushed.append(node.sql(dialect="hive"))
         self._conditions.append(predicate)
@@ -78,7 +80,7 @@ class WantedScan:
 
 
 def located(
-    error: FletchingError, node: Any, kind: type[ServiceError] = InvalidArgumentError
+    error: FletchingError, node: exp.Expr, kind: type[ServiceError] = InvalidArgumentError
 ) -> ServiceError:
     """An error with the line and column of what it is about, as far as they are known."""
     if " at line " in error.message:

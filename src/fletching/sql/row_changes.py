@@ -14,8 +14,7 @@ action gives a value::
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.dialect import exp
@@ -60,7 +59,7 @@ class RowChanges:
         operation: what the table's history calls it.
     """
 
-    tree: Any
+    tree: exp.Expr
     actions: tuple[Action, ...]
     columns: tuple[str, ...]
     operation: str
@@ -71,11 +70,11 @@ class _When:
     """One clause: when it holds, and the values it gives."""
 
     action: Action
-    condition: Any
-    values: Mapping[str, Any]
+    condition: exp.Expr | None
+    values: Mapping[str, exp.Expr]
 
 
-def row_changes_of(node: Any, columns: Mapping[str, SqlType]) -> RowChanges:
+def row_changes_of(node: exp.Expr, columns: Mapping[str, SqlType]) -> RowChanges:
     """Reads a DELETE, UPDATE or MERGE.
 
     Args:
@@ -89,7 +88,7 @@ def row_changes_of(node: Any, columns: Mapping[str, SqlType]) -> RowChanges:
 
 
 class _Reader:
-    def __init__(self, node: Any, columns: Mapping[str, SqlType]) -> None:
+    def __init__(self, node: exp.Expr, columns: Mapping[str, SqlType]) -> None:
         self._node = node
         self._types = columns
         self._names = {name.casefold(): name for name in columns}
@@ -116,7 +115,7 @@ class _Reader:
         return self._changes([self._part([when], joins, where=condition)], [when], "update")
 
     @staticmethod
-    def _additional(node: Any) -> list[Any]:
+    def _additional(node: exp.Expr) -> list[exp.Expr]:
         """The tables of UPDATE .. FROM."""
         source = node.args.get("from_")
         if source is None:
@@ -163,7 +162,7 @@ class _Reader:
             parts.append(self._part(left, [unknown], shown))
         return self._changes(parts, whens, "merge")
 
-    def _inserted(self, then: Any) -> dict[str, Any]:
+    def _inserted(self, then: exp.Expr) -> dict[str, exp.Expr]:
         if not isinstance(then, exp.Insert) or not isinstance(then.expression, exp.Tuple):
             raise InvalidArgumentError("WHEN NOT MATCHED takes INSERT with VALUES")
         values = then.expression.expressions
@@ -177,8 +176,8 @@ class _Reader:
 
     # --- pieces ------------------------------------------------------------------------------
 
-    def _assigned(self, items: Sequence[Any]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def _assigned(self, items: Sequence[exp.Expr]) -> dict[str, exp.Expr]:
+        found: dict[str, exp.Expr] = {}
         for item in items:
             if not isinstance(item, exp.EQ) or not isinstance(item.this, exp.Column):
                 raise InvalidArgumentError("SET takes column = value, with commas between")
@@ -205,15 +204,15 @@ class _Reader:
     def _part(
         self,
         whens: Sequence[_When],
-        joins: list[Any],
+        joins: list[exp.Expr],
         shown: Sequence[str] | None = None,
         *,
-        where: Any = None,
-        source: Any = None,
-    ) -> Any:
+        where: exp.Expr | None = None,
+        source: exp.Expr | None = None,
+    ) -> exp.Expr:
         """One SELECT of the query, of rows that the first clause that holds decides about."""
         shown = self._shown(whens) if shown is None else shown
-        items: list[Any] = [
+        items: list[exp.Expr] = [
             exp.Null() if source is not None else self._column(name) for name in (SEGMENT, ROW)
         ]
         items.append(_first(whens, self._number))
@@ -233,23 +232,25 @@ class _Reader:
             select.set("where", exp.Where(this=exp.and_(*conditions)))
         return select
 
-    def _number(self, when: _When) -> Any:
+    def _number(self, when: _When) -> exp.Expr:
         return exp.Literal.number(
             1 + next(i for i, one in enumerate(self._actions) if one is when.action)
         )
 
-    def _column(self, name: str) -> Any:
+    def _column(self, name: str) -> exp.Expr:
         table = exp.to_identifier(self._alias, quoted=True)
         return exp.column(exp.to_identifier(name, quoted=True), table=table)
 
-    def _changes(self, parts: list[Any], whens: Sequence[_When], operation: str) -> RowChanges:
+    def _changes(self, parts: list[exp.Expr], whens: Sequence[_When], operation: str) -> RowChanges:
         tree = parts[0]
         for part in parts[1:]:
             tree = exp.Union(this=tree, expression=part, distinct=False)
         return RowChanges(tree, tuple(self._actions), tuple(self._shown(whens)), operation)
 
 
-def _first(whens: Sequence[_When], values: Any) -> Any:
+def _first(
+    whens: Sequence[_When], values: Callable[[_When], exp.Expr] | Iterable[exp.Expr]
+) -> exp.Expr:
     """The value of the first clause whose condition holds."""
     made = [values(when) for when in whens] if callable(values) else list(values)
     if len(whens) == 1:
@@ -261,5 +262,5 @@ def _first(whens: Sequence[_When], values: Any) -> Any:
     return exp.Case(ifs=ifs)
 
 
-def _any(whens: Sequence[_When]) -> Any:
-    return exp.or_(*(when.condition.copy() for when in whens))
+def _any(whens: Sequence[_When]) -> exp.Expr:
+    return exp.or_(*(when.condition.copy() for when in whens if when.condition is not None))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import Any
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.dialect import exp
@@ -23,7 +22,7 @@ __all__ = [
 ]
 
 
-def order_sorted(query: Any) -> None:
+def order_sorted(query: exp.Expr) -> None:
     """SORT BY and CLUSTER BY order the rows of each worker: here there is one, so all of them."""
     for select in query.find_all(exp.Select):
         found = select.args.get("sort") or select.args.get("cluster")
@@ -33,7 +32,7 @@ def order_sorted(query: Any) -> None:
             select.set(key, None)
 
 
-def lift_rows(select: Any) -> None:
+def lift_rows(select: exp.Expr) -> None:
     """``SELECT explode(x) AS (a, b)`` as a LATERAL VIEW of the same columns."""
     for number, item in enumerate(list(select.expressions)):
         call = item.this if isinstance(item, exp.Alias | exp.Aliases) else item
@@ -59,7 +58,7 @@ def lift_rows(select: Any) -> None:
             select.set("from_", exp.From(this=one))
 
 
-def group_ids(select: Any) -> None:
+def group_ids(select: exp.Expr) -> None:
     """``GROUPING__ID`` is GROUPING_ID of all that is grouped by."""
     group = select.args.get("group")
     if group is None:
@@ -68,7 +67,7 @@ def group_ids(select: Any) -> None:
     if not found:
         return
     sets = (exp.Rollup, exp.Cube, exp.GroupingSets)
-    keys: list[Any] = []
+    keys: list[exp.Expr] = []
     for one in group.expressions:
         for part in one.find_all(exp.Column) if isinstance(one, sets) else [one]:
             if part not in keys:
@@ -86,7 +85,7 @@ def group_ids(select: Any) -> None:
             one.replace(exp.alias_(call.copy(), "grouping__id") if outer else call.copy())
 
 
-def name_columns(select: Any) -> None:
+def name_columns(select: exp.Expr) -> None:
     """Gives expressions without a name the names that MaxCompute gives: ``_c0``, ``_c1``, ..."""
     items = []
     for number, item in enumerate(select.expressions):
@@ -100,7 +99,7 @@ def name_columns(select: Any) -> None:
 _LOOKS_LIKE_PATTERN = re.compile(r"[|\[]|\.[*+]|\)[?*+]")
 
 
-def choose_by_patterns(select: Any, known: Collection[str]) -> None:
+def choose_by_patterns(select: exp.Expr, known: Collection[str]) -> None:
     """Names in backticks that are regular expressions choose all columns whose names they fit.
 
     Args:
@@ -127,7 +126,7 @@ def choose_by_patterns(select: Any, known: Collection[str]) -> None:
         item.replace(star)
 
 
-def sample_buckets(query: Any) -> None:
+def sample_buckets(query: exp.Expr) -> None:
     """``TABLESAMPLE (BUCKET x OUT OF y ON column)`` as the rows whose hash leaves x - 1 modulo y."""
     for table in list(query.find_all(exp.Table)):
         sample = table.args.get("sample")
@@ -154,7 +153,7 @@ def sample_buckets(query: Any) -> None:
         table.replace(exp.Subquery(this=body, alias=alias, joins=table.args.get("joins")))
 
 
-def check_named_queries(query: Any) -> None:
+def check_named_queries(query: exp.Expr) -> None:
     """Refuses a query of WITH that has fewer columns than its name lists.
 
     Raises:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable
-from typing import Any
 
 import pyarrow as pa
 
@@ -209,7 +208,7 @@ def average_type(given: SqlType) -> SqlType:
     return wanted if wanted.scale >= given.scale else SqlType("DECIMAL", MAX_DIGITS, given.scale)
 
 
-def type_of_column(name: str, data_type: Any) -> SqlType:
+def type_of_column(name: str, data_type: pa.DataType) -> SqlType:
     """The type of a column that is written: as `type_of_arrow`, with the length of VARCHAR and CHAR.
 
     Args:
@@ -262,7 +261,7 @@ def _common_number(a: SqlType, b: SqlType) -> SqlType:
     return decimal(before + scale, scale)
 
 
-def type_of_arrow(data_type: Any) -> SqlType:
+def type_of_arrow(data_type: pa.DataType) -> SqlType:
     """The type of a table's column."""
     types = pa.types
     if isinstance(data_type, pa.BaseExtensionType):
@@ -325,7 +324,7 @@ _CAST = {
 }
 
 
-def type_of_cast(data_type: Any) -> SqlType:
+def type_of_cast(data_type: pa.DataType) -> SqlType:
     """The type that a CAST names; unknown if it is none of ours."""
     if ODPS_TYPE in data_type.meta:
         # A field of a struct: its type was read as a column's is.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from fletching.protocol.messages.admin import AddColumns, CreateTable
 from fletching.protocol.messages.changes import ChangeRequest
 from fletching.protocol.messages.requests import Request
+from fletching.sql.dialect import exp
 from fletching.types import PartitionSpec, TableName
 
 __all__ = [
@@ -108,7 +108,7 @@ class ShowCreateQuery:
 class QueryStatement:
     """Rows that a query computes."""
 
-    tree: Any
+    tree: exp.Expr
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Target:
     """
 
     table: TableName
-    tree: Any
+    tree: exp.Expr
     static: tuple[tuple[str, str], ...] = ()
     dynamic: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
@@ -142,7 +142,7 @@ class CreateAs:
     """CREATE TABLE .. AS: the request still lacks the columns."""
 
     request: CreateTable
-    tree: Any
+    tree: exp.Expr
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class CreateView:
     """CREATE [OR REPLACE] VIEW; ``text`` is its query in our own writing of the dialect."""
 
     table: TableName
-    tree: Any
+    tree: exp.Expr
     text: str
     columns: tuple[str, ...] = ()
     comment: str = ""
@@ -193,7 +193,7 @@ class ComputedChange:
     """
 
     table: TableName
-    tree: Any
+    tree: exp.Expr
     where: str = ""
 
 
@@ -221,7 +221,7 @@ class DropPartitions:
     """Drops the partitions for which a condition on their columns is true."""
 
     table: TableName
-    condition: Any
+    condition: exp.Expr
     if_exists: bool = False
 
 
@@ -263,7 +263,7 @@ class Use:
 class Explanation:
     """EXPLAIN of a query."""
 
-    tree: Any
+    tree: exp.Expr
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -271,7 +271,7 @@ class Assignment:
     """A variable of script mode."""
 
     name: str
-    tree: Any
+    tree: exp.Expr
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

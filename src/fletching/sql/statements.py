@@ -9,8 +9,6 @@ middle form is ``schema.table``.
 
 from __future__ import annotations
 
-from typing import Any
-
 from fletching.errors import InvalidArgumentError, SqlSyntaxError
 from fletching.protocol.messages.changes import TruncateTable
 from fletching.sql.alterations import alteration_of
@@ -139,7 +137,7 @@ def _statement(parsed: Parsed, namespace: Namespace) -> Statement:
             raise InvalidArgumentError(f"statements like {words[:60]!r} are not supported")
 
 
-def _check_whole(node: Any) -> None:
+def _check_whole(node: exp.Expr) -> None:
     """Refuses trees that lack a part which the grammar does not insist on.
 
     Raises:
@@ -193,7 +191,7 @@ def _check_whole(node: Any) -> None:
         raise InvalidArgumentError("MERGE lacks ON and a condition")
 
 
-def _check_moment(table: Any) -> None:
+def _check_moment(table: exp.Expr) -> None:
     """Refuses versions that cannot be, and of tables that are written to.
 
     Raises:
@@ -206,14 +204,14 @@ def _check_moment(table: Any) -> None:
     holder = table.parent
     while isinstance(holder, exp.Schema):
         holder = holder.parent
-    writes = isinstance(holder, exp.Insert | exp.Update | exp.Delete | exp.Merge | exp.Create)
-    if writes and (holder.this is table or holder.this is table.parent):
+    writes = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Create)
+    if isinstance(holder, writes) and (holder.this is table or holder.this is table.parent):
         raise located(InvalidArgumentError("a table as it was cannot be changed"), table)
 
 
-def _spread(node: Any) -> None:
+def _spread(node: exp.Expr) -> None:
     """``SET (a, b) = (1, 2)`` as ``SET a = 1, b = 2``."""
-    made: list[Any] = []
+    made: list[exp.Expr] = []
     for item in node.expressions:
         if not (isinstance(item, exp.EQ) and isinstance(item.this, exp.Tuple)):
             made.append(item)
@@ -229,14 +227,14 @@ def _spread(node: Any) -> None:
     node.set("expressions", made)
 
 
-def _explained(node: Any) -> Any:
+def _explained(node: exp.Expr) -> exp.Query:
     """The query that EXPLAIN is about: also that of an INSERT or CREATE TABLE .. AS."""
     if isinstance(node, exp.Insert | exp.Create) and node.expression:
         return query_of(node.expression, "EXPLAIN")
     return query_of(node, "EXPLAIN")
 
 
-def _setting(node: Any) -> Setting:
+def _setting(node: exp.Expr) -> Setting:
     text = node.sql(dialect="hive")[len("SET ") :]
     name, equals, value = text.partition("=")
     if not equals:
@@ -244,7 +242,7 @@ def _setting(node: Any) -> Setting:
     return Setting(name.strip().strip("`"), value.strip().strip("'\""))
 
 
-def _target(node: Any, namespace: Namespace, source: Any) -> Target:
+def _target(node: exp.Expr, namespace: Namespace, source: exp.Expr | None) -> Target:
     """The target of an INSERT; ``source`` is what FROM names before several of them."""
     table = node.this
     columns: tuple[str, ...] = ()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fletching.errors import SqlSyntaxError
 from fletching.sql.token_checks import meant_keyword
+
+if TYPE_CHECKING:
+    from sqlglot.tokenizer_core import Token
 
 __all__ = ["syntax_error"]
 
@@ -27,7 +30,7 @@ _SAID: Mapping[str, str] = {
 
 
 def syntax_error(
-    error: Any, what: str, source: str, before: int = 0, tokens: Sequence[Any] = ()
+    error: Exception, what: str, source: str, before: int = 0, tokens: Sequence[Token] = ()
 ) -> SqlSyntaxError:
     """An error of ours for one of sqlglot's.
 
@@ -48,7 +51,7 @@ def syntax_error(
     return SqlSyntaxError(f"the {what} cannot be parsed: {text[:300]}")
 
 
-def _placed(found: Mapping[str, Any], before: int, tokens: Sequence[Any]) -> str:
+def _placed(found: Mapping[str, str | int], before: int, tokens: Sequence[Token]) -> str:
     line, last = int(found.get("line") or 1), int(found.get("col") or 1)
     near = str(found.get("highlight") or "")
     column = last - max(len(near) - 1, 0) if "\n" not in near else last

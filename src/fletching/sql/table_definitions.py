@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import pyarrow as pa
 
@@ -34,7 +33,7 @@ DEFAULT_KEY = b"fletching:default"
 """Metadata of a column: its DEFAULT, as SQL text."""
 
 
-def query_of(node: Any, what: str) -> Any:
+def query_of(node: exp.Expr, what: str) -> exp.Query:
     """A query's tree; VALUES stands for the rows it lists."""
     if isinstance(node, exp.Values):
         return exp.select("*").from_(node)
@@ -43,7 +42,7 @@ def query_of(node: Any, what: str) -> Any:
     raise InvalidArgumentError(f"{what} takes a query")
 
 
-def create_table(node: Any, namespace: Namespace) -> CreateTable:
+def create_table(node: exp.Expr, namespace: Namespace) -> CreateTable:
     """CREATE TABLE, with or without AS.
 
     Raises:
@@ -53,7 +52,7 @@ def create_table(node: Any, namespace: Namespace) -> CreateTable:
     schema = node.this
     if node.expression and isinstance(schema, exp.Schema):
         raise InvalidArgumentError("CREATE TABLE .. AS takes its columns from the query")
-    fields: list[Any] = []
+    fields: list[pa.Field] = []
     primary_key: tuple[str, ...] = ()
     for item in schema.expressions if isinstance(schema, exp.Schema) else ():
         if isinstance(item, exp.PrimaryKey):
@@ -62,7 +61,7 @@ def create_table(node: Any, namespace: Namespace) -> CreateTable:
             fields.append(_column(item))
             primary_key += (item.name,) if _is_key(item) else ()
     comment = ""
-    partition_columns: list[Any] = []
+    partition_columns: list[tuple[str, str, str]] = []
     properties: dict[str, str] = {}
     lifecycle_days: int | None = None
     listed = node.args.get("properties")
@@ -112,7 +111,7 @@ def create_table(node: Any, namespace: Namespace) -> CreateTable:
     )
 
 
-def _partition_columns(schema: Any) -> list[tuple[str, str, str]]:
+def _partition_columns(schema: exp.Expr) -> list[tuple[str, str, str]]:
     """Name, type and comment of each."""
     columns: list[tuple[str, str, str]] = []
     for item in schema.expressions:
@@ -123,7 +122,7 @@ def _partition_columns(schema: Any) -> list[tuple[str, str, str]]:
     return columns
 
 
-def _whole(node: Any, what: str) -> int:
+def _whole(node: exp.Expr | None, what: str) -> int:
     if isinstance(node, exp.Literal) and not node.is_string and node.name.isdigit():
         number = int(node.name[:19])
         if number < 2**31:
@@ -131,7 +130,7 @@ def _whole(node: Any, what: str) -> int:
     raise InvalidArgumentError(f"{what} needs a whole number")
 
 
-def drop_table(node: Any, namespace: Namespace) -> Changes:
+def drop_table(node: exp.Expr, namespace: Namespace) -> Changes:
     """DROP TABLE, of several, too.
 
     Raises:
@@ -147,7 +146,7 @@ def drop_table(node: Any, namespace: Namespace) -> Changes:
     )
 
 
-def create_like(node: Any, namespace: Namespace) -> CreateLike:
+def create_like(node: exp.Expr, namespace: Namespace) -> CreateLike:
     """CREATE TABLE .. LIKE.
 
     Raises:
@@ -169,7 +168,7 @@ def create_like(node: Any, namespace: Namespace) -> CreateLike:
     )
 
 
-def create_view(node: Any, namespace: Namespace) -> CreateView:
+def create_view(node: exp.Expr, namespace: Namespace) -> CreateView:
     """CREATE VIEW.
 
     Raises:
@@ -196,7 +195,7 @@ def create_view(node: Any, namespace: Namespace) -> CreateView:
     )
 
 
-def table_name(node: Any, namespace: Namespace) -> TableName:
+def table_name(node: exp.Expr, namespace: Namespace) -> TableName:
     """The table that a node names.
 
     Raises:
@@ -214,14 +213,14 @@ def table_name(node: Any, namespace: Namespace) -> TableName:
     return TableName(database or namespace.project, name, namespace.schema)
 
 
-def _refuse_others(node: Any, known: Iterable[str], what: str) -> None:
+def _refuse_others(node: exp.Expr, known: Iterable[str], what: str) -> None:
     """Refuses clauses that nothing here would honour: silence would be a wrong answer."""
     others = {name for name, value in node.args.items() if value} - set(known)
     if others:
         raise InvalidArgumentError(f"{what} does not support {', '.join(sorted(others))} here")
 
 
-def plain_text(node: Any, what: str) -> str:
+def plain_text(node: exp.Expr | None, what: str) -> str:
     """The text of a literal or a word.
 
     Raises:
@@ -236,7 +235,7 @@ def plain_text(node: Any, what: str) -> str:
     raise InvalidArgumentError(f"{what} is not a plain value")
 
 
-def _column(node: Any) -> Any:
+def _column(node: exp.Expr) -> pa.Field:
     """A column definition as an Arrow field."""
     if not isinstance(node, exp.ColumnDef) or node.args.get("kind") is None:
         raise InvalidArgumentError("a column is a name and a type")
@@ -265,14 +264,14 @@ def _column(node: Any) -> Any:
     return field.with_metadata({**(field.metadata or {}), DEFAULT_KEY: default.encode()})
 
 
-def _default(name: str, value: Any) -> str:
+def _default(name: str, value: exp.Expr) -> str:
     """A DEFAULT as text: something constant, without columns and queries."""
     if value.find(exp.Column, exp.Query) is not None:
         raise InvalidArgumentError(f"column {name}: a DEFAULT is a constant")
     return sql_text(value)
 
 
-def _is_key(node: Any) -> bool:
+def _is_key(node: exp.Expr) -> bool:
     return any(
         isinstance(one.args.get("kind"), exp.PrimaryKeyColumnConstraint)
         for one in node.args.get("constraints") or ()

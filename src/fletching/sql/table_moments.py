@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from typing import Any
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.dialect import exp
@@ -23,7 +22,7 @@ class TableMoment:
     moment_us: int | None = None
 
 
-def table_moment(node: Any) -> TableMoment | None:
+def table_moment(node: exp.Expr) -> TableMoment | None:
     """What stands behind a table's name; None for the table as it is.
 
     Raises:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fletching.errors import SqlSyntaxError
 from fletching.sql.near_names import did_you_mean, nearest
+
+if TYPE_CHECKING:
+    from sqlglot.tokenizer_core import Token
 
 __all__ = ["check_tokens", "meant_keyword", "place_of_token"]
 
@@ -68,13 +71,13 @@ _RANGES = {"TINYINT": 8, "SMALLINT": 16, "INT": 32, "BIGINT": 64}
 """Bits of the types that a suffix gives a whole number."""
 
 
-def place_of_token(token: Any) -> str:
+def place_of_token(token: Token) -> str:
     """Where a token begins, in words."""
     # sqlglot counts to a token's last character.
     return f"line {token.line}, column {token.col - (token.end - token.start)}"
 
 
-def check_tokens(chunk: Sequence[Any], text: str) -> None:
+def check_tokens(chunk: Sequence[Token], text: str) -> None:
     """Refuses a statement that cannot be one.
 
     Args:
@@ -94,7 +97,12 @@ def check_tokens(chunk: Sequence[Any], text: str) -> None:
             _check_frame(chunk, token)
         if kind == "NUMBER" and "e" in token.text.lower() and math.isinf(_double(token.text)):
             raise _wrong(f"{token.text[:40]!r} is beyond DOUBLE", token)
-        if kind == "NUMBER" and then == "DCOLON" and after.start == token.start:
+        if (
+            kind == "NUMBER"
+            and after is not None
+            and then == "DCOLON"
+            and after.start == token.start
+        ):
             _check_suffix(token, chunk, text)
 
 
@@ -105,7 +113,7 @@ def _double(text: str) -> float:
         return 0.0
 
 
-def _check_beginning(chunk: Sequence[Any]) -> None:
+def _check_beginning(chunk: Sequence[Token]) -> None:
     first, word = chunk[0], str(chunk[0].text)
     if first.token_type.name in {"L_PAREN", "PARAMETER"}:
         return
@@ -126,9 +134,9 @@ def _check_beginning(chunk: Sequence[Any]) -> None:
             )
 
 
-def _check_pairs(chunk: Sequence[Any]) -> None:
+def _check_pairs(chunk: Sequence[Token]) -> None:
     """Every parenthesis has its partner."""
-    opened: list[Any] = []
+    opened: list[Token] = []
     for token in chunk:
         kind = token.token_type.name
         if kind in _OPENING:
@@ -141,7 +149,7 @@ def _check_pairs(chunk: Sequence[Any]) -> None:
         raise _wrong(f"{opened[-1].text!r} is not closed", opened[-1], ",")
 
 
-def _check_frame(chunk: Sequence[Any], rows: Any) -> None:
+def _check_frame(chunk: Sequence[Token], rows: Token) -> None:
     """``ROWS BETWEEN`` has its two ends."""
     depth = 0
     for token in chunk[list(chunk).index(rows) + 1 :]:
@@ -154,7 +162,7 @@ def _check_frame(chunk: Sequence[Any], rows: Any) -> None:
     raise _wrong(f"{rows.text.upper()} BETWEEN lacks AND and the frame's other end", rows, ",")
 
 
-def _check_suffix(token: Any, chunk: Sequence[Any], text: str) -> None:
+def _check_suffix(token: Token, chunk: Sequence[Token], text: str) -> None:
     """A number with the suffix of a whole type is one of its values."""
     place = next(i for i, one in enumerate(chunk) if one is token)
     bits = _RANGES.get(chunk[place + 2].token_type.name) if place + 2 < len(chunk) else None
@@ -169,13 +177,13 @@ def _check_suffix(token: Any, chunk: Sequence[Any], text: str) -> None:
         raise _wrong(f"{written!r} is no {kind}", token, ",")
 
 
-def _wrong(what: str, token: Any, between: str = ",") -> SqlSyntaxError:
+def _wrong(what: str, token: Token, between: str = ",") -> SqlSyntaxError:
     return SqlSyntaxError(
         f"the statement cannot be parsed: {what}{between} at {place_of_token(token)}"
     )
 
 
-def meant_keyword(chunk: Sequence[Any], line: int, column: int) -> str:
+def meant_keyword(chunk: Sequence[Token], line: int, column: int) -> str:
     """The end of a message about a place where parsing stopped, if a word before it looks like a keyword.
 
     ``SELECT a FORM t`` stops at ``t``, since ``FORM`` may be the name of the column.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from fletching.errors import InvalidArgumentError, SqlSyntaxError, UsageError
 from fletching.protocol.types.arrow_types import arrow_field
@@ -15,6 +15,9 @@ from fletching.sql.statement_kinds import (
     Namespace,
 )
 from fletching.types import PartitionSpec, TableName
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["TokenReader", "qualified"]
 
@@ -27,6 +30,9 @@ def qualified(parts: Sequence[str], namespace: Namespace) -> TableName:
         return TableName(namespace.project, parts[1], parts[0])
     project = parts[0] if len(parts) == 2 else namespace.project
     return TableName(project, parts[-1], namespace.schema)
+
+
+_T = TypeVar("_T")
 
 
 class TokenReader:
@@ -124,7 +130,7 @@ class TokenReader:
         """Goes past IF EXISTS, if it is next."""
         return self.take("IF", "EXISTS")
 
-    def listed(self, read: Callable[[], Any]) -> list[Any]:
+    def listed(self, read: Callable[[], _T]) -> list[_T]:
         """Items in parentheses with commas between them."""
         self.need("(")
         found = [read()]
@@ -183,7 +189,7 @@ class TokenReader:
             self._place += 1
         return found
 
-    def column(self) -> Any:
+    def column(self) -> pa.Field:
         """A column with its type and what is said of it."""
         name = self.name("the name of a column")
         kind = self.odps_type()

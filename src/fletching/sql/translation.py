@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 from fletching.errors import SqlSyntaxError
+from fletching.sql.dialect import exp
 from fletching.sql.duck_writer import Writer
 from fletching.sql.preparation import Prepared
 from fletching.sql.query_sources import Resolve, WantedScan
@@ -29,11 +29,11 @@ class Translation:
 
 
 def translate(
-    query: Any,
+    query: exp.Expr,
     resolve: Resolve,
     *,
     now: str,
-    fold: Callable[[str], Any] | None = None,
+    fold: Callable[[str], exp.Expr | None] | None = None,
 ) -> Translation:
     """Translates a query.
 

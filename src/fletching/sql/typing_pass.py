@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 from fletching.sql.dialect import exp
 from fletching.sql.sql_types import (
@@ -38,11 +37,11 @@ _TYPE = "fletching_type"
 Columns = dict[str, SqlType]
 """Types by case-folded column name, in the columns' order."""
 
-CallType = Callable[[Any, Sequence[SqlType]], SqlType]
+CallType = Callable[[exp.Expr, Sequence[SqlType]], SqlType]
 """The type of a call, from its node and the types of its arguments."""
 
 
-def type_of(node: Any) -> SqlType:
+def type_of(node: exp.Expr) -> SqlType:
     """The type that was found for an expression."""
     while isinstance(node, exp.Paren):
         node = node.this
@@ -97,7 +96,7 @@ def _field(found: SqlType, path: Sequence[str]) -> SqlType:
     return found
 
 
-def add_types(query: Any, tables: Mapping[int, Columns], call_type: CallType) -> Columns:
+def add_types(query: exp.Expr, tables: Mapping[int, Columns], call_type: CallType) -> Columns:
     """Finds the types of a query's expressions.
 
     Args:
@@ -118,7 +117,7 @@ class _Pass:
 
     # --- queries -----------------------------------------------------------------------------
 
-    def query(self, node: Any, outer: _Scope) -> Columns:
+    def query(self, node: exp.Expr, outer: _Scope) -> Columns:
         """Goes through a query and returns its columns."""
         scope = _Scope(outer)
         with_ = node.args.get("with_")
@@ -142,7 +141,7 @@ class _Pass:
             return self._values(node, scope)
         return {}
 
-    def _select(self, node: Any, scope: _Scope) -> Columns:
+    def _select(self, node: exp.Expr, scope: _Scope) -> Columns:
         first = node.args.get("from_")
         joins = list(node.args.get("joins") or ())
         if first is not None:
@@ -167,7 +166,7 @@ class _Pass:
             self._expressions(window, inner)
         return made
 
-    def _output(self, item: Any, scope: _Scope, made: Columns) -> None:
+    def _output(self, item: exp.Expr, scope: _Scope, made: Columns) -> None:
         star = item.this if isinstance(item, exp.Column) else item
         if isinstance(star, exp.Star):
             named = item.table.casefold() if isinstance(item, exp.Column) else ""
@@ -183,7 +182,7 @@ class _Pass:
             name = f"{name}\0{len(made)}"
         made[name] = type_of(item)
 
-    def _source(self, node: Any, scope: _Scope) -> None:
+    def _source(self, node: exp.Expr, scope: _Scope) -> None:
         alias = node.alias_or_name.casefold()
         if isinstance(node, exp.Table):
             columns = self._tables.get(id(node))
@@ -200,7 +199,7 @@ class _Pass:
                 self._source(join.this, scope)
                 self._expressions(join.args.get("on"), scope)
 
-    def _lateral(self, node: Any, scope: _Scope) -> None:
+    def _lateral(self, node: exp.Expr, scope: _Scope) -> None:
         self._expressions(node.this, scope)
         alias = node.args.get("alias")
         if alias is None or not isinstance(node.this, exp.Anonymous):
@@ -211,7 +210,7 @@ class _Pass:
             name: types[i] if i < len(types) else UNKNOWN for i, name in enumerate(names)
         }
 
-    def _values(self, node: Any, scope: _Scope) -> Columns:
+    def _values(self, node: exp.Expr, scope: _Scope) -> Columns:
         rows: list[list[SqlType]] = []
         for row in node.expressions:
             items = row.expressions if isinstance(row, exp.Tuple) else [row]
@@ -229,7 +228,7 @@ class _Pass:
 
     # --- expressions -------------------------------------------------------------------------
 
-    def _expressions(self, root: Any, scope: _Scope) -> None:
+    def _expressions(self, root: exp.Expr | None, scope: _Scope) -> None:
         """Types everything below a node that is no clause of a query of its own."""
         if root is None:
             return
@@ -245,7 +244,7 @@ class _Pass:
                     self._lambdas(node, scope)
                 node.meta[_TYPE] = self._type(node, scope)
 
-    def _lambdas(self, call: Any, scope: _Scope) -> None:
+    def _lambdas(self, call: exp.Expr, scope: _Scope) -> None:
         arguments = _arguments(call)
         lambdas = [one for one in arguments if isinstance(one, exp.Lambda)]
         if not lambdas:
@@ -258,7 +257,7 @@ class _Pass:
             self._expressions(one.this, _Scope(scope, names=dict(zip(names, types, strict=True))))
             one.meta[_TYPE] = type_of(one.this)
 
-    def _type(self, node: Any, scope: _Scope) -> SqlType:
+    def _type(self, node: exp.Expr, scope: _Scope) -> SqlType:
         match node:
             case exp.Column():
                 if isinstance(node.this, exp.Star):
@@ -273,7 +272,7 @@ class _Pass:
         return _type_of_node(node)
 
 
-def _type_of_node(node: Any) -> SqlType:
+def _type_of_node(node: exp.Expr) -> SqlType:
     match node:
         case exp.Literal():
             return _literal_type(node)
@@ -325,7 +324,7 @@ def _type_of_node(node: Any) -> SqlType:
     return UNKNOWN
 
 
-def _literal_type(node: Any) -> SqlType:
+def _literal_type(node: exp.Expr) -> SqlType:
     if node.is_string:
         return STRING
     text = node.name.lower()
@@ -337,7 +336,7 @@ def _literal_type(node: Any) -> SqlType:
     return INT if len(text) < 10 or int(text[:20] or 0) < 2**31 else BIGINT
 
 
-def _arithmetic(node: Any) -> SqlType:
+def _arithmetic(node: exp.Expr) -> SqlType:
     left, right = type_of(node.this), type_of(node.expression)
     if left.kind in {"date", "time"} or right.kind in {"date", "time"}:
         moment = left if left.kind in {"date", "time"} else right
@@ -380,20 +379,20 @@ def _arithmetic(node: Any) -> SqlType:
 _DAYS = frozenset({"DAY", "WEEK", "MONTH", "QUARTER", "YEAR"})
 
 
-def _renamed(columns: Columns, alias: Any) -> Columns:
+def _renamed(columns: Columns, alias: exp.TableAlias | None) -> Columns:
     names = [column.name.casefold() for column in alias.columns] if alias is not None else []
     if not names:
         return columns
     return dict(zip(names, columns.values(), strict=False))
 
 
-def _arguments(call: Any) -> list[Any]:
+def _arguments(call: exp.Expr) -> list[exp.Expr]:
     if isinstance(call, exp.Anonymous):
         return list(call.expressions)
     return [*([call.this] if isinstance(call.this, exp.Expression) else []), *_rest(call)]
 
 
-def _rest(call: Any) -> Iterator[Any]:
+def _rest(call: exp.Expr) -> Iterator[exp.Expr]:
     for key, value in call.args.items():
         if key == "this":
             continue
@@ -404,8 +403,12 @@ def _rest(call: Any) -> Iterator[Any]:
         )
 
 
-def _call_name(call: Any) -> str:
-    return str(call.name if isinstance(call, exp.Anonymous) else call.sql_name()).lower()
+def _call_name(call: exp.Expr) -> str:
+    return str(
+        call.sql_name()
+        if isinstance(call, exp.Func) and not isinstance(call, exp.Anonymous)
+        else call.name
+    ).lower()
 
 
 def _parameters(name: str, types: Sequence[SqlType], count: int) -> list[SqlType]:
@@ -426,7 +429,7 @@ def _parameters(name: str, types: Sequence[SqlType], count: int) -> list[SqlType
     return [known[i] if i < len(known) else UNKNOWN for i in range(count)]
 
 
-def _exploded(call: Any) -> list[SqlType]:
+def _exploded(call: exp.Expr) -> list[SqlType]:
     """The types of the columns that a LATERAL VIEW gives."""
     name = call.name.lower()
     value = type_of(call.expressions[0]) if call.expressions else UNKNOWN
@@ -440,6 +443,6 @@ def _exploded(call: Any) -> list[SqlType]:
     return [BIGINT, *inner] if name == "posexplode" and inner else inner
 
 
-def set_type(node: Any, found: SqlType) -> None:
+def set_type(node: exp.Expr, found: SqlType) -> None:
     """Says what type a node that was put in later has."""
     node.meta[_TYPE] = found

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_what_one_statement_registered_is_gone_for_the_next(tmp_path: Path) -> N
     import pyarrow as pa
 
     class Rows:
-        def open(self) -> tuple[pa.Schema, object]:
+        def open(self) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
             return pa.schema([("n", pa.int64())]), iter([pa.record_batch({"n": [1]})])
 
     connections = Connections(LIMITS, tmp_path)

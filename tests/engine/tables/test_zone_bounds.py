@@ -131,6 +131,8 @@ def test_of_very_many_zones_neighbours_share_bounds() -> None:
     for zone in (0, 1, 7, count - 1):
         found = known.column("d", zone, zone + 1)
         assert found is not None
+        assert isinstance(found.lower, int)
+        assert isinstance(found.upper, int)
         assert found.lower <= zone <= found.upper < found.lower + 4
     assert known.column("c", count + 8, count + 9) is None
 

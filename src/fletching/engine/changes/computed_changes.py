@@ -29,6 +29,7 @@ from fletching.engine.reading.row_filter import RowFilter
 from fletching.errors import InvalidArgumentError, RowsChangedError
 from fletching.protocol.types.blob_type import contains_blob
 from fletching.protocol.types.row_selection import take_rows
+from fletching.sql.predicates import Predicate
 
 __all__ = ["ComputedChanges", "RowAction"]
 
@@ -57,7 +58,7 @@ class ComputedChanges:
     # --- reading -----------------------------------------------------------------------------
 
     def batches(
-        self, columns: Sequence[str], hidden: tuple[str, str], predicate: Any
+        self, columns: Sequence[str], hidden: tuple[str, str], predicate: Predicate | None
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Rows that a predicate of a scan may choose, with their segments and numbers behind them."""
         view = self.view

@@ -8,7 +8,6 @@ import io
 import itertools
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
-from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -18,7 +17,7 @@ from fletching.engine.context import EngineContext
 from fletching.engine.query.result_segments import ResultSegments
 from fletching.engine.query.value_text import csv_cells
 from fletching.engine.reading.batch_limits import batch_rows, buffer_codec
-from fletching.engine.reading.read_plan import Computed, Literal, ReadPlan
+from fletching.engine.reading.read_plan import Computed, Literal, Piece, ReadPlan
 from fletching.errors import ConflictError, InvalidArgumentError, NotFoundError
 from fletching.ipc.encoding import encode_batch, encode_schema
 from fletching.ipc.message import END_OF_STREAM
@@ -104,7 +103,7 @@ class Results:
     def arrow_schema(self, row: InstanceRow) -> pa.Schema | None:
         """The columns of a query's rows; None if the statement was no query."""
         selection = selection_of(row)
-        return next(self._batches(selection, 0, 0, ())) if selection.has_rows else None
+        return self._arrow_schema(selection) if selection.has_rows else None
 
     def schema(self, row: InstanceRow) -> TableSchema:
         """The columns of a query's result.
@@ -126,8 +125,7 @@ class Results:
         selection = selection_of(row)
         sink = io.StringIO()
         writer = csv.writer(sink, quoting=csv.QUOTE_ALL, lineterminator="\n")
-        batches = self._batches(selection, 0, min(selection.rows, MAX_CSV_ROWS), ())
-        schema = next(batches)
+        schema, batches = self._batches(selection, 0, min(selection.rows, MAX_CSV_ROWS), ())
         writer.writerow(schema.names)
         for batch in batches:
             columns = [csv_cells(batch.column(i)) for i in range(batch.num_columns)]
@@ -162,7 +160,10 @@ class Results:
         return selection_of(row)
 
     def _schema(self, selection: Selection) -> TableSchema:
-        return table_schema(next(self._batches(selection, 0, 0, ())))
+        return table_schema(self._arrow_schema(selection))
+
+    def _arrow_schema(self, selection: Selection) -> pa.Schema:
+        return self._batches(selection, 0, 0, ())[0]
 
     def read(self, row: InstanceRow, request: ReadInstance) -> ReadPlan:
         """Plans rows of a result (PROTOCOL 2.18).
@@ -195,29 +196,28 @@ class Results:
         """Rows that are kept beside the outcome."""
 
         def batches() -> Iterator[pa.RecordBatch]:
-            found = self._batches(selection, request.offset, count, request.columns)
-            next(found)
+            _, found = self._batches(selection, request.offset, count, request.columns)
             for batch in found:
                 step = request.max_batch_rows or _BATCH_ROWS
                 for start in range(0, batch.num_rows, step):
                     yield batch.slice(start, step)
 
-        def pieces() -> Iterator[Any]:
+        def pieces() -> Iterator[Piece]:
             yield Literal(encode_schema(schema))
             for batch in batches():
                 encode = functools.partial(encode_batch, batch, compression=request.buffer_codec)
                 yield Computed(encode, None)
             yield Literal(END_OF_STREAM)
 
-        schema = next(self._batches(selection, 0, 0, request.columns))
+        schema, _ = self._batches(selection, 0, 0, request.columns)
         return ReadPlan(
             schema=schema, rows=count, length=None, pieces=_Again(pieces), batches=batches
         )
 
     def _batches(
         self, selection: Selection, offset: int, count: int, columns: tuple[str, ...]
-    ) -> Iterator[Any]:
-        """The result's schema, then rows ``offset`` to ``offset + count`` of it."""
+    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The result's schema, and rows ``offset`` to ``offset + count`` of it."""
         if not selection.listing:
             with pa.ipc.open_stream(selection.stream) as reader:
                 whole = reader.read_all()
@@ -227,22 +227,18 @@ class Results:
                 if unknown:
                     raise InvalidArgumentError(f"the result has no column {unknown[0]!r}")
                 whole = whole.select([by_name[name.casefold()] for name in columns])
-            yield whole.schema
-            yield from (b for b in whole.slice(offset, count).to_batches() if b.num_rows)
-            return
+            return whole.schema, (b for b in whole.slice(offset, count).to_batches() if b.num_rows)
         plan = self._segments.plan(selection.listing, offset, count, columns)
-        yield plan.schema
-        if count:
-            yield from plan.batches()
+        return plan.schema, plan.batches() if count else iter(())
 
 
 class _Again:
     """Pieces that are made anew by each iteration."""
 
-    def __init__(self, make: Callable[[], Iterator[Any]]) -> None:
+    def __init__(self, make: Callable[[], Iterator[Piece]]) -> None:
         self._make = make
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Piece]:
         return self._make()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from fletching.errors import InvalidArgumentError, ServiceError
 from fletching.sql.dialect import exp
@@ -18,7 +17,7 @@ _ABSENT = re.compile(r"^there is no (?:column|table or alias|field) ")
 
 
 def placed_complaint(
-    error: InvalidArgumentError, tree: Any, scans: Iterable[WantedScan]
+    error: InvalidArgumentError, tree: exp.Expr, scans: Iterable[WantedScan]
 ) -> ServiceError:
     """An error of binding, with the place where the statement mentions the name that it is about.
 
@@ -40,7 +39,7 @@ def placed_complaint(
     return error
 
 
-def _known(message: str, tree: Any, scans: Iterable[WantedScan]) -> Iterator[str]:
+def _known(message: str, tree: exp.Expr, scans: Iterable[WantedScan]) -> Iterator[str]:
     """The names that the statement could have mentioned."""
     if " alias " in message:
         yield from (scan.alias for scan in scans)

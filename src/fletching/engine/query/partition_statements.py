@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fletching.engine.query.looking import all_partitions
 from fletching.engine.query.row_statements import change
 from fletching.engine.query.script_run import Outcome, ScriptRun
@@ -54,7 +52,7 @@ def _matching(
     run: ScriptRun,
     columns: list[tuple[str, str]],
     partitions: list[PartitionSpec],
-    condition: Any,
+    condition: exp.Expr,
 ) -> list[int]:
     """Which partitions a condition chooses, worked out as a query over their values."""
     if not partitions:
@@ -135,7 +133,7 @@ def rename_partition(run: ScriptRun, statement: RenamePartition) -> Outcome:
     return outcome
 
 
-def equal(name: str, value: str) -> Any:
+def equal(name: str, value: str) -> exp.EQ:
     """A column that is equal to a text."""
     return exp.EQ(
         this=exp.column(exp.to_identifier(name, quoted=True)), expression=exp.Literal.string(value)

@@ -13,7 +13,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
@@ -53,6 +53,7 @@ from fletching.types import TableName
 if TYPE_CHECKING:
     from fletching.engine.query.sealed_connections import Connections
     from fletching.engine.query.sealed_duckdb import SealedDuckDB
+    from fletching.sql.predicates import Predicate
 
 __all__ = ["VIEW_NAMESPACE", "VIEW_TEXT", "Calls", "ChangedTable", "Query", "QueryRunner"]
 
@@ -158,7 +159,7 @@ class ChangedTable:
 
     name: TableName
     version: int
-    begin: Callable[[Sequence[str], Any], tuple[pa.Schema, Iterator[pa.RecordBatch]]]
+    begin: Callable[[Sequence[str], Predicate | None], tuple[pa.Schema, Iterator[pa.RecordBatch]]]
 
 
 _Mention = tuple[str, TableMoment | None]
@@ -213,10 +214,10 @@ class QueryRunner:
 
     def open(
         self,
-        tree: Any,
+        tree: exp.Expr,
         namespace: Namespace,
         authorize: Authorize,
-        variables: Mapping[str, Any],
+        variables: Mapping[str, exp.Expr],
         *,
         begun: Callable[[SealedDuckDB], None] = lambda _duck: None,
         changed: ChangedTable | None = None,
@@ -253,7 +254,7 @@ class QueryRunner:
             duck = self._duck()
             begun(duck)
 
-            def resolve(node: Any) -> Source | SourceView:
+            def resolve(node: exp.Expr) -> Source | SourceView:
                 variable = variable_name(node)
                 if variable is not None:
                     return SourceView(TableName("", variable), variable_of(variables, variable))
@@ -298,7 +299,11 @@ class QueryRunner:
             raise
 
     def tables(
-        self, tree: Any, namespace: Namespace, authorize: Authorize, variables: Mapping[str, Any]
+        self,
+        tree: exp.Expr,
+        namespace: Namespace,
+        authorize: Authorize,
+        variables: Mapping[str, exp.Expr],
     ) -> list[TableName]:
         """The tables that a query would read, through views; nothing is opened.
 
@@ -318,9 +323,9 @@ class QueryRunner:
 
     def _collect(
         self,
-        tree: Any,
+        tree: exp.Expr,
         namespace: Namespace,
-        variables: Mapping[str, Any],
+        variables: Mapping[str, exp.Expr],
         found: _Named,
         depth: int = 0,
     ) -> None:
@@ -367,7 +372,7 @@ class QueryRunner:
             self._collect(query, own, variables, found, depth + 1)
 
 
-def _mention(name: TableName, node: Any) -> _Mention:
+def _mention(name: TableName, node: exp.Expr) -> _Mention:
     return str(name).casefold(), table_moment(node)
 
 
@@ -378,13 +383,13 @@ def _place(name: str) -> pa.Field:
 _NAMESPACE = "fletching_namespace"
 
 
-def namespace_of(node: Any) -> Namespace | None:
+def namespace_of(node: exp.Expr) -> Namespace | None:
     """The namespace of the view that a table's name stands in."""
     found: Namespace | None = node.meta.get(_NAMESPACE)
     return found
 
 
-def _as_literal(value: Any) -> Any:
+def _as_literal(value: object) -> exp.Expr | None:
     """A computed constant as a literal of the dialect, or None."""
     match value:
         case bool():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from fletching.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from duckdb.sqltypes import DuckDBPyType
 
 __all__ = ["casts_of", "conformed", "duck_arrow_type", "duck_type_of", "result_schema"]
 
@@ -33,7 +36,7 @@ _TO = {
 }
 
 
-def casts_of(types: Sequence[Any]) -> list[str] | None:
+def casts_of(types: Sequence[DuckDBPyType]) -> list[str] | None:
     """What each column of a query has to be cast to, as a template with ``{}``; None if nothing."""
     wanted = [_wanted(data_type) for data_type in types]
     if not any(wanted):
@@ -41,7 +44,7 @@ def casts_of(types: Sequence[Any]) -> list[str] | None:
     return [f"CAST({{}} AS {one})" if one else "{}" for one in wanted]
 
 
-def _wanted(data_type: Any) -> str:
+def _wanted(data_type: pa.DataType) -> str:
     """The type that a column of a DuckDB type is cast to; empty if it stays."""
     kind = str(data_type.id).lower()
     if kind in _TO:
@@ -54,7 +57,7 @@ def _wanted(data_type: Any) -> str:
     return ""
 
 
-def _nested(data_type: Any) -> str:
+def _nested(data_type: pa.DataType) -> str:
     kind = str(data_type.id).lower()
     if kind in {"list", "array"}:
         (_, child), *_ = data_type.children
@@ -68,7 +71,7 @@ def _nested(data_type: Any) -> str:
     return _wanted(data_type) or str(data_type)
 
 
-def _plain(data_type: Any) -> str:
+def _plain(data_type: pa.DataType) -> str:
     kind = str(data_type.id).lower()
     if kind == "list":
         (_, child), *_ = data_type.children
@@ -100,7 +103,7 @@ def result_schema(found: pa.Schema, names: Sequence[str]) -> pa.Schema:
     return pa.schema(fields)
 
 
-def _arrow_type(data_type: Any) -> Any:
+def _arrow_type(data_type: pa.DataType) -> pa.DataType:
     types = pa.types
     if (
         types.is_list(data_type)
@@ -146,7 +149,7 @@ MAX_DIGITS = 38
 """Digits of a DECIMAL that statements compute with; a bare DECIMAL column has 54 of them."""
 
 
-def duck_arrow_type(data_type: Any) -> Any:
+def duck_arrow_type(data_type: pa.DataType) -> pa.DataType:
     """The type that values of a table are handed to DuckDB in: the same, but for those it cannot read."""
     types = pa.types
     if types.is_decimal(data_type) and not types.is_decimal128(data_type):
@@ -169,7 +172,7 @@ def duck_arrow_type(data_type: Any) -> Any:
     return data_type
 
 
-def _has_unread(data_type: Any) -> bool:
+def _has_unread(data_type: pa.DataType) -> bool:
     """Whether a type holds one that DuckDB does not read."""
     types = pa.types
     unread = types.is_decimal(data_type) and not types.is_decimal128(data_type)
@@ -180,7 +183,7 @@ def _has_unread(data_type: Any) -> bool:
     )
 
 
-def duck_type_of(data_type: Any) -> str:
+def duck_type_of(data_type: pa.DataType) -> str:
     """The DuckDB type whose values an Arrow type of a table holds.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -118,7 +118,7 @@ def _as_stored(field: pa.Field, name: str) -> str:
 
 def _with_defaults(
     target: Target, data: pa.Schema, fields: list[pa.Field]
-) -> tuple[Any, list[pa.Field]]:
+) -> tuple[exp.Expr, list[pa.Field]]:
     """The query and its columns, with the DEFAULTs of those that the statement leaves out."""
     named = {field.name.casefold() for field in fields}
     missing = [
@@ -202,7 +202,7 @@ def _columns(target: Target, data: pa.Schema, dynamic: dict[str, pa.Field]) -> l
     return [*listed, *(field for field in dynamic.values() if field not in listed)]
 
 
-def _is_filter(tree: Any, fields: list[pa.Field]) -> bool:
+def _is_filter(tree: exp.Expr, fields: list[pa.Field]) -> bool:
     """Whether a scan can choose the rows of a DELETE by itself, without opening most segments."""
     known = {field.name.casefold(): field for field in fields}
     try:

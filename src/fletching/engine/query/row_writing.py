@@ -12,7 +12,7 @@ from fletching.engine.changes.computed_changes import ComputedChanges
 from fletching.engine.writing.ingest import Ingest
 from fletching.errors import InvalidArgumentError
 from fletching.ipc.encoding import BatchEncoder
-from fletching.ipc.message import END_OF_STREAM
+from fletching.ipc.message import END_OF_STREAM, Message
 from fletching.protocol.messages.changes import Changed, ChangeRequest
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
@@ -116,7 +116,7 @@ def _stream(
 
 
 def _store(ingest: Ingest) -> None:
-    messages: Sequence[Any] = list(ingest.decoder)
+    messages: Sequence[Message] = list(ingest.decoder)
     if messages:
         ingest.accept(messages)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
+from fletching.engine.query.instance_results import Selection
 from fletching.engine.query.query_runner import (
     VIEW_TEXT,
     Authorize,
@@ -39,6 +40,7 @@ from fletching.protocol.messages.changes import (
 )
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Changed, Response
+from fletching.sql.dialect import exp
 from fletching.sql.statement_kinds import (
     Namespace,
 )
@@ -62,7 +64,7 @@ class Outcome:
     """
 
     printed: str = ""
-    stored: Any = None
+    stored: Selection | None = None
     affected: int | None = None
 
 
@@ -76,7 +78,7 @@ class Watched(Protocol):
         """A query is being run."""
 
 
-Store = Callable[[pa.Schema, Iterator[pa.RecordBatch]], Any]
+Store = Callable[[pa.Schema, Iterator[pa.RecordBatch]], Selection]
 
 
 _OF_TABLES = (
@@ -115,7 +117,7 @@ class ScriptRun:
     visible: Callable[[Response], Response]
     store: Store
     watched: Watched
-    variables: dict[str, Any] = dataclasses.field(default_factory=dict)
+    variables: dict[str, exp.Expr] = dataclasses.field(default_factory=dict)
     flags: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def check_tables(self, requests: Iterable[Request]) -> None:
@@ -130,7 +132,7 @@ class ScriptRun:
                 if isinstance(info, TableInfo) and VIEW_TEXT in info.properties:
                     raise InvalidArgumentError(f"{info.table} is a view: it has no rows of its own")
 
-    def query(self, tree: Any, changed: ChangedTable | None = None) -> Query:
+    def query(self, tree: exp.Expr, changed: ChangedTable | None = None) -> Query:
         """Opens a query; raises as `QueryRunner.open`."""
         query = self.queries.open(
             tree,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 from fletching.errors import InvalidArgumentError, NoSuchTableError
 from fletching.protocol.messages.admin import (
     DescribeTable,
     ListPartitions,
+    PartitionInfo,
     PartitionPage,
     TableInfo,
 )
@@ -20,6 +21,7 @@ from fletching.sql.near_names import did_you_mean
 from fletching.sql.query_sources import located
 from fletching.sql.statement_kinds import Namespace
 from fletching.sql.table_definitions import table_name
+from fletching.types import TableName
 
 __all__ = ["Calls", "fold_catalog_calls", "variable_name", "variable_of", "with_values"]
 
@@ -41,7 +43,7 @@ class Calls(Protocol):
 # --- variables -------------------------------------------------------------------------------
 
 
-def variable_name(node: Any) -> str | None:
+def variable_name(node: exp.Expr) -> str | None:
     """The name of the variable that stands in a table's place."""
     if isinstance(node.this, exp.Parameter):
         name: str = node.this.name.casefold()
@@ -49,7 +51,7 @@ def variable_name(node: Any) -> str | None:
     return None
 
 
-def variable_of(variables: Mapping[str, Any], name: str) -> Any:
+def variable_of(variables: Mapping[str, exp.Expr], name: str) -> exp.Expr:
     """The query of a variable.
 
     Raises:
@@ -62,7 +64,7 @@ def variable_of(variables: Mapping[str, Any], name: str) -> Any:
     return found
 
 
-def with_values(tree: Any, variables: Mapping[str, Any], depth: int = 0) -> Any:
+def with_values(tree: exp.Expr, variables: Mapping[str, exp.Expr], depth: int = 0) -> exp.Expr:
     """A query with what its variables stand for: ``WHERE id = @id``. Those that stand for tables stay.
 
     Raises:
@@ -73,7 +75,7 @@ def with_values(tree: Any, variables: Mapping[str, Any], depth: int = 0) -> Any:
     if depth > _DEPTH:
         raise InvalidArgumentError("variables nest too deeply, or contain themselves")
 
-    def replace(node: Any) -> Any:
+    def replace(node: exp.Expr) -> exp.Expr:
         if not isinstance(node, exp.Parameter) or isinstance(node.parent, exp.Table):
             return node
         query = with_values(variable_of(variables, node.name.casefold()), variables, depth + 1)
@@ -91,7 +93,9 @@ def with_values(tree: Any, variables: Mapping[str, Any], depth: int = 0) -> Any:
 # --- the catalog -----------------------------------------------------------------------------
 
 
-def fold_catalog_calls(tree: Any, namespace: Namespace, calls: Calls, authorize: Authorize) -> Any:
+def fold_catalog_calls(
+    tree: exp.Expr, namespace: Namespace, calls: Calls, authorize: Authorize
+) -> exp.Expr:
     """A query with the answers of max_pt, table_exists and partition_exists in their places.
 
     Raises:
@@ -103,7 +107,7 @@ def fold_catalog_calls(tree: Any, namespace: Namespace, calls: Calls, authorize:
         return tree
     catalog = _Catalog(namespace, calls, authorize)
 
-    def replace(node: Any) -> Any:
+    def replace(node: exp.Expr) -> exp.Expr:
         if not isinstance(node, exp.Anonymous) or node.name.lower() not in FOLDED:
             return node
         try:
@@ -120,7 +124,7 @@ class _Catalog:
         self._calls = calls
         self._authorize = authorize
 
-    def answer(self, node: Any) -> Any:
+    def answer(self, node: exp.Expr) -> exp.Expr:
         """What a call stands for, as a literal."""
         name, arguments = node.name.lower(), node.expressions
         texts = [one.name for one in arguments if isinstance(one, exp.Literal) and one.is_string]
@@ -138,7 +142,7 @@ class _Catalog:
             else self._max(texts[0])
         )
 
-    def _table(self, text: str) -> Any:
+    def _table(self, text: str) -> TableName:
         return table_name(exp.to_table(text, dialect="hive"), self._namespace)
 
     def _exists(self, text: str) -> bool:
@@ -150,7 +154,7 @@ class _Catalog:
             return False
         return True
 
-    def _partition_columns(self, table: Any) -> list[str]:
+    def _partition_columns(self, table: TableName) -> list[str]:
         request = DescribeTable(table=table)
         self._authorize(request)
         info = self._calls.call(request)
@@ -174,7 +178,7 @@ class _Catalog:
             for info in self._partitions(table)
         )
 
-    def _max(self, text: str) -> Any:
+    def _max(self, text: str) -> exp.Expr:
         """The greatest partition that has rows; null if none has."""
         table = self._table(text)
         self._partition_columns(table)
@@ -183,7 +187,7 @@ class _Catalog:
                 return exp.Literal.string(next(iter(info.partition))[1])
         return exp.Null()
 
-    def _partitions(self, table: Any) -> Any:
+    def _partitions(self, table: TableName) -> Iterator[PartitionInfo]:
         """All partitions, the greatest first."""
         request = ListPartitions(table=table, reverse=True, max_items=_PAGE)
         self._authorize(request)

@@ -15,7 +15,6 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 from fletching.engine.query.query_limits import QueryLimits
 from fletching.errors import MissingExtraError, StorageError
@@ -44,13 +43,13 @@ class Connections:
         self._limits = limits
         self._parent = spill_folder
         self._lock = threading.Lock()
-        self._idle: list[Any] = []
+        self._idle: list[duckdb.DuckDBPyConnection] = []
         self._folder: Path | None = None
         self._locked = -1
         self._number = 0
         self._closed = False
 
-    def take(self) -> Any:
+    def take(self) -> duckdb.DuckDBPyConnection:
         """A connection that nobody else uses.
 
         Raises:
@@ -64,7 +63,7 @@ class Connections:
             number = self._number
         return self._opened(folder / str(number))
 
-    def give_back(self, connection: Any) -> None:
+    def give_back(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Takes a connection whose statement ended well and left nothing registered."""
         with self._lock:
             if not self._closed and len(self._idle) < KEPT:
@@ -84,7 +83,7 @@ class Connections:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(self._locked)
 
-    def _opened(self, folder: Path) -> Any:
+    def _opened(self, folder: Path) -> duckdb.DuckDBPyConnection:
         limits = self._limits
         try:
             connection = duckdb.connect(

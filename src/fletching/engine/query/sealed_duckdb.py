@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from typing import Protocol, Self
 
 import pyarrow as pa
 
@@ -30,6 +30,13 @@ except ImportError as exc:  # pragma: no cover - the test environment has every 
     raise MissingExtraError("queries are run by DuckDB: pip install 'fletching[sql]'") from exc
 
 __all__ = ["SealedDuckDB"]
+
+
+class Relation(Protocol):
+    """Rows that can be opened again and again."""
+
+    def open(self) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The columns, and the rows from the first one on."""
 
 
 class SealedDuckDB:
@@ -63,12 +70,12 @@ class SealedDuckDB:
 
     # --- running -----------------------------------------------------------------------------
 
-    def register(self, name: str, source: Any) -> None:
+    def register(self, name: str, source: Relation) -> None:
         """Makes a relation of an object with ``__arrow_c_stream__``, read anew by each scan of it."""
         self._connection.register(name, _Guarded(source, self._failed))
         self._registered.append(name)
 
-    def query(self, sql: str) -> Any:
+    def query(self, sql: str) -> duckdb.DuckDBPyRelation:
         """Binds a query: its columns and types, nothing is computed yet.
 
         Raises:
@@ -77,7 +84,9 @@ class SealedDuckDB:
         with self._translated():
             return self._connection.sql(sql)
 
-    def batches(self, relation: Any, rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    def batches(
+        self, relation: duckdb.DuckDBPyRelation, rows: int
+    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Runs a query; its batches come as they are computed.
 
         Raises:
@@ -108,7 +117,7 @@ class SealedDuckDB:
             rows = self._connection.execute(f"EXPLAIN {sql}").fetchall()
         return "\n".join(str(row[-1]) for row in rows)
 
-    def value(self, sql: str) -> Any:
+    def value(self, sql: str) -> object:
         """The one value of a constant expression; None if it cannot be computed."""
         with contextlib.suppress(duckdb.Error):
             rows = self._connection.execute(f"SELECT {sql}").fetchall()
@@ -188,7 +197,7 @@ class SealedDuckDB:
 class _Guarded:
     """A relation that remembers why reading it failed: DuckDB tells only the text."""
 
-    def __init__(self, source: Any, failed: Any) -> None:
+    def __init__(self, source: Relation, failed: Callable[[BaseException], None]) -> None:
         self._source = source
         self._failed = failed
         self._schema: pa.Schema | None = None

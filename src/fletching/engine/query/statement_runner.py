@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable
-from typing import Any
 
 from fletching.engine.query.looking import Looking
 from fletching.engine.query.partition_statements import drop_partitions, rename_partition
@@ -128,7 +127,7 @@ class StatementRunner:
         return Outcome(printed=json.dumps({"Cost": {"SQL": cost}}))
 
 
-def _trees(statement: Statement) -> list[Any]:
+def _trees(statement: Statement) -> list[exp.Expr]:
     """The queries of a statement."""
     match statement:
         case QueryStatement(tree=tree) | CreateAs(tree=tree) | ComputedChange(tree=tree):
@@ -138,7 +137,7 @@ def _trees(statement: Statement) -> list[Any]:
     return []
 
 
-def _complexity(trees: list[Any]) -> float:
+def _complexity(trees: list[exp.Expr]) -> float:
     """MaxCompute's measure: by how many of its expensive words the statements have."""
     kinds = (exp.Join, exp.Group, exp.Order, exp.Distinct, exp.Window)
     words = sum(len(list(tree.find_all(*kinds))) for tree in trees)

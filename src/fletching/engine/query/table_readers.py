@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 import pyarrow as pa
 
@@ -63,7 +63,7 @@ class TableReaders:
             pinned = self._reading.pin(list(missing.values()))
             self._pinned.update(zip(missing, pinned, strict=True))
 
-    def fields(self, name: TableName, version: int | None = None) -> Mapping[str, Any]:
+    def fields(self, name: TableName, version: int | None = None) -> Mapping[str, pa.Field]:
         """The columns of a pinned table as filters see them."""
         return self._pinned[_key(name, version)].fields
 

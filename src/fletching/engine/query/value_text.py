@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import decimal
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -30,7 +30,7 @@ NULL_CELL = "\\N"
 _STRUCTURE = re.compile(r"""[,:{}\[\]"']|\A\s|\s\Z|\A\Z|\A\\N\Z""")
 
 
-def csv_cells(column: Any) -> list[str]:
+def csv_cells(column: pa.Array) -> list[str]:
     """A column's values as text, one cell per row.
 
     Args:
@@ -49,7 +49,7 @@ def csv_cells(column: Any) -> list[str]:
     return [NULL_CELL if value is None else _plain_text(value) for value in column.to_pylist()]
 
 
-def _moments(column: Any) -> Sequence[str | None]:
+def _moments(column: pa.Array) -> Sequence[str | None]:
     """Timestamps as text. Python's own have no nanoseconds, so Arrow writes them."""
     data_type = column.type
     if pa.types.is_timestamp(data_type):
@@ -63,7 +63,7 @@ def _moments(column: Any) -> Sequence[str | None]:
     return found
 
 
-def _plain_text(value: Any) -> str:
+def _plain_text(value: object) -> str:
     match value:
         case bool():
             return "true" if value else "false"
@@ -74,7 +74,7 @@ def _plain_text(value: Any) -> str:
     return str(value)
 
 
-def _nested_text(value: Any, data_type: Any) -> str:
+def _nested_text(value: Any, data_type: pa.DataType) -> str:
     """A value inside another, or an array, map or struct itself."""
     if value is None:
         return NULL_CELL
@@ -99,7 +99,7 @@ def _nested_text(value: Any, data_type: Any) -> str:
     return text
 
 
-def _braced(pairs: Any) -> str:
+def _braced(pairs: Iterable[tuple[str, str]]) -> str:
     cells = []
     for key, value in pairs:
         quoted = f'"{key}"' if ":" in key and not key.startswith(('"', "{", "[")) else key
@@ -107,7 +107,7 @@ def _braced(pairs: Any) -> str:
     return "{" + ",".join(cells) + "}"
 
 
-def _in_microseconds(data_type: Any) -> Any:
+def _in_microseconds(data_type: pa.DataType) -> pa.DataType:
     """A type with its nanoseconds, for which Python has no values, cut off."""
     types = pa.types
     if types.is_map(data_type):

@@ -18,14 +18,13 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fletching.engine.tables.zone_bounds import ZONE_ROWS, ZoneBounds, ZoneColumns, zones_of
-from fletching.sql.bounds import ColumnBounds
+from fletching.sql.bounds import ColumnBounds, Physical
 
 __all__ = [
     "ColumnStatistics",
@@ -97,7 +96,7 @@ def _is_recorded(data_type: pa.DataType) -> bool:
     )
 
 
-def physical_value(scalar: pa.Scalar) -> Any:
+def physical_value(scalar: pa.Scalar) -> Physical | None:
     """A scalar in physical form; None for null and for types that are not recorded."""
     data_type = scalar.type
     if not scalar.is_valid or not _is_recorded(data_type):
@@ -226,17 +225,17 @@ class StatisticsBuilder:
 
 @dataclasses.dataclass(slots=True)
 class _Entry:
-    lower: Any = None
-    upper: Any = None
+    lower: Physical | None = None
+    upper: Physical | None = None
     nulls: bool = False
     values: bool = False
     unordered: bool = False
     known: bool = True
     """Whether the bounds hold for every value so far."""
 
-    def widen(self, lower: Any, upper: Any) -> None:
+    def widen(self, lower: Physical | None, upper: Physical | None) -> None:
         """Takes values between two bounds into account."""
-        if lower is not None:
+        if lower is not None and upper is not None:
             self.lower = lower if self.lower is None else min(self.lower, lower)
             self.upper = upper if self.upper is None else max(self.upper, upper)
         self.values = True
@@ -248,7 +247,8 @@ def _of_zone(column: pa.Array, entry: _Entry) -> ColumnBounds:
     entry.nulls |= nulls
     if column.null_count == len(column):
         return ColumnBounds(nulls=nulls, values=False)
-    lower = upper = None
+    lower: Physical | None = None
+    upper: Physical | None = None
     unordered = False
     if pa.types.is_floating(column.type):
         lower, upper, unordered = _float_bounds(column)
@@ -287,7 +287,10 @@ def _float_bounds(column: pa.Array) -> tuple[float | None, float | None, bool]:
     return bounds["min"].as_py(), bounds["max"].as_py(), unordered
 
 
-def _lower(value: Any) -> Any:
+_Recorded = bool | int | float | str | None
+
+
+def _lower(value: Physical | None) -> _Recorded:
     if isinstance(value, str):
         return value[:MAX_TEXT]
     if isinstance(value, float) and math.isinf(value):
@@ -295,7 +298,7 @@ def _lower(value: Any) -> Any:
     return _fits(value)
 
 
-def _upper(value: Any) -> Any:
+def _upper(value: Physical | None) -> _Recorded:
     if isinstance(value, str) and len(value) > MAX_TEXT:
         # The cut text is below the value; what is above every text that begins like it is not
         # worth working out.
@@ -305,8 +308,9 @@ def _upper(value: Any) -> Any:
     return _fits(value)
 
 
-def _fits(value: Any) -> Any:
+def _fits(value: Physical | None) -> _Recorded:
     """JSON integers are exact to 64 bits here; wider decimals are left out."""
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
         return None
+    assert value is None or isinstance(value, bool | int | float | str)  # as `_is_recorded` has it
     return value

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fletching.sql.bounds import ColumnBounds
+from fletching.sql.bounds import ColumnBounds, Physical
 
 __all__ = ["ZONE_ROWS", "Known", "ZoneBounds", "ZoneColumns", "choose", "read_zones", "zones_of"]
 
@@ -74,8 +74,8 @@ class ZoneColumn:
     def __init__(self) -> None:
         """Begins without zones."""
         self.flags: list[int] = []
-        self.lower: list[Any] = []
-        self.upper: list[Any] = []
+        self.lower: list[Physical | None] = []
+        self.upper: list[Physical | None] = []
         self._zones = self._filled = 1
 
     def add(self, known: ColumnBounds) -> None:
@@ -126,7 +126,10 @@ class ZoneColumn:
             # Where the nulls are may be worth keeping alone.
             return _Column(flags, "", b"", b"") if len(set(flags)) > 1 else None
         if present == {str}:
-            sides = [[each or "" for each in side] for side in (self.lower, self.upper)]
+            sides = [
+                [each if isinstance(each, str) else "" for each in side]
+                for side in (self.lower, self.upper)
+            ]
             return _Column(flags, _TEXT, *sides)
         form = "<i8" if present <= {int, bool} else "<f8" if present == {float} else None
         if form is None:
@@ -190,7 +193,7 @@ class _Values:
         self.flags = self.bits.tolist()
         # Of numbers that are known everywhere a range is asked of at once.
         self.arrays: tuple[NDArray[Any], NDArray[Any]] | None = None
-        self.lower: list[Any] = [None] * len(self.flags)
+        self.lower: list[Physical | None] = [None] * len(self.flags)
         self.upper = self.lower
         lower, upper = stored.lower, stored.upper
         if isinstance(lower, bytes) and isinstance(upper, bytes) and stored.form in {"<i8", "<f8"}:
@@ -199,7 +202,7 @@ class _Values:
             if bool(((self.bits & _EVERYWHERE) == _EVERYWHERE).all()):
                 self.arrays = arrays
         elif isinstance(lower, list) and isinstance(upper, list) and stored.form == _TEXT:
-            self.lower, self.upper = lower, upper
+            self.lower, self.upper = [*lower], [*upper]
         elif stored.form:
             raise ValueError(f"bounds of form {stored.form!r} are not known")
         if not len(self.lower) == len(self.upper) == len(self.flags):
@@ -221,11 +224,13 @@ class _Values:
         )
 
 
-def _joined(flags: Sequence[int], lower: Sequence[Any], upper: Sequence[Any]) -> ColumnBounds:
+def _joined(
+    flags: Sequence[int], lower: Sequence[Physical | None], upper: Sequence[Physical | None]
+) -> ColumnBounds:
     return functools.reduce(_either, map(_bounds, flags, lower, upper))
 
 
-def _bounds(flags: int, lower: Any, upper: Any) -> ColumnBounds:
+def _bounds(flags: int, lower: Physical | None, upper: Physical | None) -> ColumnBounds:
     return ColumnBounds(
         lower if flags & Known.LOWER else None,
         upper if flags & Known.UPPER else None,
@@ -238,11 +243,11 @@ def _bounds(flags: int, lower: Any, upper: Any) -> ColumnBounds:
 def _either(one: ColumnBounds, other: ColumnBounds) -> ColumnBounds:
     """What is known of values of which each is of one or of the other."""
     having = [each for each in (one, other) if each.values]
-    lower = [each.lower for each in having]
-    upper = [each.upper for each in having]
+    lower = [each.lower for each in having if each.lower is not None]
+    upper = [each.upper for each in having if each.upper is not None]
     return ColumnBounds(
-        min(lower) if having and None not in lower else None,
-        max(upper) if having and None not in upper else None,
+        min(lower) if having and len(lower) == len(having) else None,
+        max(upper) if having and len(upper) == len(having) else None,
         one.nulls or other.nulls,
         bool(having),
         one.unordered or other.unordered,
