@@ -141,8 +141,11 @@ def gc(
 
     A running server does this by itself.
     """
-    with _opened(place, folder) as engine:
-        report = engine.collect(dry_run=dry_run, force=force)
+    with (
+        _opened(place, folder) as engine,
+        progress("collecting", unit="steps", quiet=json_output) as task,
+    ):
+        report = engine.collect(dry_run=dry_run, force=force, progress=task.reach)
     if json_output:
         print_json(
             {
@@ -335,7 +338,10 @@ def compact(
     """
     with _opened(place, folder) as engine:
         name = None if table is None else TableName(place.project, table)
-        reports = engine.compact(name, min_segments=min_segments, purge=purge)
+        with progress("compacting", unit="tables", quiet=json_output) as task:
+            reports = engine.compact(
+                name, min_segments=min_segments, purge=purge, progress=task.reach
+            )
     if json_output:
         print_json(
             [

@@ -371,11 +371,17 @@ class Engine:
 
     # --- upkeep ---
 
-    def collect(self, *, dry_run: bool = False, force: bool = False) -> RetentionReport:
+    def collect(
+        self,
+        *,
+        dry_run: bool = False,
+        force: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> RetentionReport:
         """Collects what nobody needs any more; see ``Retention.collect``."""
         self._check_open()
         self.context.check_may_change()
-        return self._retention.collect(dry_run=dry_run, force=force)
+        return self._retention.collect(dry_run=dry_run, force=force, progress=progress)
 
     def compact(
         self,
@@ -383,15 +389,19 @@ class Engine:
         *,
         min_segments: int | None = None,
         purge: bool = False,
+        progress: Callable[[int, int], None] | None = None,
     ) -> list[CompactionReport]:
         """Merges small segments of one table or of all; see ``Compactor``.
 
-        With ``purge`` every segment is written anew that has lost rows, however few.
+        With ``purge`` every segment is written anew that has lost rows, however few. ``progress``
+        is told how many of all tables are done, and of how many.
         """
         self._check_open()
         self.context.check_may_change()
         if table is None:
-            return self._compactor.compact_tables(min_segments=min_segments, purge=purge)
+            return self._compactor.compact_tables(
+                min_segments=min_segments, purge=purge, progress=progress
+            )
         return [self._compactor.compact_table(table, min_segments=min_segments, purge=purge)]
 
     def observe(self, *, catalog: Observe, store: Observe) -> None:

@@ -139,3 +139,13 @@ def test_one_task_at_a_time_and_none_that_is_not_known(
         engine.operations.start("verification")
     going.set()
     assert finished(engine, "retention").summary.startswith("failed: gone")
+
+
+def test_upkeep_tells_how_far_it_is(engine: Engine) -> None:
+    told: list[tuple[int, int]] = []
+    engine.collect(progress=lambda done, total: told.append((done, total)))
+    assert [done for done, _ in told] == list(range(told[-1][1] + 1))
+    assert len({total for _, total in told}) == 1
+    told.clear()
+    engine.compact(progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 1)]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -109,17 +109,24 @@ class Compactor:
         self._settled: dict[str, int] = {}
 
     def compact_tables(
-        self, *, min_segments: int | None = None, purge: bool = False
+        self,
+        *,
+        min_segments: int | None = None,
+        purge: bool = False,
+        progress: Callable[[int, int], None] | None = None,
     ) -> list[CompactionReport]:
         """Compacts every table that has something to merge; see ``compact_table``.
 
-        A pass that merged something is kept in the catalog as the last run.
+        A pass that merged something is kept in the catalog as the last run. ``progress`` is told
+        how many tables are done, and of how many.
         """
         started_at = self._context.clock()
-        reports = [
-            self.compact_table(name, min_segments=min_segments, purge=purge)
-            for name in self.candidates(min_segments=min_segments, every=purge)
-        ]
+        names = self.candidates(min_segments=min_segments, every=purge)
+        reports = []
+        for done, name in enumerate(names, 1):
+            reports.append(self.compact_table(name, min_segments=min_segments, purge=purge))
+            if progress is not None:
+                progress(done, len(names))
         damaged = [problem for report in reports for problem in report.problems]
         if damaged or any(report.merged for report in reports):
             summary = compaction_summary(reports)

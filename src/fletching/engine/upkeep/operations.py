@@ -42,7 +42,7 @@ class UpkeepVerbs(Protocol):
     def compact(self, table: TableName | None = None) -> list[CompactionReport]:
         """Merges small segments."""
 
-    def collect(self) -> RetentionReport:
+    def collect(self, *, progress: Callable[[int, int], None] | None = None) -> RetentionReport:
         """Collects what nobody needs any more."""
 
     def verify(self) -> Verification:
@@ -56,7 +56,8 @@ class TaskState:
     Attributes:
         task: one of `TASKS`.
         started_at, ended_at: when; ``ended_at`` is None while it runs.
-        done, total: how far it is, in objects or tables; ``total`` 0 where that is not known.
+        done, total: how far it is; ``total`` 0 where that is not known.
+        unit: what is counted.
         summary: what it did, once it has ended.
         problems: what is wrong, in words; at most `MAX_PROBLEMS`.
         problem_count: how many there are.
@@ -68,6 +69,7 @@ class TaskState:
     ended_at: float | None = None
     done: int = 0
     total: int = 0
+    unit: str = ""
     summary: str = ""
     problems: list[str] = dataclasses.field(default_factory=list)
     problem_count: int = 0
@@ -241,7 +243,7 @@ class Operations:
 
     def _compact(self, state: TaskState) -> str:
         names = self._engine.tables_to_compact()
-        state.total = len(names)
+        state.total, state.unit = len(names), "tables"
         reports = []
         for name in names:
             if self._stop.is_set():
@@ -257,13 +259,16 @@ class Operations:
         return compaction_summary(reports)
 
     def _collect(self, state: TaskState) -> str:
-        report = self._engine.collect()
+        def looked(done: int, total: int) -> None:
+            state.done, state.total, state.unit = done, total, "steps"
+
+        report = self._engine.collect(progress=looked)
         self._note(state, filter(None, (report.refused,)))
         return report.summary
 
     def _verify(self, state: TaskState) -> str:
         verification = self._engine.verify()
-        state.total = verification.total_objects
+        state.total, state.unit = verification.total_objects, "objects"
         for looked, checked in enumerate(verification, 1):
             if self._stop.is_set():
                 return "failed: stopped with the service"

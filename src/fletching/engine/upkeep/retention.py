@@ -142,6 +142,9 @@ class RetentionReport:
 Step = Callable[[Connection, float], tuple[list[Collected], list[str]]]
 """Works in a transaction at a time; returns what goes, and keys of objects to delete after it."""
 
+Progress = Callable[[int, int], None]
+"""Told how much of a pass is done, and of how much."""
+
 
 class Retention:
     """Passes of retention over one engine's folder."""
@@ -150,12 +153,15 @@ class Retention:
         self._context = context
         self._links_after = ""  # the segment whose links to packs were looked at last
 
-    def collect(self, *, dry_run: bool = False, force: bool = False) -> RetentionReport:
+    def collect(
+        self, *, dry_run: bool = False, force: bool = False, progress: Progress | None = None
+    ) -> RetentionReport:
         """One pass. One that did something is kept in the catalog as the last run.
 
         Args:
             dry_run: find out by the same transactions, and undo them.
             force: believe in orphans however many they are.
+            progress: told how many steps are done, and of how many; not of a trial.
 
         Raises:
             StorageError: the store or catalog failed; what was done until then stays done.
@@ -173,7 +179,7 @@ class Retention:
         if dry_run:
             return self._try(steps, force)
         started_at = self._context.clock()
-        report = self._do(steps, force)
+        report = self._do(steps, force, progress or (lambda _done, _total: None))
         if report.collected or report.refused:
             problems = [report.refused] if report.refused else []
             record_run(self._context, "retention", started_at, report.summary, problems=problems)
@@ -225,13 +231,15 @@ class Retention:
         found += self._old_results(dry_run=True)
         return RetentionReport(True, (*collected, *found), refused=refused)
 
-    def _do(self, steps: Sequence[Step], force: bool) -> RetentionReport:
+    def _do(self, steps: Sequence[Step], force: bool, progress: Progress) -> RetentionReport:
         context = self._context
+        total = len(steps) + 3  # and the looks at objects that nobody knows, at uploads, at results
         collected: list[Collected] = []
         with hold_lease(context, LEASE) as lease:
             if lease is None:
                 return RetentionReport(False, skipped="another process is collecting")
-            for step in steps:
+            for done, step in enumerate(steps):
+                progress(done, total)
                 full = True
                 while full:
                     with context.database.write() as connection:
@@ -241,10 +249,14 @@ class Retention:
                     context.delete_objects(keys)
                     collected += found
                     full = len(found) >= _SEGMENTS_PER_STEP
+            progress(len(steps), total)
             found, refused = self.orphans(force=force, lease=lease)
             collected += found
+            progress(len(steps) + 1, total)
             collected += self._unfinished_uploads()
+            progress(len(steps) + 2, total)
             collected += self._old_results(dry_run=False)
+            progress(total, total)
         return RetentionReport(False, tuple(collected), refused=refused)
 
     def _write_sessions(

@@ -39,7 +39,9 @@ _DIRECTIVES = {
     "trusted-types": "'none'",
 }
 
-_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*", re.ASCII)
+_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*", re.ASCII)
+_PREFIX_CHARACTERS = 200
+"""Every link of a page begins with the prefix: a longer one is nobody's."""
 
 THEMES = ("system", "light", "dark")
 THEME_COOKIE = "fletching_theme"
@@ -126,7 +128,8 @@ class Pages:
         self._exchange = exchange
         self._who, self._csrf, self._operates = who, csrf, operates
         prefix = exchange.header("x-forwarded-prefix").rstrip("/")
-        self.prefix = prefix if _PREFIX.fullmatch(prefix) else ""
+        good = len(prefix) <= _PREFIX_CHARACTERS and _PREFIX.fullmatch(prefix)
+        self.prefix = prefix if good else ""
 
     def address(self, path: str = "/", query: Mapping[str, object] | None = None) -> str:
         """The address of a page of the console, ``path`` being below ``/console``.

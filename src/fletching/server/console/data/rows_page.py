@@ -36,6 +36,9 @@ PAGE_ROWS = 100
 PAGE_CELLS = 1500
 """Of wide tables fewer rows are shown, so that no page is large."""
 
+PAGE_COLUMNS = 100
+"""And not more columns than these, of which alone anything is read; links lead to the others."""
+
 ROW_CHARACTERS = 50_000
 FILTER_SECONDS = 5.0
 """How long a filter may look for the rows of a page; then the page says that it gave up."""
@@ -70,6 +73,52 @@ class _Page(NamedTuple):
     more: bool = False
     given_up: str = ""
     """What the page does not show, in words."""
+
+
+class _Columns(NamedTuple):
+    """Those columns of a table that a page shows."""
+
+    first: int
+    total: int
+    data: tuple[str, ...]
+    partition: tuple[str, ...]
+    others: tuple[tuple[str, ...], tuple[str, ...]]
+    """The names of all data columns, and of all partition columns."""
+
+    @classmethod
+    def of(cls, info: TableInfo, first: int) -> _Columns:
+        data = tuple(column.name for column in info.schema.data_columns)
+        partition = tuple(column.name for column in info.schema.partition_columns)
+        total = len(data) + len(partition)
+        first = first if first < total else 0
+        end = first + PAGE_COLUMNS
+        split = len(data)
+        rest = slice(max(0, first - split), max(0, end - split))
+        return cls(first, total, data[first:end], partition[rest], (data, partition))
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        return (*self.data, *self.partition)
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.shown)
+
+    def projection(self, order: str) -> dict[str, tuple[str, ...]]:
+        """What is to be read: these columns, and the one that gives the order."""
+        if len(self.shown) == self.total:
+            return {}
+        found = []
+        for some, every in zip((self.data, self.partition), self.others, strict=True):
+            found.append(
+                some
+                + tuple(
+                    name
+                    for name in every
+                    if name.casefold() == order.casefold() and name not in some
+                )
+            )
+        return {"required_data_columns": found[0], "required_partition_columns": found[1]}
 
 
 def _page_rows(columns: int) -> int:
@@ -121,18 +170,22 @@ async def rows_page(visit: Visit) -> None:
             shown_info = await described(visit, version)
         except VersionNotFoundError as exc:
             problem, version = exc.message, None
-    count = _page_rows(
-        len(shown_info.schema.data_columns) + len(shown_info.schema.partition_columns)
-    )
-    request = reading_of(visit, filter_predicate=predicate, version=version)
     service = visit.service
+    columns = _Columns.of(shown_info, visit.number("column") or 0)
+    count = _page_rows(len(columns.shown))
     order, descending = visit.asked.get("sort", ""), visit.asked.get("order") == "desc"
     if order:
         offset = min(offset, SORT_ROWS - count)
+    request = reading_of(
+        visit, filter_predicate=predicate, version=version, **columns.projection(order)
+    )
 
     def read() -> _Page:
         if order:
-            return _in_order(visit, request, order, offset, count, descending=descending)
+            names = columns.shown
+            return _in_order(
+                visit, request, order, offset, count, names=names, descending=descending
+            )
         found = service.engine.snapshot_rows(
             request,
             offset=offset,
@@ -164,6 +217,10 @@ async def rows_page(visit: Visit) -> None:
         "previous": max(0, offset - count) if offset else None,
         "next": offset + count if page.more else None,
         "last": last,
+        "column": columns.first,
+        "columns": columns.total,
+        "previous_column": max(0, columns.first - PAGE_COLUMNS) if columns.first else None,
+        "next_column": columns.end if columns.end < columns.total else None,
         "names": page.rows.column_names,
         "numbers": page.numbers,
         "cells": page.cells,
@@ -181,8 +238,9 @@ async def rows_page(visit: Visit) -> None:
         problem=problem,
         status=400 if problem else 200,
         kept=_kept(visit),
-        orders=_orders(visit, shown_info, order, descending=descending),
-        sorted_kept=_kept(visit, "sort", "order"),
+        orders=_orders(visit, shown_info, columns.shown, order, descending=descending),
+        sorted_kept=_kept(visit, "sort", "order", "column"),
+        at_row=_kept(visit, "sort", "order", "offset"),
         code=rows_code(
             *(visit, visit.table),
             predicate=predicate,
@@ -200,15 +258,15 @@ def _kept(visit: Visit, *more: str) -> dict[str, str]:
 
 
 def _orders(
-    visit: Visit, info: TableInfo, order: str, *, descending: bool
+    visit: Visit, info: TableInfo, shown: Sequence[str], order: str, *, descending: bool
 ) -> dict[str, dict[str, str]]:
     """Per column that has an order: what a click on its name asks for, and what is so now."""
     found = {}
-    for field in whole_schema(info):
+    for field in map(whole_schema(info).field, shown):
         if pa.types.is_nested(field.type) or contains_blob(field.type):
             continue
         now = field.name.casefold() == order.casefold()
-        query = _kept(visit) | {"sort": field.name}
+        query = _kept(visit, "column") | {"sort": field.name}
         if now and not descending:
             query["order"] = "desc"
         elif now:
@@ -228,9 +286,10 @@ def _in_order(
     offset: int,
     count: int,
     *,
+    names: Sequence[str],
     descending: bool,
 ) -> _Page:
-    """A page of the rows in the order of a column; blocks."""
+    """A page of the named columns of the rows in the order of a column; blocks."""
     deadline = until(SORT_SECONDS)
     found = visit.service.engine.snapshot_rows(request, check=deadline)
 
@@ -249,7 +308,7 @@ def _in_order(
         first = first_in_order(
             rows, found.plan.schema, column, count=min(end + 1, SORT_ROWS), descending=descending
         )
-    shown = first.rows.slice(offset, count)
+    shown = first.rows.slice(offset, count).select(list(names))
     told = ""
     if not first.whole:
         told = (

@@ -34,7 +34,11 @@ async def storage_page(visit: Visit) -> None:
             "skipped": report.skipped,
             "refused": report.refused,
         }
-    tasks = [dataclasses.asdict(state) for state in operations.tasks()]
+    now = service.engine.context.clock()
+    tasks = [
+        dataclasses.asdict(state) | {"seconds": (state.ended_at or now) - state.started_at}
+        for state in operations.tasks()
+    ]
     most = max((each.bytes for each in tables), default=0)
     data = {
         "totals": totals,

@@ -1,0 +1,115 @@
+"""A server with a few tables, and what a browser without scripts does with its console."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import time
+from collections.abc import Iterator
+from urllib.parse import urlencode, urlsplit
+
+import pyarrow as pa
+import pytest
+
+import fletching
+from fletching.engine.access.permissions import Grant, Permission
+from fletching.server.server import Server
+
+NASTY = "<script>alert(1)</script>\"'&\x1b[2J\u202e"
+
+
+class Reply:
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.getheaders()}
+        self.text = response.read().decode()
+
+
+class Browser:
+    """Keeps a cookie, follows nothing by itself."""
+
+    def __init__(self, server: Server) -> None:
+        self.server, self.cookie = server, ""
+
+    def __call__(
+        self,
+        path: str,
+        form: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Reply:
+        netloc = urlsplit(self.server.url).netloc
+        connection = http.client.HTTPConnection(netloc, timeout=60)
+        try:
+            sent = dict(headers or {})
+            if self.cookie:
+                sent.setdefault("cookie", self.cookie)
+            if form is not None:
+                sent.setdefault("content-type", "application/x-www-form-urlencoded")
+                sent.setdefault("origin", f"http://{netloc}")
+            connection.request(
+                "GET" if form is None else "POST",
+                "/console" + path,
+                None if form is None else urlencode(form),
+                sent,
+            )
+            reply = Reply(connection.getresponse())
+        finally:
+            connection.close()
+        if reply.headers.get("set-cookie", "").startswith("fletching_console="):
+            self.cookie = reply.headers["set-cookie"].partition(";")[0]
+        return reply
+
+    def sign_in(self, access_id: str, secret: str) -> Reply:
+        return self("/sign-in", {"access_id": access_id, "secret": secret})
+
+    def query(self, text: str, action: str = "run") -> Reply:
+        """Runs a statement, and follows to its page until it has ended."""
+        made = self("/query", {"csrf": self.csrf, "text": text, "action": action})
+        assert made.status == 303, made.text
+        path = made.headers["location"].removeprefix("/console")
+        while True:
+            reply = self(path)
+            if "<h2>Running</h2>" not in reply.text:
+                return reply
+
+    @property
+    def csrf(self) -> str:
+        found = re.search(r'name="csrf" value="([0-9a-f]+)"', self("/query").text)
+        assert found is not None
+        return found[1]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("console") / "data"
+    with fletching.serve(folder, port=0) as running:
+        access_id, secret = running.access_key
+        with fletching.connect(running.url, access_id=access_id, access_key=secret) as client:
+            rows = {
+                "id": range(250),
+                "text": [NASTY, "x", "", "x", None, *["x"] * 245],
+                "data": [b"\x00\xff", b"", b"", *[b"y"] * 247],
+                "nested": [[n] for n in range(250)],
+                "day": ["a", "b"] * 125,
+            }
+            client.create_table("events", pa.table(rows).schema, partition_by=["day"]).append(rows)
+            client.create_table("secret_plans", "id BIGINT")
+        yield running
+
+
+@pytest.fixture
+def browser(server: Server) -> Browser:
+    found = Browser(server)
+    assert found.sign_in(*server.access_key).status == 303
+    return found
+
+
+def limited(server: Server) -> tuple[str, str]:
+    keys = server.service.engine.access_keys
+    key = keys.create()
+    keys.grant(Grant(key.access_id, "demo", "events", Permission.READ))
+    deadline = time.monotonic() + 60
+    while Browser(server).sign_in(key.access_id, key.secret).status != 303:
+        assert time.monotonic() < deadline  # the server looks at its keys every two seconds
+        time.sleep(0.1)
+    return key.access_id, key.secret
