@@ -45,12 +45,12 @@ quickstart: $(VENV)/.installed ## run the main job on real data (INPUT=path take
 	@$(BIN)/fletching quickstart $(if $(INPUT),--input $(call quoted,INPUT)) $(call quoted,DATA)
 
 test: $(VENV)/.installed-dev ## run the tests
-	@$(RUN) -m pytest -n 2 -q -m 'not engines and not cluster and not browser'
+	@$(RUN) -m pytest -n 2 -q
 
 # A test that failed beside the others is run alone: it passes only if another test, or the machine's
 # load, was to blame. What ends in an error before it ran has nothing to repeat, and fails.
 test-again: $(VENV)/.installed-dev ## run once more, alone, what failed last
-	@$(RUN) -m pytest -q -m 'not engines and not cluster and not browser' --last-failed --last-failed-no-failures none
+	@$(RUN) -m pytest -q --last-failed --last-failed-no-failures none
 
 test-exhaustive: $(VENV)/.installed-dev ## every cut of every golden file, pair of operations, crash; 22 questions at scale 0.1 (minutes)
 	@FLETCHING_TEST_EXHAUSTIVE=1 $(RUN) -m pytest -n 2 -q --timeout 3600 tests/ipc/test_corpus.py \
@@ -107,6 +107,7 @@ docs: $(VENV)/.installed ## write the generated pages anew
 	@$(RUN) -m fletching.cli.reference > docs/cli.md
 	@$(RUN) docs/generate_api.py
 	@$(RUN) docs/generate_errors.py
+	@$(RUN) docs/generate_conversions.py
 
 # What the site needs; in an environment of its own, since nothing else uses it.
 $(VENV)-docs/.installed: pyproject.toml constraints.txt
@@ -120,7 +121,6 @@ docs-site: $(VENV)-docs/.installed ## build the documentation as a site (build/s
 	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet --strict
 	@$(VENV)-docs/bin/python docs/check_site.py build/site
 	@echo "build/site/index.html"
-	@$(RUN) docs/generate_conversions.py
 
 interop: interop-lz4 interop-pyodps interop-js interop-types ## both directions with the peers we replace or talk to
 
@@ -168,7 +168,8 @@ bench: $(VENV)/.installed-bench ## measure beside rivals and floors (BENCH='read
 	@$(RUN) -m benchmarks $(BENCH)
 	@$(if $(BENCH),true,$(MAKE) --no-print-directory bench-lz4)
 
-bench-check: $(VENV)/.installed-bench ## fail if a recorded ratio fell by more than a third
+bench-check: $(VENV)/.installed-bench ## every measurement runs; fail if a recorded ratio fell by more than a third
+	@$(RUN) -m pytest -n 2 -q -m bench tests
 	@$(RUN) -m benchmarks --check
 
 bench-lz4: $(VENV)/.installed-dev ## lz4stream beside lz4.stream, in one run (needs gcc)

@@ -138,7 +138,7 @@ def record(tests: str) -> None:
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "mutants.recorder", "--no-header"),
             *("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:cov"),
-            *("-m", "not engines and not cluster and not browser", "--tb=line", tests),
+            *("--tb=line", tests),
         ],
         cwd=ROOT,
         env={

@@ -158,12 +158,7 @@ def _ask(folder: Path, wanted: list[str], log: Path, pipe: int) -> None:
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         files = list(dict.fromkeys(name.partition("::")[0] for name in wanted))
         options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist"]
-        options += [
-            "-m",
-            "not engines and not cluster and not browser",
-            "--no-header",
-            "--tb=short",
-        ]
+        options += ["--no-header", "--tb=short"]
         # Hypothesis is here already: its own assertions are not rewritten, which is all the same.
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
         code = int(pytest.main([*options, *files], plugins=[Asked(wanted, pipe)]))

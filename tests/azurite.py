@@ -85,7 +85,7 @@ class AzuriteServer:
         lines += [f"/{ACCOUNT}/{ACCOUNT}/{CONTAINER}", "restype:container"]
         digest = hmac.digest(base64.b64decode(KEY), "\n".join(lines).encode(), "sha256")
         headers["authorization"] = f"SharedKey {ACCOUNT}:{base64.b64encode(digest).decode()}"
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
         try:
             path = f"/{ACCOUNT}/{CONTAINER}?restype=container"
             connection.request("PUT", path, headers=headers)

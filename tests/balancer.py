@@ -79,7 +79,7 @@ class Balancer:
         deadline = time.monotonic() + START_SECONDS
         while True:
             with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+                socket.create_connection(("127.0.0.1", self.port), timeout=600).close()
                 return
             if self._process.poll() is not None or time.monotonic() > deadline:
                 said = self.check() if self._nginx else ""

@@ -134,7 +134,7 @@ class SeaweedServer:
         raise RuntimeError("SeaweedFS did not start")
 
     def _answers(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self._ports["s3.port"], timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self._ports["s3.port"], timeout=600)
         try:
             connection.request("GET", "/healthz")
             return connection.getresponse().status == http.HTTPStatus.OK

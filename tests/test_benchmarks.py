@@ -38,7 +38,7 @@ def small_run(benchmarks: Any, folder: Path) -> Any:
     return benchmarks.questions.Run(folder / "disk", folder / "memory", 1, 4 << 20, True)
 
 
-@pytest.mark.slow
+@pytest.mark.bench
 @pytest.mark.parametrize(
     "name",
     [

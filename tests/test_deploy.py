@@ -298,7 +298,7 @@ def test_nginx_holds_neither_bodies_nor_replies_back() -> None:
         thread.start()
         with (
             Balancer([listening.getsockname()[1]]) as balancer,
-            socket.create_connection(("127.0.0.1", balancer.port), timeout=60) as client,
+            socket.create_connection(("127.0.0.1", balancer.port), timeout=600) as client,
         ):
             client.sendall(
                 b"POST /x HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\na\r\nfirst half\r\n"

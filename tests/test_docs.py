@@ -106,7 +106,7 @@ def shell(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
         start_new_session=True,
     ) as process:
         try:
-            out, err = process.communicate(timeout=100)
+            out, err = process.communicate(timeout=600)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -33,7 +33,7 @@ for number in range(5):
 )
 def test_the_named_arrival_kills(target: str | None, survived: int) -> None:
     run = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=600, check=False,
         env={faultpoints.VARIABLE: target} if target else {},
     )  # fmt: skip
     assert run.stdout.split() == [str(number) for number in range(survived)]

@@ -202,7 +202,7 @@ class _Proxy(BaseHTTPRequestHandler):
             "x-forwarded-host": self.headers["host"],
             "x-forwarded-proto": "http",
         }
-        connection = HTTPConnection(urlsplit(self.target).netloc, timeout=120)
+        connection = HTTPConnection(urlsplit(self.target).netloc, timeout=600)
         try:
             connection.request(self.command, self.path.removeprefix(PREFIX), body, headers)
             reply = connection.getresponse()

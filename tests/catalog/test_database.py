@@ -243,5 +243,5 @@ def test_processes_that_open_a_new_catalog_at_once(tmp_path: Path) -> None:
         child.stdin.write("go\n")
         child.stdin.flush()
     for child in children:
-        _, problems = child.communicate(timeout=60)
+        _, problems = child.communicate(timeout=600)
         assert child.returncode == 0, problems

@@ -79,7 +79,7 @@ def test_a_real_pipe_of_processes(plain: Path) -> None:
         [*command, "decompress", "-"],
         stdin=packer.stdout,
         capture_output=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert packer.stdout is not None

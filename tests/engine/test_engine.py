@@ -219,7 +219,7 @@ def test_maintenance_runs_and_survives_a_failing_task() -> None:
         ],
         interval_seconds=0.001,
     )
-    assert both.wait(timeout=30)
+    assert both.wait(timeout=600)
     maintenance.stop()
     maintenance.stop()
     assert ran[:2] == ["failing", "working"]

@@ -211,7 +211,7 @@ def test_the_command_says_it_in_one_line_with_status_2(place: Place, tmp_path: P
     done = subprocess.run(
         [sys.executable, "-m", "fletching", "serve", "--port", "0", *where],
         env={**os.environ, "FLETCHING_SERVER_KEY": KEY},
-        capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path,
+        capture_output=True, text=True, timeout=600, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: the object store s3://no-such-bucket/x cannot be used")

@@ -295,7 +295,7 @@ def start(root: Path, what: str) -> tuple[subprocess.Popen[str], str]:
 
 
 def stop(child: subprocess.Popen[str]) -> None:
-    child.communicate(timeout=30)
+    child.communicate(timeout=600)
 
 
 def test_the_dead_are_told_from_the_living(store: LocalStore) -> None:

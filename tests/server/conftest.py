@@ -60,7 +60,7 @@ class RunningApp:
         self._socket.close()
 
     def connect(self) -> socket.socket:
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=600)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
@@ -140,7 +140,7 @@ class RawClient:
         self.secret = secret
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(self.netloc, timeout=60)
+        return http.client.HTTPConnection(self.netloc, timeout=600)
 
     def sign(self, method: str, path: str, query: Query, headers: dict[str, str]) -> dict[str, str]:
         signed = {"Date": formatdate(usegmt=True), **headers}

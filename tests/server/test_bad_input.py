@@ -272,7 +272,7 @@ def test_a_body_that_announces_too_much_is_refused_before_it_comes(observed: Obs
     client = observed.client
     query: Query = {"Action": "TablePreview", "Target": "projects.demo.tables.t"}
     head = client.head("POST", "/api/storage/v2", query, {}, 1 << 50)
-    with socket.create_connection(("127.0.0.1", observed.server.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", observed.server.port), timeout=600) as connection:
         connection.sendall(head)
         reply, _ = read_reply(connection)
     assert reply.startswith(b"HTTP/1.1 413")

@@ -8,6 +8,7 @@ import pytest
 from benchmarks.bench_memory import measure
 
 
+@pytest.mark.bench
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_the_memory_benchmark_measures(tmp_path: Path) -> None:
     result = measure(0.02, 2.0, tmp_path)

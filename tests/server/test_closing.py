@@ -59,7 +59,7 @@ def test_a_request_that_is_cut_in_its_commit(start: Start, tmp_path: Path, kind:
             statuses.append(client.storage(action, query=where, body=body).status)
 
     folder = tmp_path / "data"
-    catalog = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None, timeout=60)
+    catalog = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None, timeout=600)
     with contextlib.closing(catalog):
         sender = threading.Thread(target=send)
         # The lock is taken when the upload is open, so that it is its end that waits.

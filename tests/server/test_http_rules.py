@@ -201,7 +201,7 @@ def test_a_slow_body_gets_408_and_a_steady_one_does_not(start: Start) -> None:
     path = "/fletching/v1/projects/demo/schemas/default/tables"
     body = b"{" + b" " * 30 + b"}"
     for pause, expected in ((0.1, 400), (None, 408)):
-        with socket.create_connection((host, int(port)), timeout=60) as connection:
+        with socket.create_connection((host, int(port)), timeout=600) as connection:
             connection.sendall(client.head("POST", path, {}, {}, len(body)))
             for byte in body[:12] if pause is None else body:
                 connection.sendall(bytes((byte,)))
@@ -230,7 +230,7 @@ def test_a_slow_body_gets_408_and_a_steady_one_does_not(start: Start) -> None:
 )
 def test_numbers_and_targets_that_are_none_are_the_clients_fault(start: Start, path: str) -> None:
     server = start(access_keys=None, allow_anonymous=True)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=600) as connection:
         target = path.encode() if path.isascii() else _quoted(path)
         for authorization in (b"", b"authorization: ODPS a:b\r\ndate: x\r\n"):
             connection.sendall(
@@ -249,7 +249,7 @@ def _quoted(path: str) -> bytes:
 def test_a_signed_request_to_a_target_that_is_no_url(start: Start) -> None:
     server = start(access_keys={ACCESS_ID: SECRET})
     client = RawClient(server.url)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=600) as connection:
         head = client.head("GET", "/x", {}, {}, 0).replace(b"GET /x ", b"GET //[ ")
         connection.sendall(head)
         assert 400 <= statuses(read_reply(connection)[0])[0] < 500

@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def scrape(server: Server, token: str | None = None) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=600)
     try:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         connection.request("GET", "/metrics", headers=headers)

@@ -117,7 +117,7 @@ def test_a_server_is_not_ready_without_its_database_or_its_objects(
         ) as server:
 
             def ready() -> tuple[int, bytes]:
-                connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+                connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
                 try:
                     connection.request("GET", "/readyz")
                     reply = connection.getresponse()

@@ -60,7 +60,7 @@ class ServerProcess:
             url = f"http://127.0.0.1:{self.port}/readyz"
             with (
                 contextlib.suppress(OSError, urllib.error.URLError),
-                urllib.request.urlopen(url, timeout=10),
+                urllib.request.urlopen(url, timeout=600),
             ):
                 return
             assert time.monotonic() < deadline

@@ -54,7 +54,7 @@ class SlowUpload:
         }
         fields = {"Content-Type": "application/octet-stream"}
         self.head = client.head("POST", "/api/storage/v2", query, fields, len(BODY))
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=600)
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +93,7 @@ def test_closing_finishes_the_upload_in_flight_and_then_ends_the_connection(star
         closing.start()
         wait_for(lambda: server.service.draining)
         with pytest.raises(OSError):
-            socket.create_connection(("127.0.0.1", server.port), timeout=5)
+            socket.create_connection(("127.0.0.1", server.port), timeout=600)
         head, _ = upload.end()
         assert head.startswith(b"HTTP/1.1 200")
         assert b"connection: close" in head.lower()
@@ -142,10 +142,10 @@ def test_clients_that_keep_their_connections_see_no_error_over_a_stop(start: Sta
     client = filled(server)
     client.append(BODY)
     failures: list[BaseException] = []
-    told = threading.Barrier(9, timeout=60)
+    told = threading.Barrier(9, timeout=600)
 
     def ask() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
         try:
             query: Query = {"Action": "TablePreview", "Target": "projects.demo.tables.t"}
             asked = 0
@@ -182,7 +182,7 @@ def test_clients_that_connect_anew_are_answered_or_refused_but_never_reset(start
     def ask(port: int) -> None:
         while True:
             try:
-                with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+                with socket.create_connection(("127.0.0.1", port), timeout=600) as connection:
                     connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
                     outcomes.add(connection.recv(15).decode())
             except ConnectionRefusedError:
@@ -243,7 +243,7 @@ def test_a_signal_drains_the_process_and_it_exits_with_0(tmp_path: Path, number:
 
             def refused() -> bool:
                 try:
-                    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+                    socket.create_connection(("127.0.0.1", port), timeout=600).close()
                 except OSError:
                     return True
                 return False

@@ -55,7 +55,7 @@ def test_tables_travel_over_tls(start: Start, certificate: Path) -> None:
 
     class TlsClient(RawClient):
         def connect(self) -> http.client.HTTPConnection:
-            return http.client.HTTPSConnection(self.netloc, timeout=60, context=trust)
+            return http.client.HTTPSConnection(self.netloc, timeout=600, context=trust)
 
     client = TlsClient(server.url)
     table = pa.table({"a": np.arange(500_000), "b": np.linspace(0, 1, 500_000)})
@@ -73,7 +73,7 @@ def test_tables_travel_over_tls(start: Start, certificate: Path) -> None:
 
 def test_plain_http_on_a_tls_port_gets_no_answer(start: Start, certificate: Path) -> None:
     server = start(tls_certificate=str(certificate))
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=600) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         assert b"200" not in connection.recv(100)
 

@@ -15,7 +15,7 @@ from fletching.testing.replay import Answer, ReplayPeer, ReplayRequest
 @contextmanager
 def connected(peer: ReplayPeer) -> Iterator[http.client.HTTPConnection]:
     parts = urllib.parse.urlsplit(peer.url)
-    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=20)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=600)
     try:
         yield connection
     finally:
@@ -66,7 +66,7 @@ def test_a_cut_ends_the_connection_at_that_byte() -> None:
     for cut in (0, 1, len(whole) - 100, len(whole) - 1):
         with ReplayPeer([Answer(body=b"x" * 100, cut=cut)]) as peer:
             host, port = urllib.parse.urlsplit(peer.url).netloc.split(":")
-            with socket.create_connection((host, int(port)), timeout=20) as sock:
+            with socket.create_connection((host, int(port)), timeout=600) as sock:
                 sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
                 received = b"".join(iter(lambda: sock.recv(1000), b""))
             assert received == whole[:cut]

@@ -102,7 +102,7 @@ def test_what_is_held_is_bounded() -> None:
 
 
 def test_workers_really_work_at_once() -> None:
-    meeting = threading.Barrier(3, timeout=20)
+    meeting = threading.Barrier(3, timeout=600)
 
     class Meeting(Reader):
         def __iter__(self) -> Iterator[pa.RecordBatch]:

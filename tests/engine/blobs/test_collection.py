@@ -277,7 +277,7 @@ def test_a_crash_leaves_a_whole_pack_or_none(tmp_path: Path, point: str, kept: b
         capture_output=True,
         check=False,
         env={**os.environ},
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     with Engine.open(folder) as engine:

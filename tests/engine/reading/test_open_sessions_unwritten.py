@@ -43,7 +43,7 @@ def house(folder: Path) -> Iterator[House]:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """The write lock, in the hands of somebody else."""
-    connection = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None, timeout=30)
+    connection = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None, timeout=600)
     try:
         connection.execute("BEGIN IMMEDIATE")
         yield

@@ -38,7 +38,7 @@ class Browser:
         headers: dict[str, str] | None = None,
     ) -> Reply:
         netloc = urlsplit(self.server.url).netloc
-        connection = http.client.HTTPConnection(netloc, timeout=60)
+        connection = http.client.HTTPConnection(netloc, timeout=600)
         try:
             sent = dict(headers or {})
             if self.cookie:

@@ -409,7 +409,7 @@ def test_versions_are_restored_and_tagged_by_forms(server: Server, browser: Brow
 def posted(browser: Browser, path: str, body: bytes, headers: dict[str, str]) -> Reply:
     """What the upload's script sends."""
     netloc = urlsplit(browser.server.url).netloc
-    connection = http.client.HTTPConnection(netloc, timeout=60)
+    connection = http.client.HTTPConnection(netloc, timeout=600)
     try:
         sent = {"cookie": browser.cookie, "accept": "application/json", **headers}
         connection.request("POST", "/console" + path, body, sent)

@@ -68,7 +68,7 @@ def browser(server: Server) -> Browser:
 
 def raw(server: Server, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
     """A request whose path is sent as it is."""
-    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=600)
     try:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, body or None, sent)
@@ -176,7 +176,7 @@ def test_forms_are_small_and_have_few_fields(server: Server, browser: Browser) -
         )
         assert reply.status in statuses, (body[:40], reply.status)
     lots = {"cookie": browser.cookie, "content-type": kind, "content-length": str(1 << 40)}
-    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=600)
     connection.putrequest("POST", "/console/query")
     for name, value in lots.items():
         connection.putheader(name, value)

@@ -69,7 +69,7 @@ def test_it_serves_with_its_headers_and_stops() -> None:
     thread.start()
     assert running.ready.wait(60)
     assert isinstance(running.servers, list)
-    with socket.create_connection(listening.getsockname(), timeout=60) as client:
+    with socket.create_connection(listening.getsockname(), timeout=600) as client:
         client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         received = client.recv(1000)
         assert received.startswith(b"HTTP/1.1 200 OK\r\n")

@@ -69,7 +69,7 @@ class Web:
         path = f"/fletching/v1/tables/demo/default/{table}/rows" + (
             "?" + "&".join(pairs) if pairs else ""
         )
-        connection = http.client.HTTPConnection(urlsplit(self.server.url).netloc, timeout=60)
+        connection = http.client.HTTPConnection(urlsplit(self.server.url).netloc, timeout=600)
         try:
             bearer = {"authorization": f"Bearer {self.token if token is None else token}"}
             connection.request(method, path, body, bearer | (headers or {}))

@@ -74,7 +74,7 @@ with fletching.serve(sys.argv[1], port=0) as server:
     for name, (kind, table, body) in bodies.items():
         Path("/proc/self/clear_refs").write_text("5")  # the highest is from now on
         before, began = memory("VmRSS"), time.process_time()
-        connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=120)
+        connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=600)
         headers = {"authorization": "Bearer " + token, "content-type": kind}
         path = f"/fletching/v1/tables/demo/default/{table}/rows"
         connection.request("POST", path, body, headers)

@@ -191,7 +191,7 @@ def test_a_connection_that_ends_in_a_block(
     client = tunnel.client
     head = client.head("PUT", tunnel.path, query, {}, None if chunked else len(body))
     host, port = client.netloc.rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=60) as connection:
+    with socket.create_connection((host, int(port)), timeout=600) as connection:
         connection.sendall(head)
         sent = body[: int(len(body) * part)]
         if chunked:
@@ -231,7 +231,7 @@ def test_the_block_that_began_last_counts(server: Any, tunnel: Tunnel) -> None:
     query: Query = {"uploadid": session, "blockid": 0}
     slow = records([(number, "slow") for number in range(100)])
     host, port = client.netloc.rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=60) as connection:
+    with socket.create_connection((host, int(port)), timeout=600) as connection:
         connection.sendall(client.head("PUT", tunnel.path, query, {}, None))
         sent(connection, slow[:100])
         eventually(lambda: bodies_begun(server, session) == 1)
@@ -273,7 +273,7 @@ def test_a_reader_that_leaves_holds_nothing(server: Any, tunnel: Tunnel, arrow: 
         query["arrow"] = ""
     client = tunnel.client
     host, port = client.netloc.rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=60) as connection:
+    with socket.create_connection((host, int(port)), timeout=600) as connection:
         connection.sendall(client.head("GET", tunnel.path, query, {}, 0))
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
         assert server.service.reads.open == 1
