@@ -30,7 +30,7 @@ from fletching.sql.sql_types import (
     UNKNOWN,
     SqlType,
     struct_of,
-    type_of_arrow,
+    type_of_field,
 )
 from fletching.sql.typing_pass import add_types
 
@@ -61,10 +61,10 @@ class Prepared:
             name_columns(select)
         order_sorted(self.query)
         self._choose_columns()
-        add_types(
+        self.columns = add_types(
             self.query,
             {
-                key: {name: type_of_arrow(field.type) for name, field in scan.source.fields.items()}
+                key: {name: type_of_field(field) for name, field in scan.source.fields.items()}
                 for key, scan in self._scan_of.items()
             },
             _call_type,

@@ -13,6 +13,9 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from fletching.errors import FletchingError
+from fletching.protocol.types.arrow_types import odps_type_of, odps_type_of_field
+from fletching.protocol.types.odps_types import format_type
 from fletching.sql.dialect import ODPS_TYPE, exp
 
 __all__ = [
@@ -40,6 +43,8 @@ __all__ = [
     "type_of_arrow",
     "type_of_cast",
     "type_of_column",
+    "type_of_field",
+    "undeclared",
 ]
 
 MAX_DIGITS = 38
@@ -57,6 +62,8 @@ class SqlType:
         inner: of an ARRAY its element, of a MAP key and value, of a STRUCT its fields.
         names: of a STRUCT's fields.
         loose: whether it is a number with a point and no suffix, which takes the other side's type.
+        declared: the text of the type that a column was declared with, where it is another that has
+            the same values here, such as ``json`` for a text. Only results tell it.
     """
 
     name: str = ""
@@ -65,6 +72,7 @@ class SqlType:
     inner: tuple[SqlType, ...] = ()
     names: tuple[str, ...] = ()
     loose: bool = dataclasses.field(default=False, compare=False)
+    declared: str = dataclasses.field(default="", compare=False)
 
     @property
     def kind(self) -> str:
@@ -89,6 +97,16 @@ class SqlType:
     def element(self) -> SqlType:
         """Of an ARRAY its element's, of a MAP its value's type."""
         return self.inner[-1] if self.inner and self.name in {"ARRAY", "MAP"} else UNKNOWN
+
+    def told(self) -> str:
+        """What a result says that its column is declared as; empty where values tell it themselves."""
+        if self.declared or not any(one.told() for one in self.inner):
+            return self.declared
+        inner = [one.told() or str(one) for one in self.inner]
+        if self.name == "STRUCT":
+            named = zip(self.names, inner, strict=True)
+            inner = ["`" + name.replace("`", "``") + f"`:{one}" for name, one in named]
+        return f"{self.name}<{','.join(inner)}>"
 
     def field(self, name: str) -> SqlType:
         """The type of a STRUCT's field."""
@@ -231,7 +249,7 @@ def common_type(types: Iterable[SqlType]) -> SqlType:
 
 def _common(a: SqlType, b: SqlType) -> SqlType:
     if a.kind == "null" or a == b:
-        return b
+        return b if a.kind == "null" or a.told() == b.told() else undeclared(b)
     if b.kind == "null":
         return a
     if not a.name or not b.name:
@@ -261,8 +279,25 @@ def _common_number(a: SqlType, b: SqlType) -> SqlType:
     return decimal(before + scale, scale)
 
 
+def undeclared(found: SqlType) -> SqlType:
+    """A type without what it was declared as, for values that were computed."""
+    inner = tuple(map(undeclared, found.inner))
+    return dataclasses.replace(found, inner=inner, declared="")
+
+
+def type_of_field(field: pa.Field) -> SqlType:
+    """The type of a table's column, with what it was declared as."""
+    try:
+        declared = format_type(odps_type_of_field(field))
+        plain = format_type(odps_type_of(field.type))
+    except FletchingError:
+        return type_of_arrow(field.type)
+    found = type_of_arrow(field.type)
+    return found if declared == plain else dataclasses.replace(found, declared=declared)
+
+
 def type_of_arrow(data_type: pa.DataType) -> SqlType:
-    """The type of a table's column."""
+    """The type that values of an Arrow type have."""
     types = pa.types
     if isinstance(data_type, pa.BaseExtensionType):
         return type_of_arrow(data_type.storage_type)
@@ -322,6 +357,8 @@ _CAST = {
     _T.BINARY: "BINARY",
     _T.JSON: "STRING",
 }
+_DECLARED = {_T.TIMESTAMPNTZ: "timestamp_ntz", _T.JSON: "json"}
+"""What a CAST's result is told as, where its name is not all of it."""
 
 
 def type_of_cast(data_type: pa.DataType) -> SqlType:
@@ -331,7 +368,8 @@ def type_of_cast(data_type: pa.DataType) -> SqlType:
         data_type = exp.DataType.build(str(data_type.meta[ODPS_TYPE]), dialect="hive")
     kind, inner = data_type.this, data_type.expressions
     if kind in _CAST:
-        return SqlType(_CAST[kind])
+        declared = _DECLARED.get(kind, "")
+        return SqlType(_CAST[kind], declared=declared)
     if kind is _T.DECIMAL:
         sizes = [int(item.name) for item in inner if item.name.isdecimal()] or [38, 18]
         precision, scale = (*sizes, 0)[:2]

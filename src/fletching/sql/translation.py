@@ -22,10 +22,18 @@ __all__ = ["Translation", "translate"]
 
 @dataclasses.dataclass(frozen=True)
 class Translation:
-    """A query for DuckDB and the relations that it reads."""
+    """A query for DuckDB and the relations that it reads.
+
+    Attributes:
+        sql: in DuckDB's dialect.
+        scans: the relations.
+        declared: by case-folded name, in their order, what the result's columns are told as where their
+            values do not tell it; empty where they do. Not all columns, if not all are known.
+    """
 
     sql: str
     scans: tuple[WantedScan, ...]
+    declared: tuple[tuple[str, str], ...] = ()
 
 
 def translate(
@@ -57,4 +65,5 @@ def translate(
         sql = writer.write(prepared.query)
     except RecursionError as error:
         raise SqlSyntaxError("the statement nests too deeply") from error
-    return Translation(sql, tuple(prepared.scans))
+    declared = ((name.partition("\0")[0], one.told()) for name, one in prepared.columns.items())
+    return Translation(sql, tuple(prepared.scans), tuple(declared))

@@ -28,6 +28,7 @@ from fletching.sql.sql_types import (
     decimal_of,
     quotient_type,
     type_of_cast,
+    undeclared,
 )
 
 __all__ = ["Columns", "add_types", "set_type", "type_of"]
@@ -173,14 +174,13 @@ class _Pass:
             left_out = {one.name.casefold() for one in star.args.get("except_") or ()}
             for alias, columns in scope.sources.items():
                 if named in {"", alias}:
-                    made.update({k: v for k, v in columns.items() if k not in left_out})
+                    for name, found in columns.items():
+                        if name not in left_out:
+                            _add(made, name, found)
             return
         if isinstance(item, exp.Aliases):
             return
-        name = item.alias_or_name.casefold() or f"_c{len(made)}"
-        if name in made:
-            name = f"{name}\0{len(made)}"
-        made[name] = type_of(item)
+        _add(made, item.alias_or_name.casefold() or f"_c{len(made)}", type_of(item))
 
     def _source(self, node: exp.Expr, scope: _Scope) -> None:
         alias = node.alias_or_name.casefold()
@@ -268,8 +268,38 @@ class _Pass:
                 return scope.names.get(node.name.casefold(), UNKNOWN)
             case exp.Anonymous():
                 types = [type_of(one) for one in _arguments(node)]
-                return self._call_type(node, types)
+                found = self._call_type(node, types)
+                return found if node.name.lower() in _CHOOSING else _computed(found)
         return _type_of_node(node)
+
+
+_CHOOSING = frozenset(
+    [
+        "coalesce",
+        "nvl",
+        "ifnull",
+        "if",
+        "max",
+        "min",
+        "any_value",
+        "first_value",
+        "last_value",
+        "nth_value",
+        "lag",
+        "lead",
+        "max_by",
+        "min_by",
+        "collect_list",
+        "collect_set",
+        "array",
+    ]
+)
+"""Functions that give one of the values that they were given, or several."""
+
+
+def _computed(found: SqlType) -> SqlType:
+    """The type of what a function computes: a text is any text then, a moment of the kind it was."""
+    return undeclared(found) if found.kind != "time" else found
 
 
 def _type_of_node(node: exp.Expr) -> SqlType:
@@ -374,6 +404,12 @@ def _arithmetic(node: exp.Expr) -> SqlType:
         return decimal(left.precision + right.precision, scale, loose=loose)
     scale = max(left.scale, right.scale)
     return decimal(before + scale + (0 if isinstance(node, exp.Mod) else 1), scale, loose=loose)
+
+
+def _add(made: Columns, name: str, found: SqlType) -> None:
+    """Adds a column; a name that is there already cannot be meant by it alone."""
+    name = name.partition("\0")[0]
+    made[name if name not in made else f"{name}\0{len(made)}"] = found
 
 
 _DAYS = frozenset({"DAY", "WEEK", "MONTH", "QUARTER", "YEAR"})

@@ -12,6 +12,8 @@ import pytest
 import fletching
 from fletching.engine.query.result_types import duck_arrow_type, duck_type_of
 from fletching.errors import InvalidArgumentError
+from fletching.protocol.types.arrow_types import odps_type_of_field
+from fletching.protocol.types.odps_types import format_type
 
 BARE = pa.decimal256(54, 18)
 """What a DECIMAL without digits is."""
@@ -79,3 +81,75 @@ def test_more_digits_than_statements_compute_with_are_refused(tmp_path: Path) ->
         assert table.scan().to_table()["a"].to_pylist() == [large]
         with pytest.raises(InvalidArgumentError, match="precision"):
             client.sql("select a from t").to_table()
+
+
+DECLARED = {
+    "j": "json",
+    "c": "char(4)",
+    "v": "varchar(10)",
+    "n": "timestamp_ntz",
+    "i": "interval_day_time",
+    "m": "interval_year_month",
+    "l": "array<timestamp_ntz>",
+    "s": "struct<x:bigint,y:varchar(5)>",
+}
+"""Types whose Arrow forms are those of others."""
+EVERY = ", ".join(DECLARED)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with fletching.connect(tmp_path_factory.mktemp("types"), create=True) as made:
+        columns = ", ".join(f"{name} {kind}" for name, kind in DECLARED.items())
+        made.sql(f"create table t ({columns}, k bigint)")
+        yield made
+
+
+def told(client: Any, query: str) -> dict[str, str]:
+    client.sql("drop table if exists made")
+    client.sql(f"create table made as {query}")
+    return {
+        field.name: format_type(odps_type_of_field(field)) for field in client.table("made").schema
+    }
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select * from t",
+        f"select {EVERY} from t",
+        f"select {EVERY} from t where k > 1 order by k limit 3",
+        f"select * from (select {EVERY} from t) u",
+        f"with u as (select {EVERY} from t) select * from u",
+        f"select {EVERY} from t union all select {EVERY} from t",
+        f"select a.* from (select {EVERY} from t) a left join t b on a.n = b.n",
+    ],
+)
+def test_results_tell_what_columns_were_declared_as(client: Any, query: str) -> None:
+    found = told(client, query)
+    assert {name: found[name].lower().replace("`", "") for name in DECLARED} == DECLARED
+
+
+@pytest.mark.parametrize(
+    ("expression", "kind"),
+    [
+        ("max(n)", "timestamp_ntz"),
+        ("coalesce(n, n)", "timestamp_ntz"),
+        ("cast('2026-01-02 03:04:05' as timestamp_ntz)", "timestamp_ntz"),
+        ("max(cast(n as timestamp))", "timestamp"),
+        ("max(v)", "varchar(10)"),
+        ("concat(max(v), 'x')", "string"),
+        ("upper(max(v))", "string"),
+        ("max(case when k = 1 then v else c end)", "string"),
+        ("cast('{}' as json)", "json"),
+        ("get_json_object(max(j), '$.a')", "string"),
+    ],
+)
+def test_what_is_computed_is_told_as_what_it_is(client: Any, expression: str, kind: str) -> None:
+    assert told(client, f"select {expression} as x from t")["x"].lower() == kind
+
+
+def test_columns_of_one_name_are_told_each_for_itself(client: Any) -> None:
+    made = client.sql("select * from (select v, k from t) a join (select j as v, k from t) b")
+    types = [format_type(odps_type_of_field(field)).lower() for field in made.to_table().schema]
+    assert types == ["varchar(10)", "bigint", "json", "bigint"], types

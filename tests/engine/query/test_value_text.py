@@ -8,6 +8,8 @@ import pyarrow as pa
 import pytest
 
 from fletching.engine.query.value_text import csv_cells
+from fletching.protocol.types.arrow_types import arrow_field
+from fletching.protocol.types.odps_types import parse_type
 
 MOMENT = dt.datetime.fromisoformat("2026-01-02 03:04:05.120")
 EARLY = dt.datetime.fromisoformat("1969-12-31 23:59:59.500")
@@ -52,3 +54,19 @@ def test_values_as_clients_parse_them(values: Any, data_type: Any, cells: list[s
     array = pa.array(values, data_type)
     assert csv_cells(array) == cells
     assert csv_cells(pa.chunked_array([array, array])) == cells * 2
+
+
+@pytest.mark.parametrize(
+    ("sec", "nano", "text"),
+    [
+        (0, 0, "0 00:00:00.000000000"),
+        (93_784, 5, "1 02:03:04.000000005"),
+        (-1, 500_000_000, "-0 00:00:00.500000000"),
+        (-86_400, 0, "-1 00:00:00.000000000"),
+    ],
+)
+def test_intervals(sec: int, nano: int, text: str) -> None:
+    field = arrow_field("i", parse_type("interval_day_time"))
+    array = pa.array([{"sec": sec, "nano": nano}, None], field.type)
+    assert csv_cells(array, field) == [text, "\\N"]
+    assert csv_cells(array)[0] == f"{{sec:{sec},nano:{nano}}}"

@@ -128,7 +128,7 @@ class Results:
         schema, batches = self._batches(selection, 0, min(selection.rows, MAX_CSV_ROWS), ())
         writer.writerow(schema.names)
         for batch in batches:
-            columns = [csv_cells(batch.column(i)) for i in range(batch.num_columns)]
+            columns = list(map(csv_cells, batch.columns, schema))
             # Rows of text are what was asked for, and there are at most MAX_CSV_ROWS of them.
             writer.writerows(zip(*columns, strict=True))
         return sink.getvalue()

@@ -109,7 +109,7 @@ class Query:
         """The result's columns, and its rows as they are computed, or by the columns of ``order``."""
         relation = self._duck.query(f"{self.sql} ORDER BY {order}" if order else self.sql)
         found, batches = self._duck.batches(relation, BATCH_ROWS)
-        schema = result_schema(found, self.columns)
+        schema = result_schema(found, self.columns, self.translation.declared)
         return schema, (conformed(batch, schema) for batch in batches)
 
     def explain(self) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from fletching.errors import InvalidArgumentError
+from fletching.protocol.types.arrow_types import ODPS_TYPE_KEY
 
 if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
@@ -89,17 +90,29 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def result_schema(found: pa.Schema, names: Sequence[str]) -> pa.Schema:
-    """The columns of a result: unique names, and Arrow's own names for nested children."""
+def result_schema(
+    found: pa.Schema, names: Sequence[str], declared: Sequence[tuple[str, str]] = ()
+) -> pa.Schema:
+    """The columns of a result: unique names, and Arrow's own names for nested children.
+
+    Args:
+        found: DuckDB's columns.
+        names: what they are called.
+        declared: case-folded name and declared type of each column, empty where Arrow's tells it.
+            Believed if it is about these columns, and where it fits what a column holds.
+    """
+    known = [name for name, _ in declared] == [name.casefold() for name in names]
+    types = [one.encode() for _, one in declared] if known else [b""] * len(names)
     seen: set[str] = set()
     fields: list[pa.Field] = []
-    for field, wanted in zip(found, names, strict=True):
+    for field, wanted, told in zip(found, names, types, strict=True):
         name, number = wanted, 1
         while name.casefold() in seen:
             number += 1
             name = f"{wanted}{number}"
         seen.add(name.casefold())
-        fields.append(pa.field(name, _arrow_type(field.type)))
+        metadata = {ODPS_TYPE_KEY: told} if told else None
+        fields.append(pa.field(name, _arrow_type(field.type), metadata=metadata))
     return pa.schema(fields)
 
 

@@ -8,6 +8,7 @@ r"""Values as CSV cells, in the text forms that clients of MaxCompute parse back
     TIMESTAMP, TIMESTAMP_NTZ   2026-01-02 03:04:05.123456   (no fraction if it is zero)
     ARRAY                      [1,2,\N]
     MAP, STRUCT                {key:value,other:\N}
+    INTERVAL_DAY_TIME          1 02:03:04.000000005         (a column's alone, not one inside another)
 
 Text inside an array, map or struct stands as it is if nothing in it could be taken for structure, which
 clients before 0.13 rely on; otherwise in double quotes, its own double quotes escaped.
@@ -23,6 +24,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fletching.protocol.types.arrow_types import odps_type_of_field
+from fletching.protocol.types.odps_types import TypeCode
+
 __all__ = ["NULL_CELL", "csv_cells"]
 
 NULL_CELL = "\\N"
@@ -30,14 +34,17 @@ NULL_CELL = "\\N"
 _STRUCTURE = re.compile(r"""[,:{}\[\]"']|\A\s|\s\Z|\A\Z|\A\\N\Z""")
 
 
-def csv_cells(column: pa.Array) -> list[str]:
+def csv_cells(column: pa.Array, field: pa.Field | None = None) -> list[str]:
     """A column's values as text, one cell per row.
 
     Args:
         column: an Arrow array or chunked array. Every value becomes a Python string: this is for the
             few thousand rows that somebody asks for as text.
+        field: what the column is declared as, if that is more than its Arrow type.
     """
     data_type = column.type
+    if field is not None and odps_type_of_field(field).code is TypeCode.INTERVAL_DAY_TIME:
+        return [NULL_CELL if one is None else _interval(**one) for one in column.to_pylist()]
     if pa.types.is_timestamp(data_type) or pa.types.is_time(data_type):
         return [NULL_CELL if text is None else text for text in _moments(column)]
     if pa.types.is_nested(data_type):
@@ -47,6 +54,17 @@ def csv_cells(column: pa.Array) -> list[str]:
             for value in column.to_pylist()
         ]
     return [NULL_CELL if value is None else _plain_text(value) for value in column.to_pylist()]
+
+
+def _interval(sec: int | None, nano: int | None) -> str:
+    """Days and the time that is left; the sign is of all of it."""
+    total = (sec or 0) * 10**9 + (nano or 0)
+    seconds, nano = divmod(abs(total), 10**9)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    sign = "-" if total < 0 else ""
+    return f"{sign}{days} {hours:02}:{minutes:02}:{seconds:02}.{nano:09}"
 
 
 def _moments(column: pa.Array) -> Sequence[str | None]:

@@ -126,7 +126,7 @@ async def _head(scope: Scope) -> None:
         writer.writerow(plan.schema.names)
         table = pa.Table.from_batches(list(plan.batches()), plan.schema)
         # Text is what was asked for, and there are at most MAX_HEAD_ROWS rows.
-        writer.writerows(zip(*map(csv_cells, table.columns), strict=True))
+        writer.writerows(zip(*map(csv_cells, table.columns, plan.schema), strict=True))
         return sink.getvalue().encode()
 
     # Without a charset clients take text for Latin-1.
