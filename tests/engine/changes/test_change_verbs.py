@@ -1,0 +1,181 @@
+"""The verbs that change a table: what each refuses, reports, and repeats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fletching.errors import (
+    ConflictError,
+    InvalidArgumentError,
+    NoSuchPartitionError,
+    NotFoundError,
+    VersionNotFoundError,
+)
+from fletching.protocol.messages.changes import (
+    Changed,
+    DeleteRows,
+    MergeRows,
+    ReplaceRows,
+    RestoreTable,
+    TruncateTable,
+    UpdateRows,
+)
+from fletching.types import PartitionSpec, TableName
+
+T = TableName("demo", "t")
+BATCH = pa.record_batch({"n": [1, 2, 3]})
+
+
+def row(*batches: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batches[0].schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.fixture
+def house(house: Any) -> Any:
+    house.create(BATCH.schema, ["pt"])
+    house.append(BATCH, "pt=a")
+    house.append(BATCH, "pt=b")
+    return house
+
+
+def content(house: Any) -> list[int]:
+    found = house.read()
+    return sorted(found["n"].to_pylist())
+
+
+def figures(report: Changed) -> tuple[int, int, int, int]:
+    return report.version, report.rows_inserted, report.rows_updated, report.rows_deleted
+
+
+def test_a_delete_needs_a_predicate(house: Any) -> None:
+    for where in ("", "  "):
+        with pytest.raises(InvalidArgumentError, match="truncate"):
+            house.engine.call(DeleteRows(table=T, where=where))
+    assert figures(house.engine.call(DeleteRows(table=T, where="n > 1"))) == (3, 0, 0, 4)
+    assert content(house) == [1, 1]
+
+
+def test_the_same_change_twice_is_made_once(house: Any) -> None:
+    requests = [
+        DeleteRows(table=T, where="n = 3", idempotency_key="a"),
+        UpdateRows(table=T, expressions={"n": "n + 10"}, idempotency_key="b"),
+        TruncateTable(table=T, partition=PartitionSpec.parse("pt=a"), idempotency_key="c"),
+        RestoreTable(table=T, version=3, idempotency_key="d"),
+    ]
+    reports = [house.engine.call(request) for request in requests]
+    assert [figures(each) for each in reports] == [
+        (3, 0, 0, 2), (4, 0, 4, 0), (5, 0, 0, 2), (6, 4, 0, 2),
+    ]  # fmt: skip
+    assert [house.engine.call(request) for request in requests] == reports
+    assert content(house) == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        lambda v: DeleteRows(table=T, where="n = 3", if_version=v),
+        lambda v: UpdateRows(table=T, expressions={"n": "1"}, if_version=v),
+        lambda v: TruncateTable(table=T, if_version=v),
+        lambda v: RestoreTable(table=T, version=1, if_version=v),
+    ],
+)
+def test_a_change_may_ask_for_a_version(house: Any, request_of: Any) -> None:
+    with pytest.raises(ConflictError, match="changed since version 1"):
+        house.engine.call(request_of(1))
+    assert content(house) == [1, 1, 2, 2, 3, 3]
+    assert house.engine.call(request_of(2)).version == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (b"garbage", "not an Arrow stream of one row"),
+        (row(BATCH), "one row, not 3"),
+        (row(BATCH.slice(0, 1), BATCH.slice(0, 1)), "not an Arrow stream of one row"),
+        (row(BATCH.slice(0, 0)), "not an Arrow stream of one row"),
+        (bytes((8 << 20) + 1), "more than 8388608 bytes"),
+        (b"", "needs a column"),
+    ],
+)
+def test_plain_values_are_one_row(house: Any, values: bytes, words: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=words):
+        house.engine.call(UpdateRows(table=T, values=values))
+
+
+def test_plain_values_may_stand_beside_empty_batches(house: Any) -> None:
+    values = row(BATCH.slice(0, 0), BATCH.slice(1, 1))
+    report = house.engine.call(UpdateRows(table=T, values=values, where="n = 3"))
+    assert figures(report) == (3, 0, 2, 0)
+    assert content(house) == [1, 1, 2, 2, 2, 2]
+
+
+def test_truncating_partitions(house: Any) -> None:
+    with pytest.raises(NoSuchPartitionError, match="pt=c"):
+        house.engine.call(TruncateTable(table=T, partition=PartitionSpec.parse("pt=c")))
+    with pytest.raises(InvalidArgumentError):
+        house.engine.call(TruncateTable(table=T, partition=PartitionSpec.parse("other=c")))
+    one = TruncateTable(table=T, partition=PartitionSpec.parse("pt=a"))
+    assert figures(house.engine.call(one)) == (3, 0, 0, 3)
+    assert figures(house.engine.call(TruncateTable(table=T))) == (4, 0, 0, 3)
+    assert content(house) == []
+
+
+def test_restoring_brings_rows_and_columns_back_without_opening_a_segment(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.engine.call(DeleteRows(table=T, where="n < 3"))
+    store = house.engine.context.store
+    monkeypatch.setattr(store, "open", None)
+    assert house.engine.call(RestoreTable(table=T, version=1)).version == 4
+    monkeypatch.undo()
+    assert content(house) == [1, 2, 3]
+    for version in (-1, 99):
+        with pytest.raises(VersionNotFoundError):
+            house.engine.call(RestoreTable(table=T, version=version))
+
+
+def staged(house: Any, *numbers: int) -> str:
+    session = str(house.session("pt=a"))
+    house.stream(session)
+    house.write(pa.record_batch({"n": list(numbers)}), session)
+    house.close(session)
+    return session
+
+
+def test_a_session_that_a_change_took_is_over(house: Any) -> None:
+    session = staged(house, 3, 7)
+    request = MergeRows(table=T, session_id=session, on=("n", "pt"))
+    assert figures(house.engine.call(request)) == (3, 1, 1, 0)
+    with pytest.raises(ConflictError, match="is committed"):
+        house.engine.call(request)
+    session = staged(house, 8)
+    replace = ReplaceRows(table=T, session_id=session, where="n >= 7")
+    assert figures(house.engine.call(replace)) == (4, 1, 0, 1)
+    assert content(house) == [1, 1, 2, 2, 3, 3, 8]
+    with pytest.raises(NotFoundError):
+        house.engine.call(MergeRows(table=T, session_id="none", on=("n",)))
+
+
+def test_an_operation_has_a_known_name(house: Any) -> None:
+    request = MergeRows(table=T, session_id=staged(house, 3), on=("n",), operation="x" * 300)
+    with pytest.raises(InvalidArgumentError, match="is not an operation") as caught:
+        house.engine.call(request)
+    assert len(caught.value.message) < 150
+
+
+def test_objects_of_which_no_row_came_are_deleted(house: Any) -> None:
+    before = house.object_keys()
+    session = staged(house, 3)
+    assert len(house.object_keys()) == len(before) + 1
+    request = MergeRows(
+        table=T, session_id=session, on=("n", "pt"), when_matched="delete", when_not_matched=None
+    )
+    assert figures(house.engine.call(request)) == (3, 0, 0, 1)
+    assert house.object_keys() == before

@@ -1,0 +1,128 @@
+"""SQL expressions over rows: in the rows' order, sealed off from everything else, complaints of ours."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from tests.engine.changes.conftest import MakeTable, seen
+
+from fletching.engine.changes.expression_rows import Evaluator, ExpressionFilter
+from fletching.errors import InvalidArgumentError
+
+BATCH = pa.record_batch(
+    {
+        "n": pa.array([3, 1, None, 2]),
+        "s": pa.array(["c", "a", None, "b"]),
+        "d": pa.array([dt.date(2026, 1, n) for n in (4, 3, 2, 1)]),
+    }
+)
+
+
+def values(*expressions: str, batch: pa.RecordBatch = BATCH) -> list[list[Any]]:
+    with Evaluator(expressions) as evaluate:
+        return [array.to_pylist() for array in evaluate(batch)]
+
+
+def test_values_stand_in_the_order_of_the_rows() -> None:
+    assert values("n * 2", "s || '!'", "7", "n IS NULL") == [
+        [6, 2, None, 4],
+        ["c!", "a!", None, "b!"],
+        [7, 7, 7, 7],
+        [False, False, True, False],
+    ]
+    many = pa.record_batch({"n": pa.array(range(50_000, 0, -1))})
+    assert values("n", batch=many) == [list(range(50_000, 0, -1))]
+
+
+def test_rows_without_columns_are_rows() -> None:
+    assert values("1 + 1", batch=BATCH.select([])) == [[2, 2, 2, 2]]
+    assert values("n", batch=BATCH.slice(0, 0)) == [[]]
+
+
+def test_nothing_to_evaluate_needs_no_duckdb(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "duckdb", None)
+    assert values() == []
+
+
+def test_without_duckdb_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "duckdb", None)
+    with pytest.raises(ImportError, match=r"fletching\[duckdb\]"), Evaluator(["n"]):
+        pass
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "s::INTEGER",
+        "error('a long story\nover lines')",
+        "1 // 'x'",
+        "(SELECT count(*) FROM read_csv('/etc/passwd'))",
+        "(SELECT count(*) FROM '/etc/passwd')",
+        "getenv('HOME')",
+        "(SELECT content FROM read_text('/etc/hostname'))",
+    ],
+)
+def test_what_cannot_be_evaluated_is_an_error_of_one_line(expression: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="cannot be evaluated") as caught:
+        values(expression)
+    assert "\n" not in caught.value.message
+    assert len(caught.value.message) < 400
+
+
+def test_python_is_out_of_reach() -> None:
+    secret = pa.table({"x": [1]})  # noqa: F841 - DuckDB would find it by its name
+    with pytest.raises(InvalidArgumentError):
+        values("(SELECT x FROM secret)")
+
+
+def test_an_evaluator_closes_more_than_once() -> None:
+    evaluator = Evaluator(["n"])
+    with evaluator:
+        pass
+    evaluator.close()
+
+
+SCHEMA = pa.schema([("n", pa.int64()), ("s", pa.string())])
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "mask"),
+    [
+        ("n % 2 = 0", ["n"], [True, False, None]),
+        ("length(s) > n", ["n", "s"], [False, True, None]),
+        ("1 + 1 = 2", ["n"], [True, True, True]),  # rows are counted by some column
+    ],
+)
+def test_a_filter_asks_for_the_columns_that_it_mentions(
+    new_table: MakeTable, text: str, columns: list[str], mask: list[bool | None]
+) -> None:
+    table = new_table(SCHEMA, pa.table({"n": [4, 1, None], "s": ["a", "bc", "d"]}, SCHEMA))
+
+    def look(computed: Any) -> Any:
+        view = computed.view
+        with ExpressionFilter(text, view.scan_schema, table=table.name) as chosen:
+            names = [view.schema.names[place] for place in stored(chosen)]
+            batch = pa.record_batch(
+                [{"n": pa.array([4, 1, None]), "s": pa.array(["a", "bc", "d"])}[n] for n in names],
+                names=names,
+            )
+            row = view.snapshot.segments[0]
+            assert chosen.may_match(row, ())
+            assert not chosen.surely_matches(row, ())
+            return names, chosen.mask(batch, row.schema_version, (), stored(chosen)).to_pylist()
+
+    def stored(chosen: ExpressionFilter) -> tuple[int, ...]:
+        from fletching.engine.reading.output_mapping import stored_columns
+
+        return stored_columns(chosen.projection, schema_version=1)
+
+    assert seen(table, look) == (columns, mask)
+
+
+def test_a_value_is_no_condition(new_table: MakeTable) -> None:
+    table = new_table(SCHEMA, pa.table({"n": [1], "s": ["a"]}, SCHEMA))
+    with pytest.raises(InvalidArgumentError, match="no condition"):
+        table.delete("n + 1")

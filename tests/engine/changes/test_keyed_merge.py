@@ -1,0 +1,97 @@
+"""Tables with a key: of each key the last operation of a commit wins, and the row that was there goes."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyroaring import BitMap
+from tests.engine.changes.conftest import MakeTable
+
+from fletching.catalog.write_stream_rows import NewSegment
+from fletching.client import Table
+from fletching.engine.changes.keyed_merge import _are_in, as_row
+
+NUMBERS = pa.schema([pa.field("k", pa.int64(), nullable=False), ("v", pa.int64())])
+TEXTS = pa.schema([pa.field("k", pa.string(), nullable=False), ("v", pa.int64())])
+
+
+def content(table: Table) -> dict[Any, int]:
+    found = table.scan().to_table()
+    pairs = list(zip(found["k"].to_pylist(), found["v"].to_pylist(), strict=True))
+    assert len(dict(pairs)) == len(pairs), "a key twice"
+    assert table.count_rows() == len(pairs)
+    return dict(pairs)
+
+
+@pytest.mark.parametrize("schema", [NUMBERS, TEXTS], ids=["numbers", "texts"])
+def test_a_random_history_leaves_the_last_of_each_key(
+    new_table: MakeTable, schema: pa.Schema
+) -> None:
+    rng = random.Random(5)
+    spelt = str if schema is TEXTS else int
+    table = new_table(schema, primary_key=["k"])
+    model: dict[Any, int] = {}
+    for step in range(12):
+        keys = [spelt(rng.randrange(30)) for _ in range(rng.randrange(1, 20))]
+        if step % 4 == 3:
+            table.delete(f"k IN ({', '.join(repr(key) for key in keys)})")
+            for key in keys:
+                model.pop(key, None)
+        else:
+            values = [rng.randrange(1000) for _ in keys]
+            table.append(pa.table({"k": keys, "v": values}, schema))
+            model.update(zip(keys, values, strict=True))
+    assert content(table) == model
+
+
+def test_the_rows_that_are_replaced_count_as_updates(new_table: MakeTable) -> None:
+    table = new_table(
+        NUMBERS, pa.table({"k": [1, 2, 3], "v": [0, 0, 0]}, NUMBERS), primary_key=["k"]
+    )
+    table.append(pa.table({"k": [2, 3, 4], "v": [1, 1, 1]}, NUMBERS))
+    newest = table.versions()[0]
+    assert (newest.rows_inserted, newest.rows_updated, newest.rows_deleted) == (1, 2, 0)
+    assert content(table) == {1: 0, 2: 1, 3: 1, 4: 1}
+
+
+def test_keys_are_unique_in_their_partition(new_table: MakeTable) -> None:
+    table = new_table(NUMBERS, primary_key=["k"], partition_by=["pt"])
+    for pt, value in (("a", 1), ("b", 2), ("a", 3)):
+        table.append(pa.table({"k": [7], "v": [value]}, NUMBERS), partition=f"pt={pt}")
+    found = table.scan().to_table()
+    assert sorted(zip(found["pt"].to_pylist(), found["v"].to_pylist(), strict=True)) == [
+        ("a", 3),
+        ("b", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "bitmap", "found"),
+    [
+        ([], [1], []),
+        ([1, 2], [], [False, False]),
+        ([5, 1, 9], [1, 5, 7], [True, True, False]),
+        ([0, 4_294_967_295], [4_294_967_295], [False, True]),
+        ([3, 3], [3], [True, True]),
+    ],
+)
+def test_rows_that_are_in_a_bitmap(rows: list[int], bitmap: list[int], found: list[bool]) -> None:
+    assert _are_in(np.array(rows, np.uint32), BitMap(bitmap)).tolist() == found
+
+
+def test_a_segment_of_no_version_is_read_like_any_other() -> None:
+    segment = NewSegment(
+        key="k", partition="[]", schema_version=3, rows=4, length=50, crc32c=6, batch_index=b"b",
+        dictionary_index=b"d", codecs="lz4", statistics=b"s", key_run_offset=8, key_run_length=9,
+    )  # fmt: skip
+    row = as_row(segment, 5)
+    assert (row.id, row.position, row.added_version) == (5, 5, 0)
+    shared = set(row._fields) & set(NewSegment.__dataclass_fields__)
+    assert {name: getattr(row, name) for name in shared} == {
+        name: getattr(segment, name) for name in shared
+    }
+    assert len(shared) >= 12

@@ -1,0 +1,76 @@
+"""Rows of a version and its changes up to another are the rows of the other, whatever happened between."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import fletching
+from fletching.client import Table
+
+SCHEMA = pa.schema([pa.field("k", pa.int64(), nullable=False), ("v", pa.int64())])
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "keyed"])
+def history(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A table with a random history, compactions among it."""
+    rng = random.Random(11)
+    folder = tmp_path_factory.mktemp("feed") / "data"
+    with fletching.connect(folder, create=True) as client:
+        table = client.create_table("t", SCHEMA, primary_key=["k"] if request.param else ())
+        transport: Any = table.channel.transport
+        for step in range(14):
+            if step % 5 == 4:
+                table.delete(f"k % 4 = {step % 4}")
+            elif step % 7 == 6:
+                transport.engine.compact(table.full_name, min_segments=2, purge=True)
+            elif step % 6 == 5:
+                table.update({"v": "v + 1"}, where="k < 6")
+            else:
+                keys = rng.sample(range(12), 5)
+                table.append(pa.table({"k": keys, "v": [100 * step + k for k in keys]}, SCHEMA))
+        yield table
+
+
+def rows(table: Table, version: int) -> Counter[tuple[int, int]]:
+    found = table.as_of(version).scan().to_table()
+    return Counter(zip(found["k"].to_pylist(), found["v"].to_pylist(), strict=True))
+
+
+def test_what_was_and_its_changes_are_what_came(history: Table) -> None:
+    newest = history.versions()[0].version
+    everything = {version: rows(history, version) for version in range(newest + 1)}
+    for since in range(newest):
+        for until in {since + 1, newest}:
+            left = everything[since].copy()
+            feed = history.changes(since=since, until=until).to_table()
+            versions = feed["_commit_version"].to_pylist()
+            assert versions == sorted(versions)
+            for row in feed.to_pylist():
+                gone = row["_change_type"] in {"delete", "update_preimage"}
+                left[row["k"], row["v"]] += -1 if gone else 1
+                assert left[row["k"], row["v"]] >= 0, "something went that was not there"
+            assert +left == everything[until]
+
+
+def test_upkeep_is_no_change(history: Table) -> None:
+    for info in history.versions():
+        if info.version and not info.data_change:
+            feed = history.changes(since=info.version - 1, until=info.version)
+            assert feed.to_table().num_rows == 0
+
+
+def test_in_a_table_with_a_key_the_two_sides_of_an_update_are_told(history: Table) -> None:
+    feed = history.changes(since=0).to_table().to_pylist()
+    keyed = any(row["_change_type"].startswith("update") for row in feed)
+    assert keyed is bool(history.info.primary_key)
+    for info in history.versions():
+        kinds = Counter(
+            row["_change_type"] for row in feed if row["_commit_version"] == info.version
+        )
+        if keyed and info.version:
+            assert kinds["update_preimage"] == kinds["update_postimage"]
