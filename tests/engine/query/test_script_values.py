@@ -86,7 +86,7 @@ def test_variables_that_mean_nothing() -> None:
     with pytest.raises(InvalidArgumentError, match="contain themselves"):
         with_values(tree, {"x": exp.select(parameter("x"))})
     with pytest.raises(InvalidArgumentError, match="total"):
-        variable_of({"total": 1}, "totl")
+        variable_of({"total": value(1)}, "totl")
 
 
 def test_a_variable_in_a_table_s_place_is_named() -> None:

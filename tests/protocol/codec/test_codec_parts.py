@@ -1,0 +1,148 @@
+"""The HTTP parts of a request: read checked, refused with the name of what is wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fletching.errors import (
+    InvalidArgumentError,
+    InvalidParameterError,
+    PayloadTooLargeError,
+    ProtocolError,
+)
+from fletching.protocol.codec.codec_parts import (
+    MAX_JSON_BYTES,
+    MAX_JSON_DEPTH,
+    RequestParts,
+    check_json_depth,
+    encode_json,
+    load_json_object,
+    load_reply,
+)
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=9,
+)
+
+
+@given(st.dictionaries(st.text(max_size=9), values, max_size=4))
+def test_objects_come_back(value: dict[str, object]) -> None:
+    assert (
+        load_json_object(encode_json(value)) == value == load_reply(memoryview(encode_json(value)))
+    )
+
+
+@pytest.mark.parametrize(
+    "body", [b"[]", b"null", b"1", b'"a"', b"{", b"\xff", b'{"a":"\xff"}', b"{}x"]
+)
+def test_what_is_no_object(body: bytes) -> None:
+    with pytest.raises(InvalidParameterError, match="JSON"):
+        load_json_object(body)
+    with pytest.raises(ProtocolError, match="reply cannot be read"):
+        load_reply(body)
+
+
+def test_too_large() -> None:
+    assert load_json_object(b"") == {}
+    assert load_json_object(b'{"a":' + b" " * (MAX_JSON_BYTES - 7) + b"1}") == {"a": 1}
+    with pytest.raises(PayloadTooLargeError, match=str(MAX_JSON_BYTES)):
+        load_json_object(b'{"a":' + b" " * (MAX_JSON_BYTES - 6) + b"1}")
+
+
+def nested(depth: int) -> bytes:
+    return (
+        b'{"a":' * (depth // 2)
+        + b"[" * (depth - depth // 2)
+        + b"1"
+        + b"]" * (depth - depth // 2)
+        + b"}" * (depth // 2)
+    )
+
+
+def test_too_deep() -> None:
+    assert load_json_object(nested(MAX_JSON_DEPTH))
+    with pytest.raises(InvalidParameterError, match=f"nests {MAX_JSON_DEPTH + 1} deep"):
+        load_json_object(nested(MAX_JSON_DEPTH + 1))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": "[" * 500}, {"a": '"[{' * 100}, {"a": "\\" * 99 + "[" * 99}, {"[" * 100: "]"},
+        {"a": [[]] * 200}, {"a": [{}] * 500, "b": '\\"' * 50},
+    ],
+)  # fmt: skip
+def test_brackets_in_texts_and_beside_each_other_are_not_depth(value: object) -> None:
+    check_json_depth(json.dumps(value).encode())
+
+
+@given(st.binary(max_size=300))
+def test_depth_is_looked_at_in_whatever_comes(body: bytes) -> None:
+    try:
+        check_json_depth(b"[" * 65 + body)
+    except InvalidParameterError:
+        return
+    raise AssertionError
+
+
+def parts(query: str = "", body: bytes = b"", **headers: str) -> RequestParts:
+    pairs = [tuple(each.split("=")) for each in query.split("&")] if query else []
+    return RequestParts(pairs, headers, body)  # type: ignore[arg-type]  # pairs
+
+
+def test_of_what_is_repeated_the_last_counts() -> None:
+    found = parts("a=1&a=2", Some="x")
+    assert found.query_text("a") == "2"
+    assert found.headers["some"] == "x"
+    assert found.query_text("none") is None
+    assert parts("a=").query_text("a") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("0", 0), ("7", 7), ("9223372036854775807", 2**63 - 1)]
+)
+def test_numbers(text: str, value: int) -> None:
+    assert parts(f"n={text}").query_int("n") == value
+    assert parts().query_int("n") is None
+
+
+@pytest.mark.parametrize("text", ["-1", "x", "1.0", "+1", " 1", "1_0", "٣", "9" * 40])
+def test_what_is_no_number(text: str) -> None:
+    with pytest.raises((InvalidParameterError, InvalidArgumentError), match="n"):
+        parts(f"n={text}").query_int("n")
+
+
+def test_a_number_has_its_least() -> None:
+    assert parts("n=3").query_int("n", least=3) == 3
+    with pytest.raises(InvalidArgumentError):
+        parts("n=2").query_int("n", least=3)
+
+
+def test_true_and_false() -> None:
+    assert parts("f=true").query_bool("f")
+    assert not parts("f=false").query_bool("f")
+    assert not parts().query_bool("f")
+    assert parts(body=b'{"f":true}').json_bool("f")
+    assert not parts(body=b'{"f":null}').json_bool("f")
+    with pytest.raises(InvalidParameterError):
+        parts("f=yes").query_bool("f")
+    with pytest.raises(InvalidParameterError):
+        parts(body=b'{"f":1}').json_bool("f")
+
+
+def test_ids_come_in_the_query_or_in_the_body() -> None:
+    assert parts("id=q", b'{"id":"b"}').identifier("id") == "q"
+    assert parts(body=b'{"id":"b"}').identifier("id") == "b"
+    for missing in (parts(), parts("id="), parts(body=b'{"id":null}')):
+        with pytest.raises(InvalidParameterError, match="id is missing"):
+            missing.identifier("id")
+    with pytest.raises(InvalidParameterError):
+        parts(body=b'{"id":5}').identifier("id")
