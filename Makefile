@@ -164,8 +164,15 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	  --editable '.[all,bench]'
 	@touch $@
 
-bench: $(VENV)/.installed-bench ## measure beside rivals and floors (BENCH='read --rounds 9')
-	@$(RUN) -m benchmarks $(BENCH)
+# The engines' own question is asked where the engines are: make bench BENCH=engines.
+$(ENGINES)/.installed-bench: $(ENGINES)/.installed
+	@echo "installing the rivals of the engines' measurements into $(ENGINES)"
+	@$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --group engines-bench
+	@touch $@
+
+bench: $(if $(filter engines,$(BENCH)),$(ENGINES),$(VENV))/.installed-bench ## measure beside rivals and floors (BENCH='read --rounds 9')
+	@$(if $(filter engines,$(BENCH)),$(ENGINES)/bin/python,$(RUN)) -m benchmarks $(BENCH)
 	@$(if $(BENCH),true,$(MAKE) --no-print-directory bench-lz4)
 
 bench-check: $(VENV)/.installed-bench ## every measurement runs; fail if a recorded ratio fell by more than a third

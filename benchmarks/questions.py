@@ -22,11 +22,13 @@ from benchmarks import (
     changes,
     corpus,
     defaults,
+    engines,
     messages,
     querying,
     reading,
     remote,
     tables,
+    training,
     tunnel,
     writing,
 )
@@ -681,6 +683,14 @@ def catalog_size(run: Run) -> list[Result]:
     return results
 
 
+def in_engines(run: Run) -> list[Result]:
+    """Each connector beside its engine's own readers; images for training in all forms."""
+    size = run.table_bytes if run.small else run.table_bytes // 2
+    folder = run.disk / "engines"
+    results = engines.measured(folder / "tables", size, run.rounds, small=run.small)
+    return results + training.measured(folder / "images", size, run.rounds, small=run.small)
+
+
 QUESTIONS: dict[str, Question] = {
     "defaults": by_default,
     "read": read,
@@ -698,4 +708,5 @@ QUESTIONS: dict[str, Question] = {
     "catalog": catalog_size,
     "links": links,
     "ipc": arrow_messages,
+    "engines": in_engines,
 }

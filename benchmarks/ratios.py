@@ -96,6 +96,26 @@ TARGETS: dict[str, float] = {
     "tunnel: decode records / PyODPS writes them": 1.0,
     "tunnel: read Arrow / records": 2.0,
     "tunnel: write Arrow / records": 2.0,
+    **{
+        f"{engine}, {shape}: fletching / Parquet": 1.0
+        for engine in ("Polars", "DuckDB", "Dask", "Ray", "Spark")
+        for shape in ("numeric", "strings")
+    },
+    **{
+        f"{engine}, {shape}: fletching / Lance": 1.0
+        for engine in ("Polars", "DuckDB", "Dask", "Ray")
+        for shape in ("numeric", "strings")
+    },
+    **{
+        f"{engine}, {shape}: 2 workers / 1": 1.0
+        for engine in ("Dask", "Ray", "Spark")
+        for shape in ("numeric", "strings")
+    },
+    **{
+        f"training, {case}: fletching / {rival}": least
+        for case in ("0 workers", "2 workers", "cold, 0 workers")
+        for rival, least in (("files", 1.5), ("WebDataset", 1.0))
+    },
 }
 
 CHECKED = (
@@ -206,6 +226,7 @@ def compute(results: Sequence[Result]) -> dict[str, float]:
     ):
         asked = f"tunnel: {question}"
         ratio(f"tunnel: {label}", pick(asked, "", name), pick(asked, "", rival))
+    _in_engines(ratio, pick)
     _remote(found, ratio, pick)
     few = pick("open a session", "100 segments", "open a session")
     many = pick("open a session", "100,000 segments", "open a session")
@@ -247,6 +268,30 @@ def _remote(
             if result is not None:
                 key = f"catalog: {database}: {round(promised * 1000)} ms / {label}"
                 found[key] = promised / result.median
+
+
+def _in_engines(
+    ratio: Callable[[str, Result | None, Result | None], None],
+    pick: Callable[[str, str, str], Result | None],
+) -> None:
+    """Whole tables, and samples: all contenders of a case have as many."""
+    workers = {
+        "Dask": ("fletching, 4 parts", "fletching, 4 parts, 1 worker"),
+        "Ray": ("fletching, 4 parts", "fletching, 4 parts, 1 worker"),
+        "Spark": ("fletching, 2 parts", "fletching, 1 part"),
+    }
+    for engine in ("Polars", "DuckDB", "Dask", "Ray", "Spark"):
+        for shape in ("numeric", "strings"):
+            case = f"{engine}, {shape}"
+            ours = pick("engines", case, "fletching")
+            for rival in ("Parquet", "Lance"):
+                ratio(f"{case}: fletching / {rival}", ours, pick("engines", case, rival))
+            two, one = (pick("engines", case, name) for name in workers.get(engine, ("", "")))
+            ratio(f"{case}: 2 workers / 1", two, one)
+    for case in ("0 workers", "2 workers", "cold, 0 workers"):
+        ours = pick("training", case, "fletching, a folder")
+        for rival in ("files", "WebDataset"):
+            ratio(f"training, {case}: fletching / {rival}", ours, pick("training", case, rival))
 
 
 def _by_default(

@@ -127,15 +127,15 @@ def save(results: Sequence[Result], ratios: dict[str, float], folder: Path, name
 
 def picture(results: Sequence[Result], path: Path) -> None:
     """Speed of every contender, one panel per case; medians, with all rounds as dots."""
+    shown = [r for r in results if r.question in {"read", "write", "projection"}]
+    cases = list(dict.fromkeys((r.question, r.case) for r in shown))
+    if not cases:
+        return
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    shown = [r for r in results if r.question in {"read", "write", "projection"}]
-    cases = list(dict.fromkeys((r.question, r.case) for r in shown))
-    if not cases:
-        return
     columns = min(3, len(cases))
     rows = -(-len(cases) // columns)
     figure, axes = plt.subplots(

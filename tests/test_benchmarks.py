@@ -55,6 +55,7 @@ def small_run(benchmarks: Any, folder: Path) -> Any:
         "catalog",
         "links",
         "ipc",
+        "engines",
     ],
 )
 def test_a_question_gives_results(benchmarks: Any, tmp_path: Path, name: str) -> None:

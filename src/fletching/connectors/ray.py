@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,6 +37,11 @@ except ImportError as error:
 __all__ = ["TableDatasink", "TableDatasource", "read_table", "write_table"]
 
 
+TASK_BYTES = 64 << 20
+LEAST_TASK_BYTES = 1 << 20
+"""About so many stored bytes make a read task; fewer where else processors had nothing to do."""
+
+
 def read_table(source: Table | Scan, **ray_options: Any) -> ray.data.Dataset:
     """A dataset over one version of a table.
 
@@ -44,15 +50,19 @@ def read_table(source: Table | Scan, **ray_options: Any) -> ray.data.Dataset:
 
     Args:
         source: what to read. Its version is the newest one now, or the scan's own.
-        ray_options: for ``ray.data.read_datasource``: ``override_num_blocks``, ``concurrency``,
-            ``ray_remote_args``.
+        ray_options: for ``ray.data.read_datasource``: ``concurrency``, ``ray_remote_args``, and
+            ``override_num_blocks``: by default a read task for each 64 MiB as stored, and two for each
+            processor where they have a MiB each.
 
     Raises:
         UsageError: neither a table nor a scan, a scan with both a filter and a limit, or without
             columns.
         ServiceError: the service refused.
     """
-    return ray.data.read_datasource(TableDatasource(scan_of(source)), **ray_options)
+    datasource = TableDatasource(scan_of(source))
+    # Ray would begin with two hundred tasks, each of which takes longer to start than a MiB to read.
+    ray_options.setdefault("override_num_blocks", datasource.task_count())
+    return ray.data.read_datasource(datasource, **ray_options)
 
 
 def write_table(
@@ -109,6 +119,13 @@ class TableDatasource(Datasource):  # type: ignore[misc]  # Ray is not there to 
     def estimate_inmemory_data_size(self) -> int | None:
         """The stored bytes of the rows: what is stored is what arrives."""
         return self._bytes
+
+    def task_count(self) -> int:
+        """How many read tasks there are unless the caller says so."""
+        cluster = ray.cluster_resources() if ray.is_initialized() else {}
+        processors = int(cluster.get("CPU", os.cpu_count() or 1))
+        wanted = max(-(-self._bytes // TASK_BYTES), 2 * processors)
+        return max(1, min(wanted, self._bytes // LEAST_TASK_BYTES))
 
     def supports_projection_pushdown(self) -> bool:
         """Columns are chosen by the scan."""
