@@ -50,7 +50,34 @@ def test_plain_values_have_the_columns_types(
             assert table.schema.field(name).type == SCHEMA.field(name.casefold()).type
 
 
-@pytest.mark.parametrize("values", [{"id": "x"}, {"id": 1 << 70}, {"name": object()}])
+TEXTS = pa.dictionary(pa.int32(), pa.string())
+
+
+@pytest.mark.parametrize(
+    ("value", "data_type"),
+    [
+        (pa.scalar("a"), TEXTS),  # pyarrow itself crashes on this one
+        (pa.scalar("a", TEXTS), TEXTS),
+        (pa.scalar("a", TEXTS), pa.string()),
+        (pa.scalar(None, TEXTS), TEXTS),
+        ([pa.scalar("a"), "b"], pa.list_(TEXTS)),
+        ({"x": pa.scalar("a")}, pa.struct([("x", TEXTS)])),
+        (pa.scalar("a"), pa.run_end_encoded(pa.int32(), pa.string())),
+        (pa.scalar(b"0" * 16, pa.uuid()), pa.uuid()),
+        (pa.scalar(1, pa.int8()), pa.int64()),
+    ],
+    ids=str,
+)
+def test_scalars_of_pyarrow(value: Any, data_type: Any) -> None:
+    found = pa.ipc.open_stream(one_row({"v": value}, pa.schema([("v", data_type)]))).read_all()
+    stored = data_type.storage_type if isinstance(data_type, pa.BaseExtensionType) else data_type
+    assert found.schema.field("v").type == stored
+    assert found.num_rows == 1
+
+
+@pytest.mark.parametrize(
+    "values", [{"id": "x"}, {"id": 1 << 70}, {"name": object()}, {"id": pa.scalar("x")}]
+)
 def test_values_that_do_not_fit_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="does not fit"):
         one_row(values, SCHEMA)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from fletching.client.tabular.tabular_data import BatchStream, batches_of
 from fletching.errors import UsageError
 from fletching.protocol.types.blob_type import storage_type
+from fletching.protocol.types.conversion import convert
 
 __all__ = ["deleting", "one_row", "only_columns"]
 
@@ -52,7 +53,11 @@ def one_row(values: Mapping[str, object], schema: pa.Schema) -> bytes:
         if isinstance(data_type, pa.BaseExtensionType):
             data_type = data_type.storage_type
         try:
-            array = pa.array([value], data_type)
+            if isinstance(value, pa.Scalar):
+                array = _repeated(value)
+                array = array if data_type is None else convert(array, data_type, name)
+            else:
+                array = pa.array([_without_scalars(value)], data_type)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise UsageError(f"the value of column {name} does not fit: {error}") from error
         fields.append((name, array))
@@ -63,3 +68,25 @@ def one_row(values: Mapping[str, object], schema: pa.Schema) -> bytes:
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     return bytes(sink.getvalue())
+
+
+def _repeated(scalar: pa.Scalar) -> pa.Array:
+    """An array of one value. pyarrow, asked for one of a dictionary's type, takes no other and crashes."""
+    while isinstance(scalar, pa.DictionaryScalar | pa.RunEndEncodedScalar | pa.ExtensionScalar):
+        scalar = scalar.value
+    return pa.nulls(1) if scalar is None else pa.repeat(scalar, 1)
+
+
+def _without_scalars(value: object) -> object:
+    """A plain value in which no part is one of pyarrow's own."""
+    match value:
+        case pa.Scalar():
+            return value.as_py()
+        case list() | tuple():
+            return (
+                type(value)(map(_without_scalars, value)) if type(value) in {list, tuple} else value
+            )
+        case dict():
+            return {key: _without_scalars(each) for key, each in value.items()}
+        case _:
+            return value

@@ -238,3 +238,15 @@ def test_replies_leave_out_what_odps_lacks() -> None:
         convert_for_reply(pa.array([2**62], pa.int64()).view(T("s")), T("ns"), "c")
     with pytest.raises(UsageError):
         convert_for_reply(pa.array(["x"]), pa.int64(), "c")
+
+
+def test_booleans_in_bytes_and_in_bits() -> None:
+    bits = pa.array([True, None, False])
+    octets = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([7, None, 0], pa.int8()))
+    assert convert(octets, pa.bool_(), "x").equals(bits)
+    assert convert_for_reply(octets, pa.bool_(), "x").equals(bits)
+    assert convert(bits, pa.bool8(), "x").storage.to_pylist() == [1, None, 0]
+    listed = pa.list_(pa.bool_())
+    assert convert(pa.array([[True, None]], listed), pa.list_(pa.bool8()), "x").to_pylist() == [
+        [True, None]
+    ]

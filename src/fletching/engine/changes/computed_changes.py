@@ -268,7 +268,7 @@ class _Work:
         self._write(arrays, len(self._view.schema), None, None, assigned)
 
     def _value(self, rows: pa.RecordBatch, place: int) -> Any:
-        return self._view.stored_value(rows.column(self._columns[place]), place)
+        return self._view.computed_value(rows.column(self._columns[place]), place)
 
     def _check_free(self, merge: KeyedMerge, staged: Sequence[pa.Array]) -> None:
         """Refuses rows that would come to stand beside another with their key."""

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from fletching.catalog.segment_rows import SegmentRow
+from fletching.engine.query.result_types import duck_arrow_type
 from fletching.engine.reading.output_mapping import OutputMapping
 from fletching.engine.reading.output_schema import output_columns
 from fletching.engine.reading.physical_projection import PhysicalProjection
@@ -81,14 +82,14 @@ class Evaluator:
 
         numbers = pa.array(np.arange(batch.num_rows))
         arrays = [
-            column.storage if isinstance(column, pa.ExtensionArray) else column
-            for column in batch.columns
+            _read_by_duckdb(name, column)
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
         ]
         # The rows' numbers bring them back in order, and are there where no column is needed.
         rows = pa.Table.from_arrays([numbers, *arrays], names=[_ROW, *batch.schema.names])
         chosen = ", ".join(f"{text} AS v{n}" for n, text in enumerate(self._expressions))
-        self._connection.register("changed_rows", rows)
         try:
+            self._connection.register("changed_rows", rows)
             found = self._connection.sql(
                 f'SELECT {chosen} FROM changed_rows ORDER BY "{_ROW}"'  # noqa: S608 - parsed and checked
             ).to_arrow_table()
@@ -99,6 +100,28 @@ class Evaluator:
         finally:
             self._connection.unregister("changed_rows")
         return [column.combine_chunks() for column in found.columns]
+
+
+def _read_by_duckdb(name: str, column: pa.Array) -> pa.Array:
+    """A column in a type that DuckDB reads.
+
+    Raises:
+        InvalidArgumentError: a value has more digits than it knows.
+    """
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    wanted = duck_arrow_type(column.type)
+    if wanted == column.type and not pa.types.is_duration(wanted):
+        return column
+    try:
+        if pa.types.is_duration(wanted):
+            # DuckDB gives intervals back as nanoseconds, and does not look whether they fit.
+            column = column.cast(pa.duration("ns"))
+        return column.cast(wanted)
+    except (pa.ArrowException, NotImplementedError) as error:
+        raise InvalidArgumentError(
+            f"column {name} is {column.type}; it has values that expressions cannot read: {error}"
+        ) from error
 
 
 def _connect() -> Any:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from fletching.catalog.table_rows import TableRow
+from fletching.engine.changes.computed_values import computed
 from fletching.engine.changes.expression_rows import ExpressionFilter
 from fletching.engine.reading.chunked_numbers import ChunkedNumbers
 from fletching.engine.reading.computed_batches import worked_ahead
@@ -110,6 +111,15 @@ class PinnedTable:
         schema = pa.schema([field])
         batch = pa.RecordBatch.from_arrays([made], schema=schema)
         return self.checker.check_batch(batch, schema).column(0)
+
+    def computed_value(self, column: pa.Array, place: int) -> pa.Array:
+        """The same for values that a database computed.
+
+        Raises:
+            InvalidArgumentError: as `stored_value`.
+        """
+        field = self.scan_schema.columns.field(place)
+        return self.stored_value(computed(column, field.type, field.name), place)
 
     def projection(self, places: Sequence[int]) -> PhysicalProjection:
         """Some columns (data columns, then partition columns) as they are stored."""

@@ -155,7 +155,7 @@ class RowUpdate:
         for place, array in zip(
             self._computed, evaluate(used) if self._computed else [], strict=True
         ):
-            arrays[place] = self._view.stored_value(array, place)
+            arrays[place] = self._view.computed_value(array, place)
         for place, value in self._plain.items():
             one = pa.RecordBatch.from_arrays([value], names=["value"])
             again = pa.array(np.zeros(batch.num_rows, dtype=np.int64))

@@ -169,6 +169,9 @@ def duck_arrow_type(data_type: pa.DataType) -> pa.DataType:
         return pa.decimal128(min(data_type.precision, MAX_DIGITS), data_type.scale)
     if types.is_float16(data_type):
         return pa.float32()
+    if types.is_duration(data_type) and data_type.unit == "ns":
+        # An INTERVAL counts microseconds: DuckDB would cut what is finer, the cast refuses it.
+        return pa.duration("us")
     if not _has_unread(data_type):
         return data_type
     if types.is_map(data_type):
@@ -188,10 +191,10 @@ def duck_arrow_type(data_type: pa.DataType) -> pa.DataType:
 def _has_unread(data_type: pa.DataType) -> bool:
     """Whether a type holds one that DuckDB does not read."""
     types = pa.types
-    unread = types.is_decimal(data_type) and not types.is_decimal128(data_type)
     return (
-        unread
+        (types.is_decimal(data_type) and not types.is_decimal128(data_type))
         or types.is_float16(data_type)
+        or (types.is_duration(data_type) and data_type.unit == "ns")
         or any(_has_unread(data_type.field(number).type) for number in range(data_type.num_fields))
     )
 
@@ -223,6 +226,8 @@ def duck_type_of(data_type: pa.DataType) -> str:
         return plain[data_type]
     if isinstance(data_type, pa.BaseExtensionType):
         return duck_type_of(data_type.storage_type)
+    if types.is_dictionary(data_type):
+        return duck_type_of(data_type.value_type)
     if (
         types.is_string(data_type)
         or types.is_large_string(data_type)

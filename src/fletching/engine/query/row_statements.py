@@ -111,7 +111,10 @@ def _insert(run: ScriptRun, target: Target) -> int:
 
 def _as_stored(field: pa.Field, name: str) -> str:
     """A template that makes a value one of a column's: also VARCHAR and CHAR by their length."""
-    made = f"CAST({{}} AS {duck_type_of(field.type)})"
+    try:
+        made = f"CAST({{}} AS {duck_type_of(field.type)})"
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"column {field.name}: {error.message}") from error
     known = type_of_column(name, field.type)
     return f"left({made}, {known.precision})" if known.kind == "text" and known.precision else made
 

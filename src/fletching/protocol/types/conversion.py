@@ -94,6 +94,11 @@ def _is_list(data_type: pa.DataType) -> bool:
     )
 
 
+def _is_truth(data_type: pa.DataType) -> bool:
+    """Whether it is BOOLEAN, in bits or in bytes."""
+    return bool(_types.is_boolean(data_type) or isinstance(data_type, pa.Bool8Type))
+
+
 def _is_encoded(data_type: pa.DataType) -> bool:
     return bool(_types.is_dictionary(data_type) or _types.is_run_end_encoded(data_type))
 
@@ -170,6 +175,8 @@ def column_plan(
 
 def refusal(source: pa.DataType, target: pa.DataType) -> str | None:
     """Why no value of one type can become one of the other, or None if `convert` knows a way."""
+    if _is_truth(source) and _is_truth(target):
+        return None
     return _refusal(_storage(source), _storage(target))
 
 
@@ -272,6 +279,10 @@ def _first_misfit(array: pa.Array, target: pa.DataType) -> int:
 def _convert(array: pa.Array, target: pa.DataType, *, reply: bool) -> pa.Array:
     if array.type.equals(target):
         return relabelled(array, target)
+    if _types.is_boolean(array.type) and isinstance(target, pa.Bool8Type):
+        return target.wrap_array(array.cast(pa.int8()))
+    if isinstance(array.type, pa.Bool8Type) and _types.is_boolean(target):
+        return pc.not_equal(array.storage, 0)
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
     if isinstance(target, pa.BaseExtensionType):
