@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import ratios as promised
 from benchmarks import report
 from benchmarks.questions import QUESTIONS, Run
+from benchmarks.releases import earlier_release
 from benchmarks.rounds import Result
 
 RESULTS = Path(__file__).parent / "results"
@@ -28,6 +29,15 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=7, help="measured rounds per contender")
     parser.add_argument("--megabytes", type=int, default=512, help="about how large a table is")
+    parser.add_argument(
+        "--rows", type=int, default=10_000_000, help="of the tables that are changed"
+    )
+    parser.add_argument(
+        "--many", action="store_true", help="upsert into ten times as many rows, too (4 GB)"
+    )
+    parser.add_argument(
+        "--before", metavar="REVISION", help="an earlier release, to scan and append beside it"
+    )
     parser.add_argument("--small", action="store_true", help="one case each, to prove that it runs")
     parser.add_argument(
         "--check", action="store_true", help="fail if a recorded ratio fell by a third"
@@ -49,8 +59,18 @@ def main(arguments: list[str] | None = None) -> int:
     with (
         tempfile.TemporaryDirectory(dir=options.disk, prefix="bench-") as disk,
         tempfile.TemporaryDirectory(dir=options.memory, prefix="bench-") as memory,
+        earlier_release(options.before) as before,
     ):
-        run = Run(Path(disk), Path(memory), options.rounds, options.megabytes << 20, small)
+        run = Run(
+            Path(disk),
+            Path(memory),
+            options.rounds,
+            options.megabytes << 20,
+            small,
+            changed_rows=options.rows,
+            many=options.many,
+            before=before,
+        )
         if options.record:
             return _record(run, names, options.record)
         if options.check:

@@ -1,76 +1,62 @@
-"""What tables that change cost: reading around deleted rows, upserts, deletes, the feed, columns."""
+"""What tables that change cost: reading around deleted rows, deletes, updates, the feed, columns."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 import fletching
-from benchmarks import reading, tables
-from benchmarks.processes import server
+from benchmarks import change_history, keyed_changes, reading, tables
+from benchmarks.change_tables import (
+    BATCH_ROWS,
+    ROW_BYTES,
+    SCHEMA,
+    batches,
+    fact,
+    made,
+    moved,
+    newest,
+    stored_bytes,
+    timed,
+)
+from benchmarks.processes import anonymous_bytes, server
 from benchmarks.rounds import Contender, Outcome, Result, compare
 
 if TYPE_CHECKING:
+    from benchmarks.processes import ServerProcess
     from fletching.client import Table
 
 __all__ = ["changes"]
 
-BATCH_ROWS = 65_536
-UPSERTED = 10_000
 FED = 1_000
-SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.int64(), nullable=False),
-        ("a", pa.float64()),
-        ("b", pa.float64()),
-        ("c", pa.int64()),
-        ("d", pa.int64()),
-    ]
-)
 
 
-def changes(folder: Path, *, rounds: int, rows: int, many_rows: int) -> list[Result]:
+def changes(folder: Path, *, rounds: int, rows: int, many: bool) -> list[Result]:
     """Every measurement.
 
     Args:
         folder: on the disk that is measured; emptied again.
         rounds: per contender.
         rows: of the tables.
-        many_rows: of a table that is to cost as much to upsert into.
+        many: whether upserts are measured in ten times as many rows, too.
     """
     shutil.rmtree(folder, ignore_errors=True)
+    sizes = [max(rows // 10, 1), rows, *([rows * 10] if many else [])]
     try:
         return [
             *_scans(folder / "scans", rounds, min(rows, 8_000_000)),
             *_verbs(folder / "verbs", rounds, rows),
-            *_upserts(folder / "upserts", rounds, (rows, many_rows)),
+            *keyed_changes.measure(folder / "keys", rounds, rows, sizes),
+            *change_history.measure(folder / "history", rounds, rows),
         ]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _batches(rows: int, *, first: int = 0) -> Iterator[pa.RecordBatch]:
-    random = np.random.default_rng(first)
-    for start in range(first, first + rows, BATCH_ROWS):
-        count = min(BATCH_ROWS, first + rows - start)
-        columns = [
-            np.arange(start, start + count),
-            *(random.standard_normal(count) for _ in range(2)),
-            *(random.integers(0, 1 << 40, count) for _ in range(2)),
-        ]
-        yield pa.RecordBatch.from_arrays([pa.array(each) for each in columns], schema=SCHEMA)
-
-
-def _made(client: Any, name: str, rows: int, **options: Any) -> Table:
-    table: Table = client.create_table(name, SCHEMA, **options)
-    table.append(pa.RecordBatchReader.from_batches(SCHEMA, _batches(rows)))
-    return table
 
 
 def _scans(folder: Path, rounds: int, rows: int) -> list[Result]:
@@ -84,25 +70,48 @@ def _scans(folder: Path, rounds: int, rows: int) -> list[Result]:
         "purged": "id % 997 = 1",
     }
     with fletching.connect(folder, project=tables.PROJECT, create=True) as client:
-        made = {}
+        made_tables = {}
         for number, (name, where) in enumerate(deletes.items()):
-            table = made[name] = _made(client, f"t{number}", rows)
+            table = made_tables[name] = made(client, f"t{number}", rows)
             if where is not None:
                 table.delete(where)
-        made["purged"].compact(purge=True)
-        local = [_sums(name, table, rows) for name, table in made.items()]
+        made_tables["purged"].compact(purge=True)
+        local = [_sums(name, table, rows) for name, table in made_tables.items()]
         results = compare("changes: sum, embedded", f"{rows:,} rows", local, rounds)
     # On one host a segment that lost nothing is read past the service, which is another matter.
     with (
         server("fletching", folder=str(folder)) as ours,
         reading.connect(ours, direct="never") as client,
     ):
-        contenders = [
-            _drained(name, client.table(f"t{number}"), rows, ours.pid)
-            for number, name in enumerate(deletes)
-        ]
+        read = {name: client.table(f"t{number}") for number, name in enumerate(deletes)}
+        contenders = [_drained(name, table, rows, ours.pid) for name, table in read.items()]
         results += compare("changes: read, HTTP", f"{rows:,} rows", contenders, rounds)
+        for name in ("clean", "10 % at random"):
+            used = _memory(ours, read[name])
+            results.append(fact("changes: memory", f"{rows:,} rows", name, 1.0, count=used))
     return results
+
+
+def _memory(ours: ServerProcess, table: Table) -> int:
+    """How much more memory of its own a server has while it sends a table than before."""
+    table.scan().to_batches().close()
+    before = anonymous_bytes(ours.pid)
+    peak, done = before, threading.Event()
+
+    def look() -> None:
+        nonlocal peak
+        while not done.wait(0.002):
+            peak = max(peak, anonymous_bytes(ours.pid))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in table.scan().to_batches():
+            pass
+    finally:
+        done.set()
+        looking.join()
+    return max(peak - before, 1)
 
 
 def _sums(name: str, table: Table, rows: int) -> Contender:
@@ -112,60 +121,117 @@ def _sums(name: str, table: Table, rows: int) -> Contender:
             for column in batch.columns:
                 pc.sum(column)
             count += batch.num_rows
-        return Outcome(rows * 40, count)
+        return Outcome(rows * ROW_BYTES, count)
 
     return Contender(name, run)
 
 
 def _drained(name: str, table: Table, rows: int, pid: int) -> Contender:
     def run(started: float) -> Outcome:
-        return reading.drain(table.scan().to_batches(), started, rows * 40)
+        return reading.drain(table.scan().to_batches(), started, rows * ROW_BYTES)
 
     return Contender(name, run, pid)
 
 
 def _verbs(folder: Path, rounds: int, rows: int) -> list[Result]:
-    """A delete beside the scan that it needs, the feed and columns of a small and a large table."""
+    """Deletes and updates beside what they need, the feed and columns of a small and a large table."""
     with fletching.connect(folder, project=tables.PROJECT, create=True) as client:
-        large, small = _made(client, "large", rows), _made(client, "small", max(rows // 100, FED))
-        loaded = large.versions(limit=1)[0].version
-
-        as_loaded = large.as_of(loaded)
-        hundredth = f"c < {(1 << 40) // 100}"
-
-        def scan(_started: float) -> Outcome:
-            found = as_loaded.scan(["c"], filter=hundredth)
-            return Outcome(rows * 8, sum(batch.num_rows for batch in found))
-
-        def delete(_started: float) -> Outcome:
-            return Outcome(rows * 8, large.delete(hundredth).rows_deleted)
-
-        results = compare(
-            "changes: delete",
-            f"{rows:,} rows",
-            [
-                Contender("scan of the predicate's column", scan),
-                Contender("delete of 1 %", delete, prepare=lambda: large.restore(loaded)),
-            ],
-            rounds,
-        )
-        large.restore(loaded)
-        contenders = []
-        for name, table in (("small", small), ("large", large)):
-            before = table.versions(limit=1)[0].version
-            table.delete(f"id < {FED}")
-            contenders.append(_feed(name, table, before))
-        results += compare("changes: feed", f"{FED:,} rows", contenders, rounds)
+        large, small = made(client, "large", rows), made(client, "small", max(rows // 100, FED))
+        results = _deletes(client, folder, large, rounds, rows)
+        results += _feeds({"small": small, "large": large}, rounds, rows)
         contenders = [
             Contender(name, _renaming(table))
             for name, table in (("small", small), ("large", large))
         ]
-        return results + compare("changes: columns", "rename, add and drop", contenders, rounds)
+        results += compare("changes: columns", "rename, add and drop", contenders, rounds)
+        # Beside a table that never changed, in files of its own.
+        renamed, clean = made(client, "renamed", rows), made(client, "clean", rows)
+        renamed.rename_column("a", "other")
+        contenders = [_sums("clean", clean, rows), _sums("renamed", renamed, rows)]
+        return results + compare("changes: renamed", f"{rows:,} rows", contenders, rounds)
 
 
-def _feed(name: str, table: Table, since: int) -> Contender:
+def _deletes(
+    client: fletching.Client, folder: Path, large: Table, rounds: int, rows: int
+) -> list[Result]:
+    loaded = newest(large)
+    as_loaded = large.as_of(loaded)
+    case = f"{rows:,} rows"
+    hundredth = f"c < {(1 << 40) // 100}"
+    plain = client.create_table("plain", SCHEMA)
+    (some,) = pa.Table.from_batches(batches(max(rows // 100, 1))).combine_chunks().to_batches()
+
+    def scan(_started: float) -> Outcome:
+        found = as_loaded.scan(["c"], filter=hundredth)
+        return Outcome(rows * 8, sum(batch.num_rows for batch in found))
+
+    def delete(_started: float) -> Outcome:
+        return Outcome(rows * 8, large.delete(hundredth).rows_deleted)
+
+    def update(_started: float) -> Outcome:
+        return moved(large.update({"a": "a + 1"}, where=hundredth).rows_updated)
+
+    def back() -> None:
+        large.restore(loaded)
+
+    results = compare(
+        "changes: delete",
+        case,
+        [
+            Contender("scan of the predicate's column", scan),
+            Contender("delete of 1 %", delete, prepare=back),
+            Contender("update of 1 %", update, prepare=back),
+            timed("append of 1 %", lambda: plain.append(some), prepare=lambda: None),
+        ],
+        rounds,
+    )
+    back()
+
+    def copied() -> None:
+        large.overwrite(as_loaded.scan().to_batches())
+
+    # Once is enough for a factor of ten, and it takes that much longer.
+    results += compare(
+        "changes: copy on write", case, [timed("all rows", copied, prepare=back)], min(rounds, 2)
+    )
+    back()
+    before = stored_bytes(folder)
+    deleted = large.delete(hundredth).rows_deleted
+    written = stored_bytes(folder) - before
+    results.append(fact("changes: bytes of a delete", case, "written", 1.0, count=max(written, 1)))
+    results.append(fact("changes: bytes of a delete", case, "rows", 1.0, count=deleted))
+    back()
+    parts = client.create_table("parts", SCHEMA, partition_by=["p"])
+    for name in ("x", "y"):
+        parts.append(pa.RecordBatchReader.from_batches(SCHEMA, batches(rows // 20)), f"p={name}")
+    whole = newest(parts)
+    contenders = [
+        timed("a partition", lambda: parts.delete("p = 'x'"), lambda: parts.restore(whole)),
+        timed("by bounds", lambda: parts.delete("id >= 0"), lambda: parts.restore(whole)),
+    ]
+    return results + compare("changes: delete without looking", case, contenders, rounds)
+
+
+def _feeds(of_size: dict[str, Table], rounds: int, rows: int) -> list[Result]:
+    contenders = []
+    for name, table in of_size.items():
+        before = newest(table)
+        table.delete(f"id < {FED}")
+        contenders.append(_feed(name, table, before, before + 1))
+    large = of_size["large"]
+    before = newest(large)
+    for number in range(1, 11):
+        large.delete(f"id >= {number * FED} AND id < {(number + 1) * FED}")
+    contenders.append(_feed("ten times as many", large, before, newest(large)))
+    # What compaction writes anew is in the range, and no change.
+    large.compact(purge=True)
+    contenders.append(_feed("ten times as many, compacted", large, before, newest(large)))
+    return compare("changes: feed", f"{FED:,} rows of {rows:,}", contenders, rounds)
+
+
+def _feed(name: str, table: Table, since: int, until: int) -> Contender:
     def run(_started: float) -> Outcome:
-        found = table.changes(since, since + 1).to_table()
+        found = table.changes(since, until).to_table()
         return Outcome(found.nbytes, found.num_rows)
 
     return Contender(name, run)
@@ -180,38 +246,3 @@ def _renaming(table: Table) -> Callable[[float], Outcome]:
         return Outcome(1, 4)
 
     return run
-
-
-def _upserts(folder: Path, rounds: int, sizes: tuple[int, int]) -> list[Result]:
-    """Upserts of keys that are there, at random, beside appending as many rows."""
-    results: list[Result] = []
-    random = np.random.default_rng(1)
-    for size in sizes:
-        with fletching.connect(folder, project=tables.PROJECT, create=True) as client:
-            plain = client.create_table(f"plain{size}", SCHEMA)
-            keyed = _made(client, f"keyed{size}", size, primary_key=["id"])
-            count = min(UPSERTED, size // 2)
-
-            def rows(size: int = size, count: int = count) -> pa.RecordBatch:
-                (batch,) = _batches(count)
-                ids = pa.array(random.choice(size, count, replace=False))
-                return batch.set_column(0, SCHEMA.field(0), ids)
-
-            def append(_started: float, plain: Any = plain, rows: Any = rows) -> Outcome:
-                return _moved(int(plain.append(rows())))
-
-            def upsert(_started: float, keyed: Any = keyed, rows: Any = rows) -> Outcome:
-                return _moved(keyed.upsert(rows()).rows_updated)
-
-            # Each leaves a segment: prepared, so that no run is repeated within a round.
-            contenders = [
-                Contender("append", append, prepare=lambda: None),
-                Contender("upsert", upsert, prepare=lambda: None),
-            ]
-            results += compare("changes: upsert", f"{size:,} rows", contenders, rounds)
-        shutil.rmtree(folder)
-    return results
-
-
-def _moved(rows: int) -> Outcome:
-    return Outcome(rows * 40, rows)

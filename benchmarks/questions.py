@@ -26,6 +26,7 @@ from benchmarks import (
     messages,
     querying,
     reading,
+    releases,
     remote,
     tables,
     training,
@@ -48,6 +49,9 @@ class Run:
         rounds: measured rounds per contender.
         table_bytes: about how large a table is.
         small: whether this is the run that only proves the code.
+        changed_rows: of the tables that are changed.
+        many: whether upserts are measured in ten times as many rows, too.
+        before: the source tree of an earlier release, whose scans and appends are measured beside ours.
     """
 
     disk: Path
@@ -55,6 +59,9 @@ class Run:
     rounds: int
     table_bytes: int
     small: bool
+    changed_rows: int = 10_000_000
+    many: bool = False
+    before: Path | None = None
 
 
 Question = Callable[[Run], list[Result]]
@@ -566,8 +573,15 @@ def statements(run: Run) -> list[Result]:
 
 def changing(run: Run) -> list[Result]:
     """What tables that change cost, beside what they cost when they do not."""
-    rows, many = (20_000, 40_000) if run.small else (10_000_000, 100_000_000)
-    return changes.changes(run.disk / "changes", rounds=run.rounds, rows=rows, many_rows=many)
+    rows = 20_000 if run.small else run.changed_rows
+    results = changes.changes(
+        run.disk / "changes", rounds=run.rounds, rows=rows, many=run.many or run.small
+    )
+    if run.before is not None:
+        results += releases.compared(
+            run.disk / "releases", run.before, rounds=run.rounds, rows=rows
+        )
+    return results
 
 
 def by_default(run: Run) -> list[Result]:

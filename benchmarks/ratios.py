@@ -71,18 +71,54 @@ TARGETS: dict[str, float] = {
     "blob: upload / MD5 in two processes": 0.9,
     "blob: 10,000 of 10 KB, one call / single calls": 10.0,
     "blob: 1 MB and more, GB/s": 1.0,
+    "changes: now / before, scan": 0.98,
+    "changes: now / before, read over HTTP": 0.98,
+    "changes: now / before, append": 0.98,
+    "changes: now / before, session open": 0.95,
     "changes: 0.1 % at random / clean, embedded": 0.6,
     "changes: 0.1 % at random / clean, HTTP": 0.4,
+    "changes: 10 % at random / clean, embedded": 0.35,
+    "changes: 10 % at random / clean, HTTP": 0.35,
     "changes: 0.1 % in 1 % of batches / clean, embedded": 0.95,
     "changes: 0.1 % in 1 % of batches / clean, HTTP": 0.95,
     "changes: purged / clean, embedded": 0.98,
     "changes: purged / clean, HTTP": 0.98,
+    "changes: first batch, clean / 0.1 % in 1 % of batches": 1 / 1.5,
     "changes: first batch, clean / 0.1 % at random": 1 / 1.5,
+    "changes: first batch, clean / 10 % at random": 1 / 1.5,
+    "changes: 16 MB / more memory of a server, 10 % at random": 1.0,
     "changes: scan of the column / delete of 1 %": 1 / 1.3,
-    "changes: append / upsert of 10,000": 1 / 5,
+    "changes: 2 % of the table / bytes of a delete of 1 %": 1.0,
+    "changes: 40 B / bytes of a deleted row": 1.0,
+    "changes: 20 ms / delete of a partition": 1.0,
+    "changes: 20 ms / delete of segments by bounds": 1.0,
+    "changes: delete + 1.5 appends / update of 1 %": 1.0,
+    "changes: copy of all rows / update of 1 %": 10.0,
+    "changes: append / upsert of 10,000 into 10 million": 1 / 5,
+    "changes: upsert, one segment / 1,000 commits": 1 / 1.5,
+    "changes: upsert, 1 / 10 million rows": 1 / 1.5,
     "changes: upsert, 10 / 100 million rows": 1 / 1.5,
+    "changes: a fifth of an upsert / its time under the lock": 1.0,
+    "changes: single rows, append / upsert": 0.5,
+    "changes: single rows, append / upsert, half deleted": 0.5,
+    "changes: 1.5 scans of the key + append / merge": 1.0,
     "changes: feed, 100,000 / 10 million rows": 1 / 1.2,
+    "changes: feed, ten / ten times as many rows": 1 / 1.2,
+    "changes: feed, as it was / compacted": 1 / 1.1,
+    "changes: session open, current / 10,000 versions ago": 1 / 1.2,
+    "changes: 10 ms / a page of 10,000 versions": 1.0,
+    "changes: 2 clears / restore of 10,000 segments": 1.0,
     "changes: columns, 100,000 / 10 million rows": 1 / 1.2,
+    "changes: scan, renamed / clean": 0.98,
+    "changes: compaction, plain / 5 % of batches dirty": 1 / 1.2,
+    "changes: ingest, plain / with a bigint key": 1 / 1.15,
+    "changes: ingest, plain / with a text key": 1 / 1.4,
+    "changes: 16 B / key run of a row, bigint": 1.0,
+    "changes: 16 B / key run of a row, text": 1.0,
+    "changes: update, 1 / 16 writers": 0.5,
+    "changes: upsert, 1 / 16 writers": 0.5,
+    "changes: retention, ten of 10,000 / 100,000 segments": 1 / 1.5,
+    "changes: 1 s / longest transaction of retention": 1.0,
     "remote: direct / through the server": 1.5,
     "remote: through the server / direct, server CPU": 50.0,
     "remote: through the server, 3 of 10 columns / all": 0.5,
@@ -376,39 +412,141 @@ def _blobs(found: dict[str, float], results: Sequence[Result]) -> None:
 
 def _changes(found: dict[str, float], results: Sequence[Result]) -> None:
     """Seconds against seconds: what is done is the same."""
-    by_name = {
-        (r.question.removeprefix("changes: "), r.name): r
-        for r in results
-        if r.question.startswith("changes: ") and r.question != "changes: upsert"
-    }
+    asked: dict[str, dict[str, list[Result]]] = {}
+    for each in results:
+        if each.question.startswith("changes: "):
+            kinds = asked.setdefault(each.question.removeprefix("changes: "), {})
+            kinds.setdefault(each.name, []).append(each)
+    if not asked:
+        return
+
+    def all_of(question: str, name: str) -> list[Result]:
+        return asked[question][name]
+
+    def one(question: str, name: str) -> float:
+        return all_of(question, name)[0].median
+
+    def size(question: str, name: str) -> int:
+        return all_of(question, name)[0].bytes
+
+    for question, label in (
+        ("scan", "scan"),
+        ("read", "read over HTTP"),
+        ("append", "append"),
+        ("session", "session open"),
+    ):
+        if question in asked:
+            found[f"changes: now / before, {label}"] = one(question, "before") / one(
+                question, "now"
+            )
     for question, label in (("sum, embedded", "embedded"), ("read, HTTP", "HTTP")):
-        clean = by_name.get((question, "clean"))
-        for name in ("0.1 % at random", "0.1 % in 1 % of batches", "purged"):
-            if clean is not None:
-                found[f"changes: {name} / clean, {label}"] = (
-                    clean.median / by_name[question, name].median
-                )
-    clean, dirty = (by_name.get(("read, HTTP", name)) for name in ("clean", "0.1 % at random"))
-    if clean is not None and dirty is not None:
-        first, other = (statistics.median(each.first_seconds) for each in (clean, dirty))
-        found["changes: first batch, clean / 0.1 % at random"] = first / other
-    scan = by_name.get(("delete", "scan of the predicate's column"))
-    if scan is not None:
-        found["changes: scan of the column / delete of 1 %"] = (
-            scan.median / by_name["delete", "delete of 1 %"].median
+        for name in ("0.1 % at random", "10 % at random", "0.1 % in 1 % of batches", "purged"):
+            ratio = one(question, "clean") / one(question, name)
+            found[f"changes: {name} / clean, {label}"] = ratio
+    for name in ("0.1 % in 1 % of batches", "0.1 % at random", "10 % at random"):
+        first, other = (
+            statistics.median(all_of("read, HTTP", each)[0].first_seconds)
+            for each in ("clean", name)
         )
-    for question in ("feed", "columns"):
-        small = by_name.get((question, "small"))
-        if small is not None:
-            label = f"changes: {question}, 100,000 / 10 million rows"
-            found[label] = small.median / by_name[question, "large"].median
-    appends, upserts = (
-        [r for r in results if r.question == "changes: upsert" and r.name == name]
-        for name in ("append", "upsert")
+        found[f"changes: first batch, clean / {name}"] = first / other
+    more = size("memory", "10 % at random") - size("memory", "clean")
+    found["changes: 16 MB / more memory of a server, 10 % at random"] = (16 << 20) / max(more, 1)
+    _verbs(found, one, size)
+    _keys(found, all_of, one, size)
+    found["changes: session open, current / 10,000 versions ago"] = one(
+        "old versions", "current"
+    ) / one("old versions", "old")
+    found["changes: 10 ms / a page of 10,000 versions"] = 0.01 / one(
+        "old versions", "a page of versions"
     )
-    if upserts:
-        found["changes: append / upsert of 10,000"] = appends[0].median / upserts[0].median
-        found["changes: upsert, 10 / 100 million rows"] = upserts[0].median / upserts[-1].median
+    found["changes: 2 clears / restore of 10,000 segments"] = (
+        2 * one("restore", "clear") / one("restore", "restore")
+    )
+    found["changes: compaction, plain / 5 % of batches dirty"] = one("compaction", "plain") / one(
+        "compaction", "5 % of the batches dirty"
+    )
+    few, many = (each.median for each in all_of("retention", "all"))
+    found["changes: retention, ten of 10,000 / 100,000 segments"] = 10 * few / many
+    longest = max(each.median for each in all_of("retention", "longest transaction"))
+    found["changes: 1 s / longest transaction of retention"] = 1 / longest
+
+
+def _verbs(
+    found: dict[str, float],
+    one: Callable[[str, str], float],
+    size: Callable[[str, str], int],
+) -> None:
+    scan, delete, update, append = (
+        one("delete", name)
+        for name in (
+            "scan of the predicate's column",
+            "delete of 1 %",
+            "update of 1 %",
+            "append of 1 %",
+        )
+    )
+    found["changes: scan of the column / delete of 1 %"] = scan / delete
+    found["changes: delete + 1.5 appends / update of 1 %"] = (delete + 1.5 * append) / update
+    found["changes: copy of all rows / update of 1 %"] = one("copy on write", "all rows") / update
+    written, rows = (size("bytes of a delete", name) for name in ("written", "rows"))
+    # A hundredth of the rows was deleted, each of them 40 bytes in the table.
+    found["changes: 2 % of the table / bytes of a delete of 1 %"] = rows * 100 * 40 / 50 / written
+    found["changes: 40 B / bytes of a deleted row"] = 40 * rows / written
+    for name, label in (("a partition", "a partition"), ("by bounds", "segments by bounds")):
+        found[f"changes: 20 ms / delete of {label}"] = 0.02 / one("delete without looking", name)
+    for question in ("feed", "columns"):
+        ratio = one(question, "small") / one(question, "large")
+        found[f"changes: {question}, 100,000 / 10 million rows"] = ratio
+    ten, compacted = (
+        one("feed", name) for name in ("ten times as many", "ten times as many, compacted")
+    )
+    found["changes: feed, ten / ten times as many rows"] = 10 * one("feed", "large") / ten
+    found["changes: feed, as it was / compacted"] = ten / compacted
+    found["changes: scan, renamed / clean"] = one("renamed", "clean") / one("renamed", "renamed")
+
+
+def _keys(
+    found: dict[str, float],
+    all_of: Callable[[str, str], list[Result]],
+    one: Callable[[str, str], float],
+    size: Callable[[str, str], int],
+) -> None:
+    appends, upserts = (all_of("upsert", name) for name in ("append", "upsert"))
+    found["changes: append / upsert of 10,000 into 10 million"] = (
+        appends[1].median / upserts[1].median
+    )
+    found["changes: upsert, one segment / 1,000 commits"] = upserts[1].median / one(
+        "upsert", "upsert, by 1,000 commits"
+    )
+    found["changes: upsert, 1 / 10 million rows"] = upserts[0].median / upserts[1].median
+    if len(upserts) > 2:
+        found["changes: upsert, 10 / 100 million rows"] = upserts[1].median / upserts[2].median
+    shares = [
+        whole.median / locked.median
+        for whole, locked in zip(
+            all_of("lock", "upsert"), all_of("lock", "under the lock"), strict=True
+        )
+    ]
+    found["changes: a fifth of an upsert / its time under the lock"] = min(shares) / 5
+    for name in ("upsert", "upsert, half deleted"):
+        ratio = one("single rows", "append") / one("single rows", name)
+        found[f"changes: single rows, append / {name}"] = ratio
+    found["changes: 1.5 scans of the key + append / merge"] = (
+        1.5 * one("merge", "scan of the key") + one("merge", "append")
+    ) / one("merge", "merge")
+    for kind in ("bigint", "text"):
+        question = f"ingest, {kind}"
+        found[f"changes: ingest, plain / with a {kind} key"] = one(question, "plain") / one(
+            question, "keyed"
+        )
+        found[f"changes: 16 B / key run of a row, {kind}"] = 16_000 / size(
+            f"key runs, {kind}", "keyed"
+        )
+    for verb in ("update", "upsert"):
+        question = f"together, {verb}"
+        found[f"changes: {verb}, 1 / 16 writers"] = one(question, "1 writer") / one(
+            question, "16 writers"
+        )
 
 
 def _server_cpu(
