@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import json
+import pickle
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pytest
 
 import fletching
 from fletching.client import Client, Scan, Table
-from fletching.errors import UsageError
+from fletching.errors import UsageError, VersionNotFoundError
 from fletching.testing.contracts import ConnectorContract
 
 torch = pytest.importorskip("torch")
@@ -240,11 +241,43 @@ def test_a_stateful_loader_goes_on_in_its_workers(table: Table) -> None:
     assert sorted(read + ids_of(second)) == list(range(ROWS))
 
 
+def test_training_goes_on_in_the_version_that_it_began_with(client: Client) -> None:
+    """What became of the table meanwhile is another version, in whatever process it goes on."""
+    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), ("n", pa.int64())])
+    table = client.create_table("trained", schema, primary_key=["id"])
+    table.append({"id": list(range(300)), "n": [0] * 300})
+
+    def made() -> FletchingDataset:
+        return FletchingDataset(client.table("trained"), 16, shuffle=True, chunk_rows=10)
+
+    whole = [batch["id"].tolist() for batch in made()]
+    dataset = made()
+    reader = iter(dataset)
+    read = [next(reader)["id"].tolist() for _ in range(7)]
+    state = json.loads(json.dumps(dataset.state_dict()))
+    del reader
+    dataset.close()
+    table.upsert({"id": [3, 500], "n": [1, 1]})
+    table.delete("id % 2 = 0")
+    table.compact(purge=True)
+    table.rename_column("n", "other")
+    resumed = pickle.loads(pickle.dumps(made()))
+    resumed.load_state_dict(state)
+    for batch in resumed:
+        read.append(batch["id"].tolist())
+        assert not batch["n"].any()
+    assert read == whole
+    table.expire_versions(dt.timedelta())
+    resumed.close()
+    with pytest.raises(VersionNotFoundError):
+        made().load_state_dict(state)
+
+
 def test_a_state_of_something_else_is_refused(table: Table) -> None:
     state = FletchingDataset(table, 8, seed=1).state_dict()
     with pytest.raises(UsageError, match="seed 1, this dataset 2"):
         FletchingDataset(table, 8, seed=2).load_state_dict(state)
-    table.append(pa.table({"id": [1], "x": [[1.0, 2.0]], "s": [""]}, schema=table.schema))
+    state = FletchingDataset(table, 8, seed=1).state_dict() | {"snapshot": "session 7"}
     with pytest.raises(UsageError, match="snapshot"):
         FletchingDataset(table, 8, seed=1).load_state_dict(state)
     with pytest.raises(UsageError, match="no states"):

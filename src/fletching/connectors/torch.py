@@ -184,18 +184,32 @@ class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  
         """Makes the next iteration go on where a state was taken.
 
         Args:
-            state: of the same reader, or one that `merge_states` made of all readers' states.
+            state: of the same reader, or one that `merge_states` made of all readers' states. If the
+                table has changed since, the version that the state is of is read again.
 
         Raises:
-            UsageError: the state is of another table, snapshot, seed or size of blocks; the message
+            UsageError: the state is of another table, filter, seed or size of blocks; the message
                 names both values.
+            VersionNotFoundError: the version that the state is of is gone.
         """
-        mine = self._settings()
+        snapshot = self._snapshot
+        if state.get("table") == snapshot.table:
+            snapshot = snapshot.like(str(state.get("snapshot")))
+        mine = {
+            **self._settings(),
+            "table": snapshot.table,
+            "snapshot": snapshot.identity,
+            "rows": snapshot.rows,
+            "filter": snapshot.filter,
+        }
         for key, value in mine.items():
             if state.get(key) != value:
                 raise UsageError(
                     f"the training state has {key} {state.get(key)!r}, this dataset {value!r}"
                 )
+        if snapshot is not self._snapshot:
+            self._snapshot.close()
+            self._snapshot = snapshot
         self._epoch = int(state["epoch"])
         self._remaining = None
         remaining = state.get("remaining")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 import time
@@ -14,6 +15,7 @@ import torch
 from fletching.client import Scan
 from fletching.client.blobs.blob_access import get_contents
 from fletching.client.reading.read_session import ReadSession, release_quietly
+from fletching.errors import UsageError
 
 __all__ = ["SnapshotReader", "TrainingSnapshot", "agreed"]
 
@@ -26,6 +28,7 @@ class TrainingSnapshot:
     """
 
     def __init__(self, scan: Scan) -> None:
+        self._scan = scan
         self.session: ReadSession = scan.session()
         self._process = os.getpid()
         session = self.session
@@ -37,6 +40,25 @@ class TrainingSnapshot:
         """Gives the snapshot up: nobody reads it any longer. Idempotent."""
         if self._process == os.getpid():
             self._end()
+
+    def like(self, identity: str) -> TrainingSnapshot:
+        """What has another snapshot's `identity`: opened anew if it is another version's than this one's.
+
+        Raises:
+            UsageError: the other was of no version that the table tells.
+            VersionNotFoundError: retention has taken the version.
+        """
+        kind, _, number = identity.partition(" ")
+        if identity == self.identity:
+            return self
+        if kind != "version" or not number.isdecimal():
+            raise UsageError(
+                f"the training state has snapshot {identity!r}, this dataset {self.identity!r}"
+            )
+        scan = self._scan
+        if self._process != os.getpid():
+            scan = pickle.loads(pickle.dumps(scan))  # noqa: S301  # our own; see `opened`
+        return TrainingSnapshot(dataclasses.replace(scan, version=int(number)))
 
     @property
     def table(self) -> str:
@@ -76,12 +98,13 @@ class TrainingSnapshot:
         return SnapshotReader(pickle.loads(pickle.dumps(self.session)))  # noqa: S301  # our own
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _carried, (self.session,)
+        return _carried, (self._scan, self.session)
 
 
-def _carried(session: ReadSession) -> TrainingSnapshot:
+def _carried(scan: Scan, session: ReadSession) -> TrainingSnapshot:
     """A snapshot that another process keeps."""
     made = TrainingSnapshot.__new__(TrainingSnapshot)
+    made._scan = scan  # noqa: SLF001  # of this module
     made.session = session
     made._process = -1  # noqa: SLF001  # of this module: it is nobody's here, as in a forked process
     return made
