@@ -11,6 +11,7 @@ from fletching.errors import UsageError
 __all__ = [
     "DEFAULT_SCHEMA",
     "ByteRange",
+    "PartitionLike",
     "PartitionSpec",
     "RowRange",
     "TableName",
@@ -150,3 +151,7 @@ def _quoted(value: str) -> str:
         return value
     quote = '"' if "'" in value else "'"
     return f"{quote}{value}{quote}"
+
+
+PartitionLike = str | PartitionSpec | Mapping[str, object]
+"""What names a partition: ``"pt=20260101,region=eu"``, a `PartitionSpec`, or a dict of columns and values."""

@@ -38,7 +38,9 @@ def test_a_path_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with fletching.connect("./data", create=True) as client:
         assert client.project == "demo"
         client.create_table("t", "n BIGINT")
-        location = client.channel.reopen.location
+        reopen = client.channel.reopen
+        assert isinstance(reopen, Reopen)
+        location = reopen.location
     assert Path(location) == tmp_path / "data"
     with fletching.connect(tmp_path / "data", project="demo") as client:
         assert client.list_tables() == ["t"]

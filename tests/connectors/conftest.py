@@ -14,6 +14,7 @@ import pytest
 
 import fletching
 from fletching.client import Client
+from fletching.client.addresses import Reopen
 
 
 @pytest.fixture
@@ -55,7 +56,9 @@ def killed_driver(http_client: Client) -> Callable[[str, str], None]:
     """Runs a program over ``table`` in a process that dies at its commit, before or after it."""
 
     def run(moment: str, program: str) -> None:
-        url = http_client.channel.reopen.location
+        reopen = http_client.channel.reopen
+        assert isinstance(reopen, Reopen)
+        url = reopen.location
         done = subprocess.run(
             [sys.executable, "-c", _KILLED + program, moment, url], capture_output=True, check=False
         )

@@ -154,10 +154,11 @@ class CallOptions:
         Raises:
             UsageError: no such option, or a value it cannot have.
         """
-        values: dict[str, Any] = dict(changes)
+        values: dict[str, object] = dict(changes)
         for name in ("timeouts", "retry"):
-            if isinstance(values.get(name), Mapping):
-                values[name] = _replaced(getattr(self, name), values[name])
+            given = values.get(name)
+            if isinstance(given, Mapping):
+                values[name] = _replaced(getattr(self, name), given)
         return _replaced(self, values)
 
 

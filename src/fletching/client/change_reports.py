@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from typing import Any, Self
+from typing import Self
 
 from fletching.client.html_views import ShownList
 from fletching.protocol.messages.changes import VersionInfo
@@ -134,7 +134,7 @@ class VersionList(ShownList[TableVersion]):
     TITLE = "version"
     HEADS = ("version", "committed", "operation", "inserted", "updated", "deleted", "rows", "by")
 
-    def cells(self, item: TableVersion) -> tuple[Any, ...]:
+    def cells(self, item: TableVersion) -> tuple[object, ...]:
         """A version's facts."""
         when = item.committed_at.strftime("%Y-%m-%d %H:%M:%S UTC")
         counts = (item.rows_inserted, item.rows_updated, item.rows_deleted, item.rows)

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import pyarrow as pa
 
 from fletching.client.change_data import deleting, one_row, only_columns
 from fletching.client.change_reports import ChangeReport
 from fletching.client.progress import ProgressLike, metered
-from fletching.client.stored_table import PartitionLike, StoredTable
+from fletching.client.stored_table import StoredTable
 from fletching.client.tabular.alignment import aligned
-from fletching.client.tabular.tabular_data import BatchStream
+from fletching.client.tabular.tabular_data import BatchStream, batches_of
 from fletching.client.writing.batch_writer import append_rows
 from fletching.client.writing.direct_append import append_at_once
 from fletching.errors import UsageError
 from fletching.protocol.messages import changes as messages
 from fletching.protocol.messages.admin import TableInfo
 from fletching.protocol.messages.changes import ChangeRequest
-from fletching.protocol.messages.requests import AppendRows
+from fletching.protocol.messages.requests import AppendRows, Request
 from fletching.protocol.messages.responses import Changed
 from fletching.protocol.types.blob_type import contains_blob
-from fletching.types import PartitionSpec
+from fletching.types import PartitionLike, PartitionSpec
 
 __all__ = ["ChangingTable"]
 
@@ -118,7 +118,7 @@ class ChangingTable(StoredTable):
             return changed(given)
         # The session keeps the uploads until the update's rows do; it brings no rows of its own.
         with self.write_session() as session:
-            (cells,) = self.with_uploads(session, [blobs], None)
+            (cells,) = batches_of(self.with_uploads(session, [blobs], None))
             return changed(given | {name: cells.column(name)[0].as_py() for name in blobs})
 
     def merge(
@@ -412,7 +412,7 @@ class ChangingTable(StoredTable):
 
     # --- columns, name, properties ---------------------------------------------------------------
 
-    def _evolved(self, request: Any) -> Self:
+    def _evolved(self, request: Request) -> Self:
         self.channel.call(request, TableInfo)
         return self.reload()
 

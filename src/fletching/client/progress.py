@@ -191,7 +191,7 @@ def rows_of(data: object) -> int | None:
     return None
 
 
-def _blob_bytes(blob: Any) -> int:
+def _blob_bytes(blob: object) -> int:
     """The size of a blob that is given or was got, as far as it is known before it is read."""
     if isinstance(blob, bytes | bytearray | memoryview):
         return memoryview(blob).nbytes

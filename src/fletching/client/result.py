@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import html
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
@@ -157,7 +157,7 @@ class Result:
         """The rows as one ``pyarrow.Table`` in memory; ``progress`` as of `to_batches`."""
         return pa.Table.from_batches(list(self.to_batches(progress=progress)), self.schema)
 
-    def to_pandas(self, *, progress: ProgressLike = None, **options: Any) -> pd.DataFrame:
+    def to_pandas(self, *, progress: ProgressLike = None, **options: object) -> pd.DataFrame:
         """The rows as a pandas DataFrame; options as of ``pyarrow.Table.to_pandas``."""
         return self.to_table(progress=progress).to_pandas(**options)
 
@@ -175,9 +175,9 @@ class Result:
         assert isinstance(found, pl.DataFrame)
         return found
 
-    def to_pylist(self) -> list[dict[str, Any]]:
+    def to_pylist(self) -> list[dict[str, object]]:
         """The rows as Python values."""
-        rows: list[dict[str, Any]] = self.to_table().to_pylist()
+        rows: list[dict[str, object]] = self.to_table().to_pylist()
         return rows
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:

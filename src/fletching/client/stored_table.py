@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self, Unpack
+from typing import Self, Unpack
 
 import pyarrow as pa
 
@@ -19,7 +19,7 @@ from fletching.client.retry import RetrySequence
 from fletching.client.table_info import describe
 from fletching.client.table_schemas import columns_of, table_schemas
 from fletching.client.tabular.catalog_names import Partition
-from fletching.client.transports.channel import Channel
+from fletching.client.transports.channel import Channel, Reopening
 from fletching.client.writing.batch_writer import append_rows
 from fletching.client.writing.direct_append import append_at_once
 from fletching.client.writing.stream_writer import StreamingWriter
@@ -40,15 +40,12 @@ from fletching.protocol.messages.requests import AppendRows, PreviewTable
 from fletching.protocol.messages.responses import Done
 from fletching.protocol.messages.vocabulary import WriteMode
 from fletching.protocol.types.blob_type import contains_blob
-from fletching.types import PartitionSpec, TableName
+from fletching.types import PartitionLike, PartitionSpec, TableName
 
-__all__ = ["Moment", "PartitionLike", "StoredTable", "microseconds"]
+__all__ = ["Moment", "StoredTable", "microseconds"]
 
 Moment = int | str | dt.datetime
 """A version by its number, a tag's name, or an aware moment."""
-
-PartitionLike = str | PartitionSpec | Mapping[str, object]
-"""``"pt=20260101,region=eu"``, a `PartitionSpec`, or a dict of columns and values."""
 
 
 _EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
@@ -364,7 +361,7 @@ class StoredTable:
 
     def _append(
         self,
-        data: Any,
+        data: object,
         partition: PartitionLike | None,
         streams: int,
         if_version: int | None,
@@ -413,7 +410,7 @@ class StoredTable:
 
     def with_uploads(
         self, session: WriteSession, data: object, partition: PartitionLike | None
-    ) -> Any:
+    ) -> object:
         """Uploads contents found in BLOB columns (see `fletching.client.blobs.blob_cells`)."""
 
         def upload(column: str, contents: Sequence[object]) -> list[str]:
@@ -498,7 +495,7 @@ def _names(columns: Iterable[str] | None) -> tuple[str, ...]:
     return names
 
 
-def _reopened(kind: type[StoredTable], reopen: Any, info: TableInfo) -> StoredTable:
+def _reopened(kind: type[StoredTable], reopen: Reopening, info: TableInfo) -> StoredTable:
     return kind(reopen(), info)
 
 

@@ -13,13 +13,13 @@ import pyarrow as pa
 from fletching.client.change_reports import ChangeReport, TableVersion, VersionList
 from fletching.client.changing_table import ChangingTable
 from fletching.client.reading.scan import Scan
-from fletching.client.stored_table import Moment, PartitionLike, microseconds
-from fletching.client.transports.channel import Channel
+from fletching.client.stored_table import Moment, microseconds
+from fletching.client.transports.channel import Channel, Reopening
 from fletching.errors import TransportError, UsageError
 from fletching.protocol.messages import changes as messages
 from fletching.protocol.messages.admin import TableInfo
 from fletching.protocol.messages.responses import Done
-from fletching.types import TableName
+from fletching.types import PartitionLike, TableName
 
 __all__ = ["ChangeSet", "Table", "TableAsOf"]
 
@@ -262,7 +262,7 @@ class TableAsOf(Table):
         partitions = None if partition is None else [partition]
         return self.scan(columns, partitions, limit=limit).to_table()
 
-    def _refuse(self, *_: object, **__: Any) -> NoReturn:
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
         """A version cannot be changed."""
         raise UsageError(self.READ_ONLY)
 
@@ -294,7 +294,7 @@ class _TableChanges(TableAsOf):
         return _reopened_changes, (self.channel.reopen, self._info, self.since)
 
 
-def _reopened_changes(reopen: Any, info: TableInfo, since: int) -> _TableChanges:
+def _reopened_changes(reopen: Reopening, info: TableInfo, since: int) -> _TableChanges:
     table = _TableChanges(reopen(), info)
     table.since = since
     return table

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from fletching import Blob
 from fletching.client.blobs import blob_cells
 from fletching.client.blobs.blob_cells import with_references
 from fletching.client.blobs.blob_values import BlobSource
+from fletching.client.tabular.tabular_data import batches_of
 from fletching.errors import UsageError
 from fletching.protocol.types.blob_type import blob
 
@@ -36,7 +37,7 @@ class Shelf:
 
 
 def rows_of(data: Any, schema: pa.Schema = SCHEMA, shelf: Shelf | None = None) -> list[Any]:
-    batches = list(with_references(data, schema, shelf or Shelf()))
+    batches = list(batches_of(with_references(data, schema, shelf or Shelf()), schema))
     return pa.Table.from_batches(batches).to_pylist() if batches else []
 
 
@@ -174,7 +175,7 @@ class TestKindsOfData:
         shelf = Shelf()
         cells = pa.ExtensionArray.from_storage(blob(), pa.array([b"anything"], pa.binary()))
         table = pa.table({"image": cells})
-        assert with_references(table, SCHEMA, shelf).batches
+        assert batches_of(with_references(table, SCHEMA, shelf)).batches
         (row,) = rows_of(table, SCHEMA, shelf)
         assert row["image"] == b"anything"
         assert rows_of({"image": cells}, SCHEMA, shelf)[0]["image"] == b"anything"
@@ -214,7 +215,7 @@ class TestBatches:
         monkeypatch.setattr(blob_cells, "GATHERED_BYTES", 1000)
         shelf = Shelf()
         table = pa.table({"image": pa.array([b"x" * 300] * 10, pa.binary())})
-        stream = iter(with_references(table, SCHEMA, shelf))
+        stream = iter(batches_of(with_references(table, SCHEMA, shelf)))
         next(stream)
         assert sum(count for _, count in shelf.calls) <= 4
         assert 1 + sum(1 for _ in stream) >= 3
@@ -223,6 +224,7 @@ class TestBatches:
     def test_rows_that_are_only_uploaded_as_they_are_written(self) -> None:
         shelf = Shelf()
         stream = with_references(({"image": b"x"} for _ in range(10_000)), SCHEMA, shelf)
+        assert isinstance(stream, Iterable)
         next(iter(stream))
         assert shelf.calls == [("image", blob_cells.GATHERED_ROWS)]
 

@@ -14,6 +14,7 @@ import pytest
 
 import fletching
 from fletching.client import Client, Scan
+from fletching.client.addresses import Reopen
 from fletching.client.credentials import SessionCredentials
 from fletching.client.reading.planned_scan import _PlannedTable, plan
 from fletching.errors import NoPermissionError, UsageError
@@ -44,6 +45,12 @@ def open_sessions(server: Server) -> int:
         return count_open_read_sessions(connection, time.time(), 1000)
 
 
+def credentials_of(scan: Scan) -> object:
+    reopen = scan.channel.reopen
+    assert isinstance(reopen, Reopen)
+    return reopen.credentials
+
+
 def carried(scan: Scan) -> Scan:
     data = pickle.dumps(scan)
     assert SECRET.encode() not in data
@@ -59,7 +66,7 @@ def test_a_plan_reads_one_version_by_a_token(client: Client, server: Server) -> 
     assert planned.byte_size > 0
     table.append({"id": [1000], "s": ["later"]})
     far = carried(carried(planned.scan))
-    assert isinstance(far.channel.reopen.credentials, SessionCredentials)
+    assert isinstance(credentials_of(far), SessionCredentials)
     assert far.to_table()["id"].to_pylist() == list(range(40, 100))
     with far.session() as session:
         assert session.version == planned.version
@@ -111,7 +118,9 @@ def test_a_plan_that_is_carried_again_later_takes_a_new_token(
     assert isinstance(table, _PlannedTable)
 
     def token(of: Scan) -> str:
-        return str(of.channel.reopen.credentials.token)
+        credentials = credentials_of(of)
+        assert isinstance(credentials, SessionCredentials)
+        return str(credentials.token)
 
     first = carried(scan)
     assert token(carried(scan)) == token(first)

@@ -10,7 +10,7 @@ from fletching.errors import InvalidArgumentError, InvalidParameterError
 from fletching.protocol.codec.wire_kinds import ABSENT, Flag, Integer, Kind, Word
 from fletching.protocol.messages.vocabulary import SplitMode, TimeUnit
 
-READ: list[tuple[Kind, Any, Any]] = [
+READ: list[tuple[Kind[Any], Any, Any]] = [
     (Integer(), 2**63 - 1, 2**63 - 1),
     (Integer(), -(2**63), -(2**63)),
     (Integer(), 0, 0),
@@ -25,7 +25,7 @@ READ: list[tuple[Kind, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("kind", "value", "read"), READ)
-def test_what_is_read(kind: Kind, value: Any, read: Any) -> None:
+def test_what_is_read(kind: Kind[Any], value: Any, read: Any) -> None:
     assert kind.from_json(value, "Field") == read
 
 
@@ -45,7 +45,7 @@ def test_what_is_read(kind: Kind, value: Any, read: Any) -> None:
         (Word(TimeUnit, null_is_value=True), 1),
     ],
 )
-def test_what_is_refused(kind: Kind, value: Any) -> None:
+def test_what_is_refused(kind: Kind[Any], value: Any) -> None:
     with pytest.raises(InvalidParameterError, match="Field"):
         kind.from_json(value, "Field")
 

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -39,7 +39,7 @@ from fletching.protocol.messages.admin import DescribeTable, TableInfo
 from fletching.protocol.messages.requests import WriteBlob, WriteBlobs
 from fletching.protocol.messages.responses import BlobReferences, TableSchema
 from fletching.protocol.types.blob_columns import blob_column_id
-from fletching.types import PartitionSpec, TableName
+from fletching.types import PartitionLike, PartitionSpec, TableName
 from fletching.wire.blob_frames import BlobData, BlobDataStart, BlobHeader
 
 __all__ = ["BlobFile", "BlobPutter", "get_blob", "get_blobs", "get_contents", "open_blob"]
@@ -92,7 +92,7 @@ class BlobPutter:
         data: object,
         column: str | int | None = None,
         *,
-        partition: Any = None,
+        partition: PartitionLike | None = None,
         content_type: str | None = None,
         file_name: str | None = None,
     ) -> str:
@@ -128,7 +128,11 @@ class BlobPutter:
         return reply.references[0]
 
     def put_many(
-        self, blobs: Iterable[object], column: str | int | None = None, *, partition: Any = None
+        self,
+        blobs: Iterable[object],
+        column: str | int | None = None,
+        *,
+        partition: PartitionLike | None = None,
     ) -> list[str]:
         """Stores many blobs, in requests of up to 10,000; returns their references in order.
 
@@ -192,7 +196,7 @@ class BlobPutter:
         self,
         column: str | int | None = None,
         *,
-        partition: Any = None,
+        partition: PartitionLike | None = None,
         content_type: str | None = None,
         file_name: str | None = None,
     ) -> BlobStreamWriter:
@@ -371,7 +375,7 @@ def _one_reply(
     events = open_texts(channel, project, references, attempt)
     try:
         header = BlobHeader()
-        pieces: list[Any] = []
+        pieces: list[bytes | memoryview] = []
         for event in events:
             if isinstance(event, BlobDataStart):
                 header, pieces = event.header, []

@@ -21,7 +21,7 @@ import base64
 import binascii
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
 
@@ -41,6 +41,9 @@ from fletching.errors import UsageError
 from fletching.ipc.relabelling import relabelled
 from fletching.protocol.types.blob_type import contains_blob, is_blob, storage_type
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["with_references"]
 
 GATHERED_BYTES = 64 << 20
@@ -48,13 +51,13 @@ GATHERED_BYTES = 64 << 20
 GATHERED_ROWS = 4096
 """Rows looked at at once."""
 
-Upload = Callable[[str, Sequence[Any]], Sequence[str]]
+Upload = Callable[[str, Sequence[object]], Sequence[str]]
 """Stores the contents of one BLOB column, by its path; returns their references."""
 
 _TEXT_BYTES, _TOKEN_BYTES = 80, 60
 
 
-def with_references(data: object, schema: pa.Schema, upload: Upload) -> Any:
+def with_references(data: object, schema: pa.Schema, upload: Upload) -> object:
     """The same rows with references in place of contents; ``data`` itself if there is no BLOB.
 
     Args:
@@ -86,25 +89,27 @@ def _is_arrow(data: object) -> bool:
 
 
 def _from_iterable(
-    items: Iterable[Any], blobs: Mapping[str, pa.Field], schema: pa.Schema, upload: Upload
-) -> Any:
+    items: Iterable[object], blobs: Mapping[str, pa.Field], schema: pa.Schema, upload: Upload
+) -> Iterable[pa.RecordBatch]:
     iterator = iter(items)
     first = next(iterator, None)
     if first is None:
         return BatchStream(schema, iter(()))
 
-    def chained() -> Iterator[Any]:
+    def chained() -> Iterator[object]:
         yield first
         yield from iterator
 
     if isinstance(first, Mapping):
+        # Items of another kind are refused when their turn comes.
         if are_columns(first, schema):
             return (
                 batch
-                for item in chained()
+                for item in cast("Iterable[Mapping[str, Sequence[object]]]", chained())
                 for batch in _stream(_sliced_columns(item), blobs, schema, upload)
             )
-        return _stream(_sliced_rows(chained()), blobs, schema, upload)
+        rows = cast("Iterator[Mapping[str, object]]", chained())
+        return _stream(_sliced_rows(rows), blobs, schema, upload)
     return (
         batch
         for item in chained()
@@ -115,7 +120,9 @@ def _from_iterable(
 # --- python values ---------------------------------------------------------------------------
 
 
-def _sliced_columns(columns: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _sliced_columns(
+    columns: Mapping[str, Sequence[object]],
+) -> Iterator[Mapping[str, Iterable[object]]]:
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1:
         raise UsageError(f"the columns have different lengths: {sorted(lengths)}")
@@ -123,16 +130,16 @@ def _sliced_columns(columns: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {name: values[start : start + GATHERED_ROWS] for name, values in columns.items()}
 
 
-def _sliced_frame(frame: Any) -> Iterator[dict[str, Any]]:
+def _sliced_frame(frame: pd.DataFrame) -> Iterator[Mapping[str, Iterable[object]]]:
     frame = with_index(frame)
     for start in range(0, len(frame), GATHERED_ROWS):
         part = frame.iloc[start : start + GATHERED_ROWS]
         yield {str(name): part[name] for name in part.columns}
 
 
-def _sliced_rows(rows: Iterator[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def _sliced_rows(rows: Iterator[Mapping[str, object]]) -> Iterator[Mapping[str, Iterable[object]]]:
     """Rows as slices of columns; a key that a row lacks is null."""
-    held: list[Mapping[str, Any]] = []
+    held: list[Mapping[str, object]] = []
     for row in rows:
         held.append(row)
         if len(held) >= GATHERED_ROWS:
@@ -143,7 +150,7 @@ def _sliced_rows(rows: Iterator[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _stream(
-    slices: Iterator[dict[str, Any]],
+    slices: Iterator[Mapping[str, Iterable[object]]],
     blobs: Mapping[str, pa.Field],
     schema: pa.Schema,
     upload: Upload,
@@ -206,7 +213,7 @@ class _Gatherer:
 
     def __init__(self, upload: Upload) -> None:
         self._upload = upload
-        self._waiting: dict[str, list[tuple[_Pending, Any]]] = {}
+        self._waiting: dict[str, list[tuple[_Pending, object]]] = {}
         self._bytes = 0
 
     def add(self, path: str, contents: object) -> _Pending:
@@ -231,7 +238,7 @@ class _Gatherer:
         self._waiting, self._bytes = {}, 0
 
 
-def _uploaded(values: Any, field: pa.Field, upload: Upload) -> pa.Array:
+def _uploaded(values: Iterable[object], field: pa.Field, upload: Upload) -> pa.Array:
     if isinstance(values, pa.Array | pa.ChunkedArray):
         if contains_blob(values.type):
             return values
@@ -249,7 +256,7 @@ def _uploaded(values: Any, field: pa.Field, upload: Upload) -> pa.Array:
     return relabelled(plain, field.type)
 
 
-def _replaced(value: object, data_type: pa.DataType, path: str, gatherer: _Gatherer) -> Any:
+def _replaced(value: object, data_type: pa.DataType, path: str, gatherer: _Gatherer) -> object:
     """The value with references, or what stands for them, in place of contents."""
     if value is None or not contains_blob(data_type):
         return value
@@ -280,7 +287,7 @@ def _replaced(value: object, data_type: pa.DataType, path: str, gatherer: _Gathe
     return [_replaced(item, data_type.value_type, f"{path}.element", gatherer) for item in value]
 
 
-def _replaced_cell(value: object, path: str, gatherer: _Gatherer) -> Any:
+def _replaced_cell(value: object, path: str, gatherer: _Gatherer) -> object:
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, bytes | bytearray | memoryview):
@@ -307,7 +314,7 @@ def _looks_like_reference(data: bytes) -> bool:
     return len(data) == _TOKEN_BYTES and data[:2] == b"\x01\x00"
 
 
-def _resolved(value: object) -> Any:
+def _resolved(value: object) -> object:
     if isinstance(value, _Pending):
         return value.reference
     if isinstance(value, dict):

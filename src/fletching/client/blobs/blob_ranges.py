@@ -8,7 +8,7 @@ before is four times as long, up to `MOST_BYTES`: whoever reads on soon receives
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fletching.client.blobs.blob_transfers import BlobInfo, BlobRange
 from fletching.client.transports.channel import Channel
@@ -20,6 +20,11 @@ from fletching.errors import (
     TruncatedStreamError,
     UsageError,
 )
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+    from fletching.client.retry import RetrySequence
 
 __all__ = ["BlobRanges"]
 
@@ -86,7 +91,7 @@ class BlobRanges(io.RawIOBase):
         self._position = position
         return position
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """Fills ``buffer`` unless the blob ends first.
 
         Raises:
@@ -118,7 +123,7 @@ class BlobRanges(io.RawIOBase):
             sequence.progressed()
         return filled
 
-    def _stream_here(self, end: int, sequence: Any) -> BlobRange:
+    def _stream_here(self, end: int, sequence: RetrySequence) -> BlobRange:
         """The range that goes on at the position: the one that is open, or a new one."""
         ahead = self._position - self._stream_at
         near = 0 <= ahead <= SKIPPED_BYTES and self._position < self._stream_end

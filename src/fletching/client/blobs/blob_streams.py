@@ -12,7 +12,7 @@ import io
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from typing_extensions import Buffer
 
@@ -25,6 +25,9 @@ from fletching.errors import ChecksumMismatchError, ProtocolError, UsageError
 from fletching.protocol.messages.requests import ReadBlobs, WriteBlob
 from fletching.protocol.messages.responses import BlobReferences
 from fletching.wire.blob_frames import BlobData, BlobDataEnd, BlobDataStart, BlobHeader
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 __all__ = [
     "BlobDataIterator",
@@ -137,7 +140,7 @@ class BlobStreamWriter(io.RawIOBase):
         """Until it is finished, aborted or failed."""
         return not self.closed and self._status is BlobStatus.RUNNING and self._error is None
 
-    def write(self, data: Any) -> int:
+    def write(self, data: ReadableBuffer) -> int:
         """Takes bytes; returns their number, always all. Waits while the network is behind.
 
         Raises:
@@ -356,7 +359,7 @@ class BlobStreamReader(io.RawIOBase):
                 raise ProtocolError("the reply's blobs are out of order", side="remote")
         return bool(len(self._rest))
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """Fills ``buffer`` from the start; 0 only at the end of the current blob.
 
         Raises:

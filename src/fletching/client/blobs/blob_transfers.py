@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from crc32c import crc32c
 from typing_extensions import Buffer
@@ -18,6 +18,9 @@ from fletching.protocol.messages.requests import ReadBlobs, WriteBlob, WriteBlob
 from fletching.protocol.messages.responses import BlobReferences
 from fletching.wire import blob_frames
 from fletching.wire.blob_frames import BlobData, BlobDataEnd, BlobHeader, ChecksumType, Event
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 __all__ = [
     "BatchBody",
@@ -152,7 +155,7 @@ class BlobRange(Protocol):
 
     info: BlobInfo
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """Fills ``buffer`` from the start; returns how much, 0 only at the end of the range."""
         ...
 

@@ -10,11 +10,14 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fletching.client.blobs.blob_conversions import encoded
 from fletching.errors import UsageError
 from fletching.wire.blob_frames import BlobHeader
+
+if TYPE_CHECKING:
+    from typing import IO
 
 __all__ = ["Blob", "BlobData", "BlobSource", "content_type_of", "reference_text"]
 
@@ -151,7 +154,7 @@ class BlobSource:
             content_type = content_type_of(file_name)
         self.header = BlobHeader(content_type=content_type or None, file_name=file_name or None)
 
-    def _take_file(self, file: Any) -> None:
+    def _take_file(self, file: IO[bytes]) -> None:
         if isinstance(file, io.TextIOBase):
             raise UsageError("a blob's file must be open in binary mode ('rb')")
         self._file = file
@@ -182,7 +185,7 @@ class BlobSource:
                 self._file.seek(self._start)
             yield from self._read(self._file)
 
-    def _read(self, file: Any) -> Iterator[memoryview]:
+    def _read(self, file: IO[bytes]) -> Iterator[memoryview]:
         read = 0
         while piece := file.read(PIECE_BYTES):
             if isinstance(piece, str):

@@ -14,7 +14,7 @@ import mimetypes
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 
@@ -26,6 +26,7 @@ from fletching.client.table import Table
 from fletching.errors import ServiceError, TransportError, TruncatedStreamError, UsageError
 from fletching.protocol.types.blob_columns import blob_column_id, blob_column_ids
 from fletching.protocol.types.blob_type import blob
+from fletching.types import PartitionLike
 from fletching.wire.blob_frames import BlobData, BlobDataStart, BlobHeader
 
 __all__ = ["FILE_SCHEMA", "FileEntry", "files_of", "get_files", "list_files", "put_files"]
@@ -105,7 +106,7 @@ def put_files(
     files: Iterable[FileEntry],
     *,
     column: str | None = None,
-    partition: Any = None,
+    partition: PartitionLike | None = None,
     overwrite: bool = False,
     on_file: Callable[[FileEntry], None] = lambda _: None,
 ) -> tuple[int, int]:
@@ -173,7 +174,7 @@ def _batched(files: Iterable[FileEntry]) -> Iterator[list[FileEntry]]:
 def _rows(
     batch: Sequence[FileEntry], references: Sequence[str], schema: pa.Schema, column: str
 ) -> dict[str, object]:
-    values: dict[str, list[Any]] = {
+    values: dict[str, list[object]] = {
         "path": [entry.path for entry in batch],
         "size": [entry.size for entry in batch],
         "modified": [_plain_time(entry.modified) for entry in batch],

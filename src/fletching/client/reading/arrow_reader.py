@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from typing import Self, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -25,6 +25,8 @@ from fletching.errors import (
 from fletching.protocol.messages.requests import ReadTable
 
 __all__ = ["ArrowReader"]
+
+_T = TypeVar("_T")
 
 
 class ArrowReader:
@@ -155,7 +157,7 @@ class ArrowReader:
 
     # --- one attempt after another -----------------------------------------------------------
 
-    def _attempt(self, step: Any) -> Any:
+    def _attempt(self, step: Callable[[], _T]) -> _T | None:
         """Takes one step; a failure that may pass is waited for and forgotten."""
         try:
             self._cancellation.check()

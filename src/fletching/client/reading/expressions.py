@@ -16,7 +16,6 @@ import datetime as dt
 import math
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -59,7 +58,7 @@ class Pushdown:
 class _Call:
     function: str
     arguments: tuple[_Node, ...]
-    options: dict[str, Any]
+    options: dict[str, pa.Scalar]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ def _node(word: tuple[str, str], words: Iterator[tuple[str, str]], values: pa.Re
     if kind == "literal":
         return _Literal(values.column(int(text))[0])
     arguments: list[_Node] = []
-    options: dict[str, Any] = {}
+    options: dict[str, pa.Scalar] = {}
     for each in words:
         if each[0] == "end":
             break
@@ -201,7 +200,11 @@ def _comparison(
 
 
 def _membership(
-    reference: _Reference, options: dict[str, Any], schema: pa.Schema, *, null_is_no_member: bool
+    reference: _Reference,
+    options: dict[str, pa.Scalar],
+    schema: pa.Schema,
+    *,
+    null_is_no_member: bool,
 ) -> str | None:
     column = _column(reference, schema)
     matching = options["null_matching_behavior"].as_py()

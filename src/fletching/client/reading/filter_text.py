@@ -13,7 +13,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -85,11 +84,11 @@ class _Reader:
             self._held = next(self._items, ("", ""))
         return self._held
 
-    def _value(self, number: str) -> Any:
+    def _value(self, number: str) -> pa.Scalar:
         assert self._values is not None
         return self._values.column(int(number))[0]
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self) -> dict[str, pa.Scalar]:
         if self._peek()[0] != "options":
             return {}
         scalar = self._value(self._next()[1])

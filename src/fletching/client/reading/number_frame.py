@@ -8,7 +8,7 @@ before has left, which is mapped and in the processor's caches, where a table's 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -64,7 +64,7 @@ def fill_frame(
     return pd.DataFrame(arrays, copy=False)
 
 
-def _room(rows: int, data_type: np.dtype[Any]) -> NDArray[Any]:
+def _room(rows: int, data_type: np.dtype[np.generic]) -> NDArray[np.generic]:
     """Memory of Arrow's pool, which may have pages from before: new ones cost more than all the rest.
 
     The system hands no page out before something is written to it.
@@ -75,7 +75,7 @@ def _room(rows: int, data_type: np.dtype[Any]) -> NDArray[Any]:
 class _Numbers:
     """One column, as far as it has come."""
 
-    def __init__(self, data_type: Any, rows: int) -> None:
+    def __init__(self, data_type: str, rows: int) -> None:
         self._values = _room(min(rows, _MOST_AHEAD), np.dtype(data_type))
         self._length = 0
 
@@ -94,6 +94,6 @@ class _Numbers:
         self._values[start:end] = values.to_numpy(zero_copy_only=False)
         self._length = end
 
-    def taken(self) -> NDArray[Any]:
+    def taken(self) -> NDArray[np.generic]:
         """All values."""
         return self._values[: self._length]

@@ -11,13 +11,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from typing import Any
 
 import pyarrow as pa
 
 from fletching.client.reading.read_session import release_quietly
 from fletching.client.reading.scan import Scan, session_of
-from fletching.client.transports.channel import Channel
+from fletching.client.transports.channel import Channel, Reopening
 from fletching.errors import FletchingError, UsageError
 from fletching.protocol.messages.requests import CreateReadSession
 from fletching.protocol.messages.responses import ReadSession as ReadSessionReply
@@ -113,7 +112,7 @@ class _PlannedTable:
         """The table's name without project and schema."""
         return self.full_name.name
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         token = self.token
         if token.text is not None and time.time() > token.half_life:
             # A plan that is run again later: the process that has the key takes a new token, and so
@@ -121,7 +120,7 @@ class _PlannedTable:
             with contextlib.suppress(FletchingError):
                 token = self._renewed()
         facts = (self.full_name, self.schema, self.partition_columns, self.count_column)
-        return _reopened, (self.channel.reopen_with(token.text), token, *facts)
+        return _reopened, (self.channel.reopen_with(token.text), token, facts)
 
     def _renewed(self) -> _Token:
         request = CreateReadSession(table=self.full_name, with_table_token=True)
@@ -130,6 +129,7 @@ class _PlannedTable:
         return _Token(reply.session_token, *_life(reply))
 
 
-def _reopened(reopen: Any, token: _Token, *facts: Any) -> _PlannedTable:
-    full_name, schema, partition_columns, count_column = facts
-    return _PlannedTable(full_name, schema, partition_columns, count_column, reopen(), token)
+def _reopened(
+    reopen: Reopening, token: _Token, facts: tuple[TableName, pa.Schema, tuple[str, ...], str]
+) -> _PlannedTable:
+    return _PlannedTable(*facts, reopen(), token)

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypedDict
 
 import msgspec
 import pyarrow as pa
@@ -24,7 +24,7 @@ from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.reading.split import Split, SplitList
 from fletching.client.table_info import describe
 from fletching.client.table_schemas import scan_schema
-from fletching.client.transports.channel import Channel
+from fletching.client.transports.channel import Channel, Reopening
 from fletching.errors import FletchingError, UsageError
 from fletching.protocol.messages.admin import ListPartitions, PartitionPage
 from fletching.protocol.messages.requests import GetReadSession
@@ -40,6 +40,17 @@ _LAST_WORDS: OptionChanges = {
 """Options of a release that nobody waits for: what it cannot say, the session's expiry says."""
 
 MOST_SPLITS = 1_000_000
+
+
+class _Described(TypedDict):
+    """What a session is of, beside what the service said."""
+
+    table: TableName
+    columns: tuple[str, ...] | None
+    partitions: tuple[PartitionSpec, ...] | None
+    filter: str | None
+    limit: int | None
+    partitioned: bool
 
 
 class ReadSession(Readable):
@@ -170,7 +181,9 @@ class ReadSession(Readable):
         """
         reply = self._ask(refresh=True, with_token=True)
         if self._is_carried and reply.session_token is not None:
-            self._channel = self._channel.reopen_with(reply.session_token)()
+            reopen = self._channel.reopen_with(reply.session_token)
+            assert reopen is not None  # what was carried here was reopened
+            self._channel = reopen()
         self._reply = reply
         self._released = False
         return self
@@ -363,7 +376,7 @@ def _width(field: pa.Field) -> int:
         return 1 << 20
 
 
-def _reopened(reopen: Any, reply: ReadSessionReply, described: dict[str, Any]) -> ReadSession:
+def _reopened(reopen: Reopening, reply: ReadSessionReply, described: _Described) -> ReadSession:
     return ReadSession(reopen(), reply, **described)
 
 

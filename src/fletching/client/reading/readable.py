@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Generator, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
 from fletching.client.progress import ProgressLike, progress_meter
 from fletching.client.reading.number_frame import fill_frame, holds_numbers
 from fletching.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
 
 __all__ = ["OpenedRows", "Readable"]
 
@@ -80,7 +84,7 @@ class Readable(abc.ABC):
         """The rows as one ``pyarrow.Table`` in memory; ``progress`` as of `to_batches`."""
         return self._begin(progress).table()
 
-    def to_pandas(self, /, *, progress: ProgressLike = None, **options: Any) -> Any:
+    def to_pandas(self, /, *, progress: ProgressLike = None, **options: object) -> pd.DataFrame:
         """The rows as a pandas data frame in memory; ``progress`` as of `to_batches`.
 
         Numbers without nulls are copied once, to make a column's batches one array; where all columns
@@ -101,7 +105,7 @@ class Readable(abc.ABC):
         chosen: dict[str, object] = {"split_blocks": True, "self_destruct": True, **options}
         return opened.table().to_pandas(**chosen)
 
-    def to_polars(self, *, progress: ProgressLike = None) -> Any:
+    def to_polars(self, *, progress: ProgressLike = None) -> pl.DataFrame:
         """The rows as a polars data frame in memory; nothing is copied that polars can share.
 
         ``progress`` is as of `to_batches`.
@@ -113,7 +117,9 @@ class Readable(abc.ABC):
             import polars as pl
         except ImportError as exc:
             raise MissingExtraError("to_polars needs polars: pip install polars") from exc
-        return pl.from_arrow(self.to_table(progress=progress))
+        frame = pl.from_arrow(self.to_table(progress=progress))
+        assert isinstance(frame, pl.DataFrame)  # which a table becomes; an array would be a series
+        return frame
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The rows for any library that takes Arrow's C stream."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow as pa
 
@@ -13,7 +12,7 @@ from fletching.client.cancellation import Cancellation
 from fletching.client.html_views import ShownList
 from fletching.client.reading.arrow_reader import ArrowReader
 from fletching.client.reading.resume_token import ResumeToken
-from fletching.client.transports.channel import Channel
+from fletching.client.transports.channel import Channel, Reopening
 from fletching.client.transports.stream_files import StreamReader
 from fletching.client.transports.transport import BatchSource
 from fletching.types import PartitionSpec
@@ -107,10 +106,12 @@ class Split:
     def __reduce__(self) -> tuple[object, ...]:
         """Pickles by place and by what reopens the client to read it."""
         fields = (self.token, self.schema, self.row_count, self.byte_size, self.partition)
-        return _reopened, (self._channel.reopen_with(self._session_token), *fields)
+        return _reopened, (self._channel.reopen_with(self._session_token), fields)
 
 
-def _reopened(reopen: Any, *fields: Any) -> Split:
+def _reopened(
+    reopen: Reopening, fields: tuple[ResumeToken, pa.Schema, int, int, PartitionSpec | None]
+) -> Split:
     token, schema, row_count, byte_size, partition = fields
     return Split(token, schema, row_count, reopen(), byte_size, partition)
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fletching.errors import UsageError
 from fletching.ipc.null_arrays import null_array
@@ -39,8 +40,11 @@ MAX_TEXT_BYTES = 1 << 30
 _types = pa.types
 _ABSENT = object()
 
+Cells = Sequence[Any]
+"""Values of one kind, or None: the kind is known from their classes, which a checker cannot follow."""
 
-def column_array(values: Any, field: pa.Field | None, name: str) -> pa.Array:
+
+def column_array(values: object, field: pa.Field | None, name: str) -> pa.Array:
     """One column of a dict as an Arrow array, or a chunked one.
 
     Args:
@@ -59,7 +63,7 @@ def column_array(values: Any, field: pa.Field | None, name: str) -> pa.Array:
         if isinstance(values, np.ndarray):
             return _from_numpy(values, target, name)
         if _is_pandas_series(values):
-            if values.dtype == object:
+            if np.dtype(object) == getattr(values, "dtype", None):
                 return python_array(_pandas_objects(values), target, name)
             return pa.array(values, from_pandas=True)
         if hasattr(values, "__arrow_c_stream__"):
@@ -87,7 +91,7 @@ def _pandas_objects(series: pd.Series) -> list[object]:
     return [None if isinstance(v, float) and math.isnan(v) else v for v in series.tolist()]
 
 
-def _from_numpy(values: np.ndarray[Any, Any], target: pa.DataType, name: str) -> pa.Array:
+def _from_numpy(values: NDArray[np.generic], target: pa.DataType, name: str) -> pa.Array:
     if values.dtype == object:
         return python_array(values.tolist(), target, name)
     if values.ndim == 2:
@@ -156,12 +160,12 @@ def _array(values: Sequence[object], target: pa.DataType, path: str) -> pa.Array
 
 def _kinds(values: Sequence[object]) -> dict[type, str]:
     """The Python types among the values, and what values of each are."""
-    types: set[Any] = set(map(type, values))
+    types: set[type] = set(map(type, values))
     return {one: _kind(one) for one in types}
 
 
 @functools.lru_cache(maxsize=512)
-def _kind(kind: Any) -> str:
+def _kind(kind: type) -> str:
     """What values of a Python type are."""
     if kind is type(None):
         return "none"
@@ -175,7 +179,7 @@ def _kind(kind: Any) -> str:
     return "other"
 
 
-_KINDS: list[tuple[Any, str]] = [
+_KINDS: list[tuple[type | tuple[type, ...], str]] = [
     ((bool, np.bool_), "bool"),
     (np.timedelta64, "numpy duration"),  # which numpy counts among the integers
     ((int, np.integer), "int"),
@@ -197,7 +201,7 @@ _KINDS: list[tuple[Any, str]] = [
 
 
 def _is_null(value: object) -> bool:
-    kind: Any = type(value)
+    kind: type = type(value)
     return _kind(kind) == "null" or (isinstance(value, pa.Scalar) and not value.is_valid)
 
 
@@ -212,7 +216,7 @@ def _target_kind(target: pa.DataType) -> str:
 # --- flat values ----------------------------------------------------------------------------
 
 
-def _flat(values: Sequence[Any], kinds: set[str], target: pa.DataType, path: str) -> pa.Array:
+def _flat(values: Cells, kinds: set[str], target: pa.DataType, path: str) -> pa.Array:
     groups = kinds
     if "datetime" in kinds:
         # A moment and a reading of a clock are different things, though one class has both.
@@ -232,7 +236,7 @@ def _flat(values: Sequence[Any], kinds: set[str], target: pa.DataType, path: str
             )
     # Each kind by itself, then every value to its place. Views can be neither joined nor taken.
     plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(target, target)
-    parts: list[Any] = []
+    parts: list[pa.Array] = []
     places = np.full(len(values), -1, np.int64)
     filled = 0
     for group in sorted(groups):
@@ -245,10 +249,11 @@ def _flat(values: Sequence[Any], kinds: set[str], target: pa.DataType, path: str
     return _converted(pa.concat_arrays(parts).take(order), target, path)
 
 
-def _group(value: Any) -> str:
-    given: Any = type(value)
+def _group(value: object) -> str:
+    given: type = type(value)
+    zoned = isinstance(value, dt.datetime) and value.tzinfo is not None
     kind = _kind(given)
-    return "zoned" if kind == "datetime" and value.tzinfo is not None else kind
+    return "zoned" if kind == "datetime" and zoned else kind
 
 
 def _converted(array: pa.Array, target: pa.DataType, path: str) -> pa.Array:
@@ -259,7 +264,7 @@ def _converted(array: pa.Array, target: pa.DataType, path: str) -> pa.Array:
     return convert(array, target, path)
 
 
-def _ints(values: Sequence[Any], target: pa.DataType) -> pa.Array:
+def _ints(values: Cells, target: pa.DataType) -> pa.Array:
     if target is not None and _types.is_floating(target):
         given = [None if v is None else float(int(v)) for v in values]
         if any(v is not None and int(given[i]) != int(v) for i, v in enumerate(values)):  # type: ignore[arg-type]
@@ -272,45 +277,45 @@ def _ints(values: Sequence[Any], target: pa.DataType) -> pa.Array:
         return pa.array(wide, pa.decimal256(76, 0))
 
 
-def _decimals(values: Sequence[Any], target: pa.DataType) -> pa.Array:
+def _decimals(values: Cells, target: pa.DataType) -> pa.Array:
     del target
     if not all(value is None or value.is_finite() for value in values):
         raise UsageError("NaN and infinities are values of floats, not of decimals")
     return pa.array(values)
 
 
-def _texts(values: Sequence[Any], target: pa.DataType) -> pa.Array:
+def _texts(values: Cells, target: pa.DataType) -> pa.Array:
     del target
     long = sum(len(value) for value in values if value is not None) > MAX_TEXT_BYTES // 4
     return pa.array(values, pa.large_string() if long else pa.string())
 
 
-def _binaries(values: Sequence[Any], target: pa.DataType) -> pa.Array:
+def _binaries(values: Cells, target: pa.DataType) -> pa.Array:
     del target
     long = sum(memoryview(v).nbytes for v in values if v is not None) > MAX_TEXT_BYTES
     return pa.array(values, pa.large_binary() if long else pa.binary())
 
 
-def _moments(values: Sequence[Any], zone: str | None) -> pa.Array:
+def _moments(values: Cells, zone: str | None) -> pa.Array:
     # pandas' moments count nanoseconds, which the class they descend from does not know.
     fine = any(getattr(value, "nanosecond", 0) for value in values)
     return pa.array(values, pa.timestamp("ns" if fine else "us", zone))
 
 
-def _times(values: Sequence[Any], target: pa.DataType) -> pa.Array:
+def _times(values: Cells, target: pa.DataType) -> pa.Array:
     del target
     if any(value is not None and value.tzinfo is not None for value in values):
         raise UsageError("a time of day with a zone has no Arrow type")
     return pa.array(values, pa.time64("us"))
 
 
-def _durations(values: Sequence[Any], target: pa.DataType) -> pa.Array:
+def _durations(values: Cells, target: pa.DataType) -> pa.Array:
     del target
     fine = any(getattr(value, "nanoseconds", 0) for value in values)
     return pa.array(values, pa.duration("ns" if fine else "us"))
 
 
-def _numpy_scalars(values: Sequence[Any], target: pa.DataType) -> pa.Array:
+def _numpy_scalars(values: Cells, target: pa.DataType) -> pa.Array:
     """Each unit by itself: numpy brings several to the finest one, around the end of its range."""
     del target
     if len({value.dtype for value in values if value is not None}) > 1:
@@ -318,7 +323,7 @@ def _numpy_scalars(values: Sequence[Any], target: pa.DataType) -> pa.Array:
     return pa.array(values)
 
 
-_BUILDERS: dict[str, Callable[[Sequence[Any], pa.DataType], pa.Array]] = {
+_BUILDERS: dict[str, Callable[[Cells, pa.DataType], pa.Array]] = {
     "bool": lambda values, _: pa.array(values, pa.bool_()),
     "int": _ints,
     "float": lambda values, _: pa.array(values, pa.float64()),
@@ -341,11 +346,11 @@ _BUILDERS: dict[str, Callable[[Sequence[Any], pa.DataType], pa.Array]] = {
 # --- nested values --------------------------------------------------------------------------
 
 
-def _mask(values: Sequence[object]) -> Any:
+def _mask(values: Sequence[object]) -> pa.Array | None:
     return pa.array([value is None for value in values]) if None in map(_noneness, values) else None
 
 
-def _noneness(value: object) -> Any:
+def _noneness(value: object) -> bool | None:
     return None if value is None else True
 
 
@@ -353,7 +358,7 @@ def _list_offsets(lengths: Iterable[int]) -> pa.Array:
     return pa.array(itertools.accumulate(lengths, initial=0), pa.int64())
 
 
-def _lists(values: Sequence[Any], target: pa.DataType, path: str) -> pa.Array:
+def _lists(values: Cells, target: pa.DataType, path: str) -> pa.Array:
     given = [value for value in values if value is not None]
     lengths = [0 if value is None else len(value) for value in values]
     inner = None if target is None else target.value_type
@@ -373,7 +378,7 @@ def _lists(values: Sequence[Any], target: pa.DataType, path: str) -> pa.Array:
     return convert(listed, target, path)
 
 
-def map_pairs(value: Any, path: str) -> list[tuple[Any, Any]]:
+def map_pairs(value: Iterable[object], path: str) -> list[tuple[object, object]]:
     """Key and value of each entry of a map, given as a dict, as pairs, or as dicts of the two.
 
     Raises:
@@ -392,7 +397,7 @@ def map_pairs(value: Any, path: str) -> list[tuple[Any, Any]]:
     return pairs
 
 
-def _maps(values: Sequence[Any], target: pa.DataType, path: str) -> pa.Array:
+def _maps(values: Cells, target: pa.DataType, path: str) -> pa.Array:
     rows = [[] if value is None else map_pairs(value, path) for value in values]
     pairs = list(itertools.chain.from_iterable(rows))
     keys = python_array([key for key, _ in pairs], target.key_type, f"{path}.key")
@@ -405,21 +410,21 @@ def _maps(values: Sequence[Any], target: pa.DataType, path: str) -> pa.Array:
 
 def matched_items(
     rows: Sequence[Mapping[str, object] | None], names: Sequence[str], path: str
-) -> list[list[Any]]:
+) -> list[list[object]]:
     """Per field name, the value of each row that has it under that name in any case, else None.
 
     Raises:
         UsageError: a row has an item that is no field, or two for one field.
     """
     known = {name.casefold(): number for number, name in enumerate(names)}
-    spellings: dict[Any, int] = {}
+    spellings: dict[str, int] = {}
     for spelling in dict.fromkeys(itertools.chain.from_iterable(row for row in rows if row)):
         number = known.get(spelling.casefold()) if isinstance(spelling, str) else None
         if number is None:
             shown = ", ".join(repr(name) for name in names[:20])
             raise UsageError(f"column {path!r} has no struct field {spelling!r}; it has {shown}")
         spellings[spelling] = number
-    found: list[list[Any]] = [[None] * len(rows) for _ in names]
+    found: list[list[object]] = [[None] * len(rows) for _ in names]
     taken: dict[int, list[bool]] = {}
     for spelling, number in spellings.items():
         column = found[number]
@@ -439,10 +444,10 @@ def matched_items(
     return found
 
 
-def _structs(values: Sequence[Any], target: pa.DataType, path: str) -> pa.Array:
+def _structs(values: Cells, target: pa.DataType, path: str) -> pa.Array:
     if target is None:
         names = list(dict.fromkeys(itertools.chain.from_iterable(v for v in values if v)))
-        fields: list[Any] = [None] * len(names)
+        fields: list[pa.Field] = [None] * len(names)
     else:
         fields = [target.field(i) for i in range(target.num_fields)]
         names = [str(field.name) for field in fields]
@@ -457,7 +462,7 @@ def _structs(values: Sequence[Any], target: pa.DataType, path: str) -> pa.Array:
     return pa.StructArray.from_arrays(children, fields=fields, mask=_mask(values))
 
 
-def _named(value: tuple[Any, ...], names: Sequence[str], path: str) -> dict[str, object]:
+def _named(value: tuple[object, ...], names: Sequence[str], path: str) -> dict[str, object]:
     if len(value) != len(names):
         raise UsageError(f"column {path!r}: a tuple of {len(value)} is no struct of {len(names)}")
     return dict(zip(names, value, strict=True))

@@ -18,13 +18,17 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
 from fletching.client.tabular.python_values import column_array, python_array
 from fletching.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow.dataset as ds
 
 __all__ = [
     "BatchStream",
@@ -53,7 +57,7 @@ class BatchStream:
         return self.batches
 
 
-def batches_of(data: Any, schema: pa.Schema | None = None) -> BatchStream:
+def batches_of(data: object, schema: pa.Schema | None = None) -> BatchStream:
     """Reads tabular data as batches; nothing is copied that is Arrow already.
 
     Args:
@@ -75,7 +79,8 @@ def batches_of(data: Any, schema: pa.Schema | None = None) -> BatchStream:
     if is_pandas(data):
         return _from_pandas(data, schema)
     if _is_dataset(data):
-        reader = (data.scanner() if hasattr(data, "scanner") else data).to_reader()
+        scanner: ds.Scanner = data.scanner() if hasattr(data, "scanner") else data
+        reader = scanner.to_reader()
         return BatchStream(reader.schema, iter(reader))
     if hasattr(data, "__arrow_c_stream__"):
         reader = _imported(pa.RecordBatchReader.from_stream, data)
@@ -111,7 +116,7 @@ def _is_dataset(data: object) -> bool:
     )
 
 
-def _imported(take: Any, data: object) -> Any:
+def _imported(take: Callable[[object], pa.RecordBatchReader], data: object) -> pa.RecordBatchReader:
     """Imports through the C interface; data of single values instead of rows is refused."""
     try:
         return take(data)
@@ -119,13 +124,13 @@ def _imported(take: Any, data: object) -> Any:
         raise UsageError(f"the Arrow data of {type(data).__name__} holds no rows: {exc}") from exc
 
 
-def with_index(frame: Any) -> Any:
+def with_index(frame: pd.DataFrame) -> pd.DataFrame:
     """The data frame with its index as columns, if that has a name."""
     named = any(name is not None for name in frame.index.names)
     return frame.reset_index() if named else frame
 
 
-def _from_pandas(frame: Any, target: pa.Schema | None) -> BatchStream:
+def _from_pandas(frame: pd.DataFrame, target: pa.Schema | None) -> BatchStream:
     frame = with_index(frame)
     fields = _by_name(target)
     # Columns of objects have no type but the table's; pyarrow would guess one, and cut to it.
@@ -198,7 +203,7 @@ def _names(names: Iterable[str]) -> list[str]:
     return found
 
 
-def rows_as_columns(rows: Sequence[Mapping[str, object]]) -> dict[str, list[Any]]:
+def rows_as_columns(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:
     """Dicts with one row each as a dict of columns; a key that a row lacks is None there.
 
     Raises:
@@ -211,7 +216,7 @@ def rows_as_columns(rows: Sequence[Mapping[str, object]]) -> dict[str, list[Any]
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _from_rows(rows: Sequence[Any], schema: pa.Schema | None) -> BatchStream:
+def _from_rows(rows: Sequence[Mapping[str, object]], schema: pa.Schema | None) -> BatchStream:
     fields = _by_name(schema)
     columns = rows_as_columns(rows)
     arrays = [
@@ -237,7 +242,8 @@ def _from_iterable(items: Iterable[object], schema: pa.Schema | None) -> BatchSt
             "data frames or dicts"
         )
     if isinstance(first, Mapping):
-        return _from_mappings(first, iterator, schema)
+        # What comes behind is looked at when its turn comes.
+        return _from_mappings(first, cast("Iterator[Mapping[str, object]]", iterator), schema)
     head = batches_of(first, schema)
 
     def chained() -> Iterator[pa.RecordBatch]:
@@ -253,7 +259,7 @@ MAPPINGS_AT_ONCE = 4096
 
 
 def _from_mappings(
-    first: Mapping[str, object], rest: Iterator[Any], schema: pa.Schema | None
+    first: Mapping[str, object], rest: Iterator[Mapping[str, object]], schema: pa.Schema | None
 ) -> BatchStream:
     if are_columns(first, schema):
         head = _from_columns(first, schema)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, TypeVar, Unpack
+from typing import Protocol, TypeVar, Unpack
 
 from fletching.client.call_options import CallOptions, OptionChanges
 from fletching.client.cancellation import Cancellation
@@ -68,6 +68,26 @@ def _expected(request: Request, response: Response, expected: type[_R]) -> _R:
     return response
 
 
+class Reopening(Protocol):
+    """Makes the same channel in another process; pickles."""
+
+    @property
+    def is_scoped(self) -> bool:
+        """Whether it reads one session and no more."""
+
+    def __call__(self) -> Channel:
+        """The channel."""
+
+    def scoped(self, token: str | None) -> Reopening:
+        """One that reads a session and no more."""
+
+    def locations(self) -> tuple[str, ...]:
+        """Where it is best read from."""
+
+
+_T = TypeVar("_T")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Channel:
     """One way to the service for one project; thread-safe, shared by all that a client hands out.
@@ -83,7 +103,7 @@ class Channel:
     transport: Transport
     options: CallOptions
     timing: Timing
-    reopen: Any
+    reopen: Reopening | None
     scope: Cancellation | None = None
 
     @property
@@ -91,7 +111,7 @@ class Channel:
         """What every call through this channel is made under: its own scope, or the client's."""
         return self.scope or self.transport.cancellation
 
-    def reopen_with(self, session_token: str | None) -> Any:
+    def reopen_with(self, session_token: str | None) -> Reopening | None:
         """What reopens the client in another process, to read one session if it has a token."""
         if self.reopen is None or session_token is None:
             return self.reopen
@@ -130,12 +150,12 @@ class Channel:
 
     def retrying(
         self,
-        operation: Callable[[RetrySequence], Any],
+        operation: Callable[[RetrySequence], _T],
         *,
         repeatable: bool,
         trace_id: str | None = None,
         cancellation: Cancellation | None = None,
-    ) -> Any:
+    ) -> _T:
         """Runs an operation under this channel's retry policy (see `retry.retrying`)."""
         return retrying(
             operation,

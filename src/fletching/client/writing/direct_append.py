@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
@@ -28,12 +28,15 @@ from fletching.errors import (
 from fletching.protocol.messages.requests import AppendRows
 from fletching.protocol.messages.responses import WriteResult
 
+if TYPE_CHECKING:
+    from fletching.client.retry import RetrySequence
+
 __all__ = ["append_at_once"]
 
 
 def append_at_once(
-    channel: Channel, request: AppendRows, schema: pa.Schema, data: Any
-) -> tuple[WriteResult | None, Any]:
+    channel: Channel, request: AppendRows, schema: pa.Schema, data: object
+) -> tuple[WriteResult | None, BatchStream]:
     """Appends data that fits one body.
 
     Args:
@@ -67,7 +70,7 @@ def append_at_once(
         return None, again
     counted = msgspec.structs.replace(request, count=body.rows)
 
-    def send(attempt: Any) -> WriteResult:
+    def send(attempt: RetrySequence) -> WriteResult:
         return channel.transport.write(counted, body.batches, body.schema, channel.options, attempt)
 
     try:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import threading
 from collections.abc import Iterable, Sized
-from typing import Any, Self
+from typing import Self
 
 import pyarrow as pa
 
@@ -17,7 +17,7 @@ from fletching.client.cancellation import LEAVE_SECONDS, join_within
 from fletching.client.change_reports import ChangeReport
 from fletching.client.progress import ProgressLike, progress_meter
 from fletching.client.retry import Effect, effect_of
-from fletching.client.transports.channel import Channel
+from fletching.client.transports.channel import Channel, Reopening
 from fletching.client.transports.stream_files import StreamWriter
 from fletching.client.writing.arrow_writer import ArrowWriter
 from fletching.client.writing.commit_message import CommitMessage
@@ -33,7 +33,7 @@ from fletching.protocol.messages.requests import (
 from fletching.protocol.messages.responses import Changed, Done, TableSchema
 from fletching.protocol.messages.responses import WriteSession as WriteSessionReply
 from fletching.protocol.messages.vocabulary import WriteMode
-from fletching.types import PartitionSpec, TableName
+from fletching.types import PartitionLike, PartitionSpec, TableName
 
 __all__ = ["WriteSession"]
 
@@ -200,7 +200,7 @@ class WriteSession:
         data: object,
         column: str | None = None,
         *,
-        partition: str | PartitionSpec | None = None,
+        partition: PartitionLike | None = None,
         content_type: str | None = None,
         file_name: str | None = None,
     ) -> str:
@@ -232,7 +232,7 @@ class WriteSession:
         blobs: Iterable[object],
         column: str | None = None,
         *,
-        partition: str | PartitionSpec | None = None,
+        partition: PartitionLike | None = None,
         progress: ProgressLike = None,
     ) -> list[str]:
         """Stores many blobs, ten thousand to a request; returns their references in order.
@@ -258,7 +258,7 @@ class WriteSession:
         self,
         column: str | None = None,
         *,
-        partition: str | PartitionSpec | None = None,
+        partition: PartitionLike | None = None,
         content_type: str | None = None,
         file_name: str | None = None,
     ) -> BlobStreamWriter:
@@ -459,6 +459,6 @@ class WriteSession:
 
 
 def _reopened(
-    reopen: Any, table: TableName, session_id: str, write_mode: WriteMode
+    reopen: Reopening, table: TableName, session_id: str, write_mode: WriteMode
 ) -> WriteSession:
     return WriteSession(reopen(), table, session_id, write_mode=write_mode)

@@ -6,7 +6,7 @@ the request in `messages.changes`, bytes as base64, partitions as text; the repl
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
 
@@ -63,9 +63,9 @@ def action_of(name: str) -> type[Request]:
     return _ACTIONS[name][0]
 
 
-def action_body(request: Request) -> dict[str, Any]:
+def action_body(request: Request) -> dict[str, object]:
     """The JSON body of a request: its fields, without those that say nothing."""
-    fields: dict[str, Any] = msgspec.to_builtins(request)
+    fields: dict[str, object] = msgspec.to_builtins(request)
     del fields["table"]
     partition = fields.get("partition")
     if partition is not None:
@@ -73,11 +73,16 @@ def action_body(request: Request) -> dict[str, Any]:
     return fields
 
 
-def request_of_action(name: str, fields: dict[str, Any], build: Any) -> Request:
+def request_of_action(
+    name: str,
+    fields: dict[str, object],
+    build: Callable[[type[Request], dict[str, object]], Request],
+) -> Request:
     """A request from its verb and JSON body; ``build`` makes it and reports what does not fit."""
     kind = action_of(name)
-    if isinstance(fields.get("partition"), str):
-        spec = parse_partition(fields["partition"], "partition")
+    partition = fields.get("partition")
+    if isinstance(partition, str):
+        spec = parse_partition(partition, "partition")
         fields = {**fields, "partition": msgspec.to_builtins(spec)}
     request: Request = build(kind, fields)
     return request

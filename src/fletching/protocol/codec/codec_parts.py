@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from fletching.errors import InvalidParameterError, PayloadTooLargeError, ProtocolError
-from fletching.protocol.codec.wire_kinds import ABSENT, Flag, Identifier, Integer
+from fletching.protocol.codec.wire_kinds import ABSENT, Absent, Flag, Identifier, Integer
 from fletching.protocol.http.headers import lower_case
 
 __all__ = [
@@ -144,7 +144,8 @@ class RequestParts:
         if text is None:
             return None
         kind = Integer(least)
-        number: int = kind.from_text(text, name)
+        number = kind.from_text(text, name)
+        assert isinstance(number, int)
         kind.check(number, name)
         return number
 
@@ -156,7 +157,7 @@ class RequestParts:
     def identifier(self, name: str) -> str:
         """A required id: in the query, or else in the body."""
         kind = Identifier()
-        text = self.query_text(name)
+        text: str | Absent | None = self.query_text(name)
         if text is None and self.json.get(name) is not None:
             text = kind.from_json(self.json[name], name)
         if text is None or text is ABSENT:

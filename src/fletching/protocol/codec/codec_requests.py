@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import msgspec
 
@@ -16,6 +15,7 @@ from fletching.protocol.codec.request_tables import (
     Place,
     RequestTable,
     TargetKind,
+    Values,
 )
 from fletching.protocol.codec.wire_kinds import ABSENT, Flag, Integer, Word
 from fletching.protocol.http import headers as names
@@ -134,7 +134,7 @@ def encode_request(
         table.write(values)
     query = [("Action", table.action.value), ("Target", _target(request)), *table.constants]
     headers = {names.CONTENT_TYPE: table.stream or names.JSON}
-    body: dict[str, Any] = {}
+    body: dict[str, object] = {}
     for field in table.fields:
         value = values.get(field.attribute, ABSENT) if field.attribute else field.constant
         if value is ABSENT or (
@@ -165,11 +165,11 @@ def encode_request(
     )
 
 
-def _written(field: Field, value: Any) -> Any:
+def _written(field: Field, value: object) -> object:
     return value if value is None or not field.attribute else field.kind.to_json(value)
 
 
-def _text(field: Field, value: Any) -> str:
+def _text(field: Field, value: object) -> str:
     """The value as text of a query parameter or header; empty if it is not to be written there."""
     if isinstance(field.kind, Flag) and Place.JSON in field.places and not value:
         return ""  # the body says it
@@ -179,7 +179,7 @@ def _text(field: Field, value: Any) -> str:
     return "" if written is None else str(written)
 
 
-def _is_empty(field: Field, value: Any) -> bool:
+def _is_empty(field: Field, value: object) -> bool:
     if value is None or value is False:
         return True
     if isinstance(field.kind, Integer):
@@ -282,7 +282,7 @@ def _form_read(parts: RequestParts, action: Action, mode: str | None) -> Request
     return next(table for table in tables if table.block == is_block)
 
 
-def _target_values(parts: RequestParts, table: RequestTable, target: str) -> dict[str, Any]:
+def _target_values(parts: RequestParts, table: RequestTable, target: str) -> Values:
     if table.target is TargetKind.TABLE:
         return {"table": parse_table(target)}
     if table.target is TargetKind.INSTANCE:
@@ -295,9 +295,9 @@ def _target_values(parts: RequestParts, table: RequestTable, target: str) -> dic
     return {"project": parts.query_text("curr_project") or ""}
 
 
-def _found(parts: RequestParts, field: Field) -> Any:
+def _found(parts: RequestParts, field: Field) -> object:
     """A field's value from the first place that has it; a flag is true if any place says so."""
-    found: Any = ABSENT
+    found: object = ABSENT
     for place in (*field.places, *field.also):
         if place is Place.JSON:
             value = parts.json.get(field.name)

@@ -74,7 +74,7 @@ _STATUS_NUMBERS = {
 }
 """The lower-case ``status`` of a write stream is a number to one client (PROTOCOL 2.10)."""
 
-_Json = dict[str, Any]
+_Json = dict[str, object]
 
 
 # --- writing replies -------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fletching.errors import InvalidArgumentError, InvalidParameterError
@@ -75,6 +75,7 @@ __all__ = [
     "Place",
     "RequestTable",
     "TargetKind",
+    "Values",
     "block_stream_id",
 ]
 
@@ -134,14 +135,18 @@ class Field:
 
     attribute: str
     name: str
-    kind: Kind
+    kind: Kind[Any]
     places: tuple[Place, ...] = (QUERY,)
     also: tuple[Place, ...] = ()
     required: bool = False
     sparse: bool = False
     empty_is_value: bool = False
-    constant: Any = ABSENT
+    constant: object = ABSENT
     since: ApiVersion | None = None
+
+
+Values = dict[str, Any]
+"""Attributes of a request by name: each has the type that its field of the request says."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,8 +172,8 @@ class RequestTable:
     stream: str | None = None
     block: bool | None = None
     constants: tuple[tuple[str, str], ...] = ()
-    read: Callable[[dict[str, Any]], None] | None = None
-    write: Callable[[dict[str, Any]], None] | None = None
+    read: Callable[[Values], None] | None = None
+    write: Callable[[Values], None] | None = None
 
 
 def block_stream_id(block_number: int, attempt_number: int) -> str:
@@ -206,7 +211,7 @@ def _in_both(field: Field) -> Field:
     return dataclasses.replace(field, places=(QUERY, JSON), also=())
 
 
-def _arrow_data(value: Any, name: str) -> None:
+def _arrow_data(value: object, name: str) -> None:
     """Refuses data formats other than Arrow."""
     kind = value.get("Type") or "Arrow" if isinstance(value, dict) else None
     if not isinstance(kind, str):
@@ -235,7 +240,7 @@ _SPLIT = Record(
 )
 
 
-class _Incremental(Kind):
+class _Incremental(Kind[IncrementalOptions]):
     """What an incremental read wants, in the words of either generation of clients."""
 
     def from_json(self, value: object, name: str) -> IncrementalOptions:
@@ -254,7 +259,9 @@ class _Incremental(Kind):
         )
 
     @staticmethod
-    def _boundary(value: dict[str, Any], name: str, wires: tuple[str, ...]) -> int | str | None:
+    def _boundary(
+        value: Mapping[str, object], name: str, wires: tuple[str, ...]
+    ) -> int | str | None:
         """The one of several fields that says something; -1 and null say nothing."""
         found: int | str | None = None
         for wire in wires:
@@ -272,12 +279,12 @@ class _Incremental(Kind):
             found = given
         return found
 
-    def to_json(self, value: IncrementalOptions) -> Any:
+    def to_json(self, value: IncrementalOptions) -> object:
         options = {"Mode": value.mode, "From": value.begin, "To": value.end}
         return {wire: given for wire, given in options.items() if given not in {None, ""}}
 
 
-def _only_written(name: str, value: Any) -> Field:
+def _only_written(name: str, value: object) -> Field:
     return Field("", name, Unread(lambda _value, _name: None), (JSON,), constant=value)
 
 
@@ -362,7 +369,7 @@ _READ_BLOBS = RequestTable(
 )
 
 
-def _instance_columns(values: dict[str, Any]) -> None:
+def _instance_columns(values: Values) -> None:
     """An empty list under the first name leaves the word to the second."""
     other = values.pop("data_columns", ())
     values["columns"] = values.get("columns") or other
@@ -391,20 +398,20 @@ _READ_INSTANCE = RequestTable(
 # --- writing ----------------------------------------------------------------------------------
 
 
-def _read_flags(values: dict[str, Any]) -> None:
+def _read_flags(values: Values) -> None:
     flags = values.setdefault("flags", {})
     values["overwrite"] = flags.pop("overwrite", "false").lower() == "true"
 
 
-def _write_flags(values: dict[str, Any]) -> None:
+def _write_flags(values: Values) -> None:
     if values["overwrite"]:
         values["flags"] = {**values["flags"], "overwrite": "true"}
 
 
-class _Flags(Kind):
+class _Flags(Kind[dict[str, str]]):
     """Flags are text, but users' JSON true and numbers pass through some clients (PROTOCOL 2.5)."""
 
-    def from_json(self, value: object, name: str) -> Any:
+    def from_json(self, value: object, name: str) -> dict[str, str]:
         if not isinstance(value, dict):
             raise InvalidParameterError(f"{name} is not an object")
         flags: dict[str, str] = {}
@@ -420,9 +427,11 @@ class _Flags(Kind):
         return flags
 
 
-def _max_field_bytes(value: Any, name: str) -> None:
+def _max_field_bytes(value: object, name: str) -> None:
     kind = Integer(MIN_MAX_FIELD_BYTES, or_zero=True)
-    kind.check(kind.from_json(value, name), name)
+    number = kind.from_json(value, name)
+    if number is not ABSENT:
+        kind.check(number, name)
 
 
 _CREATE_WRITE_SESSION = RequestTable(
@@ -468,7 +477,7 @@ _CREATE_BLOCK_SESSION = RequestTable(
 )
 
 
-def _read_commit(values: dict[str, Any]) -> None:
+def _read_commit(values: Values) -> None:
     ids, versions = values.pop("stream_ids", ()), values.pop("stream_versions", ())
     if len(ids) != len(versions):
         raise InvalidParameterError(
@@ -479,7 +488,7 @@ def _read_commit(values: dict[str, Any]) -> None:
         values.setdefault("commit_messages", ())
 
 
-def _write_commit(values: dict[str, Any]) -> None:
+def _write_commit(values: Values) -> None:
     streams = values["streams"] or ()
     values["stream_ids"] = [stream_id for stream_id, _ in streams]
     values["stream_versions"] = [version for _, version in streams]
@@ -560,7 +569,7 @@ _WRITE_TABLE = RequestTable(
 )
 
 
-def _read_block(values: dict[str, Any]) -> None:
+def _read_block(values: Values) -> None:
     number = values.get("block_number")
     if number is None:
         raise InvalidParameterError("BlockNumber is missing")

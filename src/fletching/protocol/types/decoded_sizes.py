@@ -9,7 +9,6 @@ who sent it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +64,7 @@ def plain_width(data_type: pa.DataType) -> float:
         return _OFFSET_BYTES
 
 
-def row_bytes(array: Any) -> _Sizes:
+def row_bytes(array: pa.Array) -> _Sizes:
     """Bytes that each value takes in an array of plain layout; an upper bound to within the padding.
 
     Costs a few passes over offsets, indices and runs; no value is looked at.
@@ -111,7 +110,7 @@ def _is_long(kind: pa.DataType) -> bool:
     )
 
 
-def _of_runs(array: Any) -> _Sizes:
+def _of_runs(array: pa.Array) -> _Sizes:
     sizes = row_bytes(array.values)
     ends = array.run_ends.to_numpy(zero_copy_only=False).astype(np.int64)
     if not len(ends):
@@ -120,7 +119,7 @@ def _of_runs(array: Any) -> _Sizes:
     return sizes[np.minimum(np.searchsorted(ends, rows, side="right"), len(sizes) - 1)]
 
 
-def _of_lists(array: Any) -> _Sizes:
+def _of_lists(array: pa.Array) -> _Sizes:
     values = array.values
     sums = np.concatenate([[0.0], np.cumsum(row_bytes(values))])
     offsets = array.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
@@ -135,7 +134,7 @@ def _of_lists(array: Any) -> _Sizes:
     return np.maximum(found, 0.0) + _OFFSET_BYTES
 
 
-def _of_texts(array: Any) -> _Sizes:
+def _of_texts(array: pa.Array) -> _Sizes:
     kind = array.type
     if _types.is_string_view(kind) or _types.is_binary_view(kind):
         views = array.buffers()[1]
@@ -194,7 +193,7 @@ def in_parts(
         start = end
 
 
-def _cells(array: Any) -> int:
+def _cells(array: pa.Array) -> int:
     """How many values stand in an array and below it."""
     if isinstance(array.type, pa.BaseExtensionType):
         return _cells(array.storage)

@@ -23,7 +23,6 @@ from __future__ import annotations
 import base64
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -39,7 +38,7 @@ def base64_text(value: bytes) -> str:
     return base64.b64encode(value).decode("ascii")
 
 
-def json_values(array: pa.Array, binary: Callable[[bytes], Any] = base64_text) -> list[Any]:
+def json_values(array: pa.Array, binary: Callable[[bytes], object] = base64_text) -> list[object]:
     """The values of an array as what `json.dumps` takes; nesting included.
 
     Times never become Python's own objects, whose range is smaller than Arrow's.
@@ -98,20 +97,20 @@ def json_lines(batch: pa.RecordBatch) -> bytes:
     return msgspec.json.Encoder().encode_lines([dict(zip(names, row, strict=True)) for row in rows])
 
 
-def _floats(array: pa.Array) -> list[Any]:
-    values: list[Any] = array.to_pylist()
+def _floats(array: pa.Array) -> list[object]:
+    values: list[float | None] = array.to_pylist()
     if pc.all(pc.is_finite(array), min_count=0).as_py():
-        return values
+        return [*values]
     return [
         value if value is None or abs(value) < float("inf") else _special(value) for value in values
     ]
 
 
-def _times(array: pa.Array) -> list[Any]:
+def _times(array: pa.Array) -> list[object]:
     text = array.cast(pa.string())
-    values: list[Any] = pc.replace_substring(text, " ", "T").to_pylist()
+    values: list[str | None] = pc.replace_substring(text, " ", "T").to_pylist()
     if not pc.any(pc.starts_with(text, "<"), min_count=0).as_py():
-        return values
+        return [*values]
     # Arrow writes years up to 32767; what lies beyond keeps its number.
     numbers = array.cast(pa.int64()).to_pylist()
     return [
@@ -143,11 +142,11 @@ def _is_list(kind: pa.DataType) -> bool:
     )
 
 
-def _structs(array: pa.Array, binary: Callable[[bytes], Any]) -> list[Any]:
+def _structs(array: pa.Array, binary: Callable[[bytes], object]) -> list[object]:
     names = [array.type.field(index).name for index in range(array.type.num_fields)]
     # field() keeps what lies under a null struct; flatten() gives nulls there, of the right length.
     columns = [json_values(child, binary) for child in array.flatten()]
-    rows: Iterator[tuple[Any, ...]] = (
+    rows: Iterator[tuple[object, ...]] = (
         zip(*columns, strict=True) if columns else itertools.repeat((), len(array))
     )
     return [
@@ -156,7 +155,7 @@ def _structs(array: pa.Array, binary: Callable[[bytes], Any]) -> list[Any]:
     ]
 
 
-def _maps(array: pa.Array, binary: Callable[[bytes], Any]) -> list[Any]:
+def _maps(array: pa.Array, binary: Callable[[bytes], object]) -> list[object]:
     keys_are_text = pa.types.is_string(array.type.key_type) or pa.types.is_large_string(
         array.type.key_type
     )
@@ -165,7 +164,7 @@ def _maps(array: pa.Array, binary: Callable[[bytes], Any]) -> list[Any]:
     start, end = (offsets[0], offsets[-1]) if offsets else (0, 0)
     keys = json_values(array.keys[start:end], binary)
     items = json_values(array.items[start:end], binary)
-    found: list[Any] = []
+    found: list[object] = []
     for valid, (first, last) in zip(
         array.is_valid().to_pylist(), itertools.pairwise(offsets), strict=True
     ):

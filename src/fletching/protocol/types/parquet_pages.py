@@ -9,9 +9,12 @@ struct of Thrift's compact protocol) only the sizes, counts and encodings are ke
 from __future__ import annotations
 
 import dataclasses
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 from fletching.errors import InvalidArgumentError, LimitExceededError
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 __all__ = ["MAX_PAGES", "ParquetNeed", "parquet_need"]
 
@@ -54,7 +57,7 @@ class ParquetNeed:
     decoded_bytes: int
 
 
-def parquet_need(file: IO[bytes], metadata: Any, limit: int) -> ParquetNeed:
+def parquet_need(file: IO[bytes], metadata: pq.FileMetaData, limit: int) -> ParquetNeed:
     """Walks the pages of a file.
 
     Args:
@@ -118,7 +121,7 @@ def parquet_need(file: IO[bytes], metadata: Any, limit: int) -> ParquetNeed:
     return ParquetNeed(batch_rows, sorted(dictionaries), most)
 
 
-def _chunk(file: IO[bytes], column: Any, left: int) -> tuple[_Chunk, int]:
+def _chunk(file: IO[bytes], column: pq.ColumnChunkMetaData, left: int) -> tuple[_Chunk, int]:
     """What the pages of a column in a row group say, and how many they are."""
     position = column.data_page_offset
     if column.dictionary_page_offset is not None and 0 < column.dictionary_page_offset < position:
@@ -139,7 +142,9 @@ def _chunk(file: IO[bytes], column: Any, left: int) -> tuple[_Chunk, int]:
             chunk.largest = max(chunk.largest, size)
             for field, encoding in _DATA_PAGES.items():
                 inner = header.get(field, {})
-                values = inner.get(1, 0) if isinstance(inner, dict) else -1
+                if not isinstance(inner, dict):
+                    raise _broken(position)
+                values = inner.get(1, 0)
                 if not isinstance(values, int) or values < 0:
                     raise _broken(position)
                 chunk.values += values
@@ -155,7 +160,7 @@ _DATA_PAGES = {5: 2, 8: 4}
 _DELTA_BYTE_ARRAY = 7
 
 
-def _header(file: IO[bytes], position: int) -> tuple[dict[int, Any], int]:
+def _header(file: IO[bytes], position: int) -> tuple[_Fields, int]:
     size = _HEADER_BYTES
     while True:
         file.seek(position)
@@ -176,6 +181,11 @@ def _broken(position: int) -> InvalidArgumentError:
     )
 
 
+_FieldValue: TypeAlias = "bool | int | dict[int, _FieldValue] | None"
+_Fields = dict[int, _FieldValue]
+"""Fields of a struct by their ids."""
+
+
 class _Compact:
     """Reads a struct of Thrift's compact protocol; IndexError where the bytes end."""
 
@@ -183,18 +193,18 @@ class _Compact:
         self._data = data
         self._at = 0
 
-    def struct(self, depth: int = 0) -> tuple[dict[int, Any], int]:
+    def struct(self, depth: int = 0) -> tuple[_Fields, int]:
         """The fields by their ids, and how many bytes they took."""
         if depth > 8:
             raise ValueError
-        fields: dict[int, Any] = {}
+        fields: _Fields = {}
         number = 0
         while (head := self._byte()) != 0:
             number = number + (head >> 4) if head >> 4 else self._zigzag()
             fields[number] = self._value(head & 15, depth, in_list=False)
         return fields, self._at
 
-    def _value(self, kind: int, depth: int, *, in_list: bool) -> Any:
+    def _value(self, kind: int, depth: int, *, in_list: bool) -> _FieldValue:
         match kind:
             case 1 | 2:
                 return self._byte() == 1 if in_list else kind == 1

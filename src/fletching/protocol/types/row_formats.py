@@ -10,7 +10,7 @@ import base64
 import dataclasses
 import enum
 from collections.abc import Callable, Iterator
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -112,7 +112,7 @@ PARQUET_BUFFER_BYTES = 4 << 20
 """What is read of a column at once."""
 
 
-def open_parquet(source: Any, *, limit: int | None = None) -> Opened:
+def open_parquet(source: str | IO[bytes], *, limit: int | None = None) -> Opened:
     """Opens a Parquet file, by its path or as a file that can be sought.
 
     Args:
@@ -128,10 +128,12 @@ def open_parquet(source: Any, *, limit: int | None = None) -> Opened:
 
     # Without these, pyarrow reads ahead into memory until the whole file is there, and a row group as
     # a whole. The file is closed with its last reference.
-    bounded: dict[str, Any] = {"pre_buffer": False, "buffer_size": PARQUET_BUFFER_BYTES}
+    bounded: dict[str, bool | int] = {"pre_buffer": False, "buffer_size": PARQUET_BUFFER_BYTES}
     parquet = pq.ParquetFile(source, **bounded)
     rows, batch_rows, need = parquet.metadata.num_rows, BATCH_ROWS, 0
     if limit is not None:
+        if isinstance(source, str):
+            raise UsageError("a limit is for files that can be sought")
         found = parquet_need(source, parquet.metadata, limit)
         batch_rows, need = found.batch_rows, found.decoded_bytes
         if found.dictionaries:
@@ -191,7 +193,7 @@ def _longest_line(piece: bytes) -> int:
 
 
 def open_csv(
-    name: str, source: Callable[[], Any], options: ReadOptions, delimiter: str, *, again: bool
+    name: str, source: Callable[[], IO[bytes]], options: ReadOptions, delimiter: str, *, again: bool
 ) -> Opened:
     """Opens CSV.
 
@@ -214,7 +216,7 @@ def open_csv(
         field.name: field.type for field in options.types or () if _is_read_from_text(field.type)
     }
 
-    def reading(*, skip_empty_lines: bool) -> Any:
+    def reading(*, skip_empty_lines: bool) -> pa.RecordBatchReader:
         return csv.open_csv(
             source(),
             read_options=csv.ReadOptions(
@@ -273,7 +275,7 @@ def _is_read_from_text(kind: pa.DataType) -> bool:
     )
 
 
-def open_json_lines(file: Any, options: ReadOptions) -> Opened:
+def open_json_lines(file: IO[bytes], options: ReadOptions) -> Opened:
     """Opens JSON lines; columns of ``options.types`` that no line has are null.
 
     Raises:
@@ -342,16 +344,33 @@ def _from_base64(name: str, values: pa.Array, kind: pa.DataType) -> pa.Array:
     return pa.array(decoded, kind)
 
 
-def open_stream(file: Any) -> Opened:
+def open_stream(file: IO[bytes]) -> Opened:
     """Opens an Arrow IPC stream."""
     reader = pa.ipc.open_stream(file)
     return Opened(reader.schema, iter(reader))
 
 
+class Sink(Protocol):
+    """Where the bytes of rows go."""
+
+    def write(self, data: bytes, /) -> object:
+        """Takes the next bytes."""
+
+
+class RowWriter(Protocol):
+    """A writer of one format, as pyarrow has them."""
+
+    def write_batch(self, batch: pa.RecordBatch, /) -> object:
+        """Writes rows."""
+
+    def close(self) -> None:
+        """Ends what was written; the sink stays open."""
+
+
 class _JsonLines:
     """A writer of JSON lines, in the shape of pyarrow's writers."""
 
-    def __init__(self, sink: Any) -> None:
+    def __init__(self, sink: Sink) -> None:
         self._sink = sink
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
@@ -366,7 +385,7 @@ _JSON_ROWS = 8192
 """Rows made to Python objects at once."""
 
 
-def row_writer(sink: Any, schema: pa.Schema, chosen: FileFormat) -> Any:
+def row_writer(sink: Sink, schema: pa.Schema, chosen: FileFormat) -> RowWriter:
     """A writer of a format: ``write_batch`` and ``close``, which does not close the sink.
 
     Raises:

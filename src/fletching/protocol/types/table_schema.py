@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 
@@ -212,10 +211,10 @@ def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
 # --- the read form ---------------------------------------------------------------------------
 
 
-def read_form(schema: TableSchema) -> dict[str, Any]:
+def read_form(schema: TableSchema) -> dict[str, object]:
     """The schema as PROTOCOL 3.1 writes it."""
 
-    def column(item: Column) -> dict[str, Any]:
+    def column(item: Column) -> dict[str, object]:
         return {
             "Name": item.name,
             "Type": item.type,
@@ -270,21 +269,21 @@ def from_read_form(value: object) -> TableSchema:
 # --- the write form --------------------------------------------------------------------------
 
 
-def write_form(schema: TableSchema) -> dict[str, Any]:
+def write_form(schema: TableSchema) -> dict[str, object]:
     """The schema as PROTOCOL 3.2 writes it.
 
     Raises:
         UsageError: a column's type string is not an ODPS type.
     """
 
-    def column(item: Column) -> dict[str, Any]:
+    def column(item: Column) -> dict[str, object]:
         ids = iter(item.column_ids)
         node = _node(item.name, parse_type(item.type), ids, nullable=item.nullable)
         if item.primary_key:
             node["IsDistributionKey"] = True
         return {"comment": item.comment, "label": "", "columnType": node}
 
-    form: dict[str, Any] = {
+    form: dict[str, object] = {
         "DataColumns": [column(item) for item in schema.data_columns],
         "PartitionColumns": [column(item) for item in schema.partition_columns],
         "SystemColumns": [column(item) for item in schema.system_columns],
@@ -294,8 +293,10 @@ def write_form(schema: TableSchema) -> dict[str, Any]:
     return form
 
 
-def _node(name: str, odps_type: OdpsType, ids: Iterator[int], *, nullable: bool) -> dict[str, Any]:
-    node: dict[str, Any] = {
+def _node(
+    name: str, odps_type: OdpsType, ids: Iterator[int], *, nullable: bool
+) -> dict[str, object]:
+    node: dict[str, object] = {
         "MemberName": name,
         "ColumnId": next(ids, -1),
         "Nullable": nullable,
@@ -345,15 +346,18 @@ def from_write_form(value: object) -> TableSchema:
     )
 
 
-def _type_of_node(node: Mapping[str, Any], ids: list[int], depth: int) -> OdpsType:
+_WIRE_CODES = frozenset(code.value for code in TypeCode)
+
+
+def _type_of_node(node: Mapping[str, object], ids: list[int], depth: int) -> OdpsType:
     if depth > MAX_TYPE_DEPTH:
         raise ProtocolError(f"a column type nests deeper than {MAX_TYPE_DEPTH}", side="remote")
     column_id = node.get("ColumnId")
     ids.append(column_id if isinstance(column_id, int) else -1)
-    try:
-        code = TypeCode(node.get("Type", TypeCode.STRING))
-    except ValueError:
+    wire = node.get("Type", TypeCode.STRING)
+    if not isinstance(wire, int) or wire not in _WIRE_CODES:
         return OdpsType(TypeCode.STRING)
+    code = TypeCode(wire)
     if code is TypeCode.DECIMAL:
         return OdpsType(code, precision=_integer(node, "Precision"), scale=_integer(node, "Scale"))
     if code in {TypeCode.CHAR, TypeCode.VARCHAR}:
@@ -381,13 +385,13 @@ def _type_of_node(node: Mapping[str, Any], ids: list[int], depth: int) -> OdpsTy
 # --- narrowing of decoded JSON ---------------------------------------------------------------
 
 
-def _mapping(value: object, what: str) -> Mapping[str, Any]:
+def _mapping(value: object, what: str) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
         raise ProtocolError(f"{what} is not a JSON object", side="remote")
     return value
 
 
-def _list(value: Mapping[str, Any], key: str) -> list[Any]:
+def _list(value: Mapping[str, object], key: str) -> list[object]:
     items = value.get(key)
     if items is None:
         return []
@@ -396,7 +400,7 @@ def _list(value: Mapping[str, Any], key: str) -> list[Any]:
     return items
 
 
-def _string(value: Mapping[str, Any], key: str, default: str | None = None) -> str:
+def _string(value: Mapping[str, object], key: str, default: str | None = None) -> str:
     item = value.get(key, default)
     if item is None and default is not None:
         return default
@@ -405,7 +409,7 @@ def _string(value: Mapping[str, Any], key: str, default: str | None = None) -> s
     return item
 
 
-def _integer(value: Mapping[str, Any], key: str) -> int:
+def _integer(value: Mapping[str, object], key: str) -> int:
     item = value.get(key)
     if not isinstance(item, int):
         raise ProtocolError(f"{key} is not a JSON integer", side="remote")

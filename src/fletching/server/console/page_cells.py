@@ -72,14 +72,18 @@ def _characters(columns: Sequence[Sequence[Any]], most: int) -> int:
     )
 
 
+def _ascii(data: bytes) -> str:
+    return data.decode("ascii", "replace")
+
+
 def references_of(rows: pa.Table) -> dict[int, list[str | None]]:
     """The blob references of the columns that have them, by the column's place."""
     found: dict[int, list[str | None]] = {}
     for place, field in enumerate(rows.schema):
         if is_blob(field.type):
             found[place] = [
-                None if value is None else bytes(value).decode("ascii", "replace")
-                for value in json_values(rows.column(place), bytes)
+                None if value is None else str(value)
+                for value in json_values(rows.column(place), _ascii)
             ]
     return found
 

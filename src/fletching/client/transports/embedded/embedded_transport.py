@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 import pyarrow as pa
@@ -51,6 +51,8 @@ from fletching.settings import StorageSettings, storage_settings
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
+
+    from fletching.engine.writing.ingest import Ingest
 
 __all__ = ["EmbeddedTransport"]
 
@@ -307,7 +309,7 @@ class PlanBytes:
 class IngestSink:
     """The body of one TableWrite on its way into an ingest; a `BytesSink`."""
 
-    def __init__(self, ingest: Any) -> None:
+    def __init__(self, ingest: Ingest) -> None:
         self._ingest = ingest
         self._fed = 0
 

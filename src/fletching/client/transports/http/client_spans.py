@@ -9,7 +9,10 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 __all__ = ["ClientSpan", "client_span"]
 
@@ -19,7 +22,7 @@ _NOTHING = contextlib.nullcontext(None)
 class ClientSpan:
     """A request's span."""
 
-    def __init__(self, span: Any) -> None:
+    def __init__(self, span: Span) -> None:
         self._span = span
 
     def headers(self) -> dict[str, str]:

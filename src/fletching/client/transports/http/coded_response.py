@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from fletching.client.transports.http.http_response import WAKE_BYTES
 from fletching.protocol.http import headers as names
@@ -22,7 +23,7 @@ class ReplyBytes(Protocol):
     """What readers of a reply's body need of it; see `Reply`."""
 
     @property
-    def headers(self) -> Any:
+    def headers(self) -> Mapping[str, str]:
         """By lower-case name."""
 
     def readinto(self, buffer: WriteableBuffer, /, *, wake_bytes: int = WAKE_BYTES) -> int:
@@ -53,7 +54,7 @@ class CodedReply:
         self._ended = False
 
     @property
-    def headers(self) -> Any:
+    def headers(self) -> Mapping[str, str]:
         """Those of the reply."""
         return self._reply.headers
 

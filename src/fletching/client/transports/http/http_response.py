@@ -10,7 +10,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import urllib3
 
@@ -91,13 +91,13 @@ class Reply:
 
     def __init__(
         self,
-        response: Any,
+        response: urllib3.BaseHTTPResponse,
         stopwatch: Stopwatch,
         url: str,
         interrupter: Interrupter,
     ) -> None:
         self._response: urllib3.BaseHTTPResponse | None = response
-        connection = response.connection
+        connection: object = response.connection
         assert isinstance(connection, ReplyConnection)
         raw = connection.raw_reply
         assert raw is not None

@@ -6,7 +6,7 @@ import contextlib
 import mmap
 import tempfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fletching.client.transports.http.coded_response import ReplyBytes
 from fletching.client.transports.http.request_body import RequestBody
@@ -64,7 +64,7 @@ class SpooledBody:
             raise UsageError("the body was finished or aborted")
         with self._file, contextlib.ExitStack() as held:
             self._file.seek(0, 2)
-            pieces: list[Any] = []
+            pieces: list[bytes | memoryview] = []
             if self._file.tell() > SPOOLED_BYTES:
                 self._file.flush()
                 mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
