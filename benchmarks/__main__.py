@@ -18,7 +18,7 @@ from benchmarks.releases import earlier_release
 from benchmarks.rounds import Result
 
 RESULTS = Path(__file__).parent / "results"
-CHECK_QUESTIONS = ("defaults", "read", "projection", "write", "tunnel", "ipc")
+CHECK_QUESTIONS = ("defaults", "read", "projection", "write", "tunnel", "ipc", "remote")
 CHECK_RUNS = 3
 
 

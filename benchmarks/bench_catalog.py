@@ -212,15 +212,24 @@ def databases(
     yield "SQLite", contextlib.nullcontext()
     if small:
         return
+    with postgresql() as url:
+        if url is not None:
+            yield "PostgreSQL", contextlib.nullcontext(url)
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[str | None]:
+    """The URL of an empty database of a server that ends with the block; None, said aloud, where there is none."""
     try:
         from tests.postgresql import PostgresServer
 
         server = PostgresServer()
     except (ImportError, RuntimeError) as error:
         print(f"without PostgreSQL: {error}", file=sys.stderr)
+        yield None
         return
     with contextlib.closing(server):
-        yield "PostgreSQL", contextlib.nullcontext(server.url)
+        yield server.url
 
 
 def measured(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import email.utils
 import hashlib
 import http.server
+import json
 import mmap
 import re
 import shutil
@@ -20,10 +21,13 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, unescape
 
-__all__ = ["BUCKET", "BucketServer"]
+__all__ = ["BUCKET", "COUNTS_PATH", "BucketServer"]
 
 BUCKET = "bench"
 SEND_BYTES = 1 << 20
+COUNTS_PATH = "/_counts"
+"""Answers how many objects were asked for, and how many bytes of them were sent, as JSON."""
+
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
@@ -31,7 +35,8 @@ class BucketServer(http.server.ThreadingHTTPServer):
     """Serves a folder on a free port of 127.0.0.1.
 
     Attributes:
-        requests: GETs so far.
+        requests: GETs of objects so far.
+        sent: bytes of objects sent so far.
     """
 
     daemon_threads = True
@@ -44,7 +49,7 @@ class BucketServer(http.server.ThreadingHTTPServer):
         self.parts = folder / "parts"
         for each in (self.objects, self.parts):
             each.mkdir(parents=True, exist_ok=True)
-        self.requests = 0
+        self.requests = self.sent = 0
         self.lock = threading.Lock()
         self._mapped: dict[tuple[int, int], memoryview] = {}
 
@@ -114,20 +119,25 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Sends an object, or a range of it; or lists."""
         path, query = self._parse()
+        if self.path == COUNTS_PATH:
+            counts = {"requests": self.server.requests, "sent": self.server.sent}
+            self._answer(HTTPStatus.OK, json.dumps(counts).encode())
+            return
         if "list-type" in query:
             self._list(query.get("prefix", ""))
             return
         if not path.is_file():
             self._answer(HTTPStatus.NOT_FOUND)
             return
-        with self.server.lock:
-            self.server.requests += 1
         size = path.stat().st_size
         wanted = _RANGE.fullmatch(self.headers.get("range", ""))
         start, end = 0, size
         if wanted is not None:
             start = int(wanted[1])
             end = min(int(wanted[2]) + 1 if wanted[2] else size, size)
+        with self.server.lock:
+            self.server.requests += 1
+            self.server.sent += end - start
         self.send_response(HTTPStatus.OK if wanted is None else HTTPStatus.PARTIAL_CONTENT)
         for name, value in self._facts(path, end - start).items():
             self.send_header(name, value)

@@ -28,6 +28,7 @@ from benchmarks import (
     reading,
     releases,
     remote,
+    several,
     tables,
     training,
     tunnel,
@@ -683,6 +684,7 @@ def remote_objects(run: Run) -> list[Result]:
         places = stack.enter_context(remote.opened(folder, size))
         made = remote.contenders(places, stack)
         results += compare("remote", "10 columns of doubles", made, run.rounds)
+        results += remote.requests(places, made)
     return results
 
 
@@ -705,6 +707,23 @@ def in_engines(run: Run) -> list[Result]:
     return results + training.measured(folder / "images", size, run.rounds, small=run.small)
 
 
+def several_servers(run: Run) -> list[Result]:
+    """One server and three over one data set, in PostgreSQL and a bucket."""
+    if not _installed("obstore"):
+        return []
+    results: list[Result] = []
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(bench_catalog.postgresql())
+        if url is None:
+            return []
+        folder = stack.enter_context(_folder(run.memory, "several"))
+        size = run.table_bytes // 8
+        places = stack.enter_context(several.opened(folder, url, size))
+        made = several.contenders(places, stack)
+        results += compare("several", "six clients", made, run.rounds)
+    return results
+
+
 QUESTIONS: dict[str, Question] = {
     "defaults": by_default,
     "read": read,
@@ -720,6 +739,7 @@ QUESTIONS: dict[str, Question] = {
     "changes": changing,
     "remote": remote_objects,
     "catalog": catalog_size,
+    "several": several_servers,
     "links": links,
     "ipc": arrow_messages,
     "engines": in_engines,

@@ -21,12 +21,12 @@ import urllib3
 
 import fletching
 from benchmarks import reading
-from benchmarks.bucket import BUCKET
+from benchmarks.bucket import BUCKET, COUNTS_PATH
 from benchmarks.processes import ServerProcess, server
-from benchmarks.rounds import Contender, Outcome
+from benchmarks.rounds import Contender, Outcome, Result
 from benchmarks.tables import PROJECT
 
-__all__ = ["contenders", "opened"]
+__all__ = ["SEGMENTS", "contenders", "opened", "requests"]
 
 COLUMNS = 10
 THREE = ("c0", "c1", "c2")
@@ -74,6 +74,12 @@ class Places:
     def _server(self, stack: contextlib.ExitStack, name: str, **settings: Any) -> ServerProcess:
         folder = str(self.folder / name / "data")
         return stack.enter_context(server("fletching", folder=folder, settings=settings))
+
+    def counts(self) -> dict[str, int]:
+        """What the bucket was asked for so far."""
+        reply = urllib3.request("GET", self.bucket.ready["url"] + COUNTS_PATH)
+        counts: dict[str, int] = reply.json()
+        return counts
 
     def objects(self) -> list[tuple[str, int]]:
         """The path in the bucket and the length of each of the table's objects."""
@@ -132,6 +138,34 @@ def contenders(places: Places, stack: contextlib.ExitStack) -> list[Contender]:
     while _cached_bytes(places.folder / "cache") < expected and time.monotonic() < deadline:
         time.sleep(0.05)
     return made
+
+
+def requests(places: Places, made: list[Contender]) -> list[Result]:
+    """What each way asks of the bucket in one read: bytes that it moved, and as rows the requests that it took."""
+    found = []
+    for contender in made:
+        if not contender.name.startswith("bucket, ") or contender.name.endswith("GETs"):
+            continue
+        before = places.counts()
+        contender.run(time.perf_counter())
+        after = places.counts()
+        moved, count = after["sent"] - before["sent"], after["requests"] - before["requests"]
+        found.append(
+            Result(
+                question="remote: requests",
+                case=f"{SEGMENTS} segments",
+                name=contender.name,
+                bytes=moved,
+                rows=count,
+                seconds=[1.0],
+                first_seconds=[],
+                client_cpu_seconds=0.0,
+                server_cpu_seconds=None,
+                client_peak_bytes=0,
+                server_peak_bytes=None,
+            )
+        )
+    return found
 
 
 def _cached_bytes(folder: Path) -> int:

@@ -23,7 +23,7 @@ def _ready(**facts: Any) -> None:
     sys.stdin.read()
 
 
-def serve_fletching(folder: str, settings: dict[str, Any] | None = None) -> None:
+def serve_fletching(folder: str | None, settings: dict[str, Any] | None = None) -> None:
     import fletching
 
     keys = {"bench": "bench-secret"}

@@ -52,6 +52,7 @@ def small_run(benchmarks: Any, folder: Path) -> Any:
         "tunnel",
         "changes",
         "remote",
+        "several",
         "catalog",
         "links",
         "ipc",

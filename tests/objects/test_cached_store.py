@@ -203,6 +203,41 @@ def test_what_was_used_longest_ago_goes_first(
     assert sum(path.stat().st_size for path in copies(tmp_path)) <= 45 * MIB
 
 
+def test_using_a_copy_leaves_it_the_file_that_was_proven(
+    bucket: Bucket, make: Callable[..., CachedStore], tmp_path: Path
+) -> None:
+    """What is known of a file holds while its times do: a use that sets them has everything proven again."""
+    store = make(bucket)
+    stream(store)
+    settled(store)
+    identities = set()
+    for _ in range(3):
+        opened = store.open("tables/t/w-1", length=len(DATA), crc32c=crc32c(DATA))
+        assert isinstance(opened, LocalObject)
+        identities.add(opened.identity)
+        opened.close()
+    assert len(identities) == 1
+    (path,) = copies(tmp_path)
+    os.utime(path, (1, 1))
+    store.open("tables/t/w-1", length=len(DATA), crc32c=crc32c(DATA)).close()
+    assert path.stat().st_mtime > 1, "other processes see what has been used, if an hour late"
+
+
+def test_a_use_that_the_disk_does_not_tell_of_counts(
+    bucket: Bucket, make: Callable[..., CachedStore], tmp_path: Path
+) -> None:
+    for number in (2, 3):
+        put(bucket, f"tables/t/w-{number}", DATA)
+    store = make(bucket, capacity=45 * MIB)
+    for number in (1, 2):
+        stream(store, f"tables/t/w-{number}")
+        settled(store)
+    opened(store, "tables/t/w-1").close()
+    stream(store, "tables/t/w-3")
+    settled(store)
+    assert sorted(path.name for path in copies(tmp_path)) == ["w-1", "w-3"]
+
+
 def test_what_does_not_fit_is_read_past_it(
     bucket: Bucket, make: Callable[..., CachedStore], tmp_path: Path
 ) -> None:

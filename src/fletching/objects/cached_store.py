@@ -26,6 +26,7 @@ import logging
 import os
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -53,7 +54,11 @@ PATIENCE_BYTES = 64 << 20
 """A reader that wants bytes farther behind what has come does not wait for them."""
 
 SEEN_KEYS = 100_000
-"""How many objects are remembered as read in part once."""
+"""How many objects are remembered as read in part once, and how many copies' last use."""
+
+TOUCH_SECONDS = 3600.0
+"""How long a copy's time on the disk may stay behind its last use. Setting it makes the file another one to
+whoever proved its messages: set at each use, every read would prove them again."""
 
 logger = logging.getLogger("fletching.objects")
 
@@ -96,6 +101,7 @@ class CachedStore:
         self._files: LocalStore | None = None
         self._fills: dict[str, _Fill] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
+        self._used: OrderedDict[str, float] = OrderedDict()
         self._closed = False
         self.hits = self.misses = 0
         try:
@@ -134,10 +140,21 @@ class CachedStore:
             opened.close()
             self.drop(key)
             return None
-        with contextlib.suppress(OSError):
-            os.utime(files.root / key)
+        self._note_use(files.root / key)
         opened.disown = lambda: self.drop(key)
         return opened
+
+    def _note_use(self, path: Path) -> None:
+        """Remembers that a copy is used now; others see it within `TOUCH_SECONDS`."""
+        now = time.time()
+        with self._lock:
+            self._used[str(path)] = now
+            self._used.move_to_end(str(path))
+            while len(self._used) > SEEN_KEYS:
+                self._used.popitem(last=False)
+        with contextlib.suppress(OSError):
+            if abs(now - path.stat().st_mtime) > TOUCH_SECONDS:
+                os.utime(path)
 
     def _namespace(self) -> LocalStore | None:
         """The copies of this bucket, by the identity that is in it; None while it has none."""
@@ -254,7 +271,8 @@ class CachedStore:
                 path = Path(folder, name)
                 with contextlib.suppress(OSError):
                     status = path.stat()
-                    kept.append((status.st_mtime, status.st_size, path))
+                    used = max(status.st_mtime, self._used.get(str(path), 0.0))
+                    kept.append((used, status.st_size, path))
         total = sum(size for _, size, _ in kept)
         for _, size, path in sorted(kept):
             if total <= room:
