@@ -78,7 +78,7 @@ class Places:
         )
         key = folder / "server-key"
         key.write_text("5c" * 32)
-        place = {
+        place: dict[str, Any] = {
             "catalog": catalog,
             "objects": f"s3://{BUCKET}/data",
             "server_key_file": str(key),

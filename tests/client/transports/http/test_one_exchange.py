@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import urllib3
@@ -22,74 +21,6 @@ from fletching.errors import (
     ReadTimeoutError,
     UsageError,
 )
-
-OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-
-
-class Peer:
-    """Takes connections, notes what is sent on them, and answers as it is told.
-
-    Attributes:
-        url: its origin.
-        heard: what came, a request each.
-        answers: made for each request; None is silence, b"" the end of the connection.
-    """
-
-    def __init__(self) -> None:
-        self.heard: list[bytes] = []
-        self.answers: Callable[[bytes], bytes | None] = lambda _: OK
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._open: list[socket.socket] = []
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self._open.append(connection)
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        data = b""
-        while True:
-            try:
-                more = connection.recv(65536)
-            except OSError:
-                return
-            if not more:
-                return
-            data += more
-            if b"\r\n\r\n" not in data:
-                continue
-            self.heard.append(data)
-            data = b""
-            answer = self.answers(self.heard[-1])
-            if answer is not None:
-                connection.sendall(answer)
-                if not answer:
-                    connection.close()
-                    return
-
-    def close(self) -> None:
-        for each in (self._listener, *self._open):
-            each.close()
-
-
-@pytest.fixture
-def peer() -> Iterator[Peer]:
-    made = Peer()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def manager() -> Iterator[urllib3.PoolManager]:
-    made = make_pool_manager(connections=2, proxy=None, ca_certificates=None)
-    yield made
-    made.clear()
 
 
 def exchange(
@@ -129,7 +60,7 @@ def first_line(request: bytes) -> str:
     ],
 )
 def test_an_exact_target_is_sent_as_it_was_signed(
-    peer: Peer, manager: urllib3.PoolManager, target: str
+    peer: Any, manager: urllib3.PoolManager, target: str
 ) -> None:
     """A store signs what it is sent: another spelling of the same place is another signature."""
     reply = exchange(manager, f"{peer.url}/", exact_target=target)
@@ -139,7 +70,7 @@ def test_an_exact_target_is_sent_as_it_was_signed(
     assert b"x-asked: yes" in peer.heard[0]
 
 
-def test_a_proxy_is_told_the_origin_and_the_exact_target(peer: Peer) -> None:
+def test_a_proxy_is_told_the_origin_and_the_exact_target(peer: Any) -> None:
     manager = make_pool_manager(connections=1, proxy=peer.url, ca_certificates=None)
     exchange(manager, "http://store.invalid:9000/", exact_target="/k%2fx?s=1").close()
     assert first_line(peer.heard[0]) == "GET http://store.invalid:9000/k%2fx?s=1 HTTP/1.1"
@@ -147,10 +78,10 @@ def test_a_proxy_is_told_the_origin_and_the_exact_target(peer: Peer) -> None:
     manager.clear()
 
 
-def test_redirects_and_failures_are_replies(peer: Peer, manager: urllib3.PoolManager) -> None:
+def test_redirects_and_failures_are_replies(peer: Any, manager: urllib3.PoolManager) -> None:
     for status in (302, 404, 503):
         head = f"HTTP/1.1 {status} Said\r\nlocation: {peer.url}/other\r\ncontent-length: 0\r\n\r\n"
-        peer.answers = lambda _, head=head: head.encode()  # type: ignore[misc]
+        peer.answers = lambda _, head=head: head.encode()
         reply = exchange(manager, f"{peer.url}/")
         assert reply.status == status
         reply.finish()
@@ -165,14 +96,14 @@ def test_nobody_there_was_not_sent(manager: urllib3.PoolManager) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_silence_ends_with_the_timeout(peer: Peer, manager: urllib3.PoolManager) -> None:
+def test_silence_ends_with_the_timeout(peer: Any, manager: urllib3.PoolManager) -> None:
     peer.answers = lambda _: None
     with pytest.raises(ReadTimeoutError):
         exchange(manager, f"{peer.url}/", timeouts=Timeouts(connect=60, first_byte=0.05))
 
 
 def test_a_connection_that_ends_is_broken_and_not_repeated(
-    peer: Peer, manager: urllib3.PoolManager
+    peer: Any, manager: urllib3.PoolManager
 ) -> None:
     peer.answers = lambda _: b""
     with pytest.raises(ConnectionBrokenError):
@@ -186,7 +117,7 @@ def test_no_url_is_an_error_of_usage(manager: urllib3.PoolManager) -> None:
 
 
 def test_cancelling_ends_the_wait_and_leaves_nothing_registered(
-    peer: Peer, manager: urllib3.PoolManager
+    peer: Any, manager: urllib3.PoolManager
 ) -> None:
     cancellation = Cancellation()
 
