@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fletching.engine.query.query_limits import QueryLimits
-from fletching.engine.query.sealed_connections import PREFIX, Connections
+from fletching.engine.query.sealed_connections import PREFIX, Connections, Deadlines
 from fletching.engine.query.sealed_duckdb import SealedDuckDB
 from fletching.errors import InvalidArgumentError, OperationCancelledError
 
@@ -24,6 +25,24 @@ def folders(parent: Path) -> list[Path]:
 def count(statement: SealedDuckDB, sql: str) -> int:
     """How many rows there are, having read all of them."""
     return sum(batch.num_rows for batch in statement.batches(statement.query(sql), 10)[1])
+
+
+def test_deadlines_call_in_order_those_that_did_not_end() -> None:
+    called: list[int] = []
+    done = threading.Event()
+    deadlines = Deadlines(0.05)
+    keys = [deadlines.begin(functools.partial(called.append, number)) for number in range(4)]
+    deadlines.begin(done.set)
+    deadlines.end(keys[1])
+    assert done.wait(60)
+    assert called == [0, 2, 3]
+    deadlines.end(keys[0])
+    deadlines.close()
+    deadlines.close()
+    again = threading.Event()
+    deadlines.begin(again.set)  # also after it was closed
+    assert again.wait(60)
+    deadlines.close()
 
 
 def test_a_connection_is_used_again_only_after_a_good_end(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from fletching.engine.query.query_limits import QueryLimits
@@ -35,8 +36,68 @@ KEPT = 4
 """Idle connections that are kept."""
 
 
+class Deadlines:
+    """Calls back whoever takes longer than all may. Thread-safe.
+
+    One thread for all statements of a process: starting one for each would cost a short one most of its time.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Has no thread yet."""
+        self._seconds = seconds
+        self._changed = threading.Condition()
+        # In the order of their ends, as all may take equally long.
+        self._waiting: dict[object, tuple[float, Callable[[], None]]] = {}
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def begin(self, time_is_up: Callable[[], None]) -> object:
+        """Has a function called, in the thread, when the time is up; returns what `end` takes."""
+        key = object()
+        with self._changed:
+            self._waiting[key] = time.monotonic() + self._seconds, time_is_up
+            self._closed = False
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._watch, name="fletching-sql-deadlines", daemon=True
+                )
+                self._thread.start()
+        return key
+
+    def end(self, key: object) -> None:
+        """The time matters no longer; idempotent."""
+        with self._changed:
+            self._waiting.pop(key, None)
+
+    def close(self) -> None:
+        """Ends the thread, until the next one begins; idempotent."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _watch(self) -> None:
+        while True:
+            with self._changed:
+                if self._closed:
+                    self._thread = None
+                    return
+                now = time.monotonic()
+                first = next(iter(self._waiting.items()), None)
+                if first is None or first[1][0] > now:
+                    # Whoever begins meanwhile ends later than this.
+                    due = now + self._seconds if first is None else first[1][0]
+                    self._changed.wait(min(due - now, threading.TIMEOUT_MAX))
+                    continue
+                del self._waiting[first[0]]
+            first[1][1]()
+
+
 class Connections:
-    """Opens sealed connections, or hands out those that were given back. Thread-safe."""
+    """Opens sealed connections, or hands out those that were given back. Thread-safe.
+
+    Attributes:
+        deadlines: ends statements that take too long.
+    """
 
     def __init__(self, limits: QueryLimits, spill_folder: Path | None = None) -> None:
         """Seals with ``limits``; spills into a folder of this process's own in ``spill_folder``."""
@@ -48,6 +109,7 @@ class Connections:
         self._locked = -1
         self._number = 0
         self._closed = False
+        self.deadlines = Deadlines(limits.seconds)
 
     def take(self) -> duckdb.DuckDBPyConnection:
         """A connection that nobody else uses.
@@ -76,6 +138,7 @@ class Connections:
         with self._lock:
             idle, self._idle = self._idle, []
             self._closed = True
+            self.deadlines.close()
             folder, self._folder = self._folder, None
         for connection in idle:
             connection.close()

@@ -64,9 +64,7 @@ class SealedDuckDB:
         self._lock = threading.Lock()
         self._closed = False
         self._connection = connections.take()
-        self._timer = threading.Timer(limits.seconds, self._time_is_up)
-        self._timer.daemon = True
-        self._timer.start()
+        self._deadline = connections.deadlines.begin(self._time_is_up)
 
     # --- running -----------------------------------------------------------------------------
 
@@ -144,7 +142,7 @@ class SealedDuckDB:
 
     def close(self) -> None:
         """Gives the connection back, or what it used if the statement did not end well; idempotent."""
-        self._timer.cancel()
+        self._connections.deadlines.end(self._deadline)
         with self._lock:
             if self._closed:
                 return

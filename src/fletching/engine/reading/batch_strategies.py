@@ -162,6 +162,8 @@ class _Choice:
         places = snapshot.segment_partition[first : last + 1].tolist()
         row_filter.prepare(snapshot.partitions[place] for place in sorted(set(places)))
         left = [row_filter.left(snapshot.partitions[place]) for place in places]
+        # Who asks the filter again need not know what holds chosen rows alone.
+        proves = not self.options.loose
         # Segments without a row that could be chosen are not even opened.
         matching = np.zeros(len(places), dtype=bool)
         # Those all of whose rows are chosen go as they are; rows that are skipped are counted as they
@@ -177,12 +179,12 @@ class _Choice:
                 matching[number] = whole[number] = True
             elif row_filter.may_match(segment, partition):
                 matching[number] = True
-                zones = zones_of_batches(snapshot, first + number, row_filter)
+                zones = zones_of_batches(snapshot, first + number, row_filter, proves=proves)
                 if zones is None:
                     undivided.append(number)
                 else:
                     in_parts.append((first + number, zones))
-        if len(undivided) >= WORTH_PROVING:
+        if proves and len(undivided) >= WORTH_PROVING:
             for number in undivided:
                 place = first + number
                 whole[number] = row_filter.surely_matches(

@@ -200,8 +200,12 @@ class RowFilter:
             return condition is TRUE
         return self._surely(segment, partition, _of_segment(segment))
 
-    def zones(self, segment: SegmentRow, partition: tuple[str, ...], count: int) -> Zones | None:
+    def zones(
+        self, segment: SegmentRow, partition: tuple[str, ...], count: int, *, proves: bool = True
+    ) -> Zones | None:
         """What is known of the zones of a segment, of which there are ``count``; None for nothing.
+
+        Without ``proves`` it is not asked which of them hold chosen rows alone: none is said to.
 
         Cost: a test for few of them where the chosen rows lie together, else some three microseconds
         for each.
@@ -216,7 +220,7 @@ class RowFilter:
             return condition.may(self.bounds(segment, found))
 
         chosen = choose(count, may)
-        if np.count_nonzero(chosen) < WORTH_PROVING:
+        if not proves or np.count_nonzero(chosen) < WORTH_PROVING:
             return Zones(chosen, np.zeros(count, dtype=bool))
 
         def may_not(first: int, end: int) -> bool:

@@ -31,9 +31,12 @@ class ZonesOfBatches(NamedTuple):
 
 
 def zones_of_batches(
-    snapshot: Snapshot, place: int, row_filter: RowFilter
+    snapshot: Snapshot, place: int, row_filter: RowFilter, *, proves: bool = True
 ) -> ZonesOfBatches | None:
-    """Asks the filter of the zones of the segment at a place; None if nothing is known of them."""
+    """Asks the filter of the zones of the segment at a place; None if nothing is known of them.
+
+    ``proves`` as for `RowFilter.zones`.
+    """
     segment = snapshot.segments[place]
     if segment.zone_bounds is None:
         return None
@@ -41,7 +44,7 @@ def zones_of_batches(
     rows = snapshot.stored_rows[first:end]
     counts = np.maximum(-(-rows // ZONE_ROWS), 1)
     partition = snapshot.partitions[int(snapshot.segment_partition[place])]
-    zones = row_filter.zones(segment, partition, int(counts.sum()))
+    zones = row_filter.zones(segment, partition, int(counts.sum()), proves=proves)
     if zones is None:
         return None
     starts = np.cumsum(counts) - counts
