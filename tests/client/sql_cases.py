@@ -113,7 +113,7 @@ EXPRESSIONS: dict[str, list[tuple[str, Any]]] = {
         ("cast('x' as double)", None),
         ("cast(300 as tinyint)", None),
         ("cast(5 as string)", "5"),
-        ("cast(1.50 as string)", "1.50"),
+        ("cast(1.50 as string)", "1.5"),
         ("cast(true as string)", "true"),
         ("cast('true' as boolean)", True),
         ("cast(1 as boolean)", True),

@@ -280,7 +280,7 @@ DOCUMENTED_EXPRESSIONS: dict[str, list[tuple[str, Any]]] = {
         ("cast(null as string)", None),
         ("cast(1.0D as string)", "1.0"),
         ("cast(0.1D as string)", "0.1"),
-        ("cast(1.10 as string)", "1.10"),
+        ("cast(1.10 as string)", "1.1"),
         ("cast(12.5F as string)", "12.5"),
         ("cast('1' as int) + 1", 2),
         ("cast(' 1 ' as int)", 1),

@@ -39,6 +39,7 @@ from fletching.sql.statement_kinds import (
     Clone,
     DescribeQuery,
     DropPartitions,
+    MergePartitions,
     Namespace,
     RenamePartition,
     RowChange,
@@ -52,6 +53,7 @@ from fletching.sql.statement_kinds import (
     Statement,
     Use,
 )
+from fletching.sql.table_definitions import DISABLED, LIFECYCLE, check_property_names
 from fletching.sql.token_reader import TokenReader, qualified
 from fletching.types import PartitionSpec, TableName
 
@@ -120,6 +122,7 @@ class _Reader(TokenReader):
         if self.take("UNSET", "TBLPROPERTIES"):
             self.exists()
             names = self.listed(lambda: self.text("a property's name"))
+            check_property_names(names)
             return Changes((AlterTable(table=table, remove_properties=tuple(names)),))
         if self.take("CHANGEOWNER", "TO"):
             return Changes((AlterTable(table=table, owner=self.text("an owner")),))
@@ -128,6 +131,13 @@ class _Reader(TokenReader):
             return Changes(tuple(TouchTable(table=table, partition=one) for one in partitions))
         if self.take("MERGE", "SMALLFILES") or self.take("COMPACT", "MINOR"):
             return Changes((CompactTable(table=table),))
+        if self.take("MERGE"):
+            return self._merge(table)
+        if self.take("DISABLE", "LIFECYCLE"):
+            properties = {LIFECYCLE: DISABLED}
+            return Changes((AlterTable(table=table, set_properties=properties),))
+        if self.take("ENABLE", "LIFECYCLE"):
+            return Changes((AlterTable(table=table, remove_properties=(LIFECYCLE,)),))
         if self.take("COMPACT", "MAJOR"):
             return Changes((CompactTable(table=table, purge=True),))
         if self.take("NOT", "CLUSTERED"):
@@ -139,7 +149,8 @@ class _Reader(TokenReader):
         raise self.unknown(
             "ALTER TABLE",
             "ADD, DROP and CHANGE of columns, ADD, DROP and RENAME of partitions, RENAME TO, SET of LIFECYCLE,"
-            " COMMENT and TBLPROPERTIES, CHANGEOWNER TO, CLUSTERED BY, TOUCH, MERGE SMALLFILES and COMPACT",
+            " COMMENT and TBLPROPERTIES, ENABLE and DISABLE LIFECYCLE, CHANGEOWNER TO, CLUSTERED BY, TOUCH,"
+            " MERGE of SMALLFILES and PARTITION, and COMPACT",
         )
 
     def _new_name(self, table: TableName) -> str:
@@ -205,6 +216,25 @@ class _Reader(TokenReader):
             requests.append(DropPartition(table=table, partition=partition, if_exists=exists))
             self.take(",")
         return Changes(tuple(requests))
+
+    def _merge(self, table: TableName) -> Statement:
+        exists = self.exists()
+        partitions: list[PartitionSpec] = []
+        conditions: list[exp.Expr] = []
+        while self.take("PARTITION"):
+            started = self._place
+            try:
+                partitions.append(self.partition())
+            except SqlSyntaxError:
+                self._place = started
+                conditions.append(self._condition())
+            self.take(",")
+        if not partitions and not conditions:
+            raise self.wrong("SMALLFILES, or PARTITION and its values, is expected")
+        self.need("OVERWRITE", "PARTITION")
+        into = self.partition()
+        self.take("PURGE")
+        return MergePartitions(table, tuple(partitions), tuple(conditions), into, exists)
 
     def _condition(self) -> exp.Expr:
         """A condition on partition columns in parentheses; a comma means AND."""
@@ -272,7 +302,9 @@ class _Reader(TokenReader):
             self.take("=")
             return AlterTable(table=table, comment=self.text("a comment"))
         if self.take("TBLPROPERTIES"):
-            return AlterTable(table=table, set_properties=self.pairs())
+            properties = self.pairs()
+            check_property_names(properties)
+            return AlterTable(table=table, set_properties=properties)
         raise self.unknown("ALTER TABLE .. SET", "LIFECYCLE, COMMENT and TBLPROPERTIES")
 
     def _clustered(self, table: TableName, *, ranged: bool) -> Request:

@@ -18,7 +18,14 @@ from fletching.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from sqlglot import exp
 
-__all__ = ["CLUSTERING", "RANGE", "clustering", "clustering_of_node", "declared_clustering"]
+__all__ = [
+    "CLUSTERING",
+    "RANGE",
+    "clustering",
+    "clustering_clause",
+    "clustering_of_node",
+    "declared_clustering",
+]
 
 CLUSTERING = "fletching.clustering"
 """The property that holds it."""
@@ -92,6 +99,19 @@ def clustering_of_node(node: exp.Expr, columns: Collection[str], buckets: int) -
         if name.casefold() not in known:
             raise InvalidArgumentError(f"CLUSTERED BY names {name[:100]}: no such column")
     return clustering(names, ordered, buckets, ranged=bool(node.meta.get(RANGE)))
+
+
+def clustering_clause(found: Clustering) -> str:
+    """What `declared_clustering` gave, as the clause that declares it."""
+    names = ", ".join(f"`{name}`" for name in found["ClusterCols"])
+    ordered = ", ".join(f"`{item['col']}` {item['order']}" for item in found["SortCols"])
+    parts = [
+        "RANGE " if found["ClusterType"] == "range" else "",
+        f"CLUSTERED BY ({names})",
+        f" SORTED BY ({ordered})" if ordered else "",
+        f" INTO {found['BucketNum']} BUCKETS" if found["BucketNum"] else "",
+    ]
+    return "".join(parts)
 
 
 def declared_clustering(text: str | None, columns: Collection[str]) -> Clustering | None:

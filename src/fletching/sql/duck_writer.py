@@ -10,7 +10,7 @@ from sqlglot.dialects.duckdb import DuckDB
 from fletching.errors import InvalidArgumentError
 from fletching.sql.decimals import product, quotient
 from fletching.sql.dialect import LITERALS, exp
-from fletching.sql.function_calls import Call, Lambda, converted, convertible, quoted
+from fletching.sql.function_calls import Call, Lambda, converted, convertible, decimal_text, quoted
 from fletching.sql.functions import find_function
 from fletching.sql.implicit import add_conversions, conversion_of, storing
 from fletching.sql.lateral_views import lateral_view
@@ -98,7 +98,11 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
             return converted(self.sql(value), type_of(value), wanted)
         stored = storing(expression)
         if stored is not None:
-            value = f"CAST({self.sql(expression.expressions[0])} AS {stored.duck()})"
+            given = expression.expressions[0]
+            if stored.kind == "text" and type_of(given).kind == "decimal":
+                value = decimal_text(self.sql(given))
+            else:
+                value = f"CAST({self.sql(given)} AS {stored.duck()})"
             # A VARCHAR or CHAR is cut to its length, as it is by CAST.
             cut = stored.kind == "text" and stored.precision
             return f"left({value}, {stored.precision})" if cut else value
@@ -272,8 +276,11 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
 
     def dpipe_sql(self, expression: exp.Expr) -> str:
         """Texts joined."""
-        left, right = self.sql(expression, "this"), self.sql(expression, "expression")
-        return f"(CAST({left} AS VARCHAR) || CAST({right} AS VARCHAR))"
+        return f"({self._text(expression.this)} || {self._text(expression.expression)})"
+
+    def _text(self, node: exp.Expr) -> str:
+        text = self.sql(node)
+        return decimal_text(text) if type_of(node).kind == "decimal" else f"CAST({text} AS VARCHAR)"
 
     def like_sql(self, expression: exp.Expr) -> str:
         """LIKE, whose escape is a backslash unless it says otherwise."""

@@ -98,6 +98,8 @@ def converted(text: str, given: SqlType, wanted: SqlType) -> str:
             return f"decode({text})"
         if given.kind in {"array", "map", "struct"}:
             return f"CAST(to_json({text}) AS VARCHAR)"
+        if given.kind == "decimal":
+            return decimal_text(text)
     elif wanted.kind == "time" and given.kind in {"whole", "double", "decimal"}:
         text = f"make_timestamp(CAST({text} * 1000000 AS BIGINT))"
     elif wanted.kind in {"date", "time"} and given.kind == "text":
@@ -107,6 +109,11 @@ def converted(text: str, given: SqlType, wanted: SqlType) -> str:
     elif wanted.name == "BOOLEAN" and given.kind in {"double", "decimal"}:
         return f"({text} <> 0)"
     return f"TRY_CAST({text} AS {target})"
+
+
+def decimal_text(value: str) -> str:
+    """A DECIMAL as text: without zeros at the end of its fraction, as MaxCompute writes it."""
+    return f"rtrim(regexp_replace(CAST({value} AS VARCHAR), '(\\.[0-9]*?)0+$', '\\1'), '.')"
 
 
 def let(names: Sequence[str], values: Sequence[str], body: str) -> str:
@@ -233,7 +240,7 @@ class Call:
         """An argument as text."""
         if self.kind(index) == "text":
             return self.arguments[index]
-        if self.kind(index) in {"binary", "array", "map", "struct"}:
+        if self.kind(index) in {"binary", "decimal", "array", "map", "struct"}:
             return converted(self.arguments[index], self.types[index], STRING)
         return f"CAST({self.arguments[index]} AS VARCHAR)"
 

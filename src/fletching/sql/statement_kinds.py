@@ -24,6 +24,7 @@ __all__ = [
     "DropView",
     "Explanation",
     "Insertion",
+    "MergePartitions",
     "Namespace",
     "QueryStatement",
     "RenamePartition",
@@ -166,6 +167,7 @@ class CreateView:
     comment: str = ""
     replace: bool = False
     if_not_exists: bool = False
+    lifecycle_days: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -235,6 +237,24 @@ class RenamePartition:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class MergePartitions:
+    """Gives the rows of partitions the values of one, in place of those that it had.
+
+    Attributes:
+        partitions: leading parts of the values of those that are merged.
+        conditions: on partition columns, of others that are merged.
+        into: the values that all rows get.
+        if_exists: whether it does not matter if nothing is merged.
+    """
+
+    table: TableName
+    partitions: tuple[PartitionSpec, ...]
+    conditions: tuple[exp.Expr, ...]
+    into: PartitionSpec
+    if_exists: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class AddMissingColumns:
     """Adds those of some columns that are not there."""
 
@@ -291,6 +311,7 @@ Statement = (
     | ShowFlagsQuery
     | ShowHistoryQuery
     | DropPartitions
+    | MergePartitions
     | RenamePartition
     | AddMissingColumns
     | Clone

@@ -27,6 +27,12 @@ __all__ = [
     "table_name",
 ]
 
+INTERNAL = "fletching."
+"""What the names of properties begin with that say what a table is: statements cannot set them."""
+
+LIFECYCLE, DISABLED = f"{INTERNAL}lifecycle", "disabled"
+"""Property of a table whose partitions stay, whatever its lifecycle is, and its value."""
+
 SHARD_PROPERTIES = {"SHARDS": "fletching.shards", "HUBLIFECYCLE": "fletching.shards.lifecycle"}
 
 DEFAULT_KEY = b"fletching:default"
@@ -86,6 +92,7 @@ def create_table(node: exp.Expr, namespace: Namespace) -> CreateTable:
                 names = [field.name for field in fields]
                 properties[CLUSTERING] = clustering_of_node(item, names, number)
             case exp.Property(this=exp.Literal() | exp.Var()):
+                check_property_names([item.this.name])
                 properties[item.this.name] = plain_text(
                     item.args.get("value"), f"property {item.this.name}"
                 )
@@ -109,6 +116,19 @@ def create_table(node: exp.Expr, namespace: Namespace) -> CreateTable:
         lifecycle_days=lifecycle_days,
         if_not_exists=bool(node.args.get("exists")),
     )
+
+
+def check_property_names(names: Iterable[str]) -> None:
+    """Refuses to set properties by which it is kept what a table is.
+
+    Raises:
+        InvalidArgumentError: naming the first of them.
+    """
+    for name in names:
+        if name.strip().casefold().startswith(INTERNAL):
+            raise InvalidArgumentError(
+                f"property {name!r} is the service's own: names that begin with {INTERNAL!r} cannot be set"
+            )
 
 
 def _partition_columns(schema: exp.Expr) -> list[tuple[str, str, str]]:
@@ -174,15 +194,18 @@ def create_view(node: exp.Expr, namespace: Namespace) -> CreateView:
     Raises:
         InvalidArgumentError: a clause that is not supported, or a value that is none.
     """
-    table, columns, comment = node.this, [], ""
+    table, columns, comment, lifecycle = node.this, [], "", None
     if isinstance(table, exp.Schema):
         columns = [item.name for item in table.expressions]
         table = table.this
     listed = node.args.get("properties")
     for item in listed.expressions if listed is not None else ():
-        if not isinstance(item, exp.SchemaCommentProperty):
-            raise InvalidArgumentError("CREATE VIEW takes COMMENT and nothing else")
-        comment = plain_text(item.this, "the comment")
+        if isinstance(item, exp.SchemaCommentProperty):
+            comment = plain_text(item.this, "the comment")
+        elif isinstance(item.this, exp.Var) and item.this.name.upper() == "LIFECYCLE":
+            lifecycle = _whole(item.args.get("value"), "LIFECYCLE")
+        else:
+            raise InvalidArgumentError("CREATE VIEW takes COMMENT and LIFECYCLE and nothing else")
     tree = query_of(node.expression, "CREATE VIEW")
     return CreateView(
         table=table_name(table, namespace),
@@ -192,6 +215,7 @@ def create_view(node: exp.Expr, namespace: Namespace) -> CreateView:
         comment=comment,
         replace=bool(node.args.get("replace")),
         if_not_exists=bool(node.args.get("exists")),
+        lifecycle_days=lifecycle,
     )
 
 

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.function_calls import Call, Function, joined_list, let, map_of_entries, quoted
-from fletching.sql.sql_types import STRING, SqlType, array_of, map_of
+from fletching.sql.sql_types import BIGINT, STRING, SqlType, array_of, map_of
 
-__all__ = ["TEXT_FUNCTIONS"]
+__all__ = ["SHA2_PREFIX", "TEXT_FUNCTIONS"]
+
+SHA2_PREFIX = "fletching_sha2_"
+"""What the functions are called, with their bits behind it, that whoever runs statements lends to DuckDB."""
 
 _TEXTS = array_of(STRING)
 
@@ -327,8 +330,55 @@ def _format_number(call: Call) -> str:
 
 def _sha2(call: Call) -> str:
     bits = call.number(1, "bits")
-    if bits not in {0, 256}:
-        raise InvalidArgumentError("sha2 makes hashes of 256 bits")
+    if bits not in {0, 224, 256, 384, 512}:
+        raise InvalidArgumentError(
+            "sha2 makes hashes of 224, 256, 384 or 512 bits; 0 stands for 256"
+        )
+    return f"sha256({call[0]})" if bits in {0, 256} else f"{SHA2_PREFIX}{bits}({call[0]})"
+
+
+def _hash(call: Call) -> str:
+    """Hive's: 31 times what came before, and the value's own, in 32 bits; of null it is 0."""
+    made = "0"
+    for i in range(len(call)):
+        made = f"({made} * 31 + {_value_hash(call, i)})"
+        made = _in_32_bits(made)
+    return f"CAST({made} AS BIGINT)"
+
+
+def _in_32_bits(number: str) -> str:
+    return f"((({number} + 2147483648) % 4294967296 + 4294967296) % 4294967296 - 2147483648)"
+
+
+def _value_hash(call: Call, i: int) -> str:
+    value = call[i]
+    kind = call.kind(i)
+    if kind == "null" or value.upper() == "NULL":
+        return "0"
+    if kind == "whole":
+        made = f"CAST({value} AS BIGINT)"
+        if call.types[i].name == "BIGINT":
+            # The upper half and the lower one.
+            made = let(["n_"], [made], _in_32_bits("xor(n_, n_ >> 32)"))
+    elif kind == "boolean":
+        made = f"CAST({value} AS BIGINT)"
+    elif kind == "text":
+        # Bytes count as numbers from -128 to 127.
+        octets = (
+            "list_transform(range(CAST(length(h_) // 2 AS BIGINT)), lambda i_:"
+            " (CAST(concat('0x', substring(h_, i_ * 2 + 1, 2)) AS BIGINT) + 128) % 256 - 128)"
+        )
+        step = _in_32_bits("c_ * 31 + b_")
+        folded = f"list_reduce({octets}, lambda c_, b_: {step}, CAST(0 AS BIGINT))"
+        made = let(["h_"], [f"hex(encode({value}))"], f"CASE WHEN h_ = '' THEN 0 ELSE {folded} END")
+    else:
+        raise InvalidArgumentError("hash takes whole numbers, BOOLEAN and STRING")
+    return f"coalesce({made}, 0)"
+
+
+def _mask_hash(call: Call) -> str:
+    if call.kind(0) != "text":
+        return "CAST(NULL AS VARCHAR)"
     return f"sha256({call[0]})"
 
 
@@ -449,6 +499,8 @@ TEXT_FUNCTIONS: dict[str, Function] = {
     "contains": Function(2, 2, "contains({0}, {1})", "boolean", "t"),
     "ascii": Function(1, 1, "CAST(ascii({0}) AS BIGINT)", "whole", "t"),
     "chr": Function(1, 1, "chr(CAST({0} AS INTEGER))", "text", "w"),
+    "hash": Function(1, None, _hash, lambda _types: BIGINT),
+    "mask_hash": Function(1, 1, _mask_hash, "text"),
     "md5": _bytes_or_text("md5"),
     "sha": _bytes_or_text("sha1"),
     "sha1": _bytes_or_text("sha1"),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import fletching
 from fletching.engine.query.instance_results import selection_of
 from fletching.errors import FletchingError
 from fletching.sql.statement_kinds import Namespace
@@ -54,3 +57,9 @@ class Sql:
 @pytest.fixture
 def sql(house: Any) -> Sql:
     return Sql(house)
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[fletching.Client]:
+    with fletching.connect(tmp_path / "data", create=True) as found:
+        yield found

@@ -1,4 +1,4 @@
-"""Partitions that are dropped by a condition or renamed."""
+"""Partitions that are dropped by a condition, renamed, or merged."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from fletching.sql.query_sources import located
 from fletching.sql.statement_kinds import (
     ComputedChange,
     DropPartitions,
+    MergePartitions,
     RenamePartition,
 )
-from fletching.types import PartitionSpec
+from fletching.types import PartitionSpec, TableName
 
-__all__ = ["drop_partitions", "equal", "rename_partition", "same_partition"]
+__all__ = ["drop_partitions", "equal", "merge_partitions", "rename_partition", "same_partition"]
 
 
 def drop_partitions(run: ScriptRun, statement: DropPartitions) -> Outcome:
@@ -31,12 +32,7 @@ def drop_partitions(run: ScriptRun, statement: DropPartitions) -> Outcome:
     info = run.describe(table)
     run.authorize(DropPartition(table=table, partition=PartitionSpec()))
     columns = [(c.name, c.type) for c in info.schema.partition_columns]
-    known = {name.casefold() for name, _ in columns}
-    for column in statement.condition.find_all(exp.Column):
-        if column.name.casefold() not in known:
-            raise located(
-                InvalidArgumentError(f"{table} has no partition column {column.name}"), column
-            )
+    _check_columns(table, columns, statement.condition)
     partitions = list(all_partitions(run.verbs, table))
     chosen = [partitions[i] for i in _matching(run, columns, partitions, statement.condition)]
     if not chosen and not statement.if_exists:
@@ -46,6 +42,15 @@ def drop_partitions(run: ScriptRun, statement: DropPartitions) -> Outcome:
         run.authorize(request)
         run.verbs.call(request)
     return Outcome()
+
+
+def _check_columns(table: TableName, columns: list[tuple[str, str]], condition: exp.Expr) -> None:
+    known = {name.casefold() for name, _ in columns}
+    for column in condition.find_all(exp.Column):
+        if column.name.casefold() not in known:
+            raise located(
+                InvalidArgumentError(f"{table} has no partition column {column.name}"), column
+            )
 
 
 def _matching(
@@ -131,6 +136,102 @@ def rename_partition(run: ScriptRun, statement: RenamePartition) -> Outcome:
         raise
     run.verbs.call(drop)
     return outcome
+
+
+def merge_partitions(run: ScriptRun, statement: MergePartitions) -> Outcome:
+    """Moves the rows of partitions to one, in place of those that it has, and drops them.
+
+    The rows change their partition in one commit, those that are replaced with them. Partitions that are
+    left empty go after that: whoever looks in between sees empty ones.
+    """
+    table, into = statement.table, statement.into
+    info = run.describe(table)
+    columns = [(c.name, c.type) for c in info.schema.partition_columns]
+    known = {name.casefold() for name, _ in columns}
+    if {name.casefold() for name, _ in into} != known:
+        raise InvalidArgumentError(
+            f"OVERWRITE takes all partition columns of {table}: {', '.join(n for n, _ in columns)}"
+        )
+    drop = DropPartition(table=table, partition=into)
+    create = CreatePartition(table=table, partition=into)
+    for request in (drop, create):
+        run.authorize(request)
+    present = list(all_partitions(run.verbs, table))
+    sources = _merged(run, statement, columns, present)
+    if all(same_partition(into, one) for one in sources):
+        return Outcome(affected=0)
+    is_there = any(same_partition(into, one) for one in present)
+    others = [one for one in sources if not same_partition(into, one)]
+    stays = not is_there or len(others) < len(sources)
+    if not is_there:
+        run.verbs.call(create)
+    try:
+        outcome = change(run, ComputedChange(table, _moved(table, others, into, stays=stays)))
+    except BaseException:
+        if not is_there:
+            run.verbs.call(DropPartition(table=table, partition=into, if_exists=True))
+        raise
+    for partition in others:
+        run.verbs.call(DropPartition(table=table, partition=partition, if_exists=True))
+    return outcome
+
+
+def _merged(
+    run: ScriptRun,
+    statement: MergePartitions,
+    columns: list[tuple[str, str]],
+    present: list[PartitionSpec],
+) -> list[PartitionSpec]:
+    """The partitions that a statement names or whose values fulfil one of its conditions.
+
+    Raises:
+        NoSuchPartitionError: there is none, and it does not say IF EXISTS.
+    """
+    table = statement.table
+    chosen: set[int] = set()
+    for condition in statement.conditions:
+        _check_columns(table, columns, condition)
+        found = _matching(run, columns, present, condition)
+        if not found and not statement.if_exists:
+            raise NoSuchPartitionError(f"no partition of {table} fulfils the condition")
+        chosen.update(found)
+    for partition in statement.partitions:
+        wanted = {name.casefold(): value for name, value in partition}
+        for name in wanted.keys() - {name.casefold() for name, _ in columns}:
+            raise InvalidArgumentError(f"{table} has no partition column {name}")
+        found = [
+            number
+            for number, one in enumerate(present)
+            if wanted.items() <= {name.casefold(): value for name, value in one}.items()
+        ]
+        if not found and not statement.if_exists:
+            raise NoSuchPartitionError(f"there is no partition {partition} in {table}")
+        chosen.update(found)
+    return [present[number] for number in sorted(chosen)]
+
+
+def _moved(
+    table: TableName, sources: list[PartitionSpec], into: PartitionSpec, *, stays: bool
+) -> exp.Expr:
+    """The change that gives rows of partitions other values; unless it ``stays``, what is there goes."""
+    target = exp.to_table(str(table), dialect="hive")
+    values = [equal(name, value) for name, value in into]
+    chosen = exp.or_(*(exp.and_(*(equal(n, v) for n, v in one)) for one in sources))
+    if stays:
+        return exp.Update(this=target, expressions=values, where=exp.Where(this=chosen))
+    here = exp.and_(*(value.copy() for value in values))
+    one_row = exp.select(exp.alias_(exp.Literal.number(1), "one")).subquery("once")
+    return exp.Merge(
+        this=target,
+        using=one_row,
+        on=exp.or_(chosen, here.copy()),
+        whens=exp.Whens(
+            expressions=[
+                exp.When(matched=True, condition=here, then=exp.Var(this="DELETE")),
+                exp.When(matched=True, then=exp.Update(expressions=values)),
+            ]
+        ),
+    )
 
 
 def equal(name: str, value: str) -> exp.EQ:

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.messages.admin import PartitionInfo, TableInfo
-from fletching.sql.table_definitions import DEFAULT_KEY
+from fletching.sql.clusterings import CLUSTERING, clustering_clause, declared_clustering
+from fletching.sql.table_definitions import DEFAULT_KEY, INTERNAL, SHARD_PROPERTIES
 
 __all__ = [
     "VIEW_TEXT",
@@ -130,12 +131,30 @@ def creating_statement(info: TableInfo) -> str:
             for column in info.schema.partition_columns
         ]
         lines.append(f"PARTITIONED BY ({', '.join(parts)})")
-    if info.properties:
-        pairs = [f"{_quoted(key)}={_quoted(value)}" for key, value in info.properties.items()]
+    lines += _own_clauses(info)
+    pairs = [
+        f"{_quoted(key)}={_quoted(value)}"
+        for key, value in info.properties.items()
+        if not key.startswith(INTERNAL)
+    ]
+    if pairs:
         lines.append(f"TBLPROPERTIES ({', '.join(pairs)})")
     if info.lifecycle_days is not None:
         lines.append(f"LIFECYCLE {info.lifecycle_days}")
     return "\n".join(lines) + ";"
+
+
+def _own_clauses(info: TableInfo) -> list[str]:
+    """The clauses that are kept as properties of the service's own."""
+    columns = [column.name for column in info.schema.data_columns]
+    found = declared_clustering(info.properties.get(CLUSTERING), columns)
+    clauses = [] if found is None else [clustering_clause(found)]
+    shards, days = (info.properties.get(key) for key in SHARD_PROPERTIES.values())
+    if shards is not None:
+        clauses.append(f"INTO {shards} SHARDS")
+    if days is not None:
+        clauses.append(f"HUBLIFECYCLE {days}")
+    return clauses
 
 
 def _quoted(text: str) -> str:

@@ -72,6 +72,7 @@ class Query:
         schema: the result's columns.
         statistics: what its scans have read so far.
         translation: what DuckDB was given.
+        decimals: for each column whether it has DECIMALs.
     """
 
     def __init__(
@@ -87,8 +88,9 @@ class Query:
         self.statistics = statistics
         relation = duck.query(translation.sql)
         self.columns: list[str] = list(relation.columns)
-        self._types = list(relation.types)
-        self._casts: list[str] | None = casts_of(self._types)
+        types = list(relation.types)
+        self._casts: list[str] | None = casts_of(types)
+        self.decimals: list[bool] = [str(one.id).lower() == "decimal" for one in types]
 
     def cast(self, casts: list[str]) -> None:
         """Has the columns cast to other types of DuckDB's, one per column."""
@@ -356,9 +358,12 @@ class QueryRunner:
             except NoSuchTableError as error:
                 raise located(error, node, NoSuchTableError) from error
             except VersionNotFoundError as error:
+                self._refuse_old_view(name, node)
                 raise located(error, node, VersionNotFoundError) from error
             assert isinstance(info, TableInfo)
             text = info.properties.get(VIEW_TEXT)
+            if text is not None and moment is not None:
+                self._refuse_old_view(name, node)
             if text is None:
                 found.tables[key] = (name, None if moment is None else info.version)
                 continue
@@ -370,6 +375,17 @@ class QueryRunner:
             columns = tuple(column.name for column in info.schema.data_columns)
             found.views[str(name).casefold()] = SourceView(name, query, columns)
             self._collect(query, own, variables, found, depth + 1)
+
+    def _refuse_old_view(self, name: TableName, node: exp.Expr) -> None:
+        """Refuses VERSION and TIMESTAMP AS OF behind the name of a view."""
+        info = self._calls.call(DescribeTable(table=name))
+        if isinstance(info, TableInfo) and VIEW_TEXT in info.properties:
+            raise located(
+                InvalidArgumentError(
+                    f"{name} is a view, which has no versions: write AS OF behind the tables in its query"
+                ),
+                node,
+            )
 
 
 def _mention(name: TableName, node: exp.Expr) -> _Mention:

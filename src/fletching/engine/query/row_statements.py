@@ -29,6 +29,7 @@ from fletching.protocol.messages.requests import CreateWriteSession
 from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import parse_type
 from fletching.sql.dialect import exp, parse_predicate
+from fletching.sql.function_calls import decimal_text
 from fletching.sql.predicates import compile_condition
 from fletching.sql.query_sources import located
 from fletching.sql.row_changes import ROW, SEGMENT, row_changes_of
@@ -95,7 +96,12 @@ def _insert(run: ScriptRun, target: Target) -> int:
                 f" {len(fields)}: {', '.join(field.name for field in fields)}"
             )
         types = {column.name: column.type for column in info.schema.data_columns}
-        query.cast([_as_stored(field, types.get(field.name, "")) for field in fields])
+        query.cast(
+            [
+                _as_stored(field, types.get(field.name, ""), decimal=decimal)
+                for field, decimal in zip(fields, query.decimals, strict=True)
+            ]
+        )
         _, batches = query.run()
         schema = pa.schema(fields)
         return write_rows(
@@ -109,13 +115,15 @@ def _insert(run: ScriptRun, target: Target) -> int:
         )
 
 
-def _as_stored(field: pa.Field, name: str) -> str:
+def _as_stored(field: pa.Field, name: str, *, decimal: bool) -> str:
     """A template that makes a value one of a column's: also VARCHAR and CHAR by their length."""
     try:
         made = f"CAST({{}} AS {duck_type_of(field.type)})"
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"column {field.name}: {error.message}") from error
     known = type_of_column(name, field.type)
+    if decimal and known.kind == "text":
+        made = decimal_text("{}")
     return f"left({made}, {known.precision})" if known.kind == "text" and known.precision else made
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
+import hashlib
 import os
 import shutil
 import tempfile
@@ -17,8 +19,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+
 from fletching.engine.query.query_limits import QueryLimits
 from fletching.errors import MissingExtraError, StorageError
+from fletching.sql.text_functions import SHA2_PREFIX
 
 try:
     import duckdb
@@ -163,6 +168,14 @@ class Connections:
                     "default_null_order": "nulls_first_on_asc_last_on_desc",
                 },
             )
+            for bits in (224, 384, 512):
+                connection.create_function(  # type: ignore[call-overload]  # takes names of types, too
+                    f"{SHA2_PREFIX}{bits}",
+                    functools.partial(_digests, f"sha{bits}"),
+                    ["VARCHAR"],
+                    "VARCHAR",
+                    type="arrow",
+                )
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
@@ -187,6 +200,17 @@ class Connections:
                 ) from error
             self._closed = False
         return self._folder
+
+
+def _digests(name: str, texts: pa.Array) -> pa.Array:
+    """Hashes that DuckDB does not have; one value after the other, as the library takes them."""
+    return pa.array(
+        [
+            None if text is None else hashlib.new(name, text.encode()).hexdigest()
+            for text in texts.to_pylist()
+        ],
+        pa.string(),
+    )
 
 
 def remove_left_behind(parent: Path) -> None:

@@ -8,7 +8,12 @@ import math
 from collections.abc import Callable
 
 from fletching.engine.query.looking import Looking
-from fletching.engine.query.partition_statements import drop_partitions, rename_partition
+from fletching.engine.query.named_places import with_near_tables
+from fletching.engine.query.partition_statements import (
+    drop_partitions,
+    merge_partitions,
+    rename_partition,
+)
 from fletching.engine.query.query_runner import (
     Authorize,
     QueryRunner,
@@ -28,6 +33,7 @@ from fletching.engine.query.table_statements import (
 from fletching.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
+    NoSuchTableError,
     NotFoundError,
 )
 from fletching.protocol.messages.admin import (
@@ -49,6 +55,7 @@ from fletching.sql.statement_kinds import (
     DropView,
     Explanation,
     Insertion,
+    MergePartitions,
     Namespace,
     QueryStatement,
     RenamePartition,
@@ -98,6 +105,8 @@ class StatementRunner:
         for statement, place in statements:
             try:
                 found = _done(run, statement)
+            except NoSuchTableError as error:
+                raise place.told(with_near_tables(error, run)) from error
             except (InvalidArgumentError, NotFoundError, AlreadyExistsError) as error:
                 raise place.told(error) from error
             outcome = found or outcome
@@ -184,6 +193,8 @@ def _done(run: ScriptRun, statement: Statement) -> Outcome | None:
             return Outcome(affected=sum(report.affected or 0 for report in reports))
         case DropPartitions():
             return drop_partitions(run, statement)
+        case MergePartitions():
+            return merge_partitions(run, statement)
         case RenamePartition():
             return rename_partition(run, statement)
         case AddMissingColumns():

@@ -32,6 +32,7 @@ from fletching.sql.statement_kinds import (
     CreateView,
     Target,
 )
+from fletching.sql.table_definitions import LIFECYCLE
 from fletching.types import PartitionSpec, TableName
 
 __all__ = ["add_missing", "clone", "create_as", "create_like", "create_view", "drop_view"]
@@ -85,7 +86,7 @@ def create_like(run: ScriptRun, statement: CreateLike) -> Outcome:
         properties={
             key: value
             for key, value in source.properties.items()
-            if key not in {VIEW_TEXT, VIEW_NAMESPACE}
+            if key not in {VIEW_TEXT, VIEW_NAMESPACE, LIFECYCLE}
         },
         primary_key=source.primary_key,
         lifecycle_days=statement.lifecycle_days,
@@ -155,6 +156,7 @@ def create_view(run: ScriptRun, statement: CreateView) -> Outcome:
             VIEW_TEXT: statement.text,
             VIEW_NAMESPACE: f"{run.namespace.project}.{run.namespace.schema}",
         },
+        lifecycle_days=statement.lifecycle_days,
         if_not_exists=statement.if_not_exists,
     )
     run.authorize(request)

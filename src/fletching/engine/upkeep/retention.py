@@ -7,7 +7,7 @@ write sessions       unfinished ones when they expire, with what they staged; en
                      session lifetime later (until then a repeated commit gets its answer)
 streams              of ``default`` sessions, when idle for ``stream_seconds``
 read sessions        when expired for ``removed_seconds`` (until then a refresh revives them)
-partitions           of a table with a lifecycle, when they were not modified for so many days:
+partitions           of a table with a lifecycle that is not disabled, when they were not modified for so many days:
                      dropped in a version of their own, which can be restored as any other
 removed segments     when no readable version shows them: the horizon of a table, its oldest
                      readable version, is the one that was the newest ``retain_seconds`` ago (or as
@@ -65,6 +65,7 @@ from fletching.engine.writing.states import SessionState
 from fletching.errors import StorageError
 from fletching.objects.store import writer_of
 from fletching.protocol.messages.requests import DEFAULT_SESSION_ID
+from fletching.sql.table_definitions import DISABLED, LIFECYCLE
 
 __all__ = ["Collected", "Retention", "RetentionReport", "retain_seconds"]
 
@@ -199,7 +200,7 @@ class Retention:
         table = table_by_id(connection, table_id, lock=True)
         if table is None or table.dropped_at is not None or not table.partition_columns:
             return [], []
-        if table.lifecycle_days != days:
+        if table.lifecycle_days != days or table.properties.get(LIFECYCLE) == DISABLED:
             return [], []
         gone = unmodified_partitions(
             connection, table_id, before=now - days * _DAY_SECONDS, limit=_SEGMENTS_PER_STEP
