@@ -133,6 +133,23 @@ def test_a_statement_that_goes_on(odps: Any, monkeypatch: pytest.MonkeyPatch) ->
         odps.get_instance("absent").open_reader(tunnel=True)
 
 
+@pytest.mark.parametrize(
+    ("statement", "error"),
+    [
+        ("select * from absent_table", "NoSuchTable"),
+        ("select absent from (select 1) t", "ODPSError"),
+    ],
+)
+def test_failures_are_told_instead_of_rows(odps: Any, statement: str, error: str) -> None:
+    failed = odps.run_sql(statement)
+    failed.wait_for_completion()
+    with pytest.raises(getattr(errors, error), match="absent"):
+        session(odps, failed)
+    accelerated = odps.run_sql_interactive(statement)
+    with pytest.raises(getattr(errors, error), match="absent"):
+        list(accelerated.open_reader(tunnel=True))
+
+
 def test_sessions_of_query_acceleration(odps: Any) -> None:
     instance = odps.execute_sql_interactive("select 1 as a, 'é' as `größe`", fallback=False)
     with instance.open_reader(tunnel=True) as reader:

@@ -23,7 +23,7 @@ import re
 
 from fletching.engine.query.instances import InstanceRow
 from fletching.engine.reading.read_plan import ReadPlan
-from fletching.errors import ExpiredSessionError, InvalidArgumentError
+from fletching.errors import ExpiredSessionError, InvalidArgumentError, ServiceError
 from fletching.protocol.http.headers import USER_AGENT
 from fletching.protocol.messages.requests import ReadInstance
 from fletching.protocol.messages.responses import TableSchema
@@ -79,6 +79,7 @@ class InstanceTunnelRequest:
             NotFoundError: there is no such instance, or the caller may not see it.
             InvalidArgumentError: it has not ended yet (code InstanceNotTerminate), or it chose no rows
                 (code InstanceTypeNotSupported), whereupon clients ask for its text.
+            ServiceError: the statement failed: its own code and message.
         """
         instances = self.service.engine.instances
         wanted = instance_id or self.instance_id
@@ -88,6 +89,12 @@ class InstanceTunnelRequest:
             self.service.authorize_instance(self.exchange, row)
             if not row.ended_at:
                 return None
+            failure = instances.state(row).error if not row.succeeded else None
+            if failure is not None and not instances.cancelled(row):
+                # Clients of query acceleration ask for rows first, and learn of the failure here. Always
+                # 400, since they would repeat a request that got the statuses of some failures.
+                _, code, message = failure
+                raise ServiceError(message, http_status=400, code=code or "InvalidArgument")
             if not instances.has_rows(row):
                 raise InvalidArgumentError(
                     f"instance {row.id} chose no rows: only those of a SELECT that succeeded can be"
