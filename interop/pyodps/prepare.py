@@ -16,7 +16,7 @@ VERSIONS = ("0.13.2", "0.13.1", "0.12.5.1")
 # pyarrow and the compressors at the versions that the project is tested with.
 SHARED = ("pyarrow", "numpy", "pandas", "zstandard", "lz4", "pytest", "pytest-timeout")
 # What PyODPS itself can work with: its dialect is for SQLAlchemy before 2.1.
-OTHERS = ("sqlalchemy<2.1", "ipython<9", "setuptools<81")
+OTHERS = ("sqlalchemy<2.1", "ipython<9", "setuptools<81", "python-snappy")
 
 
 def pinned() -> list[str]:

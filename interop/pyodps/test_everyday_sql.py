@@ -9,10 +9,12 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import pandas as pd
 import pytest
 from odps import ODPS, accounts, errors, models, options
 from odps.models import Instance, SQLTask
 from odps.tunnel import InstanceTunnel
+from odps.types import Monthdelta
 
 from conftest import SINCE_0_13, Service
 
@@ -76,6 +78,41 @@ def test_every_type_survives(o: ODPS) -> None:
     assert str(batch["t"][0].as_py()).startswith("2026-01-0")
 
 
+HIDDEN = {
+    "j": ("json", {"k": [1]}),
+    "n": ("timestamp_ntz", pd.Timestamp("2026-01-02 03:04:05.5")),
+    "t": ("timestamp", pd.Timestamp("2026-01-02 03:04:05.123456")),
+    "d": ("datetime", dt.datetime.fromisoformat("2026-01-02 03:04:05")),
+    "i": ("interval_day_time", pd.Timedelta(days=1, seconds=5, microseconds=3)),
+    "m": ("interval_year_month", Monthdelta(14)),
+    "c": ("char(3)", "abc"),
+    "v": ("varchar(9)", "vv"),
+}
+"""Types that only the column's declaration tells from others, each with a value."""
+
+
+@pytest.mark.parametrize("zone", [None, "Asia/Shanghai"])
+def test_results_have_the_types_of_their_columns(o: ODPS, name: str, zone: str | None) -> None:
+    columns = ", ".join(f"{column} {kind}" for column, (kind, _) in HIDDEN.items())
+    table = o.create_table(name, columns)
+    options.local_timezone = zone
+    try:
+        with table.open_writer() as writer:
+            writer.write(table.new_record([value for _, value in HIDDEN.values()]))
+        (stored,) = values(o.read_table(name))
+        if zone is None:
+            assert stored == [value for _, value in HIDDEN.values()]
+        made = o.execute_sql(f"select * from (select * from {name}) t where v is not null")
+        with made.open_reader(tunnel=True) as reader:
+            kinds = [str(column.type).lower() for column in reader.schema.columns]
+            assert values(reader) == [stored]
+        assert kinds == [kind for kind, _ in HIDDEN.values()]
+        o.execute_sql(f"create table {name}_c as select * from {name}")
+        assert values(o.read_table(f"{name}_c")) == [stored]
+    finally:
+        options.local_timezone = None
+
+
 def test_text_results(o: ODPS, instance: Any) -> None:
     with instance.open_reader(tunnel=False) as reader:
         assert reader.raw.splitlines()[0] == '"id","name","x"'
@@ -125,7 +162,7 @@ def test_pandas(instance: Any) -> None:
     assert [len(batch) for batch in instance.iter_pandas(batch_size=1)] == [1, 1]
 
 
-@pytest.mark.parametrize("algorithm", [None, "zlib", "zstd", "lz4"])
+@pytest.mark.parametrize("algorithm", [None, "zlib", "snappy", "zstd", "lz4"])
 def test_instance_tunnel(o: ODPS, instance: Any, algorithm: str | None) -> None:
     session = InstanceTunnel(o).create_download_session(instance, compress_algo=algorithm)
     assert session.count == 2
@@ -326,6 +363,8 @@ def test_first_generation(o: ODPS) -> None:
     assert made.get_logview_address()
     with pytest.raises(errors.ODPSError):
         o.execute_sql_interactive("select * from absent_table", fallback=False)
+    with pytest.raises(errors.NoSuchTable):
+        list(o.run_sql_interactive("select * from absent_table").open_reader(tunnel=True))
     session = o.create_session(4, 512)
     session.wait_for_startup()
     attached = o.attach_session(session._session_name)

@@ -134,6 +134,98 @@ def test_keys(o: ODPS, name: str) -> None:
         assert sorted(row[:2] for row in values(reader)) == data[1:]
 
 
+@pytest.mark.parametrize("algorithm", [None, "zlib", "snappy", "zstd", "lz4"])
+def test_every_coding(o: ODPS, name: str, algorithm: str | None) -> None:
+    o.create_table(name, "id bigint, name string")
+    chosen = {"compress_algo": algorithm} if algorithm else {}
+    packed = {"compress": algorithm is not None}
+    tunnel = TableTunnel(o)
+    upload = tunnel.create_upload_session(name, **chosen)
+    with upload.open_record_writer(0, **packed) as writer:
+        writer.write(upload.new_record([1, "records" * 100]))
+    with upload.open_arrow_writer(1, **packed) as writer:
+        writer.write(pd.DataFrame({"id": [2], "name": ["arrow"]}))
+    upload.commit([0, 1])
+    if algorithm != "lz4":  # whose writer of streams flushes twice, and fails inside PyODPS
+        stream = tunnel.create_stream_upload_session(name, **chosen)
+        with stream.open_record_writer(**packed) as writer:
+            writer.write(stream.new_record([3, "streamed"]))
+    download = tunnel.create_download_session(name, **chosen)
+    with download.open_record_reader(0, download.count, **packed) as reader:
+        rows = values(reader)
+    assert rows[:2] == [[1, "records" * 100], [2, "arrow"]]
+    with download.open_arrow_reader(0, download.count, **packed) as reader:
+        assert reader.to_pandas()["id"].tolist() == [row[0] for row in rows]
+    keyed = f"{name}_k"
+    o.create_table(keyed, "k bigint not null, v string", transactional=True, primary_key="k")
+    upsert = tunnel.create_upsert_session(keyed, **chosen)
+    writer = upsert.open_upsert_stream(**packed)
+    writer.upsert(upsert.new_record([1, "x"]))
+    writer.close()
+    upsert.commit()
+    assert values(o.get_table(keyed).head(5)) == [[1, "x"]]
+
+
+def test_uploads_into_tables_with_keys(o: ODPS, name: str) -> None:
+    table = o.create_table(name, "k bigint not null, v string", transactional=True, primary_key="k")
+    tunnel = TableTunnel(o)
+
+    def upload(blocks: dict[int, list[list[Any]]], **how: Any) -> None:
+        session = tunnel.create_upload_session(name, **how)
+        for block, rows in blocks.items():
+            with session.open_record_writer(block) as writer:
+                for row in rows:
+                    writer.write(session.new_record(row))
+        session.commit(list(blocks))
+
+    def found() -> list[list[Any]]:
+        return sorted(values(table.open_reader(reopen=True)))
+
+    # Whatever order blocks came in, those with higher numbers count.
+    upload({1: [[1, "late"]], 0: [[1, "early"], [2, "old"], [2, "new"]]})
+    assert found() == [[1, "late"], [2, "new"]]
+    with pytest.raises(errors.ODPSError, match="primary key"):
+        upload({0: [[None, "n"]]})
+    upload({0: [[5, "only"]]}, overwrite=True)
+    stream = tunnel.create_stream_upload_session(name)
+    with stream.open_record_writer() as writer:
+        writer.write(stream.new_record([5, "streamed"]))
+        writer.write(stream.new_record([6, "more"]))
+    assert found() == [[5, "streamed"], [6, "more"]]
+    assert tunnel.create_download_session(name).count == 2
+
+
+def test_partitions_are_not_made_by_expressions(o: ODPS, name: str) -> None:
+    schema = TableSchema(
+        columns=[Column(name="a", type="datetime")],
+        partitions=[
+            Partition(name="pt", type="string", generate_expression="trunc_time(a, 'day')")
+        ],
+    )
+    text = f"create table {name} (a datetime) auto partitioned by (trunc_time(a, 'day') as pt)"
+    for refused in (
+        lambda: o.create_table(name, schema),
+        lambda: o.execute_sql(text),
+        lambda: o.execute_sql_cost(text),
+        lambda: o.execute_sql_interactive(text),
+    ):
+        with pytest.raises(errors.ODPSError, match="AUTO PARTITIONED BY is not supported"):
+            refused()
+    assert not o.exist_table(name)
+
+
+def test_first_rows_with_nulls_inside(o: ODPS, name: str) -> None:
+    table = o.create_table(name, "m map<string,bigint>, a array<string>")
+    rows = [[{"k": None, "z": 1}, ["a", None, ""]], [{}, []], [None, None]]
+    with table.open_writer() as writer:
+        writer.write(rows)
+    if SINCE_0_13:
+        assert values(table.head(3)) == rows
+    # 0.12 has no text for such values, and reads them as they are.
+    assert values(table.head(3, use_legacy=False)) == rows
+    assert values(o.read_table(name)) == rows
+
+
 def test_results_become_tables(o: ODPS, name: str) -> None:
     if not hasattr(o, "write_sql_result_to_table"):
         pytest.skip("came later")
