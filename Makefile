@@ -16,7 +16,7 @@ ENGINES ?= .venv-engines
 quoted = '$(subst ','\'',$(value $(1)))'
 
 .DEFAULT_GOAL := help
-.PHONY: docs-pictures help quickstart test test-again test-exhaustive test-browser test-engines test-engines-short test-cluster test-cluster-short check format lint types coverage docs docs-site packaging bench bench-check bench-lz4 interop interop-lz4 interop-pyodps interop-js interop-types interop-spark fuzz torture soak mutants clean
+.PHONY: docs-pictures help quickstart test test-again test-exhaustive test-browser test-engines test-engines-short test-cluster test-cluster-short check format lint types coverage docs docs-site packaging test-pythons bench bench-check bench-lz4 interop interop-lz4 interop-pyodps interop-js interop-types interop-spark fuzz torture soak mutants clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -185,6 +185,9 @@ bench-lz4: $(VENV)/.installed-dev ## lz4stream beside lz4.stream, in one run (ne
 
 packaging: ## the wheel in clean environments: every extra, lowest versions, the README
 	@$(PYTHON) interop/packaging/check.py
+
+test-pythons: ## a short form of the tests on each of Python 3.11 to 3.14 that is found
+	@$(PYTHON) interop/pythons/check.py
 
 # A third for each: ipc, the framings of the wire, the tunnel's records.
 fuzz: $(VENV)/.installed-dev ## fuzz the decoders for SECONDS, with coverage if atheris is to be had

@@ -60,10 +60,39 @@ def test_the_wheel_is_the_same_each_time(wheel: Path, tmp_path: Path) -> None:
     assert build("wheel", tmp_path).read_bytes() == wheel.read_bytes()
 
 
+def test_addresses_are_those_that_the_release_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told() -> list[str]:
+        with zipfile.ZipFile(
+            build("wheel", tmp_path / str(len(list(tmp_path.iterdir()))))
+        ) as archive:
+            (name,) = (n for n in archive.namelist() if n.endswith("/METADATA"))
+            return email.message_from_bytes(archive.read(name)).get_all("Project-URL") or []
+
+    monkeypatch.delenv("FLETCHING_REPOSITORY", raising=False)
+    assert told() == []
+    monkeypatch.setenv("FLETCHING_REPOSITORY", "https://code.example/fletching/")
+    assert told()[:2] == [
+        "Repository, https://code.example/fletching",
+        "Issues, https://code.example/fletching/issues",
+    ]
+    monkeypatch.setenv("FLETCHING_REPOSITORY", "javascript:x")
+    with pytest.raises(subprocess.CalledProcessError):
+        told()
+
+
 def test_the_source_archive_can_be_tested_and_documented(tmp_path: Path) -> None:
     with tarfile.open(build("sdist", tmp_path)) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    for name in ("Makefile", "constraints.txt", "mkdocs.yml", "CHANGELOG.md", "SECURITY.md"):
+    for name in (
+        "Makefile",
+        "hatch_build.py",
+        "constraints.txt",
+        "mkdocs.yml",
+        "CHANGELOG.md",
+        "SECURITY.md",
+    ):
         assert name in names
     for folder in ("src/fletching", "tests", "docs", "examples", "interop", "benchmarks"):
         assert any(name.startswith(folder + "/") for name in names), folder

@@ -23,7 +23,15 @@ import contextvars
 import dataclasses
 import functools
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+)
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast
@@ -31,11 +39,21 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, 
 from fletching import client as blocking
 from fletching.client.call_options import ConnectOptions, OptionChanges
 from fletching.client.cancellation import LEAVE_SECONDS, Cancellation
+from fletching.client.result import Result
 from fletching.client.retry import Timing
+from fletching.client.table import ChangeSet
 from fletching.client.transports.channel import Channel
-from fletching.types import DEFAULT_SCHEMA
+from fletching.types import DEFAULT_SCHEMA, TableName
 
-__all__ = ["AsyncClient", "AsyncObject", "AsyncScan", "AsyncTable", "Pending", "connect"]
+__all__ = [
+    "AsyncClient",
+    "AsyncObject",
+    "AsyncResult",
+    "AsyncScan",
+    "AsyncTable",
+    "Pending",
+    "connect",
+]
 
 MOST_CALLS = 64
 """Calls of one client at once; more wait for their turn. Each that runs holds a thread."""
@@ -76,8 +94,10 @@ class Pending(Generic[_T_co]):
         """Makes the call and iterates its result: batches, blobs, names."""
         result = await self._begin()
         if isinstance(result, AsyncObject):
-            async for item in result:
-                yield item
+            # Whoever leaves early leaves what is underneath, too.
+            async with contextlib.aclosing(result.__aiter__()) as items:
+                async for item in items:
+                    yield item
             return
         for item in result:
             yield item
@@ -103,6 +123,9 @@ class AsyncObject:
 
     _plain: frozenset[str] = frozenset()
     """Methods that ask nobody: they are called at once, and their results wrapped."""
+
+    _left_out: Mapping[str, str] = {}
+    """What the blocking object has and this has not, and what to take instead."""
 
     def __init__(self, wrapped: Any, pool: ThreadPoolExecutor, scope: Cancellation) -> None:
         """Wraps ``wrapped``, whose calls run in ``pool`` and are broken off by ``scope``."""
@@ -136,9 +159,11 @@ class AsyncObject:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
+        if name in self._left_out:
+            raise AttributeError(f"the async client has no {name}: {self._left_out[name]}")
         value = getattr(self._wrapped, name)
         if not callable(value) or isinstance(value, type):
-            return value
+            return _wrap(value, self._pool, self._scope)
         if name in self._plain:
 
             @functools.wraps(value)
@@ -154,7 +179,7 @@ class AsyncObject:
         return call
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *dir(self._wrapped)})
+        return sorted({*super().__dir__(), *dir(self._wrapped)} - set(self._left_out))
 
     def __repr__(self) -> str:
         """That of the blocking object."""
@@ -162,7 +187,7 @@ class AsyncObject:
 
     # --- iteration and contexts
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
+    async def __aiter__(self) -> AsyncGenerator[Any, None]:
         """The items of the blocking object; leaving early ends what is waited for."""
         target, scope = self._scoped()
         items = await _in_thread(self._pool, scope, lambda: iter(target))
@@ -193,10 +218,27 @@ class AsyncObject:
         await _in_thread(self._pool, self._scope, leave)
 
 
+_READERS = {"to_reader": "pyarrow would wait in it; iterate with `async for`, or to_batches()"}
+
+
+class AsyncResult(AsyncObject):
+    """See `fletching.client.Result`; ``async for batch in result`` reads it."""
+
+    _left_out = _READERS
+    _wrapped: Result
+
+    to_table = _awaited(Result.to_table)
+    to_pandas = _awaited(Result.to_pandas)
+    to_polars = _awaited(Result.to_polars)
+    to_batches = _awaited(Result.to_batches)
+    to_pylist = _awaited(Result.to_pylist)
+
+
 class AsyncScan(AsyncObject):
     """See `fletching.client.Scan`; ``async for batch in scan`` reads it."""
 
     _plain = frozenset({"with_options"})
+    _left_out = _READERS
     _wrapped: blocking.Scan
 
     to_table = _awaited(blocking.Scan.to_table)
@@ -208,6 +250,10 @@ class AsyncScan(AsyncObject):
     splits = _awaited(blocking.Scan.splits)
     session = _awaited(blocking.Scan.session)
 
+    def with_options(self, **changes: Unpack[OptionChanges]) -> AsyncScan:
+        """The same scan with other options for its calls."""
+        return AsyncScan(self._wrapped.with_options(**changes), self._pool, self._scope)
+
     def _scoped(self) -> tuple[Any, Cancellation]:
         channel, scope = _own_scope(self._wrapped.channel)
         return dataclasses.replace(self._wrapped, _channel=channel), scope
@@ -217,6 +263,7 @@ class AsyncTable(AsyncObject):
     """See `fletching.client.Table`."""
 
     _plain = frozenset({"with_options", "scan"})
+    _left_out = _READERS
     _wrapped: blocking.Table
 
     reload = _awaited(blocking.Table.reload)
@@ -225,11 +272,34 @@ class AsyncTable(AsyncObject):
     create_partition = _awaited(blocking.Table.create_partition)
     drop_partition = _awaited(blocking.Table.drop_partition)
     add_columns = _awaited(blocking.Table.add_columns)
+    drop_columns = _awaited(blocking.Table.drop_columns)
+    rename_column = _awaited(blocking.Table.rename_column)
+    alter_column = _awaited(blocking.Table.alter_column)
+    rename = _awaited(blocking.Table.rename)
+    set_properties = _awaited(blocking.Table.set_properties)
+    remove_properties = _awaited(blocking.Table.remove_properties)
     to_table = _awaited(blocking.Table.to_table)
     head = _awaited(blocking.Table.head)
     preview = _awaited(blocking.Table.preview)
     append = _awaited(blocking.Table.append)
     overwrite = _awaited(blocking.Table.overwrite)
+    truncate = _awaited(blocking.Table.truncate)
+    delete = _awaited(blocking.Table.delete)
+    update = _awaited(blocking.Table.update)
+    upsert = _awaited(blocking.Table.upsert)
+    merge = _awaited(blocking.Table.merge)
+    delete_keys = _awaited(blocking.Table.delete_keys)
+    enforce_primary_key = _awaited(blocking.Table.enforce_primary_key)
+    versions = _awaited(blocking.Table.versions)
+    as_of = _awaited(blocking.Table.as_of)
+    restore = _awaited(blocking.Table.restore)
+    tags = _awaited(blocking.Table.tags)
+    create_tag = _awaited(blocking.Table.create_tag)
+    drop_tag = _awaited(blocking.Table.drop_tag)
+    changes = _awaited(blocking.Table.changes)
+    watch = _awaited(blocking.Table.watch)
+    compact = _awaited(blocking.Table.compact)
+    expire_versions = _awaited(blocking.Table.expire_versions)
     write_session = _awaited(blocking.Table.write_session)
     open_write_session = _awaited(blocking.Table.open_write_session)
     stream_writer = _awaited(blocking.Table.stream_writer)
@@ -263,10 +333,18 @@ class AsyncClient(AsyncObject):
     table = _awaited(blocking.Client.table)
     list_tables = _awaited(blocking.Client.list_tables)
     drop_table = _awaited(blocking.Client.drop_table)
+    rename_table = _awaited(blocking.Client.rename_table)
+    sql = _awaited(blocking.Client.sql)
     resume = _awaited(blocking.Client.resume)
     get_blob = _awaited(blocking.Client.get_blob)
     get_blobs = _awaited(blocking.Client.get_blobs)
     open_blob = _awaited(blocking.Client.open_blob)
+    blob_reader = _awaited(blocking.Client.blob_reader)
+    blob_iterator = _awaited(blocking.Client.blob_iterator)
+
+    def table_name(self, name: str) -> TableName:
+        """See `fletching.client.Client.table_name`: asks nobody."""
+        return self._wrapped.table_name(name)
 
     def with_options(self, **changes: Unpack[OptionChanges]) -> AsyncClient:
         """The same client with other options for all its calls. Connections are shared."""
@@ -404,6 +482,8 @@ _WRAPPERS: tuple[tuple[type, type[AsyncObject]], ...] = (
     (blocking.Client, AsyncClient),
     (blocking.Table, AsyncTable),
     (blocking.Scan, AsyncScan),
+    (Result, AsyncResult),
+    (ChangeSet, AsyncObject),
     (blocking.ReadSession, AsyncObject),
     (blocking.Split, AsyncObject),
     (blocking.ArrowReader, AsyncObject),

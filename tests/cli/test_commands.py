@@ -209,6 +209,22 @@ def test_text_formats_come_back_as_they_went_out(shell: Shell, suffix: str) -> N
     assert pq.read_table("again.parquet").to_pylist() == table.to_pylist()
 
 
+def test_columns_that_a_file_lacks_are_told(shell: Shell) -> None:
+    shell("create", "t", "id BIGINT, name STRING, at TIMESTAMP")
+    Path("whole.csv").write_text("at,NAME,id\n2026-01-01 00:00:00,a,1\n")
+    Path("narrow.csv").write_text("id\n2\n")
+    shell("put", "t", "whole.csv")
+    assert "note" not in shell.errors
+    shell("put", "t", "whole.csv", "narrow.csv", "narrow.csv")
+    assert shell.errors.count("narrow.csv has no column name: its rows are null there") == 1
+    assert shell.errors.count("narrow.csv has no column at") == 1
+    assert shell.json("put", "t", "narrow.csv")["filled_with_null"] == ["name", "at"]
+    shell("create", "strict", "id BIGINT, name STRING NOT NULL")
+    shell("put", "strict", "narrow.csv", exits=2)
+    assert "name" in shell.errors
+    assert shell.json("ls")[0]["rows"] == 0
+
+
 def test_folders_and_hive_keys(shell: Shell) -> None:
     for year, month in (("2024", "01"), ("2024", "02"), ("2025", "01")):
         folder = Path("hive", f"year={year}", f"month={month}")

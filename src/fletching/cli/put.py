@@ -128,6 +128,7 @@ def put(
     """Write files into a table: all of them in one commit, or nothing.
 
     The keys of Hive folders (year=2024/month=01/...) are columns, and partition a created table.
+    Columns of the table that a file lacks become null, which is said.
     """
     started = time.perf_counter()
     options = read_options(
@@ -150,6 +151,7 @@ def put(
                 client.create_project(if_not_exists=True)
             target = None
         sources = _Sources(inputs, file_format, options, partition, target)
+        lacking: dict[str, str] = {}
         with contextlib.closing(sources.opened()) as opened:
             first = next(opened)
             if target is None:
@@ -163,6 +165,8 @@ def put(
             ):
                 source: Opened | None = first
                 while source is not None:
+                    for name in sources.lacking(source.schema):
+                        lacking.setdefault(name, sources.name)
                     for batch in source.batches:
                         writer.write(batch)
                         rows += batch.num_rows
@@ -173,8 +177,11 @@ def put(
                         task.restart(sources.name, source.rows)
     seconds = time.perf_counter() - started
     if as_json:
-        print_json({"table": table, "rows": rows, "bytes": size, "seconds": seconds})
+        done = {"table": table, "rows": rows, "bytes": size, "seconds": seconds}
+        print_json(done | {"filled_with_null": list(lacking)})
     else:
+        for name, path in lacking.items():
+            say(f"note: {path} has no column {name}: its rows are null there")
         say(f"{table}: {counted(rows, 'row')}, {human_bytes(size)} committed in {seconds:.2f} s")
 
 
@@ -217,6 +224,12 @@ class _Sources:
             with open_batches(file.path, self._format, self._for_table(file)) as source:
                 schema = source.schema.remove_metadata()
                 yield _with_keys(file, schema, source, self._fixed, self.target)
+
+    def lacking(self, schema: pa.Schema) -> list[str]:
+        """The table's columns that a file has no values for."""
+        given = {name.casefold() for name in schema.names} | self._fixed
+        known = () if self.target is None else self.target.schema.names
+        return [name for name in known if name.casefold() not in given]
 
     def _for_table(self, file: InputFile) -> ReadOptions:
         """The options, with the table's types for text: ``007`` stays text in a text column."""

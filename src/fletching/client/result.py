@@ -157,7 +157,7 @@ class Result:
         """The rows as one ``pyarrow.Table`` in memory; ``progress`` as of `to_batches`."""
         return pa.Table.from_batches(list(self.to_batches(progress=progress)), self.schema)
 
-    def to_pandas(self, *, progress: ProgressLike = None, **options: object) -> pd.DataFrame:
+    def to_pandas(self, /, *, progress: ProgressLike = None, **options: object) -> pd.DataFrame:
         """The rows as a pandas DataFrame; options as of ``pyarrow.Table.to_pandas``."""
         return self.to_table(progress=progress).to_pandas(**options)
 
