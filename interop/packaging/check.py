@@ -1,8 +1,9 @@
 """``make packaging``: the wheel and the source archive in clean environments, extra by extra.
 
 Each environment gets the wheel with one choice of extras, and runs what that choice promises; the last
-ones get the lowest versions that the metadata allows, and the source archive. The README's shell block
-runs in a whole environment, with the real pip and the real command.
+ones get the lowest versions that the metadata allows, and the source archive. The README and the tutorial
+are followed from top to bottom as a newcomer would: each in a clean environment, with the real pip and
+the real command.
 """
 
 from __future__ import annotations
@@ -128,19 +129,39 @@ def main() -> None:
         run(python, "-m", "pip", "install", "-q", source, cwd=work)
         run(python, "-c", BASE, cwd=work / "from-source")
         print("the source archive: ok", flush=True)
-        readme(work, wheel)
-        print("the README in one shell: ok", flush=True)
+        followed(work, wheel, "README.md", ("sh", "python"))
+        followed(work, wheel, "docs/tutorial.md", ("text", "python"))
 
 
-def readme(work: Path, wheel: Path) -> None:
-    """The README's shell block with the real pip; only the name of the wheel is put in."""
-    text = (ROOT / "README.md").read_text()
-    blocks = "".join(re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
-    blocks = re.sub(r"'fletching\[([a-z,]+)\]'", rf"-q '{wheel}[\1]'", blocks)
-    place = work / "newcomer"
+# What the tutorial says in its sentences, to whoever has come to its end.
+AFTERWARDS = """
+fletching ls --at ./data
+fletching head measurements --at ./data
+fletching get measurements week.parquet --at ./data
+fletching keys create --grant read:demo --at ./data
+test -s week.parquet
+"""
+
+
+def followed(work: Path, wheel: Path, page: str, languages: tuple[str, ...]) -> None:
+    """A page's blocks, first what a shell runs and then Python; only the name of the wheel is put in."""
+    text = (ROOT / page).read_text()
+    blocks = {
+        language: "".join(re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+        for language in languages
+    }
+    shell = re.sub(r"'fletching\[([a-z,]+)\]'", rf"-q '{wheel}[\1]'", blocks[languages[0]])
+    place = work / f"newcomer-{Path(page).stem.lower()}"
     python = environment(place)
-    script = f"export PATH={python.parent}:$PATH HOME={place} XDG_CONFIG_HOME={place}\n{blocks}"
+    (place / "session.py").write_text(blocks["python"])
+    script = f"export PATH={python.parent}:$PATH HOME={place} XDG_CONFIG_HOME={place}\n"
+    # Where the page opens Python, its blocks are what is typed; else they are a program of their own.
+    typed = re.sub(r"^python$", f"python {place}/session.py", shell, flags=re.MULTILINE)
+    if typed == shell:
+        typed += f"mkdir elsewhere && cd elsewhere && python {place}/session.py\n"
+    script += typed + (AFTERWARDS if "tutorial" in page else "")
     run("/bin/sh", "-e", "-c", script, cwd=place)
+    print(f"{page} from top to bottom: ok", flush=True)
 
 
 if __name__ == "__main__":

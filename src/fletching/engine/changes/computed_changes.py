@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,9 @@ from fletching.engine.reading.row_filter import RowFilter
 from fletching.errors import InvalidArgumentError, RowsChangedError
 from fletching.protocol.types.blob_type import contains_blob
 from fletching.protocol.types.row_selection import take_rows
-from fletching.sql.predicates import Predicate
+
+if TYPE_CHECKING:
+    from fletching.sql.predicates import Predicate
 
 __all__ = ["ComputedChanges", "RowAction"]
 
