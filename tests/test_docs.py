@@ -196,3 +196,8 @@ def test_links_between_pages_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{relative(page)} links to {target}"
+                # The site is made of docs/ alone.
+                if ROOT / "docs" in page.parents:
+                    assert (page.parent / target).resolve().is_relative_to(ROOT / "docs"), (
+                        f"{relative(page)} links to {target}, which the site has not"
+                    )
