@@ -318,9 +318,18 @@ def _durations(values: Cells, target: pa.DataType) -> pa.Array:
 def _numpy_scalars(values: Cells, target: pa.DataType) -> pa.Array:
     """Each unit by itself: numpy brings several to the finest one, around the end of its range."""
     del target
-    if len({value.dtype for value in values if value is not None}) > 1:
+    units = {value.dtype for value in values if value is not None}
+    if len(units) > 1:
         raise UsageError("numpy's dates and durations are of several units")
-    return pa.array(values)
+    unit = units.pop()
+    # As an array of numpy's: of its single dates pyarrow takes none.
+    return pa.array(np.array([unit.type("NaT") if v is None else v for v in values], unit))
+
+
+def _uuids(values: Sequence[Any], target: pa.DataType) -> pa.Array:
+    if target is not None and (target in {pa.string(), pa.large_string(), pa.string_view()}):
+        raise UsageError("a UUID is 16 bytes, which are no text: str() of it is")
+    return pa.array([None if value is None else value.bytes for value in values], pa.binary(16))
 
 
 _BUILDERS: dict[str, Callable[[Cells, pa.DataType], pa.Array]] = {
@@ -337,9 +346,7 @@ _BUILDERS: dict[str, Callable[[Cells, pa.DataType], pa.Array]] = {
     "duration": _durations,
     "numpy datetime": _numpy_scalars,
     "numpy duration": _numpy_scalars,
-    "uuid": lambda values, _: pa.array(
-        [None if value is None else value.bytes for value in values], pa.binary(16)
-    ),
+    "uuid": _uuids,
 }
 
 
