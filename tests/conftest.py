@@ -8,7 +8,7 @@ import socket
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from tests.azurite import _azurite, azure
 from tests.postgresql import _databases, postgresql, postgresql_catalog
 from tests.seaweedfs import _s3_url, s3
@@ -16,8 +16,12 @@ from tests.seaweedfs import _s3_url, s3
 __all__ = ["_azurite", "_databases", "_s3_url", "azure", "postgresql", "postgresql_catalog", "s3"]
 
 # A run that must decide about a change draws the same examples each time; at a desk they vary.
-settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
-settings.register_profile("desk", deadline=None)
+# How long an example takes to draw is the machine's business, and no verdict.
+ANY_PACE = [HealthCheck.too_slow]
+settings.register_profile(
+    "ci", derandomize=True, deadline=None, print_blob=True, suppress_health_check=ANY_PACE
+)
+settings.register_profile("desk", deadline=None, suppress_health_check=ANY_PACE)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 

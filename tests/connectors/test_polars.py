@@ -147,7 +147,9 @@ TREES = st.recursive(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(predicate=TREES)
 def test_random_predicates(client: Client, predicate: Any) -> None:

@@ -166,7 +166,9 @@ TREES = st.recursive(
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(expression=TREES)
 def test_pushed_or_not_the_rows_are_the_same(table: Table, expression: pc.Expression) -> None:

@@ -188,7 +188,9 @@ _FAILURE = st.none() | st.tuples(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     failures=st.lists(_FAILURE, max_size=30),
     sizes=st.lists(st.integers(1, 4), min_size=1, max_size=8),

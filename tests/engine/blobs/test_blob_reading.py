@@ -136,7 +136,7 @@ class TestCoalescing:
         assert len(ranges) == 1
 
     @settings(
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
         max_examples=25,
         deadline=None,
     )

@@ -46,7 +46,10 @@ headers = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=30,
+)
 @given(
     blobs=st.lists(st.tuples(headers, st.lists(st.binary(max_size=300), max_size=4)), max_size=6)
 )

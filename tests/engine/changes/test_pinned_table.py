@@ -81,7 +81,9 @@ def test_rows_that_are_chosen(table: Table, where: str, chosen: list[int | None]
 
 
 @settings(
-    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(low=st.integers(-1, 20), high=st.integers(-1, 20))
 def test_both_ways_of_choosing_agree(table: Table, low: int, high: int) -> None:

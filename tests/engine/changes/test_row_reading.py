@@ -53,7 +53,9 @@ def read(table: Table, columns: list[int], rows: list[int]) -> pa.RecordBatch:
 
 
 @settings(
-    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     columns=st.permutations([0, 1, 2]).flatmap(

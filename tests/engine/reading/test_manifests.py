@@ -100,7 +100,10 @@ def plain(plan: Any) -> bytes:
     return b"".join(bytes(memoryview(each).cast("B")) for each in plan.buffers())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=25,
+)
 @given(
     columns=st.lists(st.sampled_from(SCHEMA.names), unique=True, max_size=3),
     sizes=st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=4), min_size=1, max_size=3),

@@ -282,7 +282,9 @@ def test_a_computed_piece_of_another_length_is_not_sent() -> None:
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 def test_any_range_of_rows_is_those_rows(make_shelf: Any, data: st.DataObject) -> None:
