@@ -24,6 +24,7 @@ from benchmarks import (
     defaults,
     engines,
     messages,
+    pages,
     querying,
     reading,
     releases,
@@ -572,6 +573,12 @@ def statements(run: Run) -> list[Result]:
         return querying.statements(folder / "data", rows, run.rounds)
 
 
+def console_pages(run: Run) -> list[Result]:
+    """Pages of the console over a table of ten million rows."""
+    with _folder(run.disk, "pages") as folder:
+        return pages.pages(folder / "data", 20_000 if run.small else 10_000_000, run.rounds)
+
+
 def changing(run: Run) -> list[Result]:
     """What tables that change cost, beside what they cost when they do not."""
     rows = 20_000 if run.small else run.changed_rows
@@ -743,4 +750,5 @@ QUESTIONS: dict[str, Question] = {
     "links": links,
     "ipc": arrow_messages,
     "engines": in_engines,
+    "pages": console_pages,
 }

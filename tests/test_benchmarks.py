@@ -57,6 +57,7 @@ def small_run(benchmarks: Any, folder: Path) -> Any:
         "links",
         "ipc",
         "engines",
+        "pages",
     ],
 )
 def test_a_question_gives_results(benchmarks: Any, tmp_path: Path, name: str) -> None:
