@@ -34,7 +34,8 @@ class TestContract(ConnectorContract):
         return int(connection.sql("SELECT count(*) FROM here").fetchall()[0][0])
 
     def write(self, data: pa.Table, table: Table, *, overwrite: bool) -> None:
-        relation = duckdb.connect().from_arrow(data)
+        connection = duckdb.connect()  # older releases close it with its last reference
+        relation = connection.from_arrow(data)
         (table.overwrite if overwrite else table.append)(relation)
 
 
@@ -61,7 +62,8 @@ QUERIES = {
     "amount = 0.25": "`amount` = 0.25BD",
     "text IS NULL": "`text` IS NULL",
     "id < 3 OR text = 'j'": "OR",
-    "point.x = 3": None,
+    "point.x = 3": "`point`.`x` = 3",
+    "point.x > 3 AND point.x < 8": "`point`.`x` > 3",
     "text LIKE 'f%'": None,
     "number > 2": None,
 }
@@ -80,7 +82,9 @@ def test_a_pushed_predicate_changes_no_answer(
     assert found == connection.sql(query.format("plain")).fetchall()
     assert found
     expected = QUERIES[condition]
-    if expected is not None:
+    if (
+        expected is not None and int(duckdb.__version__.partition(".")[0]) >= 2
+    ):  # older ones push less
         assert scans[-1].filter is not None
         assert expected in scans[-1].filter
 

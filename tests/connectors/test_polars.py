@@ -68,7 +68,12 @@ PREDICATES = [
     (col("number") < 3, "`number` < 3.0D"),
     (col("number") > 3, None),
     (col("number").is_nan(), None),
-    (col("point").struct.field("x") == 3, None),
+    (col("point").struct.field("x") == 3, "`point`.`x` = 3"),
+    (
+        col("point").struct.field("x").is_null() | (pl.lit(7) < col("id")),
+        "(`point`.`x` IS NULL OR `id` > 7)",
+    ),
+    (pl.lit(3.5) < col("number"), None),
     (col("text").str.starts_with("f"), None),
     (col("id") % 2 == 0, None),
     (col("id") > col("number"), None),

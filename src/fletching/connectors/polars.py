@@ -161,6 +161,7 @@ _OPERATORS = {
     "Gt": "__gt__",
     "GtEq": "__ge__",
 }
+_MIRRORED = {"Lt": "Gt", "LtEq": "GtEq", "Gt": "Lt", "GtEq": "LtEq"}
 _NOTHING = object()
 
 
@@ -199,22 +200,39 @@ def _exactly(node: object) -> pc.Expression | None:
             return _both(_exactly(left), _exactly(right), lambda a, b: a & b)
         case {"BinaryExpr": {"left": left, "op": "Or" | "LogicalOr", "right": right}}:
             return _both(_exactly(left), _exactly(right), lambda a, b: a | b)
-        case {"BinaryExpr": {"left": {"Column": str(name)}, "op": str(op), "right": literal}}:
-            return _compared(name, op, literal)
+        case {"BinaryExpr": {"left": {"Literal": _} as literal, "op": str(op), "right": inner}}:
+            return _compared(_path(inner), _MIRRORED.get(op, op), literal)
+        case {"BinaryExpr": {"left": inner, "op": str(op), "right": literal}}:
+            return _compared(_path(inner), op, literal)
         case {"Function": {"input": [inner], "function": {"Boolean": "Not"}}}:
             part = _exactly(inner)
             return None if part is None else ~part
-        case {"Function": {"input": [{"Column": str(name)}], "function": {"Boolean": "IsNull"}}}:
-            return pc.field(name).is_null()
-        case {"Function": {"input": [{"Column": str(name)}], "function": {"Boolean": "IsNotNull"}}}:
-            return pc.field(name).is_valid()
+        case {"Function": {"input": [inner], "function": {"Boolean": "IsNull"}}}:
+            path = _path(inner)
+            return None if path is None else pc.field(*path).is_null()
+        case {"Function": {"input": [inner], "function": {"Boolean": "IsNotNull"}}}:
+            path = _path(inner)
+            return None if path is None else pc.field(*path).is_valid()
         case {
             "Function": {
-                "input": [{"Column": str(name)}, {"Literal": {"Scalar": {"List": list(data)}}}],
+                "input": [inner, {"Literal": {"Scalar": {"List": list(data)}}}],
                 "function": {"Boolean": {"IsIn": {"nulls_equal": False}}},
             }
         }:
-            return _member(name, data)
+            return _member(_path(inner), data)
+    return None
+
+
+def _path(node: object) -> tuple[str, ...] | None:
+    """A column, or a field inside of structs; None if it is something else."""
+    match node:
+        case {"Column": str(name)}:
+            return (name,)
+        case {
+            "Function": {"input": [inner], "function": {"StructExpr": {"FieldByName": str(name)}}}
+        }:
+            path = _path(inner)
+            return None if path is None else (*path, name)
     return None
 
 
@@ -222,14 +240,14 @@ def _both(left: object, right: object, join: Any) -> pc.Expression | None:
     return None if left is None or right is None else join(left, right)
 
 
-def _compared(name: str, op: str, literal: object) -> pc.Expression | None:
+def _compared(path: tuple[str, ...] | None, op: str, literal: object) -> pc.Expression | None:
     value = _value(literal)
-    if value is _NOTHING or op not in _OPERATORS:
+    if path is None or value is _NOTHING or op not in _OPERATORS:
         return None
     if isinstance(value, float) and (math.isnan(value) or op in {"Gt", "GtEq"}):
         # For Polars NaN is the greatest value, elsewhere it compares as false.
         return None
-    result: pc.Expression = getattr(pc.field(name), _OPERATORS[op])(value)
+    result: pc.Expression = getattr(pc.field(*path), _OPERATORS[op])(value)
     return result
 
 
@@ -254,8 +272,10 @@ def _value(literal: object) -> Any:
     return _NOTHING
 
 
-def _member(name: str, data: list[int]) -> pc.Expression | None:
+def _member(path: tuple[str, ...] | None, data: list[int]) -> pc.Expression | None:
     """IN of a list, whose members stand in the expression as the bytes of an Arrow IPC stream."""
+    if path is None:
+        return None
     try:
         values = pa.ipc.open_stream(bytes(data)).read_all().column(0).combine_chunks()
     except (pa.ArrowException, ValueError, IndexError):
@@ -265,5 +285,5 @@ def _member(name: str, data: list[int]) -> pc.Expression | None:
     if pa.types.is_string_view(values.type):
         values = values.cast(pa.string())
     # Null where the column is, as in Polars.
-    column = pc.field(name)
+    column = pc.field(*path)
     return pc.if_else(column.is_valid(), column.isin(values), pa.scalar(None, pa.bool_()))

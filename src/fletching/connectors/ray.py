@@ -110,6 +110,8 @@ class TableDatasource(Datasource):  # type: ignore[misc]  # Ray is not there to 
         planned = plan(scan)
         self._rows, self._bytes = planned.row_count, planned.byte_size
         self._scan = planned.scan
+        # Ray's own names, which its older releases do not set.
+        self._predicate_expr: Any = None
         self._projection_map: dict[str, str] | None = None
 
     def get_name(self) -> str:

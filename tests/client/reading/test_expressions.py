@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
         ("b", pa.bool_()),
         ("d", pa.date32()),
         ("n", pa.decimal128(28, 2)),
-        ("st", pa.struct([("x", pa.int32())])),
+        ("st", pa.struct([("x", pa.int32()), ("deep", pa.struct([("y", pa.string())]))])),
     ]
 )
 ROWS = pa.table(
@@ -40,7 +40,14 @@ ROWS = pa.table(
         "b": [True, False, None, True, False, None],
         "d": [dt.date(2020, 1, 1), None, dt.date(1999, 12, 31), *[dt.date(2021, 5, 5)] * 3],
         "n": [Decimal("1.10"), None, Decimal("-2.00"), Decimal("3.00"), Decimal(0), Decimal(7)],
-        "st": [{"x": 1}, {"x": None}, None, {"x": 2}, {"x": 3}, {"x": 1}],
+        "st": [
+            {"x": 1, "deep": {"y": "a"}},
+            {"x": None, "deep": None},
+            None,
+            {"x": 2, "deep": {"y": None}},
+            {"x": 3, "deep": {"y": "b"}},
+            {"x": 1, "deep": {"y": "é"}},
+        ],
     },
     schema=SCHEMA,
 )
@@ -81,6 +88,15 @@ def found(table: Table, expression: pc.Expression) -> list[dict[str, Any]]:
         (~field("i").is_null(), "NOT (`i` IS NULL)"),
         (field("i").isin([1, 5]), "(`i` IS NOT NULL AND `i` IN (1, 5))"),
         ((field("i") > 1) | (field("small") < 3), "(`i` > 1 OR `small` < 3)"),
+        (field("st", "x") == 1, "`st`.`x` = 1"),
+        (field("st", "deep", "y") >= "b", "`st`.`deep`.`y` >= 'b'"),
+        (field("st", "deep", "y").is_null(), "`st`.`deep`.`y` IS NULL"),
+        (~(field("st", "x") == 1), "NOT (`st`.`x` = 1)"),
+        (~field("st", "x").isin([1, 3]), "NOT ((`st`.`x` IS NOT NULL AND `st`.`x` IN (1, 3)))"),
+        (field("i") > field("small"), "`i` > `small`"),
+        (field("st", "x") != field("small"), "`st`.`x` != `small`"),
+        (field("b"), "`b` = TRUE"),
+        (~field("b"), "NOT (`b` = TRUE)"),
     ],
     ids=str,
 )
@@ -103,9 +119,7 @@ def test_what_is_surely_the_same_is_pushed(
         field("i").isin([]),
         field("i") + 1 > 2,
         field("small").cast("double") > 1.5,
-        field("b"),
-        field("st", "x") == 1,
-        field("i") > field("small"),
+        field("f") > field("small"),
         pc.if_else(field("b"), field("i") > 1, field("i") < 1),
     ],
     ids=str,
@@ -132,6 +146,10 @@ def test_refusals() -> None:
         pushdown("i > 1", SCHEMA)
     with pytest.raises(UsageError, match="names nothing"):
         pushdown(field("nothing") > 1, SCHEMA)
+    with pytest.raises(UsageError, match=r"names st\.X; st has x, deep"):
+        pushdown(field("st", "X") > 1, SCHEMA)
+    with pytest.raises(UsageError, match=r"names i\.x; i has no fields"):
+        pushdown((field("i") > 1) | (field("i", "x") > 1), SCHEMA)
 
 
 LEAVES = st.one_of(
@@ -151,7 +169,12 @@ LEAVES = st.one_of(
         st.lists(st.sampled_from(["", "é", "it's"]), min_size=1),
     ),
     st.sampled_from(
-        [field("i").is_null(), field("b"), field("f").is_nan(), field("st").is_valid()]
+        [
+            *(field("i").is_null(), field("b"), field("f").is_nan(), field("st").is_valid()),
+            *(field("st", "x") == 1, field("st", "x") > field("small")),
+            *(field("st", "deep", "y").is_valid(), field("st", "deep", "y") < "b"),
+            *(field("st", "deep").is_null(), field("i") <= field("st", "x")),
+        ]
     ),
 )
 TREES = st.recursive(

@@ -87,12 +87,15 @@ def pushdown(expression: pc.Expression, schema: pa.Schema) -> Pushdown:
     if not isinstance(expression, pc.Expression):
         raise UsageError(f"a filter is SQL text or a pyarrow expression, not {expression!r}")
     tree = _parse(expression)
-    columns = frozenset(_columns(tree))
+    references = list(_references(tree))
+    columns = frozenset(reference.path[0] for reference in references)
     unknown = sorted(columns - set(schema.names))
     if unknown:
         raise UsageError(
             f"the filter names {', '.join(unknown)}; there is {', '.join(schema.names)}"
         )
+    for reference in references:
+        _check_path(reference, schema)
     conjuncts = [_sql(each, schema) for each in _conjuncts(tree)]
     known = [text for text in conjuncts if text is not None]
     residual = expression if len(known) < len(conjuncts) else None
@@ -133,12 +136,29 @@ def _node(word: tuple[str, str], words: Iterator[tuple[str, str]], values: pa.Re
     return _Call(text, tuple(arguments), options)
 
 
-def _columns(node: _Node) -> Iterator[str]:
+def _references(node: _Node) -> Iterator[_Reference]:
     if isinstance(node, _Reference):
-        yield node.path[0]
+        yield node
     elif isinstance(node, _Call):
         for each in node.arguments:
-            yield from _columns(each)
+            yield from _references(each)
+
+
+def _check_path(reference: _Reference, schema: pa.Schema) -> None:
+    """Refuses a field that a struct has not, which pyarrow would find only in the batches.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    kind = schema.field(schema.names.index(reference.path[0])).type
+    for depth, name in enumerate(reference.path[1:], 1):
+        there = [each.name for each in kind] if pa.types.is_struct(kind) else []
+        if name not in there:
+            raise UsageError(
+                f"the filter names {'.'.join(reference.path)}; {'.'.join(reference.path[:depth])} has "
+                + (", ".join(there) or "no fields")
+            )
+        kind = kind.field(there.index(name)).type
 
 
 def _conjuncts(node: _Node) -> Iterator[_Node]:
@@ -152,6 +172,10 @@ def _conjuncts(node: _Node) -> Iterator[_Node]:
 
 def _sql(node: _Node, schema: pa.Schema) -> str | None:
     """The node as an SQL predicate, or None where the two may differ for some row."""
+    if isinstance(node, _Reference):
+        column = _column(node, schema)
+        known = column is not None and pa.types.is_boolean(column[1])
+        return f"{column[0]} = TRUE" if column is not None and known else None
     if not isinstance(node, _Call):
         return None
     match node.function, node.arguments:
@@ -186,7 +210,23 @@ def _sql(node: _Node, schema: pa.Schema) -> str | None:
             return _comparison(reference, _COMPARISONS[name], value, schema)
         case name, (_Literal(value), _Reference() as reference) if name in _COMPARISONS:
             return _comparison(reference, _MIRRORED[_COMPARISONS[name]], value, schema)
+        case name, (_Reference() as left, _Reference() as right) if name in _COMPARISONS:
+            return _of_columns(left, _COMPARISONS[name], right, schema)
     return None
+
+
+def _of_columns(
+    left: _Reference, operator: str, right: _Reference, schema: pa.Schema
+) -> str | None:
+    """A comparison of columns whose values are compared the same way on both sides."""
+    one, other = _column(left, schema), _column(right, schema)
+    if one is None or other is None:
+        return None
+    types = pa.types
+    exact = (types.is_signed_integer, types.is_date32, types.is_boolean, _is_text)
+    if not any(kind(one[1]) and kind(other[1]) for kind in exact):
+        return None
+    return f"{one[0]} {operator} {other[0]}"
 
 
 def _comparison(
@@ -222,12 +262,21 @@ def _membership(
 
 
 def _column(reference: _Reference, schema: pa.Schema) -> tuple[str, pa.DataType] | None:
-    if len(reference.path) != 1 or schema.names.count(reference.path[0]) != 1:
-        return None
-    name = reference.path[0]
-    if "`" in name:
-        return None
-    return f"`{name}`", schema.field(name).type
+    """A column, or a field inside of structs, as SQL, and its type; null where a struct around it is."""
+    fields: list[pa.Field] = list(schema)
+    kind: pa.DataType | None = None
+    for depth, name in enumerate(reference.path):
+        if depth:
+            if kind is None or not pa.types.is_struct(kind):
+                return None
+            fields = list(kind)
+        # SQL compares names in any case: of two that differ in that alone it is not sure which is meant.
+        alike = [each for each in fields if each.name.casefold() == name.casefold()]
+        if len(alike) != 1 or alike[0].name != name or "`" in name:
+            return None
+        kind = alike[0].type
+    assert kind is not None
+    return ".".join(f"`{name}`" for name in reference.path), kind
 
 
 def _literal(value: pa.Scalar, kind: pa.DataType) -> str | None:

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from fletching.client.cancellation import Cancellation, join_within
 from fletching.client.reading.arrow_reader import ArrowReader
+from fletching.ipc.batch_sizes import bytes_of
 
 __all__ = ["read_in_order"]
 
@@ -74,7 +75,7 @@ class _Lanes:
 
     def _put(self, position: int, lane: _Lane, batch: pa.RecordBatch) -> bool:
         """Adds a batch when there is room; False when the caller has gone."""
-        size = batch.nbytes
+        size = bytes_of(batch)
         with self.room:
             while not self.stopped and self.held_bytes + size > self.read_ahead_bytes:
                 if position == self.turn and not lane.held_bytes:
@@ -104,7 +105,7 @@ class _Lanes:
                 if item is None:
                     self.turn += 1
                 else:
-                    size = item.nbytes
+                    size = bytes_of(item)
                     self.held_bytes -= size
                     lane.held_bytes -= size
                 if self.waiting:

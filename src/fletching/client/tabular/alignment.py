@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from fletching.client.tabular.tabular_data import BatchStream
 from fletching.errors import UsageError
+from fletching.ipc.batch_sizes import bytes_of
 from fletching.ipc.null_arrays import null_array
 from fletching.protocol.types.conversion import column_plan, convert
 from fletching.protocol.types.required_values import RequiredValues
@@ -141,12 +142,12 @@ def size_of(batch: pa.RecordBatch) -> int:
         total: int = batch.get_total_buffer_size()
         if total <= _SMALL_BYTES:
             return total
-    return batch.nbytes
+    return bytes_of(batch)
 
 
 def _halved(batch: pa.RecordBatch, limit_bytes: int) -> Iterator[pa.RecordBatch]:
     """Slices of a batch of at most so many bytes, whatever the lengths of its rows; a row is never cut."""
-    if batch.num_rows <= 1 or batch.nbytes <= limit_bytes:
+    if batch.num_rows <= 1 or bytes_of(batch) <= limit_bytes:
         yield batch
         return
     half = batch.num_rows // 2

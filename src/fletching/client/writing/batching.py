@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from fletching.client.tabular.alignment import resized, size_of
+from fletching.ipc.batch_sizes import bytes_of
 
 __all__ = ["Body", "BodyBuffer"]
 
@@ -100,9 +101,10 @@ def _joined(batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     run: list[pa.RecordBatch] = []
     size = 0
     for batch in batches:
-        if run and size + batch.nbytes > JOINED_BYTES:
+        added = bytes_of(batch)
+        if run and size + added > JOINED_BYTES:
             yield pa.concat_batches(run) if len(run) > 1 else run[0]
             run, size = [], 0
         run.append(batch)
-        size += batch.nbytes
+        size += added
     yield pa.concat_batches(run) if len(run) > 1 else run[0]

@@ -20,6 +20,7 @@ from fletching.catalog.write_stream_rows import NewSegment
 from fletching.engine.tables.statistics import StatisticsBuilder
 from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import LimitExceededError
+from fletching.ipc.batch_sizes import bytes_of
 from fletching.ipc.dictionaries import has_dictionary
 from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.message import as_view
@@ -157,7 +158,7 @@ class PartitionWriter:
             # Their indices mean different dictionaries; joining would have to unify them.
             self._encode(opened, batch, codec)
             return
-        size = batch.nbytes
+        size = bytes_of(batch)
         opened.pending.append((batch, codec))
         opened.pending_rows += batch.num_rows
         opened.pending_bytes += size
