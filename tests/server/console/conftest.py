@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import time
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pyarrow as pa
@@ -113,3 +115,42 @@ def limited(server: Server) -> tuple[str, str]:
         assert time.monotonic() < deadline  # the server looks at its keys every two seconds
         time.sleep(0.1)
     return key.access_id, key.secret
+
+
+class Pages(Browser):
+    """Somebody who may do everything."""
+
+    def data(self, path: str, status: int = 200) -> Any:
+        """What a page says as JSON."""
+        reply = self(f"{path}{'&' if '?' in path else '?'}format=json")
+        assert reply.status == status, reply.text
+        return json.loads(reply.text)
+
+    def post(self, path: str, **fields: str) -> Any:
+        """Sends a form of the session."""
+        return self(path, {"csrf": self.csrf, **fields})
+
+
+@pytest.fixture(scope="session")
+def console_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service with a table of two partitions in three versions."""
+    with fletching.serve(tmp_path_factory.mktemp("pages") / "data", port=0) as running:
+        access_id, secret = running.access_key
+        with fletching.connect(running.url, access_id=access_id, access_key=secret) as client:
+            schema = pa.schema([("id", pa.int64()), ("name", pa.string())])
+            table = client.create_table("orders", schema, partition_by=["day", "hh"])
+            for day, hh, start in (("a", "1", 0), ("a", "2", 10), ("b", "1", 20)):
+                rows = {"id": range(start, start + 10), "name": [f"n{n}" for n in range(start, start + 10)]}
+                table.append(pa.table(rows, schema), partition=f"day={day},hh={hh}")
+            table.delete("id = 3")
+        yield running
+
+
+@pytest.fixture
+def pages(console_server: Server) -> Pages:
+    found = Pages(console_server)
+    assert found.sign_in(*console_server.access_key).status == 303
+    return found
+
+
+ORDERS = "/tables/demo/default/orders"

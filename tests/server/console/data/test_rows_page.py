@@ -1,0 +1,37 @@
+"""The rows of a table as a page: cells by kind, one row whole, files to take away."""
+
+from __future__ import annotations
+
+import json
+
+from tests.server.console.conftest import ORDERS, Pages
+
+
+def test_rows_and_what_is_said_of_them(pages: Pages) -> None:
+    data = pages.data(ORDERS)
+    assert data["names"] == ["id", "name", "day", "hh"]
+    assert len(data["cells"]) == 29
+    assert (data["offset"], data["next"]) == (0, None)
+    ids = {int(row[0]["text"]) for row in data["cells"]}
+    assert ids == set(range(30)) - {3}
+
+
+def test_a_filter_and_a_version(pages: Pages) -> None:
+    assert len(pages.data(f"{ORDERS}?filter=id+%3C+5")["cells"]) == 4
+    assert len(pages.data(f"{ORDERS}?filter=id+%3C+5&version=3")["cells"]) == 5
+    assert len(pages.data(f"{ORDERS}?version=1")["cells"]) == 10
+    for wrong in ("filter=id+%3C", "version=99", "version=x", "sort=nothing"):
+        assert pages(f"{ORDERS}?{wrong}").status in {400, 404}
+
+
+def test_one_row(pages: Pages) -> None:
+    data = pages.data(f"{ORDERS}/row?offset=0&filter=id+%3D+7")
+    assert [cell["text"] for cell in data["cells"]][:2] == ["7", "n7"]
+    assert pages(f"{ORDERS}/row?offset=500").status in {400, 404}
+
+
+def test_files(pages: Pages) -> None:
+    reply = pages(f"{ORDERS}/rows?format=jsonl&filter=id+%3C+2")
+    assert [json.loads(line)["name"] for line in reply.text.splitlines()] == ["n0", "n1"]
+    csv = pages(f"{ORDERS}/rows?format=csv&filter=id+%3D+1").text
+    assert csv.splitlines()[0].replace('"', "") == "id,name,day,hh"

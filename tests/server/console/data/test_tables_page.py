@@ -1,0 +1,27 @@
+"""The list of tables: searched, sorted, and no more of a word than is known."""
+
+from __future__ import annotations
+
+from tests.server.console.conftest import Pages
+
+
+def test_tables_are_listed_with_their_sizes(pages: Pages) -> None:
+    data = pages.data("/tables")
+    (row,) = [each for each in data["tables"] if each["name"] == "orders"]
+    assert (row["rows"], row["version"], row["schema"]) == (29, 4, "default")
+    assert row["bytes"] > 0
+    assert data["project"] in data["projects"]
+    assert "default" in data["schemas"]
+
+
+def test_searching_and_sorting(pages: Pages) -> None:
+    assert [each["name"] for each in pages.data("/tables?q=ord")["tables"]] == ["orders"]
+    assert pages.data("/tables?q=zzz")["tables"] == []
+    assert pages.data("/tables?sort=rows")["sort"] == "rows"
+    assert pages.data("/tables?sort=nonsense")["sort"] == "name"
+    sizes = [each["bytes"] for each in pages.data("/tables?sort=bytes")["tables"]]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_project_that_is_not_there(pages: Pages) -> None:
+    assert pages("/tables?project=nowhere").status in {200, 404}
