@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.dialect import exp, parse_predicate
+from fletching.sql.functions import AGGREGATES
 
 __all__ = ["MAX_EXPRESSION_TEXT", "ValueExpression", "compile_expression"]
 
@@ -59,7 +60,9 @@ def compile_expression(text: str, columns: Mapping[str, str], *, table: str) -> 
     node = parse_predicate(f"({text})")
     used: dict[str, None] = {}
     for found in node.walk():
-        if isinstance(found, _NOT_OF_A_ROW):
+        # Functions are kept by their names, aggregates among them.
+        called = isinstance(found, exp.Anonymous) and found.name.lower() in AGGREGATES
+        if called or isinstance(found, _NOT_OF_A_ROW):
             raise InvalidArgumentError(
                 f"{text[:200]!r} is no expression over the columns of one row"
             )

@@ -140,7 +140,10 @@ def console_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
             schema = pa.schema([("id", pa.int64()), ("name", pa.string())])
             table = client.create_table("orders", schema, partition_by=["day", "hh"])
             for day, hh, start in (("a", "1", 0), ("a", "2", 10), ("b", "1", 20)):
-                rows = {"id": range(start, start + 10), "name": [f"n{n}" for n in range(start, start + 10)]}
+                rows = {
+                    "id": range(start, start + 10),
+                    "name": [f"n{n}" for n in range(start, start + 10)],
+                }
                 table.append(pa.table(rows, schema), partition=f"day={day},hh={hh}")
             table.delete("id = 3")
         yield running

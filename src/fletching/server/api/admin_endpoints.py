@@ -50,7 +50,7 @@ async def handle_admin(exchange: Exchange, service: Service) -> None:
     await exchange.reply(reply, headers=headers)
 
 
-MAX_WAIT_SECONDS = 30.0
+MAX_STATEMENT_SECONDS = 30.0
 """How long a reply waits for the end of statements at most."""
 
 _BLOCKING_SECONDS = 0.1
@@ -64,7 +64,7 @@ async def answer_statement(
     # Not among the short calls: what a statement comes to is written to the catalog.
     run = service.workers.query.run
     instances = await run(lambda: service.engine.instances)
-    rest = min(max(request.wait_seconds, 0.0), MAX_WAIT_SECONDS)
+    rest = min(max(request.wait_seconds, 0.0), MAX_STATEMENT_SECONDS)
     if isinstance(request, RunStatement):
         row = await run(
             functools.partial(
