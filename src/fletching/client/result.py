@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,13 @@ from fletching.client.progress import ProgressLike, progress_meter
 from fletching.client.retry import RetrySequence
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.transport import BatchSource
-from fletching.errors import TransportError, TruncatedStreamError, UsageError
+from fletching.errors import (
+    FletchingError,
+    NotFoundError,
+    TransportError,
+    TruncatedStreamError,
+    UsageError,
+)
 from fletching.ipc import messages
 from fletching.ipc.batches import BatchDecoder
 from fletching.protocol.http.error_codec import decode_fault
@@ -24,6 +31,7 @@ from fletching.protocol.messages.admin import (
     GetStatement,
     RunStatement,
     StatementState,
+    new_instance_id,
 )
 from fletching.protocol.messages.requests import ReadInstance
 
@@ -34,7 +42,11 @@ if TYPE_CHECKING:
 __all__ = ["Result", "run_statements"]
 
 _FIRST_SECONDS = 1.0
-"""How long the first answer may take: until then nobody knows what to cancel."""
+"""How long the first answer may take: a longer one would keep a failure from who waits for it."""
+
+_CANCELS = 10
+_CANCEL_PAUSE_SECONDS = 0.1
+"""How often statements are cancelled that nobody knows yet, and what is waited in between."""
 
 _WAIT_SECONDS = 20.0
 _SHOWN_ROWS = 10
@@ -51,8 +63,24 @@ def run_statements(channel: Channel, project: str, schema: str, text: str) -> Re
         ServiceError: one of them failed; those before it are done.
         TransportError: no answer within the retry budget.
     """
-    request = RunStatement(project=project, schema=schema, text=text, wait_seconds=_FIRST_SECONDS)
-    state = channel.call(request, StatementState)
+    made = new_instance_id(time.time())
+    request = RunStatement(
+        project=project,
+        schema=schema,
+        text=text,
+        wait_seconds=_FIRST_SECONDS,
+        instance_id=made,
+    )
+    try:
+        state = channel.call(request, StatementState)
+    except Exception:
+        raise
+    except BaseException:
+        # Interrupted before there was an answer: the service may only be about to hear of them.
+        _cancel_unanswered(
+            channel, CancelStatement(instance_id=made, project=project, schema=schema)
+        )
+        raise
     try:
         while state.running:
             again = GetStatement(
@@ -71,6 +99,19 @@ def run_statements(channel: Channel, project: str, schema: str, text: str) -> Re
         body = msgspec.json.encode({"Code": code, "Message": message})
         raise decode_fault(status, {"x-odps-request-id": state.instance_id}, body)
     return Result(channel, project, state)
+
+
+def _cancel_unanswered(channel: Channel, request: CancelStatement) -> None:
+    """Cancels statements of which the service may not know yet."""
+    for _ in range(_CANCELS):
+        try:
+            channel.call(request, StatementState)
+        except NotFoundError:
+            time.sleep(_CANCEL_PAUSE_SECONDS)
+        except FletchingError:
+            return  # whoever interrupted waits for nothing else
+        else:
+            return
 
 
 class Result:

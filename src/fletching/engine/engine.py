@@ -308,6 +308,7 @@ class Engine:
             request.text,
             instances.namespace(request),
             wait_seconds=request.wait_seconds,
+            instance_id=request.instance_id or None,
         )
         return instances.state(row)
 

@@ -173,7 +173,7 @@ def _months_between(call: Call) -> str:
         f" - (epoch({earlier}) - epoch(date_trunc('day', {earlier}))))"
     )
     return (
-        f"CAST(CASE WHEN {same} THEN {months} ELSE round({months} + {seconds} / 2678400.0::DOUBLE, 8) END"
+        f"CAST(CASE WHEN {same} THEN {months} ELSE {months} + {seconds} / 2678400.0::DOUBLE END"
         " AS DOUBLE)"
     )
 

@@ -42,7 +42,6 @@ from fletching.engine.query.row_writing import Writes
 from fletching.engine.query.running_instances import (
     CANCEL_SECONDS,
     RunningInstances,
-    new_instance_id,
 )
 from fletching.engine.query.running_statements import RunningStatements
 from fletching.engine.query.statement_runner import Outcome, StatementRunner
@@ -58,7 +57,7 @@ from fletching.errors import (
 )
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.http.error_codec import to_service_error
-from fletching.protocol.messages.admin import StatementRequest, StatementState
+from fletching.protocol.messages.admin import StatementRequest, StatementState, new_instance_id
 from fletching.protocol.messages.requests import (
     CreateInstanceReadSession,
     GetInstanceReadSession,
@@ -166,14 +165,22 @@ class Instances:
                 still running has ``ended_at`` 0.
             kind: `SQL`, `MERGE`, or `COST`, which executes nothing.
             source: what the client submitted, kept for it as it is.
-            instance_id: by default a new one.
+            instance_id: by default a new one. Statements that are known by it already are not run
+                again, if they are the same ones of the same owner: their row is what is returned.
 
         Raises:
             NoPermissionError: ``authorize`` refused (and nothing else is raised for a statement
                 that fails: that is its outcome).
             ThrottledError: too many statements wait already.
+            ConflictError: other statements have the instance's id.
             ServiceUnavailableError, StorageFullError: the catalog cannot keep the outcome.
         """
+        if instance_id is not None:
+            known = self._known(instance_id, namespace.project, wait_seconds)
+            if known is not None:
+                if (known.statement, known.owner, known.kind) != (statement, owner, kind):
+                    raise ConflictError(f"other statements have the id {instance_id}")
+                return known
         self._outcomes.check_room()
         started = self._context.clock()
         run = RunningStatements(
@@ -208,6 +215,17 @@ class Instances:
         finally:
             if run.future.done():
                 self._running.forget(run)
+
+    def _known(
+        self, instance_id: str, project: str, wait_seconds: float | None
+    ) -> InstanceRow | None:
+        """The row of an instance that has begun, after waiting for its end for some time."""
+        run = self._running.find(instance_id)
+        if run is not None and run.row.project_key == project.casefold():
+            with contextlib.suppress(FutureTimeoutError):
+                return run.future.result(wait_seconds)
+            return run.ended or run.row
+        return self._outcomes.find(project, instance_id)
 
     def _keep_running(self, run: RunningStatements) -> InstanceRow:
         """Keeps a statement that goes on, so that it can be asked for."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import datetime as dt
-import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from fletching.catalog.database import Database
 from fletching.catalog.instance_rows import InstanceRow, asked_to_cancel
 from fletching.engine.query.running_statements import RunningStatements
-from fletching.errors import FletchingError, ThrottledError
+from fletching.errors import ConflictError, FletchingError, ThrottledError
 
-__all__ = ["CANCEL_SECONDS", "RunningInstances", "new_instance_id"]
+__all__ = ["CANCEL_SECONDS", "RunningInstances"]
 
 MAX_WAITING = 1000
 """Statements that may wait for a thread."""
@@ -53,8 +51,11 @@ class RunningInstances:
 
         Raises:
             ThrottledError: too many wait already.
+            ConflictError: statements of this id run already.
         """
         with self._lock:
+            if run.row.id in self._runs:
+                raise ConflictError(f"instance {run.row.id} runs already")
             if len(self._runs) >= MAX_WAITING:
                 raise ThrottledError(f"{MAX_WAITING} statements wait already")
             # The version that a statement makes says for whom.
@@ -93,9 +94,3 @@ class RunningInstances:
                     asked = asked_to_cancel(connection, kept)
                 for id_ in asked:
                     kept[id_].cancel()
-
-
-def new_instance_id(now: float) -> str:
-    """An id that sorts by time, as the real service's do."""
-    moment = dt.datetime.fromtimestamp(now, dt.UTC)
-    return f"{moment:%Y%m%d%H%M%S}{moment.microsecond // 1000:03d}{secrets.token_hex(6)}"

@@ -204,7 +204,13 @@ def _encode_statement(request: StatementRequest) -> HttpRequest:
             path=path,
             query=[],
             headers={names.CONTENT_TYPE: names.JSON},
-            body=encode_json({"text": request.text, "wait_seconds": request.wait_seconds}),
+            body=encode_json(
+                {
+                    "text": request.text,
+                    "wait_seconds": request.wait_seconds,
+                    "instance_id": request.instance_id,
+                }
+            ),
         )
     assert isinstance(request, GetStatement | CancelStatement)
     return HttpRequest(

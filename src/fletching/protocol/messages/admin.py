@@ -7,6 +7,8 @@ requests; the engine knows only these.
 from __future__ import annotations
 
 import builtins
+import datetime as dt
+import secrets
 
 import msgspec
 
@@ -38,6 +40,7 @@ __all__ = [
     "StatementState",
     "TableInfo",
     "TablePage",
+    "new_instance_id",
 ]
 
 
@@ -139,9 +142,21 @@ class StatementRequest(Request, frozen=True, kw_only=True):
 
 
 class RunStatement(StatementRequest, frozen=True, kw_only=True):
-    """Runs SQL statements; they go on when the reply does not wait for their end."""
+    """Runs SQL statements; they go on when the reply does not wait for their end.
+
+    ``instance_id``, as `new_instance_id` makes it, is what they are known by; the service makes one where
+    it is empty. Whoever gives one can cancel them before there is an answer; asked again while the service
+    lives, the same text under the same id is run once.
+    """
 
     text: str
+    instance_id: str = ""
+
+
+def new_instance_id(now: float) -> str:
+    """An id of statements that sorts by time, as the real service's do; ``now`` in seconds since the epoch."""
+    moment = dt.datetime.fromtimestamp(now, dt.UTC)
+    return f"{moment:%Y%m%d%H%M%S}{moment.microsecond // 1000:03d}{secrets.token_hex(6)}"
 
 
 class GetStatement(StatementRequest, frozen=True, kw_only=True):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 
 import msgspec
 
+from fletching.errors import InvalidParameterError
 from fletching.protocol.codec import decode_admin_request, encode_admin_response
 from fletching.protocol.messages.admin import (
     CancelStatement,
@@ -75,6 +77,7 @@ async def answer_statement(
                 authorize=functools.partial(service.authorize, exchange),
                 visible=functools.partial(service.visible, exchange),
                 wait_seconds=min(rest, _BLOCKING_SECONDS),
+                instance_id=_given_id(request),
             )
         )
     else:
@@ -90,6 +93,20 @@ async def answer_statement(
         rest, pause = rest - pause, min(pause * 1.5, 0.5)
         row = await run(instances.get, request.project, row.id)
     return await run(instances.state, row)
+
+
+_INSTANCE_ID = re.compile(r"\d{17}[0-9a-f]{12}")
+
+
+def _given_id(request: RunStatement) -> str | None:
+    """The id that a client has made for its statements.
+
+    Raises:
+        InvalidParameterError: it is not of the form that ids have.
+    """
+    if request.instance_id and not _INSTANCE_ID.fullmatch(request.instance_id):
+        raise InvalidParameterError("instance_id is 17 digits of a time and 12 hexadecimal ones")
+    return request.instance_id or None
 
 
 async def _awaited_versions(service: Service, request: WaitForVersion) -> Response:
