@@ -120,7 +120,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 @pytest.fixture(scope="module")
 def table(client: Client) -> Table:
     made = client.create_table("everything", DATA.schema)
-    made.append(DATA)
+    # A batch for each row: what is changed of several batches is written as one.
+    batches = DATA.to_batches(max_chunksize=1)
+    made.append(pa.RecordBatchReader.from_batches(DATA.schema, iter(batches)))
     return made
 
 

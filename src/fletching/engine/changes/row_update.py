@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from fletching.catalog.table_rows import TableRow
 from fletching.engine.changes.attempts import Draft
 from fletching.engine.changes.expression_rows import Evaluator
 from fletching.engine.changes.keyed_merge import KeyedMerge
-from fletching.engine.changes.pinned_table import PinnedTable
+from fletching.engine.changes.pinned_table import Matches, PinnedTable
 from fletching.engine.changes.row_writer import RowWriter
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import canonical_value
@@ -28,6 +28,11 @@ from fletching.protocol.types.blob_type import contains_blob
 from fletching.protocol.types.row_selection import take_rows
 
 __all__ = ["RowUpdate", "by_partition"]
+
+
+_GROUP_ROWS = 1 << 16
+_GROUP_BYTES = 8 << 20
+"""Chosen rows that are worked on at once, so that memory does not grow with the table."""
 
 
 class RowUpdate:
@@ -115,20 +120,24 @@ class RowUpdate:
         sources: dict[str, None] = {}
         total = 0
         with Evaluator(list(self._computed.values())) as evaluate:
-            for matches, batch in view.rows(view.matches(condition), projection):
-                place, rows = view.positions(matches)
-                segment = view.snapshot.segments[place]
-                gone[segment.id] |= BitMap(rows)
-                sources[segment.key] = None
-                total += batch.num_rows
-                arrays = self._arrays(batch, evaluate)
-                made = pa.RecordBatch.from_arrays(arrays[:count], schema=view.schema)
-                codec = segment.codecs or None
-                if not moved:
-                    writer.write(segment.partition, made, codec)
-                    continue
-                for partition, chosen in by_partition(view.table.partition_columns, arrays[count:]):
-                    writer.write(partition, take_rows(made, pa.array(chosen)), codec)
+            for group in self._groups(view.rows(view.matches(condition), projection)):
+                for matches, batch in group:
+                    place, rows = view.positions(matches)
+                    segment = view.snapshot.segments[place]
+                    gone[segment.id] |= BitMap(rows)
+                    sources[segment.key] = None
+                    total += batch.num_rows
+                for batch in _joined([batch for _, batch in group]):
+                    arrays = self._arrays(batch, evaluate)
+                    made = pa.RecordBatch.from_arrays(arrays[:count], schema=view.schema)
+                    codec = segment.codecs or None
+                    if not moved:
+                        writer.write(segment.partition, made, codec)
+                        continue
+                    for partition, chosen in by_partition(
+                        view.table.partition_columns, arrays[count:]
+                    ):
+                        writer.write(partition, take_rows(made, pa.array(chosen)), codec)
         staged = writer.finish()
         draft = Draft(
             deleted=gone,
@@ -145,6 +154,32 @@ class RowUpdate:
             self._check_free(merge, gone, staged)
             draft.recheck = self._unmoved
         return draft
+
+    def _groups(
+        self, found: Iterator[tuple[Matches, pa.RecordBatch]]
+    ) -> Iterator[list[tuple[Matches, pa.RecordBatch]]]:
+        """Chosen rows of many batches, as long as they may be written beside each other.
+
+        A batch of the table may have few of them; to evaluate an expression costs some milliseconds
+        however few rows there are, and what is written small is read slowly.
+        """
+        snapshot = self._view.snapshot
+        group: list[tuple[Matches, pa.RecordBatch]] = []
+        rows = size = 0
+        alike: tuple[str, str] | None = None
+        for matches, batch in found:
+            segment = snapshot.segments[snapshot.batch_segment[matches.batch]]
+            mine = (segment.partition, segment.codecs)
+            full = rows + batch.num_rows > _GROUP_ROWS or size + batch.nbytes > _GROUP_BYTES
+            if group and (full or mine != alike):
+                yield group
+                group, rows, size = [], 0, 0
+            alike = mine
+            group.append((matches, batch))
+            rows += batch.num_rows
+            size += batch.nbytes
+        if group:
+            yield group
 
     def _arrays(
         self, batch: pa.RecordBatch, evaluate: Callable[[pa.RecordBatch], list[pa.Array]]
@@ -177,6 +212,17 @@ class RowUpdate:
     def _unmoved(self, _connection: Connection, table: TableRow) -> None:
         if table.version != self._view.table.version:
             raise RowsChangedError("rows came while the update was worked out")
+
+
+def _joined(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """One batch of several, where pyarrow can join their types; copies the rows."""
+    if len(batches) == 1:
+        return batches
+    try:
+        found: list[pa.RecordBatch] = pa.Table.from_batches(batches).combine_chunks().to_batches()
+    except (pa.ArrowException, NotImplementedError):
+        return batches
+    return found
 
 
 def by_partition(
