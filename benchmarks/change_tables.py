@@ -29,10 +29,12 @@ __all__ = [
     "stored_bytes",
     "timed",
     "under_the_lock",
+    "vector_bytes",
 ]
 
 BATCH_ROWS = 65_536
 ROW_BYTES = 40
+_ROW_BYTES = 200
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),
@@ -105,12 +107,26 @@ def fact(question: str, case: str, name: str, seconds: float, *, count: int = 1)
 
 
 def stored_bytes(folder: Path) -> int:
-    """What a folder takes, the catalog's journal left out: it is emptied again and again."""
-    found = 0
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.name.endswith(("-wal", "-shm")):
-            found += path.stat().st_size
-    return found
+    """What the files of a folder take."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def vector_bytes(client: Client, version: int) -> int:
+    """What the catalog keeps of the rows that went in a version: an allowance for each of its rows, too."""
+    from sqlalchemy import func, select
+
+    from fletching.catalog import schema
+
+    kept = schema.deletions.c
+    with engine_of(client).context.database.read() as connection:
+        found = connection.execute(
+            select(
+                func.count(),
+                func.sum(func.coalesce(func.length(kept.vector), 0)),
+                func.sum(func.length(kept.batch_counts)),
+            ).where(kept.added_version == version)
+        ).one()
+    return int(found[0]) * _ROW_BYTES + sum(int(each or 0) for each in found[1:])
 
 
 def engine_of(client: Any) -> Any:

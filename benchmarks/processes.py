@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,7 @@ def cpu_seconds(pid: int) -> float:
 
 def own_cpu_seconds() -> float:
     """The same for this process, exactly."""
-    times = os.times()
-    return times.user + times.system
+    return time.process_time()
 
 
 def reset_peak(pid: int) -> None:
