@@ -16,7 +16,7 @@ from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.presence import DEAD_SECONDS, SILENT_SECONDS
 from fletching.engine.upkeep.held_lease import hold_lease
-from fletching.errors import ConflictError
+from fletching.errors import ConflictError, StorageError
 
 Open = Callable[[], Engine]
 
@@ -153,3 +153,31 @@ def test_a_statement_of_a_killed_server_has_failed(open_engine: Open, clock: Clo
     assert ended.ended_at
     assert not ended.succeeded
     assert "the server ended before the statement did" in ended.result
+
+
+def test_what_the_catalog_broke_off_is_done_at_the_next_beat(
+    open_engine: Open, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dead are not counted as buried before their leases are free and their statements ended."""
+    dead, living = open_engine(), open_engine()
+    for engine in (dead, living):
+        engine.context.presence.ensure()
+    told: list[str] = []
+    presence = living.context.presence
+    presence.on_death = lambda: told.append("dead")
+    silence(dead)
+    clock.now += DEAD_SECONDS + 1
+    presence.renew()
+
+    def fails(*_: object, **__: object) -> frozenset[str]:
+        raise StorageError("the catalog is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fletching.engine.presence.silent_writers", fails)
+        with pytest.raises(StorageError):
+            presence.bury()
+    assert told == []
+    presence.bury()
+    assert told == ["dead"]
+    presence.bury()
+    assert told == ["dead"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -291,6 +292,46 @@ def test_a_folder_that_fails_costs_nothing_but_the_copies(
         assert stream(store) == DATA
         settled(store)
     assert stream(store) == DATA
+
+
+def test_a_folder_that_is_removed_under_an_open_store_comes_back(
+    bucket: Bucket, make: Callable[..., CachedStore], tmp_path: Path
+) -> None:
+    store = make(bucket)
+    stream(store)
+    settled(store)
+    kept = store.open("tables/t/w-1", length=len(DATA), crc32c=crc32c(DATA))
+    shutil.rmtree(tmp_path / "fletching-cache")
+    assert bytes(kept.view(0, len(DATA))) == DATA, "a mapping outlives its name"
+    assert stream(store) == DATA
+    settled(store)
+    assert [path.name for path in copies(tmp_path)] == ["w-1"]
+    kept.close()
+
+
+def test_a_folder_that_is_removed_while_a_copy_comes(
+    bucket: Bucket, make: Callable[..., CachedStore], tmp_path: Path
+) -> None:
+    store = make(bucket)
+    pieces = opened(store).stream(0, len(DATA))
+    first = bytes(next(pieces))
+    shutil.rmtree(tmp_path / "fletching-cache")
+    assert first + b"".join(pieces) == DATA
+    settled(store)
+    assert stream(store) == DATA
+
+
+def test_a_disk_that_is_gone_is_not_made_up_for(
+    bucket: Bucket, make: Callable[..., CachedStore], tmp_path: Path
+) -> None:
+    """A folder in its place would fill the disk above it."""
+    store = make(bucket)
+    opened(store)
+    shutil.rmtree(tmp_path)
+    assert stream(store) == DATA
+    settled(store)
+    assert not tmp_path.exists()
+    tmp_path.mkdir()
 
 
 def test_a_folder_that_cannot_be(bucket: Bucket, tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -131,3 +134,85 @@ def test_a_closed_store_begins_no_object(store: RemoteStore) -> None:
     store.close()
     with pytest.raises(UsageError, match="closed"):
         store.create("b")
+
+
+class LateBucket(http.server.ThreadingHTTPServer):
+    """An S3 bucket whose first reply to a put is lost, though the object is there.
+
+    Attributes:
+        loses: how: an error of the server's, or the connection's end.
+        objects: bytes and metadata of each key.
+        puts: how many came.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, loses: str) -> None:
+        super().__init__(("127.0.0.1", 0), LateHandler)
+        self.loses = loses
+        self.objects: dict[str, tuple[bytes, dict[str, str]]] = {}
+        self.puts = 0
+
+
+class LateHandler(http.server.BaseHTTPRequestHandler):
+    server: LateBucket
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None: ...
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("content-length", str(len(body)))
+        self.send_header("etag", '"1"')
+        self.send_header("last-modified", "Wed, 21 Oct 2026 07:28:00 GMT")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_PUT(self) -> None:
+        data = self.rfile.read(int(self.headers["content-length"]))
+        server = self.server
+        server.puts += 1
+        if self.path in server.objects:
+            self.answer(412)
+            return
+        marks = {
+            name: value for name, value in self.headers.items() if name.startswith("x-amz-meta-")
+        }
+        server.objects[self.path] = (data, marks)
+        if server.puts > 1:
+            self.answer(200)
+        elif server.loses == "answer":
+            self.answer(500)
+        else:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def do_GET(self) -> None:
+        data, marks = self.server.objects[self.path]
+        self.answer(200, data, **{name.replace("-", "_"): value for name, value in marks.items()})
+
+
+@pytest.mark.parametrize("loses", ["answer", "connection"])
+def test_a_put_whose_reply_was_lost_is_done_once_and_is_no_conflict(
+    loses: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = LateBucket(loses)
+    threading.Thread(target=bucket.serve_forever, daemon=True).start()
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT": f"http://127.0.0.1:{bucket.server_port}", "AWS_ALLOW_HTTP": "true",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    store = RemoteStore("s3://bucket/p")
+    try:
+        put(store, "k", b"ours")
+        assert bucket.puts == 2
+        with pytest.raises(ObjectExistsError):
+            put(store, "k", b"ours")
+        assert [data for data, _ in bucket.objects.values()] == [b"ours"]
+    finally:
+        store.close()
+        bucket.shutdown()
+        bucket.server_close()

@@ -166,8 +166,8 @@ class Presence:
         with self._database.read() as connection:
             silent = {row.id for row in list_writers(connection) if row.seen_at <= since}
         died = frozenset(silent) - self._buried
-        self._buried = frozenset(silent)
         if not died:
+            self._buried = frozenset(silent)
             return
         with self._database.write() as connection:
             # Looked at again under a lock: one that is heard of meanwhile keeps what it has.
@@ -177,6 +177,8 @@ class Presence:
             _LOG.warning("the process %s is silent: what it was at is free for others", writer)
         if dead and self.on_death is not None:
             self.on_death()
+        # Only now: what the catalog's failure has broken off is done at the next beat.
+        self._buried = frozenset(silent)
 
     def close(self) -> None:
         """Ends the writer; idempotent."""

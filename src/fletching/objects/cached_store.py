@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import logging
@@ -225,6 +226,10 @@ class CachedStore:
         Raises:
             OSError: the folder fails.
         """
+        # Made anew where somebody has removed it: that is always safe, and said to be.
+        if not self._root.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "the folder is gone", str(self._root.parent))
+        private_folder(self._root / _FILLING)
         with (self._root / "lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             room = self._capacity - length - self._coming()

@@ -60,6 +60,9 @@ CONNECT_SECONDS = 10
 REQUEST_SECONDS = 120
 """The most that one request, at most `BUFFERED_BYTES` or a few MiB more, may take before it is repeated."""
 
+PUT_ATTRIBUTE = "fletchingput"  # of letters alone, as Azure wants it
+"""Under this name an object's metadata has a token of the put that made it."""
+
 _ALIGNMENT = 8
 """Bytes: to which the values of messages are aligned in stored objects, and must be in memory."""
 
@@ -254,9 +257,35 @@ class RemoteStore:
     # --- what sinks and objects ask for ---
 
     def put(self, key: str, data: bytes) -> None:
-        """Stores a small object at once, if its key is free."""
-        with self._translated("committing", key):
-            self._obstore.put(self._store, key, data, mode="create")
+        """Stores a small object at once, if its key is free.
+
+        A put whose reply was lost is repeated, and finds what it has put itself: a token beside the bytes tells.
+
+        Raises:
+            ObjectExistsError: somebody else's object is there.
+        """
+        token = secrets.token_hex(16)
+        marks = self._obstore.store
+        kept = isinstance(self._store, marks.S3Store | marks.GCSStore | marks.AzureStore)
+        try:
+            with self._translated("committing", key):
+                self._obstore.put(
+                    self._store,
+                    key,
+                    data,
+                    mode="create",
+                    attributes={PUT_ATTRIBUTE: token} if kept else None,
+                )
+        except ObjectExistsError:
+            if not kept or self._attribute(key, PUT_ATTRIBUTE) != token:
+                raise
+
+    def _attribute(self, key: str, name: str) -> str | None:
+        """What stands beside an object's bytes under a name; None also where there is no object."""
+        with contextlib.suppress(ObjectNotFoundError), self._translated("committing", key):
+            found: str | None = self._obstore.get(self._store, key).attributes.get(name)
+            return found
+        return None
 
     def open_upload(self, key: str) -> Any:
         """Begins a multipart upload."""
@@ -291,14 +320,9 @@ class RemoteStore:
         Raises:
             ObjectExistsError: somebody else's is there.
         """
-        token = secrets.token_bytes(16)
         try:
-            self.put(claim, token)
+            self.put(claim, secrets.token_bytes(16))
         except ObjectExistsError:
-            # A put that was repeated, since its reply was lost, finds what it has put itself.
-            with contextlib.suppress(ObjectNotFoundError), self._translated("committing", key):
-                if bytes(self._obstore.get(self._store, claim).bytes()) == token:
-                    return
             raise ObjectExistsError(f"object {key} exists, or is being made", key=key) from None
 
     def _release(self, claim: str) -> None:

@@ -77,3 +77,31 @@ def test_a_renewal_that_fails_is_logged_and_the_work_goes_on(
             patch.setattr("fletching.engine.upkeep.held_lease.renew_lease", fails)
             held.renew()
     assert "work could not be renewed: the catalog is away" in caplog.text
+
+
+def test_a_lease_that_cannot_be_given_back_fails_no_work_that_is_done(
+    house: Any, clock: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise StorageError("the catalog is away")
+
+    context = house.engine.context
+    with monkeypatch.context() as patch, hold_lease(context, "work"):
+        patch.setattr("fletching.engine.upkeep.held_lease.release_lease", fails)
+    assert "work could not be given back: the catalog is away" in caplog.text
+    with hold_lease(context, "work") as other:
+        assert other is None
+    clock.advance(LEASE_SECONDS + 1)
+    with hold_lease(context, "work") as other:
+        assert other is not None
+
+
+def test_what_the_work_failed_of_is_told_and_not_the_lease(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise StorageError("the catalog is away")
+
+    monkeypatch.setattr("fletching.engine.upkeep.held_lease.release_lease", fails)
+    with pytest.raises(ZeroDivisionError), hold_lease(house.engine.context, "work"):
+        raise ZeroDivisionError

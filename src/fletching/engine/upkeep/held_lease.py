@@ -100,5 +100,9 @@ def hold_lease(context: EngineContext, name: str) -> Iterator[HeldLease | None]:
     finally:
         held.stop()
         thread.join()
-        with context.database.write() as connection:
-            release_lease(connection, name, holder)
+        try:
+            with context.database.write() as connection:
+                release_lease(connection, name, holder)
+        except FletchingError as error:
+            # The work is done, or failed for a reason of its own; the lease ends by itself.
+            _LOG.warning("the lease of %s could not be given back: %s", name, error)
