@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import subprocess
 import sys
@@ -89,6 +90,17 @@ def test_what_is_in_use_at_closing_is_closed_when_its_block_ends(any_database: D
         held = connection.connection.driver_connection
         any_database.close()
         assert connection.scalar(select(1)) == 1
+    assert held is not None
+    with pytest.raises((sqlite3.ProgrammingError, psycopg.OperationalError), match="closed"):
+        held.execute("SELECT 1")
+
+
+def test_a_catalog_that_nobody_closed_leaves_no_connection(catalog_location: str | Path) -> None:
+    database = Database.open(catalog_location)
+    with database.read() as connection:
+        held = connection.connection.driver_connection
+    del database, connection
+    gc.collect()
     assert held is not None
     with pytest.raises((sqlite3.ProgrammingError, psycopg.OperationalError), match="closed"):
         held.execute("SELECT 1")

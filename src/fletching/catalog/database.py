@@ -14,7 +14,9 @@ import enum
 import os
 import sqlite3
 import stat
+import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -87,8 +89,10 @@ class Database:
         self._is_sqlite = engine.dialect.name == "sqlite"
         # PostgreSQL has room for many writers.
         self._queue = WriteQueue(self._begun) if self._is_sqlite else None
-        self._is_closed = False
-        event.listen(engine, "checkin", self._given_back)
+        self._closed = threading.Event()
+        event.listen(engine, "checkin", _closing_when(self._closed))
+        # Who was never closed, a client that came pickled for one, leaves no connection to the collector.
+        weakref.finalize(self, engine.dispose).atexit = False
 
     @classmethod
     def open(
@@ -246,13 +250,20 @@ class Database:
 
     def close(self) -> None:
         """Closes idle connections now, and those in use when their block ends; idempotent."""
-        self._is_closed = True
+        self._closed.set()
         self._engine.dispose()
 
-    def _given_back(self, _connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
-        # A pool that was disposed of keeps what is given back to it later, and nobody would close that.
-        if self._is_closed:
+
+def _closing_when(
+    closed: threading.Event,
+) -> Callable[[DBAPIConnection | None, ConnectionPoolEntry], None]:
+    """Closes connections that are given back to a pool that was disposed of: it would keep them open."""
+
+    def given_back(_connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
+        if closed.is_set():
             entry.invalidate()
+
+    return given_back
 
 
 def is_postgres(url: str | Path) -> TypeGuard[str]:
