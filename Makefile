@@ -19,7 +19,7 @@ quoted = '$(subst ','\'',$(value $(1)))'
 .PHONY: docs-pictures help quickstart test test-again test-exhaustive test-browser test-engines test-engines-short test-cluster test-cluster-short check format lint types coverage docs docs-site packaging test-pythons bench bench-check bench-lz4 interop interop-lz4 interop-pyodps interop-js interop-types interop-spark fuzz torture soak mutants clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -57,7 +57,7 @@ def prepared(version: str, python: str) -> Path:
         pip += ["--constraint", "constraints.txt"]
         subprocess.run([*pip, "--upgrade", "pip"], cwd=ROOT, check=True)
         subprocess.run(
-            [*pip, "--editable", ".[server,cli,sql]", "--group", "test", "mypy"],
+            [*pip, "--editable", ".[all]", "--group", "test", "mypy"],
             cwd=ROOT,
             check=True,
         )
