@@ -68,6 +68,7 @@ $(VENV)/.installed-browser: $(VENV)/.installed-dev
 	@touch $@
 
 test-browser: $(VENV)/.installed-browser ## the console in a real Chromium (BROWSER='-k rows'); pictures in build/browser
+	@$(RUN) interop/arrow_js/prepare.py
 	@$(RUN) -m pytest -q -m browser tests/browser $(BROWSER)
 
 docs-pictures: ## draw the pictures of the console's page anew
