@@ -93,7 +93,7 @@ def _signed_in(url: str) -> tuple[Ask, str]:
             raise RuntimeError(f"{path}: {answer.status}")
         return body
 
-    return ask, cookie.partition("=")[2]
+    return ask, cookie.partition("=")[2].partition(".")[0]
 
 
 def _page(ask: Ask, path: str, headers: dict[str, str] | None = None) -> Callable[[float], Outcome]:

@@ -474,6 +474,49 @@ def test_keys_are_made_and_their_secrets_shown_once(browser: Browser) -> None:
         assert 'role="alert"' in reply.text
 
 
+@pytest.mark.parametrize("action", ["rotate", "revoke"])
+def test_a_session_ends_with_the_secret_that_it_was_begun_with(
+    server: Server, browser: Browser, action: str
+) -> None:
+    theirs = Browser(server)
+    theirs.sign_in(*limited(server))
+    access_id = re.search(r'class="id" title="([^"]+)"', theirs("/tables").text)
+    assert access_id is not None
+    form = {"csrf": browser.csrf, "action": action, "access_id": access_id[1]}
+    assert browser("/keys", form).status in {200, 303}
+    deadline = time.monotonic() + 60
+    while theirs("/tables").status != 303:
+        assert time.monotonic() < deadline  # the server looks at its keys every two seconds
+        time.sleep(0.1)
+
+
+def test_a_session_is_not_made_of_a_token(server: Server, browser: Browser) -> None:
+    access_id, _ = server.access_key
+    token = server.service.engine.access_keys.tokens.sign(access_id, time.time() + 60)
+    stranger = Browser(server)
+    for value in (token, f"{token}.", f"{token}.{'0' * 64}", browser.cookie.partition("=")[2][:-1]):
+        stranger.cookie = f"fletching_console={value}"
+        assert stranger("/tables").status == 303
+
+
+def test_errors_of_programs_are_found_by_their_ids_too(server: Server, browser: Browser) -> None:
+    access_id, secret = server.access_key
+    with fletching.connect(server.url, access_id=access_id, access_key=secret) as client:
+        with pytest.raises(fletching.FletchingError) as refused:
+            client.table("never_made")
+        with pytest.raises(fletching.FletchingError) as wrong:
+            client.table("events").scan(filter="id = 'x").to_table()
+    plain = browser(f"{TABLE}/rows?format=nonsense")
+    ids = {refused.value.request_id: "NoSuchTable", plain.headers["x-odps-request-id"]: ""}  # type: ignore[attr-defined]  # an error of the service
+    ids |= {request: "" for request in [getattr(wrong.value, "request_id", None)] if request}
+    for request_id, name in ids.items():
+        found = json.loads(browser(f"/requests?format=json&id={request_id}").text)["requests"]
+        assert [each["request_id"] for each in found] == [request_id]
+        assert found[0]["outcome"] != "ok"
+        assert name in found[0]["outcome"]
+        assert browser(f"/requests?id={request_id}").status == 200
+
+
 def test_a_grant_on_an_asterisk_by_pattern_is_not_everything(server: Server) -> None:
     keys = server.service.engine.access_keys
     key = keys.create()

@@ -1,8 +1,9 @@
 """Signing in to the console: a cookie that is a bearer token, and forms that prove where they are from.
 
 The secret is compared once and not kept. The cookie holds a token that stands for the key for
-`SESSION_SECONDS` and ends with the key; scripts cannot read it, other sites cannot send it. A form
-carries a value derived from the cookie, so that a page of another site cannot post in its name.
+`SESSION_SECONDS`, and a seal by the key's secret: a session ends when the key is revoked, and when it gets
+a new secret. Scripts cannot read the cookie, other sites cannot send it. A form carries a value derived
+from it, so that a page of another site cannot post in its name.
 """
 
 from __future__ import annotations
@@ -51,19 +52,27 @@ def _bearer(exchange: Exchange) -> str:
 
 async def signed_in(exchange: Exchange, service: Service) -> Principal | None:
     """Whose page it is; None if nobody is signed in, or no longer."""
-    token = _token(exchange) or _bearer(exchange)
+    token, _, seal = _token(exchange).partition(".")
+    by_cookie = bool(token)
+    if not by_cookie:
+        token = _bearer(exchange)
     if not token:
         return None
     try:
         principal = await service.identify_token(exchange, token)
     except UnauthorizedError:
         return None
+    if by_cookie and (
+        principal.key is None
+        or not hmac.compare_digest(seal.encode(), _seal(principal.key.secret, token).encode())
+    ):
+        return None
     # A token for one instance or one session opens no pages.
     return None if principal.limited else principal
 
 
 async def signing_in(exchange: Exchange, service: Service, form: dict[str, str]) -> str | None:
-    """The token of whoever gave a right id and secret; None if they are wrong.
+    """The session of whoever gave a right id and secret; None if they are wrong.
 
     Raises:
         ThrottledError: too many wrong ones came from this address.
@@ -76,7 +85,13 @@ async def signing_in(exchange: Exchange, service: Service, form: dict[str, str])
     except UnauthorizedError:
         return None
     expires_at = time.time() + SESSION_SECONDS
-    return service.engine.access_keys.tokens.sign(access_id, expires_at)
+    token = service.engine.access_keys.tokens.sign(access_id, expires_at)
+    return f"{token}.{_seal(secret, token)}"
+
+
+def _seal(secret: str, token: str) -> str:
+    """What only whoever knows the key's secret of now can put to a token."""
+    return hmac.digest(secret.encode(), b"fletching console " + token.encode(), "sha256").hex()
 
 
 def cookie_for(token: str, *, secure: bool, path: str) -> dict[str, str]:
