@@ -1,0 +1,68 @@
+"""Instances in this process: so many at once, so many waiting, found until they end, cancelled at the end."""
+
+from __future__ import annotations
+
+import contextvars
+import datetime as dt
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fletching.engine.query import running_instances
+from fletching.engine.query.running_instances import RunningInstances, new_instance_id
+from fletching.engine.query.running_statements import RunningStatements
+from fletching.errors import ThrottledError
+
+
+def statements(name: str) -> Any:
+    return RunningStatements(SimpleNamespace(id=name))  # type: ignore[arg-type]  # a row
+
+
+def test_ids_sort_by_time() -> None:
+    moments = [dt.datetime(2026, 1, 1, 0, 0, 0, n * 1000, dt.UTC).timestamp() for n in (1, 2, 999)]
+    ids = [new_instance_id(moment) for moment in moments]
+    assert ids == sorted(ids)
+    assert ids[0].startswith("20260101000000001")
+    assert len({new_instance_id(0.0) for _ in range(100)}) == 100
+
+
+def test_found_until_forgotten_and_run_in_the_caller_s_context() -> None:
+    running = RunningInstances(None, 1)  # type: ignore[arg-type]  # nobody is watched
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("who")
+    variable.set("ann")
+    run = statements("a")
+    running.begin(run, variable.get)  # type: ignore[arg-type]
+    assert run.future.result(60) == "ann"
+    assert running.find("a") is run
+    assert run is not None
+    running.forget(run)
+    running.forget(run)
+    assert running.find("a") is None
+    running.close()
+
+
+def test_too_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running_instances, "MAX_WAITING", 2)
+    running = RunningInstances(None, 1)  # type: ignore[arg-type]
+    gate = threading.Event()
+    for name in "ab":
+        running.begin(statements(name), lambda: gate.wait(60))  # type: ignore[arg-type,return-value]
+    with pytest.raises(ThrottledError):
+        running.begin(statements("c"), lambda: None)  # type: ignore[arg-type,return-value]
+    gate.set()
+    running.close()
+
+
+def test_closing_cancels_what_runs() -> None:
+    running = RunningInstances(None, 1)  # type: ignore[arg-type]
+    run, waiting = statements("a"), statements("b")
+    ended = threading.Event()
+    run.cancel = ended.set
+    running.begin(run, lambda: ended.wait(60))  # type: ignore[arg-type,return-value]
+    running.begin(waiting, lambda: None)  # type: ignore[arg-type,return-value]
+    running.close()
+    running.close()
+    assert ended.is_set()
+    assert waiting.future.cancelled() or waiting.future.done()

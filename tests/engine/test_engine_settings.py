@@ -1,0 +1,48 @@
+"""Settings of an engine: defaults that fit one host, and places from the environment."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from fletching.engine.engine_settings import EngineSettings
+from fletching.errors import FletchingError
+
+PLACES = {
+    "FLETCHING_CATALOG": "postgresql://u:secret@h/d",
+    "FLETCHING_OBJECTS": "s3://bucket/prefix",
+    "FLETCHING_SERVER_KEY": "ab" * 32,
+}
+
+
+def test_an_empty_environment_means_the_folder() -> None:
+    assert EngineSettings.from_environment({}) == EngineSettings()
+    assert EngineSettings().catalog_url is None
+    assert EngineSettings().objects_url is None
+
+
+def test_places_come_from_the_environment_and_arguments_win() -> None:
+    found = EngineSettings.from_environment(PLACES, create_projects=False)
+    assert found.catalog_url == PLACES["FLETCHING_CATALOG"]
+    assert found.objects_url == PLACES["FLETCHING_OBJECTS"]
+    assert found.server_key == PLACES["FLETCHING_SERVER_KEY"]
+    assert not found.create_projects
+    assert PLACES["FLETCHING_SERVER_KEY"] not in repr(found)
+    other = EngineSettings.from_environment(PLACES, objects="gs://other")
+    assert other.objects_url == "gs://other"
+
+
+def test_a_variable_of_our_name_that_nobody_knows_is_a_mistake() -> None:
+    with pytest.raises(FletchingError, match="FLETCHING_CATALOGUE"):
+        EngineSettings.from_environment({"FLETCHING_CATALOGUE": "x"})
+
+
+def test_every_setting_is_explained_and_has_a_default() -> None:
+    text = EngineSettings.__doc__ or ""
+    for field in dataclasses.fields(EngineSettings):
+        assert f"{field.name}:" in text, field.name
+        assert (
+            field.default is not dataclasses.MISSING
+            or field.default_factory is not dataclasses.MISSING
+        )
