@@ -85,7 +85,7 @@ def test_complaints(text: str, read: Any, words: str) -> None:
     assert words in caught.value.message
 
 
-@pytest.mark.parametrize("text", ["x", "-1", "1.5", "2147483648", "9" * 40])
+@pytest.mark.parametrize("text", ["x", "-1", "1.5", "²", "٣", "2147483648", "9" * 40])
 def test_what_is_no_whole_number(text: str) -> None:
     def read() -> None:
         words = reader(text)

@@ -143,7 +143,12 @@ def _partition_columns(schema: exp.Expr) -> list[tuple[str, str, str]]:
 
 
 def _whole(node: exp.Expr | None, what: str) -> int:
-    if isinstance(node, exp.Literal) and not node.is_string and node.name.isdigit():
+    if (
+        isinstance(node, exp.Literal)
+        and not node.is_string
+        and node.name.isascii()
+        and node.name.isdigit()
+    ):
         number = int(node.name[:19])
         if number < 2**31:
             return number

@@ -108,7 +108,7 @@ class TokenReader:
     def number(self, what: str) -> int:
         """A whole number, which is next."""
         text = self.word()
-        if not text.isdigit() or int(text[:19]) >= 2**31:
+        if not (text.isascii() and text.isdigit()) or int(text[:19]) >= 2**31:
             raise InvalidArgumentError(f"{what} needs a whole number")
         self._place += 1
         return int(text)

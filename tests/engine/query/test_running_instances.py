@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from fletching.engine.query import running_instances
-from fletching.engine.query.running_instances import RunningInstances, new_instance_id
+from fletching.engine.query.running_instances import RunningInstances
 from fletching.engine.query.running_statements import RunningStatements
 from fletching.errors import ThrottledError
+from fletching.protocol.messages.admin import new_instance_id
 
 
 def statements(name: str) -> Any:

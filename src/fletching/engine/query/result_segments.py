@@ -267,4 +267,4 @@ def forget_results(context: EngineContext, *, dry_run: bool = False) -> list[Obj
 def _moment(key: str) -> float:
     """The moment that a key says; of what is not one of ours, a moment that is never past."""
     name = key.split("/")[1]
-    return float(name) if name.isdigit() else float("inf")
+    return float(name) if name.isascii() and name.isdigit() else float("inf")

@@ -73,7 +73,7 @@ def _is_exempt(parts: urllib.parse.SplitResult, exempt: str) -> bool:
                 pass
             continue
         head, colon, tail = name.rpartition(":")
-        if colon and tail.isdigit() and (head.endswith("]") or ":" not in head):
+        if colon and tail.isascii() and tail.isdigit() and (head.endswith("]") or ":" not in head):
             if int(tail) != port:
                 continue
             name = head

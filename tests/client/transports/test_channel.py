@@ -1,0 +1,68 @@
+"""A channel: which requests may be repeated, and replies of another kind than was asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.client.conftest import FakeTransport
+
+from fletching.client.transports.channel import Channel, is_repeatable
+from fletching.errors import ConnectionBrokenError, ProtocolError
+from fletching.protocol.messages import admin, changes
+from fletching.protocol.messages.requests import CommitWriteSession, Request, WriteTable
+from fletching.protocol.messages.responses import Changed, Done
+from fletching.types import PartitionSpec, TableName
+
+T = TableName("p", "t")
+SPEC = PartitionSpec.parse("a=1")
+
+
+@pytest.mark.parametrize(
+    ("request_", "may"),
+    [
+        (admin.CreateTable(table=T, arrow_schema=b""), False),
+        (admin.CreateTable(table=T, arrow_schema=b"", if_not_exists=True), True),
+        (admin.DropTable(table=T), False), (admin.DropTable(table=T, if_exists=True), True),
+        (admin.CreatePartition(table=T, partition=SPEC), False),
+        (admin.DropPartition(table=T, partition=SPEC, if_exists=True), True),
+        (changes.CreateTag(table=T, name="a"), False), (changes.CreateTag(table=T, name="a", replace=True), True),
+        (changes.DeleteRows(table=T, where="x"), False),
+        (changes.DeleteRows(table=T, where="x", idempotency_key="k"), True),
+        (changes.RenameTable(table=T, new_name="u"), False), (changes.DropTag(table=T, name="a"), False),
+        (WriteTable(table=T, session_id="s", stream_id="a"), False),
+        (CommitWriteSession(table=T, session_id="s"), True), (admin.DescribeTable(table=T), True),
+    ],
+)  # fmt: skip
+def test_what_may_be_sent_again(request_: Request, may: bool) -> None:
+    assert is_repeatable(request_) is may
+
+
+def test_what_may_not_is_sent_once(channel: Channel, transport: FakeTransport) -> None:
+    def broken(*_: Any) -> Any:
+        raise ConnectionBrokenError("the connection ended")
+
+    transport.on_call = broken
+    with pytest.raises(ConnectionBrokenError):
+        channel.call(admin.DropTable(table=T), Done)
+    assert len(transport.requests) == 1
+    with pytest.raises(ConnectionBrokenError):
+        channel.call(admin.DropTable(table=T, if_exists=True), Done)
+    assert len(transport.requests) > 2
+
+
+def test_a_reply_of_another_kind_is_the_service_s_mistake(
+    channel: Channel, transport: FakeTransport
+) -> None:
+    transport.on_call = lambda *_: Done()
+    assert channel.call(admin.DescribeTable(table=T), Done) == Done()
+    with pytest.raises(ProtocolError, match="DescribeTable with Done, not Changed"):
+        channel.call(admin.DescribeTable(table=T), Changed)
+
+
+def test_options_are_replaced_in_a_copy(channel: Channel) -> None:
+    other = channel.changed(compression="zstd")
+    assert other.options.compression == "zstd"
+    assert channel.options.compression != "zstd"
+    assert other.transport is channel.transport
+    assert other.reopen_with("token") is None
