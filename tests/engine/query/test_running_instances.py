@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import datetime as dt
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -14,19 +13,10 @@ from fletching.engine.query import running_instances
 from fletching.engine.query.running_instances import RunningInstances
 from fletching.engine.query.running_statements import RunningStatements
 from fletching.errors import ThrottledError
-from fletching.protocol.messages.admin import new_instance_id
 
 
 def statements(name: str) -> Any:
     return RunningStatements(SimpleNamespace(id=name))  # type: ignore[arg-type]  # a row
-
-
-def test_ids_sort_by_time() -> None:
-    moments = [dt.datetime(2026, 1, 1, 0, 0, 0, n * 1000, dt.UTC).timestamp() for n in (1, 2, 999)]
-    ids = [new_instance_id(moment) for moment in moments]
-    assert ids == sorted(ids)
-    assert ids[0].startswith("20260101000000001")
-    assert len({new_instance_id(0.0) for _ in range(100)}) == 100
 
 
 def test_found_until_forgotten_and_run_in_the_caller_s_context() -> None:
