@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fletching.errors import InvalidArgumentError
-from fletching.sql.function_calls import Call, Function, joined_list, let, map_of_entries, quoted
+from fletching.sql.function_calls import (
+    MAX_ELEMENTS,
+    Call,
+    Function,
+    at_most,
+    joined_list,
+    let,
+    map_of_entries,
+    quoted,
+    unless_large,
+)
 from fletching.sql.number_functions import brought
 from fletching.sql.sql_types import (
     BIGINT,
@@ -167,13 +177,32 @@ def _slice(call: Call) -> str:
     )
 
 
+def _array_repeat(call: Call) -> str:
+    made = f"list_transform(range({at_most(call[1], MAX_ELEMENTS)}), lambda i_: {call[0]})"
+    return unless_large(
+        call[1], MAX_ELEMENTS, "array_repeat would make an array of too many elements", made
+    )
+
+
+_TOO_MANY = "sequence would make an array of too many elements"
+
+
 def _sequence(call: Call) -> str:
     if call.kind(0) in {"date", "time"}:
         step = call[2] if len(call) == 3 else "to_days(1)"
-        made = f"generate_series({call.moment(0)}, {call.moment(1)}, {step})"
-        return f"CAST({made} AS {call.types[0].duck()}[])"
-    step = call[2] if len(call) == 3 else f"CASE WHEN {call[0]} <= {call[1]} THEN 1 ELSE -1 END"
-    return f"generate_series({call[0]}, {call[1]}, {step})"
+        first, last = call.moment(0), call.moment(1)
+        size = f"abs(epoch({last}) - epoch({first})) // greatest(abs(epoch({step})), 1)"
+        end = f"CASE WHEN {size} > {MAX_ELEMENTS} THEN {first} ELSE {last} END"
+        made = f"CAST(generate_series({first}, {end}, {step}) AS {call.types[0].duck()}[])"
+        return unless_large(size, MAX_ELEMENTS, _TOO_MANY, made)
+    first, last = call[0], call[1]
+    step = call[2] if len(call) == 3 else f"CASE WHEN {first} <= {last} THEN 1 ELSE -1 END"
+    size = (
+        f"abs(CAST({last} AS HUGEINT) - CAST({first} AS HUGEINT))"
+        f" // greatest(abs(CAST({step} AS HUGEINT)), 1)"
+    )
+    end = f"CASE WHEN {size} > {MAX_ELEMENTS} THEN {first} ELSE {last} END"
+    return unless_large(size, MAX_ELEMENTS, _TOO_MANY, f"generate_series({first}, {end}, {step})")
 
 
 def _sequence_type(types: Sequence[SqlType]) -> SqlType:
@@ -420,9 +449,7 @@ COLLECTION_FUNCTIONS: dict[str, Function] = {
     "array_union": Function(2, 2, _array_union, "first", takes="a"),
     "array_intersect": Function(2, 2, _array_intersect, "first", takes="a"),
     "array_except": Function(2, 2, _array_except, "first", takes="a"),
-    "array_repeat": Function(
-        2, 2, "list_transform(range({1}), lambda i_: {0})", lambda t: array_of(t[0])
-    ),
+    "array_repeat": Function(2, 2, _array_repeat, lambda t: array_of(t[0])),
     "array_append": Function(2, 2, "list_append({0}, {1})", "first", takes="ae"),
     "array_prepend": Function(2, 2, "list_prepend({1}, {0})", "first", takes="ae"),
     "array_compact": Function(

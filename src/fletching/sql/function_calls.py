@@ -123,6 +123,26 @@ def let(names: Sequence[str], values: Sequence[str], body: str) -> str:
     return body
 
 
+MAX_TEXT_BYTES = 8 << 20
+"""Longest text that a function makes of shorter ones, as long as MaxCompute's longest."""
+
+MAX_ELEMENTS = 10_000_000
+"""Most elements of an ARRAY that a function makes of less: DuckDB's own bound of memory is not about values."""
+
+
+def at_most(number: str, most: object) -> str:
+    """A number, or the most that it may be; null stays null, which ``least`` would leave out."""
+    return f"CASE WHEN {number} > {most} THEN {most} ELSE {number} END"
+
+
+def unless_large(size: str, most: int, what: str, made: str) -> str:
+    """``made``, or a failure that names ``what`` if a size is above the most that it may be.
+
+    DuckDB works constants out before it looks at conditions, so ``made`` has to be small by itself.
+    """
+    return f"CASE WHEN {size} > {most} THEN error({quoted(f'{what}, above the limit of {most}')}) ELSE {made} END"
+
+
 def joined_list(items: str, separator: str) -> str:
     """The texts of a list, but for nulls, with a separator between them."""
     if _CONSTANT.fullmatch(separator):

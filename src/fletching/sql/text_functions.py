@@ -7,7 +7,17 @@ import re
 from collections.abc import Sequence
 
 from fletching.errors import InvalidArgumentError
-from fletching.sql.function_calls import Call, Function, joined_list, let, map_of_entries, quoted
+from fletching.sql.function_calls import (
+    MAX_TEXT_BYTES,
+    Call,
+    Function,
+    at_most,
+    joined_list,
+    let,
+    map_of_entries,
+    quoted,
+    unless_large,
+)
 from fletching.sql.sql_types import BIGINT, STRING, SqlType, array_of, map_of
 
 __all__ = ["SHA2_PREFIX", "TEXT_FUNCTIONS"]
@@ -163,7 +173,21 @@ def _key_value(call: Call) -> str:
 def _pad(call: Call) -> str:
     side = call.name.lower()
     padding = call[2] if len(call) == 3 else "' '"
-    return f"{side}({call[0]}, CAST({call[1]} AS INTEGER), {padding})"
+    made = f"{side}({call[0]}, CAST({at_most(call[1], MAX_TEXT_BYTES)} AS INTEGER), {padding})"
+    return unless_large(call[1], MAX_TEXT_BYTES, f"{side} would make a text too long", made)
+
+
+def _repeat(call: Call) -> str:
+    text, count = (call[0], call[1]) if len(call) == 2 else ("' '", call[0])
+    size = f"greatest(octet_length(encode({text})), 1)"
+    most = f"{MAX_TEXT_BYTES} // {size}"
+    whole = f"CASE WHEN {count} < 0 THEN 0 ELSE {at_most(count, most)} END"
+    made = f"repeat({text}, {whole})"
+    # Divided, as a product of both might not be a BIGINT.
+    over = f"CASE WHEN {count} > {most} THEN {MAX_TEXT_BYTES} + 1 ELSE 0 END"
+    return unless_large(
+        over, MAX_TEXT_BYTES, f"{call.name.lower()} would make a text of too many bytes", made
+    )
 
 
 def _match_count(call: Call) -> str:
@@ -456,8 +480,8 @@ TEXT_FUNCTIONS: dict[str, Function] = {
     "btrim": Function(1, 2, lambda c: f"trim({', '.join(c.arguments)})", "text", "t"),
     "lpad": Function(2, 3, _pad, "text", "twt"),
     "rpad": Function(2, 3, _pad, "text", "twt"),
-    "repeat": Function(2, 2, "repeat({0}, greatest({1}, 0))", "text", "tw"),
-    "space": Function(1, 1, "repeat(' ', greatest({0}, 0))", "text", "w"),
+    "repeat": Function(2, 2, _repeat, "text", "tw"),
+    "space": Function(1, 1, _repeat, "text", "w"),
     "reverse": Function(1, 1, _reverse, lambda t: t[0] if t[0].kind == "array" else STRING),
     "instr": Function(2, 4, _instr, "whole", "ttww"),
     "position": Function(2, 2, _locate, "whole", "tt"),
