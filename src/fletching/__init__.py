@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         Timeouts,
     )
 
-    # From where it is defined: through the package, a circle, mypy would take it for Any.
+    # From where it is defined: through the package, a circle, mypy would not know its type.
     from fletching.client.addresses import connect
     from fletching.protocol.types.blob_type import BlobType, blob
     from fletching.server import Server, serve

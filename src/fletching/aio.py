@@ -41,9 +41,10 @@ from fletching.client.call_options import ConnectOptions, OptionChanges
 from fletching.client.cancellation import LEAVE_SECONDS, Cancellation
 from fletching.client.result import Result
 from fletching.client.retry import Timing
+from fletching.client.stored_table import Moment
 from fletching.client.table import ChangeSet
 from fletching.client.transports.channel import Channel
-from fletching.types import DEFAULT_SCHEMA, TableName
+from fletching.types import DEFAULT_SCHEMA, PartitionLike, TableName
 
 __all__ = [
     "AsyncClient",
@@ -68,11 +69,11 @@ _END = object()
 class Pending(Generic[_T_co]):
     """A call that begins when it is awaited, entered or iterated; once, in one of these ways."""
 
-    def __init__(self, begin: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    def __init__(self, begin: Callable[[], Coroutine[object, object, Any]]) -> None:
         self._begin = begin
         self._entered: Any = None
 
-    def __await__(self) -> Generator[Any, Any, _T_co]:
+    def __await__(self) -> Generator[object, object, _T_co]:
         """Makes the call; its result."""
         return self._begin().__await__()
 
@@ -135,7 +136,7 @@ class AsyncObject:
 
     # --- calls
 
-    def _call(self, name: str, args: Iterable[Any], words: dict[str, Any]) -> Pending[Any]:
+    def _call(self, name: str, args: Iterable[object], words: Mapping[str, object]) -> Pending[Any]:
         arguments = [_unwrapped(each) for each in args]
         named = {key: _unwrapped(value) for key, value in words.items()}
 
@@ -153,7 +154,7 @@ class AsyncObject:
         """The object for one call, and what breaks that off. Objects with a state have one for all."""
         return self._wrapped, self._scope
 
-    def _after(self, target: Any) -> None:
+    def _after(self, target: object) -> None:
         """A call on the object for one call has ended."""
 
     def __getattr__(self, name: str) -> Any:
@@ -167,13 +168,13 @@ class AsyncObject:
         if name in self._plain:
 
             @functools.wraps(value)
-            def plain(*args: Any, **words: Any) -> Any:
+            def plain(*args: object, **words: object) -> Any:
                 return _wrap(value(*args, **words), self._pool, self._scope)
 
             return plain
 
         @functools.wraps(value)
-        def call(*args: Any, **words: Any) -> Pending[Any]:
+        def call(*args: object, **words: object) -> Pending[Any]:
             return self._call(name, args, words)
 
         return call
@@ -304,9 +305,17 @@ class AsyncTable(AsyncObject):
     open_write_session = _awaited(blocking.Table.open_write_session)
     stream_writer = _awaited(blocking.Table.stream_writer)
 
-    def scan(self, *args: Any, **words: Any) -> AsyncScan:
+    def scan(
+        self,
+        columns: Iterable[str] | None = None,
+        partitions: Iterable[PartitionLike] | PartitionLike | None = None,
+        filter: str | None = None,  # noqa: A002  # the query's own word
+        limit: int | None = None,
+        version: Moment | None = None,
+    ) -> AsyncScan:
         """See `fletching.client.Table.scan`: describes a read and asks nobody."""
-        return AsyncScan(self._wrapped.scan(*args, **words), self._pool, self._scope)
+        found = self._wrapped.scan(columns, partitions, filter, limit, version)
+        return AsyncScan(found, self._pool, self._scope)
 
     def with_options(self, **changes: Unpack[OptionChanges]) -> AsyncTable:
         """The same table with other options for all its calls."""
@@ -315,7 +324,7 @@ class AsyncTable(AsyncObject):
     def _scoped(self) -> tuple[Any, Cancellation]:
         return _copied(self._wrapped)
 
-    def _after(self, target: Any) -> None:
+    def _after(self, target: object) -> None:
         # A call may have learnt of new columns.
         channel = self._wrapped.channel
         self._wrapped.__dict__.update(target.__dict__)
@@ -462,7 +471,7 @@ def _copied(owner: Any) -> tuple[Any, Cancellation]:
     return made, scope
 
 
-def _wrap(value: Any, pool: ThreadPoolExecutor, scope: Cancellation) -> Any:
+def _wrap(value: object, pool: ThreadPoolExecutor, scope: Cancellation) -> Any:
     """A result of the blocking client as one of this."""
     if isinstance(value, list):
         return [_wrap(each, pool, scope) for each in value]
@@ -474,7 +483,7 @@ def _wrap(value: Any, pool: ThreadPoolExecutor, scope: Cancellation) -> Any:
     return value
 
 
-def _unwrapped(value: Any) -> Any:
+def _unwrapped(value: object) -> object:
     return value._wrapped if isinstance(value, AsyncObject) else value  # noqa: SLF001  # of this module
 
 

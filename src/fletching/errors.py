@@ -62,14 +62,14 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 
-def _rebuild(cls: type[FletchingError], message: str, facts: dict[str, Any]) -> FletchingError:
+def _rebuild(cls: type[FletchingError], message: str, facts: dict[str, object]) -> FletchingError:
     return cls(message, **facts)
 
 
 class FletchingError(Exception):
     """Root of every error raised by Fletching; ``message`` says what failed, where, and what was expected."""
 
-    def __init__(self, message: str, **facts: Any) -> None:
+    def __init__(self, message: str, **facts: object) -> None:
         super().__init__(message)
         self.message = message
         self._facts = {name: value for name, value in facts.items() if value is not None}
@@ -79,7 +79,7 @@ class FletchingError(Exception):
         return _rebuild, (type(self), self.message, self._facts)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """The keyword facts given at the raise, for logs and machine-readable output."""
         return dict(self._facts)
 
@@ -195,7 +195,7 @@ class ServiceError(FletchingError):
         code: str | None = None,
         request_id: str | None = None,
         retry_after_seconds: float | None = None,
-        **facts: Any,
+        **facts: object,
     ) -> None:
         super().__init__(
             message,

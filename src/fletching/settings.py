@@ -61,7 +61,7 @@ _WORDS = {
 _Kind = TypeVar("_Kind")
 
 
-def setting(default: Any, unit: str, meaning: str, *, secret: bool = False) -> Any:
+def setting(default: object, unit: str, meaning: str, *, secret: bool = False) -> Any:
     """A field of a table of settings.
 
     Args:
@@ -282,7 +282,7 @@ class SettingsFile:
     """A TOML file: settings of the data set at its top, those of servers in its table ``server``."""
 
     path: Path
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Self:
@@ -308,9 +308,10 @@ class SettingsFile:
 
     def table(self, name: str) -> SettingsFile:
         """The settings of one table, which may be absent."""
-        return SettingsFile(self.path, self.values.get(name, {}))
+        found = self.values.get(name)
+        return SettingsFile(self.path, found if isinstance(found, Mapping) else {})
 
-    def value(self, field: dataclasses.Field[Any], kind: Any) -> Any:
+    def value(self, field: dataclasses.Field[object], kind: object) -> object:
         """What the file says of one setting.
 
         Raises:
@@ -326,16 +327,16 @@ class SettingsFile:
         elif type(value) not in options:
             raise UsageError(f"{where} is {value!r}, and should be {field.metadata['unit']}")
         if field.metadata["unit"] == "path" and value:
-            value = str(self.path.parent / Path(value).expanduser())
+            value = str(self.path.parent / Path(str(value)).expanduser())
         return value
 
 
 def read_settings(
     kind: type[_Kind],
-    given: Mapping[str, Any],
+    given: Mapping[str, object],
     environment: Mapping[str, str],
     file: SettingsFile | None = None,
-    defaults: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, object] | None = None,
 ) -> _Kind:
     """One table's settings; what is ``given`` and not None comes first, the file last.
 
@@ -358,7 +359,7 @@ def read_settings(
             assert file is not None
             raise unknown_name("the setting", name, fields, file.path)
     hints = typing.get_type_hints(kind)
-    values: dict[str, Any] = dict(defaults or {})
+    values: dict[str, object] = dict(defaults or {})
     ranks: dict[str, int] = {}
     for name, field in fields.items():
         variable = f"{PREFIX}{name.upper()}"
@@ -374,7 +375,7 @@ def read_settings(
     return kind(**values)
 
 
-def _keep_one(values: dict[str, Any], ranks: Mapping[str, int], one: str, other: str) -> None:
+def _keep_one(values: dict[str, object], ranks: Mapping[str, int], one: str, other: str) -> None:
     """Of two ways to say one thing, the one that was said with more weight counts."""
     if values.get(one) is None or values.get(other) is None or ranks[one] == ranks[other]:
         return
@@ -385,7 +386,7 @@ def storage_settings(
     environment: Mapping[str, str] | None = None,
     *,
     config: str | os.PathLike[str] | None = None,
-    **given: Any,
+    **given: object,
 ) -> tuple[StorageSettings, SettingsFile | None]:
     """Where the data set is that somebody means, and the file that says so in part, if one does.
 
@@ -416,11 +417,11 @@ def environments_data_set(environment: Mapping[str, str]) -> StorageSettings | N
     return found if found.says_where else None
 
 
-def _options(kind: Any) -> tuple[Any, ...]:
+def _options(kind: object) -> tuple[object, ...]:
     return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
 
 
-def _parse(where: str, text: str, kind: Any) -> Any:
+def _parse(where: str, text: str, kind: object) -> object:
     """Reads a setting's text; sizes may carry KiB, MiB or GiB."""
     options = _options(kind)
     if type(None) in options and not text:

@@ -9,7 +9,7 @@ left to the next pass.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, and_, delete, exists, func, not_, select, tuple_, update
 
@@ -36,6 +36,9 @@ from fletching.catalog.schema import (
     write_streams,
 )
 from fletching.catalog.write_stream_rows import discard_staged
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Table
 
 __all__ = [
     "OWNERS",
@@ -194,7 +197,7 @@ def expire_read_sessions(connection: Connection, *, expired_before: float) -> li
     )
 
 
-def _unpinned(table: Any) -> Any:
+def _unpinned(table: Table) -> ColumnElement[bool]:
     """The condition that no read session and no tag has a version in which a row is visible."""
     first = func.coalesce(read_sessions.c.since_version, read_sessions.c.table_version)
     reading = exists().where(
@@ -284,7 +287,7 @@ def tables_with_history(connection: Connection) -> list[tuple[str, str]]:
     return sorted(found.items())
 
 
-def _named(connection: Connection, table: Any, keys: Sequence[str]) -> set[str]:
+def _named(connection: Connection, table: Table, keys: Sequence[str]) -> set[str]:
     found: set[str] = set()
     for some in _chunks(keys):
         found.update(connection.execute(select(table.c.key).where(table.c.key.in_(some))).scalars())

@@ -19,7 +19,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 from urllib.parse import quote
 
 import sqlalchemy
@@ -460,7 +460,7 @@ def _use_write_ahead_log(cursor: sqlite3.Cursor, busy_timeout_seconds: float) ->
             return
 
 
-def insert_unless_there(connection: Connection, table: Table, **values: Any) -> bool:
+def insert_unless_there(connection: Connection, table: Table, **values: object) -> bool:
     """Inserts a row unless one with its key exists; says whether it did. Two at once do not clash."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(table).values(**values).on_conflict_do_nothing()

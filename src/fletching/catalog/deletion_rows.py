@@ -12,7 +12,7 @@ it is durable, visible and forgotten with the row, and there is no object to los
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from crc32c import crc32c
@@ -22,6 +22,9 @@ from sqlalchemy import Connection, and_, case, func, insert, or_, select, true, 
 
 from fletching.catalog.schema import deletions, segments
 from fletching.errors import CorruptObjectError, LimitExceededError
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
 
 __all__ = [
     "INLINE_BYTES",
@@ -71,7 +74,7 @@ _COLUMNS = [
 ]
 
 
-def _visible(version: int) -> Any:
+def _visible(version: int) -> ColumnElement[bool]:
     return and_(
         deletions.c.added_version <= version,
         or_(deletions.c.removed_version.is_(None), deletions.c.removed_version > version),
@@ -111,7 +114,7 @@ def every_deletion(connection: Connection) -> Iterator[tuple[int, DeletionRow]]:
 
 
 def _of_segments(
-    connection: Connection, segment_ids: Collection[int], condition: Any
+    connection: Connection, segment_ids: Collection[int], condition: ColumnElement[bool]
 ) -> dict[int, list[DeletionRow]]:
     found: dict[int, list[DeletionRow]] = {}
     ids = sorted(segment_ids)
@@ -209,7 +212,7 @@ def insert_deletions(
         version: the version.
         rows: (segment id, its key, its batch index, rows that go) for each; not empty bitmaps.
     """
-    values: list[Mapping[str, Any]] = []
+    values: list[Mapping[str, object]] = []
     for segment_id, key, index, bitmap in rows:
         bitmap.run_optimize()
         vector = bitmap.serialize()
@@ -238,7 +241,7 @@ def remove_deletions(connection: Connection, ids: Sequence[int], version: int) -
         )
 
 
-def deleted_by_partition(connection: Connection, condition: Any) -> dict[str, int]:
+def deleted_by_partition(connection: Connection, condition: ColumnElement[bool]) -> dict[str, int]:
     """Deleted rows, visible in the newest version, of the segments that a condition chooses."""
     rows = connection.execute(
         select(segments.c.partition, func.sum(deletions.c.rows))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection, CursorResult, bindparam, delete, select, union, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -51,7 +51,7 @@ _COLUMNS = [
 ]
 
 
-def _rows(found: CursorResult[Any]) -> list[PartitionRow]:
+def _rows(found: CursorResult[tuple[object, ...]]) -> list[PartitionRow]:
     """The rows of a query of `_COLUMNS`, from the driver's own tuples: SQLAlchemy's cost as much again."""
     return [
         PartitionRow(decode_partition(text), *others) for text, *others in found.cursor.fetchall()

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, and_, func, or_, select
 
 from fletching.catalog.schema import deletions, segments, tables
 from fletching.errors import LimitExceededError
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
 
 __all__ = [
     "MAX_SEGMENTS_PER_COMMIT",
@@ -93,7 +96,7 @@ def position_in(version: int, ordinal: int) -> int:
     return version << _POSITION_BITS | ordinal
 
 
-def _visible(table_id: str, version: int) -> Any:
+def _visible(table_id: str, version: int) -> ColumnElement[bool]:
     return and_(
         segments.c.table_id == table_id,
         # As a sum, because nearly every segment was added before: by the index of that column a
@@ -186,7 +189,7 @@ def visible_partitions(
 
 
 def _partitions_among(
-    connection: Connection, shown: Any, version: int
+    connection: Connection, shown: ColumnElement[bool], version: int
 ) -> list[tuple[tuple[str, ...], int, int]]:
     statement = (
         select(segments.c.partition, func.sum(segments.c.rows), func.sum(segments.c.bytes))

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import (
     Connection,
@@ -33,6 +33,9 @@ from fletching.catalog.schema import (
 )
 from fletching.errors import AlreadyExistsError, NoSuchProjectError, NoSuchTableError
 from fletching.types import TableName
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
 
 __all__ = [
     "NAMED",
@@ -98,7 +101,7 @@ def _column_ids(text: str) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(ids) for ids in json.loads(text))
 
 
-def table_row(values: Any) -> TableRow:
+def table_row(values: Row[tuple[object, ...]]) -> TableRow:
     """What a row of ``tables`` says."""
     listed = json.loads(values.partition_columns)
     return TableRow(
@@ -359,7 +362,7 @@ def rename_table(connection: Connection, table: TableRow, new_name: str) -> None
     )
 
 
-def alter_table(connection: Connection, table: TableRow, now: float, **values: Any) -> None:
+def alter_table(connection: Connection, table: TableRow, now: float, **values: object) -> None:
     """Sets the comment, properties (a dict), lifecycle or owner of a locked table."""
     if "properties" in values:
         values["properties"] = json.dumps(values["properties"])

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
 from sqlalchemy import Connection, or_, select
 
 from fletching.catalog.deletion_rows import DeletionRow, all_deletions_of
 from fletching.catalog.schema import deletions, segments
 from fletching.catalog.segment_rows import SEGMENT_COLUMNS, SegmentRow
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
 
 __all__ = ["TouchedSegment", "touched_segments"]
 
@@ -46,7 +48,7 @@ def touched_segments(
 ) -> list[TouchedSegment]:
     """The segments that the versions above ``since``, up to ``until``, touched."""
 
-    def between(column: pa.Array) -> Any:
+    def between(column: ColumnElement[int]) -> ColumnElement[bool]:
         return (column > since) & (column <= until)
 
     rows = connection.execute(

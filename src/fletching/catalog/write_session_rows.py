@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from fletching.catalog.database import insert_unless_there
 from fletching.catalog.schema import write_sessions
 from fletching.errors import ConflictError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
 
 __all__ = [
     "WriteSessionRow",
@@ -45,7 +48,7 @@ class WriteSessionRow:
     expires_at: float
 
 
-def _row(values: Any) -> WriteSessionRow:
+def _row(values: Row[tuple[object, ...]]) -> WriteSessionRow:
     return WriteSessionRow(
         pk=values.pk,
         id=values.id,

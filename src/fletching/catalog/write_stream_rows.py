@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pyroaring import BitMap
 from sqlalchemy import Connection, delete, insert, select, update
 
 from fletching.catalog.schema import accepted_writes, staged_segments, write_streams
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
 
 __all__ = [
     "NewSegment",
@@ -72,7 +75,7 @@ class NewSegment:
     key_run_length: int | None = None
     zone_bounds: bytes | None = None
 
-    def columns(self) -> dict[str, Any]:
+    def columns(self) -> dict[str, object]:
         """The values by the names that the catalog's columns have."""
         values = dataclasses.asdict(self)
         values["bytes"] = values.pop("length")
@@ -93,7 +96,7 @@ class StagedSegmentRow:
     """Rows that a later one of the same write replaces, as a roaring bitmap."""
 
 
-def _stream(values: Any) -> WriteStreamRow:
+def _stream(values: Row[tuple[object, ...]]) -> WriteStreamRow:
     return WriteStreamRow(
         pk=values.pk,
         session_pk=values.session_pk,
@@ -176,7 +179,7 @@ def insert_write_stream(
     return row
 
 
-def update_write_stream(connection: Connection, pk: int, **values: Any) -> None:
+def update_write_stream(connection: Connection, pk: int, **values: object) -> None:
     """Sets columns of an attempt by their names."""
     connection.execute(update(write_streams).where(write_streams.c.pk == pk).values(**values))
 
@@ -220,7 +223,7 @@ def insert_staged(
         connection.execute(insert(staged_segments), rows)
 
 
-def _staged(values: Any) -> StagedSegmentRow:
+def _staged(values: Row[tuple[object, ...]]) -> StagedSegmentRow:
     return StagedSegmentRow(
         values.pk,
         values.stream_pk,

@@ -102,7 +102,7 @@ def storage_options(*, hidden: bool) -> dict[str, Any]:
             continue
         flag = "--" + field.name.replace("_", "-")
         unit = field.metadata["unit"]
-        kind: Any = type(field.default) if field.default is not None else str
+        kind: type = type(field.default) if field.default is not None else str
         options[field.name] = Annotated[
             kind | None,
             typer.Option(

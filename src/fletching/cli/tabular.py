@@ -273,7 +273,7 @@ def write_batches(
 
 
 @contextlib.contextmanager
-def _compressed(file: IO[bytes], path: str) -> Iterator[Any]:
+def _compressed(file: IO[bytes], path: str) -> Iterator[IO[bytes]]:
     compression = _compression(path)
     if compression is None:
         yield file

@@ -40,7 +40,7 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _LAME_URL = re.compile(r"https?:(?!//)/?", re.IGNORECASE)
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}(/.*)?")
 
-# Any of these in a folder means that it is, or was, a data folder: what is missing is for the engine
+# Each of these in a folder means that it is, or was, a data folder: what is missing is for the engine
 # to say.
 _DATA_FOLDER = ("catalog.sqlite", "objects", "server.key")
 

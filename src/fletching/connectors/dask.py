@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import pyarrow as pa
 
@@ -66,7 +65,7 @@ def write_table(
     *,
     mode: str = "append",
     idempotency_key: str | None = None,
-    **compute_options: Any,
+    **compute_options: object,
 ) -> int:
     """Writes a dataframe's rows from the workers, and commits once; returns how many rows.
 
@@ -114,7 +113,7 @@ class _Ranges:
         with scan.session() as session:
             return _frame(session.rows(*bounds).to_table())
 
-    def __dask_tokenize__(self) -> tuple[Any, ...]:
+    def __dask_tokenize__(self) -> tuple[object, ...]:
         scan = self.scan
         return (
             type(self).__qualname__,

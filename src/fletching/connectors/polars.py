@@ -13,8 +13,7 @@ import datetime as dt
 import json
 import math
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -184,7 +183,7 @@ def _expression(predicate: pl.Expr) -> pc.Expression | None:
     return whole
 
 
-def _conjuncts(node: object) -> Iterator[Any]:
+def _conjuncts(node: object) -> Iterator[object]:
     match node:
         case {"BinaryExpr": {"left": left, "op": "And" | "LogicalAnd", "right": right}}:
             yield from _conjuncts(left)
@@ -236,7 +235,9 @@ def _path(node: object) -> tuple[str, ...] | None:
     return None
 
 
-def _both(left: object, right: object, join: Any) -> pc.Expression | None:
+def _both(
+    left: object, right: object, join: Callable[[pc.Expression, pc.Expression], pc.Expression]
+) -> pc.Expression | None:
     return None if left is None or right is None else join(left, right)
 
 
@@ -251,7 +252,7 @@ def _compared(path: tuple[str, ...] | None, op: str, literal: object) -> pc.Expr
     return result
 
 
-def _value(literal: object) -> Any:
+def _value(literal: object) -> object:
     match literal:
         case {"Literal": {"Dyn": {"Int": int(value)}}}:
             return value

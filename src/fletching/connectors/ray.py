@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +26,10 @@ from fletching.connectors.narrowing import (
 from fletching.connectors.task_writes import abort_quietly, begin, commit, write_attempt
 from fletching.errors import UsageError
 
+if TYPE_CHECKING:
+    from ray.data.datasource import WriteResult
+    from ray.data.expressions import Expr
+
 try:
     import ray.data
     from ray.data import Datasink, Datasource
@@ -42,7 +46,7 @@ LEAST_TASK_BYTES = 1 << 20
 """About so many stored bytes make a read task; fewer where else processors had nothing to do."""
 
 
-def read_table(source: Table | Scan, **ray_options: Any) -> ray.data.Dataset:
+def read_table(source: Table | Scan, **ray_options: object) -> ray.data.Dataset:
     """A dataset over one version of a table.
 
     Columns and conditions of the dataset's first operations are taken into the scan as far as they
@@ -71,7 +75,7 @@ def write_table(
     mode: str = "append",
     *,
     idempotency_key: str | None = None,
-    **ray_options: Any,
+    **ray_options: object,
 ) -> int:
     """Writes a dataset's rows from its tasks, and commits once when all are done; returns how many.
 
@@ -137,7 +141,7 @@ class TableDatasource(Datasource):  # type: ignore[misc]  # Ray is not there to 
         """Conditions are evaluated by the scan, or in the read task. A limit comes before them."""
         return self._scan.limit is None
 
-    def apply_predicate(self, predicate_expr: Any) -> TableDatasource:
+    def apply_predicate(self, predicate_expr: Expr) -> TableDatasource:
         """The source with a further condition."""
         clone = copy.copy(self)
         before = self._predicate_expr
@@ -147,7 +151,7 @@ class TableDatasource(Datasource):  # type: ignore[misc]  # Ray is not there to 
         return clone
 
     def get_read_tasks(
-        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: object = None
     ) -> list[ReadTask]:
         """A task for each of about `parallelism` ranges of rows."""
         del data_context
@@ -229,14 +233,14 @@ class TableDatasink(Datasink[CommitMessage]):  # type: ignore[misc]  # likewise
     def on_write_start(self, schema: pa.Schema = None) -> None:
         """Nothing: the session was opened when the sink was made, also for a job without rows."""
 
-    def write(self, blocks: Iterable[Any], ctx: object) -> CommitMessage:
+    def write(self, blocks: Iterable[pa.Table], ctx: object) -> CommitMessage:
         """Writes a task's blocks, durable but not visible."""
         # Ray does not number the attempts at a task.
         del ctx
         tables = (BlockAccessor.for_block(block).to_arrow() for block in blocks)
         return write_attempt(self._session, (each for each in tables if each.num_rows))
 
-    def on_write_complete(self, write_result: Any) -> None:
+    def on_write_complete(self, write_result: WriteResult[CommitMessage]) -> None:
         """Commits the streams of the attempts that Ray kept."""
         self._rows = commit(self._session, write_result.write_returns, self._key)
 

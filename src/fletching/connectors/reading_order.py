@@ -23,6 +23,10 @@ MOST_BATCHES = 256
 """Batches whose blobs are fetched at once, at most."""
 
 
+Batch = dict[str, Any]
+"""Rows by column: tensors, or lists of values that no tensor holds."""
+
+
 @dataclasses.dataclass(slots=True)
 class OrderedRows:
     """Rows in the order of reading: of a block, from one of its rows on."""
@@ -88,17 +92,17 @@ def with_contents(
             yield rows, position, found
 
 
-def ahead(
-    source: Iterator[tuple[dict[str, Any], Position]], depth: int
-) -> Iterator[tuple[dict[str, Any], Position]]:
+def ahead(source: Iterator[tuple[Batch, Position]], depth: int) -> Iterator[tuple[Batch, Position]]:
     """The same items, of which up to `depth` are made ahead of use by a thread."""
     if depth < 1:
         yield from source
         return
-    ready: queue.Queue[Any] = queue.Queue(depth)
+    ready: queue.Queue[tuple[tuple[Batch, Position] | None, BaseException | None]] = queue.Queue(
+        depth
+    )
     left = threading.Event()
 
-    def put(item: Any) -> bool:
+    def put(item: tuple[tuple[Batch, Position] | None, BaseException | None]) -> bool:
         while not left.is_set():
             try:
                 ready.put(item, timeout=0.1)

@@ -39,7 +39,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -57,6 +57,9 @@ from fletching.connectors.spark_options import (
 )
 from fletching.connectors.spark_types import spark_schema
 from fletching.errors import UsageError
+
+if TYPE_CHECKING:
+    from pyspark.sql.datasource import Filter
 
 try:
     from pyspark.sql import SparkSession
@@ -157,7 +160,7 @@ class _Reader(spark.DataSourceReader):  # type: ignore[misc]
             self._plan = plan(self._scan)
         return self._plan
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # What tasks need is the plan, which has no secret; conditions have been pushed by then.
         self._planned()
         return self.__dict__ | {"_scan": None}
@@ -166,7 +169,7 @@ class _Reader(spark.DataSourceReader):  # type: ignore[misc]
 class _PushingReader(_Reader):
     """A reader that takes conditions, for frames that are queried once (see the option)."""
 
-    def pushFilters(self, filters: list[Any]) -> Iterator[Any]:  # noqa: N802  # Spark's name
+    def pushFilters(self, filters: list[Filter]) -> Iterator[Filter]:  # noqa: N802  # Spark's name
         """Takes what is surely understood into the scan; Spark evaluates all of it once more."""
         assert self._scan is not None
         for expression in map(spark_expression, filters):

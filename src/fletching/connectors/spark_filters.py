@@ -6,7 +6,6 @@ import datetime as dt
 import math
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
 
 import pyarrow.compute as pc
 from pyspark.sql import datasource as spark
@@ -15,7 +14,7 @@ __all__ = ["spark_expression"]
 
 _VALUES = (bool, int, float, str, Decimal, dt.date)
 
-_COMPARED: dict[str, Callable[[pc.Expression, Any], pc.Expression]] = {
+_COMPARED: dict[str, Callable[[pc.Expression, pc.Expression], pc.Expression]] = {
     "EqualTo": lambda column, value: column == value,
     "GreaterThan": lambda column, value: column > value,
     "GreaterThanOrEqual": lambda column, value: column >= value,
@@ -24,7 +23,7 @@ _COMPARED: dict[str, Callable[[pc.Expression, Any], pc.Expression]] = {
 }
 
 
-def spark_expression(condition: Any) -> pc.Expression | None:
+def spark_expression(condition: object) -> pc.Expression | None:
     """A condition that holds wherever Spark's does; None where that is not sure.
 
     Not for greater: for Spark NaN is the greatest number, elsewhere it compares as false. Moments depend
@@ -39,8 +38,10 @@ def spark_expression(condition: Any) -> pc.Expression | None:
         return field.is_null()
     if name == "IsNotNull":
         return field.is_valid()
-    value: Any = getattr(condition, "value", None)
+    value: object = getattr(condition, "value", None)
     if name == "In":
+        if not isinstance(value, list | tuple | set | frozenset):
+            return None
         plain = all(isinstance(each, str) or type(each) is int for each in value)
         return field.isin(list(value)) if value and plain else None
     if name not in _COMPARED or not isinstance(value, _VALUES) or isinstance(value, dt.datetime):

@@ -95,7 +95,7 @@ class StreamSink(_ArrowStreamWriter or spark.DataSourceStreamWriter):  # type: i
         self._overwrite = overwrite
         self._session: WriteSession | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # Only a sink whose tasks are to run is pickled; that of a commit is not.
         if self._session is None:
             table = table_of_options(self._options)
@@ -105,7 +105,7 @@ class StreamSink(_ArrowStreamWriter or spark.DataSourceStreamWriter):  # type: i
             left.add(self._session.id)
         return self.__dict__
 
-    def write(self, iterator: Iterator[Any]) -> TaskMessage:
+    def write(self, iterator: Iterator[pa.RecordBatch]) -> TaskMessage:
         """Writes a task's rows, durable but not visible."""
         assert self._session is not None
         if _ArrowStreamWriter is None:
@@ -150,7 +150,7 @@ def _begun(table: Table, options: Mapping[str, str], *, overwrite: bool) -> Writ
     return begin(table, "overwrite" if overwrite else "append")
 
 
-def _tables(rows: Iterator[Any], schema: StructType) -> Iterator[pa.Table]:
+def _tables(rows: Iterator[pa.RecordBatch], schema: StructType) -> Iterator[pa.Table]:
     """Rows as tables, for a Spark that hands no batches to streaming sinks."""
     from pyspark.sql.conversion import LocalDataToArrowConversion
 

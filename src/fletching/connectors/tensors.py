@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 
 from fletching.errors import UsageError
 
 __all__ = ["column_tensor", "stacked"]
 
 
-def column_tensor(field: pa.Field, column: pa.ChunkedArray, fill: Any) -> Any:
+def column_tensor(
+    field: pa.Field, column: pa.ChunkedArray, fill: object
+) -> torch.Tensor | list[object]:
     """A column as a tensor where its type allows, else as a list of Python values."""
     kind = field.type
     shape: tuple[int, ...] = (len(column),)
@@ -35,7 +36,7 @@ def column_tensor(field: pa.Field, column: pa.ChunkedArray, fill: Any) -> Any:
     return torch.from_numpy(_writable(array)).reshape(shape)
 
 
-def _writable(array: pa.Array) -> np.ndarray[Any, Any]:
+def _writable(array: pa.Array) -> NDArray[np.generic]:
     """The array's values in memory that a training loop may change in place.
 
     Memory of the array's own is shared. What is mapped from a file, or belongs to another reader, is
@@ -66,10 +67,11 @@ def _is_number(kind: pa.DataType) -> bool:
     )
 
 
-def stacked(values: list[Any]) -> Any:
+def stacked(values: list[object]) -> object:
     """Decoded blobs: one tensor where all are tensors of one shape and type, else the list."""
-    if values and all(isinstance(value, torch.Tensor) for value in values):
-        first = values[0]
-        if all(v.shape == first.shape and v.dtype == first.dtype for v in values):
-            return torch.stack(values)
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    if values and len(tensors) == len(values):
+        first = tensors[0]
+        if all(v.shape == first.shape and v.dtype == first.dtype for v in tensors):
+            return torch.stack(tensors)
     return values

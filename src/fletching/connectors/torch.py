@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from fletching.client import Scan, Table
 from fletching.connectors.narrowing import missing, narrowed, scan_of
-from fletching.connectors.reading_order import OrderedRows, ahead, take, with_contents
+from fletching.connectors.reading_order import Batch, OrderedRows, ahead, take, with_contents
 from fletching.connectors.sampling import EpochOrder, Interval, Position, remaining_of
 from fletching.errors import UsageError
 from fletching.protocol.types.blob_type import is_blob
@@ -44,10 +44,13 @@ BLOCK_CHUNKS = 16
 ROWS_AT_ONCE = 64
 """Rows that are made at once where they are handed out one by one."""
 
-Decoder = Callable[[bytes], Any]
+Decoder = Callable[[bytes], object]
+
+State = dict[str, Any]
+"""Where a training stands, as JSON."""
 
 
-class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  # torch is not there to look at
+class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch is not there to look at
     """Rows of a table or scan as dicts of tensors, for ``torch.utils.data.DataLoader``.
 
     Give it to a loader with ``batch_size=None`` and let the dataset make the batches: a batch is cut
@@ -93,7 +96,7 @@ class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  
         rank: int | None = None,
         world_size: int | None = None,
         decode: Mapping[str, Decoder] | None = None,
-        fill_null: Mapping[str, Any] | None = None,
+        fill_null: Mapping[str, object] | None = None,
         prefetch: int = 2,
         chunk_rows: int = CHUNK_ROWS,
         block_rows: int | None = None,
@@ -137,7 +140,7 @@ class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  
         """Gives the snapshot up, which else goes with the dataset: workers read no longer. Idempotent."""
         self._snapshot.close()
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Batch]:
         """Reads this reader's share of the epoch, or what remains of it after `load_state_dict`."""
         order = self._order()
         share = self._share(order)
@@ -166,7 +169,7 @@ class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  
             total += self._batch_count(order.rows_of(share))
         return total
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """What this reader has still to read of its epoch, as JSON-able values.
 
         Rows count as read once they were handed over; those read ahead do not.
@@ -180,7 +183,7 @@ class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  
             else [[*each.start, *each.end] for each in remaining],
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Makes the next iteration go on where a state was taken.
 
         Args:
@@ -220,7 +223,7 @@ class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  
             self._shared = bool(state.get("merged"))
 
     @staticmethod
-    def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def merge_states(states: Sequence[State]) -> State:
         """One state of the states of all readers, to go on with another number of them.
 
         Args:
@@ -249,7 +252,7 @@ class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  
 
     _shared = False
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> State:
         return {
             "state_version": _STATE_VERSION,
             "table": self._snapshot.table,
@@ -310,7 +313,7 @@ class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  
 
     def _batches(
         self, order: EpochOrder, share: Sequence[Interval]
-    ) -> Iterator[tuple[dict[str, Any], Position]]:
+    ) -> Iterator[tuple[Batch, Position]]:
         """Batches, each with the position after its rows."""
         reader = self._snapshot.opened()
         cut = self._cut(reader, order, share)
@@ -336,8 +339,8 @@ class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  
 
     def _handed(
         self, rows: pa.Table, position: Position, blobs: Mapping[str, list[bytes | None]]
-    ) -> Iterator[tuple[dict[str, Any], Position]]:
-        values = {
+    ) -> Iterator[tuple[Batch, Position]]:
+        values: Batch = {
             field.name: self._column(field, rows.column(place), blobs.get(field.name))
             for place, field in enumerate(rows.schema)
         }
@@ -377,7 +380,7 @@ class FletchingDataset(IterableDataset[dict[str, Any]]):  # type: ignore[misc]  
 
     def _column(
         self, field: pa.Field, column: pa.ChunkedArray, blobs: list[bytes | None] | None
-    ) -> Any:
+    ) -> object:
         if blobs is not None:
             decode = self._decode.get(field.name)
             if decode is None:

@@ -30,7 +30,7 @@ from fletching.engine.reading.read_calls import Reading, SnapshotRows
 from fletching.engine.reading.read_plan import DirectRead, ReadPlan
 from fletching.engine.reading.segment_sharing import SharedSegments
 from fletching.engine.start_checks import check_clock, check_writable, reaching
-from fletching.engine.stored_calls import stored_calls
+from fletching.engine.stored_calls import Verbs, stored_calls
 from fletching.engine.upkeep.compaction import CompactionReport, Compactor
 from fletching.engine.upkeep.maintenance import Maintenance, Task
 from fletching.engine.upkeep.operations import Operations
@@ -95,7 +95,7 @@ class Engine:
         self._compactor = Compactor(context, self._cell_checker)
         self.operations = Operations(context, self)
         changing = self._changing = Changes(context, self._reading, self._cell_checker)
-        self._calls: dict[type[Request], Callable[[Any], Response]] = {
+        self._calls: Verbs = {
             **stored_calls(context),
             changes.DeleteRows: changing.delete,
             changes.MergeRows: changing.merge,

@@ -19,8 +19,11 @@ from fletching.protocol.messages import admin, changes, requests
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Response
 
+Verbs = dict[type[Request], Callable[[Any], Response]]
+"""What answers a request, by its class: each takes a request of that class."""
 
-def stored_calls(context: EngineContext) -> dict[type[Request], Callable[[Any], Response]]:
+
+def stored_calls(context: EngineContext) -> Verbs:
     """What answers each kind of request about tables, history and write sessions."""
     tables = Tables(context)
     partitions = PartitionCalls(context)

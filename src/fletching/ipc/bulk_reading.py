@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -378,14 +378,14 @@ class _Scan:
         found: list[int] = np.flatnonzero(bad).tolist()
         return found
 
-    def _windows(self, starts: _Matrix, size: int) -> Iterator[tuple[slice, np.ndarray[Any, Any]]]:
+    def _windows(self, starts: _Matrix, size: int) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
         """The bytes at many places, a group at a time, as rows of a matrix (copied)."""
         window = np.lib.stride_tricks.sliding_window_view(self._bytes, size)
         for first in range(0, len(starts), _GROUP):
             part = slice(first, first + _GROUP)
             yield part, window[np.minimum(starts[part], len(window) - 1)]
 
-    def _nulls_differ(self, starts: _Matrix, nulls: _Matrix, rows: int) -> np.ndarray[Any, Any]:
+    def _nulls_differ(self, starts: _Matrix, nulls: _Matrix, rows: int) -> NDArray[np.bool_]:
         differ = np.zeros(len(starts), bool)
         for part, bitmaps in self._windows(starts, (rows + 7) // 8):
             if rows % 8:
@@ -395,7 +395,7 @@ class _Scan:
             differ[part] = (nulls[part] > 0) & (rows - counted != nulls[part])
         return differ
 
-    def _offsets_are_bad(self, starts: _Matrix, rows: int, limits: _Matrix) -> np.ndarray[Any, Any]:
+    def _offsets_are_bad(self, starts: _Matrix, rows: int, limits: _Matrix) -> NDArray[np.bool_]:
         bad = np.zeros(len(starts), bool)
         for part, window in self._windows(starts, 4 * (rows + 1)):
             values = window.view("<i4")
@@ -403,7 +403,7 @@ class _Scan:
             bad[part] |= (values[:, 0] < 0) | (values[:, -1] > limits[part])
         return bad
 
-    def _is_not_ascii(self, starts: _Matrix, sizes: _Matrix) -> np.ndarray[Any, Any]:
+    def _is_not_ascii(self, starts: _Matrix, sizes: _Matrix) -> NDArray[np.bool_]:
         view = self._view
         # A copy, since a view cannot be asked; it stays in the processor's cache.
         return np.array(
@@ -414,8 +414,8 @@ class _Scan:
         )
 
     def _leads_outside(
-        self, starts: _Matrix, rows: int, dtype: np.dtype[Any], count: int
-    ) -> np.ndarray[Any, Any]:
+        self, starts: _Matrix, rows: int, dtype: np.dtype[np.generic], count: int
+    ) -> NDArray[np.bool_]:
         outside = np.zeros(len(starts), bool)
         for part, window in self._windows(starts, dtype.itemsize * rows):
             values = window.view(dtype)
@@ -423,6 +423,6 @@ class _Scan:
         return outside
 
 
-def _numbers(rows: np.ndarray[Any, Any], start: int, count: int) -> _Matrix:
+def _numbers(rows: NDArray[np.uint8], start: int, count: int) -> _Matrix:
     """The 64-bit numbers that stand at one place of every row."""
     return np.ascontiguousarray(rows[:, start : start + 8 * count]).view("<i8")

@@ -7,9 +7,9 @@ alive.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, Literal, Self, overload
+from typing import Literal, Protocol, Self, TypeAlias, overload
 
 import pyarrow as pa
 
@@ -22,7 +22,7 @@ from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.message import MAGIC, truncated
 from fletching.ipc.metadata import Codec
 from fletching.ipc.sections import check_end
-from fletching.ipc.source import open_input, open_sink
+from fletching.ipc.source import Input, open_input, open_sink
 from fletching.ipc.walking import FileMessageIterator, MessageIterator
 
 __all__ = [
@@ -148,7 +148,22 @@ class BatchIterator:
         self.close()
 
 
-def _batches_of(source: Any, schema: pa.Schema | None) -> tuple[pa.Schema, Iterator[Any]]:
+Pairs: TypeAlias = Mapping[bytes, bytes] | Sequence[tuple[bytes, bytes]]
+Item: TypeAlias = pa.RecordBatch | tuple[pa.RecordBatch, Pairs | None]
+"""A batch, or one with the key-value pairs of its message."""
+
+
+class ArrowStream(Protocol):
+    """Batches of any library, by Arrow's C interface."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The stream's capsule."""
+
+
+BatchSource: TypeAlias = pa.RecordBatch | pa.Table | ArrowStream | Iterable[Item]
+
+
+def _batches_of(source: BatchSource, schema: pa.Schema | None) -> tuple[pa.Schema, Iterator[Item]]:
     """Schema and batches of whatever holds some."""
     if isinstance(source, pa.RecordBatch):
         return source.schema, iter((source,))
@@ -169,13 +184,13 @@ def _batches_of(source: Any, schema: pa.Schema | None) -> tuple[pa.Schema, Itera
     return schema or _with_metadata(first)[0].schema, _chained(first, batches)
 
 
-def _chained(first: pa.RecordBatch, rest: Iterator[Any]) -> Iterator[Any]:
+def _chained(first: Item, rest: Iterator[Item]) -> Iterator[Item]:
     yield first
     yield from rest
 
 
 def write_stream(
-    batches: Any,
+    batches: BatchSource,
     sink: Sink | str | PurePath,
     *,
     schema: pa.Schema | None = None,
@@ -218,7 +233,7 @@ def write_stream(
     return written + len(encoder.end_of_stream)
 
 
-def _with_metadata(item: Any) -> tuple[pa.RecordBatch, Any]:
+def _with_metadata(item: Item) -> tuple[pa.RecordBatch, Pairs | None]:
     """A batch and the key-value pairs of its message, if it comes as a pair."""
     batch, pairs = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
     if not isinstance(batch, pa.RecordBatch):
@@ -227,7 +242,7 @@ def _with_metadata(item: Any) -> tuple[pa.RecordBatch, Any]:
 
 
 def _open_stream(
-    source: Any,
+    source: Input,
     offset: int,
     *,
     limits: Limits,
@@ -262,7 +277,7 @@ def _open_stream(
 
 @overload
 def read_stream_at(
-    source: Any,
+    source: Input,
     offset: int = 0,
     *,
     lazy: Literal[False] = False,
@@ -275,7 +290,7 @@ def read_stream_at(
 
 @overload
 def read_stream_at(
-    source: Any,
+    source: Input,
     offset: int = 0,
     *,
     lazy: Literal[True],
@@ -287,7 +302,7 @@ def read_stream_at(
 
 
 def read_stream_at(
-    source: Any,
+    source: Input,
     offset: int = 0,
     *,
     lazy: bool = False,
@@ -337,7 +352,7 @@ def read_stream_at(
 
 
 def read_stream(
-    source: Any,
+    source: Input,
     *,
     limits: Limits = DEFAULT_LIMITS,
     validate_values: bool = False,
@@ -364,7 +379,7 @@ def read_stream(
 
 
 def read_single_at(
-    source: Any,
+    source: Input,
     offset: int = 0,
     *,
     limits: Limits = DEFAULT_LIMITS,
@@ -401,7 +416,7 @@ def _single(batches: Batches, offset: int) -> pa.RecordBatch:
 
 
 def read_single(
-    source: Any,
+    source: Input,
     *,
     limits: Limits = DEFAULT_LIMITS,
     validate_values: bool = False,

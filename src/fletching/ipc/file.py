@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any, Protocol, Self, cast
 
 import pyarrow as pa
 
@@ -16,11 +16,26 @@ from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.listed_messages import ListedMessages, check_not_replaced
 from fletching.ipc.message import Message, framed_message
 from fletching.ipc.metadata import MessageType
-from fletching.ipc.projection import Projector
-from fletching.ipc.source import CLOSED, FileSource, Source, is_path, merge_ranges, open_source
+from fletching.ipc.projection import Projection, Projector
+from fletching.ipc.source import (
+    CLOSED,
+    FileSource,
+    Input,
+    Source,
+    is_path,
+    merge_ranges,
+    open_source,
+)
 from fletching.types import ByteRange
 
 __all__ = ["ArrowFile", "open_file"]
+
+
+class Closing(Protocol):
+    """What is closed with a file."""
+
+    def close(self) -> None:
+        """Closes."""
 
 
 class ArrowFile:
@@ -45,7 +60,7 @@ class ArrowFile:
         validate_values: bool,
         trusted: bool,
         require_zero_copy: bool,
-        opened: Any = None,
+        opened: Closing | None = None,
     ) -> None:
         """Reads footer and schema message; errors as for `open_file`. ``opened`` is closed with it."""
         self._source = source
@@ -248,7 +263,9 @@ class ArrowFile:
         )
 
 
-def _assembled(plan: Any, reads: list[ByteRange], views: list[memoryview], offset: int) -> Message:
+def _assembled(
+    plan: Projection, reads: list[ByteRange], views: list[memoryview], offset: int
+) -> Message:
     """The projected message from the ranges that were read."""
     body = memoryview(pa.allocate_buffer(plan.body_length)).cast("B")
     position = 0
@@ -257,7 +274,7 @@ def _assembled(plan: Any, reads: list[ByteRange], views: list[memoryview], offse
         if isinstance(piece, ByteRange):
             index = bisect.bisect_right(starts, piece.start) - 1
             base = starts[index]
-            data: Any = views[index][piece.start - base : piece.end - base]
+            data: memoryview | bytes = views[index][piece.start - base : piece.end - base]
         else:
             data = piece
         # A copy: what was read has gaps that would otherwise stay in memory with the arrays.
@@ -267,7 +284,7 @@ def _assembled(plan: Any, reads: list[ByteRange], views: list[memoryview], offse
 
 
 def open_file(
-    source: Any,
+    source: Input | Source,
     offset: int = 0,
     length: int | None = None,
     *,
@@ -315,5 +332,7 @@ def open_file(
         validate_values=validate_values,
         trusted=trusted,
         require_zero_copy=require_zero_copy,
-        opened=opened.file if isinstance(opened, FileSource) and is_path(source) else None,
+        opened=cast("Closing", opened.file)
+        if isinstance(opened, FileSource) and is_path(source)
+        else None,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Final, Literal
+from typing import IO, Final, Literal, cast
 
 import pyarrow as pa
 
@@ -33,7 +33,7 @@ from fletching.ipc.reports import (
     Problem,
 )
 from fletching.ipc.schema_header import Endianness, SchemaHeader, read_schema, schema_header
-from fletching.ipc.source import MappedSource, open_input
+from fletching.ipc.source import Input, MappedSource, open_input
 from fletching.ipc.validation import validate
 from fletching.ipc.walking import marker_length, stream_start
 
@@ -45,7 +45,7 @@ _MAX_PARTS: Final = 1000
 
 
 def inspect_bytes(
-    source: Any, *, verify: bool = False, limits: Limits = DEFAULT_LIMITS
+    source: Input, *, verify: bool = False, limits: Limits = DEFAULT_LIMITS
 ) -> Inspection:
     """Finds the streams and files in the data and reports on every message; never raises on the bytes.
 
@@ -56,7 +56,7 @@ def inspect_bytes(
         limits: what the input may claim; more is reported as an error.
     """
     data = open_input(source)
-    view = data if isinstance(data, memoryview) else as_view(data.read())
+    view = data if isinstance(data, memoryview) else as_view(cast("IO[bytes]", data).read())
     problems: list[Problem] = []
     parts: list[PartReport] = []
     other: list[tuple[int, int]] = []

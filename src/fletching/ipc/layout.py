@@ -28,7 +28,7 @@ import dataclasses
 import enum
 import functools
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -344,8 +344,8 @@ class BatchLayout:
         *,
         rows: NDArray[np.int64],
         body_lengths: NDArray[np.int64],
-        nodes: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
-        buffers: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
+        nodes: tuple[NDArray[np.int64], NDArray[np.int64]],
+        buffers: tuple[NDArray[np.int64], NDArray[np.int64]],
         max_rows: int,
     ) -> bool:
         """Whether many headers at once are as writers make them: uncompressed, buffers in order.

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 from typing_extensions import Buffer
@@ -220,7 +220,7 @@ class Message:
         """The message for pyarrow's own functions: zero-copy, and unchecked beyond its frame."""
         return pyarrow_message(self.metadata, self.body)
 
-    def to_pyarrow_source(self) -> Any:
+    def to_pyarrow_source(self) -> pa.NativeFile | pa.Buffer:
         """The message as ``pyarrow.ipc.read_record_batch`` takes it soonest: one buffer, if it is one."""
         if self._whole is not None:
             return pa.py_buffer(self._whole)

@@ -13,10 +13,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 from fletching.errors import LimitExceededError, MalformedFrameError, UsageError
@@ -120,7 +121,7 @@ class Constant:
     """
 
     field: pa.Field
-    value: Any
+    value: object
 
     def array(self, rows: int) -> pa.Array:
         """The column for a batch of so many rows."""
@@ -256,7 +257,7 @@ class Projector:
         message = read_message_header(without_prefix(as_view(metadata)))
         header = self._checked(message)
         spans = self._layout(message.version).spans(header)
-        nodes: list[Any] = []
+        nodes: list[NDArray[np.int64]] = []
         variadic: list[int] = []
         positions: list[tuple[int, int]] = []
         pieces: list[ByteRange | bytes] = []

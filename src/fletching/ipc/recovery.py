@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 from pathlib import PurePath
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -20,7 +20,7 @@ from fletching.ipc.message import END_OF_STREAM, MAGIC, Message, message_at
 from fletching.ipc.metadata import MessageType
 from fletching.ipc.recognition import HEAD_BYTES
 from fletching.ipc.schema_header import read_schema
-from fletching.ipc.source import Source, open_sink, open_source
+from fletching.ipc.source import Input, Source, open_sink, open_source
 from fletching.ipc.walking import stream_start
 
 __all__ = ["Recovery", "recover"]
@@ -75,7 +75,7 @@ class Recovery:
 
 
 def recover(
-    source: Any,
+    source: Input | Source,
     sink: Sink | str | PurePath | None = None,
     *,
     verify: bool = True,

@@ -6,7 +6,7 @@ Plain data: nothing here reads the input or borrows from it, so that a report ou
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 from fletching.ipc.metadata import MessageType
 
@@ -160,7 +160,7 @@ class Inspection:
         """Whether there is Arrow data and no error in it."""
         return bool(self.parts) and not any(p.severity == "error" for p in self.problems)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain lists, dicts, numbers and text, for JSON; keys are the attributes' names."""
         plain = dataclasses.asdict(self)
         for part, report in zip(plain["parts"], self.parts, strict=True):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 from typing_extensions import Buffer
@@ -27,7 +27,7 @@ from fletching.errors import (
 from fletching.ipc.file_writer import Sink
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.message import as_view
-from fletching.ipc.source import open_input
+from fletching.ipc.source import Input, Readable, open_input
 
 __all__ = ["check_end", "read_prefixed", "read_prefixed_at", "write_prefixed"]
 
@@ -80,7 +80,9 @@ def write_prefixed(sink: Sink, data: Buffer | Iterable[Buffer], *, alignment: in
     return _U64.size + before + length + after
 
 
-def read_prefixed_at(source: Any, offset: int = 0, *, alignment: int = 1) -> tuple[memoryview, int]:
+def read_prefixed_at(
+    source: Input, offset: int = 0, *, alignment: int = 1
+) -> tuple[memoryview, int]:
     """The section at ``offset`` as a view, and where it ends, its padding included.
 
     Args:
@@ -107,7 +109,7 @@ def read_prefixed_at(source: Any, offset: int = 0, *, alignment: int = 1) -> tup
 
 
 def read_prefixed(
-    source: Any, *, alignment: int = 1, limits: Limits = DEFAULT_LIMITS
+    source: Input, *, alignment: int = 1, limits: Limits = DEFAULT_LIMITS
 ) -> memoryview | None:
     """Reads the next section of a blocking file; None if the file ends before it. Or of a buffer.
 
@@ -145,7 +147,7 @@ def read_prefixed(
     return section
 
 
-def _read_exactly(file: Any, length: int) -> memoryview:
+def _read_exactly(file: Readable, length: int) -> memoryview:
     """Reads until there are so many bytes or the file ends, into memory aligned to 64 bytes."""
     target = memoryview(pa.allocate_buffer(length)).cast("B")
     readinto = getattr(file, "readinto", None)

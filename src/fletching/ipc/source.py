@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, Protocol, runtime_checkable
+from pathlib import PurePath
+from typing import Final, Protocol, TypeGuard, cast, runtime_checkable
 
 import pyarrow as pa
 from typing_extensions import Buffer
@@ -45,6 +46,34 @@ class Source(Protocol):
         """The bytes of a range that lies inside; borrowed from the source or read for the caller."""
 
 
+class Readable(Protocol):
+    """An open binary file, pipe or socket's; ``seek``, ``tell`` and ``readinto`` are used if it has them."""
+
+    def read(self, count: int, /) -> bytes:
+        """At most so many of the next bytes; none at the end."""
+
+
+class Writable(Protocol):
+    """Where bytes go; what it is given may be a view."""
+
+    def write(self, data: Buffer, /) -> object:
+        """Takes all of the buffer."""
+
+
+class Seekable(Readable, Protocol):
+    """An open file that may be read anywhere."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Moves to a place."""
+
+    def tell(self) -> int:
+        """The place."""
+
+
+Input = str | PurePath | Buffer | Readable
+"""What is read from: a path, a buffer, or an open binary file."""
+
+
 class MappedSource:
     """Bytes in memory, or mapped into it."""
 
@@ -68,7 +97,7 @@ class FileSource:
 
     mapped = False
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Seekable) -> None:
         """Finds the length by seeking to the end."""
         self.file = file
         self.length = int(file.seek(0, 2))
@@ -117,12 +146,12 @@ class _ClosedSource:
 CLOSED: Final = _ClosedSource()
 
 
-def is_path(source: Any) -> bool:
+def is_path(source: object) -> TypeGuard[str | PurePath]:
     """Whether something names a file rather than being one."""
     return isinstance(source, str) or hasattr(source, "__fspath__")
 
 
-def open_input(source: Any) -> memoryview | Any:
+def open_input(source: Input) -> memoryview | Readable:
     """What is to be read: a view of a buffer or of the mapped file at a path, or an open file.
 
     Raises:
@@ -132,11 +161,11 @@ def open_input(source: Any) -> memoryview | Any:
     if is_path(source):
         return mapped_view(str(source))
     try:
-        return as_view(source)
+        return as_view(cast("Buffer", source))
     except TypeError:
         pass
     if hasattr(source, "read"):
-        return source
+        return cast("Readable", source)
     raise UsageError(
         f"cannot read a {type(source).__name__}: give a path, a buffer or an open binary file"
     )
@@ -151,16 +180,16 @@ def mapped_view(path: str) -> memoryview:
 
 
 @contextlib.contextmanager
-def open_sink(sink: Any) -> Iterator[Any]:
+def open_sink(sink: Writable | str | PurePath) -> Iterator[Writable]:
     """What is to be written to: an open file as it is, or the file at a path, closed at the end."""
     if is_path(sink):
         with pa.OSFile(str(sink), "wb") as file:
             yield file
     else:
-        yield sink
+        yield cast("Writable", sink)
 
 
-def open_source(source: Any, *, memory_map: bool = True) -> Source:
+def open_source(source: Input | Source, *, memory_map: bool = True) -> Source:
     """A source from a path, a buffer, a seekable file or something that is a source already.
 
     Raises:
@@ -175,11 +204,11 @@ def open_source(source: Any, *, memory_map: bool = True) -> Source:
         return FileSource(pa.OSFile(str(source)))
     if isinstance(source, pa.NativeFile) or hasattr(source, "seek"):
         try:
-            return MappedSource(source)  # an mmap is a file and a buffer
+            return MappedSource(cast("Buffer", source))  # an mmap is a file and a buffer
         except TypeError:
-            return FileSource(source)
+            return FileSource(cast("Seekable", source))
     try:
-        return MappedSource(source)
+        return MappedSource(cast("Buffer", source))
     except TypeError:
         raise UsageError(
             f"cannot open a {type(source).__name__}: give a path, a buffer or a seekable file"

@@ -10,7 +10,7 @@ precision. Old writers produced files that fail only the second level.
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -156,7 +156,7 @@ def _types_shown(data_type: pa.DataType) -> bool:
     return bool(pa.types.is_string_view(data_type))
 
 
-def _check_shown(array: Any) -> None:
+def _check_shown(array: pa.Array) -> None:
     """Refuses views that show what others show, over and over: each would be checked as text."""
     kind = array.type
     if isinstance(kind, pa.BaseExtensionType):

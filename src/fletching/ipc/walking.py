@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Any, Final, Self
+from typing import Final, Self, cast
 
 from fletching.errors import TruncatedStreamError, UsageError, WireError
 from fletching.ipc.decoder import MessageDecoder
@@ -14,7 +14,7 @@ from fletching.ipc.listed_messages import ListedMessages, find_footer
 from fletching.ipc.message import CONTINUATION, MAGIC, Message, message_at, relocated
 from fletching.ipc.metadata import MessageType
 from fletching.ipc.recognition import HEAD_BYTES, recognized
-from fletching.ipc.source import FileSource, MappedSource, open_input
+from fletching.ipc.source import FileSource, Input, MappedSource, Readable, Seekable, open_input
 
 __all__ = [
     "FileMessageIterator",
@@ -126,7 +126,7 @@ class FileMessageIterator:
         marker_length: as of `MessageIterator`.
     """
 
-    def __init__(self, file: Any, offset: int, limits: Limits) -> None:
+    def __init__(self, file: Readable, offset: int, limits: Limits) -> None:
         """Skips ``offset`` bytes."""
         self._file = file
         self.limits = limits
@@ -159,11 +159,11 @@ class FileMessageIterator:
         return message
 
 
-def _skip(file: Any, count: int) -> None:
+def _skip(file: Readable, count: int) -> None:
     """Moves a file forward."""
     seekable = getattr(file, "seekable", None)
     if count and seekable is not None and seekable():
-        file.seek(count, 1)
+        cast("Seekable", file).seek(count, 1)
         return
     while count:
         chunk = file.read(min(count, 1 << 20))
@@ -173,7 +173,7 @@ def _skip(file: Any, count: int) -> None:
 
 
 def messages(
-    source: Any, offset: int = 0, *, limits: Limits = DEFAULT_LIMITS
+    source: Input, offset: int = 0, *, limits: Limits = DEFAULT_LIMITS
 ) -> MessageIterator | FileMessageIterator:
     """Walks the messages of the stream that starts at ``offset``, or of a file that does.
 
@@ -220,13 +220,14 @@ def messages(
 
 
 def _messages_of_file(
-    file: Any, offset: int, limits: Limits
+    file: Readable, offset: int, limits: Limits
 ) -> MessageIterator | FileMessageIterator:
     if offset < 0:
         raise UsageError(f"offset {offset} is negative")
     seekable = getattr(file, "seekable", None)
     if seekable is not None and seekable():
-        start = int(file.tell()) + offset
+        file = cast("Seekable", file)
+        start = file.tell() + offset
         file.seek(start)
         is_file = file.read(len(MAGIC)) == MAGIC
         file.seek(start - offset)
@@ -301,7 +302,7 @@ def _bare_schema(
     return (found, place) if found.type is MessageType.SCHEMA else None
 
 
-def read_message(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> Message | None:
+def read_message(source: Input, *, limits: Limits = DEFAULT_LIMITS) -> Message | None:
     """Reads one message; None at the end-of-stream marker or where the input ends before it.
 
     Args:
@@ -321,7 +322,7 @@ def read_message(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> Message | N
     return _next_message(file, MessageDecoder(limits))
 
 
-def _next_message(file: Any, decoder: MessageDecoder) -> Message | None:
+def _next_message(file: Readable, decoder: MessageDecoder) -> Message | None:
     readinto = getattr(file, "readinto", None)
     while True:
         for message in decoder:

@@ -47,7 +47,7 @@ class LZ4StreamFile(io.BufferedIOBase):
         self.mode = "rb" if self._decoder is not None else "wb"
 
     @property
-    def name(self) -> Any:
+    def name(self) -> object:
         """The compressed file's name, if it has one."""
         return getattr(self._file, "name", None)
 

@@ -13,7 +13,7 @@ import configparser
 import datetime as dt
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from fletching.errors import StorageError
 
@@ -30,7 +30,23 @@ _NEEDS_A_CALL = ("credential_process", "role_arn", "sso_session", "sso_start_url
 _READ_AGAIN = dt.timedelta(minutes=5)
 
 
-def aws_options(environment: Mapping[str, str]) -> dict[str, Any]:
+class Keys(TypedDict):
+    """What requests are signed with."""
+
+    access_key_id: str
+    secret_access_key: str
+    token: str | None
+    expires_at: NotRequired[dt.datetime]
+
+
+class AwsOptions(TypedDict, total=False):
+    """What obstore is given beside a URL."""
+
+    credential_provider: Callable[[], Keys]
+    config: dict[str, str]
+
+
+def aws_options(environment: Mapping[str, str]) -> AwsOptions:
     """What an S3 store is given beside its URL: a profile's keys and region, where they are needed.
 
     Raises:
@@ -44,7 +60,7 @@ def aws_options(environment: Mapping[str, str]) -> dict[str, Any]:
         if not environment.get("AWS_PROFILE"):
             return {}
         raise StorageError(f"there is no profile {name!r} in the files of AWS credentials")
-    options: dict[str, Any] = {}
+    options: AwsOptions = {}
     if "aws_access_key_id" in found:
         options["credential_provider"] = _provider(environment, name)
     else:
@@ -61,7 +77,7 @@ def aws_options(environment: Mapping[str, str]) -> dict[str, Any]:
     return options
 
 
-def aws_keys(environment: Mapping[str, str]) -> dict[str, Any] | None:
+def aws_keys(environment: Mapping[str, str]) -> Keys | None:
     """The keys themselves, where the environment or a file has them: ``access_key_id`` and so on.
 
     Raises:
@@ -77,10 +93,10 @@ def aws_keys(environment: Mapping[str, str]) -> dict[str, Any] | None:
     return None if provider is None else provider()
 
 
-def _provider(environment: Mapping[str, str], name: str) -> Callable[[], dict[str, Any]]:
+def _provider(environment: Mapping[str, str], name: str) -> Callable[[], Keys]:
     environment = dict(environment)
 
-    def credentials() -> dict[str, Any]:
+    def credentials() -> Keys:
         found = _profile(environment, name) or {}
         try:
             return {

@@ -36,7 +36,7 @@ from fletching.errors import (
     StorageError,
     UsageError,
 )
-from fletching.objects.aws_profile import aws_keys, aws_options
+from fletching.objects.aws_profile import AwsOptions, aws_keys, aws_options
 from fletching.objects.range_fetching import Get, RangePool, slices
 from fletching.objects.s3_uploads import Credentials, S3Uploads, UnfinishedUpload
 from fletching.objects.store import (
@@ -450,7 +450,7 @@ def _options(url: str) -> dict[str, Any]:
     if scheme in {"memory", "file"}:
         return {}
     prefix = _PREFIXES.get(scheme, "AZURE_")
-    more = aws_options(os.environ) if scheme == "s3" else {}
+    more: AwsOptions = aws_options(os.environ) if scheme == "s3" else {}
     said = {name: os.environ.get(prefix + name.upper()) for name in _CLIENT_OPTIONS}
     return more | {
         "client_options": {

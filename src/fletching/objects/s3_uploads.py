@@ -15,12 +15,15 @@ import hmac
 import re
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from xml.etree.ElementTree import ParseError, fromstring
 
 import urllib3
 
 from fletching.errors import StorageError
+
+if TYPE_CHECKING:
+    import xml.etree.ElementTree as ET
 
 __all__ = ["Credentials", "S3Uploads", "UnfinishedUpload", "signed_headers"]
 
@@ -190,10 +193,10 @@ class S3Uploads:
 
 class _Answer(NamedTuple):
     data: bytes
-    headers: Any
+    headers: Mapping[str, str]
 
 
-def _name(element: Any) -> str:
+def _name(element: ET.Element) -> str:
     """An element's name without its namespace: stores differ in that."""
     return str(element.tag).rpartition("}")[2]
 

@@ -7,8 +7,7 @@ runs at a time, and everybody who asks meanwhile shares it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from fletching.errors import FletchingError, IdentityError, ServiceUnavailableError
 
@@ -17,7 +16,7 @@ __all__ = ["Readiness"]
 LOOK_SECONDS = 5.0
 """A part that has not answered for so long does not."""
 
-Run = Callable[[Callable[[], str]], Any]
+Run = Callable[[Callable[[], str]], Awaitable[str]]
 """Runs a function in a worker, to be awaited."""
 
 

@@ -56,7 +56,7 @@ def compile_expression(text: str, columns: Mapping[str, str], *, table: str) -> 
         )
     if not text.strip():
         raise InvalidArgumentError("an expression is empty; NULL is a value")
-    # Any expression may stand where a condition may: the grammar tells them apart by nothing.
+    # Every expression may stand where a condition may: the grammar tells them apart by nothing.
     node = parse_predicate(f"({text})")
     used: dict[str, None] = {}
     for found in node.walk():

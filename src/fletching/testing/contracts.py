@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pyarrow as pa
 import pytest
@@ -234,7 +234,7 @@ ENGINE_ROWS = pa.table(
 )
 """Rows that every engine has types for: numbers, text, days, decimals, a list and a struct."""
 
-TYPE_VALUES: dict[str, tuple[pa.DataType, list[Any]]] = {
+TYPE_VALUES: dict[str, tuple[pa.DataType, list[object]]] = {
     "tinyint": (pa.int8(), [1, None, -128]),
     "smallint": (pa.int16(), [1, None]),
     "int": (pa.int32(), [1, None]),
@@ -453,7 +453,7 @@ def sorted_rows(table: pa.Table) -> list[str]:
     return sorted(repr({name: _plain(value) for name, value in row.items()}) for row in rows)
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> object:
     """The value without what engines choose for it: a moment's class and zone, a whole number's type."""
     if isinstance(value, dt.datetime):
         # pyarrow gives pandas' own class for nanoseconds, if pandas is there.

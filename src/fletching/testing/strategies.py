@@ -18,7 +18,7 @@ __all__ = ["arrow_types", "record_batches", "scalar_types", "schemas", "values_o
 
 _NAMES = st.text(string.ascii_lowercase + "_", min_size=1, max_size=8)
 
-_SCALARS: tuple[Any, ...] = (
+_SCALARS: tuple[pa.DataType, ...] = (
     pa.bool_(),
     pa.int8(),
     pa.int16(),
@@ -47,12 +47,12 @@ _SCALARS: tuple[Any, ...] = (
 )
 
 
-def scalar_types() -> st.SearchStrategy[Any]:
+def scalar_types() -> st.SearchStrategy[object]:
     """Types without children."""
     return st.sampled_from(_SCALARS)
 
 
-def arrow_types(max_depth: int = 2, *, dictionaries: bool = True) -> st.SearchStrategy[Any]:
+def arrow_types(max_depth: int = 2, *, dictionaries: bool = True) -> st.SearchStrategy[object]:
     """Types that tables can store, nested up to ``max_depth``."""
     scalars = scalar_types()
     if dictionaries:
@@ -72,19 +72,19 @@ def arrow_types(max_depth: int = 2, *, dictionaries: bool = True) -> st.SearchSt
     )
 
 
-def _first(pair: tuple[str, Any]) -> str:
+def _first(pair: tuple[object, object]) -> object:
     return pair[0]
 
 
 def schemas(
     max_columns: int = 5, max_depth: int = 2, *, dictionaries: bool = True
-) -> st.SearchStrategy[Any]:
+) -> st.SearchStrategy[object]:
     """Schemas of uniquely named, nullable columns."""
     column = st.tuples(_NAMES, arrow_types(max_depth, dictionaries=dictionaries))
     return st.lists(column, min_size=1, max_size=max_columns, unique_by=_first).map(pa.schema)
 
 
-def values_of(data_type: pa.DataType, *, nulls: bool = True) -> st.SearchStrategy[Any]:
+def values_of(data_type: pa.DataType, *, nulls: bool = True) -> st.SearchStrategy[object]:
     """Python values that pyarrow converts to the type, exactly.
 
     Raises:
@@ -94,7 +94,7 @@ def values_of(data_type: pa.DataType, *, nulls: bool = True) -> st.SearchStrateg
     return st.none() | values if nulls else values
 
 
-def _present(data_type: pa.DataType) -> st.SearchStrategy[Any]:
+def _present(data_type: pa.DataType) -> st.SearchStrategy[object]:
     types = pa.types
     if types.is_dictionary(data_type):
         return _present(data_type.value_type)
@@ -134,7 +134,7 @@ def _present(data_type: pa.DataType) -> st.SearchStrategy[Any]:
     return _nested(data_type)
 
 
-def _nested(data_type: pa.DataType) -> st.SearchStrategy[Any]:
+def _nested(data_type: pa.DataType) -> st.SearchStrategy[object]:
     types = pa.types
     if types.is_fixed_size_list(data_type):
         size = data_type.list_size

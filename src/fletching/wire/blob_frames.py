@@ -25,7 +25,7 @@ import dataclasses
 import enum
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from typing_extensions import Buffer
 
@@ -107,7 +107,7 @@ class BlobDataEnd:
 
     index: int
     checksum: ChecksumType
-    footer: Mapping[str, Any]
+    footer: Mapping[str, object]
 
 
 Event: TypeAlias = BlobDataStart | BlobData | BlobDataEnd

@@ -46,7 +46,7 @@ class BlobHeader:
     column_id: int | None = None
     distribution_key: str | None = None
     checksum: ChecksumType | None = None
-    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """The header as JSON in UTF-8; without any known key it is ``{}``."""

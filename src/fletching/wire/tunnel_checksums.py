@@ -9,8 +9,6 @@ Source: CRC32C as in `crc32c_blocks`; tables as in "slicing by 8" (Kounavis and 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
@@ -54,7 +52,7 @@ def _looked_up(places: Bytes, last: int) -> Sums:
     return found
 
 
-def _bytes_of(values: Any) -> Bytes:
+def _bytes_of(values: NDArray[np.generic]) -> Bytes:
     found: Bytes = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
     return found
 
@@ -71,7 +69,7 @@ class RowChecksums:
         """The checksums so far."""
         return ~self._register
 
-    def fixed(self, number: int, parts: list[Any], here: Mask | None) -> None:
+    def fixed(self, number: int, parts: list[NDArray[np.generic]], here: Mask | None) -> None:
         """Takes a field's number and values of one width.
 
         Args:

@@ -6,7 +6,6 @@ What is here knows values and rows, and nothing of streams: see `tunnel_record_d
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -76,7 +75,7 @@ class ColumnParser:
             found.append(values if len(rows) == len(starts) else _spread(values, here))
         return found, sound & (position == ends)
 
-    def varints(self, position: Ints) -> tuple[Any, Ints, Mask]:
+    def varints(self, position: Ints) -> tuple[NDArray[np.uint64], Ints, Mask]:
         """Varints, where each ends, and whether it does so within the data and ten bytes."""
         position = np.minimum(position, self._last)
         word = self._words[position]
@@ -249,7 +248,7 @@ class ColumnParser:
             active = active[good & (counts[active] > step)]
         view = self._bytes if len(active) else b""
         for row in active.tolist():
-            places: Any = int(counts[row]) - step
+            places: Ints | int = int(counts[row]) - step
             there = None
             if noted is not None:
                 offsets, at, here = noted
@@ -407,7 +406,7 @@ class ColumnParser:
         )
 
 
-def _unzigzag(values: Any) -> Ints:
+def _unzigzag(values: NDArray[np.uint64]) -> Ints:
     signed = (values >> np.uint64(1)).view(np.int64)
     found: Ints = signed ^ -((values & np.uint64(1)).view(np.int64))
     return found

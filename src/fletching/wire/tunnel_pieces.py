@@ -6,8 +6,6 @@ An array here has the type ``large_binary`` and is empty where there is no value
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -68,7 +66,7 @@ def _integers(array: pa.Array) -> Ints:
     return found
 
 
-def number_parts(layout: RecordLayout, array: pa.Array) -> list[Any]:
+def number_parts(layout: RecordLayout, array: pa.Array) -> list[pa.Array]:
     """What the checksum covers of values of one width: one array, or two; nulls are 0.
 
     The first eight bytes of what is sent are made of the same numbers.
@@ -85,7 +83,9 @@ def number_parts(layout: RecordLayout, array: pa.Array) -> list[Any]:
             return [_integers(array.field(0)), _integers(array.field(1)).astype(np.int32)]
 
 
-def _varints(values: Any, here: Mask | None = None, flags: bool = False) -> pa.Array:
+def _varints(
+    values: Ints | NDArray[np.generic], here: Mask | None = None, flags: bool = False
+) -> pa.Array:
     """Unsigned numbers as varints, empty where there is none; behind a byte 0, or 1 for none."""
     low, lengths, high = varint_words(values.astype(np.uint64, copy=False))
     absent = None if here is None else ~here
@@ -114,7 +114,7 @@ def _compressed(places: Bytes, lengths: Ints) -> pa.Array:
     return _binary(places[np.arange(width) < lengths[:, None]], offsets)
 
 
-def _fixed(values: Any, here: Mask | None) -> pa.Array:
+def _fixed(values: Ints | NDArray[np.generic], here: Mask | None) -> pa.Array:
     """Numbers of one width as byte strings, empty where null."""
     width = values.dtype.itemsize
     if here is None:
@@ -125,15 +125,18 @@ def _fixed(values: Any, here: Mask | None) -> pa.Array:
 # --- byte strings -------------------------------------------------------------------------------
 
 
-def _numpy(array: pa.Array) -> Any:
+def _numpy(array: pa.Array) -> NDArray[np.generic]:
     return array.to_numpy(zero_copy_only=False)
 
 
 def _here(array: pa.Array) -> Mask | None:
-    return None if array.null_count == 0 else _numpy(array.is_valid())
+    if array.null_count == 0:
+        return None
+    here: Mask = array.is_valid().to_numpy(zero_copy_only=False)
+    return here
 
 
-def _binary(data: Any, offsets: Ints) -> pa.Array:
+def _binary(data: Bytes | bytes, offsets: Ints) -> pa.Array:
     """Byte strings that follow each other in `data`, as an array that borrows it."""
     return pa.Array.from_buffers(
         pa.large_binary(),
@@ -149,7 +152,7 @@ def _joined(*arrays: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(*arrays, pa.scalar(b"", pa.large_binary()))
 
 
-def _summed(lengths: Any) -> Ints:
+def _summed(lengths: Ints) -> Ints:
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets

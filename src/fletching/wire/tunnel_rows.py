@@ -113,7 +113,7 @@ class RowAssembly:
         if high is not None:
             self.words(high, np.maximum(lengths - 8, 0), here)
 
-    def strings(self, data: Any, offsets: Ints) -> None:
+    def strings(self, data: Bytes | bytes, offsets: Ints) -> None:
         """Adds byte strings; in rows without one they are empty.
 
         Args:
@@ -128,7 +128,7 @@ class RowAssembly:
         self._pieces.append(_Piece(lengths, None, kept, offsets[:-1] - first))
         self._lengths += lengths
 
-    def finish(self, sums: Any) -> memoryview:
+    def finish(self, sums: NDArray[np.integer]) -> memoryview:
         """The rows, each with the tag of its end and its checksum."""
         sums = sums.astype(np.uint64)
         parts = [sums >> np.uint64(7 * place) & np.uint64(0x7F) for place in range(5)]

@@ -31,6 +31,8 @@ from fletching.server.server_settings import ServerSettings
 from fletching.server.workers import Workers
 from fletching.wire.content_coding import ContentCoding, Encoder
 
+NOBODY: Any = None  # no byte is received or sent
+
 MIB = 1 << 20
 
 
@@ -130,7 +132,7 @@ def upload(
             "headers": [],
         }
         budget = MemoryBudget(limit, 5.0, 1.0)
-        exchange = exchange_of(scope, sender, None, "id", ServerSettings(**server_settings))
+        exchange = exchange_of(scope, sender, NOBODY, "id", ServerSettings(**server_settings))
         try:
             plain = coding is ContentCoding.IDENTITY
             decoder = None if plain else table_body_decoder(coding)

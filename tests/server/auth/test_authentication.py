@@ -31,6 +31,8 @@ from fletching.server.http.asgi_bridge import exchange_of
 from fletching.server.http.exchange import Exchange
 from fletching.server.server_settings import ServerSettings
 
+NOBODY: Any = None  # no byte is received or sent
+
 NOW = 1_800_000_000.0
 PATH = "/api/storage/v2"
 QUERY = "Action=TableRead&Target=projects.p.tables.t&SessionId=a+b%2Fc"
@@ -82,7 +84,7 @@ class Signed:
                 if name not in self.drop
             ],
         }
-        return exchange_of(scope, None, None, "request", ServerSettings())
+        return exchange_of(scope, NOBODY, NOBODY, "request", ServerSettings())
 
 
 def authenticator() -> Authenticator:
@@ -206,7 +208,7 @@ def linked(ring: Ring, *, secret: str = "k3y-of-id", token: str | None = None) -
         "headers": [],
         "client": ("10.0.0.1", 1),
     }
-    exchange = exchange_of(scope, None, None, "request", ServerSettings())
+    exchange = exchange_of(scope, NOBODY, NOBODY, "request", ServerSettings())
     return Authenticator(ring, 900.0, lambda: NOW).identify_link(exchange)
 
 

@@ -18,6 +18,8 @@ from fletching.server.http.asgi_bridge import exchange_of, serve_over_asgi
 from fletching.server.http.exchange import Exchange
 from fletching.server.server_settings import ServerSettings
 
+NOBODY: Any = None  # no byte is received or sent
+
 SCOPE: dict[str, Any] = {
     "type": "http",
     "http_version": "1.1",
@@ -177,6 +179,6 @@ def test_lifespan_and_websockets() -> None:
 
 def test_a_scope_without_a_client_or_a_length() -> None:
     scope = {**SCOPE, "client": None, "headers": []}
-    exchange = exchange_of(scope, None, None, "r", ServerSettings())
+    exchange = exchange_of(scope, NOBODY, NOBODY, "r", ServerSettings())
     assert exchange.peer == "-"
     assert exchange.body.content_length is None

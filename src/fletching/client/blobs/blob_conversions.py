@@ -15,14 +15,14 @@ _PNG_MODES = frozenset({"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"})
 """What PNG keeps as it is; other modes (CMYK, floats) go into TIFF."""
 
 
-def _is_of(value: Any, library: str, name: str) -> bool:
+def _is_of(value: object, library: str, name: str) -> bool:
     return any(
         cls.__module__.partition(".")[0] == library and cls.__name__ == name
         for cls in type(value).__mro__
     )
 
 
-def is_encodable(value: Any) -> bool:
+def is_encodable(value: object) -> bool:
     """Whether a value is a PIL image or a numpy array."""
     return _is_of(value, "PIL", "Image") or _is_of(value, "numpy", "ndarray")
 

@@ -145,7 +145,7 @@ class ArrowWriter:
     def cancel(self) -> None:
         """Ends a write that waits in another thread, which raises `OperationCancelledError` there.
 
-        Returns at once; nothing of the stream version is committed. Any thread may call it.
+        Returns at once; nothing of the stream version is committed. Every thread may call it.
         """
         self._cancellation.cancel("the writer was cancelled")
 

@@ -7,7 +7,7 @@ The rule of an exactly-once writer, and why nothing is lost or doubled:
   overlap, or the token of a writer that another has replaced.
 - Only an answer proves acceptance. When a request fails so that it may have been carried out, the
   writer asks the service for the stream's offset: at the end of the rows they are stored, and it
-  goes on; at their start they are not, and they are sent again, at the same offset. Any other
+  goes on; at their start they are not, and they are sent again, at the same offset. Every other
   offset means that somebody else wrote: that is an error, never a guess, and no new stream.
 - A writer that failed stays failed. Open the stream again with ``resume=True`` and go on from
   ``row_offset``, which is how many rows of the stream are stored.

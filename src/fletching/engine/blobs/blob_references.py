@@ -32,7 +32,7 @@ import hashlib
 import hmac
 import re
 import struct
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -203,7 +203,7 @@ def _signed(reference: BlobReference) -> bytes:
     )
 
 
-def _reference(fields: tuple[Any, ...]) -> BlobReference:
+def _reference(fields: tuple[int, int, int, int, bytes, bytes, int, int]) -> BlobReference:
     _, _, metadata_length, crc32c, table, pack, offset, length = fields
     return BlobReference(f"t{table.hex()}", pack.hex(), offset, metadata_length, length, crc32c)
 
@@ -467,7 +467,7 @@ def _with_texts(leaf: pa.Array) -> pa.Array:
     offsets = np.zeros(len(leaf) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     if pa.types.is_large_binary(leaf.type) or pa.types.is_large_string(leaf.type):
-        width: Any = np.int64
+        width: type[np.int64 | np.int32] = np.int64
     else:
         width = np.int32
         if offsets[-1] > np.iinfo(np.int32).max:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from typing import Any
 
 from sqlalchemy import Connection
 from typing_extensions import Buffer
@@ -287,7 +286,7 @@ class BlobUpload(BodyUpload):
             # If it was published already, the catalog refused it: then the object goes, too.
             self._context.delete_objects([sink.key])
 
-    def _take(self, events: Iterable[Any]) -> None:
+    def _take(self, events: Iterable[object]) -> None:
         for event in events:
             if isinstance(event, memoryview):
                 self._writer_for(self._single).data(event)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -182,7 +182,7 @@ class _Work:
             if action.kind == "update":
                 self._update(rows, segments, places, action)
 
-    def _check_once(self, batch: pa.RecordBatch, numbers: NDArray[Any]) -> None:
+    def _check_once(self, batch: pa.RecordBatch, numbers: NDArray[np.generic]) -> None:
         """Rows come in order, so that two decisions about one stand beside each other.
 
         Deleting a row twice is deleting it; two values for it, or a value and the end, are a mistake.
@@ -269,7 +269,7 @@ class _Work:
         ]
         self._write(arrays, len(self._view.schema), None, None, assigned)
 
-    def _value(self, rows: pa.RecordBatch, place: int) -> Any:
+    def _value(self, rows: pa.RecordBatch, place: int) -> pa.Array:
         return self._view.computed_value(rows.column(self._columns[place]), place)
 
     def _check_free(self, merge: KeyedMerge, staged: Sequence[pa.Array]) -> None:

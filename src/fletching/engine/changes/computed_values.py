@@ -7,8 +7,6 @@ the rule for all values (`fletching.protocol.types.conversion`) looks at it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -74,7 +72,7 @@ def _durations(array: pa.Array, column: str) -> pa.Array:
     return pa.array(counts, pa.int64(), mask=~valid).view(pa.duration("us"))
 
 
-def _zoned(source: Any, target: Any) -> Any:
+def _zoned(source: pa.DataType, target: pa.DataType) -> pa.DataType:
     """The computed type with zones where the column's type has them, at every depth."""
     if _types.is_dictionary(target) or _types.is_run_end_encoded(target):
         target = target.value_type

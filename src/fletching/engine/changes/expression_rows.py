@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,9 @@ from fletching.engine.reading.physical_projection import PhysicalProjection
 from fletching.engine.reading.scan_schema import ScanSchema
 from fletching.errors import InvalidArgumentError, MissingExtraError
 from fletching.protocol.messages.requests import ArrowOptions
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 __all__ = ["Evaluator", "ExpressionFilter"]
 
@@ -43,7 +46,7 @@ class Evaluator:
     def __init__(self, expressions: Sequence[str]) -> None:
         """Takes expressions in DuckDB's SQL, parsed and checked; see `sql/value_expressions`."""
         self._expressions = expressions
-        self._connection: Any = None
+        self._connection: DuckDBPyConnection | None = None
 
     def __enter__(self) -> Callable[[pa.RecordBatch], list[pa.Array]]:
         """Opens DuckDB, if there is something to evaluate; returns what evaluates a batch.
@@ -76,7 +79,8 @@ class Evaluator:
         Raises:
             InvalidArgumentError: one cannot be evaluated.
         """
-        if not self._expressions:
+        connection = self._connection
+        if not self._expressions or connection is None:
             return []
         import duckdb
 
@@ -89,8 +93,8 @@ class Evaluator:
         rows = pa.Table.from_arrays([numbers, *arrays], names=[_ROW, *batch.schema.names])
         chosen = ", ".join(f"{text} AS v{n}" for n, text in enumerate(self._expressions))
         try:
-            self._connection.register("changed_rows", rows)
-            found = self._connection.sql(
+            connection.register("changed_rows", rows)
+            found = connection.sql(
                 f'SELECT {chosen} FROM changed_rows ORDER BY "{_ROW}"'  # noqa: S608 - parsed and checked
             ).to_arrow_table()
         except duckdb.Error as error:
@@ -98,7 +102,7 @@ class Evaluator:
                 f"an expression cannot be evaluated: {str(error).splitlines()[0][:300]}"
             ) from error
         finally:
-            self._connection.unregister("changed_rows")
+            connection.unregister("changed_rows")
         return [column.combine_chunks() for column in found.columns]
 
 
@@ -124,7 +128,7 @@ def _read_by_duckdb(name: str, column: pa.Array) -> pa.Array:
         ) from error
 
 
-def _connect() -> Any:
+def _connect() -> DuckDBPyConnection:
     try:
         import duckdb
     except ImportError as error:
@@ -192,7 +196,7 @@ class ExpressionFilter:
         schema_version: int,
         partition: tuple[str, ...],
         columns: tuple[int, ...],
-    ) -> Any:
+    ) -> pa.Array:
         """For each row of a stored batch whether the condition is true, or null.
 
         Raises:

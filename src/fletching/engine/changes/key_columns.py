@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from sqlalchemy import Connection
@@ -49,7 +48,7 @@ class KeyColumns:
         }
         self.exact = is_exact(self.types)
 
-    def columns(self, segment: SegmentRow, rows: NDArray[Any]) -> list[pa.Array]:
+    def columns(self, segment: SegmentRow, rows: NDArray[np.generic]) -> list[pa.Array]:
         """The key columns of some rows of a segment, in the order asked for.
 
         Raises:

@@ -8,7 +8,6 @@ been compared. The hash is seeded with a secret, so that nobody can choose keys 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -118,7 +117,7 @@ def _words(column: pa.Array) -> _U64:
     return values.astype(np.int64).view(np.uint64)
 
 
-def _mixed(total: _U64, words: NDArray[Any]) -> _U64:
+def _mixed(total: _U64, words: NDArray[np.uint64]) -> _U64:
     with np.errstate(over="ignore"):
         mixed = (total ^ words.astype(np.uint64, copy=False)) + _STEP
         mixed = (mixed ^ (mixed >> np.uint64(30))) * _MIX_1
@@ -202,7 +201,7 @@ def last_of_key(
     return last
 
 
-def _last(values: NDArray[Any]) -> NDArray[np.bool_]:
+def _last(values: NDArray[np.generic]) -> NDArray[np.bool_]:
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     last = np.ones(len(values), dtype=bool)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +22,7 @@ def rows_of_segment(
     segment: SegmentRow,
     schema: pa.Schema,
     columns: Sequence[int],
-    rows: NDArray[Any],
+    rows: NDArray[np.generic],
 ) -> pa.RecordBatch:
     """Some columns of some rows, in the order asked for; only the batches that have them are decoded.
 

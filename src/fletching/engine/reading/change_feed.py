@@ -18,9 +18,9 @@ import datetime as dt
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pyroaring import BitMap
 from sqlalchemy import Connection
 
@@ -129,10 +129,10 @@ def _updates_apart(keys: KeyColumns | None, version: VersionRow, parts: list[_Pa
             dataclasses.replace(part, kind=_BEFORE if part.kind == _DELETE else _AFTER)
             for part in parts
         ]
-    # Any seed will do: the numbers are compared here and now, and with nothing else.
+    # It does not matter which seed this is: the numbers are compared here and now, and with nothing else.
     seed = secrets.token_bytes(16)
-    numbers: list[tuple[_Part, Any, Any]] = []
-    seen: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    numbers: list[tuple[_Part, NDArray[np.uint32], NDArray[np.uint64]]] = []
+    seen: dict[tuple[str, str], list[NDArray[np.uint64]]] = defaultdict(list)
     for part in parts:
         rows = np.frombuffer(part.rows.to_array(), dtype=np.uint32)
         found = key_numbers(keys.columns(part.segment, rows), seed)
@@ -167,7 +167,7 @@ def _constants(kind: str, version: VersionRow) -> tuple[str, str, str, str]:
 def _selection(segment: SegmentRow, rows: BitMap) -> RowSelection | None:
     if len(rows) == segment.rows:
         return None
-    index: Any = np.frombuffer(segment.batch_index, "<i8").reshape(-1, 4)
+    index = np.frombuffer(segment.batch_index, "<i8").reshape(-1, 4)
     return OnlyRows(index[:, 3].astype(np.int64), rows)
 
 

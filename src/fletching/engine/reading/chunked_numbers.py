@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, Final, Literal, overload
+from typing import Final, Literal, overload
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -98,7 +98,7 @@ class ChunkedNumbers:
             chunk += 1
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Numbers:
         """All of them, flat."""
         flat = self._run(0, len(self))
         if dtype is not None and flat.dtype != dtype:

@@ -8,8 +8,9 @@ whole segment, and whoever has it would see what was deleted.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +69,7 @@ class PlannedRows(Protocol):
     def computes(self) -> NDArray[np.bool_]:
         """For each batch of the plan whether it must be computed."""
 
-    def runs(self) -> Iterator[tuple[Any, int, int]]:
+    def runs(self) -> Iterator[tuple[enum.Enum, int, int]]:
         """(strategy, first batch, end batch) of neighbours that have the same one."""
 
     def reader(self, batch: int, current: SegmentReader | None) -> SegmentReader:

@@ -79,7 +79,7 @@ class PinnedTable:
         self.session = session
 
     @functools.cached_property
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, pa.Field]:
         """The columns as filters see them, data columns first; by case-folded name."""
         return filter_fields(self.session.scan_schema.columns)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,7 @@ from fletching.engine.tables.zone_bounds import choose, read_zones
 from fletching.errors import CorruptObjectError, InvalidArgumentError
 from fletching.protocol.messages.requests import ArrowOptions
 from fletching.protocol.types.row_selection import filter_rows
-from fletching.sql.bounds import Bounds, ColumnBounds
+from fletching.sql.bounds import Bounds, ColumnBounds, Physical
 from fletching.sql.conditions import FALSE, TRUE, Condition, fold, narrowed, parts_over
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def row_filter(
 
 
 @functools.lru_cache(maxsize=128)
-def _compiled(text: str, fields: tuple[tuple[str, Any], ...], table: str) -> Predicate:
+def _compiled(text: str, fields: tuple[tuple[str, pa.Field], ...], table: str) -> Predicate:
     # sqlglot takes a while to import, so only who filters does it.
     from fletching.sql.predicates import compile_predicate
 
@@ -303,7 +303,7 @@ class RowFilter:
         schema_version: int,
         partition: tuple[str, ...],
         columns: tuple[int, ...],
-    ) -> Any:
+    ) -> pa.Array | None:
         """For each row of a stored batch whether the predicate is true, or null; None if all are.
 
         Raises:
@@ -355,7 +355,7 @@ def _of_segment(segment: SegmentRow) -> _Known:
     return known
 
 
-def _extent(batch: pa.RecordBatch, path: tuple[str, ...]) -> tuple[Any, Any] | None:
+def _extent(batch: pa.RecordBatch, path: tuple[str, ...]) -> tuple[Physical, Physical] | None:
     """The least and greatest value of a whole number or text column, in Python's order of them."""
     if len(path) != 1:
         return None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
 import pyarrow as pa
 from typing_extensions import Buffer
@@ -22,7 +21,7 @@ from fletching.engine.reading.segment_reader import DictionaryMessage, SegmentRe
 from fletching.errors import CorruptObjectError, WireError
 from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.limits import DEFAULT_LIMITS
-from fletching.ipc.message import message_at
+from fletching.ipc.message import Message, message_at
 from fletching.ipc.projection import Constant, Projection, Projector
 from fletching.ipc.renumbering import renumbered
 from fletching.ipc.schema_header import schema_header
@@ -144,7 +143,11 @@ class ColumnChunks:
                 parts = [each.data for each in itertools.islice(pieces, 1 + len(plan.pieces))]
             view = memoryview(b"".join(parts))
             try:
-                message: Any = message_at(view, 0, len(view), DEFAULT_LIMITS)
+                message = message_at(view, 0, len(view), DEFAULT_LIMITS)
+                if not isinstance(message, Message):
+                    raise CorruptObjectError(
+                        "a stream ends where a message should stand", key=self._reader.row.key
+                    )
                 batch = self._decoder.decode(message)
             except WireError as error:
                 raise CorruptObjectError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +15,7 @@ from fletching.engine.reading.physical_projection import SegmentColumns
 from fletching.errors import CorruptObjectError, ObjectNotFoundError, WireError
 from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.limits import DEFAULT_LIMITS
-from fletching.ipc.message import message_at
+from fletching.ipc.message import Message, message_at
 from fletching.objects.held_object import HeldObject
 from fletching.objects.store import ObjectStore, StoredObject
 
@@ -220,8 +219,11 @@ class SegmentReader:
             f"a stored record batch does not decode: {error.message}", key=self.row.key
         )
 
-    def _message(self, offset: int, end: int, *, checked: bool = True) -> Any:
+    def _message(self, offset: int, end: int, *, checked: bool = True) -> Message:
         return self._parsed((self.object if checked else self.unchecked).view(offset, end))
 
-    def _parsed(self, view: memoryview) -> Any:
-        return message_at(view, 0, len(view), DEFAULT_LIMITS, self.columns.headers.read)
+    def _parsed(self, view: memoryview) -> Message:
+        found = message_at(view, 0, len(view), DEFAULT_LIMITS, self.columns.headers.read)
+        if isinstance(found, Message):
+            return found
+        raise CorruptObjectError("a stream ends where a message should stand", key=self.row.key)

@@ -272,7 +272,7 @@ def _is_wider(had: OdpsType, wanted: OdpsType) -> bool:
     return False
 
 
-def with_nested(columns: Columns, added: pa.Schema) -> tuple[Columns, list[pa.Field]]:
+def with_nested(columns: Columns, added: pa.Field) -> tuple[Columns, list[pa.Field]]:
     """Puts fields whose name begins with a struct column's, and a dot, into that struct.
 
     Returns:
@@ -304,8 +304,8 @@ def with_nested(columns: Columns, added: pa.Schema) -> tuple[Columns, list[pa.Fi
 
 
 def _nested(
-    owner: Any, ids: tuple[int, ...], path: str, added: pa.Schema, free: int
-) -> tuple[Any, tuple[int, ...], int]:
+    owner: pa.Field, ids: tuple[int, ...], path: str, added: pa.Field, free: int
+) -> tuple[pa.Field, tuple[int, ...], int]:
     """A struct field with one more field at a path; its ids; the next free id."""
     head, dot, rest = path.partition(".")
     children = [owner.type.field(number) for number in range(owner.type.num_fields)]

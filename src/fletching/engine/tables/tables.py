@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -324,7 +323,7 @@ class Tables:
             InvalidArgumentError: too many or too long, or a retention that is no number of hours.
         """
         context = self._context
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         if request.comment is not None:
             if len(request.comment) > MAX_COMMENT_LENGTH:
                 raise InvalidArgumentError("the comment is too long")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -192,7 +192,7 @@ class _Values:
         self.bits = np.frombuffer(stored.flags, np.uint8)
         self.flags = self.bits.tolist()
         # Of numbers that are known everywhere a range is asked of at once.
-        self.arrays: tuple[NDArray[Any], NDArray[Any]] | None = None
+        self.arrays: tuple[NDArray[np.generic], NDArray[np.generic]] | None = None
         self.lower: list[Physical | None] = [None] * len(self.flags)
         self.upper = self.lower
         lower, upper = stored.lower, stored.upper

@@ -10,7 +10,6 @@ import concurrent.futures
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import pyarrow as pa
 from typing_extensions import Buffer
@@ -45,7 +44,7 @@ class OpenPartition:
         self.partition = partition
         self.writers: list[SegmentWriter] = []
         self.encoder: BatchEncoder | None = None
-        self.pending: list[Any] = []
+        self.pending: list[pa.RecordBatch] = []
         self.pending_rows = 0
         self.pending_bytes = 0
 

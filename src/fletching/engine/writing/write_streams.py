@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from typing import Any
 
 import pyarrow as pa
 from sqlalchemy import Connection
@@ -105,7 +104,7 @@ def create_attempt(
         state = next_stream_state(
             StreamState(existing.state), StreamEvent.CREATE, stream_name(stream_id, version)
         )
-        changes: dict[str, Any] = {
+        changes: dict[str, object] = {
             "state": state.value,
             "exactly_once": exactly_once,
             "token_digest": digest,

@@ -93,7 +93,7 @@ class Kind(Generic[_V]):
 
 @dataclasses.dataclass(frozen=True)
 class Text(Kind[str]):
-    """Any text of bounded length."""
+    """A text of bounded length."""
 
     limit: int | None = None
 

@@ -26,7 +26,7 @@ __all__ = [
 BLOB_EXTENSION_NAME = "fletching.blob"
 
 
-class BlobType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow ships no types: its base is Any
+class BlobType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow ships no types
     """The type of a column of blob references; has no parameters, so all its instances are equal."""
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ from fletching.protocol.codec import decode_request, encode_response
 from fletching.protocol.http.headers import ACCEPT_ENCODING
 from fletching.protocol.http.numbers import parse_count
 from fletching.protocol.http.targets import format_table
-from fletching.protocol.messages.requests import GetReadSession, ReadTable, WriteTable
+from fletching.protocol.messages.requests import GetReadSession, ReadTable, Request, WriteTable
 from fletching.protocol.messages.responses import ReadSession
 from fletching.protocol.messages.vocabulary import Action, SplitMode
 from fletching.server.api.dispatch import HANDLERS
@@ -118,7 +118,9 @@ def _request(
     return decode_request("POST", pairs, exchange.header_list, body)
 
 
-async def _answer(exchange: Exchange, service: Service, request: Any, *, status: int = 200) -> None:
+async def _answer(
+    exchange: Exchange, service: Service, request: Request, *, status: int = 200
+) -> None:
     service.authorize(exchange, request)
     with service.calls.enter():
         headers, reply = encode_response(await service.call(request), request)

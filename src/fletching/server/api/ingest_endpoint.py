@@ -13,7 +13,7 @@ needs (``decoding_need``) before they are decoded; both are given back when they
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from typing_extensions import Buffer
@@ -49,7 +49,7 @@ class Ingest(Protocol):
     def ended(self) -> bool:
         """Whether it is finished or aborted."""
 
-    def accept(self, messages: Any) -> None:
+    def accept(self, messages: Sequence[Message]) -> None:
         """Validates, checksums and stores; blocks."""
 
     def finish(self) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -63,7 +62,7 @@ def cells_of(rows: pa.Table, *, most: int = CELL_CHARACTERS) -> list[list[Cell]]
     return [[_cell(value, most) for value in row] for row in zip(*columns, strict=True)]
 
 
-def _characters(columns: Sequence[Sequence[Any]], most: int) -> int:
+def _characters(columns: Sequence[Sequence[object]], most: int) -> int:
     return sum(
         min(most, len(value) if isinstance(value, str) else 2 * len(value))
         for column in columns
@@ -94,7 +93,7 @@ def _hexadecimal(data: bytes, most: int) -> str:
     return _Bytes(f"x'{data[:shown].hex()}'{cut}")
 
 
-def _cell(value: Any, most: int) -> Cell:
+def _cell(value: object, most: int) -> Cell:
     if value is None:
         return Cell("null", "null")
     if isinstance(value, bool):
@@ -105,7 +104,7 @@ def _cell(value: Any, most: int) -> Cell:
         return _cut(json.dumps(value, ensure_ascii=False), "nested", most)
     if isinstance(value, _Bytes):
         return _cut(str(value), "bytes", most + 40)
-    return _cut(value, "text", most) if value else Cell("empty text", "empty")
+    return _cut(str(value), "text", most) if value else Cell("empty text", "empty")
 
 
 def _cut(text: str, kind: str, most: int) -> Cell:

@@ -22,14 +22,20 @@ from fletching.server.server_settings import ServerSettings
 
 __all__ = ["Application", "answer_with_asgi", "exchange_of", "serve_over_asgi"]
 
-Application = Callable[[Any, Any, Any], Awaitable[None]]
+Message = dict[str, Any]
+"""A scope, or a message of the ASGI specification, whose keys depend on its type."""
+
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
 """An ASGI 3 application."""
 
 
 class _AsgiBody:
     """A request's body over ASGI's ``receive``."""
 
-    def __init__(self, receive: Any, content_length: int | None, idle_seconds: float) -> None:
+    def __init__(self, receive: Receive, content_length: int | None, idle_seconds: float) -> None:
         self.content_length = content_length
         self._idle_seconds = idle_seconds
         self.body_bytes = 0
@@ -63,7 +69,7 @@ class _AsgiBody:
 class _AsgiReply:
     """A reply over ASGI's ``send``."""
 
-    def __init__(self, send: Any) -> None:
+    def __init__(self, send: Send) -> None:
         self._send = send
 
     async def start(self, status: int, headers: Headers) -> None:
@@ -88,7 +94,7 @@ class _AsgiReply:
 
 
 def exchange_of(
-    scope: Any, receive: Any, send: Any, request_id: str, settings: ServerSettings
+    scope: Message, receive: Receive, send: Send, request_id: str, settings: ServerSettings
 ) -> Exchange:
     """The exchange of an ASGI request, whose server has read the head and watches the client's pace."""
     headers = tuple((bytes(name), bytes(value)) for name, value in scope["headers"])
@@ -114,7 +120,7 @@ def serve_over_asgi(
 ) -> Application:
     """An ASGI application that answers with a function of ours; its lifespan does nothing."""
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
         elif scope["type"] == "http":
@@ -125,7 +131,7 @@ def serve_over_asgi(
     return app
 
 
-async def _lifespan(receive: Any, send: Any) -> None:
+async def _lifespan(receive: Receive, send: Send) -> None:
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
@@ -165,7 +171,7 @@ async def answer_with_asgi(exchange: Exchange, app: Application, root_path: str 
     }
     ended = answered = False
 
-    async def receive() -> dict[str, Any]:
+    async def receive() -> Message:
         nonlocal ended
         if ended:
             if not answered:
@@ -181,7 +187,7 @@ async def answer_with_asgi(exchange: Exchange, app: Application, root_path: str 
         body = b"" if view is None else bytes(view)
         return {"type": "http.request", "body": body, "more_body": not ended}
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(message: Message) -> None:
         nonlocal answered
         try:
             if message["type"] == "http.response.start":

@@ -32,7 +32,7 @@ from typing import Any, Protocol, cast
 import uvicorn
 
 from fletching.errors import UsageError
-from fletching.server.http.connection import HEAD_BUFFER_BYTES, Answer, Connection
+from fletching.server.http.connection import HEAD_BUFFER_BYTES, Answer, Connection, ServerState
 from fletching.server.server_settings import ServerSettings
 
 __all__ = ["Runner", "Stoppable"]
@@ -200,14 +200,14 @@ class _ConnectionFactory:
     def __call__(
         self,
         config: uvicorn.Config,  # noqa: ARG002  uvicorn's signature
-        server_state: Any,
+        server_state: ServerState,
         app_state: dict[str, object],  # noqa: ARG002
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> Connection:
         return Connection(self._answer, self._settings, server_state, self._head_buffer)
 
 
-async def _no_application(_scope: Any, _receive: Any, _send: Any) -> None:
+async def _no_application(_scope: object, _receive: object, _send: object) -> None:
     """What uvicorn takes for the application: it is asked for the lifespan alone, which is off."""
     raise AssertionError("requests are answered by our connections")
 

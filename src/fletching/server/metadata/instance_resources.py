@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from fletching.engine.query.instances import (
@@ -21,6 +21,9 @@ from fletching.server.metadata import interactive_resources as interactive
 from fletching.server.metadata.documents import element, parse_root
 from fletching.server.metadata.jobs import MAX_JOB_BYTES, parse_job
 from fletching.server.metadata.scope import Scope, namespace_of
+
+if TYPE_CHECKING:
+    import xml.etree.ElementTree as ET
 
 __all__ = ["change", "create", "lookup", "page", "queueing_page"]
 
@@ -203,7 +206,7 @@ async def page(scope: Scope) -> None:
     )
 
 
-def _listed_instance(row: InstanceRow) -> Any:
+def _listed_instance(row: InstanceRow) -> ET.Element:
     started, ended = reports.times(row)
     found = element(
         "Instance",

@@ -101,11 +101,11 @@ class Scope:
         response = await self.service.call(request)
         return self.service.visible(self.exchange, response)
 
-    async def work(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+    async def work(self, function: Callable[..., _Result], *arguments: object) -> _Result:
         """Runs something short that reads the catalog in a worker."""
         return await self.service.workers.io.run(function, *arguments)
 
-    async def long_work(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+    async def long_work(self, function: Callable[..., _Result], *arguments: object) -> _Result:
         """Runs something that takes as long as its data is large in a worker."""
         return await self.service.workers.query.run(function, *arguments)
 
@@ -117,7 +117,9 @@ class Scope:
             render(root), status=status, content_type="application/xml", headers=headers
         )
 
-    async def reply_json(self, document: Any, *, headers: Mapping[str, str] | None = None) -> None:
+    async def reply_json(
+        self, document: object, *, headers: Mapping[str, str] | None = None
+    ) -> None:
         """Answers with a JSON document."""
         await self.exchange.reply(msgspec.json.encode(document), headers=headers)
 

@@ -18,8 +18,7 @@ labels or policies. What would change something is refused: access is granted wi
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from fletching.engine.access.permissions import AccessKey, Grant, Permission
 from fletching.errors import InvalidArgumentError, MethodNotAllowedError, NotFoundError
@@ -48,11 +47,14 @@ _ACTIONS = {
     Permission.ADMIN: (*_READ, "odps:Update", "odps:Alter", "odps:Drop"),
 }
 
+Json = Mapping[str, object] | Sequence[object]
+"""A JSON object or list."""
+
 _Settings = dict[str, str]
-_Answer = Callable[[Scope, re.Match[str], _Settings], Awaitable[Any]]
+_Answer = Callable[[Scope, re.Match[str], _Settings], Awaitable[Json]]
 
 
-async def answer(scope: Scope, query: str, settings: _Settings) -> Any:
+async def answer(scope: Scope, query: str, settings: _Settings) -> Json:
     """What a query is answered with, as plain data.
 
     Raises:
@@ -93,7 +95,7 @@ def known_users(scope: Scope) -> list[tuple[AccessKey, Sequence[Grant]]]:
     return [(key, grants) for key, grants in found if grants and (told or key.access_id == mine)]
 
 
-def _statements(users: Iterable[tuple[AccessKey, Sequence[Grant]]], project: str) -> list[Any]:
+def _statements(users: Iterable[tuple[AccessKey, Sequence[Grant]]], project: str) -> list[object]:
     return [
         {
             "Effect": "Allow",
@@ -106,18 +108,18 @@ def _statements(users: Iterable[tuple[AccessKey, Sequence[Grant]]], project: str
     ]
 
 
-async def _whoami(scope: Scope, _match: re.Match[str], _settings: _Settings) -> Any:
+async def _whoami(scope: Scope, _match: re.Match[str], _settings: _Settings) -> Json:
     me = scope.exchange.access_id
     key = scope.exchange.principal.key if scope.exchange.principal is not None else None
     owner = me if key is None else key.owner
     return {"ID": me, "DisplayName": owner, "UserID": me, "Project": scope.project}
 
 
-async def _users(scope: Scope, _match: re.Match[str], _settings: _Settings) -> Any:
+async def _users(scope: Scope, _match: re.Match[str], _settings: _Settings) -> Json:
     return [{"ID": key.access_id, "DisplayName": key.owner} for key, _ in known_users(scope)]
 
 
-async def _grants(scope: Scope, match: re.Match[str], _settings: _Settings) -> Any:
+async def _grants(scope: Scope, match: re.Match[str], _settings: _Settings) -> Json:
     wanted = (match["user"] or scope.exchange.access_id).strip("`'\"")
     users = known_users(scope)
     chosen = [one for one in users if wanted in {one[0].access_id, one[0].owner}]
@@ -126,7 +128,7 @@ async def _grants(scope: Scope, match: re.Match[str], _settings: _Settings) -> A
     return {"ACL": _statements(chosen, scope.project), "Roles": []}
 
 
-async def _table_grants(scope: Scope, match: re.Match[str], settings: _Settings) -> Any:
+async def _table_grants(scope: Scope, match: re.Match[str], settings: _Settings) -> Json:
     table = _table(scope, match["table"], settings)
     info: TableInfo = await scope.call(DescribeTable(table=table))
     covering = [
@@ -154,12 +156,12 @@ def _table(scope: Scope, text: str, settings: _Settings) -> TableName:
     return found
 
 
-async def _role(_scope: Scope, match: re.Match[str], _settings: _Settings) -> Any:
+async def _role(_scope: Scope, match: re.Match[str], _settings: _Settings) -> Json:
     raise NotFoundError(f"there is no role {match['role'][:100]}")
 
 
-def _always(value: Any) -> _Answer:
-    async def found(_scope: Scope, _match: re.Match[str], _settings: _Settings) -> Any:
+def _always(value: Json) -> _Answer:
+    async def found(_scope: Scope, _match: re.Match[str], _settings: _Settings) -> Json:
         return value
 
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fletching.engine.access.permissions import AccessKey
 from fletching.errors import (
@@ -19,6 +19,9 @@ from fletching.server.metadata.documents import element, parse_root
 from fletching.server.metadata.jobs import parse_settings
 from fletching.server.metadata.scope import Scope
 from fletching.server.metadata.security_queries import SECURITY_OPTIONS, answer, known_users
+
+if TYPE_CHECKING:
+    import xml.etree.ElementTree as ET
 
 __all__ = ["authorization", "configuration", "policy", "role", "roles", "user", "users"]
 
@@ -75,7 +78,7 @@ def _signed(scope: Scope, body: bytes) -> str:
     return engine.access_keys.tokens.sign(principal.access_id, expires_at, _instance_of(statements))
 
 
-def _instance_of(statements: Any) -> tuple[str, str] | None:
+def _instance_of(statements: object) -> tuple[str, str] | None:
     """The one instance that a policy is about; None for a policy that allows everything."""
     if isinstance(statements, list) and len(statements) == 1 and isinstance(statements[0], dict):
         statement = statements[0]
@@ -92,14 +95,14 @@ def _instance_of(statements: Any) -> tuple[str, str] | None:
     )
 
 
-def _listed(value: Any) -> list[Any]:
+def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
 
 
 # --- users, roles, policies ------------------------------------------------------------------
 
 
-def _user(key: AccessKey) -> Any:
+def _user(key: AccessKey) -> ET.Element:
     return element(
         "User",
         element("ID", text=key.access_id),

@@ -12,7 +12,7 @@ import functools
 import secrets
 import tempfile
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
@@ -53,6 +53,11 @@ from fletching.server.plain.plain_routes import (
 from fletching.server.service import Service
 from fletching.server.workers import Job
 from fletching.types import PartitionSpec, TableName
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from fletching.engine.writing.ingest import Ingest
 
 __all__ = ["append_rows"]
 
@@ -270,11 +275,11 @@ class _Append:
 class _Feed:
     """A sink that passes an encoded stream on to an ingest."""
 
-    def __init__(self, ingest: Any) -> None:
+    def __init__(self, ingest: Ingest) -> None:
         self._ingest = ingest
         self._fed = 0
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Buffer) -> int:
         view = memoryview(data).cast("B")
         self._ingest.decoder.feed(view)
         self._fed += view.nbytes

@@ -10,7 +10,6 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pyarrow as pa
 from typing_extensions import Buffer
@@ -265,7 +264,7 @@ class _Collected(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Buffer) -> int:
         # A copy, because the writer uses its buffer again.
         part = bytes(data)
         self.parts.append(part)

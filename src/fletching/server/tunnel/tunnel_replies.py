@@ -6,7 +6,6 @@ A reply that cannot be completed is cut, never ended: clients take an early end 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import pyarrow as pa
 from typing_extensions import Buffer
@@ -163,7 +162,7 @@ class _BatchSource:
 
     def close(self) -> None:
         """Closes the plan's generator, and with it the objects it has open."""
-        close: Any = getattr(self._buffers, "close", None)
+        close: Callable[[], object] | None = getattr(self._buffers, "close", None)
         if close is not None:
             close()
 
@@ -203,7 +202,7 @@ def _steps(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         yield batch.slice(start, step)
 
 
-def _has_timestamps(kind: Any) -> bool:
+def _has_timestamps(kind: pa.DataType) -> bool:
     return bool(
         (pa.types.is_timestamp(kind) and kind.unit == "ns")
         or any(_has_timestamps(kind.field(number).type) for number in range(kind.num_fields))

@@ -6,8 +6,6 @@ open it again for a day, also while it still runs.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow as pa
 
 from fletching.engine.query.instances import InstanceRow
@@ -49,13 +47,13 @@ async def query_page(visit: Visit) -> None:
         return
     project, instance = visit.project, visit.asked.get("instance", "")
     text = visit.asked.get("text", "")
-    data: dict[str, Any] = {"project": project, "text": text, "instance": instance}
+    data: dict[str, object] = {"project": project, "text": text, "instance": instance}
     problem, picture = "", None
     if instance:
         found, problem = await _shown(visit, project, instance)
         data |= found
-        text = data["text"]
-        picture = drawn_plan(data["printed"]) if data.get("explained") else None
+        text = str(data["text"])
+        picture = drawn_plan(str(data["printed"])) if data.get("explained") else None
     data["recent"] = await _recent(visit, project)
     await visit.pages.show(
         "query",
@@ -77,7 +75,7 @@ async def _run(visit: Visit) -> None:
     if form.get("action") == "explain" and not text.lstrip().lower().startswith("explain"):
         text = "EXPLAIN " + text.lstrip()
     request = RunStatement(project=project, text=text, wait_seconds=FIRST_WAIT_SECONDS)
-    data: dict[str, Any] = {"project": project, "text": text, "instance": "", "recent": []}
+    data: dict[str, object] = {"project": project, "text": text, "instance": "", "recent": []}
     try:
         visit.service.authorize(visit.exchange, request)
         state = await answer_statement(visit.exchange, visit.service, request)
@@ -92,7 +90,7 @@ async def _run(visit: Visit) -> None:
     await visit.pages.go("/query", {"project": project, "instance": state.instance_id})
 
 
-async def _refused(visit: Visit, data: dict[str, Any], message: str) -> None:
+async def _refused(visit: Visit, data: dict[str, object], message: str) -> None:
     await visit.pages.show(
         "query",
         "Query",
@@ -114,7 +112,7 @@ async def _row(visit: Visit, project: str, instance: str) -> InstanceRow:
     return row
 
 
-async def _shown(visit: Visit, project: str, instance: str) -> tuple[dict[str, Any], str]:
+async def _shown(visit: Visit, project: str, instance: str) -> tuple[dict[str, object], str]:
     """What has come of an instance, and why it failed if it did."""
     service = visit.service
     request = GetStatement(project=project, instance_id=instance, wait_seconds=0.0)
@@ -124,7 +122,7 @@ async def _shown(visit: Visit, project: str, instance: str) -> tuple[dict[str, A
     assert isinstance(state, StatementState)
     offset = visit.number("offset") or 0
     explained = row.statement.lstrip().lower().startswith("explain")
-    data: dict[str, Any] = {
+    data: dict[str, object] = {
         # What is run next is the statement, and what explains it again the other button.
         "text": row.statement.lstrip()[len("explain") :].lstrip() if explained else row.statement,
         "running": state.running,
@@ -163,7 +161,7 @@ async def _shown(visit: Visit, project: str, instance: str) -> tuple[dict[str, A
     return data, ""
 
 
-async def _recent(visit: Visit, project: str) -> list[dict[str, Any]]:
+async def _recent(visit: Visit, project: str) -> list[dict[str, object]]:
     """The visitor's last statements."""
     service = visit.service
     try:
