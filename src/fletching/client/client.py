@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Any, Self, Unpack
+from typing import Protocol, Self, Unpack
 
 import pyarrow as pa
 
@@ -341,9 +341,15 @@ class Client:
         return _reopened, (self.channel.reopen, self.project, self.schema)
 
 
-def _reopened(reopen: Any, project: str, schema: str) -> Client:
-    client: Client = reopen.open_client(project, schema)
-    return client
+class _Reopening(Protocol):
+    """What a client was connected with."""
+
+    def open_client(self, project: str, schema: str) -> Client:
+        """The same client in this process."""
+
+
+def _reopened(reopen: _Reopening, project: str, schema: str) -> Client:
+    return reopen.open_client(project, schema)
 
 
 def split_columns(

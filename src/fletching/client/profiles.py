@@ -16,7 +16,7 @@ import secrets
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from fletching.errors import StorageError, UsageError
 
@@ -206,7 +206,7 @@ def _toml(text: str) -> str:
 # --- the system's keyring --------------------------------------------------------------------
 
 
-def _keyring() -> Any:
+def _keyring() -> ModuleType | None:
     """The keyring package, if it is installed and has a place for secrets; else None."""
     try:
         import keyring

@@ -15,12 +15,15 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
 from fletching.client.tabular.tabular_data import BatchStream, batches_of
 from fletching.errors import UsageError
+
+if TYPE_CHECKING:
+    from IPython.display import DisplayHandle
 
 __all__ = ["Progress", "ProgressLike", "ProgressMeter", "metered", "progress_meter", "rows_of"]
 
@@ -269,7 +272,7 @@ class _NotebookBar:
 
     def __init__(self) -> None:
         self._drawn = 0.0
-        self._handle: Any = None
+        self._handle: DisplayHandle | None = None
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()

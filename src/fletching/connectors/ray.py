@@ -115,7 +115,7 @@ class TableDatasource(Datasource):  # type: ignore[misc]  # Ray is not there to 
         self._rows, self._bytes = planned.row_count, planned.byte_size
         self._scan = planned.scan
         # Ray's own names, which its older releases do not set.
-        self._predicate_expr: Any = None
+        self._predicate_expr: Expr | None = None
         self._projection_map: dict[str, str] | None = None
 
     def get_name(self) -> str:

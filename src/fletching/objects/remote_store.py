@@ -20,7 +20,7 @@ import secrets
 import time
 import urllib.parse
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -70,7 +70,7 @@ RETRY_SECONDS = 180
 """How long a request is repeated, after random waits that grow, before its failure is reported."""
 
 
-def _package() -> Any:
+def _package() -> ModuleType:
     try:
         import obstore
     except ModuleNotFoundError as error:

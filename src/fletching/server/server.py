@@ -261,10 +261,10 @@ def make_server(
 
 
 def read_all_settings(
-    given: Mapping[str, Any],
+    given: Mapping[str, object],
     config: str | Path | None = None,
     *,
-    defaults: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, object] | None = None,
 ) -> tuple[StorageSettings, ServerSettings]:
     """Where the data set is, and how it is served: as given, else as environment or file say.
 
@@ -278,9 +278,9 @@ def read_all_settings(
     for name in given:
         if name not in known:
             raise unknown_name("the setting", name, known)
-    storage, file = storage_settings(
-        config=config, **{name: value for name, value in given.items() if name in of_storage}
-    )
+    # Each value is looked at where its setting is read.
+    said: dict[str, Any] = {name: value for name, value in given.items() if name in of_storage}
+    storage, file = storage_settings(config=config, **said)
     server = ServerSettings.from_environment(
         os.environ,
         None if file is None else file.table(SERVER_TABLE),

@@ -11,11 +11,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fletching import __version__, caller
 from fletching.errors import MissingExtraError
 from fletching.server.http.exchange import Exchange
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 __all__ = ["Tracing", "provide"]
 
@@ -75,7 +78,7 @@ class Tracing:
 
     def part(self, name: str, kind: str, seconds: float) -> None:
         """Notes a part of the current request that has just ended; nothing outside of one."""
-        current: Any = self._trace.get_current_span()
+        current: Span = self._trace.get_current_span()
         if not current.is_recording():
             return
         now = time.time_ns()

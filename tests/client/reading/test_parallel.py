@@ -146,7 +146,7 @@ def test_dropping_the_iterator_ends_the_threads() -> None:
     before = set(threading.enumerate())  # those of other tests may end meanwhile
     next(batches)
     assert set(threading.enumerate()) - before
-    batches.close()  # type: ignore[attr-defined]  # it is a generator
+    batches.close()
     assert not set(threading.enumerate()) - before
     assert log.open == 0
 
@@ -185,7 +185,7 @@ def test_leaving_does_not_wait_for_a_reader_that_waits() -> None:
     )
     next(batches)
     assert waits.wait(600)
-    batches.close()  # type: ignore[attr-defined]  # it is a generator
+    batches.close()
     assert cancellation.cancelled
     assert ended.wait(600)
 
@@ -213,7 +213,7 @@ def test_a_reader_that_cannot_be_woken_does_not_hold_up_who_leaves() -> None:
     )
     next(batches)
     assert stuck.wait(600)
-    batches.close()  # type: ignore[attr-defined]  # it is a generator
+    batches.close()
     left = [thread for thread in set(threading.enumerate()) - before if "read" in thread.name]
     assert left
     release.set()

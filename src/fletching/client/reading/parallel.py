@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import pyarrow as pa
 
@@ -127,7 +127,7 @@ def read_in_order(
     connections: int,
     read_ahead_bytes: int,
     cancellation: Cancellation,
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch, None, None]:
     """The batches of all readers, one reader after another, read by several threads ahead.
 
     Args:

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self, TypedDict
+from typing import NamedTuple, Self, TypedDict
 
 import msgspec
 import pyarrow as pa
@@ -309,8 +309,7 @@ class ReadSession(Readable):
             read_ahead_bytes=0,
             cancellation=cancellation,
         )
-        opened: Any = batches  # `read_in_order` is a generator
-        return OpenedRows(self.schema, opened, self.row_count)
+        return OpenedRows(self.schema, batches, self.row_count)
 
     def __enter__(self) -> Self:
         """Returns the session."""
