@@ -105,7 +105,8 @@ def restricted(tmp_path_factory: pytest.TempPathFactory) -> Any:
         folder, access_keys={ACCESS_ID: SECRET}, key_refresh_seconds=0.0
     ) as server:
         with fletching.connect(server.url, access_id=ACCESS_ID, access_key=SECRET) as client:
-            client.create_table("t", ID_AND_TEXT, primary_key=["id"])
+            for name in ("t", "other"):
+                client.create_table(name, ID_AND_TEXT, primary_key=["id"])
         keys = server.service.engine.access_keys
 
         def tunnel(permission: Permission | None) -> Tunnel:
@@ -116,6 +117,7 @@ def restricted(tmp_path_factory: pytest.TempPathFactory) -> Any:
             client = RawClient(server.url, key.access_id, key.secret)
             return Tunnel(client, "/projects/demo/tables/t")
 
+        tunnel.mine = Tunnel(RawClient(server.url), "/projects/demo/tables/t")
         yield tunnel
 
 
@@ -183,3 +185,79 @@ def test_uploads_wait_for_memory(tmp_path: Any) -> None:
         assert 0 < budget.peak <= 40 << 20
         tunnel.commit(session)
         assert tunnel.download()["RecordCount"] == 8 * 30_000
+
+
+def test_sessions_of_another_key(restricted: Any) -> None:
+    """Neither on their own table's path, where grants are missing, nor on another's, where they are not."""
+    mine: Tunnel = restricted.mine
+    download = mine.download()["DownloadID"]
+    upload = mine.open()
+    mine.block(upload, 0, [(1, "mine")])
+    stream = mine.done("POST", {}, part="/streams")["session_name"]
+    upsert = mine.done("POST", {"slotnum": 1}, part="/upserts")["id"]
+    tried: list[tuple[str, str, Query, bytes]] = [
+        ("GET", "", {"downloadid": download}, b""),
+        ("GET", "", {"data": "", "downloadid": download, "rowrange": "(0,1)"}, b""),
+        ("GET", "", {"uploadid": upload}, b""),
+        ("PUT", "", {"uploadid": upload, "blockid": 0}, records([(1, "theirs")])),
+        ("POST", "", {"uploadid": upload}, b""),
+        ("DELETE", "", {"uploadid": upload}, b""),
+        ("GET", "/streams", {"uploadid": stream}, b""),
+        ("PUT", "/streams", {"uploadid": stream, "slotid": "0"}, records([(2, "theirs")])),
+        ("POST", "/streams", {"uploadid": stream}, b""),
+        ("GET", "/upserts", {"upsertid": upsert}, b""),
+        (
+            "PUT",
+            "/upserts",
+            {"upsertid": upsert, "bucketid": 0, "slotid": "0"},
+            upserts([(3, "theirs", 85)]),
+        ),
+        ("POST", "/upserts", {"upsertid": upsert}, b""),
+        ("DELETE", "/upserts", {"upsertid": upsert}, b""),
+    ]
+    theirs = restricted(None)
+    elsewhere = Tunnel(theirs.client, "/projects/demo/tables/other")
+    for method, part, query, body in tried:
+        refused = theirs.send(method, query, body, part=part)
+        assert (refused.status, refused.json["Code"]) == (403, "NoPermission"), (method, query)
+        refused = elsewhere.send(method, query, body, part=part)
+        assert refused.status == 404, (method, query, refused.body)
+    assert elsewhere.rows() == []
+    # Nothing was changed by any of it.
+    assert mine.blocks(upload) == [0]
+    assert mine.done("GET", {"upsertid": upsert}, part="/upserts")["status"] == "normal"
+    mine.done("GET", {"uploadid": stream}, part="/streams")
+    assert mine.rows() == []
+    mine.done("DELETE", {"uploadid": upload})
+
+
+def test_results_of_another_key(restricted: Any) -> None:
+    odps = pytest.importorskip("odps")
+    mine: Tunnel = restricted.mine
+
+    def connected(client: RawClient) -> Any:
+        return odps.ODPS(
+            client.access_id, client.secret, "demo", endpoint=f"http://{client.netloc}/api"
+        )
+
+    own = connected(mine.client)
+    plain = own.execute_sql("select 1 as secret")
+    quick = own.execute_sql_interactive("select 1 as secret", fallback=False)
+    theirs = restricted(None)
+    elsewhere = Tunnel(theirs.client, "/projects/demo/tables/other")
+    rows = {"data": "", "rowrange": "(0,1)"}
+    for instance in (plain, quick):
+        path = f"/projects/demo/instances/{instance.id}"
+        for method, query in (
+            ("POST", {"downloads": ""}),
+            ("GET", {"downloadid": instance.id}),
+            ("GET", {**rows, "downloadid": instance.id}),
+            ("GET", {"data": "", "cached": "", "queryid": "1", "taskname": "AnonymousSQLRTTask"}),
+            ("GET", {"result": ""}),
+            ("GET", {"source": ""}),
+            ("GET", {"info": "", "taskname": "AnonymousSQLRTTask", "key": "result_1"}),
+        ):
+            refused = elsewhere.client.request(method, path, query)
+            assert refused.status in {403, 404}, (path, method, query, refused.body)
+            assert b"secret" not in refused.body
+    assert plain.open_reader(tunnel=True)[0][0] == 1
