@@ -294,3 +294,27 @@ def test_columns_must_be_as_the_layouts_say() -> None:
             make([])
     with pytest.raises(UsageError, match="floats"):
         layout(pa.list_(I64), vector=True)
+
+
+@pytest.mark.parametrize("keys", [1, 3, 100])
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("rows", [1, 50])
+def test_keys_of_maps_that_are_null(keys: int, nested: bool, rows: int) -> None:
+    """No row is taken with a key that is not there, wherever it stands, and nothing else is raised."""
+    made = pa.map_(pa.int64(), pa.bool_())
+    kind = layout(pa.list_(made) if nested else made)
+    value: Any = [(5, True)] * keys
+    columns = [pa.array([[value] if nested else value] * rows, kind.type)]
+    whole = encoded([kind], columns)
+    assert len(decoded([kind], whole)[0]) == rows
+    count = bytes([keys])
+    before = count + b"\x00\x0a" * keys
+    assert before in whole
+    after = count + b"\x00\x0a" * (keys - 1) + b"\x01"
+    places = whole.count(before)
+    for damaged in (whole.replace(before, after, 1), after.join(whole.rsplit(before, 1))):
+        assert damaged.count(before) == places - 1
+        for step in (1 << 30, 64):
+            with pytest.raises(WireError) as refused:
+                decoded([kind], damaged, step)
+            assert refused.value.layer is not None

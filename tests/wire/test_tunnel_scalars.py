@@ -57,3 +57,9 @@ def test_elements_and_where_they_stand() -> None:
     assert (at.tolist(), here.tolist()) == ([1, 3, 4], [True, False, True])
     with pytest.raises(MalformedFrameError, match="neither null nor there"):
         skip_elements(NUMBER, b"\x02", 0, 1, 1)
+
+
+def test_keys_of_maps_are_there() -> None:
+    with pytest.raises(MalformedFrameError, match="key of a map is null"):
+        skip_value(MAP, bytes.fromhex("0101010002"), 0, 5)
+    assert skip_value(MAP, bytes.fromhex("010001610101"), 0, 6) == 6

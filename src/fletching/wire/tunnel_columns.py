@@ -138,7 +138,7 @@ class ColumnParser:
                 return pa.ListArray.from_arrays(offsets, elements), after, sound
             case Kind.MAP:
                 key, item = layout.children
-                offsets, keys, after, first = self._lists(key, position, limit)
+                offsets, keys, after, first = self._lists(key, position, limit, nullable=False)
                 others, items, after, second = self._lists(item, after, np.where(first, limit, 0))
                 # Where one has another number of elements, the row is not sound, and no value.
                 same = np.diff(offsets.to_numpy()) == np.diff(others.to_numpy())
@@ -189,7 +189,7 @@ class ColumnParser:
         return found.cast(pa.binary())
 
     def _lists(
-        self, child: RecordLayout, position: Ints, limit: Ints
+        self, child: RecordLayout, position: Ints, limit: Ints, *, nullable: bool = True
     ) -> tuple[pa.Array, pa.Array, Ints, Mask]:
         """Offsets, elements, where each list ends, and whether it is sound."""
         # Each element has at least its flag's byte.
@@ -200,7 +200,8 @@ class ColumnParser:
         at = np.zeros(int(offsets[-1]), np.int64)
         here = np.zeros(len(at), np.bool_)
         limits = np.repeat(limit, counts)
-        after = self._walk(child, counts, after, limit, sound, (offsets, at, here))
+        noted = offsets, at, here
+        after = self._walk(child, counts, after, limit, sound, noted, nullable=nullable)
         here &= np.repeat(sound, counts)
         present = np.flatnonzero(here)
         values, _, right = self._values(child, at[present], limits[present])
@@ -218,6 +219,8 @@ class ColumnParser:
         limit: Ints,
         sound: Mask,
         noted: tuple[Ints, Ints, Mask] | None = None,
+        *,
+        nullable: bool = True,
     ) -> Ints:
         """Where elements end, of all lists at once; rows that are not sound are marked.
 
@@ -235,7 +238,7 @@ class ColumnParser:
                 offsets, at, here = noted
                 slots = offsets[active] + step
                 at[slots], here[slots] = begin, present
-            good = (flags <= 1) & (begin <= limit[active])
+            good = (flags <= nullable) & (begin <= limit[active])
             skipped = begin.copy()
             rows = np.flatnonzero(present & good)
             if len(rows):
@@ -261,7 +264,7 @@ class ColumnParser:
                         continue
             try:
                 after[row] = skip_elements(
-                    child, view, int(after[row]), int(limit[row]), places, there
+                    child, view, int(after[row]), int(limit[row]), places, there, nullable=nullable
                 )
             except (IncompleteRowError, MalformedFrameError):
                 sound[row] = False
@@ -314,10 +317,12 @@ class ColumnParser:
                 after = after + counts * width
             case Kind.LIST | Kind.MAP:
                 after, sound = position, np.ones(len(position), np.bool_)
-                for child in layout.children:
+                for number, child in enumerate(layout.children):
                     counts, after, right = self._counts(after, np.where(sound, limit, 0), 1)
                     sound = sound & right
-                    after = self._walk(child, np.where(sound, counts, 0), after, limit, sound)
+                    counts = np.where(sound, counts, 0)
+                    nullable = layout.kind is Kind.LIST or number > 0
+                    after = self._walk(child, counts, after, limit, sound, nullable=nullable)
             case Kind.STRUCT:
                 ones = np.ones(len(position), np.int64)
                 after, sound = position, np.ones(len(position), np.bool_)
@@ -354,9 +359,10 @@ class ColumnParser:
     def _maps(
         self, offsets: pa.Array, keys: pa.Array, others: pa.Array, items: pa.Array, sound: Mask
     ) -> pa.Array:
-        if np.array_equal(offsets.to_numpy(), others.to_numpy()):
+        if not keys.null_count and np.array_equal(offsets.to_numpy(), others.to_numpy()):
             return pa.MapArray.from_arrays(offsets, keys, items)
-        # Some candidates have unlike halves: they become empty, so that the others fit together.
+        # Some candidates have unlike halves, or a key that is not there: they become empty, so that the
+        # others fit together.
         taken = pa.array(sound)
         first = pa.ListArray.from_arrays(offsets, keys)
         second = pa.ListArray.from_arrays(others, items)

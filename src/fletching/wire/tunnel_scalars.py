@@ -61,9 +61,9 @@ def skip_value(layout: RecordLayout, view: bytes, position: int, limit: int) -> 
             count, position = take_varint(view, position, limit)
             return skip_elements(layout.children[0], view, position, limit, count)
         case Kind.MAP:
-            for child in layout.children:
+            for number, child in enumerate(layout.children):
                 count, position = take_varint(view, position, limit)
-                position = skip_elements(child, view, position, limit, count)
+                position = skip_elements(child, view, position, limit, count, nullable=number > 0)
         case Kind.STRUCT:
             for child in layout.children:
                 position = skip_elements(child, view, position, limit, 1)
@@ -83,8 +83,24 @@ def skip_elements(  # noqa: PLR0917  # what it notes comes in the order of what 
     limit: int,
     at: Any,
     here: Any = None,
+    *,
+    nullable: bool = True,
 ) -> int:
-    """Skips elements; notes where their values stand and which are there, when given arrays."""
+    """Skips elements; notes where their values stand and which are there, when given arrays.
+
+    Args:
+        layout: of an element.
+        view: the bytes.
+        position: where the first begins.
+        limit: what none may go beyond.
+        at: how many there are; or an array to be filled with where each value stands.
+        here: an array to be filled with whether each is there.
+        nullable: whether they may be null; keys of maps may not.
+
+    Raises:
+        IncompleteRowError: beyond the limit.
+        MalformedFrameError: one is no element of this layout.
+    """
     count = at if isinstance(at, int) else len(at)
     for place in range(count):
         if position >= limit:
@@ -96,6 +112,14 @@ def skip_elements(  # noqa: PLR0917  # what it notes comes in the order of what 
                 "an element is neither null nor there", layer=LAYER, offset=position - 1,
                 expected="0 or 1", actual=flag,
             )  # fmt: skip
+        if flag and not nullable:
+            raise MalformedFrameError(
+                "a key of a map is null",
+                layer=LAYER,
+                offset=position - 1,
+                expected="0",
+                actual=flag,
+            )
         if here is not None:
             at[place], here[place] = position, flag == 0
         if flag == 0:

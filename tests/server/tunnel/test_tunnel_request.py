@@ -117,25 +117,26 @@ def restricted(tmp_path_factory: pytest.TempPathFactory) -> Any:
             client = RawClient(server.url, key.access_id, key.secret)
             return Tunnel(client, "/projects/demo/tables/t")
 
-        tunnel.mine = Tunnel(RawClient(server.url), "/projects/demo/tables/t")
-        yield tunnel
+        yield types.SimpleNamespace(
+            mine=Tunnel(RawClient(server.url), "/projects/demo/tables/t"), theirs=tunnel
+        )
 
 
 @pytest.mark.parametrize(("method", "part", "query"), [*READS, *WRITES])
 def test_who_has_no_grant_is_refused(restricted: Any, method: str, part: str, query: Query) -> None:
-    reply = restricted(None).send(method, query, part=part)
+    reply = restricted.theirs(None).send(method, query, part=part)
     assert (reply.status, reply.json["Code"]) == (403, "NoPermission")
 
 
 @pytest.mark.parametrize(("method", "part", "query"), WRITES)
 def test_who_may_read_may_not_write(restricted: Any, method: str, part: str, query: Query) -> None:
-    reply = restricted(Permission.READ).send(method, query, part=part)
+    reply = restricted.theirs(Permission.READ).send(method, query, part=part)
     assert (reply.status, reply.json["Code"]) == (403, "NoPermission")
 
 
 def test_who_may_may(restricted: Any) -> None:
-    assert restricted(Permission.READ).rows() == []
-    writer = restricted(Permission.WRITE)
+    assert restricted.theirs(Permission.READ).rows() == []
+    writer = restricted.theirs(Permission.WRITE)
     session = writer.open()
     writer.block(session, 0, [(1, "a")])
     writer.commit(session)
@@ -143,7 +144,7 @@ def test_who_may_may(restricted: Any) -> None:
     query: Query = {"upsertid": upsert, "bucketid": 0, "slotid": "0"}
     writer.done("PUT", query, upserts([(2, "b", 85)]), part="/upserts")
     writer.done("POST", {"upsertid": upsert}, part="/upserts")
-    assert sorted(restricted(Permission.READ).rows()) == [(1, "a"), (2, "b")]
+    assert sorted(restricted.theirs(Permission.READ).rows()) == [(1, "a"), (2, "b")]
 
 
 # --- many at once -----------------------------------------------------------------------------------
@@ -190,6 +191,7 @@ def test_uploads_wait_for_memory(tmp_path: Any) -> None:
 def test_sessions_of_another_key(restricted: Any) -> None:
     """Neither on their own table's path, where grants are missing, nor on another's, where they are not."""
     mine: Tunnel = restricted.mine
+    before = mine.rows()
     download = mine.download()["DownloadID"]
     upload = mine.open()
     mine.block(upload, 0, [(1, "mine")])
@@ -215,7 +217,7 @@ def test_sessions_of_another_key(restricted: Any) -> None:
         ("POST", "/upserts", {"upsertid": upsert}, b""),
         ("DELETE", "/upserts", {"upsertid": upsert}, b""),
     ]
-    theirs = restricted(None)
+    theirs = restricted.theirs(None)
     elsewhere = Tunnel(theirs.client, "/projects/demo/tables/other")
     for method, part, query, body in tried:
         refused = theirs.send(method, query, body, part=part)
@@ -227,7 +229,7 @@ def test_sessions_of_another_key(restricted: Any) -> None:
     assert mine.blocks(upload) == [0]
     assert mine.done("GET", {"upsertid": upsert}, part="/upserts")["status"] == "normal"
     mine.done("GET", {"uploadid": stream}, part="/streams")
-    assert mine.rows() == []
+    assert mine.rows() == before
     mine.done("DELETE", {"uploadid": upload})
 
 
@@ -243,20 +245,20 @@ def test_results_of_another_key(restricted: Any) -> None:
     own = connected(mine.client)
     plain = own.execute_sql("select 1 as secret")
     quick = own.execute_sql_interactive("select 1 as secret", fallback=False)
-    theirs = restricted(None)
+    theirs = restricted.theirs(None)
     elsewhere = Tunnel(theirs.client, "/projects/demo/tables/other")
-    rows = {"data": "", "rowrange": "(0,1)"}
     for instance in (plain, quick):
         path = f"/projects/demo/instances/{instance.id}"
-        for method, query in (
+        queries: list[tuple[str, Query]] = [
             ("POST", {"downloads": ""}),
             ("GET", {"downloadid": instance.id}),
-            ("GET", {**rows, "downloadid": instance.id}),
+            ("GET", {"data": "", "rowrange": "(0,1)", "downloadid": instance.id}),
             ("GET", {"data": "", "cached": "", "queryid": "1", "taskname": "AnonymousSQLRTTask"}),
             ("GET", {"result": ""}),
             ("GET", {"source": ""}),
             ("GET", {"info": "", "taskname": "AnonymousSQLRTTask", "key": "result_1"}),
-        ):
+        ]
+        for method, query in queries:
             refused = elsewhere.client.request(method, path, query)
             assert refused.status in {403, 404}, (path, method, query, refused.body)
             assert b"secret" not in refused.body
