@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import http.client
 import os
@@ -278,3 +279,50 @@ def test_a_reader_that_leaves_holds_nothing(server: Any, tunnel: Tunnel, arrow: 
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
         assert server.service.reads.open == 1
     eventually(lambda: server.service.reads.open == 0)
+
+
+# --- several at once -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["upload", "overwrite", "upsert"])
+def test_clients_that_commit_at_once(tmp_path: Path, kind: str) -> None:
+    """Through two servers, while another still sends a block: all are told the same, rows are there once."""
+    with fletching.connect(tmp_path, create=True) as made:
+        made.create_table("t", ID_AND_TEXT, primary_key=["id"] if kind == "upsert" else [])
+    keys = {ACCESS_ID: SECRET}
+    path = "/projects/demo/tables/t"
+    with (
+        fletching.serve(tmp_path, access_keys=keys, access_log=False) as one,
+        fletching.serve(tmp_path, access_keys=keys, access_log=False) as two,
+    ):
+        tunnels = [Tunnel(RawClient(server.url), path) for server in (one, two)]
+        first = tunnels[0]
+        if kind == "upsert":
+            session = str(first.done("POST", {"slotnum": 1}, part="/upserts")["id"])
+            named: Query = {"upsertid": session}
+            part, late = "/upserts", {**named, "bucketid": 0, "slotid": "0"}
+            first.done("PUT", late, upserts([(1, "a", 85), (2, "b", 85)]), part=part)
+            body = upserts([(3, "late", 85)])
+        else:
+            session = first.open(overwrite=str(kind == "overwrite").lower())
+            named = {"uploadid": session}
+            part, late = "", {**named, "blockid": 2}
+            for block, row in enumerate([(1, "a"), (2, "b")]):
+                first.block(session, block, [row])
+            body = records([(3, "late")])
+
+        def commit(number: int) -> Reply:
+            return tunnels[number % 2].send("POST", named, part=part)
+
+        with concurrent.futures.ThreadPoolExecutor(7) as pool:
+            writing = pool.submit(tunnels[1].send, "PUT", late, body, part=part)
+            replies = list(pool.map(commit, range(6)))
+            taken = writing.result()
+        assert {reply.status for reply in replies} == {200}, [reply.body for reply in replies]
+        assert taken.status in {200, 409}
+        whole = [(1, "a"), (2, "b")]
+        rows = sorted(first.rows())
+        # A block that was answered in time is there; one that was refused is not.
+        assert rows == whole or (taken.status == 200 and rows == [*whole, (3, "late")])
+        assert commit(1).status == 200
+        assert sorted(tunnels[1].rows()) == rows

@@ -6,7 +6,7 @@ committed, wherever they came from. Of two records with one key the one that arr
 
 from __future__ import annotations
 
-from fletching.errors import InvalidArgumentError
+from fletching.errors import ConflictError, InvalidArgumentError
 from fletching.protocol.messages.admin import DescribeTable, TableInfo
 from fletching.protocol.messages.requests import (
     CloseWriteStream,
@@ -29,14 +29,7 @@ async def commit_or_create(request: TunnelRequest) -> None:
     if "upsertid" in request.query:
         session = await _find(request)
         if session.status is SessionStatus.NORMAL:
-            await request.call(
-                CloseWriteStream(
-                    table=request.table,
-                    session_id=session.session_id,
-                    stream_id=SLOT,
-                    write_mode=_MODE,
-                )
-            )
+            await _close(request, session.session_id)
         await request.call(
             CommitWriteSession(table=request.table, session_id=session.session_id, write_mode=_MODE)
         )
@@ -48,6 +41,19 @@ async def commit_or_create(request: TunnelRequest) -> None:
             f"table {request.table.name} has no primary key, which an upsert goes by"
         )
     await _reply(request, await open_slot(request, _MODE))
+
+
+async def _close(request: TunnelRequest, session_id: str) -> None:
+    """Ends the slot of a session, unless somebody committed it in this moment."""
+    try:
+        await request.call(
+            CloseWriteStream(
+                table=request.table, session_id=session_id, stream_id=SLOT, write_mode=_MODE
+            )
+        )
+    except ConflictError:
+        if (await _find(request)).status is not SessionStatus.COMMITTED:
+            raise
 
 
 async def look_up(request: TunnelRequest) -> None:
