@@ -148,6 +148,19 @@ def needed_by(path: Path) -> set[str]:
     return needed & NAMES
 
 
+LONG = 500
+
+
+def test_a_long_module_says_why_it_is_long() -> None:
+    """Above 500 lines a module has a sentence for it at its top; above 800 there is none."""
+    for path in modules():
+        lines = path.read_text().count("\n")
+        if lines > LONG:
+            docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+            assert "long because" in " ".join(docstring.split()), f"{path} has {lines} lines"
+            assert lines <= 800, f"{path} has {lines} lines"
+
+
 FRONT_DOORS = (
     "__init__.py",
     "client/client.py",

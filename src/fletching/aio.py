@@ -13,6 +13,9 @@ one in a thread of the client's own pool, so that all rules of retrying, resumin
 The event loop never waits; a batch costs it one hop to a thread (some 0.1 ms) and no copy. Cancelling a
 task shuts the connection down under its call, which so ends at once; a session, writer or reader whose
 call was cancelled is of no use afterwards.
+
+The module is long because it lists the blocking client's calls once more, class by class, for editors and
+readers: what makes them awaited is one class of it.
 """
 
 from __future__ import annotations

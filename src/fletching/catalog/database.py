@@ -5,6 +5,9 @@ two writers never deadlock on upgrading a read lock, and commits with full synch
 ``write`` has returned, a power cut does not undo it. Inside one process writers queue
 (`fletching.catalog.write_queue`) instead of polling the file's lock. On PostgreSQL writers lock the rows that they change
 (``with_for_update``, which SQLite does not need and leaves out).
+
+The module is long because the two databases are told apart here and nowhere else: how each is opened,
+locked, and complains.
 """
 
 from __future__ import annotations

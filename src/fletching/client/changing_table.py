@@ -1,4 +1,8 @@
-"""The verbs that change a table: its rows, its columns, its name and properties."""
+"""The verbs that change a table: its rows, its columns, its name and properties.
+
+The module is long because it is one list of verbs, half of it what each promises: where one of them is
+looked for, the others that change a table stand beside it.
+"""
 
 from __future__ import annotations
 

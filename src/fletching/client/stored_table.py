@@ -1,4 +1,8 @@
-"""One table: its schema, partitions and rows; reading and writing start here."""
+"""One table: its schema, partitions and rows; reading and writing start here.
+
+The module is long because it is one list of verbs, half of it what each promises; those that change the
+table are in `changing_table`.
+"""
 
 from __future__ import annotations
 

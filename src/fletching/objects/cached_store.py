@@ -14,6 +14,9 @@ is believed. What was used longest ago goes first when room is needed; mappings 
 
 Several processes, of one data set or of several, may share a folder: together they keep to the bound
 of whoever fetches. Where the folder fails (full, read-only, gone), objects are read as without it.
+
+The module is long because finding, filling, proving and making room keep one order of locks, which has to
+be read in one place.
 """
 
 from __future__ import annotations
@@ -38,7 +41,8 @@ from fletching.errors import CorruptObjectError, FletchingError, ObjectNotFoundE
 from fletching.objects.local import LocalStore, private_folder
 from fletching.objects.local_object import LocalObject
 from fletching.objects.range_fetching import slices
-from fletching.objects.remote_store import SLICE_BYTES, RemoteObject, RemoteSink, RemoteStore
+from fletching.objects.remote_object import SLICE_BYTES, RemoteObject
+from fletching.objects.remote_store import RemoteSink, RemoteStore
 from fletching.objects.s3_uploads import UnfinishedUpload
 from fletching.objects.store import IDENTITY_KEY, ObjectInfo, StoredObject
 from fletching.range_joining import BYTES_PER_REQUEST

@@ -1,4 +1,7 @@
-"""MaxCompute's functions of texts and bytes."""
+"""MaxCompute's functions of texts and bytes.
+
+The module is long because it is one list, and the forms that texts take are shared by its entries.
+"""
 
 from __future__ import annotations
 

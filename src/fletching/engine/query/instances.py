@@ -4,6 +4,9 @@ A statement runs in a thread of a pool that nothing else uses; whoever asks for 
 likes. What came of it, what it printed, which rows it chose, or why it failed, is kept in the catalog for
 a day, so that any process of a service answers for it. Rows are kept as they were computed: a few beside
 the outcome, more as a table of a project that nobody can name, sealed by its commit.
+
+The module is long because an instance has one life: whoever starts, follows, stops or forgets one has to
+see what the others do meanwhile.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 A session lives in the catalog, so any process can answer for it. What was derived from it (columns,
 filter, totals) is immutable and kept here, least recently used first out, so that reading asks the
 catalog nothing.
+
+The module is long because a session has one life, and what begins, prolongs, splits and ends it shares
+its rules.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 One `RequestTable` per form of a request (PROTOCOL section 2), one `Field` per value. `codec_requests`
 reads and writes by these tables, in either direction; the embedded transport, which has no wire, checks
-by them. So a limit cannot hold in one of these only. The module is as long as the list of requests: parts
-of one table would have to be looked for.
+by them. So a limit cannot hold in one of these only. The module is long because it is the list
+of requests: parts of one table would have to be looked for.
 """
 
 from __future__ import annotations
