@@ -1,4 +1,8 @@
-"""MaxCompute's functions of arrays, maps and structs."""
+"""MaxCompute's functions of arrays, maps and structs.
+
+The module is long because it is one list, and the forms that arrays, maps and structs take are shared by
+its entries.
+"""
 
 from __future__ import annotations
 
