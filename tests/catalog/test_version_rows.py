@@ -71,6 +71,9 @@ def test_before_the_first_there_is_nothing(rows: Connection, table: TableRow) ->
     with pytest.raises(VersionNotFoundError, match="nothing is known") as caught:
         version_at(rows, table, 999_999)
     assert caught.value.facts["limit"] == 0
+    assert "at 1970-01-01 00:00:00.999999 UTC" in str(caught.value)
+    with pytest.raises(VersionNotFoundError, match="-9000000000000000000 microseconds"):
+        version_at(rows, table, -9 * 10**18)
     assert last_version_before(rows, table.id, 20_000_000) in {1, 2}
     assert last_version_before(rows, table.id, 999_999) is None
 

@@ -67,6 +67,10 @@ def test_rows_are_deleted_and_come_back(at: Path) -> None:
     ]
     with pytest.raises(UsageError, match="--yes"):
         run(at, "restore", "t", "2")
+    # Nobody is asked about what there is not.
+    for mistake in ("99", "nosuchtag", "2001-01-01"):
+        with pytest.raises(ServiceError):
+            run(at, "restore", "t", mistake)
     run(at, "restore", "t", "2", "--yes")
     assert ids(at) == [1, 2, 3]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Collection
 from typing import NoReturn
 
@@ -29,6 +30,9 @@ __all__ = [
     "version_of_tag",
     "versions_between",
 ]
+
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,6 +110,14 @@ def refuse_version(table: TableRow, version: int) -> NoReturn:
     )
 
 
+def _moment_text(moment_us: int) -> str:
+    try:
+        moment = _EPOCH + dt.timedelta(microseconds=moment_us)
+    except OverflowError:  # whoever asks may ask for any number
+        return f"{moment_us} microseconds since 1970"
+    return f"{moment:%Y-%m-%d %H:%M:%S.%f} UTC"
+
+
 def version_at(connection: Connection, table: TableRow, moment_us: int) -> int:
     """The last version committed at a moment (microseconds since the epoch) or before.
 
@@ -119,10 +131,10 @@ def version_at(connection: Connection, table: TableRow, moment_us: int) -> int:
     ).scalar()
     if version is None or version < table.oldest_version:
         first = find_version(connection, table.id, table.oldest_version)
-        since = "" if first is None else f", at {first.committed_us / 1e6:.6f} seconds"
+        since = "" if first is None else f", of {_moment_text(first.committed_us)}"
         raise VersionNotFoundError(
-            f"nothing is known of table {table.name} at {moment_us / 1e6:.6f} seconds since the "
-            f"epoch; the oldest version that can be read is {table.oldest_version}{since}",
+            f"nothing is known of table {table.name} at {_moment_text(moment_us)}; the oldest"
+            f" version that can be read is {table.oldest_version}{since}",
             limit=table.oldest_version,
         )
     return int(version)

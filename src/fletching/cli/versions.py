@@ -119,6 +119,8 @@ def restore(
     with place.open() as client:
         found = find_table(client, table)
         moment = as_moment(to)
+        # What there is not is said before anybody is asked.
+        found.as_of(moment)
         _sure(f"make table {table} what it was at {to}?", yes=yes)
         report = found.restore(moment)
     if as_json:
