@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from pyroaring import BitMap
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, literal, select, update
 
 from fletching.caller import access_id
 from fletching.catalog.deletion_rows import (
@@ -437,46 +437,80 @@ class Publication:
             self._count(then[number].partition, back - gone, 0, 0)
             self.rows_inserted += back
             self.rows_deleted += gone
-        for number in sorted(set(then) - set(now)):
+        copies = self._copy_segments({number: then[number].key for number in set(then) - set(now)})
+        partitions: dict[str, None] = {}
+        for number, copy in sorted(copies.items()):
             segment = then[number]
-            copy = self._copy_segment(number)
             rows = deleted_then.get(number, [])
             again += [(copy, row) for row in rows]
             visible = segment.rows - sum(row.rows for row in rows)
             self._count(segment.partition, visible, segment.length, 1)
             self.rows_inserted += visible
-            if self._table.partition_columns:
-                add_partition(connection, table_id, segment.partition, self._now)
-        for number, row in again:
-            self._copy_deletion(number, row)
+            partitions[segment.partition] = None
+        if self._table.partition_columns:
+            for partition in partitions:
+                add_partition(connection, table_id, partition, self._now)
+        self._copy_deletions(again)
 
-    def _copy_segment(self, number: int) -> int:
-        """A second row for the object of a segment that was removed; its id."""
-        row = self._connection.execute(select(segments).where(segments.c.id == number)).one()
-        values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to a row's mapping
-        del values["id"]
-        values.update(
-            added_version=self.version,
-            removed_version=None,
-            replaced_by=None,
-            replaced_base=None,
-            replaced_version=None,
+    def _copy_segments(self, keys: Mapping[int, str]) -> dict[int, int]:
+        """Second rows for the objects of segments that were removed, by the ids of the first ones."""
+        connection, table_id = self._connection, self._table.id
+        changed = {
+            "added_version": self.version,
+            "removed_version": None,
+            "replaced_by": None,
+            "replaced_base": None,
+            "replaced_version": None,
+        }
+        # The rows never leave the database: their indexes of batches may be large.
+        columns = [column for column in segments.c if column.name != "id"]
+        copied = select(
+            *(
+                literal(changed[column.name], column.type).label(column.name)
+                if column.name in changed
+                else column
+                for column in columns
+            )
         )
-        self._connection.execute(insert(segments).values(**values))
-        return int(
-            self._connection.execute(
-                select(segments.c.id).where(
-                    segments.c.key == row.key, segments.c.added_version == self.version
+        made: dict[int, int] = {}
+        ordered = sorted(keys)
+        for start in range(0, len(ordered), _IN_LIMIT):
+            some = ordered[start : start + _IN_LIMIT]
+            chosen = copied.where(segments.c.id.in_(some)).order_by(segments.c.id)
+            names = [column.name for column in columns]
+            connection.execute(insert(segments).from_select(names, chosen))
+            found = connection.execute(
+                select(segments.c.key, segments.c.id).where(
+                    segments.c.table_id == table_id,
+                    segments.c.key.in_([keys[number] for number in some]),
+                    segments.c.added_version == self.version,
                 )
-            ).scalar_one()
-        )
+            )
+            ids = dict(tuple(row) for row in found)
+            made |= {number: int(ids[keys[number]]) for number in some}
+        return made
 
-    def _copy_deletion(self, segment_id: int, deletion: DeletionRow) -> None:
-        row = self._connection.execute(select(deletions).where(deletions.c.id == deletion.id)).one()
-        values = dict(row._mapping)  # noqa: SLF001 - as above
-        del values["id"]
-        values.update(segment_id=segment_id, added_version=self.version, removed_version=None)
-        self._connection.execute(insert(deletions).values(**values))
+    def _copy_deletions(self, wanted: Sequence[tuple[int, DeletionRow]]) -> None:
+        """Second rows for deletions that were removed, each for a segment."""
+        for start in range(0, len(wanted), _IN_LIMIT):
+            some = wanted[start : start + _IN_LIMIT]
+            found = self._connection.execute(
+                select(deletions).where(deletions.c.id.in_([row.id for _, row in some]))
+            )
+            rows = {row.id: dict(row._mapping) for row in found}  # noqa: SLF001 - SQLAlchemy's public way
+            made = []
+            for segment_id, deletion in some:
+                values = rows[deletion.id]
+                values.pop("id", None)
+                made.append(
+                    values
+                    | {
+                        "segment_id": segment_id,
+                        "added_version": self.version,
+                        "removed_version": None,
+                    }
+                )
+            self._connection.execute(insert(deletions), made)
 
     # --- the version ---
 
