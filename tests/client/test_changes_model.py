@@ -129,8 +129,10 @@ class Changes(RuleBasedStateMachine):
 
     @rule(choice=st.integers(0, 100))
     def tag(self, choice: int) -> None:
-        self.tagged = self.readable(choice)
+        before, self.tagged = self.tagged, self.readable(choice)
         self.table.create_tag("kept", self.tagged, replace=True)
+        if before is not None and before < self.oldest and before != self.tagged:
+            del self.shown[before]  # the tag was all that kept it
 
     @rule(purge=st.booleans())
     def compact(self, purge: bool) -> None:
@@ -151,8 +153,10 @@ class Changes(RuleBasedStateMachine):
 
     @rule()
     def change_columns(self) -> None:
-        self.table.add_columns("extra STRING")
-        self.note(self.rows)
+        # A restore may have brought it back.
+        if "extra" not in self.table.reload().schema.names:
+            self.table.add_columns("extra STRING")
+            self.note(self.rows)
         self.table.drop_columns(["extra"])
         self.note(self.rows)
 
