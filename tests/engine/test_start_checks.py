@@ -250,3 +250,10 @@ def test_every_command_finds_the_data_set(place: Place, monkeypatch: pytest.Monk
     done = run("maintain", "--once")
     assert done.exit_code == 0, done.output
     assert run("ls").exit_code == 0
+
+
+def test_a_cache_of_what_lies_in_a_folder_anyway(tmp_path: Path) -> None:
+    settings = EngineSettings(cache_dir=tmp_path / "cache", cache_bytes=1 << 30)
+    message = refused(lambda: Engine.open(tmp_path / "data", settings=settings).close())
+    assert message.startswith("cache_dir is for objects in a bucket")
+    assert list(tmp_path.iterdir()) == []

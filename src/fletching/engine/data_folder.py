@@ -48,6 +48,10 @@ class DataFolder:
         self._objects: str | Path = settings.objects_url or self._inside(
             OBJECTS_FOLDER, "objects", "FLETCHING_OBJECTS=s3://BUCKET/PREFIX"
         )
+        if isinstance(self._objects, Path) and settings.cache_dir is not None:
+            raise SettingsError(
+                "cache_dir is for objects in a bucket (setting objects); a folder's own are read where they are"
+            )
         self._key_file: Path | None = None
         if settings.server_key is None:
             self._key_file = Path(

@@ -82,7 +82,7 @@ class DirectAccess:
         """What reads by a manifest; see `ManifestReader`.
 
         Raises:
-            WireError: it does not begin with a schema message.
+            ProtocolError, WireError: it does not begin with a schema message.
         """
 
         def fetcher(sources: tuple[Source, ...]) -> RangeFetcher:

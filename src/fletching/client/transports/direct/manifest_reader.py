@@ -65,7 +65,7 @@ class ManifestReader:
             clock: seconds.
 
         Raises:
-            WireError: the manifest does not begin with a schema message.
+            ProtocolError, WireError: the manifest does not begin with a schema message.
         """
         self._manifest = manifest
         self._made_at = clock()

@@ -1,0 +1,154 @@
+"""One segment as a read sees it: opened once, held to what the catalog says, decoded where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fletching.catalog.table_rows import get_table
+from fletching.engine.reading.message_checks import MessageChecks
+from fletching.engine.reading.segment_reader import SegmentReader
+from fletching.errors import CorruptObjectError
+from fletching.objects.local import LocalStore
+
+ROWS = 300
+PLAIN = pa.table(
+    {
+        "n": pa.array(range(ROWS), pa.int64()),
+        "s": pa.array([f"row {n}" if n % 7 else None for n in range(ROWS)]),
+    }
+)
+WORDS = PLAIN.append_column("d", pa.array(["abc"[n % 3] for n in range(ROWS)]).dictionary_encode())
+
+
+class Stored:
+    """The one segment of a table, of three batches.
+
+    Attributes:
+        reader: of it.
+        places: start and end of each batch.
+        store: where it is.
+    """
+
+    def __init__(self, house: Any, rows: pa.Table, **options: Any) -> None:
+        house.create(rows.schema)
+        batches = rows.to_batches(max_chunksize=100)
+        session = house.session()
+        house.stream(session)
+        house.send(house.stream_bytes(batches, rows.schema, **options), session)
+        house.close(session)
+        house.commit(session)
+        context = house.engine.context
+        with context.database.read() as connection:
+            table = get_table(connection, house.table)
+        scan_schema, snapshot = house.engine._reading.whole_table(table)
+        self.row = snapshot.segments[0]
+        self.stored = scan_schema.projection.stored(self.row.schema_version)
+        self.store = context.store
+        self.places = [
+            (int(snapshot.offset[n]), int(snapshot.offset[n] + snapshot.message_length[n]))
+            for n in range(3)
+        ]
+        self.reader = self.anew()
+
+    def anew(self, **changes: Any) -> SegmentReader:
+        row = self.row._replace(**changes)
+        return SegmentReader(self.store, row, self.stored, MessageChecks())
+
+    def spoil(self, offset: int) -> None:
+        path = self.store.root / self.row.key
+        path.chmod(0o600)
+        with path.open("r+b") as file:
+            file.seek(offset)
+            byte = file.read(1)[0]
+            file.seek(offset)
+            file.write(bytes([byte ^ 0xFF]))
+
+
+@pytest.fixture
+def stored(open_house: Callable[..., Any], tmp_path: Path) -> Callable[..., Stored]:
+    # A folder's files, wherever other tests keep their objects: these are cut and changed.
+    def made(rows: pa.Table = PLAIN, **options: Any) -> Stored:
+        return Stored(open_house(store=LocalStore(tmp_path / "own")), rows, **options)
+
+    return made
+
+
+@pytest.mark.parametrize("rows", [PLAIN, WORDS], ids=["plain", "dictionary"])
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_every_batch_in_any_order_and_any_columns(
+    stored: Callable[..., Stored], rows: pa.Table, compression: str | None
+) -> None:
+    found = stored(rows, compression=compression)
+    names = rows.schema.names
+    for number in (2, 0, 1):
+        expected = rows.slice(100 * number, 100)
+        for columns in [(0,), (1,), (1, 0), tuple(range(len(names)))]:
+            got = found.reader.decode(*found.places[number], columns)
+            wanted = expected.select([names[column] for column in columns])
+            assert pa.Table.from_batches([got]).to_pydict() == wanted.to_pydict()
+
+
+def test_dictionaries_stand_before_their_batches(stored: Callable[..., Stored]) -> None:
+    found = stored(WORDS)
+    (only,) = found.reader.dictionaries(found.places[0][0])
+    assert only.end <= found.places[0][0]
+    assert found.reader.dictionaries(only.offset) == []
+
+
+def test_it_is_opened_once(stored: Callable[..., Stored], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = stored()
+    opened = []
+    open_ = type(found.store).open
+
+    def counted(self: Any, key: str, **options: Any) -> Any:
+        opened.append(key)
+        return open_(self, key, **options)
+
+    monkeypatch.setattr(type(found.store), "open", counted)
+    for place in found.places:
+        found.reader.decode(*place, (0, 1))
+    assert opened == [found.row.key]
+
+
+def test_what_the_catalog_lists_and_is_not_there_is_damage(stored: Callable[..., Stored]) -> None:
+    found = stored()
+    with pytest.raises(CorruptObjectError, match="cut or replaced"):
+        found.anew(length=found.row.length + 1).decode(*found.places[0], (0, 1))
+    found.store.delete(found.row.key)
+    with pytest.raises(CorruptObjectError, match="missing") as caught:
+        found.anew().decode(*found.places[0], (0, 1))
+    assert caught.value.key == found.row.key
+
+
+def test_damage_is_found_in_the_message_that_has_it(stored: Callable[..., Stored]) -> None:
+    found = stored()
+    start, end = found.places[1]
+    found.spoil(end - 20)
+    reader = found.anew()
+    assert reader.decode(*found.places[0], (0, 1)).num_rows == 100
+    with pytest.raises(CorruptObjectError, match="checksum"):
+        reader.decode(start, end, (0, 1))
+
+
+def test_a_place_where_no_batch_stands_is_damage(stored: Callable[..., Stored]) -> None:
+    found = stored()
+    start, end = found.places[0]
+    for wrong in ((start + 8, end), (start, start + 16)):
+        with pytest.raises(CorruptObjectError):
+            found.anew().decode(*wrong, (0,))
+
+
+def test_a_message_that_was_fetched_is_decoded_as_one_that_is_mapped(
+    stored: Callable[..., Stored],
+) -> None:
+    found = stored()
+    start, end = found.places[2]
+    data = found.store.open(found.row.key).read(start, end)
+    assert found.reader.decode_message(data).equals(found.reader.decode(start, end, (0, 1)))
+    with pytest.raises(CorruptObjectError):
+        found.reader.decode_message(data[: len(data) // 2])
