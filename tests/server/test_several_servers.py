@@ -60,6 +60,24 @@ def test_what_is_written_through_one_is_read_through_the_other(start: Start) -> 
         assert sorted(other.table("t").to_table()["id"].to_pylist()) == sorted([*range(10)] * 2)
 
 
+def test_a_statement_is_known_to_every_server_before_its_client_hears_of_it(start: Start) -> None:
+    """Whichever server is asked next: what one remembers of a statement, the others must find in the catalog."""
+    servers = [start(), start()]
+    kept: list[Any] = []
+    for server in servers:
+        engine = server.service.engine
+        outcomes = engine.instances._outcomes
+        assert not engine.context.answers_alone
+        kept.append(outcomes)
+    with connect(servers[0]) as one, connect(servers[1]) as other:
+        one.create_table("t", pa.table({"id": [1, 2, 3]}))
+        for client, asked in ((one, kept[1]), (other, kept[0])):
+            for _ in range(5):
+                assert client.sql("select id from t where id > 1").to_table().num_rows == 2
+            assert not asked._unwritten
+        assert not any(each._unwritten for each in kept)
+
+
 def test_a_write_session_goes_on_through_another_server(start: Start) -> None:
     first, second = start(), start()
     with connect(first) as client:

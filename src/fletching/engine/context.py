@@ -37,6 +37,14 @@ class EngineContext:
     run_indexes: RunIndexes = dataclasses.field(default_factory=run_indexes)
     """What this process knows of key runs: where to look in them, and what of them is proven."""
 
+    @property
+    def answers_alone(self) -> bool:
+        """Whether what this process alone remembers may answer for a while.
+
+        It may not where other servers answer the same clients: over PostgreSQL, and behind one port.
+        """
+        return self.database.is_sqlite and not self.settings.read_sessions_shared
+
     def check_may_change(self) -> None:
         """Refuses a change of a data set that was opened for reading.
 

@@ -84,7 +84,7 @@ class Engine:
             clock=context.clock,
             session_seconds=context.settings.read_session_seconds,
             max_sessions=context.settings.max_read_sessions,
-            written_at_once=context.settings.read_sessions_shared,
+            written_at_once=not context.answers_alone,
             kept_seconds=context.settings.retain_seconds,
         )
         self.blobs = Blobs(context)

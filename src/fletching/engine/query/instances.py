@@ -128,7 +128,7 @@ class Instances:
         self._queries = QueryRunner(reading, verbs, limits, context.clock, spill_folder)
         self._runner = StatementRunner(self._queries, verbs)
         self._results = Results(context)
-        self._outcomes = Outcomes(context.database, shared=settings.read_sessions_shared)
+        self._outcomes = Outcomes(context.database, shared=not context.answers_alone)
         self._running = RunningInstances(context.database, settings.sql_workers)
         self._lock = threading.Lock()
         self._cleaned_at = float("-inf")
