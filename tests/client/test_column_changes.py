@@ -193,3 +193,9 @@ def test_a_table_gets_another_name_and_properties(client: Client, table: Table) 
     for wrong in ("-1", "soon", "nan"):
         with pytest.raises(InvalidArgumentError):
             renamed.set_properties({"acid.data.retain.hours": wrong})
+    # What makes a table a view is not set beside its making, nor taken from a view.
+    with pytest.raises(InvalidArgumentError, match="CREATE OR REPLACE VIEW"):
+        renamed.set_properties({"fletching.view.text": "select 1"})
+    with pytest.raises(InvalidArgumentError, match="CREATE OR REPLACE VIEW"):
+        renamed.remove_properties(["fletching.view.namespace"])
+    assert content(client.table("renamed"))["a"] == [1, 2, 3]

@@ -9,6 +9,7 @@ from xml.sax.saxutils import escape
 
 import pyarrow as pa
 
+from fletching.engine.tables.schema_checks import VIEW_PREFIX
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.messages.admin import PartitionInfo, TableInfo
 from fletching.sql.clusterings import CLUSTERING, clustering_clause, declared_clustering
@@ -24,7 +25,7 @@ __all__ = [
     "partition_description",
 ]
 
-VIEW_TEXT = "fletching.view.text"
+VIEW_TEXT = VIEW_PREFIX + "text"
 """Property of a view: its query."""
 
 

@@ -30,6 +30,7 @@ from fletching.engine.query.script_values import (
 )
 from fletching.engine.query.table_readers import RelationReader, Statistics, TableReaders
 from fletching.engine.reading.read_calls import Reading
+from fletching.engine.tables.schema_checks import VIEW_PREFIX
 from fletching.errors import (
     FletchingError,
     InvalidArgumentError,
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VIEW_NAMESPACE", "VIEW_TEXT", "Calls", "ChangedTable", "Query", "QueryRunner"]
 
-VIEW_NAMESPACE = "fletching.view.namespace"
+VIEW_NAMESPACE = VIEW_PREFIX + "namespace"
 """Property of a view: where names without project or schema belong in it, ``project.schema``."""
 
 BATCH_ROWS = 65_536

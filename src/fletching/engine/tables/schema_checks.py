@@ -30,6 +30,10 @@ RETAIN_PROPERTY = "acid.data.retain.hours"
 """MaxCompute's name for how many hours a table's history stays readable."""
 
 
+VIEW_PREFIX = "fletching.view."
+"""What the names of those properties begin with that make a table a view."""
+
+
 def check_properties(properties: Mapping[str, str]) -> None:
     """Refuses properties that mean something and do not.
 

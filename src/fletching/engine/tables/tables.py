@@ -31,6 +31,7 @@ from fletching.engine.tables.schema_checks import (
     MAX_COMMENT_LENGTH,
     MAX_OWNER_LENGTH,
     MAX_PROPERTIES,
+    VIEW_PREFIX,
     check_columns,
     check_new_columns,
     check_properties,
@@ -337,6 +338,11 @@ class Tables:
                 raise InvalidArgumentError("a lifecycle is 1 day or more; 0 removes it")
             values["lifecycle_days"] = request.lifecycle_days or None
         check_properties(request.set_properties)
+        for changed in (*request.set_properties, *request.remove_properties):
+            if changed.startswith(VIEW_PREFIX):
+                raise InvalidArgumentError(
+                    f"property {changed[:100]} is a view's query, which CREATE OR REPLACE VIEW changes"
+                )
         with context.database.write() as connection:
             table = locked_table(connection, request.table)
             declared = request.set_properties.get(CLUSTERING)
