@@ -1,8 +1,9 @@
-"""Rows in the order of reading: batches over blocks' borders, positions after them, blobs fetched together."""
+"""Batches cut from blocks, blobs fetched for several of them, and items that are made ahead."""
 
 from __future__ import annotations
 
 import collections
+import itertools
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,60 +13,103 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fletching.connectors.reading_order import OrderedRows, ahead, take
+import fletching
+from fletching.connectors import reading_order
+from fletching.connectors.reading_order import OrderedRows, ahead, take, with_contents
 from fletching.connectors.sampling import Position
 
 
-@given(
-    st.lists(st.integers(1, 9), min_size=1, max_size=6), st.lists(st.integers(1, 7), max_size=12)
-)
-def test_batches_are_cut_from_blocks(lengths: list[int], counts: list[int]) -> None:
-    pending: collections.deque[OrderedRows] = collections.deque()
-    places: list[tuple[int, int]] = []
-    for block, length in enumerate(lengths):
-        start = len(places)
-        pending.append(OrderedRows(pa.table({"n": range(start, start + length)}), block, 0))
-        places += [(block, row + 1) for row in range(length)]
-    done = 0
-    for count in counts:
-        if done + count > len(places):
-            break
-        rows, position = take(pending, count)
-        assert rows["n"].to_pylist() == list(range(done, done + count))
-        done += count
-        assert position == Position(*places[done - 1])
+@given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=8), size=st.integers(1, 15))
+def test_batches_are_the_rows_in_order(lengths: list[int], size: int) -> None:
+    numbers = itertools.count()
+    pending = collections.deque(
+        OrderedRows(pa.table({"n": [next(numbers) for _ in range(length)]}), block, 3)
+        for block, length in enumerate(lengths)
+    )
+    seen: list[int] = []
+    while held := sum(rows.length for rows in pending):
+        rows, position = take(pending, min(size, held))
+        seen += rows["n"].to_pylist()
+        # The position is behind the last row: that of its block, which began at row 3.
+        before = sum(lengths[: position.block])
+        assert position.row == 3 + len(seen) - before
+    assert seen == list(range(sum(lengths)))
 
 
-def items(most: int, made: list[int]) -> Iterator[tuple[dict[str, Any], Position]]:
-    for number in range(most):
-        made.append(number)
-        yield {"n": number}, Position(0, number)
+SCHEMA = pa.schema([("id", pa.int64()), ("image", fletching.blob()), ("more", fletching.blob())])
+
+
+def _batches(rows: list[int]) -> Iterator[tuple[pa.Table, Position]]:
+    start = 0
+    for number, count in enumerate(rows):
+        ids = range(start, start + count)
+        cells = pa.array([b"%d" % n for n in ids], pa.binary())
+        blob = fletching.blob()
+        columns = [pa.array(ids), blob.wrap_array(cells), blob.wrap_array(cells)]
+        yield pa.table(columns, schema=SCHEMA), Position(0, number)
+        start += count
+
+
+@pytest.mark.parametrize("content_bytes", [1, 100, 1 << 20])
+def test_each_batch_has_its_own_blobs(content_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading_order, "CONTENT_BYTES", content_bytes)
+    asked: list[int] = []
+
+    def fetch(column: pa.ChunkedArray) -> list[bytes | None]:
+        asked.append(len(column))
+        cells = [cell for chunk in column.chunks for cell in chunk.storage.to_pylist()]
+        return [None if int(cell) % 5 == 0 else b"data of " + cell for cell in cells]
+
+    sizes = [4, 1, 7, 4, 4, 4, 4, 4, 4, 4, 2]
+    found = list(with_contents(_batches(sizes), SCHEMA, fetch))
+    assert [rows.num_rows for rows, _, _ in found] == sizes
+    assert [position.row for _, position, _ in found] == list(range(len(sizes)))
+    for rows, _, blobs in found:
+        wanted = [None if n % 5 == 0 else b"data of %d" % n for n in rows["id"].to_pylist()]
+        assert blobs == {"image": wanted, "more": wanted}
+    # One batch at first, and of small blobs several at once soon.
+    assert asked[:2] == [4, 4]
+    assert (len(asked) < 2 * len(sizes)) == (content_bytes > 1)
+
+
+def test_without_blobs_nothing_is_fetched() -> None:
+    plain = pa.table({"id": [1, 2]})
+    source = iter([(plain, Position(0, 2)), (plain, Position(0, 4))])
+    found = with_contents(source, plain.schema, lambda _: pytest.fail("nothing is there"))
+    assert [blobs for _, _, blobs in found] == [{}, {}]
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3])
-def test_the_same_items_whoever_makes_them(depth: int) -> None:
-    found = list(ahead(items(10, []), depth))
-    assert [each["n"] for each, _ in found] == list(range(10))
-    assert found[-1][1] == Position(0, 9)
+def test_what_is_made_ahead_is_the_same(depth: int) -> None:
+    items: list[Any] = [({"n": n}, Position(0, n)) for n in range(20)]
+    assert list(ahead(iter(items), depth)) == items
 
 
-def test_no_more_are_made_ahead_than_asked_for_and_leaving_ends_it() -> None:
-    made: list[int] = []
-    source = ahead(items(1000, made), 3)
-    next(source)
-    source.close()  # type: ignore[attr-defined]  # a generator
+def test_an_error_of_the_source_is_raised_where_it_is_read() -> None:
+    def source() -> Iterator[Any]:
+        yield {"n": 1}, Position(0, 1)
+        raise ValueError("the source failed")
+
+    items = ahead(source(), 2)
+    assert next(items)[0] == {"n": 1}
+    with pytest.raises(ValueError, match="the source failed"):
+        next(items)
+
+
+def test_no_more_is_made_than_may_wait() -> None:
+    made = 0
+
+    def source() -> Iterator[Any]:
+        nonlocal made
+        for made in itertools.count(1):  # counted for the test
+            yield {}, Position(0, made)
+
+    items = ahead(source(), 2)
+    for _ in range(5):
+        next(items)
+    items.close()  # type: ignore[attr-defined]
     for thread in threading.enumerate():
         if thread.name == "fletching-prefetch":
-            thread.join(60)
-    assert len(made) <= 8
-
-
-def test_what_making_raises_is_raised_in_its_place() -> None:
-    def failing() -> Iterator[tuple[dict[str, Any], Position]]:
-        yield {}, Position(0, 1)
-        raise ZeroDivisionError
-
-    source = ahead(failing(), 2)
-    next(source)
-    with pytest.raises(ZeroDivisionError):
-        next(source)
+            thread.join(30)
+            assert not thread.is_alive()
+    assert made <= 5 + 2 + 1

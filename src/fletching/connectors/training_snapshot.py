@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 import torch
 
-from fletching.client import Scan
+from fletching.client import Scan, Table
 from fletching.client.blobs.blob_access import get_contents
+from fletching.client.reading.planned_scan import plan
 from fletching.client.reading.read_session import ReadSession, release_quietly
 from fletching.errors import UsageError
 
@@ -98,7 +99,13 @@ class TrainingSnapshot:
         return SnapshotReader(pickle.loads(pickle.dumps(self.session)))  # noqa: S301  # our own
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _carried, (self._scan, self.session)
+        scan = self._scan
+        if isinstance(scan.table, Table):
+            if self._process != os.getpid():
+                scan = pickle.loads(pickle.dumps(scan))  # noqa: S301  # our own; see `opened`
+            # What travels has a token for its table in place of the key.
+            scan = plan(scan).scan
+        return _carried, (scan, self.session)
 
 
 def _carried(scan: Scan, session: ReadSession) -> TrainingSnapshot:
