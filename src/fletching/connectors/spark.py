@@ -97,7 +97,9 @@ class FletchingDataSource(spark.DataSource):  # type: ignore[misc]  # Spark is n
 
     def schema(self) -> StructType:
         """The columns of the scan, in Spark's types."""
-        return from_arrow_schema(spark_schema(scan_of_options(self._options).schema))
+        found = spark_schema(scan_of_options(self._options).schema)
+        # Spark 4.0 makes moments in its session's zone of times without a zone unless it is told not to.
+        return from_arrow_schema(found, prefer_timestamp_ntz=True)
 
     def reader(self, schema: StructType) -> _Reader:
         """Reads one version, in ranges of its rows."""
