@@ -13,9 +13,13 @@ from fletching.errors import UsageError
 
 torch = pytest.importorskip("torch")
 
-from fletching.connectors.tensors import column_tensor, stacked  # noqa: E402  # after the skip
+from fletching.connectors import tensors  # noqa: E402  # after the skip
 
 pytestmark = pytest.mark.engines
+
+# PyTorch is not there when types are checked.
+column_tensor: Any = tensors.column_tensor
+stacked: Any = tensors.stacked
 
 
 def tensor(array: pa.Array, fill: Any = None) -> Any:
