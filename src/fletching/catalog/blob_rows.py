@@ -8,11 +8,12 @@ the transaction that stages or publishes the segment.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, delete, exists, insert, or_, select
 
+from fletching.catalog.parameter_chunks import chunks
 from fletching.catalog.schema import (
     blob_packs,
     segment_packs,
@@ -35,8 +36,6 @@ __all__ = [
     "list_packs",
     "unreferenced_packs",
 ]
-
-_IN_LIMIT = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ def link_segments(
     if not wanted or not segment_keys:
         return
     found: set[str] = set()
-    for some in _groups(wanted):
+    for some in chunks(wanted):
         rows = connection.execute(
             select(blob_packs.c.id)
             .where(blob_packs.c.id.in_(some), blob_packs.c.table_id == table_id)
@@ -129,7 +128,7 @@ def copy_links(
     Those that it is linked to otherwise are left out.
     """
     packs: set[str] = set()
-    for some in _groups(replaced):
+    for some in chunks(replaced):
         rows = connection.execute(
             select(segment_packs.c.pack_id).where(segment_packs.c.segment_key.in_(some)).distinct()
         )
@@ -144,7 +143,7 @@ def copy_links(
 
 def forget_links(connection: Connection, segment_keys: Sequence[str]) -> None:
     """Removes the links of segments that are forgotten in this transaction."""
-    for some in _groups(segment_keys):
+    for some in chunks(segment_keys):
         connection.execute(delete(segment_packs).where(segment_packs.c.segment_key.in_(some)))
 
 
@@ -165,7 +164,7 @@ def forget_stale_links(connection: Connection, after: str = "", limit: int = 5_0
     page = select(key).where(key > after).distinct().order_by(key).limit(limit)
     keys = list(connection.execute(page).scalars())
     known: set[str] = set()
-    for some in _groups(keys):
+    for some in chunks(keys):
         for table in (segments, staged_segments):
             known.update(
                 connection.execute(select(table.c.key).where(table.c.key.in_(some))).scalars()
@@ -223,7 +222,7 @@ def forget_packs(connection: Connection, ids: Sequence[str]) -> list[tuple[str, 
     either committed, and is seen, or waits and will find it gone.
     """
     forgotten: list[tuple[str, int]] = []
-    for some in _groups(ids):
+    for some in chunks(ids):
         locked = {
             row.id: (row.key, row.bytes)
             for row in connection.execute(
@@ -242,7 +241,3 @@ def forget_packs(connection: Connection, ids: Sequence[str]) -> list[tuple[str, 
         connection.execute(delete(blob_packs).where(blob_packs.c.id.in_(garbage)))
         forgotten += [locked[pack] for pack in garbage]
     return forgotten
-
-
-def _groups(values: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (values[start : start + _IN_LIMIT] for start in range(0, len(values), _IN_LIMIT))

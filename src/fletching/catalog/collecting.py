@@ -8,14 +8,15 @@ left to the next pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, and_, delete, exists, func, not_, select, tuple_, update
 
 from fletching.catalog.blob_rows import forget_links
 from fletching.catalog.database import insert_unless_there
 from fletching.catalog.leases import forget_lease
+from fletching.catalog.parameter_chunks import chunks
 from fletching.catalog.read_session_rows import exclude_pinning
 from fletching.catalog.schema import (
     accepted_writes,
@@ -59,8 +60,6 @@ __all__ = [
     "tables_with_lifecycle",
 ]
 
-_IN_LIMIT = 500
-
 OWNERS = (segments, staged_segments, blob_packs, merged_runs)
 """The tables whose ``key`` column names an object: there is no other reference to one. An object
 that none of them names is an orphan."""
@@ -76,11 +75,6 @@ class ForgottenObject(NamedTuple):
 # Locks are taken in this order. As a sum, because by the index of the column itself a database would
 # look at every session there is, only to find some in order.
 _IN_ORDER = write_sessions.c.pk + 0
-
-
-def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), _IN_LIMIT):
-        yield items[start : start + _IN_LIMIT]
 
 
 def expire_write_sessions(
@@ -99,7 +93,7 @@ def expire_write_sessions(
     pks = [row.pk for row in rows]
     keys = discard_staged(connection, _streams_of(connection, pks))
     forget_links(connection, keys)
-    for some in _chunks(pks):
+    for some in chunks(pks):
         connection.execute(
             update(write_sessions)
             .where(write_sessions.c.pk.in_(some), write_sessions.c.state == normal)
@@ -110,7 +104,7 @@ def expire_write_sessions(
 
 def _streams_of(connection: Connection, session_pks: Sequence[int]) -> list[int]:
     found: list[int] = []
-    for some in _chunks(session_pks):
+    for some in chunks(session_pks):
         found.extend(
             connection.execute(
                 select(write_streams.c.pk).where(write_streams.c.session_pk.in_(some))
@@ -136,9 +130,9 @@ def delete_sessions(connection: Connection, pks: Sequence[int]) -> list[str]:
     streams = _streams_of(connection, pks)
     keys = discard_staged(connection, streams)
     forget_links(connection, keys)
-    for some in _chunks(streams):
+    for some in chunks(streams):
         connection.execute(delete(write_streams).where(write_streams.c.pk.in_(some)))
-    for some in _chunks(pks):
+    for some in chunks(pks):
         connection.execute(delete(write_sessions).where(write_sessions.c.pk.in_(some)))
     return keys
 
@@ -157,14 +151,14 @@ def forget_idle_streams(
         .with_for_update(skip_locked=True)
     ).scalars()
     pks: list[int] = []
-    for some in _chunks(list(sessions)):
+    for some in chunks(sessions):
         pks.extend(
             connection.execute(
                 select(write_streams.c.pk).where(write_streams.c.session_pk.in_(some), idle)
             ).scalars()
         )
     forget_links(connection, discard_staged(connection, pks))
-    for some in _chunks(pks):
+    for some in chunks(pks):
         connection.execute(delete(write_streams).where(write_streams.c.pk.in_(some)))
     _forget_old_writes(connection, writes_before)
     return len(pks)
@@ -177,7 +171,7 @@ def _forget_old_writes(connection: Connection, writes_before: float) -> None:
         .where(accepted_writes.c.created_at <= writes_before)
         .with_for_update(skip_locked=True)
     )
-    for some in _chunks(connection.execute(old).all()):
+    for some in chunks(connection.execute(old).all()):
         connection.execute(
             delete(accepted_writes).where(tuple_(*key).in_([tuple(r) for r in some]))
         )
@@ -237,7 +231,7 @@ def forget_removed(
         )
         .limit(limit)
     ).all()
-    for some in _chunks([row.id for row in rows]):
+    for some in chunks([row.id for row in rows]):
         connection.execute(delete(deletions).where(deletions.c.segment_id.in_(some)))
         connection.execute(delete(segments).where(segments.c.id.in_(some)))
     connection.execute(
@@ -289,7 +283,7 @@ def tables_with_history(connection: Connection) -> list[tuple[str, str]]:
 
 def _named(connection: Connection, table: Table, keys: Sequence[str]) -> set[str]:
     found: set[str] = set()
-    for some in _chunks(keys):
+    for some in chunks(keys):
         found.update(connection.execute(select(table.c.key).where(table.c.key.in_(some))).scalars())
     return found
 
@@ -374,7 +368,7 @@ def ripe_orphans(
     Ages by the catalog's clock alone: what another machine's says of the object does not matter.
     """
     ripe: set[str] = set()
-    for some in _chunks(keys):
+    for some in chunks(keys):
         seen = {
             row.key: row.seen_at
             for row in connection.execute(select(orphans).where(orphans.c.key.in_(some)))
@@ -388,7 +382,7 @@ def ripe_orphans(
 
 def forget_orphans(connection: Connection, keys: Sequence[str]) -> None:
     """Removes the notes of objects that are gone, or known after all."""
-    for some in _chunks(keys):
+    for some in chunks(keys):
         connection.execute(delete(orphans).where(orphans.c.key.in_(some)))
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 from sqlalchemy import Connection, and_, case, func, insert, or_, select, true, update
 
+from fletching.catalog.parameter_chunks import chunks
 from fletching.catalog.schema import deletions, segments
 from fletching.errors import CorruptObjectError, LimitExceededError
 
@@ -48,8 +49,6 @@ INLINE_BYTES = 16 << 10
 
 MAX_SEGMENT_ROWS = 1 << 32
 """Rows of a segment that a vector can name."""
-
-_IN_LIMIT = 500
 
 
 class DeletionRow(NamedTuple):
@@ -118,8 +117,7 @@ def _of_segments(
 ) -> dict[int, list[DeletionRow]]:
     found: dict[int, list[DeletionRow]] = {}
     ids = sorted(segment_ids)
-    for start in range(0, len(ids), _IN_LIMIT):
-        some = ids[start : start + _IN_LIMIT]
+    for some in chunks(ids):
         statement = select(*_COLUMNS).where(deletions.c.segment_id.in_(some), condition)
         for row in connection.execute(statement):
             found.setdefault(row.segment_id, []).append(DeletionRow._make(row))
@@ -234,8 +232,7 @@ def insert_deletions(
 
 def remove_deletions(connection: Connection, ids: Sequence[int], version: int) -> None:
     """Ends the visibility of deletions: their rows are back from a version on."""
-    for start in range(0, len(ids), _IN_LIMIT):
-        some = ids[start : start + _IN_LIMIT]
+    for some in chunks(ids):
         connection.execute(
             update(deletions).where(deletions.c.id.in_(some)).values(removed_version=version)
         )

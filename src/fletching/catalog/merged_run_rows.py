@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select
 
+from fletching.catalog.parameter_chunks import IN_LIMIT, chunks
 from fletching.catalog.schema import merged_runs
 from fletching.errors import CorruptObjectError
 
@@ -20,8 +21,6 @@ __all__ = [
     "is_known_run",
     "merged_runs_of",
 ]
-
-_IN_LIMIT = 500
 
 
 class MergedRunRow(NamedTuple):
@@ -63,7 +62,7 @@ def merged_runs_of(
 ) -> list[MergedRunRow]:
     """The merged runs of a table, of some partitions (the catalog's text) or all."""
     statement = select(*_COLUMNS).where(merged_runs.c.table_id == table_id)
-    if partitions is not None and len(partitions) <= _IN_LIMIT:
+    if partitions is not None and len(partitions) <= IN_LIMIT:
         statement = statement.where(merged_runs.c.partition.in_(sorted(partitions)))
     return [MergedRunRow._make(row) for row in connection.execute(statement)]
 
@@ -89,8 +88,5 @@ def insert_merged_run(connection: Connection, table_id: str, row: MergedRunRow) 
 
 def forget_merged_runs(connection: Connection, ids: Collection[int]) -> None:
     """Forgets runs; their objects are the caller's to delete after the transaction."""
-    some = sorted(ids)
-    for start in range(0, len(some), _IN_LIMIT):
-        connection.execute(
-            delete(merged_runs).where(merged_runs.c.id.in_(some[start : start + _IN_LIMIT]))
-        )
+    for some in chunks(sorted(ids)):
+        connection.execute(delete(merged_runs).where(merged_runs.c.id.in_(some)))

@@ -18,7 +18,6 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from pyroaring import BitMap
@@ -34,6 +33,7 @@ from fletching.catalog.deletion_rows import (
     insert_deletions,
     remove_deletions,
 )
+from fletching.catalog.parameter_chunks import chunks
 from fletching.catalog.partition_rows import add_partition, change_totals
 from fletching.catalog.schema import deletions, segments, table_versions
 from fletching.catalog.segment_rows import position_in
@@ -43,8 +43,6 @@ from fletching.catalog.write_stream_rows import NewSegment
 from fletching.errors import LimitExceededError, RowsChangedError
 
 __all__ = ["Publication", "publish", "replace_segments"]
-
-_IN_LIMIT = 500
 
 
 @dataclasses.dataclass(slots=True)
@@ -170,7 +168,7 @@ class Publication:
         if not gone:
             return
         ids: dict[str, int] = {}
-        for some in _chunks(sorted(gone)):
+        for some in chunks(sorted(gone)):
             found = self._connection.execute(
                 select(segments.c.key, segments.c.id).where(
                     segments.c.key.in_(some), segments.c.added_version == self.version
@@ -190,7 +188,7 @@ class Publication:
         """Removes every row of some partitions (the catalog's text), or with None of the table."""
         groups: list[Sequence[str] | None] = [None]
         if partitions is not None:
-            groups = list(_chunks(sorted(partitions)))
+            groups = list(chunks(sorted(partitions)))
         for group in groups:
             condition = (segments.c.table_id == self._table.id) & segments.c.removed_version.is_(
                 None
@@ -293,7 +291,7 @@ class Publication:
         return list(current.values()), moved
 
     def _segments(self, ids: Collection[int]) -> Iterator[_Segment]:
-        for some in _chunks(sorted(ids)):
+        for some in chunks(sorted(ids)):
             for row in self._connection.execute(
                 select(*_COLUMNS).where(
                     segments.c.table_id == self._table.id, segments.c.id.in_(some)
@@ -325,7 +323,7 @@ class Publication:
         return total
 
     def _end_segments(self, ids: Sequence[int]) -> None:
-        for some in _chunks(ids):
+        for some in chunks(ids):
             self._connection.execute(
                 update(segments).where(segments.c.id.in_(some)).values(removed_version=self.version)
             )
@@ -474,8 +472,7 @@ class Publication:
         )
         made: dict[int, int] = {}
         ordered = sorted(keys)
-        for start in range(0, len(ordered), _IN_LIMIT):
-            some = ordered[start : start + _IN_LIMIT]
+        for some in chunks(ordered):
             chosen = copied.where(segments.c.id.in_(some)).order_by(segments.c.id)
             names = [column.name for column in columns]
             connection.execute(insert(segments).from_select(names, chosen))
@@ -492,8 +489,7 @@ class Publication:
 
     def _copy_deletions(self, wanted: Sequence[tuple[int, DeletionRow]]) -> None:
         """Second rows for deletions that were removed, each for a segment."""
-        for start in range(0, len(wanted), _IN_LIMIT):
-            some = wanted[start : start + _IN_LIMIT]
+        for some in chunks(wanted):
             found = self._connection.execute(
                 select(deletions).where(deletions.c.id.in_([row.id for _, row in some]))
             )
@@ -583,11 +579,6 @@ class Publication:
             now=self._now,
         )
         return self.version
-
-
-def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), _IN_LIMIT):
-        yield items[start : start + _IN_LIMIT]
 
 
 def _shown(connection: Connection, table_id: str, version: int | None) -> dict[int, _Segment]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from sqlalchemy import Connection, and_, func, or_, select
 
+from fletching.catalog.parameter_chunks import IN_LIMIT, chunks
 from fletching.catalog.schema import deletions, segments, tables
 from fletching.errors import LimitExceededError
 
@@ -35,8 +36,6 @@ __all__ = [
 _POSITION_BITS = 24
 MAX_SEGMENTS_PER_COMMIT = 1 << _POSITION_BITS
 """How many segments one commit may add: what the position's lower bits hold."""
-
-_IN_LIMIT = 500  # values in one IN (...) list; above it, filtering here is cheaper than binding
 
 
 class SegmentRow(NamedTuple):
@@ -131,12 +130,12 @@ def visible_segments(
     if after is not None:
         statement = statement.where(segments.c.added_version > after)
     wanted = None if partitions is None else {encode_partition(values) for values in partitions}
-    if wanted is not None and len(wanted) <= _IN_LIMIT:
+    if wanted is not None and len(wanted) <= IN_LIMIT:
         statement = statement.where(segments.c.partition.in_(sorted(wanted)))
     # The driver's own tuples: SQLAlchemy's rows around them would cost twice the query.
     found = connection.execute(statement).cursor.fetchall()
     rows = list(map(SegmentRow._make, found))
-    if wanted is not None and len(wanted) > _IN_LIMIT:
+    if wanted is not None and len(wanted) > IN_LIMIT:
         rows = [row for row in rows if row.partition in wanted]
     return rows
 
@@ -182,9 +181,9 @@ def visible_partitions(
         return _partitions_among(connection, _visible(table_id, version), version)
     texts = sorted({encode_partition(values) for values in only})
     found: list[tuple[tuple[str, ...], int, int]] = []
-    for start in range(0, len(texts), _IN_LIMIT):
-        some = segments.c.partition.in_(texts[start : start + _IN_LIMIT])
-        found += _partitions_among(connection, _visible(table_id, version) & some, version)
+    for some in chunks(texts):
+        chosen = _visible(table_id, version) & segments.c.partition.in_(some)
+        found += _partitions_among(connection, chosen, version)
     return sorted(found)
 
 

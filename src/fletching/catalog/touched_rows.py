@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, or_, select
 
 from fletching.catalog.deletion_rows import DeletionRow, all_deletions_of
+from fletching.catalog.parameter_chunks import chunks
 from fletching.catalog.schema import deletions, segments
 from fletching.catalog.segment_rows import SEGMENT_COLUMNS, SegmentRow
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
 __all__ = ["TouchedSegment", "touched_segments"]
-
-_IN_LIMIT = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,8 +66,7 @@ def touched_segments(
         .distinct()
     ).scalars()
     missing = sorted(set(named) - set(found))
-    for start in range(0, len(missing), _IN_LIMIT):
-        some = missing[start : start + _IN_LIMIT]
+    for some in chunks(missing):
         for row in connection.execute(
             select(*SEGMENT_COLUMNS, segments.c.removed_version).where(segments.c.id.in_(some))
         ):

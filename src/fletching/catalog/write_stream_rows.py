@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from pyroaring import BitMap
 from sqlalchemy import Connection, delete, insert, select, update
 
+from fletching.catalog.parameter_chunks import chunks
 from fletching.catalog.schema import accepted_writes, staged_segments, write_streams
 
 if TYPE_CHECKING:
@@ -248,16 +249,13 @@ def _staged(values: Row[tuple[object, ...]]) -> StagedSegmentRow:
     )
 
 
-_IN_LIMIT = 500
-
-
 def staged_of_streams(connection: Connection, stream_pks: Sequence[int]) -> list[StagedSegmentRow]:
     """What the given attempts hold, in write order per attempt."""
     found: list[StagedSegmentRow] = []
-    for start in range(0, len(stream_pks), _IN_LIMIT):
+    for some in chunks(stream_pks):
         rows = connection.execute(
             select(staged_segments)
-            .where(staged_segments.c.stream_pk.in_(stream_pks[start : start + _IN_LIMIT]))
+            .where(staged_segments.c.stream_pk.in_(some))
             .order_by(
                 staged_segments.c.stream_pk, staged_segments.c.write_number, staged_segments.c.pk
             )
@@ -272,8 +270,7 @@ def discard_staged(connection: Connection, stream_pks: Sequence[int]) -> list[st
     Deleting the objects is for after the transaction: until it has committed they may be needed.
     """
     keys = [row.segment.key for row in staged_of_streams(connection, stream_pks)]
-    for start in range(0, len(stream_pks), _IN_LIMIT):
-        some = stream_pks[start : start + _IN_LIMIT]
+    for some in chunks(stream_pks):
         connection.execute(delete(staged_segments).where(staged_segments.c.stream_pk.in_(some)))
         connection.execute(delete(accepted_writes).where(accepted_writes.c.stream_pk.in_(some)))
     return keys
