@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from sqlalchemy import update
+from tests.engine.conftest import in_a_folder
 
 from fletching.catalog.schema import segments, tables
 from fletching.engine.upkeep.verify import Verification, recount
@@ -37,6 +38,7 @@ def path_of(house: Any) -> Path:
     return Path(house.engine.context.store.root) / str(key)
 
 
+@in_a_folder
 def test_nothing_is_wrong(house: Any) -> None:
     verification = Verification(house.engine.context)
     (checked,) = verification
@@ -46,11 +48,13 @@ def test_nothing_is_wrong(house: Any) -> None:
     assert verification.summary == f"nothing is wrong: 1 objects, {checked.bytes} bytes"
 
 
+@in_a_folder
 def test_a_missing_object(house: Any) -> None:
     path_of(house).unlink()
     assert problems(house) == ["the object is missing"]
 
 
+@in_a_folder
 def test_an_object_that_was_collected_since_is_none_of_it(house: Any) -> None:
     verification = Verification(house.engine.context)
     path_of(house).unlink()
@@ -59,6 +63,7 @@ def test_an_object_that_was_collected_since_is_none_of_it(house: Any) -> None:
     assert [checked.problems for checked in verification] == [()]
 
 
+@in_a_folder
 def test_a_cut_object(house: Any) -> None:
     path = path_of(house)
     size = path.stat().st_size
@@ -68,6 +73,7 @@ def test_a_cut_object(house: Any) -> None:
 
 
 @pytest.mark.parametrize("place", [0.05, 0.5, 0.95])
+@in_a_folder
 def test_a_changed_byte(house: Any, place: float) -> None:
     path = path_of(house)
     data = bytearray(path.read_bytes())
