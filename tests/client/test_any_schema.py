@@ -43,8 +43,12 @@ ODD = st.sampled_from(
 )
 
 
+def field(name: str, data_type: Any, nullable: bool) -> Any:
+    return pa.field(name, data_type, nullable or pa.types.is_null(data_type))
+
+
 def nesting(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    fields = st.lists(st.builds(pa.field, NAMES, inner, st.booleans()), max_size=3)
+    fields = st.lists(st.builds(field, NAMES, inner, st.booleans()), max_size=3)
     return st.one_of(
         inner.map(pa.list_),
         inner.map(pa.large_list),
@@ -58,7 +62,7 @@ def nesting(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 TYPES = st.recursive(arrow_types(1) | ODD, nesting, max_leaves=4)
-SCHEMAS = st.lists(st.builds(pa.field, NAMES, TYPES, st.booleans()), max_size=4).map(pa.schema)
+SCHEMAS = st.lists(st.builds(field, NAMES, TYPES, st.booleans()), max_size=4).map(pa.schema)
 
 
 @st.composite

@@ -14,6 +14,7 @@ from tests.seaweedfs import ObjectStorage
 
 import fletching
 from fletching.server.server import Server, serve
+from fletching.sql.statement_kinds import Namespace
 
 KEYS = {"ak": "sk"}
 Start = Callable[[], Server]
@@ -76,6 +77,19 @@ def test_a_statement_is_known_to_every_server_before_its_client_hears_of_it(star
                 assert client.sql("select id from t where id > 1").to_table().num_rows == 2
             assert not asked._unwritten
         assert not any(each._unwritten for each in kept)
+
+
+def test_servers_of_one_folder_know_each_other_s_statements(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        one, other = (
+            stack.enter_context(
+                serve(tmp_path / "data", access_keys=KEYS, drain_idle_seconds=0.05)
+            ).service.engine
+            for _ in range(2)
+        )
+        for _ in range(20):  # what is written a moment later would be missed now and then
+            row = one.instances.run("SELECT 1", Namespace("demo", "default"))
+            assert other.instances.get("demo", row.id).ended_at
 
 
 def test_a_write_session_goes_on_through_another_server(start: Start) -> None:

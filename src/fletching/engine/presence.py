@@ -72,6 +72,11 @@ class Presence:
         self._server = (name, url)
         self.ensure()
 
+    @property
+    def is_server(self) -> bool:
+        """Whether this opening is a server's."""
+        return self._server is not None
+
     def ensure(self) -> None:
         """Makes the writer known, if it is not: before it creates an object.
 

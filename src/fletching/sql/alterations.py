@@ -53,7 +53,7 @@ from fletching.sql.statement_kinds import (
     Statement,
     Use,
 )
-from fletching.sql.table_definitions import DISABLED, LIFECYCLE, check_property_names
+from fletching.sql.table_properties import DISABLED, LIFECYCLE, check_property_names
 from fletching.sql.token_reader import TokenReader, qualified
 from fletching.types import PartitionSpec, TableName
 

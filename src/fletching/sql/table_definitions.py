@@ -13,11 +13,11 @@ from fletching.protocol.types.arrow_types import arrow_field, field_comment
 from fletching.sql.clusterings import CLUSTERING, clustering_of_node
 from fletching.sql.dialect import ODPS_TYPE, exp, sql_text
 from fletching.sql.statement_kinds import Changes, CreateLike, CreateView, Namespace
+from fletching.sql.table_properties import SHARD_PROPERTIES, check_property_names
 from fletching.types import TableName
 
 __all__ = [
     "DEFAULT_KEY",
-    "SHARD_PROPERTIES",
     "create_like",
     "create_table",
     "create_view",
@@ -26,14 +26,6 @@ __all__ = [
     "query_of",
     "table_name",
 ]
-
-INTERNAL = "fletching."
-"""What the names of properties begin with that say what a table is: statements cannot set them."""
-
-LIFECYCLE, DISABLED = f"{INTERNAL}lifecycle", "disabled"
-"""Property of a table whose partitions stay, whatever its lifecycle is, and its value."""
-
-SHARD_PROPERTIES = {"SHARDS": "fletching.shards", "HUBLIFECYCLE": "fletching.shards.lifecycle"}
 
 DEFAULT_KEY = b"fletching:default"
 """Metadata of a column: its DEFAULT, as SQL text."""
@@ -116,19 +108,6 @@ def create_table(node: exp.Expr, namespace: Namespace) -> CreateTable:
         lifecycle_days=lifecycle_days,
         if_not_exists=bool(node.args.get("exists")),
     )
-
-
-def check_property_names(names: Iterable[str]) -> None:
-    """Refuses to set properties by which it is kept what a table is.
-
-    Raises:
-        InvalidArgumentError: naming the first of them.
-    """
-    for name in names:
-        if name.strip().casefold().startswith(INTERNAL):
-            raise InvalidArgumentError(
-                f"property {name!r} is the service's own: names that begin with {INTERNAL!r} cannot be set"
-            )
 
 
 def _partition_columns(schema: exp.Expr) -> list[tuple[str, str, str]]:

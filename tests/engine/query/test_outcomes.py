@@ -209,7 +209,7 @@ def test_what_only_looked_never_asks_for_the_lock(
 
 
 def test_what_others_answer_for_is_written_before_anybody_hears_of_it(house: House) -> None:
-    outcomes = Outcomes(house.engine.context.database, shared=True)
+    outcomes = Outcomes(house.engine.context.database, shared=lambda: True)
     outcomes.keep(row_of(1), new=True, soon=True)
     assert written(house, "i1")
     outcomes.close()

@@ -84,7 +84,7 @@ class Browser:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("console") / "data"
-    with fletching.serve(folder, port=0) as running:
+    with fletching.serve(folder, port=0, maintenance=False) as running:
         access_id, secret = running.access_key
         with fletching.connect(running.url, access_id=access_id, access_key=secret) as client:
             rows = {
@@ -133,8 +133,9 @@ class Pages(Browser):
 
 @pytest.fixture(scope="session")
 def console_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service with a table of two partitions in three versions."""
-    with fletching.serve(tmp_path_factory.mktemp("pages") / "data", port=0) as running:
+    """A service with a table of two partitions in three versions; no upkeep changes it meanwhile."""
+    folder = tmp_path_factory.mktemp("pages") / "data"
+    with fletching.serve(folder, port=0, maintenance=False) as running:
         access_id, secret = running.access_key
         with fletching.connect(running.url, access_id=access_id, access_key=secret) as client:
             schema = pa.schema([("id", pa.int64()), ("name", pa.string())])

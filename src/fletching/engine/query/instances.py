@@ -128,7 +128,11 @@ class Instances:
         self._queries = QueryRunner(reading, verbs, limits, context.clock, spill_folder)
         self._runner = StatementRunner(self._queries, verbs)
         self._results = Results(context)
-        self._outcomes = Outcomes(context.database, shared=not context.answers_alone)
+        # Beside a server there may be others that answer for what it runs, of one folder as well.
+        self._outcomes = Outcomes(
+            context.database,
+            shared=lambda: context.presence.is_server or not context.answers_alone,
+        )
         self._running = RunningInstances(context.database, settings.sql_workers)
         self._lock = threading.Lock()
         self._cleaned_at = float("-inf")

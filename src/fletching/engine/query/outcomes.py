@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
+from collections.abc import Callable
 
 from fletching.catalog.database import Database
 from fletching.catalog.instance_rows import (
@@ -50,11 +51,11 @@ class _Unwritten:
 class Outcomes:
     """Keeps rows of instances and finds them. Thread-safe."""
 
-    def __init__(self, database: Database, *, shared: bool = False) -> None:
+    def __init__(self, database: Database, *, shared: Callable[[], bool] = lambda: False) -> None:
         """Keeps them in a catalog; has no thread yet.
 
-        ``shared``: other processes answer for the same clients, so that every row is in the catalog before
-        anybody hears of it.
+        ``shared``: whether other processes answer for the same clients, so that every row is in the catalog
+        before anybody hears of it.
         """
         self._database = database
         self._shared = shared
@@ -99,7 +100,7 @@ class Outcomes:
         Raises:
             StorageFullError, StorageError: the catalog cannot keep it.
         """
-        gathers = soon and not self._shared and len(self._unwritten) < MOST_UNWRITTEN // 2
+        gathers = soon and not self._shared() and len(self._unwritten) < MOST_UNWRITTEN // 2
         # A row whose beginning waits must not overtake it.
         if not gathers and not self._locked_out and row.id not in self._unwritten:
             try:

@@ -13,7 +13,8 @@ from fletching.engine.tables.schema_checks import VIEW_PREFIX
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.messages.admin import PartitionInfo, TableInfo
 from fletching.sql.clusterings import CLUSTERING, clustering_clause, declared_clustering
-from fletching.sql.table_definitions import DEFAULT_KEY, INTERNAL, SHARD_PROPERTIES
+from fletching.sql.table_definitions import DEFAULT_KEY
+from fletching.sql.table_properties import INTERNAL, SHARD_PROPERTIES
 
 __all__ = [
     "VIEW_TEXT",

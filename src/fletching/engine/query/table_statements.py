@@ -32,7 +32,7 @@ from fletching.sql.statement_kinds import (
     CreateView,
     Target,
 )
-from fletching.sql.table_definitions import LIFECYCLE
+from fletching.sql.table_properties import LIFECYCLE
 from fletching.types import PartitionSpec, TableName
 
 __all__ = ["add_missing", "clone", "create_as", "create_like", "create_view", "drop_view"]

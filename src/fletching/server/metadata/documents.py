@@ -13,7 +13,7 @@ from fletching.protocol.http.numbers import parse_count
 from fletching.protocol.messages.admin import PartitionInfo, TableInfo
 from fletching.protocol.messages.responses import Column
 from fletching.sql.clusterings import CLUSTERING, declared_clustering
-from fletching.sql.table_definitions import SHARD_PROPERTIES
+from fletching.sql.table_properties import SHARD_PROPERTIES
 
 __all__ = [
     "element",
