@@ -498,10 +498,7 @@ def soak(folder: Path, seconds: float, seed: int) -> tuple[list[str], str]:
     finally:
         stop(workers)
         lives.close()
-    checker = Checker(load(folder))
-    problems = [*lives.strange, *checker.check(), *final_state(folder, checker)]
-    problems += [f"there was no {event!r}: the run proves nothing" for event in missing(folder)]
-    (folder / "soak.json").write_text(json.dumps(samples))
+    problems = [*lives.strange]
     warm = [each for each in samples if each["seconds"] >= min(WARM_SECONDS, seconds / 2)]
     lines = [f"{len(samples)} samples in {seconds:.0f} s"]
     for name in ("memory_mb", "descriptors", "threads", "catalog_mb"):
@@ -513,7 +510,13 @@ def soak(folder: Path, seconds: float, seed: int) -> tuple[list[str], str]:
         )
         if late > early * (1 + GROWTH) + 2:
             problems.append(f"{name} grew from {early:.1f} to {late:.1f}")
-    return problems, "\n".join(lines)
+    # Said at once: the history of hours takes long to check, and whoever stops that has the figures.
+    (folder / "soak.json").write_text(json.dumps(samples))
+    print("\n".join(lines), flush=True)
+    checker = Checker(load(folder))
+    problems += [*checker.check(), *final_state(folder, checker)]
+    problems += [f"there was no {event!r}: the run proves nothing" for event in missing(folder)]
+    return problems, "the history was checked"
 
 
 def used(pid: int, folder: Path) -> dict[str, float]:
