@@ -5,6 +5,7 @@ Beside them the same hundred rows over plain HTTP: what is left is what a page c
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 from collections.abc import Callable
 from pathlib import Path
@@ -37,8 +38,11 @@ def pages(folder: Path, rows: int, rounds: int) -> list[Result]:
             table.append(_rows(part * rows // 4, (part + 1) * rows // 4))
         table.delete("id % 10 = 3")
     left = rows - len(range(3, rows, 10))
-    with server("fletching", folder=str(folder)) as ours:
-        ask, token = _signed_in(ours.ready["url"])
+    with server("fletching", folder=str(folder)) as ours, contextlib.ExitStack() as stack:
+        netloc = urlsplit(ours.ready["url"]).netloc
+        connection = http.client.HTTPConnection(netloc, timeout=600)
+        stack.callback(connection.close)
+        ask, token = _signed_in(connection, netloc)
         found = {
             "first page": "",
             "middle page": f"?offset={left // 2}",
@@ -74,10 +78,8 @@ def _rows(start: int, end: int) -> pa.Table:
 Ask = Callable[..., bytes]
 
 
-def _signed_in(url: str) -> tuple[Ask, str]:
+def _signed_in(connection: http.client.HTTPConnection, netloc: str) -> tuple[Ask, str]:
     """What asks for a page over one connection, as a browser would, and a token for plain HTTP."""
-    netloc = urlsplit(url).netloc
-    connection = http.client.HTTPConnection(netloc, timeout=600)
     form = {"access_id": "bench", "secret": "bench-secret"}
     kind = {"content-type": "application/x-www-form-urlencoded", "origin": f"http://{netloc}"}
     connection.request("POST", "/console/sign-in", urlencode(form), kind)
