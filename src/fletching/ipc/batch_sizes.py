@@ -12,7 +12,7 @@ def bytes_of(batch: pa.RecordBatch) -> int:
     try:
         return int(batch.nbytes)
     except pa.ArrowTypeError:
-        # Before pyarrow 22 it cannot say this of views.
+        # pyarrow 21 cannot say this of views; 25 can.
         return sum(_bytes_of(column) for column in batch.columns)
 
 
