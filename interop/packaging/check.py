@@ -111,6 +111,9 @@ def main() -> None:
         run(tools, "-m", "pip", "install", "-q", "hatchling", "uv", "twine", cwd=work)
         run(tools, "-m", "hatchling", "build", "-d", work / "dist", cwd=ROOT)
         (wheel,) = (work / "dist").glob("*.whl")
+        run(tools, "-m", "hatchling", "build", "-t", "wheel", "-d", work / "again", cwd=ROOT)
+        if (work / "again" / wheel.name).read_bytes() != wheel.read_bytes():
+            raise SystemExit("two builds of one tree differ: the wheel is not reproducible")
         (source,) = (work / "dist").glob("*.tar.gz")
         run(tools, "-m", "twine", "check", "--strict", wheel, source, cwd=work)
         for number, (extras, resolution, programs) in enumerate(CHOICES):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 import sqlite3
 import subprocess
 import sys
 import threading
+import warnings
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,6 +107,32 @@ def test_a_catalog_that_nobody_closed_leaves_no_connection(catalog_location: str
     assert held is not None
     with pytest.raises((sqlite3.ProgrammingError, psycopg.OperationalError), match="closed"):
         held.execute("SELECT 1")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_leaves_its_parent_s_connections_alone(
+    catalog_location: str | Path,
+) -> None:
+    database = Database.open(catalog_location)
+    with database.read() as connection:
+        held = connection.connection.driver_connection
+    child = os.fork()
+    if child == 0:
+        warnings.simplefilter("ignore")  # of the driver, that nobody closed what is not the child's
+        try:
+            kept = weakref.ref(database)
+            del database, connection
+            gc.collect()
+            os._exit(0 if kept() is None else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with database.read() as connection:
+        # The same one: a pool would quietly put another in the place of one that was closed.
+        assert connection.connection.driver_connection is held
+        assert connection.scalar(select(1)) == 1
+    database.close()
 
 
 def test_transactions_wait_for_the_disk_unless_told_not_to(database: Database) -> None:

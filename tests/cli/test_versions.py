@@ -65,6 +65,11 @@ def test_rows_are_deleted_and_come_back(at: Path) -> None:
         ("delete", 2),
         ("insert", 3),
     ]
+    # Whoever looks at rows sees first which came and which went; a program gets them in the feed's order.
+    looked_at = run(at, "changes", "t", "--since", "1", "--vertical").stdout
+    assert looked_at.index("_change_type") < looked_at.index("_commit_version")
+    assert looked_at.index("_commit_version") < looked_at.index("text")
+    assert next(iter(rows[0])) == "id"
     with pytest.raises(UsageError, match="--yes"):
         run(at, "restore", "t", "2")
     # Nobody is asked about what there is not.

@@ -95,7 +95,7 @@ class Database:
         self._closed = threading.Event()
         event.listen(engine, "checkin", _closing_when(self._closed))
         # Who was never closed, a client that came pickled for one, leaves no connection to the collector.
-        weakref.finalize(self, engine.dispose).atexit = False
+        weakref.finalize(self, _dispose, engine, os.getpid()).atexit = False
 
     @classmethod
     def open(
@@ -255,6 +255,11 @@ class Database:
         """Closes idle connections now, and those in use when their block ends; idempotent."""
         self._closed.set()
         self._engine.dispose()
+
+
+def _dispose(engine: sqlalchemy.Engine, process: int) -> None:
+    """Closes idle connections; in a forked process only lets go of them, since they are the parent's."""
+    engine.dispose(close=os.getpid() == process)
 
 
 def _closing_when(

@@ -65,7 +65,7 @@ def show(
             for column, role in data + parts
         ],
         caption=(f"{info.comment}\n" if info.comment else "")
-        + f"{info.table}, version {info.version}: {counted(info.rows, 'row')}, "
-        f"{human_bytes(info.bytes)} in {counted(info.segments, 'segment')}, "
-        f"changed {when(info.modified_at)}",
+        + f"{info.table}, version {info.version}, changed {when(info.modified_at)}\n"
+        f"{counted(info.rows, 'row')}, {human_bytes(info.bytes)} in"
+        f" {counted(info.segments, 'segment')}",
     )

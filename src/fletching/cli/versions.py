@@ -25,6 +25,8 @@ from fletching.errors import UsageError
 
 __all__ = ["changes", "delete", "enforce_key", "rename", "restore", "versions"]
 
+_CHANGE_COLUMNS = ("_change_type", "_commit_version")
+
 TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")]
 
 
@@ -213,7 +215,7 @@ def changes(
         scan = found.changes(as_moment(since), None if until is None else as_moment(until))
         names = columns_named(scan.table, columns)
         if names is not None:
-            scan = dataclasses.replace(scan, columns=(*names, "_change_type", "_commit_version"))
+            scan = dataclasses.replace(scan, columns=(*names, *_CHANGE_COLUMNS))
         taken: list[pa.RecordBatch] = []
         left = rows
         for batch in scan.to_batches():
@@ -222,4 +224,8 @@ def changes(
             if left <= 0:
                 break
         shown = pa.Table.from_batches(taken, scan.schema)
+    if vertical or sys.stdout.isatty():
+        # First what says which rows came and which went: at the end it might not fit.
+        first = [name for name in _CHANGE_COLUMNS if name in shown.column_names]
+        shown = shown.select([*first, *(n for n in shown.column_names if n not in first)])
     print_rows(shown, vertical=vertical, as_json=as_json, empty="nothing changed")
