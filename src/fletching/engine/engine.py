@@ -85,7 +85,6 @@ class Engine:
             session_seconds=context.settings.read_session_seconds,
             max_sessions=context.settings.max_read_sessions,
             written_at_once=not context.answers_alone,
-            kept_seconds=context.settings.retain_seconds,
         )
         self.blobs = Blobs(context)
         self.access_keys = AccessKeys(

@@ -187,7 +187,7 @@ def test_statements_are_refused_before_too_many_rows_wait(
     assert instances.run("select 3", HERE).succeeded
 
 
-def test_what_only_looked_never_asks_for_the_lock(
+def test_what_only_looked_never_waits_for_the_disk(
     house: House, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = house.engine.context.database
@@ -195,7 +195,8 @@ def test_what_only_looked_never_asks_for_the_lock(
     original = type(database).write
 
     def counting(self: Any, **options: Any) -> Any:
-        writes.append(threading.current_thread().name)
+        if options.get("durable", True):
+            writes.append(threading.current_thread().name)
         return original(self, **options)
 
     instances = house.engine.instances
@@ -205,6 +206,7 @@ def test_what_only_looked_never_asks_for_the_lock(
         row = instances.run(text, HERE)
         assert row.succeeded
         until(lambda id_=row.id: written(house, id_))  # type: ignore[misc]
+    # What pins the tables may be lost with the machine: nobody reads them then.
     assert set(writes) == {"fletching-outcomes"}
 
 

@@ -17,7 +17,7 @@ from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.reading.cache import RecentlyUsed
 from fletching.errors import ExpiredSessionError, NotFoundError, ServiceUnavailableError
-from fletching.protocol.messages.changes import AlterTable
+from fletching.protocol.messages.changes import Expired, ExpireVersions, TruncateTable
 from fletching.protocol.messages.requests import GetReadSession
 
 DATA = pa.table({"id": pa.array(range(10), pa.int64())})
@@ -76,30 +76,19 @@ def pinned(house: House) -> tuple[Any, Any]:
     return table, table.session.row.id
 
 
-def test_a_statement_s_sessions_are_written_only_if_it_takes_long(
-    house: House, monkeypatch: pytest.MonkeyPatch
+def test_versions_that_are_forgotten_by_hand_stay_for_a_statement_that_reads_them(
+    house: House,
 ) -> None:
     table, session = pinned(house)
-    assert not written(house, session)
+    assert written(house, session)
+    house.engine.call(TruncateTable(table=house.table))
+    house.clock.now += 1
+    expire = ExpireVersions(table=house.table, older_than_us=int(house.clock() * 1e6))
+    expired = house.engine.call(expire)
+    assert isinstance(expired, Expired)
+    assert expired.objects == 0
+    assert house.read_session(session).equals(DATA)
     house.engine._reading.unpin([table])
-    monkeypatch.setattr("fletching.engine.reading.open_sessions.LATE_SECONDS", 0.05)
-    short = session
-    table, session = pinned(house)
-    until_written(house, session)
-    assert not written(house, short)
-    house.engine._reading.unpin([table])
-    with pytest.raises(ExpiredSessionError):
-        look(house, session)
-
-
-def test_versions_that_go_at_once_are_pinned_at_once(house: House, tmp_path: Path) -> None:
-    house.engine.call(AlterTable(table=house.table, set_properties={"acid.data.retain.hours": "0"}))
-    assert written(house, pinned(house)[1])
-    settings = EngineSettings(create_projects=True, retain_seconds=0)
-    with Engine.open(tmp_path / "other", settings=settings) as engine:
-        other = House(engine, ManualClock())
-        other.create(DATA.schema)
-        assert written(other, pinned(other)[1])
 
 
 def test_sessions_open_are_read_and_refreshed_without_the_lock(house: House, folder: Path) -> None:

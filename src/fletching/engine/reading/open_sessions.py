@@ -9,9 +9,8 @@ safe for a snapshot of a table's current version: its segments stay for ``retain
 commit removes them, and whoever could forget them needs the same lock first. What is lost with the process
 is a session that its client opens again.
 
-A statement of SQL needs its sessions for as long as it runs, which is milliseconds as a rule. They are
-written when they have been open for ``LATE_SECONDS``; most end before that, and the catalog hears nothing of
-them.
+Nobody's session is left out to save a transaction: whoever forgets versions by hand (``expire_versions``)
+does so at once, and finds in the catalog alone what is still read.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-import time
 
 from sqlalchemy import Connection
 
@@ -77,9 +75,6 @@ class OpenSessions:
 QUICK_SECONDS = 0.25
 """How long opening a session waits for the lock, if nobody is known to hold it for long."""
 
-LATE_SECONDS = 5.0
-"""How long a session that nobody else asks for stays in memory alone."""
-
 _TRY_SECONDS = 1.0
 _PAUSE_SECONDS = 0.2
 
@@ -94,13 +89,11 @@ class UnwrittenSessions:
         self._database = database
         self._lock = threading.Lock()
         self._rows: dict[str, tuple[ReadSessionRow, bool]] = {}
-        self._late: dict[str, tuple[ReadSessionRow, float]] = {}
-        self._woken = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
     def __len__(self) -> int:
-        """How many wait that are not early: more than none says that the lock is held for long."""
+        """How many wait: more than none says that the lock is held for long."""
         return len(self._rows)
 
     def put(self, row: ReadSessionRow, *, new: bool) -> None:
@@ -113,61 +106,27 @@ class UnwrittenSessions:
         with self._lock:
             known = self._rows.get(row.id)
             self._rows[row.id] = (row, new or (known is not None and known[1]))
-            self._start()
-
-    def put_late(self, row: ReadSessionRow) -> None:
-        """Answers for a new session from now on, and writes it if `end` has not come before its time."""
-        with self._lock:
-            self._late[row.id] = (row, time.monotonic() + LATE_SECONDS)
-            self._start()
-
-    def end(self, session_id: str) -> bool:
-        """Forgets a session that was not to be written yet; False if it has to be ended in the catalog."""
-        with self._lock:
-            return self._late.pop(session_id, None) is not None
-
-    def _start(self) -> None:
-        self._woken.notify_all()
-        if self._thread is None and not self._closed.is_set():
-            self._thread = threading.Thread(
-                target=self._write, name="fletching-sessions", daemon=True
-            )
-            self._thread.start()
+            if self._thread is None and not self._closed.is_set():
+                self._thread = threading.Thread(
+                    target=self._write, name="fletching-sessions", daemon=True
+                )
+                self._thread.start()
 
     def find(self, session_id: str) -> ReadSessionRow | None:
         """The row of a session that waits."""
-        found = self._rows.get(session_id) or self._late.get(session_id)
+        found = self._rows.get(session_id)
         return None if found is None else found[0]
 
     def close(self) -> None:
         """Stops trying."""
-        with self._lock:
-            self._closed.set()
-            self._woken.notify_all()
+        self._closed.set()
         thread = self._thread
         if thread is not None:
             thread.join()
 
-    def _due(self) -> bool:
-        """Moves what has been early for long enough to what waits; with the lock held."""
-        now = time.monotonic()
-        for id_, (row, due) in list(self._late.items()):
-            if due > now:
-                break  # in the order in which they came
-            del self._late[id_]
-            self._rows[id_] = (row, True)
-        return bool(self._rows)
-
     def _write(self) -> None:
         while True:
             with self._lock:
-                # It stays a little longer than it is needed: the next statement comes soon, as a rule.
-                quiet = time.monotonic() + LATE_SECONDS
-                while not self._closed.is_set() and not self._due():
-                    if not self._late and time.monotonic() >= quiet:
-                        break
-                    due = min((due for _, due in self._late.values()), default=quiet)
-                    self._woken.wait(max(due - time.monotonic(), 0.001))
                 rows = dict(self._rows)
                 if not rows or self._closed.is_set():
                     self._thread = None

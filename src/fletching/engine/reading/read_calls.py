@@ -146,7 +146,6 @@ class Reading:
         session_seconds: float = READ_SESSION_SECONDS,
         max_sessions: int = MAX_READ_SESSIONS,
         written_at_once: bool = False,
-        kept_seconds: float = 0.0,
     ) -> None:
         """Reads from ``store`` what ``database`` lists; ``clock`` gives seconds since the epoch."""
         self._database = database
@@ -160,7 +159,6 @@ class Reading:
             session_seconds=session_seconds,
             max_sessions=max_sessions,
             written_at_once=written_at_once,
-            kept_seconds=kept_seconds,
         )
         self._splits = RecentlyUsed[str, Splits](_CACHED_SPLITS)
         self._checks = MessageChecks()

@@ -52,7 +52,6 @@ from fletching.engine.reading.splits import (
     check_options,
     count_splits,
 )
-from fletching.engine.tables.schema_checks import RETAIN_PROPERTY
 from fletching.errors import (
     ExpiredSessionError,
     InvalidArgumentError,
@@ -77,9 +76,6 @@ MAX_READ_SESSIONS = 20_000
 
 _CACHED_SESSIONS = 4096
 
-_LEAST_KEPT_SECONDS = 60.0
-"""Versions that stay for less time are pinned at once."""
-
 
 class SessionTotals(msgspec.Struct, frozen=True):
     """What was decided when a session was created, as the catalog keeps it."""
@@ -93,11 +89,7 @@ class SessionTotals(msgspec.Struct, frozen=True):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OpenSession:
-    """A session and what follows from it.
-
-    Attributes:
-        own_retention: whether the table said by itself how long its versions stay.
-    """
+    """A session and what follows from it."""
 
     row: ReadSessionRow
     request: CreateReadSession
@@ -105,7 +97,6 @@ class OpenSession:
     scan_schema: ScanSchema
     row_filter: RowFilter | None
     partitions: PartitionFilter
-    own_retention: bool = False
 
 
 class _Pinned(NamedTuple):
@@ -131,12 +122,11 @@ class ReadSessions:
         session_seconds: float = READ_SESSION_SECONDS,
         max_sessions: int = MAX_READ_SESSIONS,
         written_at_once: bool = False,
-        kept_seconds: float = 0.0,
     ) -> None:
         """Keeps sessions in ``database``; ``clock`` gives seconds since the epoch.
 
         ``written_at_once``: a session is in the catalog before anybody hears of it, however long
-        that takes. ``kept_seconds``: how long a version stays that no session keeps.
+        that takes.
         """
         self._database = database
         self._clock = clock
@@ -145,8 +135,6 @@ class ReadSessions:
         self._unwritten = UnwrittenSessions(database)
         # Processes that answer for each other's sessions find them in the catalog alone.
         self._patience = None if written_at_once else QUICK_SECONDS
-        # What is kept anyhow need not be pinned for as long as a statement takes, as a rule.
-        self._pins_late = kept_seconds >= _LEAST_KEPT_SECONDS
         self.scan_schemas = ScanSchemas()
         self._sessions = RecentlyUsed[str, OpenSession](_CACHED_SESSIONS)
         self._snapshots = snapshots
@@ -220,8 +208,7 @@ class ReadSessions:
             since_version=pinned.since,
         )
         self._open_sessions.admit(connection, now)
-        own_retention = RETAIN_PROPERTY in table.properties
-        return OpenSession(row, request, totals, scan_schema, chosen, wanted, own_retention)
+        return OpenSession(row, request, totals, scan_schema, chosen, wanted)
 
     def _begin_sendable(
         self, connection: Connection, request: CreateReadSession, now: float
@@ -243,15 +230,7 @@ class ReadSessions:
         requests = [CreateReadSession(table=name, version=version) for name, version in tables]
         # Nobody forgets the segments of a current version soon; those of an older one are kept by what
         # is written down.
-        current = all(map(_pins_current, requests))
-        patience = self._patience if current else None
-        if current and self._pins_late:
-            with self._database.read() as connection:
-                opened = [self._begin(connection, request, now) for request in requests]
-            if not any(session.own_retention for session in opened):
-                for session in opened:
-                    self._unwritten.put_late(session.row)
-                return opened
+        patience = self._patience if all(map(_pins_current, requests)) else None
         if not self._unwritten or patience is None:
             try:
                 with self._database.write(
@@ -274,7 +253,6 @@ class ReadSessions:
 
     def end(self, sessions: Sequence[OpenSession]) -> None:
         """Lets their versions go: the sessions have expired from now on."""
-        sessions = [session for session in sessions if not self._unwritten.end(session.row.id)]
         if not sessions:
             return
         now = self._clock()
