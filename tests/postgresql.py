@@ -10,6 +10,7 @@ takes some 20 ms, the migrations would take most of a second.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -22,10 +23,13 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.guarded import hold, run_folder, shared_address
+
+if TYPE_CHECKING:
+    from fletching.client import Client
 
 ACCOUNT = "nobody"
 OPTIONS = {
@@ -196,6 +200,19 @@ class Databases:
             for name in self._made:
                 connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         self._made.clear()
+
+
+@contextlib.contextmanager
+def client_of(request: pytest.FixtureRequest, folder: Path) -> Iterator[Client]:
+    """A client over a folder, whose catalog is in PostgreSQL where the fixture's parameter says so."""
+    import fletching
+
+    with pytest.MonkeyPatch.context() as patch:
+        if getattr(request, "param", "sqlite") == "postgresql":
+            patch.setenv("FLETCHING_CATALOG", request.getfixturevalue("_databases").create())
+        opened = fletching.connect(folder, create=True)
+    with opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tests.postgresql import Databases
+from tests.postgresql import client_of
 
 import fletching
 from fletching import faultpoints
@@ -35,13 +35,7 @@ def client(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Client]:
     """Over a folder, whose catalog is where the test's parameter says."""
-    folder = tmp_path_factory.mktemp("conflicts") / "data"
-    with pytest.MonkeyPatch.context() as patch:
-        if getattr(request, "param", "sqlite") == "postgresql":
-            databases: Databases = request.getfixturevalue("_databases")
-            patch.setenv("FLETCHING_CATALOG", databases.create())
-        opened = fletching.connect(folder, create=True)
-    with opened:
+    with client_of(request, tmp_path_factory.mktemp("conflicts") / "data") as opened:
         yield opened
 
 
