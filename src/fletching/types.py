@@ -20,6 +20,10 @@ __all__ = [
 DEFAULT_SCHEMA = "default"
 """The schema (namespace) a table belongs to when none is named."""
 
+RESULTS_PROJECT = "__results"
+"""A project in whose tables earlier releases kept large results of statements. Nobody is shown it or
+may name it, and retention drops its tables."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class TableName:

@@ -62,7 +62,7 @@ MakeSegment = Callable[..., NewSegment]
 def new_table(rows: Connection) -> MakeTable:
     """Makes a table of project ``p`` with the partition column ``pt``."""
 
-    def make(name: str = "T", **facts: object) -> TableRow:
+    def make(name: str = "T", /, **facts: object) -> TableRow:
         ensure_project(rows, "p", 0.0)
         values: dict[str, object] = {
             "table_id": name.casefold(), "name": TableName("p", name),

@@ -11,6 +11,7 @@ from fletching.catalog.blob_rows import NewPack, insert_pack
 from fletching.catalog.collecting import (
     ForgottenObject,
     drop_dropped_tables,
+    drop_tables_of,
     expire_read_sessions,
     expire_write_sessions,
     forget_changes,
@@ -24,6 +25,7 @@ from fletching.catalog.collecting import (
     tables_with_history,
     tables_with_lifecycle,
 )
+from fletching.catalog.namespace_rows import ensure_project
 from fletching.catalog.publishing import Publication, publish
 from fletching.catalog.read_session_rows import ReadSessionRow, insert_read_session
 from fletching.catalog.schema import accepted_writes, change_keys, segments, tables, write_streams
@@ -35,6 +37,7 @@ from fletching.catalog.write_session_rows import (
     insert_write_session,
 )
 from fletching.catalog.write_stream_rows import NewSegment, insert_staged, insert_write_stream
+from fletching.types import TableName
 
 
 def session(rows: Connection, name: str, expires_at: float = 100.0, table: str = "t") -> int:
@@ -245,3 +248,17 @@ def test_keys_of_changes_are_forgotten_when_nobody_repeats_them(
         )
     forget_changes(rows, made_before=1.0)
     assert list(rows.execute(select(change_keys.c.key)).scalars()) == ["2.0"]
+
+
+def test_a_project_s_old_tables_are_dropped_and_no_others(
+    rows: Connection, new_table: MakeTable
+) -> None:
+    for name, now in (("Old", 1.0), ("Young", 50.0)):
+        new_table(name, now=now)
+    ensure_project(rows, "other", 0.0)
+    facts: dict[str, object] = {"table_id": "elsewhere", "name": TableName("other", "Old")}
+    new_table(**facts)
+    assert drop_tables_of(rows, "p", created_before=50.0, now=60.0) == ["Old"]
+    assert drop_tables_of(rows, "p", created_before=50.0, now=61.0) == []
+    left = rows.execute(select(tables.c.id, tables.c.dropped_at).order_by(tables.c.id)).all()
+    assert [tuple(row) for row in left] == [("elsewhere", None), ("old", 60.0), ("young", None)]

@@ -46,6 +46,7 @@ __all__ = [
     "ForgottenObject",
     "delete_sessions",
     "drop_dropped_tables",
+    "drop_tables_of",
     "expire_read_sessions",
     "expire_write_sessions",
     "forget_changes",
@@ -286,6 +287,23 @@ def _named(connection: Connection, table: Table, keys: Sequence[str]) -> set[str
     for some in chunks(keys):
         found.update(connection.execute(select(table.c.key).where(table.c.key.in_(some))).scalars())
     return found
+
+
+def drop_tables_of(
+    connection: Connection, project: str, created_before: float, now: float, limit: int = 1000
+) -> list[str]:
+    """Drops a project's tables that were made before a moment; returns their names."""
+    condition = (
+        (tables.c.project_key == project)
+        & tables.c.dropped_at.is_(None)
+        & (tables.c.created_at < created_before)
+    )
+    rows = connection.execute(
+        select(tables.c.id, tables.c.name).where(condition).order_by(tables.c.id).limit(limit)
+    ).all()
+    for some in chunks([row.id for row in rows]):
+        connection.execute(update(tables).where(tables.c.id.in_(some)).values(dropped_at=now))
+    return [row.name for row in rows]
 
 
 def drop_dropped_tables(

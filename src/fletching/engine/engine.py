@@ -51,7 +51,7 @@ from fletching.protocol.messages.requests import (
 )
 from fletching.protocol.messages.responses import Done, Response
 from fletching.protocol.types.blob_type import contains_blob
-from fletching.types import TableName
+from fletching.types import RESULTS_PROJECT, TableName
 
 if TYPE_CHECKING:
     from fletching.engine.changes.attempts import Draft
@@ -337,7 +337,7 @@ class Engine:
         """Names of all projects."""
         self._check_open()
         with self.context.database.read() as connection:
-            return list_projects(connection)
+            return [name for name in list_projects(connection) if name != RESULTS_PROJECT]
 
     def check_ready(self) -> None:
         """Asks for what every request needs: the catalog, and the objects that belong to it.

@@ -37,7 +37,7 @@ from fletching.server.request_limits import Limiter, MemoryBudget
 from fletching.server.server_settings import ServerSettings
 from fletching.server.tracing import Tracing
 from fletching.server.workers import Workers
-from fletching.types import TableName
+from fletching.types import RESULTS_PROJECT, TableName
 
 if TYPE_CHECKING:
     from fletching.engine.query.instances import InstanceRow
@@ -206,6 +206,10 @@ class Service:
             self.authorize_more(exchange)
         else:
             check_reading(principal.reading, request)
+        table = getattr(request, "table", None)
+        named = getattr(request, "project", "") or getattr(table, "project", "")
+        if named.casefold() == RESULTS_PROJECT:
+            raise NoPermissionError("results of statements are read by their instance")
         if principal.key is not None:
             self.keys.check(principal.key, request)
 

@@ -24,6 +24,7 @@ from fletching.errors import (
     InvalidArgumentError,
     RowsChangedError,
 )
+from fletching.ipc.batch_sizes import bytes_of
 from fletching.protocol.types.blob_type import contains_blob
 from fletching.protocol.types.row_selection import take_rows
 
@@ -170,14 +171,14 @@ class RowUpdate:
         for matches, batch in found:
             segment = snapshot.segments[snapshot.batch_segment[matches.batch]]
             mine = (segment.partition, segment.codecs)
-            full = rows + batch.num_rows > _GROUP_ROWS or size + batch.nbytes > _GROUP_BYTES
+            full = rows + batch.num_rows > _GROUP_ROWS or size + bytes_of(batch) > _GROUP_BYTES
             if group and (full or mine != alike):
                 yield group
                 group, rows, size = [], 0, 0
             alike = mine
             group.append((matches, batch))
             rows += batch.num_rows
-            size += batch.nbytes
+            size += bytes_of(batch)
         if group:
             yield group
 

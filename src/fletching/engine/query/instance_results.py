@@ -219,6 +219,9 @@ class Results:
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """The result's schema, and rows ``offset`` to ``offset + count`` of it."""
         if not selection.listing:
+            if not selection.stream:
+                # Of an earlier release, which kept them in another way.
+                raise NotFoundError("the rows of the result are kept no longer")
             with pa.ipc.open_stream(selection.stream) as reader:
                 whole = reader.read_all()
             if columns:

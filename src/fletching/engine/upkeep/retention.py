@@ -30,6 +30,9 @@ of the catalog without which nothing is recorded. Ages are by the catalog's cloc
 catalog and store are compared once more, and a *fuse* holds: where more of the objects are orphans
 than is likely (``FUSE_SHARE``), the catalog is more likely wrong than the objects, and nothing is
 deleted until a person says so.
+
+The module is long because the steps of a pass have one lease and one order: what one forgets may be what
+the next one waits for.
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ from fletching.catalog.writer_rows import known_writers, remove_silent_writers
 from fletching.engine.context import EngineContext
 from fletching.engine.identity import check_identity
 from fletching.engine.presence import SILENT_SECONDS
-from fletching.engine.query.result_segments import forget_results
+from fletching.engine.query.result_segments import KEPT_SECONDS, forget_results
 from fletching.engine.tables.partitions import spec_of
 from fletching.engine.tables.schema_checks import RETAIN_PROPERTY
 from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
@@ -66,6 +69,7 @@ from fletching.errors import StorageError
 from fletching.objects.store import writer_of
 from fletching.protocol.messages.requests import DEFAULT_SESSION_ID
 from fletching.sql.table_properties import DISABLED, LIFECYCLE
+from fletching.types import RESULTS_PROJECT
 
 __all__ = ["Collected", "Retention", "RetentionReport", "retain_seconds"]
 
@@ -172,6 +176,7 @@ class Retention:
             self._ended_sessions,
             self._idle_streams,
             self._read_sessions,
+            self._tables_of_results,
             self._dropped_tables,
             *self._lifecycles(),
             *self._histories(),
@@ -310,6 +315,12 @@ class Retention:
         before = now - self._context.settings.removed_seconds
         ids = collecting.expire_read_sessions(connection, expired_before=before)
         return [Collected("read session", id_) for id_ in ids], []
+
+    @staticmethod
+    def _tables_of_results(connection: Connection, now: float) -> tuple[list[Collected], list[str]]:
+        """Drops the tables in which earlier releases kept results of statements, a day after they were made."""
+        found = collecting.drop_tables_of(connection, RESULTS_PROJECT, now - KEPT_SECONDS, now)
+        return [Collected("result", name) for name in found], []
 
     def _dropped_tables(
         self, connection: Connection, now: float
