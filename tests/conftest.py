@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 from typing import Any
 
@@ -14,6 +15,11 @@ from tests.postgresql import _databases, postgresql, postgresql_catalog
 from tests.seaweedfs import _s3_url, s3
 
 __all__ = ["_azurite", "_databases", "_s3_url", "azure", "postgresql", "postgresql_catalog", "s3"]
+
+# A shell without job control starts what it puts in the background with Ctrl-C ignored, and so does
+# `nohup`: the tests of interrupts, and the programs they start, would wait for one that cannot come.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A run that must decide about a change draws the same examples each time; at a desk they vary.
 # How long an example takes to draw is the machine's business, and no verdict.
