@@ -201,3 +201,9 @@ def test_links_between_pages_lead_somewhere() -> None:
                     assert (page.parent / target).resolve().is_relative_to(ROOT / "docs"), (
                         f"{relative(page)} links to {target}, which the site has not"
                     )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_no_page_has_marks_of_a_merge(page: Path) -> None:
+    marks = re.findall(r"^(?:<{7} .*|={7}|>{7} .*)$", page.read_text(), re.MULTILINE)
+    assert not marks, f"{relative(page)}: {marks}"
