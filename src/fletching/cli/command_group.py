@@ -48,6 +48,7 @@ COMMANDS = (
     Command("copy", "copy_table:copy", "Copy a table, here or to another server."),
     Command("versions", "versions:versions", "List a table's versions, newest first."),
     Command("restore", "versions:restore", "Make a table what it was at a version."),
+    Command("tag", "tags:app", "Names for versions of a table, which then stay."),
     Command(
         "enforce-key", "versions:enforce_key", "Keep a declared primary key unique from now on."
     ),
