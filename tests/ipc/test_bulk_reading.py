@@ -286,3 +286,21 @@ def test_ends_are_exact(cut: int) -> None:
         assert in_bulk(data[:-cut]) is None
         with pytest.raises(WireError):
             ipc.read_stream(data[:-cut])
+
+
+@pytest.mark.parametrize("odd", [None, 0, 1, 2, 3, 5, 127, 128, 129, 130, 131, 258, 299])
+def test_runs_of_messages_of_one_length(odd: int | None) -> None:
+    """One of another length stands anywhere in a run, or a run ends with the data or inside a message."""
+    batches = [numbers(200 if place == odd else 3) for place in range(300)]
+    data = stream_of(batches)
+    assert in_bulk(data) == (batches, len(data))
+    for cut in (9, 16, 400):
+        assert in_bulk(data[:-cut]) is None
+        with pytest.raises(WireError):
+            ipc.read_stream(data[:-cut])
+
+
+def test_runs_that_are_short_by_chance() -> None:
+    batches = [numbers(3 + 8 * ((place // run) % 2)) for run in (3, 4, 7, 2) for place in range(40)]
+    data = stream_of(batches)
+    assert in_bulk(data) == (batches, len(data))

@@ -193,6 +193,7 @@ class _Scan:
         starts, numbers, bodies = kind.starts, kind.numbers, self.bodies
         last = end - max(reach, 8 + length)
         record_batch = int(MessageType.RECORD_BATCH)
+        before, repeated, patience = -1, 0, 2
         while position <= last:
             head = unpack(view, position)
             if head[:2] != wanted or head[kind.type_index] != record_batch:
@@ -201,11 +202,48 @@ class _Scan:
             body_length = head[5 - kind.type_index]
             if not 0 <= body_length <= end - body:
                 break
+            repeated = repeated + 1 if body_length == before else 0
+            before = body_length
+            if repeated == patience:
+                alike = self._as_long(kind, position, 8 + length + body_length)
+                starts.extend((alike + 8).tolist())
+                numbers.extend(range(len(bodies), len(bodies) + len(alike)))
+                bodies.extend((place, body_length) for place in (alike + 8 + length).tolist())
+                position += len(alike) * (8 + length + body_length)
+                # Lengths that were the same by chance are not taken for a rule the next time.
+                patience = 2 if len(alike) > _GROUP else 2 * patience
+                before, repeated = -1, 0
+                continue
             starts.append(position + 8)
             numbers.append(len(bodies))
             bodies.append((body, body_length))
             position = body + body_length
         return position
+
+    def _as_long(self, kind: _Kind, position: int, size: int) -> _Matrix:
+        """Where messages begin that follow each other and begin as the one at ``position`` does.
+
+        Values of a fixed width make messages of one length: their heads are compared as a matrix.
+
+        Args:
+            kind: what the message at ``position`` is.
+            position: of a message that lies wholly in the data.
+            size: of that message, and so of those that are looked for.
+        """
+        reach = kind.head.size
+        heads = np.lib.stride_tricks.sliding_window_view(self._bytes, reach)
+        first = heads[position]
+        found = []
+        last = len(self._view) - size
+        while position <= last:
+            group = position + size * np.arange(min(_GROUP, (last - position) // size + 1))
+            alike = (heads[group] == first).all(axis=1)
+            if not alike.all():
+                found.append(group[: int(alike.argmin())])
+                break
+            found.append(group)
+            position += size * len(group)
+        return np.concatenate(found)
 
     def _take(self, kind: _Kind, start: int, body_length: int) -> None:
         kind.starts.append(start)
@@ -258,10 +296,13 @@ class _Scan:
             (kind.buffers_at, 16 * len(header.buffers)),
         ):
             constant[start : start + size] = False
-        differ = rows ^ np.frombuffer(kind.metadata, np.uint8)
-        differ &= np.where(constant, 0xFF, 0).astype(np.uint8)
-        if differ.any():
-            return False
+        first, mask = np.frombuffer(kind.metadata, np.uint8), np.where(constant, 0xFF, 0)
+        mask = mask.astype(np.uint8)
+        for start in range(0, len(rows), _GROUP):
+            differ = rows[start : start + _GROUP] ^ first
+            differ &= mask
+            if differ.any():
+                return False
         nodes = _numbers(rows, kind.nodes_at, 2 * len(header.nodes))
         buffers = _numbers(rows, kind.buffers_at, 2 * len(header.buffers))
         self._checked.append((kind, nodes, buffers))
