@@ -6,6 +6,7 @@ import ipaddress
 import os
 import signal
 import socket
+import sys
 from typing import Any
 
 import pytest
@@ -29,6 +30,11 @@ settings.register_profile(
 )
 settings.register_profile("desk", deadline=None, suppress_health_check=ANY_PACE)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+# Tests start hundreds of interpreters. Where compiled modules are not kept, each of them compiles the
+# whole package again, which takes longer than most of what is tested.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def _is_loopback(address: Any) -> bool:

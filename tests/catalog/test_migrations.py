@@ -52,7 +52,8 @@ def test_the_migrations_end_at_the_newest_revision_in_a_line() -> None:
 
 
 def test_the_migrations_make_the_tables_of_the_schema(tmp_path: Path) -> None:
-    database = Database.open(tmp_path / "catalog.sqlite")
+    database = Database.open(tmp_path / "catalog.sqlite", migrate=False)
+    migrations.upgrade(database, step_by_step=True)
     with database.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         assert migrations.current_revision(connection) == migrations.NEWEST_REVISION

@@ -73,8 +73,15 @@ def _newer(current: str) -> StorageError:
     )
 
 
-def upgrade(database: Database, revision: str = NEWEST_REVISION) -> None:
+def upgrade(
+    database: Database, revision: str = NEWEST_REVISION, *, step_by_step: bool = False
+) -> None:
     """Brings the catalog up to a revision in one transaction; does nothing if it is there.
+
+    Args:
+        database: the open catalog.
+        revision: the one to stop at.
+        step_by_step: run the whole history in an empty SQLite file too, see `new_catalog`.
 
     Raises:
         StorageError: the catalog was written by a release that is newer than this one.
@@ -82,6 +89,13 @@ def upgrade(database: Database, revision: str = NEWEST_REVISION) -> None:
     with database.read() as connection:
         if current_revision(connection) == revision:
             return
+    if database.is_sqlite and revision == NEWEST_REVISION and not step_by_step:
+        from fletching.catalog.migrations.new_catalog import create_tables, is_empty
+
+        with database.write() as connection:
+            if is_empty(connection):
+                create_tables(connection)
+                return
     from alembic.config import Config
     from alembic.migration import MigrationContext
     from alembic.operations import Operations
