@@ -7,6 +7,11 @@ from sqlalchemy import Connection
 from tests.catalog.conftest import MakeSegment, MakeTable
 
 from fletching.catalog.publishing import publish
+from fletching.catalog.read_session_rows import (
+    ReadSessionRow,
+    forget_read_session,
+    insert_read_session,
+)
 from fletching.catalog.table_rows import TableRow, lock_table
 from fletching.catalog.version_rows import (
     add_tag,
@@ -96,6 +101,19 @@ def test_below_the_horizon_only_tags_are_readable(rows: Connection, table: Table
             check_readable(rows, table, gone)
     with pytest.raises(VersionNotFoundError):
         version_at(rows, table, 20_000_000)
+
+
+def test_the_horizon_leaves_versions_whose_changes_are_read(
+    rows: Connection, table: TableRow
+) -> None:
+    session = ReadSessionRow("feed", table.id, 3, b"", None, 1.0, 9.0, since_version=1)
+    insert_read_session(rows, session)
+    assert raise_horizon(rows, table, 3) == 2
+    assert [row.version for row in versions_between(rows, table.id, 0, 3)] == [2, 3]
+    with pytest.raises(VersionNotFoundError):
+        check_readable(rows, lock_table(rows, table.id), 2)
+    forget_read_session(rows, "feed")
+    assert raise_horizon(rows, table, 3) == 1
 
 
 def test_tags_are_moved_only_when_asked(rows: Connection, table: TableRow) -> None:

@@ -7,9 +7,9 @@ import datetime as dt
 from collections.abc import Collection
 from typing import NoReturn
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
 
-from fletching.catalog.schema import change_keys, table_versions, tables, tags
+from fletching.catalog.schema import change_keys, read_sessions, table_versions, tables, tags
 from fletching.catalog.table_rows import TableRow
 from fletching.errors import AlreadyExistsError, NotFoundError, VersionNotFoundError
 
@@ -257,11 +257,17 @@ def last_version_before(connection: Connection, table_id: str, moment_us: int) -
 def raise_horizon(connection: Connection, table: TableRow, version: int) -> int:
     """Makes a version the oldest readable one of a locked table; forgets the rows of older ones.
 
-    Returns how many versions are forgotten; those that a tag names are kept.
+    Returns how many versions are forgotten; those that a tag names are kept, and those whose changes
+    a session reads: it finds them here again whenever it is planned anew.
     """
     connection.execute(update(tables).where(tables.c.id == table.id).values(oldest_version=version))
     kept: Collection[object] = set(list_tags(connection, table.id).values())
     condition = (table_versions.c.table_id == table.id) & (table_versions.c.version < version)
     if kept:
         condition &= table_versions.c.version.not_in(kept)
+    condition &= ~exists().where(
+        read_sessions.c.table_id == table_versions.c.table_id,
+        read_sessions.c.since_version < table_versions.c.version,
+        read_sessions.c.table_version >= table_versions.c.version,
+    )
     return connection.execute(delete(table_versions).where(condition)).rowcount

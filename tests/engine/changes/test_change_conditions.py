@@ -21,6 +21,7 @@ from fletching.engine.changes.change_conditions import (
     MAX_KEY_LENGTH,
     UPKEEP,
     check_key,
+    check_nothing_came,
     check_unchanged,
     replayed,
     report_of,
@@ -111,6 +112,32 @@ def test_what_nobody_knows_any_more_counts_as_a_change(rows: Connection, table: 
     rows.execute(delete(table_versions).where(table_versions.c.version == after.version))
     with pytest.raises(ConflictError):
         check_unchanged(rows, after, table.version)
+
+
+def test_rows_that_came_are_told_from_rows_that_went_and_moved(
+    rows: Connection, table: TableRow
+) -> None:
+    check_nothing_came(rows, table, table.version)
+    version(rows, "compact", data_change=False)
+    publication = Publication(rows, lock_table(rows, "t"), "truncate", now=5.0)
+    publication.clear(None)
+    publication.commit()
+    gone = lock_table(rows, "t")
+    check_nothing_came(rows, gone, table.version)
+    came = version(rows, "append", data_change=True)
+    check_nothing_came(rows, came, came.version)
+    with pytest.raises(RowsChangedError, match="rows came"):
+        check_nothing_came(rows, came, table.version)
+
+
+def test_rows_may_have_come_with_a_version_that_is_forgotten(
+    rows: Connection, table: TableRow
+) -> None:
+    came = version(rows, "append", data_change=True)
+    version(rows, "compact", data_change=False)
+    rows.execute(delete(table_versions).where(table_versions.c.version <= came.version))
+    with pytest.raises(RowsChangedError):
+        check_nothing_came(rows, lock_table(rows, "t"), table.version)
 
 
 @pytest.mark.parametrize("wanted", [-1, 2, 99])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import pickle
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -74,3 +77,19 @@ def test_in_a_table_with_a_key_the_two_sides_of_an_update_are_told(history: Tabl
         )
         if keyed and info.version:
             assert kinds["update_preimage"] == kinds["update_postimage"]
+
+
+def test_a_feed_that_is_open_outlives_its_versions(tmp_path: Path) -> None:
+    """Another process plans the session anew, after retention has forgotten what it reads."""
+    with fletching.connect(tmp_path / "data", create=True) as client:
+        table = client.create_table("t", SCHEMA, primary_key=["k"])
+        for number in range(4):
+            table.append({"k": [number, number + 1], "v": [number, number]})
+        session = table.changes(since=1).session()
+        expected = session.to_table()
+        assert set(expected["_commit_version"].to_pylist()) == {2, 3, 4}
+        held = pickle.dumps(session)
+        table.append({"k": [9], "v": [9]})
+        assert table.expire_versions(dt.timedelta())["oldest_version"] == 5
+    with fletching.connect(tmp_path / "data"):
+        assert pickle.loads(held).to_table() == expected

@@ -16,7 +16,14 @@ from fletching.catalog.version_rows import (
 from fletching.errors import ConflictError, InvalidArgumentError, RowsChangedError
 from fletching.protocol.messages.responses import Changed
 
-__all__ = ["check_key", "check_unchanged", "replayed", "report_of", "report_of_version"]
+__all__ = [
+    "check_key",
+    "check_nothing_came",
+    "check_unchanged",
+    "replayed",
+    "report_of",
+    "report_of_version",
+]
 
 MAX_KEY_LENGTH = 200
 
@@ -79,3 +86,18 @@ def check_unchanged(connection: Connection, table: TableRow, version: int | None
             f"table {table.name} has changed since version {version}: it is at {table.version}",
             code=RowsChangedError.default_code,
         )
+
+
+def check_nothing_came(connection: Connection, table: TableRow, version: int) -> None:
+    """Refuses if rows came since a version: a change that was worked out from it did not see them.
+
+    Raises:
+        RowsChangedError: some came, or nobody knows any more: retention forgets versions while a
+            change works.
+    """
+    if table.version == version:
+        return
+    between = versions_between(connection, table.id, version, table.version)
+    came = any(row.data_change and (row.rows_inserted or row.rows_updated) for row in between)
+    if came or len(between) != table.version - version:
+        raise RowsChangedError("rows came while the change was worked out")

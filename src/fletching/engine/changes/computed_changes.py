@@ -20,13 +20,14 @@ from sqlalchemy import Connection
 
 from fletching.catalog.table_rows import TableRow
 from fletching.engine.changes.attempts import Draft
+from fletching.engine.changes.change_conditions import check_nothing_came
 from fletching.engine.changes.keyed_merge import KeyedMerge
 from fletching.engine.changes.pinned_table import Matches, PinnedTable
 from fletching.engine.changes.row_update import by_partition
 from fletching.engine.changes.row_writer import RowWriter
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.row_filter import RowFilter
-from fletching.errors import InvalidArgumentError, RowsChangedError
+from fletching.errors import InvalidArgumentError
 from fletching.protocol.types.blob_type import contains_blob
 from fletching.protocol.types.row_selection import take_rows
 
@@ -160,7 +161,7 @@ class _Work:
             else frozenset(),
         )
         if inserts or (self._moves and self._view.table.keyed):
-            draft.recheck = self._unmoved
+            draft.recheck = self._nothing_came
         if self._view.table.keyed and staged and (inserts or self._moves):
             self._check_free(KeyedMerge.prepare(context, self._view.table.id, staged), staged)
         return draft
@@ -284,9 +285,8 @@ class _Work:
                 " nothing was changed"
             )
 
-    def _unmoved(self, _connection: Connection, table: TableRow) -> None:
-        if table.version != self._view.table.version:
-            raise RowsChangedError("rows came while the change was worked out")
+    def _nothing_came(self, connection: Connection, table: TableRow) -> None:
+        check_nothing_came(connection, table, self._view.table.version)
 
 
 _UNPARTITIONED = "[]"

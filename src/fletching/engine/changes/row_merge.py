@@ -19,8 +19,8 @@ from sqlalchemy import Connection
 
 from fletching.catalog.segment_rows import SegmentRow
 from fletching.catalog.table_rows import TableRow
-from fletching.catalog.version_rows import versions_between
 from fletching.engine.changes.attempts import Draft
+from fletching.engine.changes.change_conditions import check_nothing_came
 from fletching.engine.changes.key_values import (
     check_key_type,
     is_exact,
@@ -33,7 +33,7 @@ from fletching.engine.changes.pinned_table import Matches, PinnedTable
 from fletching.engine.changes.row_writer import RowWriter
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.snapshot import Snapshot
-from fletching.errors import InvalidArgumentError, RowsChangedError
+from fletching.errors import InvalidArgumentError
 from fletching.protocol.messages.changes import MergeRows, ReplaceRows
 from fletching.protocol.types.row_selection import take_rows
 
@@ -348,20 +348,7 @@ class RowMerge:
             gone[number] |= shown - matched[number]
 
     def _nothing_came(self, connection: Connection, table: TableRow) -> None:
-        nothing_came(connection, table, self._view.table.version)
-
-
-def nothing_came(connection: Connection, table: TableRow, version: int) -> None:
-    """Refuses if rows came since a version: they were not asked whether they match.
-
-    Raises:
-        RowsChangedError: some came.
-    """
-    if table.version == version:
-        return
-    for row in versions_between(connection, table.id, version, table.version):
-        if row.data_change and (row.rows_inserted or row.rows_updated):
-            raise RowsChangedError("rows came while the change was worked out")
+        check_nothing_came(connection, table, self._view.table.version)
 
 
 def replace_draft(
@@ -396,7 +383,7 @@ def replace_draft(
             gone[number] |= found
 
     def recheck(connection: Connection, table: TableRow) -> None:
-        nothing_came(connection, table, view.table.version)
+        check_nothing_came(connection, table, view.table.version)
 
     return Draft(
         deleted=gone,

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import TableRow
 from fletching.engine.changes.attempts import Draft
+from fletching.engine.changes.change_conditions import check_nothing_came
 from fletching.engine.changes.expression_rows import Evaluator
 from fletching.engine.changes.keyed_merge import KeyedMerge
 from fletching.engine.changes.pinned_table import Matches, PinnedTable
@@ -22,7 +23,6 @@ from fletching.engine.tables.partitions import canonical_value
 from fletching.errors import (
     ConflictError,
     InvalidArgumentError,
-    RowsChangedError,
 )
 from fletching.ipc.batch_sizes import bytes_of
 from fletching.protocol.types.blob_type import contains_blob
@@ -153,7 +153,7 @@ class RowUpdate:
         if moved and view.table.keyed:
             merge = KeyedMerge.prepare(self._context, view.table.id, staged)
             self._check_free(merge, gone, staged)
-            draft.recheck = self._unmoved
+            draft.recheck = self._nothing_came
         return draft
 
     def _groups(
@@ -210,9 +210,8 @@ class RowUpdate:
                 "the update would move a row into a partition that has a row with its key"
             )
 
-    def _unmoved(self, _connection: Connection, table: TableRow) -> None:
-        if table.version != self._view.table.version:
-            raise RowsChangedError("rows came while the update was worked out")
+    def _nothing_came(self, connection: Connection, table: TableRow) -> None:
+        check_nothing_came(connection, table, self._view.table.version)
 
 
 def _joined(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
