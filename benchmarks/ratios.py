@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.remote import SEGMENTS
+from benchmarks.remote import AT_REST, SEGMENTS
 from benchmarks.rounds import Result
 from fletching.range_joining import BYTES_PER_REQUEST
 
@@ -320,10 +320,10 @@ def _remote(
                 found[f"remote: requests allowed / made, {way}{columns}"] = allowed / asked.rows
     ratio("remote: cached / local", read("cached"), read("local"))
     ratio(f"remote: cached / local{part}", read(f"cached{part}"), read(f"local{part}"))
-    if through is not None and direct is not None and through.server_cpu_seconds:
-        # The kernel counts in steps of 10 ms: what used none used less than one.
-        used = max(direct.server_cpu_seconds or 0.0, 0.01)
-        found["remote: through the server / direct, server CPU"] = through.server_cpu_seconds / used
+    rest = read(AT_REST)
+    if through is not None and direct is not None and rest is not None:
+        taken = _for_reads(direct, rest)
+        found["remote: through the server / direct, server CPU"] = _for_reads(through, rest) / taken
     for database in ("SQLite", "PostgreSQL"):
         for name, label, promised in (
             ("first plan after one commit", "first plan after one commit", 0.05),
@@ -333,6 +333,14 @@ def _remote(
             if result is not None:
                 key = f"catalog: {database}: {round(promised * 1000)} ms / {label}"
                 found[key] = promised / result.median
+
+
+def _for_reads(read: Result, rest: Result) -> float:
+    """CPU seconds of a server for what it was asked: without what it uses in as much time when nobody asks."""
+    rate = (rest.server_cpu_seconds or 0.0) / sum(rest.seconds)
+    used = (read.server_cpu_seconds or 0.0) - rate * sum(read.seconds)
+    # Where others' load makes the rest look dearer than the read, it was not below a tenth of a millisecond.
+    return max(used, 1e-4 * len(read.seconds))
 
 
 def _in_engines(

@@ -13,8 +13,8 @@ from typing import Any
 from benchmarks import processes
 
 ROUND_SECONDS = 0.1
-"""A shorter run is repeated until a round has about so much, and the median counts: the kernel counts a
-server's CPU time in steps of 10 ms, and one run of 3 ms is mostly chance."""
+"""A shorter run is repeated until a round has about so much, and the median counts: one run of 3 ms is mostly
+chance."""
 MAX_REPEATS = 50
 
 

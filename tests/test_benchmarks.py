@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
+import os
 import re
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -101,6 +105,35 @@ def test_ratios_are_larger_when_we_are_faster(benchmarks: Any) -> None:
     assert ratios["read / raw socket"] == pytest.approx(0.9)
     assert ratios["server CPU: raw socket / fletching"] == pytest.approx(0.9)
     assert ratios["projection, 2 of 10: ideal / measured"] == pytest.approx(0.8)
+
+
+def test_the_server_of_direct_reads_is_counted_without_what_it_does_anyway(benchmarks: Any) -> None:
+    def taking(name: str, cpu_seconds: float) -> Any:
+        result = made(
+            benchmarks, "remote", "10 columns", name, 1.0
+        )  # three rounds of a second each
+        return dataclasses.replace(result, server_cpu_seconds=cpu_seconds)
+
+    at_rest = taking(sys.modules["benchmarks.remote"].AT_REST, 0.006)
+    name = "remote: through the server / direct, server CPU"
+    for direct, expected in ((0.016, 100.0), (0.006, 1.0 / 3e-4), (0.0, 1.0 / 3e-4)):
+        results = [
+            at_rest,
+            taking("bucket, direct", direct),
+            taking("bucket, through the server", 1.006),
+        ]
+        assert benchmarks.ratios.compute(results)[name] == pytest.approx(expected)
+
+
+def test_processor_time_of_another_process_is_exact(benchmarks: Any) -> None:
+    assert benchmarks
+    processes = importlib.import_module("benchmarks.processes")
+    before = processes.cpu_seconds(os.getpid()), time.process_time()
+    sum(range(200_000))
+    after = processes.cpu_seconds(os.getpid()), time.process_time()
+    assert after[0] - before[0] >= (after[1] - before[1]) / 2 > 0
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as other:
+        assert 0 < processes.cpu_seconds(other.pid) < 1
 
 
 def test_a_ratio_that_fell_by_more_than_a_third_is_told(benchmarks: Any) -> None:
