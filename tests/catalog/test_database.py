@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -12,13 +14,14 @@ import warnings
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 import sqlalchemy
 from sqlalchemy import insert, select
 
-from fletching.catalog.database import Database, translated_errors
+from fletching.catalog.database import PINNING_LOCK, Database, translated_errors
 from fletching.catalog.leases import (
     acquire_lease,
     holds_lease,
@@ -213,6 +216,7 @@ class BrokenError(Exception):
         ("08006", ServiceUnavailableError),
         ("57P01", ServiceUnavailableError),
         ("55P03", ServiceUnavailableError),
+        ("25P03", ServiceUnavailableError),
         ("53300", ServiceUnavailableError),
         (None, ServiceUnavailableError),
         ("23505", StorageError),
@@ -226,6 +230,111 @@ def test_postgres_states_in_our_words(state: str | None, kind: type[FletchingErr
     with pytest.raises(kind) as caught:
         fail()
     assert type(caught.value) is kind
+
+
+@pytest.fixture
+def impatient(postgresql: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """A database that waits half a second for who is in a transaction and says nothing."""
+    monkeypatch.setattr("fletching.catalog.database.SILENT_TRANSACTION_SECONDS", 0.5)
+    database = Database.open(postgresql.create())
+    yield database
+    database.close()
+
+
+@pytest.mark.parametrize("waits_for", ["row", "pinned versions"])
+def test_who_freezes_in_a_transaction_does_not_keep_the_others(
+    impatient: Database, waits_for: str
+) -> None:
+    with impatient.write() as connection:
+        add(connection, "before")
+    others_are_done = threading.Event()
+    frozen_failed: list[FletchingError] = []
+    is_inside = threading.Event()
+
+    def freeze() -> None:
+        try:
+            with impatient.write(pins=waits_for == "pinned versions") as connection:
+                if waits_for == "row":
+                    connection.execute(select(leases).with_for_update()).all()
+                is_inside.set()
+                others_are_done.wait()
+                # Awake: what it did is undone, and it is told so.
+                add(connection, "late")
+        except FletchingError as error:
+            frozen_failed.append(error)
+
+    thread = threading.Thread(target=freeze, daemon=True)
+    thread.start()
+    assert is_inside.wait(600)
+    with impatient.write() as connection:
+        if waits_for == "row":
+            connection.execute(leases.update().values(holder="another"))
+        else:
+            connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({PINNING_LOCK})"))
+        others_are_done.set()
+        thread.join()
+    (error,) = frozen_failed
+    assert type(error) is ServiceUnavailableError
+    assert names(impatient) == ["before"]
+
+
+@pytest.fixture
+def by_network(postgresql: Any) -> Iterator[str]:
+    """The URL of a database that is reached over TCP, by one connection."""
+    url = sqlalchemy.make_url(postgresql.create())
+    listener = socket.create_server(("127.0.0.1", 0))
+    ends: list[socket.socket] = []
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+    def relay() -> None:
+        with contextlib.suppress(OSError):
+            here, _ = listener.accept()
+            there = socket.socket(socket.AF_UNIX)
+            ends.extend((here, there))
+            there.connect(f"{url.query['host']}/.s.PGSQL.5432")
+            threading.Thread(target=copy, args=(there, here)).start()
+            copy(here, there)
+
+    thread = threading.Thread(target=relay)
+    thread.start()
+    reached = url.set(host="127.0.0.1", port=listener.getsockname()[1], query={})
+    yield reached.render_as_string(hide_password=False)
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    for end in ends:
+        end.close()
+    thread.join()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the options of Linux")
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("sslmode=disable", [15, 5, 3, 30_000]),
+        ("sslmode=disable&keepalives_idle=7&tcp_user_timeout=9000", [7, 5, 3, 9_000]),
+    ],
+)
+def test_a_connection_notices_that_the_other_host_is_gone(
+    by_network: str, said: str, expected: list[int]
+) -> None:
+    names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+    database = Database.open(f"{by_network}?{said}", migrate=False)
+    try:
+        with database.read() as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            with socket.socket(fileno=os.dup(driver.fileno())) as own:
+                found = [
+                    own.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names
+                ]
+            assert found == expected
+    finally:
+        database.close()
 
 
 def test_leases_are_held_by_one_and_run_out(any_database: Database) -> None:

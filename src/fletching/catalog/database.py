@@ -17,6 +17,7 @@ import enum
 import os
 import sqlite3
 import stat
+import sys
 import threading
 import time
 import weakref
@@ -62,6 +63,15 @@ POOL_KEPT = 10
 
 CONNECT_SECONDS = 10
 """How long PostgreSQL may take to accept a connection, unless its URL says otherwise."""
+
+SILENT_TRANSACTION_SECONDS = 30
+"""How long PostgreSQL lets a transaction wait for its process, unless the URL has ``options`` of its own. A process
+that was frozen, or is cut off, keeps the rows locked that it was changing: of a table that it committed to, say,
+which no other server commits to meanwhile. After so long it has failed, and nothing of it is there."""
+
+DEAD_PEER_SECONDS = 30
+"""How long a connection to PostgreSQL lasts on which nothing comes back from the other host, unless its URL says
+otherwise: the system's own two hours are for nobody who waits."""
 
 PINNING_LOCK = 0x70696E73
 """The number of PostgreSQL's lock that keeps opening sessions and forgetting segments apart."""
@@ -353,22 +363,29 @@ class _ServerClock:
         self._offset = 0.0
 
     def __call__(self) -> float:
-        now = time.monotonic()
+        now = _steady()
         if self._asked_at is None or now - self._asked_at > CLOCK_SECONDS:
             try:
-                before = time.monotonic()
+                before = _steady()
                 with self._database.read() as connection:
                     told = connection.execute(
                         sqlalchemy.text("SELECT extract(epoch FROM clock_timestamp())")
                     ).scalar_one()
-                now = time.monotonic()
+                now = _steady()
                 self._offset = float(told) - (before + now) / 2
                 self._asked_at = now
             except FletchingError:
                 # Counting on is right for a while; a catalog that is away shows elsewhere.
                 if self._asked_at is None:
                     raise
-        return time.monotonic() + self._offset
+        return _steady() + self._offset
+
+
+def _steady() -> float:
+    """Seconds that nobody sets, and that a host counts while it sleeps, where it can: it wakes an hour later."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 def _create_engine(
@@ -385,11 +402,10 @@ def _create_engine(
         if parsed.drivername in {"postgres", "postgresql"}:
             parsed = parsed.set(drivername="postgresql+psycopg")
         kept = min(connections, POOL_KEPT)
-        arguments = (
-            {} if "connect_timeout" in parsed.query else {"connect_timeout": CONNECT_SECONDS}
-        )
+        # What the URL says comes before, and libpq has names for it.
+        arguments = {name: value for name, value in _DEAD_PEERS.items() if name not in parsed.query}
         try:
-            return sqlalchemy.create_engine(
+            postgres = sqlalchemy.create_engine(
                 parsed,
                 pool_size=kept,
                 max_overflow=connections - kept,
@@ -402,6 +418,9 @@ def _create_engine(
             raise MissingExtraError(
                 "a PostgreSQL catalog needs psycopg: pip install 'fletching[postgres]'"
             ) from error
+        if "options" not in parsed.query:
+            event.listen(postgres, "connect", _end_silent_transactions)
+        return postgres
     engine = sqlalchemy.create_engine(
         # As a URI that may not create: a connection made after the file was removed must fail.
         sqlalchemy.URL.create(
@@ -447,6 +466,31 @@ def _create_engine(
             connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(busy_timeout_seconds * 1000)}")
 
     return engine
+
+
+_DEAD_PEERS = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": DEAD_PEER_SECONDS // 2,
+    "keepalives_interval": DEAD_PEER_SECONDS // 6,
+    "keepalives_count": 3,
+    "tcp_user_timeout": DEAD_PEER_SECONDS * 1000,
+}
+"""libpq's settings of a connection, in seconds but for the last, which it wants in milliseconds."""
+
+
+def _end_silent_transactions(connection: DBAPIConnection, _record: object) -> None:
+    """Has PostgreSQL end transactions whose process is silent.
+
+    By a statement, not among the parameters of the connection: PgBouncer refuses those that it does not know.
+    """
+    cursor = connection.cursor()
+    try:
+        cursor.execute(
+            f"SET idle_in_transaction_session_timeout = {int(SILENT_TRANSACTION_SECONDS * 1000)}"
+        )
+    finally:
+        cursor.close()
+    connection.commit()
 
 
 def _use_write_ahead_log(cursor: sqlite3.Cursor, busy_timeout_seconds: float) -> None:
@@ -500,13 +544,15 @@ def _translated(error: exc.DBAPIError) -> FletchingError:
             return StorageFullError("the catalog's disk is full")
         return StorageError(f"the catalog failed: {original} ({name or type(original).__name__})")
     state = getattr(original, "sqlstate", None) or ""
-    # PostgreSQL's classes: 53100 disk full; 40 serialisation or deadlock; 08 and 57P connections.
+    # PostgreSQL's classes: 53100 disk full; 40 serialisation or deadlock; 08 and 57P connections; 25P03 a
+    # transaction that was silent for too long.
     if state == "53100":
         return StorageFullError("the catalog's disk is full")
     if (
         error.connection_invalidated
         or state[:2] in {"40", "08", "53"}
         or state[:3] in {"57P", "55P"}
+        or state in {"25P03", "25P04"}
     ):
         return ServiceUnavailableError(f"the catalog is not available: {_first_line(original)}")
     if not state and isinstance(error, exc.OperationalError):
