@@ -431,6 +431,13 @@ CASES = [
         FRESH,
     ),
     Case(
+        "blobs as they are stored",
+        ReadBlobs(project="p", references=("YmxvYjox",), framed=True, stored=True),
+        "/api/storage/v3?Action=BlobRead&Target=generic.blob&curr_project=p",
+        {"BlobReferences": ["YmxvYjox"], "Framed": True, "Stored": True},
+        FRESH,
+    ),
+    Case(
         "A56",
         GetWriteSchema(table=table("tb"), session_id="ws-69e94550"),
         "/api/storage/v2?Action=TableGetWriteSchema&Target=projects.p.tables.tb"

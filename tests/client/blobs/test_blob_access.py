@@ -19,7 +19,7 @@ import fletching
 from fletching import Blob
 from fletching.client.blobs import blob_access as blobs
 from fletching.client.blobs.blob_access import BlobPutter, get_blobs, get_contents
-from fletching.client.blobs.blob_transfers import UploadChecksum
+from fletching.client.blobs.blob_transfers import UploadChecksum, whole_of
 from fletching.client.transports.channel import Channel
 from fletching.errors import (
     ChecksumMismatchError,
@@ -236,6 +236,12 @@ class FakeEvents:
                 raise item
             yield item
 
+    def whole(self) -> Iterator[tuple[BlobHeader, bytes]]:
+        return whole_of(self)
+
+    def contents(self) -> Iterator[bytes]:
+        return (data for _, data in whole_of(self))
+
     def close(self) -> None:
         self.closed = True
 
@@ -270,6 +276,28 @@ class TestFailures:
         assert [b.reference for b in got if b] == ["a", "b", "c", "d"]
         assert asked == [("a", "b", "c", "d"), ("b", "c", "d"), ("c", "d")]
         assert len(clock.slept) == 2
+
+    def test_what_is_damaged_as_it_is_stored_is_asked_for_in_frames(
+        self, channel: Channel, transport: FakeTransport, clock: FakeClock
+    ) -> None:
+        asked: list[tuple[tuple[str, ...], bool]] = []
+        damage = ChecksumMismatchError("changed", layer="crc32c", expected=1, actual=2)
+
+        def reply(request: ReadBlobs) -> FakeEvents:
+            asked.append((request.references, request.stored))
+            if request.stored:
+                return events_of([b"x"], then=[damage])
+            return events_of([b"x"] * len(request.references))
+
+        transport.on_read_blobs = reply
+        column = pa.array(["a", "b", "c"], pa.binary())
+        assert get_contents(channel, "p", column) == [b"x"] * 3
+        assert asked == [(("a", "b", "c"), True), (("b", "c"), False)]
+        assert clock.slept == []
+        # What the service has verified, and comes damaged, is not asked for without end.
+        transport.on_read_blobs = lambda _: events_of([], then=[damage])
+        with pytest.raises(ChecksumMismatchError):
+            list(get_blobs(channel, "p", ["a"]))
 
     def test_a_reply_that_never_gets_on_is_given_up(
         self, channel: Channel, transport: FakeTransport

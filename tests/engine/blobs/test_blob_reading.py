@@ -14,6 +14,7 @@ from fletching.engine.blobs.blob_reading import Packs, plan_reply
 from fletching.engine.blobs.blob_references import ReferenceKey
 from fletching.engine.engine import Engine
 from fletching.errors import (
+    ChecksumMismatchError,
     CorruptObjectError,
     InvalidArgumentError,
     NotFoundError,
@@ -25,6 +26,7 @@ from fletching.protocol.messages.requests import ReadBlobs
 from fletching.types import ByteRange, TableName
 from fletching.wire.blob_frames import BlobData, BlobDataEnd, BlobDataStart, BlobHeader
 from fletching.wire.content_coding import ContentCoding
+from fletching.wire.stored_blobs import header_of, stored_blobs
 
 
 def plan_of(shop: Shop, references: list[str], *accept: str) -> Any:
@@ -40,6 +42,7 @@ def reply(shop: Shop, references: list[str], *accept: str) -> list[tuple[BlobHea
     assert plan.length in (None, len(wire))
     assert (plan.length is None) == (plan.coding is not ContentCoding.IDENTITY)
     framed = blob_read_is_framed(len(references))
+    assert plan.framing == ("frames" if framed else "raw")
     decoder = blob_read_decoder(plan.coding, framed=framed)
     decoder.feed(wire)
     events = list(decoder.events())
@@ -119,6 +122,25 @@ class TestReplies:
             plan_of(shop, [*references * 100, references[0]])
 
 
+def as_stored(shop: Shop, references: list[str]) -> list[tuple[BlobHeader, bytes]]:
+    """Reads a reply of stored blobs as a client does."""
+    plan = shop.engine.blobs.read(ReadBlobs(project="p", references=tuple(references), stored=True))
+    assert plan.framing == "stored"
+    wire = b"".join(map(bytes, plan.buffers()))
+    assert plan.length == len(wire)
+    found = stored_blobs([memoryview(wire)], len(references))
+    return [(header_of(metadata), data) for metadata, data in found]
+
+
+def test_stored_blobs_under_a_coding_are_framed(shop: Shop) -> None:
+    (reference,) = shop.upload(shop.session(), b"x").references
+    request = ReadBlobs(
+        project="p", references=(reference,) * 2, accept_encoding=("zstd",), stored=True
+    )
+    plan = shop.engine.blobs.read(request)
+    assert (plan.framing, plan.coding) == ("frames", ContentCoding.ZSTD)
+
+
 class TestCoalescing:
     def test_neighbours_are_read_at_once(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
         references = shop.upload_many(shop.session(), [bytes(1000)] * 1000)
@@ -130,6 +152,8 @@ class TestCoalescing:
             return plain(self, pack, start, end)
 
         monkeypatch.setattr(Packs, "load", load)
+        # Where pages are in memory nothing is read.
+        monkeypatch.setattr(reading, "_is_resident", lambda *_: False)
         shuffled = references[:]
         random.Random(4).shuffle(shuffled)
         assert len(list(plan_of(shop, shuffled).records())) == 1000
@@ -154,8 +178,16 @@ class TestCoalescing:
             )
             patch.setattr(reading, "WINDOW_BLOBS", data.draw(st.integers(1, 6)))
             patch.setattr(reading, "GAP_BYTES", data.draw(st.sampled_from([0, 6000, 1 << 20])))
-            got = reply(shop, [references[n] for n in order])
+            patch.setattr(reading, "SLICE_BYTES", data.draw(st.sampled_from([70_000, 1 << 20])))
+            if data.draw(st.booleans()):
+                patch.setattr(reading, "_is_resident", lambda *_: False)
+            wanted = [references[n] for n in order]
+            got = reply(shop, wanted)
+            contents = list(plan_of(shop, wanted).contents())
+            stored = as_stored(shop, wanted)
         assert [blob for _, blob in got] == [blobs[n] for n in order]
+        assert contents == [blobs[n] for n in order]
+        assert stored == [(header, blob) for header, blob in got if header is not None]
 
     def test_many_packs_do_not_hold_many_files(self, shop: Shop) -> None:
         session = shop.session()
@@ -234,6 +266,9 @@ class TestDamage:
         if where == "data":
             with pytest.raises(CorruptObjectError):
                 list(plan.contents())
+        # Sent as it is stored, it is found out by who gets it.
+        with pytest.raises(ChecksumMismatchError):
+            as_stored(shop, [reference])
 
     def test_a_pack_that_shrank(self, shop: Shop) -> None:
         (reference,) = shop.upload(shop.session(), bytes(1000)).references

@@ -30,6 +30,7 @@ from fletching.server.server_settings import ServerSettings
 from fletching.wire import content_coding
 from fletching.wire.blob_frames import BlobData, BlobDataEnd, BlobDataStart
 from fletching.wire.content_coding import ContentCoding
+from fletching.wire.stored_blobs import header_of, stored_blobs
 
 SCHEMA = pa.schema([("id", pa.int64()), ("image", blob()), ("more", pa.list_(blob()))])
 IMAGE = 2
@@ -226,6 +227,19 @@ class TestRead:
         assert reply.headers["x-fletching-framing"] == "frames"
         assert blobs_of(reply, framed=True) == [b"x"]
         assert read(pictures, [reference]).headers["x-fletching-framing"] == "raw"
+
+    @pytest.mark.parametrize("length", [0, 10, 300_000])
+    def test_as_they_are_stored(self, pictures: RawClient, length: int) -> None:
+        data = [bytes([n]) * length for n in range(3)]
+        order = [2, 0, 2, 1]
+        refs = references(pictures, data)
+        body = {"BlobReferences": [refs[n] for n in order], "Framed": True, "Stored": True}
+        reply = pictures.storage("BlobRead", body=body, target="generic.blob")
+        assert reply.headers["x-fletching-framing"] == "stored"
+        assert int(reply.headers["content-length"]) == len(reply.body)
+        found = list(stored_blobs([memoryview(reply.body)], 4))
+        assert [blob for _, blob in found] == [data[n] for n in order]
+        assert {header_of(metadata).content_type for metadata, _ in found} == {None}
 
     @pytest.mark.parametrize("coding", ["zstd", "x-lz4-frame"])
     def test_compressed(self, pictures: RawClient, coding: str) -> None:

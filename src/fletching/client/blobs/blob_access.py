@@ -20,6 +20,7 @@ from fletching.client.blobs.blob_ranges import BlobRanges
 from fletching.client.blobs.blob_streams import BlobStreamWriter, check_upload, open_texts
 from fletching.client.blobs.blob_transfers import (
     BatchBody,
+    BlobEvents,
     BlobRange,
     SingleBody,
     UploadChecksum,
@@ -40,7 +41,7 @@ from fletching.protocol.messages.requests import WriteBlob, WriteBlobs
 from fletching.protocol.messages.responses import BlobReferences, TableSchema
 from fletching.protocol.types.blob_columns import blob_column_id
 from fletching.types import PartitionLike, PartitionSpec, TableName
-from fletching.wire.blob_frames import BlobData, BlobDataStart, BlobHeader
+from fletching.wire.blob_frames import BlobHeader
 
 __all__ = ["BlobFile", "BlobPutter", "get_blob", "get_blobs", "get_contents", "open_blob"]
 
@@ -234,7 +235,7 @@ def get_blob(channel: Channel, project: str, reference: object) -> Blob:
                 lambda attempt: _whole(channel, text, attempt), repeatable=True
             )
             return blob
-    return next(_got(channel, project, [text], _one_reply))
+    return next(_got(channel, project, [text], _blobs_of))
 
 
 _CHECKED_BYTES = 1 << 20
@@ -334,9 +335,7 @@ def get_contents(
     ]
     found: list[bytes] = []
     for start in range(0, len(wanted), READ_REFERENCES):
-        found.extend(
-            _got(channel, project, wanted[start : start + READ_REFERENCES], _contents_of_reply)
-        )
+        found.extend(_got(channel, project, wanted[start : start + READ_REFERENCES], _contents_of))
     if len(wanted) == len(cells):
         return list(found)
     data = iter(found)
@@ -345,7 +344,7 @@ def get_contents(
 
 def _filled(channel: Channel, project: str, references: list[str | None]) -> Iterator[Blob | None]:
     wanted = [each for each in references if each is not None]
-    blobs = _got(channel, project, wanted, _one_reply)
+    blobs = _got(channel, project, wanted, _blobs_of)
     for reference in references:
         yield None if reference is None else next(blobs)
 
@@ -354,50 +353,40 @@ def _got(
     channel: Channel,
     project: str,
     references: list[str],
-    read: Callable[[Channel, str, list[str], RetrySequence], Iterator[_Read]],
+    read: Callable[[Sequence[str], BlobEvents], Iterator[_Read]],
 ) -> Iterator[_Read]:
     """The blobs of one request, begun again behind the last whole one when it breaks."""
     sequence = channel.sequence()
-    done = 0
+    done, stored = 0, True
     while done < len(references):
         try:
-            for blob in read(channel, project, references[done:], sequence):
-                yield blob
-                done += 1
-                sequence.progressed()
+            left = references[done:] if done else references
+            events = open_texts(channel, project, left, sequence, stored=stored)
+            try:
+                for blob in read(left, events):
+                    yield blob
+                    done += 1
+                    sequence.progressed()
+            finally:
+                events.close()
+        except ChecksumMismatchError:
+            # The service has not looked at what it sends as it is. In frames it does, and says what is
+            # damaged there; what was damaged on the way comes whole.
+            if not stored:
+                raise
+            stored = False
         except (ServiceError, TransportError, TruncatedStreamError) as error:
             sequence.wait(error, repeatable=True)
 
 
-def _one_reply(
-    channel: Channel, project: str, references: list[str], attempt: RetrySequence
-) -> Iterator[Blob]:
-    events = open_texts(channel, project, references, attempt)
-    try:
-        header = BlobHeader()
-        pieces: list[bytes | memoryview] = []
-        for event in events:
-            if isinstance(event, BlobDataStart):
-                header, pieces = event.header, []
-            elif isinstance(event, BlobData):
-                pieces.append(event.data)
-            else:
-                # Joined: a copy, because data comes in the pieces of the network's choosing.
-                data = b"".join(pieces)
-                pieces = []
-                yield Blob(data, header.content_type, header.file_name, references[event.index])
-    finally:
-        events.close()
+def _blobs_of(references: Sequence[str], events: BlobEvents) -> Iterator[Blob]:
+    for reference, (header, data) in zip(references, events.whole(), strict=True):
+        yield Blob(data, header.content_type, header.file_name, reference)
 
 
-def _contents_of_reply(
-    channel: Channel, project: str, references: list[str], attempt: RetrySequence
-) -> Iterator[bytes]:
-    events = open_texts(channel, project, references, attempt)
-    try:
-        yield from events.contents()
-    finally:
-        events.close()
+def _contents_of(references: Sequence[str], events: BlobEvents) -> Iterator[bytes]:
+    del references
+    return events.contents()
 
 
 # --- one blob as a file ----------------------------------------------------------------------

@@ -228,15 +228,22 @@ def open_events(
 
 
 def open_texts(
-    channel: Channel, project: str, references: Sequence[str], attempt: RetrySequence
+    channel: Channel,
+    project: str,
+    references: Sequence[str],
+    attempt: RetrySequence,
+    *,
+    stored: bool = False,
 ) -> BlobEvents:
-    """The same for references that are texts already."""
+    """The same for references that are texts already; of whole blobs as they are stored, if wanted."""
     codings = {"lz4": ("x-lz4-frame",), "zstd": ("zstd",), None: ()}
     request = ReadBlobs(
         project=project,
         references=tuple(references),
         accept_encoding=codings[channel.options.compression],
         framed=True,
+        # What is stored is sent as it is: a coding takes frames.
+        stored=stored and channel.options.compression is None,
     )
     return channel.transport.read_blobs(request, channel.options, attempt)
 

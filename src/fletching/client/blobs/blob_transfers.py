@@ -32,7 +32,7 @@ __all__ = [
     "PushedBody",
     "SingleBody",
     "UploadChecksum",
-    "contents_of",
+    "whole_of",
 ]
 
 
@@ -167,7 +167,8 @@ class BlobRange(Protocol):
 class BlobEvents(Protocol):
     """The reply to a BlobRead.
 
-    A raw reply gives the events of a single frame without header whose length is -1.
+    A raw reply gives the events of a single frame without header whose length is -1. One of stored blobs
+    (`ReadBlobs.stored`) gives none, but whole blobs.
 
     Attributes:
         request_id: the service's id of the request.
@@ -181,8 +182,12 @@ class BlobEvents(Protocol):
         """The events; raises if the reply ends early. Data is valid until the next event."""
         ...
 
+    def whole(self) -> Iterator[tuple[BlobHeader, bytes]]:
+        """In place of the events, of several blobs: of each its header and data."""
+        ...
+
     def contents(self) -> Iterator[bytes]:
-        """In place of the events, of a framed reply: the data of each blob, in memory of its own."""
+        """Likewise, the data of each alone, in memory of its own."""
         ...
 
     def close(self) -> None:
@@ -190,16 +195,18 @@ class BlobEvents(Protocol):
         ...
 
 
-def contents_of(events: Iterable[Event]) -> Iterator[bytes]:
-    """The data of each blob of a reply's events."""
-    pieces: list[Buffer] = []
+def whole_of(events: Iterable[Event]) -> Iterator[tuple[BlobHeader, bytes]]:
+    """The header and data of each blob of a reply's events."""
+    header, pieces = BlobHeader(), list[Buffer]()
     for event in events:
         if isinstance(event, BlobData):
             pieces.append(event.data)
         elif isinstance(event, BlobDataEnd):
             # Joined: a copy, because data comes in the pieces of the network's choosing.
-            yield b"".join(pieces)
+            yield header, b"".join(pieces)
             pieces = []
+        else:
+            header, pieces = event.header, []
 
 
 class BlobTransport(Protocol):

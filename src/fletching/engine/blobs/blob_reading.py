@@ -3,7 +3,8 @@
 References are taken in windows. Inside one, the ranges of a pack are sorted and neighbours merged,
 so that ten thousand small blobs of one upload are a few large reads; what is sent keeps the order
 and the duplicates of the request. Every blob is verified against the checksum in its reference:
-before it is sent if it fits a window, at its end if it is larger, and then the reply is cut.
+before it is sent if it fits a window, at its end if it is larger, and then the reply is cut. Only what
+is sent as it is stored is verified by who asked for it so.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from fletching.protocol.http.layers import blob_read_encoder, blob_read_is_frame
 from fletching.types import TableName
 from fletching.wire import blob_frames, crc32c_blocks
 from fletching.wire.content_coding import ContentCoding
+from fletching.wire.stored_blobs import stored_list, stored_list_bytes
 
 __all__ = ["BlobReadPlan", "BlobRecord", "Packs", "plan_reply"]
 
@@ -41,6 +43,9 @@ _OFFSET = operator.attrgetter("offset")
 _END = operator.attrgetter("end")
 JOINED_BYTES = 256 << 10
 """Frames of small blobs are put together up to this size before they are encoded."""
+SENT_BYTES = 8 << 10
+"""A stored blob of this size or more is handed to the socket as it lies in its pack; to say where it is
+takes as long as to copy a smaller one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -156,48 +161,31 @@ def read_contents(packs: Packs, references: Sequence[BlobReference]) -> Iterator
         if len(window) == 1 and window[0].length > WINDOW_BYTES:
             yield b"".join(_large(packs, window[0]).pieces)
             continue
-        by_pack: dict[str, list[int]] = {}
-        for place, (_, pack, *_) in enumerate(window):
-            by_pack.setdefault(pack, []).append(place)
-        found: list[bytes] = [b""] * len(window)
-        for places in by_pack.values():
-            _read_of_pack(packs, window, places, found)
-        yield from found
+        for reference, (record, key) in zip(window, _views(packs, window), strict=True):
+            _, _, _, metadata, _, checksum = reference
+            data = record[metadata:]
+            if crc32c(data) != checksum:
+                raise _corrupt(reference, key)
+            # A copy: a blob that is kept must not keep the pack's mapping, or all that was read with it.
+            yield bytes(data)
 
 
-def _read_of_pack(
-    packs: Packs, window: Sequence[BlobReference], places: list[int], found: list[bytes]
-) -> None:
-    """The data of the blobs at these places of a window, which are of one pack."""
-    wanted = [window[place] for place in places]
-    pack = packs.get(max(wanted, key=_END))
-    if not _is_resident(pack, wanted):
-        distinct = sorted(set(wanted), key=_OFFSET)
-        read = {
-            reference: view[reference.data_start - start : reference.end - start]
-            for run, start, end in _merged(distinct)
-            for view in [pack.read(start, end)]
-            for reference in run
-        }
-        for place, reference in zip(places, wanted, strict=True):
-            found[place] = _checked(read[reference], reference.crc32c, reference, pack)
-        return
-    # One view for all: to make one takes as long as to copy a small blob.
-    first = min(wanted, key=_OFFSET).offset
-    view = pack.view(first, max(wanted, key=_END).end)
-    for place, reference in zip(places, wanted, strict=True):
-        _, _, offset, metadata, length, checksum = reference
-        start = offset + metadata - first
-        found[place] = _checked(view[start : start + length], checksum, reference, pack)
+def read_stored(packs: Packs, references: Sequence[BlobReference]) -> Iterator[memoryview]:
+    """The records of the blobs in order, as they are stored: metadata, then data; blocks.
 
+    Nothing is looked at: who gets them verifies them. A record comes in pieces if it is large.
 
-def _checked(
-    data: memoryview, checksum: int, reference: BlobReference, pack: StoredObject
-) -> bytes:
-    if crc32c(data) != checksum:
-        raise _corrupt(reference, pack.key)
-    # A copy: a blob that is kept must not keep the pack's mapping, or all that was read with it.
-    return bytes(data)
+    Raises:
+        NotFoundError, CorruptObjectError: as for `Packs.get`.
+    """
+    for window in _windows(references):
+        if len(window) == 1 and window[0].length > WINDOW_BYTES:
+            pack = packs.get(window[0])
+            for start in range(window[0].offset, window[0].end, SLICE_BYTES):
+                yield packs.load(pack, start, min(start + SLICE_BYTES, window[0].end))
+            continue
+        for record, _ in _views(packs, window):
+            yield record
 
 
 def _is_resident(pack: StoredObject, wanted: Sequence[BlobReference]) -> bool:
@@ -222,18 +210,30 @@ def _small(packs: Packs, window: Sequence[BlobReference]) -> Iterator[BlobRecord
 
 def _views(packs: Packs, window: Sequence[BlobReference]) -> list[tuple[memoryview, str]]:
     """The records of a window in its order, and the keys of their packs."""
-    by_pack: dict[str, set[BlobReference]] = {}
-    for reference in window:
-        by_pack.setdefault(reference.pack, set()).add(reference)
-    views: dict[BlobReference, tuple[memoryview, str]] = {}
-    for wanted in by_pack.values():
-        ordered = sorted(wanted, key=_OFFSET)
-        pack = packs.get(max(ordered, key=lambda reference: reference.end))
-        for run, start, end in _merged(ordered):
-            view = packs.load(pack, start, end)
-            for reference in run:
-                views[reference] = view[reference.offset - start : reference.end - start], pack.key
-    return [views[reference] for reference in window]
+    by_pack: dict[str, list[int]] = {}
+    for place, (_, pack_id, *_) in enumerate(window):
+        by_pack.setdefault(pack_id, []).append(place)
+    found: list[tuple[memoryview, str]] = [(memoryview(b""), "")] * len(window)
+    for places in by_pack.values():
+        wanted = [window[place] for place in places]
+        pack = packs.get(max(wanted, key=_END))
+        if _is_resident(pack, wanted):
+            # One view for all: to make one takes as long as to copy a small blob.
+            first = min(wanted, key=_OFFSET).offset
+            view = pack.view(first, max(wanted, key=_END).end)
+            for place, (_, _, offset, metadata, length, _) in zip(places, wanted, strict=True):
+                start = offset - first
+                found[place] = view[start : start + metadata + length], pack.key
+            continue
+        read = {
+            reference: part[reference.offset - start : reference.end - start]
+            for run, start, end in _merged(sorted(set(wanted), key=_OFFSET))
+            for part in [packs.load(pack, start, end)]
+            for reference in run
+        }
+        for place, reference in zip(places, wanted, strict=True):
+            found[place] = read[reference], pack.key
+    return found
 
 
 def _merged(
@@ -269,9 +269,10 @@ class BlobReadPlan:
     Attributes:
         coding: of the payload.
         framed: whether the payload is frames.
+        stored: whether the reply is stored blobs instead (`fletching.wire.stored_blobs`), without any layer.
         references: of the blobs, in order.
         buffers: makes the reply's buffers, in order; blocks while iterated. Buffers are memory of
-            their own: the checksums stand between the data.
+            their own, with the checksums between the data; or, of stored blobs, views of their packs.
         records: makes the same blobs without any layer, for readers in the same process.
         contents: likewise, of nothing but their data.
         tables: whose blobs these are, for whoever decides on access.
@@ -279,6 +280,7 @@ class BlobReadPlan:
 
     coding: ContentCoding
     framed: bool
+    stored: bool
     references: Sequence[BlobReference]
     buffers: Callable[[], Iterator[Buffer]]
     records: Callable[[], Iterator[BlobRecord]]
@@ -286,10 +288,19 @@ class BlobReadPlan:
     tables: tuple[TableName, ...] = ()
 
     @property
+    def framing(self) -> str:
+        """The word for how the blobs follow each other in the reply."""
+        return "stored" if self.stored else "frames" if self.framed else "raw"
+
+    @property
     def length(self) -> int | None:
         """Bytes of the reply; None under a coding."""
         if self.coding is not ContentCoding.IDENTITY:
             return None
+        if self.stored:
+            return stored_list_bytes(len(self.references)) + sum(
+                each.metadata_length + each.length for each in self.references
+            )
         if not self.framed:
             return crc32c_blocks.framed_length(self.references[0].length)
         return crc32c_blocks.framed_length(
@@ -306,10 +317,11 @@ def plan_reply(
     coding: ContentCoding,
     *,
     framed: bool = False,
+    stored: bool = False,
 ) -> BlobReadPlan:
     """Plans a reply; finds out that every blob is there before anything is sent.
 
-    ``framed`` frames a single blob, too.
+    ``framed`` frames a single blob, too; ``stored`` sends stored blobs, unless a coding is wanted.
 
     Raises:
         NotFoundError: a blob was collected.
@@ -317,6 +329,7 @@ def plan_reply(
     """
     _check_present(store, references)
     framed = framed or blob_read_is_framed(len(references))
+    stored = stored and coding is ContentCoding.IDENTITY
 
     def records() -> Iterator[BlobRecord]:
         packs = Packs(store)
@@ -332,13 +345,24 @@ def plan_reply(
         finally:
             packs.close()
 
+    def as_stored() -> Iterator[Buffer]:
+        yield stored_list((each.metadata_length, each.crc32c, each.length) for each in references)
+        packs = Packs(store)
+        try:
+            yield from _joined(read_stored(packs, references), small_bytes=SENT_BYTES)
+        finally:
+            packs.close()
+
     def buffers() -> Iterator[Buffer]:
+        if stored:
+            yield from as_stored()
+            return
         encoder = blob_read_encoder(coding)
         for payload in _joined(_payload(records(), framed=framed)):
             yield from encoder.encode(payload)
         yield from encoder.finish()
 
-    return BlobReadPlan(coding, framed, references, buffers, records, contents)
+    return BlobReadPlan(coding, framed, stored, references, buffers, records, contents)
 
 
 def _payload(records: Iterator[BlobRecord], *, framed: bool) -> Iterator[Buffer]:
@@ -354,11 +378,11 @@ def _payload(records: Iterator[BlobRecord], *, framed: bool) -> Iterator[Buffer]
         yield from frames.end()
 
 
-def _joined(payload: Iterator[Buffer]) -> Iterator[Buffer]:
+def _joined(payload: Iterator[Buffer], small_bytes: int = JOINED_BYTES) -> Iterator[Buffer]:
     """Small pieces joined: a copy, at the speed of memory, instead of three calls per small blob."""
     gathered = bytearray()
     for piece in payload:
-        if memoryview(piece).nbytes >= JOINED_BYTES:
+        if memoryview(piece).nbytes >= small_bytes:
             if gathered:
                 yield gathered
                 gathered = bytearray()

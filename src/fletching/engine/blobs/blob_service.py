@@ -103,7 +103,13 @@ class Blobs:
         references = self._parsed(request.references)
         tables = self._tables(references)
         coding = negotiate(request.accept_encoding)
-        plan = plan_reply(self._context.store, references, coding, framed=request.framed)
+        plan = plan_reply(
+            self._context.store,
+            references,
+            coding,
+            framed=request.framed,
+            stored=request.stored,
+        )
         return dataclasses.replace(plan, tables=tuple(tables))
 
     def slice(self, reference: str, start: int | None = None, end: int | None = None) -> BlobSlice:

@@ -365,6 +365,7 @@ _READ_BLOBS = RequestTable(
         Field("references", "BlobReferences", Listed(Text(), least=1), (JSON,), required=True),
         _ACCEPT,
         Field("framed", "Framed", Flag(), (JSON,), sparse=True),
+        Field("stored", "Stored", Flag(), (JSON,), sparse=True),
     ),
 )
 

@@ -372,10 +372,12 @@ class ReadBlobs(Request, frozen=True, kw_only=True):
 
     ``framed`` is ours (extension field ``Framed``): one blob is framed, too, which keeps its content
     type and file name. A service that does not know it sends one raw and says nothing; ours says
-    what it does in the header ``x-fletching-framing``.
+    what it does in the header ``x-fletching-framing``. ``stored`` is ours, too (``Stored``): the blobs
+    as they are stored, behind a list of their lengths and checksums (`fletching.wire.stored_blobs`).
     """
 
     project: str
     references: tuple[str, ...]
     accept_encoding: tuple[str, ...] = ()
     framed: bool = False
+    stored: bool = False

@@ -31,7 +31,7 @@ from fletching.protocol.http.blob_links import (
     reference_in_path,
 )
 from fletching.protocol.messages.requests import ReadBlobs, WriteBlob, WriteBlobs
-from fletching.server.api.response_body import PlanSource, send_source
+from fletching.server.api.response_body import FIRST_GROUP_BYTES, PlanSource, send_source
 from fletching.server.http.exchange import Exchange
 from fletching.server.request_limits import MemoryBudget
 from fletching.server.service import Service
@@ -156,6 +156,8 @@ class _ReplySource:
         """Begins; blocks. What fails here becomes the reply, since nothing has been sent by then."""
         self.plan = plan
         self._buffers: Iterator[Buffer] = plan.buffers()
+        # The first is small: it passes through the event loop, and a client waits for it.
+        self._room = FIRST_GROUP_BYTES
         self.ended = False
         try:
             self.first = self.next_chunk()
@@ -166,7 +168,7 @@ class _ReplySource:
     def next_chunk(self) -> Sequence[Buffer]:
         """Reads, verifies and frames until the group is full; see ``BufferSource``."""
         group: list[Buffer] = []
-        room = GROUP_BYTES
+        room, self._room = self._room, GROUP_BYTES
         for buffer in self._buffers:
             group.append(buffer)
             room -= memoryview(buffer).nbytes
@@ -201,7 +203,7 @@ async def read_blobs(exchange: Exchange, service: Service, request: ReadBlobs) -
     with service.reads.enter():
         async with Job.opened(service.workers.cpu, begin, _ReplySource.close) as job:
             source = job.owned
-            headers = {names.FRAMING: "frames" if source.plan.framed else "raw"}
+            headers = {names.FRAMING: source.plan.framing}
             if source.plan.coding is not ContentCoding.IDENTITY:
                 headers[names.CONTENT_ENCODING] = source.plan.coding.value
             await exchange.start(source.plan.length, headers=headers)

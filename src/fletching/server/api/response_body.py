@@ -41,6 +41,7 @@ from fletching.wire.content_coding import ContentCoding
 from fletching.wire.stack import ByteEncoder
 
 __all__ = [
+    "FIRST_GROUP_BYTES",
     "BufferSource",
     "CodedSource",
     "PlanSource",

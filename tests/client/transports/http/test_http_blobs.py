@@ -6,6 +6,7 @@ import random
 from typing import Any, cast
 
 import pytest
+from crc32c import crc32c
 
 from fletching.client.transports.http.http_blobs import HttpBlobEvents, info_of
 from fletching.errors import (
@@ -19,6 +20,7 @@ from fletching.protocol.http.layers import blob_read_encoder
 from fletching.wire import blob_frames
 from fletching.wire.blob_frames import BlobData, BlobDataEnd, BlobHeader
 from fletching.wire.content_coding import ContentCoding
+from fletching.wire.stored_blobs import stored_list
 
 
 class FakeReply:
@@ -110,6 +112,52 @@ def test_cut_and_damaged_replies() -> None:
     damaged[9000] ^= 1
     with pytest.raises(ChecksumMismatchError):
         read(FakeReply(bytes(damaged)), 4)
+
+
+def stored(blobs: list[bytes]) -> bytes:
+    about = BlobHeader(file_name="n").to_json()
+    metadata = crc32c(about).to_bytes(4, "little") + about
+    listed = stored_list((len(metadata), crc32c(blob), len(blob)) for blob in blobs)
+    return b"".join([listed, *(metadata + blob for blob in blobs)])
+
+
+@pytest.mark.parametrize("framing", ["frames", "stored"])
+@pytest.mark.parametrize("piece", [1, 777, 1 << 20])
+def test_whole_blobs(framing: str, piece: int) -> None:
+    body = stored(DATA) if framing == "stored" else wire(DATA, framed=True)
+    reply = FakeReply(body, piece, x_fletching_framing=framing)
+    events = HttpBlobEvents(cast("Any", reply), 4)
+    assert events.framed
+    assert [(header.file_name, data) for header, data in events.whole()] == [
+        ("n", data) for data in DATA
+    ]
+    assert reply.closed
+    reply = FakeReply(body, piece, x_fletching_framing=framing)
+    assert list(HttpBlobEvents(cast("Any", reply), 4).contents()) == DATA
+    assert reply.closed
+
+
+def test_cut_and_damaged_stored_blobs() -> None:
+    body = bytearray(stored(DATA))
+    for end in range(0, len(body), 997):
+        reply = FakeReply(bytes(body[:end]), x_fletching_framing="stored")
+        with pytest.raises(TruncatedStreamError):
+            list(HttpBlobEvents(cast("Any", reply), 4).contents())
+        assert reply.closed
+    body[9000] ^= 1
+    with pytest.raises(ChecksumMismatchError):
+        list(
+            HttpBlobEvents(
+                cast("Any", FakeReply(bytes(body), x_fletching_framing="stored")), 4
+            ).whole()
+        )
+
+
+def test_stored_blobs_that_nobody_asked_for() -> None:
+    reply = FakeReply(stored(DATA), x_fletching_framing="stored")
+    with pytest.raises(ProtocolError, match="unasked"):
+        read(reply, 4)
+    assert reply.closed
 
 
 def test_replies_that_cannot_be_understood() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fletching.client.blobs.blob_transfers import BlobInfo
+from fletching.client.blobs.blob_transfers import BlobInfo, whole_of
 from fletching.wire.blob_frames import (
     BlobData,
     BlobDataEnd,
@@ -41,6 +41,10 @@ class EmbeddedBlobEvents:
                 if len(piece):
                     yield BlobData(piece)
             yield BlobDataEnd(index, ChecksumType.NONE, {})
+
+    def whole(self) -> Iterator[tuple[BlobHeader, bytes]]:
+        """The blobs' headers and data; errors of the engine as they are."""
+        return whole_of(self)
 
     def contents(self) -> Iterator[bytes]:
         """The blobs' data; errors of the engine as they are."""

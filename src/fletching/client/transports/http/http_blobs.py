@@ -15,7 +15,7 @@ from fletching.client.blobs.blob_transfers import (
     BlobBody,
     BlobInfo,
     UploadChecksum,
-    contents_of,
+    whole_of,
 )
 from fletching.client.call_options import CallOptions
 from fletching.client.retry import RetrySequence
@@ -40,6 +40,7 @@ from fletching.wire.blob_frames import (
     ChecksumType,
 )
 from fletching.wire.content_coding import ContentCoding
+from fletching.wire.stored_blobs import header_of, stored_blobs
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -58,7 +59,7 @@ class HttpBlobEvents:
 
     def __init__(self, reply: Reply, references: int) -> None:
         framing = reply.headers.get(names.FRAMING)
-        if framing is not None and framing not in {"frames", "raw"}:
+        if framing is not None and framing not in {"frames", "raw", "stored"}:
             reply.close()
             raise ProtocolError(
                 f"the service framed blobs in an unknown way: {framing[:40]!r}", side="remote"
@@ -66,7 +67,8 @@ class HttpBlobEvents:
         self._reply = reply
         self._references = references
         self.request_id = reply.headers.get(names.REQUEST_ID)
-        self.framed = blob_read_is_framed(references) if framing is None else framing == "frames"
+        self._stored = framing == "stored"
+        self.framed = blob_read_is_framed(references) if framing is None else framing != "raw"
         try:
             coding = ContentCoding.from_token(reply.headers.get(names.CONTENT_ENCODING))
         except BaseException:
@@ -82,6 +84,9 @@ class HttpBlobEvents:
             TruncatedStreamError: the reply holds fewer blobs than were asked for.
             WireError: the reply is damaged.
         """
+        if self._stored:
+            self._reply.close()
+            raise ProtocolError("the service sent stored blobs, unasked", side="remote")
         try:
             if self.framed:
                 yield from self._frames()
@@ -107,17 +112,35 @@ class HttpBlobEvents:
             )
 
     def _pieces(self) -> Iterator[Any]:
-        # One buffer for all: stripping the checksums copies the payload out of it.
-        room = memoryview(bytearray(RECEIVE_BYTES))
-        while count := self._reply.readinto(room):
-            self._decoder.feed(room[:count])
+        for received in self._received():
+            self._decoder.feed(received)
             yield from self._decoder.events()
         self._decoder.finish()
         yield from self._decoder.events()
 
+    def _received(self) -> Iterator[memoryview]:
+        # One buffer for all: what is made of it is a copy, taken while the processor's cache has it.
+        room = memoryview(bytearray(RECEIVE_BYTES))
+        while count := self._reply.readinto(room):
+            yield room[:count]
+
+    def whole(self) -> Iterator[tuple[BlobHeader, bytes]]:
+        """The blobs' headers and data; errors as of the events."""
+        if not self._stored:
+            yield from whole_of(self)
+            return
+        for metadata, data in self._stored_blobs():
+            yield header_of(metadata), data
+
     def contents(self) -> Iterator[bytes]:
         """The blobs' data; errors as of the events."""
-        return contents_of(self)
+        return (data for _, data in (self._stored_blobs() if self._stored else whole_of(self)))
+
+    def _stored_blobs(self) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            yield from stored_blobs(self._received(), self._references)
+        finally:
+            self._reply.close()
 
     def close(self) -> None:
         """Gives the connection back if the reply was read to its end."""
