@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import subprocess
+import sys
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from tests.engine.changes.conftest import MakeTable, seen
 
-from fletching.engine.changes.expression_rows import Evaluator, ExpressionFilter
+from fletching.engine.changes.expression_rows import Evaluator, ExpressionFilter, _Connection
 from fletching.errors import InvalidArgumentError
 
 BATCH = pa.record_batch(
@@ -83,6 +87,61 @@ def test_an_evaluator_closes_more_than_once() -> None:
     with evaluator:
         pass
     evaluator.close()
+
+
+def test_what_one_opened_the_next_uses_unless_something_went_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[Any] = []
+    connect = duckdb.connect
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        opened.append(connect(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(duckdb, "connect", counted)
+    monkeypatch.setattr(_Connection, "_idle", [])
+    for _ in range(3):
+        assert values("n + 1") == [[4, 2, None, 3]]
+    assert len(opened) == 1
+    with pytest.raises(InvalidArgumentError):
+        values("error('spoilt')")
+    assert values("n") == [[3, 1, None, 2]]
+    assert len(opened) == 2
+    # Several at once have one each.
+    with Evaluator(["n"]) as one, Evaluator(["n + 1"]) as other:
+        assert one(BATCH)[0].to_pylist() != other(BATCH)[0].to_pylist()
+    assert len(opened) == 3
+    _Connection.close_idle()
+    assert values("n") == [[3, 1, None, 2]]
+    assert len(opened) == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_ends_as_its_parent_does() -> None:
+    program = """
+import os, sys
+import pyarrow as pa
+from fletching.engine.changes.expression_rows import Evaluator
+
+def value():
+    with Evaluator(["n + 1"]) as evaluate:
+        return evaluate(pa.record_batch({"n": pa.array([1])}))[0].to_pylist()
+
+assert value() == [2]
+child = os.fork()
+assert value() == [2]
+if child:
+    sys.exit(os.waitpid(child, 0)[1])
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
+
+
+def test_rows_of_one_are_not_seen_by_the_next() -> None:
+    assert values("n") == [[3, 1, None, 2]]
+    with pytest.raises(InvalidArgumentError):
+        values("(SELECT count(*) FROM changed_rows)", "nosuch")
+    assert values("(SELECT count(*) FROM changed_rows)", batch=BATCH.slice(0, 1)) == [[1]]
 
 
 SCHEMA = pa.schema([("n", pa.int64()), ("s", pa.string())])

@@ -6,10 +6,13 @@ as Arrow arrays and reaches nothing else: no files, no network, no Python object
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +33,7 @@ __all__ = ["Evaluator", "ExpressionFilter"]
 
 _MEMORY = "256MB"
 _ROW = "fletching row"
+_MAX_IDLE = 2
 _SETTINGS = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
@@ -46,7 +50,7 @@ class Evaluator:
     def __init__(self, expressions: Sequence[str]) -> None:
         """Takes expressions in DuckDB's SQL, parsed and checked; see `sql/value_expressions`."""
         self._expressions = expressions
-        self._connection: DuckDBPyConnection | None = None
+        self._connection: _Connection | None = None
 
     def __enter__(self) -> Callable[[pa.RecordBatch], list[pa.Array]]:
         """Opens DuckDB, if there is something to evaluate; returns what evaluates a batch.
@@ -55,7 +59,7 @@ class Evaluator:
             MissingExtraError: DuckDB is not installed.
         """
         if self._expressions:
-            self._connection = _connect()
+            self._connection = _Connection()
         return self.evaluate
 
     def __exit__(
@@ -79,8 +83,7 @@ class Evaluator:
         Raises:
             InvalidArgumentError: one cannot be evaluated.
         """
-        connection = self._connection
-        if not self._expressions or connection is None:
+        if not self._expressions or self._connection is None:
             return []
         import duckdb
 
@@ -93,16 +96,16 @@ class Evaluator:
         rows = pa.Table.from_arrays([numbers, *arrays], names=[_ROW, *batch.schema.names])
         chosen = ", ".join(f"{text} AS v{n}" for n, text in enumerate(self._expressions))
         try:
-            connection.register("changed_rows", rows)
-            found = connection.sql(
-                f'SELECT {chosen} FROM changed_rows ORDER BY "{_ROW}"'  # noqa: S608 - parsed and checked
-            ).to_arrow_table()
+            with self._connection as connection:
+                connection.register("changed_rows", rows)
+                found = connection.sql(
+                    f'SELECT {chosen} FROM changed_rows ORDER BY "{_ROW}"'  # noqa: S608 - parsed and checked
+                ).to_arrow_table()
+                connection.unregister("changed_rows")
         except duckdb.Error as error:
             raise InvalidArgumentError(
                 f"an expression cannot be evaluated: {str(error).splitlines()[0][:300]}"
             ) from error
-        finally:
-            connection.unregister("changed_rows")
         return [column.combine_chunks() for column in found.columns]
 
 
@@ -128,16 +131,58 @@ def _read_by_duckdb(name: str, column: pa.Array) -> pa.Array:
         ) from error
 
 
-def _connect() -> DuckDBPyConnection:
-    try:
-        import duckdb
-    except ImportError as error:
-        raise MissingExtraError(
-            "expressions in changes need DuckDB: pip install 'fletching[duckdb]'"
-        ) from error
-    connection = duckdb.connect(":memory:", config=dict(_SETTINGS))
-    connection.execute("SET lock_configuration = true").fetchall()
-    return connection
+class _Connection:
+    """DuckDB, opened or taken from those that nobody uses: opening takes longer than most changes.
+
+    One in which something went wrong is used by nobody else. Before a process forks those that wait are
+    closed: a child crashes when it lets go of its parent's.
+    """
+
+    _idle: ClassVar[list[DuckDBPyConnection]] = []
+
+    def __init__(self) -> None:
+        try:
+            import duckdb
+        except ImportError as error:
+            raise MissingExtraError(
+                "expressions in changes need DuckDB: pip install 'fletching[duckdb]'"
+            ) from error
+        self._process = os.getpid()
+        self._sound = True
+        with contextlib.suppress(IndexError):
+            self._duckdb = self._idle.pop()
+            return
+        self._duckdb = duckdb.connect(":memory:", config=dict(_SETTINGS))
+        self._duckdb.execute("SET lock_configuration = true").fetchall()
+
+    def __enter__(self) -> DuckDBPyConnection:
+        self._sound = False
+        return self._duckdb
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._sound = kind is None
+
+    def close(self) -> None:
+        if self._sound and self._process == os.getpid() and len(self._idle) < _MAX_IDLE:
+            self._idle.append(self._duckdb)
+        else:
+            self._duckdb.close()
+
+    @classmethod
+    def close_idle(cls) -> None:
+        """Closes those that nobody uses."""
+        with contextlib.suppress(IndexError):
+            while True:
+                cls._idle.pop().close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_Connection.close_idle)
 
 
 class ExpressionFilter:
@@ -167,7 +212,7 @@ class ExpressionFilter:
         self._text = text
         self._lock = threading.Lock()
         self._evaluator = Evaluator([compiled.duckdb])
-        self._open = False
+        weakref.finalize(self, self._evaluator.close).atexit = False
 
     def __enter__(self) -> Self:
         """Opens DuckDB.

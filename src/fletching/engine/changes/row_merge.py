@@ -43,6 +43,8 @@ _MATCHED = ("update", "delete", None)
 _NOT_MATCHED = ("insert", None)
 _NOT_BY_SOURCE = ("delete", None)
 
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Source:
@@ -251,6 +253,9 @@ class RowMerge:
         view = self._view
         projection = view.projection(self._on)
         usable = last if self._request.last_wins else None
+        # Few rows of a large table match: most are told by a look at one byte, and not by a search.
+        seen = np.zeros(_slot_count(len(source.numbers)), dtype=bool)
+        seen[_slots(source.numbers, len(seen))] = True
         for matches, batch in view.rows(view.matches(None), projection):
             valid = np.flatnonzero(_without_nulls(batch))
             if not len(valid) or not len(source.numbers):
@@ -259,12 +264,13 @@ class RowMerge:
             if len(valid) < batch.num_rows:
                 columns = [column.take(pa.array(valid)) for column in columns]
             numbers = key_numbers(columns, self._seed)
-            left = np.searchsorted(source.numbers, numbers, side="left")
-            counts = np.searchsorted(source.numbers, numbers, side="right") - left
+            near = np.flatnonzero(seen[_slots(numbers, len(seen))])
+            left = np.searchsorted(source.numbers, numbers[near], side="left")
+            counts = np.searchsorted(source.numbers, numbers[near], side="right") - left
             hit = np.flatnonzero(counts)
             if not len(hit):
                 continue
-            places = np.repeat(hit, counts[hit])
+            places = np.repeat(near[hit], counts[hit])
             before = np.repeat(np.cumsum(counts[hit]) - counts[hit], counts[hit])
             found = np.repeat(left[hit], counts[hit]) + np.arange(len(places)) - before
             if not self._exact:
@@ -401,6 +407,17 @@ def _check_clauses(request: MergeRows) -> None:
     ):
         if value not in known:
             raise InvalidArgumentError(f"{name} is {value!r}; expected one of {known}")
+
+
+def _slot_count(keys: int) -> int:
+    """A power of two: some twenty slots for each key, up to 16 MiB."""
+    return 1 << min(max((keys * 16).bit_length(), 12), 24)
+
+
+def _slots(numbers: NDArray[np.uint64], count: int) -> NDArray[np.uint64]:
+    """For each key the slot that it falls into; neighbours are spread over all of them."""
+    shift = np.uint64(65 - count.bit_length())
+    return (numbers * _SPREAD) >> shift
 
 
 def _without_nulls(batch: pa.RecordBatch) -> NDArray[np.bool_]:
