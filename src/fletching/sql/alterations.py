@@ -38,6 +38,7 @@ from fletching.sql.statement_kinds import (
     Changes,
     Clone,
     DescribeQuery,
+    DescribeSchemaQuery,
     DropPartitions,
     MergePartitions,
     Namespace,
@@ -368,6 +369,10 @@ class _Reader(TokenReader):
 
     def _describe(self) -> Statement:
         extended = self.take("EXTENDED")
+        # Alone, before a dot or before PARTITION it is a table's name.
+        if self.word() == "SCHEMA" and self.word(1) not in {"", ";", ".", "PARTITION"}:
+            self.take("SCHEMA")
+            return DescribeSchemaQuery(*self._schema_parts())
         if not self.take("TABLE"):
             self.take("VIEW")
         table = self.table()

@@ -20,6 +20,7 @@ __all__ = [
     "CreateLike",
     "CreateView",
     "DescribeQuery",
+    "DescribeSchemaQuery",
     "DropPartitions",
     "DropView",
     "Explanation",
@@ -96,6 +97,14 @@ class ShowSchemasQuery:
     """Schemas of a project."""
 
     project: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DescribeSchemaQuery:
+    """What is known of a schema, as the JSON that clients parse."""
+
+    project: str
+    schema: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -318,6 +327,7 @@ Statement = (
     | Use
     | ShowCreateQuery
     | DescribeQuery
+    | DescribeSchemaQuery
     | QueryStatement
     | Insertion
     | CreateAs

@@ -24,6 +24,8 @@ NS = pa.timestamp("ns")
 VALUES: list[tuple[str, list[Any]]] = [
     ("bigint", [1, None, -(2**63)]),
     ("string", ["a", None, "é"]),
+    ("char(3)", ["a", None, "éàü"]),
+    ("array<char(2)>", [["a", None], None, [], [""]]),
     ("decimal(10,3)", [decimal.Decimal("1.500"), None, decimal.Decimal("-0.001")]),
     ("timestamp", [0, None, -1]),
     ("datetime", [0, None, -1]),
@@ -51,6 +53,14 @@ def test_there_and_back(text: str, values: list[Any]) -> None:
         back.validate(full=True)
         assert back.type.equals(array.type)
         assert back.to_pylist() == part.to_pylist()
+
+
+def test_a_char_is_filled_with_blanks() -> None:
+    kind = parse_type("char(3)")
+    sent = to_record_values(pa.array(["é", None, "abc", "  x", ""]), kind)
+    assert sent.to_pylist() == ["é  ".encode(), None, b"abc", b"  x", b"   "]
+    back = from_record_values(sent, kind, "c")
+    assert back.to_pylist() == ["é", None, "abc", "  x", ""]
 
 
 def test_a_blob_is_its_reference() -> None:

@@ -23,6 +23,13 @@ def test_there_are_none(client: Any, kind: str) -> None:
         assert (refused.status, refused.json["Code"]) == (405, "MethodNotAllowed")
 
 
+def test_a_schema_that_is_not_there_has_no_listing(client: Any) -> None:
+    # How clients look for a schema where they take the calls for schemas to be missing.
+    assert get(client, "/registration/functions", curr_schema="DEFAULT").status == 200
+    missing = get(client, "/registration/functions", curr_schema="nothing")
+    assert (missing.status, missing.json["Code"]) == (404, "NoSuchObject")
+
+
 def test_the_catalog_service_has_no_models(client: Any) -> None:
     host = client.request("GET", "/api/catalogapi", {"curr_project": "demo"})
     assert host.body == client.netloc.encode()

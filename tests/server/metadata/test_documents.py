@@ -72,8 +72,13 @@ def test_pages() -> None:
     column = root.find("Partition/Column")
     assert column is not None
     assert column.attrib == {"Name": "pt", "Value": 'x"<&'}
-    text = ET.fromstring(render(partition_document(info, extended=True))).findtext("Schema")
-    assert json.loads(text or "")["partitionRecordNum"] == 1
+    plain, more = (
+        json.loads(ET.fromstring(render(document)).findtext("Schema") or "")
+        for document in (partition_document(info, extended=x) for x in (False, True))
+    )
+    assert (plain["partitionRecordNum"], more["PhysicalSize"]) == (1, 2)
+    # A client that finds both kinds in one reply never asks for the other.
+    assert not plain.keys() & more.keys()
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,13 @@ def test_a_session_runs_statements(client: Any) -> None:
     assert tell(client, session, {"query": "select 1"}).status == 409
 
 
+def test_a_statement_that_is_kept_from_sessions(client: Any) -> None:
+    session = open_session(client)
+    settings = {"odps.mcqa.disable": "true"}
+    refused = tell(client, session, {"query": "select 1 as a;", "settings": settings})
+    assert (refused.status, refused.json["Code"]) == (400, "SQAUnsupportedFeature")
+
+
 def test_what_a_session_does_not_take(client: Any) -> None:
     session = open_session(client)
     for odd in ("x", {}, {"query": 1}, {"query": "select 1", "settings": [1]}):
@@ -75,9 +82,12 @@ def test_statements_of_others_are_not_seen(client: Any, granted: Any) -> None:
 def test_the_second_generation_is_a_path_and_a_quota(client: Any) -> None:
     found = client.request("GET", "/api/connection/mcqa", {"project": "demo", "quota": "q"}).json
     assert (found["quotaNickName"], found["quotaType"]) == ("q", "FUXI_VW")
-    quota = client.request("GET", "/api/quotas/mine", {"project": "demo", "version": "wlm"})
+    asked = {"project": "demo", "version": "wlm"}
+    quota = client.request("GET", "/api/quotas/mine", {**asked, "tenant": "t"})
     assert quota.headers["x-odps-mcqa-conn"]
     assert xml(quota).findtext("Nickname") == "mine"
+    assert client.request("GET", "/api/quotas/mine", asked).json["Code"] == "NoSuchObject"
+    assert xml(client.request("GET", "/api/quotas/default", asked)).findtext("ID") == "1"
     quotas = xml(client.request("GET", "/api/quotas"))
     assert [item.findtext("Name") for item in quotas.iterfind("Quota")] == ["default"]
     body = b"<Instance><Job><Tasks><SQL><Query>select 1</Query></SQL></Tasks></Job></Instance>"

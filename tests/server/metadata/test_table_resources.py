@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
 import json
 from typing import Any
 
@@ -171,3 +173,43 @@ def test_a_partition_names_its_columns(client: Any) -> None:
         ("p", "x"),
         ("q", "1"),
     ]
+
+
+def test_a_touch_is_seen_in_whole_seconds(client: Any) -> None:
+    run(client, "create table t (a bigint)")
+    before = document(client, "t")["lastModifiedTime"]
+    moments = [before]
+    for _ in range(2):
+        run(client, "alter table t touch")
+        moments.append(document(client, "t")["lastModifiedTime"])
+    assert moments == sorted(set(moments))
+
+
+def test_a_project_sent_as_a_schema_is_the_default_one(client: Any) -> None:
+    run(client, "create table t (a bigint)")
+
+    def names() -> list[str | None]:
+        page = xml(get(client, "/tables", curr_schema="DEMO"))
+        return [each.findtext("Name") for each in page.iterfind("Table")]
+
+    assert names() == ["t"]
+    assert xml(get(client, "/tables/t", curr_schema="demo")).findtext("Name") == "t"
+    assert get(client, "/tables/t", curr_schema="other").status == 404
+    run(client, "create schema demo")
+    assert names() == []
+
+
+def test_a_schema_is_described_as_json(client: Any) -> None:
+    run(client, "create schema sales")
+    shown = run_sql(client, "desc schema demo.SALES;")
+    found = xml(get(client, f"/instances/{shown}", result="")).findtext("Tasks/Task/Result") or ""
+    described = json.loads(base64.b64decode(found))
+    assert (described["name"], described["type"]) == ("sales", "MANAGED")
+    assert dt.datetime.fromisoformat(described["createTime"])
+    missing = run_sql(client, "describe schema nothing")
+    text = xml(get(client, f"/instances/{missing}", result="")).findtext("Tasks/Task/Result") or ""
+    assert b"NoSuchSchema" in base64.b64decode(text)
+    run(client, "create table schema (a bigint) partitioned by (p string)")
+    run(client, "alter table schema add partition (p='1')")
+    run(client, "desc schema")
+    run(client, "desc schema partition (p='1')")

@@ -46,6 +46,13 @@ def test_what_a_session_says(filled: Tunnel) -> None:
     assert filled.done("GET", {"downloadid": session["DownloadID"]}) == session
 
 
+def test_a_quota_is_called_what_the_client_calls_it(filled: Tunnel) -> None:
+    session = filled.done("POST", {"downloads": "", "quotaName": "q"})
+    assert session["QuotaName"] == "q"
+    again = {"downloadid": session["DownloadID"], "quotaName": "r"}
+    assert filled.done("GET", again)["QuotaName"] == "r"
+
+
 @pytest.mark.parametrize(
     ("start", "count"), [(0, 50), (7, 15), (49, 1), (45, 100), (50, 5), (3, 0)]
 )

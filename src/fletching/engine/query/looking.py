@@ -12,8 +12,9 @@ from fletching.engine.query.printing import (
     description,
     matches,
     partition_description,
+    schema_description,
 )
-from fletching.errors import InvalidArgumentError, NoSuchPartitionError
+from fletching.errors import InvalidArgumentError, NoSuchPartitionError, NoSuchSchemaError
 from fletching.protocol.messages.admin import (
     DescribeTable,
     ListPartitions,
@@ -21,6 +22,7 @@ from fletching.protocol.messages.admin import (
     ListTables,
     PartitionInfo,
     PartitionPage,
+    SchemaInfo,
     SchemaPage,
     TableInfo,
     TablePage,
@@ -31,6 +33,7 @@ from fletching.protocol.messages.responses import Response
 from fletching.sql.functions import AGGREGATES, FUNCTIONS
 from fletching.sql.statement_kinds import (
     DescribeQuery,
+    DescribeSchemaQuery,
     ShowCreateQuery,
     ShowFlagsQuery,
     ShowFunctionsQuery,
@@ -107,11 +110,13 @@ class Looking:
                     for one in all_partitions(self._verbs, table, prefix)
                 )
             case ShowSchemasQuery(project=project):
-                request = ListSchemas(project=project)
-                self._authorize(request)
-                page = self._verbs.call(request)
-                assert isinstance(page, SchemaPage)
-                return "\n".join(info.schema for info in page.schemas)
+                return "\n".join(info.schema for info in self._schemas(project))
+            case DescribeSchemaQuery(project=project, schema=schema):
+                wanted = schema.casefold()
+                for one in self._schemas(project):
+                    if one.schema.casefold() == wanted:
+                        return schema_description(one)
+                raise NoSuchSchemaError(f"there is no schema {schema} in project {project}")
             case ShowCreateQuery(table=table):
                 return creating_statement(self._table(table))
             case DescribeQuery():
@@ -124,6 +129,13 @@ class Looking:
             case ShowHistoryQuery(table=table):
                 return self._history(table)
         raise InvalidArgumentError("the statement is not supported")
+
+    def _schemas(self, project: str) -> tuple[SchemaInfo, ...]:
+        request = ListSchemas(project=project)
+        self._authorize(request)
+        page = self._verbs.call(request)
+        assert isinstance(page, SchemaPage)
+        return page.schemas
 
     def _table(self, table: TableName) -> TableInfo:
         request = DescribeTable(table=table)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from fletching.engine.tables.schema_checks import VIEW_PREFIX
 from fletching.errors import InvalidArgumentError
-from fletching.protocol.messages.admin import PartitionInfo, TableInfo
+from fletching.protocol.messages.admin import PartitionInfo, SchemaInfo, TableInfo
 from fletching.sql.clusterings import CLUSTERING, clustering_clause, declared_clustering
 from fletching.sql.table_definitions import DEFAULT_KEY
 from fletching.sql.table_properties import INTERNAL, SHARD_PROPERTIES
@@ -24,6 +24,7 @@ __all__ = [
     "failure_text",
     "matches",
     "partition_description",
+    "schema_description",
 ]
 
 VIEW_TEXT = VIEW_PREFIX + "text"
@@ -95,6 +96,19 @@ def partition_description(info: PartitionInfo) -> str:
             f"Modified: {_moment(info.modified_at)}",
         ]
     )
+
+
+def schema_description(info: SchemaInfo) -> str:
+    """What DESC SCHEMA prints: JSON, which clients parse."""
+    created = _moment(info.created_at)
+    described = {
+        "name": info.schema,
+        "owner": "",
+        "type": "MANAGED",
+        "createTime": created,
+        "modifyTime": created,
+    }
+    return json.dumps(described, ensure_ascii=False)
 
 
 def _moment(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable
 
@@ -360,14 +361,16 @@ class Tables:
             return table_info(catalog.get_table(connection, request.table))
 
     def touch(self, request: TouchTable) -> TableInfo:
-        """Says that a table's data, or one partition's, was modified just now.
+        """Says that a table's data, or one partition's, was modified just now, and in another second than before.
+
+        Clients are told whole seconds, and look whether they have changed.
 
         Raises:
             NoSuchPartitionError: there is no such partition.
         """
-        now = self._context.clock()
         with self._context.database.write() as connection:
             table = locked_table(connection, request.table)
+            now = max(self._context.clock(), math.floor(table.modified_at) + 1.0)
             if request.partition:
                 values = partition_values(table, request.partition)
                 if catalog_partitions.find_partition(connection, table.id, values) is None:

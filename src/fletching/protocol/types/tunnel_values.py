@@ -9,12 +9,16 @@ ODPS type                  in the record stream
 DATETIME                   integer: milliseconds since 1970
 DATE                       integer: days since 1970
 INTERVAL_YEAR_MONTH        integer: months
-STRING, CHAR, VARCHAR      bytes: UTF-8
+STRING, VARCHAR            bytes: UTF-8
+CHAR                       bytes: UTF-8, filled with blanks to its length
 JSON, BINARY, BLOB         bytes: the text, the bytes, the reference
 DECIMAL                    bytes: the number as text
 TIMESTAMP, TIMESTAMP_NTZ   moment: seconds, and nanoseconds from there
 INTERVAL_DAY_TIME          moment likewise
 =========================  ==========================================
+
+Blanks at the end of a CHAR are no part of it: they come with its values and are taken off those that are
+sent, so that rows which somebody reads and writes again stay the same.
 
 The Arrow types are those of `fletching.protocol.types.arrow_types.arrow_type`, with BLOB as its storage.
 """
@@ -106,6 +110,8 @@ def to_record_values(array: pa.Array, odps_type: OdpsType) -> pa.Array:
     code = odps_type.code
     if code is TypeCode.DECIMAL:
         return array.cast(pa.string()).cast(pa.binary())
+    if code is TypeCode.CHAR:
+        return pc.utf8_rpad(array, odps_type.length, padding=" ").cast(pa.binary())
     if code in _BYTES:
         return array.cast(pa.binary())
     if code in _TIMESTAMPS:
@@ -150,6 +156,8 @@ def from_record_values(array: pa.Array, odps_type: OdpsType, column: str) -> pa.
     if array.type.equals(wanted):
         return array
     code = odps_type.code
+    if code is TypeCode.CHAR:
+        return pc.utf8_rtrim(_text(array, wanted, column), characters=" ")
     if code in _BYTES:
         return _text(array, wanted, column)
     if code in _TIMESTAMPS:

@@ -30,6 +30,7 @@ ABSENT = {
 async def none_of_it(scope: Scope) -> None:
     """An empty page."""
     await scope.require_project()
+    await scope.require_schema()
     root = ABSENT[_kind(scope)]
     await scope.reply(
         element(root, element("Marker", text=""), element("MaxItems", text=str(scope.max_items)))

@@ -20,7 +20,12 @@ from collections.abc import Awaitable, Callable
 from xml.etree import ElementTree as ET
 
 from fletching.engine.query.instances import SESSION, InstanceRow, Instances
-from fletching.errors import ConflictError, InvalidParameterError
+from fletching.errors import (
+    ConflictError,
+    InvalidArgumentError,
+    InvalidParameterError,
+    NotFoundError,
+)
 from fletching.server.metadata.documents import element, render
 from fletching.server.metadata.jobs import parse_settings
 from fletching.server.metadata.scope import Scope
@@ -29,6 +34,9 @@ __all__ = ["connection", "info", "quota_page", "statement_id", "tell"]
 
 _RUNNING, _FAILED, _TERMINATED, _CANCELLED = 2, 4, 5, 6
 """States of a session's statements, by the numbers that clients know."""
+
+_DISABLED = "odps.mcqa.disable"
+"""A client's setting by which no session takes its statement; it then runs it without one, if it may."""
 
 Run = Callable[..., Awaitable[InstanceRow]]
 
@@ -94,6 +102,7 @@ async def tell(scope: Scope, row: InstanceRow, root: ET.Element, run: Run) -> No
 
     Raises:
         InvalidParameterError: a query of another form.
+        InvalidArgumentError: its settings keep it from sessions.
         ConflictError: the session has ended.
     """
     path = f"{scope.exchange.raw_path.rstrip('/')}?info"
@@ -110,11 +119,16 @@ async def tell(scope: Scope, row: InstanceRow, root: ET.Element, run: Run) -> No
         raise InvalidParameterError("a session takes JSON with a query and its settings") from None
     if not isinstance(text, str) or not isinstance(settings, dict):
         raise InvalidParameterError("a session takes a query as text and its settings as an object")
+    parsed = parse_settings(json.dumps(settings))
+    if parsed.get(_DISABLED, "").lower() == "true":
+        raise InvalidArgumentError(
+            f"{_DISABLED} is set: the statement is not for a session", code="SQAUnsupportedFeature"
+        )
     number = secrets.randbelow(2**31 - 1) + 1
     await run(
         scope,
         text,
-        parse_settings(json.dumps(settings)),
+        parsed,
         task_name=row.task_name,
         instance_id=statement_id(row.id, str(number)),
     )
@@ -128,17 +142,32 @@ _CONNECTION = "fletching"
 """What clients send back with each request: there is nothing to be told apart."""
 
 
+_QUOTA = "default"
+"""The quota that there is: the one pool of statements."""
+
+
 async def connection(scope: Scope) -> None:
     """How a quota is connected to: every one is, as it stands for the one pool of statements."""
-    quota = scope.query.get("quota") or "default"
+    quota = scope.query.get("quota") or _QUOTA
     await scope.reply_json(
         {"connInfo": _CONNECTION, "quotaNickName": quota, "quotaType": "FUXI_VW"}
     )
 
 
 async def quota_page(scope: Scope) -> None:
-    """The quotas that there are, or the one in the path, which there always is."""
-    names = [scope.name] if scope.name else ["default"]
+    """The one quota that there is; whichever else a client connects to stands for it.
+
+    Raises:
+        NotFoundError: the path names another.
+    """
+    # Before 0.13 clients connect by looking up the quota, and name their tenant then.
+    connecting = "tenant" in scope.query
+    if scope.name and scope.name.casefold() != _QUOTA and not connecting:
+        raise NotFoundError(
+            f"there is no quota {scope.name[:100]}: {_QUOTA} has all statements, and /connection/mcqa takes"
+            " every name for it"
+        )
+    names = [scope.name or _QUOTA]
     quotas = [
         element(
             "Quota",

@@ -13,9 +13,11 @@ from fletching.errors import (
     InvalidArgumentError,
     InvalidParameterError,
     NoSuchProjectError,
+    NotFoundError,
     UsageError,
 )
 from fletching.protocol.http.numbers import parse_count
+from fletching.protocol.messages.admin import ListSchemas, SchemaPage
 from fletching.protocol.messages.requests import Request
 from fletching.server.http.exchange import Exchange
 from fletching.server.metadata.documents import render
@@ -39,12 +41,14 @@ class Scope:
         service: the engine and its limits.
         project: from the path.
         name: of the table, instance or schema in the path, or nothing.
+        found_schema: in place of the one in the query; see `with_schema`.
     """
 
     exchange: Exchange
     service: Service
     project: str
     name: str
+    found_schema: str = ""
 
     @property
     def query(self) -> dict[str, str]:
@@ -55,7 +59,12 @@ class Scope:
     def schema(self) -> str:
         """The schema that the request is about: ``curr_schema``, or the default."""
         query = self.query
-        return query.get("curr_schema") or query.get("schema_name") or DEFAULT_SCHEMA
+        return (
+            self.found_schema
+            or query.get("curr_schema")
+            or query.get("schema_name")
+            or DEFAULT_SCHEMA
+        )
 
     @property
     def table(self) -> TableName:
@@ -94,6 +103,32 @@ class Scope:
         if found is None or not self.service.may_enter(self.exchange, found):
             raise NoSuchProjectError(f"there is no project {self.project}")
         return found
+
+    async def with_schema(self) -> Scope:
+        """The same, with the schema that its tables are in.
+
+        Clients of databases know two names before a table's: where schemas are no namespaces the first
+        is the project, also for those that send it as a schema.
+        """
+        if self.schema.casefold() != self.project.casefold() or await self._has_schema():
+            return self
+        return dataclasses.replace(self, found_schema=DEFAULT_SCHEMA)
+
+    async def require_schema(self) -> None:
+        """Checks the schema that the request is about.
+
+        Raises:
+            NotFoundError: there is none; clients take only NoSuchObject for that.
+        """
+        if not await self._has_schema():
+            raise NotFoundError(f"there is no schema {self.schema[:100]} in project {self.project}")
+
+    async def _has_schema(self) -> bool:
+        wanted = self.schema.casefold()
+        if wanted == DEFAULT_SCHEMA:
+            return True
+        page: SchemaPage = await self.call(ListSchemas(project=self.project))
+        return any(info.schema.casefold() == wanted for info in page.schemas)
 
     async def call(self, request: Request) -> Any:
         """Asks the engine, if the caller may; what the caller may not know of is left out."""

@@ -35,6 +35,7 @@ MAX_HEAD_ROWS = 10_000
 
 async def page(scope: Scope) -> None:
     """A page of tables; ``name`` is a prefix, ``owner`` and ``type`` are compared."""
+    scope = await scope.with_schema()
     query = scope.query
     found: TablePage = await scope.call(
         ListTables(
@@ -55,6 +56,7 @@ async def page(scope: Scope) -> None:
 
 async def lookup(scope: Scope) -> None:
     """A table, or what the query asks of it."""
+    scope = await scope.with_schema()
     query = scope.query
     if "partitions" in query:
         await _partitions(scope)

@@ -58,7 +58,7 @@ async def _reply(request: TunnelRequest, session: ReadSession) -> None:
             "Status": session.status.value.lower(),
             "RecordCount": session.record_count,
             "Schema": schema_json(session.schema),
-            "QuotaName": "",
+            "QuotaName": request.quota,
             "SupportReadByRawSize": False,
         }
     )

@@ -52,7 +52,7 @@ async def _reply(request: TunnelRequest, session: WriteSession) -> None:
         "schema_version": str(session.schema_version),
         "last_batch_id": None,
         "last_batch_commit_time": None,
-        "QuotaName": "",
+        "QuotaName": request.quota,
     }
     await request.reply(document)
 

@@ -54,6 +54,11 @@ class TunnelRequest:
             raise InvalidArgumentError(error.message[:300], code="InvalidPartitionSpec") from error
 
     @property
+    def quota(self) -> str:
+        """The quota that the client named, which stands for the one there is: clients look for its name."""
+        return self.query.get("quotaName", "")
+
+    @property
     def server(self) -> str:
         """Where this server answers, ``host:port`` with one colon, as clients take slots apart."""
         given = self.service.settings.public_host or self.exchange.header("host")

@@ -143,7 +143,7 @@ async def _reply(request: TunnelRequest, session: WriteSession) -> None:
             "Schema": schema_json(session.opened_schema),
             "UploadedBlockList": [{"BlockID": number} for number in blocks],
             "MaxFieldSize": MAX_FIELD_BYTES,
-            "QuotaName": "",
+            "QuotaName": request.quota,
         }
     )
 

@@ -78,7 +78,7 @@ async def _reply(request: TunnelRequest, session: WriteSession) -> None:
             "hash_key": list(info.primary_key),
             "hasher": "default",
             "enable_partial_update": False,
-            "quota_name": "",
+            "quota_name": request.quota,
         }
     )
 
