@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+import fletching
 from fletching.client import Client, Scan, Table
 from fletching.errors import UsageError
 from fletching.testing.contracts import ENGINE_ROWS, ConnectorContract, sorted_rows
@@ -84,6 +85,19 @@ def test_the_same_frame_has_the_same_token(client: Client) -> None:
     first = read_table(table, npartitions=2)
     table.append(ENGINE_ROWS.slice(0, 1))
     assert read_table(table, npartitions=2)._name != first._name
+
+
+def test_another_service_and_another_client_are_not_taken_for_it(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        with fletching.connect(tmp_path / name, project="demo", create=True) as client:
+            client.create_table("t", pa.table({"name": [name]}))
+    kept = []
+    for _ in range(2):
+        for name in ("one", "two"):
+            with fletching.connect(tmp_path / name, project="demo") as client:
+                frame = read_table(client.table("t"))
+                assert frame["name"].compute().tolist() == [name]
+                kept.append(frame)  # as in a notebook: the client is closed, the frame is there
 
 
 def test_one_failing_partition_changes_nothing(client: Client) -> None:

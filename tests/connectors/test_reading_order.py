@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import collections
 import itertools
+import platform
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -113,3 +116,34 @@ def test_no_more_is_made_than_may_wait() -> None:
             thread.join(30)
             assert not thread.is_alive()
     assert made <= 5 + 2 + 1
+
+
+FAULTS = """
+import resource
+import pyarrow as pa
+import fletching
+from fletching.connectors.reading_order import with_contents
+from fletching.connectors.sampling import Position
+
+schema = pa.schema([("image", fletching.blob())])
+rows = pa.table({"image": pa.array([b"x"] * 256, schema.field("image").type.storage_type)})
+batches = ((rows, Position(0, 0)) for _ in range(40))
+fetched = with_contents(batches, schema, lambda column: [bytes([1]) * 32_768 for _ in column])
+counts = []
+for each in fetched:
+    del each
+    counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(counts[-1] - counts[len(counts) // 2])
+"""
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="what another C library keeps is its own"
+)
+def test_memory_of_blobs_is_used_again() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    # Half of the batches are 160 MiB, or 40,000 pages.
+    assert int(done.stdout) < 20_000

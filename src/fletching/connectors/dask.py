@@ -115,8 +115,13 @@ class _Ranges:
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         scan = self.scan
+        channel = scan.table.channel
+        # Dask takes a frame that it still has for a new one of the same token. So the token says whose
+        # rows these are, and through which client they are read, for another may be closed by now.
         return (
             type(self).__qualname__,
+            str(channel.reopen),
+            id(channel.transport),
             str(scan.table.full_name),
             scan.version,
             scan.columns,
