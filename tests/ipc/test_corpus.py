@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,10 +42,8 @@ def expected(path: Path) -> tuple[pa.Schema, list[pa.RecordBatch]]:
     return opened.schema, [opened.get_batch(i) for i in range(opened.num_record_batches)]
 
 
-def same(found: list[pa.RecordBatch], wanted: list[pa.RecordBatch]) -> bool:
-    return len(found) == len(wanted) and all(
-        a.equals(b) for a, b in zip(found, wanted, strict=True)
-    )
+def same(found: Iterable[pa.RecordBatch], wanted: Iterable[pa.RecordBatch]) -> bool:
+    return [*found] == [*wanted]
 
 
 @streams

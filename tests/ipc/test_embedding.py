@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import nanoarrow
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -251,3 +254,50 @@ def test_a_section_cannot_claim_more_than_the_limit() -> None:
         ipc.read_prefixed_at(data)
     with pytest.raises(UsageError):
         ipc.read_prefixed_at(data, 100)
+
+
+def test_batches_are_a_sequence_that_every_library_takes_as_a_stream() -> None:
+    first, second = pa.record_batch({"n": [1, 2]}), pa.record_batch({"n": [3]})
+    batches = ipc.read_stream(written([first, second]))
+    assert batches == [first, second]
+    assert batches == lowlevel.Batches(first.schema, [first, second])
+    assert batches != [first]
+    assert batches != lowlevel.Batches(pa.schema([("m", pa.int64())]), [first, second])
+    assert batches != (first, second)
+    assert (len(batches), batches[-1], batches[:1]) == (2, second, [first])
+    assert list(reversed(batches)) == [second, first]
+    assert pa.table(batches)["n"].to_pylist() == [1, 2, 3]
+    assert pl.DataFrame(batches)["n"].to_list() == [1, 2, 3]
+    assert repr(batches) == "<Batches: 2 of 3 rows, n>"
+    assert pa.table(lowlevel.Batches(first.schema)).num_rows == 0
+    with batches as same:
+        assert same is batches
+    assert len(batches) == 0
+    with pytest.raises(TypeError):
+        hash(batches)
+
+
+def test_what_is_open_as_text_or_takes_no_bytes_is_refused_by_name(tmp_path: Path) -> None:
+    text: Any = io.StringIO("x")
+    reads: list[Callable[[Any], object]] = [
+        *(ipc.read_stream, ipc.read_message, ipc.messages, ipc.open_file, ipc.read_prefixed),
+        *(ipc.inspect_bytes, ipc.recover),
+    ]
+    for read in reads:
+        with pytest.raises(UsageError, match="open it in binary mode"):
+            read(text)
+    batch = pa.record_batch({"n": [1]})
+    writes: list[Callable[[Any], object]] = [
+        lambda sink: ipc.write_stream([batch], sink),
+        lambda sink: ipc.FileWriter(sink, batch.schema),
+        lambda sink: ipc.write_prefixed(sink, b"x"),
+    ]
+    for write in writes:
+        for sink in (5, None, b"", text):
+            with pytest.raises(UsageError, match=r"binary"):
+                write(sink)
+    with pytest.raises(UsageError, match="open binary file"):
+        writes[-1](str(tmp_path / "x"))
+    with pytest.raises(UsageError, match="not of text"):
+        ipc.write_prefixed(io.BytesIO(), "x")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []

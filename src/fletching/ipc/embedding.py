@@ -36,16 +36,46 @@ __all__ = [
 ]
 
 
-class Batches(list[pa.RecordBatch]):
+class Batches:
     """The record batches of one stream, with the schema that an empty list would lose.
 
-    Exports an Arrow stream, so that every library that takes one takes this. As a context manager
-    it lets go of its batches at the end of the block.
+    Exports an Arrow stream, so that every library that takes one takes this; it is used as a list is,
+    and is none, as such libraries take lists apart themselves. Equal to a list of equal batches. As a
+    context manager it lets go of its batches at the end of the block.
     """
 
+    __hash__ = None  # type: ignore[assignment]  # equal to lists, which have none
+
     def __init__(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch] = ()) -> None:
-        super().__init__(batches)
+        self._batches = list(batches)
         self.schema = schema
+
+    def __len__(self) -> int:
+        """How many batches there are."""
+        return len(self._batches)
+
+    @overload
+    def __getitem__(self, index: int) -> pa.RecordBatch: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[pa.RecordBatch]: ...
+
+    def __getitem__(self, index: int | slice) -> pa.RecordBatch | list[pa.RecordBatch]:
+        """A batch by number, from the end if it is negative; a list of them by a slice."""
+        return self._batches[index]
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """The batches in order."""
+        return iter(self._batches)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Batches):
+            return self.schema.equals(other.schema) and self._batches == other._batches
+        return self._batches == other if isinstance(other, list) else NotImplemented
+
+    def __repr__(self) -> str:
+        """What it is, not what it holds."""
+        return f"<Batches: {len(self)} of {self.num_rows} rows, {', '.join(self.schema.names)}>"
 
     @property
     def num_rows(self) -> int:
@@ -54,7 +84,7 @@ class Batches(list[pa.RecordBatch]):
 
     def to_table(self) -> pa.Table:
         """The batches as a table that borrows like them."""
-        return pa.Table.from_batches(self, schema=self.schema)
+        return pa.Table.from_batches(self._batches, schema=self.schema)
 
     def to_reader(self) -> pa.RecordBatchReader:
         """The batches as a reader of pyarrow's."""
@@ -66,7 +96,7 @@ class Batches(list[pa.RecordBatch]):
 
     def close(self) -> None:
         """Lets go of the batches; memory that they borrow can go once nobody else has them."""
-        self.clear()
+        self._batches.clear()
 
     def __enter__(self) -> Self:
         return self

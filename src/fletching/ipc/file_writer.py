@@ -47,7 +47,7 @@ from fletching.ipc.metadata import (
 from fletching.ipc.projection import ProjectedMessage
 from fletching.ipc.renumbering import renumbered
 from fletching.ipc.schema_header import Endianness, read_schema, schema_header
-from fletching.ipc.source import is_path
+from fletching.ipc.source import check_sink, is_path
 
 __all__ = ["Block", "FileWriter", "Sink", "encode_footer"]
 
@@ -168,6 +168,8 @@ class FileWriter:
         Raises:
             MalformedFrameError: the message is no schema message.
         """
+        if not is_path(sink):
+            check_sink(sink)
         self._opened = pa.OSFile(str(sink), "wb") if is_path(sink) else None
         self._sink: Any = self._opened or sink
         self._open = True

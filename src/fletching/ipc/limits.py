@@ -57,6 +57,8 @@ class Limits:
         """Refuses limits below one, which no input could meet."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise UsageError(f"limit {field.name} is a whole number, not {value!r}")
             if value < (0 if field.name == "ratio_free_bytes" else 1):
                 raise UsageError(f"limit {field.name} is {value}, but must be positive")
 

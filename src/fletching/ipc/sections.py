@@ -27,7 +27,7 @@ from fletching.errors import (
 from fletching.ipc.file_writer import Sink
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.message import as_view
-from fletching.ipc.source import Input, Readable, open_input
+from fletching.ipc.source import Input, Readable, check_sink, open_input
 
 __all__ = ["check_end", "read_prefixed", "read_prefixed_at", "write_prefixed"]
 
@@ -64,8 +64,12 @@ def write_prefixed(sink: Sink, data: Buffer | Iterable[Buffer], *, alignment: in
             a multiple of 64. To be given to the reader as well.
 
     Raises:
-        UsageError: an alignment that is none.
+        UsageError: an alignment that is none, a sink that takes no bytes (a section goes into an open
+            file, behind others), or data that is none.
     """
+    check_sink(sink)
+    if isinstance(data, str):
+        raise UsageError("a section is made of bytes, not of text")
     try:
         pieces = [as_view(data)]  # type: ignore[arg-type]  # what is no buffer raises TypeError
     except TypeError:

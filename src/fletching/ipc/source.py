@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Final, Protocol, TypeGuard, cast, runtime_checkable
@@ -18,6 +19,7 @@ __all__ = [
     "FileSource",
     "MappedSource",
     "Source",
+    "check_sink",
     "merge_ranges",
     "open_input",
     "open_sink",
@@ -164,11 +166,22 @@ def open_input(source: Input) -> memoryview | Readable:
         return as_view(cast("Buffer", source))
     except TypeError:
         pass
+    check_binary(source)
     if hasattr(source, "read"):
         return cast("Readable", source)
     raise UsageError(
         f"cannot read a {type(source).__name__}: give a path, a buffer or an open binary file"
     )
+
+
+def check_binary(file: object) -> None:
+    """Refuses a file whose contents are decoded on the way.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if isinstance(file, io.TextIOBase):
+        raise UsageError("the file is open as text: open it in binary mode, 'rb' or 'wb'")
 
 
 def mapped_view(path: str) -> memoryview:
@@ -181,12 +194,29 @@ def mapped_view(path: str) -> memoryview:
 
 @contextlib.contextmanager
 def open_sink(sink: Writable | str | PurePath) -> Iterator[Writable]:
-    """What is to be written to: an open file as it is, or the file at a path, closed at the end."""
+    """What is to be written to: an open file as it is, or the file at a path, closed at the end.
+
+    Raises:
+        UsageError: it is neither.
+        OSError: the file cannot be made.
+    """
     if is_path(sink):
         with pa.OSFile(str(sink), "wb") as file:
             yield file
     else:
+        check_sink(sink)
         yield cast("Writable", sink)
+
+
+def check_sink(sink: object) -> None:
+    """Refuses what takes no bytes.
+
+    Raises:
+        UsageError: it has no ``write``, or is open as text.
+    """
+    check_binary(sink)
+    if not hasattr(sink, "write"):
+        raise UsageError(f"cannot write to a {type(sink).__name__}: give an open binary file")
 
 
 def open_source(source: Input | Source, *, memory_map: bool = True) -> Source:
@@ -202,6 +232,7 @@ def open_source(source: Input | Source, *, memory_map: bool = True) -> Source:
         if memory_map:
             return MappedSource(mapped_view(str(source)))
         return FileSource(pa.OSFile(str(source)))
+    check_binary(source)
     if isinstance(source, pa.NativeFile) or hasattr(source, "seek"):
         try:
             return MappedSource(cast("Buffer", source))  # an mmap is a file and a buffer
