@@ -80,7 +80,7 @@ def main() -> int:
                     references.append(session.put_blob(sparse, "image"))
 
             def put_pieces() -> None:
-                with table.write_session() as session, session.open_blob("image") as writer:
+                with table.write_session() as session, session.blob_writer("image") as writer:
                     piece = bytes(PIECE_BYTES)
                     for _ in range(length // PIECE_BYTES):
                         writer.write(piece)

@@ -120,7 +120,7 @@ def upload_contenders(ours: Any, table: fletching.Table, length: int) -> list[Co
 
     def stream(_started: float) -> Outcome:
         view = memoryview(data)
-        with sessions[0].open_blob("image") as writer:
+        with sessions[0].blob_writer("image") as writer:
             for start in range(0, length, 1 << 20):
                 writer.write(view[start : start + (1 << 20)])
         return Outcome(length, 1)

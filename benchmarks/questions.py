@@ -218,7 +218,7 @@ def wire_bytes(ours: Any, client: Any, table: tables.StoredTable) -> Contender:
     def run(_started: float) -> Outcome:
         (split,) = client.table(table.name).scan().splits(split_bytes=1 << 50)
         total = 0
-        with split.open_stream() as stream:
+        with split.raw_reader() as stream:
             while count := stream.readinto(room):
                 total += count
         return Outcome(total, table.rows)

@@ -82,7 +82,7 @@ def fletching_splits(
 
 def count_rows(split: Any) -> int:
     """Reads a split and drops its batches."""
-    with split.to_reader() as batches:
+    with split.reader() as batches:
         return sum(batch.num_rows for batch in batches)
 
 

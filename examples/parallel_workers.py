@@ -10,7 +10,7 @@ import fletching
 
 def total(split):
     """Runs in a worker: reads one part of the table, batch by batch."""
-    return sum(pc.sum(batch["value"]).as_py() or 0 for batch in split.to_reader())
+    return sum(pc.sum(batch["value"]).as_py() or 0 for batch in split.reader())
 
 
 if __name__ == "__main__":

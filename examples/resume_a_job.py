@@ -16,7 +16,7 @@ def work(client, stop_after=None):
         reader = client.resume(json.loads(PLACE.read_text())["token"])
     else:
         (split,) = client.table("numbers").scan().splits(1)
-        reader = split.to_reader()
+        reader = split.reader()
     rows = 0
     for batches, batch in enumerate(reader, start=1):
         rows += batch.num_rows

@@ -205,13 +205,13 @@ def test_splits_are_read_and_taken_up_again(run: Any) -> None:
             splits = await session.splits(3)
             rows = [n for split in splits for n in (await split.to_table())["n"].to_pylist()]
             assert rows == list(range(100))
-            reader = await splits[1].to_reader()
+            reader = await splits[1].reader()
             first = await reader.read_next_batch()
             token = str(reader.token)
             await reader.close()
             rest = await client.resume(token)
             assert first.num_rows + (await rest.read_all()).num_rows == splits[1].row_count
-            reader = await splits[0].to_reader()
+            reader = await splits[0].reader()
             await reader.read_all()
             with pytest.raises(StopAsyncIteration):
                 await reader.read_next_batch()
@@ -224,7 +224,7 @@ def test_blobs_are_awaited_too(run: Any) -> None:
         table = await client.create_table("t", "id BIGINT, image BLOB")
         async with table.write_session() as session:
             one = await session.put_blob(b"one" * 1000, content_type="image/png")
-            file = await session.open_blob()
+            file = await session.blob_writer()
             await file.write(b"two")
             two = await file.finish()
             async with session.writer() as writer:

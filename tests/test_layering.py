@@ -250,7 +250,6 @@ PROVEN_THROUGH = {
     "cli/quickstart/job": "cli/quickstart/test_command",
     "cli/show": "cli/test_commands",
     "client/blobs/blob_transfers": "client/blobs/test_blob_streams",
-    "client/reading/split": "client/reading/test_scan",
     "client/stored_table": "client/test_table",
     "client/transports/embedded/embedded_blobs": "client/blobs/test_blob_access",
     "client/transports/http/mapped_reply": "client/transports/http/test_direct_reads",

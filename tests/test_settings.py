@@ -162,7 +162,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_keywords_that_are_not_known_are_refused_by_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean objects"):
-        fletching.serve(tmp_path / "data", object="s3://a/b")
+        fletching.serve(tmp_path / "data", object="s3://a/b")  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="did you mean catalog"):
         storage_settings({}, catalogue="x")
     assert not (tmp_path / "data").exists()

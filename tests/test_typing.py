@@ -31,7 +31,7 @@ def program(url: str) -> int:
         assert_type(scan, Scan)
         splits = scan.splits(4)
         assert_type(splits, list[Split])
-        reader = splits[0].to_reader()
+        reader = splits[0].reader()
         assert_type(reader, ArrowReader)
         with table.write_session() as session:
             assert_type(session, WriteSession)

@@ -42,6 +42,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, 
 from fletching import client as blocking
 from fletching.client.call_options import ConnectOptions, OptionChanges
 from fletching.client.cancellation import LEAVE_SECONDS, Cancellation
+from fletching.client.reading.filter_text import Condition
 from fletching.client.result import Result
 from fletching.client.retry import Timing
 from fletching.client.stored_table import Moment
@@ -312,7 +313,7 @@ class AsyncTable(AsyncObject):
         self,
         columns: Iterable[str] | None = None,
         partitions: Iterable[PartitionLike] | PartitionLike | None = None,
-        filter: str | None = None,  # noqa: A002  # the query's own word
+        filter: Condition | None = None,  # noqa: A002  # the query's own word
         limit: int | None = None,
         version: Moment | None = None,
     ) -> AsyncScan:

@@ -28,6 +28,7 @@ __all__ = [
     "VARIABLES",
     "SettingsFile",
     "StorageChanges",
+    "StorageOptions",
     "StorageSettings",
     "check_environment",
     "environments_data_set",
@@ -178,10 +179,9 @@ class StorageSettings:
         return f"{without_secrets(catalog)} and {without_secrets(objects)}"
 
 
-class StorageChanges(typing.TypedDict, total=False):
-    """What ``connect`` takes by name beside a folder: the other fields of `StorageSettings`, and a file."""
+class StorageOptions(typing.TypedDict, total=False):
+    """What ``serve`` takes by name beside a folder: the other fields of `StorageSettings`."""
 
-    config: str | os.PathLike[str] | None
     catalog: str | None
     objects: str | None
     server_key_file: str | os.PathLike[str] | None
@@ -190,6 +190,12 @@ class StorageChanges(typing.TypedDict, total=False):
     catalog_migrate: bool | None
     cache_dir: str | os.PathLike[str] | None
     cache_bytes: int | None
+
+
+class StorageChanges(StorageOptions, total=False):
+    """What ``connect`` takes by name beside a folder: these, and a file that says them."""
+
+    config: str | os.PathLike[str] | None
 
 
 def without_secrets(url: str) -> str:
@@ -366,6 +372,7 @@ def read_settings(
         if given.get(name) is not None:
             value, ranks[name] = given[name], 2
             values[name] = os.fspath(value) if isinstance(value, os.PathLike) else value
+            _check_type(field, values[name], hints[name])
         elif variable in environment:
             values[name] = _parse(variable, environment[variable], hints[name])
             ranks[name] = 1
@@ -373,6 +380,21 @@ def read_settings(
             values[name], ranks[name] = file.value(field, hints[name]), 0
     _keep_one(values, ranks, "server_key", "server_key_file")
     return kind(**values)
+
+
+def _check_type(field: dataclasses.Field[object], value: object, kind: object) -> None:
+    """Refuses a value of another type than its setting's; a word may stand for its enum's member.
+
+    Raises:
+        UsageError: it names the setting, the value and the unit.
+    """
+    options = tuple(each for each in _options(kind) if isinstance(each, type))
+    fits = isinstance(value, options) and (bool in options or not isinstance(value, bool))
+    fits |= float in options and isinstance(value, int) and not isinstance(value, bool)
+    fits |= isinstance(value, str) and any(issubclass(each, str) for each in options)
+    if not fits:
+        shown = type(value).__name__ if field.metadata["secret"] else repr(value)
+        raise UsageError(f"setting {field.name} is {shown}, and should be {field.metadata['unit']}")
 
 
 def _keep_one(values: dict[str, object], ranks: Mapping[str, int], one: str, other: str) -> None:

@@ -318,7 +318,7 @@ def test_a_reader_is_cancelled_wherever_it_waits(
     script, client = forward
     (split,) = filled(client).scan().splits(1)
     script.silent = lambda action: after if action == "TableRead" else None
-    reader = split.to_reader()
+    reader = split.reader()
     error = in_thread(reader.read_all, reader.cancel, lambda: script.silenced)
     assert isinstance(error, OperationCancelledError), repr(error)
     reader.close()
@@ -373,7 +373,7 @@ def test_a_blob_upload_is_broken_off(
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with fletching.connect(url, **KEYS, **PATIENT) as silent:
             session = fletching.Table(silent.channel, table.info).open_write_session("ws")
-            file = session.open_blob("image")
+            file = session.blob_writer("image")
             writer = threading.Thread(target=lambda: _write(file, written), daemon=True)
             writer.start()
             if written < 1 << 20:

@@ -82,7 +82,7 @@ def test_rows_at_the_borders_of_batches(client: Client, size: int) -> None:
     assert ids(table) == left
     (split,) = table.scan().splits(1)
     for start in range(len(left) + 1):
-        with split.to_reader(start) as reader:
+        with split.reader(start) as reader:
             assert reader.read_all()["id"].to_pylist() == left[start:]
 
 
@@ -111,7 +111,7 @@ def test_a_split_goes_on_in_another_process_as_it_was(client: Client) -> None:
     resumed: list[int] = []
     for split in splits:
         for start in range(0, split.row_count, 7):
-            with split.to_reader(start) as reader:
+            with split.reader(start) as reader:
                 resumed += reader.read_all()["id"].to_pylist()[:7]
     assert resumed == before
     session.release()

@@ -106,7 +106,7 @@ def test_raw_readers_get_plain_bytes(server: Any) -> None:
         (split,) = table.scan().splits()
         room = bytearray(1000)
         received = bytearray()
-        with split.open_stream() as stream:
+        with split.raw_reader() as stream:
             while count := stream.readinto(room):
                 received += room[:count]
         assert pa.ipc.open_stream(bytes(received)).read_all().sort_by("id").equals(TABLE)

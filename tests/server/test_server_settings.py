@@ -1,12 +1,23 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import typing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import fletching
 from fletching.errors import UsageError
-from fletching.server.server_settings import ReplyCompression, ServerSettings
+from fletching.server.logs import LogFormat
+from fletching.server.server_settings import (
+    ReplyCompression,
+    ServeOptions,
+    ServerChanges,
+    ServerSettings,
+)
+from fletching.settings import StorageSettings
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 FIELDS = dataclasses.fields(ServerSettings)
@@ -83,3 +94,51 @@ def test_what_cannot_work_is_refused_by_name(name: str, text: str) -> None:
 def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(UsageError, match="max_speed"):
         ServerSettings.from_environment({}, max_speed=1)
+
+
+def test_serve_takes_every_setting_by_its_name_and_type() -> None:
+    taken = typing.get_type_hints(ServerChanges)
+    hints = typing.get_type_hints(ServerSettings)
+    # How it listens stands among the arguments of `serve` itself.
+    assert set(taken) == set(hints) - {"host", "port", "project"}
+    for name, hint in taken.items():
+        kinds = {each for each in typing.get_args(hint) or (hint,) if isinstance(each, type)}
+        own = set(typing.get_args(hints[name]) or (hints[name],))
+        assert own <= kinds, name
+        assert kinds - own <= {os.PathLike[str]}, name
+    assert set(ServeOptions.__annotations__) == set(taken) | {
+        field.name for field in dataclasses.fields(StorageSettings) if field.name != "folder"
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_body": 3}, "max_body is not known; did you mean max_bodies"),
+        ({"acess_keys": {}}, "acess_keys is not known; did you mean access_keys"),
+        ({"port": "8787"}, "port is '8787', and should be port"),
+        ({"max_bodies": True}, "max_bodies is True, and should be requests"),
+        ({"drain_seconds": "1"}, "drain_seconds is '1', and should be seconds"),
+        ({"tracing": 1}, "tracing is 1, and should be true or false"),
+        ({"log_format": 5}, "log_format is 5, and should be text or json"),
+        ({"log_format": "xml"}, "text or json"),
+        ({"host": 5}, "host is 5, and should be address"),
+        ({"catalog": 5}, "catalog is 5, and should be URL"),
+        ({"server_key": 5}, "server_key is int, and should be 64 hex digits"),
+        ({"access_keys": ["a"]}, "access keys are a dict"),
+        ({"access_keys": {"a": 5}}, "access key needs an id"),
+    ],
+)
+def test_serve_refuses_other_names_and_types_before_anything_is_made(
+    tmp_path: Path, options: Any, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        fletching.serve(tmp_path / "data", **options)
+    assert not (tmp_path / "data").exists()
+
+
+def test_numbers_paths_and_words_stand_for_what_they_mean(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"drain_seconds": 1, "log_format": "json", "sql_spill_folder": tmp_path}
+    settings = ServerSettings.from_environment({}, **given)
+    assert (settings.drain_seconds, settings.log_format) == (1, LogFormat.JSON)
+    assert settings.sql_spill_folder == str(tmp_path)

@@ -81,7 +81,7 @@ def test_what_one_has_done_all_know(server: WorkerServer) -> None:
         # A session that one has opened is read, extended and ended by any.
         session = table.scan().session()
         for client in clients:
-            reader = client.resume(session.splits(1)[0].to_reader().token)
+            reader = client.resume(session.splits(1)[0].reader().token)
             assert reader.read_all()["n"].to_pylist() == list(range(8))
         session.refresh()
         session.release()

@@ -6,10 +6,14 @@ not needed.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import assert_type
+
+import pyarrow.compute as pc
 
 import fletching
 import fletching.aio
+from fletching.client import ArrowReader, BlobStreamWriter, StreamReader, StreamWriter
 
 
 def takes() -> None:
@@ -31,6 +35,25 @@ def takes() -> None:
     assert_type(table.scan().with_options(read_ahead_bytes=0), fletching.Scan)
     assert_type(table.scan().session(), fletching.ReadSession)
     assert_type(len(table), int)
+    table.scan(filter=pc.field("a") > 1)
+    table.delete(pc.field("a") > 1)
+    with table.write_session() as session:
+        assert_type(session.raw_writer("s"), StreamWriter)
+        assert_type(session.blob_writer("image"), BlobStreamWriter)
+    for split in table.scan().splits():
+        assert_type(split.reader(3), ArrowReader)
+        assert_type(split.raw_reader(), StreamReader)
+    server = fletching.serve(
+        "folder",
+        port=0,
+        access_keys={"a": "b"},
+        max_bodies=3,
+        log_format="json",
+        catalog="postgresql://h/d",
+        sql_spill_folder=Path("spill"),
+        drain_seconds=1,
+    )
+    assert_type(server, fletching.Server)
 
 
 def refuses(client: fletching.Client) -> None:
@@ -41,6 +64,14 @@ def refuses(client: fletching.Client) -> None:
     fletching.connect(7)  # type: ignore[arg-type]
     client.with_options(retry={"jitter": "0.5"})  # type: ignore[arg-type]
     client.with_options(no_such=1)  # type: ignore[call-arg]
+    client.table(5)  # type: ignore[arg-type]
+    client.table("t").scan(filter=5)  # type: ignore[arg-type]
+    client.table("t").delete(5)  # type: ignore[arg-type]
+    client.table("t").update(where=["a"])  # type: ignore[arg-type]
+    fletching.serve("folder", max_body=3)  # type: ignore[call-arg]
+    fletching.serve("folder", port="8787")  # type: ignore[arg-type]
+    fletching.serve("folder", max_bodies="3")  # type: ignore[arg-type]
+    fletching.serve("folder", log_format="xml")  # type: ignore[arg-type]
 
 
 async def awaits() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
@@ -132,8 +133,6 @@ class CallOptions:
                 raise UsageError(
                     f"option {name} must be a whole number from {lowest} on, not {value!r}"
                 )
-        if self.direct not in ("auto", "never"):
-            raise UsageError(f"option direct is 'auto' or 'never', not {self.direct!r}")
         if not isinstance(self.lz4_stream, bool):
             raise UsageError(f"option lz4_stream is True or False, not {self.lz4_stream!r}")
         if self.compression is not None and self.compression not in ("lz4", "zstd"):
@@ -172,9 +171,11 @@ def _replaced(record: _Record, values: Mapping[str, Any]) -> _Record:
         UsageError: it has no field of a name.
     """
     known = [field.name for field in dataclasses.fields(record)]
-    unknown = sorted(str(name) for name in values if name not in known)
-    if unknown:
-        raise UsageError(
-            f"no such option: {', '.join(unknown)}; {type(record).__name__} has {', '.join(known)}"
-        )
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UsageError(
+                f"no such option: {name}; {hint}{type(record).__name__} has {', '.join(known)}"
+            )
     return dataclasses.replace(record, **values)

@@ -12,9 +12,11 @@ from typing import ClassVar, Literal, Self
 
 import pyarrow as pa
 
+from fletching.client.argument_checks import mapping_of, names_of
 from fletching.client.change_data import deleting, one_row, only_columns
 from fletching.client.change_reports import ChangeReport
 from fletching.client.progress import ProgressLike, metered
+from fletching.client.reading.filter_text import Condition, filter_text
 from fletching.client.stored_table import StoredTable
 from fletching.client.tabular.alignment import aligned
 from fletching.client.tabular.tabular_data import BatchStream, batches_of
@@ -49,12 +51,17 @@ class ChangingTable(StoredTable):
     # --- rows ----------------------------------------------------------------------------------
 
     def delete(
-        self, where: str, *, if_version: int | None = None, idempotency_key: str | None = None
+        self,
+        where: Condition,
+        *,
+        if_version: int | None = None,
+        idempotency_key: str | None = None,
     ) -> ChangeReport:
-        """Deletes the rows for which an SQL predicate is true.
+        """Deletes the rows for which a predicate is true.
 
         Args:
-            where: over data and partition columns; rows for which it is null stay.
+            where: SQL over data and partition columns, or a ``pyarrow.compute.Expression``, as a scan's
+                ``filter``; rows for which it is null stay.
             if_version: refuse if anything but upkeep has happened since this version.
             idempotency_key: a change with the key of an earlier one changes nothing, and is
                 answered as that one was.
@@ -65,10 +72,13 @@ class ChangingTable(StoredTable):
             ServiceError: the service refused; nothing is changed.
             TransportError: no answer within the retry budget: repeat it with an idempotency key.
         """
+        condition = filter_text(where, "where")
+        if condition is None:
+            raise UsageError("delete needs a predicate; truncate deletes every row")
         key = self._new_key(idempotency_key)
         return self._changed(
             messages.DeleteRows(
-                table=self.full_name, where=where, if_version=if_version, idempotency_key=key
+                table=self.full_name, where=condition, if_version=if_version, idempotency_key=key
             )
         )
 
@@ -77,7 +87,7 @@ class ChangingTable(StoredTable):
         expressions: Mapping[str, str] | None = None,
         *,
         values: Mapping[str, object] | None = None,
-        where: str | None = None,
+        where: Condition | None = None,
         if_version: int | None = None,
         idempotency_key: str | None = None,
     ) -> ChangeReport:
@@ -89,7 +99,7 @@ class ChangingTable(StoredTable):
             expressions: column to SQL, over the row as it was: ``{"text": "upper(text)"}``.
             values: column to a plain value: ``{"text": "it's"}``; of a BLOB column a reference, or
                 contents, which are uploaded once.
-            where: an SQL predicate; rows for which it is null stay as they are.
+            where: as for `delete`; rows for which it is null stay as they are.
             if_version: as for `delete`.
             idempotency_key: as for `delete`.
 
@@ -99,23 +109,25 @@ class ChangingTable(StoredTable):
                 of the primary key, or a value does not fit; nothing is changed.
             ConflictError, ServiceError, TransportError: as for `delete`.
         """
-        if not expressions and not values:
+        assigned = mapping_of("expressions", expressions)
+        given = mapping_of("values", values)
+        if not assigned and not given:
             raise UsageError("an update needs expressions, values, or both")
+        condition = filter_text(where, "where") or ""
         key = self._new_key(idempotency_key)
 
-        def changed(given: Mapping[str, object]) -> ChangeReport:
+        def changed(plain: Mapping[str, object]) -> ChangeReport:
             return self._changed(
                 messages.UpdateRows(
                     table=self.full_name,
-                    expressions=dict(expressions or {}),
-                    values=b"" if not given else one_row(given, self.schema),
-                    where=where or "",
+                    expressions=assigned,
+                    values=b"" if not plain else one_row(plain, self.schema),
+                    where=condition,
                     if_version=if_version,
                     idempotency_key=key,
                 )
             )
 
-        given = dict(values or {})
         of_blobs = {f.name.casefold() for f in self._data_schema if contains_blob(f.type)}
         blobs = {name: given[name] for name in given if name.casefold() in of_blobs}
         if all(value is None for value in blobs.values()):
@@ -161,22 +173,23 @@ class ChangingTable(StoredTable):
             UsageError: data that does not fit the table.
             ConflictError, ServiceError, TransportError: as for `delete`.
         """
+        keys, replaced = names_of("on", on), names_of("columns", columns)
         return self._merged(
             data,
             partition,
             lambda session_id, key: messages.MergeRows(
                 table=self.full_name,
                 session_id=session_id,
-                on=_names(on),
+                on=keys,
                 when_matched=when_matched,
                 when_not_matched=when_not_matched,
                 when_not_matched_by_source=when_not_matched_by_source,
-                columns=() if columns is None else _names(columns),
+                columns=replaced,
                 if_version=if_version,
                 idempotency_key=key,
             ),
             idempotency_key,
-            columns=None if columns is None else {*_names(on), *_names(columns)},
+            columns=None if columns is None else {*keys, *replaced},
             progress=progress,
         )
 
@@ -210,7 +223,8 @@ class ChangingTable(StoredTable):
             ServiceError, TransportError: as for `delete`.
         """
         key_columns = tuple(self.info.primary_key)
-        names = key_columns if on is None else _names(on)
+        names = key_columns if on is None else names_of("on", on)
+        replaced = names_of("columns", columns)
         if not names:
             raise UsageError(f"table {self.full_name} has no primary key: say on which columns")
         own = {name.casefold() for name in names} == {name.casefold() for name in key_columns}
@@ -230,14 +244,14 @@ class ChangingTable(StoredTable):
                 table=self.full_name,
                 session_id=session_id,
                 on=names,
-                columns=() if columns is None else _names(columns),
+                columns=replaced,
                 last_wins=True,
                 operation="upsert",
                 if_version=if_version,
                 idempotency_key=key,
             ),
             idempotency_key,
-            columns=None if columns is None else {*names, *_names(columns)},
+            columns=None if columns is None else {*names, *replaced},
             progress=progress,
         )
 
@@ -359,7 +373,7 @@ class ChangingTable(StoredTable):
         partition: PartitionLike | None = None,
         *,
         streams: int = 1,
-        where: str | None = None,
+        where: Condition | None = None,
         if_version: int | None = None,
         idempotency_key: str | None = None,
         progress: ProgressLike = None,
@@ -370,7 +384,8 @@ class ChangingTable(StoredTable):
         rows, too; without it the partition's rows; with dynamic partitions those of every partition
         that the data has; on a table without partitions all.
         """
-        if where is not None:
+        condition = filter_text(where, "where")
+        if condition is not None:
             key = self._new_key(idempotency_key)
             with metered(progress, self.name) as meter, self.write_session(partition) as session:
                 append_rows(session, self.with_uploads(session, data, partition), streams, meter)
@@ -378,7 +393,7 @@ class ChangingTable(StoredTable):
                     messages.ReplaceRows(
                         table=self.full_name,
                         session_id=session.id,
-                        where=where,
+                        where=condition,
                         if_version=if_version,
                         idempotency_key=key,
                     )
@@ -429,7 +444,7 @@ class ChangingTable(StoredTable):
         return self._evolved(
             messages.DropColumns(
                 table=self.full_name,
-                names=_names(names),
+                names=names_of("names", names),
                 if_version=if_version,
                 idempotency_key=self._new_key(None),
             )
@@ -514,16 +529,12 @@ class ChangingTable(StoredTable):
             InvalidArgumentError: a value that means nothing.
         """
         self._new_key(None)
-        given = {str(name): str(value) for name, value in properties.items()}
+        given = {name: str(value) for name, value in mapping_of("properties", properties).items()}
         return self._evolved(messages.AlterTable(table=self.full_name, set_properties=given))
 
     def remove_properties(self, names: Iterable[str]) -> Self:
         """Removes properties; those that are not there do not matter."""
         self._new_key(None)
         return self._evolved(
-            messages.AlterTable(table=self.full_name, remove_properties=_names(names))
+            messages.AlterTable(table=self.full_name, remove_properties=names_of("names", names))
         )
-
-
-def _names(names: Iterable[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)

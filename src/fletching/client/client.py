@@ -8,6 +8,7 @@ from typing import Protocol, Self, Unpack
 
 import pyarrow as pa
 
+from fletching.client.argument_checks import mapping_of, names_of, text_of
 from fletching.client.blobs.blob_access import BlobFile, get_blob, get_blobs, open_blob
 from fletching.client.blobs.blob_streams import BlobDataIterator, BlobStreamReader
 from fletching.client.blobs.blob_values import Blob
@@ -104,7 +105,7 @@ class Client:
         if_not_exists: bool = False,
         comment: str = "",
         properties: Mapping[str, str] | None = None,
-        primary_key: Sequence[str] = (),
+        primary_key: Iterable[str] = (),
         lifecycle_days: int | None = None,
         progress: ProgressLike = None,
     ) -> Table:
@@ -121,7 +122,7 @@ class Client:
                 appended to it.
             comment: kept with the table.
             properties: likewise.
-            primary_key: names of key columns.
+            primary_key: names of key columns, or the name of one.
             lifecycle_days: partitions that were not modified for so many days are dropped; of a
                 table without partitions it is only kept.
             progress: of appending the rows, as for `Table.append`.
@@ -149,8 +150,10 @@ class Client:
                 arrow_schema=encode_schema(data),
                 partition_columns=partition_columns,
                 comment=comment,
-                properties=dict(properties or {}),
-                primary_key=tuple(primary_key),
+                properties={
+                    key: str(value) for key, value in mapping_of("properties", properties).items()
+                },
+                primary_key=names_of("primary_key", primary_key),
                 lifecycle_days=lifecycle_days,
                 if_not_exists=if_not_exists and rows is None,
             ),
@@ -219,7 +222,7 @@ class Client:
         Raises:
             UsageError: an empty part, or more than three.
         """
-        parts = name.split(".")
+        parts = text_of("a table's name", name).split(".")
         if not all(parts) or len(parts) > 3:
             raise UsageError(
                 f"table name {name!r} is not table, schema.table or project.schema.table"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+from fletching.client.argument_checks import text_of
 from fletching.client.reading.filter_text import literal_text
 from fletching.errors import UsageError
 
@@ -28,8 +29,13 @@ def with_parameters(text: str, parameters: Sequence[object] | Mapping[str, objec
     Raises:
         UsageError: there are more places than values or the reverse, or a value has no SQL form.
     """
+    text_of("a statement", text)
     if parameters is None:
         return text
+    if isinstance(parameters, str | bytes) or not isinstance(parameters, Sequence | Mapping):
+        raise UsageError(
+            f"parameters are a list, or a dict by name, not {type(parameters).__name__}"
+        )
     named = isinstance(parameters, Mapping)
     used: set[object] = set()
     count = 0

@@ -13,11 +13,13 @@ from typing import Self, Unpack
 
 import pyarrow as pa
 
+from fletching.client.argument_checks import whole_number
 from fletching.client.blobs.blob_cells import with_references
 from fletching.client.call_options import OptionChanges
 from fletching.client.change_reports import ChangeReport
 from fletching.client.html_views import html_view
 from fletching.client.progress import ProgressLike, ProgressMeter, metered, rows_of
+from fletching.client.reading.filter_text import Condition, filter_text
 from fletching.client.reading.scan import Scan
 from fletching.client.retry import RetrySequence
 from fletching.client.table_info import describe
@@ -149,13 +151,13 @@ class StoredTable:
         self,
         partition: PartitionLike | None = None,
         *,
-        filter: str | None = None,  # noqa: A002  # the query's own word
+        filter: Condition | None = None,  # noqa: A002  # the query's own word
     ) -> int:
         """How many rows are visible now: from the catalog, or, with a filter, by reading.
 
         Args:
             partition: only this partition, or all that a leading part names.
-            filter: only the rows for which this SQL predicate is true.
+            filter: only the rows for which this is true; as of `scan`.
 
         Raises:
             NoSuchTableError: the table was dropped.
@@ -230,7 +232,7 @@ class StoredTable:
         self,
         columns: Iterable[str] | None = None,
         partitions: Iterable[PartitionLike] | PartitionLike | None = None,
-        filter: str | None = None,  # noqa: A002  # the query's own word
+        filter: Condition | None = None,  # noqa: A002  # the query's own word
         limit: int | None = None,
         version: Moment | None = None,
     ) -> Scan:
@@ -239,7 +241,8 @@ class StoredTable:
         Args:
             columns: the wanted columns in the wanted order; None for all.
             partitions: one or several specifications, full or leading parts; None for all.
-            filter: an SQL predicate over data and partition columns: ``"id > 10 AND pt = 'a'"``.
+            filter: an SQL predicate over data and partition columns: ``"id > 10 AND pt = 'a'"``; or
+                a ``pyarrow.compute.Expression`` that can be said as one.
             limit: at most so many rows, the table's first.
             version: the table as it was; see `as_of`, which also gives its columns of then.
 
@@ -264,7 +267,7 @@ class StoredTable:
             partitions=None
             if partitions is None
             else tuple(PartitionSpec.parse(each) for each in partitions),
-            filter=filter,
+            filter=filter_text(filter),
             limit=limit,
         )
 
@@ -302,8 +305,7 @@ class StoredTable:
             ServiceError: the service refused, for a column that it does not know for example.
             TransportError: no answer within the retry budget.
         """
-        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
-            raise UsageError(f"limit is a whole number from 0 on, not {limit!r}")
+        whole_number("limit", limit)
         request = PreviewTable(
             table=self.full_name,
             limit=limit,
@@ -504,7 +506,13 @@ def _reopened(kind: type[StoredTable], reopen: Reopening, info: TableInfo) -> St
 
 
 def microseconds(moment: dt.datetime) -> int:
-    """An aware moment in microseconds since the epoch."""
+    """An aware moment in microseconds since the epoch.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not isinstance(moment, dt.datetime):
+        raise UsageError(f"a moment is an aware datetime, not {type(moment).__name__}")
     if moment.tzinfo is None:
         raise UsageError(
             "a moment needs a time zone: datetime.now(timezone.utc), not datetime.now()"

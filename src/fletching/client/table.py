@@ -10,8 +10,10 @@ from typing import Any, ClassVar, NoReturn, Self
 
 import pyarrow as pa
 
+from fletching.client.argument_checks import whole_number
 from fletching.client.change_reports import ChangeReport, TableVersion, VersionList
 from fletching.client.changing_table import ChangingTable
+from fletching.client.reading.filter_text import Condition
 from fletching.client.reading.scan import Scan
 from fletching.client.stored_table import Moment, microseconds
 from fletching.client.transports.channel import Channel, Reopening
@@ -42,6 +44,8 @@ class Table(ChangingTable):
 
     def versions(self, limit: int | None = None) -> list[TableVersion]:
         """The versions that are known, newest first; all of them, or the newest ``limit``."""
+        if limit is not None:
+            whole_number("limit", limit)
         found = VersionList()
         before: int | None = None
         while limit is None or len(found) < limit:
@@ -125,7 +129,7 @@ class Table(ChangingTable):
         until: Moment | None = None,
         *,
         columns: Iterable[str] | None = None,
-        filter: str | None = None,  # noqa: A002  # the query's own word
+        filter: Condition | None = None,  # noqa: A002  # the query's own word
     ) -> Scan:
         """The rows that came and went in the versions above ``since``, up to ``until``: a scan.
 
@@ -138,7 +142,7 @@ class Table(ChangingTable):
             since: the version before the first one of interest.
             until: the last one; None for the newest.
             columns: which of all these columns; None for all.
-            filter: an SQL predicate over all these columns.
+            filter: over all these columns; as of `scan`.
 
         Raises:
             VersionNotFoundError: a version is still to come, or gone.
@@ -228,7 +232,7 @@ class TableAsOf(Table):
         self,
         columns: Iterable[str] | None = None,
         partitions: Iterable[PartitionLike] | PartitionLike | None = None,
-        filter: str | None = None,  # noqa: A002  # the query's own word
+        filter: Condition | None = None,  # noqa: A002  # the query's own word
         limit: int | None = None,
         version: Moment | None = None,
     ) -> Scan:
@@ -242,7 +246,7 @@ class TableAsOf(Table):
         self,
         partition: PartitionLike | None = None,
         *,
-        filter: str | None = None,  # noqa: A002  # the query's own word
+        filter: Condition | None = None,  # noqa: A002  # the query's own word
     ) -> int:
         """How many rows the version shows; see `Table.count_rows`."""
         if partition is None and filter is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import inspect
 import logging
 import os
 import socket
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
@@ -21,7 +22,7 @@ from fletching.server.auth.key_ring import FolderKeys, StaticKeys, first_key, ke
 from fletching.server.direct_socket import bind_direct_socket
 from fletching.server.http.app import answer_for
 from fletching.server.http.uvicorn_runner import Runner
-from fletching.server.server_settings import ServerSettings
+from fletching.server.server_settings import ServeOptions, ServerSettings
 from fletching.server.service import Service
 from fletching.settings import SERVER_TABLE, StorageSettings, storage_settings, unknown_name
 
@@ -208,7 +209,7 @@ def serve(
     access_keys: Mapping[str, str] | None = None,
     project: str | None = None,
     config: str | Path | None = None,
-    **settings: object,
+    **settings: Unpack[ServeOptions],
 ) -> Server:
     """Serves a data set from a background thread of this process.
 
@@ -223,14 +224,18 @@ def serve(
         access_keys: id to secret; by default the folder's own key, generated at the first start.
         project: the project that exists from the start; ``demo`` by default.
         config: a TOML file of settings; ``FLETCHING_CONFIG`` may name one, too.
-        settings: any other field of ``StorageSettings`` (``catalog``, ``objects``,
+        **settings: any other field of ``StorageSettings`` (``catalog``, ``objects``,
             ``server_key_file``, ...) and of ``ServerSettings``.
 
     Raises:
-        UsageError: a setting that cannot work.
+        UsageError: a setting that is not known, is of another type, or cannot work.
         TransportError: the address cannot be listened on.
         StorageError: the folder cannot be used.
     """
+    known = {*inspect.signature(serve).parameters, *ServeOptions.__annotations__} - {"settings"}
+    for name in settings:
+        if name not in known:
+            raise unknown_name("the setting", name, known)
     storage, chosen = read_all_settings(
         {"folder": path, "port": port, "host": host, "project": project, **settings},
         config,

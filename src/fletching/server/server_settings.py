@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 import ipaddress
+import os
 from collections.abc import Mapping
-from typing import Self
+from typing import Literal, Self, TypedDict
 
 from fletching.errors import UsageError
 from fletching.server.logs import LogFormat
@@ -19,13 +20,14 @@ from fletching.settings import (
     KIB,
     MIB,
     SettingsFile,
+    StorageOptions,
     check_environment,
     read_settings,
     setting,
     variables_of,
 )
 
-__all__ = ["ReplyCompression", "ServerSettings", "is_loopback"]
+__all__ = ["ReplyCompression", "ServeOptions", "ServerChanges", "ServerSettings", "is_loopback"]
 
 
 class ReplyCompression(enum.StrEnum):
@@ -322,6 +324,64 @@ class ServerSettings:
         """
         check_environment(environment, cls.variables())
         return read_settings(cls, given, environment, file, defaults)
+
+
+class ServerChanges(TypedDict, total=False):
+    """What ``serve`` takes by name beside where it listens: the other fields of `ServerSettings`."""
+
+    backlog: int
+    tls_certificate: str | os.PathLike[str] | None
+    tls_key: str | os.PathLike[str] | None
+    public_host: str | None
+    workers: int
+    clock_skew_seconds: float
+    server_access_key_file: str | os.PathLike[str] | None
+    auth_failures: int
+    auth_failure_seconds: float
+    key_refresh_seconds: float
+    allow_anonymous: bool
+    public_metrics: bool
+    schemas_enabled: bool
+    keep_alive_seconds: float
+    max_connections: int
+    max_head_bytes: int
+    head_timeout_seconds: float
+    body_idle_seconds: float
+    body_progress_bytes: int
+    reader_stall_seconds: float
+    linger_seconds: float
+    max_discard_bytes: int
+    same_host_reads: bool
+    max_json_bytes: int
+    max_bodies: int
+    max_reads: int
+    max_calls: int
+    retry_after_seconds: float
+    sql_workers: int
+    sql_memory_bytes: int
+    sql_threads: int
+    sql_spill_bytes: int
+    sql_spill_folder: str | os.PathLike[str] | None
+    sql_seconds: float
+    ingest_memory_bytes: int
+    read_memory_bytes: int
+    mapped_bytes: int
+    call_threads: int
+    bulk_threads: int
+    maintenance: bool
+    reply_compression: ReplyCompression | Literal["auto", "arrow", "body", "off"]
+    direct_reads: bool
+    direct_least_bytes: int
+    compression_level: int
+    drain_seconds: float
+    drain_idle_seconds: float
+    access_log: bool
+    log_format: LogFormat | Literal["text", "json"]
+    tracing: bool
+
+
+class ServeOptions(ServerChanges, StorageOptions, total=False):
+    """What ``serve`` takes by name: how the service behaves, and where its data set is."""
 
 
 def is_loopback(host: str) -> bool:

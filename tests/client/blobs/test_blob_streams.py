@@ -45,7 +45,7 @@ class TestWriter:
     ) -> None:
         data = [random.Random(n).randbytes(n * 400_000) for n in range(pieces)]
         with pictures.write_session() as session:
-            writer = session.open_blob("image", content_type="image/png", file_name="a.png")
+            writer = session.blob_writer("image", content_type="image/png", file_name="a.png")
             assert (writer.status, writer.writable()) == (BlobStatus.RUNNING, True)
             for piece in data:
                 assert writer.write(piece) == len(piece)
@@ -64,13 +64,13 @@ class TestWriter:
         self, client: fletching.Client, pictures: fletching.Table
     ) -> None:
         with pictures.write_session() as session:
-            with session.open_blob("image") as writer:
+            with session.blob_writer("image") as writer:
                 writer.write(b"abc")
             assert client.get_blob(writer.finish()).data == b"abc"
 
     def test_a_block_that_raises_stores_nothing(self, pictures: fletching.Table) -> None:
         with pictures.write_session() as session:
-            writer = session.open_blob("image")
+            writer = session.blob_writer("image")
 
             def block() -> None:
                 with writer:
@@ -88,7 +88,7 @@ class TestWriter:
     ) -> None:
         room = bytearray(1_000_000)
         expected = b""
-        with pictures.write_session() as session, session.open_blob("image") as writer:
+        with pictures.write_session() as session, session.blob_writer("image") as writer:
             for n in range(5):
                 room[:] = bytes([n]) * len(room)
                 expected += bytes(room)
@@ -99,7 +99,7 @@ class TestWriter:
         self, client: fletching.Client, pictures: fletching.Table
     ) -> None:
         session = pictures.open_write_session("ws-none")
-        writer = session.open_blob("image")
+        writer = session.blob_writer("image")
         with pytest.raises(NotFoundError):
             write_much(writer)
         assert writer.status is BlobStatus.FAILED
@@ -108,7 +108,7 @@ class TestWriter:
     def test_the_request_id_is_told(
         self, client: fletching.Client, pictures: fletching.Table
     ) -> None:
-        with pictures.write_session() as session, session.open_blob("image") as writer:
+        with pictures.write_session() as session, session.blob_writer("image") as writer:
             assert writer.request_id is None
         assert writer.trace_id
         if client.channel.transport.upload_checksum is not UploadChecksum.NONE:

@@ -75,7 +75,7 @@ def test_filters_are_evaluated_by_the_service(table: fletching.Table, count: int
     assert numbers(splits) == list(range(3, 100, 10))
     # A reader goes on in the middle of what the filter lets through.
     split = next(each for each in splits if each.to_table().num_rows)
-    reader = split.to_reader()
+    reader = split.reader()
     batch = reader.read_next_batch()
     token = str(reader.token)
     reader.close()
@@ -159,7 +159,7 @@ def test_splits_of_some_columns(table: fletching.Table) -> None:
         assert split.schema.names == ["s", "n"]
         part = pickle.loads(pickle.dumps(session.rows(10, 20, columns=["S"])))
         assert part.to_table().to_pydict() == {"s": [f"s{n}" for n in range(10, 20)]}
-        assert part.to_reader(3).read_all().num_rows == 7
+        assert part.reader(3).read_all().num_rows == 7
         # The place of a reader survives as text, and with it what is asked for.
         assert type(part.token).parse(str(part.token)) == part.token
         none = session.rows(0, 30, columns=[])

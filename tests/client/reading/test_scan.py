@@ -61,7 +61,7 @@ def test_all_ways_of_reading_agree(filled: fletching.Table) -> None:
     assert pl.DataFrame(scan)["id"].to_list() == list(range(300))
     splits = scan.splits()
     assert pa.concat_tables([split.to_table() for split in splits]) == table
-    assert pa.concat_tables([split.to_reader().read_all() for split in splits]) == table
+    assert pa.concat_tables([split.reader().read_all() for split in splits]) == table
     assert pa.concat_tables([pa.table(split) for split in splits]) == table
     batches = [batch for split in splits for batch in split.to_batches()]
     assert pa.Table.from_batches(batches) == table
@@ -125,7 +125,7 @@ def test_a_filtered_split_is_resumed_at_the_row_of_the_result(filled: fletching.
     for split in filled.scan(filter=f"id in ({text})").splits():
         whole = ids(split)
         for row in range(len(whole)):
-            with split.to_reader(row) as reader:
+            with split.reader(row) as reader:
                 assert ids(reader) == whole[row:]
 
 
@@ -148,14 +148,14 @@ def test_a_split_goes_on_from_any_row(filled: fletching.Table) -> None:
     split = filled.scan(columns=["pt", "id"]).splits(2)[1]
     whole = split.to_table()
     for row in (0, 1, 24, 25, 26, whole.num_rows):
-        with split.to_reader(row) as reader:
+        with split.reader(row) as reader:
             assert reader.read_all() == whole.slice(row)
 
 
 def test_tokens_and_splits_travel(client: fletching.Client, filled: fletching.Table) -> None:
     split = pickle.loads(pickle.dumps(filled.scan(columns=["text", "id"]).splits(2)[0]))
     whole = split.to_table()
-    reader = split.to_reader()
+    reader = split.reader()
     first = reader.read_next_batch()
     text = str(reader.token)
     reader.close()
@@ -191,7 +191,7 @@ def test_previews(filled: fletching.Table) -> None:
 
 def test_the_bytes_of_a_split_are_an_arrow_stream(filled: fletching.Table) -> None:
     (split,) = filled.scan().splits()
-    with split.open_stream() as file, pa.ipc.open_stream(file) as stream:
+    with split.raw_reader() as file, pa.ipc.open_stream(file) as stream:
         assert stream.read_all() == split.to_table()
 
 

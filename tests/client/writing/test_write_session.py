@@ -181,13 +181,13 @@ def test_streams_can_be_written_by_threads(table: fletching.Table) -> None:
 
 def test_raw_streams(table: fletching.Table) -> None:
     with table.write_session() as session, session.writer("raw") as writer:
-        with session.open_stream("raw") as file:
+        with session.raw_writer("raw") as file:
             stream = pa.ipc.new_stream(file, writer.schema)
             stream.write_batch(pa.record_batch({"n": [1, 2]}))
             stream.close()
             assert file.finish().rows == 2
             assert file.finish().rows == 2
-        with session.open_stream("raw") as file:
+        with session.raw_writer("raw") as file:
             file.write(encode_schema(writer.schema))
     assert numbers(table) == [1, 2]
 
@@ -287,3 +287,13 @@ def test_messages_that_do_not_belong_together(table: fletching.Table) -> None:
     assert table.count_rows() == 0
     session.abort()
     other.abort()
+
+
+def test_the_names_of_earlier_programs_work_and_warn_nobody(table: fletching.Table) -> None:
+    with table.write_session() as session, session.writer("raw") as writer:
+        with session.open_stream("raw") as file:
+            file.write(encode_schema(writer.schema))
+        with pytest.raises(UsageError):
+            session.open_blob("n")
+        with pytest.raises(UsageError):
+            session.blob_writer("n")

@@ -128,7 +128,7 @@ def test_batches_all_of_whose_rows_are_chosen_go_as_they_are(
 ) -> None:
     scan = table.scan(filter="id >= 30 AND id < 970")
     (split,) = scan.splits(1)
-    with split.open_stream() as stream:
+    with split.raw_reader() as stream:
         data = stream.read()
     assert pa.ipc.open_stream(data).read_all()["id"].to_pylist() == list(range(30, 970))
     assert len(set(decoded)) == 2

@@ -16,6 +16,7 @@ import msgspec
 import pyarrow as pa
 from crc32c import crc32c
 
+from fletching.client.argument_checks import whole_number
 from fletching.client.blobs.blob_ranges import BlobRanges
 from fletching.client.blobs.blob_streams import BlobStreamWriter, check_upload, open_texts
 from fletching.client.blobs.blob_transfers import (
@@ -436,4 +437,5 @@ def open_blob(channel: Channel, reference: object, *, buffer_bytes: int = 256 <<
         ServiceError: the service refused, or knows no ranges.
         TransportError: no answer within the retry budget.
     """
+    whole_number("buffer_bytes", buffer_bytes, least=1)
     return BlobFile(channel, reference_text(reference), buffer_bytes)

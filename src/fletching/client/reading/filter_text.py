@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,14 +21,29 @@ import pyarrow.compute as pc
 from fletching import ipc
 from fletching.errors import UsageError
 
-__all__ = ["filter_text", "literal_text"]
+__all__ = ["ArrowExpression", "Condition", "filter_text", "literal_text"]
 
 
-def filter_text(condition: object) -> str | None:
+class ArrowExpression(Protocol):
+    """A ``pyarrow.compute.Expression``, as far as a type checker needs to know it from other things."""
+
+    def is_valid(self) -> object:
+        """The expression's own test for null."""
+
+    def isin(self, values: Any) -> object:
+        """The expression's own test for some values."""
+
+
+Condition = str | ArrowExpression
+"""Which rows: an SQL predicate as text, or an expression of pyarrow's."""
+
+
+def filter_text(condition: object, name: str = "filter") -> str | None:
     """The predicate to send.
 
     Args:
         condition: an SQL predicate, a ``pyarrow.compute.Expression``, or None.
+        name: of the argument.
 
     Raises:
         UsageError: it is something else, or an expression with a function, type or value that no
@@ -37,7 +53,7 @@ def filter_text(condition: object) -> str | None:
         return condition
     if not isinstance(condition, pc.Expression):
         raise UsageError(
-            "filter takes an SQL predicate as text or a pyarrow.compute.Expression, not"
+            f"{name} takes an SQL predicate as text or a pyarrow.compute.Expression, not"
             f" {type(condition).__name__}"
         )
     return _Reader(condition).condition()

@@ -16,6 +16,7 @@ from typing import NamedTuple, Self, TypedDict
 import msgspec
 import pyarrow as pa
 
+from fletching.client.argument_checks import whole_number
 from fletching.client.call_options import OptionChanges
 from fletching.client.cancellation import Cancellation
 from fletching.client.reading.parallel import read_in_order
@@ -155,7 +156,9 @@ class ReadSession(Readable):
         Raises:
             UsageError: a range or a column that is none of the session's, or the session is released.
         """
-        if not 0 <= start <= end <= self.row_count:
+        whole_number("start", start)
+        whole_number("end", end)
+        if not start <= end <= self.row_count:
             raise UsageError(f"the session has {self.row_count} rows, and none of {start}..{end}")
         if self._released:
             raise UsageError(f"read session {self.id} is released")

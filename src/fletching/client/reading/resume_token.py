@@ -6,6 +6,7 @@ import dataclasses
 
 import msgspec
 
+from fletching.client.argument_checks import text_of, whole_number
 from fletching.errors import UsageError
 from fletching.protocol.messages.requests import ReadTable
 from fletching.types import DEFAULT_SCHEMA, TableName
@@ -74,7 +75,12 @@ class ResumeToken:
             raise UsageError(f"row {self.row} is beyond the split's {self.length} rows")
 
     def at(self, row: int) -> ResumeToken:
-        """The same split at another row."""
+        """The same split at another row.
+
+        Raises:
+            UsageError: no whole number, or a row that the split has not.
+        """
+        whole_number("row", row)
         return dataclasses.replace(self, row=row)
 
     @property
@@ -134,6 +140,7 @@ class ResumeToken:
         """
         if isinstance(text, ResumeToken):
             return text
+        text_of("a resume token", text)
         try:
             fields = msgspec.json.decode(text, type=_Text)
         except (msgspec.MsgspecError, UnicodeDecodeError) as exc:

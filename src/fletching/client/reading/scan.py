@@ -11,6 +11,7 @@ from typing import Any, Protocol, Unpack
 import msgspec
 import pyarrow as pa
 
+from fletching.client.argument_checks import whole_number
 from fletching.client.call_options import OptionChanges
 from fletching.client.cancellation import Cancellation
 from fletching.client.html_views import html_view
@@ -103,10 +104,7 @@ class Scan(Readable):
         """Refuses a negative limit, a column named twice, and values that mean nothing."""
         object.__setattr__(self, "filter", filter_text(self.filter))
         if self.limit is not None:
-            if not isinstance(self.limit, int) or isinstance(self.limit, bool):
-                raise UsageError(f"limit is a whole number, not {self.limit!r}")
-            if self.limit < 0:
-                raise UsageError(f"limit must not be negative, and is {self.limit}")
+            whole_number("limit", self.limit)
         if self.columns is not None:
             for name in self.columns:
                 if not isinstance(name, str):
@@ -182,6 +180,7 @@ class Scan(Readable):
 
     def head(self, rows: int = 5) -> pa.Table:
         """The first rows, at most so many."""
+        whole_number("rows", rows)
         limit = rows if self.limit is None else min(rows, self.limit)
         return dataclasses.replace(self, limit=limit).to_table()
 
@@ -226,9 +225,8 @@ class Scan(Readable):
         if self.limit is not None and self.filter is not None:
             raise UsageError("a scan with a filter and a limit has no splits; drop one of them")
         for name, value in (("count", count), ("split_bytes", split_bytes)):
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if value is not None and not (whole and value >= 1):
-                raise UsageError(f"{name} of splits is a whole number from 1 on, not {value!r}")
+            if value is not None:
+                whole_number(f"{name} of splits", value, least=1)
         if self.limit is not None:
             return self._row_splits(count or self._connections)
         options = SplitOptions(

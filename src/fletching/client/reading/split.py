@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import pyarrow as pa
+from typing_extensions import deprecated
 
 from fletching.client.cancellation import Cancellation
 from fletching.client.html_views import ShownList
 from fletching.client.reading.arrow_reader import ArrowReader
+from fletching.client.reading.readable import OpenedRows, Readable
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.transports.channel import Channel, Reopening
 from fletching.client.transports.stream_files import StreamReader
@@ -21,8 +23,11 @@ __all__ = ["Split", "SplitList"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Split:
+class Split(Readable):
     """Some of the rows of a scan's snapshot.
+
+    Read as a scan is (`to_table`, `to_batches`, `to_pandas`, iteration, ...); by `reader` from any row on
+    and with a place to go on from; by `raw_reader` as the bytes of its Arrow IPC stream.
 
     Pickles with where its client was connected to, so that Ray, Dask or plain processes can carry it
     to where it is read; there the client is made once per process. No secret is in it, but a token of
@@ -42,8 +47,8 @@ class Split:
     """
 
     token: ResumeToken
-    schema: pa.Schema
-    row_count: int | None
+    schema: pa.Schema = dataclasses.field()
+    row_count: int | None = dataclasses.field()
     _channel: Channel = dataclasses.field(repr=False, compare=False)
     byte_size: int | None = dataclasses.field(default=None, compare=False)
     partition: PartitionSpec | None = dataclasses.field(default=None, compare=False)
@@ -55,9 +60,27 @@ class Split:
         reopen = self._channel.reopen
         return () if reopen is None else tuple(reopen.locations())
 
-    def to_reader(self, row: int = 0) -> ArrowReader:
-        """Opens a reader at a row of the split; see `ArrowReader`."""
+    def reader(self, row: int = 0) -> ArrowReader:
+        """Opens a reader at a row of the split; see `ArrowReader`.
+
+        Raises:
+            UsageError: the split has no such row.
+        """
         return ArrowReader(self._channel, self.token.at(row), schema=self.schema)
+
+    def raw_reader(self) -> StreamReader:
+        """The bytes of the split's Arrow IPC stream as a file; a broken connection is an error."""
+        return StreamReader(self._channel, self.token.request())
+
+    @deprecated("to_reader of a split will give pyarrow's reader: use reader", category=None)
+    def to_reader(self, row: int = 0) -> ArrowReader:  # type: ignore[override]  # its earlier meaning
+        """As `reader`, which it was called before."""
+        return self.reader(row)
+
+    @deprecated("open_stream is called raw_reader", category=None)
+    def open_stream(self) -> StreamReader:
+        """As `raw_reader`, which it was called before."""
+        return self.raw_reader()
 
     def scan_reader(
         self, cancellation: Cancellation, begun: BatchSource | None = None
@@ -67,23 +90,17 @@ class Split:
             self._channel, self.token, schema=self.schema, begun=begun, cancellation=cancellation
         )
 
-    def to_batches(self) -> Iterator[pa.RecordBatch]:
-        """The split's batches; the connection is given back when the iterator ends or is dropped."""
-        with self.to_reader() as reader:
+    def _open(self) -> OpenedRows:
+        return OpenedRows(self.schema, self._read(), self.row_count)
+
+    def _read(self) -> Generator[pa.RecordBatch, None, None]:
+        # The connection is given back when the iterator ends or is dropped.
+        with self.reader() as reader:
             yield from reader
-
-    def to_table(self) -> pa.Table:
-        """The split in memory."""
-        with self.to_reader() as reader:
-            return reader.read_all()
-
-    def open_stream(self) -> StreamReader:
-        """The bytes of the split's Arrow IPC stream as a file; a broken connection is an error."""
-        return StreamReader(self._channel, self.token.request())
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The split for any library that takes Arrow's C stream."""
-        return self.to_reader().__arrow_c_stream__(requested_schema)
+        return self.reader().__arrow_c_stream__(requested_schema)
 
     def __dask_tokenize__(self) -> object:
         """What the split is, the same in every process: its place, whose service and which options.

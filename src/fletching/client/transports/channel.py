@@ -21,6 +21,7 @@ from fletching.protocol.messages.admin import (
     RunStatement,
 )
 from fletching.protocol.messages.changes import ChangeRequest, CreateTag, DropTag, RenameTable
+from fletching.protocol.messages.field_types import check_field_types
 from fletching.protocol.messages.requests import (
     CreateReadSession,
     Request,
@@ -124,7 +125,9 @@ class Channel:
             ServiceError: the service refused.
             TransportError: no reply within the retry budget.
             ProtocolError: a reply of another kind.
+            UsageError: a value of another type than the request's field.
         """
+        check_field_types(request)
         response = self.retrying(
             lambda attempt: self.transport.call(request, self.options, attempt),
             repeatable=is_repeatable(request),
@@ -140,7 +143,9 @@ class Channel:
             ServiceError: the service refused.
             TransportError: no reply within the retry budget.
             ProtocolError: a reply of another kind.
+            UsageError: a value of another type than the request's field.
         """
+        check_field_types(request)
         response, rows = self.retrying(
             lambda attempt: self.transport.open_session(request, self.options, attempt),
             repeatable=is_repeatable(request),

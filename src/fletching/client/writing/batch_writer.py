@@ -8,11 +8,11 @@ import threading
 
 import pyarrow as pa
 
+from fletching.client.argument_checks import whole_number
 from fletching.client.cancellation import join_within
 from fletching.client.progress import ProgressMeter
 from fletching.client.tabular.tabular_data import batches_of
 from fletching.client.writing.write_session import WriteSession
-from fletching.errors import UsageError
 
 __all__ = ["append_rows"]
 
@@ -36,8 +36,7 @@ def append_rows(
         UsageError: data that does not fit, or fewer than one stream.
         FletchingError: what a writer raised.
     """
-    if streams < 1:
-        raise UsageError(f"an append writes at least 1 stream, not {streams}")
+    whole_number("streams", streams, least=1)
     if streams == 1:
         with session.writer() as writer:
             return writer.write(data if meter is None else meter.data(data, writer.schema))

@@ -25,6 +25,7 @@ from fletching.errors import (
     SchemaModifiedError,
     UsageError,
 )
+from fletching.protocol.messages.field_types import check_field_types
 from fletching.protocol.messages.requests import AppendRows
 from fletching.protocol.messages.responses import WriteResult
 
@@ -52,6 +53,7 @@ def append_at_once(
         ServiceError: the service refused; nothing of it is visible.
         TransportError: no answer within the retry budget; whether the rows are visible is unknown.
     """
+    check_field_types(request)
     stream = batches_of(data, schema)
     held: list[pa.RecordBatch] = []
     size = 0

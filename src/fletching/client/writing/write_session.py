@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sized
 from typing import Self
 
 import pyarrow as pa
+from typing_extensions import deprecated
 
 from fletching.client.blobs.blob_access import BlobPutter
 from fletching.client.blobs.blob_streams import BlobStreamWriter
@@ -175,7 +176,12 @@ class WriteSession:
             self._writers.append(writer)
         return writer
 
+    @deprecated("open_stream is called raw_writer", category=None)
     def open_stream(self, stream_id: str, *, version: int = 1) -> StreamWriter:
+        """As `raw_writer`, which it was called before."""
+        return self.raw_writer(stream_id, version=version)
+
+    def raw_writer(self, stream_id: str, *, version: int = 1) -> StreamWriter:
         """A file for the bytes of one Arrow IPC stream, into a stream that `writer` or another opened."""
         self._check_open()
         return StreamWriter(
@@ -254,7 +260,21 @@ class WriteSession:
         meter.total = len(blobs) if isinstance(blobs, Sized) else None
         return self._blobs.put_many(meter.blobs(blobs), column, partition=partition)
 
+    @deprecated("open_blob of a session is called blob_writer", category=None)
     def open_blob(
+        self,
+        column: str | None = None,
+        *,
+        partition: PartitionLike | None = None,
+        content_type: str | None = None,
+        file_name: str | None = None,
+    ) -> BlobStreamWriter:
+        """As `blob_writer`, which it was called before."""
+        return self.blob_writer(
+            column, partition=partition, content_type=content_type, file_name=file_name
+        )
+
+    def blob_writer(
         self,
         column: str | None = None,
         *,

@@ -75,12 +75,15 @@ class StaticKeys:
     """Keys that do not change while the service runs; whoever has one may do everything."""
 
     def __init__(self, keys: Mapping[str, str], *, none: bool = False) -> None:
+        if not isinstance(keys, Mapping):
+            raise UsageError(f"access keys are a dict of id to secret, not {type(keys).__name__}")
         if not keys and not none:
             raise UsageError("no access key is given: nobody could sign a request")
         for access_id, secret in keys.items():
             # Ids stand in the Authorization header, which clients send as ASCII and which is taken
             # apart at ':', '/' and blanks: with any other id nobody could ever sign.
-            if not _ACCESS_ID.fullmatch(access_id) or not secret:
+            texts = isinstance(access_id, str) and isinstance(secret, str)
+            if not texts or not _ACCESS_ID.fullmatch(access_id) or not secret:
                 raise UsageError(
                     f"an access key needs an id of A-Z a-z 0-9 . _ @ - and a secret, not {access_id!r}"
                 )

@@ -68,7 +68,7 @@ def test_rows_that_begin_or_end_inside_a_batch(
 
 def test_a_resumed_read(table: fletching.Table, bucket: Any) -> None:
     (split,) = table.scan().splits(1)
-    with split.to_reader(1234) as reader:
+    with split.reader(1234) as reader:
         rows = reader.read_all()
     assert rows.equals(plain(table).scan().to_table().slice(1234))
     assert bucket.requests

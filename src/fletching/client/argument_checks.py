@@ -1,0 +1,73 @@
+"""Arguments of the client's verbs that are looked at before anything is asked or written.
+
+What goes into a request as it is needs nothing here: a request's values are looked at by its fields
+(`fletching.protocol.messages.field_types`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from fletching.errors import UsageError
+
+__all__ = ["mapping_of", "names_of", "text_of", "whole_number"]
+
+_V = TypeVar("_V")
+
+
+def whole_number(name: str, value: object, *, least: int = 0) -> int:
+    """A count or a place.
+
+    Raises:
+        UsageError: no whole number, or one below ``least``.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UsageError(f"{name} is a whole number from {least} on, not {value!r}")
+    return value
+
+
+def text_of(name: str, value: object) -> str:
+    """A name, a statement, a token.
+
+    Raises:
+        UsageError: it is no text.
+    """
+    if not isinstance(value, str):
+        raise UsageError(f"{name} is text, not {type(value).__name__}")
+    return value
+
+
+def names_of(name: str, values: Iterable[str] | None) -> tuple[str, ...]:
+    """Names of columns or properties; one name stands for itself, None for no name.
+
+    Raises:
+        UsageError: neither a name nor a list of names.
+    """
+    if values is None:
+        return ()
+    if isinstance(values, str):
+        return (values,)
+    if not isinstance(values, Iterable):
+        raise UsageError(f"{name} is a list of names, not {type(values).__name__}")
+    found = tuple(values)
+    for each in found:
+        if not isinstance(each, str):
+            raise UsageError(f"{name} is a list of names, and {each!r} is none")
+    return found
+
+
+def mapping_of(name: str, values: Mapping[str, _V] | None) -> dict[str, _V]:
+    """Values by column or property; None for none.
+
+    Raises:
+        UsageError: no dict, or a key that is no name.
+    """
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{name} is a dict by name, not {type(values).__name__}")
+    for each in values:
+        if not isinstance(each, str):
+            raise UsageError(f"{name} is a dict by name, and {each!r} is no name")
+    return dict(values)
