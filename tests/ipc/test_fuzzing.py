@@ -15,7 +15,7 @@ import fuzz_ipc
 with tempfile.TemporaryDirectory() as folder:
     fuzz_ipc.CORPUS = pathlib.Path(folder)
     for target in fuzz_ipc.TARGETS:
-        assert fuzz_ipc.run(target, 60, seed=int(sys.argv[2]), most=40) == 40
+        assert fuzz_ipc.run(target, 600, seed=int(sys.argv[2]), most=40) == 40
 """
 
 
