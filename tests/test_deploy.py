@@ -303,7 +303,7 @@ def test_nginx_holds_neither_bodies_nor_replies_back() -> None:
             client.sendall(
                 b"POST /x HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\na\r\nfirst half\r\n"
             )
-            assert arrived.wait(60)
+            assert arrived.wait(600)
             said = b""
             while b"hello" not in said:
                 part = client.recv(1 << 16)
@@ -312,4 +312,4 @@ def test_nginx_holds_neither_bodies_nor_replies_back() -> None:
             client.sendall(b"b\r\nsecond half\r\n0\r\n\r\n")
             while not said.endswith(b"0\r\n\r\n"):
                 said += client.recv(1 << 16)
-        thread.join(60)
+        thread.join(600)

@@ -81,7 +81,7 @@ def serving(folder: Path, **environment: str) -> Iterator[Running]:
         yield Running(told["url"], told["access_id"], told["access_key"], folder)
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(600)
         assert process.stdout is not None
         process.stdout.close()
 
@@ -351,7 +351,7 @@ def limited(server: Running) -> tuple[str, str]:
     with Engine.open(server.folder) as engine:
         key = engine.access_keys.create()
         engine.access_keys.grant(Grant(key.access_id, "demo", "people", Permission.READ))
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while True:
         try:
             with fletching.connect(

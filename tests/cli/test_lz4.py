@@ -84,7 +84,7 @@ def test_a_real_pipe_of_processes(plain: Path) -> None:
     )
     assert packer.stdout is not None
     packer.stdout.close()
-    assert packer.wait(60) == 0
+    assert packer.wait(600) == 0
     assert done.returncode == 0
     assert done.stdout == DATA
 

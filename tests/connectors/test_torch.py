@@ -313,7 +313,7 @@ def test_leaving_early_ends_the_thread(table: Table) -> None:
     reader.close()  # type: ignore[attr-defined]
     for thread in threading.enumerate():
         if thread.name == "fletching-prefetch":
-            thread.join(30)
+            thread.join(600)
             assert not thread.is_alive()
 
 

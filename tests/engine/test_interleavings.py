@@ -57,7 +57,7 @@ class Gate:
         self.seen += 1
         if self.seen == self.number:
             self.reached.set()
-            assert self.go_on.wait(60)
+            assert self.go_on.wait(600)
 
 
 @contextlib.contextmanager

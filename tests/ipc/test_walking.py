@@ -214,7 +214,7 @@ def test_batches_arrive_through_a_pipe_as_they_are_written() -> None:
 
     def batches() -> Iterator[pa.RecordBatch]:
         yield numbers(3)
-        assert seen.wait(60)
+        assert seen.wait(600)
         yield numbers(2)
 
     def write() -> None:

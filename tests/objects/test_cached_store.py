@@ -42,7 +42,7 @@ class Bucket(RemoteStore):
 
     def get_range(self, key: str, start: int, end: int) -> memoryview:
         if self.gate is not None:
-            assert self.gate.wait(60)
+            assert self.gate.wait(600)
         data = super().get_range(key, start, end)
         if key != IDENTITY_KEY:
             self.fetched += end - start
@@ -99,7 +99,7 @@ def settled(store: CachedStore) -> None:
     """Waits until nothing is on its way."""
     for thread in threading.enumerate():
         if thread.name == "fletching-cache":
-            thread.join(60)
+            thread.join(600)
     assert not store._fills
 
 
@@ -134,7 +134,7 @@ def test_readers_at_once_share_what_comes(bucket: Bucket, make: Callable[..., Ca
         thread.start()
     bucket.gate.set()
     for thread in threads:
-        thread.join(60)
+        thread.join(600)
     assert got == [DATA] * 4
     settled(store)
     assert bucket.fetched < 2 * len(DATA)
@@ -370,7 +370,7 @@ def test_closing_gives_up_what_is_coming(
     bucket.gate.set()
     for thread in threading.enumerate():
         if thread.name == "fletching-cache":
-            thread.join(60)
+            thread.join(600)
     assert copies(tmp_path) == []
 
 
@@ -428,7 +428,7 @@ def test_what_is_coming_counts_as_used(bucket: Bucket, make: Callable[..., Cache
     stored = bucket.open("tables/t/w-2", length=len(DATA))
     assert store.fill(stored, CHECKSUM) is None
     bucket.gate.set()
-    thread.join(60)
+    thread.join(600)
     settled(store)
     assert store.fill(stored, CHECKSUM) is not None  # the older copy goes
     settled(store)

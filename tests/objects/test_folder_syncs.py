@@ -59,7 +59,7 @@ def test_all_who_come_while_one_runs_share_the_next(tmp_path: Path) -> None:
     for _ in range(9):
         disk.gate.release()
     for thread in (first, *others):
-        thread.join(60)
+        thread.join(600)
     assert outcomes == [None] * 9
     assert 2 <= disk.begun <= 9
     assert not syncs._running
@@ -74,11 +74,11 @@ def test_nobody_relies_on_a_sync_that_began_before(tmp_path: Path) -> None:
     second = waiting(syncs, tmp_path, outcomes)
     joined(syncs, tmp_path, 1)
     disk.gate.release()
-    first.join(60)
+    first.join(600)
     assert outcomes == [None]
     disk.started.acquire()  # a sync of its own
     disk.gate.release()
-    second.join(60)
+    second.join(600)
     assert outcomes == [None, None]
 
 
@@ -93,8 +93,8 @@ def test_a_failed_sync_is_told_to_everybody_who_waited_for_it_alone(tmp_path: Pa
     joined(syncs, tmp_path, 1)
     disk.gate.release()
     disk.gate.release()
-    first.join(60)
-    second.join(60)
+    first.join(600)
+    second.join(600)
     assert sorted(map(str, outcomes)) == sorted(map(str, [None, failure]))
     disk.gate.release()
     syncs.sync(tmp_path)
@@ -109,7 +109,7 @@ def test_folders_do_not_wait_for_each_other(tmp_path: Path) -> None:
     disk.gate.release()
     disk.gate.release()
     for thread in threads:
-        thread.join(60)
+        thread.join(600)
     assert outcomes == [None, None]
 
 

@@ -135,7 +135,7 @@ def test_leaving_early_gives_up_what_was_not_begun() -> None:
         asked.append(start)
         if start:
             begun.set()
-            assert gate.wait(60)
+            assert gate.wait(600)
         return memoryview(bytes(1))
 
     pool = RangePool(1)
@@ -143,7 +143,7 @@ def test_leaving_early_gives_up_what_was_not_begun() -> None:
     ranges = [(n * WINDOW_BYTES, n * WINDOW_BYTES + LONGEST_BYTES) for n in range(3)]
     found = pool.fetch(get, ranges)
     next(found)
-    assert begun.wait(60)
+    assert begun.wait(600)
     found.close()
     gate.set()
     pool._threads.shutdown(wait=True)

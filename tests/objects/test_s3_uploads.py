@@ -53,7 +53,7 @@ def test_what_was_given_up_is_found_and_ended(s3: ObjectStorage) -> None:
         sink.abort()
         del sink
     gc.collect()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     found = store.unfinished_uploads()
     while len(found) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)  # parts that are on their way when a sink is given up arrive later

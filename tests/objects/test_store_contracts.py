@@ -66,13 +66,13 @@ class RemoteContract(ObjectStoreContract):
         def wait(name: str) -> None:
             if name == "object.claimed":
                 reached.set()
-                assert go_on.wait(60)
+                assert go_on.wait(600)
 
         monkeypatch.setattr(faultpoints, "reach", wait)
         completing = threading.Thread(target=first.commit)
         completing.start()
         try:
-            assert reached.wait(60)
+            assert reached.wait(600)
             with pytest.raises(ObjectExistsError) as caught:
                 second.commit()
             assert caught.value.key == "t/k"

@@ -31,7 +31,7 @@ class Sink:
         self.write_many((data,))
 
     def write_many(self, buffers: Sequence[Any]) -> None:
-        assert self.gate.wait(10)
+        assert self.gate.wait(600)
         if self.fail:
             raise StorageFullError("no room", key=self.key)
         self.threads.append(threading.current_thread().name)
@@ -87,7 +87,7 @@ def test_the_caller_goes_on_while_bytes_wait_but_not_beyond_the_limit() -> None:
     caller.start()
     assert not returned.wait(0.1)
     sink.gate.set()
-    assert returned.wait(10)
+    assert returned.wait(600)
     caller.join()
     writer.settle()
     assert len(sink.log) == 5

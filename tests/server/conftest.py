@@ -48,14 +48,14 @@ class RunningApp:
 
     def start(self) -> None:
         self._thread.start()
-        assert self.server.ready.wait(60)
+        assert self.server.ready.wait(600)
 
     def begin_stop(self) -> None:
         self.server.stop()
 
     def stop(self) -> None:
         self.server.stop()
-        self._thread.join(60)
+        self._thread.join(600)
         assert not self._thread.is_alive()
         self._socket.close()
 

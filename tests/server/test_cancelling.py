@@ -319,7 +319,7 @@ async def attempt(house: House, case: Case, step: int, when: When) -> tuple[bool
 
         def call() -> Any:
             begun.set()
-            assert gate.wait(60)
+            assert gate.wait(600)
             return function(*args, **kwargs)
 
         begun.clear()

@@ -81,7 +81,7 @@ def sent(server: Server, read: Callable[[], pa.Table], expected: pa.Table) -> in
     before, count = sum(replies), len(replies)
     assert read().equals(expected)
     # A client is done a moment before the service has counted what it sent.
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while len(replies) == count and time.monotonic() < deadline:
         threading.Event().wait(0.01)
     settled(server)
@@ -90,7 +90,7 @@ def sent(server: Server, read: Callable[[], pa.Table], expected: pa.Table) -> in
 
 def settled(server: Server) -> None:
     """Waits until the service sends nothing."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while server.service.reads.open and time.monotonic() < deadline:
         threading.Event().wait(0.01)
 
@@ -129,7 +129,7 @@ def test_copies_of_segments_are_read_like_local_ones(
         assert table.scan().to_table().equals(data)
         for thread in threading.enumerate():
             if thread.name == "fletching-cache":
-                thread.join(60)
+                thread.join(600)
         store = server.service.engine.context.store
         assert isinstance(store, CachedStore)
         (info,) = list(store.list("tables"))

@@ -363,5 +363,5 @@ def test_reads_and_readiness_go_on_while_another_process_writes(
         assert all(writer.is_alive() for writer in writers)
         catalog.execute("ROLLBACK")
         for writer in writers:
-            writer.join(60)
+            writer.join(600)
             assert not writer.is_alive()

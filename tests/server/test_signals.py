@@ -27,5 +27,5 @@ def test_other_threads_change_no_handler() -> None:
     before = signal.getsignal(signal.SIGTERM)
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(60)
+    thread.join(600)
     assert seen == [before]

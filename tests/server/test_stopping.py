@@ -98,7 +98,7 @@ def test_closing_finishes_the_upload_in_flight_and_then_ends_the_connection(star
         assert head.startswith(b"HTTP/1.1 200")
         assert b"connection: close" in head.lower()
         assert upload.socket.recv(1) == b""
-        closing.join(60)
+        closing.join(600)
     again = RawClient(start().url)
     again.close_and_commit(upload.where)
     assert again.count() == TABLE.num_rows
@@ -130,7 +130,7 @@ def test_closing_finishes_the_reply_in_flight(start: Start) -> None:
         closing.start()
         wait_for(lambda: server.service.draining)
         received += read_all(connection)
-        closing.join(60)
+        closing.join(600)
     reply_head, _, body = received.partition(b"\r\n\r\n")
     assert b"content-length: %d" % len(body) in reply_head
     assert pa.ipc.open_stream(body).read_all().num_rows == 10 * TABLE.num_rows
@@ -171,7 +171,7 @@ def test_clients_that_keep_their_connections_see_no_error_over_a_stop(start: Sta
     told.wait()
     server.close()
     for thread in threads:
-        thread.join(60)
+        thread.join(600)
     assert not failures
 
 
@@ -199,7 +199,7 @@ def test_clients_that_connect_anew_are_answered_or_refused_but_never_reset(start
         wait_for(lambda: outcomes)
         server.close()
         for thread in threads:
-            thread.join(60)
+            thread.join(600)
     assert outcomes == {"HTTP/1.1 200 OK"}
 
 
@@ -252,7 +252,7 @@ def test_a_signal_drains_the_process_and_it_exits_with_0(tmp_path: Path, number:
             assert process.poll() is None
             head, _ = upload.end()
             assert head.startswith(b"HTTP/1.1 200")
-            assert process.wait(60) == 0
+            assert process.wait(600) == 0
         finally:
             process.kill()
 
@@ -291,7 +291,7 @@ def test_uploads_wait_for_memory_and_all_of_them_arrive(start: Start) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(600)
     assert not failures
     assert client.count() == 6_000_000
     assert server.service.memory.held == 0

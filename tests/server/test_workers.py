@@ -34,7 +34,7 @@ class Thing:
     def work(self, what: str = "work") -> str:
         assert self._busy.acquire(blocking=False), "two hands"
         self.begun.set()
-        assert self.go_on.wait(60)
+        assert self.go_on.wait(600)
         self.calls.append(what)
         self._busy.release()
         return what
@@ -147,7 +147,7 @@ def test_closing_waits_for_the_call_and_survives_being_cancelled(pool: Pool) -> 
         closing = threading.Event()
 
         def close(owned: Thing) -> None:
-            assert closing.wait(60)
+            assert closing.wait(600)
             owned.close()
 
         async def use() -> None:

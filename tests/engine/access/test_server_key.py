@@ -32,7 +32,7 @@ def test_of_several_who_make_it_one_does(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(600)
     assert len(keys) == 8
     assert set(keys) == {path.read_bytes()}
 

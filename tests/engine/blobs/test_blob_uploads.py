@@ -288,21 +288,21 @@ class TestRefusals:
         def reach(name: str) -> None:
             if name == point:
                 there.set()
-                assert go_on.wait(60)
+                assert go_on.wait(600)
                 if fails:
                     raise StorageError("the disk failed")
 
         monkeypatch.setattr("fletching.faultpoints.reach", reach)
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             finishing = pool.submit(upload.finish)
-            assert there.wait(60)
+            assert there.wait(600)
             assert upload.abort() is False
             go_on.set()
             if fails:
                 with pytest.raises(StorageError):
-                    finishing.result(60)
+                    finishing.result(600)
             else:
-                (reference,) = finishing.result(60).references
+                (reference,) = finishing.result(600).references
                 assert read(shop, reference) == [b"x"]
         upload.abort()
         assert len(shop.packs()) == (not fails or point == "blobs.accepted")

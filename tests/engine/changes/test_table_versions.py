@@ -81,7 +81,7 @@ def test_a_wait_ends_with_the_next_version(history: History, house: Any) -> None
     thread.start()
     time.sleep(0.06)
     house.append(BATCH)
-    thread.join(60)
+    thread.join(600)
     assert [info.version for info in found[0].versions] == [4]
 
 

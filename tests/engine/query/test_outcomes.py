@@ -61,7 +61,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.01)

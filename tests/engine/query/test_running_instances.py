@@ -25,7 +25,7 @@ def test_found_until_forgotten_and_run_in_the_caller_s_context() -> None:
     variable.set("ann")
     run = statements("a")
     running.begin(run, variable.get)  # type: ignore[arg-type]
-    assert run.future.result(60) == "ann"
+    assert run.future.result(600) == "ann"
     assert running.find("a") is run
     assert run is not None
     running.forget(run)
@@ -39,7 +39,7 @@ def test_too_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     running = RunningInstances(None, 1)  # type: ignore[arg-type]
     gate = threading.Event()
     for name in "ab":
-        running.begin(statements(name), lambda: gate.wait(60))  # type: ignore[arg-type,return-value]
+        running.begin(statements(name), lambda: gate.wait(600))  # type: ignore[arg-type,return-value]
     with pytest.raises(ThrottledError):
         running.begin(statements("c"), lambda: None)  # type: ignore[arg-type,return-value]
     gate.set()
@@ -51,7 +51,7 @@ def test_closing_cancels_what_runs() -> None:
     run, waiting = statements("a"), statements("b")
     ended = threading.Event()
     run.cancel = ended.set
-    running.begin(run, lambda: ended.wait(60))  # type: ignore[arg-type,return-value]
+    running.begin(run, lambda: ended.wait(600))  # type: ignore[arg-type,return-value]
     running.begin(waiting, lambda: None)  # type: ignore[arg-type,return-value]
     running.close()
     running.close()

@@ -54,20 +54,20 @@ def test_a_round_comes_when_it_is_woken_and_the_end_waits_for_it() -> None:
 
     def work() -> None:
         begun.set()
-        assert gate.wait(60)
+        assert gate.wait(600)
         ended.append(1)
 
     upkeep = Maintenance(
         [Task("work", work), Task("more", lambda: ended.append(2))], interval_seconds=3600
     )
     upkeep.wake()
-    assert begun.wait(60)
+    assert begun.wait(600)
     stopping = threading.Thread(target=upkeep.stop)
     stopping.start()
     stopping.join(0.02)
     assert stopping.is_alive()
     gate.set()
-    stopping.join(60)
+    stopping.join(600)
     assert ended == [1]  # the next task of the round did not begin
     upkeep.stop()
 
@@ -76,5 +76,5 @@ def test_a_task_may_end_it() -> None:
     upkeep = Maintenance([], interval_seconds=3600)
     upkeep._tasks = (Task("end", upkeep.stop),)
     upkeep.wake()
-    upkeep._thread.join(60)
+    upkeep._thread.join(600)
     assert not upkeep._thread.is_alive()

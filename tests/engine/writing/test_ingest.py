@@ -630,22 +630,22 @@ def test_abort_beside_a_running_finish_is_refused(
     def reach(name: str) -> None:
         if name == point:
             there.set()
-            assert go_on.wait(60)
+            assert go_on.wait(600)
             if fails:
                 raise StorageError("the disk failed")
 
     monkeypatch.setattr("fletching.faultpoints.reach", reach)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         finishing = pool.submit(ingest.finish)
-        assert there.wait(60)
+        assert there.wait(600)
         assert ingest.abort() is False
         assert not ingest.ended
         go_on.set()
         if fails:
             with pytest.raises(StorageError):
-                finishing.result(60)
+                finishing.result(600)
         else:
-            assert finishing.result(60).rows == 3
+            assert finishing.result(600).rows == 3
     assert ingest.ended
     ingest.abort()
     monkeypatch.undo()
@@ -668,18 +668,18 @@ def test_abort_waits_for_an_accept_that_runs(house: Any, monkeypatch: pytest.Mon
 
     def slow(body: Body, message: Any) -> int:
         there.set()
-        assert go_on.wait(60)
+        assert go_on.wait(600)
         return accept(body, message)
 
     monkeypatch.setattr(Body, "accept", slow)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         accepting = pool.submit(ingest.accept, list(ingest.decoder))
-        assert there.wait(60)
+        assert there.wait(600)
         aborting = pool.submit(ingest.abort)
         assert not aborting.done()
         go_on.set()
-        accepting.result(60)
-        assert aborting.result(60) is True
+        accepting.result(600)
+        assert aborting.result(600) is True
     assert house.object_keys() == set()
 
 

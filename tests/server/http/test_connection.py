@@ -342,7 +342,7 @@ def test_a_stuck_reader_is_cut_and_a_slow_one_is_not(run_app: Run) -> None:
     assert got > 64 << 20
     with running.connect() as stuck:
         stuck.sendall(request())
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while running.server.server_state.connections and time.monotonic() < deadline:
             threading.Event().wait(0.02)
         assert not running.server.server_state.connections
@@ -365,7 +365,7 @@ def test_send_fails_when_the_client_is_gone(run_app: Run) -> None:
     connection.sendall(request())
     connection.recv(1000)
     connection.close()
-    assert failed.wait(60)
+    assert failed.wait(600)
 
 
 def test_an_application_that_fails_in_mid_reply_cuts_it(run_app: Run) -> None:
@@ -437,4 +437,4 @@ def test_a_client_that_leaves_in_mid_body_is_noticed(run_app: Run) -> None:
     connection = run_app(upload).connect()
     connection.sendall(request(b"x" * 100)[:-50])
     connection.close()
-    assert noticed.wait(60)
+    assert noticed.wait(600)

@@ -67,7 +67,7 @@ def test_it_serves_with_its_headers_and_stops() -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
     thread.start()
-    assert running.ready.wait(60)
+    assert running.ready.wait(600)
     assert isinstance(running.servers, list)
     with socket.create_connection(listening.getsockname(), timeout=600) as client:
         client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -79,7 +79,7 @@ def test_it_serves_with_its_headers_and_stops() -> None:
         assert isinstance(connection, Connection)
         running.stop()
         assert client.recv(1) == b""
-    thread.join(60)
+    thread.join(600)
     assert not thread.is_alive()
     assert running._service.draining
     assert running.server_state.total_requests == 1

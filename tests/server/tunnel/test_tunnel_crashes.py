@@ -74,7 +74,7 @@ class Service:
     def _gone(self) -> None:
         """Waits until the server is no more."""
         assert self._pid is not None
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         with contextlib.suppress(ProcessLookupError):
             while time.monotonic() < deadline:
                 os.kill(self._pid, 0)
@@ -256,7 +256,7 @@ def bodies_begun(server: Any, session: str) -> int:
 
 
 def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -100,7 +100,7 @@ def direct_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield server
         store.shutdown()
         store.server_close()
-        thread.join(60)
+        thread.join(600)
 
 
 @pytest.fixture
