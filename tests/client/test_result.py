@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from tests.client.sql_cases import EXPRESSIONS, QUERIES, REFUSED, TABLES, WAYS_OUT, WRONG
 from tests.client.sql_documented_cases import DOCUMENTED_EXPRESSIONS, DOCUMENTED_SCRIPT
+from tests.client.sql_everyday_cases import EVERYDAY_EXPRESSIONS, EVERYDAY_SCRIPT, Refused
 from tests.client.sql_function_cases import FUNCTION_CASES, QUERY_CASES
 
 import fletching
@@ -48,9 +49,12 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
 
 
-@pytest.mark.parametrize("group", sorted({*EXPRESSIONS, *FUNCTION_CASES, *DOCUMENTED_EXPRESSIONS}))
+ALL_EXPRESSIONS = (EXPRESSIONS, FUNCTION_CASES, DOCUMENTED_EXPRESSIONS, EVERYDAY_EXPRESSIONS)
+
+
+@pytest.mark.parametrize("group", sorted({group for table in ALL_EXPRESSIONS for group in table}))
 def test_expressions(client: fletching.Client, group: str) -> None:
-    tables = (EXPRESSIONS, FUNCTION_CASES, DOCUMENTED_EXPRESSIONS)
+    tables = ALL_EXPRESSIONS
     cases = [case for table in tables for case in table.get(group, ())]
     try:
         result = client.sql("select " + ",\n".join(text for text, _ in cases))
@@ -70,13 +74,18 @@ def test_expressions(client: fletching.Client, group: str) -> None:
     assert wrong == []
 
 
-def test_statements_of_the_documentation(client: fletching.Client) -> None:
+@pytest.mark.parametrize(
+    "script", [DOCUMENTED_SCRIPT, EVERYDAY_SCRIPT], ids=["documented", "everyday"]
+)
+def test_statements_in_order(client: fletching.Client, script: list[tuple[str, Any]]) -> None:
     wrong: list[str] = []
-    for text, expected in DOCUMENTED_SCRIPT:
+    for text, expected in script:
         try:
             result = client.sql(text)
         except FletchingError as error:
-            wrong.append(f"{text}: {error.message}")
+            told = isinstance(expected, Refused) and " line " in error.message
+            if not told or expected.words.lower() not in error.message.lower():
+                wrong.append(f"{text}: {error.message}")
             continue
         if isinstance(expected, str):
             found: Any = result.text
@@ -84,6 +93,8 @@ def test_statements_of_the_documentation(client: fletching.Client) -> None:
         elif isinstance(expected, int):
             found = result.affected_rows
             right = found == expected
+        elif isinstance(expected, Refused):
+            found, right = "done", False
         elif expected is not None:
             found = rows(result)
             right = len(found) == len(expected) and all(

@@ -11,6 +11,8 @@ MORE = [
     ("nullifzero(0)", None),
     ("nullifzero(5)", 5),
     ("random() between 0 and 1", True),
+    ("sample(1)", True),
+    ("sample(2, 1, 7) <> sample(2, 2, 7)", True),
     ("signum(-3.5)", -1.0),
     ("truncate(1.999D, 2)", 1.99),
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 
+from fletching.errors import InvalidArgumentError
 from fletching.sql.decimals import average
 from fletching.sql.function_calls import Call, Function, Result, let, map_of_entries
 from fletching.sql.sql_types import (
@@ -114,6 +116,28 @@ def _map_union_sum(call: Call) -> str:
     return _by_key(_ENTRIES, f"CAST({summed} AS {wanted})" if wanted else summed, "key")
 
 
+_PRIME = 2_147_483_659
+"""Above the number of rows of a partition, so that they share no divisor: products with it visit each row once."""
+
+
+def _cluster_sample(call: Call) -> str:
+    """Whether a row is among those that were chosen of its partition.
+
+    Rows are numbered, and the numbers permuted from a random place on: DuckDB orders no window by what is
+    random.
+    """
+    if "null" in {call.kind(0), call.kind(1)}:
+        return "CAST(NULL AS BOOLEAN)"
+    count = call.number(0, "number of rows")
+    part = call.number(1, "part") if len(call) == 2 else None
+    if count < 1 or (part is not None and part < 0):
+        raise InvalidArgumentError("cluster_sample takes a number of rows from 1")
+    begin = secrets.randbelow(1 << 31)
+    place = f"(row_number(){{over}} * {_PRIME} + {begin}) % count(*){{over}}"
+    most = str(count) if part is None else f"count(*){{over}} * {part} // {count}"
+    return f"({place} < {most})"
+
+
 AGGREGATE_FUNCTIONS: dict[str, Function] = {
     "count": _aggregate(1, None, "count({distinct}{*}){over}", "whole"),
     "sum": _aggregate(1, 1, _sum, _sum_type, "n"),
@@ -178,6 +202,7 @@ AGGREGATE_FUNCTIONS: dict[str, Function] = {
     "dense_rank": _aggregate(0, 0, "dense_rank(){over}", "whole"),
     "percent_rank": _aggregate(0, 0, "percent_rank(){over}", "double"),
     "cume_dist": _aggregate(0, 0, "cume_dist(){over}", "double"),
+    "cluster_sample": _aggregate(1, 2, _cluster_sample, "boolean"),
     "ntile": _aggregate(1, 1, "ntile({0}){over}", "whole"),
     "lag": _aggregate(1, 3, "lag({*}{nulls}){over}", "first"),
     "lead": _aggregate(1, 3, "lead({*}{nulls}){over}", "first"),

@@ -7,6 +7,7 @@ where the statement stopped making sense.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import starmap
 
 import pyarrow as pa
 
@@ -32,7 +33,7 @@ from fletching.protocol.messages.changes import (
 )
 from fletching.protocol.messages.requests import Request
 from fletching.sql.clusterings import CLUSTERING, clustering
-from fletching.sql.dialect import Parsed, exp, parse_predicate
+from fletching.sql.dialect import Parsed, equal, exp, parse_predicate
 from fletching.sql.statement_kinds import (
     AddMissingColumns,
     Changes,
@@ -204,19 +205,22 @@ class _Reader(TokenReader):
             return Changes((DropColumns(table=table, names=tuple(names)),))
         if self.word() != "PARTITION":
             raise self.wrong("COLUMNS or PARTITION is expected")
-        requests: list[Request] = []
+        partitions: list[PartitionSpec] = []
+        conditions: list[exp.Expr] = []
         while self.take("PARTITION"):
             started = self._place
             try:
-                partition = self.partition()
+                partitions.append(self.partition())
             except SqlSyntaxError:
                 self._place = started
-                if requests:
-                    raise
-                return DropPartitions(table, self._condition(), exists)
-            requests.append(DropPartition(table=table, partition=partition, if_exists=exists))
+                conditions.append(self._condition())
             self.take(",")
-        return Changes(tuple(requests))
+        if conditions:
+            conditions += [exp.and_(*starmap(equal, one)) for one in partitions]
+            return DropPartitions(table, exp.or_(*conditions), exists)
+        return Changes(
+            tuple(DropPartition(table=table, partition=one, if_exists=exists) for one in partitions)
+        )
 
     def _merge(self, table: TableName) -> Statement:
         exists = self.exists()

@@ -13,10 +13,10 @@ from fletching.sql.function_calls import (
     MAX_ELEMENTS,
     Call,
     Function,
-    at_most,
     joined_list,
     let,
     map_of_entries,
+    or_nothing,
     quoted,
     unless_large,
 )
@@ -182,7 +182,7 @@ def _slice(call: Call) -> str:
 
 
 def _array_repeat(call: Call) -> str:
-    made = f"list_transform(range({at_most(call[1], MAX_ELEMENTS)}), lambda i_: {call[0]})"
+    made = f"list_transform(range({or_nothing(call[1], MAX_ELEMENTS)}), lambda i_: {call[0]})"
     return unless_large(
         call[1], MAX_ELEMENTS, "array_repeat would make an array of too many elements", made
     )

@@ -40,6 +40,7 @@ __all__ = [
     "MAX_SQL_TEXT",
     "ODPS_TYPE",
     "Parsed",
+    "equal",
     "exp",
     "parse_all",
     "parse_one",
@@ -477,3 +478,10 @@ def parse_predicate(text: str) -> exp.Expr:
     if where is None or extra or len(select.expressions) != 1:
         raise SqlSyntaxError("the filter is not a single condition")
     return where.this
+
+
+def equal(name: str, value: str) -> exp.EQ:
+    """A column that is equal to a text."""
+    return exp.EQ(
+        this=exp.column(exp.to_identifier(name, quoted=True)), expression=exp.Literal.string(value)
+    )

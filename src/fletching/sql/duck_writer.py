@@ -61,7 +61,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
                 arguments = [*arguments[0].expressions, *arguments[1:]]
             skipping = {"first_value": 2, "last_value": 2, "nth_value": 3}.get(lowered)
             if len(arguments) == skipping:
-                nulls = " IGNORE NULLS" if arguments.pop().name.lower() == "true" else nulls
+                nulls = " IGNORE NULLS" if _is_true(name, arguments.pop()) else nulls
             if lowered == "percentile_approx" and len(arguments) == 4:
                 raise InvalidArgumentError("percentile_approx takes no weights")  # noqa: TRY301 - placed below
             texts = [self.sql(one) for one in arguments]
@@ -119,8 +119,12 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
             inner = inner.this
         if not isinstance(inner, exp.Anonymous):
             return str(super().window_sql(expression))
+        given = {key for key, value in expression.args.items() if value is not None}
         stand_in = expression.copy()
         stand_in.set("this", exp.var("_"))
+        if inner.name.lower() == "cluster_sample" and ("order" in given or "spec" in given):
+            message = "cluster_sample takes PARTITION BY only in its OVER"
+            raise located(InvalidArgumentError(message), expression)
         over = str(super().window_sql(stand_in))[1:]
         return self._call(inner, over=filtered + over, nulls=nulls)
 
@@ -423,6 +427,13 @@ def _without(pattern: str) -> str | None:
     """Of ``(a|b)?+.+``, which stands for all columns but some, these; None for other patterns."""
     match = re.fullmatch(r"(\(.*\))\?\+\.\+", pattern)
     return None if match is None else match[1]
+
+
+def _is_true(name: str, node: exp.Expr) -> bool:
+    """The last argument of a window function: whether it passes nulls over."""
+    if not isinstance(node, exp.Boolean):
+        raise InvalidArgumentError(f"{name} needs true or false for whether it ignores nulls")
+    return bool(node.this)
 
 
 def _constant(node: exp.Expr) -> str | None:

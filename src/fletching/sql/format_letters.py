@@ -11,7 +11,7 @@ import re
 
 from fletching.errors import InvalidArgumentError
 
-__all__ = ["java_format", "own_format", "unit_of"]
+__all__ = ["java_format", "own_format", "own_pattern", "unit_of"]
 
 _OWN = {
     "yyyy": "%Y",
@@ -79,6 +79,26 @@ def own_format(text: str) -> str:
         else:
             made.append(piece.replace("%", "%%"))
     return "".join(made)
+
+
+_WIDTHS = {"%Y": 4, "%g": 3, "%f": 6, "%n": 9}
+
+
+def own_pattern(text: str) -> str | None:
+    """The regular expression that texts of a format in MaxCompute's letters match as a whole.
+
+    Every part has all of its digits: ``2025112`` is no ``yyyymmdd``, where strptime would take it for the
+    second of November. None if the year is not in the format exactly once: no text has a date then.
+    """
+    years = 0
+    made: list[str] = []
+    for piece in _OWN_PIECE.findall(text):
+        directive = _OWN.get(piece.lower())
+        years += directive == "%Y"
+        made.append(
+            re.escape(piece) if directive is None else rf"\d{{{_WIDTHS.get(directive, 2)}}}"
+        )
+    return "".join(made) if years == 1 else None
 
 
 def java_format(text: str) -> str:

@@ -25,6 +25,7 @@ __all__ = [
     "Call",
     "Function",
     "Lambda",
+    "NullConstantError",
     "Result",
     "converted",
     "convertible",
@@ -130,9 +131,9 @@ MAX_ELEMENTS = 10_000_000
 """Most elements of an ARRAY that a function makes of less: DuckDB's own bound of memory is not about values."""
 
 
-def at_most(number: str, most: object) -> str:
-    """A number, or the most that it may be; null stays null, which ``least`` would leave out."""
-    return f"CASE WHEN {number} > {most} THEN {most} ELSE {number} END"
+def or_nothing(number: str, most: object) -> str:
+    """A number, or 0 if it is above the most that it may be: what fails shall not be made first."""
+    return f"CASE WHEN {number} > {most} THEN 0 ELSE {number} END"
 
 
 def unless_large(size: str, most: int, what: str, made: str) -> str:
@@ -185,6 +186,10 @@ class Lambda:
     body: str
 
 
+class NullConstantError(Exception):
+    """An argument that has to be a constant text is null: so is the call, whose author answers."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Call:
     """One call of a function.
@@ -222,7 +227,10 @@ class Call:
 
         Raises:
             InvalidArgumentError: it is something else.
+            NullConstantError: it is null.
         """
+        if self.kind(index) == "null":
+            raise NullConstantError
         found = self.constants[index]
         if found is None:
             raise InvalidArgumentError(f"{self.name} needs a constant text for its {what}")
@@ -368,7 +376,10 @@ class Function:
         call = dataclasses.replace(call, arguments=arguments)
         made = self.make
         if callable(made):
-            made = made(call)
+            try:
+                made = made(call)
+            except NullConstantError:
+                return f"CAST(NULL AS {self.type(call.types).duck() or 'VARCHAR'})"
             if not self.aggregate:
                 return made
         places = {

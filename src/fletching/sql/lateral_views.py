@@ -42,7 +42,7 @@ def lateral_view(node: exp.Expr, sql: Callable[[exp.Expr], str]) -> str:
     names = [column.name for column in alias.columns] if alias is not None else []
     kind = call.name.lower() if isinstance(call, exp.Anonymous) else ""
     try:
-        made = _rows(kind, call, names, sql)
+        made = _rows(kind, call, names, sql, outer=bool(node.args.get("outer")))
     except InvalidArgumentError as error:
         raise located(error, node) from error
     columns = names or [name for _, name in made]
@@ -50,16 +50,31 @@ def lateral_view(node: exp.Expr, sql: Callable[[exp.Expr], str]) -> str:
         raise located(
             InvalidArgumentError(f"{kind} gives {len(made)} columns, not {len(names)}"), node
         )
-    chosen = ", ".join(
-        f"{text} AS {_identifier(name)}" for (text, _), name in zip(made, columns, strict=True)
-    )
-    join = "LEFT JOIN LATERAL" if node.args.get("outer") else "JOIN LATERAL"
+    # Named outside: DuckDB takes a name behind AS for what stands beside it in the same list.
+    chosen = ", ".join(f"{text} AS _made{number}" for number, (text, _) in enumerate(made))
+    given = ", ".join(map(_identifier, columns))
+    # Where a list can say for itself that it has nothing, DuckDB needs no join to find that out, and keeps
+    # the order of rows.
+    outer = bool(node.args.get("outer")) and kind not in _PADDED
+    join = "LEFT JOIN LATERAL" if outer else "JOIN LATERAL"
     # Text of our own: what a user wrote was parsed and written out again.
-    return f" {join} (SELECT {chosen}) AS {_identifier(table)} ON TRUE"
+    return f" {join} (SELECT {chosen}) AS {_identifier(table)}({given}) ON TRUE"
+
+
+_PADDED = frozenset({"explode", "posexplode", "inline"})
+
+
+def _padded(items: str, outer: bool) -> str:
+    """The rows of a list; with OUTER, an empty one or none has a row of null."""
+    return (
+        f"unnest(CASE WHEN len({items}) > 0 THEN {items} ELSE [NULL] END)"
+        if outer
+        else f"unnest({items})"
+    )
 
 
 def _rows(
-    kind: str, call: exp.Expr, names: list[str], sql: Callable[[exp.Expr], str]
+    kind: str, call: exp.Expr, names: list[str], sql: Callable[[exp.Expr], str], *, outer: bool
 ) -> list[tuple[str, str]]:
     """The columns that a function gives: each one's text and name."""
     if kind not in _KNOWN:
@@ -76,12 +91,14 @@ def _rows(
             raise InvalidArgumentError(
                 f"{kind} takes an ARRAY or a MAP, not a value of type {given}"
             )
-        return _exploded(kind, arguments[0], value, len(names))
+        if given.kind == "null":
+            value = "CAST(NULL AS VARCHAR[])"
+        return _exploded(kind, arguments[0], value, len(names), outer=outer)
     if kind == "inline":
         fields = type_of(arguments[0]).element.names
         if not fields:
             raise InvalidArgumentError("inline takes an array of structs")
-        return [(f"unnest({value})[{quoted(name)}]", name) for name in fields]
+        return [(f"{_padded(value, outer)}[{quoted(name)}]", name) for name in fields]
     if kind == "stack":
         return _stacked(arguments, sql)
     if kind in {"trans_array", "trans_cols"}:
@@ -107,15 +124,19 @@ def _rows(
     ]
 
 
-def _exploded(kind: str, node: exp.Expr, value: str, named: int) -> list[tuple[str, str]]:
+def _exploded(
+    kind: str, node: exp.Expr, value: str, named: int, *, outer: bool
+) -> list[tuple[str, str]]:
     known = type_of(node).kind
     is_map = known == "map" or (not known and named == (2 if kind == "explode" else 3))
-    places = f"generate_subscripts({value if not is_map else f'map_entries({value})'}, 1) - 1"
-    items = [(places, "pos")] if kind == "posexplode" else []
+    listed = f"map_entries({value})" if is_map else value
+    items = []
+    if kind == "posexplode":
+        items.append((_padded(f"range(len({listed}))", outer), "pos"))
+    rows = _padded(listed, outer)
     if is_map:
-        entries = f"unnest(map_entries({value}))"
-        return [*items, (f"{entries}.key", "key"), (f"{entries}.value", "value")]
-    return [*items, (f"unnest({value})", "col")]
+        return [*items, (f"{rows}.key", "key"), (f"{rows}.value", "value")]
+    return [*items, (rows, "col")]
 
 
 def _stacked(arguments: list[exp.Expr], sql: Callable[[exp.Expr], str]) -> list[tuple[str, str]]:

@@ -230,6 +230,17 @@ def _bucket(call: Call) -> str:
     return f"CAST(hash({value}) % {call[1]} AS BIGINT)"
 
 
+def _sample(call: Call) -> str:
+    """Whether a row is in the y-th of x parts, by the hash of its columns or at random."""
+    parts = call.number(0, "number of parts")
+    wanted = call.number(1, "part") if len(call) > 1 else 1
+    if not 1 <= wanted <= parts:
+        raise InvalidArgumentError("sample takes a part from 1 to the number of parts")
+    columns = call.arguments[2:]
+    value = f"hash({', '.join(columns)})" if columns else "hash(random())"
+    return f"({value} % {parts} = {wanted - 1})"
+
+
 def _random(call: Call) -> str:
     del call
     return "random()"
@@ -298,6 +309,7 @@ NUMBER_FUNCTIONS: dict[str, Function] = {
     "shiftrightunsigned": Function(2, 2, _shift_unsigned, "whole"),
     "bit_count": Function(1, 1, "CAST(bit_count({0}) AS INTEGER)", "int", "w"),
     "width_bucket": Function(4, 4, _width_bucket, "whole", "n"),
+    "sample": Function(1, None, _sample, "boolean"),
     # conditions
     "if": Function(2, 3, _if, lambda t: common_type(t[1:])),
     "coalesce": Function(1, None, _coalesce, "common"),

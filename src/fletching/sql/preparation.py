@@ -13,7 +13,13 @@ from fletching.sql.functions import find_function
 from fletching.sql.implicit import storing
 from fletching.sql.literal_nodes import unwrapped
 from fletching.sql.predicates import compile_condition
-from fletching.sql.query_sources import Resolve, SourceView, WantedScan, located
+from fletching.sql.query_sources import (
+    Resolve,
+    SourceView,
+    WantedScan,
+    located,
+    mentioned_tables,
+)
 from fletching.sql.select_forms import (
     check_named_queries,
     choose_by_patterns,
@@ -52,7 +58,7 @@ class Prepared:
         self.query = query
         sample_buckets(query)
         check_named_queries(query)
-        self._tables(query, frozenset(), 0)
+        self._tables(query, 0)
         self._shorten_names()
         for select in list(self.query.find_all(exp.Select)):
             lift_rows(select)
@@ -72,40 +78,25 @@ class Prepared:
 
     # --- tables ------------------------------------------------------------------------------
 
-    def _tables(self, node: exp.Expr, known: frozenset[str], depth: int) -> None:
-        """Replaces the tables below a node; ``known`` are the names of WITH that it sees."""
+    def _tables(self, query: exp.Expr, depth: int) -> None:
+        """Replaces the tables of a query."""
         if depth > 16:
             raise InvalidArgumentError("views nest too deeply, or contain themselves")
-        with_ = node.args.get("with_")
-        if with_ is not None:
-            for cte in with_.expressions:
-                itself = {cte.alias.casefold()} if with_.args.get("recursive") else set()
-                self._tables(cte.this, known | itself, depth)
-                known |= {cte.alias.casefold()}
-        for child in list(_children(node)):
-            if child is with_:
-                continue
-            if isinstance(child, exp.Table):
-                self._table(child, known, depth)
-                for part in _children(child):
-                    if not isinstance(part, exp.Identifier | exp.TableAlias):
-                        self._tables(part, known, depth)
-            else:
-                self._tables(child, known, depth)
+        for node, named in list(mentioned_tables(query)):
+            if not named:
+                self._table(node, depth)
+            elif node.args.get("version") is not None:
+                raise located(
+                    InvalidArgumentError(f"{node.name} is no table: it has no versions"), node
+                )
 
-    def _table(self, node: exp.Table, known: frozenset[str], depth: int) -> None:
+    def _table(self, node: exp.Table, depth: int) -> None:
         if not isinstance(node.this, exp.Identifier | exp.Parameter):
             if isinstance(node.this, exp.Anonymous):
                 raise located(InvalidArgumentError(f"{node.this.name} is no table"), node)
             if isinstance(node.this, exp.Dot):
                 message = "the name of a table has three parts at most"
                 raise located(InvalidArgumentError(message), node)
-            return
-        if not node.db and node.name.casefold() in known:
-            if node.args.get("version") is not None:
-                raise located(
-                    InvalidArgumentError(f"{node.name} is no table: it has no versions"), node
-                )
             return
         try:
             source = self._resolve(node)
@@ -118,7 +109,7 @@ class Prepared:
                     InvalidArgumentError(f"{node.name} is no table: it has no versions"), node
                 )
             body = source.query.copy()
-            self._tables(body, frozenset(), depth + 1)
+            self._tables(body, depth + 1)
             columns = [exp.to_identifier(name, quoted=True) for name in source.columns]
             named = exp.TableAlias(this=exp.to_identifier(alias, quoted=True), columns=columns)
             replaced = exp.Subquery(this=body, alias=named, joins=node.args.get("joins"))
@@ -271,13 +262,6 @@ class Prepared:
                 return None
             found[id(scan)] = scan
         return next(iter(found.values())) if len(found) == 1 else None
-
-
-def _children(node: exp.Expr) -> Iterator[exp.Expr]:
-    for value in node.args.values():
-        for item in value if isinstance(value, list) else (value,):
-            if isinstance(item, exp.Expression):
-                yield item
 
 
 def _conjuncts(node: exp.Expr) -> Iterator[exp.Expr]:

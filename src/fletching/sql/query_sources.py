@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pyarrow as pa
 
@@ -13,7 +13,15 @@ from fletching.sql.dialect import exp
 from fletching.sql.predicates import Predicate
 from fletching.types import TableName
 
-__all__ = ["PATTERN", "Resolve", "Source", "SourceView", "WantedScan", "located"]
+__all__ = [
+    "PATTERN",
+    "Resolve",
+    "Source",
+    "SourceView",
+    "WantedScan",
+    "located",
+    "mentioned_tables",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,3 +100,32 @@ def located(
             column = meta["col"] - (meta.get("end", 0) - meta.get("start", 0))
             return kind(f"{error.message}, at line {meta['line']}, column {column}")
     return kind(error.message)
+
+
+def mentioned_tables(
+    node: exp.Expr, known: frozenset[str] = frozenset()
+) -> Iterator[tuple[exp.Table, bool]]:
+    """The mentions of tables in a query, and whether each is of a query of WITH instead.
+
+    A name of WITH stands for its query in what comes after it in the same WITH and in the query that the
+    WITH belongs to, in its own query only if it is recursive: ``WITH t AS (SELECT * FROM t) SELECT * FROM t``
+    reads the table once. The tree may be changed while it is walked, at the mentions that came already.
+
+    Args:
+        node: the query.
+        known: the names of WITH around it, case-folded.
+    """
+    with_ = node.args.get("with_")
+    if with_ is not None:
+        for cte in with_.expressions:
+            name = cte.alias.casefold()
+            recursive = {name} if with_.args.get("recursive") else set()
+            yield from mentioned_tables(cte.this, known | recursive)
+            known |= {name}
+    if isinstance(node, exp.Table):
+        named = isinstance(node.this, exp.Identifier) and not node.db
+        yield node, named and node.name.casefold() in known
+    for value in list(node.args.values()):
+        for child in list(value) if isinstance(value, list) else (value,):
+            if isinstance(child, exp.Expression) and child is not with_:
+                yield from mentioned_tables(child, known)

@@ -41,6 +41,7 @@ __all__ = [
     "Statement",
     "Target",
     "Use",
+    "namespace_after",
 ]
 
 
@@ -305,7 +306,7 @@ class Assignment:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Setting:
-    """SET key=value: flags of another system, which choose nothing here but the default schema."""
+    """SET key=value: flags of another system, which choose nothing here but where names belong."""
 
     name: str
     value: str
@@ -340,3 +341,17 @@ Statement = (
     | Assignment
     | Setting
 )
+
+
+def namespace_after(statement: Statement, namespace: Namespace) -> Namespace:
+    """Where names belong in what comes after a statement: USE and some flags of SET say so."""
+    match statement:
+        case Use(project=project, schema=schema):
+            return dataclasses.replace(
+                namespace, project=project, schema=schema or namespace.schema
+            )
+        case Setting(name="odps.default.schema", value=schema):
+            return dataclasses.replace(namespace, schema=schema)
+        case Setting(name="odps.namespace.schema", value=value):
+            return dataclasses.replace(namespace, schemas_enabled=value.lower() == "true")
+    return namespace

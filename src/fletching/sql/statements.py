@@ -28,6 +28,7 @@ from fletching.sql.statement_kinds import (
     Setting,
     Statement,
     Target,
+    namespace_after,
 )
 from fletching.sql.statement_places import StatementPlace
 from fletching.sql.table_definitions import (
@@ -60,9 +61,11 @@ def placed_statements(text: str, namespace: Namespace) -> list[tuple[Statement, 
     for parsed in parse_all(text):
         place = StatementPlace(parsed.text, parsed.line, parsed.column)
         try:
-            found.append((_statement(parsed, namespace), place))
+            statement = _statement(parsed, namespace)
         except InvalidArgumentError as error:
             raise place.told(error) from error
+        found.append((statement, place))
+        namespace = namespace_after(statement, namespace)
     if not found:
         raise SqlSyntaxError("there is no statement, at line 1, column 1")
     return found

@@ -71,7 +71,7 @@ def create_table(node: exp.Expr, namespace: Namespace) -> CreateTable:
             case exp.SchemaCommentProperty():
                 comment = plain_text(item.this, "the comment")
             case exp.PartitionedByProperty():
-                partition_columns = _partition_columns(item.this)
+                partition_columns = _partition_columns(item.this, bool(node.expression))
             case exp.Property(this=exp.Var() as name) if name.name.upper() == "LIFECYCLE":
                 lifecycle_days = _whole(item.args.get("value"), "LIFECYCLE")
             case exp.Property(this=exp.Var() as name) if name.name.upper() in SHARD_PROPERTIES:
@@ -110,10 +110,13 @@ def create_table(node: exp.Expr, namespace: Namespace) -> CreateTable:
     )
 
 
-def _partition_columns(schema: exp.Expr) -> list[tuple[str, str, str]]:
-    """Name, type and comment of each."""
+def _partition_columns(schema: exp.Expr, of_query: bool) -> list[tuple[str, str, str]]:
+    """Name, type and comment of each; of columns that a query gives, the type may be missing."""
     columns: list[tuple[str, str, str]] = []
     for item in schema.expressions:
+        if of_query and isinstance(item, exp.Identifier | exp.Column):
+            columns.append((item.name, "", ""))
+            continue
         if not isinstance(item, exp.ColumnDef):
             raise InvalidArgumentError("PARTITIONED BY needs names and types")
         comment = field_comment(_column(item))

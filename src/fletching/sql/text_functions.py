@@ -14,10 +14,10 @@ from fletching.sql.function_calls import (
     MAX_TEXT_BYTES,
     Call,
     Function,
-    at_most,
     joined_list,
     let,
     map_of_entries,
+    or_nothing,
     quoted,
     unless_large,
 )
@@ -176,7 +176,14 @@ def _key_value(call: Call) -> str:
 def _pad(call: Call) -> str:
     side = call.name.lower()
     padding = call[2] if len(call) == 3 else "' '"
-    made = f"{side}({call[0]}, CAST({at_most(call[1], MAX_TEXT_BYTES)} AS INTEGER), {padding})"
+    length = f"CAST({or_nothing(call[1], MAX_TEXT_BYTES)} AS INTEGER)"
+    made = f"{side}({call[0]}, {length}, {padding})"
+    if len(call) == 3:
+        # Nothing to fill with: what is there is cut and stays short, where DuckDB fails.
+        if padding == "''":
+            made = f"left({call[0]}, greatest({length}, 0))"
+        elif not padding.startswith("'"):
+            made = f"CASE WHEN {padding} = '' THEN left({call[0]}, greatest({length}, 0)) ELSE {made} END"
     return unless_large(call[1], MAX_TEXT_BYTES, f"{side} would make a text too long", made)
 
 
@@ -184,7 +191,7 @@ def _repeat(call: Call) -> str:
     text, count = (call[0], call[1]) if len(call) == 2 else ("' '", call[0])
     size = f"greatest(octet_length(encode({text})), 1)"
     most = f"{MAX_TEXT_BYTES} // {size}"
-    whole = f"CASE WHEN {count} < 0 THEN 0 ELSE {at_most(count, most)} END"
+    whole = f"CASE WHEN {count} < 0 THEN 0 ELSE {or_nothing(count, most)} END"
     made = f"repeat({text}, {whole})"
     # Divided, as a product of both might not be a BIGINT.
     over = f"CASE WHEN {count} > {most} THEN {MAX_TEXT_BYTES} + 1 ELSE 0 END"

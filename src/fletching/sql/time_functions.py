@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from fletching.errors import InvalidArgumentError
-from fletching.sql.format_letters import java_format, own_format, unit_of
+from fletching.sql.format_letters import java_format, own_format, own_pattern, unit_of
 from fletching.sql.function_calls import Call, Function, quoted
 from fletching.sql.sql_types import DATE, DATETIME, STRING, SqlType
 
@@ -18,8 +18,17 @@ _DAYS = frozenset({"year", "quarter", "month", "week", "day"})
 def _to_date(call: Call) -> str:
     if len(call) == 1:
         return call.day(0)
-    directives = quoted(own_format(call.constant(1, "format")))
-    return f"CAST(try_strptime({call.text(0)}, {directives}) AS TIMESTAMP_MS)"
+    return f"CAST({_parsed(call)} AS TIMESTAMP_MS)"
+
+
+def _parsed(call: Call) -> str:
+    """A text read by a format in MaxCompute's letters; null if it is not written so."""
+    written = call.constant(1, "format")
+    directives, pattern = own_format(written), own_pattern(written)
+    if pattern is None:
+        return "CAST(NULL AS TIMESTAMP)"
+    # What does not fit is an empty text, which is no date: the text itself stands here once.
+    return f"try_strptime(regexp_extract({call.text(0)}, {quoted(f'^(?:{pattern})$')}), {quoted(directives)})"
 
 
 def _to_date_type(types: Sequence[SqlType]) -> SqlType:
@@ -126,8 +135,7 @@ def _part(unit: str, add: int = 0, width: str = "INTEGER") -> Callable[[Call], s
 
 
 def _isdate(call: Call) -> str:
-    directives = quoted(own_format(call.constant(1, "format")))
-    return f"(try_strptime({call.text(0)}, {directives}) IS NOT NULL)"
+    return f"({_parsed(call)} IS NOT NULL)"
 
 
 def _lastday(call: Call) -> str:

@@ -13,7 +13,7 @@ from fletching.protocol.messages.admin import (
     CreatePartition,
     DropPartition,
 )
-from fletching.sql.dialect import exp
+from fletching.sql.dialect import equal, exp
 from fletching.sql.query_sources import located
 from fletching.sql.statement_kinds import (
     ComputedChange,
@@ -23,7 +23,27 @@ from fletching.sql.statement_kinds import (
 )
 from fletching.types import PartitionSpec, TableName
 
-__all__ = ["drop_partitions", "equal", "merge_partitions", "rename_partition", "same_partition"]
+__all__ = [
+    "drop_partition",
+    "drop_partitions",
+    "merge_partitions",
+    "rename_partition",
+    "same_partition",
+]
+
+
+def drop_partition(run: ScriptRun, request: DropPartition) -> None:
+    """Drops a partition, or all those that have the values of its first columns, or of some of them."""
+    wanted = request.partition
+    columns = run.describe(request.table).schema.partition_columns
+    known = {column.name.casefold() for column in columns}
+    given = {name.casefold() for name, _ in wanted}
+    if given < known:
+        condition = exp.and_(*(equal(name, value) for name, value in wanted))
+        drop_partitions(run, DropPartitions(request.table, condition, request.if_exists))
+        return
+    run.authorize(request)
+    run.verbs.call(request)
 
 
 def drop_partitions(run: ScriptRun, statement: DropPartitions) -> Outcome:
@@ -231,13 +251,6 @@ def _moved(
                 exp.When(matched=True, then=exp.Update(expressions=values)),
             ]
         ),
-    )
-
-
-def equal(name: str, value: str) -> exp.EQ:
-    """A column that is equal to a text."""
-    return exp.EQ(
-        this=exp.column(exp.to_identifier(name, quoted=True)), expression=exp.Literal.string(value)
     )
 
 

@@ -43,7 +43,7 @@ from fletching.protocol.messages.admin import (
 )
 from fletching.protocol.messages.requests import CreateReadSession, Request
 from fletching.sql.dialect import exp, parse_one
-from fletching.sql.query_sources import Source, SourceView, located
+from fletching.sql.query_sources import Source, SourceView, located, mentioned_tables
 from fletching.sql.row_changes import ROW, SEGMENT, TARGET
 from fletching.sql.statement_kinds import Namespace
 from fletching.sql.table_definitions import table_name
@@ -56,10 +56,21 @@ if TYPE_CHECKING:
     from fletching.engine.query.sealed_duckdb import SealedDuckDB
     from fletching.sql.predicates import Predicate
 
-__all__ = ["VIEW_NAMESPACE", "VIEW_TEXT", "Calls", "ChangedTable", "Query", "QueryRunner"]
+__all__ = [
+    "VIEW_NAMESPACE",
+    "VIEW_SCHEMAS",
+    "VIEW_TEXT",
+    "Calls",
+    "ChangedTable",
+    "Query",
+    "QueryRunner",
+]
 
 VIEW_NAMESPACE = VIEW_PREFIX + "namespace"
 """Property of a view: where names without project or schema belong in it, ``project.schema``."""
+
+VIEW_SCHEMAS = VIEW_PREFIX + "schemas"
+"""Property of a view: whether ``a.b`` in it means table b of schema a."""
 
 BATCH_ROWS = 65_536
 
@@ -335,16 +346,13 @@ class QueryRunner:
         """Finds the tables that a query reads, through views and variables."""
         if depth > 16:
             raise InvalidArgumentError("views nest too deeply, or contain themselves")
-        known = {cte.alias.casefold() for cte in tree.find_all(exp.CTE)}
-        for node in tree.find_all(exp.Table):
+        for node, named in mentioned_tables(tree):
             variable = variable_name(node)
             if variable is not None:
                 query = variable_of(variables, variable)
                 self._collect(query, namespace, variables, found, depth + 1)
                 continue
-            if not isinstance(node.this, exp.Identifier):
-                continue
-            if not node.db and node.name.casefold() in known:
+            if named or not isinstance(node.this, exp.Identifier):
                 continue
             name = table_name(node, namespace_of(node) or namespace)
             key, moment = _mention(name, node), table_moment(node)
@@ -369,7 +377,11 @@ class QueryRunner:
                 found.tables[key] = (name, None if moment is None else info.version)
                 continue
             project, _, schema = info.properties.get(VIEW_NAMESPACE, "").rpartition(".")
-            own = Namespace(project or name.project, schema or name.schema, schemas_enabled=False)
+            own = Namespace(
+                project or name.project,
+                schema or name.schema,
+                schemas_enabled=info.properties.get(VIEW_SCHEMAS) == "true",
+            )
             query = parse_one(text)
             for inner in query.find_all(exp.Table):
                 inner.meta[_NAMESPACE] = own

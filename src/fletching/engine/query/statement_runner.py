@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from fletching.engine.query.looking import Looking
 from fletching.engine.query.named_places import with_near_tables
 from fletching.engine.query.partition_statements import (
+    drop_partition,
     drop_partitions,
     merge_partitions,
     rename_partition,
@@ -38,6 +38,7 @@ from fletching.errors import (
 )
 from fletching.protocol.messages.admin import (
     DescribeTable,
+    DropPartition,
     TableInfo,
 )
 from fletching.protocol.messages.responses import Response
@@ -63,6 +64,7 @@ from fletching.sql.statement_kinds import (
     Setting,
     Statement,
     Use,
+    namespace_after,
 )
 from fletching.sql.statement_places import StatementPlace
 
@@ -181,7 +183,10 @@ def _done(run: ScriptRun, statement: Statement) -> Outcome | None:
                 run.authorize(request)
             run.check_tables(requests)
             for request in requests:
-                run.verbs.call(request)
+                if isinstance(request, DropPartition):
+                    drop_partition(run, request)
+                else:
+                    run.verbs.call(request)
             return Outcome()
         case ComputedChange():
             return change(run, statement)
@@ -205,11 +210,9 @@ def _done(run: ScriptRun, statement: Statement) -> Outcome | None:
             run.variables[name] = with_values(tree, run.variables)
         case Setting(name=name, value=value):
             run.flags[name] = value
-            if name == "odps.default.schema":
-                run.namespace = dataclasses.replace(run.namespace, schema=value)
-        case Use(project=project, schema=schema):
-            found = dataclasses.replace(run.namespace, project=project)
-            run.namespace = dataclasses.replace(found, schema=schema or found.schema)
+            run.namespace = namespace_after(statement, run.namespace)
+        case Use():
+            run.namespace = namespace_after(statement, run.namespace)
         case _:
             looking = Looking(run.verbs, run.authorize, run.visible, run.flags)
             return Outcome(printed=looking.printed(statement))

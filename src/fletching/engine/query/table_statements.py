@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from fletching.engine.query.partition_statements import equal
 from fletching.engine.query.query_runner import (
     VIEW_NAMESPACE,
+    VIEW_SCHEMAS,
     VIEW_TEXT,
 )
 from fletching.engine.query.row_statements import insert
@@ -23,7 +23,9 @@ from fletching.protocol.messages.admin import (
     CreateTable,
     DropTable,
 )
-from fletching.sql.dialect import exp
+from fletching.protocol.types.arrow_types import arrow_field, odps_type_of_field
+from fletching.protocol.types.odps_types import parse_type
+from fletching.sql.dialect import equal, exp
 from fletching.sql.statement_kinds import (
     AddMissingColumns,
     Clone,
@@ -47,20 +49,33 @@ def create_as(run: ScriptRun, statement: CreateAs) -> Outcome:
             return Outcome(affected=0)
         raise AlreadyExistsError(f"there is a table {request.table} already")
     with run.query(statement.tree) as query:
-        schema, batches = query.run()
+        found, batches = query.run()
+        order = _partitions_last(found, [name for name, _ in request.partition_columns])
+        data = pa.schema(
+            [found.field(i) for i in order[: len(found) - len(request.partition_columns)]]
+        )
+        partitions = [
+            (name, kind or str(odps_type_of_field(found.field(i))))
+            for (name, kind), i in zip(request.partition_columns, order[len(data) :], strict=True)
+        ]
         made = CreateTable(
             table=request.table,
-            arrow_schema=encode_schema(schema),
+            arrow_schema=encode_schema(data),
+            partition_columns=tuple(partitions),
+            partition_comments=request.partition_comments,
             comment=request.comment,
             properties=request.properties,
             lifecycle_days=request.lifecycle_days,
         )
         run.verbs.call(made)
+        schema = pa.schema(
+            [*data, *(arrow_field(name, parse_type(kind)) for name, kind in partitions)]
+        )
         try:
             rows = write_rows(
                 run.verbs,
                 request.table,
-                batches,
+                (batch.select(order) for batch in batches),
                 partition=PartitionSpec(),
                 overwrite=False,
                 columns_of=cast_to(schema),
@@ -70,6 +85,18 @@ def create_as(run: ScriptRun, statement: CreateAs) -> Outcome:
             run.verbs.call(DropTable(table=request.table, if_exists=True))
             raise
     return Outcome(affected=rows)
+
+
+def _partitions_last(schema: pa.Schema, partitions: list[str]) -> list[int]:
+    """The places of a query's columns as a table has them: those that its rows are divided by behind the others."""
+    places = {field.name.casefold(): i for i, field in enumerate(schema)}
+    missing = [name for name in partitions if name.casefold() not in places]
+    if missing:
+        raise InvalidArgumentError(
+            f"PARTITIONED BY names the column {missing[0]}, which the query does not have"
+        )
+    last = [places[name.casefold()] for name in partitions]
+    return [i for i in range(len(schema)) if i not in last] + last
 
 
 def create_like(run: ScriptRun, statement: CreateLike) -> Outcome:
@@ -86,7 +113,7 @@ def create_like(run: ScriptRun, statement: CreateLike) -> Outcome:
         properties={
             key: value
             for key, value in source.properties.items()
-            if key not in {VIEW_TEXT, VIEW_NAMESPACE, LIFECYCLE}
+            if key not in {VIEW_TEXT, VIEW_NAMESPACE, VIEW_SCHEMAS, LIFECYCLE}
         },
         primary_key=source.primary_key,
         lifecycle_days=statement.lifecycle_days,
@@ -155,6 +182,7 @@ def create_view(run: ScriptRun, statement: CreateView) -> Outcome:
         properties={
             VIEW_TEXT: statement.text,
             VIEW_NAMESPACE: f"{run.namespace.project}.{run.namespace.schema}",
+            **({VIEW_SCHEMAS: "true"} if run.namespace.schemas_enabled else {}),
         },
         lifecycle_days=statement.lifecycle_days,
         if_not_exists=statement.if_not_exists,
