@@ -1,11 +1,15 @@
-"""What `test_crashes.py` has killed: run as ``python crash_scenario.py FOLDER POINT[:ARRIVAL]=[URL]...``.
+"""What `test_crashes.py` has killed: run as ``python crash_scenario.py SCRATCH``.
 
-Imports once and forks for each point. The child works through every kind of write and tells, in
-``FOLDER/<point>/log``, what it is about to do and what was acknowledged.
+Imports once, then forks for each line of its input: a target (``POINT[:ARRIVAL]`` or ``nowhere``), a
+folder and the URL of a catalog or nothing, with tabs between them. It answers with how the child ended.
+The child works through every kind of write and tells, in ``FOLDER/log``, what it is about to do and
+what was acknowledged.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -49,14 +53,14 @@ def objects_of(target: str) -> str | None:
 
 
 class Scenario:
-    def __init__(self, folder: Path, catalog_url: str | None) -> None:
+    def __init__(self, folder: Path, target: str, catalog_url: str | None) -> None:
         self.log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self.time = 1_800_000_000.0
         self.engine = Engine.open(
             folder / "data",
             settings=EngineSettings(
                 catalog_url=catalog_url,
-                objects_url=objects_of(folder.name),
+                objects_url=objects_of(target),
                 write_session_seconds=1000.0,
                 removed_seconds=10.0,
                 retain_seconds=10.0,
@@ -134,23 +138,37 @@ class Scenario:
         self.engine.close()
 
 
+def killed(target: str, folder: Path, url: str | None) -> int:
+    """How a child ends that works through the scenario and dies at the target."""
+    child = os.fork()
+    if child == 0:
+        os.environ["FLETCHING_CRASH_AT"] = "" if target == "nowhere" else target
+        try:
+            Scenario(folder, target, url).run()
+            (folder / "modules").write_text("\n".join(sys.modules))
+        except BaseException as error:  # noqa: BLE001 - the parent must hear of anything
+            (folder / "failed").write_text(repr(error))
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def import_as_in(scratch: Path) -> None:
+    """Imports once what every child would import when its engine first needs it."""
+    assert killed("nowhere", scratch, None) == 0, (scratch / "failed").read_text()
+    of_postgresql = ["psycopg", "sqlalchemy.dialects.postgresql.psycopg"]
+    for name in [*(scratch / "modules").read_text().splitlines(), *of_postgresql]:
+        if name not in sys.modules:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+
+
 def main() -> None:
-    root = Path(sys.argv[1])
-    for argument in sys.argv[2:]:
-        target, _, url = argument.partition("=")
-        folder = root / target
-        folder.mkdir()
-        child = os.fork()
-        if child == 0:
-            os.environ["FLETCHING_CRASH_AT"] = "" if target == "nowhere" else target
-            try:
-                Scenario(folder, url or None).run()
-            except BaseException as error:  # noqa: BLE001 - the parent must hear of anything
-                (folder / "failed").write_text(repr(error))
-                os._exit(1)
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        print(target, os.waitstatus_to_exitcode(status), flush=True)
+    import_as_in(Path(sys.argv[1]))
+    for line in sys.stdin:
+        target, folder, url = line.rstrip("\n").split("\t")
+        print(killed(target, Path(folder), url or None), flush=True)
 
 
 if __name__ == "__main__":

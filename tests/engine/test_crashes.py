@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from tests.engine.conftest import ELSEWHERE
-from tests.postgresql import Databases
 from tests.seaweedfs import ObjectStorage
 
 from fletching import faultpoints
@@ -63,44 +62,50 @@ def elsewhere(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=["postgresql"] if ELSEWHERE else ["sqlite", "postgresql"])
-def crashed(
-    request: pytest.FixtureRequest, elsewhere: None
-) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Runs the scenario once per target, each in its own process, folder and database.
-
-    In memory where that is possible: a killed process loses nothing that it has written.
-    """
+@pytest.fixture(scope="module")
+def memory() -> Iterator[Path]:
+    """A folder in memory where that is possible: a killed process loses nothing that it has written."""
     shared = Path("/dev/shm")
-    databases: Databases | None = None
-    urls: dict[str, str] = {}
-    if request.param == "postgresql":
-        databases = request.getfixturevalue("_databases")
-        urls = {target: databases.create() for target in TARGETS}
     with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
-        run_scenarios(Path(folder), urls)
-        yield Path(folder), urls
-    if databases is not None:
-        databases.drop_all()
+        yield Path(folder)
 
 
-def run_scenarios(root: Path, urls: dict[str, str]) -> None:
+@pytest.fixture(scope="module")
+def scenarios(memory: Path, elsewhere: None) -> Iterator[subprocess.Popen[str]]:
+    """The process that forks for each target."""
     script = Path(__file__).with_name("crash_scenario.py")
-    outcomes = {}
+    scratch = memory / "scratch"
+    scratch.mkdir()
+    # It ends when its input does.
     with subprocess.Popen(
-        [sys.executable, str(script), str(root), *(f"{name}={urls.get(name, '')}" for name in TARGETS)],
-        stdout=subprocess.PIPE, text=True,
-    ) as run:  # fmt: skip
-        assert run.stdout is not None
-        # Ends when the scenarios have: how long they take is for the machine to say.
-        for line in run.stdout:
-            name, outcome = line.rsplit(" ", 1)
-            outcomes[name] = outcome.strip()
-    assert run.returncode == 0
-    failures = [path.read_text() for path in root.glob("*/failed")]
-    assert not failures
-    expected = {target: str(-signal.SIGKILL) for target in TARGETS} | {"nowhere": "0"}
-    assert outcomes == expected
+        [sys.executable, str(script), str(scratch)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as running:  # fmt: skip
+        yield running
+
+
+@pytest.fixture(params=["postgresql"] if ELSEWHERE else ["sqlite", "postgresql"])
+def crashed(
+    request: pytest.FixtureRequest,
+    scenarios: subprocess.Popen[str],
+    memory: Path,
+    target: str,
+) -> Iterator[tuple[Path, str | None]]:
+    """A folder of a process that died at the target, and the URL of its catalog."""
+    url = None
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgresql").create()
+    assert scenarios.stdin is not None
+    assert scenarios.stdout is not None
+    with tempfile.TemporaryDirectory(dir=memory) as made:
+        scenarios.stdin.write(f"{target}\t{made}\t{url or ''}\n")
+        scenarios.stdin.flush()
+        ended = int(scenarios.stdout.readline())
+        folder = Path(made)
+        failure = folder / "failed"
+        assert not failure.exists(), failure.read_text()
+        assert ended == (0 if target == "nowhere" else -signal.SIGKILL)
+        yield folder, url
 
 
 class History:
@@ -144,15 +149,14 @@ def read(engine: Engine) -> list[int]:
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("target", TARGETS)
 def test_nothing_acknowledged_is_lost_and_nothing_else_is_there(
-    crashed: tuple[Path, dict[str, str]], target: str
+    crashed: tuple[Path, str | None], target: str
 ) -> None:
-    root, urls = crashed
-    folder = root / target
+    folder, url = crashed
     history = History(folder / "log")
     if ["create"] not in history.done:
         pytest.skip("died before there was a table")
     settings = EngineSettings(
-        catalog_url=urls.get(target),
+        catalog_url=url,
         objects_url=objects_of(target),
         write_session_seconds=1000.0,
         removed_seconds=10.0,
