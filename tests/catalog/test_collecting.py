@@ -77,7 +77,7 @@ def test_sessions_whose_time_is_over_end_and_give_up_what_they_staged(
     end_write_session(rows, done, from_state="NORMAL", state="COMMITTED", now=4.0)
     assert known_keys(rows, [late.key, soon.key, "other"]) == {late.key, soon.key}
     ended = expire_write_sessions(rows, normal="NORMAL", expired="EXPIRED", now=10.0)
-    assert ended == (["late"], [late.key])
+    assert ended == (["late"], [(late.key, late.length)])
     assert known_keys(rows, [late.key, soon.key]) == {soon.key}
     assert expire_write_sessions(rows, normal="NORMAL", expired="EXPIRED", now=10.0) == ([], [])
     row = find_write_session(rows, "t", "late")
@@ -212,7 +212,7 @@ def test_a_dropped_table_goes_with_all_that_was_its(
     assert drop_dropped_tables(rows, dropped_before=4.9) == ([], [])
     ids, objects = drop_dropped_tables(rows, dropped_before=5.0)
     assert ids == ["t"]
-    assert set(objects) == {*map(forgotten, replaced), ForgottenObject(segment.key, 0)}
+    assert set(objects) == {*map(forgotten, replaced), forgotten(segment)}
     assert rows.execute(select(tables.c.id)).first() is None
     assert rows.execute(select(segments.c.id)).first() is None
 

@@ -278,6 +278,15 @@ def test_who_freezes_in_a_transaction_does_not_keep_the_others(
     assert names(impatient) == ["before"]
 
 
+def test_a_reader_that_says_so_may_take_its_time(impatient: Database) -> None:
+    for patient in (True, False):
+        refused = contextlib.nullcontext() if patient else pytest.raises(ServiceUnavailableError)
+        with refused, impatient.read(patient=patient) as connection:
+            connection.execute(select(leases)).all()
+            threading.Event().wait(1.0)
+            connection.execute(select(leases)).all()
+
+
 @pytest.fixture
 def by_network(postgresql: Any) -> Iterator[str]:
     """The URL of a database that is reached over TCP, by one connection."""

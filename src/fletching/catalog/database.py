@@ -69,6 +69,9 @@ SILENT_TRANSACTION_SECONDS = 30
 that was frozen, or is cut off, keeps the rows locked that it was changing: of a table that it committed to, say,
 which no other server commits to meanwhile. After so long it has failed, and nothing of it is there."""
 
+PATIENT_TRANSACTION_SECONDS = 900
+"""The same for one that only reads, and asks the object store meanwhile."""
+
 DEAD_PEER_SECONDS = 30
 """How long a connection to PostgreSQL lasts on which nothing comes back from the other host, unless its URL says
 otherwise: the system's own two hours are for nobody who waits."""
@@ -169,8 +172,13 @@ class Database:
             )
 
     @contextlib.contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection whose queries all see one moment; what it changes is rolled back."""
+    def read(self, *, patient: bool = False) -> Iterator[Connection]:
+        """A connection whose queries all see one moment; what it changes is rolled back.
+
+        Args:
+            patient: the object store is asked, too, before the block ends, which may take its time: PostgreSQL is to
+                wait. Nobody waits for what a reader holds but a migration.
+        """
         with (
             self._observed("read"),
             translated_errors(),
@@ -180,6 +188,11 @@ class Database:
                 connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin() as transaction:
                 self._check_file()
+                if patient and not self._is_sqlite:
+                    connection.exec_driver_sql(
+                        "SET LOCAL idle_in_transaction_session_timeout ="
+                        f" {PATIENT_TRANSACTION_SECONDS * 1000}"
+                    )
                 yield connection
                 transaction.rollback()
 

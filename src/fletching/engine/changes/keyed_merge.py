@@ -158,7 +158,7 @@ class KeyedMerge:
         Raises:
             CorruptObjectError: a segment or its key run is damaged.
         """
-        with context.database.read() as connection:
+        with context.database.read(patient=True) as connection:
             table = table_by_id(connection, table_id)
             if table is None:
                 raise NoSuchTableError("the table has been dropped")

@@ -268,26 +268,15 @@ class Retention:
     def _write_sessions(
         self, connection: Connection, now: float
     ) -> tuple[list[Collected], list[str]]:
-        ids, keys = collecting.expire_write_sessions(
+        ids, staged = collecting.expire_write_sessions(
             connection,
             normal=SessionState.NORMAL.value,
             expired=SessionState.EXPIRED.value,
             now=now,
         )
         items = [Collected("write session", id_) for id_ in ids]
-        items += [Collected("staged segment", key, self._length(key)) for key in keys]
-        return items, keys
-
-    def _length(self, key: str) -> int:
-        """Bytes of an object that is about to go, for the report only."""
-        try:
-            stored = self._context.store.open(key)
-        except StorageError:
-            return 0
-        try:
-            return stored.length
-        finally:
-            stored.close()
+        items += [Collected("staged segment", item.key, item.length) for item in staged]
+        return items, [item.key for item in staged]
 
     def _ended_sessions(
         self, connection: Connection, now: float
