@@ -432,3 +432,28 @@ def test_what_is_coming_counts_as_used(bucket: Bucket, make: Callable[..., Cache
     settled(store)
     assert store.fill(stored, CHECKSUM) is not None  # the older copy goes
     settled(store)
+
+
+def test_a_process_that_freezes_while_it_makes_room_keeps_nobody(
+    bucket: Bucket,
+    make: Callable[..., CachedStore],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("fletching.objects.cached_store.ROOM_SECONDS", 0.02)
+    put(bucket, "tables/t/w-2", DATA)
+    store = make(bucket)
+    assert stream(store) == DATA
+    settled(store)
+    with (tmp_path / "fletching-cache" / "lock").open("rb") as frozen:
+        fcntl.flock(frozen, fcntl.LOCK_EX)
+        assert isinstance(opened(store), LocalObject), "what is there is read"
+        for _ in range(2):
+            assert stream(store, "tables/t/w-2") == DATA, "what is not comes past the folder"
+        assert len(copies(tmp_path)) == 1
+        assert caplog.text.count("holds the cache folder") == 1, "it is not waited for each time"
+    store._busy_until = 0.0
+    assert stream(store, "tables/t/w-2") == DATA
+    settled(store)
+    assert len(copies(tmp_path)) == 2

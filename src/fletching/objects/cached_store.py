@@ -65,6 +65,12 @@ TOUCH_SECONDS = 3600.0
 """How long a copy's time on the disk may stay behind its last use. Setting it makes the file another one to
 whoever proved its messages: set at each use, every read would prove them again."""
 
+ROOM_SECONDS = 0.5
+"""How long another process may make room while a reader here waits for its turn: it may be frozen."""
+
+BUSY_SECONDS = 10.0
+"""How long objects are read past the folder after that."""
+
 logger = logging.getLogger("fletching.objects")
 
 _FILLING = ".filling"
@@ -107,6 +113,7 @@ class CachedStore:
         self._fills: dict[str, _Fill] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._used: OrderedDict[str, float] = OrderedDict()
+        self._busy_until = 0.0
         self._closed = False
         self.hits = self.misses = 0
         try:
@@ -193,6 +200,8 @@ class CachedStore:
                 return fill
             if self._closed or len(self._fills) >= MOST_FILLS or self._files is None:
                 return None
+            if time.monotonic() < self._busy_until:
+                return None
             try:
                 file = self._reserve(stored.length)
             except OSError as error:
@@ -235,7 +244,10 @@ class CachedStore:
             raise FileNotFoundError(errno.ENOENT, "the folder is gone", str(self._root.parent))
         private_folder(self._root / _FILLING)
         with (self._root / "lock").open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _locked_within(lock.fileno(), ROOM_SECONDS):
+                self._busy_until = time.monotonic() + BUSY_SECONDS
+                logger.warning("another process holds the cache folder %s for long", self._root)
+                return None
             room = self._capacity - length - self._coming()
             self._evict(room)
             if room < 0:
@@ -339,6 +351,20 @@ class CachedStore:
         self._remote.close()
         if self._files is not None:
             self._files.close()
+
+
+def _locked_within(descriptor: int, seconds: float) -> bool:
+    """Locks a file, or gives it up after a while: whoever has it may never let go."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+        else:
+            return True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
