@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from tests.balancer import Balancer, free_port
-from tests.postgresql import Databases, programs
+from tests.postgresql import Databases, admin, programs
 from tests.seaweedfs import ObjectStorage
 
 import fletching
@@ -71,6 +71,10 @@ class ServerProcess:
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         assert self._process.wait(DEADLINE_SECONDS) == 0
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         if self._process is not None:
@@ -218,6 +222,77 @@ def test_three_servers_are_replaced_under_load_without_one_failed_call(
         assert load.failures == []
         assert setup.table("appended").count_rows() == 10 * load.counts["append"]
         assert setup.table("written").count_rows() == 10 * load.counts["PyODPS write"]
+
+
+def freeze_in_a_transaction(server: ServerProcess, database: str) -> None:
+    """Stops a server while it holds a table's row, as a host that is moved or swaps may be stopped."""
+    held = """
+        SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid)
+        WHERE state = 'idle in transaction' AND mode = 'RowShareLock' AND relation = 'tables'::regclass
+    """
+    with admin(database) as connection:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while True:
+            server.signal(signal.SIGSTOP)
+            # Twice, a moment apart: another server's is over by then.
+            if all(connection.execute(held).fetchone()[0] for _ in range(2)):
+                time.sleep(1.0)
+                if connection.execute(held).fetchone()[0]:
+                    return
+            server.signal(signal.SIGCONT)
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+@pytest.mark.timeout(1800)
+def test_a_server_that_freezes_in_a_commit_keeps_nobody_and_does_nothing_twice(
+    servers: list[ServerProcess], data_set: dict[str, str]
+) -> None:
+    """Longer than its lease: others go on, take its work over, and when it wakes it is fenced."""
+    schema = pa.schema([("id", pa.int64())])
+    frozen, other, _ = servers
+    with contextlib.ExitStack() as stack:
+
+        def table(server: ServerProcess) -> fletching.Table:
+            url = f"http://127.0.0.1:{server.port}"
+            client = stack.enter_context(
+                fletching.connect(url, access_id="ak", access_key="sk", direct="never")
+            )
+            return client.create_table("t", schema, if_not_exists=True)
+
+        load, going_on = Load(), Load()
+        stopping, writing = table(frozen), table(other)
+        for number in range(3):
+            load.add(
+                f"frozen {number}",
+                lambda _: stopping.append(pa.table({"id": [1]}, schema=schema)),
+            )
+        going_on.add("other", lambda _: writing.append(pa.table({"id": [2]}, schema=schema)))
+        load.start()
+        load.await_progress()
+        freeze_in_a_transaction(frozen, data_set["FLETCHING_CATALOG"])
+        going_on.start()
+        for _ in range(3):
+            going_on.await_progress()
+        # It is silent, and was dead to the others for longer than its leases last.
+        with admin(data_set["FLETCHING_CATALOG"]) as connection:
+            seen = "SELECT seen_at FROM writers ORDER BY seen_at LIMIT 1"
+            now = "SELECT extract(epoch FROM clock_timestamp())"
+            while (
+                float(connection.execute(now).fetchone()[0])
+                - connection.execute(seen).fetchone()[0]
+                < 15
+            ):
+                time.sleep(0.2)
+        frozen.signal(signal.SIGCONT)
+        load.await_progress()
+        frozen.await_ready()
+        for each in (load, going_on):
+            each.end()
+            assert each.failures == []
+        ids = writing.to_table()["id"].to_pylist()
+        assert ids.count(1) == sum(load.counts.values())
+        assert ids.count(2) == going_on.counts["other"]
 
 
 def copy_objects(source: str, target: str) -> int:
