@@ -8,7 +8,7 @@ import os
 import pytest
 
 from fletching.errors import CorruptObjectError, StorageError, StorageFullError
-from fletching.objects.object_errors import translated
+from fletching.objects.object_errors import said_by_store, translated
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,35 @@ def test_ours_and_others_pass_unchanged() -> None:
         assert caught.value is error
     with translated("reading", "k"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (
+            (
+                "Generic S3 error: Error performing GET http://h:1/b/k?X=1 in 3.7s, after 12 retries,"
+                " max_retries: 12, retry_timeout: 180s  - HTTP error: error sending request\n\nDebug source:\nx"
+            ),
+            "HTTP error: error sending request",
+        ),
+        (
+            (
+                "Generic S3 error: Error performing PUT http://h:1/b/k in 3.7s, after 12 retries - Server"
+                " returned non-2xx status code: 503 Service Unavailable: busy, see http://h:1/why"
+            ),
+            "it answers 503 Service Unavailable",
+        ),
+        ("Error <Code>A</Code><Message>Not\n  now.</Message><HostId>h</HostId>", "A: Not now"),
+        ("Error <Code>SlowDown</Code>", "SlowDown"),
+        ("no way to https://h.example/b?sig=1 was found", "no way to it was found"),
+        ("x" * 1000, "x" * 300),
+    ],
+)
+def test_what_a_store_says_is_one_line_without_urls(said: str, sentence: str) -> None:
+    assert said_by_store(RuntimeError(said)) == sentence
+
+
+def test_credentials_that_nobody_gave_are_named() -> None:
+    error = RuntimeError("error sending request for url (http://169.254.169.254/latest/api/token)")
+    assert "AWS_ACCESS_KEY_ID" in said_by_store(error)

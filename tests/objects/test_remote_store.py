@@ -20,7 +20,7 @@ from fletching.errors import (
     StorageError,
     UsageError,
 )
-from fletching.objects.remote_store import BUFFERED_BYTES, RemoteStore
+from fletching.objects.remote_store import BUFFERED_BYTES, FIRST, RETRIES, RemoteStore
 from fletching.testing.contracts import ObjectStoreContract, put
 
 obstore = pytest.importorskip("obstore")
@@ -192,6 +192,120 @@ class LateHandler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         data, marks = self.server.objects[self.path]
         self.answer(200, data, **{name.replace("-", "_"): value for name, value in marks.items()})
+
+
+DATA = bytes(range(256)) * 4
+REFUSED = b"""<?xml version='1.0'?><Error><Code>InvalidAccessKeyId</Code><Message>The key is not
+known.</Message><AWSAccessKeyId>AKID</AWSAccessKeyId></Error>"""
+
+
+class OddBucket(http.server.ThreadingHTTPServer):
+    """An S3 bucket with one object that answers as it is told to, and after that as it should.
+
+    Attributes:
+        replies: what the next GETs get.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, replies: list[str]) -> None:
+        super().__init__(("127.0.0.1", 0), OddHandler)
+        self.replies = replies
+
+
+class OddHandler(http.server.BaseHTTPRequestHandler):
+    server: OddBucket
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None: ...
+
+    def do_GET(self) -> None:
+        reply = self.server.replies.pop(0) if self.server.replies else "right"
+        first, last = map(int, self.headers["range"].removeprefix("bytes=").split("-"))
+        body, status = DATA[first : last + 1], 206
+        if reply == "refused":
+            body, status = REFUSED, 403
+        elif reply == "slow down":
+            body, status = b"<Error><Code>SlowDown</Code></Error>", 503
+        elif reply == "fewer":
+            last -= 10
+            body = DATA[first : last + 1]
+        elif reply == "other bytes":
+            first, last = first + 1, last + 1
+        elif reply == "all of it":
+            body, status = DATA, 200
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.send_header("content-range", f"bytes {first}-{last}/{len(DATA)}")
+        self.send_header("etag", '"1"')
+        self.send_header("last-modified", "Wed, 21 Oct 2026 07:28:00 GMT")
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if reply == "half" else body)
+        if reply == "half":
+            self.wfile.flush()
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[OddBucket]:
+    bucket = OddBucket([])
+    threading.Thread(target=bucket.serve_forever, daemon=True).start()
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "hidden", "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT": f"http://127.0.0.1:{bucket.server_port}", "AWS_ALLOW_HTTP": "true",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    yield bucket
+    bucket.shutdown()
+    bucket.server_close()
+
+
+@pytest.mark.parametrize("replies", [["slow down"], ["half"], ["slow down", "half"]])
+def test_what_passes_is_waited_for(odd: OddBucket, replies: list[str]) -> None:
+    store = RemoteStore("s3://bucket/p")
+    odd.replies += replies
+    assert bytes(store.get_range("k", 100, 300)) == DATA[100:300]
+    assert odd.replies == []
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        ("refused", "InvalidAccessKeyId: The key is not known"),
+        ("fewer", "Requested 100..300, got 100..290"),
+        ("other bytes", "Requested 100..300, got 101..301"),
+        ("all of it", "Received non-partial response when range requested"),
+    ],
+)
+def test_what_does_not_is_one_sentence_without_the_request(
+    odd: OddBucket, reply: str, says: str
+) -> None:
+    store = RemoteStore("s3://bucket/p")
+    odd.replies.append(reply)
+    with pytest.raises(StorageError) as caught:
+        store.get_range("k", 100, 300)
+    assert caught.value.message == f"reading k failed: {says}"
+    assert bytes(store.get_range("k", 100, 300)) == DATA[100:300]
+    store.close()
+
+
+def test_a_store_that_has_answered_is_waited_for_longer(odd: OddBucket) -> None:
+    store = RemoteStore("s3://bucket/p")
+
+    def retries() -> int:
+        return int(store._store.retry_config["max_retries"])
+
+    store.sign(["k"], 60)  # asks nobody
+    assert retries() == FIRST[0]
+    odd.replies.append("refused")
+    with pytest.raises(StorageError):
+        store.get_range("k", 0, 1)
+    assert retries() == FIRST[0]
+    store.get_range("k", 0, 1)
+    assert retries() == RETRIES[0] > FIRST[0]
+    store.close()
 
 
 @pytest.mark.parametrize("loses", ["answer", "connection"])

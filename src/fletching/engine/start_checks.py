@@ -38,11 +38,7 @@ would else be refused by the one server and taken by the other."""
 
 PROBE_PREFIX = "probes"
 
-_XML = re.compile(r"<(Code|Message)>(.*?)</\1>", re.DOTALL)
-_PREFIX = re.compile(
-    r"(?:opening|listing|reading|writing|committing|deleting)[^:]* failed: "
-    r"(?:Generic \S+ error: )?(?:Error performing list request: )?"
-)
+_PREFIX = re.compile(r"(?:opening|listing|reading|writing|committing|deleting)[^:]* failed: ")
 _SENTENCE = 300
 _ENDPOINTS = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 
@@ -87,21 +83,10 @@ def check_endpoint(environment: Mapping[str, str]) -> None:
 def _reason(error: FletchingError) -> str:
     """What the part itself said, on one line."""
     text = error.message
-    parts = dict(_XML.findall(text))
-    if "169.254.169.254" in text:
-        text = (
-            "no credentials are set (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or those of its"
-            " kind), and this machine has no role that gives some"
-        )
-    elif parts:
-        said = " ".join(parts.get("Message", "").split()).rstrip(".")
-        text = f"{parts.get('Code', '')}: {said}" if said else parts.get("Code", "")
-    else:
-        text = text.partition("\n\nDebug source")[0]
-        # What our own layers said around it is not news here.
-        text = text.removeprefix("the catalog is not available: ")
-        text = text.removeprefix("the catalog failed: ")
-        text = _PREFIX.sub("", text)
+    # What our own layers said around it is not news here.
+    text = text.removeprefix("the catalog is not available: ")
+    text = text.removeprefix("the catalog failed: ")
+    text = _PREFIX.sub("", text)
     return " ".join(text.split())[:_SENTENCE]
 
 

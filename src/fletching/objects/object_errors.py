@@ -1,14 +1,22 @@
-"""The operating system's errors as ours: the one place where they are known."""
+"""The operating system's errors as ours, and what object stores say: the one place where they are known."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import re
 from collections.abc import Iterator
 
 from fletching.errors import FletchingError, StorageError, StorageFullError
 
-__all__ = ["translated"]
+__all__ = ["said_by_store", "translated"]
+
+_XML = re.compile(r"<(Code|Message)>(.*?)</\1>", re.DOTALL)
+_STATUS = re.compile(r"status code: (\d{3}[A-Za-z ]*)")
+_ABOUT_THE_REQUEST = re.compile(
+    r"^Generic \S+ error: |Error performing \w+ \S+ in .*?  ?- |Error performing list request: "
+)
+_SENTENCE = 300
 
 
 @contextlib.contextmanager
@@ -28,3 +36,28 @@ def translated(doing: str, key: str | None) -> Iterator[None]:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise StorageFullError(f"no room while {what}: {error.strerror}", key=key) from error
         raise StorageError(f"{what} failed: {error.strerror}", key=key) from error
+
+
+def said_by_store(error: BaseException) -> str:
+    """What an object store, or the way to it, said, on one line; without URLs, which are nobody's business.
+
+    Args:
+        error: of obstore's, whose text has the request, the whole reply, and what Rust knows of both.
+    """
+    text = str(error).partition("\n\nDebug source")[0]
+    if "169.254.169.254" in text:
+        return (
+            "no credentials are set (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or those of its"
+            " kind), and this machine has no role that gives some"
+        )
+    parts = dict(_XML.findall(text))
+    status = _STATUS.search(text)
+    if parts:
+        words = " ".join(parts.get("Message", "").split()).rstrip(".")
+        text = ": ".join(filter(None, (parts.get("Code", ""), words)))
+    elif status is not None:
+        text = f"it answers {status[1].strip()}"
+    else:
+        text = _ABOUT_THE_REQUEST.sub("", text)
+        text = re.sub(r"https?://\S+", "it", text)
+    return " ".join(text.split())[:_SENTENCE]

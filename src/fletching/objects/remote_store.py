@@ -37,6 +37,7 @@ from fletching.errors import (
     UsageError,
 )
 from fletching.objects.aws_profile import AwsOptions, aws_keys, aws_options
+from fletching.objects.object_errors import said_by_store
 from fletching.objects.range_fetching import Get, RangePool
 from fletching.objects.remote_object import RemoteObject
 from fletching.objects.s3_uploads import Credentials, S3Uploads, UnfinishedUpload
@@ -64,6 +65,11 @@ _ALIGNMENT = 8
 """Bytes: to which the values of messages are aligned in stored objects, and must be in memory."""
 
 RETRY_SECONDS = 180
+RETRIES = 15, 4.0
+"""How often a request is repeated, and by how much waits may grow. Each wait is random between a tenth of a second and so
+many times the one before: by a factor below 2.7 they do not grow at all. Some minute in all where nothing answers."""
+FIRST = 12, 2.0
+"""The same until the store has answered for the first time: some three seconds."""
 """How long a request is repeated, after random waits that grow, before its failure is reported."""
 
 
@@ -97,10 +103,18 @@ class RemoteStore:
         """
         self.writer = secrets.token_hex(6)
         self._obstore = _package()
+        # Used once the other has answered: where nothing answers at first, somebody waits to hear why.
+        self._patient: Any = None
+        patient = None
         if isinstance(location, str):
             with self._translated("opening the object store", None):
-                location = self._obstore.store.from_url(location, **_options(location))
-        self._store = location
+                url, options = location, _options(location)
+                location = self._obstore.store.from_url(url, **options | _retries(options, FIRST))
+                if options:
+                    patient = self._obstore.store.from_url(
+                        url, **options | _retries(options, RETRIES)
+                    )
+        self._store, self._patient = location, patient
         self._pool = RangePool()
         self._closed = False
 
@@ -113,15 +127,23 @@ class RemoteStore:
         except FletchingError:
             raise
         except FileNotFoundError as error:
+            self._answers(doing)
             raise ObjectNotFoundError(f"there is no object {key}", key=key) from error
         except self._obstore.exceptions.AlreadyExistsError as error:
             raise ObjectExistsError(f"object {key} exists", key=key) from error
         except (self._obstore.exceptions.BaseError, OSError, ValueError) as error:
             what = f"{doing} {key}" if key else doing
-            raise StorageError(f"{what} failed: {error}", key=key) from error
+            raise StorageError(f"{what} failed: {said_by_store(error)}", key=key) from error
+        else:
+            self._answers(doing)
         finally:
             if self.observe is not None:
                 self.observe(OPERATIONS.get(doing, "other"), time.perf_counter() - started)
+
+    def _answers(self, doing: str) -> None:
+        """The store was reached: from now on requests are repeated for as long as it may be away."""
+        if self._patient is not None and doing != "signing":
+            self._store, self._patient = self._patient, None
 
     def create(self, key: str) -> RemoteSink:
         """Begins an object; see ``ObjectStore``."""
@@ -455,13 +477,22 @@ def _options(url: str) -> dict[str, Any]:
             "timeout": dt.timedelta(seconds=REQUEST_SECONDS),
         }
         | {name: value for name, value in said.items() if value},
+    }
+
+
+def _retries(options: dict[str, Any], patience: tuple[int, float]) -> dict[str, Any]:
+    """How often a request is repeated, and how fast the waits between grow; of a store that has `_options`."""
+    if not options:
+        return {}
+    retries, base = patience
+    return {
         "retry_config": {
-            "max_retries": 12,
+            "max_retries": retries,
             "retry_timeout": dt.timedelta(seconds=RETRY_SECONDS),
             "backoff": {
                 "init_backoff": dt.timedelta(milliseconds=100),
                 "max_backoff": dt.timedelta(seconds=10),
-                "base": 2,
+                "base": base,
             },
-        },
+        }
     }
