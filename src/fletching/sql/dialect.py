@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fletching.errors import MissingExtraError, SqlSyntaxError, UsageError
 from fletching.protocol.types.odps_types import TypeScanner
@@ -64,6 +64,12 @@ ODPS_TYPE = "odps_type"
 """Key in the ``meta`` of a column's ``DataType``: the `OdpsType` that was read."""
 
 
+_INTERVALS = {
+    "interval_day_time": ("DAY", "TO", "SECOND"),
+    "interval_year_month": ("YEAR", "TO", "MONTH"),
+}
+
+
 class Odps(Hive):
     """MaxCompute's dialect."""
 
@@ -103,6 +109,17 @@ class Odps(Hive):
                 exp.Property(this=exp.var("HUBLIFECYCLE"), value=self._parse_number())
             ),
         }
+
+        def _parse_interval(self, *args: Any, **kwargs: Any) -> exp.Expr | None:
+            """INTERVAL; with two units it is a constant, which the functions of its types make."""
+            index = self._index
+            if self._match(TokenType.INTERVAL) and (text := self._parse_string()) is not None:
+                for name, units in _INTERVALS.items():
+                    if self._match_text_seq(*units):
+                        return self.expression(exp.Anonymous(this=name, expressions=[text]))
+            self._retreat(index)
+            found: exp.Expr | None = super()._parse_interval(*args, **kwargs)
+            return found
 
         def _parse_shards(self) -> exp.Expr:
             """INTO n SHARDS."""

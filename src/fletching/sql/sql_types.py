@@ -26,6 +26,8 @@ __all__ = [
     "DATETIME",
     "DOUBLE",
     "INT",
+    "INTERVAL_DAY_TIME",
+    "INTERVAL_YEAR_MONTH",
     "MAX_SCALE",
     "NULL",
     "STRING",
@@ -172,6 +174,13 @@ _DUCK = {
 }
 
 UNKNOWN = SqlType()
+INTERVAL_YEAR_MONTH = SqlType("INT", declared="interval_year_month")
+INTERVAL_DAY_TIME = SqlType(
+    "STRUCT",
+    names=("sec", "nano"),
+    inner=(SqlType("BIGINT"), SqlType("INT")),
+    declared="interval_day_time",
+)
 NULL = SqlType("NULL")
 INT = SqlType("INT")
 BIGINT = SqlType("BIGINT")

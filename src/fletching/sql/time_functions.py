@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.format_letters import java_format, own_format, own_pattern, unit_of
 from fletching.sql.function_calls import Call, Function, quoted
-from fletching.sql.sql_types import DATE, DATETIME, STRING, SqlType
+from fletching.sql.sql_types import (
+    DATE,
+    DATETIME,
+    INTERVAL_DAY_TIME,
+    INTERVAL_YEAR_MONTH,
+    STRING,
+    SqlType,
+)
 
 __all__ = ["TIME_FUNCTIONS", "truncated_day"]
 
@@ -210,6 +218,35 @@ def _named(template: str) -> Callable[[Call], str]:
     return lambda call: f"strftime({call.moment(0)}, '{template}')"
 
 
+_DAY_TIME = re.compile(
+    r"\s*([+-]?)([0-9]{1,9}) ([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})(?:\.([0-9]{1,9}))?\s*"
+)
+_YEAR_MONTH = re.compile(r"\s*([+-]?)([0-9]{1,6})-([0-9]{1,2})\s*")
+_NANOS = 1_000_000_000
+
+
+def _interval_day_time(call: Call) -> str:
+    """Days, hours, minutes and seconds in a constant text, as seconds and the nanoseconds from there."""
+    text = call.constant(0, "interval")
+    found = _DAY_TIME.fullmatch(text)
+    if found is None or int(found[3]) > 23 or int(found[4]) > 59 or int(found[5]) > 59:
+        raise InvalidArgumentError(f"{text[:60]!r} is no interval: days h:m:s, as in '2 12:30:00'")
+    seconds = int(found[2]) * 86400 + int(found[3]) * 3600 + int(found[4]) * 60 + int(found[5])
+    nanos = seconds * _NANOS + int((found[6] or "").ljust(9, "0"))
+    whole, rest = divmod(-nanos if found[1] == "-" else nanos, _NANOS)
+    return f"struct_pack(sec := CAST({whole} AS BIGINT), nano := CAST({rest} AS INTEGER))"
+
+
+def _interval_year_month(call: Call) -> str:
+    """Years and months in a constant text, as months."""
+    text = call.constant(0, "interval")
+    found = _YEAR_MONTH.fullmatch(text)
+    if found is None or int(found[3]) > 11:
+        raise InvalidArgumentError(f"{text[:60]!r} is no interval: years-months, as in '10-11'")
+    months = int(found[2]) * 12 + int(found[3])
+    return f"CAST({-months if found[1] == '-' else months} AS INTEGER)"
+
+
 TIME_FUNCTIONS: dict[str, Function] = {
     "getdate": Function(0, 0, _now, "time"),
     "now": Function(0, 0, _now, "time"),
@@ -275,4 +312,6 @@ TIME_FUNCTIONS: dict[str, Function] = {
     "months_between": Function(2, 2, _months_between, "double"),
     "isdate": Function(2, 2, _isdate, "boolean"),
     "date": Function(1, 1, lambda c: c.day(0), "date"),
+    "interval_day_time": Function(1, 1, _interval_day_time, lambda _types: INTERVAL_DAY_TIME),
+    "interval_year_month": Function(1, 1, _interval_year_month, lambda _types: INTERVAL_YEAR_MONTH),
 }

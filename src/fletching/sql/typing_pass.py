@@ -19,6 +19,8 @@ from fletching.sql.sql_types import (
     DATETIME,
     DOUBLE,
     INT,
+    INTERVAL_DAY_TIME,
+    INTERVAL_YEAR_MONTH,
     NULL,
     STRING,
     UNKNOWN,
@@ -298,8 +300,12 @@ _CHOOSING = frozenset(
 
 
 def _computed(found: SqlType) -> SqlType:
-    """The type of what a function computes: a text is any text then, a moment of the kind it was."""
-    return undeclared(found) if found.kind != "time" else found
+    """The type of what a function computes: a text is any text then, a moment or interval of the kind it was."""
+    kept = found.kind == "time" or found.declared in _INTERVALS
+    return found if kept else undeclared(found)
+
+
+_INTERVALS = frozenset(one.declared for one in (INTERVAL_DAY_TIME, INTERVAL_YEAR_MONTH))
 
 
 def _type_of_node(node: exp.Expr) -> SqlType:
