@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import multiprocessing
 from typing import Any
 
@@ -195,23 +196,27 @@ def test_uploads_into_tables_with_keys(o: ODPS, name: str) -> None:
     assert tunnel.create_download_session(name).count == 2
 
 
-def test_partitions_are_not_made_by_expressions(o: ODPS, name: str) -> None:
+def test_partitions_that_are_made_by_expressions(o: ODPS, name: str) -> None:
     schema = TableSchema(
-        columns=[Column(name="a", type="datetime")],
+        columns=[Column(name="a", type="datetime"), Column(name="n", type="bigint")],
         partitions=[
             Partition(name="pt", type="string", generate_expression="trunc_time(a, 'day')")
         ],
     )
-    text = f"create table {name} (a datetime) auto partitioned by (trunc_time(a, 'day') as pt)"
-    for refused in (
-        lambda: o.create_table(name, schema),
-        lambda: o.execute_sql(text),
-        lambda: o.execute_sql_cost(text),
-        lambda: o.execute_sql_interactive(text),
-    ):
-        with pytest.raises(errors.ODPSError, match="AUTO PARTITIONED BY is not supported"):
-            refused()
-    assert not o.exist_table(name)
+    table = o.create_table(name, schema)
+    assert "AUTO PARTITIONED BY" in table.get_ddl()
+    day = dt.datetime.fromisoformat("2025-02-21 11:23:41")
+    # Clients compute the column by what they are told of it, the service does in statements.
+    o.write_table(name, [[day, 1], [day + dt.timedelta(days=1), 2]], create_partition=True)
+    o.execute_sql(f"insert into {name} values (cast('2025-02-22 00:00:00' as datetime), 3)")
+    table.reload()
+    assert "AUTO PARTITIONED BY" in table.get_ddl()
+    assert [str(each.partition_spec) for each in table.partitions] == [
+        "pt='2025-02-21'",
+        "pt='2025-02-22'",
+    ]
+    found = o.execute_sql(f"select n from {name} where pt = '2025-02-22'")
+    assert sorted(values(found.open_reader())) == [[2], [3]]
 
 
 def test_first_rows_with_nulls_inside(o: ODPS, name: str) -> None:

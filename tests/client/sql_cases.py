@@ -529,7 +529,11 @@ REFUSED: list[tuple[str, str]] = [
     ("insert into item values ('x', 'y', 'z')", "convert|fit"),
     ("insert into nowhere values (1)", "no table"),
     ("insert into pens values (1, 2)", "is a view"),
-    ("create table t2 (a bigint) auto partitioned by (trunc_time(b, 'day'))", "not supported"),
+    ("create table t2 (a bigint) auto partitioned by (trunc_time(b, 'day'))", "cannot be parsed"),
+    (
+        "create table t2 (a bigint) auto partitioned by (trunc_time(a, 'day') as p)",
+        "dates or times",
+    ),
     ("create table t2 (a bigint default b)", "DEFAULT is a constant"),
     ("select @x", "."),
     ("select * from @x", "no variable @x"),

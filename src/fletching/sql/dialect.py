@@ -1,6 +1,6 @@
 """MaxCompute's SQL for sqlglot: Hive's grammar with our types, ``LIFECYCLE`` and ``TBLPROPERTIES``.
 
-The only module that knows sqlglot's grammar classes. Column types are read by
+The only module that knows sqlglot's grammar classes, and long because a grammar is one class of theirs. Column types are read by
 `protocol.odps_types.TypeScanner` from the statement's own text, so that SQL and the storage API
 agree about every type; sqlglot's tokens are then skipped up to where the type ends.
 """
@@ -104,13 +104,14 @@ class Odps(Hive):
                 exp.Property(this=exp.var("LIFECYCLE"), value=self._parse_number())
             ),
             "INTO": lambda self: self._parse_shards(),
+            "AUTO": lambda self: self._parse_auto_partitioned_by(),
             "RANGE": lambda self: self._parse_range_clustered_by(),
             "HUBLIFECYCLE": lambda self: self.expression(
                 exp.Property(this=exp.var("HUBLIFECYCLE"), value=self._parse_number())
             ),
         }
 
-        def _parse_interval(self, *args: Any, **kwargs: Any) -> exp.Expr | None:
+        def _parse_interval(self, *args: Any, **kwargs: Any) -> Any:
             """INTERVAL; with two units it is a constant, which the functions of its types make."""
             index = self._index
             if self._match(TokenType.INTERVAL) and (text := self._parse_string()) is not None:
@@ -118,8 +119,27 @@ class Odps(Hive):
                     if self._match_text_seq(*units):
                         return self.expression(exp.Anonymous(this=name, expressions=[text]))
             self._retreat(index)
-            found: exp.Expr | None = super()._parse_interval(*args, **kwargs)
-            return found
+            return super()._parse_interval(*args, **kwargs)
+
+        def _parse_auto_partitioned_by(self) -> exp.Expr:
+            """AUTO PARTITIONED BY (expression [AS] name [COMMENT '..'])."""
+            if not self._match(TokenType.PARTITION_BY):
+                self.raise_error("expected PARTITIONED BY behind AUTO")
+            columns = self._parse_wrapped_csv(self._parse_generated_column)
+            return self.expression(
+                exp.PartitionedByProperty(this=self.expression(exp.Schema(expressions=columns)))
+            )
+
+        def _parse_generated_column(self) -> exp.Expr:
+            call = self._parse_function()
+            self._match(TokenType.ALIAS)
+            name = self._parse_id_var(any_token=False)
+            if call is None or name is None:
+                self.raise_error("expected a function, AS and a name in AUTO PARTITIONED BY")
+            node = self.expression(exp.Alias(this=call, alias=name))
+            if self._match_text_seq("COMMENT"):
+                node.set("comment", self._parse_string())
+            return node
 
         def _parse_shards(self) -> exp.Expr:
             """INTO n SHARDS."""

@@ -126,8 +126,6 @@ def _statement(parsed: Parsed, namespace: Namespace) -> Statement:
             return _setting(node)
         case exp.Create(kind="TABLE") | exp.Command() if parsed.text[:6].upper() == "CREATE":
             words = " ".join(parsed.text.upper().split())
-            if " AUTO PARTITIONED BY" in words:
-                raise InvalidArgumentError("AUTO PARTITIONED BY is not supported")
             if words.startswith("CREATE FUNCTION"):
                 raise InvalidArgumentError("functions in Java or Python are not supported")
             raise InvalidArgumentError(

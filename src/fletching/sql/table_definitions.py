@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import CreateTable, DropTable
-from fletching.protocol.types.arrow_types import arrow_field, field_comment
+from fletching.protocol.types.arrow_types import arrow_field, field_comment, odps_type_of_field
+from fletching.protocol.types.odps_types import format_type
 from fletching.sql.clusterings import CLUSTERING, clustering_of_node
 from fletching.sql.dialect import ODPS_TYPE, exp, sql_text
+from fletching.sql.generated_partitions import (
+    GENERATED,
+    GeneratedPartition,
+    generated_of_node,
+)
 from fletching.sql.statement_kinds import Changes, CreateLike, CreateView, Namespace
 from fletching.sql.table_properties import SHARD_PROPERTIES, check_property_names
 from fletching.types import TableName
@@ -61,6 +67,7 @@ def create_table(node: exp.Expr, namespace: Namespace) -> CreateTable:
     comment = ""
     partition_columns: list[tuple[str, str, str]] = []
     properties: dict[str, str] = {}
+    generated: GeneratedPartition | None = None
     lifecycle_days: int | None = None
     listed = node.args.get("properties")
     for item in listed.expressions if listed is not None else ():
@@ -70,6 +77,9 @@ def create_table(node: exp.Expr, namespace: Namespace) -> CreateTable:
                 continue
             case exp.SchemaCommentProperty():
                 comment = plain_text(item.this, "the comment")
+            case exp.PartitionedByProperty(this=exp.Schema(expressions=[exp.Alias() as made])):
+                partition_columns, generated = _generated(made, fields)
+                properties[GENERATED] = generated.property_text()
             case exp.PartitionedByProperty():
                 partition_columns = _partition_columns(item.this, bool(node.expression))
             case exp.Property(this=exp.Var() as name) if name.name.upper() == "LIFECYCLE":
@@ -97,6 +107,8 @@ def create_table(node: exp.Expr, namespace: Namespace) -> CreateTable:
         raise InvalidArgumentError(
             f"PRIMARY KEY names {', '.join(sorted(unknown))}: no such column"
         )
+    if properties.get(_INGESTED, "").lower() == "true":
+        fields = [_with_moment(field, generated) for field in fields]
     return CreateTable(
         table=table_name(schema.this if isinstance(schema, exp.Schema) else schema, namespace),
         arrow_schema=encode_schema(pa.schema(fields)),
@@ -122,6 +134,27 @@ def _partition_columns(schema: exp.Expr, of_query: bool) -> list[tuple[str, str,
         comment = field_comment(_column(item))
         columns.append((item.name, str(item.args["kind"].meta[ODPS_TYPE]), comment))
     return columns
+
+
+def _generated(
+    node: exp.Expr, fields: Sequence[pa.Field]
+) -> tuple[list[tuple[str, str, str]], GeneratedPartition]:
+    """The partition column that AUTO PARTITIONED BY makes, and how."""
+    kinds = {field.name.casefold(): format_type(odps_type_of_field(field)) for field in fields}
+    comment = node.args.get("comment")
+    text = "" if comment is None else plain_text(comment, f"the comment of column {node.alias}")
+    return [(node.alias, "string", text)], generated_of_node(node.alias, node.this, kinds)
+
+
+_INGESTED = "ingestion_time_partition"
+"""The property of a table that is partitioned by when its rows come."""
+
+
+def _with_moment(field: pa.Field, made: GeneratedPartition | None) -> pa.Field:
+    """A column; the one that partitions are made of gets the moment that a row comes as its DEFAULT."""
+    if made is None or field.name.casefold() != made.column.casefold():
+        return field
+    return field.with_metadata({DEFAULT_KEY: b"current_timestamp_ntz()", **(field.metadata or {})})
 
 
 def _whole(node: exp.Expr | None, what: str) -> int:

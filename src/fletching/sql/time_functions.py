@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from fletching.errors import InvalidArgumentError
 from fletching.sql.format_letters import java_format, own_format, own_pattern, unit_of
 from fletching.sql.function_calls import Call, Function, quoted
+from fletching.sql.generated_partitions import TRUNCATED_FORMATS
 from fletching.sql.sql_types import (
     DATE,
     DATETIME,
     INTERVAL_DAY_TIME,
     INTERVAL_YEAR_MONTH,
     STRING,
+    TIMESTAMP,
     SqlType,
 )
 
@@ -218,6 +220,17 @@ def _named(template: str) -> Callable[[Call], str]:
     return lambda call: f"strftime({call.moment(0)}, '{template}')"
 
 
+def _trunc_time(call: Call) -> str:
+    """What a moment is called that is cut to a unit: a partition of AUTO PARTITIONED BY."""
+    unit = call.constant(1, "unit")
+    directives = TRUNCATED_FORMATS.get(unit.lower())
+    if directives is None:
+        raise InvalidArgumentError(
+            f"trunc_time cuts to {', '.join(TRUNCATED_FORMATS)}, not {unit[:60]!r}"
+        )
+    return f"strftime({call.moment(0)}, {quoted(directives)})"
+
+
 _DAY_TIME = re.compile(
     r"\s*([+-]?)([0-9]{1,9}) ([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})(?:\.([0-9]{1,9}))?\s*"
 )
@@ -312,6 +325,10 @@ TIME_FUNCTIONS: dict[str, Function] = {
     "months_between": Function(2, 2, _months_between, "double"),
     "isdate": Function(2, 2, _isdate, "boolean"),
     "date": Function(1, 1, lambda c: c.day(0), "date"),
+    "trunc_time": Function(2, 2, _trunc_time, "text"),
+    "current_timestamp_ntz": Function(
+        0, 0, lambda c: f"CAST({c.now} AS TIMESTAMP_NS)", lambda _types: TIMESTAMP
+    ),
     "interval_day_time": Function(1, 1, _interval_day_time, lambda _types: INTERVAL_DAY_TIME),
     "interval_year_month": Function(1, 1, _interval_year_month, lambda _types: INTERVAL_YEAR_MONTH),
 }

@@ -13,6 +13,7 @@ from fletching.engine.tables.schema_checks import VIEW_PREFIX
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.messages.admin import PartitionInfo, SchemaInfo, TableInfo
 from fletching.sql.clusterings import CLUSTERING, clustering_clause, declared_clustering
+from fletching.sql.generated_partitions import GENERATED, generated_partition
 from fletching.sql.table_definitions import DEFAULT_KEY
 from fletching.sql.table_properties import INTERNAL, SHARD_PROPERTIES
 
@@ -146,7 +147,17 @@ def creating_statement(info: TableInfo) -> str:
             + (f" COMMENT {_quoted(column.comment)}" if column.comment else "")
             for column in info.schema.partition_columns
         ]
-        lines.append(f"PARTITIONED BY ({', '.join(parts)})")
+        made = generated_partition(
+            info.properties.get(GENERATED),
+            (column.name for column in info.schema.data_columns),
+            (column.name for column in info.schema.partition_columns),
+        )
+        if made is None:
+            lines.append(f"PARTITIONED BY ({', '.join(parts)})")
+        else:
+            (column,) = info.schema.partition_columns
+            comment = f" COMMENT {_quoted(column.comment)}" if column.comment else ""
+            lines.append(f"AUTO PARTITIONED BY ({made.text()} AS `{made.name}`{comment})")
     lines += _own_clauses(info)
     pairs = [
         f"{_quoted(key)}={_quoted(value)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -30,6 +31,7 @@ from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import parse_type
 from fletching.sql.dialect import exp, parse_predicate
 from fletching.sql.function_calls import decimal_text
+from fletching.sql.generated_partitions import GENERATED, GeneratedPartition, generated_partition
 from fletching.sql.predicates import compile_condition
 from fletching.sql.query_sources import located
 from fletching.sql.row_changes import ROW, SEGMENT, row_changes_of
@@ -82,8 +84,21 @@ def _insert(run: ScriptRun, target: Target) -> int:
     # What PARTITION does not name comes with the rows: where it is listed, or behind the others.
     static = {name.casefold() for name, _ in target.static}
     dynamic = {key: field for key, field in partition_types.items() if key not in static}
+    generated = generated_partition(
+        info.properties.get(GENERATED),
+        data.names,
+        (column.name for column in info.schema.partition_columns),
+    )
+    given = named | {name.casefold() for name in target.columns}
+    if generated is not None and generated.name.casefold() in given:
+        generated = None
+    if generated is not None:
+        del dynamic[generated.name.casefold()]
     fields = _columns(target, data, dynamic)
     tree, fields = _with_defaults(target, data, fields)
+    if generated is not None:
+        made = partition_types[generated.name.casefold()]
+        tree, fields = _with_generated(tree, fields, generated, made)
     partition = PartitionSpec(target.static)
     request = CreateWriteSession(
         table=target.table, partition=partition, overwrite=target.overwrite
@@ -140,21 +155,42 @@ def _with_defaults(
     if not missing:
         return target.tree, fields
     values = [parse_predicate(field.metadata[DEFAULT_KEY].decode()) for field in missing]
+    return _with_more(target.tree, len(fields), values), [*fields, *missing]
+
+
+def _with_generated(
+    tree: exp.Expr, fields: list[pa.Field], generated: GeneratedPartition, made: pa.Field
+) -> tuple[exp.Expr, list[pa.Field]]:
+    """The query and its columns, with the partition column that is made of one of them."""
+    names = [field.name.casefold() for field in fields]
+    if generated.column.casefold() not in names:
+        raise InvalidArgumentError(
+            f"the rows lack {generated.column}, of which partition column {generated.name} is made"
+        )
+    call = exp.Anonymous(
+        this="trunc_time",
+        expressions=[
+            _given(names.index(generated.column.casefold())),
+            exp.Literal.string(generated.unit),
+        ],
+    )
+    return _with_more(tree, len(fields), [call]), [*fields, made]
+
+
+def _given(number: int) -> exp.Expr:
+    return exp.column(exp.to_identifier(f"v{number}", quoted=True))
+
+
+def _with_more(tree: exp.Expr, count: int, values: Sequence[exp.Expr]) -> exp.Expr:
+    """A query of ``count`` columns with more behind them, which may name those by `_given`."""
     inner = exp.Subquery(
-        this=target.tree.copy(),
+        this=tree.copy(),
         alias=exp.TableAlias(
             this=exp.to_identifier("given", quoted=True),
-            columns=[exp.to_identifier(f"v{i}", quoted=True) for i in range(len(fields))],
+            columns=[exp.to_identifier(f"v{i}", quoted=True) for i in range(count)],
         ),
     )
-    made = exp.Select(
-        expressions=[
-            *(exp.column(exp.to_identifier(f"v{i}", quoted=True)) for i in range(len(fields))),
-            *values,
-        ],
-        from_=exp.From(this=inner),
-    )
-    return made, [*fields, *missing]
+    return exp.Select(expressions=[*map(_given, range(count)), *values], from_=exp.From(this=inner))
 
 
 def change(run: ScriptRun, statement: ComputedChange) -> Outcome:

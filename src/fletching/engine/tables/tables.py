@@ -71,6 +71,7 @@ from fletching.protocol.messages.changes import (
 from fletching.protocol.messages.responses import Changed, Done
 from fletching.protocol.types.table_schema import depth_first_ids
 from fletching.sql.clusterings import CLUSTERING, declared_clustering
+from fletching.sql.generated_partitions import GENERATED, generated_partition
 from fletching.types import TableName
 
 __all__ = ["Tables"]
@@ -290,6 +291,13 @@ class Tables:
                 def checked(columns: Columns) -> Columns:
                     after = change(columns)
                     check_columns(context.settings, after.schema, names)
+                    made = generated_partition(
+                        table.properties.get(GENERATED), columns.schema.names, names
+                    )
+                    if made is not None and after.schema.get_field_index(made.column) < 0:
+                        raise InvalidArgumentError(
+                            f"column {made.column} stays: partition column {made.name} is made of it"
+                        )
                     return after
 
                 apply_columns(

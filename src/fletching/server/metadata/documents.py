@@ -13,6 +13,7 @@ from fletching.protocol.http.numbers import parse_count
 from fletching.protocol.messages.admin import PartitionInfo, TableInfo
 from fletching.protocol.messages.responses import Column
 from fletching.sql.clusterings import CLUSTERING, declared_clustering
+from fletching.sql.generated_partitions import GENERATED, generated_partition
 from fletching.sql.table_properties import SHARD_PROPERTIES
 
 __all__ = [
@@ -101,13 +102,26 @@ def _column_json(column: Column) -> dict[str, object]:
     }
 
 
+def _partition_key_json(column: Column, info: TableInfo) -> dict[str, object]:
+    described = _column_json(column)
+    kinds = {each.name.casefold(): each.type for each in info.schema.data_columns}
+    made = generated_partition(
+        info.properties.get(GENERATED), kinds, (each.name for each in info.schema.partition_columns)
+    )
+    if made is not None:
+        described["generateExpression"] = made.client_text(kinds[made.column.casefold()])
+    return described
+
+
 def table_json(info: TableInfo, *, extended: bool) -> dict[str, object]:
     """The JSON inside a table's XML; ``extended`` adds the attributes clients ask for apart."""
     view_text = info.properties.get(VIEW_TEXT)
     properties = {k: v for k, v in info.properties.items() if not k.startswith(_OURS)}
     document: dict[str, object] = {
         "columns": [_column_json(column) for column in info.schema.data_columns],
-        "partitionKeys": [_column_json(column) for column in info.schema.partition_columns],
+        "partitionKeys": [
+            _partition_key_json(column, info) for column in info.schema.partition_columns
+        ],
         "tableName": info.table.name,
         "comment": info.comment,
         "owner": info.owner,
