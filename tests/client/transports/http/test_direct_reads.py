@@ -298,6 +298,35 @@ def test_never_asks_the_service_alone(connect: Connect, seen: Seen) -> None:
     assert not seen.mapped
 
 
+def test_blobs_are_sent_over_the_socket(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    exchange = http_transport.HttpTransport._exchange
+
+    def spy(self: Any, parts: Any, *args: Any, **options: Any) -> Any:
+        if "Action=BlobRead" in parts.path or ("Action", "BlobRead") in parts.query:
+            asked.append(options.get("this_host") is not None)
+        return exchange(self, parts, *args, **options)
+
+    monkeypatch.setattr(http_transport.HttpTransport, "_exchange", spy)
+    client = connect()
+    data = [bytes([n]) * 50_000 for n in range(6)]
+    table = client.create_table("b", pa.schema([("image", fletching.blob())]))
+    table.append({"image": data})
+    cells = table.to_table()["image"]
+    assert [blob.data for blob in client.get_blobs(cells) if blob] == data
+    assert [blob.data for blob in connect(direct="never").get_blobs(cells) if blob] == data
+    assert asked == [True, False]
+    # Where the socket stopped answering, the service is asked as ever.
+    pool = client.channel.transport._same_host.pool  # type: ignore[attr-defined]
+    monkeypatch.setattr(pool, "urlopen", _refused)
+    assert [blob.data for blob in client.get_blobs(cells) if blob] == data
+    assert asked == [True, False, True, False]
+
+
+def _refused(*_: Any, **__: Any) -> Any:
+    raise ConnectionRefusedError("nobody is here")
+
+
 def test_the_setting_switches_it_off(tmp_path: Path, seen: Seen) -> None:
     with (
         fletching.serve(

@@ -254,8 +254,10 @@ class HttpBlobVerbs(abc.ABC):
     ) -> HttpBlobEvents:
         """See `BlobTransport.read_blobs`."""
         parts = self._encode(request)
-        body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
-        reply = self._exchange(parts, body, options, attempt)
+        reply = self._exchange_here(parts, options, attempt)
+        if reply is None:
+            body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
+            reply = self._exchange(parts, body, options, attempt)
         return HttpBlobEvents(reply, len(request.references))
 
     def read_range(
@@ -302,6 +304,12 @@ class HttpBlobVerbs(abc.ABC):
     @abc.abstractmethod
     def _decode(self, request: Request, reply: Reply) -> Response:
         """What a reply says; reads it to its end."""
+
+    @abc.abstractmethod
+    def _exchange_here(
+        self, parts: HttpRequest, options: CallOptions, attempt: RetrySequence
+    ) -> Reply | None:
+        """The same at the socket of a service on this host; None where none is known, or it failed."""
 
     @abc.abstractmethod
     def _exchange(

@@ -48,6 +48,7 @@ from fletching.errors import (
     TransportError,
 )
 from fletching.ipc import Limits
+from fletching.protocol.codec import HttpRequest
 from fletching.protocol.http import headers as names
 from fletching.protocol.http.body_codings import StreamCoding, offers_lz4_stream
 from fletching.protocol.messages.manifest import (
@@ -323,12 +324,19 @@ class HttpTransport(ServiceExchanges, HttpBlobVerbs):
         self, request: ReadTable | CreateReadSession, options: CallOptions, attempt: RetrySequence
     ) -> Reply | None:
         """Asks for rows where descriptors are passed; None if that cannot be, and nothing was asked."""
-        pool = None if options.direct == "never" else self._same_host.pool
-        if pool is None or options.lz4_stream or options.compression is not None:
+        if options.lz4_stream or options.compression is not None:
             return None
         # What lies in an object store has no descriptors; it may be fetched from there all the same.
         sources = (SourceKind.DESCRIPTORS, *self._direct.kinds(options))
         parts = self._encode(msgspec.structs.replace(request, sources=sources))
+        return self._exchange_here(parts, options, attempt)
+
+    def _exchange_here(
+        self, parts: HttpRequest, options: CallOptions, attempt: RetrySequence
+    ) -> Reply | None:
+        pool = None if options.direct == "never" else self._same_host.pool
+        if pool is None:
+            return None
         body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
         try:
             return self._exchange(parts, body, options, attempt, this_host=pool)
