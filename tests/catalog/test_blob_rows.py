@@ -152,6 +152,8 @@ def test_links_without_segments_are_found_in_pages(
     assert linked() == [kept.key, *stale[5:]]
     assert forget_stale_links(rows, after, limit=100) == ""
     assert linked() == [kept.key]
+    assert forget_stale_links(rows, limit=1) == kept.key
+    assert forget_stale_links(rows, kept.key, limit=1) == ""
     assert unreferenced_packs(rows, now=1e9, kept_seconds=0.0) == []
     forget_links(rows, [kept.key])
     assert unreferenced_packs(rows, now=1e9, kept_seconds=0.0) == ["p1"]

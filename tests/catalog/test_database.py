@@ -21,7 +21,13 @@ import pytest
 import sqlalchemy
 from sqlalchemy import insert, select
 
-from fletching.catalog.database import PINNING_LOCK, Database, translated_errors
+from fletching.catalog.database import (
+    PINNING_LOCK,
+    CatalogLook,
+    Database,
+    look_at_catalog,
+    translated_errors,
+)
 from fletching.catalog.leases import (
     acquire_lease,
     holds_lease,
@@ -29,7 +35,7 @@ from fletching.catalog.leases import (
     release_leases_of,
     renew_lease,
 )
-from fletching.catalog.schema import leases
+from fletching.catalog.schema import leases, projects
 from fletching.errors import (
     FletchingError,
     NotFoundError,
@@ -114,6 +120,30 @@ def test_a_catalog_that_nobody_closed_leaves_no_connection(catalog_location: str
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_look_says_what_is_there_and_leaves_no_connection(
+    catalog_location: str | Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from fletching.catalog import database as module
+
+    made: list[sqlalchemy.Engine] = []
+    original = module._create_engine
+
+    def create(*arguments: Any) -> sqlalchemy.Engine:
+        made.append(original(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(module, "_create_engine", create)
+    assert look_at_catalog(tmp_path / "none.sqlite") is CatalogLook.ABSENT
+    database = Database.open(catalog_location)
+    assert look_at_catalog(catalog_location) is CatalogLook.BLANK
+    with database.write() as connection:
+        connection.execute(insert(projects).values(name_key="p", name="P", created_at=0.0))
+    assert look_at_catalog(catalog_location) is CatalogLook.USED
+    database.close()
+    pools = [engine.pool for engine in made]
+    assert all(isinstance(pool, sqlalchemy.QueuePool) and not pool.checkedin() for pool in pools)
+
+
 def test_a_forked_process_leaves_its_parent_s_connections_alone(
     catalog_location: str | Path,
 ) -> None:
@@ -230,6 +260,15 @@ def test_postgres_states_in_our_words(state: str | None, kind: type[FletchingErr
     with pytest.raises(kind) as caught:
         fail()
     assert type(caught.value) is kind
+
+
+def test_a_fault_without_a_state_that_is_not_the_database_s_is_no_outage() -> None:
+    def fail() -> None:
+        with translated_errors():
+            raise sqlalchemy.exc.InterfaceError("SELECT", {}, BrokenError(None))
+
+    with pytest.raises(StorageError, match="SQLSTATE unknown"):
+        fail()
 
 
 @pytest.fixture

@@ -128,6 +128,8 @@ def test_pages_follow_each_other_in_the_order_of_values(
         ("b", "1"),
         ("c", "1"),
     ]
+    first = page_of_partitions(rows, grid, wanted={1: "1"}, marker=None, limit=limit)
+    assert len(first) == min(limit, 4)
     assert pages(rows, grid, {0: "b", 1: "2"}, limit=limit) == [("b", "2")]
     assert pages(rows, grid, {0: "x"}, limit=limit) == []
 
