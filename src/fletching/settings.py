@@ -32,6 +32,7 @@ __all__ = [
     "StorageSettings",
     "check_environment",
     "environments_data_set",
+    "parse_setting",
     "read_settings",
     "setting",
     "storage_settings",
@@ -327,7 +328,7 @@ class SettingsFile:
         where = f"{field.name} in {self.path}"
         options = _options(kind)
         if isinstance(value, str):
-            value = _parse(where, value, kind)
+            value = parse_setting(where, value, kind)
         elif isinstance(value, int) and not isinstance(value, bool) and float in options:
             value = float(value)
         elif type(value) not in options:
@@ -374,7 +375,7 @@ def read_settings(
             values[name] = os.fspath(value) if isinstance(value, os.PathLike) else value
             _check_type(field, values[name], hints[name])
         elif variable in environment:
-            values[name] = _parse(variable, environment[variable], hints[name])
+            values[name] = parse_setting(variable, environment[variable], hints[name])
             ranks[name] = 1
         elif file is not None and name in file.values:
             values[name], ranks[name] = file.value(field, hints[name]), 0
@@ -443,8 +444,17 @@ def _options(kind: object) -> tuple[object, ...]:
     return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
 
 
-def _parse(where: str, text: str, kind: object) -> object:
-    """Reads a setting's text; sizes may carry KiB, MiB or GiB."""
+def parse_setting(where: str, text: str, kind: object) -> object:
+    """Reads a setting's text, wherever it stands; sizes may carry KiB, MiB or GiB.
+
+    Args:
+        where: what it is called there, for the message.
+        text: what stands there.
+        kind: the setting's type.
+
+    Raises:
+        UsageError: it is not of that type.
+    """
     options = _options(kind)
     if type(None) in options and not text:
         return None

@@ -16,7 +16,8 @@ from typing import Annotated, Any
 import typer
 
 from fletching.cli.place import Place
-from fletching.settings import StorageSettings
+from fletching.errors import UsageError
+from fletching.settings import StorageSettings, parse_setting
 
 __all__ = ["JsonOutput", "placed", "storage_options", "with_options"]
 
@@ -111,9 +112,25 @@ def storage_options(*, hidden: bool) -> dict[str, Any]:
                 help=f"{field.metadata['meaning']} [env var: FLETCHING_{field.name.upper()}]",
                 show_default=False,
                 hidden=hidden,
+                # As everywhere else: sizes may carry KiB, MiB or GiB.
+                parser=functools.partial(_whole_number, flag) if kind is int else None,
             ),
         ]
     return options
+
+
+def _whole_number(flag: str, text: str) -> int:
+    """The value of an option that is a setting.
+
+    Raises:
+        typer.BadParameter: it is no whole number.
+    """
+    try:
+        value = parse_setting(flag, text, int)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from None
+    assert isinstance(value, int)
+    return value
 
 
 def placed(command: Callable[..., None]) -> Callable[..., None]:
