@@ -14,7 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from fletching.catalog import migrations
 from fletching.catalog.database import Database
@@ -58,6 +58,35 @@ def test_the_migrations_make_the_tables_of_the_schema(tmp_path: Path) -> None:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         assert migrations.current_revision(connection) == migrations.NEWEST_REVISION
     database.close()
+
+
+@pytest.mark.parametrize("revision", ["0004", "0008", "0010"])
+def test_who_knows_the_tables_of_before_can_go_on_with_them(tmp_path: Path, revision: str) -> None:
+    """While servers are replaced one by one, the old ones read and insert what they know of."""
+    database = Database.open(tmp_path / "catalog.sqlite", migrate=False)
+    found: list[dict[str, dict[str, Any]]] = []
+    for until in (revision, migrations.NEWEST_REVISION):
+        migrations.upgrade(database, until, step_by_step=True)
+        with database.read() as connection:
+            look = inspect(connection)
+            found.append(
+                {
+                    table: {column["name"]: column for column in look.get_columns(table)}
+                    for table in look.get_table_names()
+                }
+            )
+    database.close()
+    before, after = found
+    assert before.keys() <= after.keys()
+    for table, columns in before.items():
+        assert columns.keys() <= after[table].keys(), table
+        for name, column in after[table].items():
+            if name in columns:
+                assert str(column["type"]) == str(columns[name]["type"]), (table, name)
+                assert column["nullable"] >= columns[name]["nullable"], (table, name)
+            else:
+                # An insert that does not name it succeeds.
+                assert column["nullable"] or column["default"] is not None, (table, name)
 
 
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:
