@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shutil
 import sqlite3
@@ -19,11 +20,12 @@ import pyarrow as pa
 import pytest
 from tests.engine.conftest import on_both_databases
 
-from fletching.catalog.identity_rows import find_identity
+from fletching.catalog.identity_rows import find_identity, replace_identity
 from fletching.engine.access.access_keys import AccessKeys
 from fletching.engine.data_folder import DataFolder
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
+from fletching.engine.identity import check_server_key, key_fingerprint
 from fletching.errors import FletchingError, IdentityError, StorageError
 from fletching.objects.local import LocalStore
 from fletching.objects.store import IDENTITY_KEY
@@ -196,6 +198,33 @@ def test_servers_that_differ_in_their_key_are_refused(open_house: Any, tmp_path:
     ).close()
 
 
+def test_a_server_with_a_key_that_was_changed_seals_nothing_any_more(
+    open_house: Any,
+) -> None:
+    house = open_house()
+    house.create(SCHEMA)
+    house.append(ids(1))
+    kept = house.engine.access_keys.create()
+    check_server_key(house.engine.context)
+    with house.engine.context.database.write() as connection:
+        known = find_identity(connection)
+        assert known is not None
+        other = key_fingerprint(bytes(range(32)))
+        replace_identity(connection, dataclasses.replace(known, key_fingerprint=other))
+    changed = pytest.raises(IdentityError, match="was changed, and this process has the old one")
+    for seal in (
+        lambda: check_server_key(house.engine.context),
+        house.engine.access_keys.create,
+        lambda: house.engine.access_keys.rotate(kept.access_id),
+    ):
+        with changed:
+            seal()
+    # What seals nothing goes on, until it is restarted.
+    house.append(ids(2))
+    house.engine.access_keys.revoke(kept.access_id)
+    assert sorted(house.read()["id"].to_pylist()) == [1, 2]
+
+
 @pytest.mark.parametrize("revision", sorted(path.stem for path in FOLDERS.glob("*.zip")))
 def test_folders_of_earlier_releases_get_an_identity(tmp_path: Path, revision: str) -> None:
     with zipfile.ZipFile(FOLDERS / f"{revision}.zip") as kept:
@@ -241,7 +270,7 @@ def test_an_opening_that_was_cut_short_anywhere_is_finished(tmp_path: Path) -> N
 # Imports once and forks: the openings begin together when the pipe is closed.
 OPEN = """
 import os, sys
-from fletching.catalog.identity_rows import find_identity
+from fletching.catalog.identity_rows import find_identity, replace_identity
 from fletching.engine.data_folder import DataFolder
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
@@ -339,12 +368,15 @@ def test_a_store_that_is_exchanged_under_an_open_engine_loses_nothing(
 
 
 def test_a_key_that_does_not_decrypt_does_not_shut_out_the_others(
-    house: Any, caplog: pytest.LogCaptureFixture
+    house: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = house.engine.context.database
     keys = house.engine.access_keys
     mine = keys.create(access_id="mine")
-    AccessKeys(database, bytes(32), house.clock).create(access_id="foreign")
+    with monkeypatch.context() as patch:
+        # As it was made before the server key was changed.
+        patch.setattr("fletching.engine.access.access_keys.check_key", lambda *_: None)
+        AccessKeys(database, bytes(32), house.clock).create(access_id="foreign")
     for _ in range(3):
         snapshot = keys.snapshot()
         assert set(snapshot.keys) == {"mine"}

@@ -17,6 +17,7 @@ import hmac
 import secrets
 
 import msgspec
+from sqlalchemy import Connection
 
 from fletching.catalog.identity_rows import (
     IdentityRow,
@@ -37,6 +38,8 @@ from fletching.objects.store import IDENTITY_KEY, ObjectStore
 __all__ = [
     "StoreLook",
     "check_identity",
+    "check_key",
+    "check_server_key",
     "check_store",
     "key_fingerprint",
     "look_at_store",
@@ -220,6 +223,33 @@ def check_identity(context: EngineContext) -> None:
     with context.database.read() as connection:
         known = find_identity(connection)
     check_store(context, known)
+
+
+def check_key(connection: Connection, server_key: bytes) -> None:
+    """Refuses to go on with a server key that is not the catalog's any more: what it seals nobody would open.
+
+    Call it in each transaction that records something sealed.
+
+    Raises:
+        IdentityError: somebody has had the catalog accept another.
+    """
+    known = find_identity(connection)
+    if known is not None and known.key_fingerprint not in {None, key_fingerprint(server_key)}:
+        raise IdentityError(
+            "the server key of this catalog was changed, and this process has the old one:"
+            " restart it with the new one"
+        )
+
+
+def check_server_key(context: EngineContext) -> None:
+    """As `check_key`, asked by itself.
+
+    Raises:
+        IdentityError: as of `check_key`.
+        StorageError: the catalog does not answer, or ServiceUnavailableError.
+    """
+    with context.database.read() as connection:
+        check_key(connection, context.server_key)
 
 
 def check_store(context: EngineContext, known: IdentityRow | None) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from fletching import caller
 from fletching.engine.access.permissions import Permission, needed_permission
 from fletching.engine.engine import Engine
+from fletching.engine.identity import check_server_key
 from fletching.errors import NoPermissionError, NotFoundError
 from fletching.protocol.http.blob_links import blob_path, signed_link
 from fletching.protocol.http.body_codings import is_our_client
@@ -89,6 +90,7 @@ class Service:
         self.readiness = Readiness(
             (
                 ("the catalog", engine.identity),
+                ("the server key", lambda: check_server_key(engine.context)),
                 ("the ring of access keys", self.keys.refresh),
                 ("the object store", lambda: engine.check_objects(engine.identity())),
             ),

@@ -26,6 +26,7 @@ from fletching.engine.access.permissions import (
     Permission,
 )
 from fletching.engine.context import Clock
+from fletching.engine.identity import check_key
 from fletching.errors import CorruptObjectError, UsageError
 
 __all__ = ["AccessKeys"]
@@ -53,6 +54,7 @@ class AccessKeys:
         self._check_may_change = check_may_change
         self._clock = clock
         self._unreadable: set[str] = set()
+        self._server_key = server_key
         self._cipher_key = hmac.digest(server_key, b"fletching access keys", "sha256")
         self._tokens = BearerTokens(server_key)
 
@@ -87,6 +89,7 @@ class AccessKeys:
         Raises:
             UsageError: an id of other characters than letters, digits, ``. _ @ -``.
             AlreadyExistsError: the id is taken.
+            IdentityError: the catalog's server key is another by now.
         """
         access_id = access_id or f"fl{secrets.token_hex(8)}"
         if not _ACCESS_ID.fullmatch(access_id):
@@ -103,6 +106,7 @@ class AccessKeys:
             expires_at=expires_at,
         )
         with self._change() as connection:
+            check_key(connection, self._server_key)
             catalog.insert_key(connection, self._row(key))
         return key
 
@@ -113,6 +117,7 @@ class AccessKeys:
             NotFoundError: there is no such key in use.
         """
         with self._change() as connection:
+            check_key(connection, self._server_key)
             row = catalog.find_key(connection, access_id)
             sts = row is not None and row.security_token is not None
             secret = secrets.token_urlsafe(30)

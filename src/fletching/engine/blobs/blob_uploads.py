@@ -20,6 +20,7 @@ from fletching.catalog.blob_rows import NewPack, insert_pack
 from fletching.engine.blobs.blob_references import BlobReference, ReferenceKey, pack_key
 from fletching.engine.blobs.packs import MAX_METADATA_BYTES, PackRecord, PackWriter
 from fletching.engine.context import EngineContext
+from fletching.engine.identity import check_key
 from fletching.engine.tables.partitions import matching_values
 from fletching.engine.tables.table_description import table_schema_of
 from fletching.engine.writing.body_upload import BodyUpload
@@ -261,6 +262,7 @@ class BlobUpload(BodyUpload):
     def _record(self, connection: Connection, writer: PackWriter, key: str) -> None:
         """The transaction: the session still allows it, and the catalog knows the pack."""
         context = self._context
+        check_key(connection, context.server_key)
         target = _find(connection, context, self._request, lock=True)
         _extend(connection, context, target)
         context.check_recordable(connection, [key])
