@@ -21,6 +21,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from tests.folding import folded
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -203,7 +204,7 @@ def test_links_between_pages_lead_somewhere() -> None:
                     )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=relative)
+@folded("page", PAGES)
 def test_no_page_has_marks_of_a_merge(page: Path) -> None:
     marks = re.findall(r"^(?:<{7} .*|={7}|>{7} .*)$", page.read_text(), re.MULTILINE)
     assert not marks, f"{relative(page)}: {marks}"

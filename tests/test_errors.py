@@ -4,7 +4,7 @@ import pickle
 import re
 from collections.abc import Iterator
 
-import pytest
+from tests.folding import folded
 
 from fletching import errors
 from fletching.errors import FletchingError
@@ -16,7 +16,7 @@ def tree(root: type[FletchingError] = FletchingError) -> Iterator[type[Fletching
         yield from tree(child)
 
 
-@pytest.mark.parametrize("error", sorted(set(tree()), key=str))
+@folded("error", sorted(set(tree()), key=str))
 def test_every_error_pickles_with_its_facts(error: type[FletchingError]) -> None:
     facts: dict[str, object] = (
         {"offset": 7, "expected": 1} if issubclass(error, errors.WireError) else {}

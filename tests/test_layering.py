@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.folding import folded
 
 SOURCE = Path(__file__).parent.parent / "src" / "fletching"
 
@@ -57,9 +59,14 @@ def modules() -> list[Path]:
     return sorted(SOURCE.rglob("*.py"))
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path) -> Iterator[str]:
     package = ["fletching", *path.relative_to(SOURCE).parts[:-1]]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -77,7 +84,7 @@ def room_of(path: Path) -> str:
     return "" if parts[0] == "__init__.py" else parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(SOURCE)))
+@folded("path", modules())
 def test_rooms_import_only_along_the_arrows(path: Path) -> None:
     room = room_of(path)
     assert room in ALLOWED, f"{room} is not a room of docs/architecture.md"
@@ -92,11 +99,7 @@ def test_rooms_import_only_along_the_arrows(path: Path) -> None:
         assert target in ALLOWED[room], f"{path.relative_to(SOURCE)} imports {name}"
 
 
-@pytest.mark.parametrize(
-    "path",
-    [p for p in modules() if room_of(p) in PURE],
-    ids=lambda p: str(p.relative_to(SOURCE)),
-)
+@folded("path", [p for p in modules() if room_of(p) in PURE])
 def test_pure_rooms_touch_no_clock_thread_socket_or_system(path: Path) -> None:
     roots = {name.split(".")[0] for name in imports(path)}
     assert not roots & FORBIDDEN_IN_PURE_ROOMS
@@ -138,7 +141,7 @@ NAMES = {name_of(path) for path in modules()}
 def needed_by(path: Path) -> set[str]:
     """The modules of ours that are imported while this one is."""
     needed = set()
-    for node in at_top(ast.parse(path.read_text()), types=path.stem != "__init__"):
+    for node in at_top(parsed(path), types=path.stem != "__init__"):
         if isinstance(node, ast.Import):
             needed |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
@@ -156,7 +159,7 @@ def test_a_long_module_says_why_it_is_long() -> None:
     for path in modules():
         lines = path.read_text().count("\n")
         if lines > LONG:
-            docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+            docstring = ast.get_docstring(parsed(path)) or ""
             assert "long because" in " ".join(docstring.split()), f"{path} has {lines} lines"
             assert lines <= 800, f"{path} has {lines} lines"
 
@@ -185,7 +188,7 @@ def lines_of_any(path: Path) -> set[int]:
     """Lines of code that say Any, imports and texts aside."""
     return {
         node.lineno
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Name) and node.id == "Any"
     }
 

@@ -394,7 +394,7 @@ def _check_type(field: dataclasses.Field[object], value: object, kind: object) -
     fits |= float in options and isinstance(value, int) and not isinstance(value, bool)
     fits |= isinstance(value, str) and any(issubclass(each, str) for each in options)
     if not fits:
-        shown = type(value).__name__ if field.metadata["secret"] else repr(value)
+        shown = type(value).__name__ if field.metadata.get("secret") else repr(value)
         raise UsageError(f"setting {field.name} is {shown}, and should be {field.metadata['unit']}")
 
 

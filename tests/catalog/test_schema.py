@@ -17,6 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import IntegrityError
 from tests.catalog.conftest import MakeTable
+from tests.folding import folded
 
 from fletching.catalog import schema
 from fletching.catalog.database import Database
@@ -30,7 +31,7 @@ def test_each_table_can_be_named() -> None:
     assert all(getattr(schema, name).name == name for name in metadata.tables)
 
 
-@pytest.mark.parametrize("column", EVERY_COLUMN, ids=str)
+@folded("column", EVERY_COLUMN)
 def test_columns_keep_the_conventions(column: Column[object]) -> None:
     if column.name.endswith("_at"):
         assert isinstance(column.type, Float)

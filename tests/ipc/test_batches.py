@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.folding import folded
 from tests.ipc.conftest import (
     ARRAYS,
     EVERYTHING,
@@ -40,7 +41,7 @@ def decoded(data: Any, **options: Any) -> list[pa.RecordBatch]:
     return [batch for m in rest if (batch := decoder.decode(m)) is not None]
 
 
-@pytest.mark.parametrize("name", ARRAYS)
+@folded("name", ARRAYS)
 def test_every_type_reads_equal_and_borrows(name: str) -> None:
     array = ARRAYS[name]
     data = stream_of([pa.record_batch({"a": array}), pa.record_batch({"a": array[1:4]})])
@@ -53,8 +54,8 @@ def test_every_type_reads_equal_and_borrows(name: str) -> None:
         assert lies_inside(batch.column(0), data)
 
 
-@pytest.mark.parametrize("codec", ["lz4", "zstd"])
-@pytest.mark.parametrize("name", ARRAYS)
+@folded("codec", ["lz4", "zstd"])
+@folded("name", ARRAYS)
 def test_every_type_reads_equal_compressed(name: str, codec: str) -> None:
     batch = pa.record_batch({"a": ARRAYS[name]})
     (found,) = decoded(stream_of(batch, compression=codec), validate_values=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.folding import folded
 from tests.ipc.conftest import ARRAYS, lies_inside, messages_of, numbers, stream_of
 
 from fletching import ipc
@@ -74,8 +75,8 @@ def one_by_one(data: bytes, **options: Any) -> tuple[list[pa.RecordBatch], int |
     return list(reader), reader.end
 
 
-@pytest.mark.parametrize("name", STREAMS)
-@pytest.mark.parametrize("option", [None, "validate_values", "trusted"])
+@folded("name", STREAMS)
+@folded("option", [None, "validate_values", "trusted"])
 def test_both_ways_read_the_same(name: str, option: str | None) -> None:
     data = STREAMS[name]
     options: dict[str, Any] = {} if option is None else {option: True}

@@ -7,6 +7,7 @@ import flatbuffers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.folding import folded
 
 from fletching.errors import MalformedFrameError
 from fletching.ipc.flatbuffer import Table, root_table
@@ -73,7 +74,7 @@ def test_absent_slots_give_defaults() -> None:
     assert table.has(0)
 
 
-@pytest.mark.parametrize("length", range(len(built())))
+@folded("length", range(len(built())))
 def test_every_truncation_is_reported_or_harmless(length: int) -> None:
     with contextlib.suppress(MalformedFrameError):
         read_all(root_table(memoryview(built())[:length]))

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.folding import folded
 from tests.ipc.conftest import all_arrays
 
 from fletching import ipc
@@ -45,7 +46,7 @@ def outcome(layout: BatchLayout, header: RecordBatchHeader, body_length: int) ->
     return None
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@folded("name", PLAIN)
 def test_what_pyarrow_writes_takes_the_fast_way(name: str) -> None:
     layout, header, body_length = header_of(BATCHES[name])
     assert layout._fits(header, body_length, LIMITS)

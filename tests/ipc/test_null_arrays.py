@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.folding import folded
 
 from fletching import ipc
 from fletching.ipc.null_arrays import null_array
@@ -32,8 +33,8 @@ TYPES = [
 ]
 
 
-@pytest.mark.parametrize("data_type", TYPES, ids=str)
-@pytest.mark.parametrize("length", [0, 1, 3, 17])
+@folded("data_type", TYPES)
+@folded("length", [0, 1, 3, 17])
 def test_nulls_of_every_type_are_valid_and_can_be_sent(data_type: Any, length: int) -> None:
     array = null_array(data_type, length)
     assert array.type == data_type

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.folding import folded
 from tests.ipc.conftest import (
     ARRAYS,
     EVERYTHING,
@@ -63,7 +64,7 @@ def test_any_columns_of_any_types_in_any_order(data: st.DataObject) -> None:
         assert found.equals(batch.select(columns))
 
 
-@pytest.mark.parametrize("name", ARRAYS)
+@folded("name", ARRAYS)
 def test_each_type_alone_between_others(name: str) -> None:
     batch = pa.record_batch(
         {"before": ["x"] * 5, "a": ARRAYS[name], "behind": pa.array(range(5), pa.int8())}
@@ -384,9 +385,9 @@ MIXED = pa.record_batch(
 SUBSETS = [["a", "c"], ["c", "a"], ["a", "c", "d"], ["d", "c", "a"], ["a", "d"], None, []]
 
 
-@pytest.mark.parametrize("columns", SUBSETS)
-@pytest.mark.parametrize("gap", [0, 8, 56, 64, 200])
-@pytest.mark.parametrize("backwards", [False, True])
+@folded("columns", SUBSETS)
+@folded("gap", [0, 8, 56, 64, 200])
+@folded("backwards", [False, True])
 def test_buffers_in_any_order_project_to_equal_values(
     columns: Any, gap: int, backwards: bool
 ) -> None:
@@ -404,8 +405,8 @@ def test_every_order_of_buffers_projects(order: list[int], columns: Any) -> None
     assert read_projected(schema, message, columns).equals(expected)
 
 
-@pytest.mark.parametrize("columns", [["a", "c"], ["c", "a"], ["c"], ["a"], None])
-@pytest.mark.parametrize("length", range(1, 9))
+@folded("columns", [["a", "c"], ["c", "a"], ["c"], ["a"], None])
+@folded("length", range(1, 9))
 def test_a_body_whose_end_is_not_padded(columns: Any, length: int) -> None:
     batch = pa.record_batch({"a": [1, 2], "c": ["x" * length, ""]})
     schema, message = rebuilt(batch, [0, 1, 2, 3, 4], padded=False)

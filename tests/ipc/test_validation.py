@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.folding import folded
 from tests.ipc.conftest import ARRAYS, EVERYTHING, stream_of
 
 from fletching import ipc
@@ -77,8 +78,8 @@ def test_everything_valid_passes() -> None:
     ipc.validate(EVERYTHING, values=False)
 
 
-@pytest.mark.parametrize("name", ARRAYS)
-@pytest.mark.parametrize("text", [False, True])
+@folded("name", ARRAYS)
+@folded("text", [False, True])
 def test_relaxed_types_have_the_same_layout(name: str, text: bool) -> None:
     batch = pa.record_batch({"x": ARRAYS[name]})
     relaxed = relaxed_type(batch.schema.types[0], text=text)
@@ -112,10 +113,10 @@ def constrained() -> dict[str, pa.Array]:
     }
 
 
-@pytest.mark.parametrize("other", childless())
-@pytest.mark.parametrize("name", constrained())
-@pytest.mark.parametrize("nest", ["struct", "list", "fixed list", "map", "union", "deep"])
-@pytest.mark.parametrize("first", [False, True])
+@folded("other", childless())
+@folded("name", constrained())
+@folded("nest", ["struct", "list", "fixed list", "map", "union", "deep"])
+@folded("first", [False, True])
 def test_constrained_types_beside_children_without_buffers(
     other: str, name: str, nest: str, first: bool
 ) -> None:

@@ -4,6 +4,7 @@ import array
 from collections.abc import Callable
 
 import pytest
+from tests.folding import folded
 
 from fletching.errors import SizeOverflowError, UsageError
 from fletching.lz4stream import block_format
@@ -52,7 +53,7 @@ def test_input_bound_of_what_no_input_makes_is_zero() -> None:
     assert block_format.input_bound(longest) > 0
 
 
-@pytest.mark.parametrize("buffer_size", [*range(1, 1200), 1 << 20, LZ4_MAX_INPUT_SIZE, 2**32 - 1])
+@folded("buffer_size", [*range(1, 1200), 1 << 20, LZ4_MAX_INPUT_SIZE, 2**32 - 1])
 def test_longest_block_inverts_input_bound(buffer_size: int) -> None:
     longest = block_format.longest_block(buffer_size)
     assert 0 < block_format.input_bound(longest) <= buffer_size

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.folding import folded
 
 import fletching
 from fletching.errors import UsageError
@@ -23,7 +24,7 @@ OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 FIELDS = dataclasses.fields(ServerSettings)
 
 
-@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+@folded("field", FIELDS)
 def test_every_setting_is_documented_with_its_unit_and_default(
     field: dataclasses.Field[object],
 ) -> None:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.folding import folded
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.function_calls import Call
@@ -34,7 +35,7 @@ def test_an_unknown_function_is_refused_with_the_nearest(name: str, near: str) -
         find_function("qqqqq")
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *AGGREGATES])
+@folded("name", [*FUNCTIONS, *AGGREGATES])
 def test_the_number_of_arguments_is_checked(name: str) -> None:
     function = find_function(name.upper())
     wrong = function.least - 1 if function.most is None else function.most + 1

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import acero
+from tests.folding import folded
 from tests.sql.random_predicates import disagreements
 
 from fletching.engine.tables.statistics import StatisticsBuilder, column_key, read_statistics
@@ -242,7 +243,7 @@ CASES: list[tuple[str, list[bool | None] | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), CASES, ids=[text for text, _ in CASES])
+@folded("text, expected", CASES)
 def test_conditions_are_exact(text: str, expected: list[bool | None] | None) -> None:
     if expected is None:
         with pytest.raises(InvalidArgumentError):
@@ -257,8 +258,8 @@ def test_conditions_are_exact(text: str, expected: list[bool | None] | None) -> 
         assert answers(TABLE, f"not ({text})") == opposite
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
+@folded(
+    "text, complaint",
     [
         ("", "cannot be parsed|single condition"),
         ("i =", "cannot be parsed"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.folding import folded
 
 from fletching.errors import (
     LimitExceededError,
@@ -72,13 +73,13 @@ def test_an_exact_multiple_has_no_rest() -> None:
     assert decoded(body) == b"abcdef"
 
 
-@pytest.mark.parametrize("end", range(len(GOLDEN)))
+@folded("end", range(len(GOLDEN)))
 def test_every_cut_is_told(end: int) -> None:
     with pytest.raises(WireError):
         decoded(GOLDEN[:end])
 
 
-@pytest.mark.parametrize("bit", range(len(GOLDEN) * 8))
+@folded("bit", range(len(GOLDEN) * 8))
 def test_every_flipped_bit_is_told(bit: int) -> None:
     damaged = bytearray(GOLDEN)
     damaged[bit // 8] ^= 1 << bit % 8

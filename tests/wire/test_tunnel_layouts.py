@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.folding import folded
 
 from fletching.errors import UsageError
 from fletching.wire.tunnel_layouts import (
@@ -56,11 +57,8 @@ def test_a_varint_is_its_value_seven_bits_at_a_time(value: int) -> None:
     assert not data[-1] & 0x80
 
 
-@pytest.mark.parametrize(
-    ("kind", "wire"),
-    [(kind, {Kind.INTEGER: 0, Kind.BOOLEAN: 0, Kind.FLOAT: 5, Kind.DOUBLE: 1}.get(kind, 2)) for kind in Kind],
-)  # fmt: skip
-@pytest.mark.parametrize("number", [1, 15, 16, 2047, 2048, 4095])
+@folded("kind, wire", [(kind, {Kind.INTEGER: 0, Kind.BOOLEAN: 0, Kind.FLOAT: 5, Kind.DOUBLE: 1}.get(kind, 2)) for kind in Kind])  # fmt: skip
+@folded("number", [1, 15, 16, 2047, 2048, 4095])
 def test_tags(kind: Kind, wire: int, number: int) -> None:
     children = (DOUBLE,) if kind is Kind.VECTOR else ()
     tag = record_tag(number, RecordLayout(kind, pa.null(), children))

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.folding import folded
 from tests.wire.test_tunnel_records import decoded, encoded, layout
 
 from fletching.errors import (
@@ -32,13 +33,13 @@ SENT = encoded(
 THREE = [layout(I64), layout(BIN), layout(pa.list_(I64))]
 
 
-@pytest.mark.parametrize("end", range(len(SENT)))
+@folded("end", range(len(SENT)))
 def test_every_truncation_is_told(end: int) -> None:
     with pytest.raises(WireError):
         decoded(THREE, SENT[:end])
 
 
-@pytest.mark.parametrize("bit", range(len(SENT) * 8))
+@folded("bit", range(len(SENT) * 8))
 def test_every_flipped_bit_is_told(bit: int) -> None:
     damaged = bytearray(SENT)
     damaged[bit // 8] ^= 1 << bit % 8

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.folding import folded
 
 from fletching.wire.tunnel_layouts import END_OF_ROW, varint
 from fletching.wire.tunnel_pieces import varint_words
@@ -48,7 +48,7 @@ def test_any_pieces(data: st.DataObject) -> None:
     assert found == b"".join(wanted)
 
 
-@pytest.mark.parametrize("bits", range(65))
+@folded("bits", range(65))
 def test_varints_of_every_length(bits: int) -> None:
     numbers = [number for number in ((1 << bits) - 1, 1 << bits, (1 << bits) + 1) if number < 2**64]
     low, lengths, high = varint_words(np.array(numbers, np.uint64))

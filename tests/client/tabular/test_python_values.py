@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.folding import folded
 
 from fletching.client.tabular import python_values
 from fletching.client.tabular.python_values import column_array, matched_items, python_array
@@ -98,7 +99,7 @@ def plain(array: Any) -> list[Any]:
     return [v.to_pydatetime() if isinstance(v, pd.Timestamp) else v for v in array.to_pylist()]
 
 
-@pytest.mark.parametrize(("values", "target", "expected"), KEPT, ids=lambda item: str(item)[:30])
+@folded("values, target, expected", KEPT)
 def test_values_are_kept(values: list[Any], target: Any, expected: list[Any]) -> None:
     array = python_array(values, target, "c")
     assert array.type == target
@@ -176,7 +177,7 @@ REFUSED: list[tuple[list[Any], Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("values", "target"), REFUSED)
+@folded("values, target", REFUSED)
 def test_values_that_would_change_are_refused(values: list[Any], target: Any) -> None:
     with pytest.raises(UsageError):
         python_array(values, target, "c")

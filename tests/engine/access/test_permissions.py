@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.folding import folded
 
 from fletching.engine.access.permissions import (
     AccessKey,
@@ -29,7 +30,7 @@ def everything(root: type[Request] = Request) -> set[type[Request]]:
 ABSTRACT = {Request, requests.TableRequest, requests.InstanceRequest}
 
 
-@pytest.mark.parametrize("kind", sorted(everything() - ABSTRACT, key=str))
+@folded("kind", sorted(everything() - ABSTRACT, key=str))
 def test_every_request_has_a_permission(kind: type[Request]) -> None:
     permission = needed_permission(kind)
     name = kind.__name__

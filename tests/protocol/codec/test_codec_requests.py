@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.folding import folded
 
 from fletching.errors import (
     InvalidArgumentError,
@@ -42,12 +43,12 @@ from storage_api_cases import (  # type: ignore[import-not-found]  # beside this
 EXACT = [case for case in CASES if case.exact]
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.label for case in CASES])
+@folded("case", CASES)
 def test_what_clients_send_is_understood(case: Case) -> None:
     assert decode_request(case.method, case.query, case.headers, case.body_bytes) == case.request
 
 
-@pytest.mark.parametrize("case", EXACT, ids=[case.label for case in EXACT])
+@folded("case", EXACT)
 def test_our_client_sends_what_pyodps_sends(case: Case) -> None:
     token = case.headers.get("x-odps-max-storage-route-token", "")
     encoded = encode_request(case.request, case.version, route_token=token)
@@ -62,8 +63,8 @@ def test_our_client_sends_what_pyodps_sends(case: Case) -> None:
         assert json.loads(encoded.body) == case.body
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.label for case in CASES])
-@pytest.mark.parametrize("version", list(ApiVersion))
+@folded("case", CASES)
+@folded("version", list(ApiVersion))
 def test_what_our_client_sends_is_understood(case: Case, version: ApiVersion) -> None:
     encoded = encode_request(case.request, version)
     decoded = decode_request(encoded.method, encoded.query, encoded.headers, encoded.body)
@@ -215,7 +216,7 @@ REFUSED: list[tuple[str, Any, type[ServiceError], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("query", "body", "error", "complaint"), REFUSED)
+@folded("query, body, error, complaint", REFUSED)
 def test_what_cannot_be_meant_is_refused(
     query: str, body: Any, error: type[ServiceError], complaint: str
 ) -> None:

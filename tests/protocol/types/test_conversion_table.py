@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.folding import folded
 
 from fletching.errors import UsageError
 from fletching.protocol.types.conversion import Relation, convert, relation
@@ -50,7 +51,7 @@ def is_flat(data_type: Any) -> bool:
     return data_type.num_fields == 0 and not pa.types.is_null(data_type)
 
 
-@pytest.mark.parametrize(("name", "source"), LISTED, ids=[name for name, _ in LISTED])
+@folded("name, source", LISTED)
 def test_every_cell_is_what_happens_to_values(name: str, source: Any) -> None:
     rng = random.Random(name)
     for _, target in LISTED:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.folding import folded
 
 from fletching.protocol.types.exact_values import (
     Family,
@@ -47,7 +48,7 @@ def holds(kind: pa.DataType, value: int) -> bool:
     return int(made.as_py()) == value
 
 
-@pytest.mark.parametrize(("source", "target"), list(itertools.product(NUMBERS, NUMBERS)), ids=str)
+@folded("source, target", list(itertools.product(NUMBERS, NUMBERS)))
 def test_whole_numbers(source: pa.DataType, target: pa.DataType) -> None:
     if not related(source, target):
         floats = {family(source), family(target)}

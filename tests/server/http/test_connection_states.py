@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 
 import pytest
+from tests.folding import folded
 
 from fletching.errors import IllegalTransitionError
 from fletching.server.http.connection_states import (
@@ -22,7 +23,7 @@ from fletching.server.server_settings import ServerSettings
 DOCS = Path(__file__).parents[3] / "docs" / "operations.md"
 
 
-@pytest.mark.parametrize(("state", "event"), list(itertools.product(State, Event)), ids=str)
+@folded("state, event", list(itertools.product(State, Event)))
 def test_every_state_meets_every_event(state: State, event: Event) -> None:
     expected = TRANSITIONS.get((state, event))
     if expected is None:
