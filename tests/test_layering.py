@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "server": GROUND | SETTINGS | PURE | {"engine"},
     "client": GROUND | HASHING | SETTINGS | PURE,
     "connectors": GROUND | PURE | {"client"},
-    "aio": GROUND | {"client"},
+    "aio": GROUND | PURE | {"client"},
     "testing": GROUND | PURE | {"catalog", "objects", "engine", "server", "client"},
     "__main__": {"cli"},
     "cli": GROUND
@@ -175,12 +175,12 @@ FRONT_DOORS = (
 )
 """Where programs come in: `connect`, `serve`, `with_options`, and the classes that they give."""
 
-MOST_LINES_OF_ANY = 160
-"""Lines of src with the type Any: a third of the 483 that there were when it began to be taken out.
+MOST_LINES_OF_ANY = 150
+"""Lines of src with the type Any: less than a third of the 483 that there were when it began to be taken out.
 
 What is left is one alias or place for each thing that has many types by nature (a cell of a user's
 data, a scope of ASGI, attributes of a request by name), what wraps other objects whatever they are
-(`aio`), and keyword arguments that are handed on. Lower the number with the lines; it never grows.
+(`aio.pending_calls`), and keyword arguments that are handed on. Lower the number with the lines; it never grows.
 """
 
 

@@ -154,7 +154,8 @@ def test_awaited_transfers_tell_it_too(tmp_path: Path) -> None:
             told.check(10, 10)
             await table.scan().to_table(progress=told)
             told.check(10, 10)
-            assert len([batch async for batch in table.scan().to_batches(progress=told)]) == 1
+            batches = await table.scan().to_batches(progress=told)
+            assert len([batch async for batch in batches]) == 1
             told.check(10, 10)
 
     asyncio.run(main())

@@ -109,10 +109,19 @@ def test_a_dropped_table_is_gone(client: fletching.Client) -> None:
         table.append({"id": [1], "text": ["a"]})
 
 
-def test_the_count_column(client: fletching.Client) -> None:
-    assert client.create_table("a", "s STRING, i INT, b BIGINT").count_column == "i"
-    assert client.create_table("b", "s STRING", partition_by=["pt"]).count_column == "pt"
-    assert client.create_table("c", "s STRING, l ARRAY<INT>").count_column == "s"
+@pytest.mark.parametrize(
+    ("columns", "partition_by", "counted"),
+    [
+        ("s STRING, i INT, b BIGINT", None, (("i",), ())),
+        ("s STRING", ["pt"], ((), ("pt",))),
+        ("s STRING, l ARRAY<INT>", None, (("s",), ())),
+    ],
+)
+def test_rows_are_counted_by_the_column_of_the_fewest_bytes(
+    client: fletching.Client, columns: str, partition_by: list[str] | None, counted: object
+) -> None:
+    scan = client.create_table("a", columns, partition_by=partition_by).scan(columns=[])
+    assert scan._wanted() == counted
 
 
 def test_misspelt_partitions(client: fletching.Client) -> None:

@@ -13,7 +13,22 @@ import pyarrow.compute as pc
 
 import fletching
 import fletching.aio
-from fletching.client import ArrowReader, BlobStreamWriter, StreamReader, StreamWriter
+from fletching.aio import (
+    AsyncArrowReader,
+    AsyncClient,
+    AsyncReadSession,
+    AsyncResult,
+    AsyncScan,
+    AsyncTable,
+)
+from fletching.client import (
+    ArrowReader,
+    BlobStreamWriter,
+    ChangeReport,
+    StreamReader,
+    StreamWriter,
+    TableEntry,
+)
 
 
 def takes() -> None:
@@ -76,5 +91,27 @@ def refuses(client: fletching.Client) -> None:
 
 async def awaits() -> None:
     async with fletching.aio.connect("http://h", access_id="a", access_key="b") as client:
-        await client.list_tables()
+        assert_type(client, AsyncClient)
+        assert_type(await client.list_tables(), list[TableEntry])
+        table = await client.create_table("t", "n BIGINT")
+        assert_type(table, AsyncTable)
+        assert_type(await table.reload(), AsyncTable)
+        assert_type(await table.append({"n": [1]}), ChangeReport)
+        assert_type(await table.changes(1), AsyncScan)
+        assert_type(await client.sql("select 1"), AsyncResult)
+        async for partition in table.partitions():
+            assert_type(partition, fletching.Partition)
+        async for changed in table.watch():
+            assert_type(changed.changes, AsyncScan)
+        async for blob in client.get_blobs(["x"]):
+            assert_type(blob, fletching.Blob | None)
+        async with table.scan().session() as session:
+            assert_type(session, AsyncReadSession)
+            for split in await session.splits(2):
+                assert_type(await split.reader(3), AsyncArrowReader)
+        async with table.write_session() as writing, writing.writer() as writer:
+            assert_type(await writer.write({"n": [1]}), int)
+        await client.tabel("t")  # type: ignore[attr-defined]
+        await table.append()  # type: ignore[call-arg]
+        await table.scan(limit="x")  # type: ignore[arg-type,misc]
     fletching.aio.connect("http://h", conections=4)  # type: ignore[call-arg]

@@ -100,22 +100,6 @@ class StoredTable:
         return tuple(self._schema.names[len(self._data_schema) :])
 
     @property
-    def count_column(self) -> str:
-        """The column whose values are the fewest bytes, for reads that want only the rows' number."""
-        if self.partition_columns:
-            return self.partition_columns[0]
-        if not self._data_schema.names:
-            raise UsageError(f"table {self.name} has no columns")
-
-        def width(field: pa.Field) -> int:
-            try:
-                return int(field.type.bit_width)
-            except ValueError:
-                return 1 << 20
-
-        return str(min(self._data_schema, key=width).name)
-
-    @property
     def info(self) -> TableInfo:
         """What the catalog knew of the table when the object was made, or at the last `reload`."""
         return self._info

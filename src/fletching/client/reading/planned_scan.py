@@ -60,7 +60,6 @@ def plan(scan: Scan) -> PlannedScan:
         whole.full_name,
         whole.schema,
         whole.partition_columns,
-        whole.count_column,
         scan.channel,
         _Token(reply.session_token, *_life(reply)),
     )
@@ -103,7 +102,6 @@ class _PlannedTable:
     full_name: TableName
     schema: pa.Schema
     partition_columns: tuple[str, ...]
-    count_column: str
     channel: Channel = dataclasses.field(compare=False)
     token: _Token = dataclasses.field(compare=False)
 
@@ -119,8 +117,8 @@ class _PlannedTable:
             # does one that has a token still.
             with contextlib.suppress(FletchingError):
                 token = self._renewed()
-        facts = (self.full_name, self.schema, self.partition_columns, self.count_column)
-        return _reopened, (self.channel.reopen_with(token.text), token, facts)
+        described = (self.full_name, self.schema, self.partition_columns)
+        return _reopened, (self.channel.reopen_with(token.text), token, described)
 
     def _renewed(self) -> _Token:
         request = CreateReadSession(table=self.full_name, with_table_token=True)
@@ -130,6 +128,6 @@ class _PlannedTable:
 
 
 def _reopened(
-    reopen: Reopening, token: _Token, facts: tuple[TableName, pa.Schema, tuple[str, ...], str]
+    reopen: Reopening, token: _Token, described: tuple[TableName, pa.Schema, tuple[str, ...]]
 ) -> _PlannedTable:
-    return _PlannedTable(*facts, reopen(), token)
+    return _PlannedTable(*described, reopen(), token)

@@ -68,10 +68,6 @@ class ScannedTable(Protocol):
     def partition_columns(self) -> tuple[str, ...]:
         """Names of the partition columns, in order."""
 
-    @property
-    def count_column(self) -> str:
-        """The column whose values are the fewest bytes."""
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scan(Readable):
@@ -384,7 +380,7 @@ class Scan(Readable):
         partitions = tuple(name for name in self.columns if name.casefold() in partition_names)
         if not data and not partitions:
             # The service takes no columns for all columns: one is asked for and left out here.
-            smallest = self.table.count_column
+            smallest = _count_column(self.table)
             return (
                 ((), (smallest,)) if smallest.casefold() in partition_names else ((smallest,), ())
             )
@@ -481,3 +477,19 @@ def _released(
         yield from batches
     finally:
         release_quietly(channel, table, session)
+
+
+def _count_column(table: ScannedTable) -> str:
+    """The column whose values are the fewest bytes, for reads that want only the rows' number."""
+    if table.partition_columns:
+        return table.partition_columns[0]
+    if not table.schema.names:
+        raise UsageError(f"table {table.name} has no columns")
+
+    def width(field: pa.Field) -> int:
+        try:
+            return int(field.type.bit_width)
+        except ValueError:
+            return 1 << 20
+
+    return str(min(table.schema, key=width).name)

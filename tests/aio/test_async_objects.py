@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import contextlib
 import datetime as dt
-import gc
 import inspect
-import threading
-import time
+import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 import fletching
 import fletching.aio
+from fletching.aio.pending_calls import AsyncObject
 from fletching.client.result import Result
 from fletching.errors import (
     ConflictError,
     NoSuchTableError,
-    OperationCancelledError,
     UsageError,
 )
-from fletching.testing.replay import Answer, ReplayPeer
 
 KEY: dict[str, Any] = {"access_id": "tester", "access_key": "secret-of-tester"}
 PROMPT = 60.0
@@ -419,90 +414,49 @@ def test_what_would_block_the_loop_says_what_to_take_instead(tmp_path: Path) -> 
             for each in (table, table.scan(), await client.sql("select n from t")):
                 assert "to_reader" not in dir(each)
                 with pytest.raises(AttributeError, match="async for"):
-                    _ = each.to_reader
+                    _ = each.to_reader  # type: ignore[union-attr]
 
     asyncio.run(main())
 
 
-def test_many_calls_are_under_way_at_once(server: Any) -> None:
-    async def main() -> None:
-        async with fletching.aio.connect(server.url, "many", create=True, **KEY) as client:
-            table = await client.create_table("t", "n BIGINT")
-            await asyncio.gather(*(table.append({"n": [n]}) for n in range(20)))
-            counts = await asyncio.gather(*(table.count_rows() for _ in range(20)))
-            assert counts == [20] * 20
+PLAIN_FILES = {
+    "detach",
+    *("fileno", "flush", "isatty", "peek", "read1", "readable", "readall", "readinto1", "readline"),
+    *("readlines", "seek", "seekable", "tell", "truncate", "writable", "write", "writelines"),
+}
+"""What files have beside their own verbs: it is found without being declared."""
 
-    asyncio.run(main())
+EARLIER = {"to_reader", "open_stream", "open_blob"}
+"""Names of earlier programs, which are found without being declared, too."""
 
-
-def test_the_loop_is_never_blocked() -> None:
-    async def main(peer: ReplayPeer) -> None:
-        client = await fletching.aio.connect(peer.url, **KEY)
-        task = asyncio.create_task(_await(client.list_tables()))
-        await _arrived(peer, 1)
-        assert not task.done()
-        await client.close()
-        with pytest.raises(OperationCancelledError):
-            await task
-        with pytest.raises((OperationCancelledError, RuntimeError)):
-            await client.list_tables()
-
-    with ReplayPeer(lambda _: Answer(silent_after=0)) as peer:
-        asyncio.run(main(peer))
+UNTYPED = {
+    "channel": "how objects call, for what is built on them",
+    "end_with": "what changes of the table end sessions by",
+    "scan_reader": "what a scan reads its splits by",
+    "with_options": "of a session: for its own last words",
+    "open": "how tables open sessions",
+    "READ_ONLY": "why a table as it was refuses changes",
+}
 
 
-async def _arrived(peer: ReplayPeer, requests: int) -> None:
-    while len(peer.requests) < requests:  # noqa: ASYNC110  # the peer is no part of this loop
-        await asyncio.sleep(0.001)
+@pytest.mark.parametrize(
+    ("blocking", "awaited"), AsyncObject._wraps.items(), ids=lambda kind: kind.__name__
+)
+def test_every_class_declares_what_it_has(blocking: type, awaited: Any) -> None:
+    declared = set(dir(awaited)) | set(typing.get_type_hints(awaited))
+    own = {
+        name
+        for kind in blocking.__mro__
+        if kind.__module__.startswith("fletching")
+        for name in vars(kind)
+        if not name.startswith("_") and name not in INTERNAL
+    }
+    assert own - declared - PLAIN_FILES - EARLIER - set(UNTYPED) - set(awaited._left_out) == set()
 
 
-async def _await(pending: Any) -> Any:
-    return await pending
+def test_a_name_that_nothing_has_is_an_attribute_error(run: Any) -> None:
+    async def scenario(client: Any) -> None:
+        with pytest.raises(AttributeError):
+            _ = client.tabel
 
-
-def test_cancelling_a_task_ends_its_call_and_no_other() -> None:
-    async def main(peer: ReplayPeer) -> None:
-        async with fletching.aio.connect(peer.url, **KEY) as client:
-            tasks = [asyncio.create_task(_await(client.list_tables())) for _ in range(2)]
-            await _arrived(peer, 2)
-            tasks[0].cancel()
-            started = time.monotonic()
-            with pytest.raises(asyncio.CancelledError):
-                await tasks[0]
-            assert time.monotonic() - started < PROMPT
-            assert not tasks[1].done()
-            tasks[1].cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await tasks[1]
-            with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(_await(client.list_tables()), 0.05)
-        for thread in threading.enumerate():
-            if thread.name.startswith("fletching-aio"):
-                thread.join(PROMPT)
-                assert not thread.is_alive()
-
-    with ReplayPeer(lambda _: Answer(silent_after=0)) as peer:
-        asyncio.run(main(peer))
-    gc.collect()
-
-
-def test_leaving_a_read_early_leaves_nothing_behind(server: Any) -> None:
-    async def main() -> None:
-        async with fletching.aio.connect(server.url, "early", create=True, **KEY) as client:
-            table = await client.create_table("t", "n BIGINT")
-            async with table.write_session() as session, session.writer() as writer:
-                for n in range(50):
-                    await writer.write(pa.record_batch({"n": range(n, n + 1000)}))
-            async with contextlib.aclosing(
-                table.with_options(connections=3, split_bytes=8000).scan().__aiter__()
-            ) as batches:
-                async for batch in batches:
-                    assert batch.num_rows
-                    break
-            assert await table.count_rows() == 50_000
-
-    asyncio.run(main())
-    for thread in threading.enumerate():
-        if thread.name.startswith("fletching-read-"):
-            thread.join(PROMPT)
-            assert not thread.is_alive()
+    run(scenario)
