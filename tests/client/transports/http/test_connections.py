@@ -50,6 +50,14 @@ def test_connections_are_kept_and_say_what_they_sent_over(
     assert len(used) == 1
 
 
+def test_certificates_are_those_that_were_named(tmp_path: Path) -> None:
+    file = str(tmp_path / "authorities.pem")
+    for named, proxy in ((file, None), (None, None), (file, "http://127.0.0.1:9")):
+        made = make_pool_manager(connections=1, proxy=proxy, ca_certificates=named)
+        assert made.connection_pool_kw.get("ca_certs") == named
+        made.clear()
+
+
 def test_nobody_there_and_no_name(manager: urllib3.PoolManager) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
