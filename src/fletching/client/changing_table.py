@@ -43,7 +43,7 @@ class ChangingTable(StoredTable):
         """An idempotency key, so that a change may be sent again when its answer is lost."""
         if self.READ_ONLY:
             raise UsageError(self.READ_ONLY)
-        return key or f"change-{secrets.token_hex(12)}"
+        return f"change-{secrets.token_hex(12)}" if key is None else key
 
     def _changed(self, request: ChangeRequest) -> ChangeReport:
         return ChangeReport.of(self.channel.call(request, Changed))

@@ -115,16 +115,16 @@ class StoredTable:
 
     def _info_at(self, version: Moment) -> TableInfo:
         request = DescribeTable(table=self.full_name)
-        if isinstance(version, bool):
-            raise UsageError("a version is a number, a tag's name or an aware datetime")
-        if isinstance(version, int):
+        if isinstance(version, int) and not isinstance(version, bool):
             request = DescribeTable(table=self.full_name, version=version)
-        elif isinstance(version, str):
+        elif isinstance(version, str) and version:
             request = DescribeTable(table=self.full_name, tag=version)
         elif isinstance(version, dt.datetime):
             request = DescribeTable(table=self.full_name, moment_us=microseconds(version))
         else:
-            raise UsageError("a version is a number, a tag's name or an aware datetime")
+            raise UsageError(
+                f"{version!r} is no version: a number, a tag's name or an aware datetime is"
+            )
         return self.channel.call(request, TableInfo)
 
     def with_options(self, **changes: Unpack[OptionChanges]) -> Self:

@@ -17,7 +17,7 @@ from fletching.client.reading.filter_text import Condition
 from fletching.client.reading.scan import Scan
 from fletching.client.stored_table import Moment, microseconds
 from fletching.client.transports.channel import Channel, Reopening
-from fletching.errors import TransportError, UsageError
+from fletching.errors import NoSuchTableError, TransportError, UsageError
 from fletching.protocol.messages import changes as messages
 from fletching.protocol.messages.admin import TableInfo
 from fletching.protocol.messages.responses import Done
@@ -83,15 +83,17 @@ class Table(ChangingTable):
         """Makes a new version with the rows and the columns of an older one.
 
         What is undone stays in the history. Name, properties and grants of the table stay as they
-        are. Arguments and errors otherwise as `as_of` and `delete`.
+        are; this object has the columns of then afterwards. Arguments and errors otherwise as `as_of` and `delete`.
         """
         key = self._new_key(idempotency_key)
-        number = version if isinstance(version, int) else self._info_at(version).version
-        return self._changed(
+        number = version if type(version) is int else self._info_at(version).version
+        report = self._changed(
             messages.RestoreTable(
                 table=self.full_name, version=number, if_version=if_version, idempotency_key=key
             )
         )
+        self.reload()
+        return report
 
     def tags(self) -> dict[str, int]:
         """The names that versions have."""
@@ -108,7 +110,7 @@ class Table(ChangingTable):
             VersionNotFoundError: the version is still to come, or gone.
         """
         number = version
-        if number is not None and not isinstance(number, int):
+        if number is not None and type(number) is not int:
             number = self._info_at(number).version
         self.channel.call(
             messages.CreateTag(table=self.full_name, name=name, version=number, replace=replace),
@@ -164,8 +166,9 @@ class Table(ChangingTable):
 
         Raises:
             VersionNotFoundError: retention took what was not read yet.
+            NoSuchTableError: the table was dropped, also if there is another of its name since.
         """
-        return _watched(self.channel, self._info_at, self.full_name, since, timeout)
+        return _watched(self.channel, self._info_at, self.info, since, timeout)
 
     def compact(self, purge: bool = False) -> None:
         """Merges small segments now instead of in the background; rows and their order stay.
@@ -314,7 +317,7 @@ def _changes_between(
     """The changes of the versions above one, up to another, as a table to scan."""
     last = info_at(_newest(channel, name) if until is None else until)
     table = _TableChanges(channel, last)
-    table.since = since if isinstance(since, int) else info_at(since).version
+    table.since = since if type(since) is int else info_at(since).version
     return table
 
 
@@ -339,24 +342,34 @@ class ChangeSet:
 def _watched(
     channel: Channel,
     info_at: Callable[[Moment], TableInfo],
-    name: TableName,
+    table: TableInfo,
     since: Moment | None,
     timeout: float | None,
 ) -> Iterator[ChangeSet]:
     """Waits for versions; see `Table.watch`."""
     if timeout is not None and timeout < 0:
         raise UsageError("a timeout is 0 seconds or more")
-    last = _newest(channel, name) if since is None else info_at(since).version
-    return _watch(channel, info_at, name, last, timeout)
+    first = info_at(_newest(channel, table.table) if since is None else since)
+    _check_same(table, first)
+    return _watch(channel, info_at, first, timeout)
+
+
+def _check_same(table: TableInfo, now: TableInfo) -> None:
+    """A version's number means nothing in another table."""
+    if now.table_id != table.table_id:
+        raise NoSuchTableError(
+            f"table {table.table} was dropped, and there is another of its name since: its versions"
+            " do not follow those of the first"
+        )
 
 
 def _watch(
     channel: Channel,
     info_at: Callable[[Moment], TableInfo],
-    name: TableName,
-    last: int,
+    first: TableInfo,
     timeout: float | None,
 ) -> Iterator[ChangeSet]:
+    name, last = first.table, first.version
     waited_since = time.monotonic()
     while True:
         left = _WAIT_SECONDS
@@ -374,6 +387,7 @@ def _watch(
             continue
         for each in page.versions:
             changed = _changes_between(channel, info_at, name, each.version - 1, each.version)
+            _check_same(first, changed.info)
             yield ChangeSet(each.version, changed.scan())
             last = each.version
             waited_since = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -143,6 +144,12 @@ def test_rows_may_have_come_with_a_version_that_is_forgotten(
 @pytest.mark.parametrize("wanted", [-1, 2, 99])
 def test_a_version_that_never_was(rows: Connection, table: TableRow, wanted: int) -> None:
     with pytest.raises(VersionNotFoundError):
+        check_unchanged(rows, table, wanted)
+
+
+@pytest.mark.parametrize("wanted", [True, 1.0, "1", b"1"])
+def test_what_is_no_version(rows: Connection, table: TableRow, wanted: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="no number"):
         check_unchanged(rows, table, wanted)
 
 

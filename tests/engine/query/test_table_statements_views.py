@@ -129,3 +129,28 @@ def test_decimals_are_written_to_texts_without_zeros(shop: fletching.Client) -> 
     assert shop.sql("select s from texts order by s").to_table()["s"] == pa.chunked_array(
         [["1.5", "20"]]
     )
+
+
+def test_a_view_has_no_rows_but_those_of_its_query(shop: fletching.Client) -> None:
+    shop.sql("create view cheap as select id from sale where price < 10")
+    view = shop.table("cheap")
+    for use in (
+        lambda: view.scan().to_table(),
+        view.head,
+        lambda: view.changes(0).to_table(),
+        lambda: view.append({"id": [1]}),
+        lambda: view.overwrite({"id": [1]}),
+        lambda: view.delete("id = 1"),
+        lambda: view.update({"id": "id + 1"}),
+        view.truncate,
+        lambda: view.restore(0),
+        view.write_session,
+        lambda: view.stream_writer("s").write({"id": [1]}),
+    ):
+        with pytest.raises(InvalidArgumentError, match="is a view"):
+            use()
+    shop.table("sale").delete("id = 1")
+    assert len(shop.sql("select * from cheap")) == 0
+    shop.table("sale").restore(1)
+    assert shop.sql("select * from cheap").to_pylist() == [{"id": 1}]
+    shop.sql("drop view cheap")

@@ -6,6 +6,7 @@ import datetime as dt
 import pickle
 import random
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,26 @@ def test_a_feed_that_is_open_outlives_its_versions(tmp_path: Path) -> None:
         assert table.expire_versions(dt.timedelta())["oldest_version"] == 5
     with fletching.connect(tmp_path / "data"):
         assert pickle.loads(held).to_table() == expected
+
+
+def test_rows_that_went_with_a_wider_type_are_in_the_feed(tmp_path: Path) -> None:
+    """A restore takes a column back to where its rows of the meantime do not fit."""
+    with fletching.connect(tmp_path / "data", create=True) as client:
+        table = client.create_table("t", "id BIGINT, n INT, d DECIMAL(5,2), s STRING NOT NULL")
+        table.append({"id": [1], "n": [1], "d": [Decimal("1.50")], "s": ["a"]})
+        table.alter_column("n", type="BIGINT")
+        table.alter_column("d", type="DECIMAL(12,2)")
+        table.alter_column("s", nullable=True)
+        big = {"id": 2, "n": 1 << 40, "d": Decimal("1234567.50"), "s": None}
+        table.append([big])
+        wide = table.versions(1)[0].version
+        table.restore(1)
+        for since in (1, wide):
+            feed = table.changes(since).to_table()
+            assert feed.schema.field("n").type == pa.int64()
+            assert feed.schema.field("d").type == pa.decimal128(12, 2)
+            assert feed.schema.field("s").nullable
+            gone = [row for row in feed.to_pylist() if row["_change_type"] == "delete"]
+            assert [{name: row[name] for name in big} for row in gone] == [big]
+        assert [each.changes.count() for each in table.watch(since=wide, timeout=0)] == [1]
+        assert table.changes(0, 1).to_table().schema.field("n").type == pa.int32()

@@ -39,6 +39,7 @@ from fletching.engine.changes.change_conditions import (
 from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.read_calls import Reading
+from fletching.engine.tables.schema_checks import check_no_view
 from fletching.engine.writing.ingest_body import CellCheckers
 from fletching.errors import (
     ConflictError,
@@ -148,7 +149,7 @@ class Attempts:
         now = context.clock()
         with context.database.write(durable=False) as connection:
             hold_snapshots(connection)
-            table = get_table(connection, request.table)
+            table = check_no_view(get_table(connection, request.table))
             known = replayed(connection, table.id, request.idempotency_key)
             if known is not None:
                 return None, known

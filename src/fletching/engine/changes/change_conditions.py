@@ -73,9 +73,14 @@ def check_unchanged(connection: Connection, table: TableRow, version: int | None
 
     Raises:
         VersionNotFoundError: the version is still to come.
+        InvalidArgumentError: it is no number.
         ConflictError: something has happened since, or nobody knows any more.
     """
-    if version is None or version == table.version:
+    if version is None:
+        return
+    if type(version) is not int:
+        raise InvalidArgumentError(f"if_version is {str(version)[:40]!r}, which is no number")
+    if version == table.version:
         return
     if version < 0 or version > table.version:
         refuse_version(table, version)

@@ -30,6 +30,7 @@ from fletching.engine.context import EngineContext
 from fletching.engine.reading.read_calls import Reading
 from fletching.engine.tables.columns import restore_columns, same_columns
 from fletching.engine.tables.partitions import matching_values
+from fletching.engine.tables.schema_checks import check_no_view
 from fletching.engine.writing.ingest_body import CellCheckers
 from fletching.errors import InvalidArgumentError, NoSuchPartitionError, WireError
 from fletching.protocol.messages.changes import (
@@ -213,7 +214,8 @@ class Changes:
         check_key(request.idempotency_key)
         with context.database.write() as connection:
             now = context.clock()
-            table = lock_table(connection, get_table(connection, request.table).id)
+            table = check_no_view(get_table(connection, request.table))
+            table = lock_table(connection, table.id)
             known = replayed(connection, table.id, request.idempotency_key)
             if known is not None:
                 return known

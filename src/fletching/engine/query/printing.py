@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 import pyarrow as pa
 
-from fletching.engine.tables.schema_checks import VIEW_PREFIX
+from fletching.engine.tables.schema_checks import VIEW_TEXT
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.messages.admin import PartitionInfo, SchemaInfo, TableInfo
 from fletching.sql.clusterings import CLUSTERING, clustering_clause, declared_clustering
@@ -28,7 +28,6 @@ __all__ = [
     "schema_description",
 ]
 
-VIEW_TEXT = VIEW_PREFIX + "text"
 """Property of a view: its query."""
 
 

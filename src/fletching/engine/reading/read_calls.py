@@ -43,6 +43,7 @@ from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.reading.splits import (
     Splits,
 )
+from fletching.engine.tables.schema_checks import check_no_view
 from fletching.errors import (
     CorruptObjectError,
     InvalidArgumentError,
@@ -368,7 +369,7 @@ class Reading:
         """
         check_supported(request)
         with self._database.read() as connection:
-            table = get_table(connection, request.table)
+            table = check_no_view(get_table(connection, request.table))
             pinned = pinned_version(connection, table, request)
             scan_schema = self._sessions.scan_schemas.of(
                 connection, table, pinned.schema_version, request
@@ -411,7 +412,7 @@ class Reading:
             table=request.table, arrow_options=options, verbatim_types=request.verbatim_types
         )
         with self._database.read() as connection:
-            table = get_table(connection, request.table)
+            table = check_no_view(get_table(connection, request.table))
             scan_schema = self._sessions.scan_schemas.of(
                 connection, table, table.schema_version, everything
             )

@@ -52,6 +52,7 @@ from fletching.engine.reading.splits import (
     check_options,
     count_splits,
 )
+from fletching.engine.tables.schema_checks import check_no_view
 from fletching.errors import (
     ExpiredSessionError,
     InvalidArgumentError,
@@ -456,9 +457,9 @@ def _find(
     """
     wanted = {tuple(value for _, value in spec.items) for spec in request.required_partitions}
     if not wanted or len(wanted) > MOST_GUESSED:
-        return get_table(connection, request.table), {}
+        return check_no_view(get_table(connection, request.table)), {}
     table, rows = get_table_and_partitions(connection, request.table, wanted)
-    return table, {row.values: row for row in rows}
+    return check_no_view(table), {row.values: row for row in rows}
 
 
 def _pins_current(request: CreateReadSession) -> bool:

@@ -19,6 +19,7 @@ from fletching.engine.reading.output_schema import (
     select_session_columns,
 )
 from fletching.engine.reading.physical_projection import PhysicalProjection
+from fletching.engine.tables.columns import is_widened
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession
 from fletching.protocol.messages.responses import TableSchema
@@ -148,7 +149,7 @@ class ScanSchemas:
             versions = self.versions(connection, table)
             columns = versions[schema_version]
             if request.since_version is not None:
-                columns = _with_change_columns(columns)
+                columns = _with_change_columns(_widest(columns, schema_version, versions))
             scan_schema = ScanSchema(
                 columns=columns,
                 versions=versions,
@@ -168,6 +169,30 @@ def _session_places(columns: TableColumns, request: CreateReadSession) -> tuple[
     if request.since_version is not None and not data and not partition:
         return places[:-1]
     return places
+
+
+def _widest(
+    columns: TableColumns, schema_version: int, versions: Mapping[int, TableColumns]
+) -> TableColumns:
+    """A table's columns with the widest type that each has had, for rows that went.
+
+    A restore may take a column back to a narrower type, or to one without nulls; the rows that went with
+    it, which the feed has, need the wider one.
+    """
+    fields = list(columns.data)
+    for number, other in versions.items():
+        if number >= schema_version:
+            continue
+        had = {ids[0]: field for ids, field in zip(other.column_ids, other.data, strict=False)}
+        for place, field in enumerate(fields):
+            known = had.get(columns.column_ids[place][0])
+            if known is None:
+                continue
+            if is_widened(field, known):
+                fields[place] = known.with_name(field.name).with_nullable(field.nullable)
+            if known.nullable and not field.nullable:
+                fields[place] = fields[place].with_nullable(True)
+    return dataclasses.replace(columns, data=pa.schema(fields, columns.data.metadata))
 
 
 def _with_change_columns(columns: TableColumns) -> TableColumns:

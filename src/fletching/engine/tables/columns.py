@@ -254,6 +254,16 @@ def _widened(field: pa.Field, text: str, *, is_key: bool) -> pa.Field:
     return made
 
 
+def is_widened(had: pa.Field, wanted: pa.Field) -> bool:
+    """Whether a column has a type to which the other's can be widened; False for types that ODPS lacks."""
+    if had.type == wanted.type and had.metadata == wanted.metadata:
+        return False
+    try:
+        return _is_wider(odps_type_of_field(had), odps_type_of_field(wanted))
+    except UsageError:
+        return False
+
+
 def _is_wider(had: OdpsType, wanted: OdpsType) -> bool:
     for kinds in (_INTEGERS, _FLOATS):
         if had.code in kinds and wanted.code in kinds:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from fletching import ipc
+from fletching.catalog.table_rows import TableRow
 from fletching.engine.changes.key_values import check_key_type
 from fletching.engine.engine_settings import EngineSettings
 from fletching.errors import InvalidArgumentError, UsageError, WireError
@@ -32,6 +33,20 @@ RETAIN_PROPERTY = "acid.data.retain.hours"
 
 VIEW_PREFIX = "fletching.view."
 """What the names of those properties begin with that make a table a view."""
+
+VIEW_TEXT = VIEW_PREFIX + "text"
+"""The property that is a view's query."""
+
+
+def check_no_view(table: TableRow) -> TableRow:
+    """A table as it is, if it has rows of its own: what is written into a view nobody would ever see.
+
+    Raises:
+        InvalidArgumentError: it is a view.
+    """
+    if VIEW_TEXT in table.properties:
+        raise InvalidArgumentError(f"{table.name} is a view, whose rows are its query's: use SQL")
+    return table
 
 
 def check_properties(properties: Mapping[str, str]) -> None:

@@ -26,6 +26,7 @@ from fletching.engine.changes.change_conditions import (
 from fletching.engine.changes.keyed_merge import KeyedMerge
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import matching_values, spec_of
+from fletching.engine.tables.schema_checks import check_no_view
 from fletching.engine.writing.ingest import Ingest
 from fletching.engine.writing.ingest_body import CellCheckers, Written
 from fletching.engine.writing.states import SessionState
@@ -52,7 +53,7 @@ def open_append(
     check_key(request.idempotency_key)
     now = context.clock()
     with context.database.read() as connection:
-        table = catalog_tables.get_table(connection, request.table)
+        table = check_no_view(catalog_tables.get_table(connection, request.table))
         known = replayed(connection, table.id, _key(request))
         if known is None:
             check_unchanged(connection, table, request.if_version)

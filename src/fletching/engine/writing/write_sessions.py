@@ -31,6 +31,7 @@ from fletching.engine.changes.change_conditions import (
 from fletching.engine.changes.keyed_merge import KeyedMerge, staged_rows
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import matching_values, spec_of
+from fletching.engine.tables.schema_checks import check_no_view
 from fletching.engine.tables.table_description import table_schema_of
 from fletching.engine.writing.keyed_rows import OPERATION
 from fletching.engine.writing.states import (
@@ -128,7 +129,7 @@ class WriteSessions:
                 "a streaming write session cannot overwrite", code="OverwriteModeNotAllowed"
             )
         with context.database.write() as connection:
-            table = catalog_tables.get_table(connection, request.table)
+            table = check_no_view(catalog_tables.get_table(connection, request.table))
             values = matching_values(table.partition_columns, request.partition)
             limit = context.settings.max_write_sessions
             state = SessionState.NORMAL.value

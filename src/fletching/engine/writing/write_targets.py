@@ -16,6 +16,7 @@ from fletching.catalog.table_rows import TableRow
 from fletching.catalog.write_session_rows import WriteSessionRow
 from fletching.catalog.write_stream_rows import WriteStreamRow
 from fletching.engine.context import EngineContext
+from fletching.engine.tables.schema_checks import check_no_view
 from fletching.engine.writing.states import SessionEvent, SessionState, next_session_state
 from fletching.errors import InvalidArgumentError, NoPermissionError, NotFoundError
 from fletching.protocol.messages.requests import DEFAULT_SESSION_ID
@@ -88,7 +89,7 @@ def find_session(
         NotFoundError: no such session, or NoSuchTableError, ExpiredSessionError.
         ConflictError: the session is committed.
     """
-    table = catalog_tables.get_table(connection, name)
+    table = check_no_view(catalog_tables.get_table(connection, name))
     now = context.clock()
     is_default = session_id == DEFAULT_SESSION_ID
     if is_default:

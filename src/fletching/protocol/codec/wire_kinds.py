@@ -158,7 +158,11 @@ class Integer(Kind[int | None]):
 
     def check(self, value: int | None, name: str) -> None:
         """Bounds the number."""
-        if value is None or (value == 0 and self.or_zero):
+        if value is None:
+            return
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InvalidParameterError(f"{name} is not a whole number: {str(value)[:40]!r}")
+        if value == 0 and self.or_zero:
             return
         if value < self.least:
             zero = "0 or " if self.or_zero else ""
