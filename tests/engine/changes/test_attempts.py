@@ -181,6 +181,46 @@ def test_upserts_never_fail_because_of_others(
     assert [item for item in engine(table).verify() if item.problems] == []
 
 
+UPDATING: dict[str, Verb] = {
+    "merge": VERBS["merge"],
+    "replace": VERBS["replace"],
+    "statement": lambda table: engine_sql(
+        table,
+        "merge into {t} using (select 2 as i union all select 20 as i) s on {t}.id = s.i "
+        "when matched then update set n = {t}.n + 1 when not matched then insert (id, n) values (s.i, 7)",
+    ),
+}
+
+
+def engine_sql(table: Table, text: str) -> None:
+    Client(table.channel, project=table.full_name.project).sql(text.format(t=table.name))
+
+
+@pytest.mark.parametrize("client", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("verb", UPDATING)
+@pytest.mark.parametrize("other", ["upsert", "compact"])
+def test_keys_are_looked_for_where_the_change_reads(
+    client: Client, monkeypatch: pytest.MonkeyPatch, verb: str, other: str
+) -> None:
+    """What others move before a change looks for its keys is in no row's way."""
+    second = OTHERS[other]
+    expected = outcomes(client, second, UPDATING[verb], keyed=True)[0]
+    table = build(client, keyed=True)
+    waiting = [second]
+    prepare = KeyedMerge.prepare.__func__  # type: ignore[attr-defined]  # a class method
+
+    def prepared(cls: Any, *arguments: Any, **options: Any) -> Any:
+        if waiting:
+            waiting.pop()(table)
+        return prepare(cls, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeyedMerge, "prepare", classmethod(prepared))
+        UPDATING[verb](table)
+    assert not waiting
+    assert content(table) == expected
+
+
 @pytest.mark.parametrize(
     ("other", "keyed"),
     [

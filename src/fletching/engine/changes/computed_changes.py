@@ -163,7 +163,9 @@ class _Work:
         if inserts or (self._moves and self._view.table.keyed):
             draft.recheck = self._nothing_came
         if self._view.table.keyed and staged and (inserts or self._moves):
-            self._check_free(KeyedMerge.prepare(context, self._view.table.id, staged), staged)
+            table = self._view.table
+            merge = KeyedMerge.prepare(context, table.id, staged, version=table.version)
+            self._check_free(merge, staged)
         return draft
 
     def _take(self, batch: pa.RecordBatch) -> None:

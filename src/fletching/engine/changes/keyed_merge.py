@@ -145,8 +145,9 @@ class KeyedMerge:
         *,
         probe: bool = True,
         without: Mapping[str, BitMap] | None = None,
+        version: int | None = None,
     ) -> KeyedMerge:
-        """Folds the writes, and finds the rows that they replace in the newest version.
+        """Folds the writes, and finds the rows that they replace.
 
         Args:
             context: the engine's.
@@ -154,6 +155,8 @@ class KeyedMerge:
             staged: what the commit brings, in its order.
             probe: False where nothing that is there stays, as in an overwrite.
             without: by key, staged rows that do not come.
+            version: where to look, a version that is pinned; None for the newest. A change looks where
+                it read: whatever others have moved meanwhile has other places there than here.
 
         Raises:
             CorruptObjectError: a segment or its key run is damaged.
@@ -165,13 +168,13 @@ class KeyedMerge:
             merge = cls(
                 KeyColumns(context.store, connection, table),
                 staged,
-                version=table.version,
+                version=table.version if version is None else version,
                 without=without or {},
                 seed=context.key_seed(table_id),
                 indexes=context.run_indexes,
             )
             if probe:
-                merge._probe(connection, table)
+                merge._probe(connection, table.id, merge.version)
         return merge
 
     # --- which writes count ---------------------------------------------------------------------
@@ -238,15 +241,17 @@ class KeyedMerge:
 
     # --- which rows go --------------------------------------------------------------------------
 
-    def _probe(self, connection: Connection, table: TableRow, *, after: int | None = None) -> None:
-        """Finds the rows with the winners' keys in segments added after a version."""
+    def _probe(
+        self, connection: Connection, table_id: str, version: int, *, after: int | None = None
+    ) -> None:
+        """Finds the rows with the winners' keys in a version, in segments added after another one."""
         partitions = [decode_partition(partition) for partition in self._winners]
-        segments = visible_segments(connection, table.id, table.version, partitions, after=after)
+        segments = visible_segments(connection, table_id, version, partitions, after=after)
         wanted = {partition: each.numbers for partition, each in self._winners.items()}
         hits = list(
-            located(self._keys.store, connection, table.id, segments, wanted, indexes=self._indexes)
+            located(self._keys.store, connection, table_id, segments, wanted, indexes=self._indexes)
         )
-        gone = deletions_of(connection, [segment.id for segment, _, _ in hits])
+        gone = deletions_of(connection, [segment.id for segment, _, _ in hits], version)
         for segment, places, rows in hits:
             winners = self._winners[segment.partition]
             stays = np.ones(len(rows), dtype=bool)
@@ -298,7 +303,7 @@ class KeyedMerge:
         """
         publication.read_from(self.version)
         if table.version != self.version:
-            self._probe(connection, table, after=self.version)
+            self._probe(connection, table.id, table.version, after=self.version)
         updated = publication.delete_rows(self._replaced, strict=False)
         publication.delete_rows(self._taken, strict=False)
         return self.add(publication, updated=updated, new_partitions=new_partitions)

@@ -235,6 +235,7 @@ class RowMerge:
             self._view.table.id,
             [*self._staged, *added],
             without=absent,
+            version=self._view.table.version,
         )
         beside = any(rows - gone.get(number, BitMap()) for number, rows in merge.replaced().items())
         for each in (*self._staged, *added):
@@ -383,7 +384,7 @@ def replace_draft(
     gone.update(view.chosen(request.where))
     absent: dict[str, BitMap] = {}
     if view.table.keyed:
-        merge = KeyedMerge.prepare(context, view.table.id, staged)
+        merge = KeyedMerge.prepare(context, view.table.id, staged, version=view.table.version)
         absent = merge.absent
         for number, found in merge.replaced().items():
             gone[number] |= found

@@ -151,7 +151,9 @@ class RowUpdate:
             else frozenset(),
         )
         if moved and view.table.keyed:
-            merge = KeyedMerge.prepare(self._context, view.table.id, staged)
+            merge = KeyedMerge.prepare(
+                self._context, view.table.id, staged, version=view.table.version
+            )
             self._check_free(merge, gone, staged)
             draft.recheck = self._nothing_came
         return draft
