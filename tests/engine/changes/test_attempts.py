@@ -222,6 +222,33 @@ def test_keys_are_looked_for_where_the_change_reads(
 
 
 @pytest.mark.parametrize(
+    ("came", "attempts"), [([30, 31], 1), ([20], 2), ([2, 30], 2)], ids=["others", "new", "known"]
+)
+def test_a_merge_begins_anew_for_rows_that_match_alone(
+    client: Client, monkeypatch: pytest.MonkeyPatch, came: list[int], attempts: int
+) -> None:
+    """One that met a writer who appends all the time would else never get done."""
+    table = build(client, keyed=False)
+    begun = 0
+
+    def reach(point: str) -> None:
+        nonlocal begun
+        if point == "change.segments_durable":
+            begun += 1
+            if begun == 1 or came == [30, 31]:
+                table.append(rows(*came, n=5))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(faultpoints, "reach", reach)
+        table.merge(rows(2, 20, n=3), on=["id"])
+    assert begun == attempts
+    other = build(client, keyed=False)
+    other.append(rows(*came, n=5))
+    other.merge(rows(2, 20, n=3), on=["id"])
+    assert content(table) == content(other)
+
+
+@pytest.mark.parametrize(
     ("other", "keyed"),
     [
         (other, number % 2 == 0)

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 from sqlalchemy import Connection
 
-from fletching.catalog.segment_rows import SegmentRow
+from fletching.catalog.segment_rows import SegmentRow, visible_segments
 from fletching.catalog.table_rows import TableRow
+from fletching.catalog.version_rows import versions_between
 from fletching.engine.changes.attempts import Draft
 from fletching.engine.changes.change_conditions import check_nothing_came
 from fletching.engine.changes.key_values import (
@@ -33,7 +34,7 @@ from fletching.engine.changes.pinned_table import Matches, PinnedTable
 from fletching.engine.changes.row_writer import RowWriter
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.snapshot import Snapshot
-from fletching.errors import InvalidArgumentError
+from fletching.errors import InvalidArgumentError, RowsChangedError
 from fletching.protocol.messages.changes import MergeRows, ReplaceRows
 from fletching.protocol.types.row_selection import take_rows
 
@@ -42,6 +43,9 @@ __all__ = ["RowMerge", "replace_draft"]
 _MATCHED = ("update", "delete", None)
 _NOT_MATCHED = ("insert", None)
 _NOT_BY_SOURCE = ("delete", None)
+
+_FEW_SEGMENTS, _FEW_ROWS = 64, 1 << 16
+"""How much that came meanwhile is looked at with the table locked: some milliseconds."""
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
@@ -92,6 +96,7 @@ class RowMerge:
             if request.columns
             else ()
         )
+        self._keyed_source: tuple[_Source, NDArray[np.bool_]]
         # The session's rows, as a table of their own beside the other.
         rows = [as_row(each.segment, number) for number, each in enumerate(staged)]
         self._source = PinnedTable(view.table, view.scan_schema, Snapshot.of(rows), view.store)
@@ -167,7 +172,8 @@ class RowMerge:
         request, view = self._request, self._view
         source = self._keys()
         last = self._last(source)
-        hits = list(self._hits(source, last))
+        self._keyed_source = source, last
+        hits = list(self._hits(view, source, last))
         gone: dict[int, BitMap] = defaultdict(BitMap)
         matched = np.zeros(int(self._starts[-1]), dtype=bool)
         times = np.zeros(int(self._starts[-1]), dtype=np.int64)
@@ -248,10 +254,9 @@ class RowMerge:
             )
 
     def _hits(
-        self, source: _Source, last: NDArray[np.bool_]
+        self, view: PinnedTable, source: _Source, last: NDArray[np.bool_]
     ) -> Iterator[tuple[Matches, NDArray[np.int64]]]:
-        """The table's rows that match, batch by batch, and the session's row for each."""
-        view = self._view
+        """The rows of a table that match, batch by batch, and the session's row for each."""
         projection = view.projection(self._on)
         usable = last if self._request.last_wins else None
         # Few rows of a large table match: most are told by a look at one byte, and not by a search.
@@ -355,7 +360,29 @@ class RowMerge:
             gone[number] |= shown - matched[number]
 
     def _nothing_came(self, connection: Connection, table: TableRow) -> None:
-        check_nothing_came(connection, table, self._view.table.version)
+        """Refuses if rows came that match, or that it would take long to look at with the table locked.
+
+        Whoever merges beside a writer that appends all the time would else never get done.
+        """
+        try:
+            check_nothing_came(connection, table, self._view.table.version)
+        except RowsChangedError:
+            if table.keyed or not self._others_came(connection, table):
+                raise
+
+    def _others_came(self, connection: Connection, table: TableRow) -> bool:
+        """Whether nothing has happened but that a few rows were appended, of which none matches."""
+        read = self._view.table.version
+        between = versions_between(connection, table.id, read, table.version)
+        if len(between) != table.version - read or any(
+            row.operation != "append" for row in between
+        ):
+            return False
+        came = visible_segments(connection, table.id, table.version, after=read)
+        if len(came) > _FEW_SEGMENTS or sum(row.rows for row in came) > _FEW_ROWS:
+            return False
+        view = PinnedTable(table, self._view.scan_schema, Snapshot.of(came), self._view.store)
+        return not any(True for _ in self._hits(view, *self._keyed_source))
 
 
 def replace_draft(
