@@ -42,14 +42,16 @@ KEPT_SEGMENTS = 64
 class MappedSegment:
     """A segment's file, mapped. Views of it keep the mapping alive."""
 
+    _descriptor = -1
+
     def __init__(self, descriptor: int, length: int) -> None:
-        """Takes the descriptor over.
+        """Takes the descriptor over, but of a file that cannot be mapped: that is the caller's still.
 
         Raises:
             OSError, ValueError: it cannot be mapped, or is shorter than it should be.
         """
-        self._descriptor = descriptor
         self._map = memoryview(mmap.mmap(descriptor, length, access=mmap.ACCESS_READ))
+        self._descriptor = descriptor
 
     def view(self, start: int, end: int) -> memoryview:
         """Bytes ``start`` to ``end``.
@@ -68,7 +70,8 @@ class MappedSegment:
         return os.fstat(self._descriptor).st_nlink == 0
 
     def __del__(self) -> None:
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
 
 
 class MappedSegments:
