@@ -93,7 +93,7 @@ def create_table(node: exp.Expr, namespace: Namespace) -> CreateTable:
                 number = 0 if buckets is None else _whole(buckets, "INTO .. BUCKETS")
                 names = [field.name for field in fields]
                 properties[CLUSTERING] = clustering_of_node(item, names, number)
-            case exp.Property(this=exp.Literal() | exp.Var()):
+            case exp.Property(this=exp.Literal() | exp.Var()) if item.args.get("value") is not None:
                 check_property_names([item.this.name])
                 properties[item.this.name] = plain_text(
                     item.args.get("value"), f"property {item.this.name}"

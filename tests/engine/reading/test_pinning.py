@@ -1,0 +1,136 @@
+"""Which version a session reads, and the snapshots that are kept of versions."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from tests.engine.conftest import T
+
+from fletching.catalog.segment_rows import visible_segments
+from fletching.catalog.table_rows import get_table
+from fletching.engine.reading import pinning
+from fletching.engine.reading.partition_filter import PartitionFilter
+from fletching.engine.reading.pinning import Snapshots, pinned_version
+from fletching.errors import InvalidArgumentError, NoSuchTableError, VersionNotFoundError
+from fletching.protocol.messages.admin import DropTable
+from fletching.protocol.messages.requests import CreateReadSession
+
+SCHEMA = pa.schema([("id", pa.int64())])
+EVERYTHING = PartitionFilter()
+
+
+def batch(start: int, rows: int) -> pa.RecordBatch:
+    return pa.record_batch([pa.array(range(start, start + rows), pa.int64())], schema=SCHEMA)
+
+
+@pytest.fixture
+def three(house: Any) -> Any:
+    """A table at version 3 with 2, 5 and 9 rows in its versions."""
+    house.create(SCHEMA)
+    for start, rows in ((0, 2), (2, 3), (5, 4)):
+        house.append(batch(start, rows))
+    return house
+
+
+def pinned(house: Any, **options: Any) -> Any:
+    database = house.engine.context.database
+    with database.read() as connection:
+        table = get_table(connection, T)
+        return pinned_version(connection, table, CreateReadSession(table=T, **options))
+
+
+def test_the_newest_version_unless_another_is_named(three: Any) -> None:
+    newest = pinned(three)
+    assert (newest.rows, newest.segments, newest.since) == (9, 3, None)
+    older = pinned(three, version=newest.version - 1)
+    assert (older.version, older.rows, older.segments) == (newest.version - 1, 5, 2)
+    assert pinned(three, version=newest.version) == newest
+
+
+def test_changes_end_where_they_are_told_and_begin_before(three: Any) -> None:
+    newest = pinned(three).version
+    changes = pinned(three, since_version=newest - 2)
+    assert (changes.version, changes.since) == (newest, newest - 2)
+    with pytest.raises(InvalidArgumentError, match="cannot end with version"):
+        pinned(three, since_version=newest, version=newest - 1)
+
+
+def test_versions_to_come_and_tables_that_are_gone(three: Any) -> None:
+    newest = pinned(three).version
+    for options in ({"version": newest + 1}, {"version": -1}, {"since_version": -1}):
+        with pytest.raises((VersionNotFoundError, InvalidArgumentError)):
+            pinned(three, **options)
+    database = three.engine.context.database
+    with database.read() as connection:
+        table = get_table(connection, T)
+    three.engine.call(DropTable(table=T))
+    request = CreateReadSession(table=T, version=newest)
+    with database.read() as connection, pytest.raises(NoSuchTableError):
+        pinned_version(connection, table, request)
+
+
+def snapshots_of(house: Any) -> tuple[Snapshots, str, int]:
+    context = house.engine.context
+    with context.database.read() as connection:
+        table = get_table(connection, T)
+    return Snapshots(context.database, context.store), table.id, table.version
+
+
+def test_a_snapshot_is_loaded_once_also_by_readers_at_the_same_time(
+    three: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshots, table_id, version = snapshots_of(three)
+    loads: list[object] = []
+
+    def counted(*args: Any) -> Any:
+        loads.append(args)
+        return visible_segments(*args)
+
+    monkeypatch.setattr(pinning, "visible_segments", counted)
+    found: list[Any] = []
+    threads = [
+        threading.Thread(
+            target=lambda: found.append(snapshots.get(table_id, version, EVERYTHING, None))
+        )
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(loads) == 1
+    assert {id(each) for each in found} == {id(found[0])}
+    assert found[0].row_count == 9
+
+
+def test_a_newer_version_grows_out_of_the_one_that_is_kept(
+    three: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshots, table_id, version = snapshots_of(three)
+    assert snapshots.get(table_id, version - 1, EVERYTHING, None).row_count == 5
+    # What was committed since is asked for, and not all that is visible.
+    monkeypatch.setattr(pinning, "visible_segments", None)
+    assert snapshots.get(table_id, version, EVERYTHING, None).row_count == 9
+    monkeypatch.undo()
+    # An older one does not come out of a newer one.
+    assert snapshots.get(table_id, version - 2, EVERYTHING, None).row_count == 2
+    assert snapshots.get(table_id, version, EVERYTHING, None).row_count == 9
+    # Nor does it become the one that later versions grow out of.
+    three.append(batch(9, 1))
+    monkeypatch.setattr(pinning, "visible_segments", None)
+    assert snapshots.get(table_id, version + 1, EVERYTHING, None).row_count == 10
+
+
+def test_what_is_too_large_for_the_cache_is_kept_beside_it(
+    three: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pinning, "_SNAPSHOT_BYTES", 1)
+    snapshots, table_id, version = snapshots_of(three)
+    large = snapshots.get(table_id, version, EVERYTHING, None)
+    assert snapshots.get(table_id, version, EVERYTHING, None) is large
+    assert len(snapshots.cache) == 0
+    snapshots.get(table_id, version - 1, EVERYTHING, None)
+    assert snapshots.get(table_id, version, EVERYTHING, None) is not large
