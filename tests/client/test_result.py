@@ -13,6 +13,7 @@ from tests.client.sql_cases import EXPRESSIONS, QUERIES, REFUSED, TABLES, WAYS_O
 from tests.client.sql_documented_cases import DOCUMENTED_EXPRESSIONS, DOCUMENTED_SCRIPT
 from tests.client.sql_everyday_cases import EVERYDAY_EXPRESSIONS, EVERYDAY_SCRIPT, Refused
 from tests.client.sql_function_cases import FUNCTION_CASES, QUERY_CASES
+from tests.folding import folded
 
 import fletching
 from fletching.errors import FletchingError, InvalidArgumentError, UsageError
@@ -111,7 +112,7 @@ def test_statements_in_order(client: fletching.Client, script: list[tuple[str, A
 ALL_QUERIES = [*QUERIES, *QUERY_CASES]
 
 
-@pytest.mark.parametrize(("text", "expected"), ALL_QUERIES, ids=[text for text, _ in ALL_QUERIES])
+@folded("text, expected", ALL_QUERIES)
 def test_queries(client: fletching.Client, text: str, expected: list[tuple[Any, ...]]) -> None:
     found = rows(client.sql(text))
     assert len(found) == len(expected)
@@ -119,7 +120,7 @@ def test_queries(client: fletching.Client, text: str, expected: list[tuple[Any, 
         assert all(map(same, row, wanted)), (row, wanted)
 
 
-@pytest.mark.parametrize(("text", "complaint"), REFUSED, ids=[text for text, _ in REFUSED])
+@folded("text, complaint", REFUSED)
 def test_what_is_refused(client: fletching.Client, text: str, complaint: str) -> None:
     with pytest.raises(FletchingError, match=complaint) as caught:
         client.sql(text)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,17 +112,29 @@ def folder() -> Iterator[Path]:
         yield Path(made) / "data"
 
 
+@pytest.fixture(scope="module")
+def killing() -> Iterator[subprocess.Popen[str]]:
+    """The process that forks for each case: imports take longer than all the rest."""
+    # It ends when its input does.
+    with subprocess.Popen(
+        [sys.executable, SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as running:
+        yield running
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("verb", "point"), CASES)
-def test_a_table_is_as_before_or_as_after(folder: Path, verb: str, point: str) -> None:
+def test_a_table_is_as_before_or_as_after(
+    killing: subprocess.Popen[str], folder: Path, verb: str, point: str
+) -> None:
     build(folder)
     with fletching.connect(folder) as client:
         before = content(client.table("t"))
-    environment = {**os.environ, faultpoints.VARIABLE: point}
-    died = subprocess.run(
-        [sys.executable, SCRIPT, str(folder), verb], env=environment, check=False, timeout=120
-    )
-    assert died.returncode == -signal.SIGKILL
+    assert killing.stdin is not None
+    assert killing.stdout is not None
+    killing.stdin.write(f"{point}\t{folder}\t{verb}\n")
+    killing.stdin.flush()
+    assert int(killing.stdout.readline()) == -signal.SIGKILL
     with fletching.connect(folder) as client:
         table = client.table("t")
         engine = engine_of(table)
@@ -141,6 +154,30 @@ def test_a_table_is_as_before_or_as_after(folder: Path, verb: str, point: str) -
         assert stored == {item.name for item in checked if item.name.startswith("tables/")}
 
 
+def forked(point: str, folder: str, verb: str) -> int:
+    """How a child ends that makes a change and dies at a point of it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.environ[faultpoints.VARIABLE] = point
+            with fletching.connect(Path(folder)) as opened:
+                change(opened.table("t"), verb)
+        except BaseException:  # noqa: BLE001 - the parent must hear of anything
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def main() -> None:
+    # Each child has what this process has.
+    import fletching.client.transports.embedded.embedded_transport
+    import fletching.engine.engine  # noqa: F401
+
+    for line in sys.stdin:
+        print(forked(*line.rstrip("\n").split("\t")), flush=True)
+
+
 if __name__ == "__main__":
-    with fletching.connect(Path(sys.argv[1])) as opened:
-        change(opened.table("t"), sys.argv[2])
+    main()
