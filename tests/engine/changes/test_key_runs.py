@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 import fletching
 from fletching.client import Table
+from fletching.engine.changes import key_runs
 from fletching.engine.changes.key_runs import (
     BLOCK_ENTRIES,
     KeyRun,
@@ -68,9 +70,15 @@ def found_in(run: KeyRun, wanted: Iterable[int]) -> list[tuple[int, int, int | N
     block=st.sampled_from([1, 2, 3, 7, 256]),
     merged=st.booleans(),
     kind=st.sampled_from([InMemory, ByRanges]),
+    dense=st.sampled_from([0, 1, 1 << 40]),
 )
 def test_every_entry_of_a_number_is_found(
-    stored: list[int], wanted: list[int], block: int, merged: bool, kind: type[InMemory]
+    stored: list[int],
+    wanted: list[int],
+    block: int,
+    merged: bool,
+    kind: type[InMemory],
+    dense: int,
 ) -> None:
     values = np.sort(np.array(stored, dtype=np.uint64))
     rows = np.arange(len(values), dtype=np.uint32)
@@ -88,7 +96,8 @@ def test_every_entry_of_a_number_is_found(
         for row, number in enumerate(values.tolist())
         if number in set(wanted)
     ]
-    assert found_in(run, wanted) == sorted(expected)
+    with mock.patch.object(key_runs, "_DENSE", dense):
+        assert found_in(run, wanted) == sorted(expected)
     everything = run.all()
     assert everything.numbers.tolist() == values.tolist()
     assert everything.rows.tolist() == rows.tolist()

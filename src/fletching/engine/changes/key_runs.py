@@ -67,6 +67,8 @@ _FIRST_FORMAT_ENTRY = 12
 _FIRST_FORMAT_REST = 4
 _KEPT_BYTES = 64 << 20
 _GAP_BYTES = 64 << 10
+_DENSE = 16
+"""Keys that are at least one for so many entries are looked for among all of them."""
 """Where each range is a request: what lies between two blocks that is not worth another."""
 
 _U64 = NDArray[np.uint64]
@@ -340,11 +342,7 @@ class KeyRun:
         return self._index.first_numbers
 
     def all(self) -> Entries:
-        """All entries, in memory.
-
-        Raises:
-            CorruptObjectError: a block is damaged.
-        """
+        """All entries, in memory; errors as of `between`."""
         return self.between(0, self._index.entries)
 
     def between(self, start: int, end: int) -> Entries:
@@ -368,11 +366,7 @@ class KeyRun:
         )
 
     def below(self, number: int) -> int:
-        """How many entries have a smaller number.
-
-        Raises:
-            CorruptObjectError: a block is damaged.
-        """
+        """How many entries have a smaller number; errors as of `between`."""
         index = self._index
         wanted = np.uint64(number)
         block = int(np.searchsorted(index.first_numbers, wanted, side="left")) - 1
@@ -403,13 +397,23 @@ class KeyRun:
         if not len(near):
             numbers, rows, owners = _nothing(index.merged)
             return numbers.astype(np.int64), rows, owners
-        places = np.repeat(near, spans)
-        before = np.repeat(np.cumsum(spans) - spans, spans)
-        block = np.repeat(left[near], spans) + np.arange(len(places)) - before
-        blocks, row = self._spread(block)
-        columns = self._columns(blocks)
-        counts = np.minimum(index.entries - block * index.block_entries, index.block_entries)
-        at = _lower_bound(columns[0], row, counts, wanted[places])
+        columns: tuple[_U64, _U32, _U32 | None]
+        if len(near) * _DENSE >= index.entries:
+            # So many that each block has some: all entries are one row, and one search goes along it.
+            every = self.all()
+            owners = None if every.owners is None else every.owners[None]
+            columns = every.numbers[None], every.rows[None], owners
+            places, row = near, np.zeros(len(near), dtype=np.int64)
+            counts = np.full(len(near), index.entries)
+            at = np.searchsorted(every.numbers, wanted[near], side="left")
+        else:
+            places = np.repeat(near, spans)
+            before = np.repeat(np.cumsum(spans) - spans, spans)
+            block = np.repeat(left[near], spans) + np.arange(len(places)) - before
+            blocks, row = self._spread(block)
+            columns = self._columns(blocks)
+            counts = np.minimum(index.entries - block * index.block_entries, index.block_entries)
+            at = _lower_bound(columns[0], row, counts, wanted[places])
         found: list[tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic]]] = []
         while len(places):
             # One round finds all; more only where a number repeats.
