@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,14 +19,26 @@ from fletching.client.addresses import Reopen
 
 
 @pytest.fixture
-def http_client(tmp_path: Path) -> Iterator[Client]:
-    with (
-        fletching.serve(tmp_path / "data", port=0, access_keys={"id": "secret"}) as server,
-        fletching.connect(
-            server.url, project="demo", access_id="id", access_key="secret"
-        ) as client,
-    ):
+def service(tmp_path: Path) -> Iterator[Any]:
+    with fletching.serve(tmp_path / "data", port=0, access_keys={"id": "secret"}) as running:
+        yield running
+
+
+@pytest.fixture
+def http_client(service: Any) -> Iterator[Client]:
+    with fletching.connect(
+        service.url, project="demo", access_id="id", access_key="secret"
+    ) as client:
         yield client
+
+
+@pytest.fixture
+def open_replies(request: pytest.FixtureRequest, client: Client) -> Callable[[], int]:
+    """How many replies with rows the service is sending; none where there is no service."""
+    if not hasattr(client.channel.transport, "endpoint"):
+        return lambda: 0
+    reads = request.getfixturevalue("service").service.reads
+    return lambda: int(reads.open)
 
 
 @pytest.fixture(params=["http", "embedded"])
@@ -46,6 +59,17 @@ def killed(self, *args, **options):
         commit(self, *args, **options)
     os._exit(9)
 WriteSession.commit = killed
+# Rows of one request are committed with it.
+from fletching.client.transports.http.http_transport import HttpTransport
+from fletching.protocol.messages.requests import AppendRows
+write = HttpTransport.write
+def killed_write(self, request, *args):
+    if not isinstance(request, AppendRows):
+        return write(self, request, *args)
+    if sys.argv[1] == "after":
+        write(self, request, *args)
+    os._exit(9)
+HttpTransport.write = killed_write
 import fletching
 table = fletching.connect(sys.argv[2], "demo", access_id="id", access_key="secret").table("t")
 """

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,15 @@ import pytest
 import fletching
 from fletching.client import Client, Scan, Table
 from fletching.errors import UsageError
-from fletching.testing.contracts import ENGINE_ROWS, ConnectorContract, sorted_rows
+from fletching.testing.connector_contract import Change, DiesOnce
+from fletching.testing.contracts import ENGINE_ROWS, ConnectorContract
 
 dd = pytest.importorskip("dask.dataframe")
 import dask  # noqa: E402  # after the skip
 import pandas as pd  # noqa: E402
 
-from fletching.connectors.dask import read_table, write_table  # noqa: E402
+from fletching.connectors.dask import _write_partition, read_table, write_table  # noqa: E402
+from fletching.connectors.task_writes import begin, commit  # noqa: E402
 
 pytestmark = [pytest.mark.engines, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -54,6 +55,63 @@ class TestContract(ConnectorContract):
 
         frame = dd.from_pandas(data.to_pandas(types_mapper=pd.ArrowDtype), npartitions=2)
         write_table(frame, table, mode="overwrite" if overwrite else "append")
+
+    repeats = True
+    driver = (
+        "import dask\n"
+        "from fletching.connectors.dask import read_table, write_table\n"
+        "with dask.config.set(scheduler='threads'):\n"
+        "    write_table(read_table(table, npartitions=2), table, idempotency_key='job')\n"
+    )
+
+    def write_keyed(self, data: pa.Table, table: Table, key: str) -> None:
+        frame = dd.from_pandas(data.to_pandas(types_mapper=pd.ArrowDtype), npartitions=3)
+        write_table(frame, table, idempotency_key=key)
+
+    def write_changed(self, data: pa.Table, table: Table, change: Change) -> None:
+        frame = dd.from_pandas(data.to_pandas(types_mapper=pd.ArrowDtype), npartitions=3)
+        frame = frame.map_partitions(_changed, change, data.schema, meta=frame._meta)
+        if not isinstance(change, DiesOnce):
+            write_table(frame, table)
+            return
+        distributed = pytest.importorskip("distributed")
+        if not hasattr(table.channel.transport, "endpoint"):
+            pytest.skip("a folder is for one host's processes")
+        with (
+            distributed.LocalCluster(
+                n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
+            ) as cluster,
+            distributed.Client(cluster),
+            dask.config.set(scheduler=None),
+        ):
+            assert write_table(frame, table) == data.num_rows
+
+    def write_doubled(self, data: pa.Table, table: Table) -> None:
+        session = begin(table, "append")
+        frames = [each.to_pandas(types_mapper=pd.ArrowDtype) for each in (data[:4], data[4:])]
+        tasks = [dask.delayed(_write_partition)(each, session) for each in frames for _ in range(2)]
+        commit(session, dask.compute(*tasks)[::2])
+
+    def where(self, source: Table, column: str, operator: str, value: Any) -> list[int]:
+        frame = read_table(source, npartitions=2)
+        given = frame[column]
+        chosen = given.isna() if value is None else OPERATORS[operator](given, value)
+        found: list[int] = frame[chosen.fillna(False)]["id"].compute().tolist()
+        return found
+
+    def stop_early(self, source: Table) -> None:
+        assert len(read_table(source, npartitions=4).head(10)) == 10
+
+
+def _changed(frame: Any, change: Change, schema: pa.Schema) -> Any:
+    rows = change(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
+    return rows.to_pandas(types_mapper=pd.ArrowDtype)
+
+
+OPERATORS = {
+    ">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le, "==": operator.eq,
+    "!=": operator.ne,
+}  # fmt: skip
 
 
 def test_the_snapshot_is_one(client: Client) -> None:
@@ -100,20 +158,6 @@ def test_another_service_and_another_client_are_not_taken_for_it(tmp_path: Path)
                 kept.append(frame)  # as in a notebook: the client is closed, the frame is there
 
 
-def test_one_failing_partition_changes_nothing(client: Client) -> None:
-    table = TestContract().made(client)
-
-    def broken(frame: Any) -> Any:
-        if len(frame) and int(frame["id"].iloc[0]) > 3:
-            raise RuntimeError("this partition fails")
-        return frame
-
-    frame = read_table(table, npartitions=3).map_partitions(broken, meta=read_table(table)._meta)
-    with pytest.raises(RuntimeError, match="this partition fails"):
-        write_table(frame, table, mode="overwrite")
-    assert sorted_rows(table.to_table()) == sorted_rows(ENGINE_ROWS)
-
-
 def test_workers_of_their_own(client: Client) -> None:
     distributed = pytest.importorskip("distributed")
     if not str(client.channel.reopen).startswith("http"):
@@ -130,54 +174,6 @@ def test_workers_of_their_own(client: Client) -> None:
         assert int(frame["id"].sum().compute()) == 45
         assert write_table(frame[frame["id"] < 5], table) == 5
     assert table.count_rows() == 15
-
-
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_driver_that_is_killed_can_be_run_again(
-    http_client: Client, killed_driver: Any, moment: str
-) -> None:
-    table = TestContract().made(http_client)
-    killed_driver(
-        moment,
-        "import dask\n"
-        "from fletching.connectors.dask import read_table, write_table\n"
-        "with dask.config.set(scheduler='threads'):\n"
-        "    write_table(read_table(table, npartitions=2), table, idempotency_key='job')\n",
-    )
-    assert table.count_rows() == (10 if moment == "before" else 20)
-    rows = dd.from_pandas(ENGINE_ROWS.to_pandas(types_mapper=pd.ArrowDtype), npartitions=3)
-    write_table(rows, table, idempotency_key="job")
-    assert table.count_rows() == 20
-
-
-def dies_once(frame: Any, place: str) -> Any:
-    """Ends its process, the first time that it is called with rows."""
-    with contextlib.suppress(FileExistsError):
-        if len(frame):
-            os.close(os.open(place, os.O_CREAT | os.O_EXCL))
-            os._exit(9)  # that is its name
-    return frame
-
-
-def test_killed_and_repeated_tasks_write_once(
-    http_client: Client, open_sessions: Any, tmp_path: Path
-) -> None:
-    distributed = pytest.importorskip("distributed")
-    table = TestContract().made(http_client)
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
-        ) as cluster,
-        distributed.Client(cluster),
-        dask.config.set(scheduler=None),
-    ):
-        frame = read_table(table, npartitions=4)
-        place = str(tmp_path / "died")
-        mapped = frame.map_partitions(dies_once, place, meta=frame._meta)
-        assert write_table(mapped, table) == 10
-    assert (tmp_path / "died").exists()
-    assert sorted_rows(table.to_table()) == sorted_rows(pa.concat_tables([ENGINE_ROWS] * 2))
-    assert [name for name in open_sessions() if name.startswith("write")] == []
 
 
 def test_refusals(client: Client) -> None:

@@ -12,7 +12,9 @@ import pytest
 
 from fletching.client import Client, Scan, Table
 from fletching.errors import UsageError
+from fletching.testing.connector_contract import Change
 from fletching.testing.contracts import ENGINE_ROWS, ConnectorContract, sorted_rows
+from fletching.testing.engine_rows import sql_of
 
 duckdb = pytest.importorskip("duckdb")
 
@@ -37,6 +39,42 @@ class TestContract(ConnectorContract):
         connection = duckdb.connect()  # older releases close it with its last reference
         relation = connection.from_arrow(data)
         (table.overwrite if overwrite else table.append)(relation)
+
+    def write_keyed(self, data: pa.Table, table: Table, key: str) -> None:
+        connection = duckdb.connect()
+        table.append(connection.from_arrow(data), idempotency_key=key)
+
+    def write_changed(self, data: pa.Table, table: Table, change: Change) -> None:
+        batches = (
+            batch
+            for start in range(0, len(data), 4)
+            for batch in change(data.slice(start, 4)).to_batches()
+        )
+        connection = duckdb.connect()
+        reader = pa.RecordBatchReader.from_batches(data.schema, batches)
+        table.append(connection.from_arrow(reader))
+
+    driver = (
+        "import duckdb\n"
+        "from fletching.connectors.duckdb import attach\n"
+        "connection = duckdb.connect()\n"
+        "attach(connection, table)\n"
+        "table.append(connection.sql('SELECT * FROM t'), idempotency_key='job')\n"
+    )
+
+    def where(self, source: Table, column: str, operator: str, value: Any) -> list[int]:
+        # Text of DuckDB has no escapes.
+        condition = sql_of(column, operator, value).replace("\\\\", "\\")
+        connection = duckdb.connect()
+        attach(connection, source, "here")
+        return [n for (n,) in connection.sql(f"SELECT id FROM here WHERE {condition}").fetchall()]
+
+    def stop_early(self, source: Table) -> None:
+        connection = duckdb.connect()
+        attach(connection, source, "here")
+        cursor = connection.execute("SELECT * FROM here")
+        assert len(cursor.fetchmany(10)) == 10
+        connection.close()
 
 
 @pytest.fixture

@@ -17,6 +17,10 @@ PROGRAMS = sorted((FOLDER / "engines").glob("*.py"))
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(900)]
 
+STARTED_TOO_SLOWLY = ("node timed out during startup", "Python worker failed to connect back")
+"""What Ray after 30 seconds, and Spark after 10, says of processes of its own on a host that is busy; neither
+has a setting for it, and it says nothing of the program."""
+
 
 def needed(program: Path) -> set[str]:
     """The packages that a program imports."""
@@ -43,14 +47,19 @@ def test_a_program_runs(program: Path, tmp_path: Path) -> None:
     environment["HOME"] = environment["XDG_CONFIG_HOME"] = str(tmp_path / "home")
     # What is cheap to start runs twice: a program finds what it left.
     for _ in range(1 if needed(program) & {"ray", "pyspark", "torch"} else 2):
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", str(program)],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        for attempt in range(5):
+            place = tmp_path / str(attempt)
+            place.mkdir(exist_ok=True)
+            done = subprocess.run(
+                [sys.executable, "-W", "ignore", str(program)],
+                cwd=place,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if not any(words in done.stderr for words in STARTED_TOO_SLOWLY):
+                break
         assert done.returncode == 0, done.stderr
         assert done.stdout
 

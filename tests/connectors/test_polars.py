@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import operator
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from fletching.client import Client, Scan, Table
 from fletching.errors import UsageError
+from fletching.testing.connector_contract import Change
 from fletching.testing.contracts import ENGINE_ROWS, ConnectorContract
 
 pl = pytest.importorskip("polars")
@@ -22,6 +24,12 @@ col = pl.col
 
 
 pytestmark = pytest.mark.engines
+
+
+OPERATORS = {
+    ">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le, "==": operator.eq,
+    "!=": operator.ne,
+}  # fmt: skip
 
 
 class TestContract(ConnectorContract):
@@ -42,6 +50,38 @@ class TestContract(ConnectorContract):
         frame = pl.from_arrow(data)
         assert isinstance(frame, pl.DataFrame)
         sink_table(frame.lazy(), table, overwrite=overwrite)
+
+    def write_keyed(self, data: pa.Table, table: Table, key: str) -> None:
+        frame = pl.from_arrow(data)
+        assert isinstance(frame, pl.DataFrame)
+        sink_table(frame.lazy(), table, idempotency_key=key)
+
+    def write_changed(self, data: pa.Table, table: Table, change: Change) -> None:
+        frame = pl.from_arrow(data)
+        assert isinstance(frame, pl.DataFrame)
+        sink_table(
+            frame.lazy().map_batches(lambda each: pl.DataFrame(change(each.to_arrow()))), table
+        )
+
+    driver = (
+        "from fletching.connectors.polars import scan_table, sink_table\n"
+        "sink_table(scan_table(table), table, idempotency_key='job')\n"
+    )
+
+    def where(self, source: Table, column: str, operator: str, value: Any) -> list[int]:
+        condition = (
+            col(column).is_null() if value is None else OPERATORS[operator](col(column), value)
+        )
+        return scan_table(source).filter(condition).select("id").collect()["id"].to_list()
+
+    def stop_early(self, source: Table) -> None:
+        few = scan_table(source).filter(col("id") >= 5).head(10)
+        assert few.collect(engine="streaming").height == few.collect().height == 10
+        for frame in scan_table(source).collect_batches(chunk_size=100):
+            assert frame.height
+            break
+        # What its threads hold of Python Polars lets go of when a query next comes to Python.
+        scan_table(source).head(1).collect()
 
 
 @pytest.fixture

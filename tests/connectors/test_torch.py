@@ -6,6 +6,7 @@ import datetime as dt
 import itertools
 import json
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ import fletching
 from fletching.client import Client, Scan, Table
 from fletching.errors import UsageError, VersionNotFoundError
 from fletching.testing.contracts import ConnectorContract
+from fletching.testing.engine_rows import sql_of
 
 torch = pytest.importorskip("torch")
 
@@ -73,6 +75,16 @@ class TestContract(ConnectorContract):
 
     def count(self, source: Table | Scan) -> int:
         return sum(len(batch["id"]) for batch in FletchingDataset(source, 3, columns=["id"]))
+
+    def where(self, source: Table, column: str, operator: str, value: Any) -> list[int]:
+        condition = sql_of(column, operator, value)
+        if isinstance(value, float):
+            condition += "D"
+        return ids_of(FletchingDataset(source, 3, columns=["id"], filter=condition))
+
+    def stop_early(self, source: Table) -> None:
+        batches = iter(FletchingDataset(source, 100, chunk_rows=128))
+        assert len(next(batches)["id"]) == 100
 
 
 def _values(column: Any) -> list[Any]:
@@ -239,6 +251,38 @@ def test_a_stateful_loader_goes_on_in_its_workers(table: Table) -> None:
     second = loader()
     second.load_state_dict(state)
     assert sorted(read + ids_of(second)) == list(range(ROWS))
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's own
+def test_lightning_trains_an_epoch_and_goes_on(table: Table, tmp_path: Path) -> None:
+    lightning = pytest.importorskip("pytorch_lightning")
+
+    class Model(lightning.LightningModule):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+            self.seen: list[int] = []
+
+        def training_step(self, batch: Any, _: int) -> Any:
+            self.seen += batch["id"].tolist()
+            return self.layer(batch["x"]).square().mean()
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=1e-9)
+
+    def trained(epochs: int) -> list[int]:
+        dataset = FletchingDataset(table, 64, shuffle=True, seed=3)
+        model = Model()
+        trainer = lightning.Trainer(
+            max_epochs=epochs, accelerator="cpu", devices=1, logger=False, default_root_dir=tmp_path,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(model, DataLoader(dataset, batch_size=None, num_workers=0))
+        assert trainer.num_training_batches == len(dataset) == 16
+        return model.seen
+
+    assert sorted(trained(1)) == list(range(ROWS))
+    assert sorted(trained(2)) == sorted([*range(ROWS), *range(ROWS)])
 
 
 def test_training_goes_on_in_the_version_that_it_began_with(client: Client) -> None:

@@ -54,7 +54,13 @@ def scan_table(source: Table | Scan) -> pl.LazyFrame:
     return register_io_source(frames, schema=schema, validate_schema=False, is_pure=False)
 
 
-def sink_table(frame: pl.LazyFrame | pl.DataFrame, table: Table, *, overwrite: bool = False) -> int:
+def sink_table(
+    frame: pl.LazyFrame | pl.DataFrame,
+    table: Table,
+    *,
+    overwrite: bool = False,
+    idempotency_key: str | None = None,
+) -> int:
     """Writes a frame's rows into a table in one commit; returns how many.
 
     A lazy frame is computed in the streaming engine and written a batch at a time.
@@ -63,6 +69,8 @@ def sink_table(frame: pl.LazyFrame | pl.DataFrame, table: Table, *, overwrite: b
         frame: its columns by name; what `Table.append` refuses is refused.
         table: where to.
         overwrite: replace the table's rows instead of adding to them.
+        idempotency_key: a write with the key of an earlier one changes nothing, so that a job that died
+            at the end can be run again.
 
     Raises:
         UsageError: data that does not fit the table.
@@ -70,9 +78,9 @@ def sink_table(frame: pl.LazyFrame | pl.DataFrame, table: Table, *, overwrite: b
     """
     write = table.overwrite if overwrite else table.append
     if isinstance(frame, pl.DataFrame):
-        return write(frame)
+        return write(frame, idempotency_key=idempotency_key)
     batches = frame.collect_batches()
-    return write(each.to_arrow() for each in batches)
+    return write((each.to_arrow() for each in batches), idempotency_key=idempotency_key)
 
 
 def _frames(
