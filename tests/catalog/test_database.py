@@ -247,6 +247,7 @@ class BrokenError(Exception):
         ("57P01", ServiceUnavailableError),
         ("55P03", ServiceUnavailableError),
         ("25P03", ServiceUnavailableError),
+        ("25006", ServiceUnavailableError),
         ("53300", ServiceUnavailableError),
         (None, ServiceUnavailableError),
         ("23505", StorageError),
@@ -324,6 +325,25 @@ def test_a_reader_that_says_so_may_take_its_time(impatient: Database) -> None:
             connection.execute(select(leases)).all()
             threading.Event().wait(1.0)
             connection.execute(select(leases)).all()
+
+
+def test_connections_to_a_database_that_only_reads_since_a_failover_are_given_up(
+    postgresql: Any,
+) -> None:
+    database = Database.open(postgresql.create())
+    try:
+        with database.write() as first, database.write() as second:
+            for connection in (first, second):
+                connection.exec_driver_sql("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+        refused = pytest.raises(ServiceUnavailableError, match="read-only")
+        with refused, database.write() as connection:
+            add(connection, "refused")
+        for name in ("a", "b"):
+            with database.write() as connection:
+                add(connection, name)
+        assert names(database) == ["a", "b"]
+    finally:
+        database.close()
 
 
 @pytest.fixture

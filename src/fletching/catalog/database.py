@@ -433,6 +433,7 @@ def _create_engine(
             ) from error
         if "options" not in parsed.query:
             event.listen(postgres, "connect", _end_silent_transactions)
+        event.listen(postgres, "handle_error", _leave_who_only_reads)
         return postgres
     engine = sqlalchemy.create_engine(
         # As a URI that may not create: a connection made after the file was removed must fail.
@@ -506,6 +507,16 @@ def _end_silent_transactions(connection: DBAPIConnection, _record: object) -> No
     connection.commit()
 
 
+def _leave_who_only_reads(context: sqlalchemy.engine.ExceptionContext) -> None:
+    """Gives up all connections where one leads to a database that is not the primary any more.
+
+    After a failover they may stay open, and would refuse every write for as long as they do; a new one goes to
+    where the address leads now.
+    """
+    if getattr(context.original_exception, "sqlstate", None) == "25006":
+        context.is_disconnect = True
+
+
 def _use_write_ahead_log(cursor: sqlite3.Cursor, busy_timeout_seconds: float) -> None:
     """Switches a new file to WAL; once it is, this only looks.
 
@@ -558,14 +569,14 @@ def _translated(error: exc.DBAPIError) -> FletchingError:
         return StorageError(f"the catalog failed: {original} ({name or type(original).__name__})")
     state = getattr(original, "sqlstate", None) or ""
     # PostgreSQL's classes: 53100 disk full; 40 serialisation or deadlock; 08 and 57P connections; 25P03 a
-    # transaction that was silent for too long.
+    # transaction that was silent for too long, 25006 a standby.
     if state == "53100":
         return StorageFullError("the catalog's disk is full")
     if (
         error.connection_invalidated
         or state[:2] in {"40", "08", "53"}
         or state[:3] in {"57P", "55P"}
-        or state in {"25P03", "25P04"}
+        or state in {"25006", "25P03", "25P04"}
     ):
         return ServiceUnavailableError(f"the catalog is not available: {_first_line(original)}")
     if not state and isinstance(error, exc.OperationalError):
