@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -257,8 +259,11 @@ def open_house(
         if not catalog.exists() and settings["catalog_url"] is None:
             shutil.copytree(empty_folder, tmp_path / folder, dirs_exist_ok=True)
             if store is not None:
-                # Objects are somewhere else, which has no identity yet.
+                # Objects are somewhere else, which has no identity yet; as in an opening that was cut short.
                 (tmp_path / folder / "objects" / IDENTITY_KEY).unlink()
+                with contextlib.closing(sqlite3.connect(catalog)) as made:
+                    made.execute("UPDATE store_identity SET key_fingerprint = NULL")
+                    made.commit()
         engine = Engine.open(
             tmp_path / folder, settings=EngineSettings(**settings), clock=clock, store=store
         )

@@ -184,6 +184,17 @@ def test_a_second_catalog_over_the_same_objects_is_refused(tmp_path: Path, postg
     assert tree(objects) == before
 
 
+def test_a_catalog_has_one_place_for_objects_from_its_first_opening_on(
+    open_house: Any, tmp_path: Path
+) -> None:
+    """A server whose prefix is mistyped does not start beside the others, though nothing is there yet."""
+    settings = open_house().engine.context.settings
+    elsewhere = LocalStore(tmp_path / "typo" / "objects", create=True)
+    with pytest.raises(IdentityError, match="has no identity, and that of this catalog has one"):
+        Engine.open(tmp_path / "data", settings=settings, store=elsewhere)
+    assert not [path for path in (tmp_path / "typo").rglob("*.json") if path.is_file()]
+
+
 @pytest.mark.parametrize("catalog", ["postgresql"], indirect=True)
 def test_servers_that_differ_in_their_key_are_refused(open_house: Any, tmp_path: Path) -> None:
     settings = open_house().engine.context.settings
@@ -250,11 +261,15 @@ def test_a_folder_of_an_earlier_release_without_its_objects(tmp_path: Path) -> N
 
 
 def test_an_opening_that_was_cut_short_anywhere_is_finished(tmp_path: Path) -> None:
-    """What is made first to last: the key, the catalog, its identity, the store's."""
+    """What is made first to last: the key, the catalog, its identity, the store's, the key's fingerprint."""
     whole = tmp_path / "whole"
     Engine.open(whole).close()
+    with contextlib.closing(sqlite3.connect(whole / "catalog.sqlite")) as catalog:
+        catalog.execute("UPDATE store_identity SET key_fingerprint = NULL")
+        catalog.commit()
+    both = ("server.key", "catalog.sqlite")
     for number, keep in enumerate(
-        [(), ("server.key",), ("server.key", "empty"), ("server.key", "catalog.sqlite")]
+        [(), ("server.key",), ("server.key", "empty"), both, (*both, f"objects/{IDENTITY_KEY}")]
     ):
         folder = tmp_path / str(number)
         (folder / "objects").mkdir(parents=True)

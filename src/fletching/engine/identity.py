@@ -160,18 +160,22 @@ def settle(context: EngineContext, look: StoreLook, *, adopt: bool = False) -> N
             )
         _check_unclaimed(context, look, listed)
         with context.database.write() as connection:
-            known = settle_identity(connection, new)
-    if known.key_fingerprint is not None and known.key_fingerprint != fingerprint:
-        raise IdentityError(
-            "the server key is not the one that this catalog was made with: restore the server.key"
-            f" that belongs to it; {_ADOPT}, and makes stored access keys and blob references that"
-            " the lost key made unreadable"
-        )
-    if look.store_id is None:
+            # Without the key's fingerprint until the store has the identity, too: a catalog that has the one
+            # is never given a second place for objects, however little is in it.
+            known = settle_identity(connection, dataclasses.replace(new, key_fingerprint=None))
+    _check_fingerprint(known, fingerprint)
+    store_id = look.store_id
+    if store_id is None and known.key_fingerprint is not None:
+        store_id = _read(context.store)  # somebody else may have made it since it was looked for
+        if store_id is None:
+            _check_unclaimed(context, look, listed)
+            raise IdentityError(
+                "the object store has no identity, and that of this catalog has one (store"
+                f" {known.store_id}): check where the objects are, or restore them; {_ADOPT}"
+            )
+    elif store_id is None:
         _check_unclaimed(context, look, listed)
         store_id = _create(context.store, known)
-    else:
-        store_id = look.store_id
     if store_id != known.store_id:
         raise IdentityError(
             f"the objects belong to another catalog: the object store is {store_id}, the catalog's"
@@ -179,7 +183,17 @@ def settle(context: EngineContext, look: StoreLook, *, adopt: bool = False) -> N
         )
     if known.key_fingerprint is None:
         with context.database.write() as connection:
-            settle_identity(connection, new)
+            known = settle_identity(connection, new)
+        _check_fingerprint(known, fingerprint)
+
+
+def _check_fingerprint(known: IdentityRow, fingerprint: str) -> None:
+    if known.key_fingerprint not in {None, fingerprint}:
+        raise IdentityError(
+            "the server key is not the one that this catalog was made with: restore the server.key"
+            f" that belongs to it; {_ADOPT}, and makes stored access keys and blob references that"
+            " the lost key made unreadable"
+        )
 
 
 def _check_unclaimed(context: EngineContext, look: StoreLook, listed: str | None) -> None:
