@@ -60,7 +60,8 @@ class Scenario:
             folder / "data",
             settings=EngineSettings(
                 catalog_url=catalog_url,
-                objects_url=objects_of(target),
+                # What only imports (`import_as_in`) has a folder of its own for all.
+                objects_url=None if catalog_url is None else objects_of(target),
                 write_session_seconds=1000.0,
                 removed_seconds=10.0,
                 retain_seconds=10.0,
