@@ -135,7 +135,7 @@ class VersionList(ShownList[TableVersion]):
     HEADS = ("version", "committed", "operation", "inserted", "updated", "deleted", "rows", "by")
 
     def cells(self, item: TableVersion) -> tuple[object, ...]:
-        """A version's facts."""
+        """A version's values."""
         when = item.committed_at.strftime("%Y-%m-%d %H:%M:%S UTC")
         counts = (item.rows_inserted, item.rows_updated, item.rows_deleted, item.rows)
         inserted, updated, deleted, rows = (f"{count:,}" for count in counts)

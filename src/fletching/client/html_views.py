@@ -29,11 +29,11 @@ def _odps_type(field: pa.Field) -> str:
 
 def html_view(
     title: str,
-    facts: Mapping[str, object],
+    properties: Mapping[str, object],
     schema: pa.Schema,
     partition_columns: Iterable[str] = (),
 ) -> str:
-    """A heading, facts and a table of columns as HTML, every text of it escaped."""
+    """A heading, properties and a table of columns as HTML, every text of it escaped."""
     partitions = {name.casefold() for name in partition_columns}
     rows = []
     for field in list(schema)[:MOST_COLUMNS]:
@@ -49,7 +49,7 @@ def html_view(
     head = "".join(f"<th>{name}</th>" for name in ("column", "type", "Arrow type", ""))
     told = "; ".join(
         f"{html.escape(name)}: {html.escape(str(value))}"
-        for name, value in facts.items()
+        for name, value in properties.items()
         if value not in (None, "")
     )
     body = "".join(f"<tr>{row}</tr>" for row in rows)

@@ -463,8 +463,8 @@ class StoredTable:
 
     def _repr_html_(self) -> str:
         info = self._info
-        facts = {"rows": info.rows, "bytes": info.bytes, "comment": info.comment}
-        return html_view(str(self.full_name), facts, self._schema, self.partition_columns)
+        properties = {"rows": info.rows, "bytes": info.bytes, "comment": info.comment}
+        return html_view(str(self.full_name), properties, self._schema, self.partition_columns)
 
     def __repr__(self) -> str:
         """Name and columns."""

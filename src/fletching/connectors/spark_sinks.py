@@ -220,7 +220,7 @@ def _private_folder() -> Path:
     """
     folder = Path(tempfile.gettempdir()) / f"fletching-spark-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    facts = folder.lstat()
-    if facts.st_uid != os.getuid() or facts.st_mode & 0o077 or folder.is_symlink():
+    status = folder.lstat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o077 or folder.is_symlink():
         raise UsageError(f"{folder} is not this user's alone: remove it")
     return folder

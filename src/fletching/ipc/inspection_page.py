@@ -172,7 +172,7 @@ def _facts(report: Inspection) -> str:
     errors = sum(problem.severity == "error" for problem in report.problems)
     state = "sound" if report.ok else f"{errors} error{'s' * (errors != 1)}"
     checked = "contents checked" if report.verified else "contents not read"
-    facts = [
+    figures = [
         (human_bytes(report.length), f"{human_count(report.length)} bytes", ""),
         (" + ".join(part.kind for part in report.parts[:4]) or "none", "format", ""),
         (human_count(sum(part.batches for part in report.parts)), "record batches", ""),
@@ -181,7 +181,7 @@ def _facts(report: Inspection) -> str:
     ]
     cells = "".join(
         f'<div class="fact{style}"><b>{html.escape(big)}</b><span>{html.escape(small)}</span></div>'
-        for big, small, style in facts
+        for big, small, style in figures
     )
     return f'<div class="facts">{cells}</div>'
 

@@ -236,7 +236,7 @@ def get_blob(channel: Channel, project: str, reference: object) -> Blob:
                 lambda attempt: _whole(channel, text, attempt), repeatable=True
             )
             return blob
-    return next(_got(channel, project, [text], _blobs_of))
+    return next(_fetched(channel, project, [text], _blobs_of))
 
 
 _CHECKED_BYTES = 1 << 20
@@ -336,7 +336,9 @@ def get_contents(
     ]
     found: list[bytes] = []
     for start in range(0, len(wanted), READ_REFERENCES):
-        found.extend(_got(channel, project, wanted[start : start + READ_REFERENCES], _contents_of))
+        found.extend(
+            _fetched(channel, project, wanted[start : start + READ_REFERENCES], _contents_of)
+        )
     if len(wanted) == len(cells):
         return list(found)
     data = iter(found)
@@ -345,12 +347,12 @@ def get_contents(
 
 def _filled(channel: Channel, project: str, references: list[str | None]) -> Iterator[Blob | None]:
     wanted = [each for each in references if each is not None]
-    blobs = _got(channel, project, wanted, _blobs_of)
+    blobs = _fetched(channel, project, wanted, _blobs_of)
     for reference in references:
         yield None if reference is None else next(blobs)
 
 
-def _got(
+def _fetched(
     channel: Channel,
     project: str,
     references: list[str],

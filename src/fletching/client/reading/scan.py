@@ -236,13 +236,13 @@ class Scan(Readable):
         )
 
     def _repr_html_(self) -> str:
-        facts = {
+        properties = {
             "partitions": ", ".join(str(each) for each in self.partitions or ()),
             "filter": self.filter,
             "limit": self.limit,
         }
         title = f"scan of {self.table.full_name}"
-        return html_view(title, facts, self.schema, self.table.partition_columns)
+        return html_view(title, properties, self.schema, self.table.partition_columns)
 
     # --- sessions ----------------------------------------------------------------------------
 

@@ -40,10 +40,10 @@ def append_rows(
     if streams == 1:
         with session.writer() as writer:
             return writer.write(data if meter is None else meter.data(data, writer.schema))
-    return _dealt(session, data, streams, meter)
+    return _deal(session, data, streams, meter)
 
 
-def _dealt(session: WriteSession, data: object, streams: int, meter: ProgressMeter | None) -> int:
+def _deal(session: WriteSession, data: object, streams: int, meter: ProgressMeter | None) -> int:
     """Deals batches out to several writers, each in a thread of its own."""
     waiting: queue.Queue[pa.RecordBatch | None] = queue.Queue(_QUEUED_BATCHES * streams)
     failures: list[BaseException] = []

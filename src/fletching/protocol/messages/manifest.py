@@ -180,17 +180,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[Source, ...]
     pieces: tuple[ManifestPiece, ...]
 
-    @property
-    def source_bytes(self) -> int:
-        """Bytes of the stream that come from the sources."""
-        total = 0
-        for piece in self.pieces:
-            if isinstance(piece, Stored):
-                total += piece.length
-            elif isinstance(piece, Assembled):
-                total += sum(part.length for part in piece.parts if isinstance(part, SourceRange))
-        return total
-
     def check(self) -> None:
         """Refuses numbers that do not fit together.
 
