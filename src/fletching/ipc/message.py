@@ -56,8 +56,6 @@ MAGIC: Final = b"ARROW1"
 """What an IPC file begins (padded to 8 bytes) and ends with."""
 
 _I32: Final = struct.Struct("<i")
-_U32_I32: Final = struct.Struct("<Ii")
-_MARKER: Final = 0xFFFFFFFF
 
 
 def as_view(data: Buffer) -> memoryview:

@@ -35,7 +35,6 @@ except ImportError as exc:  # pragma: no cover - the test environment has every 
     ) from exc
 
 __all__ = [
-    "IF_NOT_EXISTS",
     "LITERALS",
     "MAX_SQL_TEXT",
     "ODPS_TYPE",
@@ -50,9 +49,6 @@ __all__ = [
 
 MAX_SQL_TEXT = 8 * 1024 * 1024
 """Longest statement, in characters: room for a table of many columns, or a long list."""
-
-IF_NOT_EXISTS = "if_not_exists"
-"""Key in the ``meta`` of columns that ALTER TABLE adds if they are not there."""
 
 LITERALS = "literals"
 """Key in the ``meta`` of an IN with a long list: (text, whether it is quoted) of each literal."""

@@ -36,7 +36,6 @@ MAX_BYTES = 200_000_000
 
 # Code is what the other tables are made of.
 _CODE = {".py", ".pyc", ".pyi", ".pyx", ".pxd", ".so", ".dylib", ".dll", ".a", ".h", ".hpp"}
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
