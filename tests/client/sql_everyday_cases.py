@@ -250,6 +250,21 @@ EVERYDAY_EXPRESSIONS: dict[str, list[tuple[str, Any]]] = {
         ("substr('a', null)", None),
         ("from_json(null, 'a int')", None),
     ],
+    "texts that grow": [
+        ("replace('abc','b','xyz')", "axyzc"),
+        ("replace('a.b','.','--')", "a--b"),
+        ("replace(null,'a','bb')", None),
+        ("replace('abc',null,'bb')", None),
+        ("replace('abc','a',null)", None),
+        ("replace('abc','','xx')", "abc"),
+        ("replace('t_k_b_', 't_', 'longer')", "longerk_b_"),
+        ("regexp_replace('a1b22','[0-9]+','<\\\\0>')", "a<1>b<22>"),
+        ("regexp_replace('abc','','-')", "-a-b-c-"),
+        ("regexp_replace('abc','b',null)", None),
+        ("length(replace(repeat('a',1000000),'a','bb'))", 2000000),
+        ("length(regexp_replace(repeat('a',1000000),'a+','bbbbbbbbbbbb'))", 12),
+        ("transform(array('ab','b'), x -> replace(x, 'b', 'long'))", ["along", "long"]),
+    ],
 }
 
 EVERYDAY_SCRIPT: list[tuple[str, Any]] = [
@@ -357,5 +372,14 @@ EVERYDAY_SCRIPT: list[tuple[str, Any]] = [
     ("select count(*) from t4", [(0,)]),
     ("alter table t4 drop partition (ds='9')", Refused("")),
     ("alter table t4 drop if exists partition (ds='9')", None),
+    ("select length(replace(repeat('a',1000000),'a','bbbbbbbbb'))", Refused("replace would make a text of too many bytes")),
+    ("select length(replace(repeat('a',1000000),'a',repeat('b',1000000)))", Refused("replace would make a text of too many bytes")),
+    ("select length(regexp_replace(repeat('a',1000000),'a','bbbbbbbbbbbb'))", Refused("regexp_replace would make a text of too many bytes")),
+    ("select length(regexp_replace(repeat('a',4000000),'(a+)','\\\\1\\\\1\\\\1'))", Refused("regexp_replace would make")),
+    ("select replace(loc,'O','oo') k, count(*) from office group by replace(loc,'O','oo') order by k limit 1", [("BooSTooN", 1)]),
+    ("select row_number() over (partition by replace(job,'L','ll') order by lpad(sal, 9, '0')) r from staff where deptno=10 order by r", [(1,), (1,), (1,)]),
+    ("select deptno from office order by lpad(loc, 10, ' '), deptno limit 1", [(40,)]),
+    ("select row_number() over (order by rand()) from office", Refused("subquery first")),
+    ("select assert_true(1 = 2)", Refused("the assertion does not hold")),
 ]
 # fmt: on

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from collections.abc import Callable, Sequence
 
@@ -86,6 +87,18 @@ def _list_type(types: Sequence[SqlType]) -> SqlType:
     return array_of(types[0])
 
 
+_COLLECTED = "coalesce(list_filter(list({}{{0}}{{order}}){{over}}, lambda v_: v_ IS NOT NULL), [])"
+
+
+def _wm_concat(call: Call) -> str:
+    """Of a list, as the memory of lists is bounded: the texts of string_agg grow beyond any limit."""
+    value = dataclasses.replace(call, arguments=[call[0], "v_"]).text(1)
+    texts = "list({distinct}{1}{order}){over}"
+    if value != "v_":
+        texts = f"list_transform({texts}, lambda v_: {value})"
+    return f"CASE WHEN count({{1}}){{over}} > 0 THEN array_to_string({texts}, {{0}}) END"
+
+
 _PAIRS = "list({'k': {0}, 'v': {1}}) FILTER (WHERE {0} IS NOT NULL){over}"
 _ENTRIES = "flatten(list(map_entries({0})){over})"
 
@@ -156,19 +169,9 @@ AGGREGATE_FUNCTIONS: dict[str, Function] = {
     "covar_samp": _double("covar_samp({0}, {1}){over}", 2),
     "skewness": _double("skewness({0}){over}"),
     "kurtosis": _double("kurtosis_pop({0}){over}"),
-    "wm_concat": _aggregate(2, 2, "string_agg({distinct}{1}, {0}{order}){over}", "text", "t"),
-    "collect_list": _aggregate(
-        1,
-        1,
-        "coalesce(list({distinct}{0}{order}) FILTER (WHERE {0} IS NOT NULL){over}, [])",
-        _list_type,
-    ),
-    "collect_set": _aggregate(
-        1,
-        1,
-        "coalesce(list(DISTINCT {0}{order}) FILTER (WHERE {0} IS NOT NULL){over}, [])",
-        _list_type,
-    ),
+    "wm_concat": _aggregate(2, 2, _wm_concat, "text", "t."),
+    "collect_list": _aggregate(1, 1, _COLLECTED.format("{distinct}"), _list_type),
+    "collect_set": _aggregate(1, 1, _COLLECTED.format("DISTINCT "), _list_type),
     "array_agg": _aggregate(1, 1, "list({distinct}{0}{order}){over}", _list_type),
     "percentile": _aggregate(2, 2, _PERCENTILE, _percentile_type, "d."),
     "percentile_cont": _aggregate(2, 2, _PERCENTILE, _percentile_type, "d."),

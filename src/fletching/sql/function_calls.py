@@ -30,6 +30,7 @@ __all__ = [
     "converted",
     "convertible",
     "counted_arguments",
+    "failing",
     "joined_list",
     "let",
     "map_of_entries",
@@ -141,7 +142,22 @@ def unless_large(size: str, most: int, what: str, made: str) -> str:
 
     DuckDB works constants out before it looks at conditions, so ``made`` has to be small by itself.
     """
-    return f"CASE WHEN {size} > {most} THEN error({quoted(f'{what}, above the limit of {most}')}) ELSE {made} END"
+    failure = failing(f"{what}, above the limit of {most}")
+    checked = f"CASE WHEN {size} > {most} THEN {failure} ELSE FALSE END"
+    return f"CASE WHEN {checked} THEN NULL ELSE {made} END"
+
+
+def failing(message: str) -> str:
+    """A boolean that cannot be computed, with a message of ours.
+
+    Not DuckDB's ``error``: what may fail so counts as changing from row to row there, which no PARTITION BY
+    or ORDER BY of a window may.
+    """
+    return f"CAST({quoted(REFUSED + message)} AS BOOLEAN)"
+
+
+REFUSED = "refused: "
+"""What a text begins with that stands for a complaint: that it cannot become a boolean is told as that."""
 
 
 def joined_list(items: str, separator: str) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from fletching.errors import InvalidArgumentError
-from fletching.sql.function_calls import Call, Function, converted, let
+from fletching.sql.function_calls import Call, Function, converted, failing, let
 from fletching.sql.sql_types import (
     BIGINT,
     DATETIME,
@@ -323,7 +323,9 @@ NUMBER_FUNCTIONS: dict[str, Function] = {
     "isnull": Function(1, 1, "({0} IS NULL)", "boolean"),
     "isnotnull": Function(1, 1, "({0} IS NOT NULL)", "boolean"),
     "assert_true": Function(
-        1, 1, "CASE WHEN {0} THEN NULL ELSE error('the assertion does not hold') END"
+        1,
+        1,
+        f"CASE WHEN CASE WHEN {{0}} THEN FALSE ELSE {failing('the assertion does not hold')} END THEN NULL END",
     ),
 }
 

@@ -210,6 +210,40 @@ def _match_count(call: Call) -> str:
 # --- regular expressions ---------------------------------------------------------------------
 
 
+_TOO_LONG = "{} would make a text of too many bytes"
+
+
+def _grown(name: str, text: str, by: str, made: str, size: str) -> str:
+    """What replacing makes of a text, unless that would be longer than a text may be.
+
+    Args:
+        name: the function.
+        text: what it is given.
+        by: what it puts in.
+        made: the call, of k_ and b_.
+        size: at least the bytes of what it makes of t_ and b_; computed only where their own sizes do not
+            rule out that it is too much.
+    """
+    rough = "(strlen(t_) + 1) * (strlen(b_) + 1) * 2"
+    bytes_ = f"CASE WHEN {rough} > {MAX_TEXT_BYTES} THEN {size} ELSE 0 END"
+    kept = f"CASE WHEN {bytes_} > {MAX_TEXT_BYTES} THEN '' ELSE t_ END"
+    checked = unless_large(bytes_, MAX_TEXT_BYTES, _TOO_LONG.format(name), made)
+    return let(["t_", "b_"], [text, by], let(["k_"], [kept], checked))
+
+
+def _replace(call: Call) -> str:
+    text, old, new = call.arguments
+    constant = all(map(_CONSTANT_TEXT.fullmatch, (old, new)))
+    if constant and len(new.encode()) <= len(old.encode()):
+        return f"replace({text}, {old}, {new})"  # never longer
+    found = f"(strlen(t_) - strlen(replace(t_, {old}, ''))) // greatest(strlen({old}), 1)"
+    size = f"strlen(t_) + ({found}) * strlen(b_)"
+    return _grown("replace", text, new, f"replace(k_, {old}, b_)", size)
+
+
+_CONSTANT_TEXT = re.compile(r"'(?:[^']|'')*'")
+
+
 def _regexp_replace(call: Call) -> str:
     text, pattern, by = call.arguments[:3]
     nth = call.number(3, "occurrence") if len(call) == 4 else 0
@@ -218,7 +252,14 @@ def _regexp_replace(call: Call) -> str:
             "regexp_replace replaces all occurrences (0), or the one with a number"
         )
     if nth == 0:
-        return f"regexp_replace({text}, {pattern}, {by}, 'g')"
+        if by == "''":
+            return f"regexp_replace({text}, {pattern}, '', 'g')"
+        # Each mention of a group may bring all that was found once more.
+        groups = "strlen(t_) * (strlen(b_) - strlen(replace(b_, '\\', '')))"
+        found = f"len(regexp_extract_all(t_, {pattern}))"
+        size = f"strlen(t_) + {found} * strlen(b_) + {groups}"
+        made = f"regexp_replace(k_, {pattern}, b_, 'g')"
+        return _grown("regexp_replace", text, by, made, size)
     if nth == 1:
         return f"regexp_replace({text}, {pattern}, {by})"
     before = f"array_to_string(list_transform(range(1, {nth}), lambda i_: p_[i_] || m_[i_]), '')"
@@ -456,7 +497,8 @@ _UPPER = Function(1, 1, "upper({0})", "text", "t")
 _LOWER = Function(1, 1, "lower({0})", "text", "t")
 
 TEXT_FUNCTIONS: dict[str, Function] = {
-    **_same("translate", "replace", least=3, most=3),
+    **_same("translate", least=3, most=3),
+    "replace": Function(3, 3, _replace, "text", "t"),
     "concat": Function(1, None, _concat, _concat_type),
     "concat_ws": Function(2, None, _concat_ws, "text"),
     "length": Function(1, 1, _length, "whole"),

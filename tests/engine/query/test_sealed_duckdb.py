@@ -105,6 +105,23 @@ def test_it_spills_within_its_bounds_and_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "s").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT len(list(repeat('x', 100000))) FROM range(100000)",
+        "SELECT strlen(array_to_string(list(repeat('x', 100000)), ',')) FROM range(5000)",
+    ],
+    ids=["collect_list", "wm_concat"],
+)
+def test_what_aggregates_collect_counts_as_memory(sql: str, tmp_path: Path) -> None:
+    limits = QueryLimits(memory_bytes=64 << 20, threads=2, spill_bytes=8 << 20)
+    with (
+        opened(limits, tmp_path / "spill") as duck,
+        pytest.raises(InvalidArgumentError, match="64 MiB of memory"),
+    ):
+        run(duck, sql)
+
+
 def test_it_ends_when_its_time_is_up(tmp_path: Path) -> None:
     with (
         opened(QueryLimits(seconds=0.2), tmp_path) as duck,

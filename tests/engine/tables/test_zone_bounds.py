@@ -116,6 +116,22 @@ def test_choosing_by_ranges_chooses_the_same(wanted: list[bool]) -> None:
         assert tests <= 1
 
 
+def test_what_leaves_out_nothing_of_very_many_is_asked_of_a_few() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def always(first: int, end: int) -> bool:
+        asked.append((first, end))
+        return True
+
+    assert choose(10_000, always).all()
+    assert len(asked) <= 70
+    # A few that lie together are found among as many.
+    wanted = np.zeros(10_000, dtype=bool)
+    wanted[[777, 778]] = True
+    found = choose(10_000, lambda first, end: bool(wanted[first:end].any()))
+    assert np.array_equal(found, wanted)
+
+
 def test_of_very_many_zones_neighbours_share_bounds() -> None:
     count = zone_bounds.MAX_BYTES // 17 + 100
     builder = StatisticsBuilder(pa.schema([("c", pa.int64()), ("d", pa.int64())]))

@@ -98,7 +98,15 @@ _MESSAGES: Mapping[str, str] = {
         "there is no value for a parameter of the text"
     ),
     r"VALUES lists must all be the same length": "the rows of VALUES have different numbers of columns",
+    # What a function of ours refuses, as `fletching.sql.function_calls.failing` writes it.
+    r"Could not convert string 'refused: (?P<n>.*)' to BOOL": "{n}",
     r"(?P<n>Could not (?:convert|cast) .*)": "{n}",
+    r"argument in function \"\w+\" must be a constant expression": (
+        "what is put between texts has to be constant"
+    ),
+    r"(?:ORDER|PARTITION) BY window expressions cannot be volatile": (
+        "a window is not ordered or divided by what is random: compute that in a subquery first"
+    ),
     r"^(?P<n>missing [\])].*|bad .*|no argument for .*|invalid (?:escape|perl|char|repeat|nam|rep).*|trailing .*)$": (
         "the pattern is no regular expression that is known here: {n}"
     ),
