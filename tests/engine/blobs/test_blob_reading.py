@@ -159,6 +159,20 @@ class TestCoalescing:
         assert len(list(plan_of(shop, shuffled).records())) == 1000
         assert len(ranges) == 1
 
+    def test_what_is_larger_than_a_window_comes_in_pieces(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        blobs = [bytes(range(256)) * 10, b"small", bytes(1000)]
+        references = shop.upload_many(shop.session(), blobs)
+        monkeypatch.setattr(reading, "WINDOW_BYTES", 1000)
+        monkeypatch.setattr(reading, "SLICE_BYTES", 400)
+        found = [
+            [bytes(piece) for piece in record.pieces]
+            for record in plan_of(shop, references).records()
+        ]
+        assert [b"".join(pieces) for pieces in found] == blobs
+        assert [len(pieces) for pieces in found] == [7, 1, 1]
+
     @settings(
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
         max_examples=25,

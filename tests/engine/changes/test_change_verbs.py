@@ -14,10 +14,12 @@ from fletching.errors import (
     NotFoundError,
     VersionNotFoundError,
 )
+from fletching.protocol.messages.admin import DescribeTable
 from fletching.protocol.messages.changes import (
     Changed,
     DeleteRows,
     MergeRows,
+    RenameColumn,
     ReplaceRows,
     RestoreTable,
     TruncateTable,
@@ -139,6 +141,16 @@ def test_restoring_brings_rows_and_columns_back_without_opening_a_segment(
     for version in (-1, 99):
         with pytest.raises(VersionNotFoundError):
             house.engine.call(RestoreTable(table=T, version=version))
+
+
+def test_restoring_brings_the_columns_of_then_back_and_leaves_others_alone(house: Any) -> None:
+    schema_version = house.engine.call(DescribeTable(table=T)).schema_version
+    house.engine.call(RestoreTable(table=T, version=1))
+    assert house.engine.call(DescribeTable(table=T)).schema_version == schema_version
+    house.engine.call(RenameColumn(table=T, name="n", new_name="m"))
+    assert "m" in house.read().column_names
+    house.engine.call(RestoreTable(table=T, version=1))
+    assert content(house) == [1, 2, 3]
 
 
 def staged(house: Any, *numbers: int) -> str:
