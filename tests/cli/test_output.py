@@ -1,0 +1,135 @@
+"""How commands speak: for people on a terminal, for programs elsewhere, and of what takes time."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import io
+import json
+import types
+from typing import Any
+
+import pytest
+
+from fletching.cli import output
+from fletching.cli.output import (
+    bytes_figure,
+    count_figure,
+    counted,
+    human_bytes,
+    print_json,
+    print_table,
+    progress,
+    say,
+    tsv_line,
+)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (1_500_000, "1.5 MB"),
+        (-2_000, "-2.0 kB"),
+        (2_500_000_000, "2.5 GB"),
+        (3_000_000_000_000_000, "3000.00 TB"),
+    ],
+)
+def test_bytes_are_told_in_decimal_units(count: int, text: str) -> None:
+    assert human_bytes(count) == text
+    assert bytes_figure(count) == (text, str(count))
+
+
+def test_counts_and_their_nouns() -> None:
+    assert [counted(n, "row") for n in (0, 1, 2000)] == ["0 rows", "1 row", "2,000 rows"]
+    assert count_figure(1234567) == ("1,234,567", "1234567")
+
+
+def test_tab_separated_values_escape_what_would_break_a_line() -> None:
+    assert tsv_line(["a", None, "", "x\ty\nz\r\\N"]) == "a\t\\N\t\tx\\ty\\nz\\r\\\\N\n"
+
+
+def test_json_has_a_form_for_what_json_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+    moment = dt.datetime(2026, 1, 2, 3, 4, tzinfo=dt.UTC)
+    print_json({"b": b"x", "t": moment, "d": decimal.Decimal("1.50"), "s": (1, 2), "u": "ü"})
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == {
+        "b": "eA==",
+        "t": "2026-01-02T03:04:00+00:00",
+        "d": "1.50",
+        "s": [1, 2],
+        "u": "ü",
+    }
+    assert "ü" in printed
+    for wrong in (object(), float("nan")):
+        with pytest.raises((TypeError, ValueError)):
+            print_json({"x": wrong})
+    assert capsys.readouterr().out == ""
+
+
+COLUMNS = [("name", "left"), ("rows", "right")]
+ROWS = [("a[us]", count_figure(1234)), ("b", count_figure(5))]
+
+
+def test_a_table_is_tab_separated_where_no_terminal_is(capsys: Any) -> None:
+    print_table("title", COLUMNS, ROWS, caption="two tables")
+    printed = capsys.readouterr()
+    assert printed.out == "name\trows\na[us]\t1234\nb\t5\n"
+    assert printed.err == "two tables\n"
+
+
+def test_a_table_on_a_terminal_has_figures_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    print_table("title", COLUMNS, ROWS, caption="two tables")
+    printed = terminal.getvalue()
+    for text in ("title", "a[us]", "1,234", "two tables"):
+        assert text in printed
+    assert "\t" not in printed
+
+
+def test_diagnostics_go_to_stderr(capsys: Any) -> None:
+    say("wait")
+    assert capsys.readouterr() == ("", "wait\n")
+
+
+def test_progress_is_a_line_now_and_then_where_no_bar_can_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(output, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    with progress("events", 5000) as task:
+        task.advance(10, 100)
+        assert capsys.readouterr().err == ""
+        now[0] = output.LINE_SECONDS
+        task.advance(990, 900_000)
+        task.advance(1, 0)
+        assert capsys.readouterr().err == "events: 1,000 of 5,000 rows, 90.0 kB/s\n"
+        task.restart("again", None)
+        assert (task.done, task.bytes, task.amount) == (0, 0, "0 rows")
+        now[0] += output.LINE_SECONDS
+        task.reach(7, 8)
+        assert capsys.readouterr().err == "again: 7 of 8 rows\n"
+    with progress("copy", 2000, unit="bytes", quiet=True) as task:
+        now[0] += 60.0
+        task.advance(1000)
+        assert task.amount.startswith("1.0 kB of 2.0 kB, ")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_bar_is_drawn_on_a_terminal_and_names_are_no_markup(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress("t[red]x", 10) as task:
+        task.advance(5)
+    assert "t[red]x" in terminal.getvalue()
