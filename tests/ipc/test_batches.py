@@ -187,7 +187,7 @@ def test_arrays_keep_their_bytes_alive() -> None:
 BIG_ENDIAN = [name for name in ARRAYS if not any(word in name for word in ("view", "run_end"))]
 
 
-@pytest.mark.parametrize("name", BIG_ENDIAN)
+@folded("name", BIG_ENDIAN)
 def test_big_endian_values_are_swapped(name: str) -> None:
     batch = pa.record_batch({"a": ARRAYS[name]})
     data = big_endian_stream(batch)

@@ -13,6 +13,7 @@ import pyarrow.feather
 import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
+from tests.folding import folded
 from tests.ipc.conftest import file_of, numbers, stream_of
 
 from fletching import ipc
@@ -72,8 +73,8 @@ def test_errors_say_what_the_bytes_look_like(name: str) -> None:
     assert name in ipc.inspect_bytes(data).problems[0].text
 
 
-@pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("step", [1, 7, 1 << 20])
+@folded("name", OTHERS)
+@folded("step", [1, 7, 1 << 20])
 def test_what_is_received_is_recognised_too(name: str, step: int) -> None:
     decoder = ipc.MessageDecoder()
     data = OTHERS[name]

@@ -8,6 +8,7 @@ import lz4.block
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.folding import folded
 
 from fletching.errors import LZ4StreamError, UsageError
 from fletching.lz4stream.chain_compressor import ChainCompressor
@@ -51,8 +52,8 @@ def pages_of(data: bytes, page: int) -> list[bytes]:
     return [data[start : start + page] for start in range(0, len(data), page)]
 
 
-@pytest.mark.parametrize("mode", MODES, ids=str)
-@pytest.mark.parametrize("page", PAGES)
+@folded("mode", MODES)
+@folded("page", PAGES)
 def test_a_double_buffer_needs_only_the_chunk_before(
     samples: dict[str, bytes], page: int, mode: dict[str, Any]
 ) -> None:
@@ -64,8 +65,8 @@ def test_a_double_buffer_needs_only_the_chunk_before(
             assert decode_with_previous_only(blocks, dictionary) == chunks, name
 
 
-@pytest.mark.parametrize("mode", MODES, ids=str)
-@pytest.mark.parametrize("page", PAGES)
+@folded("mode", MODES)
+@folded("page", PAGES)
 def test_a_ring_buffer_needs_64_kib(
     samples: dict[str, bytes], page: int, mode: dict[str, Any]
 ) -> None:

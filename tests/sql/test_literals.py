@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.folding import folded
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.literals import (
@@ -25,8 +26,8 @@ F32_TENTH = 0.10000000149011612
 F32_MOST = 3.4028234663852886e38
 
 
-@pytest.mark.parametrize(
-    ("value", "data_type", "place"),
+@folded(
+    "value, data_type, place",
     [
         (5, pa.int8(), Place(5, 5)),
         (Decimal("5.5"), pa.int8(), Place(6, 5)),

@@ -372,8 +372,8 @@ def parts(**columns: Any) -> Any:
     return pa.table(columns)
 
 
-@pytest.mark.parametrize(
-    ("table", "text", "may"),
+@folded(
+    "table, text, may",
     [
         # NaN compares with nothing: negations and != choose it whatever the bounds are
         (parts(f=[1.0, math.nan]), "not f < 5", True),
@@ -459,8 +459,8 @@ def test_long_lists(kind: str) -> None:
     assert answers(table, text) == [True, False, None]
 
 
-@pytest.mark.parametrize(
-    ("text", "may"),
+@folded(
+    "text, may",
     [
         ("n = 5", False),
         ("n = 15", True),

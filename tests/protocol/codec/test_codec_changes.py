@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.folding import folded
 
 from fletching.errors import InvalidParameterError, NotFoundError
 from fletching.protocol.codec import (
@@ -82,7 +83,7 @@ def requests_of(kind: type[Request]) -> st.SearchStrategy[Request]:
     return st.fixed_dictionaries(fields).map(lambda given: kind(**given))
 
 
-@pytest.mark.parametrize("kind", list(own_requests()))
+@folded("kind", list(own_requests()))
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_what_is_sent_is_what_is_read(kind: type[Request], data: st.DataObject) -> None:

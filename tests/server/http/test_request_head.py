@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.folding import folded
 
 from fletching.errors import InvalidParameterError
 from fletching.server.http.request_head import RequestHead, parse_head
@@ -84,8 +85,8 @@ def test_hosts_that_are_hosts(host: bytes) -> None:
     assert parse_head(head(host=b"Host: " + host)).headers[0] == (b"host", host)
 
 
-@pytest.mark.parametrize(
-    ("data", "status"),
+@folded(
+    "data, status",
     [
         (head(host=b""), 400),
         (head(b"host: y"), 400),
@@ -131,7 +132,6 @@ def test_hosts_that_are_hosts(host: bytes) -> None:
         (b"nonsense\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: x\r\n", 400),
     ],
-    ids=lambda value: str(value)[:70],
 )
 def test_what_is_refused(data: bytes, status: int) -> None:
     with pytest.raises(InvalidParameterError) as caught:
