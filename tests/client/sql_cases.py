@@ -746,7 +746,7 @@ create temporary table x (a bigint)
 create index i on sale (id)
 create database d
 create function f as 'a.B' using 'x.jar'
-create materialized view mv as select 1
+create materialized view mv enable rewrite as select 1
 drop tabel sale
 drop index i
 alter tabel sale rename to x

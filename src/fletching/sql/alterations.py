@@ -94,6 +94,9 @@ class _Reader(TokenReader):
         return found
 
     def _alter(self) -> Statement:
+        if self.take("MATERIALIZED"):
+            self.need("VIEW")
+            return self._alter_materialized(self.table())
         if self.take("VIEW"):
             table = self.table()
             if self.take("RENAME", "TO"):
@@ -154,6 +157,14 @@ class _Reader(TokenReader):
             " COMMENT and TBLPROPERTIES, ENABLE and DISABLE LIFECYCLE, CHANGEOWNER TO, CLUSTERED BY, TOUCH,"
             " MERGE of SMALLFILES and PARTITION, and COMPACT",
         )
+
+    def _alter_materialized(self, table: TableName) -> Statement:
+        """Such a view is always as its tables are, and no other query is rewritten to read it."""
+        if self.take("REBUILD"):
+            self.partitions()
+        elif not self.take("DISABLE", "REWRITE"):
+            raise self.unknown("ALTER MATERIALIZED VIEW", "REBUILD and DISABLE REWRITE")
+        return Changes((DescribeTable(table=table),))
 
     def _new_name(self, table: TableName) -> str:
         parts = self.parts()

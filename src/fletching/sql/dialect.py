@@ -101,6 +101,9 @@ class Odps(Hive):
             ),
             "INTO": lambda self: self._parse_shards(),
             "AUTO": lambda self: self._parse_auto_partitioned_by(),
+            "PARTITIONED": lambda self: self._parse_view_partitions(),
+            "DISABLE": lambda self: self._parse_view_word("DISABLE", "REWRITE"),
+            "BUILD": lambda self: self._parse_view_word("BUILD", "DEFERRED"),
             "RANGE": lambda self: self._parse_range_clustered_by(),
             "HUBLIFECYCLE": lambda self: self.expression(
                 exp.Property(this=exp.var("HUBLIFECYCLE"), value=self._parse_number())
@@ -125,6 +128,19 @@ class Odps(Hive):
             return self.expression(
                 exp.PartitionedByProperty(this=self.expression(exp.Schema(expressions=columns)))
             )
+
+        def _parse_view_partitions(self) -> exp.Expr:
+            """PARTITIONED ON (names) of a materialized view."""
+            if not self._match(TokenType.ON):
+                self.raise_error("expected BY or ON behind PARTITIONED")
+            names = self._parse_wrapped_csv(self._parse_id_var)
+            return self.expression(exp.ViewAttributeProperty(this=exp.Tuple(expressions=names)))
+
+        def _parse_view_word(self, first: str, second: str) -> exp.Expr:
+            """A clause of two words."""
+            if not self._match_text_seq(second):
+                self.raise_error(f"expected {second} behind {first}")
+            return self.expression(exp.ViewAttributeProperty(this=exp.var(f"{first} {second}")))
 
         def _parse_generated_column(self) -> exp.Expr:
             call = self._parse_function()

@@ -168,11 +168,17 @@ class CreateLike:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CreateView:
-    """CREATE [OR REPLACE] VIEW; ``text`` is its query in our own writing of the dialect."""
+    """CREATE [OR REPLACE] [MATERIALIZED] VIEW.
+
+    Attributes:
+        text: its query in our own writing of the dialect.
+        partitioned_on: of a materialized view, the columns that it names so; None of a view.
+    """
 
     table: TableName
     tree: exp.Expr
     text: str
+    partitioned_on: tuple[str, ...] | None = None
     columns: tuple[str, ...] = ()
     comment: str = ""
     replace: bool = False

@@ -219,18 +219,31 @@ def create_view(node: exp.Expr, namespace: Namespace) -> CreateView:
         columns = [item.name for item in table.expressions]
         table = table.this
     listed = node.args.get("properties")
-    for item in listed.expressions if listed is not None else ():
+    items = listed.expressions if listed is not None else []
+    materialized = any(isinstance(item, exp.MaterializedProperty) for item in items)
+    partitioned_on: tuple[str, ...] = ()
+    for item in items:
         if isinstance(item, exp.SchemaCommentProperty):
             comment = plain_text(item.this, "the comment")
         elif isinstance(item.this, exp.Var) and item.this.name.upper() == "LIFECYCLE":
             lifecycle = _whole(item.args.get("value"), "LIFECYCLE")
-        else:
+        elif not materialized:
             raise InvalidArgumentError("CREATE VIEW takes COMMENT and LIFECYCLE and nothing else")
+        elif isinstance(item, exp.ViewAttributeProperty):
+            # When it is built and who else reads it makes no difference: it is never behind.
+            if isinstance(item.this, exp.Tuple):
+                partitioned_on = tuple(name.name for name in item.this.expressions)
+        elif not isinstance(item, exp.MaterializedProperty):
+            raise InvalidArgumentError(
+                "CREATE MATERIALIZED VIEW takes COMMENT, LIFECYCLE, BUILD DEFERRED, DISABLE REWRITE and"
+                " PARTITIONED ON and nothing else"
+            )
     tree = query_of(node.expression, "CREATE VIEW")
     return CreateView(
         table=table_name(table, namespace),
         tree=tree,
         text=sql_text(tree),
+        partitioned_on=partitioned_on if materialized else None,
         columns=tuple(columns),
         comment=comment,
         replace=bool(node.args.get("replace")),

@@ -154,3 +154,43 @@ def test_a_view_has_no_rows_but_those_of_its_query(shop: fletching.Client) -> No
     shop.table("sale").restore(1)
     assert shop.sql("select * from cheap").to_pylist() == [{"id": 1}]
     shop.sql("drop view cheap")
+
+
+def test_materialized_views_are_never_behind(shop: fletching.Client) -> None:
+    shop.sql(
+        "create materialized view if not exists m lifecycle 3 build deferred comment 'c' disable rewrite"
+        " partitioned on (PT) as select id, pt from sale"
+    )
+    assert len(shop.sql("select * from m")) == 2
+    shop.sql("insert into sale partition (pt='c') values (3, 1)")
+    assert len(shop.sql("select * from m where pt = 'c'")) == 1
+    for nothing in ("rebuild", "rebuild partition (pt='c')", "disable rewrite"):
+        shop.sql(f"alter materialized view m {nothing}")
+    with pytest.raises(InvalidArgumentError, match="REBUILD"):
+        shop.sql("alter materialized view m enable rewrite")
+    with pytest.raises(FletchingError):
+        shop.sql("alter materialized view absent rebuild")
+    shown = shop.sql("show create view m").text
+    assert shown.startswith("CREATE MATERIALIZED VIEW IF NOT EXISTS")
+    shop.sql("drop materialized view m")
+    shop.sql(shown)
+    assert shop.sql("show create table m").text == shown
+    shop.sql("create table copied like m")
+    assert shop.table("copied").info.properties == {}
+
+
+@pytest.mark.parametrize(
+    ("clause", "complaint"),
+    [
+        ("create materialized view m partitioned on (nope) as select id from sale", "nope"),
+        ("create view m disable rewrite as select id from sale", "COMMENT and LIFECYCLE"),
+        ("create view m partitioned on (id) as select id from sale", "COMMENT and LIFECYCLE"),
+        ("create materialized view m tblproperties ('a'='b') as select id from sale", "takes"),
+        ("create table m (a bigint) disable rewrite", "not a plain value"),
+        ("create table m (a bigint) partitioned on (a)", "not support"),
+    ],
+)
+def test_clauses_of_other_views(shop: fletching.Client, clause: str, complaint: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=complaint):
+        shop.sql(clause)
+    assert shop.sql("show tables").text.split(":")[-1] == "sale"

@@ -18,6 +18,7 @@ from fletching.sql.table_definitions import DEFAULT_KEY
 from fletching.sql.table_properties import INTERNAL, SHARD_PROPERTIES
 
 __all__ = [
+    "VIEW_MATERIALIZED",
     "VIEW_TEXT",
     "bounded_text",
     "creating_statement",
@@ -29,6 +30,12 @@ __all__ = [
 ]
 
 """Property of a view: its query."""
+
+VIEW_MATERIALIZED = VIEW_PREFIX + "materialized"
+"""Property of a view that was made as a materialized one: the columns of PARTITIONED ON, as JSON.
+
+It is computed when it is read, as every view, and so never behind its tables.
+"""
 
 
 def failure_text(code: str, message: str) -> str:
@@ -120,8 +127,12 @@ def creating_statement(info: TableInfo) -> str:
     if VIEW_TEXT in info.properties:
         names = ", ".join(f"`{column.name}`" for column in info.schema.data_columns)
         comment = f" COMMENT {_quoted(info.comment)}" if info.comment else ""
-        text = info.properties[VIEW_TEXT]
-        return f"CREATE VIEW IF NOT EXISTS {info.table} ({names}){comment} AS {text};"
+        text, what, clauses = info.properties[VIEW_TEXT], "VIEW", ""
+        if VIEW_MATERIALIZED in info.properties:
+            on = ", ".join(f"`{name}`" for name in json.loads(info.properties[VIEW_MATERIALIZED]))
+            what = "MATERIALIZED VIEW"
+            clauses = " DISABLE REWRITE" + (f" PARTITIONED ON ({on})" if on else "")
+        return f"CREATE {what} IF NOT EXISTS {info.table} ({names}){comment}{clauses} AS {text};"
     stored = pa.ipc.read_schema(pa.py_buffer(info.arrow_schema))
     defaults = {
         field.name: field.metadata[DEFAULT_KEY].decode()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pyarrow as pa
 
+from fletching.engine.query.printing import VIEW_MATERIALIZED
 from fletching.engine.query.query_runner import (
     VIEW_NAMESPACE,
     VIEW_SCHEMAS,
@@ -113,7 +116,7 @@ def create_like(run: ScriptRun, statement: CreateLike) -> Outcome:
         properties={
             key: value
             for key, value in source.properties.items()
-            if key not in {VIEW_TEXT, VIEW_NAMESPACE, VIEW_SCHEMAS, LIFECYCLE}
+            if key not in {VIEW_TEXT, VIEW_NAMESPACE, VIEW_SCHEMAS, VIEW_MATERIALIZED, LIFECYCLE}
         },
         primary_key=source.primary_key,
         lifecycle_days=statement.lifecycle_days,
@@ -175,15 +178,24 @@ def create_view(run: ScriptRun, statement: CreateView) -> Outcome:
         schema = pa.schema(
             [field.with_name(name) for field, name in zip(schema, statement.columns, strict=True)]
         )
+    properties = {
+        VIEW_TEXT: statement.text,
+        VIEW_NAMESPACE: f"{run.namespace.project}.{run.namespace.schema}",
+        **({VIEW_SCHEMAS: "true"} if run.namespace.schemas_enabled else {}),
+    }
+    if statement.partitioned_on is not None:
+        known = {name.casefold() for name in schema.names}
+        unknown = [name for name in statement.partitioned_on if name.casefold() not in known]
+        if unknown:
+            raise InvalidArgumentError(
+                f"PARTITIONED ON names {', '.join(unknown)}: the query has no such column"
+            )
+        properties[VIEW_MATERIALIZED] = json.dumps(statement.partitioned_on)
     request = CreateTable(
         table=statement.table,
         arrow_schema=encode_schema(schema),
         comment=statement.comment,
-        properties={
-            VIEW_TEXT: statement.text,
-            VIEW_NAMESPACE: f"{run.namespace.project}.{run.namespace.schema}",
-            **({VIEW_SCHEMAS: "true"} if run.namespace.schemas_enabled else {}),
-        },
+        properties=properties,
         lifecycle_days=statement.lifecycle_days,
         if_not_exists=statement.if_not_exists,
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from email.utils import formatdate
 from xml.etree import ElementTree as ET
 
-from fletching.engine.query.query_runner import VIEW_TEXT
+from fletching.engine.query.printing import VIEW_MATERIALIZED, VIEW_TEXT
 from fletching.errors import InvalidParameterError
 from fletching.protocol.http.numbers import parse_count
 from fletching.protocol.messages.admin import PartitionInfo, TableInfo
@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 MANAGED_TABLE, VIRTUAL_VIEW = "MANAGED_TABLE", "VIRTUAL_VIEW"
+MATERIALIZED_VIEW = "MATERIALIZED_VIEW"
 
 STORAGE_TIER = "storagetier"
 """Property of a table that clients set as its tier; reported, and nothing else."""
@@ -39,6 +40,8 @@ _OURS = "fletching."
 
 def type_of(info: TableInfo) -> str:
     """What a table is, as clients name it."""
+    if VIEW_MATERIALIZED in info.properties:
+        return MATERIALIZED_VIEW
     return VIRTUAL_VIEW if VIEW_TEXT in info.properties else MANAGED_TABLE
 
 
@@ -129,7 +132,8 @@ def table_json(info: TableInfo, *, extended: bool) -> dict[str, object]:
         "lastModifiedTime": int(info.modified_at),
         "lastDDLTime": int(info.modified_at),
         "tableLabel": "",
-        "isVirtualView": view_text is not None,
+        "isVirtualView": type_of(info) == VIRTUAL_VIEW,
+        "isMaterializedView": type_of(info) == MATERIALIZED_VIEW,
         "isExternal": False,
         "lifecycle": -1 if info.lifecycle_days is None else info.lifecycle_days,
         "size": info.bytes,

@@ -142,7 +142,9 @@ def progress_document(instances: Instances, row: InstanceRow) -> ET.Element:
         "OutputRecords": instances.result_rows(row) if instances.has_rows(row) else 0,
         "FinishedPercentage": int(100 * instances.progress(row)),
     }
-    stage = element("Stage", *(element(tag, text=str(n)) for tag, n in counts.items()), ID="job_0")
+    stage = element(
+        "Stage", *(element(tag, text=str(n)) for tag, n in counts.items()), ID="M1_job_0"
+    )
     return element("Progress", stage)
 
 
