@@ -186,7 +186,7 @@ def test_materialized_views_are_never_behind(shop: fletching.Client) -> None:
         ("create view m disable rewrite as select id from sale", "COMMENT and LIFECYCLE"),
         ("create view m partitioned on (id) as select id from sale", "COMMENT and LIFECYCLE"),
         ("create materialized view m tblproperties ('a'='b') as select id from sale", "takes"),
-        ("create table m (a bigint) disable rewrite", "not a plain value"),
+        ("create table m (a bigint) disable rewrite", "not support"),
         ("create table m (a bigint) partitioned on (a)", "not support"),
     ],
 )

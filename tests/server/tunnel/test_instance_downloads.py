@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fletching.server.metadata.interactive_resources import is_before_0_13
 from fletching.server.tunnel import instance_downloads
 
 
@@ -75,7 +76,7 @@ def test_arrow_has_the_same_rows(instance: Any) -> None:
     ],
 )
 def test_old_clients_get_plain_timestamps(user_agent: str, structs: bool) -> None:
-    assert instance_downloads._takes_structs(user_agent) is structs
+    assert is_before_0_13(user_agent) is not structs
 
 
 @pytest.mark.parametrize("algorithm", [None, "zlib", "zstd", "lz4"])

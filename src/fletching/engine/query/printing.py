@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 import pyarrow as pa
 
-from fletching.engine.tables.schema_checks import VIEW_TEXT
+from fletching.engine.tables.schema_checks import VIEW_MATERIALIZED, VIEW_TEXT
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.messages.admin import PartitionInfo, SchemaInfo, TableInfo
 from fletching.sql.clusterings import CLUSTERING, clustering_clause, declared_clustering
@@ -28,14 +28,6 @@ __all__ = [
     "partition_description",
     "schema_description",
 ]
-
-"""Property of a view: its query."""
-
-VIEW_MATERIALIZED = VIEW_PREFIX + "materialized"
-"""Property of a view that was made as a materialized one: the columns of PARTITIONED ON, as JSON.
-
-It is computed when it is read, as every view, and so never behind its tables.
-"""
 
 
 def failure_text(code: str, message: str) -> str:

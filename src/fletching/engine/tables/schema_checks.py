@@ -37,6 +37,12 @@ VIEW_PREFIX = "fletching.view."
 VIEW_TEXT = VIEW_PREFIX + "text"
 """The property that is a view's query."""
 
+VIEW_MATERIALIZED = VIEW_PREFIX + "materialized"
+"""Property of a view that was made as a materialized one: the columns of PARTITIONED ON, as JSON.
+
+It is computed when it is read, as every view, and so never behind its tables.
+"""
+
 
 def check_no_view(table: TableRow) -> TableRow:
     """A table as it is, if it has rows of its own: what is written into a view nobody would ever see.

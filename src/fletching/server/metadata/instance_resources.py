@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from fletching.engine.query.instances import (
     InstanceRow,
 )
 from fletching.errors import ConflictError, InvalidParameterError
+from fletching.protocol.messages.admin import new_instance_id
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Response
 from fletching.server.metadata import instance_reports as reports
@@ -56,10 +58,14 @@ async def create(scope: Scope) -> None:
             lambda: open_session(scope.project, task_name=job.task_name),
         )
     else:
+        accelerated = "/mcqa/projects/" in scope.exchange.raw_path
         row = await run_statement(
             scope,
             job.statement,
             job.settings,
+            instance_id=f"{new_instance_id(time.time())}{interactive.ACCELERATED}"
+            if accelerated
+            else None,
             task_name=job.task_name,
             kind=job.kind,
             source=job.source,

@@ -15,6 +15,7 @@ their own, found by the session's id and their number. The second generation is 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from xml.etree import ElementTree as ET
@@ -26,11 +27,20 @@ from fletching.errors import (
     InvalidParameterError,
     NotFoundError,
 )
+from fletching.protocol.http.headers import USER_AGENT
 from fletching.server.metadata.documents import element, render
 from fletching.server.metadata.jobs import parse_settings
 from fletching.server.metadata.scope import Scope
 
-__all__ = ["connection", "info", "quota_page", "statement_id", "tell"]
+__all__ = [
+    "ACCELERATED",
+    "connection",
+    "info",
+    "is_before_0_13",
+    "quota_page",
+    "statement_id",
+    "tell",
+]
 
 _RUNNING, _FAILED, _TERMINATED, _CANCELLED = 2, 4, 5, 6
 """States of a session's statements, by the numbers that clients know."""
@@ -142,6 +152,18 @@ _CONNECTION = "fletching"
 """What clients send back with each request: there is nothing to be told apart."""
 
 
+ACCELERATED = "_mcqa"
+"""How ids of instances end that were run so: by it clients know where to look for them."""
+
+_CLIENT = re.compile(r"pyodps/(\d{1,4})\.(\d{1,4})\b", re.IGNORECASE)
+
+
+def is_before_0_13(user_agent: str) -> bool:
+    """Whether a client is a PyODPS that speaks as it did before 0.13."""
+    match = _CLIENT.match(user_agent)
+    return match is not None and (int(match[1]), int(match[2])) < (0, 13)
+
+
 _QUOTA = "default"
 """The quota that there is: the one pool of statements."""
 
@@ -160,8 +182,8 @@ async def quota_page(scope: Scope) -> None:
     Raises:
         NotFoundError: the path names another.
     """
-    # Before 0.13 clients connect by looking up the quota, and name their tenant then.
-    connecting = "tenant" in scope.query
+    # Before 0.13 PyODPS connects by looking up the quota, and names its tenant only then.
+    connecting = "tenant" in scope.query and is_before_0_13(scope.exchange.header(USER_AGENT))
     if scope.name and scope.name.casefold() != _QUOTA and not connecting:
         raise NotFoundError(
             f"there is no quota {scope.name[:100]}: {_QUOTA} has all statements, and /connection/mcqa takes"

@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import re
 
 from fletching.engine.query.instances import InstanceRow
 from fletching.engine.reading.read_plan import ReadPlan
@@ -28,7 +27,7 @@ from fletching.protocol.http.headers import USER_AGENT
 from fletching.protocol.messages.requests import ReadInstance
 from fletching.protocol.messages.responses import TableSchema
 from fletching.server.http.exchange import Exchange
-from fletching.server.metadata.interactive_resources import statement_id
+from fletching.server.metadata.interactive_resources import is_before_0_13, statement_id
 from fletching.server.service import Service
 from fletching.server.tunnel.downloads import row_range
 from fletching.server.tunnel.tunnel_replies import reply_with_rows
@@ -45,8 +44,6 @@ WAIT_SECONDS = 5.0
 SCHEMA_HEADER = "odps-tunnel-schema"
 
 _LIMITED = ".limited"
-
-_CLIENT = re.compile(r"pyodps/(\d{1,4})\.(\d{1,4})\b", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,15 +213,7 @@ async def _send(
         request.service,
         plan,
         arrow=arrow,
-        moments=_takes_structs(request.exchange.header(USER_AGENT)),
+        # Timestamps as structs of seconds and nanoseconds: others take the buffers for timestamps.
+        moments=not is_before_0_13(request.exchange.header(USER_AGENT)),
         headers=headers,
     )
-
-
-def _takes_structs(user_agent: str) -> bool:
-    """Whether a client reads timestamps of Arrow as structs of seconds and nanoseconds.
-
-    PyODPS does since 0.13; before, it takes the reply's buffers for timestamps, and has others then.
-    """
-    match = _CLIENT.match(user_agent)
-    return match is None or (int(match[1]), int(match[2])) >= (0, 13)
