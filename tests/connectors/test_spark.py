@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,6 +176,51 @@ class TestContract(ConnectorContract):
 
     def stop_early(self, source: Table) -> None:
         assert len(self.frame(source).limit(10).collect()) == 10
+
+
+CLUSTER = """
+import os, sys
+import pyspark
+os.environ["SPARK_HOME"] = os.path.dirname(pyspark.__file__)  # the wheel has the scripts of executors
+os.environ["PYSPARK_PYTHON"] = sys.executable
+os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+from fletching.connectors.spark import register
+session = (
+    pyspark.sql.SparkSession.builder.master("local-cluster[2,1,1024]")
+    .config("spark.ui.enabled", "false")
+    .config("spark.driver.host", "127.0.0.1")
+    .config("spark.executorEnv.PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    .getOrCreate()
+)
+register(session)
+known = dict(at=sys.argv[1], project="demo", accessId="id", accessKey="secret")
+frame = session.read.format("fletching").options(**known, numPartitions="4").load("t")
+assert frame.count() == 10
+frame.where("id < 6").write.format("fletching").options(**known).mode("append").save("copy")
+session.stop()
+"""
+
+
+def test_a_cluster_of_processes_of_their_own(client: Client, open_sessions: Any) -> None:
+    table = TestContract().made(client)
+    copy = client.create_table("copy", ENGINE_ROWS.schema)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            "import pyspark.sql\n" + CLUSTER,
+            options(table)["at"],
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted_rows(copy.to_table()) == sorted_rows(ENGINE_ROWS.slice(0, 6))
+    # Executors may be ended before a task of theirs has given up its read session.
+    assert [name for name in open_sessions() if name.startswith("write")] == []
 
 
 def test_conditions_change_no_later_answer(session: Any, client: Client) -> None:
