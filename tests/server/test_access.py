@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 from tests.server.conftest import RawClient, Reply, Start, stream_of
 
+import fletching
 from fletching.engine.access.permissions import Grant, Permission
-from fletching.errors import UsageError
+from fletching.errors import NoPermissionError, UsageError
 from fletching.server.server import Server
 
 TABLE = pa.table({"id": pa.array(range(3), pa.int64())})
@@ -111,6 +112,30 @@ def test_a_key_without_grants_runs_nothing_and_leaves_nothing(
     listed = RawClient(server.url).request("GET", "/api/projects/demo/instances")
     assert b"<Instance>" not in listed.body
     assert RawClient(server.url).count("secret") == 3
+
+
+def test_a_name_of_with_stands_for_no_table_that_may_not_be_read(server: Server) -> None:
+    keys = server.service.engine.access_keys
+    key = keys.create(access_id="shadow")
+    keys.grant(Grant(key.access_id, "demo", "open", Permission("read")))
+    with fletching.connect(
+        server.url, project="demo", access_id=key.access_id, access_key=key.secret
+    ) as client:
+        assert (
+            client.sql("with secret as (select id from open) select * from secret").to_pylist()
+            == []
+        )
+        for statement in (
+            "with secret as (select * from secret) select * from secret",
+            "with open as (select * from secret) select * from open",
+            "with x as (with secret as (select 1 a) select * from secret) select * from x, secret",
+            "select * from (with secret as (select 1 a) select * from secret) a, secret b",
+            "with a as (select * from secret), secret as (select 1 q) select * from a",
+            "@secret := select * from secret; select * from @secret",
+            "explain with secret as (select * from secret) select * from secret",
+        ):
+            with pytest.raises(NoPermissionError, match="may not read"):
+                client.sql(statement)
 
 
 def test_projects_are_known_to_who_has_grants_in_them(server: Server, granted: Any) -> None:
