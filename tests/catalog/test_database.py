@@ -274,18 +274,29 @@ def test_a_fault_without_a_state_that_is_not_the_database_s_is_no_outage() -> No
 
 @pytest.fixture
 def impatient(postgresql: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """A database that waits half a second for who is in a transaction and says nothing."""
-    monkeypatch.setattr("fletching.catalog.database.SILENT_TRANSACTION_SECONDS", 0.5)
+    """A database that waits little more than a second for who is in a transaction and says nothing."""
+    monkeypatch.setattr("fletching.catalog.database.SILENT_TRANSACTION_SECONDS", 1.5)
     database = Database.open(postgresql.create())
     yield database
     database.close()
+
+
+def another_of(database: Database) -> Database:
+    """The same catalog by connections that may take their time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fletching.catalog.database.SILENT_TRANSACTION_SECONDS", 600)
+        url = database._engine.url.render_as_string(hide_password=False)
+        other = Database.open(url)
+        names(other)  # a connection is made by the first who needs it
+        return other
 
 
 @pytest.mark.parametrize("waits_for", ["row", "pinned versions"])
 def test_who_freezes_in_a_transaction_does_not_keep_the_others(
     impatient: Database, waits_for: str
 ) -> None:
-    with impatient.write() as connection:
+    patient = another_of(impatient)
+    with patient.write() as connection:
         add(connection, "before")
     others_are_done = threading.Event()
     frozen_failed: list[FletchingError] = []
@@ -306,7 +317,7 @@ def test_who_freezes_in_a_transaction_does_not_keep_the_others(
     thread = threading.Thread(target=freeze, daemon=True)
     thread.start()
     assert is_inside.wait(600)
-    with impatient.write() as connection:
+    with patient.write() as connection:
         if waits_for == "row":
             connection.execute(leases.update().values(holder="another"))
         else:
@@ -315,7 +326,8 @@ def test_who_freezes_in_a_transaction_does_not_keep_the_others(
         thread.join()
     (error,) = frozen_failed
     assert type(error) is ServiceUnavailableError
-    assert names(impatient) == ["before"]
+    assert names(patient) == ["before"]
+    patient.close()
 
 
 def test_a_reader_that_says_so_may_take_its_time(impatient: Database) -> None:
@@ -323,7 +335,7 @@ def test_a_reader_that_says_so_may_take_its_time(impatient: Database) -> None:
         refused = contextlib.nullcontext() if patient else pytest.raises(ServiceUnavailableError)
         with refused, impatient.read(patient=patient) as connection:
             connection.execute(select(leases)).all()
-            threading.Event().wait(1.0)
+            threading.Event().wait(2.0)
             connection.execute(select(leases)).all()
 
 
