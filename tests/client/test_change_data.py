@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import decimal
 from typing import Any
 
@@ -79,5 +80,34 @@ def test_scalars_of_pyarrow(value: Any, data_type: Any) -> None:
     "values", [{"id": "x"}, {"id": 1 << 70}, {"name": object()}, {"id": pa.scalar("x")}]
 )
 def test_values_that_do_not_fit_are_refused(values: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="does not fit"):
+    with pytest.raises(UsageError, match=r"become|no string"):
         one_row(values, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("value", "data_type"),
+    [
+        (1.5, pa.int64()),
+        (decimal.Decimal("1.5"), pa.int64()),
+        (True, pa.float64()),
+        (0.1, pa.float32()),
+        (5, pa.date32()),
+        (dt.datetime(2020, 1, 1, 1), pa.date32()),  # noqa: DTZ001  # a clock's reading, as the column's
+        (dt.datetime(2020, 1, 1, microsecond=1), pa.timestamp("ms")),  # noqa: DTZ001
+        (dt.datetime(2020, 1, 1, tzinfo=dt.UTC), pa.timestamp("us")),
+        ({"a": 1, "c": 2}, pa.struct([("a", pa.int64())])),
+        ({"a": 1.5}, pa.struct([("a", pa.int64())])),
+        ([1.5], pa.list_(pa.int32())),
+        ([("k", 1.5)], pa.map_(pa.string(), pa.int32())),
+    ],
+    ids=str,
+)
+def test_no_plain_value_is_changed_on_its_way(value: object, data_type: pa.DataType) -> None:
+    with pytest.raises(UsageError, match="'x"):
+        one_row({"x": value}, pa.schema([("x", data_type)]))
+
+
+def test_struct_fields_of_a_plain_value_are_found_in_any_case() -> None:
+    schema = pa.schema([("x", pa.struct([("a", pa.int64()), ("b", pa.string())]))])
+    table = pa.ipc.open_stream(one_row({"x": {"A": 1, "B": "t"}}, schema)).read_all()
+    assert table["x"].to_pylist() == [{"a": 1, "b": "t"}]

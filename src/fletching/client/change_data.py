@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
+from fletching.client.tabular.python_values import python_array
 from fletching.client.tabular.tabular_data import BatchStream, batches_of
 from fletching.errors import UsageError
 from fletching.protocol.types.blob_type import storage_type
-from fletching.protocol.types.conversion import convert
 
 __all__ = ["deleting", "one_row", "only_columns"]
 
@@ -43,24 +43,18 @@ def one_row(values: Mapping[str, object], schema: pa.Schema) -> bytes:
     """Plain values as an Arrow stream of one row, in the table's types where it has the columns.
 
     Raises:
-        UsageError: a value does not fit its column.
+        UsageError: a column's type does not have the value: the rule is that of appended rows.
     """
     by_name = {field.name.casefold(): field for field in schema}
     fields = []
     for name, value in values.items():
+        if not isinstance(name, str):
+            raise UsageError(f"the name of a column is a text, not a {type(name).__name__}")
         field = by_name.get(name.casefold())
         data_type = None if field is None else storage_type(field.type)
         if isinstance(data_type, pa.BaseExtensionType):
             data_type = data_type.storage_type
-        try:
-            if isinstance(value, pa.Scalar):
-                array = _repeated(value)
-                array = array if data_type is None else convert(array, data_type, name)
-            else:
-                array = pa.array([_without_scalars(value)], data_type)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise UsageError(f"the value of column {name} does not fit: {error}") from error
-        fields.append((name, array))
+        fields.append((name, python_array([value], data_type, name)))
     batch = pa.RecordBatch.from_arrays(
         [array for _, array in fields], names=[name for name, _ in fields]
     )
@@ -68,25 +62,3 @@ def one_row(values: Mapping[str, object], schema: pa.Schema) -> bytes:
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     return bytes(sink.getvalue())
-
-
-def _repeated(scalar: pa.Scalar) -> pa.Array:
-    """An array of one value. pyarrow, asked for one of a dictionary's type, takes no other and crashes."""
-    while isinstance(scalar, pa.DictionaryScalar | pa.RunEndEncodedScalar | pa.ExtensionScalar):
-        scalar = scalar.value
-    return pa.nulls(1) if scalar is None else pa.repeat(scalar, 1)
-
-
-def _without_scalars(value: object) -> object:
-    """A plain value in which no part is one of pyarrow's own."""
-    match value:
-        case pa.Scalar():
-            return value.as_py()
-        case list() | tuple():
-            return (
-                type(value)(map(_without_scalars, value)) if type(value) in {list, tuple} else value
-            )
-        case dict():
-            return {key: _without_scalars(each) for key, each in value.items()}
-        case _:
-            return value

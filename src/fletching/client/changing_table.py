@@ -114,6 +114,12 @@ class ChangingTable(StoredTable):
         if not assigned and not given:
             raise UsageError("an update needs expressions, values, or both")
         condition = filter_text(where, "where") or ""
+        for name, text in assigned.items():
+            if not isinstance(text, str):
+                raise UsageError(
+                    f"the expression of column {name!r} is SQL text, not a {type(text).__name__}: "
+                    f"a plain value is given as values={{{name!r}: ...}}"
+                )
         key = self._new_key(idempotency_key)
 
         def changed(plain: Mapping[str, object]) -> ChangeReport:

@@ -96,8 +96,8 @@ def write_table(
 
 
 def _write_partition(frame: pd.DataFrame, session: WriteSession) -> CommitMessage:
-    rows = pa.Table.from_pandas(frame, preserve_index=False)
-    return write_attempt(session, [rows] if rows.num_rows else [])
+    # The frame itself: pyarrow would give columns of objects types of its own, and cut values to them.
+    return write_attempt(session, [frame.reset_index(drop=True)] if len(frame) else [])
 
 
 @dataclasses.dataclass(frozen=True)

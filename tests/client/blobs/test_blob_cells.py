@@ -16,6 +16,7 @@ from fletching import Blob
 from fletching.client.blobs import blob_cells
 from fletching.client.blobs.blob_cells import with_references
 from fletching.client.blobs.blob_values import BlobSource
+from fletching.client.tabular.alignment import aligned
 from fletching.client.tabular.tabular_data import batches_of
 from fletching.errors import UsageError
 from fletching.protocol.types.blob_type import blob
@@ -70,6 +71,13 @@ class TestCells:
     def test_what_no_cell_holds(self, bad: Any) -> None:
         with pytest.raises(UsageError, match="image"):
             rows_of({"image": [bad]})
+
+    @pytest.mark.parametrize("missing", [pd.NA, pd.NaT, pa.scalar(None, pa.binary())], ids=repr)
+    def test_what_says_that_there_is_none(self, missing: Any) -> None:
+        rows = [{"image": missing, "more": [missing, b"a"]}, {"image": pa.scalar(b"b")}]
+        assert [(row["image"], row["more"]) for row in rows_of(rows)] == [
+            (None, [None, b"more.element:a"]), (b"image:b", None),
+        ]  # fmt: skip
 
     def test_nested(self) -> None:
         schema = pa.schema(
@@ -135,6 +143,45 @@ class TestKindsOfData:
         assert cells["id"].to_pylist() == [1, 2]
         got = list(client.get_blobs(cells["image"]))
         assert [b and b.data for b in got] == [b"a", None]
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            [None, {"id": 1}],
+            [{"id": 1}, None],
+            [{"id": 1, "image": 5}],
+            {1: [1]},
+            [{1: 1}],
+            [{"id": [1], "image": [b"a"]}, 5],
+            pd.DataFrame([[1, 2]], columns=["id", "id"]),
+        ],
+        ids=str,
+    )
+    def test_what_is_no_table_is_refused(self, data: Any) -> None:
+        for given in (data, iter([data])):
+            with pytest.raises(UsageError):
+                rows_of(given)
+
+    def test_nothing_is_dropped(self) -> None:
+        nothing = {"id": None, "image": None, "more": None}
+        for data in ([{}, {}], iter([{}, {}]), pd.DataFrame(index=[0, 1])):
+            stream = aligned(batches_of(with_references(data, SCHEMA, Shelf()), SCHEMA), SCHEMA)
+            assert pa.Table.from_batches(list(stream), SCHEMA).to_pylist() == [nothing] * 2
+        mixed = [
+            {"id": [1], "image": [b"a"]},
+            pa.record_batch({"id": [2], "image": pa.array([b"b"])}),
+            pd.DataFrame({"id": [3], "image": [b"c"]}),
+        ]
+        for order in (mixed[1:], mixed):
+            found = rows_of(iter(order))
+            assert [(row["id"], row["image"]) for row in found][-2:] == [
+                (2, b"image:b"), (3, b"image:c"),
+            ]  # fmt: skip
+        assert len(found) == 3
+        found = rows_of({"id": iter([1]), "image": iter([b"a"])})
+        assert [(row["id"], row["image"]) for row in found] == [(1, b"image:a")]
+        with pytest.raises(UsageError, match="not a list"):
+            rows_of({"id": 1, "image": b"a"})
 
     def test_rows_whose_first_column_is_a_list(self) -> None:
         schema = pa.schema([("tags", pa.list_(pa.string())), ("image", blob())])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import decimal
 from collections.abc import Iterator
 from typing import Any
 
@@ -133,3 +134,51 @@ def test_an_empty_iterable_has_the_tables_schema() -> None:
     stream = batches_of(iter([]), SCHEMA)
     assert stream.schema == SCHEMA
     assert list(stream) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [{}, {}],
+        iter([{}, {}]),
+        pd.DataFrame(index=[0, 1]),
+        pa.table({"a": [1, 2]}).select([]),
+    ],
+    ids=["rows", "iterator", "pandas", "arrow"],
+)
+def test_rows_that_say_nothing_are_rows(data: Any) -> None:
+    found = pa.Table.from_batches(list(aligned(batches_of(data, SCHEMA), SCHEMA)))
+    assert found.to_pylist() == [{"a": None, "b": None}] * 2
+
+
+@pytest.mark.parametrize(
+    "data", [[None], [None, {"a": 1}], iter([None, {"a": 1}]), [{"a": 1}, None]], ids=str
+)
+def test_none_is_no_row_and_takes_no_other_along(data: Any) -> None:
+    with pytest.raises(UsageError, match="NoneType"):
+        list(batches_of(data, SCHEMA))
+
+
+def test_columns_of_a_frame_may_be_named_by_numbers() -> None:
+    assert batches_of(pd.DataFrame([[1, 2]])).schema.names == ["0", "1"]
+    schema = pa.schema([("0", pa.int64()), ("1", pa.decimal128(10, 2))])
+    frame = pd.DataFrame([[1, decimal.Decimal("1.5")]]).astype({1: object})
+    found = pa.Table.from_batches(list(aligned(batches_of(frame, schema), schema)))
+    assert found.to_pydict() == {"0": [1], "1": [decimal.Decimal("1.50")]}
+    pairs = pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "x"), ("a", "y")]))
+    assert batches_of(pairs).schema.names == ["('a', 'x')", "('a', 'y')"]
+    for names in (["a", "a"], [1, "1"]):
+        with pytest.raises(UsageError, match="two columns"):
+            batches_of(pd.DataFrame([[1, 2]], columns=names))
+
+
+def test_columns_and_batches_follow_each_other() -> None:
+    parts = [
+        {"a": [1], "b": ["x"]},
+        pa.record_batch({"a": [2], "b": ["y"]}),
+        {"a": [3], "b": ["z"]},
+    ]
+    for order in (parts, parts[1:] + parts[:1]):
+        stream = aligned(batches_of(iter(order), SCHEMA), SCHEMA)
+        found = pa.Table.from_batches(list(stream))
+        assert sorted(found["a"].to_pylist()) == [1, 2, 3]

@@ -19,23 +19,31 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from fletching.client.blobs.blob_conversions import encoded, is_encodable
 from fletching.client.blobs.blob_values import Blob, BlobSource
 from fletching.client.tabular.alignment import resized
-from fletching.client.tabular.python_values import map_pairs, matched_items, python_array
+from fletching.client.tabular.python_values import (
+    is_null,
+    map_pairs,
+    matched_items,
+    python_array,
+    struct_items,
+)
 from fletching.client.tabular.tabular_data import (
     BatchStream,
     are_columns,
     batches_of,
     is_pandas,
     rows_as_columns,
-    with_index,
+    with_text_names,
+    without_columns,
 )
 from fletching.errors import UsageError
 from fletching.ipc.relabelling import relabelled
@@ -92,70 +100,68 @@ def _from_iterable(
     items: Iterable[object], blobs: Mapping[str, pa.Field], schema: pa.Schema, upload: Upload
 ) -> Iterable[pa.RecordBatch]:
     iterator = iter(items)
-    first = next(iterator, None)
-    if first is None:
+    ahead = list(itertools.islice(iterator, 1))
+    if not ahead:
         return BatchStream(schema, iter(()))
-
-    def chained() -> Iterator[object]:
-        yield first
-        yield from iterator
-
-    if isinstance(first, Mapping):
+    first, chained = ahead[0], itertools.chain(ahead, iterator)
+    if isinstance(first, Mapping) and not are_columns(first, schema):
         # Items of another kind are refused when their turn comes.
-        if are_columns(first, schema):
-            return (
-                batch
-                for item in cast("Iterable[Mapping[str, Sequence[object]]]", chained())
-                for batch in _stream(_sliced_columns(item), blobs, schema, upload)
-            )
-        rows = cast("Iterator[Mapping[str, object]]", chained())
-        return _stream(_sliced_rows(rows), blobs, schema, upload)
+        return _stream(_sliced_rows(chained), blobs, schema, upload)
     return (
         batch
-        for item in chained()
-        for batch in _arrow(batches_of(item, schema), blobs, schema, upload)
+        for item in chained
+        for batch in batches_of(with_references(item, schema, upload), schema).batches
     )
 
 
 # --- python values ---------------------------------------------------------------------------
 
 
-def _sliced_columns(
-    columns: Mapping[str, Sequence[object]],
-) -> Iterator[Mapping[str, Iterable[object]]]:
-    lengths = {len(values) for values in columns.values()}
+_Columns = Mapping[str, Iterable[object]]
+
+
+def _sliced_columns(columns: Mapping[str, object]) -> Iterator[_Columns]:
+    whole: dict[str, Any] = {}
+    for name, values in columns.items():
+        if not isinstance(name, str):
+            raise UsageError(f"the name of a column is a text, not a {type(name).__name__}")
+        if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+            raise UsageError(f"column {name!r} is a {type(values).__name__}, not a list of values")
+        sliceable = hasattr(values, "__len__") and hasattr(values, "__getitem__")
+        whole[name] = values if sliceable else list(values)
+    lengths = {len(values) for values in whole.values()}
     if len(lengths) > 1:
         raise UsageError(f"the columns have different lengths: {sorted(lengths)}")
     for start in range(0, max(lengths, default=0), GATHERED_ROWS):
-        yield {name: values[start : start + GATHERED_ROWS] for name, values in columns.items()}
+        yield {name: values[start : start + GATHERED_ROWS] for name, values in whole.items()}
 
 
-def _sliced_frame(frame: pd.DataFrame) -> Iterator[Mapping[str, Iterable[object]]]:
-    frame = with_index(frame)
+def _sliced_frame(frame: pd.DataFrame) -> Iterator[_Columns | int]:
+    frame = with_text_names(frame)
+    if len(set(frame.columns)) < len(frame.columns):
+        raise UsageError("the data has two columns of one name")
     for start in range(0, len(frame), GATHERED_ROWS):
         part = frame.iloc[start : start + GATHERED_ROWS]
-        yield {str(name): part[name] for name in part.columns}
+        yield {name: part[name] for name in part.columns} or len(part)
 
 
-def _sliced_rows(rows: Iterator[Mapping[str, object]]) -> Iterator[Mapping[str, Iterable[object]]]:
+def _sliced_rows(rows: Iterator[Any]) -> Iterator[_Columns | int]:
     """Rows as slices of columns; a key that a row lacks is null."""
-    held: list[Mapping[str, object]] = []
-    for row in rows:
-        held.append(row)
-        if len(held) >= GATHERED_ROWS:
-            yield rows_as_columns(held)
-            held = []
-    if held:
-        yield rows_as_columns(held)
+    while held := list(itertools.islice(rows, GATHERED_ROWS)):
+        yield rows_as_columns(held) or len(held)
 
 
 def _stream(
-    slices: Iterator[Mapping[str, Iterable[object]]],
+    slices: Iterator[_Columns | int] | Iterator[_Columns],
     blobs: Mapping[str, pa.Field],
     schema: pa.Schema,
     upload: Upload,
 ) -> Iterator[pa.RecordBatch]:
+    """The rows of slices with references; a slice without any column is a number of rows."""
     for columns in slices:
+        if isinstance(columns, int):
+            yield from without_columns(columns)
+            continue
         done = {
             name: _uploaded(values, blobs[name.casefold()], upload)
             if name.casefold() in blobs
@@ -258,17 +264,24 @@ def _uploaded(values: Iterable[object], field: pa.Field, upload: Upload) -> pa.A
 
 def _replaced(value: object, data_type: pa.DataType, path: str, gatherer: _Gatherer) -> object:
     """The value with references, or what stands for them, in place of contents."""
-    if value is None or not contains_blob(data_type):
+    if not contains_blob(data_type):
         return value
+    if value is None or is_null(value):
+        return None
+    if isinstance(value, pa.Scalar):
+        value = value.as_py()
     if is_blob(data_type):
         return _replaced_cell(value, path, gatherer)
     if isinstance(data_type, pa.BaseExtensionType):
         data_type = data_type.storage_type
     if pa.types.is_struct(data_type):
+        fields = list(data_type)
+        names = [field.name for field in fields]
+        if isinstance(value, tuple):
+            value = struct_items(value, names, path)
         if not isinstance(value, Mapping):
             raise UsageError(f"a value of column {path!r} is a {type(value).__name__}, not a dict")
-        fields = list(data_type)
-        items = matched_items([value], [field.name for field in fields], path)
+        items = matched_items([value], names, path)
         return {
             field.name: _replaced(item, field.type, f"{path}.{field.name}", gatherer)
             for field, (item,) in zip(fields, items, strict=True)

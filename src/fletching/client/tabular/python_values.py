@@ -32,7 +32,14 @@ from fletching.protocol.types.conversion import convert
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["column_array", "map_pairs", "matched_items", "python_array"]
+__all__ = [
+    "column_array",
+    "is_null",
+    "map_pairs",
+    "matched_items",
+    "python_array",
+    "struct_items",
+]
 
 MAX_TEXT_BYTES = 1 << 30
 """Texts of one array beyond which 64-bit offsets are used; 32-bit ones end at twice as much."""
@@ -129,14 +136,18 @@ def _array(values: Sequence[object], target: pa.DataType, path: str) -> pa.Array
         return convert(_array(values, target.value_type, path), target, path)
     kinds = _kinds(values)
     if "null" in kinds.values() or "arrow" in kinds.values():
-        values = [None if _is_null(value) else value for value in values]
+        values = [None if is_null(value) else value for value in values]
         kinds = _kinds(values)
     present = set(kinds.values()) - {"none"}
     if not present:
         return null_array(pa.null() if target is None else target, len(values))
     if present == {"arrow"}:
-        found = pa.array(values)
-        return found if target is None else convert(found, target, path)
+        found = _of_scalars(values)
+        if found is not None:
+            return found if target is None else convert(found, target, path)
+    if "arrow" in present:
+        plain = [value.as_py() if isinstance(value, pa.Scalar) else value for value in values]
+        return _array(plain, target, path)
     if target is None:
         target_kind = "list" if present <= {"list", "tuple"} else min(present)
     else:
@@ -200,7 +211,8 @@ _KINDS: list[tuple[type | tuple[type, ...], str]] = [
 ]
 
 
-def _is_null(value: object) -> bool:
+def is_null(value: object) -> bool:
+    """Whether a value that is not None says that there is none."""
     kind: type = type(value)
     return _kind(kind) == "null" or (isinstance(value, pa.Scalar) and not value.is_valid)
 
@@ -213,6 +225,19 @@ def _target_kind(target: pa.DataType) -> str:
     return "list" if hasattr(target, "value_field") else "flat"
 
 
+def _of_scalars(values: Sequence[Any]) -> pa.Array | None:
+    """The array of Arrow scalars of one type; None if they are of several."""
+    # pyarrow, given scalars of these types, makes no array of them and may crash.
+    wrapped = (pa.DictionaryScalar, pa.RunEndEncodedScalar, pa.ExtensionScalar)
+    plain = []
+    for value in values:
+        while isinstance(value, wrapped):
+            value = value.value  # noqa: PLW2901 - what it is wrapped in is of no account
+        plain.append(value)
+    types = {value.type for value in plain if value is not None}
+    return pa.array(plain, types.pop()) if len(types) == 1 else None
+
+
 # --- flat values ----------------------------------------------------------------------------
 
 
@@ -223,7 +248,7 @@ def _flat(values: Cells, kinds: set[str], target: pa.DataType, path: str) -> pa.
         zoned = {value.tzinfo is not None for value in values if isinstance(value, dt.datetime)}
         groups = (kinds - {"datetime"}) | {"zoned" if zone else "datetime" for zone in zoned}
     if len(groups) == 1:
-        found = _BUILDERS[next(iter(groups))](values, target)
+        found = _built(next(iter(groups)), values, target, path)
         return found if target is None else _converted(found, target, path)
     if target is None:
         if groups == {"int", "float"}:
@@ -241,12 +266,19 @@ def _flat(values: Cells, kinds: set[str], target: pa.DataType, path: str) -> pa.
     filled = 0
     for group in sorted(groups):
         chosen = [number for number, value in enumerate(values) if _group(value) == group]
-        part = _BUILDERS[group]([values[number] for number in chosen], plain)
+        part = _built(group, [values[number] for number in chosen], plain, path)
         parts.append(_converted(part, plain, path))
         places[chosen] = np.arange(filled, filled + len(chosen))
         filled += len(chosen)
     order = pa.array(places, mask=places < 0)
     return _converted(pa.concat_arrays(parts).take(order), target, path)
+
+
+def _built(group: str, values: Cells, target: pa.DataType, path: str) -> pa.Array:
+    try:
+        return _BUILDERS[group](values, target)
+    except UsageError as error:
+        raise UsageError(f"column {path!r}: {error.message}") from error
 
 
 def _group(value: object) -> str:
@@ -458,7 +490,9 @@ def _structs(values: Cells, target: pa.DataType, path: str) -> pa.Array:
     else:
         fields = [target.field(i) for i in range(target.num_fields)]
         names = [str(field.name) for field in fields]
-    rows = [_named(value, names, path) if isinstance(value, tuple) else value for value in values]
+    rows = [
+        struct_items(value, names, path) if isinstance(value, tuple) else value for value in values
+    ]
     columns = matched_items(rows, names, path)
     children = [
         python_array(column, None if field is None else field.type, f"{path}.{name}")
@@ -469,7 +503,12 @@ def _structs(values: Cells, target: pa.DataType, path: str) -> pa.Array:
     return pa.StructArray.from_arrays(children, fields=fields, mask=_mask(values))
 
 
-def _named(value: tuple[object, ...], names: Sequence[str], path: str) -> dict[str, object]:
+def struct_items(value: tuple[object, ...], names: Sequence[str], path: str) -> dict[str, object]:
+    """A tuple as the struct whose fields it has in their order.
+
+    Raises:
+        UsageError: it has another number of them.
+    """
     if len(value) != len(names):
         raise UsageError(f"column {path!r}: a tuple of {len(value)} is no struct of {len(names)}")
     return dict(zip(names, value, strict=True))

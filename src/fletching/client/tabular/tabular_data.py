@@ -36,8 +36,11 @@ __all__ = [
     "batches_of",
     "is_pandas",
     "rows_as_columns",
-    "with_index",
+    "with_text_names",
+    "without_columns",
 ]
+
+_NOTHING = object()
 
 PANDAS_SLICE_ROWS = 128 * 1024
 """Rows of a pandas frame converted at once: conversion copies, so this bounds the copy."""
@@ -124,36 +127,46 @@ def _imported(take: Callable[[object], pa.RecordBatchReader], data: object) -> p
         raise UsageError(f"the Arrow data of {type(data).__name__} holds no rows: {exc}") from exc
 
 
-def with_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """The data frame with its index as columns, if that has a name."""
-    named = any(name is not None for name in frame.index.names)
-    return frame.reset_index() if named else frame
+def with_text_names(frame: pd.DataFrame) -> pd.DataFrame:
+    """The data frame with its index as columns, if that has a name, and texts as names of columns."""
+    if any(name is not None for name in frame.index.names):
+        frame = frame.reset_index()
+    names = [str(name) for name in frame.columns]
+    # A frame of numbers has numbers for names, and one of a pivot pairs.
+    return frame if names == list(frame.columns) else frame.set_axis(names, axis="columns")
+
+
+def without_columns(rows: int) -> BatchStream:
+    """Rows of which nothing is said: each is all null in the table."""
+    batch = pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
+    return BatchStream(batch.schema, iter([batch]))
 
 
 def _from_pandas(frame: pd.DataFrame, target: pa.Schema | None) -> BatchStream:
-    frame = with_index(frame)
+    frame = with_text_names(frame)
+    if not len(frame.columns):
+        return without_columns(len(frame))
     fields = _by_name(target)
     # Columns of objects have no type but the table's; pyarrow would guess one, and cut to it.
+    names = list(frame.columns)
+    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise UsageError(f"the data has two columns named {repeated[0]!r}")
     objects = {
-        str(name)
-        for name, dtype in zip(frame.columns, frame.dtypes, strict=True)
-        if str(dtype) == "object" and str(name).casefold() in fields
+        name
+        for name, dtype in zip(names, frame.dtypes, strict=True)
+        if str(dtype) == "object" and name.casefold() in fields
     }
     try:
         plain = pa.Schema.from_pandas(
-            frame[[name for name in frame.columns if str(name) not in objects]],
-            preserve_index=False,
+            frame[[name for name in names if name not in objects]], preserve_index=False
         ).remove_metadata()
     except (pa.ArrowException, TypeError, ValueError) as exc:
         raise UsageError(f"a column of the data frame has no Arrow type: {exc}") from exc
-    names = [str(name) for name in frame.columns]
     schema = pa.schema(
         [
             pa.field(name, fields[name.casefold()].type) if name in objects else plain.field(name)
             for name in names
         ]
-        if len(set(names)) == len(names)
-        else plain
     )
 
     def slices() -> Iterator[pa.RecordBatch]:
@@ -163,10 +176,10 @@ def _from_pandas(frame: pd.DataFrame, target: pa.Schema | None) -> BatchStream:
                 yield pa.RecordBatch.from_pandas(part, schema=schema, preserve_index=False)
                 continue
             columns = [
-                column_array(part[name], fields[str(name).casefold()], str(name))
-                if str(name) in objects
-                else pa.array(part[name], plain.field(str(name)).type, from_pandas=True)
-                for name in frame.columns
+                column_array(part[name], fields[name.casefold()], name)
+                if name in objects
+                else pa.array(part[name], plain.field(name).type, from_pandas=True)
+                for name in names
             ]
             yield from _table(columns, names).to_batches()
 
@@ -225,18 +238,20 @@ def _from_rows(rows: Sequence[Mapping[str, object]], schema: pa.Schema | None) -
         )
         for name, values in columns.items()
     ]
-    table = _table(arrays, list(columns)) if columns else pa.table({})
+    if not columns:
+        return without_columns(len(rows))
+    table = _table(arrays, list(columns))
     return BatchStream(table.schema, iter(table.to_batches()))
 
 
 def _from_iterable(items: Iterable[object], schema: pa.Schema | None) -> BatchStream:
     iterator = iter(items)
-    first = next(iterator, None)
-    if first is None:
+    first = next(iterator, _NOTHING)
+    if first is _NOTHING:
         if schema is None:
             raise UsageError("the data is an iterable without items and there is no schema for it")
         return BatchStream(schema, iter(()))
-    if isinstance(first, str | bytes | int | float | tuple):
+    if first is None or isinstance(first, str | bytes | int | float | tuple):
         raise UsageError(
             f"an iterable of {type(first).__name__} is not a table; give record batches, tables, "
             "data frames or dicts"
@@ -264,7 +279,12 @@ def _from_mappings(
     if are_columns(first, schema):
         head = _from_columns(first, schema)
         more = itertools.chain.from_iterable(
-            _from_columns(item, schema or head.schema).batches for item in rest
+            (
+                _from_columns(item, schema or head.schema)
+                if isinstance(item, Mapping)
+                else batches_of(item, schema or head.schema)
+            ).batches
+            for item in rest
         )
         return BatchStream(head.schema, itertools.chain(head.batches, more))
     rows = itertools.chain([first], rest)
@@ -288,7 +308,9 @@ def are_columns(item: Mapping[str, object], schema: pa.Schema | None) -> bool:
         return False
     fields = _by_name(schema)
     return not all(
-        name.casefold() in fields and _nesting(value) <= _type_nesting(fields[name.casefold()].type)
+        isinstance(name, str)
+        and name.casefold() in fields
+        and _nesting(value) <= _type_nesting(fields[name.casefold()].type)
         for name, value in item.items()
     )
 
