@@ -6,10 +6,9 @@ null, a quoted text, bytes in JSON. A source is a path that pyarrow opens, or a 
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +18,7 @@ from fletching.errors import LimitExceededError, UsageError
 from fletching.protocol.types.decoded_sizes import plain_width
 from fletching.protocol.types.json_values import json_lines
 from fletching.protocol.types.parquet_pages import parquet_need
+from fletching.protocol.types.spelt_values import read_from_csv, read_from_json, stood_for
 
 __all__ = [
     "BATCH_ROWS",
@@ -212,9 +212,8 @@ def open_csv(
 
     delimiter = options.delimiter or delimiter
 
-    types = {
-        field.name: field.type for field in options.types or () if _is_read_from_text(field.type)
-    }
+    read = {field.name: read_from_csv(field.type) for field in options.types or ()}
+    types = {name: kind for name, kind in read.items() if kind is not None}
 
     def reading(*, skip_empty_lines: bool) -> pa.RecordBatchReader:
         return csv.open_csv(
@@ -256,23 +255,7 @@ def open_csv(
                 f"{name}: column {field.name!r} is not UTF-8 text: give its --encoding (latin-1, "
                 f"cp1252, ...), or --types '{field.name} BINARY' to keep the bytes"
             )
-    return Opened(schema, iter(reader))
-
-
-def _is_read_from_text(kind: pa.DataType) -> bool:
-    """Whether a field of CSV can be read as this type at once; others are told and cast."""
-    if pa.types.is_dictionary(kind) or isinstance(kind, pa.BaseExtensionType):
-        return False
-    return not (
-        pa.types.is_nested(kind)
-        or pa.types.is_null(kind)
-        or pa.types.is_float16(kind)
-        or pa.types.is_duration(kind)
-        or pa.types.is_interval(kind)
-        or pa.types.is_binary_view(kind)
-        or pa.types.is_string_view(kind)
-        or pa.types.is_run_end_encoded(kind)
-    )
+    return _meant(reader, schema, options.types)
 
 
 def open_json_lines(file: IO[bytes], options: ReadOptions) -> Opened:
@@ -286,16 +269,7 @@ def open_json_lines(file: IO[bytes], options: ReadOptions) -> Opened:
 
     if options.encoding != "utf8":
         raise UsageError("JSON lines are UTF-8: --encoding is for CSV")
-    given = [
-        field
-        for field in options.types or ()
-        if options.only_types or not isinstance(field.type, pa.BaseExtensionType)
-    ]
-    # An extension type is what its storage holds.
-    given = [field.with_type(getattr(field.type, "storage_type", field.type)) for field in given]
-    # Bytes are base64 in JSON; they and dates come as text first.
-    texts = {field.name: field.type for field in given if _is_text_in_json(field.type)}
-    given = [field.with_type(pa.string()) if field.name in texts else field for field in given]
+    given = [field.with_type(read_from_json(field.type)) for field in options.types or ()]
     reader = json.open_json(
         file,
         read_options=json.ReadOptions(block_size=options.block_bytes),
@@ -305,43 +279,25 @@ def open_json_lines(file: IO[bytes], options: ReadOptions) -> Opened:
             unexpected_field_behavior="error" if options.only_types else "infer",
         ),
     )
-    if not texts:
-        return Opened(reader.schema, iter(reader))
+    return _meant(reader, reader.schema, options.types)
+
+
+def _meant(reader: Iterable[pa.RecordBatch], read: pa.Schema, types: pa.Schema | None) -> Opened:
+    """What was read, with what its values stand for in the columns that have types."""
+    wanted = {field.name: field.type for field in types or ()}
+    kinds = [wanted.get(field.name, field.type) for field in read]
+
+    def meant(arrays: Sequence[pa.Array]) -> list[pa.Array]:
+        return [stood_for(*each) for each in zip(arrays, kinds, read.names, strict=True)]
+
+    empty = meant([pa.nulls(0, kind) for kind in read.types])
     schema = pa.schema(
-        [field.with_type(texts.get(field.name, field.type)) for field in reader.schema]
+        [field.with_type(array.type) for field, array in zip(read, empty, strict=True)]
     )
-    return Opened(schema, (_from_texts(batch, schema, texts) for batch in reader))
-
-
-def _is_text_in_json(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_date(kind)
-
-
-def _from_texts(
-    batch: pa.RecordBatch, schema: pa.Schema, texts: dict[str, pa.DataType]
-) -> pa.RecordBatch:
-    """The batch with the columns that were read as text made what they stand for."""
-    columns = []
-    for field, values in zip(schema, batch.columns, strict=True):
-        kind = texts.get(field.name)
-        if kind is None:
-            columns.append(values)
-        elif pa.types.is_date(kind):
-            columns.append(values.cast(kind))
-        else:
-            columns.append(_from_base64(field.name, values, kind))
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _from_base64(name: str, values: pa.Array, kind: pa.DataType) -> pa.Array:
-    try:
-        decoded = [
-            None if text is None else base64.b64decode(text, validate=True)
-            for text in values.to_pylist()
-        ]
-    except ValueError as exc:
-        raise pa.ArrowInvalid(f"column {name!r} is not base64: {exc}") from exc
-    return pa.array(decoded, kind)
+    return Opened(
+        schema,
+        (pa.RecordBatch.from_arrays(meant(batch.columns), schema=schema) for batch in reader),
+    )
 
 
 def open_stream(file: IO[bytes]) -> Opened:

@@ -1,0 +1,140 @@
+"""What text of CSV and JSON lines stands for, by the type of its column, at every depth."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fletching.protocol.types.row_formats import (
+    FileFormat,
+    Opened,
+    ReadOptions,
+    open_csv,
+    open_json_lines,
+    row_writer,
+)
+from fletching.protocol.types.spelt_values import read_from_csv, read_from_json, stood_for
+
+NOON = "2026-01-02T12:00:00"
+TOKYO = pa.timestamp("ms", "Asia/Tokyo")
+
+
+def from_json(text: str, kind: pa.DataType) -> pa.Array:
+    options = ReadOptions(types=pa.schema([("x", kind)]), only_types=True)
+    return _column(open_json_lines(io.BytesIO(f'{{"x":{text}}}\n'.encode()), options))
+
+
+def from_csv(text: str, kind: pa.DataType) -> pa.Array:
+    options = ReadOptions(types=pa.schema([("x", kind)]))
+    data = f"x,y\n{text},1\n".encode()
+    return _column(open_csv("a file", lambda: io.BytesIO(data), options, ",", again=True))
+
+
+def _column(opened: Opened) -> pa.Array:
+    (batch,) = opened.batches
+    assert batch.schema == opened.schema
+    batch.validate(full=True)
+    return batch.column("x")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "spelt"),
+    [
+        ("0.1", pa.float32(), "0.1"),
+        ("0.5", pa.float16(), "0.5"),
+        (NOON, pa.timestamp("s"), "2026-01-02 12:00:00"),
+        (f"{NOON}+08:00", TOKYO, "2026-01-02 13:00:00.000+0900"),
+        (f"{NOON}Z", pa.timestamp("us", "UTC"), "2026-01-02 12:00:00.000000Z"),
+        ("2026-01-02", pa.date32(), "2026-01-02"),
+        ("2026-01-02", pa.date64(), "2026-01-02"),
+        ("12:30:05", pa.time32("s"), "12:30:05"),
+        ("12:30:05.25", pa.time64("us"), "12:30:05.250000"),
+        ("007", pa.string_view(), "007"),
+        ("007", pa.dictionary(pa.int8(), pa.string()), "007"),
+    ],
+    ids=str,
+)
+def test_text_is_read_as_the_columns_type(text: str, kind: pa.DataType, spelt: str) -> None:
+    number = pa.types.is_floating(kind)
+    for array in (from_json(text if number else f'"{text}"', kind), from_csv(text, kind)):
+        assert array.cast(pa.string()).to_pylist() == [spelt]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("1e39", pa.float32()),
+        ("-1e39", pa.float32()),
+        ("70000", pa.float16()),
+        (f"{NOON}+08:00", pa.timestamp("ms")),
+        (f"{NOON}Z", pa.timestamp("ms")),
+        (NOON, TOKYO),
+        (NOON, pa.timestamp("us", "UTC")),
+        (f"{NOON}.5", pa.timestamp("s")),
+        (NOON, pa.date32()),
+        (NOON, pa.date64()),
+        ("24:00:01", pa.time32("s")),
+        ("12:00:00.5", pa.time32("s")),
+        ("12:00:00+08:00", pa.time64("us")),
+    ],
+    ids=str,
+)
+def test_what_has_no_equal_is_refused(text: str, kind: pa.DataType) -> None:
+    spelt = text if pa.types.is_floating(kind) else f'"{text}"'
+    for attempt in (
+        lambda: from_json(spelt, kind),
+        lambda: from_json(f"[null, {spelt}]", pa.list_(kind)),
+        lambda: from_json(f'{{"f": {spelt}}}', pa.struct([("f", kind)])),
+        lambda: from_csv(text, kind),
+    ):
+        with pytest.raises(pa.ArrowInvalid, match=r"column|Column|CSV"):
+            attempt()
+
+
+def test_bytes_are_base64_in_json_at_every_depth() -> None:
+    kind: Any
+    for kind in (pa.binary(), pa.large_binary(), pa.binary(1), pa.binary_view()):
+        assert from_json('"YQ=="', kind).to_pylist() == [b"a"]
+        assert from_json('["YQ==", null]', pa.list_(kind)).to_pylist() == [[b"a", None]]
+        nested = pa.struct([("f", pa.list_(pa.struct([("g", kind)])))])
+        found = from_json('{"f": [{"g": "YQ=="}, null]}', nested).to_pylist()
+        assert found == [{"f": [{"g": b"a"}, None]}]
+        with pytest.raises(pa.ArrowInvalid, match=r"'x\.element' is not base64"):
+            from_json('["!"]', pa.list_(kind))
+
+
+def test_what_is_written_as_json_lines_is_read() -> None:
+    table = pa.table(
+        {
+            "moment": pa.array([1, None, 3], pa.timestamp("us")),
+            "zoned": pa.array([1, None, 3], TOKYO),
+            "time": pa.array([1, None, 3], pa.time32("s")),
+            "nested": pa.array(
+                [[{"b": b"\0", "d": 1, "t": 5}], None, []],
+                pa.list_(
+                    pa.struct([("b", pa.binary()), ("d", pa.date32()), ("t", pa.time64("ns"))])
+                ),
+            ),
+            "number": pa.array([0.1, None, -0.0], pa.float32()),
+        }
+    )
+    sink = io.BytesIO()
+    writer = row_writer(sink, table.schema, FileFormat.JSONL)
+    for batch in table.to_batches(max_chunksize=2):
+        writer.write_batch(batch)
+    writer.close()
+    sink.seek(0)
+    opened = open_json_lines(sink, ReadOptions(types=table.schema, only_types=True))
+    assert opened.schema == table.schema
+    assert pa.Table.from_batches(list(opened.batches)).equals(table)
+
+
+def test_what_is_it_already_is_not_copied() -> None:
+    array = pa.array([1, 2])
+    assert stood_for(array, pa.int64(), "x") is array
+    assert read_from_json(pa.int64()) == read_from_csv(pa.int64()) == pa.int64()
+    for told in (pa.duration("s"), pa.list_(pa.int8()), pa.null(), pa.struct([])):
+        assert read_from_csv(told) is None
