@@ -164,6 +164,7 @@ class TestKindsOfData:
 
     def test_nothing_is_dropped(self) -> None:
         nothing = {"id": None, "image": None, "more": None}
+        data: Any
         for data in ([{}, {}], iter([{}, {}]), pd.DataFrame(index=[0, 1])):
             stream = aligned(batches_of(with_references(data, SCHEMA, Shelf()), SCHEMA), SCHEMA)
             assert pa.Table.from_batches(list(stream), SCHEMA).to_pylist() == [nothing] * 2

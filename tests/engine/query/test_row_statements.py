@@ -111,3 +111,41 @@ def test_an_insert_is_tried_again_when_others_were_first(
     most += 1
     assert "others were first" in table.fails("insert into t partition (pt='y') values (4, 'd', 4)")
     assert len(rows(table)) == 3
+
+
+@pytest.fixture
+def nested(sql: Sql) -> Sql:
+    sql("create table n (k bigint, s struct<x:int, y:string>, l array<struct<x:int, y:string>>)")
+    return sql
+
+
+@pytest.mark.parametrize(
+    ("value", "came"),
+    [
+        ("named_struct('X', 1, 'Y', 'b')", '{"x":1,"y":"b"}'),
+        ("named_struct('y', 'b', 'X', 1)", '{"x":1,"y":"b"}'),
+        ("named_struct('Y', 'b')", '{"x":null,"y":"b"}'),
+        ("named_struct('x', '7', 'y', 8)", '{"x":7,"y":"8"}'),
+    ],
+)
+def test_struct_fields_are_found_by_name_in_any_case(nested: Sql, value: str, came: str) -> None:
+    nested(f"insert into n values (1, {value}, array({value}, null))")
+    assert nested.rows("select to_json(s), to_json(l) from n") == [(came, f"[{came},null]")]
+    nested("insert into n select 2, s, l from n")
+    assert nested.rows("select to_json(s) from n where k = 2") == [(came,)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "named_struct('x', 1, 'zz', 5)",
+        "named_struct('x', 1, 'y', 'b', 'z', 5)",
+        "struct(1, 'b')",
+        "named_struct('x', 1, 'X', 2)",
+    ],
+)
+def test_no_struct_field_is_dropped(nested: Sql, value: str) -> None:
+    for statement in (f"1, {value}, null", f"1, null, array({value})"):
+        said = nested.fails(f"insert into n values ({statement})")
+        assert "no struct field" in said or "Duplicate" in said
+    assert nested.rows("select k from n") == []

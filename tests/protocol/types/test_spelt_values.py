@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -84,12 +85,13 @@ def test_text_is_read_as_the_columns_type(text: str, kind: pa.DataType, spelt: s
 )
 def test_what_has_no_equal_is_refused(text: str, kind: pa.DataType) -> None:
     spelt = text if pa.types.is_floating(kind) else f'"{text}"'
-    for attempt in (
+    attempts: list[Callable[[], pa.Array]] = [
         lambda: from_json(spelt, kind),
         lambda: from_json(f"[null, {spelt}]", pa.list_(kind)),
         lambda: from_json(f'{{"f": {spelt}}}', pa.struct([("f", kind)])),
         lambda: from_csv(text, kind),
-    ):
+    ]
+    for attempt in attempts:
         with pytest.raises(pa.ArrowInvalid, match=r"column|Column|CSV"):
             attempt()
 

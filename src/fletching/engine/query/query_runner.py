@@ -84,6 +84,7 @@ class Query:
         schema: the result's columns.
         statistics: what its scans have read so far.
         translation: what DuckDB was given.
+        types: DuckDB's, of each column.
         decimals: for each column whether it has DECIMALs.
     """
 
@@ -100,9 +101,9 @@ class Query:
         self.statistics = statistics
         relation = duck.query(translation.sql)
         self.columns: list[str] = list(relation.columns)
-        types = list(relation.types)
-        self._casts: list[str] | None = casts_of(types)
-        self.decimals: list[bool] = [str(one.id).lower() == "decimal" for one in types]
+        self.types = list(relation.types)
+        self._casts: list[str] | None = casts_of(self.types)
+        self.decimals: list[bool] = [str(one.id).lower() == "decimal" for one in self.types]
 
     def cast(self, casts: list[str]) -> None:
         """Has the columns cast to other types of DuckDB's, one per column."""

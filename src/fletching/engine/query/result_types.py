@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -13,7 +13,14 @@ from fletching.protocol.types.arrow_types import ODPS_TYPE_KEY
 if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
 
-__all__ = ["casts_of", "conformed", "duck_arrow_type", "duck_type_of", "result_schema"]
+__all__ = [
+    "assigned_type",
+    "casts_of",
+    "conformed",
+    "duck_arrow_type",
+    "duck_type_of",
+    "result_schema",
+]
 
 _TO = {
     "hugeint": "BIGINT",  # sums of whole numbers: beyond BIGINT is an error, never another type
@@ -197,6 +204,48 @@ def _has_unread(data_type: pa.DataType) -> bool:
         or (types.is_duration(data_type) and data_type.unit == "ns")
         or any(_has_unread(data_type.field(number).type) for number in range(data_type.num_fields))
     )
+
+
+def assigned_type(source: Any, target: pa.DataType, path: str) -> str:
+    """The DuckDB type that values are cast to on their way into a column.
+
+    Struct fields keep the names and the order that the values give them: DuckDB, asked for others, gives
+    null for a field that it finds in another case only, and drops one that the column lacks. The
+    Arrow result is brought into the column's type by `fletching.protocol.types.conversion`.
+
+    Args:
+        source: DuckDB's type of the values.
+        target: the column's type.
+        path: of the column, for errors.
+
+    Raises:
+        InvalidArgumentError: the values have a struct field that the column lacks, or one twice.
+    """
+    types = pa.types
+    while isinstance(target, pa.BaseExtensionType):
+        target = target.storage_type
+    kind = str(source.id).lower()
+    if kind in {"list", "array"} and not types.is_map(target) and hasattr(target, "value_field"):
+        (_, child), *_ = source.children
+        return f"{assigned_type(child, target.value_type, f'{path}.element')}[]"
+    if kind == "map" and types.is_map(target):
+        (_, key), (_, value) = source.children
+        made = assigned_type(key, target.key_type, f"{path}.key")
+        return f"MAP({made}, {assigned_type(value, target.item_type, f'{path}.value')})"
+    if kind != "struct" or not types.is_struct(target):
+        return duck_type_of(target)
+    fields = [target.field(number) for number in range(target.num_fields)]
+    known = {field.name.casefold(): field for field in fields}
+    spelt = []
+    for name, child in source.children:
+        field = known.pop(name.casefold(), None)
+        if field is None:
+            raise InvalidArgumentError(
+                f"{path} has no struct field {name!r}, or it is there twice; it has"
+                f" {', '.join(repr(field.name) for field in fields)}"
+            )
+        spelt.append(f"{_quoted(name)} {assigned_type(child, field.type, f'{path}.{field.name}')}")
+    return f"STRUCT({', '.join(spelt)})"
 
 
 def duck_type_of(data_type: pa.DataType) -> str:

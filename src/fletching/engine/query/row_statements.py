@@ -12,7 +12,7 @@ from fletching.engine.query.query_runner import (
     VIEW_TEXT,
     ChangedTable,
 )
-from fletching.engine.query.result_types import duck_type_of
+from fletching.engine.query.result_types import assigned_type
 from fletching.engine.query.row_writing import cast_to, write_rows
 from fletching.engine.query.script_run import Outcome, ScriptRun, changed_rows
 from fletching.errors import (
@@ -44,6 +44,8 @@ from fletching.sql.table_definitions import DEFAULT_KEY
 from fletching.types import PartitionSpec
 
 if TYPE_CHECKING:
+    from duckdb.sqltypes import DuckDBPyType
+
     from fletching.engine.changes.attempts import Draft
     from fletching.engine.changes.computed_changes import ComputedChanges
 
@@ -113,8 +115,8 @@ def _insert(run: ScriptRun, target: Target) -> int:
         types = {column.name: column.type for column in info.schema.data_columns}
         query.cast(
             [
-                _as_stored(field, types.get(field.name, ""), decimal=decimal)
-                for field, decimal in zip(fields, query.decimals, strict=True)
+                _as_stored(field, types.get(field.name, ""), given, decimal=decimal)
+                for field, given, decimal in zip(fields, query.types, query.decimals, strict=True)
             ]
         )
         _, batches = query.run()
@@ -130,10 +132,10 @@ def _insert(run: ScriptRun, target: Target) -> int:
         )
 
 
-def _as_stored(field: pa.Field, name: str, *, decimal: bool) -> str:
+def _as_stored(field: pa.Field, name: str, given: DuckDBPyType, *, decimal: bool) -> str:
     """A template that makes a value one of a column's: also VARCHAR and CHAR by their length."""
     try:
-        made = f"CAST({{}} AS {duck_type_of(field.type)})"
+        made = f"CAST({{}} AS {assigned_type(given, field.type, field.name)})"
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"column {field.name}: {error.message}") from error
     known = type_of_column(name, field.type)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from fletching.engine.changes.attempts import Draft
 from fletching.engine.changes.computed_changes import ComputedChanges
 from fletching.engine.writing.ingest import Ingest
-from fletching.errors import InvalidArgumentError
+from fletching.errors import InvalidArgumentError, UsageError
 from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.message import END_OF_STREAM, Message
 from fletching.protocol.messages.changes import Changed, ChangeRequest
@@ -24,6 +24,7 @@ from fletching.protocol.messages.requests import (
     WriteTable,
 )
 from fletching.protocol.messages.responses import Response, WriteSession
+from fletching.protocol.types.conversion import convert
 from fletching.types import PartitionSpec, TableName
 
 __all__ = ["Writes", "write_rows"]
@@ -131,11 +132,28 @@ def cast_to(schema: pa.Schema) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
     def columns_of(batch: pa.RecordBatch) -> pa.RecordBatch:
         try:
             arrays = [
-                column if column.type == field.type else column.cast(field.type)
+                column if column.type == field.type else _cast(column, field)
                 for column, field in zip(batch.columns, schema, strict=True)
             ]
         except pa.ArrowException as error:
             raise InvalidArgumentError(f"a value does not fit its column: {error}") from error
+        except UsageError as error:
+            raise InvalidArgumentError(error.message) from error
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     return columns_of
+
+
+def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
+    # pyarrow's cast gives null for struct fields in another case, and drops those that it does not find.
+    if _struct_names(column.type) != _struct_names(field.type):
+        return convert(column, field.type, field.name)
+    return column.cast(field.type)
+
+
+def _struct_names(data_type: pa.DataType) -> list[object]:
+    while isinstance(data_type, pa.BaseExtensionType):
+        data_type = data_type.storage_type
+    inner = [data_type.field(number) for number in range(data_type.num_fields)]
+    names: list[object] = [field.name for field in inner] if pa.types.is_struct(data_type) else []
+    return [*names, *(_struct_names(field.type) for field in inner)]
