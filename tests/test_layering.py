@@ -274,3 +274,18 @@ def test_every_module_has_the_test_file_of_its_name() -> None:
     assert not set(WITHOUT_BEHAVIOUR) & set(PROVEN_THROUGH)
     for file in set(PROVEN_THROUGH.values()):
         assert (tests / f"{file}.py").exists(), file
+
+
+def test_classes_are_looked_at_by_one_thread() -> None:
+    """msgspec looks at a class when values of it are first read; two threads that do so crash the process."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            called = ast.unparse(node.func)
+            typed = any(word.arg == "type" for word in node.keywords)
+            assert not (called in {"msgspec.json.decode", "msgspec.msgpack.decode"} and typed), (
+                f"{path.name}:{node.lineno}: make a Decoder of the class where the module is imported"
+            )
+            # Its module makes a Decoder of each class that it converts to.
+            assert called != "msgspec.convert" or path.name == "codec_admin.py", path

@@ -107,7 +107,7 @@ def _read(store: ObjectStore) -> str | None:
     finally:
         stored.close()
     try:
-        return msgspec.json.decode(data, type=_Identity).store_id
+        return _DECODER.decode(data).store_id
     except msgspec.MsgspecError as error:
         raise CorruptObjectError(
             f"the identity object {IDENTITY_KEY} of the object store is damaged: restore it, or"
@@ -279,3 +279,7 @@ def check_store(context: EngineContext, known: IdentityRow | None) -> None:
             f" {store_id or 'without identity'}, the catalog's is"
             f" {'unknown' if known is None else known.store_id}; nothing is deleted"
         )
+
+
+# At import: see protocol/codec/codec_admin.py.
+_DECODER = msgspec.json.Decoder(_Identity)

@@ -142,7 +142,7 @@ class ResumeToken:
             return text
         text_of("a resume token", text)
         try:
-            fields = msgspec.json.decode(text, type=_Text)
+            fields = _DECODER.decode(text)
         except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
             raise UsageError(f"not a resume token: {exc}") from exc
         if fields.version != _VERSION:
@@ -158,3 +158,7 @@ class ResumeToken:
             filtered=fields.filtered,
             asked=fields.asked,
         )
+
+
+# At import: see protocol/codec/codec_admin.py.
+_DECODER = msgspec.json.Decoder(_Text)

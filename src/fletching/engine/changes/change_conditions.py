@@ -65,7 +65,7 @@ def replayed(connection: Connection, table_id: str, key: str | None) -> Changed 
     if key is None:
         return None
     found = find_change(connection, table_id, key)
-    return None if found is None else msgspec.json.decode(found, type=Changed)
+    return None if found is None else _CHANGED.decode(found)
 
 
 def check_unchanged(connection: Connection, table: TableRow, version: int | None) -> None:
@@ -106,3 +106,7 @@ def check_nothing_came(connection: Connection, table: TableRow, version: int) ->
     came = any(row.data_change and (row.rows_inserted or row.rows_updated) for row in between)
     if came or len(between) != table.version - version:
         raise RowsChangedError("rows came while the change was worked out")
+
+
+# At import: see protocol/codec/codec_admin.py.
+_CHANGED = msgspec.json.Decoder(Changed)

@@ -66,7 +66,7 @@ def selection_of(row: InstanceRow) -> Selection:
     """What is kept of an instance that has ended; of one that has not, nothing."""
     if not row.selection:
         return Selection()
-    return msgspec.msgpack.decode(row.selection, type=Selection)
+    return _SELECTION.decode(row.selection)
 
 
 class Results:
@@ -248,3 +248,7 @@ class _Again:
 def _has_rows(row: InstanceRow) -> bool:
     """Whether the last statement was a query that succeeded."""
     return row.succeeded and selection_of(row).has_rows
+
+
+# At import: see protocol/codec/codec_admin.py.
+_SELECTION = msgspec.msgpack.Decoder(Selection)

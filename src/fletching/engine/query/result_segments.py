@@ -221,7 +221,7 @@ class ResultSegments:
             finally:
                 stored.close()
             try:
-                known = _Opened(msgspec.msgpack.decode(data, type=_Kept))
+                known = _Opened(_KEPT.decode(data))
             except (msgspec.MsgspecError, pa.ArrowException) as error:
                 raise CorruptObjectError(
                     "the list of a result's segments is damaged", key=listing
@@ -268,3 +268,7 @@ def _moment(key: str) -> float:
     """The moment that a key says; of what is not one of ours, a moment that is never past."""
     name = key.split("/")[1]
     return float(name) if name.isascii() and name.isdigit() else float("inf")
+
+
+# At import: see protocol/codec/codec_admin.py.
+_KEPT = msgspec.msgpack.Decoder(_Kept)

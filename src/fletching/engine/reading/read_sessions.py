@@ -410,8 +410,8 @@ class ReadSessions:
             table = None if row is None else table_by_id(connection, row.table_id)
             if row is None or table is None or row.plan is None:
                 raise _no_session(session_id)
-            request = msgspec.json.decode(row.request, type=CreateReadSession)
-            totals = msgspec.json.decode(row.plan, type=SessionTotals)
+            request = _REQUEST.decode(row.request)
+            totals = _TOTALS.decode(row.plan)
             scan_schema = self.scan_schemas.of(connection, table, totals.schema_version, request)
         return OpenSession(
             row=row,
@@ -484,3 +484,8 @@ def filter_of(request: CreateReadSession, scan_schema: ScanSchema) -> RowFilter 
         table=request.table.name,
         fallback=request.filter_predicate_fallback,
     )
+
+
+# At import: see protocol/codec/codec_admin.py.
+_REQUEST = msgspec.json.Decoder(CreateReadSession)
+_TOTALS = msgspec.json.Decoder(SessionTotals)

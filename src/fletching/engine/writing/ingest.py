@@ -153,7 +153,7 @@ def _replayed(
     if request.retry_trace_id is None:
         return None
     found = write_streams.accepted_write(connection, stream.pk, request.retry_trace_id)
-    return None if found is None else msgspec.json.decode(found, type=WriteResult)
+    return None if found is None else _RESULT.decode(found)
 
 
 def _check_open(stream: WriteStreamRow) -> None:
@@ -462,3 +462,7 @@ class StreamIngest(Ingest):
                 connection, stream.pk, request.retry_trace_id, msgspec.json.encode(result), now
             )
         return result, True, unused
+
+
+# At import: see protocol/codec/codec_admin.py.
+_RESULT = msgspec.json.Decoder(WriteResult)

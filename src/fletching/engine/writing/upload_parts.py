@@ -67,7 +67,7 @@ class BlockMessage:
             InvalidArgumentError: it is not one of this session.
         """
         try:
-            wire = msgspec.json.decode(text, type=_Wire)
+            wire = _WIRE.decode(text)
         except msgspec.MsgspecError as error:
             raise InvalidArgumentError(f"a commit message cannot be read: {error}") from error
         if wire.session_id != session_id:
@@ -80,3 +80,7 @@ class BlockMessage:
     def stream(self) -> tuple[str, int]:
         """Stream id and version under which the block is staged."""
         return block_stream_id(self.block_number, self.attempt_number), 1
+
+
+# At import: see protocol/codec/codec_admin.py.
+_WIRE = msgspec.json.Decoder(_Wire)

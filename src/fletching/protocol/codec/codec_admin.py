@@ -122,6 +122,10 @@ _REPLIES: dict[type[Request], type[Response]] = {
     CancelStatement: StatementState,
 }
 
+# msgspec looks at a class when values of it are first read, and where two threads do so at once the process
+# dies of it: so it looks here, where one thread imports.
+_DECODERS = {kind: msgspec.json.Decoder(kind) for kind in {*_REPLIES, *_REPLIES.values()}}
+
 
 def is_admin_path(path: str) -> bool:
     """Whether a path belongs to table administration."""
@@ -384,6 +388,6 @@ def decode_admin_response(request: Request, body: bytes | memoryview) -> Respons
         ProtocolError: the body is not what the request is answered with.
     """
     try:
-        return msgspec.json.decode(body, type=_REPLIES[type(request)])
+        return _DECODERS[_REPLIES[type(request)]].decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, UsageError) as exc:
         raise ProtocolError(f"the reply cannot be read: {str(exc)[:200]}", side="remote") from exc
