@@ -7,6 +7,9 @@ Arrow array that has all of them, and `fletching.protocol.types.conversion` brin
 type under its one rule.
 
 A null is None, pandas' NA and NaT, or a null Arrow scalar. NaN is a float.
+
+The module is long because what a value is, and which array it makes, is decided level by level in functions
+that call each other.
 """
 
 from __future__ import annotations
