@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -124,7 +125,9 @@ _REPLIES: dict[type[Request], type[Response]] = {
 
 # msgspec looks at a class when values of it are first read, and where two threads do so at once the process
 # dies of it: so it looks here, where one thread imports.
-_DECODERS = {kind: msgspec.json.Decoder(kind) for kind in {*_REPLIES, *_REPLIES.values()}}
+_DECODERS: dict[type[msgspec.Struct], msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in {*_REPLIES, *_REPLIES.values()}
+}
 
 
 def is_admin_path(path: str) -> bool:
@@ -388,6 +391,7 @@ def decode_admin_response(request: Request, body: bytes | memoryview) -> Respons
         ProtocolError: the body is not what the request is answered with.
     """
     try:
-        return _DECODERS[_REPLIES[type(request)]].decode(body)
+        reply: Response = _DECODERS[_REPLIES[type(request)]].decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, UsageError) as exc:
         raise ProtocolError(f"the reply cannot be read: {str(exc)[:200]}", side="remote") from exc
+    return reply
