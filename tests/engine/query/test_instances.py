@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import threading
 from typing import Any
 
 import msgspec
@@ -14,12 +15,13 @@ from fletching.engine.query.instances import Instances
 from fletching.engine.query.result_segments import KEPT_SECONDS
 from fletching.engine.reading.read_calls import Reading
 from fletching.errors import (
+    ConflictError,
     InvalidArgumentError,
     NoPermissionError,
     NotFoundError,
     ServiceUnavailableError,
 )
-from fletching.protocol.messages.admin import TablePage
+from fletching.protocol.messages.admin import TablePage, new_instance_id
 from fletching.protocol.messages.requests import (
     CreateInstanceReadSession,
     GetInstanceReadSession,
@@ -120,6 +122,26 @@ def test_statements_are_authorized_before_anything_is_done(
             instances.run(statement, HERE, authorize=refuse)
         assert asked == [first]
     assert instances.list("demo") == []
+
+
+def test_a_running_instance_belongs_to_its_project(house: Any, instances: Instances) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(_request: Request) -> None:
+        begun.set()
+        assert go_on.wait(600)
+
+    id_ = new_instance_id(house.clock())
+    row = instances.run("show tables", HERE, authorize=wait, wait_seconds=0.0, instance_id=id_)
+    assert begun.wait(600)
+    assert instances.run("show tables", HERE, wait_seconds=0.0, instance_id=id_).id == row.id
+    # Of another project the id is taken, and nothing of what runs under it is told.
+    with pytest.raises(ConflictError, match="runs already"):
+        instances.run("show tables", Namespace("other", "default"), instance_id=id_)
+    with pytest.raises(NotFoundError):
+        instances.get("other", id_)
+    go_on.set()
+    assert instances.wait("demo", id_, 600.0).succeeded
 
 
 def test_faults_of_the_service_are_not_kept_as_outcomes(house: Any, instances: Instances) -> None:

@@ -12,7 +12,7 @@ import pytest
 from fletching.engine.query import running_instances
 from fletching.engine.query.running_instances import RunningInstances
 from fletching.engine.query.running_statements import RunningStatements
-from fletching.errors import ThrottledError
+from fletching.errors import ConflictError, ThrottledError
 
 
 def statements(name: str) -> Any:
@@ -42,6 +42,18 @@ def test_too_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
         running.begin(statements(name), lambda: gate.wait(600))  # type: ignore[arg-type,return-value]
     with pytest.raises(ThrottledError):
         running.begin(statements("c"), lambda: None)  # type: ignore[arg-type,return-value]
+    gate.set()
+    running.close()
+
+
+def test_an_id_runs_once() -> None:
+    running = RunningInstances(None, 1)  # type: ignore[arg-type]
+    gate = threading.Event()
+    first = statements("a")
+    running.begin(first, lambda: gate.wait(600))  # type: ignore[arg-type,return-value]
+    with pytest.raises(ConflictError, match="instance a runs already"):
+        running.begin(statements("a"), lambda: None)  # type: ignore[arg-type,return-value]
+    assert running.find("a") is first
     gate.set()
     running.close()
 

@@ -14,6 +14,7 @@ import fletching
 from fletching import ipc
 from fletching.catalog.schema import deletions, segments
 from fletching.client import Client, Table
+from fletching.engine.upkeep.compaction import Compactor
 from fletching.ipc.metadata import MessageType
 
 SCHEMA = pa.schema([("id", pa.int64()), ("v", pa.string())])
@@ -120,6 +121,26 @@ def test_many_deletions_of_a_segment_are_folded(client: Client) -> None:
     assert sorted(table.changes(1).to_table()["id"].to_pylist()) == list(range(0, 70, 7))
     table.restore(3)
     assert table.count_rows() == 998
+    assert problems(client) == []
+
+
+def test_deletions_that_went_meanwhile_are_not_folded(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = client.create_table("t", SCHEMA)
+    table.append(batches(*[10] * 100))
+    for number in range(10):
+        table.delete(f"id = {number * 7}")
+    fold = Compactor._fold
+
+    def late(self: Any, *arguments: Any) -> None:
+        table.restore(3)
+        fold(self, *arguments)
+
+    monkeypatch.setattr(Compactor, "_fold", late)
+    table.compact()
+    assert table.versions(limit=1)[0].operation == "restore"
+    assert ids(table) == [n for n in range(1000) if n not in {0, 7}]
     assert problems(client) == []
 
 
