@@ -23,6 +23,7 @@ from fletching.catalog.deletion_rows import deleted_rows, deletions_of
 from fletching.catalog.publishing import Publication
 from fletching.catalog.segment_rows import SegmentRow, decode_partition, visible_segments
 from fletching.catalog.table_rows import TableRow, table_by_id
+from fletching.catalog.version_rows import versions_between
 from fletching.catalog.write_stream_rows import NewSegment, StagedSegmentRow, WrittenRows
 from fletching.engine.changes.key_columns import KeyColumns
 from fletching.engine.changes.key_lookup import located
@@ -301,12 +302,24 @@ class KeyedMerge:
         Returns:
             Keys of objects that are not needed after it.
         """
+        if table.version != self.version and self._may_be_back(connection, table):
+            # Rows of old segments are there again: what was found before says nothing of them.
+            self._replaced.clear()
+            self._taken.clear()
+            self.version = table.version
+            self._probe(connection, table.id, table.version)
         publication.read_from(self.version)
         if table.version != self.version:
             self._probe(connection, table.id, table.version, after=self.version)
         updated = publication.delete_rows(self._replaced, strict=False)
         publication.delete_rows(self._taken, strict=False)
         return self.add(publication, updated=updated, new_partitions=new_partitions)
+
+    def _may_be_back(self, connection: Connection, table: TableRow) -> bool:
+        """Whether a restore came in between, or nobody knows any more."""
+        between = versions_between(connection, table.id, self.version, table.version)
+        known = len(between) == table.version - self.version
+        return not known or any(row.operation == "restore" for row in between)
 
     def add(
         self, publication: Publication, *, updated: int = 0, new_partitions: Iterable[str] = ()
