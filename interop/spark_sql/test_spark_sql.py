@@ -33,6 +33,11 @@ DIFFERENCES = {
     r"^conv\('-12'": "MaxCompute keeps the sign, Spark takes 64 bits",
     r"^array_contains\(array\(1, null\), 2\)$": "MaxCompute says false where Spark does not know",
     r"percentile_approx": "ours is exact between two values, Spark's is one of them",
+    r"^hash\(": "MaxCompute's own, of which its documentation gives examples",
+    r"^months_between\(": "MaxCompute does not round to eight places",
+    r"^cast\(1\.50 as string\)$|^(?:cast|concat|length)\(cast\('[\d.]+' as decimal\(|as decimal\(10,2\)\) \|\| ''$": (
+        "MaxCompute writes a DECIMAL without the zeros at its end"
+    ),
     r"stddev\(|variance\(": "of the population in MaxCompute, of a sample in Spark",
 }
 """Patterns of statements that Spark answers otherwise, and why."""
@@ -78,6 +83,7 @@ def test_statements_mean_what_they_mean_in_spark(spark: Any) -> None:
         else:
             differ.add(why)
     print(f"{alike} alike, {len(missing)} that Spark lacks, {len(differ)} kinds of differences")
+    print(*wrong, sep="\n")
     assert wrong == []
     assert set(DIFFERENCES.values()) - differ == set(), "differences that are none any more"
     assert alike >= AT_LEAST
