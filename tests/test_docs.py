@@ -177,13 +177,15 @@ def test_the_limits_are_those_of_the_code() -> None:
     from fletching.engine.engine_settings import EngineSettings
     from fletching.engine.tables import schema_checks
     from fletching.ipc import Limits
+    from fletching.protocol.types.odps_types import MAX_TYPE_DEPTH
     from fletching.server.server_settings import ServerSettings
 
     text = (ROOT / "docs" / "limits.md").read_text()
     settings, engine = ServerSettings(), EngineSettings()
     assert f"underscores, {schema_checks.MAX_TABLE_NAME_LENGTH} characters" in text
     assert f"| column names | {schema_checks.MAX_COLUMN_NAME_LENGTH} characters" in text
-    assert f"nesting of types | {Limits().max_depth} levels" in text
+    levels = f"{MAX_TYPE_DEPTH} levels in a table, {Limits().max_depth} in `fletching.ipc`"
+    assert f"nesting of types | {levels}" in text
     assert f"{settings.max_json_bytes >> 20} MiB, else 413" in text
     assert f"{settings.max_head_bytes >> 10} KiB, else 431" in text
     assert f"{settings.max_bodies}, {settings.max_reads}, {settings.max_calls}, else 429" in text
