@@ -216,7 +216,7 @@ class ServerSettings:
         default=ReplyCompression.AUTO,
         metadata={
             "unit": "auto, arrow, body or off",
-            "meaning": "What a reader's Accept-Encoding gets: auto decides by the client (PROTOCOL 5.1), arrow compresses the batches' buffers, body the whole reply, off declines.",
+            "meaning": "What a reader's Accept-Encoding gets: auto decides by the client, arrow compresses the batches' buffers, body the whole reply, off declines.",
         },
     )
     direct_reads: bool = setting(
