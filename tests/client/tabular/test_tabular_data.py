@@ -152,7 +152,9 @@ def test_rows_that_say_nothing_are_rows(data: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [[None], [None, {"a": 1}], iter([None, {"a": 1}]), [{"a": 1}, None]], ids=str
+    "data",
+    [[None], [None, {"a": 1}], iter([None, {"a": 1}]), [{"a": 1}, None]],
+    ids=["alone", "first", "first of an iterator", "last"],
 )
 def test_none_is_no_row_and_takes_no_other_along(data: Any) -> None:
     with pytest.raises(UsageError, match="NoneType"):
