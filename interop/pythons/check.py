@@ -21,7 +21,7 @@ TESTS = (
     *("tests/wire", "tests/lz4stream/test_streams.py", "tests/protocol/codec"),
     *("tests/ipc/test_decoder.py", "tests/ipc/test_file.py", "tests/ipc/test_message.py"),
     *("tests/test_exports.py", "tests/test_lazy_names.py", "tests/test_errors.py"),
-    *("tests/test_aio.py", "tests/test_settings.py", "tests/test_typing.py"),
+    *("tests/aio", "tests/test_settings.py", "tests/test_typing.py"),
     *("tests/engine/test_engine.py", "tests/engine/query/test_statement_runner.py"),
     *("tests/client/test_client.py", "tests/client/test_table.py", "tests/client/transports"),
     *("tests/server/test_http_rules.py", "tests/server/console", "tests/cli/test_commands.py"),
