@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,3 +71,33 @@ def _loopback_only() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", guarded)
         yield
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM, signal.SIGPIPE)
+
+
+def _of_the_process() -> dict[str, Any]:
+    """What a test shares with all that run after it in its process."""
+    environment = {name: text for name, text in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    return {
+        "the folder": Path.cwd(),
+        "the environment": environment,
+        "what signals do": [signal.getsignal(number) for number in SIGNALS],
+    }
+
+
+@pytest.fixture(autouse=True)
+def _leaves_the_process_as_it_was() -> Iterator[None]:
+    """Refuses what a test leaves behind: which tests follow it differs from run to run."""
+    before = _of_the_process()
+    yield
+    after = _of_the_process()
+    if after == before:
+        return
+    os.chdir(before["the folder"])
+    os.environ.clear()
+    os.environ.update(before["the environment"])
+    for number, handler in zip(SIGNALS, before["what signals do"], strict=True):
+        signal.signal(number, handler)
+    changed = [name for name in before if after[name] != before[name]]
+    raise AssertionError(f"the test changed {' and '.join(changed)} of its process for good")

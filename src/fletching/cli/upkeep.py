@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
-import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from fletching.cli.output import (
 )
 from fletching.cli.place import Place
 from fletching.errors import UsageError
+from fletching.server.signals import stopping_signals
 from fletching.types import TableName
 
 if TYPE_CHECKING:
@@ -288,9 +288,7 @@ def maintain(
     Those are started with FLETCHING_MAINTENANCE=false. Several of these may run; one works at a time.
     """
     stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stopped.set())
-    with _opened(place, folder) as engine:
+    with stopping_signals(stopped.set), _opened(place, folder) as engine:
         engine.check_writable()
         if once:
             merged = sum(report.merged for report in engine.compact())
