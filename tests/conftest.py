@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -73,6 +74,7 @@ def _loopback_only() -> Any:
         yield
 
 
+LOGGERS = ("", "fletching", "uvicorn")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM, signal.SIGPIPE)
 
 
@@ -82,6 +84,10 @@ def _of_the_process() -> dict[str, Any]:
     return {
         "the folder": Path.cwd(),
         "the environment": environment,
+        "where logs go": [
+            (logger.level, logger.propagate, list(logger.handlers))
+            for logger in map(logging.getLogger, LOGGERS)
+        ],
         "what signals do": [signal.getsignal(number) for number in SIGNALS],
     }
 
@@ -97,6 +103,10 @@ def _leaves_the_process_as_it_was() -> Iterator[None]:
     os.chdir(before["the folder"])
     os.environ.clear()
     os.environ.update(before["the environment"])
+    for name, was in zip(LOGGERS, before["where logs go"], strict=True):
+        logger = logging.getLogger(name)
+        level, logger.propagate, logger.handlers = was
+        logger.setLevel(level)
     for number, handler in zip(SIGNALS, before["what signals do"], strict=True):
         signal.signal(number, handler)
     changed = [name for name in before if after[name] != before[name]]
