@@ -258,3 +258,16 @@ def test_a_borrowed_message_needs_all_of_its_bytes() -> None:
         decoder.feed(SMALL[start:end], borrow=True)
     decoder.finish(require_marker=True)
     assert parts(list(decoder)) == parts(messages_of(SMALL))
+
+
+@pytest.mark.parametrize(
+    ("length", "inside"),
+    [(4, "a length prefix"), (12, "a message's metadata"), (-1, "a message's body")],
+)
+def test_a_cut_says_inside_what_it_is(length: int, inside: str) -> None:
+    last = messages_of(SMALL)[-1]
+    decoder = ipc.MessageDecoder()
+    decoder.feed(SMALL[: last.offset + length if length > 0 else last.end + length])
+    assert len(list(decoder)) == 2
+    with pytest.raises(TruncatedStreamError, match=inside):
+        decoder.finish()

@@ -11,7 +11,7 @@ from tests.ipc.conftest import ARRAYS, messages_of, stream_of
 from fletching import ipc
 from fletching.errors import InvalidDataError, LimitExceededError, MalformedFrameError
 from fletching.ipc import lowlevel
-from fletching.ipc.dictionaries import GrowingArray, storage_type
+from fletching.ipc.dictionaries import GrowingArray, attach, storage_type
 
 DELTAS = {"emit_dictionary_deltas": True}
 TYPES = [
@@ -180,3 +180,9 @@ def test_storage_has_the_same_layout(name: str) -> None:
     assert not any(pa.types.is_dictionary(t) for t in [storage_type(array.type)]), (
         "dictionaries give way to their indices"
     )
+
+
+def test_a_dictionary_without_an_id_is_refused_though_no_value_is_asked_of_it() -> None:
+    wanted = pa.dictionary(pa.int8(), pa.string())
+    with pytest.raises(InvalidDataError, match="no id"):
+        attach(pa.array([None], pa.int8()), wanted, None, (), {})

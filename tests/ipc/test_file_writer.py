@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -306,3 +309,20 @@ def test_a_writer_whose_sink_failed_writes_nothing_more() -> None:
             pass
         assert len(sink.getvalue()) == length
         assert not sink.getvalue().endswith(b"ARROW1")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_file_that_it_opened_is_closed(tmp_path: Path, fails: bool) -> None:
+    path = tmp_path / "rows.arrow"
+    writer = ipc.FileWriter(path, numbers(0).schema)
+
+    def write() -> None:
+        with writer:
+            writer.write(numbers(1))
+            if fails:
+                raise RuntimeError
+
+    with contextlib.suppress(RuntimeError):
+        write()
+    held = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert not [link for link in held if os.path.realpath(link) == str(path)]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import pyarrow as pa
 import pytest
@@ -9,6 +10,7 @@ from tests.ipc.conftest import EVERYTHING, file_of, messages_of, numbers
 from fletching import ipc
 from fletching.errors import MalformedFrameError, TruncatedStreamError
 from fletching.ipc import lowlevel
+from fletching.ipc.encoding import encode_record_batch_metadata
 
 BATCHES = [numbers(5), numbers(3, 5), numbers(2, 8)]
 FILE = file_of(BATCHES, numbers(0).schema)
@@ -98,3 +100,15 @@ def test_a_file_that_is_read_gives_the_same(end: int) -> None:
     mapped, read = ipc.recover(FILE[:end]), ipc.recover(io.BytesIO(FILE[:end]))
     assert (mapped.keep, mapped.tail, mapped.rows) == (read.keep, read.tail, read.rows)
     assert mapped.lost_bytes == read.lost_bytes
+
+
+@pytest.mark.parametrize(("metadata_extra", "body_length"), [(0, 45), (4, 40)])
+def test_it_stops_at_a_message_that_is_not_padded(metadata_extra: int, body_length: int) -> None:
+    """No file of ours has one, and what follows it would stand where no reader looks for it."""
+    header = MESSAGES[1].record_batch()
+    metadata = encode_record_batch_metadata(5, header.nodes, header.buffers, body_length)
+    metadata += bytes(metadata_extra)
+    odd = b"\xff" * 4 + struct.pack("<i", len(metadata)) + metadata + bytes(body_length)
+    recovery, batches = repaired(FILE[: MESSAGES[1].end] + odd + bytes(64))
+    assert batches == BATCHES[:1]
+    assert "not padded" in recovery.summary

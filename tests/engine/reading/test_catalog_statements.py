@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import event
 
+from fletching.engine.reading import read_sessions
 from fletching.errors import NoSuchPartitionError
 from fletching.protocol.messages.admin import DropPartition, ListPartitions
 from fletching.protocol.messages.requests import CreateReadSession, ReadTable, SplitOptions
@@ -71,6 +72,20 @@ def test_a_session_opens_with_three_statements(watched: tuple[Any, Statements]) 
     with pytest.raises(NoSuchPartitionError):
         house.engine.call(request(required_partitions=(PartitionSpec.parse("day=7"),)))
     assert len(seen) <= 3, seen
+
+
+def test_splits_of_a_large_table_are_counted_without_its_segments(
+    watched: tuple[Any, Statements], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, seen = watched
+    by_size = CreateReadSession(table=T)
+    exact: Any = house.engine.call(by_size)
+    house.append(rows(1), "day=1")  # nothing is kept of a version that nobody has read
+    monkeypatch.setattr(read_sessions, "GRID_SEGMENTS", 2)
+    seen.clear()
+    session: Any = house.engine.call(by_size)
+    assert session.record_count == exact.record_count + 1
+    assert not [text for text, _ in seen if "FROM segments" in text], seen
 
 
 def plans(house: Any, seen: Statements) -> Iterator[tuple[str, str]]:

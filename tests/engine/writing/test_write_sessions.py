@@ -103,6 +103,22 @@ def test_a_repeated_commit_gets_the_same_answer_and_adds_nothing(house: Any) -> 
         house.stream(session, "late")
 
 
+def test_a_commit_may_ask_for_a_version(house: Any) -> None:
+    house.create(SCHEMA)
+    house.append(ids(1))
+    session = house.session()
+    house.stream(session)
+    house.write(ids(2), session)
+    house.close(session)
+    before = house.describe().version
+    house.append(ids(3))
+    with pytest.raises(ConflictError, match=f"changed since version {before}"):
+        house.commit(session, if_version=before)
+    assert stored(house) == [1, 3]
+    house.commit(session, if_version=before + 1)
+    assert stored(house) == [1, 2, 3]
+
+
 def test_creating_a_version_again_discards_what_it_held(house: Any) -> None:
     house.create(SCHEMA)
     session = house.session()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fletching.errors import InvalidArgumentError, InvalidParameterError
-from fletching.protocol.codec.wire_kinds import ABSENT, Flag, Integer, Kind, Word
+from fletching.protocol.codec.wire_kinds import ABSENT, Flag, Identifier, Integer, Kind, Word
 from fletching.protocol.messages.vocabulary import SplitMode, TimeUnit
 
 READ: list[tuple[Kind[Any], Any, Any]] = [
@@ -17,6 +17,8 @@ READ: list[tuple[Kind[Any], Any, Any]] = [
     (Integer(zero_is=None), 0, None),
     (Flag(), True, True),
     (Flag(), False, False),
+    (Identifier(), "a", "a"),
+    (Identifier(), "", ABSENT),
     (Word(SplitMode), "size", SplitMode.SIZE),
     (Word(SplitMode), "SIZE", SplitMode.SIZE),
     (Word(SplitMode), "", ABSENT),

@@ -137,6 +137,10 @@ def test_xml_of_another_service_is_read() -> None:
     assert again.request_id == "r-9"
 
 
+def test_an_empty_request_id_is_none() -> None:
+    assert decode_fault(404, {}, b'{"Code":"NoSuchTable","RequestId":""}').request_id is None
+
+
 @pytest.mark.parametrize(
     ("status", "body", "kind", "message"),
     [

@@ -240,6 +240,13 @@ def test_replies_leave_out_what_odps_lacks() -> None:
         convert_for_reply(pa.array(["x"]), pa.int64(), "c")
 
 
+def test_a_reply_has_the_extension_type_that_was_asked_for() -> None:
+    stored = pa.array([b"a", None], pa.large_binary())
+    sent = convert_for_reply(stored, blob(), "c")
+    assert sent.type == blob()
+    assert sent.storage.to_pylist() == [b"a", None]
+
+
 def test_booleans_in_bytes_and_in_bits() -> None:
     bits = pa.array([True, None, False])
     octets = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([7, None, 0], pa.int8()))

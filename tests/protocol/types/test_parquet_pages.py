@@ -65,6 +65,13 @@ def test_values_of_a_dictionary_are_read_as_a_dictionary() -> None:
         assert pa.types.is_dictionary(batch.schema.field("s").type)
 
 
+def test_texts_take_their_own_length_at_most_all_of_their_column() -> None:
+    text = pa.table({"s": ["x" * 10_000] * 500})
+    found = need(written(text, use_dictionary=False, data_page_size=100_000, write_batch_size=10))
+    # All of the column's bytes, and a page of them that is open.
+    assert 5_000_000 <= found.decoded_bytes <= 7_000_000
+
+
 @pytest.mark.parametrize(
     ("table", "options"),
     [

@@ -214,6 +214,12 @@ def test_a_read_form_with_missing_lists_is_empty_and_with_wrong_ones_refused() -
     assert from_read_form(newer).data_columns[0].column_ids == (4,)
 
 
+@pytest.mark.parametrize("number", [-1, None, "7", 1.0])
+def test_a_column_id_that_is_none_is_left_out(number: object) -> None:
+    body = {"DataColumns": [{"Name": "x", "Type": "bigint", "ColumnId": number}]}
+    assert from_read_form(body).data_columns[0].column_ids == ()
+
+
 def test_a_type_without_odps_type_has_its_arrow_name() -> None:
     """Tables of earlier releases may have one: they can still be described."""
     union = pa.dense_union([pa.field("a", pa.int8()), pa.field("b", pa.string())])
