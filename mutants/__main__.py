@@ -1,11 +1,13 @@
 """Runs a campaign of mutations over the modules that hold promises: do the tests notice?
 
-    python -m mutants --record tests/wire      # which lines does each test run? (once, build/mutants)
+    python -m mutants --record tests/wire      # which lines does each test run? (once, build/mutants;
+                                               # of a file that changed since, name that file)
     python -m mutants --count 250 --seed 1     # 250 drawn mutations, resumed where it stopped
     python -m mutants --only ipc/ --count 40   # of one room
     python -m mutants --list --count 20        # what would be tried
 
-Mutations are drawn without looking, each module gets a share by its size. Each is put to the tests
+Mutations are drawn without looking, each module gets a share by its size; they are asked about in the
+order drawn, so that a campaign that is stopped early is a smaller draw. Each is put to the tests
 that run its line, those of the module's own test file first, then its folder's, then the others, the
 quickest first, until one fails. A mutation is killed when a test fails, when pytest cannot even
 begin, or when a test makes no progress for many times as long as it takes otherwise; a test that
@@ -20,9 +22,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -95,7 +97,7 @@ def main() -> int:
         return 0
     chosen = choose(options.count, options.seed, options.only)
     if options.list:
-        for module, mutation in chosen:
+        for module, mutation in sorted(chosen, key=lambda item: (item[0], item[1].line)):
             print(f"{module}:{mutation.line}  {mutation.before!r} -> {mutation.after!r}")
         return 0
     for room in ROOMS if not options.only else ():
@@ -109,7 +111,11 @@ def main() -> int:
 
 
 def choose(count: int, seed: int, only: str) -> list[tuple[Path, Mutation]]:
-    """Draws mutations, a module's share by the number of its possible ones."""
+    """Draws mutations, a module's share by the number of its possible ones, in the order drawn.
+
+    Each has a lot of its own, from its name and the seed alone: an edit elsewhere changes neither
+    which ones of a module are drawn nor their order, and what was found out about them stays usable.
+    """
     pool: list[tuple[Path, Mutation]] = []
     seen: set[Path] = set()
     for pattern in PROMISES:
@@ -121,8 +127,11 @@ def choose(count: int, seed: int, only: str) -> list[tuple[Path, Mutation]]:
             if only in module.as_posix():
                 name = module.as_posix().removesuffix(".py")
                 pool.extend((module, found) for found in mutations(name, path.read_text()))
-    random.Random(seed).shuffle(pool)
-    return sorted(pool[:count], key=lambda item: (item[0].as_posix(), item[1].line))
+    return sorted(pool, key=lambda item: lot(item[1].name, seed))[:count]
+
+
+def lot(name: str, seed: int) -> bytes:
+    return hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
 
 
 def record_of(tests: str) -> Path:

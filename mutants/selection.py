@@ -23,17 +23,21 @@ class Selection:
 
     def __init__(self, records: Path = RECORDS) -> None:
         self.seconds: dict[str, float] = {}
-        self._fresh: set[str] = set()  # test files changed since they were recorded
+        # Test files that no record knows as they are: changed since, and not recorded anew.
+        self._fresh: set[str] = set()
+        recorded: set[str] = set()
         self._data: list[tuple[coverage.CoverageData, dict[str, str]]] = []
         for path in sorted(records.glob("tests*.json")):
             record = json.loads(path.read_text())
             self.seconds.update(record["tests"])
             for name, known in record["files"].items():
-                if (ROOT / name).exists() and fingerprint(ROOT / name) != known:
-                    self._fresh.add(name)
+                if (ROOT / name).exists():
+                    same = fingerprint(ROOT / name) == known
+                    (recorded if same else self._fresh).add(name)
             data = coverage.CoverageData(str(path.with_suffix(".coverage")))
             data.read()
             self._data.append((data, record["modules"]))
+        self._fresh -= recorded
 
     @functools.lru_cache(maxsize=64)  # noqa: B019  # one selection lives as long as its campaign
     def _contexts(self, module: Path) -> dict[int, set[str]]:
@@ -57,16 +61,16 @@ class Selection:
         self._contexts.cache_clear()
 
     def tests(self, module: Path, lines: range) -> list[str]:
-        """The tests that run one of these lines, then whole files for what no record knows.
+        """The module's own test file if that is newer than its record, then tests that run a line.
 
-        A name with ``::`` is one test; one without is a file of which every test is asked.
+        A name with ``::`` is one test; one without is a file of which every test is asked. Of other
+        files that changed since they were recorded the tests that were there then are asked.
         """
         contexts = self._contexts(module)
         named = contexts.get(-1, set()).union(*(contexts.get(line, ()) for line in lines))
         near = nearest(module)
         own = near[0] if near else ""
         whole = [own] if own.endswith(".py") and (own in self._fresh or not named) else []
-        whole += sorted(self._fresh - set(whole)) if not whole else []
         if not named and not whole:
             named = contexts[0]
         if not named and not whole:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
-from mutants.__main__ import choose
+from mutants.__main__ import SOURCE as SOURCE_FOLDER
+from mutants.__main__ import SURVIVORS, choose
 from mutants.operators import mutations
 from mutants.selection import nearest
 
@@ -60,6 +62,20 @@ def test_the_same_seed_draws_the_same_mutations() -> None:
     first = choose(20, seed=3, only="wire/")
     assert [m.name for _, m in first] == [m.name for _, m in choose(20, seed=3, only="wire/")]
     assert {module.parts[0] for module, _ in first} == {"wire"}
+
+
+def test_what_is_drawn_of_a_module_depends_on_that_module_alone() -> None:
+    """So an edit elsewhere leaves what was found out about it of use."""
+    of_all = [m.name for module, m in choose(10_000, 3, "wire/crc") if "blocks" in module.name]
+    alone = [m.name for _, m in choose(10_000, 3, "wire/crc32c_blocks")]
+    assert of_all == alone != sorted(alone)
+
+
+def test_every_known_survivor_is_a_mutation_of_today() -> None:
+    known = tomllib.loads(SURVIVORS.read_text())["survivors"]
+    for module in {name.partition(":")[0] for name in known}:
+        there = {m.name for m in mutations(module, (SOURCE_FOLDER / f"{module}.py").read_text())}
+        assert {name for name in known if name.startswith(f"{module}:")} <= there
 
 
 def test_a_module_is_tried_with_its_own_tests_first() -> None:
