@@ -75,7 +75,8 @@ def _loopback_only() -> Any:
 
 
 LOGGERS = ("", "fletching", "uvicorn")
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM, signal.SIGPIPE)
+# SIGALRM is not among them: pytest-timeout takes it before a test and gives it back when one fails.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE)
 
 
 def _of_the_process() -> dict[str, Any]:

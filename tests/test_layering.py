@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     | SETTINGS
     | PURE
     | {"catalog", "objects", "engine", "server", "client", "connectors"},
-    # the package's front: names of DESIGN section 6, imported when they are used
+    # the package's front: its public names, imported when they are used
     "": GROUND | PURE | {"server", "client"},
 }
 # The one module that may reach from the client into the engine.

@@ -97,7 +97,7 @@ class PartitionSpec:
 
     @classmethod
     def parse(cls, text: str | PartitionSpec | Mapping[str, object] | None) -> PartitionSpec:
-        """Reads ``k=v[,k2=v2]``; ``/`` also separates, values may be quoted (PROTOCOL 2.1).
+        """Reads ``k=v[,k2=v2]``; ``/`` also separates, values may be quoted.
 
         Raises:
             UsageError: the text is not of this form, or names a key twice.

@@ -132,7 +132,7 @@ Query = dict[str, str | int]
 
 
 class RawClient:
-    """Requests as PROTOCOL describes them, signed here once more: the server's peer in these tests."""
+    """Requests as the protocol has them, signed here once more: the server's peer in these tests."""
 
     def __init__(self, url: str, access_id: str = ACCESS_ID, secret: str = SECRET) -> None:
         self.netloc = urlsplit(url).netloc

@@ -136,7 +136,7 @@ tables = Table(
     # The newest row of table_schemas, repeated here so that one query describes a table.
     Column("schema_version", Integer, nullable=False),
     Column("arrow_schema", LargeBinary, nullable=False),
-    # JSON: per data column, the ids of the column and its nested nodes, depth-first (PROTOCOL 3.2)
+    # JSON: per data column, the ids of the column and its nested nodes, depth-first
     Column("column_ids", Text, nullable=False),
     Column("next_column_id", Integer, nullable=False),
     Column("version", BigInteger, nullable=False),

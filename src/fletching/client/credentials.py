@@ -1,4 +1,4 @@
-"""Who asks: signatures of requests (PROTOCOL 7)."""
+"""Who asks: signatures of requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When to send a request again, and how long to wait before it (PROTOCOL 4.6).
+"""When to send a request again, and how long to wait before it.
 
 The rules are in one table::
 

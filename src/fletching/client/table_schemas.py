@@ -1,8 +1,8 @@
 """The Arrow schemas of tables, scans and writes, from what the service says of them.
 
-Our own service sends the exact Arrow schema message; from any other the ODPS columns say it
-(PROTOCOL 3.3). A partition column has the Arrow type of its declared ODPS type, utf8 unless the
-table says otherwise, and is never null.
+Our own service sends the exact Arrow schema message; from any other the ODPS columns say it. A
+partition column has the Arrow type of its declared ODPS type, utf8 unless the table says otherwise, and
+is never null.
 """
 
 from __future__ import annotations

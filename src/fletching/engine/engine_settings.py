@@ -47,7 +47,7 @@ class EngineSettings:
         objects_resident_bytes: about how much of the mapped objects stays in the process's page
             tables; None leaves it to the system.
         create_projects: whether a project that is named for the first time comes into being.
-        route_token: what replies carry for clients to send back (PROTOCOL 4.4).
+        route_token: what replies carry for clients to send back.
         busy_timeout_seconds: how long a transaction waits for another process's.
 
         read_session_seconds: life of a read session, and of the snapshot that it pins.

@@ -31,7 +31,7 @@ __all__ = ["ReplyCompression", "ServeOptions", "ServerChanges", "ServerSettings"
 
 
 class ReplyCompression(enum.StrEnum):
-    """How a requested compression of a table read is answered (PROTOCOL 5.1)."""
+    """How a requested compression of a table read is answered."""
 
     AUTO = "auto"
     ARROW = "arrow"

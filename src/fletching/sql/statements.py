@@ -1,4 +1,4 @@
-"""SQL statements as requests and queries (PROTOCOL section 8; docs/sql.md).
+"""SQL statements as requests and queries (docs/sql.md).
 
 What changes the catalog becomes requests of the engine; what reads becomes a tree for
 `fletching.sql.translation`; what writes rows is a tree and where its rows go.

@@ -1,4 +1,4 @@
-"""Blob frames: blobs with their metadata, one after the other (PROTOCOL 5.4).
+"""Blob frames: blobs with their metadata, one after the other.
 
 ======  =================  ================================================================
 offset  bytes              meaning
@@ -71,7 +71,7 @@ __all__ = [
 DEFAULT_MAX_HEADER_BYTES = 64 << 10
 DEFAULT_MAX_DATA_BYTES = 1 << 40
 DEFAULT_MAX_FRAMES = 1_000_000
-# PROTOCOL 5.5: old readers take a reply for framed only if the first header is shorter than this.
+# Old readers take a reply for framed only if the first header is shorter than this.
 HEADER_HEURISTIC_BYTES = 1024
 
 # The kind of checksum stands in the footer, after the data. Data up to this length is kept by

@@ -1,4 +1,4 @@
-"""The JSON around a blob's data: the header and footer of a blob frame (PROTOCOL 5.4)."""
+"""The JSON around a blob's data: the header and footer of a blob frame."""
 
 from __future__ import annotations
 

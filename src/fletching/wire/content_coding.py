@@ -1,4 +1,4 @@
-"""Content codings of request and reply bodies: a body compressed as a whole (PROTOCOL 5.1, 5.2).
+"""Content codings of request and reply bodies: a body compressed as a whole.
 
 ================  ==========================================================================
 token             body
@@ -96,7 +96,7 @@ class ContentCoding(enum.StrEnum):
 
 _TOKENS = {coding.value: coding for coding in ContentCoding} | {
     "": ContentCoding.IDENTITY,
-    # Other spellings PyODPS knows (PROTOCOL 5.1).
+    # Other spellings PyODPS knows.
     "lz4_frame": ContentCoding.LZ4_FRAME,
     "x-odps-lz4-frame": ContentCoding.LZ4_FRAME,
 }

@@ -1,4 +1,4 @@
-"""CRC32C block framing: every 4096 bytes of payload are followed by their CRC32C (PROTOCOL 5.3).
+"""CRC32C block framing: every 4096 bytes of payload are followed by their CRC32C.
 
 ======  ==========  =====================================================================
 offset  bytes       meaning
@@ -9,7 +9,7 @@ offset  bytes       meaning
 
 CRC32C is the Castagnoli CRC: reflected, initial value and final xor FFFFFFFF; ``123456789`` gives
 E3069283. An empty payload is zero bytes on the wire. The framing has no end mark: it cannot see a
-cut at a block boundary, so the layer inside must.
+cut at a block boundary, so the layer inside must. PyODPS's ``odps.maxstorage`` reads and writes it.
 
 There is nothing to limit: both directions hold less than one block between calls.
 """
@@ -43,7 +43,6 @@ __all__ = [
 
 LAYER = "crc32c_blocks"
 
-# PROTOCOL 5.3.
 BLOCK_PAYLOAD_BYTES = 4096
 CHECKSUM_BYTES = 4
 BLOCK_BYTES = BLOCK_PAYLOAD_BYTES + CHECKSUM_BYTES

@@ -1,6 +1,6 @@
 """The table tunnel's record stream: rows of tagged values, each with a CRC32C, as Arrow columns.
 
-Layout (TUNNEL protocol, section 4; integers are base-128 varints unless said otherwise)::
+Layout (integers are base-128 varints unless said otherwise)::
 
     row         [tag(n, wire) value]*   absent where null, n = 1.. in the order of columns
                 tag(33553408, 0) CRC32C of the row

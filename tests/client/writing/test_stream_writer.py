@@ -42,7 +42,7 @@ def numbers(start: int, end: int) -> pa.RecordBatch:
 
 
 class Service:
-    """A model of one exactly-once stream (PROTOCOL 4.3), with failures before and after the deed."""
+    """A model of one exactly-once stream, with failures before and after the deed."""
 
     def __init__(self, tells_offset_freely: bool = True) -> None:
         self.rows: list[int] = []

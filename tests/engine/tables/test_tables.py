@@ -63,7 +63,7 @@ def test_a_table_is_described_as_it_was_made(house: Any) -> None:
         schema, check_metadata=True
     )
     columns = {column.name: column for column in info.schema.data_columns}
-    # ids count every node depth-first, from 1 (PROTOCOL 3.2)
+    # ids count every node depth-first, from 1
     assert [column.column_ids for column in info.schema.data_columns] == [(1,), (2, 3), (4, 5, 6)]
     assert [column.column_ids for column in info.schema.partition_columns] == [(7,), (8,)]
     assert columns["c1"].primary_key

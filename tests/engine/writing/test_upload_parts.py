@@ -1,4 +1,4 @@
-"""Block mode: numbered blocks, attempts, commit messages (PROTOCOL 2.19)."""
+"""Block mode: numbered blocks, attempts, commit messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write sessions: streams, versions, commit, abort, overwrite, expiry (PROTOCOL 4.2)."""
+"""Write sessions: streams, versions, commit, abort, overwrite, expiry."""
 
 from __future__ import annotations
 

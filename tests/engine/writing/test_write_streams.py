@@ -1,4 +1,4 @@
-"""Exactly-once streams, streaming modes, replays (PROTOCOL 4.2, 4.3, 4.6)."""
+"""Exactly-once streams, streaming modes, replays."""
 
 from __future__ import annotations
 

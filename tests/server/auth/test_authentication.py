@@ -156,7 +156,7 @@ def test_everything_else_is_refused_without_its_secrets(
         authenticator().identify(exchange)
     assert exchange.access_id == ""
     assert "k3y-of-id" not in str(caught.value)
-    # Words that make clients fall back to another signature version (PROTOCOL 6).
+    # Words that make clients fall back to another signature version.
     assert "invalid or missing" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""The metadata endpoints over HTTP, as PROTOCOL section 8 lists them."""
+"""The metadata endpoints over HTTP, as docs/conformance.md lists them."""
 
 from __future__ import annotations
 

@@ -350,7 +350,7 @@ class Scan(Readable):
         )
 
     def _ready(self, name: TableName, session: ReadSessionReply) -> ReadSessionReply:
-        """Waits while the service prepares the session, as the real one may (PROTOCOL 2.1)."""
+        """Waits while the service prepares the session, as the real one may."""
         sequence, waited = self.channel.sequence(), 0.0
         while session.status is SessionStatus.INIT:
             if waited >= _READY_SECONDS:

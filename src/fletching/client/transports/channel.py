@@ -40,9 +40,8 @@ def is_repeatable(request: Request) -> bool:
     """Whether a request may be sent again although the first may have been carried out.
 
     Looking up, opening sessions and streams, closing, committing and aborting may: the service
-    answers a repetition like the first (PROTOCOL 4.2), and a session that nobody uses expires.
-    What must find, or not find, something may not: the repetition would report its own first
-    attempt as an error. Table writes are decided by their writers.
+    answers a repetition like the first, and a session that nobody uses expires. What must find, or
+    not find, something may not: the repetition would report its own first attempt as an error. Table writes are decided by their writers.
     """
     if isinstance(request, CreateTable | CreatePartition | CreateProject):
         return request.if_not_exists

@@ -1,9 +1,9 @@
 """Writes record batches to one write stream of a session.
 
 Batches are gathered into bodies of bounded size; each body is one TableWrite. A body that may or
-may not have arrived is sent again under the same trace id, which the service recognises (PROTOCOL
-4.6), so its rows are stored once. Only a closed stream version is committed: a writer that fails
-leaves nothing behind, and the stream can be written anew under the next version.
+may not have arrived is sent again under the same trace id, which the service recognises, so
+its rows are stored once. Only a closed stream version is committed: a writer that fails leaves nothing
+behind, and the stream can be written anew under the next version.
 """
 
 from __future__ import annotations

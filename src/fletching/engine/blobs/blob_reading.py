@@ -264,7 +264,7 @@ def _corrupt(reference: BlobReference, key: str) -> CorruptObjectError:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BlobReadPlan:
-    """A whole BlobRead reply (PROTOCOL 5.5).
+    """A whole BlobRead reply.
 
     Attributes:
         coding: of the payload.

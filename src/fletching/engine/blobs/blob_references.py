@@ -1,4 +1,4 @@
-"""Blob references: what a BLOB cell holds (PROTOCOL 4.5), made, read and checked.
+"""Blob references: what a BLOB cell holds, made, read and checked.
 
 A reference's token ``T`` is 60 bytes, all integers little-endian:
 

@@ -1,4 +1,4 @@
-"""Uploads of blobs: one raw body or many frames into one pack (PROTOCOL 2.14, 2.15).
+"""Uploads of blobs: one raw body or many frames into one pack.
 
 The order that nothing may change: the pack's bytes are durable, the catalog knows the pack, the
 reply with the references goes out. A pack that the catalog never heard of is an orphan, which

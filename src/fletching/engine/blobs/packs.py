@@ -6,7 +6,7 @@ offset  bytes           meaning
 0       8               magic ``FLTPACK1``
 8       ..              records, one per blob, without padding:
 ..      4               CRC32C of the metadata, little-endian
-..      metadata        the header of the blob's frame (PROTOCOL 5.4): a JSON object
+..      metadata        the header of the blob's frame: a JSON object
 ..      data            the blob
 ..      32 per record   index: offset, metadata length (with its CRC32C), data length, CRC32C of the
                         data; four little-endian uint64
@@ -43,7 +43,7 @@ __all__ = [
 
 MAGIC = b"FLTPACK1"
 CHECKSUM_BYTES = 4
-# PROTOCOL 5.5 wants the header of a download below 1024 bytes; a checksum announcement may come on top.
+# Old readers want the header of a download below 1024 bytes; a checksum announcement may come on top.
 MAX_METADATA_BYTES = 1000
 _INDEX_ROW_BYTES = 32
 _TRAILER_BYTES = 24

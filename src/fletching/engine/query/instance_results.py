@@ -136,7 +136,7 @@ class Results:
     # --- reading -----------------------------------------------------------------------------
 
     def session(self, row: InstanceRow) -> InstanceReadSession:
-        """The session in which a query's rows are read (PROTOCOL 2.17).
+        """The session in which a query's rows are read.
 
         Raises:
             InvalidArgumentError: the statement chose no rows.
@@ -166,7 +166,7 @@ class Results:
         return self._batches(selection, 0, 0, ())[0]
 
     def read(self, row: InstanceRow, request: ReadInstance) -> ReadPlan:
-        """Plans rows of a result (PROTOCOL 2.18).
+        """Plans rows of a result.
 
         Raises:
             NotFoundError: no such instance or session.

@@ -330,7 +330,7 @@ class Instances:
     ) -> InstanceRow:
         """Keeps a session: an instance that runs, until it is cancelled or forgotten, and does nothing.
 
-        Statements of a session are instances of their own, whose ids `session_statement_id` makes.
+        Statements of a session are instances of their own, made and found by their number.
         """
         now = self._context.clock()
         row = InstanceRow(
@@ -496,7 +496,7 @@ class Instances:
         return self._results.text(row)
 
     def create_read_session(self, request: CreateInstanceReadSession) -> InstanceReadSession:
-        """Opens the result of a query (PROTOCOL 2.17).
+        """Opens the result of a query.
 
         Raises:
             NotFoundError: there is no such instance, or its result has expired.
@@ -513,7 +513,7 @@ class Instances:
         return session
 
     def read(self, request: ReadInstance) -> ReadPlan:
-        """Plans rows of a result (PROTOCOL 2.18).
+        """Plans rows of a result.
 
         Raises:
             NotFoundError: no such instance or session.

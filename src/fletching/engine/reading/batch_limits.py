@@ -1,4 +1,4 @@
-"""The limits of read requests (PROTOCOL 2.3, 2.4): what is outside is refused, nothing is clipped silently."""
+"""The limits of read requests: what is outside is refused, nothing is clipped silently."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from fletching.errors import InvalidArgumentError
 __all__ = ["batch_bytes", "batch_rows", "buffer_codec", "not_negative", "preview_rows"]
 
 MAX_BATCH_ROWS = 20_000
-"""PROTOCOL 2.3."""
+"""Largest ``MaxBatchRows``."""
 
 MIN_BATCH_BYTES, MAX_BATCH_BYTES = 1 << 20, 256 << 20
-"""PROTOCOL 2.3: limits of ``MaxBatchRawSize``."""
+"""Limits of ``MaxBatchRawSize``."""
 
 DEFAULT_PREVIEW_ROWS = 1000
 MAX_PREVIEW_ROWS = 10_000
-"""PROTOCOL 2.4 leaves both open."""
+"""The protocol leaves both open."""
 
 _CODECS = ("lz4", "zstd")
 

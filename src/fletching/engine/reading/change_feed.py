@@ -47,7 +47,7 @@ CHANGE_COLUMNS = (
 """What the feed's rows have beside the table's columns; the names are Delta Lake's."""
 
 OPERATION_COLUMN = ("__meta_op_type", "TINYINT")
-"""What they have in incremental reads of the protocol's form, there alone (PROTOCOL 2.1)."""
+"""What they have in incremental reads of the protocol's form, there alone."""
 
 _Entry = tuple[SegmentRow, tuple[str, ...], RowSelection | None]
 

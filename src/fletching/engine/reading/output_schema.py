@@ -1,4 +1,4 @@
-"""Which columns a reply has, in which order, and where each comes from (PROTOCOL 2.1, 2.3).
+"""Which columns a reply has, in which order, and where each comes from.
 
 Names are compared case-insensitively and spelt in replies as the table spells them. Columns stand
 in table order, data columns before partition columns, unless a read asks for its own order.

@@ -1,4 +1,4 @@
-"""Which partitions a read wants: full specifications, and partial ones as filters (PROTOCOL 2.1)."""
+"""Which partitions a read wants: full specifications, and partial ones as filters."""
 
 from __future__ import annotations
 

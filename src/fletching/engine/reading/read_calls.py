@@ -210,7 +210,7 @@ class Reading:
     # --- rows ----------------------------------------------------------------------------------
 
     def read(self, request: ReadTable) -> ReadPlan:
-        """The plan of one TableRead (PROTOCOL 2.3).
+        """The plan of one TableRead.
 
         Raises:
             NotFoundError: no such session of this table.
@@ -396,7 +396,7 @@ class Reading:
     # --- preview -------------------------------------------------------------------------------
 
     def preview(self, request: PreviewTable) -> ReadPlan:
-        """The plan of a TablePreview: the first rows, without a session (PROTOCOL 2.4).
+        """The plan of a TablePreview: the first rows, without a session.
 
         A partition that does not exist gives no rows.
 

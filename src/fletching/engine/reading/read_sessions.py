@@ -70,7 +70,7 @@ from fletching.types import TableName
 __all__ = ["READ_SESSION_SECONDS", "OpenSession", "ReadSessions", "check_supported", "filter_of"]
 
 READ_SESSION_SECONDS = 24 * 3600.0
-"""How long a read session lives after it was created or refreshed (PROTOCOL 4.1)."""
+"""How long a read session lives after it was created or refreshed."""
 
 MAX_READ_SESSIONS = 20_000
 """How many may be open at once: each keeps a snapshot from being collected."""
@@ -146,7 +146,7 @@ class ReadSessions:
         return self._sessions
 
     def create(self, request: CreateReadSession) -> ReadSession:
-        """Pins the table's current version and divides its rows (PROTOCOL 2.1).
+        """Pins the table's current version and divides its rows.
 
         Raises:
             NoSuchTableError: there is no such table.

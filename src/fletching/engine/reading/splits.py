@@ -1,4 +1,4 @@
-"""Splits: the row ranges into which a read session divides its snapshot (PROTOCOL 2.1).
+"""Splits: the row ranges into which a read session divides its snapshot.
 
 Every process finds the same splits from the same snapshot and request. Splits follow each other in
 row order, do not overlap, and together are the whole. What the modes promise:

@@ -149,7 +149,7 @@ def _find(
 def _replayed(
     connection: Connection, stream: WriteStreamRow, request: WriteTable
 ) -> WriteResult | None:
-    """The reply this very request got before, if it did (PROTOCOL 4.6)."""
+    """The reply this very request got before, if it did."""
     if request.retry_trace_id is None:
         return None
     found = write_streams.accepted_write(connection, stream.pk, request.retry_trace_id)
@@ -364,7 +364,7 @@ class StreamIngest(Ingest):
         self._write = request
 
     def _finish_counted(self) -> WriteResult:
-        """A body whose beginning is in the stream already: all of it must be (PROTOCOL 4.3)."""
+        """A body whose beginning is in the stream already: all of it must be."""
         with self._context.database.read() as connection:
             stream = find_stream(
                 connection, self._target, self._write.stream_id, self._write.stream_version

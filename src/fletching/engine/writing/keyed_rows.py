@@ -21,7 +21,7 @@ from fletching.errors import InvalidArgumentError
 __all__ = ["OPERATION", "KeyedRows", "deletes_of"]
 
 OPERATION = "__operation"
-"""The system column that says what a row of the body is for (PROTOCOL 3.2)."""
+"""The system column that says what a row of the body is for."""
 
 _UPSERT = 85  # "U"
 _DELETE = 68  # "D"

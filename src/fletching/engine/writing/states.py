@@ -39,7 +39,7 @@ class SessionState(enum.StrEnum):
 
     @property
     def status(self) -> SessionStatus:
-        """The protocol's word; it has none for an aborted session, which is gone (PROTOCOL 4.1)."""
+        """The protocol's word; it has none for an aborted session, which is gone."""
         return {
             SessionState.NORMAL: SessionStatus.NORMAL,
             SessionState.COMMITTED: SessionStatus.COMMITTED,

@@ -1,4 +1,4 @@
-"""Block mode (PROTOCOL 2.19): blocks are streams with one write each, named by number and attempt."""
+"""Block mode: blocks are streams with one write each, named by number and attempt."""
 
 from __future__ import annotations
 

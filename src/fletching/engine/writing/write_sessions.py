@@ -1,4 +1,4 @@
-"""Write sessions: create, look up, commit, abort (PROTOCOL 2.5-2.8, 4.2)."""
+"""Write sessions: create, look up, commit, abort."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ SESSION_RETRY_SECONDS = 60.0
 def write_schema(
     table: TableRow, bound: Sequence[str] | frozenset[str], *, block_mode: bool = False
 ) -> TableSchema:
-    """The columns that a session's data must have (PROTOCOL 2.5, 2.19).
+    """The columns that a session's data must have.
 
     Partition columns that the session does not bind come in the data: behind the data columns, or
     in block mode as partition columns, which that mode's clients append themselves.
@@ -246,7 +246,7 @@ class WriteSessions:
             )
             session = target.session
             if target.is_default:
-                # Every write of it is visible already (PROTOCOL 4.3).
+                # Every write of it is visible already.
                 return self._done(session, SessionState.NORMAL)
             if session_state(session, context.clock()) is SessionState.COMMITTED:
                 if session.commit_request != wanted:
@@ -417,7 +417,7 @@ class WriteSessions:
 
 
 def highest_closed(streams: Sequence[WriteStreamRow]) -> list[WriteStreamRow]:
-    """Of each stream the attempt with the highest closed version (PROTOCOL 4.2)."""
+    """Of each stream the attempt with the highest closed version."""
     best: dict[str, WriteStreamRow] = {}
     for row in streams:
         if row.state == StreamState.CLOSED and (

@@ -1,4 +1,4 @@
-"""Write streams: create, look up, close (PROTOCOL 2.9, 2.10, 2.12, 4.2, 4.3)."""
+"""Write streams: create, look up, close."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ class WriteStreams:
         return self._response(target, stream, token)
 
     def get(self, request: GetWriteStream) -> WriteStream:
-        """Looks an attempt up, creating it if it never was (PROTOCOL 2.10).
+        """Looks an attempt up, creating it if it never was.
 
         With ``exactly_once`` the caller takes the stream over: the reply has its row offset and a
         new access token, and earlier tokens are worth nothing from now on.

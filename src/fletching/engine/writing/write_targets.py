@@ -93,7 +93,7 @@ def find_session(
     now = context.clock()
     is_default = session_id == DEFAULT_SESSION_ID
     if is_default:
-        # A client of API version 2 says only "default", and means streaming (PROTOCOL 1.3).
+        # A client of API version 2 says only "default", and means streaming.
         mode = mode if mode.is_streaming else WriteMode.STREAMING
         session = write_sessions.find_default_session(
             connection, table.id, session_id, mode.value, lock=lock

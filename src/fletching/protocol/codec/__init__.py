@@ -1,8 +1,8 @@
 """The Storage API on HTTP, both ways: the front of the ``codec_*`` modules.
 
 A server calls `decode_request` and `encode_response`, a client `encode_request` and
-`decode_response`; errors are in `faults`, authentication in `signing`. Table administration has its
-own four functions.
+`decode_response`; errors are in `fletching.protocol.http.error_codec`, authentication in
+`fletching.protocol.http.signing`. Table administration has its own four functions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Each request of the Storage API to HTTP parts and back (PROTOCOL section 2), by `request_tables`."""
+"""Each request of the Storage API to HTTP parts and back, by `request_tables`."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def decode_request(
             continue
         values.setdefault(field.attribute, found)
     if "write_mode" in _attributes(table.kind) and "write_mode" not in values:
-        # The implicit session is always a streaming one (PROTOCOL 1.3).
+        # The implicit session is always a streaming one.
         implicit = values.get("session_id") == DEFAULT_SESSION_ID
         values["write_mode"] = WriteMode.STREAMING if implicit else WriteMode.BATCH
     if table.read is not None:

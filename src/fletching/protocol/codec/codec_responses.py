@@ -1,4 +1,4 @@
-"""Each JSON reply of the Storage API to headers and body and back (PROTOCOL section 2).
+"""Each JSON reply of the Storage API to headers and body and back.
 
 What a reply looks like depends on what was asked (block mode, one blob or many, create or get), so
 both directions take the request.
@@ -72,7 +72,7 @@ _STATUS_NUMBERS = {
     SessionStatus.CRITICAL: 4,
     SessionStatus.EXPIRED: 5,
 }
-"""The lower-case ``status`` of a write stream is a number to one client (PROTOCOL 2.10)."""
+"""The lower-case ``status`` of a write stream is a number to one client."""
 
 _Json = dict[str, object]
 
@@ -217,7 +217,7 @@ def _report(report: Changed) -> _Json:
 def _written(reference: str) -> str:
     """The base64 that an upload's reply has for a reference.
 
-    Clients decode it and write what they get into cells (PROTOCOL 4.5). What they get is the text
+    Clients decode it and write what they get into cells. What they get is the text
     that a read gives back, so that PyODPS, which reads blobs only by text, reads them at once.
     """
     return base64.b64encode(reference.encode()).decode()

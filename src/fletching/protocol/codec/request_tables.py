@@ -1,9 +1,9 @@
 """Every request of the Storage API as a table: what it is called, where it travels, what bounds it.
 
-One `RequestTable` per form of a request (PROTOCOL section 2), one `Field` per value. `codec_requests`
-reads and writes by these tables, in either direction; the embedded transport, which has no wire, checks
-by them. So a limit cannot hold in one of these only. The module is long because it is the list
-of requests: parts of one table would have to be looked for.
+One `RequestTable` per form of a request (docs/conformance.md, "Storage actions"), one `Field` per value.
+`codec_requests` reads and writes by these tables, in either direction; the embedded transport, which has
+no wire, checks by them. So a limit cannot hold in one of these only. The module is long because it is
+the list of requests: parts of one table would have to be looked for.
 """
 
 from __future__ import annotations
@@ -80,14 +80,14 @@ __all__ = [
 ]
 
 MAX_BATCH_ROWS = 20_000
-"""Largest ``MaxBatchRows`` of a TableRead (PROTOCOL 2.3)."""
+"""Largest ``MaxBatchRows`` of a TableRead."""
 
 MIN_BATCH_BYTES = 1024 * 1024
 MAX_BATCH_BYTES = 256 * 1024 * 1024
-"""Bounds of a non-zero ``MaxBatchRawSize`` (PROTOCOL 2.3)."""
+"""Bounds of a non-zero ``MaxBatchRawSize``."""
 
 MIN_MAX_FIELD_BYTES = 1024
-"""Smallest non-zero ``MaxFieldSize`` (PROTOCOL 2.19)."""
+"""Smallest non-zero ``MaxFieldSize``."""
 
 MAX_TOKEN = 4096
 """Longest access or quota token, in characters."""
@@ -177,7 +177,7 @@ class RequestTable:
 
 
 def block_stream_id(block_number: int, attempt_number: int) -> str:
-    """The write stream that holds a block's attempt (PROTOCOL 2.19)."""
+    """The write stream that holds a block's attempt."""
     return f"block-{block_number}-attempt-{attempt_number}"
 
 
@@ -410,7 +410,7 @@ def _write_flags(values: Values) -> None:
 
 
 class _Flags(Kind[dict[str, str]]):
-    """Flags are text, but users' JSON true and numbers pass through some clients (PROTOCOL 2.5)."""
+    """Flags are text, but users' JSON true and numbers pass through some clients."""
 
     def from_json(self, value: object, name: str) -> dict[str, str]:
         if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Exceptions as error replies, and error replies as exceptions (PROTOCOL section 6).
+"""Exceptions as error replies, and error replies as exceptions.
 
 A ``ServiceError`` carries its own status and ``Code``. Every other exception of ours is placed by
 `_PLACES`, read from the top; whatever is not ours is a 500 whose message says nothing of it.

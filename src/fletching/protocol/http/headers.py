@@ -1,4 +1,4 @@
-"""Names of the HTTP headers the Storage API uses, in lower case (PROTOCOL 1.1, 1.2, 4.3, 7)."""
+"""Names of the HTTP headers the Storage API uses, in lower case, as PyODPS spells them."""
 
 from __future__ import annotations
 

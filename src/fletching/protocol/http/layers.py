@@ -1,4 +1,4 @@
-"""How the wire layers nest around each body, written once (PROTOCOL 5.1 to 5.5).
+"""How the wire layers nest around each body, written once.
 
 From the wire inwards; a coding of identity is no layer::
 

@@ -1,4 +1,4 @@
-"""Signatures of requests: what is signed, how, and how it is checked (PROTOCOL section 7).
+"""Signatures of requests: what is signed, how, and how it is checked, as PyODPS's ``odps.accounts`` signs.
 
 ============  ====================================================================================
 legacy        ``Authorization: ODPS {id}:{base64(HMAC-SHA1(secret, S))}``

@@ -1,4 +1,4 @@
-"""The ``Target`` query parameter and the storage path (PROTOCOL section 1)."""
+"""The ``Target`` query parameter and the storage path."""
 
 from __future__ import annotations
 

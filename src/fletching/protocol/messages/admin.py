@@ -1,7 +1,7 @@
 """Table administration of our own: JSON under ``/fletching/v1`` and the DDL's meaning.
 
-The metadata REST of PROTOCOL section 8 and the SQL statements are other spellings of the same
-requests; the engine knows only these.
+The metadata REST and the SQL statements are other spellings of the same requests; the engine knows only
+these.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Every request of the Storage API as a value, free of HTTP (PROTOCOL section 2).
+"""Every request of the Storage API as a value, free of HTTP.
 
 Attributes are what the request *means*; where each one travels (query, header, JSON body) is the
-business of ``codec.py``. The engine and both transports speak in these.
+business of `fletching.protocol.codec`. The engine and both transports speak in these.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 DEFAULT_SESSION_ID = "default"
-"""The implicit session of streaming writes, one per (table, write mode) (PROTOCOL 4.3)."""
+"""The implicit session of streaming writes, one per (table, write mode)."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,7 +151,7 @@ class ReadTable(TableRequest, frozen=True, kw_only=True):
     data_columns: tuple[str, ...] = ()
     data_columns_unordered: bool = False
     accept_encoding: tuple[str, ...] = ()
-    """Content codings or Arrow codecs the client takes, most wanted first (PROTOCOL 5.1)."""
+    """Content codings or Arrow codecs the client takes, most wanted first."""
     buffer_codec: str | None = None
     """The Arrow buffer codec the reply's batches must have: ``"lz4"``, ``"zstd"`` or None for as
     stored. Decided by the shell from ``accept_encoding`` and who asks."""
@@ -226,7 +226,7 @@ class CreateWriteStream(TableRequest, frozen=True, kw_only=True):
     write_mode: WriteMode = WriteMode.BATCH
     exactly_once: bool = False
     retry_trace_id: str | None = None
-    """Stable over one retry sequence; tells a repeated request from a new attempt (PROTOCOL 4.6)."""
+    """Stable over one retry sequence; tells a repeated request from a new attempt."""
 
 
 class GetWriteStream(TableRequest, frozen=True, kw_only=True):
@@ -257,13 +257,13 @@ class AppendRows(TableRequest, frozen=True, kw_only=True):
 
     partition: PartitionSpec = PartitionSpec()
     count: int | None = None
-    """Rows in the body, advisory (PROTOCOL 2.11)."""
+    """Rows in the body, advisory."""
     schema_version: int | None = None
     if_version: int | None = None
     idempotency_key: str | None = None
     """As in `CommitWriteSession`."""
     retry_trace_id: str | None = None
-    """Stable over one retry sequence; a repeated append adds nothing (PROTOCOL 4.6)."""
+    """Stable over one retry sequence; a repeated append adds nothing."""
     content_encoding: str | None = None
 
 
@@ -281,13 +281,13 @@ class WriteTable(TableRequest, frozen=True, kw_only=True):
     stream_version: int = 1
     write_mode: WriteMode = WriteMode.BATCH
     count: int | None = None
-    """Rows in the body, advisory (PROTOCOL 2.11)."""
+    """Rows in the body, advisory."""
     row_offset: int | None = None
     access_token: str | None = None
     table_id: str | None = None
     schema_version: int | None = None
     retry_trace_id: str | None = None
-    """Stable over one retry sequence; recognises a repeated body (PROTOCOL 4.6)."""
+    """Stable over one retry sequence; recognises a repeated body."""
     block_number: int | None = None
     attempt_number: int | None = None
     quota_token: str | None = None

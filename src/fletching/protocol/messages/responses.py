@@ -1,4 +1,4 @@
-"""Every JSON reply of the Storage API as a value, free of HTTP (PROTOCOL section 2)."""
+"""Every JSON reply of the Storage API as a value, free of HTTP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 class Column(msgspec.Struct, frozen=True, kw_only=True):
     """A column as ODPS sees it; ``type`` is an ODPS type string, e.g. ``array<struct<a:bigint>>``.
 
-    ``column_ids`` lists the ids of the column and its nested nodes, depth-first (PROTOCOL 3.2).
+    ``column_ids`` lists the ids of the column and its nested nodes, depth-first.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TableSchema(msgspec.Struct, frozen=True, kw_only=True):
-    """Data and partition columns; ``codec.py`` writes it in the read (3.1) or write (3.2) form."""
+    """Data and partition columns; `types.table_schema` writes it in the read or the write form."""
 
     data_columns: tuple[Column, ...] = ()
     partition_columns: tuple[Column, ...] = ()
@@ -143,7 +143,7 @@ class Changed(Response, frozen=True, kw_only=True):
 
 
 class Done(Response, frozen=True, kw_only=True):
-    """Commit, abort, close: ``{}`` or a warning; never an empty body (PROTOCOL 1).
+    """Commit, abort, close: ``{}`` or a warning; never an empty body.
 
     ``report`` is ours (extension field ``Report``): what a commit did.
     """

@@ -1,4 +1,7 @@
-"""The fixed words of the Storage API: actions, versions, modes, states (PROTOCOL sections 1, 2, 4)."""
+"""The fixed words of the Storage API: actions, versions, modes, states.
+
+As docs/conformance.md, "Storage actions", lists them and PyODPS's ``odps.maxstorage`` spells them.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ class Action(enum.StrEnum):
 
 
 class WriteMode(enum.StrEnum):
-    """How a write session makes rows visible (PROTOCOL 1.3)."""
+    """How a write session makes rows visible."""
 
     BATCH = "Batch"
     BATCH_COMPATIBLE = "BatchCompatible"
@@ -61,7 +64,7 @@ class WriteMode(enum.StrEnum):
 
 
 class SplitMode(enum.StrEnum):
-    """How a read session's rows are divided into splits (PROTOCOL 2.1)."""
+    """How a read session's rows are divided into splits."""
 
     SIZE = "Size"
     ROW_OFFSET = "RowOffset"
@@ -84,7 +87,7 @@ class TimeUnit(enum.StrEnum):
 
 
 class SessionStatus(enum.StrEnum):
-    """States of read and write sessions; there is no ABORTED on the wire (PROTOCOL 4.1)."""
+    """States of read and write sessions; there is no ABORTED on the wire."""
 
     INIT = "INIT"
     NORMAL = "NORMAL"

@@ -1,4 +1,4 @@
-"""ODPS types as Arrow types and the reverse (PROTOCOL 3.3).
+"""ODPS types as Arrow types and the reverse (docs/conformance.md, "Types").
 
 Several ODPS types share one Arrow type (STRING, CHAR, VARCHAR and JSON are all utf8). A field whose
 ODPS type is not the one its Arrow type stands for by itself carries the ODPS type's text in its
@@ -314,7 +314,7 @@ def reply_type(
     timestamp_unit: TimeUnit | None = TimeUnit.NANO,
     datetime_unit: TimeUnit | None = TimeUnit.MILLI,
 ) -> pa.DataType:
-    """The Arrow type in which an ODPS client expects a stored column (PROTOCOL 3.3).
+    """The Arrow type in which an ODPS client expects a stored column.
 
     Equal to the field's own type when the column can be sent as stored. A unit of None keeps the
     stored unit where the column itself is a timestamp, and falls back to the default inside nested

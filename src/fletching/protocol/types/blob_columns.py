@@ -1,4 +1,4 @@
-"""Which nodes of a table's columns are BLOBs: their column ids and dotted paths (PROTOCOL 3.2)."""
+"""Which nodes of a table's columns are BLOBs: their column ids and dotted paths."""
 
 from __future__ import annotations
 

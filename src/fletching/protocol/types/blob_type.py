@@ -1,6 +1,6 @@
 """The Arrow extension type of BLOB columns: ``fletching.blob``, stored as ``binary``.
 
-A value is a blob reference (PROTOCOL 4.5), not the blob: the UTF-8 bytes of the reference text when
+A value is a blob reference, not the blob: the UTF-8 bytes of the reference text when
 read, that or the decoded token when written. The type is registered with pyarrow when this module
 is imported, so schemas read from streams and files carry it.
 """

@@ -246,7 +246,7 @@ def convert(array: pa.Array, target: pa.DataType, column: str) -> pa.Array:
 
 
 def convert_for_reply(array: pa.Array, sent: pa.DataType, column: str) -> pa.Array:
-    """Stored values as an ODPS client expects them (PROTOCOL 3.3); shares what need not change.
+    """Stored values as an ODPS client expects them; shares what need not change.
 
     Coarser units of time are cut towards zero, zones left out, times and durations become counts.
 

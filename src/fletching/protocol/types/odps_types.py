@@ -1,4 +1,4 @@
-"""ODPS data types: their codes, their text, and the tree in between (PROTOCOL 3.3).
+"""ODPS data types: their codes, their text, and the tree in between (docs/conformance.md, "Types").
 
 ::
 
@@ -45,7 +45,7 @@ MAX_TYPE_DEPTH = 32
 
 
 class TypeCode(enum.IntEnum):
-    """The ``Type`` number of the write schema (PROTOCOL 3.2)."""
+    """The ``Type`` number of the write schema."""
 
     BIGINT = 0
     DOUBLE = 1

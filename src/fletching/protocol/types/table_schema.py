@@ -3,8 +3,8 @@
 - *column text*, as in SQL: ``id BIGINT NOT NULL, image BLOB, tags ARRAY<STRING> COMMENT 'x'``
 - an Arrow schema, the form tables are stored with
 - `responses.TableSchema`, the columns as ODPS sees them, with 1-based depth-first column ids
-- the *read form* (PROTOCOL 3.1): a type string per column
-- the *write form* (PROTOCOL 3.2): a tree of type numbers and column ids
+- the *read form*: a type string per column
+- the *write form*: a tree of type numbers and column ids
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _node_count(field: pa.Field) -> int:
 
 
 def depth_first_ids(fields: Iterable[pa.Field], first: int) -> tuple[list[tuple[int, ...]], int]:
-    """Ids of every node of every column, depth-first from ``first``, and the next free one (PROTOCOL 3.2)."""
+    """Ids of every node of every column, depth-first from ``first``, and the next free one."""
     ids: list[tuple[int, ...]] = []
     for field in fields:
         count = _node_count(field)
@@ -144,7 +144,7 @@ def table_schema(
         partition_comments: a comment for each of them; none by default.
         primary_key: names of data columns, in any case.
         column_ids: per data column, then per partition column, the ids of its nodes; by default
-            they count depth-first from 1, the ids both PyODPS suites expect (PROTOCOL 3.2).
+            they count depth-first from 1, the ids both PyODPS suites expect.
         places: which columns, by their number among data, then partition columns; all by default.
 
     Raises:
@@ -212,7 +212,7 @@ def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
 
 
 def read_form(schema: TableSchema) -> dict[str, object]:
-    """The schema as PROTOCOL 3.1 writes it."""
+    """The schema in the read form."""
 
     def column(item: Column) -> dict[str, object]:
         return {
@@ -231,7 +231,7 @@ def read_form(schema: TableSchema) -> dict[str, object]:
 
 
 def from_read_form(value: object) -> TableSchema:
-    """Reads a schema in the form of PROTOCOL 3.1; missing or null lists are empty.
+    """Reads a schema in the read form; missing or null lists are empty.
 
     The ids of nested nodes follow their column's, as they are always numbered depth-first.
 
@@ -270,7 +270,7 @@ def from_read_form(value: object) -> TableSchema:
 
 
 def write_form(schema: TableSchema) -> dict[str, object]:
-    """The schema as PROTOCOL 3.2 writes it.
+    """The schema in the write form.
 
     Raises:
         UsageError: a column's type string is not an ODPS type.
@@ -316,7 +316,7 @@ def _node(
 
 
 def from_write_form(value: object) -> TableSchema:
-    """Reads a schema in the form of PROTOCOL 3.2; a type number that is not known reads as STRING.
+    """Reads a schema in the write form; a type number that is not known reads as STRING.
 
     Raises:
         ProtocolError: the value is not of this form.

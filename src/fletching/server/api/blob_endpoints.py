@@ -46,7 +46,7 @@ LAST_BUFFER_BYTES = 1 << 20
 """Uploads are received into buffers that grow from the first size to the last."""
 GROUP_BYTES = 2 << 20
 """A reply is prepared by groups of about this size, one ahead of the socket."""
-# From PyODPS 0.13.2 on the checksums come off first (PROTOCOL 5.3); older ones cannot read a
+# From PyODPS 0.13.2 on the checksums come off first; older ones cannot read a
 # compressed reply.
 _UNCOMPRESSED_AGENTS = ("pyodps/0.12.", "pyodps/0.13.0", "pyodps/0.13.1 ", "pyodps/0.13.1.")
 

@@ -210,7 +210,7 @@ def _prepare_read(service: Service, request: ReadTable) -> PreparedReply:
 
 
 async def _preview(exchange: Exchange, service: Service, request: PreviewTable) -> None:
-    # Never compressed: no client asks, and none would decode it (PROTOCOL 2.4).
+    # Never compressed: no client asks, and none would decode it.
     await _stream(exchange, service, request, ContentCoding.IDENTITY)
 
 
@@ -250,7 +250,7 @@ async def _write(exchange: Exchange, service: Service, request: WriteTable | App
 def reply_coding(
     exchange: Exchange, request: _Read, compression: ReplyCompression
 ) -> tuple[TableBodyCoding, _Read]:
-    """Decides how a reply is compressed, if the client asks for it (PROTOCOL 5.1).
+    """Decides how a reply is compressed, if the client asks for it.
 
     Clients disagree about what the same header means: PyODPS since 0.13.2 (told by its user agent
     and retry id) decodes the whole body, every other client the buffers of the batches. Our own

@@ -1,7 +1,7 @@
 """The Storage API's first version, which PyODPS still has beside its successors (``odps.apis.storage_api``).
 
 It asks for the same things by path instead of by action, with the same JSON, so that each request is
-turned into the one that means it and answered like it. Blocks are those of block mode (PROTOCOL 2.19).
+turned into the one that means it and answered like it. Blocks are those of block mode.
 
 ::
 

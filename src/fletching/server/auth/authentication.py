@@ -1,4 +1,7 @@
-"""Who asks: the signature that every request but health carries (PROTOCOL 7)."""
+"""Who asks: the signature that every request but health carries.
+
+The schemes are those of docs/conformance.md, "Authentication".
+"""
 
 from __future__ import annotations
 

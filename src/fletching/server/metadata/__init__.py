@@ -1,1 +1,4 @@
-"""The metadata endpoints that ODPS clients look tables up with (PROTOCOL section 8)."""
+"""The metadata endpoints that ODPS clients look tables up with.
+
+They are those of docs/conformance.md, "Metadata endpoints".
+"""

@@ -1,4 +1,6 @@
-"""Query acceleration: sessions that run statements as every statement is run (TUNNEL section 11).
+"""Query acceleration: sessions that run statements as every statement is run.
+
+The paths are those of docs/conformance.md, "Metadata endpoints".
 
 A first-generation session is an instance that runs and does nothing; its statements are instances of
 their own, found by the session's id and their number. The second generation is a path and a quota:

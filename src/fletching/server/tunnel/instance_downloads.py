@@ -1,4 +1,6 @@
-"""The instance tunnel: rows that a statement chose, with their types (TUNNEL section 10).
+"""The instance tunnel: rows that a statement chose, with their types.
+
+Part of docs/conformance.md, "Table tunnel".
 
 ::
 

@@ -37,7 +37,7 @@ __all__ = [
     "make_pool_manager",
 ]
 
-# Small requests must not wait for the acknowledgement of the ones before (USERS: Arrow Flight), and
+# Small requests must not wait for the acknowledgement of the ones before, as Arrow Flight's do, and
 # a connection that idles in the pool is noticed when its peer vanishes. The receive buffer is left
 # to the kernel: setting SO_RCVBUF ends its tuning and caps it at net.core.rmem_max.
 SOCKET_OPTIONS = (

@@ -54,7 +54,7 @@ class HttpBlobEvents:
     """The events of a BlobRead reply; a `fletching.client.blobs.blob_transfers.BlobEvents`.
 
     The service says how it framed and coded the reply; one that says nothing frames by the count of
-    references (PROTOCOL 5.5). The bytes are never guessed at.
+    references. The bytes are never guessed at.
     """
 
     def __init__(self, reply: Reply, references: int) -> None:
