@@ -74,6 +74,8 @@ def _loopback_only() -> Any:
         yield
 
 
+# What pytest says of itself, and polars to its allocator when it is first imported.
+OF_LIBRARIES = {"PYTEST_CURRENT_TEST", "_RJEM_MALLOC_CONF"}
 LOGGERS = ("", "fletching", "uvicorn")
 # SIGALRM is not among them: pytest-timeout takes it before a test and gives it back when one fails.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE)
@@ -81,7 +83,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE)
 
 def _of_the_process() -> dict[str, Any]:
     """What a test shares with all that run after it in its process."""
-    environment = {name: text for name, text in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    environment = {name: text for name, text in os.environ.items() if name not in OF_LIBRARIES}
     return {
         "the folder": Path.cwd(),
         "the environment": environment,
