@@ -10,6 +10,7 @@ from data import DECLARATION, SCHEMA, rows
 from odps import ODPS, errors
 from odps.apis.storage_api import (
     Compression,
+    DataFormat,
     ReadRowsRequest,
     SessionRequest,
     SessionStatus,
@@ -104,6 +105,46 @@ def test_overwriting_with_dynamic_partitions(client: Any) -> None:
     for partition in ("pt=1", "pt=2"):
         session = client.create_read_session(TableBatchScanRequest(required_partitions=[partition]))
         assert session.record_count == 3
+
+
+def test_a_stream_of_messages_written_by_hand(client: Any) -> None:
+    for mark in (b"", b"\xff\xff\xff\xff\x00\x00\x00\x00"):
+        session = client.create_write_session(TableBatchWriteRequest(partition_spec="pt=1"))
+        writer = client.write_rows_stream(WriteRowsRequest(session.session_id))
+        assert writer.write(rows(5).schema.serialize().to_pybytes())
+        for _ in range(3):
+            assert writer.write(rows(5).serialize().to_pybytes())
+        if mark:
+            assert writer.write(mark)
+        message, done = writer.finish()
+        assert done
+        client.commit_write_session(SessionRequest(session.session_id), [message])
+        found = client.create_read_session(TableBatchScanRequest(required_partitions=["pt=1"]))
+        assert found.record_count == 15
+
+
+def test_partitions_named_by_place_and_by_integers(client: Any) -> None:
+    batch = rows(3).append_column("another", pa.array([7, 8, 7]))
+    write(client, [batch], Compression.UNCOMPRESSED, overwrite=False)
+    for partition, count in (("pt=7", 2), ("pt=8", 1)):
+        session = client.create_read_session(TableBatchScanRequest(required_partitions=[partition]))
+        assert session.record_count == count
+
+
+def test_what_is_refused(client: Any) -> None:
+    write(client, [rows(3)], Compression.UNCOMPRESSED, partition_spec="pt=1")
+    small = TableBatchScanRequest()
+    small.split_options.split_number = 1
+    buckets = TableBatchScanRequest(split_options=SplitOptions.get_default_options(MODES.BUCKET))
+    for request in (small, buckets):
+        with pytest.raises(errors.InvalidArgument):
+            client.create_read_session(request)
+    session = client.create_read_session(TableBatchScanRequest())
+    for kind, version in (("arrow", "v6"), ("", "v6"), ("arrow1", "")):
+        given = DataFormat()
+        given.type, given.version = kind, version
+        with pytest.raises(errors.InvalidArgument):
+            read(client, ReadRowsRequest(session.session_id, data_format=given))
 
 
 def test_sessions_that_are_not_there(client: Any) -> None:

@@ -46,6 +46,36 @@ def test_the_cheapest_way_that_fits(names: Any, partition: bool, kind: Any, colu
     assert found.partition_columns == ((names.index(PT),) if partition else ())
 
 
+def test_integers_name_partitions_of_text() -> None:
+    found = match([ID, NAME, MUST, ("pt", pa.int64())], partition=True)
+    assert (found.kind, found.partition_columns) == (MatchKind.PROJECT, (3,))
+
+
+I8, TEXT = pa.int8(), pa.string()
+
+
+@pytest.mark.parametrize(
+    ("given", "partition", "columns"),
+    [
+        ([ID, ("x", TEXT), MUST], False, (0, 1, 2)),
+        ([("x", pa.int64()), ("y", TEXT), ("z", I8), ("w", TEXT)], True, (0, 1, 2)),
+        ([("NAME", TEXT), MUST, ID], False, (2, 0, 1)),
+        ([("x", pa.int64()), ("y", TEXT)], False, None),
+        ([ID, NAME, MUST, ("x", I8)], False, None),
+        ([("x", TEXT), ("y", TEXT), MUST], False, None),
+    ],
+)
+def test_columns_by_place(given: Any, partition: bool, columns: Any) -> None:
+    partitions = [pa.field("pt", TEXT)] if partition else []
+    if columns is None:
+        with pytest.raises(InvalidArgumentError):
+            match_schema(pa.schema(given), STORED, partitions, by_place=True)
+        return
+    found = match_schema(pa.schema(given), STORED, partitions, by_place=True)
+    assert found.columns == columns
+    assert found.partition_columns == ((3,) if partition else ())
+
+
 @pytest.mark.parametrize(
     ("names", "partition", "message"),
     [

@@ -41,6 +41,17 @@ def test_a_value_that_a_dictionary_has_twice_is_one_partition() -> None:
     }
 
 
+def test_integers_are_spelt_by_their_digits() -> None:
+    days = pa.array([20260101, -7, 20260101], pa.int64())
+    groups = group_rows([("p", "STRING")], partition_fields([("p", "STRING")]), [days])
+    assert {values: places.to_pylist() for values, places in groups if places} == {
+        ("20260101",): [0, 2],
+        ("-7",): [1],
+    }
+    with pytest.raises(InvalidArgumentError, match="null"):
+        group_rows([("p", "STRING")], partition_fields([("p", "STRING")]), [pa.array([1, None])])
+
+
 @pytest.mark.parametrize(
     "arrays",
     [

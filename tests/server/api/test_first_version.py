@@ -141,6 +141,86 @@ def test_overwriting_is_said_when_the_session_is_opened(client: RawClient) -> No
     assert rows(reply) == [3]
 
 
+def put_block(client: RawClient, block: bytes, opened: dict[str, Any], **query: Any) -> Reply:
+    made = ask(client, "POST", "t/sessions", opened, session_type="batch_write")
+    session = made.json["SessionId"]
+    path = f"t/sessions/{session}/data"
+    taken = ask(client, "POST", path, block, block_number=0, attempt_number=0, **query)
+    if taken.status == 200:
+        told = {"CommitMessages": [taken.json["CommitMessage"]]}
+        assert ask(client, "POST", "t/commit", told, session_id=session).status == 201
+    return taken
+
+
+def all_rows(client: RawClient) -> list[tuple[Any, ...]]:
+    reply = ask(client, "GET", "t/data", session_id=open_read(client)["SessionId"])
+    return [tuple(row.values()) for row in pa.ipc.open_stream(reply.body).read_all().to_pylist()]
+
+
+def test_a_stream_may_end_with_its_body(client: RawClient) -> None:
+    """Clients of this version write messages by hand, and some leave the last mark out."""
+    static = {"PartitionSpec": "pt=1", "Overwrite": False}
+    whole = stream([1, 2])
+    assert put_block(client, whole[:-8], static).status == 200
+    assert [row[0] for row in all_rows(client)] == [1, 2]
+    for cut in (0, 4, 12, 20, len(whole) // 2, len(whole) - 3):
+        refused = put_block(client, whole[: -8 - cut] if cut else b"", static)
+        assert refused.status == 400, cut
+    assert [row[0] for row in all_rows(client)] == [1, 2]
+
+
+def test_columns_have_their_places_where_they_are_named_otherwise(client: RawClient) -> None:
+    batches = [
+        pa.record_batch({"a": [1], "b": ["x"], "c": ["p"]}),
+        pa.record_batch({"x": [2], "y": ["x"], "z": [7]}),
+        pa.record_batch({"pt": [8], "b": ["x"], "a": [3]}),
+    ]
+    for batch in batches:
+        sink = io.BytesIO()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        taken = put_block(client, sink.getvalue(), {"Overwrite": False})
+        assert taken.status == 200, taken.body
+    assert sorted(all_rows(client)) == [(1, "x", "p"), (2, "x", "7"), (3, "x", "8")]
+    fewer = put_block(client, stream([1]), {})
+    assert (fewer.status, b"'pt'" in fewer.body) == (400, True)
+
+
+def test_the_one_format_of_data(client: RawClient) -> None:
+    write(client, [1])
+    session = open_read(client)["SessionId"]
+    for kind, version, status in (
+        ("arrow", "v5", 200),
+        ("", "", 200),
+        ("arrow", "v6", 400),
+        ("", "v6", 400),
+        ("arrow1", "", 400),
+    ):
+        named = {"data_format_type": kind, "data_format_version": version}
+        assert ask(client, "GET", "t/data", session_id=session, **named).status == status
+        taken = put_block(client, stream([]), {"PartitionSpec": "pt=1"}, **named)
+        assert taken.status == status
+
+
+def test_splits_have_a_least_size(client: RawClient) -> None:
+    for size, status in ((1, 400), (10 << 20, 201), (0, 201)):
+        options = {"SplitMode": "Size", "SplitNumber": size}
+        made = ask(
+            client, "POST", "t/sessions", {"SplitOptions": options}, session_type="batch_read"
+        )
+        assert made.status == status
+    assert (
+        b"10485760"
+        in ask(
+            client,
+            "POST",
+            "t/sessions",
+            {"SplitOptions": {"SplitNumber": 9}},
+            session_type="batch_read",
+        ).body
+    )
+
+
 def test_what_is_refused(client: RawClient, server: Any) -> None:
     keys = server.service.engine.access_keys
     key = keys.create(access_id="reader")

@@ -42,7 +42,7 @@ from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.metadata import MessageType, RecordBatchHeader
 from fletching.ipc.null_arrays import null_array
 from fletching.ipc.projection import Projector
-from fletching.protocol.messages.requests import AppendRows, WriteTable
+from fletching.protocol.messages.requests import AppendRows, WriteByPlace, WriteTable
 from fletching.protocol.types.decoded_sizes import in_parts, plain_width
 from fletching.protocol.types.required_values import RequiredValues
 
@@ -173,6 +173,7 @@ class Body:
                 self._dynamic_fields,
                 operation_name=OPERATION if target.table.keyed else None,
                 keys={name.casefold() for name in target.table.primary_key},
+                by_place=isinstance(request, WriteByPlace),
             )
         except InvalidArgumentError as error:
             current = target.table.schema_version

@@ -22,7 +22,7 @@ from fletching.protocol.types.conversion import (
     relation,
 )
 
-__all__ = ["Match", "MatchKind", "match_schema", "stored_array"]
+__all__ = ["Match", "MatchKind", "is_spelt", "match_schema", "stored_array"]
 
 
 class MatchKind(enum.Enum):
@@ -59,6 +59,7 @@ def match_schema(
     *,
     operation_name: str | None = None,
     keys: Collection[str] = (),
+    by_place: bool = False,
 ) -> Match:
     """Relates schemas.
 
@@ -68,6 +69,8 @@ def match_schema(
         partition_fields: the Arrow fields of the partition columns that must come in the data.
         operation_name: the column that says what each row is for, in a table with a key.
         keys: case-folded names of the key columns, which every body has.
+        by_place: a body with as many columns as the table and a name that the table lacks has them in
+            the table's order, those of partitions behind the others.
 
     Raises:
         InvalidArgumentError: a column is unknown, twice there, missing though it is needed, or of
@@ -77,7 +80,7 @@ def match_schema(
         # What our own client sends; of 5,000 columns this is a twentieth of looking at each.
         return Match(MatchKind.VERBATIM, tuple(range(len(incoming))), ())
     needed = [field.with_nullable(False) for field in partition_fields]
-    fields = list(incoming)
+    fields = list(_named_by_place(incoming, stored, partition_fields) if by_place else incoming)
     operation = _place_of(fields, operation_name)
     wanted = list(stored)
     places = list(range(len(fields)))
@@ -98,6 +101,8 @@ def match_schema(
             identical = False
             continue
         source = fields[number]
+        if place < len(needed) and is_spelt(source.type, field.type):
+            continue
         found = relation(source.type, field.type)
         if found is Relation.REFUSED:
             raise InvalidArgumentError(
@@ -119,6 +124,22 @@ def match_schema(
         kind = MatchKind.PROJECT
     dynamic = tuple(places[number] for number in plan[:count] if number is not None)
     return Match(kind, columns, dynamic, missing, operation)
+
+
+def _named_by_place(
+    incoming: pa.Schema, stored: pa.Schema, partition_fields: Sequence[pa.Field]
+) -> Sequence[pa.Field]:
+    """A body's columns with the table's names, if there are as many and the table lacks one."""
+    names = [*stored.names, *(field.name for field in partition_fields)]
+    known = {name.casefold() for name in names}
+    if len(names) != len(incoming) or all(name.casefold() in known for name in incoming.names):
+        return list(incoming)
+    return [field.with_name(name) for field, name in zip(incoming, names, strict=True)]
+
+
+def is_spelt(source: pa.DataType, target: pa.DataType) -> bool:
+    """Whether values of a partition column are integers that name partitions by their digits."""
+    return bool(pa.types.is_integer(source) and pa.types.is_string(target))
 
 
 def _place_of(fields: Sequence[pa.Field], name: str | None) -> int | None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fletching.engine.tables.partitions import canonical_value
-from fletching.engine.writing.matching import stored_array
+from fletching.engine.writing.matching import is_spelt, stored_array
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.types.row_selection import take_rows
 
@@ -36,7 +36,8 @@ def group_rows(
     codes: NDArray[np.int64] = np.zeros(1, np.int64)
     spellings: list[list[str]] = []
     for (name, kind), field, array in zip(columns, fields, arrays, strict=True):
-        encoded = stored_array(array, field.type, name).dictionary_encode()
+        spelt = is_spelt(array.type, field.type)
+        encoded = (array if spelt else stored_array(array, field.type, name)).dictionary_encode()
         if encoded.null_count or encoded.dictionary.null_count:
             raise InvalidArgumentError(f"partition column {name} has null in the data")
         values = encoded.dictionary.cast(pa.string()).to_pylist()

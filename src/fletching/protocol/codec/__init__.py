@@ -26,6 +26,7 @@ from fletching.protocol.codec.codec_requests import (
     parse_action,
 )
 from fletching.protocol.codec.codec_responses import decode_response, encode_response
+from fletching.protocol.codec.request_tables import check_data_format
 from fletching.protocol.http.targets import parse_storage_path, storage_path
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "STREAMING_BODIES",
     "HttpRequest",
     "action_of",
+    "check_data_format",
     "check_request",
     "decode_admin_request",
     "decode_admin_response",

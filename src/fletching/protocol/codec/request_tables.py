@@ -77,7 +77,11 @@ __all__ = [
     "TargetKind",
     "Values",
     "block_stream_id",
+    "check_data_format",
 ]
+
+DATA_FORMAT = {"Type": "Arrow", "Version": "V5"}
+"""How rows travel: the format that there is."""
 
 MAX_BATCH_ROWS = 20_000
 """Largest ``MaxBatchRows`` of a TableRead."""
@@ -211,18 +215,22 @@ def _in_both(field: Field) -> Field:
     return dataclasses.replace(field, places=(QUERY, JSON), also=())
 
 
-def _arrow_data(value: object, name: str) -> None:
-    """Refuses data formats other than Arrow."""
-    kind = value.get("Type") or "Arrow" if isinstance(value, dict) else None
-    if not isinstance(kind, str):
-        raise InvalidParameterError(f"{name} is not an object with a Type")
-    if kind.lower() != "arrow":
-        raise InvalidArgumentError(f"{name}.Type is {kind[:40]!r}, not 'Arrow'")
+def check_data_format(value: object, name: str) -> None:
+    """Refuses data formats other than the one there is.
+
+    Raises:
+        InvalidParameterError: it is no object of texts.
+        InvalidArgumentError: it is another format, or another version of it.
+    """
+    for part, known in DATA_FORMAT.items():
+        found = value.get(part) or known if isinstance(value, dict) else None
+        if not isinstance(found, str):
+            raise InvalidParameterError(f"{name} is not an object with a Type and a Version")
+        if found.lower() != known.lower():
+            raise InvalidArgumentError(f"{name}.{part} is {found[:40]!r}, not {known!r}")
 
 
-_FORMAT = Field(
-    "", "DataFormat", Unread(_arrow_data), (JSON,), constant={"Type": "Arrow", "Version": "V5"}
-)
+_FORMAT = Field("", "DataFormat", Unread(check_data_format), (JSON,), constant=DATA_FORMAT)
 _UNIT = Word(TimeUnit, null_is_value=True)
 _ARROW = Record(
     ArrowOptions,
@@ -388,7 +396,7 @@ _READ_INSTANCE = RequestTable(
         _only_written("TaskName", "AnonymousSQLTask"),
         _only_written("QueryId", 0),
         _only_written("EnableLimit", value=False),
-        Field("", "DataFormat", Unread(_arrow_data), (), (JSON,)),
+        Field("", "DataFormat", Unread(check_data_format), (), (JSON,)),
         Field("columns", "Columns", _TEXTS, (JSON,)),
         Field("data_columns", "DataColumns", _TEXTS, (), (JSON,)),
         _BATCH_ROWS,

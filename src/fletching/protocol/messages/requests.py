@@ -38,6 +38,7 @@ __all__ = [
     "WriteBlob",
     "WriteBlobs",
     "WriteBlock",
+    "WriteByPlace",
     "WriteTable",
 ]
 
@@ -300,6 +301,14 @@ class WriteBlock(WriteTable, frozen=True, kw_only=True):
 
     A block may be written again, and what was written last counts. What was there before stays until
     the new body is complete, so that a repetition that is cut off takes nothing away.
+    """
+
+
+class WriteByPlace(WriteTable, frozen=True, kw_only=True):
+    """A block of the API's first version: columns may be named otherwise than the table's.
+
+    A body with as many columns as the table and a name that the table lacks has them in the table's
+    order, those of partitions behind the others.
     """
 
 

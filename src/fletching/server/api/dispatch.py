@@ -65,7 +65,7 @@ from fletching.server.service import Service
 from fletching.server.workers import Job
 from fletching.wire.content_coding import ContentCoding, negotiate
 
-__all__ = ["HANDLERS", "Handler", "handle_storage", "reply_coding"]
+__all__ = ["HANDLERS", "Handler", "handle_storage", "reply_coding", "write_rows"]
 
 Handler = Callable[[Exchange, Service, Any], Awaitable[None]]
 """Answers one decoded request."""
@@ -237,12 +237,21 @@ def _group_bytes(service: Service) -> int:
     return max(service.settings.read_memory_bytes // 4, 1)
 
 
-async def _write(exchange: Exchange, service: Service, request: WriteTable | AppendRows) -> None:
+async def write_rows(
+    exchange: Exchange,
+    service: Service,
+    request: WriteTable | AppendRows,
+    *,
+    unmarked: bool = False,
+) -> None:
+    """Takes a body of rows; ``unmarked`` as for `receive_ingest`."""
     coding = table_body_coding(request.content_encoding)
     with service.bodies.enter():
         opening = functools.partial(service.engine.open_ingest, request)
         decoder = None if coding is ContentCoding.IDENTITY else table_body_decoder(coding)
-        result = await receive_ingest(exchange, opening, service.workers, service.memory, decoder)
+        result = await receive_ingest(
+            exchange, opening, service.workers, service.memory, decoder, unmarked=unmarked
+        )
     headers, body = encode_response(result, request)
     await exchange.reply(body, headers=headers)
 
@@ -287,8 +296,8 @@ HANDLERS: dict[type[Request], Handler] = {
     ReadTable: _read,
     ReadInstance: _read,
     PreviewTable: _preview,
-    WriteTable: _write,
-    AppendRows: _write,
+    WriteTable: write_rows,
+    AppendRows: write_rows,
     WriteBlob: write_blobs,
     WriteBlobs: write_blobs,
     ReadBlobs: read_blobs,

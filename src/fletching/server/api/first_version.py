@@ -28,14 +28,21 @@ from urllib.parse import unquote
 import msgspec
 
 from fletching.errors import InvalidArgumentError, MethodNotAllowedError
-from fletching.protocol.codec import decode_request, encode_response
+from fletching.protocol.codec import check_data_format, decode_request, encode_response
 from fletching.protocol.http.headers import ACCEPT_ENCODING
 from fletching.protocol.http.numbers import parse_count
 from fletching.protocol.http.targets import format_table
-from fletching.protocol.messages.requests import GetReadSession, ReadTable, Request, WriteTable
+from fletching.protocol.messages.requests import (
+    CreateReadSession,
+    GetReadSession,
+    ReadTable,
+    Request,
+    SplitOptions,
+    WriteByPlace,
+)
 from fletching.protocol.messages.responses import ReadSession
 from fletching.protocol.messages.vocabulary import Action, SplitMode
-from fletching.server.api.dispatch import HANDLERS
+from fletching.server.api.dispatch import HANDLERS, write_rows
 from fletching.server.http.exchange import Exchange
 from fletching.server.server_settings import ReplyCompression
 from fletching.server.service import Service
@@ -50,6 +57,8 @@ _PATH = re.compile(
 
 _BLOCKS = [("WriteMode", "BatchCompatible")]
 _CREATED = 201
+MIN_SPLIT_BYTES = 10 << 20
+"""The least size of splits that clients of this version may ask for; later ones may ask for any."""
 _BUFFER_CODECS = {"zstd": "zstd", "lz4_frame": "lz4"}
 """Arrow's compressions of buffers, by the names that clients accept them by."""
 
@@ -134,7 +143,17 @@ async def _open_session(exchange: Exchange, service: Service, table: TableName) 
         given = [] if reads else _BLOCKS
         status = _CREATED if reads else 200
         request = _request(exchange, table, action, given, body)
+        if isinstance(request, CreateReadSession):
+            _check_split_bytes(request.split_options)
         await _answer(exchange, service, request, status=status)
+
+
+def _check_split_bytes(options: SplitOptions) -> None:
+    if options.split_mode is SplitMode.SIZE and options.split_number < MIN_SPLIT_BYTES:
+        raise InvalidArgumentError(
+            f"splits have {MIN_SPLIT_BYTES} bytes or more in this version, not {options.split_number}",
+            limit=MIN_SPLIT_BYTES,
+        )
 
 
 async def _send_rows(
@@ -155,7 +174,7 @@ async def _send_rows(
     most = parse_count(query.get("max_batch_rows") or "0")
     if most is None:
         raise InvalidArgumentError("max_batch_rows is not a count")
-    options = {"MaxBatchRows": most, "DataFormat": {"Type": query.get("data_format_type")}}
+    options = {"MaxBatchRows": most, "DataFormat": _data_format(query)}
     body = msgspec.json.encode(options)
     read = _request(exchange, table, Action.TABLE_READ, given, body)
     assert isinstance(read, ReadTable)
@@ -178,6 +197,13 @@ async def _take_block(
         ("AttemptNumber", query.get("attempt_number", "0")),
         *_BLOCKS,
     ]
+    check_data_format(_data_format(query), "data_format")
     write = _request(exchange, table, Action.TABLE_WRITE, given)
     service.authorize(exchange, write)
-    await HANDLERS[WriteTable](exchange, service, write)
+    # Clients of this version name columns as they like, and need not end the stream before the body.
+    placed = WriteByPlace(**msgspec.structs.asdict(write))
+    await write_rows(exchange, service, placed, unmarked=True)
+
+
+def _data_format(query: dict[str, str]) -> dict[str, str | None]:
+    return {"Type": query.get("data_format_type"), "Version": query.get("data_format_version")}

@@ -20,6 +20,7 @@ from typing_extensions import Buffer
 
 from fletching.errors import MalformedFrameError, WireError
 from fletching.ipc import Message, MessageDecoder
+from fletching.ipc.message import END_OF_STREAM
 from fletching.protocol.http.tunnel_bodies import MemoryNeed
 from fletching.server.api.decoding_need import DecodingNeed, decoding_need
 from fletching.server.http.exchange import Exchange
@@ -228,6 +229,8 @@ async def receive_ingest(
     workers: Workers,
     budget: MemoryBudget,
     decoder: DecoderStack | None = None,
+    *,
+    unmarked: bool = False,
 ) -> Any:
     """Opens an ingest, feeds a request's body to it and finishes it; whatever goes wrong aborts it.
 
@@ -237,6 +240,7 @@ async def receive_ingest(
         workers: where blocking happens.
         budget: of memory.
         decoder: what makes an Arrow IPC stream of the body; None where it is one.
+        unmarked: the body's end ends the stream, too, if it comes between two messages.
 
     Returns:
         What the ingest's ``finish`` returned.
@@ -253,7 +257,10 @@ async def receive_ingest(
             await _receive_plain(exchange, job, budget)
         else:
             await _receive_coded(exchange, job, budget, decoder)
-        job.owned.decoder.finish()
+        messages = job.owned.decoder
+        if unmarked and messages.bytes_consumed and messages.between_messages:
+            messages.feed(END_OF_STREAM)
+        messages.finish()
         return await job.start_in(workers.write, job.owned.finish).outcome()
 
 
