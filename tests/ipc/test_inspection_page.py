@@ -47,6 +47,18 @@ def test_damaged_bodies_are_drawn_as_damaged() -> None:
     assert size == pytest.approx(message.body_length, rel=0.02)
 
 
+def test_messages_beyond_a_bound_are_counted() -> None:
+    def listed(batches: int) -> str:
+        sink = io.BytesIO()
+        batch = pa.record_batch({"n": [1]})
+        ipc.write_stream([batch] * batches, sink, schema=batch.schema)
+        return page(ipc.inspect_bytes(sink.getvalue()), "x")
+
+    # The schema is a message, too.
+    assert " more</td>" not in listed(499)
+    assert ">1 more</td>" in listed(500)
+
+
 def test_a_page_under_a_policy_names_its_style_and_leads_back() -> None:
     text = page(ipc.inspect_bytes(stream()), "x", nonce='n"1', back=("/back?a&b", "<back>"))
     assert '<style nonce="n&quot;1">' in text

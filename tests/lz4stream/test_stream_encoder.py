@@ -51,6 +51,12 @@ def test_pages_do_not_depend_on_the_chunking(chunks: list[bytes], page: int, str
     assert encoder.blocks == len(lengths)
 
 
+def test_pages_are_as_long_as_lz4_looks_back() -> None:
+    encoder = Encoder()
+    stream = b"".join([*encoder.encode(b"page" * 40_000), *encoder.finish()])
+    assert block_lengths(stream) == [65_536, 65_536, 28_928]
+
+
 def test_flush_ends_a_block_early() -> None:
     encoder = Encoder(1000)
     assert encoder.flush() == []

@@ -92,6 +92,15 @@ def test_what_cannot_work_is_refused_by_name(name: str, text: str) -> None:
         ServerSettings.from_environment({f"FLETCHING_{name}": text})
 
 
+@pytest.mark.parametrize(("port", "taken"), [(-1, False), (0, True), (65535, True), (65536, False)])
+def test_ports(port: int, taken: bool) -> None:
+    if taken:
+        assert ServerSettings(port=port).port == port
+    else:
+        with pytest.raises(UsageError, match="setting port"):
+            ServerSettings(port=port)
+
+
 def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(UsageError, match="max_speed"):
         ServerSettings.from_environment({}, max_speed=1)

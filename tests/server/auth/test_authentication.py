@@ -299,6 +299,23 @@ def test_an_expired_key_is_told_only_to_whoever_has_it() -> None:
     assert identify(Ring(dataclasses.replace(KEY, expires_at=NOW + 1)), Signed()).key is not None
 
 
+def test_a_secret_that_somebody_typed() -> None:
+    def typed(ring: Ring, access_id: str = "id", secret: str = "k3y-of-id") -> None:
+        Authenticator(ring, 900.0, lambda: NOW).check_secret(Signed().exchange(), access_id, secret)
+
+    typed(Ring(KEY))
+    for ring, *wrong in (
+        (Ring(KEY), "id", "other"),
+        (Ring(KEY), "id", ""),
+        (Ring(KEY), "nobody", "k3y-of-id"),
+        # Nobody types the token of a temporary key.
+        (Ring(dataclasses.replace(KEY, security_token="token")), "id", "k3y-of-id"),
+        (Ring(dataclasses.replace(KEY, expires_at=NOW)), "id", "k3y-of-id"),
+    ):
+        with pytest.raises(UnauthorizedError, match="the access id or the secret is wrong"):
+            typed(ring, *wrong)
+
+
 @pytest.mark.parametrize("token", [None, "", "other", "tok"])
 def test_a_temporary_key_needs_its_token(token: str | None) -> None:
     ring = Ring(dataclasses.replace(KEY, security_token="token"))

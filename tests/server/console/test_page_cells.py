@@ -40,6 +40,11 @@ def test_long_values_are_cut_and_say_so() -> None:
     assert not short.cut
 
 
+def test_a_value_that_just_fits_is_whole() -> None:
+    ((cell,),) = cells_of(pa.table({"t": ["x" * CELL_CHARACTERS]}))
+    assert (cell.text, cell.cut) == ("x" * CELL_CHARACTERS, False)
+
+
 def test_a_page_of_long_values_stays_small() -> None:
     rows = pa.table({f"c{n}": ["w" * 500] * 100 for n in range(15)})
     cells = cells_of(rows)

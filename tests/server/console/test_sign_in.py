@@ -69,3 +69,17 @@ def test_in_and_out(console_server: Server, pages: Pages) -> None:
     stranger.cookie = pages.cookie + "x"
     assert stranger("/tables").status == 303
     assert pages("/tables").status == 200
+
+
+def test_a_token_in_a_header_reads_what_programs_read_and_no_more(
+    console_server: Server, pages: Pages
+) -> None:
+    """A page that a browser shows, and what changes something, need the cookie of who signed in."""
+    token = pages.cookie.partition("=")[2].partition(".")[0]
+    program = Browser(console_server)
+    header = {"authorization": f"Bearer {token}"}
+    assert program("/tables?format=json", headers=header).status == 200
+    assert program("/tables", headers=header).status == 303
+    sent = program("/keys?format=json", {"action": "create", "access_id": "eve"}, headers=header)
+    assert sent.status in {303, 401, 403}
+    assert "eve" not in pages("/keys").text

@@ -21,8 +21,8 @@ BODY = bytes(range(256)) * (5 * MEBIBYTE // 256)
 
 
 @contextlib.contextmanager
-def peer(portions: Sequence[int], length: int, pause: float = 0.02) -> Iterator[str]:
-    """Sends a body of ``length`` in portions with pauses between them, then stays silent."""
+def peer(portions: Sequence[int], length: int | None, pause: float = 0.02) -> Iterator[str]:
+    """Sends a body of ``length``, or one long chunk of it, in portions with pauses between them, then stays silent."""
     listener = socket.create_server(("127.0.0.1", 0))
     done = threading.Event()
 
@@ -32,7 +32,11 @@ def peer(portions: Sequence[int], length: int, pause: float = 0.02) -> Iterator[
             while b"\r\n\r\n" not in connection.recv(65536):
                 pass
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            if length is None:
+                connection.sendall(b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % MEBIBYTE)
+            else:
+                connection.sendall(b"Content-Length: %d\r\n\r\n" % length)
             start = 0
             for portion in portions:
                 time.sleep(pause)
@@ -115,6 +119,13 @@ def test_what_came_before_the_peer_fell_silent_is_progress() -> None:
         assert reply.readinto(bytearray(2 * MEBIBYTE)) == 100_000
         with pytest.raises(ReadTimeoutError, match=r"sent nothing for 0\.3 s"):
             reply.readinto(bytearray(2 * MEBIBYTE))
+
+
+def test_a_reply_of_no_known_length_that_falls_silent_is_given_up() -> None:
+    with peer([1000], None) as url, asked(url, idle=0.3) as reply:
+        assert reply.readinto(bytearray(1000)) == 1000
+        with pytest.raises(ReadTimeoutError, match=r"sent nothing for 0\.3 s"):
+            reply.readinto(bytearray(1000))
 
 
 def test_a_value_that_is_too_long_ends_its_connection() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.server.console.conftest import ORDERS, Pages
 
 
@@ -27,3 +29,17 @@ def test_pages_of_columns(pages: Pages) -> None:
     assert [each["name"] for each in data["columns"]] == ["day", "hh"]
     assert (data["previous"], data["next"]) == (0, None)
     assert pages(f"{ORDERS}/columns?offset=x").status == 400
+
+
+def test_a_picture_says_between_what_its_bars_stand(pages: Pages) -> None:
+    text = pages(f"{ORDERS}/columns").text
+    (numbers,) = re.findall(
+        r'aria-label="How the values of id are spread".*?</svg>', text, re.DOTALL
+    )
+    assert ">0</text>" in numbers
+    assert ">29</text>" in numbers
+    # Of texts the lengths are drawn, so lengths stand at the ends, no texts.
+    (lengths,) = re.findall(
+        r'aria-label="How the lengths of name are spread".*?</svg>', text, re.DOTALL
+    )
+    assert [end[:1] for end in re.findall(r"<text[^>]*>([^<]*)</text>", lengths)[-2:]] == ["2"] * 2

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from tests.server.console.conftest import ORDERS, Pages
+
+from fletching.server.console.data import rows_page
 
 
 def test_rows_and_what_is_said_of_them(pages: Pages) -> None:
@@ -14,6 +17,15 @@ def test_rows_and_what_is_said_of_them(pages: Pages) -> None:
     assert (data["offset"], data["next"]) == (0, None)
     ids = {int(row[0]["text"]) for row in data["cells"]}
     assert ids == set(range(30)) - {3}
+
+
+def test_a_next_page_is_offered_where_there_is_one(
+    pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_page, "PAGE_ROWS", 10)
+    assert (pages.data(ORDERS)["next"], len(pages.data(ORDERS)["cells"])) == (10, 10)
+    assert pages.data(f"{ORDERS}?version=1")["next"] is None
+    assert pages.data(f"{ORDERS}?offset=19")["next"] is None
 
 
 def test_a_filter_and_a_version(pages: Pages) -> None:
