@@ -48,7 +48,7 @@ def test_statements(
     assert found.columns == columns
     assert found.tree.sql().count("SELECT") == selects
     assert isinstance(found.tree, exp.Query)
-    assert len(found.tree.selects) == 3 + len(columns)
+    assert len(found.tree.selects) == 3 + len(columns) + len(found.keys)
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,22 @@ def test_statements(
 def test_what_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(InvalidArgumentError, match=complaint):
         row_changes_of(parse_one(text), COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("on", "keys"),
+    [
+        ("t.id = s.id", ("id",)),
+        ("(s.a = t.ID and (t.g = 'x')) and s.b > 1", ("id", "g")),
+        ("t.id = s.id or t.g = s.g", ()),
+        ("t.id = t.g and t.g = g and t.pt = upper(s.pt) and t.id <=> s.id", ()),
+        ("x.id = t.id", ("id",)),
+    ],
+)
+def test_what_rows_are_inserted_for(on: str, keys: tuple[str, ...]) -> None:
+    """The columns by which a row that came later is known to be one that was missing."""
+    text = f"merge into t using s on {on} when not matched then insert (id) values (1)"
+    found = row_changes_of(parse_one(text), COLUMNS)
+    assert found.keys == keys
+    matched = f"merge into t using s on {on} when matched then update set g = s.g"
+    assert row_changes_of(parse_one(matched), COLUMNS).keys == ()

@@ -9,6 +9,9 @@ action gives a value::
     UNION ALL
     SELECT NULL, NULL, 3, ..
     FROM source s LEFT ANTI JOIN target t ON ..
+
+Behind these come, for rows that are to be inserted, the source's values that columns of the table were
+compared with: what tells whether a row that came meanwhile would have been found.
 """
 
 from __future__ import annotations
@@ -57,12 +60,15 @@ class RowChanges:
         actions: by number, from 1.
         columns: of the table, those that have a column in the query behind its first three.
         operation: what the table's history calls it.
+        keys: columns of the table that ``on`` takes as equal to something of the source, which has a
+            column in the query behind all others; only of statements that insert.
     """
 
     tree: exp.Expr
     actions: tuple[Action, ...]
     columns: tuple[str, ...]
     operation: str
+    keys: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(slots=True)
@@ -98,6 +104,7 @@ class _Reader:
         self._target.meta[TARGET] = True
         self._alias = self._target.alias_or_name
         self._actions: list[Action] = []
+        self._keys: dict[str, exp.Expr] = {}
 
     def read(self) -> RowChanges:
         node = self._node
@@ -151,6 +158,8 @@ class _Reader:
         on, source = self._node.args["on"], self._node.args["using"]
         whens = [*matched, *missing, *left]
         shown = self._shown(whens)
+        if missing:
+            self._keys = self._compared(on)
         parts = []
         if matched:
             parts.append(self._part(matched, [exp.Join(this=source.copy(), on=on.copy())], shown))
@@ -161,6 +170,30 @@ class _Reader:
             unknown = exp.Join(this=source.copy(), side="LEFT", kind="ANTI", on=on.copy())
             parts.append(self._part(left, [unknown], shown))
         return self._changes(parts, whens, "merge")
+
+    def _compared(self, on: exp.Expr) -> dict[str, exp.Expr]:
+        """The columns of the table that must be equal to a column or a literal of the source."""
+        found: dict[str, exp.Expr] = {}
+        waiting = [on]
+        while waiting:
+            equal = waiting.pop().unnest()
+            if isinstance(equal, exp.And):
+                waiting += [equal.expression, equal.this]
+            if not isinstance(equal, exp.EQ):
+                continue
+            for one, other in (
+                (equal.this, equal.expression),
+                (equal.expression, equal.this),
+            ):
+                if not (self._is_own(one) and _is_plain(other)) or self._is_own(other):
+                    continue
+                name = self._names.get(one.name.casefold())
+                if name is not None:
+                    found.setdefault(name, other)
+        return found
+
+    def _is_own(self, node: exp.Expr) -> bool:
+        return isinstance(node, exp.Column) and node.table.casefold() == self._alias.casefold()
 
     def _inserted(self, then: exp.Expr) -> dict[str, exp.Expr]:
         if not isinstance(then, exp.Insert) or not isinstance(then.expression, exp.Tuple):
@@ -221,6 +254,7 @@ class _Reader:
             values = [when.values.get(name, exp.Null()) for when in whens]
             made = [stored_as(value.copy(), wanted, name) for value in values]
             items.append(_first(whens, iter(made)))
+        items += [exp.Null() if source is None else value.copy() for value in self._keys.values()]
         select = exp.Select(
             expressions=[exp.alias_(item, f"v{i}", quoted=True) for i, item in enumerate(items)],
             from_=exp.From(this=(self._target if source is None else source).copy()),
@@ -245,7 +279,13 @@ class _Reader:
         tree = parts[0]
         for part in parts[1:]:
             tree = exp.Union(this=tree, expression=part, distinct=False)
-        return RowChanges(tree, tuple(self._actions), tuple(self._shown(whens)), operation)
+        shown = tuple(self._shown(whens))
+        return RowChanges(tree, tuple(self._actions), shown, operation, tuple(self._keys))
+
+
+def _is_plain(node: exp.Expr) -> bool:
+    """Whether it is the same each time it is worked out, and of the source if it is no column of the table."""
+    return isinstance(node, exp.Literal) or (isinstance(node, exp.Column) and bool(node.table))
 
 
 def _first(

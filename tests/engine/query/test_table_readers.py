@@ -10,7 +10,7 @@ import pytest
 
 from fletching.engine.query import table_readers
 from fletching.engine.query.table_readers import RelationReader, Statistics, TableReaders
-from fletching.errors import NoSuchTableError, RowsChangedError
+from fletching.errors import NoSuchTableError
 from fletching.types import TableName
 
 T = TableName("demo", "t")
@@ -27,9 +27,6 @@ def test_one_version_for_every_mention(house: Any) -> None:
         house.append(BATCH)
         readers.pin([(T, None)])
         assert list(readers.fields(TableName("Demo", "T"))) == ["n"]
-        readers.check_version(T, 1)
-        with pytest.raises(RowsChangedError):
-            readers.check_version(T, 2)
         for version, rows in ((None, 5), (0, 0)):
             source = SimpleNamespace(name=T, version=version)
             scan: Any = SimpleNamespace(

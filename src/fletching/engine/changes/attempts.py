@@ -37,6 +37,7 @@ from fletching.engine.changes.change_conditions import (
     report_of,
 )
 from fletching.engine.changes.pinned_table import PinnedTable
+from fletching.engine.changes.rows_meanwhile import RowsMeanwhile
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.read_calls import Reading
 from fletching.engine.tables.schema_checks import check_no_view
@@ -73,7 +74,8 @@ class Draft:
         data_change: False if the table has the same rows after it.
         lock_first: locks what comes before the table in the order of locks.
         finish: more for the transaction, before its version is made.
-        recheck: refuses, in the transaction, what was committed meanwhile.
+        recheck: refuses, in the transaction, what was committed meanwhile;
+        meanwhile: or looks at the rows that came with it.
     """
 
     deleted: Mapping[int, BitMap] = dataclasses.field(default_factory=dict)
@@ -90,6 +92,7 @@ class Draft:
     lock_first: Callable[[Connection], object] | None = None
     finish: Callable[[Connection, Publication], None] | None = None
     recheck: Callable[[Connection, TableRow], None] | None = None
+    meanwhile: RowsMeanwhile | None = None
 
 
 class Attempts:
@@ -192,6 +195,8 @@ class Attempts:
         context = self._context
         in_transaction = False
         try:
+            if draft.meanwhile is not None:
+                draft.meanwhile.look(context.database)
             with context.database.write() as connection:
                 context.check_recordable(connection, [segment.key for segment in draft.added])
                 report = self._commit(connection, request, operation, view, draft)
@@ -228,6 +233,8 @@ class Attempts:
             raise RowsChangedError("the table's key is kept unique since")
         if draft.recheck is not None:
             draft.recheck(connection, table)
+        if draft.meanwhile is not None:
+            draft.meanwhile.recheck(connection, table)
         publication = Publication(
             connection,
             table,

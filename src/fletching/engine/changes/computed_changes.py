@@ -8,6 +8,7 @@ taken as they are stored.
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -20,14 +21,14 @@ from sqlalchemy import Connection
 
 from fletching.catalog.table_rows import TableRow
 from fletching.engine.changes.attempts import Draft
-from fletching.engine.changes.change_conditions import check_nothing_came
 from fletching.engine.changes.keyed_merge import KeyedMerge
 from fletching.engine.changes.pinned_table import Matches, PinnedTable
 from fletching.engine.changes.row_update import by_partition
 from fletching.engine.changes.row_writer import RowWriter
+from fletching.engine.changes.rows_meanwhile import InsertedKeys, RowsMeanwhile
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.row_filter import RowFilter
-from fletching.errors import InvalidArgumentError
+from fletching.errors import InvalidArgumentError, RowsChangedError
 from fletching.protocol.types.blob_type import contains_blob
 from fletching.protocol.types.row_selection import take_rows
 
@@ -92,6 +93,7 @@ class ComputedChanges:
         batches: Iterator[pa.RecordBatch],
         actions: Sequence[RowAction],
         columns: Sequence[str],
+        keys: Sequence[str] = (),
     ) -> Draft:
         """Finds out what goes and comes.
 
@@ -99,6 +101,8 @@ class ComputedChanges:
             batches: of the query, ordered by their first two columns.
             actions: by number, from 1.
             columns: the table's columns that have a column in ``batches`` behind the first three.
+            keys: behind these comes for each of some columns what it was compared with: rows are inserted
+                where no row of the table is equal in all of them.
 
         Raises:
             InvalidArgumentError: a value that cannot be stored, a column that cannot be changed, or two
@@ -106,9 +110,13 @@ class ComputedChanges:
         """
         writer = RowWriter(self._context, self.view)
         try:
-            return _Work(self.view, self._places, writer, actions, columns).draft(
-                self._context, batches
+            inserted = InsertedKeys(
+                self.view,
+                [self.view.scan_schema.columns.places[name.casefold()] for name in keys],
+                self._context.key_seed(self.view.table.id),
             )
+            work = _Work(self.view, self._places, writer, actions, columns, inserted=inserted)
+            return work.draft(self._context, batches)
         except BaseException:
             writer.abort()
             raise
@@ -122,6 +130,8 @@ class _Work:
         writer: RowWriter,
         actions: Sequence[RowAction],
         columns: Sequence[str],
+        *,
+        inserted: InsertedKeys,
     ) -> None:
         self._view = view
         self._places = places
@@ -129,6 +139,7 @@ class _Work:
         self._actions = actions
         known = view.scan_schema.columns
         self._columns = {known.places[name.casefold()]: 3 + i for i, name in enumerate(columns)}
+        self._inserted = inserted
         self._gone: dict[int, BitMap] = defaultdict(BitMap)
         self._sources: dict[str, None] = {}
         self._updated = 0
@@ -160,12 +171,15 @@ class _Work:
             if self._blobs and self._view.checker is not None
             else frozenset(),
         )
-        if inserts or (self._moves and self._view.table.keyed):
-            draft.recheck = self._nothing_came
+        merge: KeyedMerge | None = None
         if self._view.table.keyed and staged and (inserts or self._moves):
             table = self._view.table
             merge = KeyedMerge.prepare(context, table.id, staged, version=table.version)
             self._check_free(merge, staged)
+        if inserts or merge is not None:
+            # The query may have read this table in any way: whoever changed it by a look must be known.
+            check = functools.partial(self._check_came, merge)
+            draft.meanwhile = RowsMeanwhile(self._view, check, blind=True)
         return draft
 
     def _take(self, batch: pa.RecordBatch) -> None:
@@ -262,6 +276,7 @@ class _Work:
             self._writer.write(found, take_rows(made, pa.array(chosen)), codec)
 
     def _insert(self, rows: pa.RecordBatch, action: RowAction) -> None:
+        self._inserted.add(rows.columns[3 + len(self._columns) :])
         known = self._view.scan_schema.columns
         assigned = {known.places[name.casefold()] for name in action.columns}
         arrays = [
@@ -287,8 +302,18 @@ class _Work:
                 " nothing was changed"
             )
 
-    def _nothing_came(self, connection: Connection, table: TableRow) -> None:
-        check_nothing_came(connection, table, self._view.table.version)
+    def _check_came(
+        self,
+        merge: KeyedMerge | None,
+        connection: Connection,
+        table: TableRow,
+        came: PinnedTable,
+        after: int,
+    ) -> None:
+        if self._inserted.among(came):
+            raise RowsChangedError("rows came that may be equal to rows that are inserted")
+        if merge is not None:
+            merge.check_free(connection, table, after)
 
 
 _UNPARTITIONED = "[]"

@@ -30,7 +30,12 @@ from fletching.engine.changes.key_lookup import located
 from fletching.engine.changes.key_runs import Entries, RunIndexes, open_run
 from fletching.engine.changes.key_values import key_numbers, last_of_key, same_keys
 from fletching.engine.context import EngineContext
-from fletching.errors import ConflictError, CorruptObjectError, NoSuchTableError
+from fletching.errors import (
+    ConflictError,
+    CorruptObjectError,
+    NoSuchTableError,
+    RowsChangedError,
+)
 
 __all__ = ["KeyedMerge", "StagedRows", "as_row", "staged_of", "staged_rows"]
 
@@ -276,6 +281,19 @@ class KeyedMerge:
     def replaced(self) -> dict[int, BitMap]:
         """The rows with the keys of the rows that come, by segment id."""
         return dict(self._replaced)
+
+    def check_free(self, connection: Connection, table: TableRow, after: int) -> None:
+        """Refuses rows that would come to stand beside one that came after a version.
+
+        Raises:
+            RowsChangedError: a row came that has the key of one of them.
+        """
+        known = self._replaced
+        self._replaced = defaultdict(BitMap)
+        self._probe(connection, table.id, table.version, after=after)
+        found, self._replaced = self._replaced, known
+        if any(found.values()):
+            raise RowsChangedError("rows came with keys of the rows that the change brings")
 
     def is_of(self, staged: Sequence[StagedSegmentRow]) -> bool:
         """Whether these are the writes that it was prepared for."""

@@ -8,6 +8,7 @@ are put together, or one row of the session takes the place of several, rows are
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -17,11 +18,9 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 from sqlalchemy import Connection
 
-from fletching.catalog.segment_rows import SegmentRow, visible_segments
+from fletching.catalog.segment_rows import SegmentRow
 from fletching.catalog.table_rows import TableRow
-from fletching.catalog.version_rows import versions_between
 from fletching.engine.changes.attempts import Draft
-from fletching.engine.changes.change_conditions import check_nothing_came
 from fletching.engine.changes.key_values import (
     check_key_type,
     is_exact,
@@ -32,6 +31,7 @@ from fletching.engine.changes.key_values import (
 from fletching.engine.changes.keyed_merge import KeyedMerge, StagedRows, as_row
 from fletching.engine.changes.pinned_table import Matches, PinnedTable
 from fletching.engine.changes.row_writer import RowWriter
+from fletching.engine.changes.rows_meanwhile import RowsMeanwhile
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.errors import InvalidArgumentError, RowsChangedError
@@ -43,9 +43,6 @@ __all__ = ["RowMerge", "replace_draft"]
 _MATCHED = ("update", "delete", None)
 _NOT_MATCHED = ("insert", None)
 _NOT_BY_SOURCE = ("delete", None)
-
-_FEW_SEGMENTS, _FEW_ROWS = 64, 1 << 16
-"""How much that came meanwhile is looked at with the table locked: some milliseconds."""
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
@@ -215,8 +212,7 @@ class RowMerge:
         for number, each in enumerate(self._staged):
             window = comes[int(self._starts[number]) : int(self._starts[number + 1])]
             absent[each.segment.key] = BitMap(np.flatnonzero(~window).astype(np.uint32))
-        if view.table.keyed:
-            self._check_keys(gone, absent, added)
+        merge = self._check_keys(gone, absent, added) if view.table.keyed else None
         snapshot = view.snapshot
         touched = [row.key for row in snapshot.segments if row.id in gone] if added else []
         return Draft(
@@ -226,7 +222,12 @@ class RowMerge:
             absent=absent,
             updated=updated,
             sources=[*touched, *(each.segment.key for each in self._staged)] if added else [],
-            recheck=self._nothing_came,
+            meanwhile=RowsMeanwhile(
+                view,
+                functools.partial(self._check_came, merge),
+                # Rows of others that came after this change cannot be missing from its source.
+                blind=self._request.when_not_matched_by_source is not None,
+            ),
         )
 
     def _check_keys(
@@ -234,7 +235,7 @@ class RowMerge:
         gone: dict[int, BitMap],
         absent: dict[str, BitMap],
         added: Sequence[StagedRows],
-    ) -> None:
+    ) -> KeyedMerge:
         """Refuses rows that would stand beside another with their primary key."""
         merge = KeyedMerge.prepare(
             self._context,
@@ -252,6 +253,7 @@ class RowMerge:
                 "the merge would put a row beside another with its primary key "
                 f"({', '.join(self._view.table.primary_key)}); nothing was changed"
             )
+        return merge
 
     def _hits(
         self, view: PinnedTable, source: _Source, last: NDArray[np.bool_]
@@ -359,30 +361,19 @@ class RowMerge:
         for number, shown in view.chosen("").items():
             gone[number] |= shown - matched[number]
 
-    def _nothing_came(self, connection: Connection, table: TableRow) -> None:
-        """Refuses if rows came that match, or that it would take long to look at with the table locked.
-
-        Whoever merges beside a writer that appends all the time would else never get done.
-        """
-        try:
-            check_nothing_came(connection, table, self._view.table.version)
-        except RowsChangedError:
-            if table.keyed or not self._others_came(connection, table):
-                raise
-
-    def _others_came(self, connection: Connection, table: TableRow) -> bool:
-        """Whether nothing has happened but that a few rows were appended, of which none matches."""
-        read = self._view.table.version
-        between = versions_between(connection, table.id, read, table.version)
-        if len(between) != table.version - read or any(
-            row.operation != "append" for row in between
-        ):
-            return False
-        came = visible_segments(connection, table.id, table.version, after=read)
-        if len(came) > _FEW_SEGMENTS or sum(row.rows for row in came) > _FEW_ROWS:
-            return False
-        view = PinnedTable(table, self._view.scan_schema, Snapshot.of(came), self._view.store)
-        return not any(True for _ in self._hits(view, *self._keyed_source))
+    def _check_came(
+        self,
+        merge: KeyedMerge | None,
+        connection: Connection,
+        table: TableRow,
+        came: PinnedTable,
+        after: int,
+    ) -> None:
+        """Refuses if rows came that match some of the source."""
+        if any(True for _ in self._hits(came, *self._keyed_source)):
+            raise RowsChangedError("rows came that match some of the source")
+        if merge is not None:
+            merge.check_free(connection, table, after)
 
 
 def replace_draft(
@@ -410,20 +401,24 @@ def replace_draft(
     gone: dict[int, BitMap] = defaultdict(BitMap)
     gone.update(view.chosen(request.where))
     absent: dict[str, BitMap] = {}
+    merge: KeyedMerge | None = None
     if view.table.keyed:
         merge = KeyedMerge.prepare(context, view.table.id, staged, version=view.table.version)
         absent = merge.absent
         for number, found in merge.replaced().items():
             gone[number] |= found
 
-    def recheck(connection: Connection, table: TableRow) -> None:
-        check_nothing_came(connection, table, view.table.version)
+    def check(connection: Connection, table: TableRow, came: PinnedTable, after: int) -> None:
+        if came.chosen(request.where):
+            raise RowsChangedError("rows came that the predicate chooses")
+        if merge is not None:
+            merge.check_free(connection, table, after)
 
     return Draft(
         deleted=gone,
         staged=[each.segment for each in staged],
         absent=absent,
-        recheck=recheck,
+        meanwhile=RowsMeanwhile(view, check, blind=False),
     )
 
 

@@ -13,11 +13,11 @@ from sqlalchemy import Connection
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import TableRow
 from fletching.engine.changes.attempts import Draft
-from fletching.engine.changes.change_conditions import check_nothing_came
 from fletching.engine.changes.expression_rows import Evaluator
 from fletching.engine.changes.keyed_merge import KeyedMerge
 from fletching.engine.changes.pinned_table import Matches, PinnedTable
 from fletching.engine.changes.row_writer import RowWriter
+from fletching.engine.changes.rows_meanwhile import RowsMeanwhile
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import canonical_value
 from fletching.errors import (
@@ -155,7 +155,13 @@ class RowUpdate:
                 self._context, view.table.id, staged, version=view.table.version
             )
             self._check_free(merge, gone, staged)
-            draft.recheck = self._nothing_came
+
+            def check(
+                connection: Connection, table: TableRow, _came: PinnedTable, after: int
+            ) -> None:
+                merge.check_free(connection, table, after)
+
+            draft.meanwhile = RowsMeanwhile(view, check, blind=False)
         return draft
 
     def _groups(
@@ -211,9 +217,6 @@ class RowUpdate:
             raise ConflictError(
                 "the update would move a row into a partition that has a row with its key"
             )
-
-    def _nothing_came(self, connection: Connection, table: TableRow) -> None:
-        check_nothing_came(connection, table, self._view.table.version)
 
 
 def _joined(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:

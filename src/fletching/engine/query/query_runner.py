@@ -35,6 +35,7 @@ from fletching.errors import (
     FletchingError,
     InvalidArgumentError,
     NoSuchTableError,
+    RowsChangedError,
     VersionNotFoundError,
 )
 from fletching.protocol.messages.admin import (
@@ -263,9 +264,10 @@ class QueryRunner:
         readers = TableReaders(self._reading)
         duck: SealedDuckDB | None = None
         try:
-            readers.pin(list(tables.values()))
-            if changed is not None:
-                readers.check_version(changed.name, changed.version)
+            if changed is None:
+                readers.pin(list(tables.values()))
+            else:
+                _pin_beside(readers, tables, changed)
             duck = self._duck()
             begun(duck)
 
@@ -283,7 +285,7 @@ class QueryRunner:
                 fields = readers.fields(name, version)
                 if changed is not None and node.meta.get(TARGET):
                     fields = {**fields, **{hidden: _place(hidden) for hidden in (SEGMENT, ROW)}}
-                    return Source(name, fields, target=True)
+                    return Source(name, fields, target=True, version=version)
                 return Source(name, fields, version=version)
 
             connection = duck
@@ -400,6 +402,25 @@ class QueryRunner:
                 ),
                 node,
             )
+
+
+def _pin_beside(
+    readers: TableReaders,
+    tables: dict[_Mention, tuple[TableName, int | None]],
+    changed: ChangedTable,
+) -> None:
+    """Pins what a statement reads; the table that it changes in the version that its change has pinned."""
+    named = any(version is not None for _, version in tables.values())
+    for mention, (name, version) in tables.items():
+        if version is None and str(name).casefold() == str(changed.name).casefold():
+            tables[mention] = (name, changed.version)
+    try:
+        readers.pin(list(tables.values()))
+    except VersionNotFoundError as error:
+        if named:
+            raise
+        # The change's pin keeps the rows, but the version is behind the horizon by now.
+        raise RowsChangedError(f"version {changed.version} of {changed.name} is gone") from error
 
 
 def _mention(name: TableName, node: exp.Expr) -> _Mention:

@@ -234,7 +234,7 @@ def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
         with run.query(wanted.tree, changed) as query:
             ordered = any(action.kind == "update" for action in wanted.actions)
             _, batches = query.run(order="1, 2" if ordered else "")
-            return computed.work(batches, wanted.actions, wanted.columns)
+            return computed.work(batches, wanted.actions, wanted.columns, wanted.keys)
 
     return changed_rows(run.verbs.compute_changes(request, wanted.operation, compute))
 

@@ -10,7 +10,6 @@ import pyarrow as pa
 from fletching.engine.query.result_types import conformed, duck_arrow_type
 from fletching.engine.reading.kept_segments import KeptSegments
 from fletching.engine.reading.read_calls import PinnedTable, Reading
-from fletching.errors import RowsChangedError
 from fletching.sql.query_sources import WantedScan
 from fletching.types import TableName
 
@@ -66,15 +65,6 @@ class TableReaders:
     def fields(self, name: TableName, version: int | None = None) -> Mapping[str, pa.Field]:
         """The columns of a pinned table as filters see them."""
         return self._pinned[_key(name, version)].fields
-
-    def check_version(self, name: TableName, version: int) -> None:
-        """Raises unless a table was pinned at this version.
-
-        Raises:
-            RowsChangedError: it has changed in between.
-        """
-        if self._pinned[_key(name, None)].session.row.table_version != version:
-            raise RowsChangedError(f"table {name} changed while it was pinned")
 
     def reader(self, scan: WantedScan, statistics: Statistics) -> RelationReader:
         """What DuckDB reads for one mention of a table."""
