@@ -178,7 +178,12 @@ def test_workers_of_their_own(client: Client) -> None:
 
 def test_refusals(client: Client) -> None:
     table = TestContract().made(client)
-    with pytest.raises(UsageError, match="at least 1 partition"):
-        read_table(table, npartitions=0)
+    for count in (0, 2.5, "3", True):
+        with pytest.raises(UsageError, match="npartitions is a whole number from 1 on"):
+            read_table(table, npartitions=count)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="not to a str"):
+        write_table(read_table(table), "t")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="dataframe of Dask is written, not a Table"):
+        write_table(table, read_table(table))
     with pytest.raises(UsageError, match="append or overwrite"):
         write_table(read_table(table), table, mode="replace")

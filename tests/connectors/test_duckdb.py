@@ -192,4 +192,9 @@ def test_a_limit_comes_before_the_predicate(client: Client) -> None:
 def test_refusals(client: Client) -> None:
     with pytest.raises(UsageError, match="not a str"):
         attach(duckdb.connect(), "t")  # type: ignore[arg-type]
+    table = TestContract().made(client)
+    with pytest.raises(UsageError, match="connection of DuckDB is given, not a Table"):
+        attach(table, duckdb.connect())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="not empty"):
+        attach(duckdb.connect(), table, "")
     assert sorted_rows(ENGINE_ROWS.slice(0, 0)) == []

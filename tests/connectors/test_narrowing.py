@@ -18,6 +18,7 @@ from fletching.connectors.narrowing import (
     narrowed,
     narrowest,
     scan_of,
+    table_of,
     without_views,
 )
 from fletching.errors import MissingExtraError, UsageError
@@ -52,6 +53,8 @@ def test_a_table_or_a_scan_is_read(table: Table) -> None:
     scan = table.scan(["id"])
     assert scan_of(scan) is scan
     for other in ("t", None, ROWS):
+        with pytest.raises(UsageError, match=f"not to a {type(other).__name__}"):
+            table_of(other)
         with pytest.raises(UsageError, match=f"not a {type(other).__name__}"):
             scan_of(other)  # type: ignore[arg-type]
 
@@ -65,6 +68,8 @@ def test_parts_are_added(table: Table) -> None:
     assert narrowed(narrowed(table.scan(), limit=3), limit=9).limit == 3
     assert narrowed(scan) == scan
     assert narrowed(scan, []).columns == ()
+    with pytest.raises(UsageError, match="list of names, not 'id'"):
+        narrowed(table.scan(), "id")
 
 
 def test_no_condition_goes_below_a_limit(table: Table) -> None:

@@ -204,3 +204,12 @@ def test_random_predicates(client: Client, predicate: Any) -> None:
     assert isinstance(frame, pl.DataFrame)
     found = scan_table(table).filter(predicate).select("id").collect()
     assert found.equals(frame.filter(predicate).select("id"))
+
+
+def test_what_is_written_and_where_to(client: Client) -> None:
+    table = TestContract().made(client)
+    with pytest.raises(UsageError, match="not to a str"):
+        sink_table(scan_table(table), "t")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="frame of Polars is written, not a Table"):
+        sink_table(table, scan_table(table))  # type: ignore[arg-type]
+    assert table.count_rows() == 10

@@ -164,5 +164,9 @@ def test_refusals(client: Client) -> None:
     table = TestContract().made(client)
     with pytest.raises(UsageError, match="append or overwrite"):
         write_table(ray.data.range(1), table, mode="create")
+    with pytest.raises(UsageError, match="not to a str"):
+        write_table(ray.data.range(1), "t")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="dataset of Ray is written, not a Table"):
+        write_table(table, ray.data.range(1))
     with pytest.raises(UsageError, match="not a str"):
         read_table("t")  # type: ignore[arg-type]

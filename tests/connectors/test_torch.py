@@ -9,6 +9,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -364,7 +365,19 @@ def test_leaving_early_ends_the_thread(table: Table) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"batch_size": 0}, "at least 1 row"),
+        ({"batch_size": 0}, "batch_size is a whole number from 1 on"),
+        ({"batch_size": "64"}, "not '64'"),
+        ({"batch_size": 2.5}, "not 2.5"),
+        ({"seed": None}, "seed is a whole number"),
+        ({"seed": -1}, "not -1"),
+        ({"prefetch": -1}, "prefetch"),
+        ({"chunk_rows": 0}, "chunk_rows"),
+        ({"block_rows": 0}, "block_rows"),
+        ({"rank": -1, "world_size": 2}, "not -1"),
+        ({"columns": "id"}, "list of names, not 'id'"),
+        ({"decode": "image"}, "decode is a dict by name"),
+        ({"decode": {"s": "jpeg"}}, "a function for s"),
+        ({"fill_null": 0}, "fill_null is a dict by name"),
         ({"rank": 1}, "belong together"),
         ({"rank": 2, "world_size": 2}, "none of 2"),
         ({"decode": {"nothing": bytes}}, "not read"),
@@ -376,3 +389,12 @@ def test_leaving_early_ends_the_thread(table: Table) -> None:
 def test_refusals(table: Table, options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         list(FletchingDataset(table, **options))
+
+
+def test_numbers_of_numpy_and_torch_count_too(table: Table) -> None:
+    count: Any = np.int64(8)
+    dataset = FletchingDataset(table, count, seed=torch.tensor(3), shuffle=True)
+    dataset.set_epoch(count)
+    assert json.loads(json.dumps(dataset.state_dict()))["seed"] == 3
+    with pytest.raises(UsageError, match="epoch"):
+        dataset.set_epoch(-1)

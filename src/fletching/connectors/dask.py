@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from fletching.client import CommitMessage, Scan, Table
+from fletching.client.argument_checks import whole_number
 from fletching.client.reading.planned_scan import plan
 from fletching.client.writing.write_session import WriteSession
 from fletching.connectors.narrowing import missing, narrowed, scan_of, without_views
@@ -44,8 +45,8 @@ def read_table(source: Table | Scan, *, npartitions: int | None = None) -> dask.
         ServiceError: the service refused.
     """
     scan = scan_of(source)
-    if npartitions is not None and npartitions < 1:
-        raise UsageError(f"a dataframe has at least 1 partition, not {npartitions}")
+    if npartitions is not None:
+        whole_number("npartitions", npartitions, least=1)
     planned = plan(scan)
     count = npartitions or max(1, -(-planned.byte_size // PARTITION_BYTES))
     bounds = [planned.row_count * part // count for part in range(count + 1)]
@@ -81,9 +82,11 @@ def write_table(
         compute_options: for ``dask.compute``.
 
     Raises:
-        UsageError: another mode, or data that does not fit the table.
+        UsageError: no dataframe of Dask, no table, another mode, or data that does not fit the table.
         ServiceError: the service refused; nothing is visible.
     """
+    if not isinstance(ddf, dask.dataframe.DataFrame):
+        raise UsageError(f"a dataframe of Dask is written, not a {type(ddf).__name__}")
     session = begin(table, mode)
     try:
         parts = ddf.to_delayed()

@@ -7,6 +7,7 @@ each query, and queries see what is committed when they begin.
 
 from __future__ import annotations
 
+import types
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 
 from fletching.client import Client, Scan, Table
+from fletching.client.argument_checks import text_of
 from fletching.connectors.narrowing import filtered_batches, missing, scan_of
 from fletching.errors import UsageError
 
@@ -119,10 +121,15 @@ def attach(
     A client's tables that DuckDB cannot have are left out, with a warning that says why.
 
     Raises:
-        UsageError: neither client, table nor scan; a scan without columns, or with one of a type that
-            DuckDB has not.
+        UsageError: no connection; neither client, table nor scan; an empty name; a scan without
+            columns, or with one of a type that DuckDB has not.
         ServiceError: the service refused to list or describe.
     """
+    # The module of DuckDB stands for a connection of its own.
+    if not isinstance(connection, duckdb.DuckDBPyConnection | types.ModuleType):
+        raise UsageError(f"a connection of DuckDB is given, not a {type(connection).__name__}")
+    if name is not None and not text_of("name", name):
+        raise UsageError("name is what queries say, and not empty")
     if not isinstance(source, Client):
         scan = scan_of(source)
         relation = name or scan.table.name

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +17,15 @@ from fletching.client import Scan, Table
 from fletching.client.reading.expressions import pushdown
 from fletching.errors import MissingExtraError, UsageError
 
-__all__ = ["filtered_batches", "missing", "narrowed", "narrowest", "scan_of", "without_views"]
+__all__ = [
+    "filtered_batches",
+    "missing",
+    "narrowed",
+    "narrowest",
+    "scan_of",
+    "table_of",
+    "without_views",
+]
 
 
 def scan_of(source: Table | Scan) -> Scan:
@@ -33,6 +41,17 @@ def scan_of(source: Table | Scan) -> Scan:
     raise UsageError(f"a table or a scan of Fletching is read, not a {type(source).__name__}")
 
 
+def table_of(target: object) -> Table:
+    """The table that is written to.
+
+    Raises:
+        UsageError: no table.
+    """
+    if isinstance(target, Table):
+        return target
+    raise UsageError(f"rows are written to a table of Fletching, not to a {type(target).__name__}")
+
+
 def narrowed(
     scan: Scan,
     columns: Sequence[str] | None = None,
@@ -42,8 +61,10 @@ def narrowed(
     """The scan with fewer columns, a further condition, a smaller limit; None leaves a part as it is.
 
     Raises:
-        UsageError: a condition on a scan that has a limit.
+        UsageError: a condition on a scan that has a limit, or columns that are no list of names.
     """
+    if isinstance(columns, str) or not isinstance(columns, Iterable | None):
+        raise UsageError(f"columns is a list of names, not {columns!r}")
     if filter is not None and scan.limit is not None:
         raise UsageError("a scan with a limit takes no further filter")
     both = scan.filter if filter is None else filter

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from fletching.client import Scan, Table
 from fletching.client.reading.expressions import pushdown
-from fletching.connectors.narrowing import missing, narrowed, scan_of
+from fletching.connectors.narrowing import missing, narrowed, scan_of, table_of
 from fletching.errors import UsageError
 
 try:
@@ -73,9 +73,12 @@ def sink_table(
             at the end can be run again.
 
     Raises:
-        UsageError: data that does not fit the table.
+        UsageError: no frame of Polars, no table, or data that does not fit the table.
         ServiceError: the service refused; nothing is visible.
     """
+    if not isinstance(frame, pl.LazyFrame | pl.DataFrame):
+        raise UsageError(f"a frame of Polars is written, not a {type(frame).__name__}")
+    table = table_of(table)
     write = table.overwrite if overwrite else table.append
     if isinstance(frame, pl.DataFrame):
         return write(frame, idempotency_key=idempotency_key)

@@ -91,9 +91,11 @@ def write_table(
         ray_options: for ``Dataset.write_datasink``: ``concurrency``, ``ray_remote_args``.
 
     Raises:
-        UsageError: another mode.
+        UsageError: no dataset of Ray, no table, or another mode.
         ServiceError: the service refused to begin or to commit.
     """
+    if not isinstance(dataset, ray.data.Dataset):
+        raise UsageError(f"a dataset of Ray is written, not a {type(dataset).__name__}")
     sink = TableDatasink(table, mode, idempotency_key)
     try:
         dataset.write_datasink(sink, **ray_options)

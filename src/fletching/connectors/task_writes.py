@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from fletching.client import CommitMessage, Table
 from fletching.client.writing.write_session import WriteSession
+from fletching.connectors.narrowing import table_of
 from fletching.errors import FletchingError, UsageError
 
 __all__ = ["abort_quietly", "begin", "commit", "write_attempt"]
@@ -24,11 +25,11 @@ def begin(table: Table, mode: str) -> WriteSession:
     """Opens the session that all tasks write into.
 
     Raises:
-        UsageError: a mode that is neither ``append`` nor ``overwrite``.
+        UsageError: no table, or a mode that is neither ``append`` nor ``overwrite``.
     """
     if mode not in {"append", "overwrite"}:
         raise UsageError(f"a table is written with mode append or overwrite, not {mode!r}")
-    return table.write_session(overwrite=mode == "overwrite")
+    return table_of(table).write_session(overwrite=mode == "overwrite")
 
 
 def write_attempt(

@@ -9,12 +9,15 @@ and epoch, the same for any number of readers. It counts the rows that it has ha
 from __future__ import annotations
 
 import collections
+import contextlib
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from fletching.client import Scan, Table
+from fletching.client.argument_checks import mapping_of, whole_number
 from fletching.connectors.narrowing import missing, narrowed, scan_of
 from fletching.connectors.reading_order import Batch, OrderedRows, ahead, take, with_contents
 from fletching.connectors.sampling import EpochOrder, Interval, Position, remaining_of
@@ -102,26 +105,33 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
         block_rows: int | None = None,
     ) -> None:
         super().__init__()
-        if batch_size is not None and batch_size < 1:
-            raise UsageError(f"a batch has at least 1 row, not {batch_size}")
         if (rank is None) != (world_size is None):
             raise UsageError("rank and world_size belong together")
-        if rank is not None and world_size is not None and not 0 <= rank < world_size:
-            raise UsageError(f"rank {rank} is none of {world_size}")
+        if rank is not None and world_size is not None:
+            rank, world_size = _whole("rank", rank), _whole("world_size", world_size, least=1)
+            if rank >= world_size:
+                raise UsageError(f"rank {rank} is none of {world_size}")
         scan = narrowed(scan_of(source), columns, filter)
         if scan.limit is not None:
             raise UsageError("a dataset has no limit: leave it to the loop that reads")
-        self._batch_size = batch_size
+        self._batch_size = None if batch_size is None else _whole("batch_size", batch_size, least=1)
         self._shuffle = shuffle
-        self._seed = seed
+        self._seed = _whole("seed", seed)
         self._drop_last = drop_last
         self._rank = rank
         self._world_size = world_size
-        self._decode = dict(decode or {})
-        self._fill_null = dict(fill_null or {})
-        self._prefetch = prefetch
-        self._chunk_rows = chunk_rows
-        self._block_rows = block_rows or BLOCK_CHUNKS * chunk_rows
+        self._decode = mapping_of("decode", decode)
+        for name, function in self._decode.items():
+            if not callable(function):
+                raise UsageError(f"decode has a function for {name}, not {function!r}")
+        self._fill_null = mapping_of("fill_null", fill_null)
+        self._prefetch = _whole("prefetch", prefetch)
+        self._chunk_rows = _whole("chunk_rows", chunk_rows, least=1)
+        self._block_rows = (
+            BLOCK_CHUNKS * self._chunk_rows
+            if block_rows is None
+            else _whole("block_rows", block_rows, least=1)
+        )
         self._epoch = 0
         self._remaining: list[Interval] | None = None
         self._resumed: list[Interval] | None = None
@@ -132,6 +142,7 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch that the next iteration reads: another order where rows are shuffled."""
+        epoch = _whole("epoch", epoch)
         if epoch != self._epoch:
             self._epoch = epoch
             self._remaining = self._resumed = None
@@ -387,3 +398,11 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
                 return blobs
             return stacked([None if each is None else decode(each) for each in blobs])
         return column_tensor(field, column, self._fill_null.get(field.name))
+
+
+def _whole(name: str, value: object, *, least: int = 0) -> int:
+    """A whole number, also one of numpy's or a tensor's; see `whole_number`."""
+    if not isinstance(value, bool):
+        with contextlib.suppress(TypeError):
+            value = operator.index(value)  # type: ignore[arg-type]  # asked for just now
+    return whole_number(name, value, least=least)
