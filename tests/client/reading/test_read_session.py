@@ -4,6 +4,7 @@ import pickle
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 import fletching
@@ -82,6 +83,15 @@ def test_filters_are_evaluated_by_the_service(table: fletching.Table, count: int
     channel = split._channel
     rest = fletching.Client(channel, "p").resume(token).read_all()
     assert batch.num_rows + rest.num_rows == split.to_table().num_rows
+
+
+def test_nothing_of_a_filter_remains_for_who_reads(table: fletching.Table) -> None:
+    found = table.scan(filter=(pc.field("n") >= 97) & pc.field("s").is_valid()).session()
+    assert found.pushed is not None
+    assert found.residual is None
+    assert numbers(found.splits(2)) == [97, 98, 99]
+    with pytest.raises(UsageError, match="utf8_length"):
+        table.scan(filter=(pc.field("n") >= 97) & (pc.utf8_length(pc.field("s")) > 1))
 
 
 def test_a_limit_bounds_the_session(table: fletching.Table) -> None:

@@ -74,8 +74,8 @@ class ReadSession(Readable):
             can be.
         byte_size: an estimate of their bytes as they are stored, all columns.
         pushed: the filter that the service evaluates; None if there is none.
-        residual: what the caller has to filter by itself: always None, the service evaluates filters
-            whole.
+        residual: what whoever reads has to filter by: None, since what the service cannot evaluate is
+            refused when the scan is made.
         expires_at: seconds since the epoch; None if the service does not say.
     """
 
