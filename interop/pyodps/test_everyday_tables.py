@@ -340,6 +340,20 @@ def test_partition_methods(o: ODPS, name: str) -> None:
         table.get_partition("pt=2,r=a").reload()
 
 
+def test_storage_tiers_are_kept(o: ODPS, name: str) -> None:
+    table = o.create_table(name, ("id bigint", "pt string"), storage_tier="standard")
+    assert table.storage_tier_info.storage_tier.value == "standard"
+    assert "storagetier" in table.get_ddl()
+    table.set_storage_tier("low_frequency")
+    assert table.storage_tier_info.storage_tier.value == "lowfrequency"
+    partition = table.create_partition("pt=1")
+    for tier in ("standard", "LowFrequency"):
+        partition.set_storage_tier(tier)
+        assert partition.storage_tier_info.storage_tier.value == tier.lower()
+    with pytest.raises(errors.InvalidArgument, match="is the only one"):
+        o.execute_sql(f"alter table {name} partition (pt='1') set partitionproperties ('a'='b')")
+
+
 def test_columns_seen_after_a_statement(o: ODPS, name: str) -> None:
     o.create_table(name, "col string")
     o.get_table(name)

@@ -183,8 +183,14 @@ class _Reader(TokenReader):
             return Changes((CompactTable(table=table),))
         if self.take("COMPACT", "MAJOR"):
             return Changes((CompactTable(table=table, purge=True),))
+        if self.take("SET", "PARTITIONPROPERTIES"):
+            properties = self.pairs()
+            return Changes(
+                (AlterTable(table=table, partition=partition, set_properties=properties),)
+            )
         raise self.unknown(
-            "ALTER TABLE .. PARTITION", "RENAME TO, TOUCH, MERGE SMALLFILES and COMPACT"
+            "ALTER TABLE .. PARTITION",
+            "RENAME TO, SET PARTITIONPROPERTIES, TOUCH, MERGE SMALLFILES and COMPACT",
         )
 
     def _add(self, table: TableName) -> Statement:

@@ -8,6 +8,7 @@ from fletching.protocol.messages.admin import AddColumns, CreateTable
 from fletching.protocol.messages.changes import ChangeRequest
 from fletching.protocol.messages.requests import Request
 from fletching.sql.dialect import exp
+from fletching.sql.storage_tiers import TIERED
 from fletching.types import PartitionSpec, TableName
 
 __all__ = [
@@ -52,11 +53,13 @@ class Namespace:
     Attributes:
         project, schema: the defaults.
         schemas_enabled: whether ``a.b`` means table b of schema a, instead of project a.
+        tiered: whether new tables say their storage tier.
     """
 
     project: str
     schema: str
     schemas_enabled: bool = False
+    tiered: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -360,4 +363,6 @@ def namespace_after(statement: Statement, namespace: Namespace) -> Namespace:
             return dataclasses.replace(namespace, schema=schema)
         case Setting(name="odps.namespace.schema", value=value):
             return dataclasses.replace(namespace, schemas_enabled=value.lower() == "true")
+        case Setting(name=name, value=value) if name == TIERED:
+            return dataclasses.replace(namespace, tiered=value.lower() == "true")
     return namespace

@@ -19,6 +19,7 @@ from fletching.sql.generated_partitions import (
     generated_of_node,
 )
 from fletching.sql.statement_kinds import Changes, CreateLike, CreateView, Namespace
+from fletching.sql.storage_tiers import STORAGE_TIER
 from fletching.sql.table_properties import SHARD_PROPERTIES, check_property_names
 from fletching.types import TableName
 
@@ -66,7 +67,7 @@ def create_table(node: exp.Expr, namespace: Namespace) -> CreateTable:
             primary_key += (item.name,) if _is_key(item) else ()
     comment = ""
     partition_columns: list[tuple[str, str, str]] = []
-    properties: dict[str, str] = {}
+    properties = {STORAGE_TIER: "standard"} if namespace.tiered else {}
     generated: GeneratedPartition | None = None
     lifecycle_days: int | None = None
     listed = node.args.get("properties")

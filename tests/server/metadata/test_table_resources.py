@@ -130,6 +130,43 @@ def test_clusters_and_tiers_are_kept_and_reported(client: Any) -> None:
     assert "ClusterType" not in json.loads(document(client, "t")["Reserved"])
 
 
+def test_tiers_of_partitions_are_kept_and_reported(client: Any) -> None:
+    def tier(partition: str) -> str | None:
+        root = xml(get(client, "/tables/t", partition=partition, extended=""))
+        reserved = json.loads(json.loads(root.findtext("Schema") or "")["Reserved"])
+        return reserved.get("StorageTier")
+
+    run(client, "create table t (a bigint) partitioned by (pt int, region string)")
+    run(client, "alter table t add partition (pt='7', region='x') partition (pt='8', region='x')")
+    setting = "set partitionproperties ('storagetier'='LowFrequency')"
+    run(client, f"alter table t partition (region='x', pt='07') {setting}")
+    assert [tier(f"pt={day},region=x") for day in (7, 8)] == ["lowfrequency", None]
+    run(
+        client,
+        "alter table t partition (pt=7, region='x') set partitionproperties ('storagetier'='standard')",
+    )
+    assert tier("pt=7,region=x") == "standard"
+    # One that is made anew is another.
+    run(client, "alter table t drop partition (pt=7, region='x')")
+    run(client, "alter table t add partition (pt=7, region='x')")
+    assert tier("pt=7,region=x") is None
+    for text in (
+        f"alter table t partition (pt=9, region='x') {setting}",
+        "alter table t partition (pt=7, region='x') set partitionproperties ('storagetier'='x')",
+        "alter table t partition (pt=7, region='x') set partitionproperties ('lifecycle'='3')",
+        f"alter table t partition (pt=7) {setting}",
+    ):
+        refused = xml(get(client, f"/instances/{run_sql(client, text)}", **{STATES: ""}))
+        assert refused.findtext("Tasks/Task/Status") == "Failed"
+
+
+def test_a_client_may_ask_for_tables_that_say_their_tier(client: Any) -> None:
+    run(client, "set odps.tiered.storage.enable=true; create table t (a bigint)")
+    assert json.loads(document(client, "t")["Reserved"])["StorageTier"] == "standard"
+    run(client, "create table u (a bigint)")
+    assert "StorageTier" not in json.loads(document(client, "u")["Reserved"])
+
+
 def test_views_are_told_apart(client: Any) -> None:
     run(client, "create table t (a bigint)")
     run(client, "create view v as select a from t where a > 1")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 import pyarrow as pa
+from sqlalchemy import Connection
 
 from fletching import caller
 from fletching.catalog import partition_rows as catalog_partitions
@@ -72,6 +73,7 @@ from fletching.protocol.messages.responses import Changed, Done
 from fletching.protocol.types.table_schema import depth_first_ids
 from fletching.sql.clusterings import CLUSTERING, declared_clustering
 from fletching.sql.generated_partitions import GENERATED, generated_partition
+from fletching.sql.storage_tiers import PARTITION_TIERS, declared_tiers, with_partition_tier
 from fletching.types import TableName
 
 __all__ = ["Tables"]
@@ -359,7 +361,7 @@ class Tables:
                 raise InvalidArgumentError(
                     f"table {request.table.name} cannot be clustered by columns that it does not have"
                 )
-            properties = {**table.properties, **request.set_properties}
+            properties = {**table.properties, **self._properties(connection, table, request)}
             for name in request.remove_properties:
                 properties.pop(name, None)
             if len(properties) > MAX_PROPERTIES:
@@ -367,6 +369,27 @@ class Tables:
             values["properties"] = properties
             catalog.alter_table(connection, table, context.clock(), **values)
             return table_info(catalog.get_table(connection, request.table))
+
+    def _properties(
+        self, connection: Connection, table: TableRow, request: AlterTable
+    ) -> dict[str, str]:
+        """What is set of a locked table's properties.
+
+        Raises:
+            NoSuchPartitionError: there is no such partition.
+            InvalidArgumentError: a partition has no such property; or LimitExceededError.
+        """
+        if not request.partition:
+            return request.set_properties
+        values = partition_values(table, request.partition)
+        tiers = declared_tiers(table.properties.get(PARTITION_TIERS))
+        rows = catalog_partitions.find_partitions(connection, table.id, [*tiers, values])
+        made_at = {row.values: row.created_at for row in rows}
+        if values not in made_at:
+            raise NoSuchPartitionError(f"there is no partition {request.partition}")
+        return {
+            PARTITION_TIERS: with_partition_tier(tiers, values, made_at, request.set_properties)
+        }
 
     def touch(self, request: TouchTable) -> TableInfo:
         """Says that a table's data, or one partition's, was modified just now, and in another second than before.

@@ -239,6 +239,8 @@ class RenameTable(TableRequest, frozen=True, kw_only=True):
 class AlterTable(TableRequest, frozen=True, kw_only=True):
     """Sets and removes properties; sets comment, lifecycle and owner where they are given."""
 
+    partition: PartitionSpec = PartitionSpec()
+    """Whose properties are set, if not the table's: its storage tier, which is the only one."""
     set_properties: dict[str, str] = msgspec.field(default_factory=dict)
     remove_properties: tuple[str, ...] = ()
     comment: str | None = None

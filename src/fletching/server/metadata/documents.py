@@ -14,6 +14,7 @@ from fletching.protocol.messages.admin import PartitionInfo, TableInfo
 from fletching.protocol.messages.responses import Column
 from fletching.sql.clusterings import CLUSTERING, declared_clustering
 from fletching.sql.generated_partitions import GENERATED, generated_partition
+from fletching.sql.storage_tiers import STORAGE_TIER, partition_tier
 from fletching.sql.table_properties import SHARD_PROPERTIES
 
 __all__ = [
@@ -30,9 +31,6 @@ __all__ = [
 
 MANAGED_TABLE, VIRTUAL_VIEW = "MANAGED_TABLE", "VIRTUAL_VIEW"
 MATERIALIZED_VIEW = "MATERIALIZED_VIEW"
-
-STORAGE_TIER = "storagetier"
-"""Property of a table that clients set as its tier; reported, and nothing else."""
 
 _OURS = "fletching."
 """What properties begin with that are shown in another way, or not at all."""
@@ -239,11 +237,15 @@ def partition_page(partitions: Iterable[PartitionInfo], marker: str, max_items: 
     )
 
 
-def partition_document(info: PartitionInfo, *, extended: bool) -> ET.Element:
+def partition_document(
+    info: PartitionInfo, *, extended: bool, tiers: str | None = None
+) -> ET.Element:
     """A partition's XML; ``extended`` asks for other attributes instead, as clients keep both kinds apart.
 
-    A client that was told all of them at once would never learn that it has the first kind.
+    A client that was told all of them at once would never learn that it has the first kind. ``tiers`` is
+    the table's property that says its partitions' tiers.
     """
+    tier = partition_tier(tiers, tuple(value for _, value in info.partition), info.created_at)
     document: dict[str, object] = (
         {
             "IsArchived": False,
@@ -251,7 +253,7 @@ def partition_document(info: PartitionInfo, *, extended: bool) -> ET.Element:
             "LifeCycle": -1,
             "PhysicalSize": info.bytes,
             "FileNum": 0,
-            "Reserved": "{}",
+            "Reserved": json.dumps({"StorageTier": tier} if tier else {}),
         }
         if extended
         else {

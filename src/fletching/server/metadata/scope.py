@@ -23,6 +23,7 @@ from fletching.server.http.exchange import Exchange
 from fletching.server.metadata.documents import render
 from fletching.server.service import Service
 from fletching.sql.statement_kinds import Namespace
+from fletching.sql.storage_tiers import TIERED
 from fletching.types import DEFAULT_SCHEMA, PartitionSpec, TableName
 
 __all__ = ["Scope", "namespace_of"]
@@ -171,4 +172,5 @@ def namespace_of(scope: Scope, settings: Mapping[str, str]) -> Namespace:
         schemas_enabled=enabled("odps.namespace.schema")
         or enabled("odps.sql.allow.namespace.schema")
         or scope.service.settings.schemas_enabled,
+        tiered=enabled(TIERED),
     )

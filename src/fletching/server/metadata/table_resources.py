@@ -27,6 +27,7 @@ from fletching.server.metadata.documents import (
     type_of,
 )
 from fletching.server.metadata.scope import Scope
+from fletching.sql.storage_tiers import PARTITION_TIERS
 
 __all__ = ["lookup", "page"]
 
@@ -103,7 +104,8 @@ async def _partition(scope: Scope, text: str) -> None:
     if not found.partitions:
         raise NoSuchPartitionError(f"there is no partition {wanted} in table {scope.name}")
     info_of = found.partitions[0]
-    await scope.reply(partition_document(info_of, extended="extended" in scope.query))
+    tiers = info.properties.get(PARTITION_TIERS)
+    await scope.reply(partition_document(info_of, extended="extended" in scope.query, tiers=tiers))
 
 
 async def _head(scope: Scope) -> None:
