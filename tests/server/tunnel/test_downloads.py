@@ -11,7 +11,7 @@ from tests.server.tunnel.conftest import ID_AND_TEXT, Tunnel, rows_of
 
 from fletching.errors import InvalidArgumentError
 from fletching.server.tunnel.downloads import row_range
-from fletching.wire.tunnel_chunks import ChunkDecoder
+from fletching.wire.tunnel_chunks import ChunkDecoder, ChunkEncoder
 
 ROWS = [(number, f"text {number}") for number in range(50)]
 
@@ -36,6 +36,8 @@ def test_what_a_session_says(filled: Tunnel) -> None:
     session = filled.download()
     assert session["Status"] == "normal"
     assert session["RecordCount"] == 50
+    # Clients would ask for so many bytes, and again from the next row.
+    assert session["SupportReadByRawSize"] is False
     assert session["Schema"] == {
         "columns": [
             {"name": "id", "type": "bigint", "comment": "", "nullable": False},
@@ -100,6 +102,24 @@ def test_the_length_of_arrow_is_told(filled: Tunnel) -> None:
     session = filled.download()["DownloadID"]
     reply = filled.data(session, 0, 50, arrow="")
     assert int(reply.headers["content-length"]) == len(reply.body)
+
+
+def test_arrow_has_timestamps_of_nanoseconds(raw: RawClient) -> None:
+    """Clients know the columns without being told: here a struct would be read as something else."""
+    schema = pa.schema([("t", pa.timestamp("ns")), ("l", pa.list_(pa.timestamp("ns")))])
+    raw.create_table("moments", schema)
+    tunnel = Tunnel(raw, "/projects/demo/tables/moments")
+    batch = pa.record_batch(
+        [pa.array([1, None], schema[0].type), [[-1, None], None]], schema=schema
+    )
+    encoder = ChunkEncoder()
+    framed = [*encoder.encode(batch.serialize()), *encoder.finish()]
+    session = tunnel.open()
+    query: dict[str, Any] = {"uploadid": session, "blockid": 0, "arrow": ""}
+    tunnel.done("PUT", query, b"".join(map(bytes, framed)))
+    tunnel.commit(session)
+    reply = tunnel.data(tunnel.download()["DownloadID"], 0, 2, arrow="")
+    assert arrow_of(reply.body, schema).equals(pa.Table.from_batches([batch]))
 
 
 @pytest.mark.parametrize(

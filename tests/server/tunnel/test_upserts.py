@@ -32,6 +32,12 @@ def test_what_a_session_says(keyed: Tunnel) -> None:
     assert found["status"] == "normal"
     assert found["slots"] == [{"slot_id": "0", "worker_addr": keyed.client.netloc, "buckets": [0]}]
     assert found["hash_key"] == ["id"]
+    # Another word is no hash to clients; whether they may leave columns out is told, too.
+    assert (found["hasher"], found["enable_partial_update"]) == ("default", False)
+    assert (
+        keyed.done("POST", {"slotnum": 4, "lifecycle": 24}, part="/upserts")["slots"]
+        == found["slots"]
+    )
     # The client adds its five columns itself.
     assert [each["name"] for each in found["schema"]["columns"]] == ["id", "text"]
     assert keyed.done("GET", {"upsertid": found["id"]}, part="/upserts") == found
