@@ -9,8 +9,8 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.server.asgi_applications import answer_with_asgi
 
-from fletching.server.http.asgi_bridge import answer_with_asgi
 from fletching.server.http.connection import Answer, Connection
 from fletching.server.http.exchange import Exchange
 from fletching.server.server_settings import ServerSettings

@@ -56,14 +56,12 @@ class FieldHeader:
     Attributes:
         name: may be empty, and need not be unique.
         nullable: whether nulls are allowed.
-        type_tag: the format's number for the type; a dictionary-encoded field has its values' type.
         dictionary_id: which dictionary holds the values, or None.
         children: child fields; of a dictionary-encoded field, its value type's.
     """
 
     name: str
     nullable: bool
-    type_tag: int
     dictionary_id: int | None
     children: tuple[FieldHeader, ...]
 
@@ -132,7 +130,6 @@ class _Reader:
         return FieldHeader(
             table.text(0) or "",
             table.boolean(1),
-            table.uint8(2),
             None if encoding is None else encoding.int64(0),
             tuple(self.field(child, depth + 1) for child in table.tables(5)),
         )

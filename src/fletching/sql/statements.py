@@ -42,7 +42,7 @@ from fletching.sql.table_definitions import (
 )
 from fletching.sql.table_moments import table_moment
 
-__all__ = ["parse_statement", "parse_statements", "placed_statements"]
+__all__ = ["parse_statements", "placed_statements"]
 
 
 def parse_statements(text: str, namespace: Namespace) -> list[Statement]:
@@ -69,18 +69,6 @@ def placed_statements(text: str, namespace: Namespace) -> list[tuple[Statement, 
     if not found:
         raise SqlSyntaxError("there is no statement, at line 1, column 1")
     return found
-
-
-def parse_statement(text: str, namespace: Namespace) -> Statement:
-    """Reads one statement; SET statements before it are passed over.
-
-    Raises:
-        As `parse_statements`, and SqlSyntaxError for several.
-    """
-    found = [one for one in parse_statements(text, namespace) if not isinstance(one, Setting)]
-    if len(found) != 1:
-        raise SqlSyntaxError(f"expected one statement, got {len(found)}")
-    return found[0]
 
 
 def _statement(parsed: Parsed, namespace: Namespace) -> Statement:

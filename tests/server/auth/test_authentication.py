@@ -173,7 +173,7 @@ def test_an_application_signs_as_well() -> None:
     first = Signed().exchange().header("authorization")
     second = sign_application(first, access_id="app", secret="app-secret")
     headers = {"authorization": first, "application-authentication": second}
-    assert authenticator().identify(Signed(headers=headers).exchange()) == Principal("id", "app")
+    assert authenticator().identify(Signed(headers=headers).exchange()) == Principal("id")
     for wrong in (
         sign_application(first, access_id="app", secret="other"),
         sign_application(first, access_id="nobody", secret="app-secret"),
@@ -191,7 +191,7 @@ def test_an_application_whose_key_is_not_good_enough(change: dict[str, Any]) -> 
     second = sign_application(first, access_id="app", secret="app-secret")
     headers = {"authorization": first, "application-authentication": second}
     application = AccessKey("app", "app", "app-secret")
-    assert identify(Ring(KEY, application), Signed(headers=headers)) == Principal("id", "app")
+    assert identify(Ring(KEY, application), Signed(headers=headers)) == Principal("id")
     ring = Ring(KEY, dataclasses.replace(application, **change))
     with pytest.raises(SignatureMismatchError, match="application"):
         identify(ring, Signed(headers=headers))

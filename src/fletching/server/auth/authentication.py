@@ -184,9 +184,9 @@ class Authenticator:
             )
         if key.expired(now):
             raise _expired()
-        application = self._application(exchange, authorization)
+        self._check_application(exchange, authorization)
         exchange.access_id = claim.access_id
-        return Principal(claim.access_id, application, key)
+        return Principal(claim.access_id, key)
 
     def identify_link(self, exchange: Exchange) -> Principal | None:
         """Verifies a signed link to a blob; None if the request is none.
@@ -227,10 +227,10 @@ class Authenticator:
             matches &= hmac.compare_digest(key.security_token.encode(), received)
         return key if matches else None
 
-    def _application(self, exchange: Exchange, authorization: str) -> str | None:
+    def _check_application(self, exchange: Exchange, authorization: str) -> None:
         value = exchange.header(names.APPLICATION_AUTHENTICATION)
         if not value:
-            return None
+            return
         claim = parse_application(value)
         key = self._keys.find(claim.access_id)
         secret = self._nobody if key is None else key.secret
@@ -239,7 +239,6 @@ class Authenticator:
         unusable = key is None or key.security_token is not None or key.expired(self._clock())
         if unusable or not matches:
             raise SignatureMismatchError("the application's signature does not match")
-        return claim.access_id
 
 
 def _expired() -> UnauthorizedError:

@@ -15,8 +15,6 @@ class Principal:
     """A verified caller."""
 
     access_id: str
-    application_id: str | None = None
-    """The access id of the application that signed as well, if one did."""
     key: AccessKey | None = dataclasses.field(default=None, compare=False, repr=False)
     """The caller's key; None for an anonymous caller."""
     instance: tuple[str, str] | None = None

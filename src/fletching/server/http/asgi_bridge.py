@@ -1,8 +1,6 @@
-"""ASGI on both sides: our application under another server, and other applications behind our connections.
+"""Our application under another server: a function that answers exchanges as an ASGI application.
 
-What moves tables and blobs needs neither. `serve_over_asgi` makes an ASGI application of a function that
-answers exchanges, for whoever runs the service inside a larger one; `answer_with_asgi` lets an ordinary
-ASGI application (a Starlette one, say) answer exchanges.
+For whoever runs the service inside a larger one. Under our own connections nothing goes through ASGI.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fletching.errors import ConnectionBrokenError
 from fletching.server.http.exchange import Exchange
 from fletching.server.http.incoming_body import BodySink
 from fletching.server.http.reply_stream import Headers
@@ -20,7 +17,7 @@ from fletching.server.http.socket_writer import SocketWriter
 from fletching.server.request_ids import new_request_id
 from fletching.server.server_settings import ServerSettings
 
-__all__ = ["Application", "answer_with_asgi", "exchange_of", "serve_over_asgi"]
+__all__ = ["Application", "exchange_of", "serve_over_asgi"]
 
 Message = dict[str, Any]
 """A scope, or a message of the ASGI specification, whose keys depend on its type."""
@@ -139,67 +136,3 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         else:
             await send({"type": "lifespan.shutdown.complete"})
             return
-
-
-async def answer_with_asgi(exchange: Exchange, app: Application, root_path: str = "") -> None:
-    """Lets an ASGI application answer an exchange.
-
-    Args:
-        exchange: of which nothing was read or answered yet.
-        app: sees HTTP requests only; it must have no lifespan of its own.
-        root_path: under which it is mounted.
-
-    Raises:
-        Exception: what the application raises.
-    """
-    head = exchange.head
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": head.version,
-        "method": head.method,
-        "scheme": head.scheme,
-        "path": head.path,
-        "raw_path": head.raw_path,
-        "query_string": head.query_string,
-        "root_path": root_path,
-        "headers": list(head.headers),
-        "client": head.client,
-        "server": None,
-        "state": {},
-        "extensions": {"fletching.exchange": exchange},
-    }
-    ended = answered = False
-
-    async def receive() -> Message:
-        nonlocal ended
-        if ended:
-            if not answered:
-                await exchange.wait_for_disconnect()
-            return {"type": "http.disconnect"}
-        try:
-            view = await exchange.receive_view()
-        except ConnectionBrokenError:
-            ended = True
-            return {"type": "http.disconnect"}
-        ended = view is None
-        # A copy because ASGI applications keep the chunks they receive.
-        body = b"" if view is None else bytes(view)
-        return {"type": "http.request", "body": body, "more_body": not ended}
-
-    async def send(message: Message) -> None:
-        nonlocal answered
-        try:
-            if message["type"] == "http.response.start":
-                await exchange.start_raw(message["status"], message.get("headers", ()))
-            elif message["type"] == "http.response.body":
-                body = message.get("body", b"")
-                if body:
-                    await exchange.write_all([body])
-                if not message.get("more_body", False):
-                    answered = True
-                    await exchange.finish()
-        except ConnectionBrokenError as exc:
-            raise ConnectionResetError("the client disconnected") from exc
-
-    await app(scope, receive, send)
