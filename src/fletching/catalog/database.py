@@ -405,41 +405,49 @@ def _create_engine(
     url: str | Path, busy_timeout_seconds: float, connections: int = POOL_CONNECTIONS
 ) -> sqlalchemy.Engine:
     if is_postgres(url):
-        try:
-            parsed = sqlalchemy.make_url(url)
-        except (ValueError, exc.ArgumentError) as error:
-            raise StorageError(
-                "the catalog failed: its URL cannot be taken apart; postgresql://USER@HOST:PORT/NAME"
-                " is one, with a port of digits, and a password's @ written as %40"
-            ) from error
-        if parsed.drivername in {"postgres", "postgresql"}:
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        kept = min(connections, POOL_KEPT)
-        # What the URL says comes before, and libpq has names for it.
-        arguments = {name: value for name, value in _DEAD_PEERS.items() if name not in parsed.query}
-        try:
-            postgres = sqlalchemy.create_engine(
-                parsed,
-                pool_size=kept,
-                max_overflow=connections - kept,
-                pool_pre_ping=True,
-                connect_args=arguments,
-            )
-        except ModuleNotFoundError as error:
-            from fletching.errors import MissingExtraError
+        return _postgres_engine(url, connections)
+    return _sqlite_engine(Path(url), busy_timeout_seconds)
 
-            raise MissingExtraError(
-                "a PostgreSQL catalog needs psycopg: pip install 'fletching[postgres]'"
-            ) from error
-        if "options" not in parsed.query:
-            event.listen(postgres, "connect", _end_silent_transactions)
-        event.listen(postgres, "handle_error", _leave_who_only_reads)
-        return postgres
+
+def _postgres_engine(url: str, connections: int) -> sqlalchemy.Engine:
+    try:
+        parsed = sqlalchemy.make_url(url)
+    except (ValueError, exc.ArgumentError) as error:
+        raise StorageError(
+            "the catalog failed: its URL cannot be taken apart; postgresql://USER@HOST:PORT/NAME"
+            " is one, with a port of digits, and a password's @ written as %40"
+        ) from error
+    if parsed.drivername in {"postgres", "postgresql"}:
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    kept = min(connections, POOL_KEPT)
+    # What the URL says comes before, and libpq has names for it.
+    arguments = {name: value for name, value in _DEAD_PEERS.items() if name not in parsed.query}
+    try:
+        postgres = sqlalchemy.create_engine(
+            parsed,
+            pool_size=kept,
+            max_overflow=connections - kept,
+            pool_pre_ping=True,
+            connect_args=arguments,
+        )
+    except ModuleNotFoundError as error:
+        from fletching.errors import MissingExtraError
+
+        raise MissingExtraError(
+            "a PostgreSQL catalog needs psycopg: pip install 'fletching[postgres]'"
+        ) from error
+    if "options" not in parsed.query:
+        event.listen(postgres, "connect", _end_silent_transactions)
+    event.listen(postgres, "handle_error", _leave_who_only_reads)
+    return postgres
+
+
+def _sqlite_engine(path: Path, busy_timeout_seconds: float) -> sqlalchemy.Engine:
     engine = sqlalchemy.create_engine(
         # As a URI that may not create: a connection made after the file was removed must fail.
         sqlalchemy.URL.create(
             "sqlite",
-            database=f"file:{quote(str(Path(url).absolute()))}",
+            database=f"file:{quote(str(path.absolute()))}",
             query={"mode": "rw", "uri": "true"},
         ),
         connect_args={"timeout": busy_timeout_seconds, "check_same_thread": False},

@@ -141,15 +141,7 @@ def put(
     inputs = input_files(files)
     rows = size = 0
     with place.open(create=create) as client:
-        try:
-            target: Table | None = find_table(client, table)
-        except (NoSuchProjectError, NoSuchTableError) as error:
-            if not create:
-                say("hint: --create makes the table from the first file's columns")
-                raise
-            if isinstance(error, NoSuchProjectError):
-                client.create_project(if_not_exists=True)
-            target = None
+        target = _found(client, table, create=create)
         sources = _Sources(inputs, file_format, options, partition, target)
         lacking: dict[str, str] = {}
         with contextlib.closing(sources.opened()) as opened:
@@ -183,6 +175,19 @@ def put(
         for name, path in lacking.items():
             say(f"note: {path} has no column {name}: its rows are null there")
         say(f"{table}: {counted(rows, 'row')}, {human_bytes(size)} committed in {seconds:.2f} s")
+
+
+def _found(client: Client, table: str, *, create: bool) -> Table | None:
+    """The table; None if it has to be created, in a project that is there then."""
+    try:
+        return find_table(client, table)
+    except (NoSuchProjectError, NoSuchTableError) as error:
+        if not create:
+            say("hint: --create makes the table from the first file's columns")
+            raise
+        if isinstance(error, NoSuchProjectError):
+            client.create_project(if_not_exists=True)
+        return None
 
 
 def _created(

@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -119,7 +119,6 @@ def serve(
     docs/operations.md lists them.
     """
     from fletching.engine.engine_settings import EngineSettings
-    from fletching.server.auth.key_ring import keys_in, parse_key
     from fletching.server.logs import log_to
     from fletching.server.server import make_server, read_all_settings
     from fletching.server.tracing import provide
@@ -146,23 +145,31 @@ def serve(
         raise UsageError(
             "there is nothing to serve: give a data folder, or --catalog and --objects"
         )
-    keys = dict(map(parse_key, access_key or ()))
-    if keys and settings.server_access_key_file:
-        keys |= keys_in(Path(settings.server_access_key_file))
-    if not (keys or settings.server_access_key_file) and os.environ.get("FLETCHING_ACCESS_KEY"):
-        say(
-            "note: FLETCHING_ACCESS_KEY is what clients sign with; the keys of a server are "
-            "FLETCHING_SERVER_ACCESS_KEY. The folder's own key is used."
-        )
+    keys = _keys(access_key or (), settings.server_access_key_file)
     log_to(None, settings.log_format)
     if settings.tracing:
         provide()
     parts = EngineSettings.of(data_set, create_projects=False)
-    server = make_server(data_set.folder, keys or None, settings, parts)
+    server = make_server(data_set.folder, keys, settings, parts)
     _warn_of_plain_http(server)
     server.run(lambda: _announce(server, data_set, as_json=as_json))
     if not as_json:
         say("stopped")
+
+
+def _keys(given: Sequence[str], file: str | None) -> dict[str, str] | None:
+    """The keys of the command line with those of the file; None where the server finds its keys itself."""
+    from fletching.server.auth.key_ring import keys_in, parse_key
+
+    keys = dict(map(parse_key, given))
+    if keys and file:
+        keys |= keys_in(Path(file))
+    if not (keys or file) and os.environ.get("FLETCHING_ACCESS_KEY"):
+        say(
+            "note: FLETCHING_ACCESS_KEY is what clients sign with; the keys of a server are "
+            "FLETCHING_SERVER_ACCESS_KEY. The folder's own key is used."
+        )
+    return keys or None
 
 
 def _announce(server: Server, data_set: StorageSettings, *, as_json: bool) -> None:

@@ -253,12 +253,7 @@ def connect(
         access_id, access_key = named.access_id, named.access_key
     assert url_or_path is not None
     project = DEFAULT_PROJECT if project is None else project
-    for name, value in (("project", project), ("schema", schema)):
-        if not isinstance(value, str) or not value:
-            raise UsageError(f"connect needs {name} as text, not {value!r}")
-    for name, text in (("proxy", proxy), ("ca_certificates", ca_certificates)):
-        if text is not None and not isinstance(text, str | os.PathLike):
-            raise UsageError(f"{name} is text, not {type(text).__name__}")
+    _check_texts({"project": project, "schema": schema}, proxy, ca_certificates)
     changed = CallOptions().changed(**options)  # type: ignore[misc]  # what is left of them
     location = _location(url_or_path) if storage is None or storage.folder else str(storage)
     if read_only and create:
@@ -302,6 +297,15 @@ def connect(
             client.close()
             raise
     return client
+
+
+def _check_texts(names: Mapping[str, object], proxy: object, ca_certificates: object) -> None:
+    for name, value in names.items():
+        if not isinstance(value, str) or not value:
+            raise UsageError(f"connect needs {name} as text, not {value!r}")
+    for name, text in (("proxy", proxy), ("ca_certificates", ca_certificates)):
+        if text is not None and not isinstance(text, str | os.PathLike):
+            raise UsageError(f"{name} is text, not {type(text).__name__}")
 
 
 _OTHER_NAMES = {

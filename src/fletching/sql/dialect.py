@@ -1,7 +1,7 @@
 """MaxCompute's SQL for sqlglot: Hive's grammar with our types, ``LIFECYCLE`` and ``TBLPROPERTIES``.
 
 The only module that knows sqlglot's grammar classes, and long because a grammar is one class of theirs. Column types are read by
-`protocol.odps_types.TypeScanner` from the statement's own text, so that SQL and the storage API
+`odps_types.TypeScanner` from the statement's own text, so that SQL and the storage API
 agree about every type; sqlglot's tokens are then skipped up to where the type ends.
 """
 

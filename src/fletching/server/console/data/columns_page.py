@@ -6,7 +6,10 @@ import time
 
 import msgspec
 import pyarrow as pa
+from markupsafe import Markup
 
+from fletching.engine.engine import Engine
+from fletching.protocol.messages.requests import CreateReadSession
 from fletching.protocol.types.blob_type import contains_blob
 from fletching.server.console import charts
 from fletching.server.console.code_snippets import rows_code
@@ -67,30 +70,13 @@ async def columns_page(visit: Visit) -> None:
     )
     service = visit.service
     service.authorize(visit.exchange, request)
-
-    def look() -> tuple[dict[str, ColumnProfile], int]:
-        deadline = time.monotonic() + SAMPLE_SECONDS
-        parts: list[pa.Table] = []
-        step = max(SAMPLE_ROWS, info.rows // SAMPLE_PLACES)
-        places = -(-info.rows // step)
-        order = [number * _STEP % places for number in range(places)]
-        if len(set(order)) < places:
-            order = list(range(places))
-        for place in order:
-            offset = place * step
-            count = min(step, SAMPLE_ROWS)
-            found = service.engine.snapshot_rows(request, offset=offset, count=count)
-            parts.append(taken(found, offset, count)[0])
-            if time.monotonic() > deadline:
-                break
-        rows = pa.concat_tables(parts)
-        return {name: profile(rows.column(name)) for name in names}, rows.num_rows
-
     profiles: dict[str, ColumnProfile] = {}
     looked = 0
     if names and info.rows:
         with service.reads.enter():
-            profiles, looked = await service.workers.cpu.run(look)
+            profiles, looked = await service.workers.cpu.run(
+                _profiles, service.engine, request, info.rows, names
+            )
     found = []
     pictures = {}
     for column, partition in shown:
@@ -107,15 +93,7 @@ async def columns_page(visit: Visit) -> None:
             }
         )
         if values is not None and values.bars:
-            lower, upper = values.lower, values.upper
-            if values.of != "values":
-                lower, upper = values.bars[0][0], values.bars[-1][0]
-            pictures[column.name] = charts.bars(
-                f"How the {values.of} of {column.name} are spread",
-                values.bars,
-                lower=lower,
-                upper=upper if len(values.bars) > 1 else "",
-            )
+            pictures[column.name] = _picture(column.name, values)
     data = {
         "column": wanted,
         "offset": first,
@@ -130,4 +108,39 @@ async def columns_page(visit: Visit) -> None:
     }
     await show_table(
         visit, info, "columns", data, pictures=pictures, code=rows_code(visit, visit.table)
+    )
+
+
+def _profiles(
+    engine: Engine, request: CreateReadSession, table_rows: int, names: list[str]
+) -> tuple[dict[str, ColumnProfile], int]:
+    """The columns' profiles in a sample from all over the table, and its rows; blocks, as it reads them."""
+    deadline = time.monotonic() + SAMPLE_SECONDS
+    parts: list[pa.Table] = []
+    step = max(SAMPLE_ROWS, table_rows // SAMPLE_PLACES)
+    places = -(-table_rows // step)
+    order = [number * _STEP % places for number in range(places)]
+    if len(set(order)) < places:
+        order = list(range(places))
+    for place in order:
+        offset = place * step
+        count = min(step, SAMPLE_ROWS)
+        found = engine.snapshot_rows(request, offset=offset, count=count)
+        parts.append(taken(found, offset, count)[0])
+        if time.monotonic() > deadline:
+            break
+    rows = pa.concat_tables(parts)
+    return {name: profile(rows.column(name)) for name in names}, rows.num_rows
+
+
+def _picture(name: str, values: ColumnProfile) -> Markup:
+    """How a column's values, or their lengths, are spread."""
+    lower, upper = values.lower, values.upper
+    if values.of != "values":
+        lower, upper = values.bars[0][0], values.bars[-1][0]
+    return charts.bars(
+        f"How the {values.of} of {name} are spread",
+        values.bars,
+        lower=lower,
+        upper=upper if len(values.bars) > 1 else "",
     )

@@ -186,18 +186,7 @@ async def rows_page(visit: Visit) -> None:
             return _in_order(
                 visit, request, order, offset, count, names=names, descending=descending
             )
-        found = service.engine.snapshot_rows(
-            request,
-            offset=offset,
-            count=count + 1,
-            check=until(FILTER_SECONDS) if predicate else None,
-        )
-        rows, whole = taken(found, offset, count + 1)
-        shown = rows.slice(0, count)
-        given_up = "" if whole else _GIVEN_UP
-        more = rows.num_rows > count
-        numbers = list(range(offset, offset + shown.num_rows))
-        return _Page(shown, linked_cells(visit, shown), numbers, found.total, more, given_up)
+        return _as_stored(visit, request, offset, count)
 
     page = _Page(total=shown_info.rows)
     try:
@@ -248,6 +237,26 @@ async def rows_page(visit: Visit) -> None:
             order=order,
             descending=descending,
         ),
+    )
+
+
+def _as_stored(visit: Visit, request: CreateReadSession, offset: int, count: int) -> _Page:
+    """A page of rows in the table's own order; blocks."""
+    found = visit.service.engine.snapshot_rows(
+        request,
+        offset=offset,
+        count=count + 1,
+        check=until(FILTER_SECONDS) if request.filter_predicate else None,
+    )
+    rows, whole = taken(found, offset, count + 1)
+    shown = rows.slice(0, count)
+    return _Page(
+        shown,
+        linked_cells(visit, shown),
+        list(range(offset, offset + shown.num_rows)),
+        found.total,
+        rows.num_rows > count,
+        "" if whole else _GIVEN_UP,
     )
 
 

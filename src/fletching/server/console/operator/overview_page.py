@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Sequence
+
+from markupsafe import Markup
 
 from fletching import __version__
 from fletching.engine.presence import DEAD_SECONDS
@@ -13,13 +16,15 @@ from fletching.server.console import charts
 from fletching.server.console.code_snippets import twin_code
 from fletching.server.console.page_cells import clean
 from fletching.server.console.visit import Visit
-from fletching.server.monitor import SLOT_SECONDS, quantile
+from fletching.server.monitor import SLOT_SECONDS, Monitor, Slot, quantile
 
 __all__ = ["overview_page"]
 
 SPAN_SECONDS = 1800
 LATENCY_SPAN = 3
 """Slots that a point of the latencies' lines is made of."""
+MAX_ERRORS = 20
+"""Kinds of errors that are listed."""
 
 
 def _milliseconds(value: float) -> str:
@@ -52,25 +57,7 @@ async def overview_page(visit: Visit) -> None:
     servers = await run(service.engine.context.presence.servers)
     now = service.engine.context.clock()
     slots = service.monitor.slots(SPAN_SECONDS)
-    recent = slots[-7:-1]
-    latencies = {
-        name: [
-            None if value is None else value * 1000
-            for value in (
-                quantile(slots[max(0, end - LATENCY_SPAN) : end], share)
-                for end in range(1, len(slots) + 1)
-            )
-        ]
-        for name, share in (("half within", 0.5), ("95 of 100 within", 0.95))
-    }
-    gates = (("uploads", service.bodies), ("replies", service.reads), ("calls", service.calls))
-    found = dict(service.monitor.outcomes)
-    errors = [
-        {"status": status or None, "outcome": outcome, "count": count}
-        for (status, outcome), count in sorted(found.items(), key=lambda item: -item[1])
-        if outcome != "ok"
-    ][:20]
-    span = SLOT_SECONDS * len(recent)
+    gates = {"uploads": service.bodies, "replies": service.reads, "calls": service.calls}
     data: dict[str, object] = {
         "version": __version__,
         "python": platform.python_version(),
@@ -88,15 +75,7 @@ async def overview_page(visit: Visit) -> None:
         "disk": None if disk is None else {"free": disk[0], "total": disk[1]},
         "requests": service.monitor.total,
         "live": len(service.monitor.live),
-        "last_minute": {
-            "requests_per_second": sum(slot.requests for slot in recent) / span,
-            "received_per_second": sum(slot.received for slot in recent) / span,
-            "sent_per_second": sum(slot.sent for slot in recent) / span,
-            "failed": sum(slot.failed for slot in recent),
-            "refused": sum(slot.refused for slot in recent),
-            "median_ms": _in_ms(quantile(recent, 0.5)),
-            "p95_ms": _in_ms(quantile(recent, 0.95)),
-        },
+        "last_minute": _last_minute(slots[-7:-1]),
         # Those that share the data set; of a folder, which is one machine's, none is kept count of.
         "servers": [
             {
@@ -109,10 +88,10 @@ async def overview_page(visit: Visit) -> None:
             }
             for row in servers
         ],
-        "errors": errors,
+        "errors": _errors(service.monitor),
         "gates": [
             {"kind": kind, "open": gate.open, "limit": gate.limit, "refused": gate.refused}
-            for kind, gate in gates
+            for kind, gate in gates.items()
         ],
         "pools": [
             {
@@ -129,36 +108,9 @@ async def overview_page(visit: Visit) -> None:
             "limit": service.memory.limit,
         },
     }
-    minutes = f"{SPAN_SECONDS // 60} minutes"
-    pictures = {
-        "rates": charts.lines(
-            f"Requests per second over the last {minutes}",
-            [
-                ("requests", [slot.requests / SLOT_SECONDS for slot in slots]),
-                ("failed or refused", [(s.failed + s.refused) / SLOT_SECONDS for s in slots]),
-            ],
-            form=_rate,
-            span=minutes,
-        ),
-        "latencies": charts.lines(
-            f"Durations of requests over the last {minutes}",
-            list(latencies.items()),
-            form=_milliseconds,
-            span=minutes,
-        ),
-        "bytes": charts.lines(
-            f"Bytes of bodies per second over the last {minutes}",
-            [
-                ("sent", [slot.sent / SLOT_SECONDS for slot in slots]),
-                ("received", [slot.received / SLOT_SECONDS for slot in slots]),
-            ],
-            form=_bytes,
-            span=minutes,
-        ),
-    }
     meters = {
         kind: charts.meter(f"{gate.open} of {gate.limit} {kind}", gate.open, gate.limit)
-        for kind, gate in gates
+        for kind, gate in gates.items()
     }
     meters["memory"] = charts.meter(
         "Memory that uploads hold", service.memory.held, service.memory.limit
@@ -172,9 +124,79 @@ async def overview_page(visit: Visit) -> None:
         at="overview",
         here="/overview",
         code=twin_code(visit, "/overview"),
-        pictures=pictures,
+        pictures=_pictures(slots),
         meters=meters,
     )
+
+
+def _last_minute(slots: Sequence[Slot]) -> dict[str, object]:
+    """What the whole slots of the last minute come to."""
+    span = SLOT_SECONDS * len(slots)
+    return {
+        "requests_per_second": sum(slot.requests for slot in slots) / span,
+        "received_per_second": sum(slot.received for slot in slots) / span,
+        "sent_per_second": sum(slot.sent for slot in slots) / span,
+        "failed": sum(slot.failed for slot in slots),
+        "refused": sum(slot.refused for slot in slots),
+        "median_ms": _in_ms(quantile(slots, 0.5)),
+        "p95_ms": _in_ms(quantile(slots, 0.95)),
+    }
+
+
+def _errors(monitor: Monitor) -> list[dict[str, object]]:
+    """How requests ended that did not end well, the most frequent end first."""
+    # A copy: requests go on to end while they are sorted.
+    found = sorted(dict(monitor.outcomes).items(), key=lambda item: -item[1])
+    errors = [
+        dict[str, object](status=status or None, outcome=outcome, count=count)
+        for (status, outcome), count in found
+        if outcome != "ok"
+    ]
+    return errors[:MAX_ERRORS]
+
+
+def _pictures(slots: Sequence[Slot]) -> dict[str, Markup]:
+    """Rates, latencies and bytes over the span, drawn as lines."""
+    minutes = f"{SPAN_SECONDS // 60} minutes"
+    latencies = [
+        (
+            name,
+            [
+                None if value is None else value * 1000
+                for value in (
+                    quantile(slots[max(0, end - LATENCY_SPAN) : end], share)
+                    for end in range(1, len(slots) + 1)
+                )
+            ],
+        )
+        for name, share in (("half within", 0.5), ("95 of 100 within", 0.95))
+    ]
+    return {
+        "rates": charts.lines(
+            f"Requests per second over the last {minutes}",
+            [
+                ("requests", [slot.requests / SLOT_SECONDS for slot in slots]),
+                ("failed or refused", [(s.failed + s.refused) / SLOT_SECONDS for s in slots]),
+            ],
+            form=_rate,
+            span=minutes,
+        ),
+        "latencies": charts.lines(
+            f"Durations of requests over the last {minutes}",
+            latencies,
+            form=_milliseconds,
+            span=minutes,
+        ),
+        "bytes": charts.lines(
+            f"Bytes of bodies per second over the last {minutes}",
+            [
+                ("sent", [slot.sent / SLOT_SECONDS for slot in slots]),
+                ("received", [slot.received / SLOT_SECONDS for slot in slots]),
+            ],
+            form=_bytes,
+            span=minutes,
+        ),
+    }
 
 
 def _in_ms(seconds: float | None) -> float | None:
