@@ -74,8 +74,12 @@ def test_what_is_wrong_is_said(sent: bytes, error: type[Exception], words: str) 
 
 def test_a_value_beyond_its_column() -> None:
     sent = encoded([layout(I64)], [pa.array([300])])
-    with pytest.raises(InvalidDataError, match="does not fit"):
+    with pytest.raises(InvalidDataError, match="does not fit column 1: Integer value 300"):
         decoded([layout(pa.int8())], sent)
+    decoder = RecordDecoder([layout(pa.int8())], names=["small"])
+    decoder.feed(sent)
+    with pytest.raises(InvalidDataError, match="does not fit column 'small'"):
+        decoder.finish()
 
 
 def test_a_row_without_end_is_refused() -> None:

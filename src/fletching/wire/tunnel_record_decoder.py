@@ -77,6 +77,7 @@ class RecordDecoder:
         *,
         decode_bytes: int = DECODE_BYTES,
         max_row_bytes: int = MAX_ROW_BYTES,
+        names: Sequence[str] = (),
     ) -> None:
         """Takes the columns' layouts, in their order on the wire.
 
@@ -84,6 +85,7 @@ class RecordDecoder:
             layouts: of the columns; a field's number is its place, from 1 on.
             decode_bytes: parse when so much has come.
             max_row_bytes: refuse longer rows.
+            names: of the columns, for errors; their numbers if there are none.
 
         Raises:
             UsageError: no column, or more than tags.
@@ -91,6 +93,7 @@ class RecordDecoder:
         if not 1 <= len(layouts) <= MAX_FIELDS:
             raise UsageError(f"a record stream has 1 to {MAX_FIELDS} columns, not {len(layouts)}")
         self._layouts = tuple(layouts)
+        self._names = [repr(name) for name in names] or [str(n + 1) for n in range(len(layouts))]
         self._decode_bytes = decode_bytes
         self._max_row_bytes = max_row_bytes
         self._received = bytearray()
@@ -192,12 +195,15 @@ class RecordDecoder:
         arrays: list[pa.Array] | None = None
         if len(rows):
             columns = part.columns(rows)
-            try:
-                arrays = [_typed(c, each) for c, each in zip(columns, self._layouts, strict=True)]
-            except (pa.ArrowInvalid, OverflowError) as error:
-                raise InvalidDataError(
-                    f"a value of the record stream does not fit its column: {error}", layer=LAYER
-                ) from error
+            arrays = []
+            for column, layout, name in zip(columns, self._layouts, self._names, strict=True):
+                try:
+                    arrays.append(_typed(column, layout))
+                except (pa.ArrowInvalid, OverflowError) as error:
+                    raise InvalidDataError(
+                        f"a value of the record stream does not fit column {name}: {error}",
+                        layer=LAYER,
+                    ) from error
             self._check(part, rows, arrays)
         self._offset += part.end
         del self._received[: part.end]

@@ -21,6 +21,7 @@ def test_there_are_none(client: Any, kind: str) -> None:
     assert (gone.status, gone.json["Code"]) == (404, "NoSuchObject")
     for refused in (post(client, f"/{kind}", b"x"), put(client, f"/{kind}/x", b"x")):
         assert (refused.status, refused.json["Code"]) == (405, "MethodNotAllowed")
+        assert f"no {kind.rpartition('/')[2]} here" in refused.json["Message"]
 
 
 def test_a_schema_that_is_not_there_has_no_listing(client: Any) -> None:

@@ -195,7 +195,10 @@ class _RecordBody:
         self._upsert = upsert
         kept = [*columns, *(_UPSERT_COLUMNS[2:3] if upsert else ())]
         self._schema = _arrow_schema(kept)
-        self._decoder = RecordDecoder([record_layout(each.type) for each in self._columns])
+        self._decoder = RecordDecoder(
+            [record_layout(each.type) for each in self._columns],
+            names=[each.name for each in self._columns],
+        )
         self._encoder = BatchEncoder(self._schema)
         self._begun = self._ended = False
 

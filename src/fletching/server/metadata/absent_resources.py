@@ -50,7 +50,7 @@ async def not_there(scope: Scope) -> None:
         NotFoundError: always.
     """
     await scope.require_project()
-    raise NotFoundError(f"project {scope.project} has no {_kind(scope)} {scope.name[:100]}")
+    raise NotFoundError(f"project {scope.project} has no {_called(scope)} {scope.name[:100]}")
 
 
 async def refuse(scope: Scope) -> None:
@@ -60,7 +60,12 @@ async def refuse(scope: Scope) -> None:
         MethodNotAllowedError: always.
     """
     await scope.require_project()
-    raise MethodNotAllowedError(f"there are no {_kind(scope)} here: docs/conformance.md says why")
+    raise MethodNotAllowedError(f"there are no {_called(scope)} here: docs/conformance.md says why")
+
+
+def _called(scope: Scope) -> str:
+    """The kind, as people call it."""
+    return _kind(scope).rpartition("/")[2]
 
 
 def _kind(scope: Scope) -> str:
