@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fletching.errors import StorageError
+from fletching.errors import ServiceUnavailableError, StorageError
 from fletching.server.workers import Job, Pool, Workers
 
 
@@ -70,6 +70,16 @@ def test_a_call_returns_or_raises_what_it_did(pool: Pool) -> None:
         assert await pool.run(lambda a, b: a + b, 1, b=2) == 3
         with pytest.raises(StorageError):
             await pool.run(Thing().fail)
+
+    run(work)
+
+
+def test_a_pool_that_is_closed_says_so(pool: Pool) -> None:
+    async def work() -> None:
+        pool.close()
+        with pytest.raises(ServiceUnavailableError, match="the server has stopped"):
+            await pool.run(Thing)
+        assert (pool.running, pool.waiting) == (0, 0)
 
     run(work)
 

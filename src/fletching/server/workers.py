@@ -23,6 +23,8 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
+from fletching.errors import ServiceUnavailableError
+
 __all__ = ["Call", "Job", "Owned", "Pool", "Workers"]
 
 _Parameters = ParamSpec("_Parameters")
@@ -140,9 +142,16 @@ class Pool:
         """Hands a call to the pool; somebody must await its ``outcome``.
 
         It runs in the context of whoever starts it, which says for whom the work is done.
+
+        Raises:
+            ServiceUnavailableError: the pool is closed, or the process ends: its main thread has
+                returned, and no thread takes anything any more.
         """
         work = functools.partial(self._work, function, *args, **kwargs)
-        future = self._executor.submit(contextvars.copy_context().run, work)
+        try:
+            future = self._executor.submit(contextvars.copy_context().run, work)
+        except RuntimeError as exc:
+            raise ServiceUnavailableError("the server has stopped") from exc
         self._handed += 1
         future.add_done_callback(self._note)
         return Call(future)
