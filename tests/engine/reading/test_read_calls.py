@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from typing import Any
 
 import msgspec
@@ -10,6 +12,7 @@ import pyarrow as pa
 import pytest
 from tests.engine.conftest import T
 
+from fletching.engine.reading import pinning
 from fletching.engine.reading.read_calls import Reading
 from fletching.errors import (
     CorruptObjectError,
@@ -73,6 +76,25 @@ def test_rows_of_a_session_by_offset_count_and_split(filled: Any, reading: Readi
     assert ids(reading.read(split_request(session, offset=4, count=3))) == [4, 5, 6]
     assert ids(reading.read(split_request(session, offset=18, count=99))) == [18, 19]
     assert ids(reading.read(split_request(session, offset=20))) == []
+
+
+def test_open_sessions_keep_no_snapshots(
+    filled: Any, reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept of snapshots is bounded by bytes, however many sessions are open and were read."""
+    monkeypatch.setattr(pinning, "_SNAPSHOT_BYTES", 1)
+    monkeypatch.setattr(reading._snapshots._kept, "_capacity", 1)
+    made = []
+    for number in range(6):
+        filled.append(batch(100 + number, 1), "pt=c")
+        session = filled.open_read(
+            split_options=SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=3)
+        )
+        parts = [ids(reading.read(split_request(session, index=index))) for index in range(3)]
+        assert sum(map(len, parts)) == 21 + number
+        made.append(weakref.ref(reading._snapshot_of(reading._sessions.find(session, T))))
+    gc.collect()
+    assert len([one for one in made if one() is not None]) <= 2
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,12 @@ def test_counts_that_cannot_be(changed: dict[str, Any], words: str) -> None:
         WithoutDeletions("k", ROWS, [deletion(BitMap([0, 5]), **changed)], lambda _: None)
 
 
+def test_the_rows_that_are_named_count_as_memory() -> None:
+    stored = np.full(4, 1 << 20, dtype=np.int64)
+    few, many = (OnlyRows(stored, BitMap(range(0, 1 << 22, step))) for step in (1 << 12, 4))
+    assert many.size_bytes - few.size_bytes == 8 * ((1 << 20) - (1 << 10))
+
+
 def test_bitmaps_that_say_something_else() -> None:
     one, two = deletion(BitMap([0, 5])), deletion(BitMap([0, 6]))
     with pytest.raises(CorruptObjectError, match="the same row"):

@@ -49,14 +49,14 @@ def segment(number: int, batches: list[tuple[int, int]], partition: str = "") ->
     )
 
 
-def ranges(splits: Splits) -> list[RowRange]:
-    return [splits.rows(index) for index in range(splits.count)]
+def ranges(splits: Splits, snapshot: Snapshot) -> list[RowRange]:
+    return [splits.rows(index, snapshot) for index in range(splits.count)]
 
 
 def test_size_packs_whole_batches_up_to_the_bytes() -> None:
     snapshot = Snapshot.of([segment(1, [(10, 40), (10, 40), (10, 40)]), segment(2, [(5, 200)])])
     splits = Splits(SplitOptions(split_number=80), snapshot, grid=False)
-    assert ranges(splits) == [RowRange(0, 20), RowRange(20, 30), RowRange(30, 35)]
+    assert ranges(splits, snapshot) == [RowRange(0, 20), RowRange(20, 30), RowRange(30, 35)]
     assert Splits(SplitOptions(split_number=1), snapshot, grid=False).count == 4
     assert Splits(SplitOptions(split_number=1 << 40), snapshot, grid=False).count == 1
 
@@ -64,20 +64,20 @@ def test_size_packs_whole_batches_up_to_the_bytes() -> None:
 def test_row_offset_and_parallelism() -> None:
     snapshot = Snapshot.of([segment(1, [(10, 40)] * 10)])
     by_rows = SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=30)
-    assert ranges(Splits(by_rows, snapshot, grid=False)) == [
+    assert ranges(Splits(by_rows, snapshot, grid=False), snapshot) == [
         RowRange(0, 30),
         RowRange(30, 60),
         RowRange(60, 90),
         RowRange(90, 100),
     ]
     three = SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=3)
-    assert ranges(Splits(three, snapshot, grid=False)) == [
+    assert ranges(Splits(three, snapshot, grid=False), snapshot) == [
         RowRange(0, 30),  # 33 is nearest to the boundary at 30
         RowRange(30, 70),
         RowRange(70, 100),
     ]
     one_batch = Snapshot.of([segment(1, [(90, 40)])])
-    assert ranges(Splits(three, one_batch, grid=False)) == [
+    assert ranges(Splits(three, one_batch, grid=False), one_batch) == [
         RowRange(0, 30),
         RowRange(30, 60),
         RowRange(60, 90),
@@ -89,7 +89,7 @@ def test_an_absurd_row_count_costs_nothing() -> None:
     by_rows = SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1)
     splits = Splits(by_rows, snapshot, grid=False)
     assert splits.count == 1 << 40
-    assert splits.rows(splits.count - 1) == RowRange((1 << 40) - 1, 1 << 40)
+    assert splits.rows(splits.count - 1, snapshot) == RowRange((1 << 40) - 1, 1 << 40)
 
 
 def test_an_empty_snapshot_has_no_splits_but_as_many_as_parallelism_asks_for() -> None:
@@ -104,14 +104,14 @@ def test_an_empty_snapshot_has_no_splits_but_as_many_as_parallelism_asks_for() -
             assert Splits(options, empty, grid=False).count == count
             assert sum(count_splits(options, [Scope(0, 0)])) == count
     four = SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=4)
-    assert ranges(Splits(four, empty, grid=False)) == [RowRange(0, 0)] * 4
+    assert ranges(Splits(four, empty, grid=False), empty) == [RowRange(0, 0)] * 4
 
 
 @pytest.mark.parametrize("index", [-1, 1, 10**12])
 def test_a_split_outside_is_refused(index: int) -> None:
     snapshot = Snapshot.of([segment(1, [(10, 40)])])
     with pytest.raises(InvalidArgumentError, match="there is no split"):
-        Splits(SplitOptions(), snapshot, grid=False).rows(index)
+        Splits(SplitOptions(), snapshot, grid=False).rows(index, snapshot)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_splits_are_the_whole_in_order(
     snapshot = Snapshot.of(shuffled)
     assert list(snapshot.segments) == rows
     splits = Splits(options, snapshot, grid=grid)
-    found = ranges(splits)
+    found = ranges(splits, snapshot)
 
     edge = 0
     for split in found:
@@ -213,7 +213,7 @@ def test_a_split_by_size_exceeds_its_bytes_only_by_one_batch(
     ]
     snapshot = Snapshot.of(rows)
     splits = Splits(SplitOptions(split_number=number), snapshot, grid=False)
-    for split in ranges(splits):
+    for split in ranges(splits, snapshot):
         covered = [item.batch for item in snapshot.cover(split)]
         size = sum(int(snapshot.message_length[batch]) for batch in covered)
         assert size <= number or len(covered) == 1

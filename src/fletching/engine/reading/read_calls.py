@@ -69,7 +69,7 @@ SIGNED_SECONDS = 900.0
 LEAST_SIGNED_SECONDS = 60.0
 """What is good for less time is not handed out."""
 
-_CACHED_SPLITS = 4096
+_SPLITS_BYTES = 64 << 20  # summed over the sessions whose splits are kept
 
 
 class PinnedTable:
@@ -161,7 +161,9 @@ class Reading:
             max_sessions=max_sessions,
             written_at_once=written_at_once,
         )
-        self._splits = RecentlyUsed[str, Splits](_CACHED_SPLITS)
+        self._splits = RecentlyUsed[str, Splits](
+            _SPLITS_BYTES, weight=lambda splits: splits.size_bytes
+        )
         self._checks = MessageChecks()
         self.create_session = self._sessions.create
         self.get_session = self._sessions.get
@@ -300,7 +302,7 @@ class Reading:
                         f" {session.totals.splits}"
                     )
                 self._splits.put(session.row.id, splits)
-            whole = splits.rows(request.index)
+            whole = splits.rows(request.index, snapshot)
             place = f"split {request.index}"
         offset = not_negative("Offset", request.offset or 0)
         if offset > whole.length:

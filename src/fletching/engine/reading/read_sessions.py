@@ -75,7 +75,9 @@ READ_SESSION_SECONDS = 24 * 3600.0
 MAX_READ_SESSIONS = 20_000
 """How many may be open at once: each keeps a snapshot from being collected."""
 
-_CACHED_SESSIONS = 4096
+_CACHED_BYTES = 64 << 20
+_SESSION_BYTES = 16 << 10  # what a session takes beside its filter
+_FILTER_BYTES = 8  # for a character of its text: the tree, and lists of values as Arrow arrays
 
 
 class SessionTotals(msgspec.Struct, frozen=True):
@@ -98,6 +100,11 @@ class OpenSession:
     scan_schema: ScanSchema
     row_filter: RowFilter | None
     partitions: PartitionFilter
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory this takes; what sessions share is not counted."""
+        return _SESSION_BYTES + _FILTER_BYTES * len(self.request.filter_predicate)
 
 
 class _Pinned(NamedTuple):
@@ -137,7 +144,9 @@ class ReadSessions:
         # Processes that answer for each other's sessions find them in the catalog alone.
         self._patience = None if written_at_once else QUICK_SECONDS
         self.scan_schemas = ScanSchemas()
-        self._sessions = RecentlyUsed[str, OpenSession](_CACHED_SESSIONS)
+        self._sessions = RecentlyUsed[str, OpenSession](
+            _CACHED_BYTES, weight=lambda session: session.size_bytes
+        )
         self._snapshots = snapshots
 
     @property

@@ -27,9 +27,11 @@ from fletching.protocol.types.table_schema import table_schema
 
 __all__ = ["ScanSchema", "ScanSchemas"]
 
-_CACHED_TABLES = 1024
-_CACHED_SCHEMAS = 1024
-_CACHED_PROJECTIONS = 32  # column choices of one session
+# Summed over what is kept: a table may have thousands of columns.
+_CACHED_TABLE_COLUMNS = 1 << 18
+_CACHED_SESSION_COLUMNS = 1 << 18
+_CACHED_PROJECTED_COLUMNS = 4096  # of the choices of one session's columns
+_LEAST_COLUMNS = 128  # what few columns count as
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,7 +54,11 @@ class ScanSchema:
     verbatim_types: bool
     primary_key: tuple[str, ...] = ()
     _projections: RecentlyUsed[tuple[tuple[str, ...], bool], PhysicalProjection] = (
-        dataclasses.field(default_factory=lambda: RecentlyUsed(_CACHED_PROJECTIONS))
+        dataclasses.field(
+            default_factory=lambda: RecentlyUsed(
+                _CACHED_PROJECTED_COLUMNS, weight=lambda one: _columns(len(one.outputs))
+            )
+        )
     )
 
     @functools.cached_property
@@ -103,8 +109,13 @@ class ScanSchemas:
 
     def __init__(self) -> None:
         """Knows nothing yet."""
-        self._tables = RecentlyUsed[tuple[str, int], dict[int, TableColumns]](_CACHED_TABLES)
-        self._scan_schemas = RecentlyUsed[tuple[object, ...], ScanSchema](_CACHED_SCHEMAS)
+        self._tables = RecentlyUsed[tuple[str, int], dict[int, TableColumns]](
+            _CACHED_TABLE_COLUMNS,
+            weight=lambda known: _columns(sum(len(one.data) for one in known.values())),
+        )
+        self._scan_schemas = RecentlyUsed[tuple[object, ...], ScanSchema](
+            _CACHED_SESSION_COLUMNS, weight=lambda schema: _columns(len(schema.columns.data))
+        )
 
     def versions(self, connection: Connection, table: TableRow) -> dict[int, TableColumns]:
         """The columns of every schema the table has had."""
@@ -160,6 +171,10 @@ class ScanSchemas:
             )
             self._scan_schemas.put(key, scan_schema)
         return scan_schema
+
+
+def _columns(count: int) -> int:
+    return max(count, _LEAST_COLUMNS)
 
 
 def _session_places(columns: TableColumns, request: CreateReadSession) -> tuple[int, ...]:

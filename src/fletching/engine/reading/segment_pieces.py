@@ -179,11 +179,17 @@ def _bytes_of(piece: Literal | Extent) -> Buffer:
     return piece.object.view(piece.start, piece.end)
 
 
-@functools.lru_cache(maxsize=256)
 def projector(
     projection: PhysicalProjection, schema_version: int, partition: tuple[str, ...]
 ) -> Projector:
     """The compiled choice of columns; kept, as every segment of a partition uses the same."""
+    kept = _narrow if len(projection.outputs) <= _NARROW_COLUMNS else _wide
+    return kept(projection, schema_version, partition)
+
+
+def _compiled(
+    projection: PhysicalProjection, schema_version: int, partition: tuple[str, ...]
+) -> Projector:
     stored = projection.stored(schema_version)
     count = len(projection.table.data)
     constants = [
@@ -198,3 +204,9 @@ def projector(
     ]
     chosen = [index for index in stored.source if index is not None]
     return Projector(stored.schema, chosen, constants)
+
+
+_NARROW_COLUMNS = 256
+# What is compiled for thousands of columns takes megabytes: fewer are kept.
+_narrow = functools.lru_cache(maxsize=256)(_compiled)
+_wide = functools.lru_cache(maxsize=8)(_compiled)

@@ -31,9 +31,17 @@ _PAIR_BYTES = 8
 _LISTED_ROWS = 1 << 20
 """Up to so many rows that a bitmap names, they are kept one by one, too: 4 MB, for less work per batch."""
 
+_SELECTION_BYTES = 1000  # the objects of one, whatever it selects
+_NAMED_BYTES = 8  # a row in a vector, in the bitmap that is made of it, and in a list
+
 
 class RowSelection:
-    """The rows of one segment that are shown. Immutable, thread-safe; decodes when first asked."""
+    """The rows of one segment that are shown. Immutable, thread-safe; decodes when first asked.
+
+    Attributes:
+        counts: rows shown of each batch.
+        size_bytes: about how much memory this takes, once it has been decoded.
+    """
 
     def __init__(self, row_starts: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
         """Knows how many.
@@ -44,6 +52,9 @@ class RowSelection:
         """
         self._row_starts = row_starts
         self.counts = counts
+        shown, stored = int(counts.sum()), int(row_starts[-1])
+        named = shown if self._names_shown else stored - shown
+        self.size_bytes = _SELECTION_BYTES + 16 * len(counts) + _NAMED_BYTES * named
         self._lock = threading.Lock()
         self._bitmap: BitMap | None = None
         self._listed: NDArray[np.uint32] | None = None

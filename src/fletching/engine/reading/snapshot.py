@@ -156,7 +156,13 @@ class Snapshot:
 
     @functools.cached_property
     def size_bytes(self) -> int:
-        """About how much memory this takes, with the arrays that are made when they are asked for."""
+        """About how much memory this takes, with all that is made when it is asked for."""
+        selections = sum(selection.size_bytes for selection in self.selections.values())
+        return self.segment_bytes + selections
+
+    @functools.cached_property
+    def segment_bytes(self) -> int:
+        """About how much the segments and the arrays take, without the selections."""
         return size_of(self.segments, self.batch_count)
 
     @property
@@ -345,7 +351,7 @@ def without_rows(
         segment_ids=snapshot.segment_ids,
         segment_start=snapshot.segment_start,
         byte_start=snapshot.byte_start,
-        size_bytes=snapshot.size_bytes,
+        segment_bytes=snapshot.segment_bytes,
     )
     return lessened
 

@@ -72,7 +72,7 @@ def _with_all_rows(snapshot: Snapshot) -> Snapshot:
         segment_ids=snapshot.segment_ids,
         segment_start=snapshot.segment_start,
         byte_start=snapshot.byte_start,
-        size_bytes=snapshot.size_bytes,
+        segment_bytes=snapshot.segment_bytes,
     )
     return plain
 
@@ -108,7 +108,7 @@ def _without_segments(snapshot: Snapshot, gone: Collection[int]) -> Snapshot:
         segment_start=_totals_without(snapshot.segment_start, at),
         row_start=_totals_without(snapshot.row_start, batches),
         byte_start=_totals_without(snapshot.byte_start, batches),
-        size_bytes=snapshot.size_bytes - size_of(removed, len(batches)),
+        segment_bytes=snapshot.segment_bytes - size_of(removed, len(batches)),
     )
     return grown
 
@@ -185,7 +185,7 @@ def _with_segments(snapshot: Snapshot, added: Sequence[SegmentRow]) -> Snapshot 
         segment_start=_totals_with(snapshot.segment_start, at, lengths),
         row_start=_totals_with(snapshot.row_start, batch_at, index.rows),
         byte_start=_totals_with(snapshot.byte_start, batch_at, index.message_length),
-        size_bytes=snapshot.size_bytes + size_of(segments, len(batch_at)),
+        segment_bytes=snapshot.segment_bytes + size_of(segments, len(batch_at)),
     )
     return grown
 

@@ -43,6 +43,7 @@ MAX_PARALLELISM = 65536
 
 # A split of Parallelism may grow or shrink by this part of itself to end between two batches.
 _SNAP_DIVISOR = 4
+_OBJECT_BYTES = 1000  # of the splits of one session, whatever there is to divide
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,13 +91,20 @@ def count_splits(options: SplitOptions, scopes: Sequence[Scope]) -> list[int]:
 
 
 class Splits:
-    """The splits of one session. Immutable; thread-safe; cheap but for Size of whole batches (one pass)."""
+    """The splits of one session. Immutable; thread-safe; cheap but for Size of whole batches (one pass).
+
+    It does not hold the snapshot it was made of, which is many times its size: what keeps the splits
+    of many sessions would keep a snapshot for each.
+
+    Attributes:
+        count: how many there are.
+        size_bytes: about how much memory this takes.
+    """
 
     def __init__(self, options: SplitOptions, snapshot: Snapshot, *, grid: bool) -> None:
         """Divides ``snapshot``; ``grid`` chooses Size by position and must not change for a session."""
         self._mode = options.split_mode
         self._number = options.split_number
-        self._snapshot = snapshot
         batches = snapshot.batch_count
         whole = options.cross_partition or len(snapshot.partitions) <= 1
         if whole:
@@ -108,6 +116,7 @@ class Splits:
         if self._mode is SplitMode.SIZE and not grid:
             self._packed = _pack(snapshot, self._first_batch, self._number)
             self.count = len(self._packed) - 1
+            self.size_bytes = _OBJECT_BYTES + 16 * len(self._first_batch) + self._packed.nbytes
             return
         if self._mode is SplitMode.SIZE:
             self._number = max(self._number, MIN_GRID_BYTES)
@@ -120,9 +129,10 @@ class Splits:
         counts = count_splits(options, scopes)
         self._first_split = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self.count = int(self._first_split[-1])
+        self.size_bytes = _OBJECT_BYTES + 32 * len(self._first_batch)
 
-    def rows(self, index: int) -> RowRange:
-        """The rows of split ``index``.
+    def rows(self, index: int, snapshot: Snapshot) -> RowRange:
+        """The rows of split ``index`` of the snapshot that was divided.
 
         Raises:
             InvalidArgumentError: there is no such split.
@@ -134,15 +144,16 @@ class Splits:
                 limit=self.count,
             )
         if self._packed is not None:
-            starts = self._snapshot.row_start
+            starts = snapshot.row_start
             first, end = self._packed[index : index + 2].tolist()
             return RowRange(starts[first], starts[end])
         scope = int(np.searchsorted(self._first_split, index, side="right")) - 1
         place = index - int(self._first_split[scope])
         parts = int(self._first_split[scope + 1] - self._first_split[scope])
-        return RowRange(self._cut(scope, place, parts), self._cut(scope, place + 1, parts))
+        start, end = (self._cut(snapshot, scope, at, parts) for at in (place, place + 1))
+        return RowRange(start, end)
 
-    def _cut(self, scope: int, place: int, parts: int) -> int:
+    def _cut(self, snapshot: Snapshot, scope: int, place: int, parts: int) -> int:
         """The first row of the scope's split ``place``."""
         start, end = int(self._first_row[scope]), int(self._first_row[scope + 1])
         if place == 0:
@@ -152,25 +163,27 @@ class Splits:
         if self._mode is SplitMode.ROW_OFFSET:
             return min(start + place * self._number, end)
         if self._mode is SplitMode.PARALLELISM:
-            return self._near_boundary(
-                start + (end - start) * place // parts, (end - start) // parts
+            return _near_boundary(
+                snapshot, start + (end - start) * place // parts, (end - start) // parts
             )
         position = int(self._first_byte[scope]) + place * self._number
-        return self._snapshot.row_start[self._first_from(position)]
+        return snapshot.row_start[_first_from(snapshot, position)]
 
-    def _first_from(self, position: int) -> int:
-        """The first batch that starts at a position of the segments laid end to end, or behind it."""
-        snapshot = self._snapshot
-        segment = snapshot.segment_start.searchsorted(position, "right") - 1
-        first, end = snapshot.batches_of(segment)
-        offsets = snapshot.offset[first:end] + snapshot.segment_start[segment]
-        return first + int(np.searchsorted(offsets, position, side="left"))
 
-    def _near_boundary(self, row: int, split_rows: int) -> int:
-        starts = self._snapshot.row_start
-        after = starts.searchsorted(row, "left")
-        near = min((starts[after - 1], starts[after]), key=lambda b: abs(b - row))
-        return near if abs(near - row) <= split_rows // _SNAP_DIVISOR else row
+def _first_from(snapshot: Snapshot, position: int) -> int:
+    """The first batch that starts at a position of the segments laid end to end, or behind it."""
+    segment = snapshot.segment_start.searchsorted(position, "right") - 1
+    first, end = snapshot.batches_of(segment)
+    offsets = snapshot.offset[first:end] + snapshot.segment_start[segment]
+    return first + int(np.searchsorted(offsets, position, side="left"))
+
+
+def _near_boundary(snapshot: Snapshot, row: int, split_rows: int) -> int:
+    """A row between two splits: the start of a batch where one is near."""
+    starts = snapshot.row_start
+    after = starts.searchsorted(row, "left")
+    near = min((starts[after - 1], starts[after]), key=lambda b: abs(b - row))
+    return near if abs(near - row) <= split_rows // _SNAP_DIVISOR else row
 
 
 def _pack(

@@ -70,15 +70,24 @@ def column_key(path: Sequence[str]) -> str:
 _DECODER = msgspec.json.Decoder(dict[str, ColumnStatistics])
 
 
-@functools.lru_cache(maxsize=4096)
 def read_statistics(data: bytes | None) -> dict[str, ColumnStatistics]:
     """The columns that are recorded; none if nothing is, or if a newer release wrote it."""
     if not data:
         return {}
+    return _read_few(data) if len(data) <= _FEW_BYTES else _read_many(data)
+
+
+def _read(data: bytes) -> dict[str, ColumnStatistics]:
     try:
         return _DECODER.decode(data)
     except msgspec.DecodeError:
         return {}
+
+
+_FEW_BYTES = 4096
+# Of wide tables, what is kept of a segment takes megabytes: fewer are kept.
+_read_few = functools.lru_cache(maxsize=4096)(_read)
+_read_many = functools.lru_cache(maxsize=64)(_read)
 
 
 def _is_recorded(data_type: pa.DataType) -> bool:

@@ -285,11 +285,14 @@ class ZoneBounds:
         return known.within(first, end)
 
 
-@functools.lru_cache(maxsize=256)
 def read_zones(data: bytes | None) -> ZoneBounds | None:
     """What is kept of a segment's zones; None if nothing is, or if a newer release wrote it."""
     if not data:
         return None
+    return _read_few(data) if len(data) <= _FEW_BYTES else _read_many(data)
+
+
+def _read(data: bytes) -> ZoneBounds | None:
     try:
         record = _RECORD.decode(data)
     except msgspec.DecodeError:
@@ -297,6 +300,12 @@ def read_zones(data: bytes | None) -> ZoneBounds | None:
     if record.zone_rows != ZONE_ROWS or record.zones < 1:
         return None
     return ZoneBounds(record)
+
+
+_FEW_BYTES = 64 << 10
+# Decoded they take some times their bytes: of large ones, fewer are kept.
+_read_few = functools.lru_cache(maxsize=256)(_read)
+_read_many = functools.lru_cache(maxsize=16)(_read)
 
 
 _MANY = 256

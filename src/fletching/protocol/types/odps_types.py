@@ -380,15 +380,23 @@ class TypeScanner:
         return OdpsType(code, fields=tuple(fields))
 
 
-@functools.lru_cache(maxsize=1024)  # tables have few types, and every reply names them again
 def parse_type(text: str) -> OdpsType:
     """Reads one ODPS type string.
 
     Raises:
         UsageError: the text is not a type, or is too long or too deep; names the place.
     """
+    return _parsed_once(text) if len(text) <= _REMEMBERED_TEXT else _parsed(text)
+
+
+def _parsed(text: str) -> OdpsType:
     scanner = TypeScanner(text)
     parsed = scanner.type()
     if scanner.kind != "end":
         raise scanner.error("goes on after the type")
     return parsed
+
+
+_REMEMBERED_TEXT = 1000
+# Tables have few types, and every reply names them again.
+_parsed_once = functools.lru_cache(maxsize=1024)(_parsed)
