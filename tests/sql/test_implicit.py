@@ -1,12 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.sql.written import item, written
-
-from fletching.errors import InvalidArgumentError
-from fletching.sql.dialect import exp
-from fletching.sql.implicit import conversion_of, stored_as, storing
-from fletching.sql.sql_types import BIGINT, UNKNOWN, SqlType
+from tests.sql.written import item
 
 
 @pytest.mark.parametrize(
@@ -31,14 +26,3 @@ def test_what_goes_without_saying_is_said(text: str, part: str) -> None:
 @pytest.mark.parametrize("text", ["s = s", "n = id", "d = n", "at > day", "coalesce(n, id)"])
 def test_what_is_alike_stays(text: str) -> None:
     assert "CAST" not in item(text).replace("TRY_CAST", "CAST")
-
-
-def test_values_that_are_stored() -> None:
-    made = stored_as(exp.Literal.number(1), BIGINT, "a")
-    assert storing(made) == BIGINT
-    assert conversion_of(made) is None
-    assert storing(exp.Literal.number(1)) is None
-    with pytest.raises(InvalidArgumentError, match="cannot write values of the type of a"):
-        stored_as(exp.Literal.number(1), UNKNOWN, "a")
-    assert stored_as(exp.Null(), SqlType("VARCHAR", 3), "a") is not None
-    assert written("select 1").scans == ()

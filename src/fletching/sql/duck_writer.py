@@ -12,7 +12,7 @@ from fletching.sql.decimals import product, quotient
 from fletching.sql.dialect import LITERALS, exp
 from fletching.sql.function_calls import Call, Lambda, converted, convertible, decimal_text, quoted
 from fletching.sql.functions import find_function
-from fletching.sql.implicit import add_conversions, conversion_of, storing
+from fletching.sql.implicit import add_conversions, conversion_of
 from fletching.sql.lateral_views import lateral_view
 from fletching.sql.literal_nodes import unwrapped
 from fletching.sql.literals import parse_moment, parse_number
@@ -96,16 +96,6 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
         if wanted is not None:
             value = expression.expressions[0]
             return converted(self.sql(value), type_of(value), wanted)
-        stored = storing(expression)
-        if stored is not None:
-            given = expression.expressions[0]
-            if stored.kind == "text" and type_of(given).kind == "decimal":
-                value = decimal_text(self.sql(given))
-            else:
-                value = f"CAST({self.sql(given)} AS {stored.duck()})"
-            # A VARCHAR or CHAR is cut to its length, as it is by CAST.
-            cut = stored.kind == "text" and stored.precision
-            return f"left({value}, {stored.precision})" if cut else value
         return self._call(expression)
 
     def window_sql(self, expression: exp.Expr) -> str:

@@ -6,7 +6,6 @@ CASE get one type. DuckDB would refuse these, or take the other side's type.
 
 from __future__ import annotations
 
-from fletching.errors import InvalidArgumentError
 from fletching.sql.dialect import LITERALS, exp
 from fletching.sql.sql_types import (
     BIGINT,
@@ -21,10 +20,9 @@ from fletching.sql.sql_types import (
 )
 from fletching.sql.typing_pass import set_type, type_of
 
-__all__ = ["add_conversions", "conversion_of", "stored_as", "storing"]
+__all__ = ["add_conversions", "conversion_of"]
 
 _WANTED = "fletching_wanted"
-_STORED = "fletching_stored"
 
 _COMPARISONS = (
     exp.EQ,
@@ -43,25 +41,6 @@ _BITWISE = (exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor)
 def conversion_of(node: exp.Expr) -> SqlType | None:
     """The type that a node put in by `add_conversions` brings its argument to."""
     found: SqlType | None = node.meta.get(_WANTED)
-    return found
-
-
-def stored_as(node: exp.Expr, wanted: SqlType, column: str) -> exp.Expr:
-    """A value as a column of a table takes it: what does not fit is an error, never null.
-
-    Raises:
-        InvalidArgumentError: statements cannot write columns of the type.
-    """
-    if not wanted.duck():
-        raise InvalidArgumentError(f"statements cannot write values of the type of {column}")
-    made = exp.Anonymous(this="cast", expressions=[node])
-    made.meta[_STORED] = wanted
-    return made
-
-
-def storing(node: exp.Expr) -> SqlType | None:
-    """The type that a node made by `stored_as` writes."""
-    found: SqlType | None = node.meta.get(_STORED)
     return found
 
 

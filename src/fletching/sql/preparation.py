@@ -10,7 +10,6 @@ from fletching.errors import FletchingError, InvalidArgumentError
 from fletching.sql.dialect import exp
 from fletching.sql.document_functions import json_type
 from fletching.sql.functions import find_function
-from fletching.sql.implicit import storing
 from fletching.sql.literal_nodes import unwrapped
 from fletching.sql.predicates import compile_condition
 from fletching.sql.query_sources import (
@@ -332,9 +331,6 @@ def _cheapest(fields: Mapping[str, pa.Field]) -> str:
 
 def _call_type(node: exp.Expr, types: Sequence[SqlType]) -> SqlType:
     """The type of a call, where a constant decides it here and else by the function's own rule."""
-    stored = storing(node)
-    if stored is not None:
-        return stored
     name = node.name.lower()
     constants = [
         one.name if isinstance(one, exp.Literal) and one.is_string else None

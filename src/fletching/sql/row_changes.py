@@ -1,14 +1,17 @@
 """DELETE, UPDATE and MERGE as one query: which rows of the table, what becomes of each, and its new values.
 
 The query's first columns name a row of the table (its segment and its number there, both null for rows that
-are to be inserted) and the action, a number; then comes a column for each of the table's columns that any
-action gives a value::
+are to be inserted) and the action, a number; then come the values, for each action a column per column that
+it assigns::
 
-    SELECT t.segment, t.row, CASE WHEN c1 THEN 1 WHEN c2 THEN 2 END, CASE WHEN c1 THEN .. END, ..
+    SELECT t.segment, t.row, CASE WHEN c1 THEN 1 WHEN c2 THEN 2 END, CASE WHEN c1 THEN .. END, .., NULL, ..
     FROM target t JOIN source s ON ..
     UNION ALL
-    SELECT NULL, NULL, 3, ..
+    SELECT NULL, NULL, 3, NULL, .., ..
     FROM source s LEFT ANTI JOIN target t ON ..
+
+No two actions share a column, so that each value comes out in its own type: what becomes of it in the
+table's column is decided where the rows of an INSERT are, and by the same rule.
 
 Behind these come, for rows that are to be inserted, the source's values that columns of the table were
 compared with: what tells whether a row that came meanwhile would have been found.
@@ -17,22 +20,23 @@ compared with: what tells whether a row that came meanwhile would have been foun
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.dialect import exp
-from fletching.sql.implicit import stored_as
 from fletching.sql.near_names import did_you_mean
 from fletching.sql.query_sources import located
-from fletching.sql.sql_types import SqlType
 
-__all__ = ["ROW", "SEGMENT", "TARGET", "Action", "RowChanges", "row_changes_of"]
+__all__ = ["CONTROLS", "ROW", "SEGMENT", "TARGET", "Action", "RowChanges", "row_changes_of"]
 
 SEGMENT = "fletching segment"
 """Hidden column of the table that is changed: which segment a row is in."""
 
 ROW = "fletching row"
 """Hidden column of the table that is changed: its number there."""
+
+CONTROLS = 3
+"""Columns of the query in front of the values: the row's segment, its number there, and the action."""
 
 TARGET = "fletching_target"
 """Key in the ``meta`` of the node of the table that is changed."""
@@ -58,7 +62,8 @@ class RowChanges:
     Attributes:
         tree: the query.
         actions: by number, from 1.
-        columns: of the table, those that have a column in the query behind its first three.
+        columns: of the query behind the first `CONTROLS`: the table's column that each is for, action by
+            action.
         operation: what the table's history calls it.
         keys: columns of the table that ``on`` takes as equal to something of the source, which has a
             column in the query behind all others; only of statements that insert.
@@ -80,12 +85,12 @@ class _When:
     values: Mapping[str, exp.Expr]
 
 
-def row_changes_of(node: exp.Expr, columns: Mapping[str, SqlType]) -> RowChanges:
+def row_changes_of(node: exp.Expr, columns: Sequence[str]) -> RowChanges:
     """Reads a DELETE, UPDATE or MERGE.
 
     Args:
         node: its tree.
-        columns: types of all of the table's columns by name, partition columns last.
+        columns: names of all of the table's columns, partition columns last.
 
     Raises:
         InvalidArgumentError: an unknown column, one that is assigned twice, or a clause that is not known.
@@ -94,9 +99,9 @@ def row_changes_of(node: exp.Expr, columns: Mapping[str, SqlType]) -> RowChanges
 
 
 class _Reader:
-    def __init__(self, node: exp.Expr, columns: Mapping[str, SqlType]) -> None:
+    def __init__(self, node: exp.Expr, columns: Sequence[str]) -> None:
         self._node = node
-        self._types = columns
+        self._columns = columns
         self._names = {name.casefold(): name for name in columns}
         self._target = node.this.copy()
         for key in ("joins", "partition"):
@@ -115,11 +120,11 @@ class _Reader:
         if isinstance(node, exp.Delete):
             when = _When(self._action("delete"), None, {})
             parts = [self._part([when], [], where=condition)]
-            return self._changes(parts, [when], "delete")
+            return self._changes(parts, "delete")
         values = self._assigned(node.expressions)
         when = _When(self._action("update", values), None, values)
         joins = self._additional(node)
-        return self._changes([self._part([when], joins, where=condition)], [when], "update")
+        return self._changes([self._part([when], joins, where=condition)], "update")
 
     @staticmethod
     def _additional(node: exp.Expr) -> list[exp.Expr]:
@@ -156,20 +161,18 @@ class _Reader:
                 values = self._inserted(then)
                 missing.append(_When(self._action("insert", values), condition, values))
         on, source = self._node.args["on"], self._node.args["using"]
-        whens = [*matched, *missing, *left]
-        shown = self._shown(whens)
         if missing:
             self._keys = self._compared(on)
         parts = []
         if matched:
-            parts.append(self._part(matched, [exp.Join(this=source.copy(), on=on.copy())], shown))
+            parts.append(self._part(matched, [exp.Join(this=source.copy(), on=on.copy())]))
         if missing:
             absent = exp.Join(this=self._target.copy(), side="LEFT", kind="ANTI", on=on.copy())
-            parts.append(self._part(missing, [absent], shown, source=source))
+            parts.append(self._part(missing, [absent], source=source))
         if left:
             unknown = exp.Join(this=source.copy(), side="LEFT", kind="ANTI", on=on.copy())
-            parts.append(self._part(left, [unknown], shown))
-        return self._changes(parts, whens, "merge")
+            parts.append(self._part(left, [unknown]))
+        return self._changes(parts, "merge")
 
     def _compared(self, on: exp.Expr) -> dict[str, exp.Expr]:
         """The columns of the table that must be equal to a column or a literal of the source."""
@@ -200,7 +203,9 @@ class _Reader:
             raise InvalidArgumentError("WHEN NOT MATCHED takes INSERT with VALUES")
         values = then.expression.expressions
         listed = then.this.expressions if isinstance(then.this, exp.Tuple | exp.Schema) else None
-        names = list(self._types) if listed is None else [self._known(item.name) for item in listed]
+        names = (
+            list(self._columns) if listed is None else [self._known(item.name) for item in listed]
+        )
         if len(names) != len(values):
             raise InvalidArgumentError(
                 f"WHEN NOT MATCHED has {len(values)} values for {len(names)} columns"
@@ -226,34 +231,28 @@ class _Reader:
     def _known(self, name: str) -> str:
         known = self._names.get(name.casefold())
         if known is None:
-            near = did_you_mean(name, self._types)
+            near = did_you_mean(name, self._columns)
             raise InvalidArgumentError(f"there is no column {name} to be written{near}")
         return known
-
-    def _shown(self, whens: Sequence[_When]) -> list[str]:
-        used = {name for when in whens for name in when.values}
-        return [name for name in self._types if name in used]
 
     def _part(
         self,
         whens: Sequence[_When],
         joins: list[exp.Expr],
-        shown: Sequence[str] | None = None,
         *,
         where: exp.Expr | None = None,
         source: exp.Expr | None = None,
     ) -> exp.Expr:
         """One SELECT of the query, of rows that the first clause that holds decides about."""
-        shown = self._shown(whens) if shown is None else shown
         items: list[exp.Expr] = [
             exp.Null() if source is not None else self._column(name) for name in (SEGMENT, ROW)
         ]
-        items.append(_first(whens, self._number))
-        for name in shown:
-            wanted = self._types[name]
-            values = [when.values.get(name, exp.Null()) for when in whens]
-            made = [stored_as(value.copy(), wanted, name) for value in values]
-            items.append(_first(whens, iter(made)))
+        items.append(_first(whens, [self._number(when) for when in whens]))
+        for action in self._actions:
+            mine = [when if when.action is action else None for when in whens]
+            for name in action.columns:
+                values = [exp.Null() if when is None else when.values[name].copy() for when in mine]
+                items.append(_first(whens, values) if any(mine) else exp.Null())
         items += [exp.Null() if source is None else value.copy() for value in self._keys.values()]
         select = exp.Select(
             expressions=[exp.alias_(item, f"v{i}", quoted=True) for i, item in enumerate(items)],
@@ -275,12 +274,12 @@ class _Reader:
         table = exp.to_identifier(self._alias, quoted=True)
         return exp.column(exp.to_identifier(name, quoted=True), table=table)
 
-    def _changes(self, parts: list[exp.Expr], whens: Sequence[_When], operation: str) -> RowChanges:
+    def _changes(self, parts: list[exp.Expr], operation: str) -> RowChanges:
         tree = parts[0]
         for part in parts[1:]:
             tree = exp.Union(this=tree, expression=part, distinct=False)
-        shown = tuple(self._shown(whens))
-        return RowChanges(tree, tuple(self._actions), shown, operation, tuple(self._keys))
+        columns = tuple(name for action in self._actions for name in action.columns)
+        return RowChanges(tree, tuple(self._actions), columns, operation, tuple(self._keys))
 
 
 def _is_plain(node: exp.Expr) -> bool:
@@ -288,16 +287,13 @@ def _is_plain(node: exp.Expr) -> bool:
     return isinstance(node, exp.Literal) or (isinstance(node, exp.Column) and bool(node.table))
 
 
-def _first(
-    whens: Sequence[_When], values: Callable[[_When], exp.Expr] | Iterable[exp.Expr]
-) -> exp.Expr:
+def _first(whens: Sequence[_When], values: Sequence[exp.Expr]) -> exp.Expr:
     """The value of the first clause whose condition holds."""
-    made = [values(when) for when in whens] if callable(values) else list(values)
     if len(whens) == 1:
-        return made[0]
+        return values[0]
     ifs = [
         exp.If(this=exp.true() if when.condition is None else when.condition.copy(), true=value)
-        for when, value in zip(whens, made, strict=True)
+        for when, value in zip(whens, values, strict=True)
     ]
     return exp.Case(ifs=ifs)
 

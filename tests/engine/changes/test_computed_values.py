@@ -93,15 +93,13 @@ _types = pa.types
 
 
 def no_statement_writes(data_type: pa.DataType) -> bool:
-    """MaxCompute has no such type, and no other that has all of its values."""
+    """DuckDB has no such type, and no other that has all of its values."""
     if isinstance(data_type, pa.BaseExtensionType):
         return no_statement_writes(data_type.storage_type)
     return bool(
-        _types.is_uint64(data_type)
-        or _types.is_fixed_size_binary(data_type)
+        _types.is_fixed_size_binary(data_type)
         or _types.is_time(data_type)
         or _types.is_duration(data_type)
-        or _types.is_list_view(data_type)
         or _types.is_null(data_type)
         or _types.is_run_end_encoded(data_type)
     )
@@ -233,6 +231,8 @@ def test_values_that_do_not_fit_are_refused(
         (pa.array([1], pa.timestamp("us")), pa.timestamp("s", "UTC"), pa.timestamp("us", "UTC")),
         (pa.array([1], pa.timestamp("us", "Etc/UTC")), pa.timestamp("us"), pa.timestamp("us")),
         (pa.array(["x"]), pa.timestamp("us"), pa.string()),
+        (pa.array([1.0, None, -(2.0**63)]), pa.int64(), pa.float64()),
+        (pa.array([Decimal("1.00"), None]), pa.int8(), pa.decimal128(3, 2)),
     ],
     ids=str,
 )  # fmt: skip
@@ -241,6 +241,15 @@ def test_computed(array: pa.Array, target: pa.DataType, expected: pa.DataType | 
     assert found.type == (expected or target)
     assert len(found) == len(array)
     assert found.null_count == array.null_count
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [([2.0, None, 2.5], "2.5"), ([Decimal("1.00"), Decimal("0.10")], "0.1"), ([math.nan], "nan")],
+)
+def test_a_fraction_is_no_whole_number(values: list[Any], said: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"column x takes whole numbers.* {said};"):
+        computed(pa.array(values), pa.int64(), "x")
 
 
 def test_intervals() -> None:

@@ -149,3 +149,109 @@ def test_no_struct_field_is_dropped(nested: Sql, value: str) -> None:
         said = nested.fails(f"insert into n values ({statement})")
         assert "no struct field" in said or "Duplicate" in said
     assert nested.rows("select k from n") == []
+
+
+WAYS = (
+    "insert into w (k, {columns}) values (2, {values})",
+    "insert into w (k, {columns}) select 2, {given} from {source}",
+    "insert overwrite table w (k, {columns}) select 2, {given} from {source}",
+    "from {source} insert into w (k, {columns}) select 2, {given}",
+    "update w set {plain} where k = 1",
+    "update w set (k, {columns}) = (1, {values}) where k = 1",
+    "update w set {assigned} from {source} where q.k = w.k",
+    "merge into w using {source} on w.k = q.k when matched then update set {assigned}",
+    "merge into w using {source} on w.k = q.k + 1 when not matched then insert (k, {columns}) values (2, {given})",
+    "merge into w using {source} on w.k = q.k + 1 when not matched by source then update set {plain}",
+)
+"""How a statement puts values into columns of a table with a row 1."""
+
+
+def writing(way: str, values: dict[str, str]) -> str:
+    source = ", ".join(f"{value} as v{n}" for n, value in enumerate(values.values()))
+    return way.format(
+        columns=", ".join(values),
+        values=", ".join(values.values()),
+        given=", ".join(f"q.v{n}" for n in range(len(values))),
+        plain=", ".join(f"{name} = {value}" for name, value in values.items()),
+        assigned=", ".join(f"{name} = q.v{n}" for n, name in enumerate(values)),
+        source=f"(select 1 as k, {source}) q",
+    )
+
+
+@pytest.fixture
+def wide(sql: Sql) -> Sql:
+    sql(
+        "create table w (k bigint, b bigint, b2 bigint, b3 bigint, b4 bigint, i tinyint, f float,"
+        " d decimal(5,1), v varchar(2), v2 varchar(2), l array<int>, s struct<x:bigint, y:string>,"
+        " m map<string, struct<x:int>>)"
+    )
+    sql("insert into w (k) values (1)")
+    return sql
+
+
+def test_values_become_their_columns_alike_in_every_statement(wide: Sql) -> None:
+    given = {
+        "b": ("cast(2 as double)", "2"),
+        "b2": ("cast('-3.0' as decimal(9,1))", "-3"),
+        "b3": ("' 7.0 '", "7"),
+        "b4": ("'9223372036854775807'", "9223372036854775807"),
+        "i": ("'1e2'", "100"),
+        "d": ("1.25", "1.3"),
+        "f": ("0.1", "0.10000000149011612"),
+        "v": ("'abc'", "ab"),
+        "v2": ("1.5bd", "1."),
+        "to_json(l)": ("array(1, 2.0)", "[1,2]"),
+        "to_json(s)": ("named_struct('Y', 'a')", '{"x":null,"y":"a"}'),
+    }
+    named = {name.removeprefix("to_json(").rstrip(")"): value for name, (value, _) in given.items()}
+    for way in WAYS:
+        wide("truncate table w; insert into w (k) values (1)")
+        wide(writing(way, named))
+        found = wide.rows(f"select {', '.join(given)} from w where b is not null")
+        assert found == [tuple(came for _, came in given.values())], way
+
+
+REFUSED = [
+    ("b", "1.5"),
+    ("b", "cast(1.5 as double)"),
+    ("b", "cast('1.5' as decimal(5,2))"),
+    ("b", "'1.5'"),
+    ("b", "'x'"),
+    ("b", "cast('NaN' as double)"),
+    ("l", "array('1', '2.5')"),
+    ("l", "array(1, 2.5)"),
+    ("s", "named_struct('x', 1.5)"),
+    ("m", "map('k', named_struct('z', 1))"),
+    ("s", "named_struct('x', 1, 'z', 2)"),
+    ("i", "127.5"),
+    ("i", "128"),
+    ("b", "9.3e18"),
+    ("f", "1e39"),
+    ("d", "100000"),
+]
+
+
+@pytest.mark.parametrize(("way", "first"), [(WAYS[1], 0), (WAYS[4], 1), (WAYS[8], 2)])
+def test_what_a_column_has_no_value_for_is_refused_in_every_statement(
+    wide: Sql, way: str, first: int
+) -> None:
+    for column, value in REFUSED[first::3]:
+        assert wide.fails(writing(way, {column: value}))
+    assert wide.rows("select k, b, i, l, s from w") == [("1", *[r"\N"] * 4)]
+
+
+def test_clauses_of_a_merge_give_values_of_their_own_types(sql: Sql) -> None:
+    sql("create table w (k bigint, v string, n bigint)")
+    sql("insert into w values (1, 'a', 1), (2, 'b', 2), (3, 'c', 3)")
+    merge = (
+        "merge into w using (select 1 as k union all select 2 union all select 9) q on w.k = q.k"
+        " when matched and w.k = 1 then update set v = 1.50bd, n = '7'"
+        " when matched then update set n = w.n * 2.0"
+        " when not matched then insert (k, v) values (q.k, true)"
+        " when not matched by source then update set n = {}, v = date '2026-01-02'"
+    )
+    assert "whole numbers" in sql.fails(merge.format("0.5"))
+    sql(merge.format("null"))
+    assert sql.rows("select k, v, n from w order by k") == [
+        ("1", "1.5", "7"), ("2", "b", "4"), ("3", "2026-01-02", r"\N"), ("9", "true", r"\N"),
+    ]  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -92,15 +92,14 @@ class ComputedChanges:
         self,
         batches: Iterator[pa.RecordBatch],
         actions: Sequence[RowAction],
-        columns: Sequence[str],
         keys: Sequence[str] = (),
     ) -> Draft:
         """Finds out what goes and comes.
 
         Args:
-            batches: of the query, ordered by their first two columns.
+            batches: of the query, ordered by their first two columns; behind the first three, for each
+                action in turn, the values of its columns.
             actions: by number, from 1.
-            columns: the table's columns that have a column in ``batches`` behind the first three.
             keys: behind these comes for each of some columns what it was compared with: rows are inserted
                 where no row of the table is equal in all of them.
 
@@ -115,7 +114,7 @@ class ComputedChanges:
                 [self.view.scan_schema.columns.places[name.casefold()] for name in keys],
                 self._context.key_seed(self.view.table.id),
             )
-            work = _Work(self.view, self._places, writer, actions, columns, inserted=inserted)
+            work = _Work(self.view, self._places, writer, actions, inserted=inserted)
             return work.draft(self._context, batches)
         except BaseException:
             writer.abort()
@@ -129,7 +128,6 @@ class _Work:
         places: Mapping[int, int],
         writer: RowWriter,
         actions: Sequence[RowAction],
-        columns: Sequence[str],
         *,
         inserted: InsertedKeys,
     ) -> None:
@@ -138,15 +136,20 @@ class _Work:
         self._writer = writer
         self._actions = actions
         known = view.scan_schema.columns
-        self._columns = {known.places[name.casefold()]: 3 + i for i, name in enumerate(columns)}
         self._inserted = inserted
+        # For each action which column of the query is for which of the table's.
+        self._columns: list[dict[int, int]] = []
         self._gone: dict[int, BitMap] = defaultdict(BitMap)
         self._sources: dict[str, None] = {}
         self._updated = 0
         self._moves = self._blobs = False
         self._last: tuple[tuple[int, int], bool] | None = None
+        first = 3
         keys = {name.casefold() for name in view.table.primary_key} if view.table.keyed else set()
         for action in actions:
+            own = [known.places[name.casefold()] for name in action.columns]
+            self._columns.append(dict(zip(own, range(first, first + len(own)), strict=True)))
+            first += len(own)
             for name in action.columns:
                 place = known.places[name.casefold()]
                 if action.kind == "update" and name.casefold() in keys:
@@ -155,6 +158,7 @@ class _Work:
                     )
                 self._blobs |= contains_blob(known.field(place).type)
                 self._moves |= action.kind == "update" and place >= len(view.schema)
+        self._width = first
 
     def draft(self, context: EngineContext, batches: Iterator[pa.RecordBatch]) -> Draft:
         inserts = any(action.kind == "insert" for action in self._actions)
@@ -186,18 +190,18 @@ class _Work:
         numbers = batch.column(2).to_numpy(zero_copy_only=False)
         self._check_once(batch, numbers)
         for number in np.unique(numbers).tolist():
-            action = self._actions[int(number) - 1]
+            action, columns = self._actions[int(number) - 1], self._columns[int(number) - 1]
             chosen = np.flatnonzero(numbers == number)
             rows = batch if len(chosen) == batch.num_rows else batch.take(pa.array(chosen))
             if action.kind == "insert":
-                self._insert(rows, action)
+                self._insert(rows, columns)
                 continue
             segments = rows.column(0).to_numpy(zero_copy_only=False)
             places = rows.column(1).to_numpy(zero_copy_only=False)
             for segment in np.unique(segments).tolist():
                 self._gone[segment] |= BitMap(places[segments == segment].astype(np.uint32))
             if action.kind == "update":
-                self._update(rows, segments, places, action)
+                self._update(rows, segments, places, columns)
 
     def _check_once(self, batch: pa.RecordBatch, numbers: NDArray[np.generic]) -> None:
         """Rows come in order, so that two decisions about one stand beside each other.
@@ -228,13 +232,12 @@ class _Work:
         rows: pa.RecordBatch,
         segments: NDArray[np.int64],
         places: NDArray[np.int64],
-        action: RowAction,
+        columns: Mapping[int, int],
     ) -> None:
         """Writes rows anew: what is assigned from the query, the rest as it is stored."""
         view = self._view
         known = view.scan_schema.columns
         count = len(view.schema)
-        assigned = {known.places[name.casefold()] for name in action.columns}
         projection = view.projection(range(len(known.names)))
         self._updated += rows.num_rows
         snapshot = view.snapshot
@@ -251,10 +254,10 @@ class _Work:
                 ((_, old),) = view.rows(iter([matches]), projection)
                 new = rows.take(pa.array(mine))
                 arrays = [
-                    self._value(new, at) if at in assigned else old.column(at)
+                    self._value(new, columns[at], at) if at in columns else old.column(at)
                     for at in range(len(known.names))
                 ]
-                self._write(arrays, count, row.partition, row.codecs or None, assigned)
+                self._write(arrays, count, row.partition, row.codecs or None, columns)
 
     def _write(
         self,
@@ -262,7 +265,7 @@ class _Work:
         count: int,
         partition: str | None,
         codec: str | None,
-        assigned: set[int],
+        assigned: Collection[int],
     ) -> None:
         made = pa.RecordBatch.from_arrays(arrays[:count], schema=self._view.schema)
         if partition is not None and not any(place >= count for place in assigned):
@@ -275,20 +278,19 @@ class _Work:
         for found, chosen in by_partition(columns, arrays[count:]):
             self._writer.write(found, take_rows(made, pa.array(chosen)), codec)
 
-    def _insert(self, rows: pa.RecordBatch, action: RowAction) -> None:
-        self._inserted.add(rows.columns[3 + len(self._columns) :])
+    def _insert(self, rows: pa.RecordBatch, columns: Mapping[int, int]) -> None:
+        self._inserted.add(rows.columns[self._width :])
         known = self._view.scan_schema.columns
-        assigned = {known.places[name.casefold()] for name in action.columns}
         arrays = [
-            self._value(rows, at)
-            if at in assigned
+            self._value(rows, columns[at], at)
+            if at in columns
             else pa.nulls(rows.num_rows, known.field(at).type)
             for at in range(len(known.names))
         ]
-        self._write(arrays, len(self._view.schema), None, None, assigned)
+        self._write(arrays, len(self._view.schema), None, None, columns)
 
-    def _value(self, rows: pa.RecordBatch, place: int) -> pa.Array:
-        return self._view.computed_value(rows.column(self._columns[place]), place)
+    def _value(self, rows: pa.RecordBatch, column: int, place: int) -> pa.Array:
+        return self._view.computed_value(rows.column(column), place)
 
     def _check_free(self, merge: KeyedMerge, staged: Sequence[pa.Array]) -> None:
         """Refuses rows that would come to stand beside another with their key."""

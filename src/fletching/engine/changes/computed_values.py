@@ -25,7 +25,8 @@ def computed(array: pa.Array, target: pa.DataType, column: str) -> pa.Array:
     """Computed values on their way into a column; most are returned as they are.
 
     Timestamps with and without a zone are the same instants, since expressions are computed in UTC. A
-    DOUBLE becomes the nearest FLOAT. An interval without months is a duration.
+    DOUBLE becomes the nearest FLOAT. An interval without months is a duration. A number with a fraction
+    is no whole number.
 
     Args:
         array: of the types that DuckDB gives.
@@ -33,12 +34,15 @@ def computed(array: pa.Array, target: pa.DataType, column: str) -> pa.Array:
         column: its name, for the error.
 
     Raises:
-        InvalidArgumentError: a number beyond the range of the column, or an interval of months.
+        InvalidArgumentError: a number beyond the range of the column or with a fraction where it has
+            none, or an interval of months.
     """
     while isinstance(target, pa.BaseExtensionType):
         target = target.storage_type
-    if _types.is_float64(array.type) and (_types.is_float32(target) or _types.is_float16(target)):
+    if _types.is_floating(array.type) and (_types.is_float32(target) or _types.is_float16(target)):
         return _rounded(array, target, column)
+    if _types.is_integer(target):
+        _check_whole(array, column)
     if _types.is_interval(array.type) and _types.is_duration(target):
         return _durations(array, column)
     return relabelled(array, _zoned(array.type, target))
@@ -52,6 +56,19 @@ def _rounded(array: pa.Array, target: pa.DataType, column: str) -> pa.Array:
         raise InvalidArgumentError(f"column {column} would get a number beyond {target}")
     mask = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
     return pa.array(made, target, mask=mask)
+
+
+def _check_whole(array: pa.Array, column: str) -> None:
+    if not (_types.is_floating(array.type) or _types.is_decimal(array.type)):
+        return
+    wrong = pc.not_equal(pc.trunc(array), array)
+    if pc.any(wrong).as_py():
+        value = array.filter(wrong)[0].as_py()
+        text = f"{value.normalize():f}" if _types.is_decimal(array.type) else repr(value)
+        raise InvalidArgumentError(
+            f"column {column} takes whole numbers, and would get {text};"
+            " CAST cuts its fraction off, ROUND rounds"
+        )
 
 
 def _durations(array: pa.Array, column: str) -> pa.Array:

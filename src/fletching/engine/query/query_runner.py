@@ -86,7 +86,6 @@ class Query:
         statistics: what its scans have read so far.
         translation: what DuckDB was given.
         types: DuckDB's, of each column.
-        decimals: for each column whether it has DECIMALs.
     """
 
     def __init__(
@@ -104,7 +103,6 @@ class Query:
         self.columns: list[str] = list(relation.columns)
         self.types = list(relation.types)
         self._casts: list[str] | None = casts_of(self.types)
-        self.decimals: list[bool] = [str(one.id).lower() == "decimal" for one in self.types]
 
     def cast(self, casts: list[str]) -> None:
         """Has the columns cast to other types of DuckDB's, one per column."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
 
 __all__ = [
-    "assigned_type",
     "casts_of",
     "conformed",
     "duck_arrow_type",
     "duck_type_of",
+    "quoted_name",
     "result_schema",
 ]
 
@@ -74,7 +74,7 @@ def _nested(data_type: pa.DataType) -> str:
         (_, key), (_, value) = data_type.children
         return f"MAP({_nested(key)}, {_nested(value)})"
     if kind == "struct":
-        fields = [f"{_quoted(name)} {_nested(child)}" for name, child in data_type.children]
+        fields = [f"{quoted_name(name)} {_nested(child)}" for name, child in data_type.children]
         return f"STRUCT({', '.join(fields)})"
     return _wanted(data_type) or str(data_type)
 
@@ -88,12 +88,13 @@ def _plain(data_type: pa.DataType) -> str:
         (_, key), (_, value) = data_type.children
         return f"MAP({_plain(key)}, {_plain(value)})"
     if kind == "struct":
-        fields = [f"{_quoted(name)} {_plain(child)}" for name, child in data_type.children]
+        fields = [f"{quoted_name(name)} {_plain(child)}" for name, child in data_type.children]
         return f"STRUCT({', '.join(fields)})"
     return str(data_type)
 
 
-def _quoted(name: str) -> str:
+def quoted_name(name: str) -> str:
+    """A name in DuckDB's SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -206,48 +207,6 @@ def _has_unread(data_type: pa.DataType) -> bool:
     )
 
 
-def assigned_type(source: Any, target: pa.DataType, path: str) -> str:
-    """The DuckDB type that values are cast to on their way into a column.
-
-    Struct fields keep the names and the order that the values give them: DuckDB, asked for others, gives
-    null for a field that it finds in another case only, and drops one that the column lacks. The
-    Arrow result is brought into the column's type by `fletching.protocol.types.conversion`.
-
-    Args:
-        source: DuckDB's type of the values.
-        target: the column's type.
-        path: of the column, for errors.
-
-    Raises:
-        InvalidArgumentError: the values have a struct field that the column lacks, or one twice.
-    """
-    types = pa.types
-    while isinstance(target, pa.BaseExtensionType):
-        target = target.storage_type
-    kind = str(source.id).lower()
-    if kind in {"list", "array"} and not types.is_map(target) and hasattr(target, "value_field"):
-        (_, child), *_ = source.children
-        return f"{assigned_type(child, target.value_type, f'{path}.element')}[]"
-    if kind == "map" and types.is_map(target):
-        (_, key), (_, value) = source.children
-        made = assigned_type(key, target.key_type, f"{path}.key")
-        return f"MAP({made}, {assigned_type(value, target.item_type, f'{path}.value')})"
-    if kind != "struct" or not types.is_struct(target):
-        return duck_type_of(target)
-    fields = [target.field(number) for number in range(target.num_fields)]
-    known = {field.name.casefold(): field for field in fields}
-    spelt = []
-    for name, child in source.children:
-        field = known.pop(name.casefold(), None)
-        if field is None:
-            raise InvalidArgumentError(
-                f"{path} has no struct field {name!r}, or it is there twice; it has"
-                f" {', '.join(repr(field.name) for field in fields)}"
-            )
-        spelt.append(f"{_quoted(name)} {assigned_type(child, field.type, f'{path}.{field.name}')}")
-    return f"STRUCT({', '.join(spelt)})"
-
-
 def duck_type_of(data_type: pa.DataType) -> str:
     """The DuckDB type whose values an Arrow type of a table holds.
 
@@ -304,7 +263,7 @@ def duck_type_of(data_type: pa.DataType) -> str:
         return f"MAP({duck_type_of(data_type.key_type)}, {duck_type_of(data_type.item_type)})"
     if types.is_struct(data_type):
         fields = [
-            f"{_quoted(data_type.field(i).name)} {duck_type_of(data_type.field(i).type)}"
+            f"{quoted_name(data_type.field(i).name)} {duck_type_of(data_type.field(i).type)}"
             for i in range(data_type.num_fields)
         ]
         return f"STRUCT({', '.join(fields)})"

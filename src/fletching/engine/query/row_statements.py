@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from fletching.engine.query.assignment import assigned
 from fletching.engine.query.query_runner import (
     VIEW_TEXT,
     ChangedTable,
 )
-from fletching.engine.query.result_types import assigned_type
+from fletching.engine.query.result_types import casts_of
 from fletching.engine.query.row_writing import cast_to, write_rows
 from fletching.engine.query.script_run import Outcome, ScriptRun, changed_rows
 from fletching.errors import (
@@ -30,12 +31,10 @@ from fletching.protocol.messages.requests import CreateWriteSession
 from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import parse_type
 from fletching.sql.dialect import exp, parse_predicate
-from fletching.sql.function_calls import decimal_text
 from fletching.sql.generated_partitions import GENERATED, GeneratedPartition, generated_partition
 from fletching.sql.predicates import compile_condition
 from fletching.sql.query_sources import located
-from fletching.sql.row_changes import ROW, SEGMENT, row_changes_of
-from fletching.sql.sql_types import type_of_column
+from fletching.sql.row_changes import CONTROLS, ROW, SEGMENT, row_changes_of
 from fletching.sql.statement_kinds import (
     ComputedChange,
     Target,
@@ -44,8 +43,6 @@ from fletching.sql.table_definitions import DEFAULT_KEY
 from fletching.types import PartitionSpec
 
 if TYPE_CHECKING:
-    from duckdb.sqltypes import DuckDBPyType
-
     from fletching.engine.changes.attempts import Draft
     from fletching.engine.changes.computed_changes import ComputedChanges
 
@@ -115,8 +112,8 @@ def _insert(run: ScriptRun, target: Target) -> int:
         types = {column.name: column.type for column in info.schema.data_columns}
         query.cast(
             [
-                _as_stored(field, types.get(field.name, ""), given, decimal=decimal)
-                for field, given, decimal in zip(fields, query.types, query.decimals, strict=True)
+                assigned(given, field, types.get(field.name, ""))
+                for given, field in zip(query.types, fields, strict=True)
             ]
         )
         _, batches = query.run()
@@ -130,18 +127,6 @@ def _insert(run: ScriptRun, target: Target) -> int:
             columns_of=cast_to(schema),
             schema=schema,
         )
-
-
-def _as_stored(field: pa.Field, name: str, given: DuckDBPyType, *, decimal: bool) -> str:
-    """A template that makes a value one of a column's: also VARCHAR and CHAR by their length."""
-    try:
-        made = f"CAST({{}} AS {assigned_type(given, field.type, field.name)})"
-    except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"column {field.name}: {error.message}") from error
-    known = type_of_column(name, field.type)
-    if decimal and known.kind == "text":
-        made = decimal_text("{}")
-    return f"left({made}, {known.precision})" if known.kind == "text" and known.precision else made
 
 
 def _with_defaults(
@@ -217,11 +202,9 @@ def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
     if statement.where and _is_filter(tree, fields):
         return changed_rows(run.verbs.call(request))
     types = {column.name: column.type for column in info.schema.data_columns}
-    columns = {
-        field.name: type_of_column(types.get(field.name, ""), field.type) for field in fields
-    }
+    columns = {field.name: field for field in fields}
     try:
-        wanted = row_changes_of(tree, columns)
+        wanted = row_changes_of(tree, list(columns))
     except InvalidArgumentError as error:
         raise located(error, tree) from error
 
@@ -232,9 +215,14 @@ def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
             lambda names, predicate: computed.batches(names, (SEGMENT, ROW), predicate),
         )
         with run.query(wanted.tree, changed) as query:
+            # Values are in the middle: in front of them places and actions, behind them keys.
+            casts = casts_of(query.types) or ["{}"] * len(query.types)
+            for place, name in enumerate(wanted.columns, CONTROLS):
+                casts[place] = assigned(query.types[place], columns[name], types.get(name, ""))
+            query.cast(casts)
             ordered = any(action.kind == "update" for action in wanted.actions)
             _, batches = query.run(order="1, 2" if ordered else "")
-            return computed.work(batches, wanted.actions, wanted.columns, wanted.keys)
+            return computed.work(batches, wanted.actions, wanted.keys)
 
     return changed_rows(run.verbs.compute_changes(request, wanted.operation, compute))
 

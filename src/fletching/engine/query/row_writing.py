@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from fletching.engine.changes.attempts import Draft
 from fletching.engine.changes.computed_changes import ComputedChanges
+from fletching.engine.changes.computed_values import computed
 from fletching.engine.writing.ingest import Ingest
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.ipc.encoding import BatchEncoder
@@ -132,28 +133,13 @@ def cast_to(schema: pa.Schema) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
     def columns_of(batch: pa.RecordBatch) -> pa.RecordBatch:
         try:
             arrays = [
-                column if column.type == field.type else _cast(column, field)
+                column
+                if column.type == field.type
+                else convert(computed(column, field.type, field.name), field.type, field.name)
                 for column, field in zip(batch.columns, schema, strict=True)
             ]
-        except pa.ArrowException as error:
-            raise InvalidArgumentError(f"a value does not fit its column: {error}") from error
         except UsageError as error:
             raise InvalidArgumentError(error.message) from error
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     return columns_of
-
-
-def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
-    # pyarrow's cast gives null for struct fields in another case, and drops those that it does not find.
-    if _struct_names(column.type) != _struct_names(field.type):
-        return convert(column, field.type, field.name)
-    return column.cast(field.type)
-
-
-def _struct_names(data_type: pa.DataType) -> list[object]:
-    while isinstance(data_type, pa.BaseExtensionType):
-        data_type = data_type.storage_type
-    inner = [data_type.field(number) for number in range(data_type.num_fields)]
-    names: list[object] = [field.name for field in inner] if pa.types.is_struct(data_type) else []
-    return [*names, *(_struct_names(field.type) for field in inner)]

@@ -1,0 +1,76 @@
+"""What a column takes of a computed value, as DuckDB is asked for it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from fletching.engine.query.assignment import assigned
+from fletching.errors import InvalidArgumentError
+
+POINT = pa.struct([("x", pa.int64()), ("y", pa.string())])
+
+
+def taken(value: str, target: pa.DataType, declared: str = "") -> Any:
+    with duckdb.connect() as connection:
+        relation = connection.sql(f"SELECT {value}")
+        template = assigned(relation.types[0], pa.field("c", target), declared)
+        return connection.sql(f"SELECT {template.replace('{}', f'({value})')}").fetchall()[0][0]
+
+
+@pytest.mark.parametrize(
+    ("value", "target", "declared", "expected"),
+    [
+        ("300", pa.int16(), "", 300),
+        ("2.5::DOUBLE", pa.int16(), "", 2.5),  # still a fraction, for the conversion to refuse
+        ("2.5", pa.int64(), "", Decimal("2.5")),
+        ("'2.5'", pa.uint8(), "", Decimal("2.5")),
+        ("['2.5']", pa.list_(pa.int32()), "", [Decimal("2.5")]),
+        ("[2.5::FLOAT]", pa.list_view(pa.int32()), "", [2.5]),
+        ("MAP {1.5: 2.5}", pa.map_(pa.int8(), pa.int8()), "", {Decimal("1.5"): Decimal("2.5")}),
+        ("1.25", pa.decimal128(5, 1), "", Decimal("1.3")),
+        ("2.5", pa.float32(), "", 2.5),
+        ("2.50", pa.string(), "", "2.5"),
+        ("'abc'", pa.string(), "varchar(2)", "ab"),
+        ("2.50", pa.string(), "CHAR(2)", "2."),
+        ("NULL", POINT, "", None),
+        ("{'Y': 1}", POINT, "", {"Y": "1"}),
+        ("'1'", pa.json_(pa.string()), "", "1"),
+    ],
+    ids=str,
+)
+def test_values(value: str, target: pa.DataType, declared: str, expected: Any) -> None:
+    assert taken(value, target, declared) == expected
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("source", ["TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP", "TIMESTAMP_NS"])
+def test_moments_of_all_units_become_each_other(unit: str, source: str) -> None:
+    value = f"CAST('2026-01-01 10:00:00' AS {source})"
+    assert str(taken(value, pa.timestamp(unit, "UTC"))) == "2026-01-01 10:00:00"
+    nested = taken(f"[{value}]", pa.list_(pa.timestamp(unit)))
+    assert [str(each) for each in nested] == ["2026-01-01 10:00:00"]
+
+
+@pytest.mark.parametrize(
+    ("value", "target", "complaint"),
+    [
+        ("{'x': 1, 'z': 2}", POINT, "c has no struct field 'z'.* it has 'x', 'y'"),
+        ("[{'z': 2}]", pa.list_(POINT), "c.element has no struct field 'z'"),
+        ("MAP {1: {'z': 2}}", pa.map_(pa.int8(), POINT), "c.value has no struct field 'z'"),
+        ("1", pa.time32("s"), "column c: statements cannot write values of the type time32"),
+    ],
+    ids=str,
+)
+def test_what_is_refused(value: str, target: pa.DataType, complaint: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=complaint):
+        taken(value, target)
+
+
+def test_a_text_that_is_no_number_is_told_by_the_columns_type() -> None:
+    with pytest.raises(duckdb.ConversionException, match="to INT8"):
+        taken("'x'", pa.int8())
