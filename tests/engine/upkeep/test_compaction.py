@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +13,14 @@ from sqlalchemy import text, update
 
 import fletching
 from fletching import ipc
+from fletching.catalog.leases import acquire_lease, release_lease
 from fletching.catalog.schema import deletions, segments
 from fletching.client import Client, Table
+from fletching.engine.upkeep import compaction
 from fletching.engine.upkeep.compaction import Compactor
+from fletching.engine.upkeep.held_lease import hold_lease
+from fletching.engine.upkeep.run_merging import MOST_RUNS
+from fletching.errors import ConflictError
 from fletching.ipc.metadata import MessageType
 
 SCHEMA = pa.schema([("id", pa.int64()), ("v", pa.string())])
@@ -142,6 +148,69 @@ def test_deletions_that_went_meanwhile_are_not_folded(
     assert table.versions(limit=1)[0].operation == "restore"
     assert ids(table) == [n for n in range(1000) if n not in {0, 7}]
     assert problems(client) == []
+
+
+def merging(client: Client) -> Table:
+    table = client.create_table("t", SCHEMA)
+    for _ in range(4):
+        table.append(batches(10))
+    return table
+
+
+def folding(client: Client) -> Table:
+    table = client.create_table("t", SCHEMA)
+    table.append(batches(*[10] * 100))
+    for number in range(10):
+        table.delete(f"id = {number * 7}")
+    return table
+
+
+def joining_key_runs(client: Client) -> Table:
+    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), ("v", pa.string())])
+    table = client.create_table("t", schema, primary_key=["id"])
+    for number in range(MOST_RUNS + 1):
+        table.upsert(pa.table({"id": [number], "v": ["new"]}, schema))
+    return table
+
+
+@pytest.mark.parametrize("work", [merging, folding, joining_key_runs])
+def test_who_has_lost_its_lease_publishes_nothing(
+    client: Client, monkeypatch: pytest.MonkeyPatch, work: Any
+) -> None:
+    """Neither a segment, nor a deletion, nor a key run: somebody else is at the same by now."""
+    table = work(client)
+    before = table.versions(limit=1)[0], sorted(ids(table)), objects(client)
+    least = 1000 if work is joining_key_runs else 2
+    began = []
+
+    @contextlib.contextmanager
+    def passed_on(context: Any, name: str) -> Iterator[Any]:
+        with hold_lease(context, name) as lease:
+            with context.database.write() as connection:
+                late = context.clock() + 1000
+                assert acquire_lease(connection, name, "somebody", now=late, seconds=60)
+            began.append(name)
+            yield lease
+
+    monkeypatch.setattr(compaction, "hold_lease", passed_on)
+    with pytest.raises(ConflictError, match="passed to another process"):
+        engine(client).compact(table.full_name, min_segments=least)
+    assert (table.versions(limit=1)[0], sorted(ids(table)), objects(client)) == before
+    assert problems(client) == []
+    # What holds the lease may do it, and then it is done.
+    monkeypatch.undo()
+    (name,) = began
+    with engine(client).context.database.write() as connection:
+        release_lease(connection, name, "somebody")
+    (report,) = engine(client).compact(table.full_name, min_segments=least)
+    assert not report.skipped
+    assert (sorted(ids(table)), problems(client)) == (before[1], [])
+    assert (table.versions(limit=1)[0], objects(client)) != (before[0], before[2])
+
+
+def objects(client: Client) -> set[str]:
+    """The keys of what the store has."""
+    return {each.key for each in engine(client).context.store.list("")}
 
 
 def test_large_segments_are_purged_by_their_share(client: Client) -> None:
