@@ -8,7 +8,13 @@ import pytest
 from tests.ipc.conftest import ARRAYS, EVERYTHING, stream_of
 
 from fletching import ipc
-from fletching.ipc.array_tree import children_of, with_changed_children, with_type_ids
+from fletching.ipc.array_tree import (
+    children_of,
+    with_changed_children,
+    with_null_indices,
+    with_type_ids,
+)
+from fletching.ipc.encoding import BatchEncoder
 
 NESTS = ["top", "list", "struct", "fixed list", "list view", "delta"]
 
@@ -95,3 +101,45 @@ def test_batches_without_unions_stay_as_they_are() -> None:
     names = [name for name in EVERYTHING.schema.names if "union" not in name]
     batch = EVERYTHING.select(names)
     assert with_type_ids(batch) is batch
+
+
+WORDS = pa.dictionary(pa.int32(), pa.string())
+NAMED = pa.struct([("a", WORDS), ("n", pa.int64())])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([None, None], NAMED),
+        pa.array([None] * 4, NAMED).slice(1, 2),
+        pa.array([{"a": "x"}, None, None], NAMED).slice(1, 2),
+        pa.array([None, None], pa.struct([("deep", NAMED)])),
+        pa.array([None, [None], [None, None]], pa.list_(NAMED)),
+        pa.array([[None]] * 4, pa.large_list(NAMED)).slice(1, 2),
+        pa.array([None], pa.list_(WORDS, 2)),
+        pa.array([[("k", None)], None], pa.map_(pa.string(), NAMED)),
+    ],
+    ids=lambda array: str(array.type)[:40] + f" {array.offset}",
+)
+def test_no_index_of_a_null_lies_outside_its_dictionary(array: pa.Array) -> None:
+    """pyarrow makes such arrays, and calls them invalid."""
+    batch = pa.record_batch([array], ["v"])
+    made = with_null_indices(batch)
+    made.validate(full=True)
+    assert made.schema == batch.schema
+    assert made.to_pylist() == batch.to_pylist()
+    encoder = BatchEncoder(batch.schema)
+    pieces = [piece for message in encoder.encode(batch) for piece in message]
+    stream = b"".join([encoder.schema_message, *map(bytes, pieces), encoder.end_of_stream])
+    (again,) = ipc.read_stream(stream)
+    again.validate(full=True)
+    assert again.to_pylist() == batch.to_pylist()
+
+
+def test_an_index_that_is_seen_stays_where_it_is() -> None:
+    assert with_null_indices(EVERYTHING) is EVERYTHING
+    no_words = pa.array([], pa.string())
+    outside = pa.DictionaryArray.from_arrays(pa.array([0, 0]), no_words, safe=False)
+    hidden_once = pa.StructArray.from_arrays([outside], ["a"], mask=pa.array([True, False]))
+    batch = pa.record_batch([hidden_once], ["v"])
+    assert with_null_indices(batch) is batch

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fletching.ipc.type_tree import any_below
 
-__all__ = ["children_of", "with_changed_children", "with_type_ids"]
+__all__ = ["children_of", "with_changed_children", "with_null_indices", "with_type_ids"]
 
 
 def children_of(array: pa.Array) -> list[pa.Array]:
@@ -67,3 +69,60 @@ def _with_type_ids(array: pa.Array) -> pa.Array:
     if not data_type.num_fields or not any_below(data_type, pa.types.is_union):
         return array
     return with_changed_children(array, data_type, lambda child, _: _with_type_ids(child))
+
+
+def with_null_indices(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch in which dictionaries without values have no index that is not null.
+
+    pyarrow puts index 0 under a struct that is null, valid and outside of a dictionary that is empty since all
+    structs are null; who looks at the indices, as its own full validation, has to refuse that. Indices that
+    are outside and seen stay as they are.
+    """
+    for index, field in enumerate(batch.schema):
+        if not pa.types.is_dictionary(field.type) and any_below(field.type, pa.types.is_dictionary):
+            column = batch.column(index)
+            changed = _with_null_indices(column, np.zeros(len(column), dtype=bool))
+            if changed is not column:
+                batch = batch.set_column(index, field, changed)
+    return batch
+
+
+def _with_null_indices(array: pa.Array, hidden: NDArray[np.bool_]) -> pa.Array:
+    """``hidden``: for each row whether something above it is null."""
+    data_type, types = array.type, pa.types
+    if isinstance(data_type, pa.BaseExtensionType):
+        storage = _with_null_indices(array.storage, hidden)
+        return (
+            array
+            if storage is array.storage
+            else pa.ExtensionArray.from_storage(data_type, storage)
+        )
+    hidden = hidden | array.is_null().to_numpy(zero_copy_only=False)
+    if types.is_dictionary(data_type):
+        seen = len(array.dictionary) or array.null_count == len(array) or not hidden.all()
+        return array if seen else pa.nulls(len(array), data_type)
+    if types.is_struct(data_type):
+        # With the rows of a slice, and not those that it was cut from.
+        parts = [array.field(number) for number in range(data_type.num_fields)]
+        made = [_with_null_indices(part, hidden) for part in parts]
+        if all(one is other for one, other in zip(parts, made, strict=True)):
+            return array
+        return pa.StructArray.from_arrays(made, fields=list(data_type), mask=array.is_null())
+    if not data_type.num_fields or not any_below(data_type, types.is_dictionary):
+        return array
+    if types.is_union(data_type) or types.is_run_end_encoded(data_type):
+        return array
+    if array.offset:
+        array = array.take(pa.array(np.arange(len(array))))
+    changed: list[pa.Array] = []
+
+    def change(child: pa.Array, _: int) -> pa.Array:
+        rows = np.zeros(len(child), dtype=bool)
+        if types.is_fixed_size_list(data_type):
+            rows[: len(hidden) * data_type.list_size] = np.repeat(hidden, data_type.list_size)
+        made = _with_null_indices(child, rows)
+        changed.extend([made] if made is not child else [])
+        return made
+
+    made = with_changed_children(array, data_type, change)
+    return made if changed else array

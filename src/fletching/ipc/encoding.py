@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 from fletching.errors import UsageError
+from fletching.ipc.array_tree import with_null_indices
 from fletching.ipc.dictionaries import has_dictionary
 from fletching.ipc.flatbuffer import Table
 from fletching.ipc.message import CONTINUATION, END_OF_STREAM, as_view
@@ -388,6 +389,8 @@ class BatchEncoder:
             framed = self._copied(batch)
             if framed is not None:
                 return [framed]
+        if self._has_dictionaries:
+            batch = with_null_indices(batch)
         try:
             if custom_metadata is None:
                 self._writer.write_batch(batch)
