@@ -6,10 +6,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fletching.ipc.type_tree import is_flat
+
 __all__ = ["filter_rows", "take_rows"]
 
 _THROUGH = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 """Types of the same values that pyarrow can take from. The detour copies the values twice."""
+
+_MANY_STAY = 8
+"""If no more than this part of the rows goes, columns are filtered one by one."""
 
 
 def take_rows(batch: pa.RecordBatch, rows: pa.Array) -> pa.RecordBatch:
@@ -41,9 +46,31 @@ def filter_rows(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
     if mask.slice(first, count).true_count == count:
         return batch.slice(first, count)
     try:
+        if batch.num_rows - mask.true_count <= batch.num_rows // _MANY_STAY:
+            return _without_few(batch, mask)
         return batch.filter(mask)
     except pa.ArrowNotImplementedError:
         return take_rows(batch, pc.indices_nonzero(pc.fill_null(mask, False)))
+
+
+def _without_few(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
+    """All rows but a few.
+
+    A filter of a flat column copies runs of values, at twice the speed (texts: four times) at which pyarrow
+    filters a batch, since it takes the values one by one from that. From nested columns, and bits, they are taken
+    faster.
+    """
+    rows: pa.Array | None = None
+    columns = []
+    for column in batch.columns:
+        runs = is_flat(column.type) or pa.types.is_dictionary(column.type)
+        if runs and not pa.types.is_boolean(column.type):
+            columns.append(column.filter(mask))
+            continue
+        if rows is None:
+            rows = pc.indices_nonzero(pc.fill_null(mask, False))
+        columns.append(_taken(column, rows))
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 def _taken(column: pa.Array, rows: pa.Array) -> pa.Array:
