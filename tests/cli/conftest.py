@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner, Result
 
-from fletching.cli.main import main
+from fletching.cli.main import app, main
 
 TABLE = pa.table(
     {
@@ -20,6 +21,20 @@ TABLE = pa.table(
         "at": pa.array([0, 1, None], pa.timestamp("us")),
     }
 )
+
+
+def run(*words: object) -> Result:
+    """What a command prints that succeeds; raises what it raises."""
+    result = CliRunner().invoke(app, [*map(str, words)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def run_at(at: Path | str, *words: object) -> Result:
+    """The same on a data folder or service."""
+    return run(*words, "--at", at)
 
 
 class Shell:

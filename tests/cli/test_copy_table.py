@@ -1,23 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
-from typer.testing import CliRunner
+from tests.cli.conftest import run
 
 import fletching
-from fletching.cli.main import app
 from fletching.errors import UsageError
-
-
-def run(*words: object) -> Any:
-    result = CliRunner().invoke(app, [*map(str, words)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.cli.conftest import run_at as run
 from typer.testing import CliRunner
 
 import fletching
@@ -33,14 +33,6 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with fletching.connect(folder) as client:
         client.create_table("t", table.schema).append(table)
     return folder
-
-
-def run(at: Path, *words: object) -> Any:
-    result = CliRunner().invoke(app, [*map(str, words), "--at", str(at)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def test_counting(at: Path) -> None:

@@ -5,10 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from tests.cli.conftest import run_at as run
 
 import fletching
-from fletching.cli.main import app
 from fletching.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -16,14 +15,6 @@ from fletching.errors import (
     NotFoundError,
     VersionNotFoundError,
 )
-
-
-def run(at: Path | str, *words: object) -> Result:
-    result = CliRunner().invoke(app, [*map(str, words), "--at", str(at)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.fixture

@@ -2,22 +2,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from tests.cli.conftest import run_at as run
 
 import fletching
-from fletching.cli.main import app
 from fletching.errors import NoSuchTableError, ServiceError, UsageError
-
-
-def run(at: Path, *words: object) -> Any:
-    result = CliRunner().invoke(app, [*map(str, words), "--at", str(at)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.fixture

@@ -5,15 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import pickle
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.processes import folder_in_memory
 
 import fletching
 from fletching import faultpoints
@@ -31,11 +30,9 @@ NAMES = (f"t{number}" for number in itertools.count())
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    # In memory where that is possible: nothing here asks what a power cut leaves.
-    shared = Path("/dev/shm")
     with (
-        tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder,
-        fletching.connect(Path(folder) / "data", create=True) as opened,
+        folder_in_memory() as folder,
+        fletching.connect(folder / "data", create=True) as opened,
     ):
         yield opened
 

@@ -16,6 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.postgresql import Databases
+from tests.processes import memory_or_disk
 
 import fletching
 from fletching.client import Client, Table
@@ -42,8 +43,7 @@ class Changes(RuleBasedStateMachine):
         # Key runs are merged as soon as there are two: keys are looked for in both kinds.
         self.few_runs = mock.patch.object(run_merging, "MOST_RUNS", 1)
         self.few_runs.start()
-        shared = Path("/dev/shm")
-        self.folder = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
+        self.folder = tempfile.TemporaryDirectory(dir=memory_or_disk())
         self.client = self.connect(Path(self.folder.name) / "data")
         self.keyed = keyed
         key = ["id"] if keyed else []

@@ -5,18 +5,18 @@ All processes are forked by one that runs this file, has no threads, and opens n
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import signal
 import subprocess
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from tests.processes import folder_in_memory, forked
 
 import fletching
 from fletching import faultpoints
@@ -25,6 +25,7 @@ from fletching.errors import FletchingError
 from fletching.protocol.messages.requests import CommitWriteSession
 from fletching.protocol.messages.responses import Done
 
+ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), ("n", pa.int64())])
 FLUSHES, ROWS, KEYS = 4, 5, 7
 EVERY = bool(os.environ.get("FLETCHING_TEST_EXHAUSTIVE"))
@@ -112,33 +113,21 @@ CASES: dict[str, tuple[list[str], Callable[[Table], None], Callable[[Table], Non
 }
 
 
-def forked(work: Callable[[Table], None], folder: Path, point: str | None = None) -> int:
-    """What a process that does some work ends with."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    code = 1
-    try:
-        fresh = not folder.exists()
-        with fletching.connect(folder, create=True) as client:
-            if fresh:
-                client.create_table("t", SCHEMA, primary_key=["id"])
-            faultpoints.arm(point)
-            work(client.table("t"))
-        code = 0
-    finally:
-        if code:
-            traceback.print_exc()
-        os._exit(code)
+def do(work: Callable[[Table], None], folder: Path, point: str | None = None) -> None:
+    fresh = not folder.exists()
+    with fletching.connect(folder, create=True) as client:
+        if fresh:
+            client.create_table("t", SCHEMA, primary_key=["id"])
+        faultpoints.arm(point)
+        work(client.table("t"))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_repeated_after_a_crash_is_there_once(name: str) -> None:
-    # In memory where that is possible: a killed process loses nothing that it has written.
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
+    with folder_in_memory() as folder:
         ran = subprocess.run(
-            [sys.executable, __file__, name, folder],
+            [sys.executable, "-m", "tests.client.test_keyed_crashes", name, folder],
+            cwd=ROOT,
             check=False,
             capture_output=True,
             text=True,
@@ -156,14 +145,14 @@ def main(name: str, folder: Path) -> None:
     for number, point in zip(itertools.count(), points, strict=False):
         os.environ["NOTE"] = str(folder / f"session-{number}")
         data = folder / f"data-{number}"
-        died = forked(work, data, point)
+        died = forked(functools.partial(do, work, data, point))
         assert died == -signal.SIGKILL, (point, died)
 
         def again(table: Table) -> None:
             work(table)
             check(table)
 
-        assert forked(again, data) == 0, point
+        assert forked(functools.partial(do, again, data)) == 0, point
 
 
 if __name__ == "__main__":

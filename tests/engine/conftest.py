@@ -278,3 +278,15 @@ def open_house(
 @pytest.fixture
 def house(open_house: Opener) -> House:
     return open_house()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The write lock, in the hands of somebody else."""
+    connection = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None, timeout=600)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+    finally:
+        connection.close()

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from tests.engine.conftest import ELSEWHERE
+from tests.processes import folder_in_memory
 from tests.seaweedfs import ObjectStorage
 
 from fletching import faultpoints
@@ -64,10 +65,8 @@ def elsewhere(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def memory() -> Iterator[Path]:
-    """A folder in memory where that is possible: a killed process loses nothing that it has written."""
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
-        yield Path(folder)
+    with folder_in_memory() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")

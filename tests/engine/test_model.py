@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 )
 from tests.engine.conftest import ELSEWHERE
 from tests.postgresql import Databases
+from tests.processes import memory_or_disk
 from tests.seaweedfs import ObjectStorage
 
 from fletching.engine.engine import Engine
@@ -98,8 +99,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        shared = Path("/dev/shm")
-        self.folder = Path(tempfile.mkdtemp(dir=shared if shared.is_dir() else None))
+        self.folder = Path(tempfile.mkdtemp(dir=memory_or_disk()))
         self.now = 1_800_000_000.0
         self.visible: Counter[Row] = Counter()
         self.partitions: set[str] = set()

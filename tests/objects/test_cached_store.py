@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 from crc32c import crc32c
+from tests.objects.bucket_contract import BucketContract
 
 from fletching.errors import CorruptObjectError, StorageError
 from fletching.objects.cached_store import MOST_FILLS, CachedStore
 from fletching.objects.local_object import LocalObject
 from fletching.objects.remote_store import RemoteStore
 from fletching.objects.store import IDENTITY_KEY
-from fletching.testing.contracts import ObjectStoreContract, put
+from fletching.testing.contracts import put
 
 obstore = pytest.importorskip("obstore")
 
@@ -51,20 +52,12 @@ class Bucket(RemoteStore):
         return data
 
 
-class TestContract(ObjectStoreContract):
+class TestContract(BucketContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[Any]:
         store = CachedStore(RemoteStore(obstore.store.MemoryStore()), tmp_path, MIB)
         yield store
         store.close()
-
-    def test_delete_is_idempotent(self, store: Any) -> None:
-        """As of the bucket: without a copy, ranges read after a delete are gone."""
-        put(store, "a/b", b"abc")
-        view = store.open("a/b").view(0, 3)
-        store.delete("a/b")
-        store.delete("a/b")
-        assert bytes(view) == b"abc"
 
 
 @pytest.fixture

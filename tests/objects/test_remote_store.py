@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.objects.bucket_contract import BucketContract
 
 from fletching.errors import (
     CorruptObjectError,
@@ -21,25 +22,17 @@ from fletching.errors import (
     UsageError,
 )
 from fletching.objects.remote_store import BUFFERED_BYTES, FIRST, RETRIES, RemoteStore
-from fletching.testing.contracts import ObjectStoreContract, put
+from fletching.testing.contracts import put
 
 obstore = pytest.importorskip("obstore")
 
 
-class TestMemory(ObjectStoreContract):
+class TestMemory(BucketContract):
     @pytest.fixture
     def store(self) -> Iterator[Any]:
         store = RemoteStore(obstore.store.MemoryStore())
         yield store
         store.close()
-
-    def test_delete_is_idempotent(self, store: Any) -> None:
-        """As the contract, but ranges read after a delete are gone: nothing is mapped."""
-        put(store, "a/b", b"abc")
-        view = store.open("a/b").view(0, 3)
-        store.delete("a/b")
-        store.delete("a/b")
-        assert bytes(view) == b"abc"
 
 
 @pytest.fixture

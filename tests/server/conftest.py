@@ -22,6 +22,7 @@ import pyarrow as pa
 import pytest
 from tests.server.asgi_applications import answer_with_asgi
 
+from fletching.engine.access.permissions import Grant, Permission
 from fletching.ipc import lowlevel
 from fletching.server.http.asgi_bridge import Application
 from fletching.server.http.exchange import Exchange
@@ -337,3 +338,18 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def client(start: Start) -> RawClient:
     """A client of a service with default settings."""
     return RawClient(start().url)
+
+
+@pytest.fixture
+def granted(server: Server) -> Callable[..., RawClient]:
+    """Makes keys with grants, each ``project table permission``."""
+    numbers = iter(range(100))
+
+    def make(*grants: tuple[str, str, str], **options: Any) -> RawClient:
+        keys = server.service.engine.access_keys
+        key = keys.create(access_id=f"key{next(numbers)}", **options)
+        for project, table, permission in grants:
+            keys.grant(Grant(key.access_id, project, table, Permission(permission)))
+        return RawClient(server.url, key.access_id, key.secret)
+
+    return make

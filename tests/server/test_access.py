@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -42,21 +41,6 @@ def server(start: Start) -> Server:
     owner.append(stream_of(TABLE), "secret")
     owner.create_table("open", TABLE.schema)
     return server
-
-
-@pytest.fixture
-def granted(server: Server) -> Callable[..., RawClient]:
-    """Makes keys with grants, each ``project table permission``."""
-    numbers = iter(range(100))
-
-    def make(*grants: tuple[str, str, str], **options: Any) -> RawClient:
-        keys = server.service.engine.access_keys
-        key = keys.create(access_id=f"key{next(numbers)}", **options)
-        for project, table, permission in grants:
-            keys.grant(Grant(key.access_id, project, table, Permission(permission)))
-        return RawClient(server.url, key.access_id, key.secret)
-
-    return make
 
 
 @pytest.mark.parametrize(

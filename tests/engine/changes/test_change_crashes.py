@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
 import sys
-import tempfile
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,14 @@ from unittest import mock
 
 import pyarrow as pa
 import pytest
+from tests.processes import folder_in_memory, forked
 
 import fletching
 from fletching import faultpoints
 from fletching.client import Table
 from fletching.engine.upkeep import run_merging
 
-SCRIPT = Path(__file__).resolve()
+ROOT = Path(__file__).resolve().parents[3]
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), ("n", pa.int64())])
 CASES = [
     ("delete", "change.planned"),
@@ -106,10 +106,8 @@ def build(folder: Path) -> None:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    # In memory where that is possible: a killed process loses nothing that it has written.
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as made:
-        yield Path(made) / "data"
+    with folder_in_memory() as made:
+        yield made / "data"
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +115,9 @@ def killing() -> Iterator[subprocess.Popen[str]]:
     """The process that forks for each case: imports take longer than all the rest."""
     # It ends when its input does.
     with subprocess.Popen(
-        [sys.executable, SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as running:
+        [sys.executable, "-m", "tests.engine.changes.test_change_crashes"],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as running:  # fmt: skip
         yield running
 
 
@@ -154,20 +153,10 @@ def test_a_table_is_as_before_or_as_after(
         assert stored == {item.name for item in checked if item.name.startswith("tables/")}
 
 
-def forked(point: str, folder: str, verb: str) -> int:
-    """How a child ends that makes a change and dies at a point of it."""
-    child = os.fork()
-    if child == 0:
-        try:
-            os.environ[faultpoints.VARIABLE] = point
-            with fletching.connect(Path(folder)) as opened:
-                change(opened.table("t"), verb)
-        except BaseException:  # noqa: BLE001 - the parent must hear of anything
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
+def change_and_die(point: str, folder: str, verb: str) -> None:
+    os.environ[faultpoints.VARIABLE] = point
+    with fletching.connect(Path(folder)) as opened:
+        change(opened.table("t"), verb)
 
 
 def main() -> None:
@@ -176,7 +165,7 @@ def main() -> None:
     import fletching.engine.engine  # noqa: F401
 
     for line in sys.stdin:
-        print(forked(*line.rstrip("\n").split("\t")), flush=True)
+        print(forked(functools.partial(change_and_die, *line.rstrip("\n").split("\t"))), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
+from tests.instance_rows import RUNNING
 
 from fletching.catalog.instance_rows import InstanceRow
 from fletching.engine.presence import DEAD_SECONDS, Presence
@@ -13,10 +15,7 @@ from fletching.engine.query.lost_instances import ended_with_its_process
 
 
 def row(created_at: float, server: str = "") -> InstanceRow:
-    return InstanceRow(
-        id="i", project_key="demo", owner="", task_name="t", statement="select 1", succeeded=False,
-        result="", selection=None, created_at=created_at, ended_at=0.0, server=server,
-    )  # fmt: skip
+    return dataclasses.replace(RUNNING, created_at=created_at, server=server)
 
 
 def test_a_statement_whose_time_is_long_over_has_ended(house: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tests.engine.conftest import House, ManualClock
+from tests.engine.conftest import House, ManualClock, locked
+from tests.instance_rows import ENDED, RUNNING
 
 from fletching.catalog.instance_rows import InstanceFilter, InstanceRow, insert_instance
 from fletching.engine.engine import Engine
@@ -46,18 +46,6 @@ def house(folder: Path) -> Iterator[House]:
         house.create(pa.schema([("n", pa.int64())]))
         house.append(pa.record_batch({"n": range(3000)}))
         yield house
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """The write lock, in the hands of somebody else."""
-    connection = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None, timeout=600)
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
-    finally:
-        connection.close()
 
 
 def until(done: Callable[[], bool]) -> None:
@@ -130,18 +118,7 @@ def test_what_waits_is_written_when_the_engine_is_closed(folder: Path) -> None:
 
 def test_the_end_of_an_instance_follows_its_beginning(house: House, folder: Path) -> None:
     outcomes = Outcomes(house.engine.context.database)
-    begun = InstanceRow(
-        id="1",
-        project_key="demo",
-        owner="",
-        task_name="",
-        statement="",
-        succeeded=False,
-        result="",
-        selection=None,
-        created_at=1.0,
-        ended_at=0.0,
-    )
+    begun = dataclasses.replace(RUNNING, id="1")
     outcomes.keep(begun, new=True)
     with locked(folder):
         ended = dataclasses.replace(begun, ended_at=2.0, result="x")
@@ -153,10 +130,7 @@ def test_the_end_of_an_instance_follows_its_beginning(house: House, folder: Path
 
 
 def row_of(number: int) -> InstanceRow:
-    return InstanceRow(
-        id=f"i{number}", project_key="demo", owner="", task_name="", statement="", succeeded=True,
-        result="x", selection=None, created_at=1.0, ended_at=2.0,
-    )  # fmt: skip
+    return dataclasses.replace(ENDED, id=f"i{number}", result="x")
 
 
 def test_a_row_that_a_failed_commit_wrote_all_the_same_is_no_obstacle(

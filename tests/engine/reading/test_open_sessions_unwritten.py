@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tests.engine.conftest import House, ManualClock
+from tests.engine.conftest import House, ManualClock, locked
 
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
@@ -38,18 +36,6 @@ def house(folder: Path) -> Iterator[House]:
         house.create(DATA.schema)
         house.append(DATA)
         yield house
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """The write lock, in the hands of somebody else."""
-    connection = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None, timeout=600)
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
-    finally:
-        connection.close()
 
 
 def look(house: House, session: str, **more: Any) -> Any:

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
-import numpy as np
 import pytest
 from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
+from tests.engine.reading.segment_rows_of import row
 
 from fletching.catalog.deletion_rows import DeletionRow, batch_counts
-from fletching.catalog.segment_rows import SegmentRow, encode_partition
+from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.reading import chunked_numbers
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.reading.snapshot_growth import grow
@@ -34,33 +34,6 @@ ARRAYS = [
     "segment_start",
     "partition_batches",
 ]
-
-
-def row(
-    number: int,
-    position: int,
-    partition: str = "",
-    batches: tuple[int, ...] = (1,),
-    codecs: str = "",
-) -> SegmentRow:
-    index = np.array(
-        [[100 * n + 8, 64, 8 * count, count] for n, count in enumerate(batches)], "<i8"
-    )
-    return SegmentRow(
-        id=number,
-        key=f"k{number}",
-        partition=encode_partition([partition] if partition else []),
-        rows=sum(batches),
-        length=1000,
-        batch_index=index.tobytes(),
-        dictionary_index=b"",
-        schema_version=1,
-        codecs=codecs,
-        added_version=position,
-        position=position,
-        crc32c=0,
-        statistics=None,
-    )
 
 
 def deletion(segment: SegmentRow) -> DeletionRow:

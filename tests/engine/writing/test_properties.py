@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.processes import folder_in_memory
 
 from fletching.engine.engine import Engine
 from fletching.protocol.messages.requests import ArrowOptions, WriteTable
@@ -24,10 +23,8 @@ AS_STORED = ArrowOptions(timestamp_unit=None, datetime_unit=None)
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """One folder for all examples, in memory where that is possible; a table for each."""
-    shared = Path("/dev/shm")
-    path = Path(tempfile.mkdtemp(dir=shared if shared.is_dir() else None))
-    yield path
-    shutil.rmtree(path)
+    with folder_in_memory() as path:
+        yield path
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pyarrow as pa
 import pytest
+from tests.instance_rows import ENDED, RUNNING
 
 from fletching.catalog.instance_rows import InstanceRow
 from fletching.engine.query.instances import MAX_CSV_ROWS, SESSION, Instances
@@ -51,23 +52,12 @@ def known(*args: Any, **options: Any) -> Instances:
 
 @pytest.fixture
 def ended() -> InstanceRow:
-    return InstanceRow(
-        id="i1",
-        project_key="demo",
-        owner="ann",
-        task_name="task",
-        statement="select 1",
-        succeeded=True,
-        result="",
-        selection=None,
-        created_at=1_000_000.0,
-        ended_at=1_000_002.5,
-    )
+    return ENDED
 
 
 @pytest.fixture
-def running(ended: InstanceRow) -> InstanceRow:
-    return dataclasses.replace(ended, ended_at=0.0)
+def running() -> InstanceRow:
+    return RUNNING
 
 
 def texts(document: ET.Element, path: str) -> list[str | None]:

@@ -4,8 +4,9 @@ import dataclasses
 from xml.etree import ElementTree as ET
 
 import pytest
+from tests.instance_rows import ENDED
 
-from fletching.engine.query.instances import COST, MERGE, SESSION, InstanceRow
+from fletching.engine.query.instances import COST, MERGE, SESSION
 from fletching.errors import InvalidParameterError, MethodNotAllowedError
 from fletching.server.metadata.jobs import job_document, parse_job, priority_of
 
@@ -15,17 +16,8 @@ JOB = """<?xml version="1.0" encoding="utf-8"?>
 <Property><Name>uuid</Name><Value>u</Value></Property>
 </Config><Query><![CDATA[create table t (a array<bigint>);]]></Query></SQL></Tasks></Job></Instance>"""
 
-ROW = InstanceRow(
-    id="i",
-    project_key="demo",
-    owner="ann",
-    task_name="SQLCreateTableTask",
-    statement="select 1 < 2",
-    succeeded=True,
-    result="",
-    selection=None,
-    created_at=1.0,
-    ended_at=2.0,
+ROW = dataclasses.replace(
+    ENDED, task_name="SQLCreateTableTask", statement="select 1 < 2", created_at=1.0, ended_at=2.0
 )
 
 
