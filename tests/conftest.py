@@ -96,12 +96,14 @@ def _of_the_process() -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def _leaves_the_process_as_it_was() -> Iterator[None]:
+def _leaves_the_process_as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
     """Refuses what a test leaves behind: which tests follow it differs from run to run."""
     before = _of_the_process()
     yield
     after = _of_the_process()
-    if after == before:
+    # Engines set handlers and variables for as long as a process lives, the first time that they are
+    # used in it, and rely on them. Their tests have processes of their own.
+    if after == before or request.node.get_closest_marker("engines"):
         return
     os.chdir(before["the folder"])
     os.environ.clear()

@@ -114,6 +114,25 @@ def test_a_pandas_index_is_kept_if_it_has_a_name() -> None:
     assert batches_of(frame).schema.names == ["a", "b"]
 
 
+@pytest.mark.parametrize("with_objects", [False, True])
+def test_arrow_columns_of_pandas_may_be_in_chunks(with_objects: bool) -> None:
+    parts = [TABLE.slice(start, 1).to_pandas(types_mapper=pd.ArrowDtype) for start in range(3)]
+    frame = pd.concat(parts, ignore_index=True)
+    frame["a"] = pd.arrays.ArrowExtensionArray(  # in other chunks
+        pa.chunked_array([[1], [2, 3]])
+    )
+    schema = SCHEMA
+    if with_objects:
+        schema = SCHEMA.append(pa.field("c", pa.int64()))
+        frame["c"] = pd.Series([7, None, 9], dtype=object)
+    (batch,) = batches_of(frame, schema).batches
+    assert batch.column("a").to_pylist() == [1, 2, 3]
+    assert batch.column("b").to_pylist() == ["x", None, "z"]
+    (some,) = batches_of(frame[frame["a"] != 2], schema).batches
+    assert some.column("a").to_pylist() == [1, 3]
+    assert list(batches_of(frame[frame["a"] > 9], schema).batches) == []
+
+
 def test_long_pandas_frames_are_converted_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fletching.client.tabular.tabular_data.PANDAS_SLICE_ROWS", 2)
     stream = batches_of(pd.DataFrame({"a": [1, 2, 3, 4, 5]}))

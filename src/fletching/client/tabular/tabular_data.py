@@ -172,16 +172,19 @@ def _from_pandas(frame: pd.DataFrame, target: pa.Schema | None) -> BatchStream:
     def slices() -> Iterator[pa.RecordBatch]:
         for start in range(0, len(frame), PANDAS_SLICE_ROWS):
             part = frame.iloc[start : start + PANDAS_SLICE_ROWS]
-            if not objects:
-                yield pa.RecordBatch.from_pandas(part, schema=schema, preserve_index=False)
-                continue
-            columns = [
-                column_array(part[name], fields[name.casefold()], name)
-                if name in objects
-                else pa.array(part[name], plain.field(name).type, from_pandas=True)
-                for name in names
-            ]
-            yield from _table(columns, names).to_batches()
+            if objects:
+                columns = [
+                    column_array(part[name], fields[name.casefold()], name)
+                    if name in objects
+                    else pa.array(part[name], plain.field(name).type, from_pandas=True)
+                    for name in names
+                ]
+                table = _table(columns, names)
+            else:
+                table = pa.Table.from_pandas(part, schema=schema, preserve_index=False)
+            # pandas' own Arrow columns are in chunks after a filter or a concatenation, each cut in
+            # other places: copied together here, they do not make a batch of each few rows.
+            yield from table.combine_chunks().to_batches()
 
     return BatchStream(schema, slices())
 
