@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,12 @@ from fletching.protocol.types.row_formats import (
     open_json_lines,
     row_writer,
 )
-from fletching.protocol.types.spelt_values import read_from_csv, read_from_json, stood_for
+from fletching.protocol.types.spelt_values import (
+    LongNumbers,
+    read_from_csv,
+    read_from_json,
+    stood_for,
+)
 
 NOON = "2026-01-02T12:00:00"
 TOKYO = pa.timestamp("ms", "Asia/Tokyo")
@@ -45,6 +51,11 @@ def _column(opened: Opened) -> pa.Array:
     ("text", "kind", "spelt"),
     [
         ("0.1", pa.float32(), "0.1"),
+        ("1.7976931348623157e308", pa.float64(), "1.7976931348623157e+308"),
+        ("4e-324", pa.float64(), "5e-324"),
+        ("-0.0", pa.float64(), "-0"),
+        ("0e-999", pa.float64(), "0"),
+        ("1e-45", pa.float32(), "1e-45"),
         ("0.5", pa.float16(), "0.5"),
         (NOON, pa.timestamp("s"), "2026-01-02 12:00:00"),
         (f"{NOON}+08:00", TOKYO, "2026-01-02 13:00:00.000+0900"),
@@ -68,6 +79,12 @@ def test_text_is_read_as_the_columns_type(text: str, kind: pa.DataType, spelt: s
     ("text", "kind"),
     [
         ("1e39", pa.float32()),
+        ("1e-50", pa.float32()),
+        ("1e-9", pa.float16()),
+        ("1e400", pa.float64()),
+        ("-1e400", pa.float64()),
+        ("1" * 400, pa.float64()),
+        ("1" * 400, pa.dictionary(pa.int8(), pa.float64())),
         ("-1e39", pa.float32()),
         ("70000", pa.float16()),
         (f"{NOON}+08:00", pa.timestamp("ms")),
@@ -92,8 +109,52 @@ def test_what_has_no_equal_is_refused(text: str, kind: pa.DataType) -> None:
         lambda: from_csv(text, kind),
     ]
     for attempt in attempts:
-        with pytest.raises(pa.ArrowInvalid, match=r"column|Column|CSV"):
+        with pytest.raises(pa.ArrowInvalid, match=r"column|Column|CSV|Number too big"):
             attempt()
+
+
+@pytest.mark.parametrize("text", ["1e400", "-1e400", "1" * 400])
+def test_a_number_that_no_double_holds_is_refused_where_the_type_is_told(text: str) -> None:
+    data = f"x,y\n0.5,1\n{text},1\n".encode()
+    for again in (True, False):  # a file, and a pipe
+        opened = open_csv("a file", lambda: io.BytesIO(data), ReadOptions(), ",", again=again)
+        assert opened.schema.field("x").type == pa.float64()
+        with pytest.raises(pa.ArrowInvalid, match="'x': conversion error"):
+            list(opened.batches)
+    with pytest.raises(pa.ArrowInvalid):
+        list(open_json_lines(io.BytesIO(f'{{"x":[0.5,{text}]}}\n'.encode()), ReadOptions()).batches)
+
+
+def test_what_is_smaller_than_any_double_is_not_zero_in_csv() -> None:
+    for text in ("1e-400", "-1e-400", "0." + "0" * 400 + "1"):
+        with pytest.raises(pa.ArrowInvalid, match="too small for double"):
+            from_csv(text, pa.float64())
+
+
+def test_infinities_and_blanks_are_read_as_they_were() -> None:
+    assert from_csv("inf", pa.float64()).to_pylist() == [math.inf]
+    assert from_csv("-Infinity", pa.float32()).to_pylist() == [-math.inf]
+    assert from_csv(" 1.5\t", pa.float64()).to_pylist() == [1.5]
+    assert from_csv('"1.5"', pa.float64()).to_pylist() == [1.5]
+    assert from_csv("", pa.float64()).to_pylist() == [None]
+    assert from_json("Infinity", pa.float64()).to_pylist() == [math.inf]
+    assert math.isnan(from_csv("NaN", pa.float64())[0].as_py())
+    for text in ("x", "1.5.5", '""', "1e", "0x10"):
+        with pytest.raises(pa.ArrowInvalid, match="'x': conversion error"):
+            from_csv(text, pa.float64())
+
+
+@pytest.mark.parametrize("size", [1, 100, 308, 1000, -1])
+@pytest.mark.parametrize("start", [0, 1, 127, 128, 700])
+@pytest.mark.parametrize("digits", [308, 309])
+def test_long_numbers_are_noticed_wherever_they_stand(size: int, start: int, digits: int) -> None:
+    data = b"," * start + b"7" * digits + b"," * 900
+    watched = LongNumbers(io.BytesIO(data))
+    assert b"".join(iter(lambda: watched.read(size), b"")) == data
+    assert watched.found == (digits == 309)
+    assert not watched.closed
+    watched.close()
+    assert watched.closed
 
 
 def test_bytes_are_base64_in_json_at_every_depth() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import IO, NamedTuple, Protocol
 
 import numpy as np
@@ -18,7 +18,13 @@ from fletching.errors import LimitExceededError, UsageError
 from fletching.protocol.types.decoded_sizes import plain_width
 from fletching.protocol.types.json_values import json_lines
 from fletching.protocol.types.parquet_pages import parquet_need
-from fletching.protocol.types.spelt_values import read_from_csv, read_from_json, stood_for
+from fletching.protocol.types.spelt_values import (
+    LongNumbers,
+    check_finite,
+    read_from_csv,
+    read_from_json,
+    stood_for,
+)
 
 __all__ = [
     "BATCH_ROWS",
@@ -238,9 +244,16 @@ def open_csv(
         )
 
     reader = reading(skip_empty_lines=True)
-    if len(reader.schema) == 1 and again:
-        # An empty line of a file with one column is a null, and no line to be passed over.
-        reader = reading(skip_empty_lines=False)
+    told = [
+        field
+        for field in reader.schema
+        if field.name not in read and pa.types.is_floating(field.type)
+    ]
+    if again and (told or len(reader.schema) == 1):
+        # Numbers are read as those of columns that have a type, now that it is known. An empty line of a
+        # file with one column is a null, and no line to be passed over.
+        types |= {field.name: pa.string() for field in told}
+        reader = reading(skip_empty_lines=len(reader.schema) > 1)
     schema = reader.schema
     if options.delimiter is None and len(schema) == 1:
         for other in (";", "\t", "|", ","):
@@ -255,7 +268,9 @@ def open_csv(
                 f"{name}: column {field.name!r} is not UTF-8 text: give its --encoding (latin-1, "
                 f"cp1252, ...), or --types '{field.name} BINARY' to keep the bytes"
             )
-    return _meant(reader, schema, options.types)
+    wanted = {field.name: field.type for field in (*told, *(options.types or ()))}
+    names = [] if again else [field.name for field in told]
+    return _meant(reader, schema, wanted, lambda: names)
 
 
 def open_json_lines(file: IO[bytes], options: ReadOptions) -> Opened:
@@ -270,8 +285,9 @@ def open_json_lines(file: IO[bytes], options: ReadOptions) -> Opened:
     if options.encoding != "utf8":
         raise UsageError("JSON lines are UTF-8: --encoding is for CSV")
     given = [field.with_type(read_from_json(field.type)) for field in options.types or ()]
+    watched = LongNumbers(file)
     reader = json.open_json(
-        file,
+        watched,
         read_options=json.ReadOptions(block_size=options.block_bytes),
         parse_options=json.ParseOptions(
             newlines_in_values=False,
@@ -279,15 +295,27 @@ def open_json_lines(file: IO[bytes], options: ReadOptions) -> Opened:
             unexpected_field_behavior="error" if options.only_types else "infer",
         ),
     )
-    return _meant(reader, reader.schema, options.types)
+    wanted = {field.name: field.type for field in options.types or ()}
+    names = reader.schema.names
+    return _meant(reader, reader.schema, wanted, lambda: names if watched.found else ())
 
 
-def _meant(reader: Iterable[pa.RecordBatch], read: pa.Schema, types: pa.Schema | None) -> Opened:
-    """What was read, with what its values stand for in the columns that have types."""
-    wanted = {field.name: field.type for field in types or ()}
+def _meant(
+    reader: Iterable[pa.RecordBatch],
+    read: pa.Schema,
+    wanted: Mapping[str, pa.DataType],
+    finite: Callable[[], Collection[str]],
+) -> Opened:
+    """What was read, with what its values stand for in the columns that have types.
+
+    Numbers of the columns ``finite`` are what pyarrow made of text that nobody can look at any more.
+    """
     kinds = [wanted.get(field.name, field.type) for field in read]
 
     def meant(arrays: Sequence[pa.Array]) -> list[pa.Array]:
+        for name, array in zip(read.names, arrays, strict=True):
+            if name in finite():
+                check_finite(array, name)
         return [stood_for(*each) for each in zip(arrays, kinds, read.names, strict=True)]
 
     empty = meant([pa.nulls(0, kind) for kind in read.types])

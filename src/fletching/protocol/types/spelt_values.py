@@ -1,21 +1,23 @@
 """What texts and numbers of JSON lines and CSV stand for, in the type of the column that they are for.
 
 pyarrow's readers, given the type itself, drop the zone of a moment or make one up (JSON), make
-infinities of numbers beyond a FLOAT, and read bytes, dates and times of day in JSON as no JSON has
-them, or not at all. So they read these types as something wider, at every depth, and what it stands
-for is found here: exactly that, or it is refused. A number is the nearest FLOAT, as it would be the
-nearest DOUBLE.
+infinities of numbers beyond a FLOAT or a DOUBLE, and read bytes, dates and times of day in JSON as no
+JSON has them, or not at all. So they read these types as something wider, at every depth, and what it
+stands for is found here: exactly that, or it is refused. A number is the nearest FLOAT or DOUBLE, but
+infinity is not near to any number, and zero to no other one.
 """
 
 from __future__ import annotations
 
 import base64
+import re
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["read_from_csv", "read_from_json", "stood_for"]
+__all__ = ["LongNumbers", "check_finite", "read_from_csv", "read_from_json", "stood_for"]
 
 _types = pa.types
 
@@ -23,8 +25,8 @@ _types = pa.types
 def read_from_csv(kind: pa.DataType) -> pa.DataType | None:
     """The type in which a field of CSV is read for a column; None if it has to be told."""
     kind = _plain(kind)
-    if _types.is_float16(kind) or _types.is_float32(kind):
-        return pa.float64()
+    if _types.is_floating(kind):
+        return pa.string()  # costs no more, and tells what was written where infinity came of it
     if _types.is_nested(kind) or _types.is_null(kind):
         return None
     if _types.is_duration(kind) or _types.is_interval(kind):
@@ -81,8 +83,9 @@ def stood_for(array: pa.Array, kind: pa.DataType, column: str) -> pa.Array:
     if array.type == kind:
         return array
     if _types.is_float64(array.type):
-        # Columns of types that CSV cannot have (durations) keep what was told: it is cast or refused.
         return _narrowed(array, kind, column)
+    if _types.is_string(array.type) and _types.is_floating(kind):
+        return _narrowed(_doubles(array, column), kind, column)
     if _types.is_string(array.type):
         if not (_is_bytes(kind) or _types.is_temporal(kind)) or _types.is_duration(kind):
             return array
@@ -109,15 +112,116 @@ def stood_for(array: pa.Array, kind: pa.DataType, column: str) -> pa.Array:
     return array
 
 
+_NOT_ZERO = "^[-+.0-9]*[1-9]"
+
+
+def _doubles(array: pa.Array, column: str) -> pa.Array:
+    """Texts of CSV as numbers."""
+    try:
+        try:
+            made = array.cast(pa.float64())
+        except pa.ArrowInvalid:
+            # As around numbers of other types, blanks do not count.
+            array = pc.utf8_trim(array, " \t")
+            made = array.cast(pa.float64())
+    except pa.ArrowInvalid as error:
+        raise pa.ArrowInvalid(f"column {column!r}: conversion error: {error}") from error
+    values = pc.fill_null(made, 1.0).to_numpy()
+    ends = np.isinf(values) | (values == 0)
+    if ends.any():
+        texts = array.filter(pa.array(ends))
+        wrong = texts.filter(pc.match_substring_regex(texts, _NOT_ZERO))
+        if len(wrong):
+            raise _no_such_number(wrong[0].as_py(), pa.float64(), column)
+    return made
+
+
+def _no_such_number(text: str, kind: pa.DataType, column: str) -> pa.ArrowInvalid:
+    return pa.ArrowInvalid(
+        f"column {column!r}: conversion error: {text[:60]} is too large or too small for {kind}"
+    )
+
+
+def check_finite(array: pa.Array, column: str) -> None:
+    """Refuses infinities that a reader made, at every depth, where none can have been written.
+
+    Args:
+        array: as pyarrow read it.
+        column: its path, for errors.
+
+    Raises:
+        pyarrow.ArrowInvalid: there is one.
+    """
+    if _types.is_floating(array.type):
+        if pc.any(pc.is_inf(array)).as_py():
+            raise pa.ArrowInvalid(
+                f"column {column!r}: conversion error: a number is too large for {array.type},"
+                " or infinite"
+            )
+    elif _types.is_struct(array.type):
+        for number, field in enumerate(array.type):
+            check_finite(array.field(number), f"{column}.{field.name}")
+    elif _is_list(array.type):
+        check_finite(array.flatten(), f"{column}.element")
+
+
+class LongNumbers:
+    """A file of text that notices numbers of more digits than a DOUBLE has, as it is read.
+
+    pyarrow's reader of JSON makes infinities of them, and of nothing else but the word.
+
+    Attributes:
+        found: whether there was one in what has been read.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        """Reads from ``file``, which stays its owner's."""
+        self._file = file
+        self._before = b""
+        self.found = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be read."""
+        return self._file.closed
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, as a file's ``read``."""
+        data = self._file.read(size)
+        text = self._before + data[:_LONG] if self._before else b""
+        self.found = self.found or _is_long(data) or _LONG_NUMBER.search(text) is not None
+        self._before = data[-_LONG:] if len(data) >= _LONG else (self._before + data)[-_LONG:]
+        return data
+
+
+_LONG = 309
+_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % _LONG)
+_STEP = 128
+
+
+def _is_long(data: bytes) -> bool:
+    """Whether so many digits stand in a row: a run of them covers two samples at least."""
+    samples = np.frombuffer(data, np.uint8)[::_STEP]
+    digits = (samples >= 48) & (samples <= 57)
+    for place in (np.flatnonzero(digits[1:] & digits[:-1]) * _STEP).tolist():
+        if _LONG_NUMBER.search(data, max(place - _LONG, 0), place + 2 * _LONG) is not None:
+            return True
+    return False
+
+
 def _narrowed(array: pa.Array, kind: pa.DataType, column: str) -> pa.Array:
     if not (_types.is_float16(kind) or _types.is_float32(kind)):
-        return array
+        return array  # durations and such: what was told from the text is cast, or refused
     values = pc.fill_null(array, 0.0).to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore"):
         made = values.astype(kind.to_pandas_dtype())
-    beyond = np.isinf(made) & ~np.isinf(values)
+    beyond = (np.isinf(made) & ~np.isinf(values)) | ((made == 0) & (values != 0))
     if beyond.any():
-        raise pa.ArrowInvalid(f"column {column!r}: {float(values[beyond][0])!r} is beyond {kind}")
+        raise _no_such_number(repr(float(values[beyond][0])), kind, column)
     mask = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
     return pa.array(made, kind, mask=mask)
 
