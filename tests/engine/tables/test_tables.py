@@ -33,7 +33,9 @@ from fletching.protocol.messages.admin import (
     ListPartitions,
     ListTables,
 )
+from fletching.protocol.messages.changes import AlterTable
 from fletching.protocol.types.blob_type import blob
+from fletching.sql.storage_tiers import PARTITION_TIERS, declared_tiers
 from fletching.types import PartitionSpec, TableName
 
 SCHEMA = pa.schema([("id", pa.int64())])
@@ -386,3 +388,28 @@ def test_specifications_are_matched_by_name() -> None:
         matching_values(COLUMNS, spec("hour=3"))
     with pytest.raises(InvalidArgumentError, match="twice"):
         matching_values(COLUMNS, PartitionSpec((("pt", "a"), ("PT", "b"))))
+
+
+def test_a_partition_has_a_property_of_its_own(house: Any) -> None:
+    house.engine.call(request(house.table, partition_columns=(("pt", "bigint"),)))
+
+    def alter(partition: str, **properties: str) -> Any:
+        spec = PartitionSpec.parse(f"pt={partition}")
+        wanted = AlterTable(table=house.table, partition=spec, set_properties=properties)
+        return house.engine.call(wanted).properties
+
+    for partition in ("1", "2"):
+        spec = PartitionSpec.parse(f"pt={partition}")
+        house.engine.call(CreatePartition(table=house.table, partition=spec))
+    alter("1", storagetier="longterm")
+    kept = alter("02", storagetier="standard")
+    tiers = {values: tier for values, (_, tier) in declared_tiers(kept[PARTITION_TIERS]).items()}
+    assert tiers == {("1",): "longterm", ("2",): "standard"}
+    for partition, properties, error in (
+        ("3", {"storagetier": "standard"}, NoSuchPartitionError),
+        ("1", {"other": "x"}, InvalidArgumentError),
+        ("x", {"storagetier": "standard"}, InvalidArgumentError),
+    ):
+        with pytest.raises(error):
+            alter(partition, **properties)
+    assert house.describe().properties == kept
