@@ -13,6 +13,7 @@ from fletching.catalog.table_rows import get_table
 from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.segment_reader import SegmentReader
 from fletching.errors import CorruptObjectError
+from fletching.ipc.validation import relaxed_type
 from fletching.objects.local import LocalStore
 
 ROWS = 300
@@ -133,6 +134,41 @@ def test_damage_is_found_in_the_message_that_has_it(stored: Callable[..., Stored
     assert reader.decode(*found.places[0], (0, 1)).num_rows == 100
     with pytest.raises(CorruptObjectError, match="checksum"):
         reader.decode(start, end, (0, 1))
+
+
+NESTED = pa.table(
+    {
+        "n": PLAIN["n"],
+        "s": PLAIN["s"],
+        "v": PLAIN["s"].cast(pa.string_view()),
+        "l": pa.array([[f"text {n}"] for n in range(ROWS)]),
+    }
+)
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_no_damaged_offset_of_chosen_columns_leads_outside(
+    stored: Callable[..., Stored], compression: str | None
+) -> None:
+    """Nobody has compared them with a checksum, and whoever follows such an offset crashes."""
+    found = stored(NESTED, compression=compression)
+    start, end = found.places[0]
+    chosen = [(1,), (2,), (3,), (0, 2), (0,)]
+    refused = dict.fromkeys(chosen, 0)
+    for offset in range(start + 3, end, 97):
+        found.spoil(offset)
+        reader = found.anew()
+        for columns in chosen:
+            try:
+                batch = reader.decode(start, end, columns)
+            except CorruptObjectError:
+                refused[columns] += 1
+            else:
+                relaxed = [relaxed_type(kind, text=True) for kind in batch.schema.types]
+                for array, kind in zip(batch.columns, relaxed, strict=True):
+                    array.view(kind).validate(full=True)
+        found.spoil(offset)
+    assert all(refused.values())
 
 
 def test_a_place_where_no_batch_stands_is_damage(stored: Callable[..., Stored]) -> None:

@@ -182,12 +182,16 @@ class SegmentReader:
         if self.columns.has_dictionaries:
             return self._decode(offset, end).select(list(columns))
         # A part of the message: of the columns that are left out no byte is touched.
-        if not self.row.codecs:
-            return self._decode(offset, end, checked=False).select(list(columns))
         try:
-            return self.columns.projected(columns).decode(self._message(offset, end, checked=False))
+            if not self.row.codecs:
+                found = self._decode(offset, end, checked=False).select(list(columns))
+            else:
+                message = self._message(offset, end, checked=False)
+                found = self.columns.projected(columns).decode(message)
+            self.columns.check_part(found, columns)
         except WireError as error:
             raise self._damaged(error) from error
+        return found
 
     def _decode(self, offset: int, end: int, *, checked: bool = True) -> pa.RecordBatch:
         try:
