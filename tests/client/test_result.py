@@ -13,6 +13,7 @@ from tests.client.sql_cases import EXPRESSIONS, QUERIES, REFUSED, TABLES, WAYS_O
 from tests.client.sql_documented_cases import DOCUMENTED_EXPRESSIONS, DOCUMENTED_SCRIPT
 from tests.client.sql_everyday_cases import EVERYDAY_EXPRESSIONS, EVERYDAY_SCRIPT, Refused
 from tests.client.sql_function_cases import FUNCTION_CASES, QUERY_CASES
+from tests.client.sql_zone_cases import ZONED_SCRIPT
 from tests.folding import folded
 
 import fletching
@@ -76,7 +77,9 @@ def test_expressions(client: fletching.Client, group: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "script", [DOCUMENTED_SCRIPT, EVERYDAY_SCRIPT], ids=["documented", "everyday"]
+    "script",
+    [DOCUMENTED_SCRIPT, EVERYDAY_SCRIPT, ZONED_SCRIPT],
+    ids=["documented", "everyday", "zoned"],
 )
 def test_statements_in_order(client: fletching.Client, script: list[tuple[str, Any]]) -> None:
     wrong: list[str] = []

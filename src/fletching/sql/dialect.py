@@ -346,6 +346,9 @@ def parse_all(text: str) -> list[Parsed]:
 def _parsed(dialect: Odps, chunk: list[Token], text: str) -> Parsed:
     """The statement of some tokens, with what stands before it in script mode or for EXPLAIN."""
     written = text[chunk[0].start : chunk[-1].end + 1]
+    if chunk[0].token_type == TokenType.SET:
+        # What a flag is set to is no expression: Asia/Shanghai, 256M, a.py,b.py.
+        return Parsed(exp.Set(), text=written)
     check_tokens(chunk, text)
     explained = False
     if chunk[0].token_type == TokenType.PARAMETER:

@@ -10,7 +10,15 @@ from sqlglot.dialects.duckdb import DuckDB
 from fletching.errors import InvalidArgumentError
 from fletching.sql.decimals import product, quotient
 from fletching.sql.dialect import LITERALS, exp
-from fletching.sql.function_calls import Call, Lambda, converted, convertible, decimal_text, quoted
+from fletching.sql.function_calls import (
+    Call,
+    Lambda,
+    converted,
+    convertible,
+    decimal_text,
+    in_years,
+    quoted,
+)
 from fletching.sql.functions import find_function
 from fletching.sql.implicit import add_conversions, conversion_of
 from fletching.sql.lateral_views import lateral_view
@@ -33,10 +41,11 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
         if kind not in {exp.IntDiv, exp.CurrentTimestamp, exp.CurrentDate, exp.Star}
     }
 
-    def __init__(self, now: str) -> None:
-        """Knows the statement's moment."""
+    def __init__(self, now: str, zone: str = "") -> None:
+        """Knows the statement's moment in its time zone, and that zone; empty for UTC."""
         super().__init__(identify=True, dialect="duckdb", comments=False)
         self._now = now
+        self._zone = zone
 
     def write(self, tree: exp.Expr) -> str:
         """A tree's text; the conversions that go without saying are put into the tree."""
@@ -72,6 +81,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
                 [type_of(one) for one in arguments],
                 self._now,
                 [self._lambda(one) for one in arguments],
+                self._zone,
             )
             if not function.aggregate and (over or nulls or distinct or order):
                 raise InvalidArgumentError(  # noqa: TRY301 - placed below
@@ -95,7 +105,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
         wanted = conversion_of(expression)
         if wanted is not None:
             value = expression.expressions[0]
-            return converted(self.sql(value), type_of(value), wanted)
+            return converted(self.sql(value), type_of(value), wanted, self._zone)
         return self._call(expression)
 
     def window_sql(self, expression: exp.Expr) -> str:
@@ -189,7 +199,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
             raise located(
                 InvalidArgumentError(f"there is no conversion from {given} to {wanted}"), expression
             )
-        made = converted(text, given, wanted)
+        made = converted(text, given, wanted, self._zone)
         sizes = [
             int(item.name) for item in expression.args["to"].expressions if item.name.isdecimal()
         ]
@@ -256,7 +266,10 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
     @staticmethod
     def _moved(expression: exp.Expr, text: str) -> str:
         found = type_of(expression)
-        return f"CAST({text} AS {found.duck()})" if found.kind in {"date", "time"} else text
+        if found.kind not in {"date", "time"}:
+            return text
+        kind = "DATE" if found.kind == "date" else "TIMESTAMP"
+        return f"TRY_CAST({in_years(f'CAST({text} AS {kind})', kind)} AS {found.duck()})"
 
     def mod_sql(self, expression: exp.Expr) -> str:
         """The remainder; by zero it is null."""
@@ -319,7 +332,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
             wanted = type_of(value).inner[0] if type_of(value).inner else UNKNOWN
             made = self.sql(key)
             if wanted.duck() and given.kind not in {wanted.kind, "", "null"}:
-                made = converted(made, given, wanted)
+                made = converted(made, given, wanted, self._zone)
             return f"{text}[{made}]"
         if kind == "array" and given.kind not in {"whole", "", "null"}:
             raise located(
@@ -401,6 +414,9 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
         text = self.sql(value)
         if type_of(value).kind == "text":
             text = f"TRY_CAST({text} AS TIMESTAMP)"
+        elif type_of(value).kind == "time":
+            # Of milliseconds DuckDB would make nanoseconds, which end in the year 2262.
+            text = f"CAST({text} AS TIMESTAMP)"
         return f"CAST(date_part({quoted(expression.name.lower())}, {text}) AS INTEGER)"
 
     def trim_sql(self, expression: exp.Expr) -> str:

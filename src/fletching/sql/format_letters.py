@@ -81,7 +81,8 @@ def own_format(text: str) -> str:
     return "".join(made)
 
 
-_WIDTHS = {"%Y": 4, "%g": 3, "%f": 6, "%n": 9}
+_YEAR = r"(?:[1-9]\d{3}|0[1-9]\d{2}|00[1-9]\d|000[1-9])"
+_WIDTHS = {"%g": 3, "%f": 6, "%n": 9}
 
 
 def own_pattern(text: str) -> str | None:
@@ -96,7 +97,11 @@ def own_pattern(text: str) -> str | None:
         directive = _OWN.get(piece.lower())
         years += directive == "%Y"
         made.append(
-            re.escape(piece) if directive is None else rf"\d{{{_WIDTHS.get(directive, 2)}}}"
+            re.escape(piece)
+            if directive is None
+            else _YEAR
+            if directive == "%Y"
+            else rf"\d{{{_WIDTHS.get(directive, 2)}}}"
         )
     return "".join(made) if years == 1 else None
 

@@ -20,6 +20,7 @@ from fletching.sql.sql_types import (
     SqlType,
     common_type,
 )
+from fletching.sql.time_zones import to_local, to_utc
 
 __all__ = [
     "Call",
@@ -27,15 +28,18 @@ __all__ = [
     "Lambda",
     "NullConstantError",
     "Result",
+    "between",
     "converted",
     "convertible",
     "counted_arguments",
     "failing",
+    "in_years",
     "joined_list",
     "let",
     "map_of_entries",
     "moment_text",
     "quoted",
+    "since_1970",
 ]
 
 
@@ -63,24 +67,54 @@ def counted_arguments(count: int | str) -> str:
 
 
 _WHOLE_TEXT = "'^\\s*([+-]?\\d+)(?:\\.\\d*)?\\s*$'"
-_DATE_TEXT = "'^\\s*\\d{1,4}-\\d{1,2}-\\d{1,2}(?:[ T].*)?$'"
+YEAR = "(?:[1-9]\\d{0,3}|0[1-9]\\d{0,2}|00[1-9]\\d?|000[1-9])"
+"""A year from 1 to 9999, as a regular expression."""
+
+_DATE_TEXT = f"'^\\s*{YEAR}-\\d{{1,2}}-\\d{{1,2}}(?:[ T].*)?$'"
 """Texts that have a form as a whole number, or as a date or time: DuckDB takes ``1_0``, ``0x1`` and ``epoch``."""
 
 
 def moment_text(text: str) -> str:
     """A text if it is written as a date or a time is, else null."""
     if _CONSTANT.fullmatch(text):
-        return text if re.match(r"'\s*\d{1,4}-\d{1,2}-\d{1,2}(?:[ T'])", text) else "NULL"
+        return text if re.match(rf"'\s*{YEAR}-\d{{1,2}}-\d{{1,2}}(?:[ T'])", text) else "NULL"
     return f"CASE WHEN regexp_matches({text}, {_DATE_TEXT}) THEN {text} END"
 
 
-def converted(text: str, given: SqlType, wanted: SqlType) -> str:
+def between(text: str, least: str, most: str) -> str:
+    """A value if it is above one bound and below another, else null; the value stands in it once."""
+    return f"nullif(greatest(nullif(least({text}, {most}), {most}), {least}), {least})"
+
+
+def in_years(moment: str, kind: str = "TIMESTAMP") -> str:
+    """A date or time of DuckDB's SQL that was computed: null outside of the years from 1 to 9999.
+
+    Args:
+        moment: the value.
+        kind: its type, ``TIMESTAMP`` or ``DATE``.
+    """
+    last = "0000-12-31" if kind == "DATE" else "0000-12-31 23:59:59.999999"
+    return between(moment, f"{kind} '{last}'", f"{kind} '10000-01-01'")
+
+
+FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799
+"""Of the years from 1 to 9999, since 1970."""
+
+
+def since_1970(seconds: str) -> str:
+    """The time that lies a number of seconds behind 1970 in UTC; null outside of the years from 1 to 9999."""
+    kept = between(seconds, str(FIRST_SECOND - 1), str(LAST_SECOND + 1))
+    return f"make_timestamp(CAST({kept} * 1000000 AS BIGINT))"
+
+
+def converted(text: str, given: SqlType, wanted: SqlType, zone: str = "") -> str:
     """A value in another type, as CAST gives it: null where it has no form there.
 
     Args:
         text: the value in DuckDB's SQL.
         given: its type, as far as it is known.
         wanted: the type that it is brought to.
+        zone: the statement's; numbers of seconds count in UTC.
     """
     target = wanted.duck()
     if wanted.kind == "whole":
@@ -89,12 +123,13 @@ def converted(text: str, given: SqlType, wanted: SqlType) -> str:
         elif given.kind == "text":
             text = f"regexp_extract({text}, {_WHOLE_TEXT}, 1)"
         elif given.kind == "time":
-            text = f"epoch({text})"
+            # Of milliseconds DuckDB would make nanoseconds, which end in the year 2262.
+            text = f"epoch({to_utc(f'CAST({text} AS TIMESTAMP)', zone)})"
     elif wanted.kind in {"double", "decimal"}:
         if given.kind == "text":
             text = f"CASE WHEN NOT contains({text}, '_') THEN {text} END"
         elif given.kind == "time":
-            text = f"(epoch_us({text}) / 1000000.0::DOUBLE)"
+            text = f"(epoch_us({to_utc(f'CAST({text} AS TIMESTAMP)', zone)}) / 1000000.0::DOUBLE)"
     elif wanted.kind == "text":
         if given.kind == "binary":
             return f"decode({text})"
@@ -103,7 +138,8 @@ def converted(text: str, given: SqlType, wanted: SqlType) -> str:
         if given.kind == "decimal":
             return decimal_text(text)
     elif wanted.kind == "time" and given.kind in {"whole", "double", "decimal"}:
-        text = f"make_timestamp(CAST({text} * 1000000 AS BIGINT))"
+        number = f"CAST({text} AS BIGINT)" if given.kind == "whole" else text
+        text = to_local(since_1970(number), zone)
     elif wanted.kind in {"date", "time"} and given.kind == "text":
         text = moment_text(text)
     elif wanted.name == "BINARY" and given.kind == "text":
@@ -217,6 +253,7 @@ class Call:
         types: per argument, its type as far as it is known.
         now: the statement's moment, as a timestamp literal.
         lambdas: per argument, its pieces if it is a lambda.
+        zone: the time zone that times are written in; empty for UTC.
     """
 
     name: str
@@ -225,6 +262,7 @@ class Call:
     types: Sequence[SqlType]
     now: str
     lambdas: Sequence[Lambda | None] = ()
+    zone: str = ""
 
     def __len__(self) -> int:
         """How many arguments there are."""
@@ -428,18 +466,18 @@ class Function:
             element = call.types[0].element if call.types[0].kind == "array" else UNKNOWN
             both = {given.kind, element.kind}
             if element.duck() and "text" in both and len(both - {""}) > 1:
-                return converted(text, given, element)
+                return converted(text, given, element, call.zone)
             return text
         if letter == "t":
             return call.text(index)
         wanted = _TAKES[letter]
         if letter == "n":
-            return converted(text, given, DOUBLE) if given.kind == "text" else text
+            return converted(text, given, DOUBLE, call.zone) if given.kind == "text" else text
         if letter == "d" and given.kind in {"whole", "decimal"}:
             return f"CAST({text} AS DOUBLE)"
         if given.kind == wanted.kind:
             return text
-        return converted(text, given, wanted)
+        return converted(text, given, wanted, call.zone)
 
 
 _COLLECTIONS = {

@@ -48,7 +48,7 @@ def brought(call: Call, indices: Sequence[int]) -> list[str]:
             and given != wanted
             and given.kind not in {"null", wanted.kind}
         )
-        made.append(converted(call[i], given, wanted) if needs else call[i])
+        made.append(converted(call[i], given, wanted, call.zone) if needs else call[i])
     return made
 
 
@@ -64,7 +64,7 @@ def _greatest_type(types: Sequence[SqlType]) -> SqlType:
 def _compared(call: Call) -> list[str]:
     wanted = _greatest_type(call.types)
     return [
-        converted(text, given, wanted)
+        converted(text, given, wanted, call.zone)
         if wanted.name and given.name and given.kind not in {"null", wanted.kind}
         else text
         for text, given in zip(call.arguments, call.types, strict=True)

@@ -37,6 +37,7 @@ from fletching.sql.sql_types import (
     struct_of,
     type_of_field,
 )
+from fletching.sql.time_zones import has_moments
 from fletching.sql.typing_pass import add_types
 
 __all__ = ["Prepared"]
@@ -50,8 +51,10 @@ _Fold = Callable[[exp.Expr], exp.Expr | None]
 class Prepared:
     """A query's tree with its tables replaced, and what is known of them."""
 
-    def __init__(self, query: exp.Expr, resolve: Resolve) -> None:
+    def __init__(self, query: exp.Expr, resolve: Resolve, *, local: bool = False) -> None:
+        """Prepares a query; ``local`` if its times are in another zone than those that scans choose by."""
         self._resolve = resolve
+        self._local = local
         self.scans: list[WantedScan] = []
         self._scan_of: dict[int, WantedScan] = {}
         self.query = query
@@ -241,6 +244,9 @@ class Prepared:
             predicate = compile_condition(tree, fields, table=scan.alias, nan_greatest=True)
         except FletchingError:
             return  # DuckDB answers it alone
+        names = (name.casefold() for name in predicate.columns)
+        if self._local and any(has_moments(fields[name].type) for name in names):
+            return  # the scan would take the times for those of UTC
         scan.push(part, predicate)
 
     @staticmethod

@@ -315,7 +315,7 @@ class Assignment:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Setting:
-    """SET key=value: flags of another system, which choose nothing here but where names belong."""
+    """SET key=value: flags of another system, which choose nothing here but where names belong, and the time zone."""
 
     name: str
     value: str

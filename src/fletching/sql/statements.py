@@ -9,6 +9,8 @@ middle form is ``schema.table``.
 
 from __future__ import annotations
 
+import re
+
 from fletching.errors import InvalidArgumentError, SqlSyntaxError
 from fletching.protocol.messages.changes import TruncateTable
 from fletching.sql.alterations import alteration_of
@@ -111,7 +113,7 @@ def _statement(parsed: Parsed, namespace: Namespace) -> Statement:
             source = node.args.get("source")
             return Insertion(tuple(_target(one, namespace, source) for one in node.expressions))
         case exp.Set():
-            return _setting(node)
+            return _setting(parsed.text)
         case exp.Create(kind="TABLE") | exp.Command() if parsed.text[:6].upper() == "CREATE":
             words = " ".join(parsed.text.upper().split())
             if words.startswith("CREATE FUNCTION"):
@@ -119,8 +121,6 @@ def _statement(parsed: Parsed, namespace: Namespace) -> Statement:
             raise InvalidArgumentError(
                 "CREATE TABLE takes a name and columns in parentheses, AS and a query, or LIKE and a table"
             )
-        case exp.Set() | exp.Command() if parsed.text[:3].upper() == "SET":
-            raise InvalidArgumentError("SET takes name=value")
         case _:
             words = " ".join(parsed.text.split()[:3])
             raise InvalidArgumentError(f"statements like {words[:60]!r} are not supported")
@@ -223,12 +223,15 @@ def _explained(node: exp.Expr) -> exp.Query:
     return query_of(node, "EXPLAIN")
 
 
-def _setting(node: exp.Expr) -> Setting:
-    text = node.sql(dialect="hive")[len("SET ") :]
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise InvalidArgumentError("SET takes name=value")
-    return Setting(name.strip().strip("`"), value.strip().strip("'\""))
+def _setting(text: str) -> Setting:
+    name, equals, value = (part.strip() for part in text[len("SET") :].partition("="))
+    name = name.strip("`")
+    if not equals or _FLAG.fullmatch(name) is None or "\n" in value:
+        raise InvalidArgumentError("SET takes name=value on one line, and ; behind it")
+    return Setting(name, value.strip("'\""))
+
+
+_FLAG = re.compile(r"[\w.:-]+")
 
 
 def _target(node: exp.Expr, namespace: Namespace, source: exp.Expr | None) -> Target:

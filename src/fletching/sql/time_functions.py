@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.format_letters import java_format, own_format, own_pattern, unit_of
-from fletching.sql.function_calls import Call, Function, quoted
+from fletching.sql.function_calls import Call, Function, between, in_years, quoted, since_1970
 from fletching.sql.generated_partitions import TRUNCATED_FORMATS
 from fletching.sql.sql_types import (
     DATE,
@@ -19,6 +19,7 @@ from fletching.sql.sql_types import (
     TIMESTAMP,
     SqlType,
 )
+from fletching.sql.time_zones import to_local, to_utc
 
 __all__ = ["TIME_FUNCTIONS", "truncated_day"]
 
@@ -56,7 +57,7 @@ def _date_format(call: Call) -> str:
 
 
 def _from_unixtime(call: Call) -> str:
-    moment = f"make_timestamp(CAST({call[0]} AS BIGINT) * 1000000)"
+    moment = to_local(since_1970(f"CAST({call[0]} AS BIGINT)"), call.zone)
     if len(call) == 1:
         return f"CAST({moment} AS TIMESTAMP_MS)"
     return f"strftime({moment}, {quoted(java_format(call.constant(1, 'format')))})"
@@ -74,15 +75,40 @@ def _unix_timestamp(call: Call) -> str:
     else:
         directives = quoted(java_format(call.constant(1, "format")))
         moment = f"try_strptime({call.text(0)}, {directives})"
-    return f"CAST(floor(epoch({moment})) AS BIGINT)"
+    return f"CAST(floor(epoch({to_utc(moment, call.zone)})) AS BIGINT)"
 
 
 def _dateadd(call: Call) -> str:
     unit = unit_of(call.constant(2, "unit")) if len(call) == 3 else "day"
+    target = _moved(call.types[0], unit)
+    kind = "DATE" if target == DATE else "TIMESTAMP"
+    added = in_years(f"CAST({call.moment(0)} + {_many(call, 1, unit)} AS {kind})", kind)
+    return f"CAST({added} AS {target.duck()})"
+
+
+_YEARS = {
+    "year": 1,
+    "quarter": 4,
+    "month": 12,
+    "week": 53,
+    "day": 366,
+    "hour": 366 * 24,
+    "minute": 366 * 24 * 60,
+    "second": 366 * 86_400,
+    "millisecond": 366 * 86_400_000,
+    "microsecond": 366 * 86_400_000_000,
+}
+"""How many of a unit a year has at most."""
+
+
+def _many(call: Call, index: int, unit: str) -> str:
+    """An argument as so many of a unit; null if it is more than there are in the years from 1 to 9999."""
+    count = f"trunc({call[index]})" if call.kind(index) in {"double", "decimal"} else call[index]
+    most = 10_000 * _YEARS[unit]
     width = "INTEGER" if unit in _DAYS else "BIGINT"
-    count = f"trunc({call[1]})" if call.kind(1) in {"double", "decimal"} else call[1]
-    added = f"{call.moment(0)} + to_{unit}s(CAST({count} AS {width}))"
-    return f"CAST({added} AS {_moved(call.types[0], unit).duck()})"
+    return (
+        f"to_{unit}s(CAST({between(f'CAST({count} AS BIGINT)', str(-most), str(most))} AS {width}))"
+    )
 
 
 def _moved(given: SqlType, unit: str) -> SqlType:
@@ -163,17 +189,18 @@ def _next_day(call: Call) -> str:
         raise InvalidArgumentError(f"{wanted!r} is no day of the week")
     date = call.day(0)
     gap = f"((({days.index(wanted) + 1} - isodow({date}) + 6) % 7) + 1)"
-    return f"strftime({date} + to_days(CAST({gap} AS INTEGER)), '%Y-%m-%d')"
+    later = in_years(f"CAST({date} + to_days(CAST({gap} AS INTEGER)) AS DATE)", "DATE")
+    return f"strftime({later}, '%Y-%m-%d')"
 
 
 def _add_months(call: Call) -> str:
-    return f"strftime({call.day(0)} + to_months(CAST({call[1]} AS INTEGER)), '%Y-%m-%d')"
+    later = in_years(f"CAST({call.day(0)} + {_many(call, 1, 'month')} AS DATE)", "DATE")
+    return f"strftime({later}, '%Y-%m-%d')"
 
 
 def _days_later(sign: str) -> Callable[[Call], str]:
     def make(call: Call) -> str:
-        count = f"trunc({call[1]})" if call.kind(1) in {"double", "decimal"} else call[1]
-        return f"CAST({call.day(0)} {sign} to_days(CAST({count} AS INTEGER)) AS DATE)"
+        return in_years(f"CAST({call.day(0)} {sign} {_many(call, 1, 'day')} AS DATE)", "DATE")
 
     return make
 
@@ -203,7 +230,8 @@ def _zone_moved(to_utc: bool) -> Callable[[Call], str]:
         if call.kind(0) == "whole":
             moment = f"make_timestamp(CAST({call[0]} AS BIGINT) * 1000)"
         first, second = (zone, "'UTC'") if to_utc else ("'UTC'", zone)
-        return f"CAST(timezone({second}, timezone({first}, {moment})) AS TIMESTAMP_MS)"
+        moved = in_years(f"timezone({second}, timezone({first}, {moment}))")
+        return f"CAST({moved} AS TIMESTAMP_MS)"
 
     return make
 
@@ -266,7 +294,7 @@ TIME_FUNCTIONS: dict[str, Function] = {
     "current_timestamp": Function(0, 0, _now, "time"),
     "current_date": Function(0, 0, _today, "date"),
     "curdate": Function(0, 0, _today, "date"),
-    "current_timezone": Function(0, 0, "'UTC'", "text"),
+    "current_timezone": Function(0, 0, lambda c: quoted(c.zone or "UTC"), "text"),
     "to_date": Function(1, 2, _to_date, _to_date_type),
     "to_char": Function(1, 2, _to_char, "text"),
     "to_datetime": Function(1, 1, lambda c: f"CAST({c.moment(0)} AS TIMESTAMP_MS)", "time"),
@@ -283,7 +311,7 @@ TIME_FUNCTIONS: dict[str, Function] = {
     "date_format": Function(2, 2, _date_format, "text"),
     "from_unixtime": Function(1, 2, _from_unixtime, _from_unixtime_type, "w."),
     "unix_timestamp": Function(0, 2, _unix_timestamp, "whole"),
-    "to_millis": Function(1, 1, lambda c: f"epoch_ms({c.moment(0)})", "whole"),
+    "to_millis": Function(1, 1, lambda c: f"epoch_ms({to_utc(c.moment(0), c.zone)})", "whole"),
     "from_utc_timestamp": Function(2, 2, _zone_moved(to_utc=False), "time"),
     "to_utc_timestamp": Function(2, 2, _zone_moved(to_utc=True), "time"),
     "dateadd": Function(2, 3, _dateadd, _moved_type),

@@ -41,6 +41,7 @@ def translate(
     resolve: Resolve,
     *,
     now: str,
+    zone: str = "",
     fold: Callable[[str], exp.Expr | None] | None = None,
 ) -> Translation:
     """Translates a query.
@@ -48,7 +49,8 @@ def translate(
     Args:
         query: its tree; left as it is.
         resolve: looks tables and views up.
-        now: the statement's moment as DuckDB's literal.
+        now: the statement's moment as DuckDB's literal, as the clocks of its time zone show it.
+        zone: the name of that zone; empty for UTC. Times of the relations are to be local as well.
         fold: computes a constant expression of DuckDB's SQL to a tree of a literal, or None.
 
     Raises:
@@ -56,8 +58,8 @@ def translate(
         FletchingError: as ``resolve``.
     """
     try:
-        prepared = Prepared(query.copy(), resolve)
-        writer = Writer(now)
+        prepared = Prepared(query.copy(), resolve, local=bool(zone))
+        writer = Writer(now, zone)
         if fold is not None:
             prepared.push_down(lambda node: fold(writer.write(node.copy())))
         else:

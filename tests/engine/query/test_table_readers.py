@@ -28,7 +28,7 @@ def test_one_version_for_every_mention(house: Any) -> None:
         readers.pin([(T, None)])
         assert list(readers.fields(TableName("Demo", "T"))) == ["n"]
         for version, rows in ((None, 5), (0, 0)):
-            source = SimpleNamespace(name=T, version=version)
+            source = SimpleNamespace(name=T, version=version, fields={})
             scan: Any = SimpleNamespace(
                 source=source, columns=("n",), predicate=None, relation="r0"
             )

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from fletching.catalog.instance_rows import InstanceRow
 from fletching.engine.context import EngineContext
+from fletching.engine.query.local_times import in_local_time
 from fletching.engine.query.result_segments import ResultSegments
 from fletching.engine.query.value_text import csv_cells
 from fletching.engine.reading.batch_limits import batch_rows, buffer_codec
@@ -50,6 +51,7 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
         cancelled: whether the statement was cancelled.
         error: (HTTP status, code, message) of a failure.
         input_bytes: how much the scans have read, decoded.
+        time_zone: whose clocks the rows' times are printed by; empty for UTC.
     """
 
     has_rows: bool = False
@@ -60,6 +62,7 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
     cancelled: bool = False
     error: tuple[int, str, str] | None = None
     input_bytes: int = 0
+    time_zone: str = ""
 
 
 def selection_of(row: InstanceRow) -> Selection:
@@ -127,7 +130,9 @@ class Results:
         writer = csv.writer(sink, quoting=csv.QUOTE_ALL, lineterminator="\n")
         schema, batches = self._batches(selection, 0, min(selection.rows, MAX_CSV_ROWS), ())
         writer.writerow(schema.names)
-        for batch in batches:
+        fields = {field.name.casefold(): field for field in schema}
+        _, rows = in_local_time((schema, batches), fields, selection.time_zone)
+        for batch in rows:
             columns = list(map(csv_cells, batch.columns, schema))
             # Rows of text are what was asked for, and there are at most MAX_CSV_ROWS of them.
             writer.writerows(zip(*columns, strict=True))

@@ -16,7 +16,7 @@ import dataclasses
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 
@@ -158,6 +158,7 @@ class Instances:
         kind: str = SQL,
         source: str = "",
         instance_id: str | None = None,
+        flags: Mapping[str, str] | None = None,
     ) -> InstanceRow:
         """Executes statements and keeps their outcome, failure included.
 
@@ -174,6 +175,7 @@ class Instances:
             source: what the client submitted, kept for it as it is.
             instance_id: by default a new one. Statements that are known by it already are not run
                 again, if they are the same ones of the same owner: their row is what is returned.
+            flags: what is set before the first statement, as by SET.
 
         Raises:
             NoPermissionError: ``authorize`` refused (and nothing else is raised for a statement
@@ -208,7 +210,7 @@ class Instances:
             )
         )
         work = functools.partial(
-            self._execute, run, namespace, authorize or _allow, visible or _everything
+            self._execute, run, namespace, authorize or _allow, visible or _everything, flags
         )
         self._running.begin(run, work)
         try:
@@ -249,7 +251,12 @@ class Instances:
         return run.future.result()
 
     def _execute(
-        self, run: RunningStatements, namespace: Namespace, authorize: Authorize, visible: Visible
+        self,
+        run: RunningStatements,
+        namespace: Namespace,
+        authorize: Authorize,
+        visible: Visible,
+        flags: Mapping[str, str] | None,
     ) -> InstanceRow:
         outcome, printed, cancelled, harmless = Outcome(), "", False, True
         refused: Exception | None = None
@@ -269,6 +276,7 @@ class Instances:
                     visible=visible,
                     store=self._results.store,
                     watched=run,
+                    flags=flags,
                 )
             printed = bounded_text(outcome.printed)
         except OperationCancelledError as error:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
+from fletching.engine.query.local_times import in_local_time, is_plain_time, utc_batch
 from fletching.engine.query.named_places import placed_complaint
 from fletching.engine.query.printing import VIEW_TEXT
 from fletching.engine.query.query_limits import QueryLimits
@@ -44,11 +45,18 @@ from fletching.protocol.messages.admin import (
 )
 from fletching.protocol.messages.requests import CreateReadSession, Request
 from fletching.sql.dialect import exp, parse_one
-from fletching.sql.query_sources import Source, SourceView, located, mentioned_tables
+from fletching.sql.query_sources import (
+    Source,
+    SourceView,
+    WantedScan,
+    located,
+    mentioned_tables,
+)
 from fletching.sql.row_changes import ROW, SEGMENT, TARGET
 from fletching.sql.statement_kinds import Namespace
 from fletching.sql.table_definitions import table_name
 from fletching.sql.table_moments import TableMoment, table_moment
+from fletching.sql.time_zones import has_moments, to_local
 from fletching.sql.translation import Translation, translate
 from fletching.types import TableName
 
@@ -94,9 +102,11 @@ class Query:
         readers: TableReaders,
         translation: Translation,
         statistics: Statistics,
+        zone: str,
     ) -> None:
         self._duck = duck
         self._readers = readers
+        self._zone = zone
         self.translation = translation
         self.statistics = statistics
         relation = duck.query(translation.sql)
@@ -119,12 +129,39 @@ class Query:
         # Text of our own: what a user wrote was parsed and written out again.
         return f"SELECT {chosen} FROM ({sql})"  # noqa: S608
 
-    def run(self, order: str = "") -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-        """The result's columns, and its rows as they are computed, or by the columns of ``order``."""
+    def run(
+        self, order: str = "", targets: Sequence[pa.Field] | None = None
+    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The result's columns, and its rows as they are computed.
+
+        Args:
+            order: columns of the result to order it by.
+            targets: the columns of a table that the rows are for, which say what their times are; by default
+                the result's own.
+        """
         relation = self._duck.query(f"{self.sql} ORDER BY {order}" if order else self.sql)
         found, batches = self._duck.batches(relation, BATCH_ROWS)
         schema = result_schema(found, self.columns, self.translation.declared)
-        return schema, (conformed(batch, schema) for batch in batches)
+        rows = (conformed(batch, schema) for batch in batches)
+        if not self._zone:
+            return schema, rows
+        timed = self._moments(schema if targets is None else targets)
+        return schema, (utc_batch(batch, timed, self._zone) for batch in rows)
+
+    def _moments(self, fields: Sequence[pa.Field]) -> list[int]:
+        """The columns whose times are local, by number."""
+        timed = [number for number, field in enumerate(fields) if has_moments(field.type)]
+        told = len(self.translation.declared) == len(self.columns)
+        if timed and not told and any(map(is_plain_time, self._scanned())):
+            raise InvalidArgumentError(
+                "the query reads a TIMESTAMP_NTZ, and which of its columns are in no time zone is not known:"
+                " name the columns in place of *"
+            )
+        return [number for number in timed if not is_plain_time(fields[number])]
+
+    def _scanned(self) -> Iterator[pa.Field]:
+        for scan in self.translation.scans:
+            yield from (scan.source.fields[name.casefold()] for name in scan.columns)
 
     def explain(self) -> str:
         """What was pushed into the scans, and what DuckDB does."""
@@ -233,6 +270,7 @@ class QueryRunner:
         authorize: Authorize,
         variables: Mapping[str, exp.Expr],
         *,
+        zone: str = "",
         begun: Callable[[SealedDuckDB], None] = lambda _duck: None,
         changed: ChangedTable | None = None,
     ) -> Query:
@@ -243,6 +281,7 @@ class QueryRunner:
             namespace: where names without project or schema belong.
             authorize: asked before each table is read.
             variables: queries of script mode's variables by name.
+            zone: the time zone whose clocks it reads and writes times by; empty for UTC.
             begun: told of the connection as soon as there is one, to interrupt it.
             changed: the table that a statement changes, read with the hidden columns that name its rows
                 where the query's tree says so.
@@ -290,21 +329,22 @@ class QueryRunner:
             translation = translate(
                 tree,
                 resolve,
-                now=self._now(),
+                now=self._now(zone),
+                zone=zone,
                 fold=lambda sql: _as_literal(connection.value(sql)),
             )
             statistics = Statistics()
             for scan in translation.scans:
-                opened = readers.reader(scan, statistics)
+                opened = readers.reader(scan, statistics, zone)
                 if changed is not None and scan.source.target:
                     opened = RelationReader(
-                        functools.partial(changed.begin, scan.columns, scan.predicate),
+                        functools.partial(_begun, changed, scan, zone),
                         scan.relation,
                         statistics,
                     )
                 duck.register(scan.relation, opened)
             try:
-                return Query(duck, readers, translation, statistics)
+                return Query(duck, readers, translation, statistics, zone)
             except InvalidArgumentError as error:
                 raise placed_complaint(error, tree, translation.scans) from error
         except BaseException:
@@ -330,9 +370,9 @@ class QueryRunner:
         self._collect(tree, namespace, variables, found)
         return list(dict.fromkeys(name for name, _ in found.tables.values()))
 
-    def _now(self) -> str:
+    def _now(self, zone: str) -> str:
         moment = dt.datetime.fromtimestamp(self._clock(), dt.UTC)
-        return f"TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S.%f}'"
+        return to_local(f"TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S.%f}'", zone)
 
     # --- names -------------------------------------------------------------------------------
 
@@ -419,6 +459,12 @@ def _pin_beside(
             raise
         # The change's pin keeps the rows, but the version is behind the horizon by now.
         raise RowsChangedError(f"version {changed.version} of {changed.name} is gone") from error
+
+
+def _begun(
+    changed: ChangedTable, scan: WantedScan, zone: str
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    return in_local_time(changed.begin(scan.columns, scan.predicate), scan.source.fields, zone)
 
 
 def _mention(name: TableName, node: exp.Expr) -> _Mention:

@@ -40,6 +40,7 @@ from fletching.sql.statement_kinds import (
     Target,
 )
 from fletching.sql.table_definitions import DEFAULT_KEY
+from fletching.sql.time_zones import has_moments
 from fletching.types import PartitionSpec
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _insert(run: ScriptRun, target: Target) -> int:
                 for given, field in zip(query.types, fields, strict=True)
             ]
         )
-        _, batches = query.run()
+        _, batches = query.run(targets=fields)
         schema = pa.schema(fields)
         return write_rows(
             run.verbs,
@@ -199,7 +200,7 @@ def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
     elif isinstance(tree, exp.Merge):
         request = MergeRows(table=table, session_id="", on=())
     run.authorize(request)
-    if statement.where and _is_filter(tree, fields):
+    if statement.where and _is_filter(tree, fields, run.time_zone):
         return changed_rows(run.verbs.call(request))
     types = {column.name: column.type for column in info.schema.data_columns}
     columns = {field.name: field for field in fields}
@@ -207,6 +208,9 @@ def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
         wanted = row_changes_of(tree, list(columns))
     except InvalidArgumentError as error:
         raise located(error, tree) from error
+
+    places = [pa.field(str(number), pa.int64()) for number in range(CONTROLS)]
+    targets = [*places, *(columns[name] for name in (*wanted.columns, *wanted.keys))]
 
     def compute(computed: ComputedChanges) -> Draft:
         changed = ChangedTable(
@@ -221,7 +225,7 @@ def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
                 casts[place] = assigned(query.types[place], columns[name], types.get(name, ""))
             query.cast(casts)
             ordered = any(action.kind == "update" for action in wanted.actions)
-            _, batches = query.run(order="1, 2" if ordered else "")
+            _, batches = query.run(order="1, 2" if ordered else "", targets=targets)
             return computed.work(batches, wanted.actions, wanted.keys)
 
     return changed_rows(run.verbs.compute_changes(request, wanted.operation, compute))
@@ -239,11 +243,15 @@ def _columns(target: Target, data: pa.Schema, dynamic: dict[str, pa.Field]) -> l
     return [*listed, *(field for field in dynamic.values() if field not in listed)]
 
 
-def _is_filter(tree: exp.Expr, fields: list[pa.Field]) -> bool:
+def _is_filter(tree: exp.Expr, fields: list[pa.Field], zone: str) -> bool:
     """Whether a scan can choose the rows of a DELETE by itself, without opening most segments."""
     known = {field.name.casefold(): field for field in fields}
     try:
-        compile_condition(tree.args["where"].this.copy(), known, table=tree.this.alias_or_name)
+        found = compile_condition(
+            tree.args["where"].this.copy(), known, table=tree.this.alias_or_name
+        )
     except FletchingError:
         return False
+    if zone and any(has_moments(known[name.casefold()].type) for name in found.columns):
+        return False  # a filter takes times for those of UTC
     return not tree.this.alias  # the filter's text knows the table by its own name

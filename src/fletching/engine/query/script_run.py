@@ -44,6 +44,7 @@ from fletching.sql.dialect import exp
 from fletching.sql.statement_kinds import (
     Namespace,
 )
+from fletching.sql.time_zones import time_zone_of
 from fletching.types import TableName
 
 if TYPE_CHECKING:
@@ -120,6 +121,11 @@ class ScriptRun:
     variables: dict[str, exp.Expr] = dataclasses.field(default_factory=dict)
     flags: dict[str, str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def time_zone(self) -> str:
+        """The time zone whose clocks statements read and write times by; empty for UTC."""
+        return time_zone_of(self.flags)
+
     def check_tables(self, requests: Iterable[Request]) -> None:
         """Refuses what changes a table's rows, columns or partitions if it is about a view.
 
@@ -139,6 +145,7 @@ class ScriptRun:
             self.namespace,
             self.authorize,
             self.variables,
+            zone=self.time_zone,
             begun=self.watched.began,
             changed=changed,
         )

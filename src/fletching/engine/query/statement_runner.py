@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import msgspec
 
 from fletching.engine.query.looking import Looking
 from fletching.engine.query.named_places import with_near_tables
@@ -67,6 +69,7 @@ from fletching.sql.statement_kinds import (
     namespace_after,
 )
 from fletching.sql.statement_places import StatementPlace
+from fletching.sql.time_zones import TIME_ZONE, checked_time_zone, time_zone_of
 
 __all__ = ["Outcome", "StatementRunner", "Watched"]
 
@@ -88,6 +91,7 @@ class StatementRunner:
         visible: Callable[[Response], Response],
         store: Store,
         watched: Watched,
+        flags: Mapping[str, str] | None = None,
     ) -> Outcome:
         """Runs statements until one fails.
 
@@ -98,11 +102,22 @@ class StatementRunner:
             visible: leaves out of a reply what the caller may not know of.
             store: takes the rows of a query.
             watched: follows the run.
+            flags: what is set before the first statement, as by SET.
 
         Raises:
             FletchingError: the first failure; what ran before it stays done.
         """
-        run = ScriptRun(self._queries, self._verbs, namespace, authorize, visible, store, watched)
+        run = ScriptRun(
+            self._queries,
+            self._verbs,
+            namespace,
+            authorize,
+            visible,
+            store,
+            watched,
+            flags=dict(flags or {}),
+        )
+        time_zone_of(run.flags)
         outcome = Outcome()
         for statement, place in statements:
             try:
@@ -164,7 +179,8 @@ def _done(run: ScriptRun, statement: Statement) -> Outcome | None:
         case QueryStatement(tree=tree):
             with run.query(tree) as query:
                 schema, batches = query.run()
-                return Outcome(stored=run.store(schema, batches))
+                stored = run.store(schema, batches)
+                return Outcome(stored=msgspec.structs.replace(stored, time_zone=run.time_zone))
         case Explanation(tree=tree):
             with run.query(tree) as query:
                 return Outcome(printed=query.explain())
@@ -209,6 +225,9 @@ def _done(run: ScriptRun, statement: Statement) -> Outcome | None:
         case Assignment(name=name, tree=tree):
             run.variables[name] = with_values(tree, run.variables)
         case Setting(name=name, value=value):
+            if name.lower() == TIME_ZONE:
+                checked_time_zone(value)
+                name = TIME_ZONE
             run.flags[name] = value
             run.namespace = namespace_after(statement, run.namespace)
         case Use():

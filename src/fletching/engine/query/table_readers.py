@@ -7,6 +7,7 @@ from typing import Self
 
 import pyarrow as pa
 
+from fletching.engine.query.local_times import in_local_time
 from fletching.engine.query.result_types import conformed, duck_arrow_type
 from fletching.engine.reading.kept_segments import KeptSegments
 from fletching.engine.reading.read_calls import PinnedTable, Reading
@@ -66,11 +67,15 @@ class TableReaders:
         """The columns of a pinned table as filters see them."""
         return self._pinned[_key(name, version)].fields
 
-    def reader(self, scan: WantedScan, statistics: Statistics) -> RelationReader:
-        """What DuckDB reads for one mention of a table."""
+    def reader(self, scan: WantedScan, statistics: Statistics, zone: str = "") -> RelationReader:
+        """What DuckDB reads for one mention of a table, with times in a zone's local time."""
         table = self._pinned[_key(scan.source.name, scan.source.version)]
         return RelationReader(
-            lambda: table.batches(scan.columns, scan.predicate), scan.relation, statistics
+            lambda: in_local_time(
+                table.batches(scan.columns, scan.predicate), scan.source.fields, zone
+            ),
+            scan.relation,
+            statistics,
         )
 
     def kept(self, scan: WantedScan) -> KeptSegments:

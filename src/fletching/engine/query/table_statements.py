@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pyarrow as pa
@@ -163,7 +164,9 @@ def clone(run: ScriptRun, statement: Clone) -> Outcome:
                 )
             )
         )
-    return Outcome(affected=insert(run, Target(statement.table, tree, overwrite=there)))
+    # Moments are copied as they are: no time zone has to show them.
+    in_utc = dataclasses.replace(run, flags={})
+    return Outcome(affected=insert(in_utc, Target(statement.table, tree, overwrite=there)))
 
 
 def create_view(run: ScriptRun, statement: CreateView) -> Outcome:

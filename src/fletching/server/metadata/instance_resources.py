@@ -23,6 +23,7 @@ from fletching.server.metadata import interactive_resources as interactive
 from fletching.server.metadata.documents import element, parse_root
 from fletching.server.metadata.jobs import MAX_JOB_BYTES, parse_job
 from fletching.server.metadata.scope import Scope, namespace_of
+from fletching.sql.time_zones import TIME_ZONE
 
 if TYPE_CHECKING:
     import xml.etree.ElementTree as ET
@@ -107,6 +108,7 @@ async def run_statement(
         authorize=authorize,
         visible=visible,
         wait_seconds=ANSWER_SECONDS,
+        flags={name: settings[name] for name in (TIME_ZONE,) if name in settings},
         **options,
     )
     return await scope.long_work(run)

@@ -1,0 +1,141 @@
+"""Moments in Arrow batches, between UTC and the local time that a statement computes with.
+
+What the zone of a statement means is said in `fletching.sql.time_zones`. DATETIME and TIMESTAMP are moved,
+also inside of arrays, maps and structs; a TIMESTAMP_NTZ has no zone and stays as it is. An hour that comes
+twice where clocks are set back is read as its first time, one that never comes as the moment before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fletching.errors import InvalidArgumentError
+from fletching.protocol.types.arrow_types import odps_type_of_field
+from fletching.protocol.types.odps_types import TypeCode
+from fletching.sql.time_zones import has_moments
+
+__all__ = ["in_local_time", "is_plain_time", "utc_batch"]
+
+_types = pa.types
+
+
+def is_plain_time(field: pa.Field) -> bool:
+    """Whether a column is a TIMESTAMP_NTZ, whose values are in no zone.
+
+    Raises:
+        InvalidArgumentError: it has such values inside others, where nothing tells them apart.
+    """
+    if not has_moments(field.type):
+        return False
+    declared = odps_type_of_field(field)
+    if declared.code is TypeCode.TIMESTAMP_NTZ:
+        return True
+    if any(one.code is TypeCode.TIMESTAMP_NTZ for one in declared.walk()):
+        raise InvalidArgumentError(
+            f"column {field.name} has TIMESTAMP_NTZ inside a value: a statement with a time zone of its"
+            " own cannot read or write it; SET odps.sql.timezone=UTC before it"
+        )
+    return False
+
+
+def in_local_time(
+    rows: tuple[pa.Schema, Iterator[pa.RecordBatch]], fields: Mapping[str, pa.Field], zone: str
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Rows of a table with their times as the clocks of a zone show them.
+
+    Args:
+        rows: the columns, and the rows in batches.
+        fields: the columns as they were declared, by case-folded name.
+        zone: its name; empty for UTC, which leaves the rows as they are.
+    """
+    schema, batches = rows
+    if not zone:
+        return rows
+    timed = [
+        number
+        for number, field in enumerate(schema)
+        if has_moments(field.type) and not is_plain_time(fields[field.name.casefold()])
+    ]
+    nothing = pa.RecordBatch.from_arrays([pa.nulls(0, one.type) for one in schema], schema=schema)
+    made = _batch(nothing, timed, zone, back=False).schema
+    return made, (_batch(batch, timed, zone, back=False) for batch in batches)
+
+
+def utc_batch(batch: pa.RecordBatch, columns: Sequence[int], zone: str) -> pa.RecordBatch:
+    """A batch of a query with some of its columns brought back to UTC."""
+    return _batch(batch, columns, zone, back=True)
+
+
+def _batch(
+    batch: pa.RecordBatch, columns: Sequence[int], zone: str, *, back: bool
+) -> pa.RecordBatch:
+    if not columns:
+        return batch
+    arrays, fields = batch.columns, list(batch.schema)
+    try:
+        for number in columns:
+            arrays[number] = _moved(arrays[number], zone, back=back)
+            fields[number] = fields[number].with_type(arrays[number].type)
+    except pa.ArrowException as error:
+        raise InvalidArgumentError(f"a time has no form in the zone {zone}: {error}") from error
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields, batch.schema.metadata))
+
+
+def _moved(array: pa.Array, zone: str, *, back: bool) -> pa.Array:
+    data_type = array.type
+    if not has_moments(data_type):
+        return array
+    if isinstance(array, pa.ExtensionArray):
+        return _moved(array.storage, zone, back=back)
+    if _types.is_timestamp(data_type):
+        return _moved_times(array, zone, back=back)
+    if _types.is_dictionary(data_type):
+        values = _moved(array.dictionary, zone, back=back)
+        return pa.DictionaryArray.from_arrays(array.indices, values, ordered=data_type.ordered)
+    if _types.is_struct(data_type):
+        children = [_moved(array.field(i), zone, back=back) for i in range(data_type.num_fields)]
+        fields = [data_type.field(i).with_type(child.type) for i, child in enumerate(children)]
+        mask = array.is_null() if array.null_count else None
+        return pa.StructArray.from_arrays(children, fields=fields, mask=mask)
+    if _types.is_map(data_type):
+        keys, items = (_moved(one, zone, back=back) for one in (array.keys, array.items))
+        fields = [
+            data_type.key_field.with_type(keys.type),
+            data_type.item_field.with_type(items.type),
+        ]
+        made = pa.map_(*fields, keys_sorted=data_type.keys_sorted)
+        return _around(array, made, pa.StructArray.from_arrays([keys, items], fields=fields))
+    if _types.is_list(data_type) or _types.is_large_list(data_type):
+        values = _moved(array.values, zone, back=back)
+        kind = pa.list_ if _types.is_list(data_type) else pa.large_list
+        return _around(array, kind(data_type.value_field.with_type(values.type)), values)
+    if _types.is_fixed_size_list(data_type):
+        values = _moved(array.values, zone, back=back)
+        made = pa.list_(data_type.value_field.with_type(values.type), data_type.list_size)
+        return _around(array, made, values)
+    raise InvalidArgumentError(f"a statement with a time zone of its own cannot read {data_type}")
+
+
+def _moved_times(array: pa.Array, zone: str, *, back: bool) -> pa.Array:
+    unit = array.type.unit
+    if back:
+        moments = pc.assume_timezone(array, zone, ambiguous="earliest", nonexistent="earliest")
+        return pc.local_timestamp(moments.cast(pa.timestamp(unit, "UTC")))
+    # A timestamp without a zone is one of UTC to this cast, which copies nothing.
+    return pc.local_timestamp(array.cast(pa.timestamp(unit, zone)))
+
+
+def _around(array: pa.Array, made: pa.DataType, values: pa.Array) -> pa.Array:
+    """A list or map with other elements: its own offsets and nulls stay."""
+    own = 1 if _types.is_fixed_size_list(made) else 2
+    return pa.Array.from_buffers(
+        made,
+        len(array),
+        array.buffers()[:own],
+        array.null_count,
+        array.offset,
+        children=[values],
+    )

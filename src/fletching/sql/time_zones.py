@@ -1,0 +1,92 @@
+"""The time zone of statements: what SET odps.sql.timezone says, and moments on their way from and to UTC.
+
+A DATETIME or TIMESTAMP is a moment, stored and sent in UTC. A statement reads and writes it as the clocks of
+its time zone show it: what comes from tables is brought to that zone, what goes into results and tables is
+brought back, so that everything between works on local time. Functions that count from 1970 in UTC are told
+here how to get there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fletching.errors import InvalidArgumentError
+
+__all__ = ["TIME_ZONE", "checked_time_zone", "has_moments", "time_zone_of", "to_local", "to_utc"]
+
+TIME_ZONE = "odps.sql.timezone"
+"""The flag that names the time zone of the statements behind it."""
+
+_UTC = frozenset({"", "utc", "gmt", "z", "utc0", "gmt0", "etc/utc", "etc/gmt", "zulu", "etc/zulu"})
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,40}(?:/[A-Za-z0-9_+-]{1,40}){0,2}")
+_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?00)?", re.IGNORECASE)
+
+
+def checked_time_zone(text: str) -> str:
+    """The name of a time zone in the database of them; empty for UTC.
+
+    Args:
+        text: a name as in ``Asia/Shanghai``, or whole hours from UTC: ``GMT+8``, ``+08:00``.
+
+    Raises:
+        InvalidArgumentError: there is no such zone.
+    """
+    name = text.strip()
+    if name.lower() in _UTC:
+        return ""
+    offset = _OFFSET.fullmatch(name)
+    if offset is not None:
+        hours = int(offset[2])
+        if not hours:
+            return ""
+        # The database counts west of Greenwich.
+        name = f"Etc/GMT{'-' if offset[1] == '+' else '+'}{hours}"
+    try:
+        if _NAME.fullmatch(name) is None:
+            raise pa.ArrowInvalid(name)
+        pc.assume_timezone(pa.scalar(0, pa.timestamp("ms")), name)
+    except pa.ArrowException:
+        raise InvalidArgumentError(
+            f"there is no time zone {text[:60]!r}; they are named as in Asia/Shanghai, UTC or GMT+8"
+        ) from None
+    return name
+
+
+def time_zone_of(flags: Mapping[str, str]) -> str:
+    """The time zone that flags choose; empty for UTC.
+
+    Raises:
+        InvalidArgumentError: there is no such zone.
+    """
+    return checked_time_zone(flags.get(TIME_ZONE, ""))
+
+
+def has_moments(data_type: pa.DataType) -> bool:
+    """Whether values of an Arrow type are times of a day in a year, or have some inside."""
+    if isinstance(data_type, pa.BaseExtensionType):
+        return has_moments(data_type.storage_type)
+    if pa.types.is_dictionary(data_type):
+        return has_moments(data_type.value_type)
+    return pa.types.is_timestamp(data_type) or any(
+        has_moments(data_type.field(number).type) for number in range(data_type.num_fields)
+    )
+
+
+def to_utc(moment: str, zone: str) -> str:
+    """A local time of DuckDB's SQL in UTC. Of an hour that comes twice it is the first one."""
+    return _moved(moment, zone, "UTC")
+
+
+def to_local(moment: str, zone: str) -> str:
+    """A time of DuckDB's SQL, given in UTC, as the clocks of a zone show it."""
+    return _moved(moment, "UTC", zone)
+
+
+def _moved(moment: str, origin: str, target: str) -> str:
+    if not (origin and target):
+        return moment
+    return f"timezone('{target}', timezone('{origin}', CAST({moment} AS TIMESTAMP)))"
