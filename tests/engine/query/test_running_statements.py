@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,14 +23,27 @@ class Duck:
 
 def made() -> Any:
     found = RunningStatements(SimpleNamespace(id="i"))  # type: ignore[arg-type]  # a row
-    found.future = Future()
+    found.work = lambda: "done"  # type: ignore[assignment,return-value]
     return found
 
 
 def test_cancelled_before_it_begins() -> None:
     run = made()
+    ends: list[str] = []
+
+    def work() -> str:
+        with pytest.raises(OperationCancelledError):
+            run.check()
+        ends.append("cancelled")
+        return ends[-1]
+
+    run.work = work
     run.cancel()
-    assert run.future.cancelled()
+    # No thread had it yet: it has ended all the same, once.
+    assert run.future.result(0) == "cancelled"
+    run.begin()
+    run.cancel()
+    assert ends == ["cancelled"]
     for call in (run.check, lambda: run.began(Duck())):
         with pytest.raises(OperationCancelledError):
             call()
@@ -43,10 +55,19 @@ def test_cancelled_while_it_runs() -> None:
     assert run.progress == 0.0
     run.began(duck)
     assert run.progress == 0.25
-    run.cancel()
+    run.work = run.cancel  # as whoever cancels meets the thread that runs it
+    run.begin()
     assert duck.interrupted == 1
     with pytest.raises(OperationCancelledError):
         run.check()
+
+
+def test_what_it_raises_is_for_whoever_waits() -> None:
+    run = made()
+    run.work = {}.popitem
+    run.begin()
+    with pytest.raises(KeyError):
+        run.future.result(0)
 
 
 def test_bytes_of_all_its_queries() -> None:

@@ -139,6 +139,41 @@ def test_it_is_interrupted_from_another_thread(duck: SealedDuckDB) -> None:
     assert 0.0 <= duck.progress <= 1.0
 
 
+class Connection:
+    """A connection that forgets interrupts, as DuckDB does between two steps of a statement."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.interrupts = 0
+        self.enough = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+    def interrupt(self) -> None:
+        self.interrupts += 1
+        if self.interrupts == 3:
+            self.enough.set()
+
+
+def test_an_interrupt_is_said_again_until_the_statement_ends(tmp_path: Path) -> None:
+    with opened(QueryLimits(), tmp_path) as duck:
+        forgetful = Connection(duck._connection)
+        duck._connection = forgetful  # type: ignore[assignment]
+        duck.interrupt()
+        duck.interrupt()
+        assert forgetful.enough.wait(600)
+    said = forgetful.interrupts
+    duck.interrupt()
+    assert forgetful.interrupts == said
+
+
+def test_a_relation_is_refused_once_it_is_interrupted(duck: SealedDuckDB) -> None:
+    duck.interrupt()
+    with pytest.raises(OperationCancelledError):
+        duck.register("r", Rows())
+
+
 class Rows:
     def __init__(self, error: Exception | None = None) -> None:
         self.opened = 0

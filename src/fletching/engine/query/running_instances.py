@@ -58,8 +58,9 @@ class RunningInstances:
                 raise ConflictError(f"instance {run.row.id} runs already")
             if len(self._runs) >= MAX_WAITING:
                 raise ThrottledError(f"{MAX_WAITING} statements wait already")
+            run.work = work
             # The version that a statement makes says for whom.
-            run.future = self._pool.submit(contextvars.copy_context().run, work)
+            self._pool.submit(contextvars.copy_context().run, run.begin)
             self._runs[run.row.id] = run
 
     def find(self, instance_id: str) -> RunningStatements | None:

@@ -32,6 +32,10 @@ except ImportError as exc:  # pragma: no cover - the test environment has every 
 __all__ = ["SealedDuckDB"]
 
 
+_AGAIN_SECONDS = 0.05
+"""How long an interrupt may take before it is said again."""
+
+
 class Relation(Protocol):
     """Rows that can be opened again and again."""
 
@@ -63,6 +67,7 @@ class SealedDuckDB:
         self._unread = 0
         self._lock = threading.Lock()
         self._closed = False
+        self._ended = threading.Event()
         self._connection = connections.take()
         self._deadline = connections.deadlines.begin(self._time_is_up)
 
@@ -70,7 +75,8 @@ class SealedDuckDB:
 
     def register(self, name: str, source: Relation) -> None:
         """Makes a relation of an object with ``__arrow_c_stream__``, read anew by each scan of it."""
-        self._connection.register(name, _Guarded(source, self._failed))
+        with self._translated():
+            self._connection.register(name, _Guarded(source, self._failed))
         self._registered.append(name)
 
     def query(self, sql: str) -> duckdb.DuckDBPyRelation:
@@ -134,11 +140,22 @@ class SealedDuckDB:
         """Ends the statement within a moment; it then raises ``why``."""
         with self._lock:
             # Another statement may have the connection once this one is closed.
-            if not self._closed:
-                self._why = (
-                    self._why or why or OperationCancelledError("the statement was cancelled")
-                )
-                self._connection.interrupt()
+            if self._closed:
+                return
+            first = self._why is None
+            self._why = self._why or why or OperationCancelledError("the statement was cancelled")
+            self._connection.interrupt()
+        if first:
+            threading.Thread(
+                target=self._interrupt_again, name="fletching-sql-interrupts", daemon=True
+            ).start()
+
+    def _interrupt_again(self) -> None:
+        # DuckDB forgets an interrupt that reaches it between two steps of a statement.
+        while not self._ended.wait(_AGAIN_SECONDS):
+            with self._lock:
+                if not self._closed:
+                    self._connection.interrupt()
 
     def close(self) -> None:
         """Gives the connection back, or what it used if the statement did not end well; idempotent."""
@@ -147,6 +164,7 @@ class SealedDuckDB:
             if self._closed:
                 return
             self._closed = True
+        self._ended.set()
         clean = self._why is None and self._failure is None and not self._unread
         with contextlib.suppress(duckdb.Error):
             for name in self._registered:
