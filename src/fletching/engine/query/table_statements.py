@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 
 import pyarrow as pa
 
+from fletching.engine.query.assignment import assigned
 from fletching.engine.query.printing import VIEW_MATERIALIZED
 from fletching.engine.query.query_runner import (
     VIEW_NAMESPACE,
     VIEW_SCHEMAS,
     VIEW_TEXT,
+    Query,
 )
+from fletching.engine.query.result_types import casts_of
 from fletching.engine.query.row_statements import insert
 from fletching.engine.query.row_writing import cast_to, write_rows
 from fletching.engine.query.script_run import Outcome, ScriptRun
@@ -53,6 +57,7 @@ def create_as(run: ScriptRun, statement: CreateAs) -> Outcome:
             return Outcome(affected=0)
         raise AlreadyExistsError(f"there is a table {request.table} already")
     with run.query(statement.tree) as query:
+        query.cast(_partition_casts(query, request.partition_columns))
         found, batches = query.run()
         order = _partitions_last(found, [name for name, _ in request.partition_columns])
         data = pa.schema(
@@ -89,6 +94,17 @@ def create_as(run: ScriptRun, statement: CreateAs) -> Outcome:
             run.verbs.call(DropTable(table=request.table, if_exists=True))
             raise
     return Outcome(affected=rows)
+
+
+def _partition_casts(query: Query, columns: Sequence[tuple[str, str]]) -> list[str]:
+    """What a query's columns are cast to where PARTITIONED BY says a type: the rule is that of INSERT."""
+    kinds = {name.casefold(): kind for name, kind in columns if kind}
+    casts = casts_of(query.types) or ["{}"] * len(query.types)
+    for place, (name, given) in enumerate(zip(query.columns, query.types, strict=True)):
+        kind = kinds.get(name.casefold())
+        if kind is not None:
+            casts[place] = assigned(given, arrow_field(name, parse_type(kind)), kind)
+    return casts
 
 
 def _partitions_last(schema: pa.Schema, partitions: list[str]) -> list[int]:
