@@ -7,7 +7,7 @@ twice where clocks are set back is read as its first time, one that never comes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +17,7 @@ from fletching.protocol.types.arrow_types import odps_type_of_field
 from fletching.protocol.types.odps_types import TypeCode
 from fletching.sql.time_zones import has_moments
 
-__all__ = ["in_local_time", "is_plain_time", "utc_batch"]
+__all__ = ["in_local_time", "is_plain_time", "local_columns", "utc_batch"]
 
 _types = pa.types
 
@@ -62,6 +62,25 @@ def in_local_time(
     nothing = pa.RecordBatch.from_arrays([pa.nulls(0, one.type) for one in schema], schema=schema)
     made = _batch(nothing, timed, zone, back=False).schema
     return made, (_batch(batch, timed, zone, back=False) for batch in batches)
+
+
+def local_columns(fields: Iterable[pa.Field], untold: Iterable[pa.Field]) -> list[int]:
+    """The columns of a query's rows whose times are local, by number.
+
+    Args:
+        fields: the columns.
+        untold: the columns of tables that are read, if ``fields`` do not say what they were declared as.
+
+    Raises:
+        InvalidArgumentError: one of ``untold`` is in no zone, so that any of ``fields`` may be.
+    """
+    timed = [(number, field) for number, field in enumerate(fields) if has_moments(field.type)]
+    if timed and any(map(is_plain_time, untold)):
+        raise InvalidArgumentError(
+            "the query reads a TIMESTAMP_NTZ, and which of its columns are in no time zone is not known:"
+            " name the columns in place of *"
+        )
+    return [number for number, field in timed if not is_plain_time(field)]
 
 
 def utc_batch(batch: pa.RecordBatch, columns: Sequence[int], zone: str) -> pa.RecordBatch:

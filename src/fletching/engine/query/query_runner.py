@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
-from fletching.engine.query.local_times import in_local_time, is_plain_time, utc_batch
+from fletching.engine.query.local_times import in_local_time, local_columns, utc_batch
 from fletching.engine.query.named_places import placed_complaint
 from fletching.engine.query.printing import VIEW_TEXT
 from fletching.engine.query.query_limits import QueryLimits
@@ -56,7 +56,7 @@ from fletching.sql.row_changes import ROW, SEGMENT, TARGET
 from fletching.sql.statement_kinds import Namespace
 from fletching.sql.table_definitions import table_name
 from fletching.sql.table_moments import TableMoment, table_moment
-from fletching.sql.time_zones import has_moments, to_local
+from fletching.sql.time_zones import to_local
 from fletching.sql.translation import Translation, translate
 from fletching.types import TableName
 
@@ -145,23 +145,10 @@ class Query:
         rows = (conformed(batch, schema) for batch in batches)
         if not self._zone:
             return schema, rows
-        timed = self._moments(schema if targets is None else targets)
-        return schema, (utc_batch(batch, timed, self._zone) for batch in rows)
-
-    def _moments(self, fields: Sequence[pa.Field]) -> list[int]:
-        """The columns whose times are local, by number."""
-        timed = [number for number, field in enumerate(fields) if has_moments(field.type)]
         told = len(self.translation.declared) == len(self.columns)
-        if timed and not told and any(map(is_plain_time, self._scanned())):
-            raise InvalidArgumentError(
-                "the query reads a TIMESTAMP_NTZ, and which of its columns are in no time zone is not known:"
-                " name the columns in place of *"
-            )
-        return [number for number in timed if not is_plain_time(fields[number])]
-
-    def _scanned(self) -> Iterator[pa.Field]:
-        for scan in self.translation.scans:
-            yield from (scan.source.fields[name.casefold()] for name in scan.columns)
+        read = (s.source.fields[n.casefold()] for s in self.translation.scans for n in s.columns)
+        timed = local_columns(schema if targets is None else targets, () if told else read)
+        return schema, (utc_batch(batch, timed, self._zone) for batch in rows)
 
     def explain(self) -> str:
         """What was pushed into the scans, and what DuckDB does."""
