@@ -61,6 +61,7 @@ OTHERS = {
     "numbers": "[1]",
     "no values": "[[1, 2, 3]]",
     "deep": "[" * 100_000,
+    "far moment": json.dumps([[["a"], 10**400, "standard"]]),
     "no moment": json.dumps([[["a"], "x", "standard"]]),
     "no tier": json.dumps([[["a"], 1.0, "warm"]]),
 }

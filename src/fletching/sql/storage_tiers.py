@@ -50,7 +50,7 @@ def declared_tiers(kept: str | None) -> dict[Values, tuple[float, str]]:
             for values, made_at, tier in found
             if tier in _TIERS
         }
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         # Whoever may alter a table may set any of its properties.
         return {}
 
