@@ -111,3 +111,8 @@ def test_struct_fields_of_a_plain_value_are_found_in_any_case() -> None:
     schema = pa.schema([("x", pa.struct([("a", pa.int64()), ("b", pa.string())]))])
     table = pa.ipc.open_stream(one_row({"x": {"A": 1, "B": "t"}}, schema)).read_all()
     assert table["x"].to_pylist() == [{"a": 1, "b": "t"}]
+
+
+def test_half_of_a_character_names_no_column() -> None:
+    with pytest.raises(UsageError, match="half of a character"):
+        one_row({"\ud800": 1}, SCHEMA)

@@ -55,9 +55,14 @@ def one_row(values: Mapping[str, object], schema: pa.Schema) -> bytes:
         if isinstance(data_type, pa.BaseExtensionType):
             data_type = data_type.storage_type
         fields.append((name, python_array([value], data_type, name)))
-    batch = pa.RecordBatch.from_arrays(
-        [array for _, array in fields], names=[name for name, _ in fields]
-    )
+    try:
+        batch = pa.RecordBatch.from_arrays(
+            [array for _, array in fields], names=[name for name, _ in fields]
+        )
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"a column's name has half of a character: {error.object[:60]!a}"
+        ) from None
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)

@@ -10,6 +10,7 @@ import pytest
 from tests.engine.changes.conftest import MakeTable, engine_of, seen
 
 from fletching.client import Table
+from fletching.engine.changes import row_writer
 from fletching.engine.changes.row_writer import RowWriter
 from fletching.errors import InvalidArgumentError
 
@@ -79,3 +80,48 @@ def test_what_was_written_can_be_dropped(new_table: MakeTable) -> None:
 
     written(table, work)
     assert keys_of(table) == before
+
+
+def test_memory_holds_the_keys_of_some_rows_at_a_time(
+    new_table: MakeTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change of many rows ends segments before it is done: its keys are found, or gone with it."""
+    monkeypatch.setattr(row_writer, "_KEYS_AT_ONCE", 3)
+    table = new_table(SCHEMA, primary_key=["k"], partition_by=["pt"])
+    before = keys_of(table)
+
+    def work(writer: RowWriter) -> Any:
+        for keys in ((1, 2), (3, 1), (4,), (5, 5)):
+            writer.write('["a"]', batch(*keys), None)
+            writer.write('["b"]', batch(*keys), None)
+        staged = writer.finish()
+        assert len({each.segment.key for each in staged}) == len(keys_of(table) - before)
+        found = [
+            (each.segment.partition, each.segment.rows, len(each.superseded)) for each in staged
+        ]
+        writer.abort()
+        return found
+
+    assert written(table, work) == [
+        ('["a"]', 2, 0),
+        ('["b"]', 2, 0),
+        ('["a"]', 2, 0),
+        ('["b"]', 2, 0),
+        ('["a"]', 3, 1),
+        ('["b"]', 1, 0),
+        ('["b"]', 2, 1),
+    ]
+    assert keys_of(table) == before
+    for value in ("a", "b"):
+        table.append([{"k": key, "v": "old"} for key in range(10)], partition=f"pt={value}")
+    assert table.update({"v": "concat(v, pt)"}).rows_updated == 20
+    assert table.update(values={"v": "new"}, where="pt = 'a'").rows_updated == 10
+    table.upsert([{"k": 9, "v": "last", "pt": "a"}, {"k": 10, "v": "more", "pt": "b"}])
+    found = {(row["pt"], row["k"]): row["v"] for row in table.scan().to_table().to_pylist()}
+    assert found == {
+        **{("a", key): "new" for key in range(9)},
+        **{("b", key): "oldb" for key in range(10)},
+        ("a", 9): "last",
+        ("b", 10): "more",
+    }
+    assert [item for item in engine_of(table).verify() if item.problems] == []

@@ -78,3 +78,25 @@ def test_a_value_of_another_type_is_refused_by_its_name(
 def test_a_long_value_is_named_by_its_type_alone() -> None:
     with pytest.raises(UsageError, match=r"name is text, not int$"):
         check_field_types(CreateTag(table=TABLE, name=10**70))  # type: ignore[arg-type]
+
+
+HALF = "\ud800"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        DeleteRows(table=TABLE, where=f"a = '{HALF}'"),
+        DeleteRows(table=TABLE, where="é", idempotency_key=HALF),
+        DeleteRows(table=TableName("demo", HALF), where="a = 1"),
+        DropColumns(table=TABLE, names=("a", HALF)),
+        AlterTable(table=TABLE, set_properties={"a": HALF}),
+        AlterTable(table=TABLE, set_properties={HALF: "a"}),
+        CommitWriteSession(table=TABLE, session_id="s", streams=((HALF, 1),)),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_half_of_a_character_is_refused_before_anything_is_sent(request_: Request) -> None:
+    with pytest.raises(UsageError, match="half of a character") as caught:
+        check_field_types(request_)
+    str(caught.value).encode()

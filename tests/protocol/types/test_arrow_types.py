@@ -173,3 +173,9 @@ def test_reply_units_follow_the_request() -> None:
 
 def test_blobs_reply_as_plain_binary() -> None:
     assert reply_type(pa.field("b", pa.list_(blob()))) == pa.list_(pa.binary())
+
+
+@pytest.mark.parametrize(("name", "comment"), [("\ud800", ""), ("a", "\udfff")])
+def test_half_of_a_character_names_no_column(name: str, comment: str) -> None:
+    with pytest.raises(UsageError, match="half of a character"):
+        arrow_field(name, parse_type("INT"), comment=comment)

@@ -44,7 +44,7 @@ def enforcing_draft(context: EngineContext, view: PinnedTable, *, keep_last: boo
     for name in table.primary_key:
         check_key_type(name, fields[name.casefold()].type)
     keyed = dataclasses.replace(view, table=dataclasses.replace(table, keyed=True))
-    writer = RowWriter(context, keyed)
+    writer = RowWriter(context, keyed, all_keys_at_once=True)
     try:
         for matches, batch in view.rows(view.matches(None), view.data_projection):
             segment = view.snapshot.segment_of(matches.batch)

@@ -19,16 +19,40 @@ from fletching.protocol.types.required_values import RequiredValues
 
 __all__ = ["RowWriter"]
 
+_KEYS_AT_ONCE = 1 << 21
+"""Of so many rows the keys are held in memory before their segments are ended: some 150 MB."""
+
 
 class RowWriter:
     """New rows of a table on their way into segments. Not thread-safe."""
 
-    def __init__(self, context: EngineContext, view: PinnedTable) -> None:
-        """Begins without rows, in the columns that the table had when it was pinned."""
-        table = view.table
+    def __init__(
+        self, context: EngineContext, view: PinnedTable, *, all_keys_at_once: bool = False
+    ) -> None:
+        """Begins without rows, in the columns that the table had when it was pinned.
+
+        Args:
+            context: the engine's.
+            view: the table as it was pinned.
+            all_keys_at_once: in a table with a key, find out of all rows which is the last of its key,
+                and not only of some millions: whose memory grows with the rows.
+        """
         self._context = context
+        self._table = view.table
         self._schema = view.schema
         self._required = RequiredValues(self._schema)
+        self._checker = view.checker
+        self._keys_at_once = None if all_keys_at_once else _KEYS_AT_ONCE
+        self._keys: list[int] = []
+        if view.table.keyed:
+            names = {name.casefold(): number for number, name in enumerate(self._schema.names)}
+            self._keys = [names[name.casefold()] for name in view.table.primary_key]
+        self._done: list[StagedRows] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        """Segments of their own for what comes next, and in a table with a key their keys."""
+        context, table = self._context, self._table
         self._writer = PartitionWriter(
             context.create_object,
             key_prefix=f"tables/{table.id}/{context.store.writer}-{secrets.token_hex(6)}",
@@ -38,11 +62,9 @@ class RowWriter:
             # As many as the table has: a change may touch all of them.
             max_partitions=1 << 62,
         )
-        self._checker = view.checker
         self._keyed: KeyedRows | None = None
+        self._held = 0
         if table.keyed:
-            names = {name.casefold(): number for number, name in enumerate(self._schema.names)}
-            self._keys = [names[name.casefold()] for name in table.primary_key]
             self._keyed = KeyedRows(table.primary_key, context.key_seed(table.id))
 
     def write(self, partition: str, batch: pa.RecordBatch, codec: str | None) -> None:
@@ -62,6 +84,11 @@ class RowWriter:
                 # References that this server's key does not prove are kept as they are.
                 self._checker = None
         if self._keyed is not None:
+            if self._keys_at_once is not None and self._held >= self._keys_at_once:
+                self._done += self._ended()
+                self._begin()
+                assert self._keyed is not None
+            self._held += batch.num_rows
             keys = [batch.column(number) for number in self._keys]
             self._keyed.add(partition, keys, np.zeros(batch.num_rows, dtype=bool))
         self._writer.write_part(partition, batch, codec if codec in {"lz4", "zstd"} else None)
@@ -77,6 +104,10 @@ class RowWriter:
         Raises:
             StorageError: the store failed; call ``abort``.
         """
+        self._done += self._ended()
+        return self._done
+
+    def _ended(self) -> list[StagedRows]:
         keyed = self._keyed
         if keyed is None:
             return [StagedRows(each, False, BitMap()) for each in self._writer.finish()]
@@ -93,4 +124,5 @@ class RowWriter:
 
     def abort(self) -> None:
         """Drops everything."""
-        self._context.delete_objects(self._writer.abort())
+        done = [each.segment.key for each in self._done]
+        self._context.delete_objects(dict.fromkeys([*done, *self._writer.abort()]))

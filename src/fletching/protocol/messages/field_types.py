@@ -1,11 +1,14 @@
-"""Whether a request's values are of the types that its fields say.
+"""Whether a request's values are of the types that its fields say, and its texts are texts.
 
 Requests are made of what callers give, and a value of another type would be found out where it is first
-counted, compared or written: by an error that names neither the argument nor what belongs there.
+counted, compared or written: by an error that names neither the argument nor what belongs there. So would
+a text with half of a surrogate pair, as Python makes of bytes that are no UTF-8 in names of files and
+arguments: it can be encoded nowhere.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import types
 import typing
@@ -34,12 +37,35 @@ def check_field_types(request: Request) -> None:
     """Looks at the types of a request's values, not at their limits; costs some microseconds.
 
     Raises:
-        UsageError: a value is of another type; it names the field, which is called as the argument.
+        UsageError: a value is of another type, or has a text that cannot be encoded; it names the field,
+            which is called as the argument.
     """
     for name, exact, test, wanted in _fields(type(request)):
         value = getattr(request, name)
         if type(value) not in exact and not test(value):
             raise UsageError(f"{name} is {wanted}, not {_shown(value)}")
+        _check_texts(name, value)
+
+
+def _check_texts(name: str, value: object) -> None:
+    if isinstance(value, str):
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise UsageError(
+                    f"{name} has {value[error.start]!a}, which is half of a character: {value[:60]!a}"
+                ) from None
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_texts(name, key)
+            _check_texts(name, item)
+    elif isinstance(value, tuple):
+        for item in value:
+            _check_texts(name, item)
+    elif dataclasses.is_dataclass(value) or isinstance(value, msgspec.Struct):
+        for field in getattr(value, "__match_args__", ()):
+            _check_texts(name, getattr(value, field))
 
 
 def _shown(value: object) -> str:

@@ -297,15 +297,20 @@ def arrow_field(
     """An Arrow field for a column, with the ODPS type in its metadata if the Arrow type hides it.
 
     Raises:
-        UsageError: the type has no Arrow form.
+        UsageError: the type has no Arrow form, or a text cannot be encoded.
     """
     data_type = arrow_type(odps_type)
     metadata: dict[bytes, bytes] = {}
     if format_type(odps_type_of(data_type)) != format_type(odps_type):
         metadata[ODPS_TYPE_KEY] = format_type(odps_type).encode()
-    if comment:
-        metadata[COMMENT_KEY] = comment.encode()
-    return pa.field(name, data_type, nullable=nullable, metadata=metadata or None)
+    try:
+        if comment:
+            metadata[COMMENT_KEY] = comment.encode()
+        return pa.field(name, data_type, nullable=nullable, metadata=metadata or None)
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"a column's name or comment has half of a character: {error.object[:60]!a}"
+        ) from None
 
 
 def reply_type(
