@@ -81,7 +81,12 @@ def test_grants_are_given_and_taken_back(folder: Path) -> None:
     ("words", "error"),
     [
         (("create", "x", "--grant", "rule"), UsageError),
+        # A variable of a script that is empty does not stand for everything.
+        (("create", "x", "--grant", "read:"), UsageError),
+        (("grant", "x", "read:demo."), UsageError),
+        (("grant", "x", "read:.t"), UsageError),
         (("create", "x", "--expires-in", "soon"), UsageError),
+        (("create", "x", "--expires-in", "999999999d"), UsageError),  # lists could not show it
         (("create", "a:b"), UsageError),
         (("token", "nobody"), UsageError),
         (("revoke", "nobody"), NotFoundError),
@@ -94,6 +99,7 @@ def test_what_cannot_be_done_is_said(
     result = run(folder, *words)
     assert result.exit_code != 0
     assert isinstance(result.exception, error)
+    assert as_json(folder, "list")["grants"] == []
 
 
 def test_a_taken_id_and_a_missing_folder(folder: Path, tmp_path: Path) -> None:

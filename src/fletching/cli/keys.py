@@ -92,8 +92,11 @@ def _parse_grant(grantee: str, text: str) -> Grant:
     """``PERMISSION``, ``PERMISSION:PROJECT`` or ``PERMISSION:PROJECT.TABLE``."""
     from fletching.engine.access.permissions import Grant, Permission
 
-    word, _, where = text.partition(":")
-    project, _, table = where.partition(".")
+    word, colon, where = text.partition(":")
+    project, point, table = where.partition(".")
+    if (colon and not project) or (point and not table):
+        # Such as a script writes whose variable is empty: it never meant everything.
+        raise UsageError(f"{text!r} ends without a pattern; * stands for all of them")
     try:
         permission = Permission(word.lower())
     except ValueError:

@@ -32,6 +32,7 @@ from fletching.errors import CorruptObjectError, UsageError
 __all__ = ["AccessKeys"]
 
 _LOG = logging.getLogger("fletching.engine.access")
+_LAST_MOMENT = 253_402_300_800
 _ACCESS_ID = re.compile(r"[A-Za-z0-9._@-]{1,128}")
 _NONCE_BYTES = 12
 
@@ -87,10 +88,13 @@ class AccessKeys:
             comment: for people.
 
         Raises:
-            UsageError: an id of other characters than letters, digits, ``. _ @ -``.
+            UsageError: an id of other characters than letters, digits, ``. _ @ -``, or an end that no
+                calendar has.
             AlreadyExistsError: the id is taken.
             IdentityError: the catalog's server key is another by now.
         """
+        if expires_at is not None and not 0 <= expires_at < _LAST_MOMENT:
+            raise UsageError("a key ends before the year 10000, or never: leave its end out")
         access_id = access_id or f"fl{secrets.token_hex(8)}"
         if not _ACCESS_ID.fullmatch(access_id):
             raise UsageError(

@@ -125,7 +125,8 @@ async def _changed(visit: Visit, form: dict[str, str]) -> AccessKey | None:
 def _end(days: str) -> float | None:
     if not days:
         return None
-    if not (days.isascii() and days.isdecimal() and 0 < int(days[:6]) <= MOST_DAYS):
+    short = days.isascii() and days.isdecimal() and len(days) <= 6
+    if not (short and 0 < int(days) <= MOST_DAYS):
         raise InvalidArgumentError(f"days is a number from 1 to {MOST_DAYS}")
     return time.time() + 86_400 * int(days)
 
