@@ -239,9 +239,6 @@ WITHOUT_BEHAVIOUR = {
 }
 # Modules that are proven through what they are made for, in these files.
 PROVEN_THROUGH = {
-    "cli/cli_options": "cli/test_place",
-    "cli/command_group": "cli/test_main",
-    "cli/console": "cli/test_main",
     "cli/quickstart/files": "cli/quickstart/test_command",
     "cli/quickstart/job": "cli/quickstart/test_command",
     "client/blobs/blob_transfers": "client/blobs/test_blob_streams",

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pytest
 
 import fletching
-from fletching.cli.command_group import COMMANDS
 from fletching.cli.output import ExitCode
 
 WITHOUT = """
@@ -111,22 +110,3 @@ def test_a_missing_extra_is_named(
     else:
         assert "MissingExtraError" in done.stderr
     assert list(tmp_path.iterdir()) == []
-
-
-def test_help_loads_no_command_and_no_arrow() -> None:
-    program = (
-        "import sys\nsys.argv = ['fletching', '--help']\n"
-        "from fletching.cli.main import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "sys.stderr.write(' '.join(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], text=True, check=True, capture_output=True
-    )
-    loaded = set(done.stderr.split())
-    heavy = {"pyarrow", "numpy", "sqlalchemy", "uvicorn", "rich.console", "fletching.client"}
-    assert not loaded & heavy
-    for command in COMMANDS:
-        assert command.summary in done.stdout
-        assert f"fletching.cli.{command.home.partition(':')[0]}" not in loaded
-    assert max(map(len, done.stdout.splitlines())) <= 80

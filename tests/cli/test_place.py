@@ -6,10 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 import fletching
-from fletching.cli.main import app
 from fletching.cli.place import CONNECT_SECONDS, Place
 from fletching.errors import ConnectError, UsageError
 
@@ -101,42 +99,3 @@ def test_keys_that_are_none() -> None:
             Place(url, access_key="nonsense").open()
         with pytest.raises(UsageError, match="cannot be read"):
             Place(url, access_key_file=Path("absent")).open()
-
-
-def test_the_console_is_at_a_server(
-    tmp_path: Path,
-) -> None:
-    from typer.testing import CliRunner
-
-    from fletching.cli.main import app
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        assert CliRunner().invoke(app, ["console", "--at", url]).stdout == f"{url}/console\n"
-    refused = CliRunner().invoke(app, ["console", "--at", str(tmp_path)])
-    assert isinstance(refused.exception, UsageError)
-
-
-@pytest.mark.parametrize(
-    ("size", "says"),
-    [
-        ("200GiB", None),
-        ("1073741824", None),
-        ("64 MiB", None),
-        ("lots", "--cache-bytes='lots' is not a whole number"),
-        ("1.5GiB", "is not a whole number"),
-        ("-1", "is not a whole number"),
-        ("10GB", "is not a whole number"),
-    ],
-)
-def test_sizes_have_units_on_the_command_line_as_everywhere(
-    tmp_path: Path, size: str, says: str | None
-) -> None:
-    fletching.connect(tmp_path / "data", create=True).close()
-    words = ["ls", "--at", str(tmp_path / "data"), f"--cache-bytes={size}"]
-    done = CliRunner().invoke(app, words)
-    if says is None:
-        assert done.exit_code == 0, done.output
-    else:
-        assert done.exit_code == 2
-        assert says in " ".join(done.output.split())

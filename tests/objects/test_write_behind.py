@@ -52,7 +52,7 @@ def test_writes_arrive_in_the_order_of_the_calls_whatever_their_size() -> None:
         data = bytes([number]) * size
         writer.write_many(sink, [data[:1], data[1:]], size)
         expected += [(sink.name, data[:1]), (sink.name, data[1:])]
-    writer.settle()
+    writer.flush()
     assert log == expected
     names = set(first.threads + second.threads)
     assert names == {"fletching-write-behind", threading.current_thread().name}
@@ -63,11 +63,11 @@ def test_small_bodies_need_no_thread_and_settling_ends_it() -> None:
     writer.write_many(sink, [b"x"], 1)
     assert sink.threads == [threading.current_thread().name]
     writer.write_many(sink, [bytes(LARGE)], LARGE)
-    writer.settle()
-    writer.settle()
+    writer.flush()
+    writer.flush()
     assert all(thread.name != "fletching-write-behind" for thread in threading.enumerate())
     writer.write_many(sink, [bytes(LARGE)], LARGE)  # a new round starts a new thread
-    writer.settle()
+    writer.flush()
     assert len(sink.log) == 3
 
 
@@ -89,7 +89,7 @@ def test_the_caller_goes_on_while_bytes_wait_but_not_beyond_the_limit() -> None:
     sink.gate.set()
     assert returned.wait(600)
     caller.join()
-    writer.settle()
+    writer.flush()
     assert len(sink.log) == 5
 
 
@@ -98,7 +98,7 @@ def test_a_piece_above_the_limit_is_written_by_the_caller() -> None:
     writer.write_many(sink, [bytes(LARGE)], LARGE)
     writer.write_many(sink, [bytes(MAX_BEHIND_BYTES + 1)], MAX_BEHIND_BYTES + 1)
     assert sink.threads == ["fletching-write-behind", threading.current_thread().name]
-    writer.settle()
+    writer.flush()
 
 
 def test_a_failure_reaches_the_caller_and_nothing_follows_it() -> None:
@@ -106,7 +106,7 @@ def test_a_failure_reaches_the_caller_and_nothing_follows_it() -> None:
     sink.fail = True
     writer.write_many(sink, [bytes(LARGE)], LARGE)
     with pytest.raises(StorageFullError):
-        writer.settle()
+        writer.flush()
     sink.fail = False
     for size in (1, LARGE):
         with pytest.raises(StorageFullError):

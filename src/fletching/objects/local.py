@@ -43,8 +43,8 @@ from fletching.objects.local_object import LocalObject
 from fletching.objects.mapped_range import MappedWindow
 from fletching.objects.mappings import Mappings
 from fletching.objects.object_errors import translated
+from fletching.objects.page_cache import start_writeback
 from fletching.objects.store import IDENTITY_KEY, ObjectInfo, Observe, checked_key
-from fletching.objects.writeback import start_writeback
 
 __all__ = ["LocalSink", "LocalStore", "private_folder"]
 

@@ -17,7 +17,7 @@ from fletching.errors import CorruptObjectError, UsageError
 from fletching.objects.mapped_range import MappedWindow
 from fletching.objects.mappings import Mappings
 from fletching.objects.object_errors import translated
-from fletching.objects.residency import MappedPages, may_ask
+from fletching.objects.page_cache import MappedPages, may_ask
 
 __all__ = ["LocalObject"]
 

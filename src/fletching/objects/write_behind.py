@@ -2,7 +2,7 @@
 
 Copying into the page cache takes longer than checking, so that the two side by side are nearly
 twice as fast as one after the other. Only what was checked already is handed over, and nothing is
-published before ``settle`` has returned.
+published before ``flush`` has returned.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class WriteBehind:
     """Writes to sinks in a thread of its own, in the order of the calls; for one caller at a time.
 
     Buffers must stay unchanged until they are written, and are referred to until then. The thread
-    starts with the first large write and ends with ``settle``.
+    starts with the first large write and ends with ``flush``.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class WriteBehind:
         """Appends buffers to a sink, now or soon.
 
         Args:
-            sink: where to; the caller must not use it until ``settle``.
+            sink: where to; the caller must not use it until ``flush``.
             buffers: in order.
             length: bytes of all of them.
 
@@ -68,7 +68,7 @@ class WriteBehind:
                 return
         sink.write_many(buffers)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Waits until everything is written, and ends the thread; idempotent.
 
         Raises:
@@ -88,7 +88,7 @@ class WriteBehind:
             self._bytes -= sum(length for _, _, length in self._waiting)
             self._waiting.clear()
         try:
-            self.settle()
+            self.flush()
         except BaseException:  # noqa: BLE001  it belongs to bytes that nobody wants any more
             self._error = None
 

@@ -36,7 +36,7 @@ def test_length_and_checksum_are_the_files(tmp_path: Path, rows: list[int], behi
             codec=None,
         )
     if later is not None:
-        later.settle()
+        later.flush()
     segment = writer.complete()
     writer.commit()
     data = (tmp_path / "a").read_bytes()

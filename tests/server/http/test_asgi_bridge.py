@@ -125,7 +125,7 @@ def body(data: bytes, *, more: bool) -> dict[str, Any]:
 def test_behind_another_server_an_exchange_is_the_same() -> None:
     async def answer(exchange: Exchange) -> None:
         data = await exchange.read_body()
-        assert not await exchange.send_directly(None, None)  # type: ignore[arg-type]
+        assert not await exchange.send_by_worker(None, None)  # type: ignore[arg-type]
         await exchange.reply(data, headers={"x-b": "2"})
 
     sent, (exchange,) = run([body(b"abc", more=True), body(b"def", more=False)], answer)

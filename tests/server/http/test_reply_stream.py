@@ -36,10 +36,10 @@ class Sink:
     def reply_ended(self) -> None:
         self.ended += 1
 
-    async def direct_sender(self, owed_bytes: int | None) -> Any:
+    async def socket_writer(self, owed_bytes: int | None) -> Any:
         self.direct.append(owed_bytes)
 
-    def end_direct(self, sender: Any) -> None:
+    def end_socket_writer(self, sender: Any) -> None:
         """Nothing to close."""
 
 
@@ -124,7 +124,7 @@ def test_a_reply_that_shows_its_end_goes_past_the_loop(
 
     async def run() -> None:
         await reply.start(200, options.get("headers", ()))
-        await reply.direct_sender()
+        await reply.socket_writer()
 
     asyncio.run(run())
     assert sink.direct == owed

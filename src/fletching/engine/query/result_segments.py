@@ -147,7 +147,7 @@ class ResultSegments:
             length = _write(writer, encoder, first)
             while length < SEGMENT_BYTES and (batch := next(batches, None)) is not None:
                 length += _write(writer, encoder, batch)
-            behind.settle()
+            behind.flush()
             made = writer.complete()
             writer.commit()
         except BaseException:

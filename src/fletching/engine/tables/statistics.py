@@ -168,7 +168,7 @@ class StatisticsBuilder:
             for start in range(0, max(len(column), 1), ZONE_ROWS):
                 part = column if len(column) <= ZONE_ROWS else column.slice(start, ZONE_ROWS)
                 zones.add(_of_zone(part, entry))
-        self._zones.settle()
+        self._zones.keep_bounded()
 
     def merge(self, data: bytes | None) -> None:
         """Takes another segment of the same schema into account."""
@@ -210,7 +210,7 @@ class StatisticsBuilder:
                 bounds = ColumnBounds(unordered=True) if whole is None else whole.bounds()
             for _ in range(zones_of(rows)):
                 column.add(bounds)
-        self._zones.settle()
+        self._zones.keep_bounded()
 
     def encode_zones(self) -> bytes | None:
         """The bounds of zones for the catalog; None where the segment's own say as much."""

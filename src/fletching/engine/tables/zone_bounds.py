@@ -149,7 +149,7 @@ class ZoneColumns:
         self.columns = {key: ZoneColumn() for key in keys}
         self._zones = 1
 
-    def settle(self) -> None:
+    def keep_bounded(self) -> None:
         """Keeps memory bounded; called when all columns have got their zones of a batch."""
         while self._count * len(self.columns) > _MOST_ENTRIES:
             self._coarsen()

@@ -283,7 +283,7 @@ class PartitionWriter:
         """
         for opened in self._partitions.values():
             self._flush(opened)
-        self._behind.settle()
+        self._behind.flush()
         writers = [writer for opened in self._partitions.values() for writer in opened.writers]
         segments: list[NewSegment] = []
         for opened in self._partitions.values():

@@ -233,7 +233,7 @@ async def send_source(
         # At once, since somebody waits for it; the rest need not pass through the loop.
         await exchange.write_all(group)
         group = ()
-        while not source.ended and await exchange.send_directly(source, job):
+        while not source.ended and await exchange.send_by_worker(source, job):
             pass
         if not source.ended:
             group = await job.run(source.next_chunk)

@@ -83,10 +83,10 @@ class _AsgiReply:
     async def finish(self) -> None:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def direct_sender(self) -> SocketWriter | None:
+    async def socket_writer(self) -> SocketWriter | None:
         return None
 
-    def direct_sent(self, sender: SocketWriter) -> None:  # noqa: ARG002  see ``ReplyStream``
+    def end_socket_writing(self, sender: SocketWriter) -> None:  # noqa: ARG002  see ``ReplyStream``
         raise AssertionError("there is no direct sender")
 
 

@@ -594,7 +594,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._body is None or self._body.disconnected:
             raise ConnectionResetError("the client disconnected")
 
-    async def direct_sender(self, owed_bytes: int | None) -> SocketWriter | None:
+    async def socket_writer(self, owed_bytes: int | None) -> SocketWriter | None:
         """A sender past the transport, once the transport has nothing left; see ``Outlet``."""
         if self._tls or self._transport.is_closing() or self.state is State.LINGER:
             return None
@@ -619,7 +619,7 @@ class Connection(asyncio.BufferedProtocol):
         self._direct = SocketWriter(peer.fileno(), owed_bytes=owed_bytes)
         return self._direct
 
-    def end_direct(self, sender: SocketWriter) -> None:
+    def end_socket_writer(self, sender: SocketWriter) -> None:
         """Closes a direct sender that no worker uses any more; see ``Outlet``."""
         if self._direct is sender:
             self._direct = None

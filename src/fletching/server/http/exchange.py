@@ -219,14 +219,14 @@ class Exchange:
         view = memoryview(body)
         await self.start(view.nbytes, headers=headers)
         try:
-            sender = await self._reply.direct_sender()
+            sender = await self._reply.socket_writer()
             if sender is None:
                 raise ConnectionBrokenError("the connection cannot carry descriptors any more")
             try:
                 sender.pass_descriptors(view[:1], descriptors)
             finally:
                 self.sent_bytes += sender.sent_bytes
-                self._reply.direct_sent(sender)
+                self._reply.end_socket_writing(sender)
         except OSError as exc:
             raise ConnectionBrokenError("the client took no descriptors") from exc
         await self._write(view[1:])
@@ -276,7 +276,7 @@ class Exchange:
         for buffer in buffers:
             await self._write(memoryview(buffer))
 
-    async def send_directly(self, source: ChunkSource, job: Job[Any]) -> bool:
+    async def send_by_worker(self, source: ChunkSource, job: Job[Any]) -> bool:
         """Lets a worker send more of a source, and sends what a slow client left over.
 
         Args:
@@ -291,14 +291,14 @@ class Exchange:
             FletchingError: preparing failed.
         """
         try:
-            sender = await self._reply.direct_sender()
+            sender = await self._reply.socket_writer()
             if sender is None:
                 return False
             try:
                 rest = await job.start(sender.send, source).outcome(on_unwanted=sender.cut)
             finally:
                 self.sent_bytes += sender.sent_bytes
-                self._reply.direct_sent(sender)
+                self._reply.end_socket_writing(sender)
         except OSError as exc:
             raise ConnectionBrokenError("the client disconnected before the reply's end") from exc
         for view in rest:

@@ -3,7 +3,7 @@
 ::
 
     Exchange ──start, write, finish──> ReplyStream ──bytes──> connection
-                                           └──direct_sender──> worker, past the event loop
+                                           └──socket_writer──> worker, past the event loop
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ class ReplyStream(Protocol):
             OSError: the client is gone.
         """
 
-    async def direct_sender(self) -> SocketWriter | None:
+    async def socket_writer(self) -> SocketWriter | None:
         """A sender once all that was written is with the kernel; None if there can be none now.
 
         Raises:
             OSError: the client is gone.
         """
 
-    def direct_sent(self, sender: SocketWriter) -> None:
+    def end_socket_writing(self, sender: SocketWriter) -> None:
         """Takes the connection back from a sender, and counts what it sent."""
 
 
@@ -85,10 +85,10 @@ class Outlet(Protocol):
     def reply_ended(self) -> None:
         """Every byte of the reply was handed over."""
 
-    async def direct_sender(self, owed_bytes: int | None) -> SocketWriter | None:
+    async def socket_writer(self, owed_bytes: int | None) -> SocketWriter | None:
         """A sender past the transport; None where there is none. OSError if the client is gone."""
 
-    def end_direct(self, sender: SocketWriter) -> None:
+    def end_socket_writer(self, sender: SocketWriter) -> None:
         """Closes a direct sender that no worker uses any more."""
 
 
@@ -211,17 +211,17 @@ class ConnectionReply:
         self.complete = True
         self._outlet.reply_ended()
 
-    async def direct_sender(self) -> SocketWriter | None:
+    async def socket_writer(self) -> SocketWriter | None:
         """A sender past the event loop; see ``ReplyStream``.
 
         None for TLS, a reply that ends with its connection, another kind of loop.
         """
         if self._bodiless or not (self._counted or self._chunked):
             return None
-        return await self._outlet.direct_sender(None if self._chunked else self._owed)
+        return await self._outlet.socket_writer(None if self._chunked else self._owed)
 
-    def direct_sent(self, sender: SocketWriter) -> None:
+    def end_socket_writing(self, sender: SocketWriter) -> None:
         """Takes the connection back, and counts what the sender sent."""
         if self._counted:
             self._owed -= sender.sent_bytes
-        self._outlet.end_direct(sender)
+        self._outlet.end_socket_writer(sender)

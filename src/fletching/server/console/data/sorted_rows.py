@@ -61,7 +61,7 @@ def first_in_order(
     last: pa.Scalar | None = None
     whole = True
 
-    def settle() -> None:
+    def keep_first() -> None:
         """Leaves of what is held the first rows alone."""
         nonlocal held, last
         order = _order(pa.chunked_array(values, type=values[0].type), descending=descending)[:count]
@@ -86,9 +86,9 @@ def first_in_order(
             held += len(picked)
         looked += batch.num_rows
         if held > 4 * count or (last is None and held > count):
-            settle()
+            keep_first()
     if held:
-        settle()
+        keep_first()
     found = [int(number) for number in np.concatenate(numbers)] if numbers else []
     return FirstRows(pa.Table.from_batches(parts, schema), found, looked, whole)
 

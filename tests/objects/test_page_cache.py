@@ -1,4 +1,4 @@
-"""Whether pages are in memory: asked of the kernel where it tells the truth, sampled elsewhere."""
+"""Whether pages are in memory, asked of the kernel where it tells the truth; and starting the disk early."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fletching.objects import local_object, residency
+from fletching.objects import local, local_object, page_cache
 from fletching.objects.local import LocalStore
-from fletching.objects.residency import MappedPages, may_ask
+from fletching.objects.page_cache import MappedPages, may_ask, start_writeback
 
 PAGE = mmap.PAGESIZE
 LENGTH = 64 * PAGE + 100
@@ -42,7 +42,7 @@ def mapped(path: Path) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-needs_mincore = pytest.mark.skipif(residency._MINCORE is None, reason="no mincore here")
+needs_mincore = pytest.mark.skipif(page_cache._MINCORE is None, reason="no mincore here")
 
 
 @needs_mincore
@@ -75,7 +75,7 @@ def test_an_object_answers_the_same_either_way(
         monkeypatch.setattr(local_object, "may_ask", lambda _: False)
     with LocalStore(path.parent).open("data") as stored:
         stored.view(0, 1)  # maps the file, and touches nothing
-        assert (stored._pages is not None) is (asks and residency._MINCORE is not None)
+        assert (stored._pages is not None) is (asks and page_cache._MINCORE is not None)
         assert stored.resident(0, LENGTH)
         evict(path)
         assert not stored.resident(32 * PAGE, LENGTH)
@@ -97,5 +97,31 @@ def test_other_peoples_files_are_not_asked_about(
 
 
 def test_a_system_without_the_call_cannot_tell(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(residency, "_MINCORE", None)
+    monkeypatch.setattr(page_cache, "_MINCORE", None)
     assert MappedPages(mapped(path)).resident(0, LENGTH) is None
+
+
+def test_each_range_is_started_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        local, "start_writeback", lambda _, start, length: started.append((start, length))
+    )
+    monkeypatch.setattr(local, "_WRITEBACK_BYTES", 100)
+    store = LocalStore(tmp_path)
+    sink = store.create("a")
+    for length in (60, 30, 20, 250, 99):
+        sink.write(bytes(length))
+    sink.commit()
+    store.close()
+    assert started == [(0, 110), (110, 250)]
+
+
+def test_it_changes_nothing_and_fails_silently(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 100_000)
+    descriptor = os.open(path, os.O_RDWR)
+    start_writeback(descriptor, 0, 100_000)
+    start_writeback(descriptor, 50_000, 10_000_000)
+    os.close(descriptor)
+    start_writeback(descriptor, 0, 10)  # a closed descriptor: for the fsync to find
+    assert path.read_bytes() == b"x" * 100_000
