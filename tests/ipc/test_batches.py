@@ -167,6 +167,10 @@ def test_zero_copy_is_proved_or_refused() -> None:
     assert lies_inside(decoded(data, require_zero_copy=True)[0].column(1), data)
     with pytest.raises(ZeroCopyError, match="compressed"):
         decoded(stream_of(numbers(10), compression="zstd"), require_zero_copy=True)
+    # Compressed is only what has buffers.
+    nothing = pa.record_batch({"n": pa.nulls(3)})
+    packed = stream_of(nothing, compression="zstd")
+    assert decoded(packed, require_zero_copy=True)[0].equals(nothing)
     # The same stream at a place that is no multiple of 8.
     memory = bytearray(len(data) + 64)
     base = np.frombuffer(memory, np.uint8).ctypes.data

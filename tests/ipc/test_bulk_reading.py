@@ -116,6 +116,18 @@ def test_damage_is_judged_alike(name: str) -> None:
     assert accepted
 
 
+@pytest.mark.parametrize("ours", [False, True])
+def test_no_byte_of_metadata_is_overlooked(ours: bool) -> None:
+    intact = alike(STREAMS["nulls"]) if ours else STREAMS["nulls"]
+    message = messages_of(intact)[4]
+    start = message.offset + message.prefix_length
+    for place in range(start, start + len(message.metadata)):
+        data = bytearray(intact)
+        data[place] ^= 1
+        found = in_bulk(bytes(data))
+        assert found is None or found == outcome(bytes(data), lazy=True)
+
+
 def outcome(data: bytes, *, lazy: bool) -> tuple[list[pa.RecordBatch], int | None] | str:
     """Batches and end, or the error in words."""
     try:

@@ -48,6 +48,22 @@ def test_hostile_claims_are_refused(claim: int, error: type[Exception]) -> None:
         claimed_sizes(header, memoryview(body), DEFAULT_LIMITS)
 
 
+@pytest.mark.parametrize(("codec", "most"), [("lz4", 256), ("zstd", 32 << 10)])
+def test_a_claim_may_be_as_high_as_the_codec_allows(codec: str, most: int) -> None:
+    batch = message(codec)
+    header = batch.record_batch(DEFAULT_LIMITS)
+    start, length = (int(number) for number in header.buffers[1])
+    limit = (length - 8) * most + (128 << 10)
+    limits = Limits(max_uncompressed_bytes=1 << 40, max_compression_ratio=1 << 30)
+    body = bytearray(batch.body)
+    struct.pack_into("<q", body, start, limit)
+    assert claimed_sizes(header, memoryview(body), limits)[1] == limit
+    struct.pack_into("<q", body, start, limit + 1)
+    with pytest.raises(LimitExceededError, match="cannot have") as caught:
+        claimed_sizes(header, memoryview(body), limits)
+    assert (caught.value.actual, caught.value.limit) == (limit + 1, limit)
+
+
 def test_a_buffer_stored_as_it_is_claims_its_own_length() -> None:
     batch = message("lz4")
     header = batch.record_batch(DEFAULT_LIMITS)

@@ -63,6 +63,15 @@ def test_a_footer_longer_than_the_first_read_is_read_whole() -> None:
         assert list(opened) == [numbers(3)]
 
 
+def test_what_is_short_is_a_cut_file_only_if_it_begins_like_one() -> None:
+    for head in (b"", b"A", b"ARROW1", b"ARROW1\0\0"):
+        with pytest.raises(TruncatedStreamError, match="too short"):
+            read_footer(MappedSource(head), 0, len(head))
+    for head in (b"B", b"ARROX", b"other bytes"):
+        with pytest.raises(MalformedFrameError):
+            read_footer(MappedSource(head), 0, len(head))
+
+
 def test_the_smallest_file() -> None:
     with pytest.raises(TruncatedStreamError, match="too short"):
         read_footer(MappedSource(b"ARROW1\0\0" + bytes(9)), 0, 17)

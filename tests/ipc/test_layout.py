@@ -161,6 +161,37 @@ def test_each_number_is_checked_on_both_ways(changes: dict[str, int]) -> None:
     assert isinstance(changed(wide, changes), MalformedFrameError)
 
 
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({}, True),
+        ({"buffer_2_1": -8}, False),  # of the text that views refer to
+        ({"buffer_2_0": -8}, False),
+        ({"buffer_2_1": 1 << 62}, False),
+        ({"buffer_1_1": 31}, False),
+        ({"node_0_0": 1}, False),
+        ({"node_0_1": -1}, False),
+    ],
+)
+def test_each_number_is_checked_of_many_headers_at_once(
+    changes: dict[str, int], fits: bool
+) -> None:
+    texts = pa.array(["a" * 20, "b" * 30], pa.string_view())
+    layout, header, body_length = header_of(pa.record_batch({"v": texts}))
+    nodes, buffers = np.stack([header.nodes] * 2), np.stack([header.buffers] * 2)
+    for name, value in changes.items():
+        table, row, column = name.split("_")
+        (nodes if table == "node" else buffers)[1, int(row), int(column)] = value
+    assert fits is layout.all_fit(
+        header.variadic_counts,
+        rows=np.array([2, 2]),
+        body_lengths=np.array([body_length] * 2),
+        nodes=(nodes[..., 0], nodes[..., 1]),
+        buffers=(buffers[..., 0], buffers[..., 1]),
+        max_rows=LIMITS.max_rows,
+    )
+
+
 def test_a_buffer_may_end_where_the_body_does() -> None:
     layout, header, _ = header_of(NULLS)
     end = int((header.buffers[:, 0] + header.buffers[:, 1]).max())

@@ -118,6 +118,9 @@ def test_inputs_and_sinks(path: Path, tmp_path: Path) -> None:
     with open_sink(file) as sink:
         assert sink is file
     assert not file.closed
+    for other in (5, None, io.StringIO()):
+        with pytest.raises(UsageError), open_sink(cast("Any", other)):
+            pass
 
 
 @pytest.mark.parametrize(

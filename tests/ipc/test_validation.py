@@ -11,7 +11,13 @@ from tests.ipc.conftest import ARRAYS, EVERYTHING, stream_of
 
 from fletching import ipc
 from fletching.errors import InvalidDataError, LimitExceededError
-from fletching.ipc.validation import SMALL_BYTES, BatchValidator, _reinterpreted, relaxed_type
+from fletching.ipc.validation import (
+    SMALL_BYTES,
+    BatchValidator,
+    _reinterpreted,
+    has_constrained,
+    relaxed_type,
+)
 
 
 def raw(values: list[int], data_type: pa.DataType) -> pa.Array:
@@ -68,9 +74,20 @@ def test_memory_safety_is_always_checked(values: bool) -> None:
 
 
 def test_text_must_be_utf8_on_both_levels() -> None:
-    array = pa.array([b"\xff\xfe"]).view(pa.string())
-    with pytest.raises(InvalidDataError):
-        ipc.validate(pa.record_batch({"a": array}), values=False)
+    for data_type, text in ((pa.binary(), pa.string()), (pa.large_binary(), pa.large_string())):
+        array = pa.array([b"\xff\xfe"], data_type).view(text)
+        for nested in (array, pa.StructArray.from_arrays([array, pa.array([1])], ["t", "n"])):
+            with pytest.raises(InvalidDataError):
+                ipc.validate(pa.record_batch({"a": nested}), values=False)
+
+
+def test_which_types_hold_text() -> None:
+    for text in (pa.string(), pa.large_string(), pa.string_view()):
+        assert has_constrained(text, text=True)
+        assert has_constrained(pa.list_(text), text=True)
+        assert not has_constrained(text)
+    for other in (pa.binary(), pa.large_binary(), pa.binary_view(), pa.int8()):
+        assert not has_constrained(other, text=True)
 
 
 def test_everything_valid_passes() -> None:
