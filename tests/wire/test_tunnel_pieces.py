@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from fletching.errors import UsageError
 from fletching.wire.tunnel_layouts import MOMENT_TYPE, Kind, RecordLayout
-from fletching.wire.tunnel_pieces import covered_by_checksum, list_counts, sent_value
+from fletching.wire.tunnel_pieces import (
+    covered_by_checksum,
+    list_counts,
+    sent_value,
+    varint_words,
+)
 
 I64, BIN = pa.int64(), pa.binary()
 NUMBER, TEXT = RecordLayout(Kind.INTEGER, I64), RecordLayout(Kind.BYTES, BIN)
@@ -65,6 +71,28 @@ def test_known_bytes(case: tuple[RecordLayout, list[Any], list[str], list[str]])
     for part in (array.slice(0, len(values)), array.slice(len(values))):
         assert [each.hex() for each in sent_value(layout, part).to_pylist()] == sent
         assert [each.hex() for each in covered_by_checksum(layout, part).to_pylist()] == covered
+
+
+def varint(value: int) -> bytes:
+    data = bytearray()
+    while value > 127:
+        data.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*data, value])
+
+
+@pytest.mark.parametrize("bits", [7, 14, 56, 63, 64])
+def test_varints_of_every_length(bits: int) -> None:
+    edges = {
+        value for bit in range(bits + 1) for value in ((1 << bit) - 1, (1 << bit) % (1 << bits))
+    }
+    values = sorted(edges)
+    words, lengths, more = varint_words(np.array(values, np.uint64))
+    highs = [0] * len(values) if more is None else more.tolist()
+    for value, word, length, high in zip(
+        values, words.tolist(), lengths.tolist(), highs, strict=True
+    ):
+        assert (word | high << 64).to_bytes(16, "little")[:length] == varint(value)
 
 
 def test_where_lists_begin_and_end() -> None:
