@@ -246,7 +246,6 @@ PROVEN_THROUGH = {
     "client/transports/embedded/embedded_blobs": "client/blobs/test_blob_access",
     "server/api/admin_endpoints": "server/api/test_dispatch",
     "server/plain/result_rows": "server/plain/test_plain_routes",
-    "server/server": "server/test_service",
     "testing/contracts": "objects/test_local",
 }
 

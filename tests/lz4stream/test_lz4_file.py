@@ -133,6 +133,22 @@ def test_end_block_lets_a_reader_have_everything() -> None:
     assert b"".join(lz4stream.decompress(sink.getvalue())) == b"abcdef"
 
 
+def test_flushing_reaches_the_file_below_and_closing_flushes_no_closed_one() -> None:
+    flushed = []
+
+    class Sink(io.BytesIO):
+        def flush(self) -> None:
+            flushed.append(self.closed)
+
+    file = LZ4StreamFile(Sink(), Encoder(), close_file=True)
+    file.write(b"abc")
+    file.flush()
+    assert flushed == [False]
+    file.close()
+    assert flushed[1:]
+    assert not any(flushed)
+
+
 def test_truncation_damage_and_trailing_bytes_are_errors() -> None:
     stream = packed(DATA[:100_000])
     with pytest.raises(TruncatedStreamError):

@@ -320,6 +320,10 @@ def bind(settings: ServerSettings, *, shares: bool = False, listens: bool = True
             settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listening = socket.socket(family, kind, protocol)
+    except UnicodeError as exc:
+        raise TransportError(
+            f"cannot listen on {where}: that is no host's name", url=where
+        ) from exc
     except OSError as exc:
         raise TransportError(f"cannot listen on {where}: {exc.strerror}", url=where) from exc
     try:

@@ -12,7 +12,14 @@ from fletching.engine.access.permissions import Grant, Permission
 from fletching.engine.engine import Engine
 from fletching.errors import NoPermissionError, StorageError, UsageError
 from fletching.protocol.messages.admin import DescribeTable, DropTable
-from fletching.server.auth.key_ring import KEY_FILE, FolderKeys, StaticKeys, first_key, parse_key
+from fletching.server.auth.key_ring import (
+    KEY_FILE,
+    FolderKeys,
+    StaticKeys,
+    first_key,
+    keys_in,
+    parse_key,
+)
 from fletching.types import TableName
 
 
@@ -114,8 +121,14 @@ def test_folder_keys_follow_the_folder(tmp_path: Path) -> None:
         )
         assert ring.bearer(access.tokens.sign("nobody", 101.0)) is None
         assert ring.bearer("junk") is None
-        access.revoke("ann")
+        assert ring.may_operate(root)
+        assert not ring.may_operate(made)
+        access.grant(Grant("ann", "*", "*", Permission.ADMIN))
         now[0] = 6.0
+        ring.refresh()
+        assert ring.may_operate(made)
+        access.revoke("ann")
+        now[0] = 8.0
         ring.refresh()
         assert ring.find("ann") is None
         assert ring.bearer(token) is None
@@ -131,3 +144,19 @@ def test_static_keys_have_no_limits_and_no_tokens() -> None:
     ring.refresh()
     ring.check(key, DropTable(table=TableName("demo", "t")))
     assert ring.may_read(key, TableName("demo", "t"))
+    assert ring.may_operate(key)
+    assert ring.may_enter(key, "demo")
+
+
+def test_keys_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("# whose\n\nann:one\n  root:two:and-more \n")
+    assert keys_in(path) == {"ann": "one", "root": "two:and-more"}
+    for nothing in ("", "\n \n", "# ann:one\n"):
+        path.write_text(nothing)
+        with pytest.raises(UsageError, match="holds no access key"):
+            keys_in(path)
+    path.write_bytes(b"ann:\xff")
+    for unreadable in (path, tmp_path / "none", tmp_path):
+        with pytest.raises(UsageError, match="cannot be read"):
+            keys_in(unreadable)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+import pytest
 from tests.server.console.conftest import ORDERS, Pages
+
+from fletching.errors import InvalidArgumentError
+from fletching.server.console.data.upload_page import _read_schema
 
 
 def test_the_page_says_what_it_takes(pages: Pages) -> None:
@@ -18,3 +23,17 @@ def test_the_page_says_what_it_takes(pages: Pages) -> None:
 def test_nothing_is_taken_without_the_session_s_value(pages: Pages) -> None:
     for path in ("/upload", f"{ORDERS}/upload"):
         assert pages(path, {"table": "x"}).status in {400, 403, 404, 405}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"a,A\n1,2\n", "several columns named 'a'"),
+        (b"a,\n1,2\n", "without a name"),
+        (b"\xff\xfe\n", "not readable as csv"),
+    ],
+)
+def test_files_that_no_table_can_hold_are_refused(text: bytes, words: str) -> None:
+    assert _read_schema("csv", b"a,b\n1,\n") == pa.schema([("a", pa.int64()), ("b", pa.string())])
+    with pytest.raises(InvalidArgumentError, match=words):
+        _read_schema("csv", text)
