@@ -169,6 +169,19 @@ def test_a_copy_that_was_cut_is_fetched_anew(
     assert stream(make(bucket)) == DATA
 
 
+def test_a_copy_that_is_cut_while_it_is_read_ends_the_read(
+    bucket: Bucket, make: Callable[..., CachedStore], tmp_path: Path
+) -> None:
+    store = make(bucket)
+    pieces = opened(store).stream(0, len(DATA))
+    next(pieces)
+    settled(store)
+    (copy,) = copies(tmp_path)
+    os.truncate(copy, 1000)
+    with pytest.raises(StorageError, match="was cut"):
+        list(pieces)
+
+
 def test_a_copy_that_is_disowned_is_fetched_anew(
     bucket: Bucket, make: Callable[..., CachedStore], tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from tests.seaweedfs import ObjectStorage
 from fletching.errors import StorageError
 from fletching.objects.remote_store import BUFFERED_BYTES, RemoteStore
 from fletching.objects.s3_uploads import Credentials, S3Uploads, signed_headers
+from fletching.testing.replay import Answer, ReplayPeer
 
 obstore = pytest.importorskip("obstore")
 
@@ -88,3 +89,28 @@ def test_keys_that_only_obstore_has(s3: ObjectStorage, monkeypatch: pytest.Monke
     store = RemoteStore(s3.create())
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     assert store.unfinished_uploads() == []
+
+
+def test_lists_of_several_pages_are_read_to_their_end() -> None:
+    def page(key: str, upload: str, *, last: bool) -> Answer:
+        body = (
+            f"<R><IsTruncated>{'false' if last else 'true'}</IsTruncated>"
+            f"<NextKeyMarker>{key}</NextKeyMarker><NextUploadIdMarker>{upload}</NextUploadIdMarker>"
+            f"<Upload><Key>{key}</Key><UploadId>{upload}</UploadId>"
+            "<Initiated>2026-01-01T00:00:00Z</Initiated></Upload></R>"
+        )
+        headers = (("date", "Thu, 01 Jan 2026 00:01:00 GMT"),)
+        return Answer(body=body.encode(), headers=headers)
+
+    answers = [
+        page("a", "u1", last=False),
+        page("b+c", "u2", last=False),
+        page("d", "u3", last=True),
+    ]
+    with ReplayPeer(answers) as peer:
+        uploads = S3Uploads(f"{peer.url}/bucket", "us-east-1", lambda: Credentials("id", "secret"))
+        found = list(uploads.unfinished("x/"))
+        asked = [request.query for request in peer.requests]
+    assert [tuple(each) for each in found] == [("a", "u1", 60), ("b+c", "u2", 60), ("d", "u3", 60)]
+    markers = [(each.get("key-marker"), each.get("upload-id-marker")) for each in asked]
+    assert markers == [(None, None), ("a", "u1"), ("b+c", "u2")]
