@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import resource
 import selectors
 import signal
 import sys
@@ -30,6 +31,7 @@ LIBRARIES = (
     *("asyncio", "ssl", "http.server", "logging.handlers", "concurrent.futures.thread"),
 )
 
+MOST_BYTES = 8 << 30
 BROKEN = 70  # the exit code of a fork that could not ask at all: no verdict
 
 
@@ -148,6 +150,8 @@ def _ask(folder: Path, wanted: list[str], log: Path, pipe: int) -> None:
     code = BROKEN
     try:
         os.setsid()
+        # What a mutation makes grow without end fails in its fork, and takes no other process along.
+        resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(output, 1)
         os.dup2(output, 2)
