@@ -31,6 +31,8 @@ TABLE: list[tuple[str, Any, bool]] = [
     ("datetime", pa.timestamp("ms"), True),
     ("string", pa.string(), True),
     ("decimal(10,2)", pa.decimal128(10, 2), True),
+    ("decimal(38,18)", pa.decimal128(38, 18), True),
+    ("decimal(39,18)", pa.decimal256(39, 18), True),
     ("decimal(54,18)", pa.decimal256(54, 18), True),
     ("tinyint", pa.int8(), True),
     ("smallint", pa.int16(), True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fletching.errors import FletchingError, InvalidArgumentError, LimitExceededError
-from fletching.protocol.types.parquet_pages import BATCH_ROWS, ParquetNeed, parquet_need
+from fletching.protocol.types import parquet_pages
+from fletching.protocol.types.parquet_pages import BATCH_ROWS, ParquetNeed, _Compact, parquet_need
 
 MIB = 1 << 20
 
@@ -146,3 +148,27 @@ def test_a_header_that_never_ends_is_refused() -> None:
         data = file.getvalue()[:start] + filler
         with pytest.raises(InvalidArgumentError, match="no page header"):
             parquet_need(io.BytesIO(data), metadata, MIB)
+
+
+def test_lists_in_a_header_are_passed_over() -> None:
+    # Field 1 is a list of two numbers, field 2 is 3.
+    assert _Compact(bytes([0x19, 0x25, 2, 4, 0x15, 6, 0])).struct() == ({1: None, 2: 3}, 7)
+
+
+@pytest.mark.parametrize("short", ["total_compressed_size", "num_values"])
+def test_a_chunk_ends_where_its_bytes_or_its_values_do(short: str) -> None:
+    table = pa.table({"a": range(40_000)})
+    options = {"compression": "none", "use_dictionary": False, "write_batch_size": 500}
+    file = written(table, data_page_size=10_000, **options)
+    column = pq.ParquetFile(file).metadata.row_group(0).column(0)
+    said = {
+        name: getattr(column, name)
+        for name in (
+            *("data_page_offset", "dictionary_page_offset"),
+            *("total_compressed_size", "num_values"),
+        )
+    }
+    most = parquet_pages.MAX_PAGES
+    assert parquet_pages._chunk(file, SimpleNamespace(**said), most)[1] > 20  # type: ignore[arg-type]
+    said[short] = 1
+    assert parquet_pages._chunk(file, SimpleNamespace(**said), most)[1] == 1  # type: ignore[arg-type]

@@ -199,5 +199,11 @@ def test_what_is_it_already_is_not_copied() -> None:
     array = pa.array([1, 2])
     assert stood_for(array, pa.int64(), "x") is array
     assert read_from_json(pa.int64()) == read_from_csv(pa.int64()) == pa.int64()
-    for told in (pa.duration("s"), pa.list_(pa.int8()), pa.null(), pa.struct([])):
+    for told in (
+        pa.month_day_nano_interval(),
+        pa.duration("s"),
+        pa.list_(pa.int8()),
+        pa.null(),
+        pa.struct([]),
+    ):
         assert read_from_csv(told) is None
