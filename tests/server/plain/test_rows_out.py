@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fletching.errors import InvalidArgumentError
@@ -52,6 +53,9 @@ def test_every_row_of_every_batch_is_written_once_in_its_order() -> None:
     assert [int(row[0]) for row in list(csv.reader(io.StringIO(text.decode())))[1:]] == wanted
     stream = pa.ipc.open_stream(b"".join(groups(batches, FileFormat.STREAM))).read_all()
     assert stream["n"].to_pylist() == wanted
+    # Its footer says where everything stands.
+    file = pq.read_table(io.BytesIO(b"".join(groups(batches, FileFormat.PARQUET))))
+    assert file["n"].to_pylist() == wanted
 
 
 def test_closing_closes_what_the_batches_have_open() -> None:
