@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,6 +167,21 @@ def test_files_come_with_bytes_and_are_closed_unless_taken(tmp_path: Any) -> Non
     with (tmp_path / "one").open("rb") as file:
         socket.send_fds(theirs, [b"z"], [file.fileno()])
     receiver.recv_into(bytearray(1))
+    receiver.close()
+    assert open_files() == before - 1
+    theirs.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="as many as Linux sends in one message")
+def test_as_many_files_come_at_once_as_the_system_sends(tmp_path: Any) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    receiver = DescriptorSocket(fileno=ours.detach())
+    before = open_files()
+    (tmp_path / "one").touch()
+    with (tmp_path / "one").open("rb") as file:
+        socket.send_fds(theirs, [b"x"], [file.fileno()] * 253)
+    receiver.recv_into(bytearray(1))
+    assert len(receiver.descriptors) == 253
     receiver.close()
     assert open_files() == before - 1
     theirs.close()

@@ -230,10 +230,12 @@ def test_a_page_of_a_proxy_is_an_error_too(opened: Any) -> None:
     assert getattr(caught.value, "http_status", None) == 502
 
 
-def test_redirects_are_not_followed(opened: Any) -> None:
-    with ReplayPeer([Answer(status=308, headers=(("location", "/elsewhere"),))]) as peer:
-        with pytest.raises(fletching.FletchingError):
+@pytest.mark.parametrize("status", [300, 301, 308])
+def test_redirects_are_not_followed(opened: Any, status: int) -> None:
+    with ReplayPeer([Answer(status=status, headers=(("location", "/elsewhere"),))]) as peer:
+        with pytest.raises(fletching.FletchingError) as caught:
             opened(peer).call(SESSION, NO_RETRY, attempt())
+        assert getattr(caught.value, "http_status", None) == status
         assert len(peer.requests) == 1
 
 
