@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from tests.server.console.conftest import Pages
 
+import fletching
+from fletching.server.server import Server
+
 
 def test_tables_are_listed_with_their_sizes(pages: Pages) -> None:
     data = pages.data("/tables")
@@ -21,6 +24,20 @@ def test_searching_and_sorting(pages: Pages) -> None:
     assert pages.data("/tables?sort=nonsense")["sort"] == "name"
     sizes = [each["bytes"] for each in pages.data("/tables?sort=bytes")["tables"]]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_largest_come_first_where_that_is_asked_for(
+    console_server: Server, pages: Pages
+) -> None:
+    access_id, secret = console_server.access_key
+    with fletching.connect(console_server.url, access_id=access_id, access_key=secret) as client:
+        client.create_table("a_small_one", "id BIGINT")
+        try:
+            for order, first in (("name", "a_small_one"), ("rows", "orders"), ("bytes", "orders")):
+                found = pages.data(f"/tables?sort={order}")["tables"]
+                assert found[0]["name"] == first
+        finally:
+            client.drop_table("a_small_one")
 
 
 def test_a_project_that_is_not_there(pages: Pages) -> None:
