@@ -169,6 +169,6 @@ def test_a_chunk_ends_where_its_bytes_or_its_values_do(short: str) -> None:
         )
     }
     most = parquet_pages.MAX_PAGES
-    assert parquet_pages._chunk(file, SimpleNamespace(**said), most)[1] > 20  # type: ignore[arg-type]
+    assert parquet_pages._chunk(file, SimpleNamespace(**said), most)[1] > 20
     said[short] = 1
-    assert parquet_pages._chunk(file, SimpleNamespace(**said), most)[1] == 1  # type: ignore[arg-type]
+    assert parquet_pages._chunk(file, SimpleNamespace(**said), most)[1] == 1
