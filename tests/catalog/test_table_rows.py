@@ -7,7 +7,9 @@ from sqlalchemy import Connection
 from tests.catalog.conftest import MakeSegment, MakeTable
 
 from fletching.catalog.namespace_rows import ensure_project
+from fletching.catalog.partition_rows import add_partition, list_partitions
 from fletching.catalog.publishing import publish
+from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import (
     add_schema_version,
     alter_table,
@@ -64,6 +66,17 @@ def test_a_dropped_name_is_free_and_its_row_stays(rows: Connection, new_table: M
     assert known is not None
     assert known.dropped_at == 9.0
     assert new_table("T", table_id="again").id == "again"
+
+
+def test_partitions_go_with_their_table_and_no_others(
+    rows: Connection, new_table: MakeTable
+) -> None:
+    gone, stays = new_table("T"), new_table("S")
+    for table in (gone, stays):
+        assert add_partition(rows, table.id, encode_partition(["a"]), 1.0)
+    drop_table(rows, gone.id, 2.0)
+    assert list_partitions(rows, gone.id) == []
+    assert [row.values for row in list_partitions(rows, stays.id)] == [("a",)]
 
 
 def test_renaming_keeps_the_table_and_refuses_names_in_use(

@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fletching.sql.conditions import LONG_LIST, Leaf, narrowed
+from fletching.sql.conditions import FALSE, LONG_LIST, TRUE, Leaf, fold, narrowed
 from fletching.sql.predicates import compile_predicate
 
 FIELDS = {name: pa.field(name, kind) for name, kind in (("n", pa.int64()), ("s", pa.string()))}
@@ -41,3 +41,17 @@ def test_what_would_not_become_shorter_stays() -> None:
     ):
         whole = condition(text)
         assert narrowed(whole, lambda _, extent=extent: extent) is whole  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("all_of", [True, False])
+def test_what_is_known_of_parts_leaves_the_others(all_of: bool) -> None:
+    whole = condition(f"n = 3 {'and' if all_of else 'or'} s = 'x'")
+    first, second = whole.parts
+    assert fold(whole, {}) is whole
+    # The one answer decides it, the other asks for the other part.
+    decides, asks = (False, True) if all_of else (True, False)
+    for part, other in ((first, second), (second, first)):
+        assert fold(whole, {id(part): decides}) is (TRUE if decides else FALSE)
+        assert fold(whole, {id(part): asks}) is other
+    assert fold(whole, {id(first): asks, id(second): asks}) is (TRUE if asks else FALSE)
+    assert fold(whole, {id(whole): decides}) is (TRUE if decides else FALSE)

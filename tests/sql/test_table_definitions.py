@@ -110,8 +110,11 @@ def test_a_view_keeps_its_query_as_text_and_tree() -> None:
     assert (view.table, view.columns, view.comment) == (TableName("p", "v"), ("x", "y"), "c")
     assert (view.replace, view.if_not_exists) == (True, False)
     assert parse_one(view.text) == view.tree
-    with pytest.raises(InvalidArgumentError, match="COMMENT and LIFECYCLE and nothing else"):
-        create_view(parse_one("create view v tblproperties ('a'='b') as select 1 as a"), HERE)
+    kept = create_view(parse_one("create view v lifecycle 3 as select 1 as a"), HERE)
+    assert kept.lifecycle_days == 3
+    for other in ("tblproperties ('a'='b')", "hublifecycle 3"):
+        with pytest.raises(InvalidArgumentError, match="COMMENT and LIFECYCLE and nothing else"):
+            create_view(parse_one(f"create view v {other} as select 1 as a"), HERE)
 
 
 def test_several_tables_are_dropped_by_one_statement() -> None:
