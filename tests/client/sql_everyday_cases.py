@@ -380,6 +380,9 @@ EVERYDAY_SCRIPT: list[tuple[str, Any]] = [
     ("select row_number() over (partition by replace(job,'L','ll') order by lpad(sal, 9, '0')) r from staff where deptno=10 order by r", [(1,), (1,), (1,)]),
     ("select deptno from office order by lpad(loc, 10, ' '), deptno limit 1", [(40,)]),
     ("select row_number() over (order by rand()) from office", Refused("subquery first")),
+    ("update office set loc = (select max(loc) from office), dname = null where deptno = 40", 1),
+    ("merge into office o using (select 40 d) s on o.deptno = s.d when matched then update set dname = (select min(ename) from staff)", 1),
+    ("select dname, loc from office where deptno = 40", [("ADAMS", "NEW YORK")]),
     ("select assert_true(1 = 2)", Refused("the assertion does not hold")),
 ]
 # fmt: on

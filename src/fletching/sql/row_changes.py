@@ -254,8 +254,13 @@ class _Reader:
                 values = [exp.Null() if when is None else when.values[name].copy() for when in mine]
                 items.append(_first(whens, values) if any(mine) else exp.Null())
         items += [exp.Null() if source is None else value.copy() for value in self._keys.values()]
+        # Not sqlglot's alias_: of a subquery it makes one with a table's name.
+        named = [
+            exp.Alias(this=item, alias=exp.to_identifier(f"v{i}", quoted=True))
+            for i, item in enumerate(items)
+        ]
         select = exp.Select(
-            expressions=[exp.alias_(item, f"v{i}", quoted=True) for i, item in enumerate(items)],
+            expressions=named,
             from_=exp.From(this=(self._target if source is None else source).copy()),
             joins=joins,
         )
