@@ -542,6 +542,13 @@ REFUSED: list[tuple[str, str]] = [
 ]
 
 WRONG = r"""
+select 1 as
+select (select 1 as)
+with a (select 1) select * from a
+delete sale where id = 1
+select id from sale where item is nul
+select id from sale where item is not nul
+insert into sale (idd) values (1)
 selec 1
 select
 select 1 from

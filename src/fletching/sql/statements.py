@@ -99,6 +99,8 @@ def _statement(parsed: Parsed, namespace: Namespace) -> Statement:
         case exp.Drop(kind="VIEW"):
             (table,) = node.args.get("tables") or [node.this]
             return DropView(table_name(table, namespace), bool(node.args.get("exists")))
+        case exp.Delete() if not node.this:
+            raise InvalidArgumentError("DELETE takes FROM and a table")
         case exp.Delete() if not node.args.get("using") and not node.args.get("limit"):
             if not parsed.where:
                 return RowChange(TruncateTable(table=table_name(node.this, namespace)))
@@ -138,6 +140,9 @@ def _check_whole(node: exp.Expr) -> None:
                 part.expressions or part.args.get("query") or part.meta or part.args.get("unnest")
             ):
                 raise located(InvalidArgumentError("IN takes a list or a query"), part)
+            case exp.Is() if not isinstance(part.expression, exp.Null | exp.Boolean):
+                message = "IS takes NULL, TRUE, FALSE or DISTINCT FROM"
+                raise located(InvalidArgumentError(message), part.expression)
             case exp.Limit() | exp.Offset():
                 count = part.expression
                 if not (isinstance(count, exp.Literal) and count.name.isdecimal()):

@@ -93,6 +93,8 @@ def check_tokens(chunk: Sequence[Token], text: str) -> None:
         kind, then = token.token_type.name, None if after is None else after.token_type.name
         if kind in _WANTS_MORE and (then is None or then in _BEGINS_ANEW):
             raise _wrong(f"something is missing behind {token.text!r}", token)
+        if kind == "ALIAS" and then in {None, "COMMA", "R_PAREN"}:
+            raise _wrong(f"a name is missing behind {token.text!r}", token)
         if kind in {"ROWS", "RANGE"} and then == "BETWEEN":
             _check_frame(chunk, token)
         if kind == "NUMBER" and "e" in token.text.lower() and math.isinf(_double(token.text)):
@@ -121,6 +123,9 @@ def _check_beginning(chunk: Sequence[Token]) -> None:
     if upper not in _BEGINNINGS or first.token_type.name in {"STRING", "IDENTIFIER"}:
         near = did_you_mean(word, _BEGINNINGS)
         raise _wrong(f"no statement begins with {word[:40]!r}{near}", first, ",")
+    kinds = [token.token_type.name for token in chunk[:4]]
+    if kinds[:1] == ["WITH"] and kinds[2:] == ["L_PAREN", "SELECT"]:
+        raise _wrong(f"AS is missing behind {str(chunk[1].text)[:40]!r}", chunk[1], ",")
     if upper in {"CREATE", "DROP"}:
         what = str(chunk[1].text) if len(chunk) > 1 else ""
         if what.upper() not in _CREATED:

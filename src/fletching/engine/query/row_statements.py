@@ -32,6 +32,7 @@ from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import parse_type
 from fletching.sql.dialect import exp, parse_predicate
 from fletching.sql.generated_partitions import GENERATED, GeneratedPartition, generated_partition
+from fletching.sql.near_names import did_you_mean
 from fletching.sql.predicates import compile_condition
 from fletching.sql.query_sources import located
 from fletching.sql.row_changes import CONTROLS, ROW, SEGMENT, row_changes_of
@@ -238,7 +239,8 @@ def _columns(target: Target, data: pa.Schema, dynamic: dict[str, pa.Field]) -> l
     by_name = {**{field.name.casefold(): field for field in data}, **dynamic}
     unknown = [name for name in target.columns if name.casefold() not in by_name]
     if unknown:
-        raise InvalidArgumentError(f"{target.table} has no column {', '.join(unknown)}")
+        near = did_you_mean(unknown[0], (field.name for field in by_name.values()))
+        raise InvalidArgumentError(f"{target.table} has no column {', '.join(unknown)}{near}")
     listed = [by_name[name.casefold()] for name in target.columns]
     return [*listed, *(field for field in dynamic.values() if field not in listed)]
 
