@@ -58,6 +58,12 @@ OTHERS = {
     "text": b"\xef\xbb\xbfn\xc3\xa4me;wert\r\n" + b"1;2\r\n" * 30,
     "JSON": b'  {"id": 1}\n{"id": 2}\n' * 5,
     "HTML": b"<!doctype html><html><body>not found</body></html>",
+    "NumPy": b"\x93NUMPY\x01\x00v\x00{'descr': '<i8', 'fortran_order': False, 'shape': (9,), }\n"
+    + bytes(72),
+    "PNG": b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(80),
+    "JPEG": b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(80),
+    "UTF-16": b"\xff\xfe" + "id,name\n1,ada\n2,bo\n".encode("utf-16-le"),
+    "UTF-16 text": b"\xfe\xff" + "id,name\n1,ada\n2,bo\n".encode("utf-16-be"),
     "looks like text": b"Traceback (most recent call last) and so on without any separator",
 }
 

@@ -29,6 +29,12 @@ _SIGNATURES: Final = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", None),
     (b"SQLite format 3\0", "an SQLite database", None),
     (b"%PDF-", "a PDF document", None),
+    (b"\x93NUMPY", "a NumPy array", "numpy.load reads it"),
+    (b"\x89PNG\r\n\x1a\n", "a PNG image", None),
+    (b"\xff\xd8\xff", "a JPEG image", None),
+    # Behind a byte order mark: as a length, it would be an odd one, which no writer writes.
+    (b"\xff\xfe", "UTF-16 text", "make it UTF-8 first"),
+    (b"\xfe\xff", "UTF-16 text", "make it UTF-8 first"),
 )
 _TEXT: Final = frozenset(range(0x20, 0x7F)) | frozenset(b"\t\r\n")
 
