@@ -1,4 +1,4 @@
-"""Paths of plain HTTP, and the parameters of a request.
+"""Paths of plain HTTP.
 
 ::
 
@@ -10,55 +10,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from urllib.parse import unquote
 
-from fletching.errors import InvalidArgumentError, MethodNotAllowedError, UsageError
-from fletching.protocol.types.row_formats import FileFormat
+from fletching.errors import MethodNotAllowedError
 from fletching.server.http.exchange import Exchange
+from fletching.server.plain.rows_in import append_rows
+from fletching.server.plain.rows_out import send_rows
 from fletching.server.service import Service
-from fletching.types import PartitionSpec, TableName
+from fletching.types import TableName
 
-__all__ = [
-    "MEDIA_TYPES",
-    "format_of_request",
-    "handle_plain",
-    "is_plain_path",
-    "parameters",
-    "partition_of",
-    "whole_number",
-]
+__all__ = ["handle_plain", "is_plain_path"]
 
 _ROWS = re.compile(
     r"/fletching/v1/tables/(?P<project>[^/]+)/(?P<schema>[^/]+)/(?P<table>[^/]+)/rows/?"
 )
-
-MEDIA_TYPES: dict[FileFormat, str] = {
-    FileFormat.STREAM: "application/vnd.apache.arrow.stream",
-    FileFormat.PARQUET: "application/vnd.apache.parquet",
-    FileFormat.CSV: "text/csv; charset=utf-8; header=present",
-    FileFormat.JSONL: "application/x-ndjson",
-}
-_FORMATS = {
-    "arrow": FileFormat.STREAM,
-    "parquet": FileFormat.PARQUET,
-    "csv": FileFormat.CSV,
-    "jsonl": FileFormat.JSONL,
-}
-"""Values of the parameter ``format``."""
-
-_ACCEPTED = {
-    "application/vnd.apache.arrow.stream": FileFormat.STREAM,
-    "application/vnd.apache.parquet": FileFormat.PARQUET,
-    "application/parquet": FileFormat.PARQUET,
-    "text/csv": FileFormat.CSV,
-    "application/x-ndjson": FileFormat.JSONL,
-    "application/jsonl": FileFormat.JSONL,
-    "application/jsonlines": FileFormat.JSONL,
-}
-"""Media types that are understood in Accept and Content-Type."""
-
-_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 def is_plain_path(path: str) -> bool:
@@ -72,9 +37,6 @@ async def handle_plain(exchange: Exchange, service: Service) -> None:
     Raises:
         FletchingError: the request is wrong, refused, or failed.
     """
-    from fletching.server.plain.rows_in import append_rows
-    from fletching.server.plain.rows_out import send_rows
-
     match = _ROWS.fullmatch(exchange.raw_path)
     assert match is not None
     name = TableName(unquote(match["project"]), unquote(match["table"]), unquote(match["schema"]))
@@ -86,76 +48,3 @@ async def handle_plain(exchange: Exchange, service: Service) -> None:
         await append_rows(exchange, service, name)
     else:
         raise MethodNotAllowedError(f"rows take GET, HEAD or POST, not {exchange.method}")
-
-
-def parameters(exchange: Exchange, known: Mapping[str, bool]) -> dict[str, list[str]]:
-    """The query's parameters by name.
-
-    Args:
-        exchange: the request.
-        known: the names, and whether each may be given more than once.
-
-    Raises:
-        InvalidArgumentError: a name that is not known, or one that is given twice.
-    """
-    found: dict[str, list[str]] = {}
-    for name, value in exchange.query:
-        if name not in known:
-            raise InvalidArgumentError(
-                f"there is no parameter {name[:60]!r}; there are {', '.join(known)}"
-            )
-        found.setdefault(name, []).append(value)
-        if len(found[name]) > 1 and not known[name]:
-            raise InvalidArgumentError(f"parameter {name} is given twice")
-    return found
-
-
-def whole_number(name: str, text: str | None) -> int | None:
-    """A parameter that counts something; None if it is not given.
-
-    Raises:
-        InvalidArgumentError: it is not a whole number of ASCII digits.
-    """
-    if text is None:
-        return None
-    if not _NUMBER.fullmatch(text):
-        raise InvalidArgumentError(f"{name} is a whole number from 0 on, not {text[:40]!r}")
-    return int(text)
-
-
-def partition_of(text: str) -> PartitionSpec:
-    """A parameter ``partition``.
-
-    Raises:
-        InvalidArgumentError: it is not of the form ``key=value``.
-    """
-    try:
-        return PartitionSpec.parse(text)
-    except UsageError as exc:
-        raise InvalidArgumentError(exc.message) from exc
-
-
-def format_of_request(given: str | None, header: str, what: str) -> FileFormat | None:
-    """The format that a request names; None if it names none.
-
-    Args:
-        given: the parameter ``format``.
-        header: Accept or Content-Type.
-        what: the header's name, for the message.
-
-    Raises:
-        InvalidArgumentError: a format or media type that is not spoken here.
-    """
-    if given is not None:
-        if given not in _FORMATS:
-            raise InvalidArgumentError(f"format {given[:40]!r} is none of {', '.join(_FORMATS)}")
-        return _FORMATS[given]
-    types = [part.partition(";")[0].strip().lower() for part in header.split(",") if part.strip()]
-    for media_type in types:
-        if media_type in _ACCEPTED:
-            return _ACCEPTED[media_type]
-    if not types or "*/*" in types or "application/*" in types:
-        return None
-    raise InvalidArgumentError(
-        f"{what} {header[:100]!r} is none of {', '.join(_ACCEPTED)}; or give format="
-    )

@@ -7,7 +7,7 @@ from fletching.protocol.messages.requests import ReadInstance
 from fletching.protocol.types.row_formats import FileFormat
 from fletching.server.api.response_body import PlanSource, send_source
 from fletching.server.http.exchange import Exchange
-from fletching.server.plain.plain_routes import MEDIA_TYPES, format_of_request
+from fletching.server.plain.plain_parameters import MEDIA_TYPES, format_of_request
 from fletching.server.plain.rows_out import BegunReply, WrittenRows
 from fletching.server.service import Service
 from fletching.server.workers import Job

@@ -44,7 +44,7 @@ from fletching.protocol.types.row_formats import (
 from fletching.protocol.types.table_schema import arrow_schema
 from fletching.server.api.ingest_endpoint import receive_ingest
 from fletching.server.http.exchange import Exchange
-from fletching.server.plain.plain_routes import (
+from fletching.server.plain.plain_parameters import (
     format_of_request,
     parameters,
     partition_of,

@@ -22,7 +22,7 @@ from fletching.protocol.types.decoded_sizes import in_parts
 from fletching.protocol.types.row_formats import FileFormat, row_writer
 from fletching.server.api.response_body import BufferSource, PlanSource, send_source
 from fletching.server.http.exchange import Exchange
-from fletching.server.plain.plain_routes import (
+from fletching.server.plain.plain_parameters import (
     MEDIA_TYPES,
     format_of_request,
     parameters,
