@@ -4,6 +4,7 @@ import pytest
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.dialect import exp, parse_one
+from fletching.sql.generated_partitions import GeneratedPartition
 from fletching.sql.row_changes import Action, row_changes_of
 
 COLUMNS = ["id", "g", "pt"]
@@ -82,3 +83,31 @@ def test_what_rows_are_inserted_for(on: str, keys: tuple[str, ...]) -> None:
     assert found.keys == keys
     matched = f"merge into t using s on {on} when matched then update set g = s.g"
     assert row_changes_of(parse_one(matched), COLUMNS).keys == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "made"),
+    [
+        ("update t set G = '2026-01-02'", ("g", "pt"), 1),
+        ("update t set g = 'x', PT = 'y'", ("g", "pt"), 0),
+        ("update t set id = 1", ("id",), 0),
+        (
+            (
+                "merge into t using s on t.id = s.id when matched then update set g = s.g"
+                " when not matched then insert (g) values (s.g)"
+            ),
+            ("g", "pt", "id", "g", "pt"),
+            2,
+        ),
+    ],
+)
+def test_what_follows_from_what_is_given(text: str, columns: tuple[str, ...], made: int) -> None:
+    """The partition that is made of a column, and the defaults of columns that an insert leaves out."""
+    found = row_changes_of(
+        parse_one(text),
+        COLUMNS,
+        generated=GeneratedPartition("PT", "G", "day"),
+        defaults={"id": exp.Literal.number(7)},
+    )
+    assert found.columns == columns
+    assert found.tree.sql().lower().count("trunc_time") == made

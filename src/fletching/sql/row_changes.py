@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.dialect import exp
+from fletching.sql.generated_partitions import GeneratedPartition
 from fletching.sql.near_names import did_you_mean
 from fletching.sql.query_sources import located
 
@@ -85,22 +86,38 @@ class _When:
     values: Mapping[str, exp.Expr]
 
 
-def row_changes_of(node: exp.Expr, columns: Sequence[str]) -> RowChanges:
+def row_changes_of(
+    node: exp.Expr,
+    columns: Sequence[str],
+    *,
+    generated: GeneratedPartition | None = None,
+    defaults: Mapping[str, exp.Expr] | None = None,
+) -> RowChanges:
     """Reads a DELETE, UPDATE or MERGE.
 
     Args:
         node: its tree.
         columns: names of all of the table's columns, partition columns last.
+        generated: the partition column that is made of another one: it follows where that is assigned.
+        defaults: values of columns that an insert leaves out.
 
     Raises:
         InvalidArgumentError: an unknown column, one that is assigned twice, or a clause that is not known.
     """
-    return _Reader(node, columns).read()
+    return _Reader(node, columns, generated, defaults or {}).read()
 
 
 class _Reader:
-    def __init__(self, node: exp.Expr, columns: Sequence[str]) -> None:
+    def __init__(
+        self,
+        node: exp.Expr,
+        columns: Sequence[str],
+        generated: GeneratedPartition | None,
+        defaults: Mapping[str, exp.Expr],
+    ) -> None:
         self._node = node
+        self._generated = generated
+        self._defaults = defaults
         self._columns = columns
         self._names = {name.casefold(): name for name in columns}
         self._target = node.this.copy()
@@ -210,7 +227,8 @@ class _Reader:
             raise InvalidArgumentError(
                 f"WHEN NOT MATCHED has {len(values)} values for {len(names)} columns"
             )
-        return dict(zip(names, values, strict=True))
+        given = dict(zip(names, values, strict=True))
+        return self._following({**self._defaults, **given})
 
     # --- pieces ------------------------------------------------------------------------------
 
@@ -226,7 +244,19 @@ class _Reader:
             if name in found:
                 raise located(InvalidArgumentError(f"column {name} is assigned twice"), item.this)
             found[name] = item.expression
-        return found
+        return self._following(found)
+
+    def _following(self, values: dict[str, exp.Expr]) -> dict[str, exp.Expr]:
+        """The values, with that of the partition that is made of one of them."""
+        generated = self._generated
+        if generated is None:
+            return values
+        name, source = (self._names[one.casefold()] for one in (generated.name, generated.column))
+        if source in values and name not in values:
+            unit = exp.Literal.string(generated.unit)
+            call = exp.Anonymous(this="trunc_time", expressions=[values[source].copy(), unit])
+            return {**values, name: call}
+        return values
 
     def _known(self, name: str) -> str:
         known = self._names.get(name.casefold())

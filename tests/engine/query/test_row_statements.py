@@ -255,3 +255,24 @@ def test_clauses_of_a_merge_give_values_of_their_own_types(sql: Sql) -> None:
     assert sql.rows("select k, v, n from w order by k") == [
         ("1", "1.5", "7"), ("2", "b", "4"), ("3", "2026-01-02", r"\N"), ("9", "true", r"\N"),
     ]  # fmt: skip
+
+
+def test_a_generated_partition_and_defaults_follow_in_updates_and_merges(sql: Sql) -> None:
+    sql(
+        "create table e (id bigint, at datetime, n bigint default 7)"
+        " auto partitioned by (trunc_time(at, 'day') as pt)"
+    )
+    sql("insert into e (id, at) values (1, datetime '2026-01-01 10:00:00')")
+    sql("update e set at = datetime '2026-02-02 10:00:00' where id = 1")
+    assert sql.rows("select id, pt from e") == [("1", "2026-02-02")]
+    sql(
+        "merge into e using (select 1 as k union all select 2) q on e.id = q.k"
+        " when matched then update set at = dateadd(e.at, 1, 'dd')"
+        " when not matched then insert (id, at) values (q.k, datetime '2026-03-03 00:00:00')"
+    )
+    assert sql.rows("select id, n, pt from e order by id") == [
+        ("1", "7", "2026-02-03"), ("2", "7", "2026-03-03"),
+    ]  # fmt: skip
+    assert "null" in sql.fails("update e set at = null where id = 1")
+    sql("update e set at = null, pt = 'none' where id = 1")
+    assert sql.rows("select pt from e where id = 1") == [("none",)]

@@ -206,7 +206,20 @@ def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
     types = {column.name: column.type for column in info.schema.data_columns}
     columns = {field.name: field for field in fields}
     try:
-        wanted = row_changes_of(tree, list(columns))
+        wanted = row_changes_of(
+            tree,
+            list(columns),
+            generated=generated_partition(
+                info.properties.get(GENERATED),
+                [column.name for column in info.schema.data_columns],
+                (column.name for column in info.schema.partition_columns),
+            ),
+            defaults={
+                field.name: parse_predicate(field.metadata[DEFAULT_KEY].decode())
+                for field in fields
+                if DEFAULT_KEY in (field.metadata or {})
+            },
+        )
     except InvalidArgumentError as error:
         raise located(error, tree) from error
 
