@@ -45,6 +45,8 @@ def test_what_duckdb_is_handed(stored: Any, read: Any) -> None:
 
 def test_types_in_words() -> None:
     assert duck_type_of(BARE) == "DECIMAL(38, 18)"
+    for data_type in (pa.binary(), pa.large_binary(), pa.binary_view()):
+        assert duck_type_of(data_type) == "BLOB"
     with pytest.raises(InvalidArgumentError):
         duck_type_of(pa.time32("s"))
 

@@ -32,6 +32,8 @@ STRUCT = pa.struct([("x", pa.int64()), ("y", pa.string())])
         ([MOMENT.replace(microsecond=0, second=0)], pa.timestamp("us"), ["2026-01-02 03:04:00"]),
         ([dt.datetime.fromisoformat("2026-01-01")], pa.timestamp("s"), ["2026-01-01 00:00:00"]),
         ([1], pa.timestamp("ns"), ["1970-01-01 00:00:00.000000001"]),
+        ([3_723_500_000, None, 0], pa.time64("us"), ["01:02:03.5", "\\N", "00:00:00"]),
+        ([3_723], pa.time32("s"), ["01:02:03"]),
         ([MOMENT], pa.timestamp("us", "UTC"), ["2026-01-02 03:04:05.12"]),
         ([[1, None], [], None], pa.list_(pa.int64()), ["[1,\\N]", "[]", "\\N"]),
         ([["a", "b c"]], pa.list_(pa.string()), ["[a,b c]"]),

@@ -92,6 +92,7 @@ def test_keys_are_named_as_the_schema_names_them() -> None:
     wide = pa.schema([(f"c{number}", pa.int8()) for number in range(17)])
     with pytest.raises(InvalidArgumentError, match="at most 16"):
         primary_key_names(wide, wide.names)
+    assert primary_key_names(wide, wide.names[:16]) == tuple(wide.names[:16])
 
 
 def test_key_columns_may_not_be_null() -> None:
