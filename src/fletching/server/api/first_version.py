@@ -57,8 +57,12 @@ _PATH = re.compile(
 
 _BLOCKS = [("WriteMode", "BatchCompatible")]
 _CREATED = 201
-MIN_SPLIT_BYTES = 10 << 20
-"""The least size of splits that clients of this version may ask for; later ones may ask for any."""
+MIN_SPLIT_BYTES = 1 << 10
+"""The least size of splits in this version: a smaller one is the number of splits, under the wrong mode.
+
+Its clients expect a refusal where MaxCompute has a least size of its own. That is larger, and would
+leave nothing to try with small tables; later versions of the API take any size.
+"""
 _BUFFER_CODECS = {"zstd": "zstd", "lz4_frame": "lz4"}
 """Arrow's compressions of buffers, by the names that clients accept them by."""
 
