@@ -15,8 +15,8 @@ from fletching.client import Client, Table
 from fletching.engine.changes import rows_meanwhile
 from fletching.engine.changes.attempts import Attempts
 from fletching.engine.changes.computed_changes import ComputedChanges
-from fletching.engine.changes.rows_meanwhile import InsertedKeys
-from fletching.errors import ConflictError
+from fletching.engine.changes.rows_meanwhile import InsertedKeys, RowsMeanwhile
+from fletching.errors import ConflictError, InvalidArgumentError
 
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), ("s", pa.string())])
 Verb = Callable[[Table], Any]
@@ -96,6 +96,64 @@ def test_rows_that_match_are_seen(
         found = content(table)
         assert [row[0] for row in found] == ([2, 20] if name == "sync" else [1, 2, 3, 20]), name
         assert dict(found)[20] != "came", name
+
+
+def test_the_last_rows_are_seen_with_the_table_locked(
+    new_table: MakeTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that come after the look without a lock, and before the transaction."""
+    look = RowsMeanwhile.look
+    for name in ("merge", "replace", "statement"):
+        table = new_table(SCHEMA, rows(1, 2, 3, s="old"))
+        waiting = [rows(20, s="came")]
+
+        def looked(
+            self: RowsMeanwhile,
+            database: Any,
+            table: Table = table,
+            waiting: list[pa.Table] = waiting,
+        ) -> None:
+            look(self, database)
+            if waiting:
+                table.append(waiting.pop())
+
+        with monkeypatch.context() as patch:
+            patch.setattr(RowsMeanwhile, "look", looked)
+            VERBS[name](table)
+        found = content(table)
+        assert [row[0] for row in found] == [1, 2, 3, 20], name
+        assert dict(found)[20] != "came", name
+
+
+def test_a_row_that_came_with_the_key_of_another_is_seen_where_nothing_else_matches(
+    new_table: MakeTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_text = "merge into {t} using (select 20 as i, 'x' as x) s on {t}.s = s.x"
+    for name, verb, refused in (
+        ("merge", lambda table: table.merge(rows(20), on=["s"]), True),
+        (
+            "statement",
+            statement(by_text + " when not matched then insert (id, s) values (s.i, s.x)"),
+            True,
+        ),
+        ("replace", lambda table: table.overwrite(rows(20), where="s = 'new'"), False),
+    ):
+        table = new_table(SCHEMA, rows(1, 2, 3, s="old"), primary_key=["id"])
+        waiting = [rows(20, s="came")]
+
+        def reach(point: str, table: Table = table, waiting: list[pa.Table] = waiting) -> None:
+            if point == "change.segments_durable" and waiting:
+                table.append(waiting.pop())
+
+        with monkeypatch.context() as patch:
+            patch.setattr(faultpoints, "reach", reach)
+            if refused:
+                with pytest.raises(InvalidArgumentError, match="beside another"):
+                    verb(table)
+            else:
+                verb(table)
+        assert dict(content(table))[20] == ("came" if refused else "new"), name
+        assert len(content(table)) == 4, name
 
 
 def test_a_lookup_stays_short_with_the_table_locked(
