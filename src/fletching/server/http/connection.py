@@ -591,7 +591,9 @@ class Connection(asyncio.BufferedProtocol):
         """Waits until the client has taken most of what was written; see ``Outlet``."""
         if not self._writable.is_set():
             await self._writable.wait()
-        if self._body is None or self._body.disconnected:
+        # A write that failed has closed the transport; that the connection is lost is told in a later
+        # step of the loop, which whoever writes without a pause never lets come.
+        if self._body is None or self._body.disconnected or self._transport.is_closing():
             raise ConnectionResetError("the client disconnected")
 
     async def socket_writer(self, owed_bytes: int | None) -> SocketWriter | None:
