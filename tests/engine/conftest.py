@@ -258,7 +258,7 @@ def open_house(
         catalog = tmp_path / folder / "catalog.sqlite"
         if not catalog.exists() and settings["catalog_url"] is None:
             shutil.copytree(empty_folder, tmp_path / folder, dirs_exist_ok=True)
-            if store is not None:
+            if store is not None or settings["objects_url"] is not None:
                 # Objects are somewhere else, which has no identity yet; as in an opening that was cut short.
                 (tmp_path / folder / "objects" / IDENTITY_KEY).unlink()
                 with contextlib.closing(sqlite3.connect(catalog)) as made:

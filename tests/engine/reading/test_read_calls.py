@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pytest
-from tests.engine.conftest import T
+from tests.engine.conftest import T, in_a_folder
 
 from fletching.engine.reading import pinning
 from fletching.engine.reading.read_calls import Reading
@@ -174,6 +174,7 @@ def test_a_preview_is_the_first_rows(filled: Any, reading: Reading) -> None:
         reading.preview(PreviewTable(table=T, limit=1, columns=("none",)))
 
 
+@in_a_folder
 def test_where_rows_lie_is_told_only_of_rows_as_they_are_stored(
     filled: Any, reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +188,7 @@ def test_where_rows_lie_is_told_only_of_rows_as_they_are_stored(
     assert reading.share(split_request(filled.open_read(filter_predicate="id = 1"))) is None
 
 
+@in_a_folder
 def test_a_folder_signs_nothing(filled: Any, reading: Reading) -> None:
     session = filled.open_read()
     request = split_request(session, sources=(SourceKind.SIGNED,))
