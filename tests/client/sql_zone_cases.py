@@ -43,6 +43,10 @@ ZONED_SCRIPT: list[tuple[str, Any]] = [
     ("select id, at, cast(n as string), h from zoned3 order by id", [(1, EVENING, "2024-01-01 20:00:00", "04"), (3, AT("2024-05-31 16:00:00"), "2024-01-01 20:00:00", "00")]),
     (ZONE + "select h from zoned4", [("04",)]),
     ("set odps.sql.timezone=America/New_York; select cast(from_unixtime(1720000000) as string), cast(from_unixtime(1700000000) as string)", [("2024-07-03 05:46:40", "2023-11-14 17:13:20")]),
+    # What functions and tables make of a moment is the same, in an hour that comes twice and in late summers, too.
+    ("create table zoned5 as select from_unixtime(u) at, u from values (1352007187L), (3714663815L), (218919529204L) t(u)", None),
+    ("set odps.sql.timezone=America/New_York; select count_if(u = unix_timestamp(at)), count_if(at = from_unixtime(u)), count_if(u = unix_timestamp(cast(at as string))), max(hour(at)) from zoned5", [(3, 3, 3, 16)]),
+    ("set odps.sql.timezone=America/New_York; select from_unixtime(3714663815) = (select max(at) from zoned5 where u = 3714663815), from_unixtime(3714663815)", [(True, AT("2087-09-17 19:03:35"))]),
     ("set ODPS.SQL.timezone = 'GMT+8'; select hour(from_unixtime(0))", [(8,)]),
     (ZONE + "set odps.sql.timezone=UTC; select cast(from_unixtime(0) as string)", [("1970-01-01 00:00:00",)]),
     ("set odps.sql.timezone=Asia/Shanghigh; select 1", Refused("there is no time zone 'Asia/Shanghigh'")),

@@ -10,16 +10,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fletching.errors import InvalidArgumentError
 
-__all__ = ["TIME_ZONE", "checked_time_zone", "has_moments", "time_zone_of", "to_local", "to_utc"]
+__all__ = [
+    "TIME_ZONE",
+    "TO_LOCAL",
+    "TO_UTC",
+    "checked_time_zone",
+    "has_moments",
+    "time_zone_of",
+    "to_local",
+    "to_utc",
+]
 
 TIME_ZONE = "odps.sql.timezone"
 """The flag that names the time zone of the statements behind it."""
+
+TO_LOCAL, TO_UTC = "fletching_to_local", "fletching_to_utc"
+"""Functions of a time and a zone that move it as tables' times are moved: DuckDB's own know another edition of the
+time zone database, and of an hour that comes twice the second."""
 
 _UTC = frozenset({"", "utc", "gmt", "z", "utc0", "gmt0", "etc/utc", "etc/gmt", "zulu", "etc/zulu"})
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,40}(?:/[A-Za-z0-9_+-]{1,40}){0,2}")
@@ -49,7 +63,8 @@ def checked_time_zone(text: str) -> str:
         if _NAME.fullmatch(name) is None:
             raise pa.ArrowInvalid(name)
         pc.assume_timezone(pa.scalar(0, pa.timestamp("ms")), name)
-    except pa.ArrowException:
+        ZoneInfo(name)
+    except (pa.ArrowException, KeyError, OSError, ValueError):
         raise InvalidArgumentError(
             f"there is no time zone {text[:60]!r}; they are named as in Asia/Shanghai, UTC or GMT+8"
         ) from None
@@ -78,15 +93,13 @@ def has_moments(data_type: pa.DataType) -> bool:
 
 def to_utc(moment: str, zone: str) -> str:
     """A local time of DuckDB's SQL in UTC. Of an hour that comes twice it is the first one."""
-    return _moved(moment, zone, "UTC")
+    return _moved(TO_UTC, moment, zone)
 
 
 def to_local(moment: str, zone: str) -> str:
     """A time of DuckDB's SQL, given in UTC, as the clocks of a zone show it."""
-    return _moved(moment, "UTC", zone)
+    return _moved(TO_LOCAL, moment, zone)
 
 
-def _moved(moment: str, origin: str, target: str) -> str:
-    if not (origin and target):
-        return moment
-    return f"timezone('{target}', timezone('{origin}', CAST({moment} AS TIMESTAMP)))"
+def _moved(function: str, moment: str, zone: str) -> str:
+    return f"{function}(CAST({moment} AS TIMESTAMP), '{zone}')" if zone else moment

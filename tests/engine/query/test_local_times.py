@@ -5,11 +5,17 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
 
-from fletching.engine.query.local_times import in_local_time, is_plain_time, utc_batch
+from fletching.engine.query.local_times import (
+    in_local_time,
+    is_plain_time,
+    moved_times,
+    utc_batch,
+)
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import parse_type
@@ -94,3 +100,39 @@ def test_clocks_that_are_set() -> None:
     (found,) = utc_batch(batch, [0], ZONE).column(0).to_pylist()
     assert dt.datetime.fromisoformat("2024-03-10 06:59:59") < found
     assert found <= dt.datetime.fromisoformat("2024-03-10 07:00:00")
+
+
+EPOCH = dt.datetime.fromisoformat("1970-01-01")
+LATE = [2**31 * k // 7 + 86_399 * k for k in range(3, 640)]
+"""Seconds, from 1999 to the seventh millennium."""
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [ZONE, "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Tokyo"])
+def test_summers_go_on(zone: str, unit: str) -> None:
+    """Rules hold on where the database's list of changes ends, as Python has it."""
+    seconds = [one for one in LATE if unit != "ns" or one < 9_000_000_000]
+    info = ZoneInfo(zone)
+    moments = [EPOCH + dt.timedelta(seconds=one) for one in seconds]
+    clocks = [one.replace(tzinfo=dt.UTC).astimezone(info).replace(tzinfo=None) for one in moments]
+    column = pa.array([None, *moments], pa.timestamp(unit)).slice(1)
+    made = moved_times(column, zone)
+    assert made.cast(pa.timestamp("us")).to_pylist() == clocks
+    back = moved_times(pa.array([*clocks, None], pa.timestamp(unit)), zone, back=True)
+    first = [one.replace(tzinfo=info).astimezone(dt.UTC).replace(tzinfo=None) for one in clocks]
+    assert back.cast(pa.timestamp("us")).to_pylist() == [*first, None]
+
+
+def test_late_clocks_that_are_set() -> None:
+    hour, at = dt.timedelta(hours=1), dt.datetime.fromisoformat
+    # As in every year: in November an hour comes twice, in March one does not come.
+    twice = pa.array([at("2050-11-06 05:30:00.5"), at("2850-11-06 06:30:00.5")], T)
+    made = moved_times(twice, ZONE)
+    assert made.to_pylist() == [at("2050-11-06 01:30:00.5"), at("2850-11-06 01:30:00.5")]
+    found = moved_times(made, ZONE, back=True).to_pylist()
+    assert found == [at("2050-11-06 05:30:00.5"), at("2850-11-06 06:30:00.5") - hour]
+    never = pa.array([at("2050-03-13 02:30:00"), at("2850-03-13 02:30:00")], T)
+    last = [at("2050-03-13 06:59:59.999"), at("2850-03-13 06:59:59.999")]
+    assert moved_times(never, ZONE, back=True).to_pylist() == last
+    with pytest.raises(pa.ArrowInvalid):
+        moved_times(pa.array([2**63 - 1], pa.timestamp("ns")), ZONE, back=True)

@@ -7,8 +7,13 @@ twice where clocks are set back is read as its first time, one that never comes 
 
 from __future__ import annotations
 
+import datetime as dt
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,7 +22,10 @@ from fletching.protocol.types.arrow_types import odps_type_of_field
 from fletching.protocol.types.odps_types import TypeCode
 from fletching.sql.time_zones import has_moments
 
-__all__ = ["in_local_time", "is_plain_time", "local_columns", "utc_batch"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["in_local_time", "is_plain_time", "local_columns", "moved_times", "utc_batch"]
 
 _types = pa.types
 
@@ -110,7 +118,7 @@ def _moved(array: pa.Array, zone: str, *, back: bool) -> pa.Array:
     if isinstance(array, pa.ExtensionArray):
         return _moved(array.storage, zone, back=back)
     if _types.is_timestamp(data_type):
-        return _moved_times(array, zone, back=back)
+        return moved_times(array, zone, back=back)
     if _types.is_dictionary(data_type):
         values = _moved(array.dictionary, zone, back=back)
         return pa.DictionaryArray.from_arrays(array.indices, values, ordered=data_type.ordered)
@@ -138,13 +146,96 @@ def _moved(array: pa.Array, zone: str, *, back: bool) -> pa.Array:
     raise InvalidArgumentError(f"a statement with a time zone of its own cannot read {data_type}")
 
 
-def _moved_times(array: pa.Array, zone: str, *, back: bool) -> pa.Array:
+def moved_times(array: pa.Array, zone: str, *, back: bool = False) -> pa.Array:
+    """Timestamps as the clocks of a zone show them.
+
+    Args:
+        array: moments in UTC.
+        zone: the name of a time zone.
+        back: the other way: local times become moments in UTC.
+
+    Raises:
+        pyarrow.ArrowInvalid: a time has no form in the other zone.
+    """
     unit = array.type.unit
     if back:
         moments = pc.assume_timezone(array, zone, ambiguous="earliest", nonexistent="earliest")
-        return pc.local_timestamp(moments.cast(pa.timestamp(unit, "UTC")))
-    # A timestamp without a zone is one of UTC to this cast, which copies nothing.
-    return pc.local_timestamp(array.cast(pa.timestamp(unit, zone)))
+        made = pc.local_timestamp(moments.cast(pa.timestamp(unit, "UTC")))
+    else:
+        # A timestamp without a zone is one of UTC to this cast, which copies nothing.
+        made = pc.local_timestamp(array.cast(pa.timestamp(unit, zone)))
+    last = pc.max(array).cast(pa.int64()).as_py()
+    if last is None or last < _LATE * _TICKS[unit] or not len(_late_changes(zone)[0]):
+        return made
+    return _with_late_times(array, made, zone, back=back)
+
+
+_TICKS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_LATE = 2_114_380_800
+"""The year 2037 begins. pyarrow knows the rules of a zone as far as the database lists when they applied, which ends
+there: from then on New York had no summer, while Python and who wrote the row have one."""
+
+_WEEK = 7 * 86_400
+_LISTED = 16_725_225_600
+"""The year 2500 begins."""
+
+_CYCLE = 400 * 365 * 86_400 + 97 * 86_400
+"""So long until days of weeks and leap years come again as they were, and with them the changes of clocks."""
+
+
+def _with_late_times(array: pa.Array, made: pa.Array, zone: str, *, back: bool) -> pa.Array:
+    """Times that were moved, those from 2037 on moved anew by the rules that hold on."""
+    changes, offsets = _late_changes(zone)
+    tick = _TICKS[array.type.unit]
+    given = pc.fill_null(array.cast(pa.int64()), 0).to_numpy()
+    # A copy, as a part of the values is another.
+    values = pc.fill_null(made.cast(pa.int64()), 0).to_numpy().copy()
+    (late,) = np.nonzero(given >= _LATE * tick)
+    seconds, rest = np.divmod(given[late], tick)
+    cycles = np.maximum((seconds - _LISTED) // _CYCLE + 1, 0) * _CYCLE
+    seconds -= cycles
+    if back:
+        # The old offset holds until its last second: of an hour that comes twice this is the first.
+        place = np.searchsorted(changes + offsets[:-1], seconds, side="right")
+        moved = seconds - offsets[place]
+        change = changes[np.maximum(place - 1, 0)]
+        never = (place > 0) & (moved < change)
+        moved, rest = np.where(never, change - 1, moved), np.where(never, tick - 1, rest)
+    else:
+        moved = seconds + offsets[np.searchsorted(changes, seconds, side="right")]
+    found = (moved + cycles) * tick + rest
+    if (found < 0).any():
+        raise pa.ArrowInvalid("it is later than a timestamp can be")
+    values[late] = found
+    nulls = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
+    return pa.array(values, pa.int64(), mask=nulls).cast(made.type)
+
+
+@functools.lru_cache(maxsize=64)
+def _late_changes(zone: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """When a zone's clocks are set from 2037 to 2500, and their seconds before UTC around each of that.
+
+    It takes some ten milliseconds, once.
+    """
+    info = ZoneInfo(zone)
+
+    def offset(second: int) -> int:
+        found = dt.datetime.fromtimestamp(second, info).utcoffset()
+        return 0 if found is None else round(found.total_seconds())
+
+    start = _LATE - _WEEK
+    changes, offsets = [], [offset(start)]
+    for after in range(start + _WEEK, _LISTED + _WEEK, _WEEK):
+        now = offset(after)
+        if now == offsets[-1]:
+            continue
+        low, high = after - _WEEK, after
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if offset(middle) == offsets[-1] else (low, middle)
+        changes.append(high)
+        offsets.append(now)
+    return np.array(changes, dtype=np.int64), np.array(offsets, dtype=np.int64)
 
 
 def _around(array: pa.Array, made: pa.DataType, values: pa.Array) -> pa.Array:

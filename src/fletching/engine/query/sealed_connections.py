@@ -21,9 +21,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from fletching.engine.query.local_times import moved_times
 from fletching.engine.query.query_limits import QueryLimits
 from fletching.errors import MissingExtraError, StorageError
 from fletching.sql.text_functions import SHA2_PREFIX
+from fletching.sql.time_zones import TO_LOCAL, TO_UTC
 
 try:
     import duckdb
@@ -176,6 +178,14 @@ class Connections:
                     "VARCHAR",
                     type="arrow",
                 )
+            for name, back in ((TO_LOCAL, False), (TO_UTC, True)):
+                connection.create_function(  # type: ignore[call-overload]  # as above
+                    name,
+                    functools.partial(_moved, back),
+                    ["TIMESTAMP", "VARCHAR"],
+                    "TIMESTAMP",
+                    type="arrow",
+                )
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
@@ -211,6 +221,13 @@ def _digests(name: str, texts: pa.Array) -> pa.Array:
         ],
         pa.string(),
     )
+
+
+def _moved(back: bool, moments: pa.Array, zones: pa.Array) -> pa.Array:
+    """Times of one zone, which is a constant of the statement."""
+    if isinstance(moments, pa.ChunkedArray):
+        moments = moments.combine_chunks()
+    return moved_times(moments, zones[0].as_py(), back=back) if len(moments) else moments
 
 
 def remove_left_behind(parent: Path) -> None:
