@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.types.arrow_types import odps_type_of_field
 from fletching.protocol.types.odps_types import TypeCode
+from fletching.sql.function_calls import FIRST_SECOND, LAST_SECOND
 from fletching.sql.time_zones import has_moments
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ def _moved(array: pa.Array, zone: str, *, back: bool) -> pa.Array:
     if isinstance(array, pa.ExtensionArray):
         return _moved(array.storage, zone, back=back)
     if _types.is_timestamp(data_type):
-        return moved_times(array, zone, back=back)
+        moved = moved_times(array, zone, back=back)
+        return _within_years(array, moved) if back else moved
     if _types.is_dictionary(data_type):
         values = _moved(array.dictionary, zone, back=back)
         return pa.DictionaryArray.from_arrays(array.indices, values, ordered=data_type.ordered)
@@ -129,6 +131,8 @@ def _moved(array: pa.Array, zone: str, *, back: bool) -> pa.Array:
         return pa.StructArray.from_arrays(children, fields=fields, mask=mask)
     if _types.is_map(data_type):
         keys, items = (_moved(one, zone, back=back) for one in (array.keys, array.items))
+        if keys.null_count:
+            raise pa.ArrowInvalid("a key would lie outside of the years from 1 to 9999")
         fields = [
             data_type.key_field.with_type(keys.type),
             data_type.item_field.with_type(items.type),
@@ -165,21 +169,36 @@ def moved_times(array: pa.Array, zone: str, *, back: bool = False) -> pa.Array:
         # A timestamp without a zone is one of UTC to this cast, which copies nothing.
         made = pc.local_timestamp(array.cast(pa.timestamp(unit, zone)))
     last = pc.max(array).cast(pa.int64()).as_py()
-    if last is None or last < _LATE * _TICKS[unit] or not len(_late_changes(zone)[0]):
+    if last is not None and last >= _LATE * _TICKS[unit] and len(_late_changes(zone)[0]):
+        return _with_late_times(array, made, zone, back=back)
+    return made
+
+
+def _within_years(array: pa.Array, made: pa.Array) -> pa.Array:
+    """Moments, without those that left the years from 1 to 9999 on their way to UTC."""
+    tick = _TICKS[made.type.unit]
+    if made.type.unit == "ns":
+        # They count from 1677 to 2262.
         return made
-    return _with_late_times(array, made, zone, back=back)
+    ends = FIRST_SECOND * tick, (LAST_SECOND + 1) * tick
+    before, after = (
+        pc.and_(pc.greater_equal(one, ends[0]), pc.less(one, ends[1]))
+        for one in (array.cast(pa.int64()), made.cast(pa.int64()))
+    )
+    return pc.if_else(pc.and_not(before, after), pa.scalar(None, made.type), made)
 
 
+_DAY = 86_400
 _TICKS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _LATE = 2_114_380_800
 """The year 2037 begins. pyarrow knows the rules of a zone as far as the database lists when they applied, which ends
 there: from then on New York had no summer, while Python and who wrote the row have one."""
 
-_WEEK = 7 * 86_400
+_WEEK = 7 * _DAY
 _LISTED = 16_725_225_600
 """The year 2500 begins."""
 
-_CYCLE = 400 * 365 * 86_400 + 97 * 86_400
+_CYCLE = (400 * 365 + 97) * _DAY
 """So long until days of weeks and leap years come again as they were, and with them the changes of clocks."""
 
 
