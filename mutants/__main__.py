@@ -247,16 +247,28 @@ def place(slot: Path, module: Path) -> Path:
 
 
 def is_sound(fork: Fork, slot: Path, selection: Selection, sound: dict[str, bool]) -> bool:
-    """Says whether the unchanged code passes the test that a mutation failed."""
-    if not fork.failed:
-        return True  # pytest could not begin: an import of the module failed
-    if fork.failed not in sound:
-        check = Fork(slot, [fork.failed], slot / "log-unchanged", selection.seconds)
+    """Says whether the unchanged code passes the test that a mutation failed.
+
+    Where no test failed, pytest could not begin: a mutation kept it from that only if all of its tests
+    begin and pass without one.
+
+    Raises:
+        SystemExit: they do not, so nothing can be asked of them.
+    """
+    asked = [fork.failed] if fork.failed else fork.wanted
+    key = "\n".join(asked)
+    if key not in sound:
+        log = slot / "log-unchanged"
+        check = Fork(slot, asked, log, selection.seconds)
         ended = False
         while not ended and not check.hangs():
             ended = bool(wait_for([check], 1.0)) and not check.hear()
-        sound[fork.failed] = (check.finish() if ended else check.end()) == 0
-    return sound[fork.failed]
+        sound[key] = (check.finish() if ended else check.end()) == 0
+        if not sound[key] and not fork.failed:
+            raise SystemExit(
+                f"the tests cannot begin, with or without a mutation:\n{log.read_text()}"
+            )
+    return sound[key]
 
 
 def report(chosen: list[tuple[Path, Mutation]], known: dict[str, Verdict], wanted: float) -> int:

@@ -95,6 +95,7 @@ class Fork:
         self, folder: Path, wanted: list[str], log: Path, seconds: dict[str, float]
     ) -> None:
         self.began = time.monotonic()
+        self.wanted = wanted
         self.failed = ""
         self.test = ""
         self._seconds = seconds

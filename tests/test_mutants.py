@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import mutants.__main__
 import pytest
 from mutants.__main__ import SOURCE as SOURCE_FOLDER
 from mutants.__main__ import SURVIVORS, choose
@@ -83,3 +86,31 @@ def test_a_module_is_tried_with_its_own_tests_first() -> None:
         "tests/wire/test_crc32c_blocks.py",
         "tests/wire",
     ]
+
+
+@pytest.mark.parametrize(
+    ("failed", "code", "sound"),
+    [("t::a", 0, True), ("t::a", 1, False), ("", 0, True), ("", 2, None)],
+)
+def test_a_kill_counts_if_the_unchanged_code_passes(
+    failed: str, code: int, sound: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def fork(_folder: Path, wanted: list[str], log: Path, _seconds: object) -> Any:
+        asked.append(wanted)
+        log.write_text("no such test")
+        return SimpleNamespace(hangs=lambda: False, hear=lambda: False, finish=lambda: code)
+
+    monkeypatch.setattr(mutants.__main__, "Fork", fork)
+    monkeypatch.setattr(mutants.__main__, "wait_for", lambda forks, _seconds: forks)
+    ended: Any = SimpleNamespace(failed=failed, wanted=["t::a", "t::b"])
+    selection: Any = SimpleNamespace(seconds={})
+    known: dict[str, bool] = {}
+    for _ in range(2):
+        if sound is None:
+            with pytest.raises(SystemExit, match=r"(?s)cannot begin.*no such test"):
+                mutants.__main__.is_sound(ended, tmp_path, selection, known)
+            return
+        assert mutants.__main__.is_sound(ended, tmp_path, selection, known) is sound
+    assert asked == [["t::a"] if failed else ["t::a", "t::b"]]
