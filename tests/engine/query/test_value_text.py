@@ -50,6 +50,20 @@ STRUCT = pa.struct([("x", pa.int64()), ("y", pa.string())])
         ([[[1], []]], pa.large_list(pa.list_(pa.int64())), ["[[1],[]]"]),
         ([[1.5, 2.0]], pa.list_(pa.float32(), 2), ["[1.5,2.0]"]),
         ([[1]], pa.list_(pa.timestamp("ns")), ["[1970-01-01 00:00:00]"]),
+        (
+            [[1_500, 2_000]],
+            pa.list_(pa.timestamp("us")),
+            ["[1970-01-01 00:00:00.001500,1970-01-01 00:00:00.002000]"],
+        ),
+        # Of these Python has no values: they are behind the year 9999 and before the year 1.
+        ([[253_402_300_800]], pa.list_(pa.timestamp("s")), ["[10000-01-01 00:00:00]"]),
+        ([[2_932_897]], pa.list_(pa.date32()), ["[10000-01-01]"]),
+        ([2_932_897, None], pa.date32(), ["10000-01-01", "\\N"]),
+        (
+            [{"at": -62_167_219_200_001}],
+            pa.struct([("at", pa.timestamp("ms"))]),
+            ["{at:-0001-12-31 23:59:59}"],
+        ),
     ],
 )
 def test_values_as_clients_parse_them(values: Any, data_type: Any, cells: list[str]) -> None:

@@ -33,6 +33,8 @@ NULL_CELL = "\\N"
 
 _STRUCTURE = re.compile(r"""[,:{}\[\]"']|\A\s|\s\Z|\A\Z|\A\\N\Z""")
 
+_MOMENT = re.compile(r"(-?\d+-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.(\d+))?")
+
 
 def csv_cells(column: pa.Array, field: pa.Field | None = None) -> list[str]:
     """A column's values as text, one cell per row.
@@ -48,11 +50,13 @@ def csv_cells(column: pa.Array, field: pa.Field | None = None) -> list[str]:
     if pa.types.is_timestamp(data_type) or pa.types.is_time(data_type):
         return [NULL_CELL if text is None else text for text in _moments(column)]
     if pa.types.is_nested(data_type):
-        column = column.cast(_in_microseconds(data_type), safe=False)
+        column = column.cast(_spelt(data_type))
         return [
             NULL_CELL if value is None else _nested_text(value, data_type)
             for value in column.to_pylist()
         ]
+    if pa.types.is_date(data_type):
+        column = column.cast(pa.string())
     return [NULL_CELL if value is None else _plain_text(value) for value in column.to_pylist()]
 
 
@@ -109,8 +113,9 @@ def _nested_text(value: Any, data_type: pa.DataType) -> str:
     if types.is_nested(data_type):
         return "[" + ",".join(_nested_text(item, data_type.value_type) for item in value) + "]"
     if types.is_timestamp(data_type):
-        moment = value.replace(tzinfo=None)
-        return str(moment.replace(microsecond=0) if data_type.unit == "ms" else moment)
+        found = _MOMENT.match(value)
+        whole, fraction = (value, "") if found is None else (found[1], (found[2] or "")[:6])
+        return whole if data_type.unit == "ms" or not fraction.strip("0") else f"{whole}.{fraction}"
     text = _plain_text(value)
     if isinstance(value, str | bytes) and _STRUCTURE.search(text):
         return '"' + text.replace('"', '\\"') + '"'
@@ -125,20 +130,20 @@ def _braced(pairs: Iterable[tuple[str, str]]) -> str:
     return "{" + ",".join(cells) + "}"
 
 
-def _in_microseconds(data_type: pa.DataType) -> pa.DataType:
-    """A type with its nanoseconds, for which Python has no values, cut off."""
+def _spelt(data_type: pa.DataType) -> pa.DataType:
+    """A type with texts in place of moments and days: Python has none outside of the years 1 to 9999."""
     types = pa.types
     if types.is_map(data_type):
-        return pa.map_(_in_microseconds(data_type.key_type), _in_microseconds(data_type.item_type))
+        return pa.map_(_spelt(data_type.key_type), _spelt(data_type.item_type))
     if types.is_struct(data_type):
         fields = [data_type.field(i) for i in range(data_type.num_fields)]
-        return pa.struct([f.with_type(_in_microseconds(f.type)) for f in fields])
+        return pa.struct([f.with_type(_spelt(f.type)) for f in fields])
     if types.is_large_list(data_type):
-        return pa.large_list(_in_microseconds(data_type.value_type))
+        return pa.large_list(_spelt(data_type.value_type))
     if types.is_fixed_size_list(data_type):
-        return pa.list_(_in_microseconds(data_type.value_type), data_type.list_size)
+        return pa.list_(_spelt(data_type.value_type), data_type.list_size)
     if types.is_list(data_type):
-        return pa.list_(data_type.value_field.with_type(_in_microseconds(data_type.value_type)))
-    if types.is_timestamp(data_type) and data_type.unit == "ns":
-        return pa.timestamp("us", data_type.tz)
+        return pa.list_(data_type.value_field.with_type(_spelt(data_type.value_type)))
+    if types.is_timestamp(data_type) or types.is_date(data_type):
+        return pa.string()
     return data_type
