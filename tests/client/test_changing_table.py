@@ -297,6 +297,19 @@ def test_an_expression_that_fails_late_changes_nothing(client: Client) -> None:
     assert table.count_rows(filter="n = 1") == 99
 
 
+@pytest.mark.parametrize("gone", ["id = 3", "id % 2 = 0", "id > 1", "id < 1000"])
+def test_rows_of_partition_columns_alone_are_as_many_as_are_left(client: Client, gone: str) -> None:
+    table = client.create_table("parted", SCHEMA, partition_by=["pt"])
+    for name, first in (("a", 0), ("b", 40)):
+        table.append({"id": range(first, first + 40), "v": ["x"] * 40}, partition={"pt": name})
+    table.delete(gone)
+    left = table.count_rows()
+    assert table.scan(columns=["pt"]).to_table().num_rows == left
+    assert client.sql("select pt from parted").num_rows == left
+    counted = client.sql("select pt, count(*) n from parted group by pt").to_table()
+    assert sum(counted["n"].to_pylist()) == left
+
+
 def test_partitions_of_a_version_are_those_that_had_rows(client: Client) -> None:
     table = client.create_table("parts", "id BIGINT", partition_by={"p": "STRING", "q": "STRING"})
     table.append({"id": [1, 2, 3], "p": ["a", "a", "b"], "q": ["x", "y", "x"]})

@@ -51,3 +51,14 @@ def test_any_rows_of_any_batch(batch: Any, data: Any) -> None:
     mask = data.draw(st.lists(st.booleans(), min_size=batch.num_rows, max_size=batch.num_rows))
     rows = [row for row, keep in zip(batch.to_pylist(), mask, strict=True) if keep]
     assert filter_rows(batch, pa.array(mask, pa.bool_())).to_pylist() == rows
+
+
+@pytest.mark.parametrize(
+    "gone", [[], [5], [0, 5], list(range(1, 31, 2)), list(range(3, 32)), list(range(32))]
+)
+def test_a_batch_without_columns_has_rows(gone: list[int]) -> None:
+    """As where nothing but partition columns is read: the rows that are left are counted all the same."""
+    batch = pa.record_batch([pa.array(range(32))], ["c"]).select([])
+    kept = [row for row in range(32) if row not in gone]
+    assert filter_rows(batch, pa.array([row in kept for row in range(32)])).num_rows == len(kept)
+    assert take_rows(batch, pa.array(kept, pa.int64())).num_rows == len(kept)

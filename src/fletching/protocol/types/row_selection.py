@@ -27,6 +27,8 @@ def take_rows(batch: pa.RecordBatch, rows: pa.Array) -> pa.RecordBatch:
     Raises:
         pyarrow.ArrowException: a column of a type that pyarrow can neither take from nor join.
     """
+    if not batch.num_columns:
+        return batch.take(rows)  # made of columns, it would have no rows
     columns = [_taken(column, rows) for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
@@ -46,7 +48,8 @@ def filter_rows(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
     if mask.slice(first, count).true_count == count:
         return batch.slice(first, count)
     try:
-        if batch.num_rows - mask.true_count <= batch.num_rows // _MANY_STAY:
+        gone = batch.num_rows - mask.true_count
+        if batch.num_columns and gone <= batch.num_rows // _MANY_STAY:
             return _without_few(batch, mask)
         return batch.filter(mask)
     except pa.ArrowNotImplementedError:
