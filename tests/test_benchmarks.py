@@ -132,8 +132,17 @@ def test_processor_time_of_another_process_is_exact(benchmarks: Any) -> None:
     sum(range(200_000))
     after = processes.cpu_seconds(os.getpid()), time.process_time()
     assert after[0] - before[0] >= (after[1] - before[1]) / 2 > 0
-    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as other:
+    # One that has only just begun may not have been counted yet: it is given something to do.
+    with subprocess.Popen(
+        ["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        for _ in range(1000):
+            other.stdin.write(b".")
+            assert other.stdout.read(1) == b"."
         assert 0 < processes.cpu_seconds(other.pid) < 1
+        other.stdin.close()
 
 
 def test_a_ratio_that_fell_by_more_than_a_third_is_told(benchmarks: Any) -> None:
