@@ -190,18 +190,20 @@ def test_what_a_network_swallows_is_done_once(postgresql: Databases, s3: ObjectS
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk() -> Iterator[Path]:
     """A file system of 96 MB, where whoever runs the tests may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
+    # Its path is short: the path of a socket, of which SeaweedFS makes one there, has 107 bytes at most.
+    folder = Path(tempfile.mkdtemp(prefix="disk-"))
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(folder)],
         capture_output=True, check=False,
     )  # fmt: skip
     if mounted.returncode:
+        folder.rmdir()
         pytest.skip("mounting a small file system is not allowed here")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    folder.rmdir()
 
 
 def test_a_full_disk_of_the_object_store(
