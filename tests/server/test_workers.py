@@ -77,7 +77,7 @@ def test_a_call_returns_or_raises_what_it_did(pool: Pool) -> None:
 def test_a_pool_that_is_closed_says_so(pool: Pool) -> None:
     async def work() -> None:
         pool.close()
-        with pytest.raises(ServiceUnavailableError, match="the server has stopped"):
+        with pytest.raises(ServiceUnavailableError, match="takes no more work"):
             await pool.run(Thing)
         assert (pool.running, pool.waiting) == (0, 0)
 

@@ -144,14 +144,14 @@ class Pool:
         It runs in the context of whoever starts it, which says for whom the work is done.
 
         Raises:
-            ServiceUnavailableError: the pool is closed, or the process ends: its main thread has
-                returned, and no thread takes anything any more.
+            ServiceUnavailableError: the pool is closed, or the process ends (its main thread has
+                returned), or the system gives it no more threads.
         """
         work = functools.partial(self._work, function, *args, **kwargs)
         try:
             future = self._executor.submit(contextvars.copy_context().run, work)
         except RuntimeError as exc:
-            raise ServiceUnavailableError("the server has stopped") from exc
+            raise ServiceUnavailableError("the server takes no more work now") from exc
         self._handed += 1
         future.add_done_callback(self._note)
         return Call(future)

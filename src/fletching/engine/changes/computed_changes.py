@@ -8,7 +8,6 @@ taken as they are stored.
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -17,9 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyroaring import BitMap
-from sqlalchemy import Connection
 
-from fletching.catalog.table_rows import TableRow
 from fletching.engine.changes.attempts import Draft
 from fletching.engine.changes.keyed_merge import KeyedMerge
 from fletching.engine.changes.pinned_table import Matches, PinnedTable
@@ -182,8 +179,7 @@ class _Work:
             self._check_free(merge, staged)
         if inserts or merge is not None:
             # The query may have read this table in any way: whoever changed it by a look must be known.
-            check = functools.partial(self._check_came, merge)
-            draft.meanwhile = RowsMeanwhile(self._view, check, blind=True)
+            draft.meanwhile = RowsMeanwhile(self._view, self._check_came, merge, blind=True)
         return draft
 
     def _take(self, batch: pa.RecordBatch) -> None:
@@ -304,18 +300,9 @@ class _Work:
                 " nothing was changed"
             )
 
-    def _check_came(
-        self,
-        merge: KeyedMerge | None,
-        connection: Connection,
-        table: TableRow,
-        came: PinnedTable,
-        after: int,
-    ) -> None:
+    def _check_came(self, came: PinnedTable) -> None:
         if self._inserted.among(came):
             raise RowsChangedError("rows came that may be equal to rows that are inserted")
-        if merge is not None:
-            merge.check_free(connection, table, after)
 
 
 _UNPARTITIONED = "[]"

@@ -8,7 +8,6 @@ are put together, or one row of the session takes the place of several, rows are
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -16,10 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyroaring import BitMap
-from sqlalchemy import Connection
 
 from fletching.catalog.segment_rows import SegmentRow
-from fletching.catalog.table_rows import TableRow
 from fletching.engine.changes.attempts import Draft
 from fletching.engine.changes.key_values import (
     check_key_type,
@@ -224,7 +221,8 @@ class RowMerge:
             sources=[*touched, *(each.segment.key for each in self._staged)] if added else [],
             meanwhile=RowsMeanwhile(
                 view,
-                functools.partial(self._check_came, merge),
+                self._check_came,
+                merge,
                 # Rows of others that came after this change cannot be missing from its source.
                 blind=self._request.when_not_matched_by_source is not None,
             ),
@@ -361,19 +359,10 @@ class RowMerge:
         for number, shown in view.chosen("").items():
             gone[number] |= shown - matched[number]
 
-    def _check_came(
-        self,
-        merge: KeyedMerge | None,
-        connection: Connection,
-        table: TableRow,
-        came: PinnedTable,
-        after: int,
-    ) -> None:
+    def _check_came(self, came: PinnedTable) -> None:
         """Refuses if rows came that match some of the source."""
         if any(True for _ in self._hits(came, *self._keyed_source)):
             raise RowsChangedError("rows came that match some of the source")
-        if merge is not None:
-            merge.check_free(connection, table, after)
 
 
 def replace_draft(
@@ -408,17 +397,15 @@ def replace_draft(
         for number, found in merge.replaced().items():
             gone[number] |= found
 
-    def check(connection: Connection, table: TableRow, came: PinnedTable, after: int) -> None:
+    def check(came: PinnedTable) -> None:
         if came.chosen(request.where):
             raise RowsChangedError("rows came that the predicate chooses")
-        if merge is not None:
-            merge.check_free(connection, table, after)
 
     return Draft(
         deleted=gone,
         staged=[each.segment for each in staged],
         absent=absent,
-        meanwhile=RowsMeanwhile(view, check, blind=False),
+        meanwhile=RowsMeanwhile(view, check, merge, blind=False),
     )
 
 

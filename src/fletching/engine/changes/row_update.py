@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 from pyroaring import BitMap
-from sqlalchemy import Connection
 
 from fletching.catalog.segment_rows import encode_partition
-from fletching.catalog.table_rows import TableRow
 from fletching.engine.changes.attempts import Draft
 from fletching.engine.changes.expression_rows import Evaluator
 from fletching.engine.changes.keyed_merge import KeyedMerge
@@ -155,13 +153,7 @@ class RowUpdate:
                 self._context, view.table.id, staged, version=view.table.version
             )
             self._check_free(merge, gone, staged)
-
-            def check(
-                connection: Connection, table: TableRow, _came: PinnedTable, after: int
-            ) -> None:
-                merge.check_free(connection, table, after)
-
-            draft.meanwhile = RowsMeanwhile(view, check, blind=False)
+            draft.meanwhile = RowsMeanwhile(view, None, merge, blind=False)
         return draft
 
     def _groups(

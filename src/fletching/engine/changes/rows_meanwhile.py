@@ -23,6 +23,7 @@ from fletching.catalog.table_rows import TableRow, table_by_id
 from fletching.catalog.version_rows import versions_between
 from fletching.engine.changes.change_conditions import check_nothing_came
 from fletching.engine.changes.key_values import key_numbers
+from fletching.engine.changes.keyed_merge import KeyedMerge
 from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.errors import RowsChangedError
@@ -40,24 +41,27 @@ _LOOKS = 4
 _BLIND = frozenset({"append", "upsert"})
 """Operations that look at nothing but keys: they may as well have come after the change."""
 
-Check: TypeAlias = Callable[[Connection, TableRow, PinnedTable, int], None]
-"""Raises `RowsChangedError` if a change would have had to know some of the rows that came: the transaction,
-the table as it is now, the rows, and the version after which they came."""
+Check: TypeAlias = Callable[[PinnedTable], None]
+"""Raises `RowsChangedError` if a change would have had to know some of the rows that came."""
 
 
 class RowsMeanwhile:
     """What a change has seen of what came after the version that it read. Not thread-safe."""
 
-    def __init__(self, view: PinnedTable, check: Check, *, blind: bool) -> None:
+    def __init__(
+        self, view: PinnedTable, check: Check | None, merge: KeyedMerge | None, *, blind: bool
+    ) -> None:
         """Has seen nothing yet.
 
         Args:
             view: what the change read.
-            check: looks at rows that came.
+            check: looks at rows that came; None where their keys are all that counts.
+            merge: what the change brings by key, which rows that came must not have; None without keys.
             blind: whether the rows may only be of those who wrote without a look at the table.
         """
         self._view = view
         self._check = check
+        self._merge = merge
         self._blind = blind
         self._seen = view.table.version
 
@@ -99,8 +103,13 @@ class RowsMeanwhile:
             came = self._few(connection, table, segments, rows)
             if came is None:
                 raise
-            seen = PinnedTable(table, view.scan_schema, Snapshot.of(came), view.store, view.checker)
-            self._check(connection, table, seen, self._seen)
+            if self._check is not None:
+                snapshot = Snapshot.of(came)
+                self._check(
+                    PinnedTable(table, view.scan_schema, snapshot, view.store, view.checker)
+                )
+            if self._merge is not None:
+                self._merge.check_free(connection, table, self._seen)
             count = len(came)
         self._seen = table.version
         return count
