@@ -65,3 +65,19 @@ def test_what_is_opened_for_reading_makes_nothing(tmp_path: Path) -> None:
 def test_a_key_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="64 hexadecimal"):
         DataFolder(tmp_path, EngineSettings(server_key="short")).server_key()
+
+
+def test_a_folder_that_another_server_makes_meanwhile_is_none_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data"
+    exists = Path.exists
+
+    def made_meanwhile(path: Path) -> bool:
+        if path == folder:
+            folder.mkdir(exist_ok=True)
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", made_meanwhile)
+    DataFolder(folder, EngineSettings()).check_usable(create=True)
+    assert folder.is_dir()

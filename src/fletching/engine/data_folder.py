@@ -82,7 +82,8 @@ class DataFolder:
         if not folder.is_dir():
             if not create and not folder.exists():
                 raise StorageError(f"there is no data folder at {folder}")
-            if folder.exists():
+            # Looked at last whether it is a folder: another server may make it at any moment.
+            if folder.exists() and not folder.is_dir():
                 raise StorageError(f"{folder} is a file, and no data folder")
             try:
                 private_folder(folder)
