@@ -9,12 +9,14 @@
 Mutations are drawn without looking, each module gets a share by its size; they are asked about in the
 order drawn, so that a campaign that is stopped early is a smaller draw. Each is put to the tests
 that run its line, those of the module's own test file first, then its folder's, then the others, the
-quickest first, until one fails. A mutation is killed when a test fails, when pytest cannot even
-begin, or when a test makes no progress for many times as long as it takes otherwise; a test that
-kills is asked about the unchanged code too, once. What survives is printed; survivors that are known,
-each with the reason why no test can or should see it, stand in ``survivors.toml``. The campaign fails
-below ``--wanted`` per cent. What was found out is kept in ``build/mutants`` and is not asked again
-while the module is the same; ``--again`` asks about survivors anew, after tests were written.
+quickest first, until one fails. A mutation is killed when a test fails, or when pytest cannot even
+begin; it hangs when a test makes no progress for many times as long as it takes otherwise. Neither is
+believed at once: the test is then asked alone, about the unchanged code, which must pass, and about
+the mutation once more, which must fail or hang again, so that a busy machine kills nothing. What
+hangs is counted apart. What survives is printed; survivors that are known, each with the reason why no
+test can or should see it, stand in ``survivors.toml``. The campaign fails below ``--wanted`` per cent.
+What was found out is kept in ``build/mutants`` and is not asked again while the module is the same;
+``--again`` asks about survivors anew, after tests were written.
 """
 
 from __future__ import annotations
@@ -54,6 +56,10 @@ PROMISES = (
     "client/transports/**/*.py",
     "server/**/*.py",
 )
+OUTCOMES = {"failed": "killed", "hung": "hung", "passed": "survived"}
+# Why a test that failed says nothing about a mutation.
+FAILS_ALWAYS = "fails without a mutation too"
+FAILS_ONCE = "did not fail again"
 # Folders of tests that are recorded one by one when no record is there.
 ROOMS: tuple[str, ...] = (
     "catalog",
@@ -182,7 +188,8 @@ def campaign(
     preload()
     waiting = list(reversed(left))
     under_way: dict[int, tuple[Fork, Path, Mutation, Path]] = {}
-    sound: dict[str, bool] = {}  # tests that killed: does the unchanged code pass them?
+    # Tests that failed a mutation and then passed it: nothing is learnt from them about that one.
+    fickle: dict[str, set[str]] = {}
     with tempfile.TemporaryDirectory(prefix="mutants-") as root:
         slots = []
         for number in range(jobs):
@@ -196,9 +203,14 @@ def campaign(
                 while slots and waiting:
                     module, mutation = waiting.pop()
                     slot = slots.pop()
-                    wanted = selection.tests(module, mutation.lines)
+                    without = frozenset(selection.unsound | fickle.get(mutation.name, set()))
+                    wanted = [
+                        test
+                        for test in selection.tests(module, mutation.lines)
+                        if test not in without
+                    ]
                     place(slot, module).write_text(mutation.source)
-                    fork = Fork(slot, wanted, slot / "log", selection.seconds)
+                    fork = Fork(slot, wanted, slot / "log", selection.seconds, without)
                     under_way[fork.pid] = fork, module, mutation, slot
                 forks = [fork for fork, *_ in under_way.values()]
                 spoke = wait_for(forks, 1.0)
@@ -208,25 +220,29 @@ def campaign(
                         continue
                     _, module, mutation, slot = under_way.pop(fork.pid)
                     code = fork.finish() if ended else fork.end()
-                    place(slot, module).write_text((SOURCE / module).read_text())
-                    slots.append(slot)
                     # A test that fails may leave what ends pytest itself with an error.
                     if code == BROKEN and not fork.failed:
                         raise SystemExit((slot / "log").read_text())
-                    if code and ended and not is_sound(fork, slot, selection, sound):
-                        print(f"{fork.failed} fails without a mutation: left out", flush=True)
-                        selection.forget(fork.failed)
+                    outcome = "hung" if not ended else "failed" if code else "passed"
+                    doubt = doubts(fork, outcome, slot, module, selection) if code else ""
+                    place(slot, module).write_text((SOURCE / module).read_text())
+                    slots.append(slot)
+                    test = fork.failed if ended else fork.test
+                    if doubt:
+                        print(f"{test} {doubt}: left out", flush=True)
+                        if doubt == FAILS_ALWAYS:
+                            selection.forget(test)
+                        else:
+                            fickle.setdefault(mutation.name, set()).add(test)
                         waiting.append((module, mutation))
                         continue
                     verdict = Verdict(
                         mutation.name,
                         fingerprint(SOURCE / module),
-                        "hung" if not ended else "killed" if code else "survived",
-                        (fork.failed if ended else fork.test) or f"pytest ended with {code}",
+                        OUTCOMES[outcome],
+                        (test or f"pytest ended with {code}") if code else "",
                         round(time.monotonic() - fork.began, 1),
                     )
-                    if verdict.outcome == "survived":
-                        verdict.by = ""
                     known[verdict.name] = verdict
                     RECORDS.mkdir(parents=True, exist_ok=True)
                     with RESULTS.open("a") as results:
@@ -246,29 +262,27 @@ def place(slot: Path, module: Path) -> Path:
     return slot / "src" / "fletching" / module
 
 
-def is_sound(fork: Fork, slot: Path, selection: Selection, sound: dict[str, bool]) -> bool:
-    """Says whether the unchanged code passes the test that a mutation failed.
+def doubts(fork: Fork, outcome: str, slot: Path, module: Path, selection: Selection) -> str:
+    """Says why the test that killed a mutation, or hung, is not to be believed; "" if it is.
 
-    Where no test failed, pytest could not begin: a mutation kept it from that only if all of its tests
-    begin and pass without one.
+    It is asked alone: about the mutation again, which stands in the slot, and about the unchanged
+    code. Where no test began, pytest could not: a mutation kept it from that only if all of its
+    tests begin and pass without one.
 
     Raises:
         SystemExit: they do not, so nothing can be asked of them.
     """
-    asked = [fork.failed] if fork.failed else fork.wanted
-    key = "\n".join(asked)
-    if key not in sound:
-        log = slot / "log-unchanged"
-        check = Fork(slot, asked, log, selection.seconds)
-        ended = False
-        while not ended and not check.hangs():
-            ended = bool(wait_for([check], 1.0)) and not check.hear()
-        sound[key] = (check.finish() if ended else check.end()) == 0
-        if not sound[key] and not fork.failed:
-            raise SystemExit(
-                f"the tests cannot begin, with or without a mutation:\n{log.read_text()}"
-            )
-    return sound[key]
+    test = fork.failed or fork.test
+    asked = [test] if test else fork.wanted
+    if Fork(slot, asked, slot / "log-again", selection.seconds).wait() != outcome:
+        return FAILS_ONCE
+    place(slot, module).write_text((SOURCE / module).read_text())
+    log = slot / "log-unchanged"
+    if Fork(slot, asked, log, selection.seconds).wait() == "passed":
+        return ""
+    if not test:
+        raise SystemExit(f"the tests cannot begin, with or without a mutation:\n{log.read_text()}")
+    return FAILS_ALWAYS
 
 
 def report(chosen: list[tuple[Path, Mutation]], known: dict[str, Verdict], wanted: float) -> int:
@@ -279,12 +293,24 @@ def report(chosen: list[tuple[Path, Mutation]], known: dict[str, Verdict], wante
     unexplained = [m for _, m in chosen if m.name in survived and m.name not in reasons]
     for m in unexplained:
         print(f"\nsurvived: {m.name}\n  line {m.line}: {m.before!r}\n        -> {m.after!r}")
-    counted = len(verdicts) - (len(survived) - len(unexplained))
-    killed = len(verdicts) - len(survived)
-    share = 100 * killed / counted if counted else 100.0
+    explained = len(survived) - len(unexplained)
+    counted = len(verdicts) - explained
+    noticed = len(verdicts) - len(survived)
+    hung = sum(verdict.outcome == "hung" for verdict in verdicts)
+    share = 100 * noticed / counted if counted else 100.0
+    print(f"\n{'room':<10} asked  killed  hung  explained  unnoticed")
+    for room in sorted({verdict.name.partition("/")[0] for verdict in verdicts}):
+        of = [verdict for verdict in verdicts if verdict.name.startswith(f"{room}/")]
+        kinds = [sum(verdict.outcome == kind for verdict in of) for kind in ("killed", "hung")]
+        missed = sum(m.name.startswith(f"{room}/") for m in unexplained)
+        print(
+            f"{room:<10} {len(of):5} {kinds[0]:7} {kinds[1]:5} "
+            f"{len(of) - sum(kinds) - missed:10} {missed:10}"
+        )
     print(
-        f"\n{len(verdicts)} mutations: {killed} killed, {len(survived) - len(unexplained)} survived "
-        f"for a known reason, {len(unexplained)} unnoticed: {share:.1f} % of those that change behaviour"
+        f"\n{len(verdicts)} mutations: {noticed - hung} killed by a failing test, {hung} hung, "
+        f"{explained} survived for a known reason, {len(unexplained)} unnoticed: "
+        f"{share:.1f} % of those that change behaviour"
     )
     if len(verdicts) < len(chosen):
         print(f"{len(chosen) - len(verdicts)} are still to be asked about: run the same once more")

@@ -44,8 +44,9 @@ def preload() -> None:
 class Asked:
     """The side of the plugin in the fork: only the wanted tests, in their order, and who fails."""
 
-    def __init__(self, wanted: list[str], pipe: int) -> None:
+    def __init__(self, wanted: list[str], without: frozenset[str], pipe: int) -> None:
         self._wanted = {name: place for place, name in enumerate(wanted)}
+        self._without = without
         self._pipe = pipe
 
     def _tell(self, word: str, name: str) -> None:
@@ -65,6 +66,8 @@ class Asked:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         def place(item: pytest.Item) -> int | None:
+            if item.nodeid in self._without:
+                return None
             own = self._wanted.get(item.nodeid)
             return own if own is not None else self._wanted.get(item.nodeid.partition("::")[0])
 
@@ -89,10 +92,15 @@ class Asked:
 
 
 class Fork:
-    """One question under way: the tests about the sources in `folder`."""
+    """One question under way: the tests about the sources in `folder`, but for those of `without`."""
 
     def __init__(
-        self, folder: Path, wanted: list[str], log: Path, seconds: dict[str, float]
+        self,
+        folder: Path,
+        wanted: list[str],
+        log: Path,
+        seconds: dict[str, float],
+        without: frozenset[str] = frozenset(),
     ) -> None:
         self.began = time.monotonic()
         self.wanted = wanted
@@ -105,7 +113,7 @@ class Fork:
         self.pid = os.fork()
         if self.pid == 0:
             os.close(self.pipe)
-            _ask(folder, wanted, log, theirs)
+            _ask(folder, Asked(wanted, without, theirs), wanted, log, theirs)
         os.close(theirs)
 
     def hear(self) -> bool:
@@ -122,6 +130,14 @@ class Fork:
             else:
                 return False
         return bool(data)
+
+    def wait(self) -> str:
+        """Waits for its end: passed, failed, or hung."""
+        while not self.hangs():
+            if wait_for([self], 1.0) and not self.hear():
+                return "failed" if self.finish() else "passed"
+        self.end()
+        return "hung"
 
     def hangs(self) -> bool:
         usual = self._seconds.get(self.test, 1.0)
@@ -146,7 +162,7 @@ class Fork:
         return self.end()
 
 
-def _ask(folder: Path, wanted: list[str], log: Path, pipe: int) -> None:
+def _ask(folder: Path, plugin: Asked, wanted: list[str], log: Path, pipe: int) -> None:
     """Runs in the fork, and ends it."""
     code = BROKEN
     try:
@@ -166,7 +182,9 @@ def _ask(folder: Path, wanted: list[str], log: Path, pipe: int) -> None:
         options += ["--no-header", "--tb=short"]
         # Hypothesis is here already: its own assertions are not rewritten, which is all the same.
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-        code = int(pytest.main([*options, *files], plugins=[Asked(wanted, pipe)]))
+        code = int(pytest.main([*options, *files], plugins=[plugin])) if files else 0
+        if code == pytest.ExitCode.NO_TESTS_COLLECTED:  # each was left out
+            code = 0
         sys.stdout.flush()
     except BaseException:
         os.write(2, traceback.format_exc().encode())

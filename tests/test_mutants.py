@@ -10,8 +10,8 @@ from typing import Any
 
 import mutants.__main__
 import pytest
+from mutants.__main__ import FAILS_ALWAYS, FAILS_ONCE, SURVIVORS, choose
 from mutants.__main__ import SOURCE as SOURCE_FOLDER
-from mutants.__main__ import SURVIVORS, choose
 from mutants.operators import mutations
 from mutants.selection import nearest
 
@@ -89,28 +89,67 @@ def test_a_module_is_tried_with_its_own_tests_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failed", "code", "sound"),
-    [("t::a", 0, True), ("t::a", 1, False), ("", 0, True), ("", 2, None)],
+    ("outcome", "again", "unchanged", "doubt"),
+    [
+        ("failed", "failed", "passed", ""),
+        ("hung", "hung", "passed", ""),
+        ("failed", "passed", None, FAILS_ONCE),
+        ("hung", "passed", None, FAILS_ONCE),
+        ("hung", "failed", None, FAILS_ONCE),
+        ("failed", "failed", "failed", FAILS_ALWAYS),
+        ("hung", "hung", "hung", FAILS_ALWAYS),
+    ],
 )
-def test_a_kill_counts_if_the_unchanged_code_passes(
-    failed: str, code: int, sound: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_kill_is_believed_when_it_happens_again_and_never_without_the_mutation(
+    outcome: str,
+    again: str,
+    unchanged: str | None,
+    doubt: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[list[str]] = []
+    asked = _answers(monkeypatch, [again, unchanged])
+    ended: Any = SimpleNamespace(failed="", test="t::a", wanted=["t::a", "t::b"])
+    if outcome == "failed":
+        ended.failed = "t::a"
+    selection: Any = SimpleNamespace(seconds={})
+    module = Path("wire/crc32c_blocks.py")
+    changed = mutants.__main__.place(tmp_path, module)
+    changed.parent.mkdir(parents=True)
+    changed.write_text("changed")
+    found = mutants.__main__.doubts(ended, outcome, tmp_path, module, selection)
+    assert found == doubt
+    plain = (SOURCE_FOLDER / module).read_text()
+    wanted = [(["t::a"], "changed"), (["t::a"], plain)]
+    assert [(names, changed_text) for names, changed_text in asked] == (
+        wanted if unchanged else wanted[:1]
+    )
 
-    def fork(_folder: Path, wanted: list[str], log: Path, _seconds: object) -> Any:
-        asked.append(wanted)
+
+def test_what_keeps_all_tests_from_beginning_is_asked_without_the_mutation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: Any = SimpleNamespace(failed="", test="", wanted=["t::a", "t::b"])
+    selection: Any = SimpleNamespace(seconds={})
+    module = Path("wire/crc32c_blocks.py")
+    mutants.__main__.place(tmp_path, module).parent.mkdir(parents=True)
+    mutants.__main__.place(tmp_path, module).touch()
+    asked = _answers(monkeypatch, ["failed", "passed", "failed", "failed"])
+    assert mutants.__main__.doubts(ended, "failed", tmp_path, module, selection) == ""
+    with pytest.raises(SystemExit, match=r"(?s)cannot begin.*no such test"):
+        mutants.__main__.doubts(ended, "failed", tmp_path, module, selection)
+    assert [names for names, _ in asked] == [["t::a", "t::b"]] * 4
+
+
+def _answers(monkeypatch: pytest.MonkeyPatch, answers: list[Any]) -> list[tuple[list[str], str]]:
+    """Has forks give these answers; what they are asked, and what stands in the slot then."""
+    asked: list[tuple[list[str], str]] = []
+
+    def fork(folder: Path, wanted: list[str], log: Path, _seconds: object) -> Any:
+        module = mutants.__main__.place(folder, Path("wire/crc32c_blocks.py"))
+        asked.append((wanted, module.read_text()))
         log.write_text("no such test")
-        return SimpleNamespace(hangs=lambda: False, hear=lambda: False, finish=lambda: code)
+        return SimpleNamespace(wait=lambda: answers.pop(0))
 
     monkeypatch.setattr(mutants.__main__, "Fork", fork)
-    monkeypatch.setattr(mutants.__main__, "wait_for", lambda forks, _seconds: forks)
-    ended: Any = SimpleNamespace(failed=failed, wanted=["t::a", "t::b"])
-    selection: Any = SimpleNamespace(seconds={})
-    known: dict[str, bool] = {}
-    for _ in range(2):
-        if sound is None:
-            with pytest.raises(SystemExit, match=r"(?s)cannot begin.*no such test"):
-                mutants.__main__.is_sound(ended, tmp_path, selection, known)
-            return
-        assert mutants.__main__.is_sound(ended, tmp_path, selection, known) is sound
-    assert asked == [["t::a"] if failed else ["t::a", "t::b"]]
+    return asked
