@@ -187,11 +187,11 @@ class Databases:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
 
     def _template(self) -> str:
-        from fletching.catalog.database import Database
+        from fletching.catalog.opening import open_catalog
 
         name = f"template_{uuid.uuid4().hex[:16]}"
         self._create(name, "template1")
-        Database.open(self.named(name)).close()
+        open_catalog(self.named(name)).close()
         return name
 
     def drop_all(self) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from fletching.catalog.database import Database
 from fletching.catalog.namespace_rows import ensure_project
+from fletching.catalog.opening import open_catalog
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import TableRow, insert_table
 from fletching.catalog.write_stream_rows import NewSegment
@@ -29,7 +30,7 @@ def catalog_location(request: pytest.FixtureRequest, tmp_path: Path) -> str | Pa
 @pytest.fixture
 def any_database(catalog_location: str | Path) -> Iterator[Database]:
     """An open, empty catalog, once in each database."""
-    database = Database.open(catalog_location)
+    database = open_catalog(catalog_location)
     yield database
     database.close()
 
@@ -42,7 +43,7 @@ def shared_database(
     location: str | Path = tmp_path_factory.mktemp("catalog") / "catalog.sqlite"
     if request.param == "postgresql":
         location = str(request.getfixturevalue("postgresql_catalog"))
-    database = Database.open(location)
+    database = open_catalog(location)
     yield database
     database.close()
 

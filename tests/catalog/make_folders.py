@@ -61,7 +61,7 @@ def segment(first: int, count: int) -> tuple[bytes, bytes]:
 
 def make(revision: str, folder: Path) -> None:
     """Writes the folder."""
-    database = Database.open(folder / "catalog.sqlite", migrate=False)
+    database = Database.open(folder / "catalog.sqlite")
     upgrade(database, revision)
     schema_message = lowlevel.encode_schema(SCHEMA)
     objects = folder / "objects" / "tables" / "t0123456789abcdef"

@@ -35,6 +35,7 @@ from fletching.catalog.leases import (
     release_leases_of,
     renew_lease,
 )
+from fletching.catalog.opening import open_catalog
 from fletching.catalog.schema import leases, projects
 from fletching.errors import (
     FletchingError,
@@ -47,7 +48,7 @@ from fletching.errors import (
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database.open(tmp_path / "catalog.sqlite", busy_timeout_seconds=0.05)
+    database = open_catalog(tmp_path / "catalog.sqlite", busy_timeout_seconds=0.05)
     yield database
     database.close()
 
@@ -108,7 +109,7 @@ def test_what_is_in_use_at_closing_is_closed_when_its_block_ends(any_database: D
 
 
 def test_a_catalog_that_nobody_closed_leaves_no_connection(catalog_location: str | Path) -> None:
-    database = Database.open(catalog_location)
+    database = open_catalog(catalog_location)
     with database.read() as connection:
         held = connection.connection.driver_connection
     del database, connection
@@ -134,7 +135,7 @@ def test_a_look_says_what_is_there_and_leaves_no_connection(
 
     monkeypatch.setattr(module, "_create_engine", create)
     assert look_at_catalog(tmp_path / "none.sqlite") is CatalogLook.ABSENT
-    database = Database.open(catalog_location)
+    database = open_catalog(catalog_location)
     assert look_at_catalog(catalog_location) is CatalogLook.BLANK
     with database.write() as connection:
         connection.execute(insert(projects).values(name_key="p", name="P", created_at=0.0))
@@ -147,7 +148,7 @@ def test_a_look_says_what_is_there_and_leaves_no_connection(
 def test_a_forked_process_leaves_its_parent_s_connections_alone(
     catalog_location: str | Path,
 ) -> None:
-    database = Database.open(catalog_location)
+    database = open_catalog(catalog_location)
     with database.read() as connection:
         held = connection.connection.driver_connection
     child = os.fork()
@@ -224,9 +225,9 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     path = tmp_path / "catalog.sqlite"
     path.write_bytes(b"something else entirely" * 100)
     with pytest.raises(StorageError, match="NOTADB"):
-        Database.open(path)
+        open_catalog(path)
     with pytest.raises(StorageError):
-        Database.open(tmp_path / "none" / "catalog.sqlite")
+        open_catalog(tmp_path / "none" / "catalog.sqlite")
 
 
 class BrokenError(Exception):
@@ -276,7 +277,7 @@ def test_a_fault_without_a_state_that_is_not_the_database_s_is_no_outage() -> No
 def impatient(postgresql: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     """A database that waits little more than a second for who is in a transaction and says nothing."""
     monkeypatch.setattr("fletching.catalog.database.SILENT_TRANSACTION_SECONDS", 1.5)
-    database = Database.open(postgresql.create())
+    database = open_catalog(postgresql.create())
     yield database
     database.close()
 
@@ -286,7 +287,7 @@ def another_of(database: Database) -> Database:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fletching.catalog.database.SILENT_TRANSACTION_SECONDS", 600)
         url = database._engine.url.render_as_string(hide_password=False)
-        other = Database.open(url)
+        other = open_catalog(url)
         names(other)  # a connection is made by the first who needs it
         return other
 
@@ -342,7 +343,7 @@ def test_a_reader_that_says_so_may_take_its_time(impatient: Database) -> None:
 def test_connections_to_a_database_that_only_reads_since_a_failover_are_given_up(
     postgresql: Any,
 ) -> None:
-    database = Database.open(postgresql.create())
+    database = open_catalog(postgresql.create())
     try:
         with database.write() as first, database.write() as second:
             for connection in (first, second):
@@ -403,7 +404,7 @@ def test_a_connection_notices_that_the_other_host_is_gone(
     by_network: str, said: str, expected: list[int]
 ) -> None:
     names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
-    database = Database.open(f"{by_network}?{said}", migrate=False)
+    database = Database.open(f"{by_network}?{said}")
     try:
         with database.read() as connection:
             driver = connection.connection.driver_connection
@@ -454,9 +455,9 @@ def test_leases_are_held_by_one_and_run_out(any_database: Database) -> None:
 
 OPEN = """
 import sys
-from fletching.catalog.database import Database
+from fletching.catalog.opening import open_catalog
 sys.stdin.readline()
-Database.open(sys.argv[1]).close()
+open_catalog(sys.argv[1]).close()
 """
 
 

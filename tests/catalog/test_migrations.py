@@ -14,13 +14,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect
 
 from fletching.catalog import migrations
 from fletching.catalog.database import Database
 from fletching.catalog.schema import metadata
 from fletching.engine.engine import Engine
-from fletching.errors import StorageError
 from fletching.protocol.messages.admin import DescribeTable
 from fletching.protocol.messages.requests import (
     CommitWriteSession,
@@ -52,7 +51,7 @@ def test_the_migrations_end_at_the_newest_revision_in_a_line() -> None:
 
 
 def test_the_migrations_make_the_tables_of_the_schema(tmp_path: Path) -> None:
-    database = Database.open(tmp_path / "catalog.sqlite", migrate=False)
+    database = Database.open(tmp_path / "catalog.sqlite")
     migrations.upgrade(database, step_by_step=True)
     with database.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
@@ -63,7 +62,7 @@ def test_the_migrations_make_the_tables_of_the_schema(tmp_path: Path) -> None:
 @pytest.mark.parametrize("revision", ["0004", "0008", "0010"])
 def test_who_knows_the_tables_of_before_can_go_on_with_them(tmp_path: Path, revision: str) -> None:
     """While servers are replaced one by one, the old ones read and insert what they know of."""
-    database = Database.open(tmp_path / "catalog.sqlite", migrate=False)
+    database = Database.open(tmp_path / "catalog.sqlite")
     found: list[dict[str, dict[str, Any]]] = []
     for until in (revision, migrations.NEWEST_REVISION):
         migrations.upgrade(database, until, step_by_step=True)
@@ -89,29 +88,11 @@ def test_who_knows_the_tables_of_before_can_go_on_with_them(tmp_path: Path, revi
                 assert column["nullable"] or column["default"] is not None, (table, name)
 
 
-def test_opening_again_changes_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "catalog.sqlite"
-    Database.open(path).close()
-    before = path.read_bytes()
-    Database.open(path).close()
-    assert path.read_bytes() == before
-
-
-def test_a_catalog_of_a_newer_release_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "catalog.sqlite"
-    database = Database.open(path)
-    with database.write() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    database.close()
-    with pytest.raises(StorageError, match="newer Fletching"):
-        Database.open(path)
-
-
 def test_a_migration_that_fails_leaves_the_catalog_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "catalog.sqlite"
-    database = Database.open(path, migrate=False)
+    database = Database.open(path)
     migrations.upgrade(database, "0001")
     from alembic.operations import Operations
 

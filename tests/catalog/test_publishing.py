@@ -14,9 +14,9 @@ from pyroaring import BitMap
 from sqlalchemy import Connection, update
 
 from fletching.catalog import table_rows as catalog_tables
-from fletching.catalog.database import Database
 from fletching.catalog.deletion_rows import deleted_rows, deletions_of, visible_deletions
 from fletching.catalog.namespace_rows import ensure_project
+from fletching.catalog.opening import open_catalog
 from fletching.catalog.proof_rows import wrong_totals
 from fletching.catalog.publishing import Publication, publish, replace_segments
 from fletching.catalog.schema import deletions
@@ -43,7 +43,7 @@ NUMBERS = itertools.count()
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[Connection]:
-    database = Database.open(tmp_path / "catalog.sqlite")
+    database = open_catalog(tmp_path / "catalog.sqlite")
     with database.trial() as connection:
         ensure_project(connection, "p", 0.0)
         catalog_tables.insert_table(

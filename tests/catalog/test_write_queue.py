@@ -18,7 +18,7 @@ INSERT = sqlalchemy.text("INSERT INTO numbers VALUES (:n)")
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database.open(tmp_path / "catalog.sqlite", migrate=False)
+    opened = Database.open(tmp_path / "catalog.sqlite")
     with opened.write() as connection:
         connection.execute(sqlalchemy.text("CREATE TABLE numbers (n INTEGER PRIMARY KEY)"))
     yield opened

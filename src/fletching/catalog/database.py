@@ -33,6 +33,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from fletching.catalog.write_queue import WriteQueue
 from fletching.errors import (
     FletchingError,
+    MissingExtraError,
     ServiceUnavailableError,
     StorageError,
     StorageFullError,
@@ -116,39 +117,29 @@ class Database:
         url: str | Path,
         *,
         busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
-        migrate: bool = True,
         create: bool = True,
         connections: int = POOL_CONNECTIONS,
     ) -> Database:
-        """Opens the catalog and brings it to the newest migration.
+        """Connects to the catalog and leaves its tables as they are, whatever release wrote them.
+
+        Who works with it opens it with `fletching.catalog.opening.open_catalog`.
 
         Args:
             url: the path of a SQLite file, or a PostgreSQL URL
                 (``postgresql+psycopg://user@host/name``).
             busy_timeout_seconds: how long to wait for other processes' transactions.
-            migrate: False leaves the tables as they are, for tools that inspect old folders and
-                for ``migrations.check_revision``.
             create: whether a SQLite file comes into being if it is absent; its owner alone may
                 read it.
             connections: most connections to PostgreSQL at once.
 
         Raises:
-            StorageError: the file cannot be opened, is absent, or was written by a newer release.
+            StorageError: the file cannot be opened, or is absent.
         """
         file = None if is_postgres(url) else Path(url).absolute()
         if file is not None:
             _prepare_file(file, create=create)
         with translated_errors():
-            database = cls(_create_engine(url, busy_timeout_seconds, connections), file)
-            if migrate:
-                from fletching.catalog.migrations import upgrade
-
-                try:
-                    upgrade(database)
-                except BaseException:
-                    database.close()
-                    raise
-        return database
+            return cls(_create_engine(url, busy_timeout_seconds, connections), file)
 
     @property
     def is_sqlite(self) -> bool:
@@ -431,8 +422,6 @@ def _postgres_engine(url: str, connections: int) -> sqlalchemy.Engine:
             connect_args=arguments,
         )
     except ModuleNotFoundError as error:
-        from fletching.errors import MissingExtraError
-
         raise MissingExtraError(
             "a PostgreSQL catalog needs psycopg: pip install 'fletching[postgres]'"
         ) from error

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from fletching.catalog.database import CatalogLook, Database, look_at_catalog
-from fletching.catalog.migrations import check_revision, look_at_revision
+from fletching.catalog.opening import look_at_revision, open_catalog
 from fletching.engine.access.server_key import load_server_key
 from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.identity import StoreLook, look_at_store
@@ -165,20 +165,13 @@ class DataFolder:
         """
         settings = self._settings
         with reaching("catalog", self.catalog):
-            database = Database.open(
+            return open_catalog(
                 self._opened_catalog,
                 busy_timeout_seconds=settings.busy_timeout_seconds,
                 migrate=settings.catalog_migrate,
                 create=self._makes_catalog,
                 connections=settings.catalog_pool,
             )
-            if not settings.catalog_migrate:
-                try:
-                    check_revision(database)
-                except BaseException:
-                    database.close()
-                    raise
-        return database
 
     def drop_scratch(self) -> None:
         """Removes what opening for reading has copied, where the opening failed."""

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from sqlalchemy import Connection, delete
 
-from fletching.catalog.database import Database
 from fletching.catalog.namespace_rows import ensure_project
+from fletching.catalog.opening import open_catalog
 from fletching.catalog.publishing import Publication, publish
 from fletching.catalog.schema import table_versions
 from fletching.catalog.table_rows import TableRow, insert_table, lock_table
@@ -66,7 +66,7 @@ def version(rows: Connection, operation: str, *, data_change: bool) -> TableRow:
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Iterator[Connection]:
-    database = Database.open(tmp_path / "catalog.sqlite")
+    database = open_catalog(tmp_path / "catalog.sqlite")
     with database.trial() as connection:
         yield connection
     database.close()

@@ -17,6 +17,7 @@ from fletching import ipc
 from fletching.catalog import table_rows as catalog_tables
 from fletching.catalog.database import Database
 from fletching.catalog.namespace_rows import ensure_project
+from fletching.catalog.opening import open_catalog
 from fletching.catalog.publishing import Publication, publish
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.write_stream_rows import NewSegment
@@ -263,7 +264,7 @@ def same_rows(one: pa.Table, other: pa.Table) -> bool:
 def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated catalog to copy: migrating takes longer than most tests."""
     path = tmp_path_factory.mktemp("catalog") / "catalog.sqlite"
-    Database.open(path).close()
+    open_catalog(path).close()
     return path
 
 
@@ -275,7 +276,7 @@ def make_shelf(empty_catalog: Path, tmp_path: Path) -> Iterator[Any]:
     def make() -> Shelf:
         path = tmp_path / f"catalog-{len(opened)}.sqlite"
         shutil.copy(empty_catalog, path)
-        opened.append(Database.open(path, migrate=False))
+        opened.append(Database.open(path))
         return Shelf(opened[-1])
 
     yield make

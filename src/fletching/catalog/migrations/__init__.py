@@ -1,4 +1,4 @@
-"""The history of the catalog's tables: one revision per change, run when a catalog is opened.
+"""The history of the catalog's tables: one revision per change, run when a catalog is opened (`fletching.catalog.opening`).
 
 Revisions are the modules of ``versions``, in order. Each is written out with alembic's operations
 and never refers to ``schema.py``, which moves on.
@@ -6,18 +6,18 @@ and never refers to ``schema.py``, which moves on.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy
 from sqlalchemy import Connection, text
 
+from fletching.catalog.migrations.new_catalog import create_tables, is_empty
 from fletching.errors import StorageError
 
 if TYPE_CHECKING:
     from fletching.catalog.database import Database
 
-__all__ = ["NEWEST_REVISION", "check_revision", "current_revision", "look_at_revision", "upgrade"]
+__all__ = ["NEWEST_REVISION", "check_revision", "current_revision", "upgrade"]
 
 NEWEST_REVISION = "0011"
 """What this release writes. Known without alembic, whose import would cost every opening."""
@@ -32,20 +32,6 @@ def current_revision(connection: Connection) -> str | None:
         return None
     revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return None if revision is None else str(revision)
-
-
-def look_at_revision(location: str | Path) -> str | None:
-    """The revision of a catalog that may be absent, and is not made."""
-    from fletching.catalog.database import CatalogLook, Database, look_at_catalog
-
-    if look_at_catalog(location) is CatalogLook.ABSENT:
-        return None
-    database = Database.open(location, migrate=False, create=False)
-    try:
-        with database.read() as connection:
-            return current_revision(connection)
-    finally:
-        database.close()
 
 
 def check_revision(database: Database) -> None:
@@ -90,8 +76,6 @@ def upgrade(
         if current_revision(connection) == revision:
             return
     if database.is_sqlite and revision == NEWEST_REVISION and not step_by_step:
-        from fletching.catalog.migrations.new_catalog import create_tables, is_empty
-
         with database.write() as connection:
             if is_empty(connection):
                 create_tables(connection)
