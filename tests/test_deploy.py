@@ -20,8 +20,8 @@ import yaml
 from tests.balancer import CONFIGURATION, Balancer, nginx_program
 
 import fletching
-from fletching.server.server import read_all_settings
 from fletching.server.server_settings import ServerSettings
+from fletching.server.serving import read_all_settings
 from fletching.settings import VARIABLES
 
 ROOT = Path(__file__).parent.parent

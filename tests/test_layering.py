@@ -172,6 +172,7 @@ FRONT_DOORS = (
     "client/call_options.py",
     "client/reading/scan.py",
     "server/server.py",
+    "server/serving.py",
 )
 """Where programs come in: `connect`, `serve`, `with_options`, and the classes that they give."""
 

@@ -23,7 +23,7 @@ from fletching.cli.main import app
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
 from fletching.errors import SettingsError, StorageError, UsageError
-from fletching.server.server import serve
+from fletching.server.serving import serve
 
 KEY = "ab" * 32
 KEYS = {"ak": "sk"}

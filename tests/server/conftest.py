@@ -27,8 +27,9 @@ from fletching.ipc import lowlevel
 from fletching.server.http.asgi_bridge import Application
 from fletching.server.http.exchange import Exchange
 from fletching.server.http.uvicorn_runner import Runner
-from fletching.server.server import Server, serve
+from fletching.server.server import Server
 from fletching.server.server_settings import ServerSettings
+from fletching.server.serving import serve
 
 
 class RunningApp:

@@ -66,7 +66,7 @@ class Observed:
 
 @pytest.fixture(scope="module")
 def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
-    from fletching.server.server import serve
+    from fletching.server.serving import serve
 
     folder = tmp_path_factory.mktemp("bad") / "data"
     keys = {"test-id": "test-secret"}

@@ -16,7 +16,8 @@ from tests.seaweedfs import ObjectStorage
 import fletching
 from fletching.objects.cached_store import CachedStore
 from fletching.objects.local_object import LocalObject
-from fletching.server.server import Server, serve
+from fletching.server.server import Server
+from fletching.server.serving import serve
 
 KEYS = {"ak": "sk"}
 ROWS = 600_000

@@ -103,7 +103,7 @@ def test_a_server_is_not_ready_without_its_database_or_its_objects(
 ) -> None:
     import http.client
 
-    from fletching.server.server import serve
+    from fletching.server.serving import serve
 
     database, objects = PostgresServer(), SeaweedServer()
     try:

@@ -13,7 +13,8 @@ from tests.postgresql import Databases
 from tests.seaweedfs import ObjectStorage
 
 import fletching
-from fletching.server.server import Server, serve
+from fletching.server.server import Server
+from fletching.server.serving import serve
 from fletching.sql.statement_kinds import Namespace
 
 KEYS = {"ak": "sk"}

@@ -120,7 +120,7 @@ def serve(
     """
     from fletching.engine.engine_settings import EngineSettings
     from fletching.server.logs import log_to
-    from fletching.server.server import make_server, read_all_settings
+    from fletching.server.serving import make_server, read_all_settings
     from fletching.server.tracing import provide
 
     config = storage.pop("config")

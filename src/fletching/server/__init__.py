@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fletching.server.http.app import create_app
-    from fletching.server.server import Server, serve
+    from fletching.server.server import Server
     from fletching.server.server_settings import ServerSettings
+    from fletching.server.serving import serve
 
 __all__ = ["Server", "ServerSettings", "create_app", "serve"]
 
@@ -18,7 +19,7 @@ _HOMES = {
     "Server": "fletching.server.server",
     "ServerSettings": "fletching.server.server_settings",
     "create_app": "fletching.server.http.app",
-    "serve": "fletching.server.server",
+    "serve": "fletching.server.serving",
 }
 
 
