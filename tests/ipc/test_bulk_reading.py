@@ -14,12 +14,18 @@ from tests.ipc.conftest import ARRAYS, lies_inside, messages_of, numbers, stream
 
 from fletching import ipc
 from fletching.errors import MalformedFrameError, WireError
-from fletching.ipc import lowlevel
+from fletching.ipc import bulk_reading, lowlevel
 from fletching.ipc.bulk_reading import MIN_MESSAGES, read_in_bulk
 from fletching.ipc.encoding import encode_record_batch_metadata, frame_metadata
 from fletching.ipc.limits import DEFAULT_LIMITS
 
 ROWS = 37
+
+
+@pytest.fixture(autouse=True)
+def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams of a few messages are damaged here at every place: reading them in bulk is what is tested."""
+    monkeypatch.setattr(bulk_reading, "MIN_MESSAGES", 4)
 
 
 def many(array: pa.Array, count: int = 6) -> list[pa.RecordBatch]:
@@ -242,9 +248,9 @@ def test_contents_are_validated(name: str, place: int, values: bytes) -> None:
 
 
 def test_what_is_not_ordinary_takes_the_other_way() -> None:
-    few = stream_of(many(pa.array(range(5)), MIN_MESSAGES - 1))
+    few = stream_of(many(pa.array(range(5)), 3))
     assert in_bulk(few) is None
-    assert len(ipc.read_stream(few)) == MIN_MESSAGES - 1
+    assert len(ipc.read_stream(few)) == 3
     for options in ({"compression": "zstd"}, {"use_legacy_format": True}):
         data = stream_of(many(pa.array(range(1000))), **options)
         assert in_bulk(data) is None
@@ -271,6 +277,30 @@ def test_replaced_and_growing_dictionaries() -> None:
     for batches in (growing, replaced):
         for deltas in (False, True):
             data = stream_of(batches, emit_dictionary_deltas=deltas)
+            assert list(ipc.read_stream(data)) == batches
+
+
+def test_a_dictionary_behind_the_last_batch_is_looked_at() -> None:
+    data = STREAMS["dictionary"]
+    *_, dictionary = (m for m in messages_of(data) if m.type.name == "DICTIONARY_BATCH")
+    piece = b"".join(bytes(part) for part in dictionary.frame())
+    assert in_bulk(data[:-8] + piece) is not None
+    # Of text in it that is not UTF-8 nobody would hear if only those were decoded that batches follow.
+    broken = bytearray(piece)
+    broken[broken.rindex(b"text")] = 0xFF
+    for end in (b"", data[-8:]):
+        assert in_bulk(data[:-8] + bytes(broken) + end) is None
+        with pytest.raises(WireError):
+            ipc.read_stream(data[:-8] + bytes(broken) + end)
+
+
+def test_short_streams_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_reading, "MIN_MESSAGES", MIN_MESSAGES)
+    for count, expected in ((MIN_MESSAGES - 1, False), (MIN_MESSAGES + 1, True)):
+        for array in (pa.array(range(5)), pa.array(["a", "b"]).dictionary_encode()):
+            batches = many(array, count)
+            data = stream_of(batches)
+            assert (in_bulk(data) is not None) is expected
             assert list(ipc.read_stream(data)) == batches
 
 
