@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from tests.folding import folded
@@ -66,10 +68,11 @@ def parsed(path: Path) -> ast.Module:
 
 def imports(path: Path) -> Iterator[str]:
     package = ["fletching", *path.relative_to(SOURCE).parts[:-1]]
-    for node in ast.walk(parsed(path)):
+    found = import_statements(path)
+    for node in found.run + found.types + found.inside:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
             yield module
@@ -111,10 +114,7 @@ def test_base_names_are_unique() -> None:
 
 
 def test_no_module_needs_itself_to_be_imported() -> None:
-    """Imports at the top of modules form no circle, not even with those for type checkers alone.
-
-    Imports inside functions may: they delay work, and a module that a function imports need not know it.
-    """
+    """Imports form no circle, those inside functions and those for type checkers alone included."""
     graph = {name_of(path): needed_by(path) for path in modules()}
     finished: set[str] = set()
 
@@ -139,16 +139,101 @@ NAMES = {name_of(path) for path in modules()}
 
 
 def needed_by(path: Path) -> set[str]:
-    """The modules of ours that are imported while this one is."""
+    """The modules of ours that this one imports anywhere; of a package, while it is imported itself."""
+    found = import_statements(path)
+    # A package shows names to type checkers that it imports when they are first used.
+    return named_in(
+        found.run if path.stem == "__init__" else found.run + found.types + found.inside
+    )
+
+
+def named_in(statements: Iterable[Import]) -> set[str]:
+    """The modules of ours that statements import."""
     needed = set()
-    for node in at_top(parsed(path), types=path.stem != "__init__"):
+    for node in statements:
         if isinstance(node, ast.Import):
             needed |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+        elif node.module is not None:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 needed.add(inner if inner in NAMES else node.module)
     return needed & NAMES
+
+
+Import = ast.Import | ast.ImportFrom
+
+
+class Imports(NamedTuple):
+    """The imports of a module: those that run with it, those for type checkers, those inside functions."""
+
+    run: list[Import]
+    types: list[Import]
+    inside: list[Import]
+
+
+@functools.cache
+def import_statements(path: Path) -> Imports:
+    found = Imports([], [], [])
+
+    def look(statements: Iterable[ast.AST], kind: list[Import]) -> None:
+        for node in statements:
+            if isinstance(node, Import):
+                kind.append(node)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                look(node.body, found.inside)
+            elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                look(ast.iter_child_nodes(node), found.types)
+            elif not isinstance(node, ast.expr):
+                look(ast.iter_child_nodes(node), kind)
+
+    look(parsed(path).body, found.run)
+    return found
+
+
+SPARED_TIME = {
+    ("fletching.cli.command_group", "fletching.server.server_settings"): "10 ms of each command",
+}
+
+
+def test_functions_import_modules_of_ours_to_spare_a_library() -> None:
+    """Without that an import stands at the top, where it is seen. Packages give names on demand."""
+    for path in modules():
+        if path.stem == "__init__":
+            continue
+        importer = name_of(path)
+        for name in sorted(named_in(import_statements(path).inside)):
+            if (importer, name) not in SPARED_TIME:
+                spared = libraries_of(name) - libraries_of(importer)
+                assert spared, f"{importer} imports {name} inside a function, which spares nothing"
+
+
+PATHS = {name_of(path): path for path in modules()}
+
+
+def with_packages(name: str) -> set[str]:
+    """A module, and the packages that are imported before it."""
+    parts = name.split(".")
+    return {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
+
+
+@functools.cache
+def libraries_of(name: str) -> frozenset[str]:
+    """The libraries of others that are imported with a module of ours."""
+    seen: set[str] = set()
+    found: set[str] = set()
+    ahead = with_packages(name)
+    while ahead:
+        module = ahead.pop()
+        seen.add(module)
+        statements = import_statements(PATHS[module]).run
+        for needed in named_in(statements):
+            ahead |= with_packages(needed) - seen
+        for node in statements:
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif node.module is not None:
+                found.add(node.module.partition(".")[0])
+    return frozenset(found - sys.stdlib_module_names - {"fletching"})
 
 
 LONG = 500
@@ -211,20 +296,6 @@ def test_front_doors_have_no_any(name: str) -> None:
             )
 
 
-def at_top(node: ast.AST, *, types: bool) -> Iterator[ast.AST]:
-    """What stands outside functions: what runs when a module is imported, and what types need.
-
-    A package shows names of its modules to type checkers that it imports when they are first used.
-    """
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        if not types and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            continue
-        yield child
-        yield from at_top(child, types=types)
-
-
 # Modules without a test file of their name, and why there can be none of use.
 WITHOUT_BEHAVIOUR = {
     "client/transports/transport": "protocols alone: what keeps them is proven with each transport",
@@ -276,7 +347,7 @@ def test_every_module_has_the_test_file_of_its_name() -> None:
 def test_classes_are_looked_at_by_one_thread() -> None:
     """msgspec looks at a class when values of it are first read; two threads that do so crash the process."""
     for path in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
             called = ast.unparse(node.func)

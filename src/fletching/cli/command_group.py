@@ -136,8 +136,6 @@ def _check_environment() -> None:
     """Refuses variables of our name that say nothing, before a command goes by others."""
     if not any(name.startswith("FLETCHING_") and name not in VARIABLES for name in os.environ):
         return
-    try:
-        from fletching.server.server_settings import ServerSettings
-    except ModuleNotFoundError:
-        return  # without the [server] extra nothing here reads the settings of a server
+    from fletching.server.server_settings import ServerSettings
+
     check_environment(os.environ, ServerSettings.variables())

@@ -13,7 +13,7 @@ import typer
 from fletching.cli.cli_options import JsonOutput, placed
 from fletching.cli.output import counted, print_json, say
 from fletching.cli.place import Place
-from fletching.errors import FletchingError, UsageError
+from fletching.errors import FletchingError, NoPermissionError, NoSuchProjectError, UsageError
 
 __all__ = ["login", "logout", "status"]
 
@@ -84,7 +84,6 @@ def _asked() -> str:
 def _tried(place: Place, access_id: str, secret: str) -> int:
     """How many tables the key sees; an error of the server says why it is none."""
     from fletching.client import connect
-    from fletching.errors import NoPermissionError, NoSuchProjectError
 
     with connect(place.at, project=place.project, access_id=access_id, access_key=secret) as client:
         try:

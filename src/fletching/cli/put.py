@@ -18,6 +18,7 @@ from fletching.cli.output import counted, human_bytes, print_json, progress, say
 from fletching.cli.place import Place
 from fletching.cli.tabular import FileFormat, Opened, ReadOptions, open_batches
 from fletching.errors import NoSuchProjectError, NoSuchTableError, UsageError
+from fletching.types import PartitionSpec
 
 if TYPE_CHECKING:
     from fletching.client import Client, Table
@@ -199,8 +200,6 @@ def _created(
     partition_by: list[str] | None,
 ) -> Table:
     """A table of the first file's columns; its folders' keys partition it unless said otherwise."""
-    from fletching.types import PartitionSpec
-
     by = partition_by or [key for key, _ in PartitionSpec.parse(partition)] or list(file.key_names)
     return client.create_table(name, first.schema, partition_by=by or None, if_not_exists=True)
 
@@ -216,8 +215,6 @@ class _Sources:
         partition: str | None,
         target: Table | None,
     ) -> None:
-        from fletching.types import PartitionSpec
-
         self._files, self._format, self._options = files, file_format, options
         self._fixed = {key.casefold() for key, _ in PartitionSpec.parse(partition)}
         self.target = target

@@ -11,6 +11,8 @@ from typing import Any
 
 import typer
 
+from fletching.cli.command_group import app
+
 __all__ = ["reference"]
 
 COLUMNS = 80
@@ -60,8 +62,6 @@ def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 def reference() -> str:
     """The page as Markdown: each command's help at 80 columns."""
-    from fletching.cli.main import app
-
     root = typer.main.get_command(app)
     parts = [_FRONT]
     for path, command in _commands(root, "fletching"):

@@ -15,6 +15,8 @@ import typer
 from fletching.cli.cli_options import storage_options, with_options
 from fletching.cli.output import print_json, say
 from fletching.errors import UsageError
+from fletching.server.logs import log_to
+from fletching.server.server_settings import is_loopback
 from fletching.settings import StorageSettings
 
 if TYPE_CHECKING:
@@ -119,7 +121,6 @@ def serve(
     docs/operations.md lists them.
     """
     from fletching.engine.engine_settings import EngineSettings
-    from fletching.server.logs import log_to
     from fletching.server.serving import make_server, read_all_settings
     from fletching.server.tracing import provide
 
@@ -209,8 +210,6 @@ def _introduce(server: Server, data_set: StorageSettings) -> None:
 
 
 def _warn_of_plain_http(server: Server) -> None:
-    from fletching.server.server_settings import is_loopback
-
     host = server.settings.host
     if server.settings.tls_certificate is None and not is_loopback(host):
         say(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fletching.errors import MissingExtraError
+
 if TYPE_CHECKING:
     from fletching.server.http.app import create_app
     from fletching.server.server import Server
@@ -34,8 +36,6 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as exc:
         if (exc.name or "").startswith("fletching"):
             raise
-        from fletching.errors import MissingExtraError
-
         raise MissingExtraError(
             f"the service needs {exc.name}, which is not installed: pip install 'fletching[server]'"
         ) from exc

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import fletching
+
 if TYPE_CHECKING:
     from fletching.client import Client
     from fletching.server import Server
@@ -34,9 +36,6 @@ def fletching_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
     Its ``url`` and ``port`` tell where; `ACCESS_ID` and `ACCESS_KEY` open it. Tests keep apart by
     using projects of their own, as `fletching_client` does.
     """
-    # Imported here: pytest imports this module in every run, also where nothing uses it.
-    import fletching
-
     folder = tmp_path_factory.mktemp("fletching-server")
     with fletching.serve(folder, port=0, access_keys={ACCESS_ID: ACCESS_KEY}) as server:
         yield server
@@ -45,8 +44,6 @@ def fletching_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
 @pytest.fixture
 def fletching_client(fletching_server: Server) -> Iterator[Client]:
     """A client of `fletching_server`, in a project that no other test has."""
-    import fletching
-
     project = f"test_{uuid.uuid4().hex[:16]}"
     with fletching.connect(
         fletching_server.url,

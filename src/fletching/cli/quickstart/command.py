@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+import fletching
 from fletching.cli.output import (
     ExitCode,
     Task,
@@ -63,8 +64,6 @@ def quickstart(
 
     Exits with 0 when every value came back, with 3 when anything differs.
     """
-    import fletching
-
     sources, left_out = user_files(source) if source else (standard_library(), [])
     files = user_blobs(source) if source else installed_files()
     steps: list[Step] = []

@@ -22,7 +22,7 @@ from typing_extensions import Buffer
 
 from fletching import ipc
 from fletching.engine.reading.output_mapping import OutputMapping, stored_columns
-from fletching.engine.reading.physical_projection import PhysicalProjection
+from fletching.engine.reading.physical_projection import PhysicalProjection, has_dictionary
 from fletching.engine.reading.read_plan import Computed
 from fletching.engine.reading.row_filter import RowFilter
 from fletching.engine.reading.segment_reader import SegmentReader
@@ -200,8 +200,6 @@ def _encode_plain(batch: pa.RecordBatch, cuts: Sequence[Cut]) -> memoryview:
 
 
 def _has_dictionaries(schema: pa.Schema) -> bool:
-    from fletching.engine.reading.physical_projection import has_dictionary
-
     return any(has_dictionary(field.type) for field in schema)
 
 

@@ -42,6 +42,7 @@ from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.metadata import MessageType, RecordBatchHeader
 from fletching.ipc.null_arrays import null_array
 from fletching.ipc.projection import Projector
+from fletching.ipc.schema_header import schema_header
 from fletching.protocol.messages.requests import AppendRows, WriteByPlace, WriteTable
 from fletching.protocol.types.decoded_sizes import in_parts, plain_width
 from fletching.protocol.types.required_values import RequiredValues
@@ -487,8 +488,6 @@ def _is_aligned(message: ipc.Message, header: RecordBatchHeader) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _dictionary_ids(schema_message: bytes) -> tuple[int, ...]:
-    from fletching.ipc.schema_header import schema_header
-
     message = next(iter(ipc.messages(schema_message)))
     return tuple(
         node.dictionary_id

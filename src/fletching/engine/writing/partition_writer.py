@@ -23,7 +23,7 @@ from fletching.ipc.batch_sizes import bytes_of
 from fletching.ipc.dictionaries import has_dictionary
 from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.message import as_view
-from fletching.ipc.metadata import MessageType
+from fletching.ipc.metadata import MessageType, read_message_header
 from fletching.objects.store import ObjectSink
 from fletching.objects.write_behind import WriteBehind
 
@@ -336,8 +336,6 @@ def _continues(known: object, messages: Sequence[ipc.Message]) -> bool:
 
 def _read(frame: Sequence[Buffer]) -> _Encoded:
     """A message that may be a dictionary."""
-    from fletching.ipc.metadata import read_message_header
-
     head = as_view(frame[0])
     header = read_message_header(head[8:])
     dictionary = header.dictionary_batch() if header.type is MessageType.DICTIONARY_BATCH else None

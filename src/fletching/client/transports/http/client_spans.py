@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from fletching._version import __version__
+
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
@@ -52,8 +54,6 @@ def client_span(
 @contextlib.contextmanager
 def _spanned(action: str, method: str, address: str, attempt: int) -> Iterator[ClientSpan | None]:
     from opentelemetry import trace
-
-    from fletching import __version__
 
     tracer = trace.get_tracer("fletching.client", __version__)
     with tracer.start_as_current_span(
