@@ -315,9 +315,7 @@ PROVEN_THROUGH = {
     "cli/quickstart/job": "cli/quickstart/test_command",
     "client/blobs/blob_transfers": "client/blobs/test_blob_streams",
     "client/stored_table": "client/test_table",
-    "client/transports/embedded/embedded_blobs": "client/blobs/test_blob_access",
     "server/api/admin_endpoints": "server/api/test_dispatch",
-    "server/plain/result_rows": "server/plain/test_plain_routes",
     "testing/contracts": "objects/test_local",
 }
 

@@ -6,6 +6,7 @@ so that a static ``pt=07`` and a dynamic integer 7 name the same partition.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +14,6 @@ import pyarrow as pa
 
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.protocol.http.numbers import parse_integer
-from fletching.protocol.types.dates import parse_date
 from fletching.protocol.types.table_schema import TypeCode, arrow_field, format_type, parse_type
 from fletching.types import PartitionSpec
 
@@ -23,6 +23,7 @@ __all__ = [
     "canonical_value",
     "full_values",
     "matching_values",
+    "parse_date",
     "partition_fields",
     "spec_of",
 ]
@@ -140,3 +141,21 @@ def spec_of(columns: Columns, values: Sequence[str] | Mapping[int, str]) -> Part
 def partition_fields(columns: Columns) -> list[pa.Field]:
     """Arrow fields of partition columns, as dynamic writes bring them."""
     return [arrow_field(name, parse_type(kind)) for name, kind in columns]
+
+
+_DATE = re.compile(r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})")
+
+
+def parse_date(text: str) -> dt.date | None:
+    """A day written ``2026-01-31`` or ``20260131``, or None.
+
+    ``date.fromisoformat`` also takes weeks, and digits of other scripts: a value that one reader takes and
+    another refuses is two values.
+    """
+    match = _DATE.fullmatch(text)
+    if match is None or text.count("-") not in {0, 2}:
+        return None
+    try:
+        return dt.date(int(match[1]), int(match[2]), int(match[3]))
+    except ValueError:
+        return None

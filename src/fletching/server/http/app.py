@@ -1,4 +1,4 @@
-"""Answering requests: routes, identity, errors, and one log line per request."""
+"""Answering requests: routes, health, identity, errors, and one log line per request."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fletching.errors import (
     ConnectionBrokenError,
     FletchingError,
     InternalServerError,
+    MethodNotAllowedError,
     NotFoundError,
     ServiceUnavailableError,
     StorageError,
@@ -21,7 +22,6 @@ from fletching.server.api.admin_endpoints import handle_admin
 from fletching.server.api.blob_endpoints import handle_blob
 from fletching.server.api.dispatch import handle_storage
 from fletching.server.api.first_version import handle_first_version, is_first_version_path
-from fletching.server.api.health import HEALTH_PATHS, handle_health
 from fletching.server.console.console_routes import handle_console, is_console_path
 from fletching.server.http.asgi_bridge import Application, serve_over_asgi
 from fletching.server.http.connection import Answer
@@ -33,7 +33,12 @@ from fletching.server.plain.plain_routes import handle_plain, is_plain_path
 from fletching.server.service import Service
 from fletching.server.tunnel.tunnel_routes import handle_tunnel, is_tunnel_request
 
-__all__ = ["answer_for", "create_app"]
+__all__ = ["HEALTH_PATHS", "answer_for", "create_app", "handle_health"]
+
+ALIVE = "/healthz"
+READY = "/readyz"
+HEALTH_PATHS = frozenset({ALIVE, READY})
+"""The only paths that answer without a signature."""
 
 logger = logging.getLogger("fletching.server")
 access_logger = logging.getLogger("fletching.access")
@@ -193,3 +198,19 @@ def _fields(exchange: Exchange) -> dict[str, object]:
         "duration_seconds": round(exchange.seconds, 6),
         "outcome": exchange.outcome,
     }
+
+
+async def handle_health(exchange: Exchange, service: Service) -> None:
+    """Says whether the process lives, or whether it can serve: catalog, keys and objects answer, no drain runs.
+
+    Raises:
+        ServiceUnavailableError: not ready; the message says why, without details of the storage.
+        MethodNotAllowedError: neither GET nor HEAD.
+    """
+    if exchange.method not in {"GET", "HEAD"}:
+        raise MethodNotAllowedError(f"{exchange.path} takes GET or HEAD, not {exchange.method}")
+    if exchange.path == READY:
+        if service.draining:
+            raise ServiceUnavailableError("the server is draining")
+        await service.readiness.check()
+    await exchange.reply(b'{"status":"ok"}')

@@ -17,7 +17,7 @@ from typing_extensions import Buffer
 from fletching.engine.reading.read_calls import SnapshotRows
 from fletching.errors import InvalidArgumentError, RangeNotSatisfiableError
 from fletching.protocol.messages.admin import DescribeTable, TableInfo
-from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession
+from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession, ReadInstance
 from fletching.protocol.types.decoded_sizes import in_parts
 from fletching.protocol.types.row_formats import FileFormat, row_writer
 from fletching.server.api.response_body import BufferSource, PlanSource, send_source
@@ -33,7 +33,7 @@ from fletching.server.service import Service
 from fletching.server.workers import Job
 from fletching.types import TableName
 
-__all__ = ["BegunReply", "WrittenRows", "send_rows"]
+__all__ = ["BegunReply", "WrittenRows", "send_result", "send_rows"]
 
 _PARAMETERS = {
     "columns": False,
@@ -338,3 +338,43 @@ class WrittenRows:
         close = getattr(self._batches, "close", None)
         if close is not None:
             close()
+
+
+class _Result(BegunReply):
+    """The rows of a result, in a format."""
+
+    def __init__(self, service: Service, request: ReadInstance, chosen: FileFormat) -> None:
+        plan = service.engine.read(request)
+        group_bytes = max(service.settings.read_memory_bytes // 4, 1)
+        if chosen is FileFormat.STREAM:
+            self.source = PlanSource(plan, group_bytes)
+        else:
+            self.source = WrittenRows(plan.schema, iter(plan.batches()), chosen, group_bytes)
+        self.begin()
+
+
+async def send_result(
+    exchange: Exchange, service: Service, project: str, instance: str, wanted: str | None
+) -> None:
+    """Answers with all rows of a result; whether the caller may see them was asked before.
+
+    Raises:
+        InvalidArgumentError: no such format, or the statement chose no rows.
+        NotFoundError: the result is gone.
+    """
+    chosen = format_of_request(wanted, "", "format")
+    if chosen is None:
+        raise InvalidArgumentError("which format? arrow, parquet, csv or jsonl")
+    request = ReadInstance(project=project, instance_id=instance, session_id=instance, offset=0)
+    extension = {"stream": "arrows"}.get(chosen.value, chosen.value)
+    with service.reads.enter():
+        async with Job.opened(
+            service.workers.cpu, lambda: _Result(service, request, chosen), _Result.close
+        ) as job:
+            headers = {
+                "content-type": MEDIA_TYPES[chosen],
+                "content-disposition": f'attachment; filename="result-{instance}.{extension}"',
+                "x-content-type-options": "nosniff",
+            }
+            await exchange.start(None, headers=headers)
+            await send_source(exchange, job, job.owned.source, job.owned.first)

@@ -9,19 +9,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 import pyarrow as pa
 
-from fletching.client.blobs.blob_transfers import BlobBody, BlobInfo, UploadChecksum
+from fletching.client.blobs.blob_transfers import BlobBody, BlobInfo, UploadChecksum, whole_of
 from fletching.client.call_options import CallOptions
 from fletching.client.cancellation import Cancellation
 from fletching.client.retry import RetrySequence
-from fletching.client.transports.embedded.embedded_blobs import (
-    EmbeddedBlobEvents,
-    EmbeddedBlobRange,
-)
 from fletching.client.transports.transport import ReadRequest
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
@@ -48,13 +44,20 @@ from fletching.protocol.messages.requests import (
 )
 from fletching.protocol.messages.responses import BlobReferences, Response, WriteResult
 from fletching.settings import StorageSettings, storage_settings
+from fletching.wire.blob_frames import (
+    BlobData,
+    BlobDataEnd,
+    BlobDataStart,
+    BlobHeader,
+    ChecksumType,
+)
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from fletching.engine.writing.ingest import Ingest
 
-__all__ = ["EmbeddedTransport"]
+__all__ = ["EmbeddedBlobEvents", "EmbeddedBlobRange", "EmbeddedTransport"]
 
 FEED_BYTES = 16 * 1024 * 1024
 """How much of a body the ingest is given before it checks and stores what is complete."""
@@ -346,3 +349,61 @@ class IngestSink:
         messages = list(self._ingest.decoder)
         if messages:
             self._ingest.accept(messages)
+
+
+class EmbeddedBlobEvents:
+    """The blobs of an engine's plan; a `fletching.client.blobs.blob_transfers.BlobEvents`.
+
+    Data are views of the mapped packs, verified as a server's reply is.
+    """
+
+    def __init__(self, plan: Any) -> None:
+        self._plan = plan
+        self._records = plan.records()
+        self.request_id: str | None = None
+        self.framed = True
+
+    def __iter__(self) -> Iterator[BlobDataStart | BlobData | BlobDataEnd]:
+        """The events; errors of the engine as they are."""
+        for index, record in enumerate(self._records):
+            header = BlobHeader.from_json(record.header)
+            yield BlobDataStart(index, 0, header, record.reference.length)
+            for piece in record.pieces:
+                if len(piece):
+                    yield BlobData(piece)
+            yield BlobDataEnd(index, ChecksumType.NONE, {})
+
+    def whole(self) -> Iterator[tuple[BlobHeader, bytes]]:
+        """The blobs' headers and data; errors of the engine as they are."""
+        return whole_of(self)
+
+    def contents(self) -> Iterator[bytes]:
+        """The blobs' data; errors of the engine as they are."""
+        contents: Iterator[bytes] = self._plan.contents()
+        return contents
+
+    def close(self) -> None:
+        """Closes the packs."""
+        self._records.close()
+
+
+class EmbeddedBlobRange:
+    """A range of one blob; a `fletching.client.blobs.blob_transfers.BlobRange`."""
+
+    def __init__(self, found: Any) -> None:
+        self.info = BlobInfo(found.total, found.header.content_type, found.header.file_name)
+        self._rest = memoryview(b"")
+        for extent in found.pieces:
+            self._rest = extent.object.view(extent.start, extent.end)
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Copies the next bytes; 0 at the end of the range."""
+        target = memoryview(buffer).cast("B")
+        count = min(len(target), len(self._rest))
+        target[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def close(self) -> None:
+        """Lets go of the pack."""
+        self._rest = memoryview(b"")

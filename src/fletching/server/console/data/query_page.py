@@ -27,7 +27,7 @@ from fletching.server.console.data.explained_plan import drawn_plan
 from fletching.server.console.data.rows_page import linked_cells
 from fletching.server.console.page_cells import Cell
 from fletching.server.console.visit import Visit
-from fletching.server.plain.result_rows import send_result
+from fletching.server.plain.rows_out import send_result
 
 __all__ = ["cancel_query", "names_page", "query_page", "result_rows"]
 
