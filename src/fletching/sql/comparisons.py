@@ -50,7 +50,9 @@ _NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 
 def _null() -> pc.Expression:
-    return pc.scalar(pa.scalar(None, pa.bool_()))
+    # The first `pa.scalar` or `pa.array` of a process imports pandas where that is installed, which takes a
+    # server's start half a second and more.
+    return pc.scalar(pa.nulls(1, pa.bool_())[0])
 
 
 UNKNOWN = Leaf(_null(), never)
