@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from pathlib import Path
 
 import coverage
@@ -76,8 +77,8 @@ class Selection:
         whole = [own] if own.endswith(".py") and (own in self._fresh or not named) else []
         if not named and not whole:
             named = contexts[0]
-        if not named and not whole:
-            whole = near[:1]  # nothing is recorded of it
+        if not named:  # nothing is recorded of it
+            whole = list(dict.fromkeys([*(whole or near[:1]), *mentions(module)]))
 
         def order(name: str) -> tuple[int, float]:
             place = next((i for i, start in enumerate(near) if name.startswith(start)), len(near))
@@ -92,6 +93,19 @@ class Selection:
                 spent += self.seconds[name]
                 chosen.append(name)
         return chosen
+
+
+@functools.lru_cache(maxsize=64)
+def mentions(module: Path) -> list[str]:
+    """The test files that import a module by its name, those of its own folder first."""
+    parent, stem = ".".join(("fletching", *module.parent.parts)), re.escape(module.stem)
+    wanted = re.compile(
+        rf"^ *(from {parent}\.{stem} import|from {parent} import .*\b{stem}\b)", re.MULTILINE
+    )
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    found = [path.relative_to(ROOT) for path in files if wanted.search(path.read_text())]
+    found.sort(key=lambda path: path.parent != Path("tests") / module.parent)
+    return [path.as_posix() for path in found]
 
 
 def nearest(module: Path) -> list[str]:

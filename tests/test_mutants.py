@@ -13,7 +13,7 @@ import pytest
 from mutants.__main__ import FAILS_ALWAYS, FAILS_ONCE, SURVIVORS, choose
 from mutants.__main__ import SOURCE as SOURCE_FOLDER
 from mutants.operators import mutations
-from mutants.selection import nearest
+from mutants.selection import Selection, mentions, nearest
 
 SOURCE = """
 def between(low: int, value: int, high: int) -> bool:
@@ -86,6 +86,15 @@ def test_a_module_is_tried_with_its_own_tests_first() -> None:
         "tests/wire/test_crc32c_blocks.py",
         "tests/wire",
     ]
+
+
+def test_a_module_of_which_nothing_is_recorded_is_tried_with_tests_that_import_it(
+    tmp_path: Path,
+) -> None:
+    asked = Selection(tmp_path).tests(Path("engine/query/row_writing.py"), range(1))
+    assert asked[0] == "tests/engine/query/test_row_writing.py"
+    assert mentions(Path("wire/crc32c_blocks.py"))[0] == "tests/wire/test_crc32c_blocks.py"
+    assert "tests/objects/test_local.py" not in asked
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import decimal
 import random
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -163,6 +164,54 @@ def with_numbers(data: bytes, number: int, **changes: int) -> bytes:
         metadata = encode_record_batch_metadata(length, nodes, buffers, message.body_length)
         frames += [frame_metadata(metadata), bytes(message.body)]
     return b"".join([*frames, lowlevel.END_OF_STREAM])
+
+
+def with_numbers_first(data: bytes, *, other: int = -1) -> bytes:
+    """The stream with metadata whose lengths stand right before the place of what they belong to.
+
+    Each message has a second table, which counts one null too many: that of message ``other`` is the one in use.
+    """
+    schema, *rest = messages_of(data)
+    frames = [bytes(piece) for piece in schema.frame()]
+    for number, message in enumerate(rest):
+        header = message.record_batch()
+        builder = flatbuffers.Builder(1024)
+        tables = []
+        for nodes in (header.nodes, header.nodes + np.array([0, 1])):
+            vectors = []
+            for rows in (nodes, header.buffers):
+                builder.StartVector(16, len(rows), 8)
+                for one, two in reversed(rows.tolist()):
+                    builder.Prep(8, 16)
+                    builder.PrependInt64(two)
+                    builder.PrependInt64(one)
+                vectors.append(builder.EndVector())
+            # What is added last stands first.
+            builder.StartObject(3)
+            builder.PrependUOffsetTRelativeSlot(1, vectors[0], 0)
+            builder.PrependUOffsetTRelativeSlot(2, vectors[1], 0)
+            builder.PrependInt64Slot(0, header.length, 0)
+            tables.append(builder.EndObject())
+        builder.Prep(8, 0)
+        builder.StartObject(4)
+        builder.PrependUint8Slot(1, 3, 0)
+        builder.PrependInt16Slot(0, 4, 0)
+        builder.PrependUOffsetTRelativeSlot(2, tables[number == other], 0)
+        builder.PrependInt64Slot(3, message.body_length, 0)
+        builder.Finish(builder.EndObject())
+        frames += [frame_metadata(bytes(builder.Output())), bytes(message.body)]
+    return b"".join([*frames, lowlevel.END_OF_STREAM])
+
+
+def test_a_message_that_differs_in_one_byte_is_of_no_known_kind() -> None:
+    intact, odd = (with_numbers_first(STREAMS["nulls"], other=number) for number in (-1, 4))
+    assert in_bulk(intact) == outcome(intact, lazy=True)
+    message = messages_of(intact)[5]
+    differ = [place for place in range(len(intact)) if intact[place] != odd[place]]
+    length_at = odd.index(message.body_length.to_bytes(8, "little"), message.offset)
+    assert differ == [length_at + 8]
+    assert in_bulk(odd) is None
+    assert isinstance(outcome(odd, lazy=False), str)
 
 
 def alike(data: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
@@ -59,6 +60,15 @@ def test_pairs_of_columns(left: Any, right: Any, equal: bool, less: bool) -> Non
     for operator, expected in (("==", equal), ("!=", not equal), ("<", less)):
         found = ds.dataset(table).to_table(filter=compared(one, operator, other)).num_rows
         assert bool(found) is expected, operator
+
+
+def test_half_floats_are_compared_as_doubles() -> None:
+    """Arrow has no comparisons of theirs."""
+    halves = pa.table({"h": pa.array(np.array([0.5, -2.0, np.nan], np.float16))})
+    half = operand_of(halves.schema.field("h"), ())
+    assert ds.dataset(halves).to_table(filter=half.comparable < 0.75)["h"].to_pylist() == [0.5, -2]
+    one = compared(half, "==", half)
+    assert ds.dataset(halves).to_table(filter=one).num_rows == 2
 
 
 def test_what_cannot_be_compared() -> None:

@@ -39,6 +39,15 @@ def test_each_side_of_an_outer_join_is_pruned_by_its_own_conditions() -> None:
     assert (one.pushed, other.pushed) == ([], [])
 
 
+@pytest.mark.parametrize("kind", ["anti", "left anti", "semi", "left semi"])
+def test_rows_that_a_condition_of_an_anti_join_leaves_are_read(kind: str) -> None:
+    """Whoever fulfils no condition of an ANTI JOIN is in its result."""
+    one, other = written(
+        f"select 1 from t a {kind} join t b on a.id = b.id and a.n = 2 and b.n = 1"
+    ).scans
+    assert (one.pushed, other.pushed) == ([], ["b.n = 1"])
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

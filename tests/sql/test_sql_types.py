@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pyarrow as pa
 import pytest
 
@@ -67,3 +69,11 @@ def test_decimals_have_so_many_digits() -> None:
 )
 def test_columns(data_type: pa.DataType, duck: str) -> None:
     assert type_of_arrow(data_type).duck() == duck
+
+
+def test_what_a_column_is_told_as() -> None:
+    assert array_of(INT).told() == ""
+    inner = dataclasses.replace(INT, declared="interval_year_month")
+    assert array_of(inner).told() == "ARRAY<interval_year_month>"
+    # What the whole was declared as needs nothing of its parts.
+    assert dataclasses.replace(array_of(inner), declared="array<x>").told() == "array<x>"

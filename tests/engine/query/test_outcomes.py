@@ -133,6 +133,45 @@ def row_of(number: int) -> InstanceRow:
     return dataclasses.replace(ENDED, id=f"i{number}", result="x")
 
 
+@pytest.mark.parametrize(
+    ("wanted", "place", "found"),
+    [
+        (InstanceFilter(), None, ["3", "2", "1"]),
+        (InstanceFilter(since=20.0), None, ["3", "2"]),
+        (InstanceFilter(until=20.0), None, ["1"]),
+        (InstanceFilter(since=20.0, until=20.5), None, ["2"]),
+        (InstanceFilter(running=True), None, ["2"]),
+        (InstanceFilter(running=False), None, ["3", "1"]),
+        (InstanceFilter(owner="bob"), None, ["3"]),
+        (InstanceFilter(task_name="other"), None, ["1"]),
+        (InstanceFilter(without_kind="MINE"), None, ["3", "2"]),
+        (InstanceFilter(), (20.0, "2"), ["1"]),
+        (InstanceFilter(), (20.0, "3"), ["2", "1"]),
+    ],
+)
+def test_a_listing_has_rows_before_they_are_written(
+    house: House,
+    folder: Path,
+    wanted: InstanceFilter,
+    place: tuple[float, str] | None,
+    found: list[str],
+) -> None:
+    rows = (
+        dataclasses.replace(ENDED, id="1", created_at=10.0, task_name="other", kind="MINE"),
+        dataclasses.replace(RUNNING, id="2", created_at=20.0),
+        dataclasses.replace(ENDED, id="3", created_at=30.0, owner="bob"),
+    )
+    outcomes = Outcomes(house.engine.context.database)
+    with locked(folder):
+        for row in rows:
+            outcomes.keep(row, new=True)
+        assert [row.id for row in outcomes.list("demo", 10, wanted, place)] == found
+        assert outcomes.list("other", 10, wanted, place) == []
+    until(lambda: not outcomes._unwritten)
+    assert [row.id for row in outcomes.list("demo", 10, wanted, place)] == found
+    outcomes.close()
+
+
 def test_a_row_that_a_failed_commit_wrote_all_the_same_is_no_obstacle(
     house: House, folder: Path
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from fletching.engine.query import row_writing
 from fletching.engine.query.row_writing import cast_to, write_rows
+from fletching.engine.writing.ingest import Ingest
 from fletching.errors import InvalidArgumentError
 from fletching.types import PartitionSpec, TableName
 
@@ -39,8 +40,10 @@ def test_batches_are_one_version(house: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert write(house, iter([])) == 0
 
 
-def test_a_failure_on_the_way_leaves_nothing(house: Any) -> None:
+def test_a_failure_on_the_way_leaves_nothing(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     house.create(SCHEMA)
+    aborted = []
+    monkeypatch.setattr(Ingest, "abort", lambda self, was=Ingest.abort: aborted.append(was(self)))
 
     def failing() -> Iterator[pa.RecordBatch]:
         yield batch(1)
@@ -52,6 +55,8 @@ def test_a_failure_on_the_way_leaves_nothing(house: Any) -> None:
         write(house, iter([batch(1), batch(2**40)]))
     assert house.describe().version == 0
     assert house.object_keys() == set()
+    # What it had opened is given back there and then.
+    assert len(aborted) == 2
 
 
 def test_columns_by_their_place() -> None:

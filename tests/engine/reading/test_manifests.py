@@ -124,6 +124,22 @@ def test_executed_it_is_the_reply(
     assert executed(manifest, shelf) == plain(plan)
 
 
+@pytest.mark.parametrize("names", [("id", "text"), ("text",)])
+def test_what_is_the_same_in_all_rows_of_a_segment_comes_inline(
+    shelf: Any, names: tuple[str, ...]
+) -> None:
+    """Values of partition columns, and nulls of a column that a segment lacks, stand in no object."""
+    shelf.create(SCHEMA, [("day", "STRING")])
+    shelf.add(batch(0, 20), ["monday"])
+    shelf.add(batch(20, 20), ["tuesday"])
+    plan = shelf.plan(shelf.session(), data_columns=(*names, "day"))
+    manifest = directions(plan)
+    assert manifest is not None
+    assert manifest.complete
+    assert executed(manifest, shelf) == plain(plan)
+    assert b"tuesday" in plain(plan)
+
+
 def test_limits_end_a_manifest_at_a_batch(shelf: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf.create(SCHEMA)
     shelf.add([batch(0, 10), batch(10, 10), batch(20, 10)])

@@ -52,21 +52,28 @@ def test_integers_are_spelt_by_their_digits() -> None:
         group_rows([("p", "STRING")], partition_fields([("p", "STRING")]), [pa.array([1, None])])
 
 
+NUMBERS = pa.array([1, 2], pa.int32())
+
+
 @pytest.mark.parametrize(
-    "arrays",
+    ("arrays", "words"),
     [
-        [pa.array(["a", None]), pa.array([1, 2], pa.int32())],
-        [pa.array(["a", "b"]), pa.array([1, None], pa.int32())],
-        [pa.array(["a", ""]), pa.array([1, 2], pa.int32())],
-        [pa.array(["a", "b\n"]), pa.array([1, 2], pa.int32())],
-        [
-            pa.DictionaryArray.from_arrays([0, 1], pa.array(["a", None])),
-            pa.array([1, 2], pa.int32()),
-        ],
+        ([pa.array(["a", None]), NUMBERS], "day has null"),
+        ([pa.array(["a", "b"]), pa.array([1, None], pa.int32())], "hour has null"),
+        ([pa.array(["a", ""]), NUMBERS], "column day"),
+        ([pa.array(["a", "b\n"]), NUMBERS], "column day"),
+        (
+            [pa.DictionaryArray.from_arrays([0, 1], pa.array(["a", None])), NUMBERS],
+            "day has null",
+        ),
+        (
+            [pa.DictionaryArray.from_arrays(pa.array([0, None]), pa.array(["a"])), NUMBERS],
+            "day has null",
+        ),
     ],
 )
-def test_null_and_what_is_no_value_are_refused(arrays: list[pa.Array]) -> None:
-    with pytest.raises(InvalidArgumentError, match="column"):
+def test_null_and_what_is_no_value_are_refused(arrays: list[pa.Array], words: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=words):
         group_rows(COLUMNS, FIELDS, arrays)
 
 

@@ -38,7 +38,7 @@ def group_rows(
     for (name, kind), field, array in zip(columns, fields, arrays, strict=True):
         spelt = is_spelt(array.type, field.type)
         encoded = (array if spelt else stored_array(array, field.type, name)).dictionary_encode()
-        if encoded.null_count or encoded.dictionary.null_count:
+        if encoded.null_count:
             raise InvalidArgumentError(f"partition column {name} has null in the data")
         values = encoded.dictionary.cast(pa.string()).to_pylist()
         spellings.append([canonical_value(name, kind, value) for value in values])
