@@ -49,6 +49,8 @@ def test_what_may_be_a_statement(text: str) -> None:
         ("select 128Y", "'128Y' is no TINYINT, at line 1, column 8"),
         ("select 1.5L", "'1.5L' is no BIGINT"),
         ("select 1e999", "'1e999' is beyond DOUBLE"),
+        ("select 1e-999", "'1e-999' is beyond DOUBLE"),
+        ("select 0.01E-330", "'0.01E-330' is beyond DOUBLE"),
     ],
 )
 def test_what_is_none(text: str, complaint: str) -> None:

@@ -97,7 +97,7 @@ def check_tokens(chunk: Sequence[Token], text: str) -> None:
             raise _wrong(f"a name is missing behind {token.text!r}", token)
         if kind in {"ROWS", "RANGE"} and then == "BETWEEN":
             _check_frame(chunk, token)
-        if kind == "NUMBER" and "e" in token.text.lower() and math.isinf(_double(token.text)):
+        if kind == "NUMBER" and "e" in token.text.lower() and not _has_double(token.text):
             raise _wrong(f"{token.text[:40]!r} is beyond DOUBLE", token)
         if (
             kind == "NUMBER"
@@ -108,11 +108,14 @@ def check_tokens(chunk: Sequence[Token], text: str) -> None:
             _check_suffix(token, chunk, text)
 
 
-def _double(text: str) -> float:
+def _has_double(text: str) -> bool:
+    """Whether a number is near to a DOUBLE: infinity is near to none, and zero to no other one."""
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        return 0.0
+        return True  # it is another check's
+    digits = text.lower().partition("e")[0]
+    return not math.isinf(value) and (value != 0 or not digits.strip("0."))
 
 
 def _check_beginning(chunk: Sequence[Token]) -> None:

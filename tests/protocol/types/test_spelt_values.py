@@ -157,6 +157,55 @@ def test_long_numbers_are_noticed_wherever_they_stand(size: int, start: int, dig
     assert watched.closed
 
 
+TINY = (
+    "1e-400",
+    "-1E-400",
+    "0.001e-0322",
+    "1e-" + "9" * 60,
+    "0." + "0" * 400 + "1",
+    "0." + "0" * 230 + "1e-99",
+)
+NOT_TINY = (
+    *("0e-400", "-0.0e-999", "0.000E-400", "5e-324", "12345e-327", "1e-300", "1e-99", "1.5"),
+    *(f'"{text}"' for text in TINY),
+    *('"a \\" 1e-400"', '"service-4000"', "0." + "0" * 400, "[1e-300, 0e-400]", '{"1e-400": null}'),
+)
+
+
+@pytest.mark.parametrize("size", [31, 1 << 20])
+def test_what_is_smaller_than_any_double_is_not_zero_in_json(size: int) -> None:
+    def read(data: bytes) -> bytes:
+        watched = LongNumbers(io.BytesIO(data))
+        return b"".join(iter(lambda: watched.read(size), b""))
+
+    for end in (b"\n", b""):
+        for text in NOT_TINY:
+            data = b'{"x":0}\n{"y":%s}' % text.encode() + end
+            assert read(data) == data
+        for text in TINY:
+            for form in (
+                b'{"x":%s}',
+                b'{"x": [{"y": "z", "x": [1, %s ]}]}',
+                b'{"x":"1e-500","y":%s}',
+            ):
+                lines = form % text.encode() + end
+                with pytest.raises(pa.ArrowInvalid, match=f"{text[:50]}.* is too small for double"):
+                    read(b'{"x":"1e-450"}\n' + lines)
+    for broken in (b"{1e-400\n", b"\xff 1e-400\n", b"[" * 3000 + b"1e-400\n"):
+        assert read(broken) == broken  # is the reader's
+
+
+def test_json_lines_with_numbers_below_any_double_are_refused() -> None:
+    for kind in (pa.float64(), pa.float32(), None):
+        types = pa.schema([("x", kind)]) if kind is not None else None
+        with pytest.raises(pa.ArrowInvalid, match="1e-400 is too small"):
+            list(
+                open_json_lines(
+                    io.BytesIO(b'{"x":1}\n{"x":1e-400}\n'), ReadOptions(types=types)
+                ).batches
+            )
+
+
 def test_bytes_are_base64_in_json_at_every_depth() -> None:
     kind: Any
     for kind in (pa.binary(), pa.large_binary(), pa.binary(1), pa.binary_view()):

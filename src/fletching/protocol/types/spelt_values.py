@@ -10,6 +10,7 @@ infinity is not near to any number, and zero to no other one.
 from __future__ import annotations
 
 import base64
+import json
 import re
 from typing import IO
 
@@ -166,18 +167,21 @@ def check_finite(array: pa.Array, column: str) -> None:
 
 
 class LongNumbers:
-    """A file of text that notices numbers of more digits than a DOUBLE has, as it is read.
+    """JSON lines that are looked at for numbers that no DOUBLE is near to, as they are read.
 
-    pyarrow's reader of JSON makes infinities of them, and of nothing else but the word.
+    pyarrow's reader of JSON makes infinities of numbers of too many digits, and of nothing else but the
+    word. It makes zeros of numbers that are too small: these are refused here, while they can be told
+    from zeros.
 
     Attributes:
-        found: whether there was one in what has been read.
+        found: whether there was a number of too many digits in what has been read.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         """Reads from ``file``, which stays its owner's."""
         self._file = file
         self._before = b""
+        self._line = bytearray()
         self.found = False
 
     @property
@@ -190,25 +194,93 @@ class LongNumbers:
         self._file.close()
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes, as a file's ``read``."""
+        """The next bytes, as a file's ``read``.
+
+        Raises:
+            pyarrow.ArrowInvalid: of a number in these lines nothing but zero would be left.
+        """
         data = self._file.read(size)
+        self._look(data)
         text = self._before + data[:_LONG] if self._before else b""
-        self.found = self.found or _is_long(data) or _LONG_NUMBER.search(text) is not None
+        self.found = (
+            self.found or _has_run(data, _LONG_NUMBER) or _LONG_NUMBER.search(text) is not None
+        )
         self._before = data[-_LONG:] if len(data) >= _LONG else (self._before + data)[-_LONG:]
         return data
 
+    def _look(self, data: bytes) -> None:
+        """Looks at each line that is whole by now; at the end of the file at what is left."""
+        end = data.rfind(b"\n") + 1
+        if data and not end:
+            self._line += data
+            return
+        start = 0
+        if self._line:
+            start = data.find(b"\n") + 1
+            self._line += data[:start]
+            line = bytes(self._line)
+            _refuse_tiny(line, 0, len(line))
+        _refuse_tiny(data, start, end)
+        self._line = bytearray(data[end:])
+
+
+def _refuse_tiny(text: bytes, start: int, end: int) -> None:
+    """Refuses lines in which a number other than zero is nearer to zero than to any DOUBLE."""
+    for pattern in _TINY if _has_run(text, _RUN) else _TINY[:-1]:
+        seen = start
+        for found in pattern.finditer(text, start, end):
+            if found.start() < seen or not _may_be_tiny(text, found):
+                continue
+            first = text.rfind(b"\n", seen, found.start()) + 1
+            last = text.find(b"\n", found.end(), end)
+            seen = end if last < 0 else last
+            try:
+                json.loads(text[max(first, start) : seen], parse_float=_not_tiny)
+            except pa.ArrowInvalid:
+                raise
+            except (ValueError, RecursionError):
+                pass  # what is no JSON is for the reader to say
+
+
+def _may_be_tiny(text: bytes, found: re.Match[bytes]) -> bool:
+    """Whether the digits before an exponent may make it a number of which only zero would be left."""
+    if found.re is _RUN:
+        return True
+    before = _DIGITS_BEFORE.search(text, max(found.start() - _NEAR, 0), found.start())
+    if before is None:
+        return False  # part of a text
+    after = _DIGITS.match(text, found.end(), found.end() + _NEAR)
+    assert after is not None
+    if len(before[0]) + len(after[0]) >= _NEAR:
+        return True
+    return float(before[0] + found[0] + after[0]) == 0
+
+
+def _not_tiny(text: str) -> float:
+    value = float(text)
+    if value == 0 and re.match(_NOT_ZERO, text):
+        raise pa.ArrowInvalid(f"JSON conversion error: {text[:60]} is too small for double")
+    return value
+
+
+_DIGITS_BEFORE = re.compile(rb"[0-9][0-9.]*\Z")
+_DIGITS = re.compile(rb"[0-9]*")
+_NEAR = 48
+# So many zeros that an exponent of two digits is enough for what follows them to be too small.
+_RUN = re.compile(rb"[0-9]{220}")
+_TINY = (re.compile(rb"e-[0-9]{3}"), re.compile(rb"E-[0-9]{3}"), _RUN)
 
 _LONG = 309
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % _LONG)
-_STEP = 128
+_STEP = 96
 
 
-def _is_long(data: bytes) -> bool:
+def _has_run(data: bytes, wanted: re.Pattern[bytes]) -> bool:
     """Whether so many digits stand in a row: a run of them covers two samples at least."""
     samples = np.frombuffer(data, np.uint8)[::_STEP]
     digits = (samples >= 48) & (samples <= 57)
     for place in (np.flatnonzero(digits[1:] & digits[:-1]) * _STEP).tolist():
-        if _LONG_NUMBER.search(data, max(place - _LONG, 0), place + 2 * _LONG) is not None:
+        if wanted.search(data, max(place - _LONG, 0), place + 2 * _LONG) is not None:
             return True
     return False
 
