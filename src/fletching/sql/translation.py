@@ -29,11 +29,13 @@ class Translation:
         scans: the relations.
         declared: by case-folded name, in their order, what the result's columns are told as where their
             values do not tell it; empty where they do. Not all columns, if not all are known.
+        timed: whether the statement's moment is in it, so that another moment needs another one.
     """
 
     sql: str
     scans: tuple[WantedScan, ...]
     declared: tuple[tuple[str, str], ...] = ()
+    timed: bool = False
 
 
 def translate(
@@ -57,15 +59,20 @@ def translate(
         InvalidArgumentError: it uses a function, type or clause that is not known.
         FletchingError: as ``resolve``.
     """
+    written: list[str] = []
+
+    def folded(node: exp.Expr) -> exp.Expr | None:
+        assert fold is not None
+        written.append(writer.write(node.copy()))
+        return fold(written[-1])
+
     try:
         prepared = Prepared(query.copy(), resolve, local=bool(zone))
         writer = Writer(now, zone)
-        if fold is not None:
-            prepared.push_down(lambda node: fold(writer.write(node.copy())))
-        else:
-            prepared.push_down(None)
+        prepared.push_down(None if fold is None else folded)
         sql = writer.write(prepared.query)
     except RecursionError as error:
         raise SqlSyntaxError("the statement nests too deeply") from error
     declared = ((name.partition("\0")[0], one.told()) for name, one in prepared.columns.items())
-    return Translation(sql, tuple(prepared.scans), tuple(declared))
+    timed = any(now in text for text in (sql, *written))
+    return Translation(sql, tuple(prepared.scans), tuple(declared), timed)

@@ -35,6 +35,7 @@ from fletching.engine.query.instance_results import (
     Selection,
     selection_of,
 )
+from fletching.engine.query.kept_work import KeptStatements
 from fletching.engine.query.lost_instances import ended_with_its_process
 from fletching.engine.query.outcomes import Outcomes
 from fletching.engine.query.printing import bounded_text, failure_text
@@ -76,7 +77,6 @@ from fletching.sql.statement_kinds import (
     Setting,
     Use,
 )
-from fletching.sql.statements import placed_statements
 
 __all__ = [
     "COST",
@@ -128,6 +128,7 @@ class Instances:
         self._queries = QueryRunner(reading, verbs, limits, context.clock, spill_folder)
         self._runner = StatementRunner(self._queries, verbs)
         self._results = Results(context)
+        self._statements = KeptStatements()
         # Beside a server there may be others that answer for what it runs, of one folder as well.
         self._outcomes = Outcomes(
             context.database,
@@ -263,7 +264,7 @@ class Instances:
         fault: ServiceError | None = None
         try:
             run.check()
-            statements = placed_statements(run.row.statement, namespace)
+            statements = self._statements.placed(run.row.statement, namespace)
             harmless = all(isinstance(statement, _CHANGE_NOTHING) for statement, _ in statements)
             if run.row.kind == COST:
                 read = [statement for statement, _ in statements]

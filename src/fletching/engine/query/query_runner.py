@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
+from fletching.engine.query.kept_work import KeptTranslations
 from fletching.engine.query.local_times import in_local_time, local_columns, utc_batch
 from fletching.engine.query.named_places import placed_complaint
 from fletching.engine.query.printing import VIEW_TEXT
@@ -24,6 +25,7 @@ from fletching.engine.query.query_limits import QueryLimits
 from fletching.engine.query.result_types import casts_of, conformed, result_schema
 from fletching.engine.query.script_values import (
     Calls,
+    as_literal,
     fold_catalog_calls,
     variable_name,
     variable_of,
@@ -113,6 +115,7 @@ class Query:
         self.columns: list[str] = list(relation.columns)
         self.types = list(relation.types)
         self._casts: list[str] | None = casts_of(self.types)
+        self._bound = (translation.sql, relation)
 
     def cast(self, casts: list[str]) -> None:
         """Has the columns cast to other types of DuckDB's, one per column."""
@@ -139,7 +142,10 @@ class Query:
             targets: the columns of a table that the rows are for, which say what their times are; by default
                 the result's own.
         """
-        relation = self._duck.query(f"{self.sql} ORDER BY {order}" if order else self.sql)
+        sql = f"{self.sql} ORDER BY {order}" if order else self.sql
+        bound, relation = self._bound
+        if sql != bound:
+            relation = self._duck.query(sql)
         found, batches = self._duck.batches(relation, BATCH_ROWS)
         schema = result_schema(found, self.columns, self.translation.declared)
         rows = (conformed(batch, schema) for batch in batches)
@@ -231,6 +237,7 @@ class QueryRunner:
         self._spill_folder = spill_folder
         self._lock = threading.Lock()
         self._connections: Connections | None = None
+        self._translations = KeptTranslations()
 
     def close(self) -> None:
         """Closes the connections that wait for the next query; idempotent."""
@@ -313,13 +320,24 @@ class QueryRunner:
                 return Source(name, fields, version=version)
 
             connection = duck
-            translation = translate(
-                tree,
-                resolve,
-                now=self._now(zone),
-                zone=zone,
-                fold=lambda sql: _as_literal(connection.value(sql)),
-            )
+
+            def translated() -> Translation:
+                return translate(
+                    tree,
+                    resolve,
+                    now=self._now(zone),
+                    zone=zone,
+                    fold=lambda sql: as_literal(connection.value(sql)),
+                )
+
+            if views or variables or changed is not None:
+                translation = translated()
+            else:
+                sources = tuple(
+                    (mention, Source(name, readers.fields(name, version), version=version))
+                    for mention, (name, version) in tables.items()
+                )
+                translation = self._translations.translation(tree, zone, sources, translated)
             statistics = Statistics()
             for scan in translation.scans:
                 opened = readers.reader(scan, statistics, zone)
@@ -469,20 +487,3 @@ def namespace_of(node: exp.Expr) -> Namespace | None:
     """The namespace of the view that a table's name stands in."""
     found: Namespace | None = node.meta.get(_NAMESPACE)
     return found
-
-
-def _as_literal(value: object) -> exp.Expr | None:
-    """A computed constant as a literal of the dialect, or None."""
-    match value:
-        case bool():
-            return exp.Boolean(this=value)
-        case int():
-            return exp.Literal.number(value)
-        case str():
-            return exp.Literal.string(value)
-        case dt.datetime():
-            text = value.replace(tzinfo=None).isoformat(" ")
-            return exp.cast(exp.Literal.string(text), exp.DataType.Type.TIMESTAMP)
-        case dt.date():
-            return exp.cast(exp.Literal.string(value.isoformat()), exp.DataType.Type.DATE)
-    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
@@ -23,7 +24,14 @@ from fletching.sql.statement_kinds import Namespace
 from fletching.sql.table_definitions import table_name
 from fletching.types import TableName
 
-__all__ = ["Calls", "fold_catalog_calls", "variable_name", "variable_of", "with_values"]
+__all__ = [
+    "Calls",
+    "as_literal",
+    "fold_catalog_calls",
+    "variable_name",
+    "variable_of",
+    "with_values",
+]
 
 Authorize = Callable[[Request], None]
 
@@ -201,3 +209,20 @@ class _Catalog:
             marker = page.marker
             if not marker:
                 return
+
+
+def as_literal(value: object) -> exp.Expr | None:
+    """A computed constant as a literal of the dialect, or None."""
+    match value:
+        case bool():
+            return exp.Boolean(this=value)
+        case int():
+            return exp.Literal.number(value)
+        case str():
+            return exp.Literal.string(value)
+        case dt.datetime():
+            text = value.replace(tzinfo=None).isoformat(" ")
+            return exp.cast(exp.Literal.string(text), exp.DataType.Type.TIMESTAMP)
+        case dt.date():
+            return exp.cast(exp.Literal.string(value.isoformat()), exp.DataType.Type.DATE)
+    return None

@@ -77,10 +77,13 @@ class ChunkedNumbers:
             if step != 1:
                 raise ValueError("a slice of chunked numbers has no step")
             return self._run(start, stop)
+        starts = self._starts
         if index < 0:
-            index += len(self)
-        if not 0 <= index < len(self):
+            index += starts[-1]
+        if not 0 <= index < starts[-1]:
             raise IndexError("there is no such number")
+        if index < starts[1]:  # the only one of most tables
+            return int(self._chunks[0][index]) + self._bases[0]
         chunk = bisect.bisect_right(self._starts, index) - 1
         return int(self._chunks[chunk][index - self._starts[chunk]]) + self._bases[chunk]
 

@@ -1,0 +1,115 @@
+"""What a statement that comes again needs not do again: being parsed, and being translated.
+
+Programs send the same texts over and over, and for a short query reading the text takes most of the time.
+Trees that are kept belong to everybody: whoever changes one copies it first, as the translation does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+
+import pyarrow as pa
+
+from fletching.engine.reading.cache import RecentlyUsed
+from fletching.sql.dialect import exp
+from fletching.sql.query_sources import Source
+from fletching.sql.statement_kinds import Namespace, QueryStatement, Setting, Statement
+from fletching.sql.statement_places import StatementPlace
+from fletching.sql.statements import placed_statements
+from fletching.sql.translation import Translation
+
+__all__ = ["KeptStatements", "KeptTranslations"]
+
+MOST_CHARACTERS = 1 << 18
+"""Of all texts together whose trees are kept; a tree takes about a hundred times the memory of its text."""
+
+MOST_TEXT = 1 << 14
+"""Characters of a text that is kept: longer ones are written by programs, and do not come twice."""
+
+MOST_TRANSLATIONS = 256
+
+_KEPT = "fletching_kept"
+"""Key in the ``meta`` of a tree that is kept: its id, which no copy of it has."""
+
+_Sources = tuple[tuple[Hashable, Source], ...]
+
+_Placed = list[tuple[Statement, StatementPlace]]
+
+
+class KeptStatements:
+    """Parses texts, and remembers those that only ask. Thread-safe."""
+
+    def __init__(self) -> None:
+        """Knows none."""
+        self._kept = RecentlyUsed[tuple[str, Namespace], tuple[int, _Placed]](
+            MOST_CHARACTERS, weight=lambda kept: kept[0]
+        )
+
+    def placed(self, text: str, namespace: Namespace) -> _Placed:
+        """As `placed_statements`; what comes back is not to be changed."""
+        key = (text, namespace)
+        known = self._kept.get(key)
+        if known is not None:
+            return known[1]
+        found = placed_statements(text, namespace)
+        if len(text) <= MOST_TEXT and all(
+            isinstance(statement, QueryStatement | Setting) for statement, _ in found
+        ):
+            for statement, _ in found:
+                if isinstance(statement, QueryStatement):
+                    statement.tree.meta[_KEPT] = id(statement.tree)
+            self._kept.put(key, (len(text), found))
+        return found
+
+
+class KeptTranslations:
+    """Translations by the tree that they are of, as long as its tables have the same columns. Thread-safe."""
+
+    def __init__(self) -> None:
+        """Knows none."""
+        self._kept = RecentlyUsed[tuple[int, Hashable], tuple[exp.Expr, _Sources, Translation]](
+            MOST_TRANSLATIONS
+        )
+
+    def translation(
+        self,
+        tree: exp.Expr,
+        settings: Hashable,
+        sources: _Sources,
+        translate: Callable[[], Translation],
+    ) -> Translation:
+        """The kept translation of a tree, or a new one.
+
+        Args:
+            tree: of the query.
+            settings: what else a translation depends on.
+            sources: its tables, each with what it is called in the tree, in the tree's order.
+            translate: makes a new one.
+        """
+        if tree.meta.get(_KEPT) != id(tree):
+            return translate()
+        key = (id(tree), settings)
+        known = self._kept.get(key)
+        # The tree is kept with its translation: its id is nobody else's meanwhile.
+        if known is not None and known[0] is tree and _same(known[1], sources):
+            return known[2]
+        made = translate()
+        if not made.timed:
+            self._kept.put(key, (tree, sources, made))
+        return made
+
+
+def _same(known: _Sources, now: _Sources) -> bool:
+    return len(known) == len(now) and all(
+        mention == other
+        and one.name == two.name
+        and one.version == two.version
+        and _same_fields(one.fields, two.fields)
+        for (mention, one), (other, two) in zip(known, now, strict=True)
+    )
+
+
+def _same_fields(one: Mapping[str, pa.Field], other: Mapping[str, pa.Field]) -> bool:
+    return list(one) == list(other) and all(
+        field.equals(other[name], check_metadata=True) for name, field in one.items()
+    )
