@@ -55,7 +55,7 @@ from fletching.sql.statement_kinds import (
     Statement,
     Use,
 )
-from fletching.sql.table_properties import DISABLED, LIFECYCLE, check_property_names
+from fletching.sql.table_properties import DISABLED, ENABLED, LIFECYCLE, check_property_names
 from fletching.sql.token_reader import TokenReader, qualified
 from fletching.types import PartitionSpec, TableName
 
@@ -188,9 +188,19 @@ class _Reader(TokenReader):
             return Changes(
                 (AlterTable(table=table, partition=partition, set_properties=properties),)
             )
+        for word, state in (("DISABLE", DISABLED), ("ENABLE", ENABLED)):
+            if self.take(word, "LIFECYCLE"):
+                properties = {LIFECYCLE: state}
+                return Changes(
+                    (AlterTable(table=table, partition=partition, set_properties=properties),)
+                )
+        if self.take("SET", "LIFECYCLE"):
+            raise InvalidArgumentError(
+                "a lifecycle is that of a whole table; a partition's is switched off by DISABLE LIFECYCLE"
+            )
         raise self.unknown(
             "ALTER TABLE .. PARTITION",
-            "RENAME TO, SET PARTITIONPROPERTIES, TOUCH, MERGE SMALLFILES and COMPACT",
+            "RENAME TO, SET PARTITIONPROPERTIES, ENABLE and DISABLE LIFECYCLE, TOUCH, MERGE SMALLFILES and COMPACT",
         )
 
     def _add(self, table: TableName) -> Statement:

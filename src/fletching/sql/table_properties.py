@@ -9,13 +9,21 @@ from collections.abc import Iterable
 
 from fletching.errors import InvalidArgumentError
 
-__all__ = ["DISABLED", "INTERNAL", "LIFECYCLE", "SHARD_PROPERTIES", "check_property_names"]
+__all__ = [
+    "DISABLED",
+    "ENABLED",
+    "INTERNAL",
+    "LIFECYCLE",
+    "SHARD_PROPERTIES",
+    "check_property_names",
+]
 
 INTERNAL = "fletching."
 """What the names of properties begin with that say what a table is: statements cannot set them."""
 
-LIFECYCLE, DISABLED = f"{INTERNAL}lifecycle", "disabled"
-"""Property of a table whose partitions stay, whatever its lifecycle is, and its value."""
+LIFECYCLE, DISABLED, ENABLED = f"{INTERNAL}lifecycle", "disabled", "enabled"
+"""Property of a table whose partitions stay, whatever its lifecycle is, and its value; of a table that says nothing,
+and of a partition, it may be enabled as well."""
 
 SHARD_PROPERTIES = {"SHARDS": f"{INTERNAL}shards", "HUBLIFECYCLE": f"{INTERNAL}shards.lifecycle"}
 """Clauses of CREATE TABLE that are kept and reported, and the properties that keep them."""

@@ -31,6 +31,7 @@ from fletching.protocol.messages.changes import ListVersions, VersionPage
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Response
 from fletching.sql.functions import AGGREGATES, FUNCTIONS
+from fletching.sql.partition_lifecycles import KEPT_PARTITIONS, kept_partitions
 from fletching.sql.statement_kinds import (
     DescribeQuery,
     DescribeSchemaQuery,
@@ -149,9 +150,12 @@ class Looking:
         if not tuple(query.partition):
             return description(info, extended=query.extended)
         self._authorize(ListPartitions(table=query.table))
+        kept = kept_partitions(info.properties.get(KEPT_PARTITIONS))
         for found in _partition_infos(self._verbs, query.table, query.partition):
             if len(tuple(found.partition)) == len(tuple(query.partition)):
-                return partition_description(found)
+                values = tuple(value for _, value in found.partition)
+                stays = kept.get(values) == found.created_at
+                return partition_description(found, stays=stays)
         raise NoSuchPartitionError(f"there is no partition {query.partition} in {query.table}")
 
     def _history(self, table: TableName) -> str:

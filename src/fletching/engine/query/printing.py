@@ -83,8 +83,8 @@ def description(info: TableInfo, *, extended: bool = False) -> str:
     return "\n".join(lines)
 
 
-def partition_description(info: PartitionInfo) -> str:
-    """What DESC .. PARTITION prints."""
+def partition_description(info: PartitionInfo, *, stays: bool = False) -> str:
+    """What DESC .. PARTITION prints; ``stays`` if the table's lifecycle is not the partition's."""
     name = "/".join(f"{key}={value}" for key, value in info.partition)
     return "\n".join(
         [
@@ -93,6 +93,7 @@ def partition_description(info: PartitionInfo) -> str:
             f"Bytes: {info.bytes}",
             f"Created: {_moment(info.created_at)}",
             f"Modified: {_moment(info.modified_at)}",
+            *(["Lifecycle: disabled"] if stays else []),
         ]
     )
 

@@ -73,7 +73,13 @@ from fletching.protocol.messages.responses import Changed, Done
 from fletching.protocol.types.table_schema import depth_first_ids
 from fletching.sql.clusterings import CLUSTERING, declared_clustering
 from fletching.sql.generated_partitions import GENERATED, generated_partition
+from fletching.sql.partition_lifecycles import (
+    KEPT_PARTITIONS,
+    kept_partitions,
+    with_partition_lifecycle,
+)
 from fletching.sql.storage_tiers import PARTITION_TIERS, declared_tiers, with_partition_tier
+from fletching.sql.table_properties import LIFECYCLE
 from fletching.types import TableName
 
 __all__ = ["Tables"]
@@ -383,13 +389,16 @@ class Tables:
             return request.set_properties
         values = partition_values(table, request.partition)
         tiers = declared_tiers(table.properties.get(PARTITION_TIERS))
-        rows = catalog_partitions.find_partitions(connection, table.id, [*tiers, values])
+        kept = kept_partitions(table.properties.get(KEPT_PARTITIONS))
+        rows = catalog_partitions.find_partitions(connection, table.id, [*tiers, *kept, values])
         made_at = {row.values: row.created_at for row in rows}
         if values not in made_at:
             raise NoSuchPartitionError(f"there is no partition {request.partition}")
-        return {
-            PARTITION_TIERS: with_partition_tier(tiers, values, made_at, request.set_properties)
-        }
+        wanted = request.set_properties
+        if [*wanted] == [LIFECYCLE]:
+            state = wanted[LIFECYCLE]
+            return {KEPT_PARTITIONS: with_partition_lifecycle(kept, values, made_at, state)}
+        return {PARTITION_TIERS: with_partition_tier(tiers, values, made_at, wanted)}
 
     def touch(self, request: TouchTable) -> TableInfo:
         """Says that a table's data, or one partition's, was modified just now, and in another second than before.

@@ -50,7 +50,7 @@ from fletching.catalog import collecting
 from fletching.catalog.blob_rows import forget_packs, forget_stale_links, unreferenced_packs
 from fletching.catalog.collecting import ForgottenObject
 from fletching.catalog.leases import release_leases_of
-from fletching.catalog.partition_rows import remove_partition, unmodified_partitions
+from fletching.catalog.partition_rows import remove_partition
 from fletching.catalog.publishing import publish
 from fletching.catalog.segment_rows import decode_partition
 from fletching.catalog.table_rows import table_by_id
@@ -63,6 +63,7 @@ from fletching.engine.query.result_segments import KEPT_SECONDS, forget_results
 from fletching.engine.tables.partitions import spec_of
 from fletching.engine.tables.schema_checks import RETAIN_PROPERTY
 from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
+from fletching.engine.upkeep.lifecycles import expired_partitions
 from fletching.engine.upkeep.upkeep_runs import record_run
 from fletching.engine.writing.states import SessionState
 from fletching.errors import StorageError
@@ -207,8 +208,8 @@ class Retention:
             return [], []
         if table.lifecycle_days != days or table.properties.get(LIFECYCLE) == DISABLED:
             return [], []
-        gone = unmodified_partitions(
-            connection, table_id, before=now - days * _DAY_SECONDS, limit=_SEGMENTS_PER_STEP
+        gone = expired_partitions(
+            connection, table, before=now - days * _DAY_SECONDS, limit=_SEGMENTS_PER_STEP
         )
         if gone:
             publish(connection, table, (), cleared_partitions=gone, operation="lifecycle", now=now)
