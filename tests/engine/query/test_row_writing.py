@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from fletching.engine.query import row_writing
-from fletching.engine.query.row_writing import cast_to, write_rows
+from fletching.engine.query.row_writing import cast_to, stage_rows
 from fletching.engine.writing.ingest import Ingest
 from fletching.errors import InvalidArgumentError
 from fletching.types import PartitionSpec, TableName
@@ -23,10 +23,10 @@ def batch(*numbers: int) -> pa.RecordBatch:
 
 
 def write(house: Any, batches: Iterator[pa.RecordBatch], **options: Any) -> int:
-    return write_rows(
+    return stage_rows(
         house.engine, T, batches, partition=PartitionSpec(), overwrite=options.get("overwrite", False),
         columns_of=cast_to(SCHEMA), schema=SCHEMA,
-    )  # fmt: skip
+    ).commit()  # fmt: skip
 
 
 def test_batches_are_one_version(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from fletching.engine.query.query_runner import (
     ChangedTable,
 )
 from fletching.engine.query.result_types import casts_of
-from fletching.engine.query.row_writing import cast_to, write_rows
+from fletching.engine.query.row_writing import StagedRows, cast_to, stage_rows
 from fletching.engine.query.script_run import Outcome, ScriptRun, changed_rows
 from fletching.errors import (
     ConflictError,
@@ -54,18 +54,38 @@ __all__ = ["change", "insert"]
 _INSERT_ATTEMPTS = 5
 
 
-def insert(run: ScriptRun, target: Target) -> int:
-    """Writes the rows of a query into a table; returns how many.
+def insert(run: ScriptRun, targets: Sequence[Target]) -> int:
+    """Writes the rows of a query into a table, or those of several; returns how many.
 
-    What others committed first is read anew: the query is run again, a few times at most.
+    No row of one target is visible before those of all others are stored, so that what cannot be computed for
+    one changes none. What others committed first is read anew: the query is run again, a few times at most.
     """
-    for _ in range(_INSERT_ATTEMPTS - 1):
+    staged: list[StagedRows] = []
+    with contextlib.ExitStack() as left:
+        for target in targets:
+            staged.append(_stored(run, target, _INSERT_ATTEMPTS))
+            left.callback(staged[-1].abort)
+        return sum(
+            [_visible(run, target, rows) for target, rows in zip(targets, staged, strict=True)]
+        )
+
+
+def _stored(run: ScriptRun, target: Target, attempts: int) -> StagedRows:
+    for _ in range(attempts - 1):
         with contextlib.suppress(ConflictError):
             return _insert(run, target)
     return _insert(run, target)
 
 
-def _insert(run: ScriptRun, target: Target) -> int:
+def _visible(run: ScriptRun, target: Target, staged: StagedRows) -> int:
+    for attempts in range(_INSERT_ATTEMPTS - 1, 0, -1):
+        with contextlib.suppress(ConflictError):
+            return staged.commit()
+        staged = _stored(run, target, attempts)
+    return staged.commit()
+
+
+def _insert(run: ScriptRun, target: Target) -> StagedRows:
     info = run.describe(target.table)
     if VIEW_TEXT in info.properties:
         raise InvalidArgumentError(f"{info.table} is a view: nothing can be inserted into it")
@@ -120,7 +140,7 @@ def _insert(run: ScriptRun, target: Target) -> int:
         )
         _, batches = query.run(targets=fields)
         schema = pa.schema(fields)
-        return write_rows(
+        return stage_rows(
             run.verbs,
             target.table,
             batches,

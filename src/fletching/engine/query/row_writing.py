@@ -28,7 +28,7 @@ from fletching.protocol.messages.responses import Response, WriteSession
 from fletching.protocol.types.conversion import convert
 from fletching.types import PartitionSpec, TableName
 
-__all__ = ["Writes", "write_rows"]
+__all__ = ["StagedRows", "Writes", "stage_rows"]
 
 _STREAM = "sql"
 _FEED_BYTES = 16 << 20
@@ -52,7 +52,48 @@ class Writes(Protocol):
         """Makes a change of rows that a query works out."""
 
 
-def write_rows(
+class StagedRows:
+    """Rows that are stored, and become visible by `commit`, all or none.
+
+    Attributes:
+        rows: how many there are.
+    """
+
+    def __init__(self, verbs: Writes, table: TableName, session_id: str, rows: int) -> None:
+        """Knows the write session that has them."""
+        self._verbs = verbs
+        self._table = table
+        self._session_id = session_id
+        self._ended = False
+        self.rows = rows
+
+    def commit(self) -> int:
+        """Makes the rows visible; returns how many there are.
+
+        Raises:
+            FletchingError: what committing them raises; nothing is visible then.
+        """
+        try:
+            self._verbs.call(
+                CommitWriteSession(
+                    table=self._table, session_id=self._session_id, streams=((_STREAM, 1),)
+                )
+            )
+        except BaseException:
+            self.abort()
+            raise
+        self._ended = True
+        return self.rows
+
+    def abort(self) -> None:
+        """Lets the rows go, unless they are visible; idempotent."""
+        if self._ended:
+            return
+        self._ended = True
+        self._verbs.call(AbortWriteSession(table=self._table, session_id=self._session_id))
+
+
+def stage_rows(
     verbs: Writes,
     table: TableName,
     batches: Iterator[pa.RecordBatch],
@@ -61,11 +102,11 @@ def write_rows(
     overwrite: bool,
     columns_of: Callable[[pa.RecordBatch], pa.RecordBatch],
     schema: pa.Schema,
-) -> int:
-    """Appends or replaces rows; all or none become visible. Returns how many there are.
+) -> StagedRows:
+    """Stores rows that are to be appended, or to replace those that there are.
 
     Raises:
-        FletchingError: what computing or writing them raises; nothing is visible then.
+        FletchingError: what computing or writing them raises.
     """
     session = verbs.call(CreateWriteSession(table=table, partition=partition, overwrite=overwrite))
     assert isinstance(session, WriteSession)
@@ -78,13 +119,10 @@ def write_rows(
         verbs.call(CreateWriteStream(**address))
         rows = _stream(verbs.open_ingest(WriteTable(**address)), batches, columns_of, schema)
         verbs.call(CloseWriteStream(**address))
-        verbs.call(
-            CommitWriteSession(table=table, session_id=session.session_id, streams=((_STREAM, 1),))
-        )
     except BaseException:
         verbs.call(AbortWriteSession(table=table, session_id=session.session_id))
         raise
-    return rows
+    return StagedRows(verbs, table, session.session_id, rows)
 
 
 def _stream(

@@ -185,7 +185,7 @@ def _done(run: ScriptRun, statement: Statement) -> Outcome | None:
             with run.query(tree) as query:
                 return Outcome(printed=query.explain())
         case Insertion(targets=targets):
-            return Outcome(affected=sum([insert(run, target) for target in targets]))
+            return Outcome(affected=insert(run, targets))
         case CreateAs():
             return create_as(run, statement)
         case CreateLike():

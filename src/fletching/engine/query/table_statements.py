@@ -18,7 +18,7 @@ from fletching.engine.query.query_runner import (
 )
 from fletching.engine.query.result_types import casts_of
 from fletching.engine.query.row_statements import insert
-from fletching.engine.query.row_writing import cast_to, write_rows
+from fletching.engine.query.row_writing import cast_to, stage_rows
 from fletching.engine.query.script_run import Outcome, ScriptRun
 from fletching.errors import (
     AlreadyExistsError,
@@ -81,7 +81,7 @@ def create_as(run: ScriptRun, statement: CreateAs) -> Outcome:
             [*data, *(arrow_field(name, parse_type(kind)) for name, kind in partitions)]
         )
         try:
-            rows = write_rows(
+            rows = stage_rows(
                 run.verbs,
                 request.table,
                 (batch.select(order) for batch in batches),
@@ -89,7 +89,7 @@ def create_as(run: ScriptRun, statement: CreateAs) -> Outcome:
                 overwrite=False,
                 columns_of=cast_to(schema),
                 schema=schema,
-            )
+            ).commit()
         except BaseException:
             run.verbs.call(DropTable(table=request.table, if_exists=True))
             raise
@@ -182,7 +182,7 @@ def clone(run: ScriptRun, statement: Clone) -> Outcome:
         )
     # Moments are copied as they are: no time zone has to show them.
     in_utc = dataclasses.replace(run, flags={})
-    return Outcome(affected=insert(in_utc, Target(statement.table, tree, overwrite=there)))
+    return Outcome(affected=insert(in_utc, [Target(statement.table, tree, overwrite=there)]))
 
 
 def create_view(run: ScriptRun, statement: CreateView) -> Outcome:
