@@ -52,6 +52,13 @@ ZONED_SCRIPT: list[tuple[str, Any]] = [
     (ZONE + "select map(datetime '0001-01-01 00:00:00', 1)", Refused("outside of the years from 1 to 9999")),
     ("set ODPS.SQL.timezone = 'GMT+8'; select hour(from_unixtime(0))", [(8,)]),
     (ZONE + "set odps.sql.timezone=UTC; select cast(from_unixtime(0) as string)", [("1970-01-01 00:00:00",)]),
+    # As MaxCompute's documentation shows it: a number is a moment, read by the clocks of the statement.
+    (ZONE + "select cast(from_utc_timestamp(0, 'Asia/Shanghai') as string), cast(from_utc_timestamp(1230000, 'Etc/GMT') as string), cast(from_utc_timestamp(-1230000, 'Etc/GMT') as string), cast(from_utc_timestamp(1501557840000, 'PST') as string)",
+     [("1970-01-01 16:00:00", "1970-01-01 08:20:30", "1970-01-01 07:39:30", "2017-08-01 04:24:00")]),
+    ("set odps.sql.timezone=+05:30; select cast(from_unixtime(0) as string), unix_timestamp('1970-01-01 05:30:00'), from_unixtime(4102444800), cast(from_unixtime(4102444800) as string)",
+     [("1970-01-01 05:30:00", 0, AT("2100-01-01"), "2100-01-01 05:30:00")]),
+    ("set odps.sql.timezone=GMT-0330; select cast(from_unixtime(0) as string)", [("1969-12-31 20:30:00",)]),
+    ("set odps.sql.timezone=+25:00; select 1", Refused("there is no time zone '+25:00'")),
     ("set odps.sql.timezone=Asia/Shanghigh; select 1", Refused("there is no time zone 'Asia/Shanghigh'")),
     (ZONE + "select * from (select id, n from zoned) a join (select id, at from zoned) b using (id)", Refused("name the columns in place of *")),
 ]

@@ -33,6 +33,9 @@ from fletching.sql.time_zones import (
         ("utc-05", "Etc/GMT+5"),
         ("+08:00", "Etc/GMT-8"),
         ("-3", "Etc/GMT+3"),
+        ("+05:30", "+05:30"),
+        ("GMT-0330", "-03:30"),
+        ("utc+00:00", ""),
     ],
 )
 def test_names(text: str, name: str) -> None:
@@ -41,7 +44,16 @@ def test_names(text: str, name: str) -> None:
 
 @folded(
     "text",
-    ["Nowhere", "Asia/Shanghigh", "GMT+99", "+05:30", "../../etc/passwd", "/etc/localtime", "a'b"],
+    [
+        "Nowhere",
+        "Asia/Shanghigh",
+        "GMT+99",
+        "+05:99",
+        "+19:30",
+        "../../etc/passwd",
+        "/etc/localtime",
+        "a'b",
+    ],
 )
 def test_what_is_no_zone(text: str) -> None:
     with pytest.raises(InvalidArgumentError, match="there is no time zone"):

@@ -69,18 +69,22 @@ def _concat_ws(call: Call) -> str:
 def _substr(call: Call) -> str:
     """The place counts from 1, from the end if it is negative; 0 is the beginning."""
     text, start = call.text(0), call[1]
-    length = f", {call[2]}" if len(call) == 3 else ""
+    length = ""
+    if len(call) == 3:
+        # DuckDB counts a negative length to the left.
+        number = call[2]
+        length = (
+            number if number.isdecimal() else f"CASE WHEN {number} < 0 THEN 0 ELSE {number} END"
+        )
+        length = f", {length}"
     if re.fullmatch(r"[1-9]\d*", start):
         return f"substring({text}, {start}{length})"
     # Before the beginning there is nothing, where DuckDB starts at it.
     place = (
-        "CASE WHEN p_ = 0 THEN 1 WHEN p_ >= 0 THEN p_ WHEN -p_ > length(t_) THEN NULL"
+        "CASE WHEN p_ = 0 THEN 1 WHEN p_ >= 0 THEN p_ WHEN -p_ > length(t_) THEN length(t_) + 1"
         " ELSE length(t_) + p_ + 1 END"
     )
-    cut = f"coalesce(substring(t_, {place}{length.replace('t_', 't_')}), '')"
-    return let(
-        ["t_", "p_"], [text, start], f"CASE WHEN t_ IS NULL OR p_ IS NULL THEN NULL ELSE {cut} END"
-    )
+    return let(["t_", "p_"], [text, start], f"substring(t_, {place}{length})")
 
 
 def _substring_index(call: Call) -> str:

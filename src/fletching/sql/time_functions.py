@@ -19,7 +19,7 @@ from fletching.sql.sql_types import (
     TIMESTAMP,
     SqlType,
 )
-from fletching.sql.time_zones import to_local, to_utc
+from fletching.sql.time_zones import offset_minutes, to_local, to_utc
 
 __all__ = ["TIME_FUNCTIONS", "truncated_day"]
 
@@ -225,12 +225,17 @@ def _months_between(call: Call) -> str:
 
 def _zone_moved(to_utc: bool) -> Callable[[Call], str]:
     def make(call: Call) -> str:
-        zone = quoted(call.constant(1, "time zone"))
+        text = call.constant(1, "time zone")
         moment = f"CAST({call.moment(0)} AS TIMESTAMP)"
         if call.kind(0) == "whole":
-            moment = f"make_timestamp(CAST({call[0]} AS BIGINT) * 1000)"
-        first, second = (zone, "'UTC'") if to_utc else ("'UTC'", zone)
-        moved = in_years(f"timezone({second}, timezone({first}, {moment}))")
+            # As the clocks of the statement show it, like every other moment that is given.
+            moment = to_local(f"make_timestamp(CAST({call[0]} AS BIGINT) * 1000)", call.zone)
+        minutes, zone = offset_minutes(text), quoted(text)
+        if minutes is not None:
+            moved = in_years(f"({moment} {'-' if to_utc else '+'} to_minutes({minutes}))")
+        else:
+            first, second = (zone, "'UTC'") if to_utc else ("'UTC'", zone)
+            moved = in_years(f"timezone({second}, timezone({first}, {moment}))")
         return f"CAST({moved} AS TIMESTAMP_MS)"
 
     return make

@@ -23,6 +23,7 @@ __all__ = [
     "TO_UTC",
     "checked_time_zone",
     "has_moments",
+    "offset_minutes",
     "time_zone_of",
     "to_local",
     "to_utc",
@@ -37,14 +38,16 @@ time zone database, and of an hour that comes twice the second."""
 
 _UTC = frozenset({"", "utc", "gmt", "z", "utc0", "gmt0", "etc/utc", "etc/gmt", "zulu", "etc/zulu"})
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,40}(?:/[A-Za-z0-9_+-]{1,40}){0,2}")
-_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?00)?", re.IGNORECASE)
+_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?([0-5]\d))?", re.IGNORECASE)
+_MOST_HOURS = 18
+"""From UTC, as Java has it: no clock is further from it than 14 hours."""
 
 
 def checked_time_zone(text: str) -> str:
     """The name of a time zone in the database of them; empty for UTC.
 
     Args:
-        text: a name as in ``Asia/Shanghai``, or whole hours from UTC: ``GMT+8``, ``+08:00``.
+        text: a name as in ``Asia/Shanghai``, or hours and minutes from UTC: ``GMT+8``, ``+05:30``.
 
     Raises:
         InvalidArgumentError: there is no such zone.
@@ -52,13 +55,14 @@ def checked_time_zone(text: str) -> str:
     name = text.strip()
     if name.lower() in _UTC:
         return ""
-    offset = _OFFSET.fullmatch(name)
-    if offset is not None:
-        hours = int(offset[2])
-        if not hours:
-            return ""
+    minutes = offset_minutes(name)
+    if minutes == 0:
+        return ""
+    if minutes is not None and minutes % 60:
+        return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
+    if minutes is not None:
         # The database counts west of Greenwich.
-        name = f"Etc/GMT{'-' if offset[1] == '+' else '+'}{hours}"
+        name = f"Etc/GMT{-minutes // 60:+}"
     try:
         if _NAME.fullmatch(name) is None:
             raise pa.ArrowInvalid(name)
@@ -69,6 +73,15 @@ def checked_time_zone(text: str) -> str:
             f"there is no time zone {text[:60]!r}; they are named as in Asia/Shanghai, UTC or GMT+8"
         ) from None
     return name
+
+
+def offset_minutes(text: str) -> int | None:
+    """Minutes from UTC that a zone says by number; None of one that has a name."""
+    found = _OFFSET.fullmatch(text.strip())
+    if found is None or int(found[2]) > _MOST_HOURS:
+        return None
+    minutes = int(found[2]) * 60 + int(found[3] or 0)
+    return -minutes if found[1] == "-" else minutes
 
 
 def time_zone_of(flags: Mapping[str, str]) -> str:

@@ -98,6 +98,12 @@ _MESSAGES: Mapping[str, str] = {
         "there is no value for a parameter of the text"
     ),
     r"VALUES lists must all be the same length": "the rows of VALUES have different numbers of columns",
+    r"Unknown TimeZone '(?P<n>[^']*)'": (
+        "there is no time zone '{n}'; they are named as in Asia/Shanghai, PST, GMT+8 or +05:30"
+    ),
+    r"Could not convert Timestamp to higher precision": (
+        "a DATETIME stands beside a TIMESTAMP, which counts nanoseconds from 1677 to 2262, and is not in those years"
+    ),
     # What a function of ours refuses, as `fletching.sql.function_calls.failing` writes it.
     r"Could not convert string 'refused: (?P<n>.*)' to BOOL": "{n}",
     r"(?P<n>Could not (?:convert|cast) .*)": "{n}",

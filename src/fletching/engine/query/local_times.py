@@ -21,7 +21,7 @@ from fletching.errors import InvalidArgumentError
 from fletching.protocol.types.arrow_types import odps_type_of_field
 from fletching.protocol.types.odps_types import TypeCode
 from fletching.sql.function_calls import FIRST_SECOND, LAST_SECOND
-from fletching.sql.time_zones import has_moments
+from fletching.sql.time_zones import has_moments, offset_minutes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -236,6 +236,8 @@ def _late_changes(zone: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
     It takes some ten milliseconds, once.
     """
+    if offset_minutes(zone) is not None:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     info = ZoneInfo(zone)
 
     def offset(second: int) -> int:
