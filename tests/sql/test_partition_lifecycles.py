@@ -25,9 +25,9 @@ def test_each_partition_has_its_own() -> None:
 def test_what_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="disabled or enabled"):
         with_partition_lifecycle({}, A, {A: 1.0}, "3")
-    many = {(str(number),): 1.0 for number in range(MAX_KEPT)}
+    many: dict[tuple[str, ...], float] = {(str(number),): 1.0 for number in range(MAX_KEPT)}
     with pytest.raises(LimitExceededError, match="disable the table's"):
-        with_partition_lifecycle(many, A, {**many, A: 1.0}, DISABLED)
+        with_partition_lifecycle(many, A, many | {A: 1.0}, DISABLED)
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[1]", "{}", json.dumps([[["a"], "x"]])])

@@ -97,7 +97,7 @@ def test_an_insert_is_tried_again_when_others_were_first(
 ) -> None:
     original, tries = row_statements._insert, []
 
-    def sometimes(*arguments: object) -> int:
+    def sometimes(*arguments: object) -> object:
         tries.append(1)
         if len(tries) < most:
             raise ConflictError("others were first")
