@@ -75,6 +75,14 @@ def test_known_cases(ranges: list[tuple[int, int]], requests: int) -> None:
     assert len(join_ranges(ranges)) == requests
 
 
+@pytest.mark.parametrize(
+    ("spare", "requests"), [(-3 * MIB, 1), (0, 1), (MIB, 2), (2 * MIB, 2), (6 * MIB, 3)]
+)
+def test_what_was_moved_before_may_be_spent(spare: int, requests: int) -> None:
+    ranges = [(0, 2 * MIB), (3 * MIB, 5 * MIB), (6 * MIB, 8 * MIB)]
+    assert len(join_ranges(ranges, spare_bytes=spare)) == requests
+
+
 @pytest.mark.parametrize("ranges", [[(0, 10), (5, 20)], [(10, 20), (0, 5)]])
 def test_ranges_out_of_order(ranges: list[tuple[int, int]]) -> None:
     with pytest.raises(ValueError, match="order"):

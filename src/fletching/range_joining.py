@@ -49,6 +49,7 @@ def join_ranges(
     *,
     bytes_per_request: int = BYTES_PER_REQUEST,
     longest_bytes: int = LONGEST_BYTES,
+    spare_bytes: int = 0,
 ) -> list[JoinedRange]:
     """The requests that fetch some ranges of one file.
 
@@ -57,6 +58,8 @@ def join_ranges(
             out.
         bytes_per_request: what a request is worth.
         longest_bytes: the longest request; a range that is longer is in several.
+        spare_bytes: count as moved, too: by so much earlier requests of the same file brought more than they had
+            to; below 0 if less.
 
     Raises:
         ValueError: ranges that overlap, or are not in order.
@@ -68,7 +71,7 @@ def join_ranges(
     if any(gap < 0 for gap in gaps):
         raise ValueError("the ranges overlap, or are not in order")
     moved = sum(end - start for _, start, end in wanted)
-    closed = _closed_gaps(gaps, moved, bytes_per_request, longest_bytes)
+    closed = _closed_gaps(gaps, moved, bytes_per_request, longest_bytes, spare_bytes)
     joined: list[JoinedRange] = []
     parts: list[tuple[int, int, int]] = []
     for place, part in enumerate(wanted):
@@ -80,7 +83,7 @@ def join_ranges(
 
 
 def _closed_gaps(
-    gaps: Sequence[int], moved: int, bytes_per_request: int, longest_bytes: int
+    gaps: Sequence[int], moved: int, bytes_per_request: int, longest_bytes: int, spare_bytes: int
 ) -> list[bool]:
     """Which gaps are fetched with their neighbours."""
     closed = [False] * len(gaps)
@@ -89,7 +92,8 @@ def _closed_gaps(
         gap = gaps[place]
         # With those that dividing the longest ones will add, which opens a gap each.
         divisions = moved // longest_bytes
-        few = (requests + divisions) * bytes_per_request <= moved - divisions * gap
+        worth = spare_bytes + moved - divisions * gap
+        few = (requests + divisions) * bytes_per_request <= worth
         if gap > SMALL_GAP_BYTES and (few or gap > bytes_per_request):
             break
         closed[place] = True

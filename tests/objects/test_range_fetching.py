@@ -6,12 +6,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fletching.objects.range_fetching import (
     FIRST_WINDOW_BYTES,
+    SPAN_BYTES,
     WINDOW_BYTES,
     WINDOWS_AHEAD,
     RangePool,
@@ -84,6 +86,44 @@ def test_a_range_longer_than_a_request_is_brought_by_several(pool: RangePool) ->
     assert first[0] == 0
     assert first[1] == second[0]
     assert second[1] == length
+
+
+@pytest.mark.parametrize(("share", "copied"), [(0.2, True), (0.9, False)])
+def test_what_lies_between_is_not_held(pool: RangePool, share: float, copied: bool) -> None:
+    """A tenth of what requests bring must not keep the other nine in memory until it is sent."""
+    data = np.arange(1 << 18, dtype=np.uint8).data
+    step = 1 << 12
+    ranges = [(8 * n + n * step, 8 * n + n * step + int(share * step)) for n in range(60)]
+
+    def get(start: int, end: int) -> memoryview:
+        return data[start:end]
+
+    views = list(pool.fetch(get, ranges))
+    assert [bytes(view) for view in views] == [bytes(data[start:end]) for start, end in ranges]
+    assert all(view.readonly for view in views) or not copied
+    whole = np.frombuffer(data, np.uint8)
+    assert copied is not np.shares_memory(whole, np.frombuffer(views[0], np.uint8))
+    held = {id(view.obj): memoryview(view.obj).nbytes for view in views}
+    if copied:
+        assert sum(held.values()) < 2 * sum(end - start for start, end in ranges)
+        for (start, _), view in zip(ranges, views, strict=True):
+            assert (np.frombuffer(view, np.uint8).ctypes.data - start) % 8 == 0
+
+
+def test_little_of_a_wide_table_is_waited_for_no_longer_than_much(pool: RangePool) -> None:
+    """10 kB of each 3 MB: the first come after one request, and few are under way ahead of them."""
+    source, zeros = Source(), memoryview(bytes(LONGEST_BYTES))
+
+    def get(start: int, end: int) -> memoryview:
+        source.requests.append((start, end))
+        return zeros[: end - start]
+
+    found = pool.fetch(get, ((n * 3 * MIB, n * 3 * MIB + 10_000) for n in range(1_000)))
+    next(found)
+    assert source.requests[0][1] <= LONGEST_BYTES
+    moved = sum(end - start for start, end in source.requests)
+    assert moved <= LONGEST_BYTES + WINDOWS_AHEAD * SPAN_BYTES
+    found.close()
 
 
 def wanted(lengths: list[int], *, ahead: bool) -> list[int]:

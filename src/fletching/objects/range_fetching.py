@@ -13,7 +13,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
-from fletching.range_joining import BYTES_PER_REQUEST, JoinedRange, join_ranges
+import pyarrow as pa
+
+from fletching.range_joining import BYTES_PER_REQUEST, LONGEST_BYTES, JoinedRange, join_ranges
 
 __all__ = ["CONCURRENCY", "RangePool"]
 
@@ -26,6 +28,16 @@ FIRST_WINDOW_BYTES: Final = 4 << 20
 WINDOW_BYTES: Final = 16 << 20
 WINDOWS_AHEAD: Final = 2
 """Windows under way beside the one that is used: what a reader holds at most is three."""
+
+FIRST_SPAN_BYTES: Final = LONGEST_BYTES
+SPAN_BYTES: Final = 4 * WINDOW_BYTES
+"""The most that a window moves for its bytes, gaps included: for a narrow column of a wide table, too, nobody waits
+longer than that takes."""
+
+MOSTLY_WANTED: Final = 0.75
+"""Of a request that brought less than this part for its reader, the wanted bytes are copied out."""
+
+_ALIGNMENT: Final = 8
 
 Range = tuple[int, int]
 Get = Callable[[int, int], memoryview]
@@ -55,12 +67,16 @@ class RangePool:
             ahead: whether to fetch further windows before they are wanted.
             bytes_per_request: as of ``join_ranges``.
 
-        Memory: the views of one window share the memory of its requests.
+        Memory: the views of one window share memory, that of its requests where most of what those bring is
+        wanted. So a reader holds hardly more than the windows' own bytes, and what is under way, however much
+        lies between its ranges.
 
         Raises:
             StorageError: what ``get`` raises.
         """
-        windows = _windows(iter(ranges))
+        windows = _windows(iter(ranges), bytes_per_request)
+        # What earlier windows moved beyond, or short of, what their requests are worth.
+        spare = 0
         under_way: deque[_Window] = deque()
         try:
             while True:
@@ -68,7 +84,11 @@ class RangePool:
                     window = next(windows, None)
                     if window is None:
                         break
-                    under_way.append(_Window(window, get, self._threads, bytes_per_request))
+                    begun = _Window(window, get, self._threads, bytes_per_request, spare)
+                    spare += begun.moved - begun.requests * bytes_per_request
+                    # Where gaps are too long to be closed, windows behind them need not make up for it.
+                    spare = max(-bytes_per_request, spare)
+                    under_way.append(begun)
                 if not under_way:
                     return
                 yield from under_way.popleft().views()
@@ -81,22 +101,30 @@ class RangePool:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _windows(ranges: Iterator[Range]) -> Iterator[list[Range]]:
-    most = FIRST_WINDOW_BYTES
+def _windows(ranges: Iterator[Range], gap_bytes: int) -> Iterator[list[Range]]:
+    """Ranges in windows; ``gap_bytes`` is the longest gap that may be fetched with its neighbours."""
+    most, span = FIRST_WINDOW_BYTES, FIRST_SPAN_BYTES
     window: list[Range] = []
-    size = 0
+    size = moved = 0
     for start, end in ranges:
-        if window and size + end - start > most:
+        gap = max(0, start - window[-1][1]) if window else 0
+        length = end - start
+        moved += length + (gap if gap <= gap_bytes else 0)
+        if window and (size + length > most or moved > span):
             yield window
-            window, size, most = [], 0, WINDOW_BYTES
+            window, size, moved, most, span = [], 0, length, WINDOW_BYTES, SPAN_BYTES
         window.append((start, end))
-        size += end - start
+        size += length
     if window:
         yield window
 
 
 class _Window:
-    """Ranges that are fetched together."""
+    """Ranges that are fetched together.
+
+    Attributes:
+        moved, requests: bytes that are asked for, in so many requests.
+    """
 
     def __init__(
         self,
@@ -104,23 +132,27 @@ class _Window:
         get: Get,
         threads: ThreadPoolExecutor,
         bytes_per_request: int,
+        spare_bytes: int,
     ) -> None:
         self._ranges = ranges
+        self.moved = 0
         order = sorted(range(len(ranges)), key=ranges.__getitem__)
-        self._requests: list[tuple[list[int], JoinedRange, Future[memoryview]]] = []
+        self._requests: list[tuple[list[int], JoinedRange, Future[list[memoryview]]]] = []
         for run in _without_overlaps(order, ranges):
             wanted = [ranges[place] for place in run]
-            for joined in join_ranges(wanted, bytes_per_request=bytes_per_request):
-                future = threads.submit(get, joined.start, joined.end)
+            for joined in join_ranges(
+                wanted, bytes_per_request=bytes_per_request, spare_bytes=spare_bytes
+            ):
+                self.moved += joined.length
+                future = threads.submit(_fetched, get, joined)
                 self._requests.append((run, joined, future))
+        self.requests = len(self._requests)
 
     def views(self) -> Iterator[memoryview]:
         """The ranges' bytes, in the order in which they were asked for."""
         pieces: dict[int, list[memoryview]] = {}
         for run, joined, future in self._requests:
-            data = future.result()
-            for index, start, end in joined.parts:
-                view = data[start - joined.start : end - joined.start]
+            for (index, _, _), view in zip(joined.parts, future.result(), strict=True):
                 pieces.setdefault(run[index], []).append(view)
         self._requests.clear()
         for place in range(len(self._ranges)):
@@ -135,6 +167,28 @@ class _Window:
         """Gives up what was not begun."""
         for _, _, future in self._requests:
             future.cancel()
+
+
+def _fetched(get: Get, joined: JoinedRange) -> list[memoryview]:
+    """The wanted parts of one request's bytes."""
+    data = get(joined.start, joined.end)
+    places = [(start - joined.start, end - joined.start) for _, start, end in joined.parts]
+    wanted = sum(end - start for start, end in places)
+    if wanted > MOSTLY_WANTED * joined.length:
+        return [data[start:end] for start, end in places]
+    # A copy of what is wanted, so that what lies between is not held until it is sent. The thread gives the memory
+    # of its request back itself, which costs no new pages the next time.
+    memory = memoryview(pa.allocate_buffer(wanted + _ALIGNMENT * len(places))).cast("B")
+    parts: list[memoryview] = []
+    position = 0
+    for start, end in places:
+        # Where values are aligned in the object, they stay so.
+        position += (joined.start + start - position) % _ALIGNMENT
+        part = memory[position : position + end - start]
+        part[:] = data[start:end]
+        parts.append(part.toreadonly())
+        position += end - start
+    return parts
 
 
 def _without_overlaps(order: Sequence[int], ranges: Sequence[Range]) -> list[list[int]]:
