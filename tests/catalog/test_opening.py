@@ -29,6 +29,8 @@ def test_a_catalog_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(StorageError, match="newer Fletching"):
         open_catalog(path)
+    with pytest.raises(StorageError, match="newer Fletching"):
+        look_at_revision(path)  # `fletching migrate --check` does not say that migrating is needed
 
 
 def test_tables_of_an_earlier_release_are_migrated_or_refused(tmp_path: Path) -> None:

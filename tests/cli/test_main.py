@@ -40,8 +40,7 @@ def run(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "fletching", *map(str, words)],
         text=True,
         check=False,
-        env=environment,
-        **{"stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options},
+        **{"env": environment, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options},
     )
 
 
@@ -59,6 +58,13 @@ def test_what_stdout_does_not_take_is_a_failure(folder: Path, words: tuple[str, 
         done = run(*words, "--at", folder, stdout=full)
     assert done.returncode == ExitCode.FAILED
     assert done.stderr.startswith("error: cannot write standard output: No space left")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_key_that_does_not_belong_to_the_catalog_is_a_wrong_setting(folder: Path) -> None:
+    done = run("verify", folder, env=dict(os.environ) | {"FLETCHING_SERVER_KEY": "ab" * 32})
+    assert done.returncode == ExitCode.USAGE
+    assert done.stderr.startswith("error: the server key is not the one")
     assert len(done.stderr.splitlines()) == 1
 
 

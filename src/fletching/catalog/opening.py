@@ -12,7 +12,7 @@ from fletching.catalog.database import (
     look_at_catalog,
     translated_errors,
 )
-from fletching.catalog.migrations import check_revision, current_revision, upgrade
+from fletching.catalog.migrations import check_revision, current_revision, refuse_newer, upgrade
 
 __all__ = ["look_at_revision", "open_catalog"]
 
@@ -54,12 +54,18 @@ def open_catalog(
 
 
 def look_at_revision(location: str | Path) -> str | None:
-    """The revision of a catalog that may be absent, and is not made."""
+    """The revision of a catalog that may be absent, and is not made.
+
+    Raises:
+        StorageError: it cannot be asked, or was written by a newer release.
+    """
     if look_at_catalog(location) is CatalogLook.ABSENT:
         return None
     database = Database.open(location, create=False)
     try:
         with database.read() as connection:
-            return current_revision(connection)
+            current = current_revision(connection)
+            refuse_newer(current)
+            return current
     finally:
         database.close()

@@ -15,6 +15,7 @@ from typing import Any
 
 from fletching.errors import (
     FletchingError,
+    IdentityError,
     NoSuchProjectError,
     SignatureMismatchError,
     UnauthorizedError,
@@ -90,7 +91,8 @@ def _run() -> int:
             sys.stdout = stdout
             return PIPE_CLOSED
         return ended.code if isinstance(ended.code, int) else OK if ended.code is None else FAILED
-    except UsageError as exc:
+    except (UsageError, IdentityError) as exc:
+        # Catalog, objects and key that do not belong together were named by somebody's settings, too.
         _say(exc)
         return USAGE
     except (SignatureMismatchError, UnauthorizedError) as exc:

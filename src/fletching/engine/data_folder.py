@@ -182,7 +182,7 @@ class DataFolder:
         """The revision that the catalog is at; None if there is none. Makes nothing.
 
         Raises:
-            SettingsError: the database cannot be asked.
+            SettingsError: the database cannot be asked, or a newer release wrote it.
         """
         with reaching("catalog", self.catalog):
             return look_at_revision(self.catalog)

@@ -17,7 +17,7 @@ from fletching.errors import StorageError
 if TYPE_CHECKING:
     from fletching.catalog.database import Database
 
-__all__ = ["NEWEST_REVISION", "check_revision", "current_revision", "upgrade"]
+__all__ = ["NEWEST_REVISION", "check_revision", "current_revision", "refuse_newer", "upgrade"]
 
 NEWEST_REVISION = "0011"
 """What this release writes. Known without alembic, whose import would cost every opening."""
@@ -44,12 +44,21 @@ def check_revision(database: Database) -> None:
         current = current_revision(connection)
     if current == NEWEST_REVISION:
         return
-    if current is not None and current > NEWEST_REVISION:
-        raise _newer(current)
+    refuse_newer(current)
     raise StorageError(
         f"the catalog is at revision {current or 'none'} and this release works with"
         f" {NEWEST_REVISION}: run fletching migrate first"
     )
+
+
+def refuse_newer(current: str | None) -> None:
+    """Refuses a catalog's revision that only a newer release makes.
+
+    Raises:
+        StorageError: it is one.
+    """
+    if current is not None and current > NEWEST_REVISION:
+        raise _newer(current)
 
 
 def _newer(current: str) -> StorageError:
