@@ -676,7 +676,7 @@ def arrow_messages(run: Run) -> list[Result]:
     """Arrow IPC by itself beside pyarrow; processor time counts."""
     results: list[Result] = []
     with _folder(run.memory, "ipc") as folder:
-        for case, contenders in messages.cases(folder, 200 if run.small else 1000):
+        for case, contenders in messages.cases(folder, 1000):
             results += compare("ipc", case, contenders, run.rounds)
     return results
 
