@@ -398,7 +398,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     for name, make in CORPORA.items():
         data = make(length)
-        for page in (8192,) if options.small else (1024, 8192, 65_536):
+        for page in (8192,) if options.small else (1024, 4096, 8192, 65_536):
             print_table(
                 f"Compression: {name}, pages of {page} bytes",
                 ["", "MB/s", "spread", "times lz4.stream", "ratio", "size / lz4.stream's"],

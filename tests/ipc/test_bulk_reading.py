@@ -380,10 +380,10 @@ def test_ends_are_exact(cut: int) -> None:
             ipc.read_stream(data[:-cut])
 
 
-@pytest.mark.parametrize("odd", [None, 0, 1, 2, 3, 5, 127, 128, 129, 130, 131, 258, 299])
+@pytest.mark.parametrize("odd", [None, 0, 1, 2, 3, 5, 128, 257, 258, 259, 260, 770, 771, 799])
 def test_runs_of_messages_of_one_length(odd: int | None) -> None:
     """One of another length stands anywhere in a run, or a run ends with the data or inside a message."""
-    batches = [numbers(200 if place == odd else 3) for place in range(300)]
+    batches = [numbers(200 if place == odd else 3) for place in range(800)]
     data = stream_of(batches)
     assert in_bulk(data) == (batches, len(data))
     for cut in (9, 16, 400):

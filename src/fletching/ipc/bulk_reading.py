@@ -46,6 +46,8 @@ MIN_MESSAGES: Final = 28
 """Fewer are read one by one: making the matrices costs as much as looking at so many messages."""
 _MAX_DICTIONARY_BYTES: Final = 64 << 10
 """Dictionaries are validated with each batch that uses them; larger ones take another way."""
+_MOST_HEADS: Final = 8192
+"""So many are compared at once at most: a matrix of them takes half a megabyte."""
 _MAX_BUFFERS: Final = 4096
 _MAX_KINDS: Final = 64
 """Layouts of metadata in one stream: writers make one, or a few where a first batch is of another form."""
@@ -223,7 +225,7 @@ class _Scan:
         found, group = 0, GROUP
         while found < left:
             # Twice as many each time: what is looked at in vain is no more than what was found.
-            group = min(2 * group, left - found)
+            group = min(2 * group, _MOST_HEADS, left - found)
             heads = at_steps(self._bytes, position + found * size, size, group, reach)
             alike = heads == first
             if not alike.all():
