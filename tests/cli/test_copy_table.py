@@ -7,7 +7,7 @@ import pytest
 from tests.cli.conftest import run
 
 import fletching
-from fletching.errors import UsageError
+from fletching.errors import NoSuchTableError, UsageError
 
 
 @pytest.fixture
@@ -28,6 +28,14 @@ def test_a_copy_has_the_rows_and_the_partitions(at: Path) -> None:
         assert sorted(made.scan().to_table()["id"].to_pylist()) == [1, 2, 2, 3]
     with pytest.raises(UsageError, match="are one table"):
         run("copy", "t", "t", "--at", at)
+
+
+def test_what_is_not_there_makes_no_folder(at: Path, tmp_path: Path) -> None:
+    with pytest.raises(NoSuchTableError, match="nothere"):
+        run("copy", "nothere", "n", "--at", at, "--to", tmp_path / "new")
+    with pytest.raises(UsageError, match="nothere"):
+        run("copy", "t", "n", "--columns", "nothere", "--at", at, "--to", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_copy_goes_to_another_folder_with_its_blobs(at: Path, tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 import sys
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import typer
 from typer.core import TyperGroup
@@ -107,7 +109,51 @@ def _made(command: Command) -> Any:
         target.command(name=command.name)(function)
     made = typer.main.get_command(target)
     made.name = command.name
+    _read_numbers_strictly(made)
     return made
+
+
+_NUMBERS = {
+    "int": ("whole number", re.compile(r"[+-]?[0-9]+")),
+    "float": ("number", re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")),
+}
+"""What a number is written as; Python's own ``int`` and ``float`` take ``1_0``, ``nan`` and more."""
+
+
+class _Parameter(Protocol):
+    """What is used of a parameter of Typer's."""
+
+    process_value: Callable[[typer.Context, object], object]
+
+
+def _read_numbers_strictly(command: object) -> None:
+    for each in getattr(command, "commands", {}).values():
+        _read_numbers_strictly(each)
+    for parameter in getattr(command, "params", ()):
+        if _type_name(parameter) in _NUMBERS:
+            parameter.process_value = _checked(parameter, *_NUMBERS[_type_name(parameter)])
+
+
+def _type_name(parameter: object) -> str:
+    """Which type a parameter's text is read as, by Typer's own reading; else an empty text."""
+    told = getattr(parameter, "type_descriptor", None)
+    if told is None:  # Typer before 0.29
+        name = getattr(getattr(parameter, "type", None), "name", "").partition(" ")[0]
+        return "int" if name == "integer" else str(name)
+    return "" if told.parameter_info.parser else getattr(told.annotation, "__name__", "")
+
+
+def _checked(
+    parameter: _Parameter, kind: str, written: re.Pattern[str]
+) -> Callable[[typer.Context, object], object]:
+    read = parameter.process_value
+
+    def process_value(context: typer.Context, value: object) -> object:
+        if isinstance(value, str) and not written.fullmatch(value):
+            raise typer.BadParameter(f"{value!r} is not a {kind}.", ctx=context)
+        return read(context, value)
+
+    return process_value
 
 
 app = typer.Typer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,12 +74,15 @@ def copy(
     elif to_project is not None:
         there = place.in_project(to_project)
     rows = size = 0
-    with place.open() as reading, there.open(create=to is not None) as writing:
+    with contextlib.ExitStack() as stack:
+        reading = stack.enter_context(place.open())
         origin = find_table(reading, source)
         scan = origin.scan(
             columns=columns_named(origin, columns), partitions=partition or None, filter=where
         )
-        made = _target(writing, target, origin, scan.schema)
+        schema = scan.schema  # what is not there makes no folder
+        writing = stack.enter_context(there.open(create=to is not None))
+        made = _target(writing, target, origin, schema)
         if to is None and made.full_name == origin.full_name:
             raise UsageError(f"{source} and {target} are one table")
         with (

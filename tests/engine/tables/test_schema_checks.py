@@ -59,7 +59,7 @@ def test_hours_of_history(hours: str) -> None:
     check_properties({"acid.data.retain.hours": hours, "other": "anything"})
 
 
-@pytest.mark.parametrize("hours", ["", "-1", "nan", "inf", "a day"])
+@pytest.mark.parametrize("hours", ["", "-1", "nan", "inf", "a day", "1_0", " 1", "\u0661", "1e999"])
 def test_what_is_no_hours(hours: str) -> None:
     with pytest.raises(InvalidArgumentError, match="expected hours"):
         check_properties({"acid.data.retain.hours": hours})

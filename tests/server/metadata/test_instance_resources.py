@@ -137,7 +137,13 @@ def test_listings_are_filtered(client: Any, granted: Any) -> None:
     assert listed(daterange=f"{before - 100:.0f}:{before - 50:.0f}") == []
     assert listed(jobname="AnonymousSQLTask") == everything[::-1]
     assert listed(jobname="nothing") == []
-    for wrong in ({"status": "odd"}, {"daterange": "yesterday:"}, {"maxitems": "0"}):
+    for wrong in (
+        {"status": "odd"},
+        {"daterange": "yesterday:"},
+        {"daterange": "1_0:"},
+        {"daterange": "nan:"},
+        {"maxitems": "0"},
+    ):
         assert get(client, "/instances", **wrong).status == 400
     found: list[str | None] = []
     marker = ""

@@ -27,6 +27,7 @@ MAX_KEY_COLUMNS = 16
 _TABLE_NAME = re.compile(r"[A-Za-z0-9_]+")
 _COLUMN_NAME = re.compile(r"[^\x00-\x1f\x7f`]+")
 
+_NUMBER = re.compile(r"[0-9]{1,19}(?:\.[0-9]{0,21})?(?:[eE][+-]?[0-9]{1,3})?")
 RETAIN_PROPERTY = "acid.data.retain.hours"
 """MaxCompute's name for how many hours a table's history stays readable."""
 
@@ -64,11 +65,8 @@ def check_properties(properties: Mapping[str, str]) -> None:
     hours = properties.get(RETAIN_PROPERTY)
     if hours is None:
         return
-    try:
-        fits = 0 <= float(hours) < float("inf")
-    except ValueError:
-        fits = False
-    if not fits:
+    # Python's float takes more than a number, like 1_0.
+    if not (_NUMBER.fullmatch(hours) and float(hours) < float("inf")):
         raise InvalidArgumentError(
             f"{RETAIN_PROPERTY} is {hours[:100]!r}; expected hours, from 0 on"
         )

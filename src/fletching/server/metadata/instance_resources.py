@@ -15,6 +15,7 @@ from fletching.engine.query.instances import (
     InstanceRow,
 )
 from fletching.errors import ConflictError, InvalidParameterError
+from fletching.protocol.http.numbers import parse_seconds
 from fletching.protocol.messages.admin import new_instance_id
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Response
@@ -284,9 +285,7 @@ def _wanted(scope: Scope) -> InstanceFilter:
 def _seconds(text: str) -> float | None:
     if not text:
         return None
-    try:
-        return float(text)
-    except ValueError:
-        raise InvalidParameterError(
-            f"daterange has {text[:30]!r}, not seconds since the epoch"
-        ) from None
+    seconds = parse_seconds(text)
+    if seconds is None:
+        raise InvalidParameterError(f"daterange has {text[:30]!r}, not seconds since the epoch")
+    return seconds

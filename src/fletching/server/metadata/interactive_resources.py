@@ -59,7 +59,7 @@ def statement_id(session_id: str, number: str) -> str:
     Raises:
         InvalidParameterError: statements are numbered otherwise.
     """
-    if not number.isdecimal() or len(number) > 10:
+    if not (number.isascii() and number.isdecimal() and len(number) <= 10):
         raise InvalidParameterError(f"a session has no statement {number[:20]!r}")
     return f"{session_id}q{int(number)}"
 

@@ -139,4 +139,6 @@ def job_document(row: InstanceRow) -> ET.Element:
 def priority_of(row: InstanceRow) -> int:
     """The priority that the client gave a job; nothing here waits by it."""
     text = (job_document(row).findtext("Priority") or "").strip()
-    return int(text) if text.isdecimal() and len(text) < 10 else _DEFAULT_PRIORITY
+    return (
+        int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else _DEFAULT_PRIORITY
+    )

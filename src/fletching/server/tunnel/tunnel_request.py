@@ -63,7 +63,7 @@ class TunnelRequest:
         """Where this server answers, ``host:port`` with one colon, as clients take slots apart."""
         given = self.service.settings.public_host or self.exchange.header("host")
         host, colon, port = given.rpartition(":")
-        if not colon or not port.isdecimal():
+        if not colon or not (port.isascii() and port.isdecimal()):
             host, port = given, "443" if self.exchange.head.scheme == "https" else "80"
         # Nobody connects to it: clients send it back as a header, and cannot read an IPv6 address.
         return f"{host if host and ':' not in host else 'localhost'}:{port}"

@@ -166,7 +166,7 @@ class HttpBlobRange:
 # Pack, offset, length and CRC32C of the blob: a tag that changes with every byte of it.
 _ENTITY_TAG = re.compile(r'"[^"-]+-[0-9a-f]+-[0-9a-f]+-([0-9a-f]{8})"')
 
-_CONTENT_RANGE = re.compile(r"bytes \d+-\d+/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes [0-9]+-[0-9]+/([0-9]+)")
 
 
 def info_of(reply: Reply) -> BlobInfo:
@@ -179,7 +179,7 @@ def info_of(reply: Reply) -> BlobInfo:
     match = _CONTENT_RANGE.fullmatch(reply.headers.get("content-range", ""))
     if match is not None:
         text = match[1]
-    if not text.isdecimal():
+    if not (text.isascii() and text.isdecimal()):
         reply.close()
         raise ProtocolError("the service did not say how long the blob is", side="remote")
     content_type = reply.headers.get(names.CONTENT_TYPE)
