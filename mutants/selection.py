@@ -26,21 +26,18 @@ class Selection:
         self.seconds: dict[str, float] = {}
         # Tests that the unchanged code fails: nothing is learnt from them.
         self.unsound: set[str] = set()
-        # Test files that no record knows as they are: changed since, and not recorded anew.
-        self._fresh: set[str] = set()
-        recorded: set[str] = set()
+        # Test files that a record knows as they are now.
+        self._recorded: set[str] = set()
         self._data: list[tuple[coverage.CoverageData, dict[str, str]]] = []
         for path in sorted(records.glob("tests*.json")):
             record = json.loads(path.read_text())
             self.seconds.update(record["tests"])
             for name, known in record["files"].items():
-                if (ROOT / name).exists():
-                    same = fingerprint(ROOT / name) == known
-                    (recorded if same else self._fresh).add(name)
+                if (ROOT / name).exists() and fingerprint(ROOT / name) == known:
+                    self._recorded.add(name)
             data = coverage.CoverageData(str(path.with_suffix(".coverage")))
             data.read()
             self._data.append((data, record["modules"]))
-        self._fresh -= recorded
 
     @functools.lru_cache(maxsize=64)  # noqa: B019  # one selection lives as long as its campaign
     def _contexts(self, module: Path) -> dict[int, set[str]]:
@@ -65,7 +62,7 @@ class Selection:
         self._contexts.cache_clear()
 
     def tests(self, module: Path, lines: range) -> list[str]:
-        """The module's own test file if that is newer than its record, then tests that run a line.
+        """The module's own test file if no record knows it as it is, then tests that run a line.
 
         A name with ``::`` is one test; one without is a file of which every test is asked. Of other
         files that changed since they were recorded the tests that were there then are asked.
@@ -74,7 +71,7 @@ class Selection:
         named = contexts.get(-1, set()).union(*(contexts.get(line, ()) for line in lines))
         near = nearest(module)
         own = near[0] if near else ""
-        whole = [own] if own.endswith(".py") and (own in self._fresh or not named) else []
+        whole = [own] if own.endswith(".py") and (own not in self._recorded or not named) else []
         if not named and not whole:
             named = contexts[0]
         if not named:  # nothing is recorded of it

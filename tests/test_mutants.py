@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ast
+import json
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import coverage
 import mutants.__main__
 import pytest
 from mutants.__main__ import FAILS_ALWAYS, FAILS_ONCE, SURVIVORS, choose
 from mutants.__main__ import SOURCE as SOURCE_FOLDER
 from mutants.operators import mutations
+from mutants.recorder import ROOT, fingerprint
 from mutants.selection import Selection, mentions, nearest
 
 SOURCE = """
@@ -95,6 +98,21 @@ def test_a_module_of_which_nothing_is_recorded_is_tried_with_tests_that_import_i
     assert asked[0] == "tests/engine/query/test_row_writing.py"
     assert mentions(Path("wire/crc32c_blocks.py"))[0] == "tests/wire/test_crc32c_blocks.py"
     assert "tests/objects/test_local.py" not in asked
+
+
+def test_a_test_file_that_no_record_knows_is_asked_first(tmp_path: Path) -> None:
+    module, own = Path("wire/crc32c_blocks.py"), "tests/wire/test_crc32c_blocks.py"
+    other = "tests/wire/test_tunnel_rows.py::test_one"
+    data = coverage.CoverageData(str(tmp_path / "tests-x.coverage"))
+    data.set_context(other)
+    data.add_lines({str(SOURCE_FOLDER / module): [50]})
+    data.write()
+    record: dict[str, Any] = {"tests": {other: 0.1}, "files": {}}
+    record["modules"] = {module.as_posix(): fingerprint(SOURCE_FOLDER / module)}
+    for known, asked in (("another text", [own, other]), (fingerprint(ROOT / own), [other])):
+        record["files"] = {own: known}
+        (tmp_path / "tests-x.json").write_text(json.dumps(record))
+        assert Selection(tmp_path).tests(module, range(50, 51)) == asked
 
 
 @pytest.mark.parametrize(
