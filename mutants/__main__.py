@@ -111,6 +111,9 @@ def main() -> int:
             record(f"tests/{room}")
     known = remembered(chosen, again=options.again)
     left = [item for item in chosen if item[1].name not in known]
+    reasons = explanations()
+    # What is known to survive is asked all tests in vain: last.
+    left.sort(key=lambda item: item[1].name in reasons)
     until = time.monotonic() + 60 * options.minutes if options.minutes else None
     campaign(left, options.jobs, known, until)
     return report(chosen, known, options.wanted)
@@ -285,9 +288,14 @@ def doubts(fork: Fork, outcome: str, slot: Path, module: Path, selection: Select
     return FAILS_ALWAYS
 
 
+def explanations() -> dict[str, str]:
+    """Why mutations that are known to survive do, by name."""
+    return tomllib.loads(SURVIVORS.read_text()).get("survivors", {})
+
+
 def report(chosen: list[tuple[Path, Mutation]], known: dict[str, Verdict], wanted: float) -> int:
     """Prints the outcome; 1 when too many survived that nobody has explained."""
-    reasons = tomllib.loads(SURVIVORS.read_text()).get("survivors", {})
+    reasons = explanations()
     verdicts = [known[m.name] for _, m in chosen if m.name in known]
     survived = {verdict.name for verdict in verdicts if verdict.outcome == "survived"}
     unexplained = [m for _, m in chosen if m.name in survived and m.name not in reasons]
