@@ -22,6 +22,7 @@ def check(text: str) -> None:
         "select sum(n) over w from t window w as (order by id rows 1 preceding)",
         "select array(1)[0], map('a', (1))",
         "create or replace view v as select 1",
+        f"select {'9' * 400}, 0.{'0' * 400}1",  # how many digits a DECIMAL has is said elsewhere
     ],
 )
 def test_what_may_be_a_statement(text: str) -> None:
