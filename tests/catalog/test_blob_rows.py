@@ -14,6 +14,7 @@ from fletching.catalog.blob_rows import (
     forget_stale_links,
     insert_pack,
     link_segments,
+    links_of_packs,
     list_packs,
     unreferenced_packs,
 )
@@ -54,6 +55,22 @@ def test_packs_are_listed_by_table(rows: Connection, new_table: MakeTable) -> No
     assert [item.id for item in list_packs(rows)] == ["p1", "p2", "p3"]
     (only,) = list_packs(rows, "u")
     assert (only.key, only.blobs, only.length, only.crc32c) == ("key-p3", 3, 300, 7)
+
+
+def test_the_links_of_packs_are_told_with_their_blobs(
+    rows: Connection, new_table: MakeTable
+) -> None:
+    new_table("T")
+    pk = session(rows, "s")
+    for name in ("p1", "p2", "p3"):
+        pack(rows, name, pk)
+    link_segments(rows, "t", ["k1", "k2"], {"p1"})
+    link_segments(rows, "t", ["k3"], {"p1", "p3"})
+    found = links_of_packs(rows, ["p2", "p1", "unknown"])
+    assert [(each.pack, each.blobs, sorted(each.segments)) for each in found] == [
+        ("p1", 3, ["k1", "k2", "k3"]),
+        ("p2", 3, []),
+    ]
 
 
 def test_a_pack_that_is_gone_cannot_be_linked(rows: Connection, new_table: MakeTable) -> None:

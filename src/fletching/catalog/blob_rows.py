@@ -27,12 +27,14 @@ from fletching.errors import InvalidArgumentError
 __all__ = [
     "NewPack",
     "PackInfo",
+    "PackLinks",
     "copy_links",
     "forget_links",
     "forget_packs",
     "forget_stale_links",
     "insert_pack",
     "link_segments",
+    "links_of_packs",
     "list_packs",
     "unreferenced_packs",
 ]
@@ -63,6 +65,14 @@ class PackInfo(NamedTuple):
     length: int
     crc32c: int
     created_at: float
+
+
+class PackLinks(NamedTuple):
+    """The segments, by key, whose rows refer to blobs of a pack, and how many blobs that has."""
+
+    pack: str
+    blobs: int
+    segments: tuple[str, ...]
 
 
 _COLUMNS = [blob_packs.c[{"length": "bytes"}.get(name, name)] for name in PackInfo._fields]
@@ -114,6 +124,22 @@ def link_segments(
         insert(segment_packs),
         [{"segment_key": key, "pack_id": pack} for key in segment_keys for pack in wanted],
     )
+
+
+def links_of_packs(connection: Connection, packs: Collection[str]) -> list[PackLinks]:
+    """The links of some packs, in the order of their ids; a pack that is not known is left out."""
+    found: dict[str, tuple[int, list[str]]] = {}
+    for some in chunks(sorted(packs)):
+        rows = connection.execute(
+            select(blob_packs.c.id, blob_packs.c.blobs, segment_packs.c.segment_key)
+            .outerjoin(segment_packs, segment_packs.c.pack_id == blob_packs.c.id)
+            .where(blob_packs.c.id.in_(some))
+        )
+        for pack, blobs, key in rows:
+            keys = found.setdefault(pack, (blobs, []))[1]
+            if key is not None:
+                keys.append(key)
+    return [PackLinks(pack, blobs, tuple(keys)) for pack, (blobs, keys) in found.items()]
 
 
 def copy_links(

@@ -86,7 +86,7 @@ class Engine:
             max_sessions=context.settings.max_read_sessions,
             written_at_once=not context.answers_alone,
         )
-        self.blobs = Blobs(context)
+        self.blobs = Blobs(context, self._reading)
         self.access_keys = AccessKeys(
             context.database, context.server_key, context.clock, context.check_may_change
         )

@@ -27,6 +27,8 @@ DATA = random.Random(7).randbytes(3_000_000)
 class Range:
     """Some of the bytes, in small portions, with a failure at a byte of the blob."""
 
+    file = None
+
     def __init__(self, service: Service, start: int, end: int | None) -> None:
         self.service, self.at = service, start
         self.end = len(service.data) if end is None else end
@@ -89,6 +91,30 @@ def test_reading_here_and_there_fetches_what_is_read(channel: Channel, service: 
         assert ranges.readinto(room) == 100
         assert room == DATA[start : start + 100]
     assert [end - start for start, end in service.ranges if end] == [4096] * 4
+
+
+def test_a_file_of_this_host_is_asked_for_once(channel: Channel, service: Service) -> None:
+    class OnHost:
+        def readinto_at(self, buffer: Any, position: int) -> int:
+            view = memoryview(buffer)[: len(DATA) - position]
+            view[:] = DATA[position : position + len(view)]
+            return len(view)
+
+    class Opened(Range):
+        file = OnHost()  # type: ignore[assignment]
+
+    def read_range(_reference: str, start: int, end: int | None, *_: Any) -> Opened:
+        service.ranges.append((start, end))
+        return Opened(service, start, end)
+
+    channel.transport.read_range = read_range  # type: ignore[method-assign, assignment]
+    with BlobRanges(channel, "r", 1000) as ranges:
+        assert ranges.read(10) == DATA[:10]
+        ranges.seek(-10, io.SEEK_END)
+        assert ranges.read() == DATA[-10:]
+        ranges.seek(5)
+        assert ranges.readall() == DATA[5:]
+    assert len(service.ranges) == 1
 
 
 def test_a_short_way_forward_is_received(channel: Channel, service: Service) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ class Shop:
             raise
 
     def write_rows(
-        self, session: str, references: list[str | None], stream: str = "s", **more: Any
+        self, session: str, references: Sequence[str | None], stream: str = "s", **more: Any
     ) -> None:
         table = more.pop("table", TABLE)
         about = {"table": table, "session_id": session, "stream_id": stream, **more}

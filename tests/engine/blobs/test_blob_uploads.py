@@ -231,7 +231,7 @@ class TestRefusals:
         context = dataclasses.replace(shop.engine.context, settings=limited)
         from fletching.engine.blobs.blob_service import Blobs
 
-        shop.engine.blobs = Blobs(context)
+        shop.engine.blobs = Blobs(context, shop.engine._reading)
         for coding in (ContentCoding.ZSTD, ContentCoding.LZ4_FRAME, ContentCoding.DEFLATE):
             with pytest.raises(LimitExceededError):
                 shop.upload(

@@ -3,6 +3,7 @@
 A request has a price, a round trip, and so has a range that is not read to its end: its connection is
 lost. So the first range after a seek is as long as what is asked for, and each that follows on the one
 before is four times as long, up to `MOST_BYTES`: whoever reads on soon receives as fast as from a socket.
+A service on this host that gives the blob's file is asked once: all is read from that.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from fletching.client.blobs.blob_transfers import BlobInfo, BlobRange
+from fletching.client.blobs.blob_transfers import BlobFileOnHost, BlobInfo, BlobRange
 from fletching.client.transports.channel import Channel
 from fletching.errors import (
     ProtocolError,
@@ -60,6 +61,7 @@ class BlobRanges(io.RawIOBase):
         self._least_bytes = max(1, least_bytes)
         self._position = 0
         self._stream: BlobRange | None = None
+        self._file: BlobFileOnHost | None = None
         self._stream_at = 0
         self._stream_end = 0
         self._range_bytes = 0
@@ -99,12 +101,20 @@ class BlobRanges(io.RawIOBase):
             TransportError: no answer within the retry budget.
         """
         target = memoryview(buffer).cast("B")
-        end = min(self._position + target.nbytes, self.info.length)
+        start = self._position
+        end = min(start + target.nbytes, self.info.length)
         filled = 0
         sequence = self._channel.sequence()
         while self._position < end:
+            if self._file is not None:
+                count = self._file.readinto_at(target[filled : end - start], self._position)
+                filled += count
+                self._position += count
+                continue
             try:
                 stream = self._stream_here(end, sequence)
+                if self._file is not None:
+                    continue
                 count = stream.readinto(target[filled : filled + end - self._position])
             except (ServiceError, TransportError, TruncatedStreamError) as error:
                 self._drop()
@@ -141,6 +151,7 @@ class BlobRanges(io.RawIOBase):
             )
         except RangeNotSatisfiableError as exc:
             raise ProtocolError("the blob is shorter than it was", side="remote") from exc
+        self._file = self._stream.file
         self._stream_at, self._stream_end = self._position, last
         self._range_bytes = wanted
         return self._stream
@@ -165,4 +176,5 @@ class BlobRanges(io.RawIOBase):
     def close(self) -> None:
         """Gives the connection back, or drops it in the middle of a range; idempotent."""
         self._drop()
+        self._file = None
         super().close()

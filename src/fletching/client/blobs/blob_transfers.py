@@ -26,6 +26,7 @@ __all__ = [
     "BatchBody",
     "BlobBody",
     "BlobEvents",
+    "BlobFileOnHost",
     "BlobInfo",
     "BlobRange",
     "BlobTransport",
@@ -146,14 +147,28 @@ class BlobInfo:
     """Of all its bytes, where the service says."""
 
 
+class BlobFileOnHost(Protocol):
+    """One blob in a file of this host, which the service let the client open."""
+
+    def readinto_at(self, buffer: WriteableBuffer, position: int) -> int:
+        """Fills ``buffer`` with the blob's bytes from ``position`` on, as far as it goes; asks nobody.
+
+        Raises:
+            CorruptObjectError: the file was cut.
+        """
+        ...
+
+
 class BlobRange(Protocol):
     """A range of one blob being received.
 
     Attributes:
         info: of the whole blob.
+        file: where all of the blob can be read without asking the service, if there is such a way.
     """
 
     info: BlobInfo
+    file: BlobFileOnHost | None
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         """Fills ``buffer`` from the start; returns how much, 0 only at the end of the range."""

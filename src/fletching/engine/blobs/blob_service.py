@@ -9,8 +9,10 @@ from fletching.catalog import table_rows as catalog_tables
 from fletching.engine.blobs.blob_reading import BlobReadPlan, Packs, plan_reply
 from fletching.engine.blobs.blob_references import BlobReference, ReferenceChecker, ReferenceKey
 from fletching.engine.blobs.blob_uploads import BlobUpload, open_upload
+from fletching.engine.blobs.pack_sharing import PackSharing, SharedPacks
 from fletching.engine.blobs.packs import read_header
 from fletching.engine.context import EngineContext
+from fletching.engine.reading.read_calls import Reading
 from fletching.engine.reading.read_plan import Extent
 from fletching.errors import InvalidArgumentError, NotFoundError, RangeNotSatisfiableError
 from fletching.protocol.messages.requests import ReadBlobs, WriteBlob, WriteBlobs
@@ -51,8 +53,9 @@ class BlobSlice:
 class Blobs:
     """Uploads, replies and ranges. Thread-safe; all methods block."""
 
-    def __init__(self, context: EngineContext) -> None:
+    def __init__(self, context: EngineContext, reading: Reading) -> None:
         self._context = context
+        self._sharing = PackSharing(context, reading)
         self._key = ReferenceKey(context.server_key)
 
     def checker(self, table_id: str) -> ReferenceChecker:
@@ -111,6 +114,29 @@ class Blobs:
             stored=request.stored,
         )
         return dataclasses.replace(plan, tables=tuple(tables))
+
+    def share(
+        self, references: Sequence[str], *, session_id: str | None = None
+    ) -> SharedPacks | None:
+        """Where blobs are, for a client that reads the packs itself; None if they are to be sent.
+
+        Args:
+            references: their texts.
+            session_id: the read session whose rows are all that the caller may read of their table, if he
+                may not read all.
+
+        Raises:
+            As `read`; ExpiredSessionError: the session has expired.
+        """
+        parsed = self._parsed(references)
+        shared = self._sharing.share(parsed, session_id=session_id)
+        if shared is not None:
+            try:
+                shared.tables = tuple(self._tables(parsed))
+            except BaseException:
+                shared.close()
+                raise
+        return shared
 
     def slice(self, reference: str, start: int | None = None, end: int | None = None) -> BlobSlice:
         """A range of one blob.

@@ -37,6 +37,7 @@ __all__ = [
     "PackRecord",
     "PackWriter",
     "check_pack",
+    "pack_bytes",
     "read_header",
     "read_index",
 ]
@@ -51,6 +52,11 @@ _TRAILER_BYTES = 24
 _GATHERED_BYTES = 1 << 20
 _GATHERED_PIECES = 512
 _CHECKED_BYTES = 4 << 20
+
+
+def pack_bytes(records: int, count: int) -> int:
+    """How long a pack is whose ``count`` records take so many bytes."""
+    return len(MAGIC) + records + _INDEX_ROW_BYTES * count + _TRAILER_BYTES
 
 
 class PackRecord(NamedTuple):

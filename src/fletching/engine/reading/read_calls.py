@@ -197,6 +197,15 @@ class Reading:
         rows = RowRange(0, snapshot.row_count)
         return plan_rows(snapshot, self._store, projection, rows, options, checks=self._checks)
 
+    def plan_of_segment(
+        self, snapshot: Snapshot, place: int, projection: PhysicalProjection
+    ) -> ReadPlan:
+        """The plan of the rows that a snapshot, which the caller has pinned, shows of one segment."""
+        first, end = snapshot.batches_of(place)
+        rows = RowRange(snapshot.row_start[first], snapshot.row_start[end])
+        options = ReadOptions()
+        return plan_rows(snapshot, self._store, projection, rows, options, checks=self._checks)
+
     def kept_of(self, session: OpenSession, row_filter: RowFilter | None) -> KeptSegments:
         """What a read of a session opens."""
         return kept_segments(self._snapshot_of(session), row_filter)
@@ -342,6 +351,20 @@ class Reading:
             return scan_schema, self._snapshots.load(
                 connection, table.id, table.version, PartitionFilter()
             )
+
+    def rows_of_session(
+        self, session_id: str, table: TableName
+    ) -> tuple[ScanSchema, Snapshot] | None:
+        """The columns and rows that a session shows; None if it has a filter, or reads changes.
+
+        Raises:
+            NotFoundError: no such session of this table.
+            ExpiredSessionError: the session has expired.
+        """
+        session = self._sessions.find(session_id, table)
+        if session.row_filter is not None or session.row.since_version is not None:
+            return None
+        return session.scan_schema, self._snapshot_of(session)
 
     # --- rows without a session ------------------------------------------------------------------
 

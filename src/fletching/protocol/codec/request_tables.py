@@ -374,6 +374,7 @@ _READ_BLOBS = RequestTable(
         _ACCEPT,
         Field("framed", "Framed", Flag(), (JSON,), sparse=True),
         Field("stored", "Stored", Flag(), (JSON,), sparse=True),
+        Field("mapped", "Mapped", Flag(), (JSON,), sparse=True),
     ),
 )
 

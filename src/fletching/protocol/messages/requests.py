@@ -383,6 +383,8 @@ class ReadBlobs(Request, frozen=True, kw_only=True):
     type and file name. A service that does not know it sends one raw and says nothing; ours says
     what it does in the header ``x-fletching-framing``. ``stored`` is ours, too (``Stored``): the blobs
     as they are stored, behind a list of their lengths and checksums (`fletching.wire.stored_blobs`).
+    ``mapped`` (``Mapped``): over the service's Unix socket, the reply may say where they are instead, and bring
+    the packs' descriptors (`fletching.protocol.messages.mapped_blobs`).
     """
 
     project: str
@@ -390,3 +392,4 @@ class ReadBlobs(Request, frozen=True, kw_only=True):
     accept_encoding: tuple[str, ...] = ()
     framed: bool = False
     stored: bool = False
+    mapped: bool = False

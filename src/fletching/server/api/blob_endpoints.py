@@ -6,6 +6,9 @@
                                               └──> thread: MD5
     reply     worker: read, verify, frame, checksum ──> socket
     GET       mapped pages ──> socket
+
+A client on this host that asks for it at the Unix socket gets the packs' descriptors in place of the last two,
+where the packs can be shared (`fletching.engine.blobs.pack_sharing`).
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing_extensions import Buffer
 from fletching.engine.blobs.blob_reading import BlobReadPlan
 from fletching.engine.blobs.blob_service import BlobSlice
 from fletching.engine.blobs.blob_uploads import BlobUpload
+from fletching.engine.blobs.pack_sharing import SharedPacks
 from fletching.errors import MethodNotAllowedError, NoPermissionError, PayloadTooLargeError
 from fletching.protocol.codec import encode_response
 from fletching.protocol.http import headers as names
@@ -30,6 +34,7 @@ from fletching.protocol.http.blob_links import (
     parse_range,
     reference_in_path,
 )
+from fletching.protocol.messages.mapped_blobs import encode_mapped_blobs
 from fletching.protocol.messages.requests import ReadBlobs, WriteBlob, WriteBlobs
 from fletching.server.api.response_body import FIRST_GROUP_BYTES, PlanSource, send_source
 from fletching.server.http.exchange import Exchange
@@ -194,20 +199,60 @@ async def read_blobs(exchange: Exchange, service: Service, request: ReadBlobs) -
     if agent.startswith(_UNCOMPRESSED_AGENTS):
         request = msgspec.structs.replace(request, accept_encoding=())
 
-    def begin() -> _ReplySource:
+    def begin() -> _ReplySource | SharedPacks:
+        if request.mapped:
+            shared = _shared(exchange, service, request.references)
+            if shared is not None:
+                return shared
         plan = service.engine.blobs.read(request)
         for table in plan.tables:
             _check_access(exchange, service, table)
         return _ReplySource(plan)
 
     with service.reads.enter():
-        async with Job.opened(service.workers.cpu, begin, _ReplySource.close) as job:
+        async with Job.opened(service.workers.cpu, begin, _close) as job:
             source = job.owned
+            if isinstance(source, SharedPacks):
+                await _send_shared(exchange, source, {})
+                return
             headers = {names.FRAMING: source.plan.framing}
             if source.plan.coding is not ContentCoding.IDENTITY:
                 headers[names.CONTENT_ENCODING] = source.plan.coding.value
             await exchange.start(source.plan.length, headers=headers)
             await send_source(exchange, job, source, source.first)
+
+
+def _close(owned: _ReplySource | SharedPacks) -> None:
+    owned.close()
+
+
+def _shared(exchange: Exchange, service: Service, references: Sequence[str]) -> SharedPacks | None:
+    """The packs of blobs, for a caller who may have them and whom they can be passed to."""
+    if not exchange.head.same_host:
+        return None
+    principal = exchange.principal
+    assert principal is not None
+    # A session may show some of a table's rows, and its token is for those.
+    reading = principal.reading
+    shared = service.engine.blobs.share(
+        references, session_id=None if reading is None else reading.session_id
+    )
+    if shared is not None:
+        try:
+            for table in shared.tables:
+                _check_access(exchange, service, table)
+        except BaseException:
+            shared.close()
+            raise
+    return shared
+
+
+async def _send_shared(exchange: Exchange, shared: SharedPacks, fields: dict[str, str]) -> None:
+    await exchange.reply_with_descriptors(
+        encode_mapped_blobs(shared.message),
+        shared.descriptors,
+        headers={**fields, names.DIRECT: names.DESCRIPTORS},
+    )
 
 
 # --- single blobs by address -----------------------------------------------------------------
@@ -243,6 +288,10 @@ async def handle_blob(exchange: Exchange, service: Service) -> None:
         _check_access(exchange, service, whole.table)
         if _is_named(whole, exchange.header("if-none-match")):
             return _Found(304, whole)
+        if exchange.method == "GET" and exchange.header(names.DIRECT) == names.DESCRIPTORS:
+            shared = _shared(exchange, service, [reference])
+            if shared is not None:
+                return _Found(200, whole, shared=shared)
         if wanted is None or exchange.header("if-range") not in {"", f'"{whole.etag}"'}:
             return _Found(200, whole, sends=exchange.method == "GET")
         part = service.engine.blobs.slice(reference, *wanted)
@@ -256,6 +305,9 @@ async def handle_blob(exchange: Exchange, service: Service) -> None:
                 await exchange.start(None, status=304, headers=fields)
                 await exchange.finish()
                 return
+            if found.shared is not None:
+                await _send_shared(exchange, found.shared, fields)
+                return
             if found.status == 206:
                 fields["content-range"] = content_range(found.slice.range, found.slice.total)
             await exchange.start(found.slice.length, status=found.status, headers=fields)
@@ -266,11 +318,19 @@ async def handle_blob(exchange: Exchange, service: Service) -> None:
 
 
 class _Found:
-    """A blob's range and, unless only its headers are sent, the source of its bytes."""
+    """A blob's range and, unless only its headers are sent, the source of its bytes, or its pack."""
 
-    def __init__(self, status: int, part: BlobSlice, *, sends: bool = False) -> None:
+    def __init__(
+        self,
+        status: int,
+        part: BlobSlice,
+        *,
+        sends: bool = False,
+        shared: SharedPacks | None = None,
+    ) -> None:
         self.status = status
         self.slice = part
+        self.shared = shared
         self.source: PlanSource | None = None
         self.first: Sequence[Buffer] = ()
         if sends:
@@ -283,11 +343,13 @@ class _Found:
 
     @property
     def ended(self) -> bool:
-        return self.source is None or self.source.ended
+        return self.shared is None and (self.source is None or self.source.ended)
 
     def close(self) -> None:
         if self.source is not None:
             self.source.close()
+        if self.shared is not None:
+            self.shared.close()
 
 
 def _is_named(found: BlobSlice, header: str) -> bool:

@@ -259,7 +259,7 @@ class PreparedReply:
         length: bytes of all, None if only making them tells.
         coding: of the whole body.
         headers: what the reply says of its form.
-        shared: segments whose descriptors go along.
+        shared: files whose descriptors go along.
     """
 
     source: BufferSource

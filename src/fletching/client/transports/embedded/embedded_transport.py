@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 import pyarrow as pa
 
-from fletching.client.blobs.blob_transfers import BlobBody, BlobInfo, UploadChecksum, whole_of
+from fletching.client.blobs.blob_transfers import (
+    BlobBody,
+    BlobFileOnHost,
+    BlobInfo,
+    UploadChecksum,
+    whole_of,
+)
 from fletching.client.call_options import CallOptions
 from fletching.client.cancellation import Cancellation
 from fletching.client.retry import RetrySequence
@@ -389,6 +395,8 @@ class EmbeddedBlobEvents:
 
 class EmbeddedBlobRange:
     """A range of one blob; a `fletching.client.blobs.blob_transfers.BlobRange`."""
+
+    file: BlobFileOnHost | None = None
 
     def __init__(self, found: Any) -> None:
         self.info = BlobInfo(found.total, found.header.content_type, found.header.file_name)

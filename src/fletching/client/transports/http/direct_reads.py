@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 
+from fletching.client.transports.http.blob_packs import OpenPacks
 from fletching.client.transports.http.connections import DirectPool
 from fletching.client.transports.http.http_response import Reply
 from fletching.client.transports.http.mapped_reply import MappedSegments
@@ -24,11 +25,13 @@ class DirectReads:
 
     Attributes:
         segments: the mappings that reads through it share.
+        packs: likewise, the packs of blobs.
     """
 
     def __init__(self, endpoint: str, *, connections: int) -> None:
         """Knows of none yet."""
         self.segments = MappedSegments()
+        self.packs = OpenPacks()
         self._endpoint = endpoint
         self._connections = connections
         self._lock = threading.Lock()
@@ -78,3 +81,4 @@ class DirectReads:
         if pool is not None:
             pool.close()
         self.segments.clear()
+        self.packs.clear()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -13,12 +14,21 @@ from typing_extensions import Buffer
 
 from fletching.client.blobs.blob_transfers import (
     BlobBody,
+    BlobEvents,
+    BlobFileOnHost,
     BlobInfo,
+    BlobRange,
     UploadChecksum,
     whole_of,
 )
 from fletching.client.call_options import CallOptions
 from fletching.client.retry import RetrySequence
+from fletching.client.transports.http.blob_packs import (
+    OpenPacks,
+    PackedBlob,
+    PackedBlobEvents,
+    PackedBlobRange,
+)
 from fletching.client.transports.http.http_response import Reply
 from fletching.client.transports.http.request_body import RequestBody, StreamedBody
 from fletching.errors import ProtocolError, TruncatedStreamError
@@ -30,6 +40,7 @@ from fletching.protocol.http.layers import (
     blob_read_is_framed,
     blob_write_encoder,
 )
+from fletching.protocol.messages.mapped_blobs import decode_mapped_blobs
 from fletching.protocol.messages.requests import ReadBlobs, Request, WriteBlob, WriteBlobs
 from fletching.protocol.messages.responses import BlobReferences, Response
 from fletching.wire.blob_frames import (
@@ -48,6 +59,9 @@ if TYPE_CHECKING:
 __all__ = ["HttpBlobEvents", "HttpBlobRange", "HttpBlobVerbs", "info_of"]
 
 RECEIVE_BYTES = 512 * 1024
+
+REPLY_BYTES = 1 << 20
+"""Longest reply that says where blobs are: 40 bytes for each of 10,000."""
 
 
 class HttpBlobEvents:
@@ -150,6 +164,8 @@ class HttpBlobEvents:
 class HttpBlobRange:
     """Bytes of one blob; a `fletching.client.blobs.blob_transfers.BlobRange`."""
 
+    file: BlobFileOnHost | None = None
+
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
         self.info = info_of(reply)
@@ -182,13 +198,17 @@ def info_of(reply: Reply) -> BlobInfo:
     if not (text.isascii() and text.isdecimal()):
         reply.close()
         raise ProtocolError("the service did not say how long the blob is", side="remote")
-    content_type = reply.headers.get(names.CONTENT_TYPE)
-    _, _, name = reply.headers.get("content-disposition", "").partition("filename*=UTF-8''")
+    return _about(reply.headers, int(text), _crc32c_of(reply.headers.get("etag", "")))
+
+
+def _about(headers: Mapping[str, str], length: int, crc32c: int | None) -> BlobInfo:
+    content_type = headers.get(names.CONTENT_TYPE)
+    _, _, name = headers.get("content-disposition", "").partition("filename*=UTF-8''")
     return BlobInfo(
-        int(text),
+        length,
         None if content_type == names.OCTET_STREAM else content_type,
         unquote(name) or None,
-        _crc32c_of(reply.headers.get("etag", "")),
+        crc32c,
     )
 
 
@@ -251,10 +271,22 @@ class HttpBlobVerbs(abc.ABC):
 
     def read_blobs(
         self, request: ReadBlobs, options: CallOptions, attempt: RetrySequence
-    ) -> HttpBlobEvents:
+    ) -> BlobEvents:
         """See `BlobTransport.read_blobs`."""
-        parts = self._encode(request)
+        parts = self._encode(msgspec.structs.replace(request, mapped=request.stored))
         reply = self._exchange_here(parts, options, attempt)
+        if reply is not None and reply.headers.get(names.DIRECT) == names.DESCRIPTORS:
+            return PackedBlobEvents(
+                self._packed_blobs(reply, len(request.references)),
+                reply.headers.get(names.REQUEST_ID),
+                lambda places: self.read_blobs(
+                    msgspec.structs.replace(
+                        request, references=tuple(request.references[each] for each in places)
+                    ),
+                    options.changed(direct="never"),
+                    attempt,
+                ),
+            )
         if reply is None:
             body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
             reply = self._exchange(parts, body, options, attempt)
@@ -267,13 +299,20 @@ class HttpBlobVerbs(abc.ABC):
         end: int | None,
         options: CallOptions,
         attempt: RetrySequence,
-    ) -> HttpBlobRange:
+    ) -> BlobRange:
         """See `BlobTransport.read_range`."""
         last = "" if end is None else str(end - 1)
-        reply = self._address(
-            "GET", reference, {"range": f"bytes={start}-{last}"}, options, attempt
-        )
-        return HttpBlobRange(reply)
+        headers = {"range": f"bytes={start}-{last}"}
+        asking = headers | {names.DIRECT: names.DESCRIPTORS}
+        parts = HttpRequest("GET", blob_path(reference), [], asking, b"")
+        reply = self._exchange_here(parts, options, attempt)
+        if reply is None:
+            return HttpBlobRange(self._address("GET", reference, headers, options, attempt))
+        if reply.headers.get(names.DIRECT) != names.DESCRIPTORS:
+            return HttpBlobRange(reply)
+        about = reply.headers
+        (blob,) = self._packed_blobs(reply, 1)
+        return PackedBlobRange(blob, _about(about, blob.length, blob.crc32c), start, end)
 
     def blob_info(self, reference: str, options: CallOptions, attempt: RetrySequence) -> BlobInfo:
         """See `BlobTransport.blob_info`."""
@@ -295,7 +334,23 @@ class HttpBlobVerbs(abc.ABC):
         body = RequestBody([], idle_seconds=options.timeouts.idle)
         return self._exchange(parts, body, options, attempt)
 
+    def _packed_blobs(self, reply: Reply, count: int) -> list[PackedBlob]:
+        """The blobs that a reply says are in the packs that came with it."""
+        descriptors, body = reply.read_with_descriptors(REPLY_BYTES)
+        try:
+            message = decode_mapped_blobs(body, len(descriptors), count)
+        except BaseException:
+            for number in descriptors:
+                os.close(number)
+            raise
+        return self._packs.take(descriptors, message)
+
     # --- what the transport has
+
+    @property
+    @abc.abstractmethod
+    def _packs(self) -> OpenPacks:
+        """The packs that were read from last."""
 
     @abc.abstractmethod
     def _encode(self, request: Request) -> HttpRequest:

@@ -140,6 +140,25 @@ class Reply:
         """
         return [] if self._attached is None else self._attached.take_descriptors()
 
+    def read_with_descriptors(self, limit: int) -> tuple[list[int], bytes]:
+        """The open files that came with the body, which the caller closes, and the body; ends the reply.
+
+        Raises:
+            TransportError, ProtocolError: as `read_all`; no file stays open then.
+        """
+        try:
+            first = self.read_exactly(1)
+            descriptors = self.take_descriptors()
+        except BaseException:
+            self.close()
+            raise
+        try:
+            return descriptors, first + self.read_all(limit)
+        except BaseException:
+            for number in descriptors:
+                os.close(number)
+            raise
+
     def readinto(self, buffer: WriteableBuffer, *, wake_bytes: int = WAKE_BYTES) -> int:
         """Receives into ``buffer`` up to its length; 0 only at the reply's proven end.
 

@@ -18,6 +18,7 @@ from fletching.client.retry import RetrySequence
 from fletching.client.transports.direct.direct_access import DirectAccess
 from fletching.client.transports.direct.manifest_reader import ManifestReader
 from fletching.client.transports.http.arrow_response import ArrowReply
+from fletching.client.transports.http.blob_packs import OpenPacks
 from fletching.client.transports.http.coded_response import ReplyBytes, uncoded
 from fletching.client.transports.http.connections import (
     make_pool_manager,
@@ -318,6 +319,10 @@ class HttpTransport(ServiceExchanges, HttpBlobVerbs):
         """Closes it."""
         self.close()
 
+    @property
+    def _packs(self) -> OpenPacks:
+        return self._same_host.packs
+
     # --- reads on one host -------------------------------------------------------------------
 
     def _ask_this_host(
@@ -349,14 +354,9 @@ class HttpTransport(ServiceExchanges, HttpBlobVerbs):
         self, reply: Reply, request: ReadTable, options: CallOptions, attempt: RetrySequence
     ) -> MappedReply:
         """What reads from the files that came with a reply."""
+        descriptors, body = reply.read_with_descriptors(REPLY_BYTES)
         try:
-            first = reply.read_exactly(1)
-            descriptors = reply.take_descriptors()
-        except BaseException:
-            reply.close()
-            raise
-        try:
-            message = decode_mapped_rows(first + reply.read_all(REPLY_BYTES), len(descriptors))
+            message = decode_mapped_rows(body, len(descriptors))
         except BaseException:
             for number in descriptors:
                 os.close(number)

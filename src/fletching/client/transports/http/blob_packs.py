@@ -1,0 +1,264 @@
+"""Blobs of a service on this host, read out of the packs, whose descriptors it passed.
+
+They are read, not mapped: a blob is handed over in memory of its own, so that a copy is made anyhow, and a read of
+a file that was cut since is an error, where using a mapping's page would be a fatal signal. What is read
+whole is compared with its checksum, as what comes through a socket is.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from crc32c import crc32c
+
+from fletching.client.blobs.blob_transfers import BlobEvents, BlobFileOnHost, BlobInfo
+from fletching.errors import ChecksumMismatchError, CorruptObjectError, ProtocolError
+from fletching.protocol.messages.mapped_blobs import MappedBlobs
+from fletching.wire.blob_frames import BlobData, BlobDataEnd, BlobDataStart, BlobHeader
+from fletching.wire.stored_blobs import header_of
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = ["OpenPack", "OpenPacks", "PackedBlob", "PackedBlobEvents", "PackedBlobRange"]
+
+KEPT_PACKS = 64
+"""Packs that stay open for the next read of their blobs."""
+
+READ_BYTES = 1 << 20
+"""How much of a large blob is read before its checksum is taken, while the processor's cache still has it."""
+
+
+class OpenPack:
+    """A pack's file, open for reading; closed when nobody has it any more."""
+
+    def __init__(self, descriptor: int, length: int) -> None:
+        """Takes the descriptor over."""
+        self._descriptor = descriptor
+        self.length = length
+
+    def read(self, start: int, length: int) -> bytes:
+        """So many bytes from ``start`` on.
+
+        Raises:
+            CorruptObjectError: the file was cut since.
+        """
+        if length <= READ_BYTES:
+            data = os.pread(self._descriptor, length, start)
+            if len(data) == length:
+                return data
+        # A file in memory gives its bytes away without a copy.
+        file = io.BytesIO(bytes(length))
+        with file.getbuffer() as view:
+            self.readinto(view, start)
+        return file.getvalue()
+
+    def readinto(self, view: memoryview, start: int) -> None:
+        """Fills a buffer; errors as `read`."""
+        filled = 0
+        while filled < len(view):
+            count = os.preadv(self._descriptor, [view[filled:]], start + filled)
+            if not count:
+                size = os.fstat(self._descriptor).st_size
+                raise CorruptObjectError(
+                    f"a pack of blobs ends at byte {size}; it had {self.length}"
+                )
+            filled += count
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the file has no name any more, so that only descriptors keep its disk space."""
+        return os.fstat(self._descriptor).st_nlink == 0
+
+    def __del__(self) -> None:
+        """Closes the file."""
+        os.close(self._descriptor)
+
+
+class PackedBlob:
+    """Where one blob is; a `fletching.client.blobs.blob_transfers.BlobFileOnHost`."""
+
+    __slots__ = ("_metadata", "_pack", "_start", "crc32c", "length")
+
+    def __init__(
+        self, pack: OpenPack | None, start: int, metadata: int, length: int, checksum: int
+    ) -> None:
+        self._pack = pack
+        self._start = start
+        self._metadata = metadata
+        self.length = length
+        self.crc32c = checksum
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is in a pack that came along."""
+        return self._pack is not None
+
+    def record(self) -> tuple[bytes, bytes]:
+        """The metadata and the data; errors as `data`."""
+        pack = self._opened
+        return pack.read(self._start, self._metadata), self.data()
+
+    def data(self) -> bytes:
+        """The data, verified.
+
+        Raises:
+            ChecksumMismatchError: it is not what was stored.
+            CorruptObjectError: the file was cut.
+        """
+        found = self._opened.read(self._start + self._metadata, self.length)
+        actual = crc32c(found)
+        if actual != self.crc32c:
+            raise ChecksumMismatchError(
+                "a blob in its pack is not what was stored",
+                layer="crc32c",
+                expected=self.crc32c,
+                actual=actual,
+            )
+        return found
+
+    def readinto_at(self, buffer: WriteableBuffer, position: int) -> int:
+        """See `BlobFileOnHost.readinto_at`."""
+        view = memoryview(buffer).cast("B")
+        view = view[: max(0, self.length - position)]
+        self._opened.readinto(view, self._start + self._metadata + position)
+        return len(view)
+
+    @property
+    def _opened(self) -> OpenPack:
+        if self._pack is None:
+            raise ProtocolError("the service gave no pack for a blob", side="remote")
+        return self._pack
+
+
+class OpenPacks:
+    """The packs that were read from last, by what the file is. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[int, ...], OpenPack] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def take(self, descriptors: Sequence[int], message: MappedBlobs) -> list[PackedBlob]:
+        """The blobs of a reply, whose open files are this object's from now on."""
+        left = list(descriptors)
+        packs: list[OpenPack | None] = []
+        try:
+            for length in message.lengths:
+                packs.append(self._opened(left[0], length))
+                del left[0]
+        finally:
+            for number in left:
+                os.close(number)
+        packs.append(None)  # which -1, for what is not shared, chooses
+        return [PackedBlob(packs[pack], *rest) for pack, *rest in message.entries().tolist()]
+
+    def _opened(self, descriptor: int, length: int) -> OpenPack:
+        status = os.fstat(descriptor)
+        identity = status.st_dev, status.st_ino, length, status.st_size, status.st_mtime_ns
+        with self._lock:
+            known = self._kept.pop(identity, None)
+            if known is None:
+                known = OpenPack(descriptor, length)
+                for key in [key for key, each in self._kept.items() if each.is_deleted]:
+                    del self._kept[key]
+            else:
+                os.close(descriptor)
+            self._kept[identity] = known
+            if len(self._kept) > KEPT_PACKS:
+                self._kept.popitem(last=False)
+            return known
+
+    def clear(self) -> None:
+        """Forgets all."""
+        with self._lock:
+            self._kept.clear()
+
+
+class PackedBlobEvents:
+    """Blobs of packs that came along; a `fletching.client.blobs.blob_transfers.BlobEvents`.
+
+    Those that did not are asked for by themselves, all at once, when the first of them is wanted.
+    """
+
+    framed = True
+
+    def __init__(
+        self,
+        blobs: Sequence[PackedBlob],
+        request_id: str | None,
+        by_service: Callable[[Sequence[int]], BlobEvents],
+    ) -> None:
+        """Reads nothing yet.
+
+        Args:
+            blobs: in the order in which they were asked for.
+            request_id: the service's id of the request.
+            by_service: has the service send those at some places.
+        """
+        self.request_id = request_id
+        self._blobs = blobs
+        self._by_service = by_service
+        self._sent: BlobEvents | None = None
+
+    def __iter__(self) -> Iterator[BlobDataStart | BlobData | BlobDataEnd]:
+        """None: who asks for stored blobs takes them whole."""
+        raise ProtocolError("the service sent stored blobs, unasked", side="remote")
+
+    def whole(self) -> Iterator[tuple[BlobHeader, bytes]]:
+        """The blobs' headers and data, verified."""
+        sent: Iterator[tuple[BlobHeader, bytes]] | None = None
+        for blob in self._blobs:
+            if blob.is_shared:
+                metadata, data = blob.record()
+                yield header_of(metadata), data
+                continue
+            sent = sent or self._asked().whole()
+            yield next(sent)
+
+    def contents(self) -> Iterator[bytes]:
+        """The blobs' data, verified."""
+        sent: Iterator[bytes] | None = None
+        for blob in self._blobs:
+            if blob.is_shared:
+                yield blob.data()
+                continue
+            sent = sent or self._asked().contents()
+            yield next(sent)
+
+    def _asked(self) -> BlobEvents:
+        missing = [place for place, blob in enumerate(self._blobs) if not blob.is_shared]
+        self._sent = self._by_service(missing)
+        return self._sent
+
+    def close(self) -> None:
+        """Gives up the packs, and what the service was asked for."""
+        sent, self._sent = self._sent, None
+        if sent is not None:
+            sent.close()
+        self._blobs = ()
+
+
+class PackedBlobRange:
+    """Bytes of one blob of a pack; a `fletching.client.blobs.blob_transfers.BlobRange`."""
+
+    def __init__(self, blob: PackedBlob, info: BlobInfo, start: int, end: int | None) -> None:
+        self.info = info
+        self.file: BlobFileOnHost | None = blob
+        self._blob = blob
+        self._position = start
+        self._end = blob.length if end is None else min(end, blob.length)
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Copies the next bytes; 0 at the end of the range."""
+        view = memoryview(buffer).cast("B")[: self._end - self._position]
+        count = self._blob.readinto_at(view, self._position) if len(view) else 0
+        self._position += count
+        return count
+
+    def close(self) -> None:
+        """Holds nothing that the blob does not."""
