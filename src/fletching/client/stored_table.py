@@ -19,7 +19,8 @@ from fletching.client.call_options import OptionChanges
 from fletching.client.change_reports import ChangeReport
 from fletching.client.html_views import html_view
 from fletching.client.progress import ProgressLike, ProgressMeter, metered, rows_of
-from fletching.client.reading.filter_text import Condition, filter_text
+from fletching.client.reading.filter_text import Condition
+from fletching.client.reading.residual import divided
 from fletching.client.reading.scan import Scan
 from fletching.client.retry import RetrySequence
 from fletching.client.table_info import describe
@@ -226,12 +227,14 @@ class StoredTable:
             columns: the wanted columns in the wanted order; None for all.
             partitions: one or several specifications, full or leading parts; None for all.
             filter: an SQL predicate over data and partition columns: ``"id > 10 AND pt = 'a'"``; or
-                a ``pyarrow.compute.Expression`` that can be said as one.
+                a ``pyarrow.compute.Expression``. What cannot be said of it as a predicate is evaluated
+                here, on the rows that arrive (`Scan.residual`).
             limit: at most so many rows, the table's first.
             version: the table as it was; see `as_of`, which also gives its columns of then.
 
         Raises:
-            UsageError: a column named twice, a negative limit, a malformed partition.
+            UsageError: a column named twice, a negative limit, a malformed partition, or an expression that
+                is no condition on the table's columns.
         """
         if isinstance(columns, str):
             raise UsageError(f"columns is a list of names; give [{columns!r}]")
@@ -245,14 +248,16 @@ class StoredTable:
             info = self._info_at(version)
             scan = type(self)(self.channel, info).scan(columns, partitions, filter, limit)
             return dataclasses.replace(scan, version=info.version)
+        pushed, residual = divided(filter, lambda: self.schema)
         return Scan(
             table=self,
             columns=None if columns is None else tuple(columns),
             partitions=None
             if partitions is None
             else tuple(PartitionSpec.parse(each) for each in partitions),
-            filter=filter_text(filter),
+            filter=pushed,
             limit=limit,
+            residual=residual,
         )
 
     def to_table(self, *, progress: ProgressLike = None) -> pa.Table:

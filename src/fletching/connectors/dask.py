@@ -130,6 +130,7 @@ class _Ranges:
             scan.columns,
             None if scan.partitions is None else [str(each) for each in scan.partitions],
             str(scan.filter),
+            None if scan.residual is None else scan.residual.written,
             scan.limit,
         )
 

@@ -172,7 +172,7 @@ class TableDatasource(Datasource):  # type: ignore[misc]  # Ray is not there to 
         ).schema
         tasks = []
         for start, end in itertools.pairwise(bounds):
-            unknown = expression is not None or self._scan.filter is not None
+            unknown = expression is not None or self._scan.filters
             metadata = BlockMetadata(
                 num_rows=None if unknown else end - start,
                 size_bytes=self._bytes * (end - start) // max(1, self._rows),

@@ -85,12 +85,13 @@ class TrainingSnapshot:
     @property
     def filter(self) -> str | None:
         """What the service leaves rows out by."""
-        return self.session.pushed
+        pushed, residual = self.session.pushed, self.session.residual
+        return pushed if residual is None else f"{pushed or 'true'} AND {residual}"
 
     @property
     def filtered(self) -> bool:
         """Whether only reading tells how many rows there are."""
-        return self.session.pushed is not None
+        return self.session.filters
 
     def opened(self) -> SnapshotReader:
         """A reader for this process: a forked worker must not share its parent's connections."""

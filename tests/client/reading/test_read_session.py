@@ -90,8 +90,6 @@ def test_nothing_of_a_filter_remains_for_who_reads(table: fletching.Table) -> No
     assert found.pushed is not None
     assert found.residual is None
     assert numbers(found.splits(2)) == [97, 98, 99]
-    with pytest.raises(UsageError, match="utf8_length"):
-        table.scan(filter=(pc.field("n") >= 97) & (pc.utf8_length(pc.field("s")) > 1))
 
 
 def test_a_limit_bounds_the_session(table: fletching.Table) -> None:

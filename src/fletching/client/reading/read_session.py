@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self, TypedDict
 
 import msgspec
@@ -21,6 +21,7 @@ from fletching.client.call_options import OptionChanges
 from fletching.client.cancellation import Cancellation
 from fletching.client.reading.parallel import read_in_order
 from fletching.client.reading.readable import OpenedRows, Readable
+from fletching.client.reading.residual import Residual
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.reading.split import Split, SplitList
 from fletching.client.table_info import describe
@@ -52,6 +53,8 @@ class _Described(TypedDict):
     filter: str | None
     limit: int | None
     partitioned: bool
+    shown: tuple[str, ...] | None
+    residual: Residual | None
 
 
 class ReadSession(Readable):
@@ -74,8 +77,8 @@ class ReadSession(Readable):
             can be.
         byte_size: an estimate of their bytes as they are stored, all columns.
         pushed: the filter that the service evaluates; None if there is none.
-        residual: what whoever reads has to filter by: None, since what the service cannot evaluate is
-            refused when the scan is made.
+        residual: what is evaluated of the filter where the rows are read, by the session and its splits
+            themselves; None if that is nothing.
         expires_at: seconds since the epoch; None if the service does not say.
     """
 
@@ -90,10 +93,13 @@ class ReadSession(Readable):
         filter: str | None,  # noqa: A002  # the query's own word
         limit: int | None,
         partitioned: bool,
+        shown: tuple[str, ...] | None = None,
+        residual: Residual | None = None,
     ) -> None:
         self._channel = channel
         self._reply = reply
         self._columns = columns
+        self._shown = shown
         self._partitions = partitions
         self._limit = limit
         self._partitioned = partitioned
@@ -103,7 +109,7 @@ class ReadSession(Readable):
         self.id = reply.session_id
         self.version = reply.latest_version if reply.latest_version >= 0 else None
         self.pushed = filter
-        self.residual: str | None = None
+        self.residual = residual
         rows = max(reply.record_count, 0)
         self.row_count = rows if limit is None else min(rows, limit)
         self.byte_size = (
@@ -113,11 +119,22 @@ class ReadSession(Readable):
     @property
     def schema(self) -> pa.Schema:
         """The schema of the rows."""
+        wide = self._wide_schema
+        return wide if self._shown is None else pa.schema([wide.field(n) for n in self._shown])
+
+    @property
+    def _wide_schema(self) -> pa.Schema:
+        """Of what the service sends: the rows' columns, and those that the rest of the filter needs."""
         schema = scan_schema(self._reply)
         if self._columns is None:
             return schema
         by_name = {field.name.casefold(): field for field in schema}
         return pa.schema([by_name[name.casefold()] for name in self._columns])
+
+    @property
+    def filters(self) -> bool:
+        """Whether rows are left out by a condition, so that only reading tells how many there are."""
+        return self.pushed is not None or self.residual is not None
 
     @property
     def expires_at(self) -> float | None:
@@ -145,10 +162,8 @@ class ReadSession(Readable):
         if self._released:
             raise UsageError(f"read session {self.id} is released")
         bounds = [self.row_count * part // count for part in range(count + 1)]
-        chosen = self._chosen(columns)
-        return SplitList(
-            self._split(start, end, chosen) for start, end in itertools.pairwise(bounds)
-        )
+        make = self._splitter(columns)
+        return SplitList(make(start, end) for start, end in itertools.pairwise(bounds))
 
     def rows(self, start: int, end: int, *, columns: Sequence[str] | None = None) -> Split:
         """The rows from ``start`` up to, and without, ``end`` as a split; columns as for `splits`.
@@ -162,7 +177,7 @@ class ReadSession(Readable):
             raise UsageError(f"the session has {self.row_count} rows, and none of {start}..{end}")
         if self._released:
             raise UsageError(f"read session {self.id} is released")
-        return self._split(start, end, self._chosen(columns))
+        return self._splitter(columns)(start, end)
 
     @property
     def channel(self) -> Channel:
@@ -215,21 +230,42 @@ class ReadSession(Readable):
         whole = max(self._reply.record_count, 1)
         return self._reply.estimated_bytes * rows // whole
 
-    def _chosen(self, columns: Sequence[str] | None) -> _Columns:
-        """What splits have of the session's columns."""
-        schema = self.schema
-        if columns is None or (self._columns is None and list(columns) == schema.names):
-            return _Columns(schema, self._columns, None)
+    def _splitter(self, columns: Sequence[str] | None) -> Callable[[int, int], Split]:
+        """Makes splits of the session's rows with some of its columns."""
+        residual = self.residual
+        if residual is None:
+            chosen = self._chosen(columns)
+            return lambda start, end: self._split(start, end, chosen)
+        names = self.schema.names if columns is None else list(columns)
+        shown = self._of(self.schema, names)
+        wide = self._chosen(residual.asked([field.name for field in shown]))
+        return lambda start, end: self._split(start, end, wide).filtered(residual, pa.schema(shown))
+
+    def _of(self, schema: pa.Schema, names: Sequence[str]) -> list[pa.Field]:
+        """Some columns by their names.
+
+        Raises:
+            UsageError: one that there is not, or one named twice.
+        """
         by_name = {field.name.casefold(): field for field in schema}
-        unknown = [name for name in columns if name.casefold() not in by_name]
+        unknown = [name for name in names if name.casefold() not in by_name]
         if unknown:
             raise UsageError(
                 f"the session reads no column {', '.join(unknown)}; it reads {', '.join(by_name)}"
             )
-        fields = [by_name[name.casefold()] for name in columns]
+        fields = [by_name[name.casefold()] for name in names]
+        found = [field.name for field in fields]
+        if len(set(found)) != len(found):
+            raise UsageError(f"the columns of a split name one twice: {', '.join(found)}")
+        return fields
+
+    def _chosen(self, columns: Sequence[str] | None) -> _Columns:
+        """What splits have of the columns that the service sends."""
+        schema = self._wide_schema
+        if columns is None or (self._columns is None and list(columns) == schema.names):
+            return _Columns(schema, self._columns, None)
+        fields = self._of(schema, columns)
         names = tuple(field.name for field in fields)
-        if len(set(names)) != len(names):
-            raise UsageError(f"the columns of a split name one twice: {', '.join(names)}")
         if not names and self._columns == ():
             # The session sends a column that nobody sees already.
             return _Columns(pa.schema([]), names, None)
@@ -306,6 +342,8 @@ class ReadSession(Readable):
     def _open(self) -> OpenedRows:
         cancellation = Cancellation(self._channel.cancellation)
         (split,) = self.splits(1)
+        if self.residual is not None:
+            return split.opened()
         batches = read_in_order(
             [lambda: split.scan_reader(cancellation)],
             connections=1,
@@ -344,7 +382,15 @@ class ReadSession(Readable):
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         """What the session is, the same in every process (see `Split`)."""
-        return ("fletching.ReadSession", str(self.table), self.id, self._columns, self._limit)
+        shown = () if self.residual is None else (self._shown, self.residual.written)
+        return (
+            "fletching.ReadSession",
+            str(self.table),
+            self.id,
+            self._columns,
+            self._limit,
+            *shown,
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickles by what the service said and what reopens the client to read it."""
@@ -358,6 +404,8 @@ class ReadSession(Readable):
                 "filter": self.pushed,
                 "limit": self._limit,
                 "partitioned": self._partitioned,
+                "shown": self._shown,
+                "residual": self.residual,
             },
         )
 

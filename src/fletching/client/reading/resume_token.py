@@ -31,6 +31,7 @@ class _Text(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     columns: tuple[str, ...] | None
     filtered: bool = False
     asked: tuple[str, ...] | None = None
+    unfiltered: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,8 @@ class ResumeToken:
         filtered: whether a filter leaves rows of the ``length`` out, so that only reading tells how
             many there are.
         asked: columns that the service is asked for, where they are fewer than the session's.
+        unfiltered: whether some of the rows have yet to be left out by a filter that only the split itself
+            has, so that the token alone does not tell what to read.
     """
 
     table: TableName
@@ -62,6 +65,7 @@ class ResumeToken:
     columns: tuple[str, ...] | None = None
     filtered: bool = False
     asked: tuple[str, ...] | None = None
+    unfiltered: bool = False
 
     def __post_init__(self) -> None:
         """Refuses a place that cannot be."""
@@ -89,7 +93,16 @@ class ResumeToken:
         return None if self.filtered else self.length
 
     def request(self) -> ReadTable:
-        """Asks for the split from its first row on."""
+        """Asks for the split from its first row on.
+
+        Raises:
+            UsageError: its rows have yet to be filtered.
+        """
+        if self.unfiltered:
+            raise UsageError(
+                "the rows of this split have yet to be filtered by what the service cannot evaluate: read "
+                "the split by to_batches, to_table and the like, which do that"
+            )
         asked = self.asked or ()
         if self.index is not None:
             return ReadTable(
@@ -122,13 +135,14 @@ class ResumeToken:
             self.columns,
             self.filtered,
             self.asked,
+            self.unfiltered,
         )
         # What a token does not need is left out, as releases that did not know it wrote them.
         fields = list(msgspec.structs.astuple(text))
-        if self.asked is None:
+        for needed in (self.unfiltered, self.asked is not None, self.filtered):
+            if needed:
+                break
             del fields[-1]
-            if not self.filtered:
-                del fields[-1]
         return msgspec.json.encode(fields).decode()
 
     @classmethod
@@ -157,6 +171,7 @@ class ResumeToken:
             columns=fields.columns,
             filtered=fields.filtered,
             asked=fields.asked,
+            unfiltered=fields.unfiltered,
         )
 
 

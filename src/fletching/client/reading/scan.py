@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, Protocol, Unpack
 
 import msgspec
@@ -17,9 +17,11 @@ from fletching.client.cancellation import Cancellation
 from fletching.client.html_views import html_view
 from fletching.client.progress import ProgressLike
 from fletching.client.reading.filter_text import filter_text
+from fletching.client.reading.first_rows import first_rows, released
 from fletching.client.reading.parallel import read_in_order
-from fletching.client.reading.read_session import ReadSession, release_quietly
+from fletching.client.reading.read_session import ReadSession
 from fletching.client.reading.readable import OpenedRows, Readable
+from fletching.client.reading.residual import Residual
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.reading.split import Split, SplitList
 from fletching.client.table_schemas import scan_schema
@@ -81,9 +83,10 @@ class Scan(Readable):
         columns: the wanted columns in the wanted order; None for all, data columns first, then
             partition columns. An empty sequence gives batches with rows and no columns.
         partitions: full or leading partition specifications; None for all.
-        filter: a condition on data and partition columns: an SQL predicate, or a
-            ``pyarrow.compute.Expression``, which is kept as the predicate it becomes; or None.
+        filter: a condition on data and partition columns, an SQL predicate that the service evaluates; of a
+            ``pyarrow.compute.Expression`` what of it can be said so; or None.
         limit: at most so many rows, or None.
+        residual: what is evaluated of the filter where the rows arrive, or None.
     """
 
     table: ScannedTable
@@ -93,6 +96,7 @@ class Scan(Readable):
     limit: int | None = None
     version: int | None = None
     since: int | None = None
+    residual: Residual | None = None
     _channel: Channel | None = dataclasses.field(default=None, repr=False, compare=False)
     _releases: bool = dataclasses.field(default=False, repr=False, compare=False)
 
@@ -166,7 +170,7 @@ class Scan(Readable):
             ServiceError: the service refused.
             TransportError: no answer within the retry budget.
         """
-        if self.filter is not None:
+        if self.filters:
             bare = dataclasses.replace(self, columns=())
             return sum(batch.num_rows for batch in bare.to_batches())
         rows = self._session(
@@ -189,7 +193,7 @@ class Scan(Readable):
             ServiceError: the service refused.
             TransportError: no reply within the retry budget.
         """
-        if self.limit is not None and self.filter is not None:
+        if self.limit is not None and self.filters:
             raise UsageError("a scan with a filter and a limit has no session; drop one of them")
         options = SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1)
         reopen = self.channel.reopen
@@ -198,7 +202,9 @@ class Scan(Readable):
             # Whoever reads by a token already hands that on.
             self._session(options, with_token=reopen is None or not reopen.is_scoped),
             table=self.table.full_name,
-            columns=self.columns,
+            columns=self._asked,
+            shown=None if self.residual is None else tuple(self.schema.names),
+            residual=self.residual,
             partitions=self.partitions,
             filter=self.filter,
             limit=self.limit,
@@ -218,11 +224,14 @@ class Scan(Readable):
             ServiceError: the service refused.
             TransportError: no reply within the retry budget.
         """
-        if self.limit is not None and self.filter is not None:
+        if self.limit is not None and self.filters:
             raise UsageError("a scan with a filter and a limit has no splits; drop one of them")
         for name, value in (("count", count), ("split_bytes", split_bytes)):
             if value is not None:
                 whole_number(f"{name} of splits", value, least=1)
+        if self.residual is not None:
+            wide = self._read_wide().splits(count, split_bytes=split_bytes)
+            return SplitList(each.filtered(self.residual, self.schema) for each in wide)
         if self.limit is not None:
             return self._row_splits(count or self._connections)
         options = SplitOptions(
@@ -239,12 +248,29 @@ class Scan(Readable):
         properties = {
             "partitions": ", ".join(str(each) for each in self.partitions or ()),
             "filter": self.filter,
+            "residual": self.residual,
             "limit": self.limit,
         }
         title = f"scan of {self.table.full_name}"
         return html_view(title, properties, self.schema, self.table.partition_columns)
 
     # --- sessions ----------------------------------------------------------------------------
+
+    @property
+    def filters(self) -> bool:
+        """Whether rows are left out by a condition, so that only reading tells how many there are."""
+        return self.filter is not None or self.residual is not None
+
+    @property
+    def _asked(self) -> tuple[str, ...] | None:
+        """The columns to read: those that are wanted, and what remains of the filter needs."""
+        if self.residual is None or self.columns is None:
+            return self.columns
+        return self.residual.asked(self.columns)
+
+    def _read_wide(self) -> Scan:
+        """What is read, before the rest of the filter and the limit."""
+        return dataclasses.replace(self, columns=self._asked, residual=None, limit=None)
 
     @property
     def channel(self) -> Channel:
@@ -372,12 +398,13 @@ class Scan(Readable):
         return session
 
     def _wanted(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The wanted data columns and partition columns; ((), ()) means all."""
-        if self.columns is None:
+        """The data columns and partition columns to read; ((), ()) means all."""
+        columns = self._asked
+        if columns is None:
             return (), ()
         partition_names = {name.casefold() for name in self.table.partition_columns}
-        data = tuple(name for name in self.columns if name.casefold() not in partition_names)
-        partitions = tuple(name for name in self.columns if name.casefold() in partition_names)
+        data = tuple(name for name in columns if name.casefold() not in partition_names)
+        partitions = tuple(name for name in columns if name.casefold() in partition_names)
         if not data and not partitions:
             # The service takes no columns for all columns: one is asked for and left out here.
             smallest = _count_column(self.table)
@@ -391,6 +418,9 @@ class Scan(Readable):
         return self.table.name
 
     def _open(self) -> OpenedRows:
+        if self.residual is not None:
+            kept = self.residual.rows(self._read_wide().to_batches(), self.schema.names)
+            return OpenedRows(self.schema, first_rows(kept, self.limit))
         channel = self.channel
         # All connections of this scan, so that leaving it ends what any of them waits for.
         cancellation = Cancellation(channel.cancellation)
@@ -428,9 +458,9 @@ class Scan(Readable):
         known = None if self.filter is not None else max(session.record_count, 0)
         if known is not None and self.limit is not None:
             known = min(known, self.limit)
-        rows_read = _first(batches, self.limit)
+        rows_read = first_rows(batches, self.limit)
         if self._releases:
-            rows_read = _released(rows_read, channel, self.table.full_name, session.session_id)
+            rows_read = released(rows_read, channel, self.table.full_name, session.session_id)
         return OpenedRows(self._schema_of(session), rows_read, known)
 
     def _rows_per_split(self, session: ReadSessionReply) -> int:
@@ -449,34 +479,6 @@ def session_of(scan: Scan, *, with_table_token: bool) -> ReadSessionReply:
     return scan._session(  # noqa: SLF001  # of this module
         options, with_table_token=with_table_token
     )
-
-
-def _first(
-    batches: Iterator[pa.RecordBatch], limit: int | None
-) -> Generator[pa.RecordBatch, None, None]:
-    """The first ``limit`` rows; ends the source with itself."""
-    remaining = limit
-    try:
-        while remaining is None or remaining > 0:
-            batch = next(batches, None)
-            if batch is None:
-                return
-            if remaining is not None:
-                batch = batch.slice(0, remaining)
-                remaining -= batch.num_rows
-            yield batch
-    finally:
-        batches.close()  # type: ignore[attr-defined]  # `read_in_order` is a generator
-
-
-def _released(
-    batches: Generator[pa.RecordBatch, None, None], channel: Channel, table: TableName, session: str
-) -> Generator[pa.RecordBatch, None, None]:
-    """The same batches; with their end, or with whoever leaves them, the session ends."""
-    try:
-        yield from batches
-    finally:
-        release_quietly(channel, table, session)
 
 
 def _count_column(table: ScannedTable) -> str:

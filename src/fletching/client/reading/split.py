@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Generator
+from typing import NamedTuple
 
 import pyarrow as pa
 from typing_extensions import deprecated
@@ -13,6 +14,7 @@ from fletching.client.cancellation import Cancellation
 from fletching.client.html_views import ShownList
 from fletching.client.reading.arrow_reader import ArrowReader
 from fletching.client.reading.readable import OpenedRows, Readable
+from fletching.client.reading.residual import Residual
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.transports.channel import Channel, Reopening
 from fletching.client.transports.stream_files import StreamReader
@@ -20,6 +22,13 @@ from fletching.client.transports.transport import BatchSource
 from fletching.types import PartitionSpec
 
 __all__ = ["Split", "SplitList"]
+
+
+class _Rest(NamedTuple):
+    """What is evaluated of the filter where the split is read, and what the service sends for it."""
+
+    residual: Residual
+    schema: pa.Schema
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,6 +62,27 @@ class Split(Readable):
     byte_size: int | None = dataclasses.field(default=None, compare=False)
     partition: PartitionSpec | None = dataclasses.field(default=None, compare=False)
     _session_token: str | None = dataclasses.field(default=None, repr=False, compare=False)
+    _rest: _Rest | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    def filtered(self, residual: Residual, schema: pa.Schema) -> Split:
+        """The split with the rest of a filter, which is evaluated where it is read.
+
+        Args:
+            residual: over the split's columns.
+            schema: of the first of them, which are handed out.
+        """
+        return dataclasses.replace(
+            self,
+            token=dataclasses.replace(self.token, filtered=True, unfiltered=True),
+            schema=schema,
+            row_count=None,
+            _rest=_Rest(residual, self.schema),
+        )
+
+    @property
+    def residual(self) -> Residual | None:
+        """What is evaluated of the filter where the split is read; None if the service evaluates all."""
+        return None if self._rest is None else self._rest.residual
 
     @property
     def locations(self) -> tuple[str, ...]:
@@ -64,12 +94,17 @@ class Split(Readable):
         """Opens a reader at a row of the split; see `ArrowReader`.
 
         Raises:
-            UsageError: the split has no such row.
+            UsageError: the split has no such row, or a `residual`: then nobody knows which row that is.
         """
+        self.token.request()
         return ArrowReader(self._channel, self.token.at(row), schema=self.schema)
 
     def raw_reader(self) -> StreamReader:
-        """The bytes of the split's Arrow IPC stream as a file; a broken connection is an error."""
+        """The bytes of the split's Arrow IPC stream as a file; a broken connection is an error.
+
+        Raises:
+            UsageError: the split has a `residual`, which nobody would evaluate.
+        """
         return StreamReader(self._channel, self.token.request())
 
     @deprecated("to_reader of a split will give pyarrow's reader: use reader", category=None)
@@ -90,16 +125,31 @@ class Split(Readable):
             self._channel, self.token, schema=self.schema, begun=begun, cancellation=cancellation
         )
 
+    def opened(self) -> OpenedRows:
+        """A read of it that has begun; for what is made of splits."""
+        return self._open()
+
     def _open(self) -> OpenedRows:
         return OpenedRows(self.schema, self._read(), self.row_count)
 
     def _read(self) -> Generator[pa.RecordBatch, None, None]:
+        if self._rest is not None:
+            wide = dataclasses.replace(
+                self,
+                token=dataclasses.replace(self.token, unfiltered=False),
+                schema=self._rest.schema,
+                _rest=None,
+            )
+            yield from self._rest.residual.rows(wide._read(), self.schema.names)  # noqa: SLF001
+            return
         # The connection is given back when the iterator ends or is dropped.
         with self.reader() as reader:
             yield from reader
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The split for any library that takes Arrow's C stream."""
+        if self._rest is not None:
+            return Readable.to_reader(self).__arrow_c_stream__(requested_schema)
         return self.reader().__arrow_c_stream__(requested_schema)
 
     def __dask_tokenize__(self) -> object:
@@ -122,15 +172,23 @@ class Split(Readable):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickles by place and by what reopens the client to read it."""
-        fields = (self.token, self.schema, self.row_count, self.byte_size, self.partition)
+        fields = (
+            self.token,
+            self.schema,
+            self.row_count,
+            self.byte_size,
+            self.partition,
+            self._rest,
+        )
         return _reopened, (self._channel.reopen_with(self._session_token), fields)
 
 
 def _reopened(
-    reopen: Reopening, fields: tuple[ResumeToken, pa.Schema, int, int, PartitionSpec | None]
+    reopen: Reopening,
+    fields: tuple[ResumeToken, pa.Schema, int, int, PartitionSpec | None, _Rest | None],
 ) -> Split:
-    token, schema, row_count, byte_size, partition = fields
-    return Split(token, schema, row_count, reopen(), byte_size, partition)
+    token, schema, row_count, byte_size, partition, rest = fields
+    return Split(token, schema, row_count, reopen(), byte_size, partition, _rest=rest)
 
 
 class SplitList(ShownList[Split]):
