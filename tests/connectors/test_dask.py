@@ -137,6 +137,14 @@ def test_only_wanted_columns_are_read(client: Client, monkeypatch: pytest.Monkey
     assert set(read) == {("id",)}
 
 
+def test_no_columns_are_no_columns(client: Client) -> None:
+    table = client.create_table("t", pa.schema([("id", pa.int64()), ("text", pa.string())]))
+    table.append({"id": [1, 2, 3], "text": ["a", "b", "c"]})
+    frame = read_table(table, npartitions=2)
+    assert frame[[]].compute().shape == (3, 0)
+    assert len(frame[[]]) == 3
+
+
 def test_the_same_frame_has_the_same_token(client: Client) -> None:
     table = TestContract().made(client)
     assert read_table(table, npartitions=2)._name == read_table(table, npartitions=2)._name

@@ -80,7 +80,10 @@ class TestContract(ConnectorContract):
         for frame in scan_table(source).collect_batches(chunk_size=100):
             assert frame.height
             break
-        # What its threads hold of Python Polars lets go of when a query next comes to Python.
+
+    def let_go(self, source: Table) -> None:
+        # What its threads hold of Python Polars lets go of when a query next comes to Python; they end
+        # when they find that nobody takes what they have.
         scan_table(source).head(1).collect()
 
 

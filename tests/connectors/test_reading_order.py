@@ -54,17 +54,20 @@ def _batches(rows: list[int]) -> Iterator[tuple[pa.Table, Position]]:
 
 
 @pytest.mark.parametrize("content_bytes", [1, 100, 1 << 20])
-def test_each_batch_has_its_own_blobs(content_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ahead_of_use", [False, True])
+def test_each_batch_has_its_own_blobs(
+    content_bytes: int, ahead_of_use: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reading_order, "CONTENT_BYTES", content_bytes)
     asked: list[int] = []
 
-    def fetch(column: pa.ChunkedArray) -> list[bytes | None]:
+    def fetch(column: pa.ChunkedArray) -> Iterator[bytes | None]:
         asked.append(len(column))
         cells = [cell for chunk in column.chunks for cell in chunk.storage.to_pylist()]
-        return [None if int(cell) % 5 == 0 else b"data of " + cell for cell in cells]
+        return iter([None if int(cell) % 5 == 0 else b"data of " + cell for cell in cells])
 
     sizes = [4, 1, 7, 4, 4, 4, 4, 4, 4, 4, 2]
-    found = list(with_contents(_batches(sizes), SCHEMA, fetch))
+    found = list(with_contents(_batches(sizes), SCHEMA, fetch, ahead_of_use=ahead_of_use))
     assert [rows.num_rows for rows, _, _ in found] == sizes
     assert [position.row for _, position, _ in found] == list(range(len(sizes)))
     for rows, _, blobs in found:
@@ -72,7 +75,7 @@ def test_each_batch_has_its_own_blobs(content_bytes: int, monkeypatch: pytest.Mo
         assert blobs == {"image": wanted, "more": wanted}
     # One batch at first, and of small blobs several at once soon.
     assert asked[:2] == [4, 4]
-    assert (len(asked) < 2 * len(sizes)) == (content_bytes > 1)
+    assert (len(asked) < 2 * len(sizes)) == (content_bytes > 1) or ahead_of_use
 
 
 def test_without_blobs_nothing_is_fetched() -> None:
@@ -128,7 +131,7 @@ from fletching.connectors.sampling import Position
 schema = pa.schema([("image", fletching.blob())])
 rows = pa.table({"image": pa.array([b"x"] * 256, schema.field("image").type.storage_type)})
 batches = iter([(rows, Position(0, 0))])
-list(with_contents(batches, schema, lambda column: [b"x"] * len(column)))
+list(with_contents(batches, schema, lambda column: iter([b"x"] * len(column))))
 counts = []
 for _ in range(10):
     blobs = [bytes([1]) * 32_768 for _ in range(512)]

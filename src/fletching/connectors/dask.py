@@ -109,9 +109,8 @@ class _Ranges:
 
     scan: Scan
 
-    def __call__(
-        self, bounds: tuple[int, int], columns: Sequence[str] | None = None
-    ) -> pd.DataFrame:
+    def __call__(self, bounds: tuple[int, int], columns: Sequence[str]) -> pd.DataFrame:
+        # Without a default, or Dask names no columns where none are wanted, and all come.
         scan = narrowed(self.scan, columns)
         with scan.session() as session:
             return _frame(session.rows(*bounds).to_table())

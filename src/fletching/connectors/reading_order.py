@@ -8,7 +8,7 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -18,12 +18,14 @@ from fletching.protocol.types.blob_type import is_blob
 __all__ = ["OrderedRows", "ahead", "take", "with_contents"]
 
 CONTENT_BYTES = 16 << 20
-"""About so many bytes of blobs are fetched, and held, at once; one batch's may be more."""
+"""About so many bytes of blobs are asked for at once, and held if they are sent; one batch's may be more."""
 KEPT_BYTES = 31 << 20
 """The largest block that glibc learns from is below 32 MiB."""
 MOST_BATCHES = 256
 """Batches whose blobs are fetched at once, at most."""
 
+
+_Item = TypeVar("_Item")
 
 Batch = dict[str, Any]
 """Rows by column: tensors, or lists of values that no tensor holds."""
@@ -60,40 +62,71 @@ def take(pending: collections.deque[OrderedRows], count: int) -> tuple[pa.Table,
     return pa.concat_tables(parts), position
 
 
+_Contents = dict[str, list[bytes | None]]
+
+
 def with_contents(
     batches: Iterator[tuple[pa.Table, Position]],
     schema: pa.Schema,
-    fetch: Callable[[pa.ChunkedArray], list[bytes | None]],
-) -> Iterator[tuple[pa.Table, Position, dict[str, list[bytes | None]]]]:
+    fetch: Callable[[pa.ChunkedArray], Iterator[bytes | None]],
+    *,
+    ahead_of_use: bool = False,
+) -> Iterator[tuple[pa.Table, Position, _Contents]]:
     """The same batches, each with the data of its blobs by column.
 
-    Blobs are fetched for several batches at once, as many as will be about `CONTENT_BYTES` to judge by
+    Blobs are asked for for several batches at once, as many as will be about `CONTENT_BYTES` to judge by
     those before: a request for each small batch would take longer than what it brings.
 
     Args:
         batches: rows, and the position after them.
         schema: of the rows.
-        fetch: gives the data that a column of references refers to.
+        fetch: asks for the data that a column of references refers to.
+        ahead_of_use: a thread reads the rows of the next batches and asks for their blobs.
     """
     columns = [field.name for field in schema if is_blob(field.type)]
-    if columns:
-        _keep_freed_memory()
-    count = 1
-    while some := list(itertools.islice(batches, count if columns else 1)):
+    if not columns:
+        yield from ((rows, position, {}) for rows, position in batches)
+        return
+    _keep_freed_memory()
+    sizes = _Sizes()
+    for some, asked in ahead(_asked(batches, columns, fetch, sizes), int(ahead_of_use)):
         size = 0
-        fetched: list[dict[str, list[bytes | None]]] = [{} for _ in some]
+        for rows, position in some:
+            found = {
+                name: list(itertools.islice(data, rows.num_rows)) for name, data in asked.items()
+            }
+            size += sum(len(each) for data in found.values() for each in data if each is not None)
+            yield rows, position, found
+        sizes.fitting = max(1, CONTENT_BYTES * len(some) // max(1, size))
+
+
+@dataclasses.dataclass(slots=True)
+class _Sizes:
+    """How many batches' blobs are about `CONTENT_BYTES`, as far as was seen."""
+
+    fitting: int = 1
+
+
+_Rows = list[tuple[pa.Table, Position]]
+
+
+def _asked(
+    batches: Iterator[tuple[pa.Table, Position]],
+    columns: list[str],
+    fetch: Callable[[pa.ChunkedArray], Iterator[bytes | None]],
+    sizes: _Sizes,
+) -> Iterator[tuple[_Rows, dict[str, Iterator[bytes | None]]]]:
+    """Batches, some at a time, whose blobs have been asked for."""
+    count = 1
+    while some := list(itertools.islice(batches, count)):
+        asked = {}
         for name in columns:
             parts = [rows.column(name) for rows, _ in some]
             chunks = [chunk for part in parts for chunk in part.chunks]
-            data = iter(fetch(pa.chunked_array(chunks, parts[0].type)))
-            for part, found in zip(parts, fetched, strict=True):
-                found[name] = list(itertools.islice(data, len(part)))
-                size += sum(len(each) for each in found[name] if each is not None)
+            asked[name] = fetch(pa.chunked_array(chunks, parts[0].type))
+        yield some, asked
         # Not many more than last time: blobs that were small so far may grow.
-        fitting = max(1, CONTENT_BYTES * len(some) // max(1, size))
-        count = min(fitting, 4 * count, MOST_BATCHES)
-        for (rows, position), found in zip(some, fetched, strict=True):
-            yield rows, position, found
+        count = min(sizes.fitting, 4 * count, MOST_BATCHES)
 
 
 def _keep_freed_memory() -> None:
@@ -107,17 +140,15 @@ def _keep_freed_memory() -> None:
     bytes(KEPT_BYTES)
 
 
-def ahead(source: Iterator[tuple[Batch, Position]], depth: int) -> Iterator[tuple[Batch, Position]]:
+def ahead(source: Iterator[_Item], depth: int) -> Iterator[_Item]:
     """The same items, of which up to `depth` are made ahead of use by a thread."""
     if depth < 1:
         yield from source
         return
-    ready: queue.Queue[tuple[tuple[Batch, Position] | None, BaseException | None]] = queue.Queue(
-        depth
-    )
+    ready: queue.Queue[tuple[_Item | None, BaseException | None]] = queue.Queue(depth)
     left = threading.Event()
 
-    def put(item: tuple[tuple[Batch, Position] | None, BaseException | None]) -> bool:
+    def put(item: tuple[_Item | None, BaseException | None]) -> bool:
         while not left.is_set():
             try:
                 ready.put(item, timeout=0.1)

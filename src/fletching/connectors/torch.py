@@ -328,7 +328,10 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
         """Batches, each with the position after its rows."""
         reader = self._snapshot.opened()
         cut = self._cut(reader, order, share)
-        for rows, position, blobs in with_contents(cut, self._snapshot.schema, reader.blobs):
+        schema, ahead_of_use = self._snapshot.schema, self._prefetch > 0
+        for rows, position, blobs in with_contents(
+            cut, schema, reader.blobs, ahead_of_use=ahead_of_use
+        ):
             yield from self._handed(rows, position, blobs)
 
     def _cut(

@@ -7,13 +7,13 @@ import os
 import pickle
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 import torch
 
 from fletching.client import Scan, Table
-from fletching.client.blobs.blob_access import get_contents
+from fletching.client.blobs.blob_access import contents_ahead
 from fletching.client.reading.planned_scan import plan
 from fletching.client.reading.read_session import ReadSession, release_quietly
 from fletching.errors import UsageError
@@ -139,9 +139,9 @@ class SnapshotReader:
         parts = [self._session.rows(start, end).to_table() for start, end in ranges]
         return pa.concat_tables(parts) if parts else self._session.schema.empty_table()
 
-    def blobs(self, column: pa.ChunkedArray) -> list[bytes | None]:
+    def blobs(self, column: pa.ChunkedArray) -> Iterator[bytes | None]:
         """What the references of a column refer to."""
-        return get_contents(self._session.channel, self._session.table.project, column)
+        return contents_ahead(self._session.channel, self._session.table.project, column)
 
 
 def _half_time(session: ReadSession) -> float:

@@ -18,7 +18,7 @@ from tests.client.conftest import FakeClock, FakeTransport
 import fletching
 from fletching import Blob
 from fletching.client.blobs import blob_access as blobs
-from fletching.client.blobs.blob_access import BlobPutter, get_blobs, get_contents
+from fletching.client.blobs.blob_access import BlobPutter, contents_ahead, get_blobs, get_contents
 from fletching.client.blobs.blob_transfers import UploadChecksum, whole_of
 from fletching.client.transports.channel import Channel
 from fletching.errors import (
@@ -225,6 +225,7 @@ class TestOpen:
 class FakeEvents:
     request_id = None
     framed = True
+    on_this_host = False
 
     def __init__(self, items: Sequence[Any]) -> None:
         self.items = items
@@ -276,6 +277,26 @@ class TestFailures:
         assert [b.reference for b in got if b] == ["a", "b", "c", "d"]
         assert asked == [("a", "b", "c", "d"), ("b", "c", "d"), ("c", "d")]
         assert len(clock.slept) == 2
+
+    @pytest.mark.parametrize("on_this_host", [False, True])
+    def test_what_is_asked_for_ahead_waits_only_where_it_is_on_this_host(
+        self, channel: Channel, transport: FakeTransport, on_this_host: bool
+    ) -> None:
+        replies: list[FakeEvents] = []
+
+        def reply(request: ReadBlobs) -> FakeEvents:
+            replies.append(events_of([each.encode() for each in request.references]))
+            replies[-1].on_this_host = on_this_host
+            return replies[-1]
+
+        transport.on_read_blobs = reply
+        column = pa.array(["a", None, "b", "c"], pa.binary())
+        found = contents_ahead(channel, "p", column)
+        assert [each.closed for each in replies] == [not on_this_host]
+        assert list(found) == [b"a", None, b"b", b"c"]
+        assert replies[0].closed
+        assert list(contents_ahead(channel, "p", pa.nulls(2, pa.binary()))) == [None, None]
+        assert len(replies) == 1
 
     def test_what_is_damaged_as_it_is_stored_is_asked_for_in_frames(
         self, channel: Channel, transport: FakeTransport, clock: FakeClock

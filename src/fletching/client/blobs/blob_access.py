@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -44,7 +45,15 @@ from fletching.protocol.types.blob_columns import blob_column_id
 from fletching.types import PartitionLike, PartitionSpec, TableName
 from fletching.wire.blob_frames import BlobHeader
 
-__all__ = ["BlobFile", "BlobPutter", "get_blob", "get_blobs", "get_contents", "open_blob"]
+__all__ = [
+    "BlobFile",
+    "BlobPutter",
+    "contents_ahead",
+    "get_blob",
+    "get_blobs",
+    "get_contents",
+    "open_blob",
+]
 
 _Read = TypeVar("_Read")
 
@@ -320,6 +329,19 @@ def get_contents(
     Raises:
         As `get_blob`.
     """
+    return list(contents_ahead(channel, project, references))
+
+
+def contents_ahead(
+    channel: Channel, project: str, references: pa.ChunkedArray | pa.Array
+) -> Iterator[bytes | None]:
+    """As `get_contents`, asked for when this returns, and in memory then unless they are on this host.
+
+    What is on this host is read when the iterator comes to it: a processor's cache still has it then.
+
+    Raises:
+        As `get_contents`; also from the iterator.
+    """
     chunks = references.chunks if isinstance(references, pa.ChunkedArray) else [references]
     cells = [
         cell
@@ -334,15 +356,26 @@ def get_contents(
         for cell in cells
         if cell is not None
     ]
-    found: list[bytes] = []
+    found: list[Iterator[bytes]] = []
     for start in range(0, len(wanted), READ_REFERENCES):
-        found.extend(
-            _fetched(channel, project, wanted[start : start + READ_REFERENCES], _contents_of)
-        )
-    if len(wanted) == len(cells):
-        return list(found)
-    data = iter(found)
-    return [None if cell is None else next(data) for cell in cells]
+        on_host: list[bool] = []
+
+        def read(
+            references: Sequence[str], events: BlobEvents, on_host: list[bool] = on_host
+        ) -> Iterator[bytes]:
+            on_host.append(events.on_this_host)
+            return _contents_of(references, events)
+
+        some = _fetched(channel, project, wanted[start : start + READ_REFERENCES], read)
+        first = next(some)  # asks
+        rest = some if all(on_host) else iter(list(some))
+        found.append(itertools.chain([first], rest))
+    data = itertools.chain.from_iterable(found)
+    return data if len(wanted) == len(cells) else _between(cells, data)
+
+
+def _between(cells: Sequence[object], data: Iterator[bytes]) -> Iterator[bytes | None]:
+    return (None if cell is None else next(data) for cell in cells)
 
 
 def _filled(channel: Channel, project: str, references: list[str | None]) -> Iterator[Blob | None]:

@@ -188,10 +188,12 @@ class BlobEvents(Protocol):
     Attributes:
         request_id: the service's id of the request.
         framed: whether the reply is framed, as the service says or else the count of references.
+        on_this_host: whether blobs are read where they are, so that none is on its way meanwhile.
     """
 
     request_id: str | None
     framed: bool
+    on_this_host: bool
 
     def __iter__(self) -> Iterator[Event]:
         """The events; raises if the reply ends early. Data is valid until the next event."""

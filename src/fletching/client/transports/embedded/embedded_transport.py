@@ -363,6 +363,8 @@ class EmbeddedBlobEvents:
     Data are views of the mapped packs, verified as a server's reply is.
     """
 
+    on_this_host = True
+
     def __init__(self, plan: Any) -> None:
         self._plan = plan
         self._records = plan.records()

@@ -186,6 +186,7 @@ class PackedBlobEvents:
     """
 
     framed = True
+    on_this_host = True
 
     def __init__(
         self,

@@ -71,6 +71,8 @@ class HttpBlobEvents:
     references. The bytes are never guessed at.
     """
 
+    on_this_host = False
+
     def __init__(self, reply: Reply, references: int) -> None:
         framing = reply.headers.get(names.FRAMING)
         if framing is not None and framing not in {"frames", "raw", "stored"}:
