@@ -11,10 +11,10 @@ import pytest
 from crc32c import crc32c
 
 from fletching.catalog.table_rows import get_table
-from fletching.engine.reading.message_checks import recorded_checksums
+from fletching.engine.reading.message_checks import MessageChecks, recorded_checksums
 from fletching.engine.reading.segment_tail import SegmentTails
 from fletching.engine.writing import metadata_index
-from fletching.errors import CorruptObjectError
+from fletching.errors import CorruptObjectError, StorageError, StorageFullError
 
 BATCHES, BATCH_ROWS = 40, 100
 ROWS = pa.table({"n": pa.array(range(BATCHES * BATCH_ROWS), pa.int64())})
@@ -55,6 +55,26 @@ def segment(
     row = house.engine._reading.whole_table(table)[1].segments[0]
     stored = house.engine.context.store.open(row.key)
     return row, Ranged(row.key, bytes(stored.read(0, stored.length)))
+
+
+def test_a_store_that_fails_is_not_damage(segment: tuple[Any, Any]) -> None:
+    """It is asked again; what is damaged is not."""
+    row, stored = segment
+    for failing in (StorageError("the store is away"), StorageFullError("no room")):
+
+        class Away(Ranged):
+            def read(self, start: int, end: int) -> memoryview:
+                del start, end
+                raise failing  # noqa: B023  # used within the round
+
+        away: Any = Away(stored.key, stored.data)
+        with pytest.raises(type(failing)) as caught:
+            SegmentTails().get(away, row)
+        assert caught.value is failing
+        with pytest.raises(type(failing)) as caught:
+            MessageChecks().recorded(away, row, 8, stored.length)
+        assert caught.value is failing
+    assert SegmentTails().get(stored, row).checksums
 
 
 def places(row: Any) -> list[list[int]]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.segment_tail import FOOTER_LIMITS, SegmentTails, checksums_of
-from fletching.errors import CorruptObjectError, FletchingError
+from fletching.errors import CorruptObjectError, WireError
 from fletching.ipc.footer import read_footer
 from fletching.objects.store import StoredObject
 
@@ -183,7 +183,8 @@ class MessageChecks:
             return _segment_checks(self.tails.get(stored, row).checksums, stored, row)
         try:
             checksums = recorded_checksums(stored)
-        except (FletchingError, ValueError, KeyError) as error:
+        except (WireError, ValueError, KeyError) as error:
+            # What the store failed of is no damage, and may be asked for again.
             raise CorruptObjectError(
                 f"the footer of segment {row.key} cannot be read: {error}", key=row.key
             ) from error

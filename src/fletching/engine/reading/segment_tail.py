@@ -9,7 +9,7 @@ from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.writing.metadata_index import METADATA_KEY, decode_index, parse_entry
 from fletching.engine.writing.segment_writer import CRC32C_KEY
-from fletching.errors import CorruptObjectError, FletchingError
+from fletching.errors import CorruptObjectError, WireError
 from fletching.ipc.footer import Footer, read_footer
 from fletching.ipc.limits import Limits
 from fletching.ipc.message import MAGIC
@@ -102,7 +102,8 @@ def _read(stored: StoredObject, row: SegmentRow) -> SegmentTail:
         entry = footer.custom_metadata.get(METADATA_KEY)
     except CorruptObjectError:
         raise
-    except (FletchingError, ValueError, KeyError) as error:
+    except (WireError, ValueError, KeyError) as error:
+        # What the store failed of is no damage, and may be asked for again.
         raise CorruptObjectError(
             f"the footer of segment {row.key} cannot be read: {error}", key=row.key
         ) from error
