@@ -8,7 +8,7 @@ import os
 import pytest
 
 from fletching.errors import CorruptObjectError, StorageError, StorageFullError
-from fletching.objects.object_errors import said_by_store, translated
+from fletching.objects.object_errors import said_by_store, store_is_full, translated
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,21 @@ def test_what_a_store_says_is_one_line_without_urls(said: str, sentence: str) ->
 def test_credentials_that_nobody_gave_are_named() -> None:
     error = RuntimeError("error sending request for url (http://169.254.169.254/latest/api/token)")
     assert "AWS_ACCESS_KEY_ID" in said_by_store(error)
+
+
+@pytest.mark.parametrize(
+    ("said", "full"),
+    [
+        (
+            "Error <Code>XMinioStorageFull</Code><Message>Storage backend has reached</Message>",
+            True,
+        ),
+        ("Error <Code>QuotaExceeded</Code>", True),
+        ("Server returned non-2xx status code: 507 Insufficient Storage: ", True),
+        ("Server returned non-2xx status code: 500 Internal Server Error: ", False),
+        ("Error <Code>InternalError</Code>", False),
+        ("Error performing PUT http://h/5070?status code: 5070", False),
+    ],
+)
+def test_a_full_store_is_told_from_a_broken_one_where_it_says_so(said: str, full: bool) -> None:
+    assert store_is_full(RuntimeError(said)) is full

@@ -19,6 +19,7 @@ from fletching.errors import (
     MissingExtraError,
     ObjectExistsError,
     StorageError,
+    StorageFullError,
     UsageError,
 )
 from fletching.objects.remote_store import BUFFERED_BYTES, FIRST, RETRIES, RemoteStore
@@ -192,6 +193,9 @@ REFUSED = b"""<?xml version='1.0'?><Error><Code>InvalidAccessKeyId</Code><Messag
 known.</Message><AWSAccessKeyId>AKID</AWSAccessKeyId></Error>"""
 
 
+NO_ROOM = b"<Error><Code>QuotaExceeded</Code></Error>"
+
+
 class OddBucket(http.server.ThreadingHTTPServer):
     """An S3 bucket with one object that answers as it is told to, and after that as it should.
 
@@ -211,6 +215,13 @@ class OddHandler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None: ...
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(403)
+        self.send_header("content-length", str(len(NO_ROOM)))
+        self.end_headers()
+        self.wfile.write(NO_ROOM)
 
     def do_GET(self) -> None:
         reply = self.server.replies.pop(0) if self.server.replies else "right"
@@ -281,6 +292,13 @@ def test_what_does_not_is_one_sentence_without_the_request(
         store.get_range("k", 100, 300)
     assert caught.value.message == f"reading k failed: {says}"
     assert bytes(store.get_range("k", 100, 300)) == DATA[100:300]
+    store.close()
+
+
+def test_a_store_that_says_it_has_no_room_is_full(odd: OddBucket) -> None:
+    store = RemoteStore("s3://bucket/p")
+    with pytest.raises(StorageFullError, match="committing k failed: QuotaExceeded"):
+        put(store, "k", b"data")
     store.close()
 
 

@@ -9,13 +9,18 @@ from collections.abc import Iterator
 
 from fletching.errors import FletchingError, StorageError, StorageFullError
 
-__all__ = ["said_by_store", "translated"]
+__all__ = ["said_by_store", "store_is_full", "translated"]
 
 _XML = re.compile(r"<(Code|Message)>(.*?)</\1>", re.DOTALL)
 _STATUS = re.compile(r"status code: (\d{3}[A-Za-z ]*)")
 _ABOUT_THE_REQUEST = re.compile(
     r"^Generic \S+ error: |Error performing \w+ \S+ in .*?  ?- |Error performing list request: "
 )
+_FULL = re.compile(
+    r"<Code>(?:XMinioStorageFull|XMinioAdminBucketQuotaExceeded|QuotaExceeded)</Code>"
+    r"|status code: 507\b"
+)
+"""How stores that tell say that they have no room: MinIO, Ceph (of a quota), and what speaks HTTP strictly."""
 _SENTENCE = 300
 
 
@@ -36,6 +41,15 @@ def translated(doing: str, key: str | None) -> Iterator[None]:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise StorageFullError(f"no room while {what}: {error.strerror}", key=key) from error
         raise StorageError(f"{what} failed: {error.strerror}", key=key) from error
+
+
+def store_is_full(error: BaseException) -> bool:
+    """Whether an object store says that it has no room. Some, SeaweedFS for one, only say that something is wrong.
+
+    Args:
+        error: as of `said_by_store`.
+    """
+    return _FULL.search(str(error)) is not None
 
 
 def said_by_store(error: BaseException) -> str:

@@ -34,10 +34,11 @@ from fletching.errors import (
     ObjectExistsError,
     ObjectNotFoundError,
     StorageError,
+    StorageFullError,
     UsageError,
 )
 from fletching.objects.aws_profile import AwsOptions, aws_keys, aws_options
-from fletching.objects.object_errors import said_by_store
+from fletching.objects.object_errors import said_by_store, store_is_full
 from fletching.objects.range_fetching import Get, RangePool
 from fletching.objects.remote_object import RemoteObject
 from fletching.objects.s3_uploads import Credentials, S3Uploads, UnfinishedUpload
@@ -133,7 +134,8 @@ class RemoteStore:
             raise ObjectExistsError(f"object {key} exists", key=key) from error
         except (self._obstore.exceptions.BaseError, OSError, ValueError) as error:
             what = f"{doing} {key}" if key else doing
-            raise StorageError(f"{what} failed: {said_by_store(error)}", key=key) from error
+            kind = StorageFullError if store_is_full(error) else StorageError
+            raise kind(f"{what} failed: {said_by_store(error)}", key=key) from error
         else:
             self._answers(doing)
         finally:
